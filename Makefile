@@ -1,0 +1,70 @@
+# `make help` lists the targets. Arguments for the tests: make test ARGS='ledger -- --nocapture'
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+ARGS ?=
+
+# Continuous integration builds what Cargo.lock says, or fails.
+LOCKED := $(if $(filter true,$(CI)),--locked)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install the compilers and headers a build needs (Debian; silent when all is there)
+	@scripts/setup.sh build
+
+.PHONY: build
+build: setup ## Build the release binary, target/release/claimgate
+	cargo build $(LOCKED) --release
+
+.PHONY: demo
+demo: setup ## Two minutes of the whole thing on this machine: broker, database and risk APIs included
+	@scripts/setup.sh demo
+	cargo run $(LOCKED) --release -- demo $(ARGS)
+
+# Built first, so that no broker waits for the compiler. A machine where Kafka or PostgreSQL can't be installed
+# still runs the tests that need neither; with CI=true that is a failure.
+.PHONY: test
+test: setup ## Run every test, beside a private Apache Kafka and a private PostgreSQL
+	@scripts/setup.sh test || test "$(CI)" != true
+	cargo test $(LOCKED) --all-features --no-run
+	scripts/with-services.sh cargo test $(LOCKED) --all-features --no-fail-fast $(ARGS)
+
+.PHONY: check
+check: setup ## The fast look while writing: format and clippy
+	cargo fmt --check
+	cargo clippy $(LOCKED) --all-targets --all-features
+
+.PHONY: lint
+lint: setup ## Format, clippy and docs without a warning; dependencies and scripts where their checkers are installed
+	cargo fmt --check
+	cargo clippy $(LOCKED) --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --document-private-items --all-features
+	scripts/deny.sh
+	@if command -v shellcheck >/dev/null; then \
+		shellcheck --external-sources --severity=warning scripts/*.sh .ci/run; \
+	else \
+		echo 'lint: scripts not checked, for shellcheck is not installed: apt-get install shellcheck'; \
+	fi
+
+# The database waits for the disk here, as one that matters does.
+.PHONY: bench
+bench: setup ## Measure claims per second and the cost of one, against real Kafka and PostgreSQL
+	@scripts/setup.sh test
+	cargo bench $(LOCKED) --bench claims --no-run
+	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims $(ARGS)
+
+.PHONY: up
+up: ## Start everything in Docker: broker, database, risk-API simulator, worker, telemetry collector
+	docker compose up --build --detach
+	docker compose ps
+
+.PHONY: down
+down: ## Stop what `up` started and delete its data
+	docker compose down --volumes --remove-orphans
+
+.PHONY: clean-services
+clean-services: ## Stop what a killed test run left behind
+	@scripts/with-services.sh --clean

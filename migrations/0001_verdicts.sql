@@ -1,0 +1,91 @@
+-- What was decided about each claim, once and for ever.
+--
+-- Migrations are never edited after a release: what changes comes as a new file. `claimgate migrate` applies them, `claimgate run`
+-- does so too unless `postgres.migrate` is false.
+
+-- Claims come from anywhere and carry any character; only UTF8 takes them all.
+do $$
+begin
+    if current_setting('server_encoding') <> 'UTF8' then
+        raise exception 'claimgate needs a database with the encoding UTF8, and this one has %', current_setting('server_encoding')
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'create database … encoding ''UTF8'' template template0';
+    end if;
+end
+$$;
+
+-- Texts that identify something are compared byte by byte (collate "C"): the same order as the worker's own, which sorts a batch
+-- before it writes it so that two workers cannot deadlock, and no index to rebuild when the system's locales change.
+create table verdicts (
+    claim_id         text collate "C" not null,
+    kind             text not null,
+    api              text not null,
+    api_schema       text not null,
+    -- A check and not an enum type: a fifth decision would be a one-line migration that locks nothing for long.
+    decision         text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
+    level            smallint,
+    risk_types       int[] not null,
+    reasons          jsonb not null,
+    provider_code    bigint,
+    policy_version   text not null,
+    attempts         int not null,
+    challenge        text,
+    claimed_at       timestamptz not null,
+    decided_at       timestamptz not null,
+    source_topic     text collate "C" not null,
+    source_partition int not null,
+    source_offset    bigint not null,
+    trace_id         text not null,
+    subject          text collate "C" not null,
+    fingerprint      bytea not null check (octet_length(fingerprint) = 32),
+    recorded_at      timestamptz not null default now(),
+    -- The whole of "one decision per claim" rests on this key: whoever inserts second, inserts nothing.
+    constraint verdicts_claim_id_key primary key (claim_id)
+);
+
+-- "What did we decide about this person, and when?"
+create index verdicts_subject_idx on verdicts (subject, decided_at);
+-- "What did we decide since yesterday?"
+create index verdicts_decided_at_idx on verdicts (decided_at);
+-- "What became of this record?" Not unique: a topic that was deleted and made anew counts from 0 again.
+create index verdicts_source_idx on verdicts (source_topic, source_partition, source_offset);
+
+comment on table verdicts is 'One row per claim: what was decided, by which API and policy, and why. The first row recorded for a claim wins and is never changed.';
+comment on column verdicts.claim_id is 'The claim''s idempotency key, as the producer gave it.';
+comment on column verdicts.kind is 'The kind of claim; configuration says which API serves it.';
+comment on column verdicts.api is 'The risk API that was asked.';
+comment on column verdicts.api_schema is 'The edition of that API''s documents by which level, risk_types and provider_code are to be read.';
+comment on column verdicts.decision is 'approve: pay. challenge: the user must prove themselves first. review: a person decides. reject: do not pay.';
+comment on column verdicts.level is 'The risk level, 0 the lowest; null where the API gave none.';
+comment on column verdicts.risk_types is 'The types of risk as the API gave them, unknown ones too.';
+comment on column verdicts.reasons is 'Why: [{"code": "level"|"risk_type"|"refused"|"unassessed"|"captcha"|"ticket", "value": …, "name": …, "group": …}].';
+comment on column verdicts.provider_code is 'The API''s own return code; null where no answer came.';
+comment on column verdicts.policy_version is 'The hash of the policy that decided.';
+comment on column verdicts.attempts is 'How many times an API was asked; each is a row of risk_calls.';
+comment on column verdicts.challenge is 'The captcha''s script, for claims of kind captcha.';
+comment on column verdicts.claimed_at is 'When the user claimed.';
+comment on column verdicts.decided_at is 'When the worker decided.';
+comment on column verdicts.source_topic is 'The topic of the claim''s event.';
+comment on column verdicts.source_partition is 'The partition of the claim''s event.';
+comment on column verdicts.source_offset is 'The offset of the claim''s event.';
+comment on column verdicts.trace_id is 'The OpenTelemetry trace in which the claim was assessed, 32 hex digits.';
+comment on column verdicts.subject is 'Who claimed, hashed with audit.subject_key: can be searched and not be read. See docs/audit.md.';
+comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: tells a claim that was sent twice from two claims with one id.';
+comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
+
+-- A verdict is final, for the owner of the table too. Who must erase one by law says so first:
+-- alter table verdicts disable trigger verdicts_are_final;
+create function claimgate_refuse_change() returns trigger
+language plpgsql as $$
+begin
+    raise exception '% of % is refused: a verdict is final', lower(tg_op), tg_table_name
+        using errcode = 'insufficient_privilege',
+              hint = 'docs/audit.md says how an administrator erases a verdict where the law demands it';
+end
+$$;
+comment on function claimgate_refuse_change() is 'Keeps rows from being changed or removed.';
+
+create trigger verdicts_are_final before update or delete on verdicts
+    for each row execute function claimgate_refuse_change();
+create trigger verdicts_are_kept before truncate on verdicts
+    for each statement execute function claimgate_refuse_change();

@@ -1,0 +1,69 @@
+-- The evidence: every attempt at a risk API, and the claims as they came in.
+--
+-- By far the largest tables. They are partitioned by month, so that what is past its retention goes by dropping a table and not by
+-- deleting rows. The key of a partitioned table must contain the time it is partitioned by.
+
+create table risk_calls (
+    id            uuid not null,
+    claim_id      text collate "C" not null,
+    attempt       int not null,
+    api           text not null,
+    requested_at  timestamptz not null,
+    latency       interval not null,
+    http_status   int,
+    provider_code bigint,
+    outcome       text not null,
+    reason        text not null,
+    request       text not null,
+    response      bytea,
+    trace_id      text not null,
+    constraint risk_calls_key primary key (id, requested_at)
+) partition by range (requested_at);
+
+-- A call whose month has no partition lands here and is kept: an insert never fails for the want of a table.
+create table risk_calls_default partition of risk_calls default;
+
+create index risk_calls_claim_id_idx on risk_calls (claim_id, requested_at);
+
+comment on table risk_calls is 'One row per attempt at a risk API, whatever came of it, also for claims that are not decided yet. Partitioned by month.';
+comment on column risk_calls.id is 'The attempt''s own id: attempt numbers can repeat when a worker died between the call and this row.';
+comment on column risk_calls.claim_id is 'The claim that the API was asked about.';
+comment on column risk_calls.attempt is '1 for the first attempt since a worker took the claim on.';
+comment on column risk_calls.api is 'The risk API that was asked.';
+comment on column risk_calls.requested_at is 'When the request was sent.';
+comment on column risk_calls.latency is 'From the sending to the last byte of the answer, or to the giving up.';
+comment on column risk_calls.http_status is 'The HTTP status; null where no answer came.';
+comment on column risk_calls.provider_code is 'The API''s own return code; null where there was none to read.';
+comment on column risk_calls.outcome is 'verdict, transient, refused, configuration, or unknown: sent, and no answer came.';
+comment on column risk_calls.reason is 'Why, in one word; empty for a verdict.';
+comment on column risk_calls.request is 'The request as it was sent, secrets removed. A NUL character stands as U+FFFD.';
+comment on column risk_calls.response is 'The answer, byte for byte; null where none came. As text: convert_from(response, ''UTF8'').';
+comment on column risk_calls.trace_id is 'The OpenTelemetry trace of the attempt, 32 hex digits.';
+
+create table claim_events (
+    source_topic     text collate "C" not null,
+    source_partition int not null,
+    source_offset    bigint not null,
+    claim_id         text collate "C" not null,
+    key              bytea,
+    headers          jsonb not null,
+    payload          bytea,
+    received_at      timestamptz not null,
+    trace_id         text not null,
+    constraint claim_events_key primary key (source_topic, source_partition, source_offset, received_at)
+) partition by range (received_at);
+
+create table claim_events_default partition of claim_events default;
+
+create index claim_events_claim_id_idx on claim_events (claim_id);
+
+comment on table claim_events is 'The event behind each verdict, as it was received. Partitioned by month.';
+comment on column claim_events.source_topic is 'The topic of the event.';
+comment on column claim_events.source_partition is 'The partition of the event.';
+comment on column claim_events.source_offset is 'The offset of the event.';
+comment on column claim_events.claim_id is 'The claim that the event carries.';
+comment on column claim_events.key is 'The producer''s key, byte for byte; null where there was none.';
+comment on column claim_events.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';
+comment on column claim_events.payload is 'The event, byte for byte. As text: convert_from(payload, ''UTF8'').';
+comment on column claim_events.received_at is 'When the worker took the event on.';
+comment on column claim_events.trace_id is 'The OpenTelemetry trace of the claim, 32 hex digits.';

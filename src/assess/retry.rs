@@ -1,0 +1,227 @@
+//! Retry: what follows an attempt's reading.
+//!
+//! A pure machine: time and seed are arguments, and it returns a [`Step`] that the worker carries out.
+//! The invariants: a verdict or a refusal ends the claim; nothing is retried past `retry.in_process_for`; the two single
+//! retries (a new nonce, a new token) happen once each in a claim's life.
+//!
+//! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::decision::{Decision, Finding};
+use crate::risk::{Again, Fault, Reading};
+
+/// `[retry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The first pause is a random part of this.
+    #[serde(with = "humantime_serde")]
+    pub initial_interval: Duration,
+    /// Each further pause is a random part of this many times the last one.
+    pub multiplier: f64,
+    /// No pause is a part of more than this.
+    #[serde(with = "humantime_serde")]
+    pub max_interval: Duration,
+    /// A claim that is still transient so long after its first attempt is given up on.
+    #[serde(with = "humantime_serde")]
+    pub in_process_for: Duration,
+    /// The longest `Retry-After` that is honoured; a longer one counts as this.
+    #[serde(with = "humantime_serde")]
+    pub retry_after_max: Duration,
+    /// Provider codes that are transient on every API.
+    pub transient_codes: Vec<i64>,
+    /// The decision of a claim that no API would assess.
+    pub on_unassessed: Decision,
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The claim is assessed.
+    Assessed(Finding, i64),
+    /// The claim will never be assessed.
+    Refused(Fault),
+    /// Ask again at this time.
+    RetryAt(Instant),
+    /// Its time is up.
+    GiveUp(Fault),
+}
+
+/// One claim's history of attempts.
+#[derive(Debug, Default)]
+pub struct Retry {
+    attempts: u32,
+    started: Option<Instant>,
+    intervals: Option<ExponentialBackoff>,
+    resigned: bool,
+    renewed_token: bool,
+}
+
+impl Retry {
+    /// Counts an attempt that is about to be made; returns its number, 1 for the first.
+    pub fn begin(&mut self, now: Instant) -> u32 {
+        self.started.get_or_insert(now);
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// How many attempts were begun.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Says what follows. `retry_after` is the answer's header, `max_attempts` the API's own bound, `seed` random.
+    pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> Step {
+        let (fault, again) = match reading {
+            Reading::Verdict { finding, provider_code } => return Step::Assessed(finding, provider_code),
+            Reading::Refused(fault) => return Step::Refused(fault),
+            Reading::Configuration(fault) => (fault, Again::Backoff),
+            Reading::Transient(fault, again) => (fault, again),
+        };
+        if context.max_attempts.is_some_and(|max| self.attempts >= max) {
+            return Step::GiveUp(fault);
+        }
+        let at_once = match again {
+            Again::Resigned => !std::mem::replace(&mut self.resigned, true),
+            Again::NewToken => !std::mem::replace(&mut self.renewed_token, true),
+            Again::Backoff => false,
+        };
+        if at_once {
+            return Step::RetryAt(context.now);
+        }
+        let started = self.started.unwrap_or(context.now);
+        let at = context.now + self.pause(settings, context);
+        if at.duration_since(started) > settings.in_process_for { Step::GiveUp(fault) } else { Step::RetryAt(at) }
+    }
+
+    /// Full jitter: anything up to the interval, so that claims that failed together do not come back together.
+    fn pause(&mut self, settings: &Settings, context: &Context) -> Duration {
+        let intervals = self.intervals.get_or_insert_with(|| {
+            ExponentialBackoffBuilder::new()
+                .with_initial_interval(settings.initial_interval)
+                .with_multiplier(settings.multiplier)
+                .with_max_interval(settings.max_interval)
+                .with_randomization_factor(0.0)
+                .with_max_elapsed_time(None)
+                .build()
+        });
+        let interval = intervals.next_backoff().unwrap_or(settings.max_interval);
+        let jittered = interval.mul_f64(f64::from(context.seed) / f64::from(u32::MAX));
+        let asked = context.retry_after.unwrap_or_default().min(settings.retry_after_max);
+        jittered.max(asked)
+    }
+}
+
+/// What the machine is told besides the reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The present.
+    pub now: Instant,
+    /// Random.
+    pub seed: u32,
+    /// The answer's `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// The API's own bound on attempts.
+    pub max_attempts: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            initial_interval: Duration::from_millis(100),
+            multiplier: 2.0,
+            max_interval: Duration::from_secs(5),
+            in_process_for: Duration::from_secs(30),
+            retry_after_max: Duration::from_secs(10),
+            transient_codes: vec![],
+            on_unassessed: Decision::Review,
+        }
+    }
+
+    fn transient(again: Again) -> Reading {
+        Reading::Transient(Fault::coded("internal_error", 5), again)
+    }
+
+    fn context(now: Instant, seed: u32) -> Context {
+        Context { now, seed, retry_after: None, max_attempts: None }
+    }
+
+    proptest! {
+        #[test]
+        fn pauses_stay_within_their_growing_interval_and_the_whole_within_its_time(seeds in prop::collection::vec(any::<u32>(), 1..2_000)) {
+            let (settings, start) = (settings(), Instant::now());
+            let (mut retry, mut now) = (Retry::default(), start);
+            for (index, seed) in seeds.into_iter().enumerate() {
+                retry.begin(now);
+                let most = settings.max_interval.min(settings.initial_interval * 2_u32.saturating_pow(u32::try_from(index).unwrap()).min(1_000));
+                match retry.after(&settings, transient(Again::Backoff), &context(now, seed)) {
+                    Step::RetryAt(at) => {
+                        prop_assert!(at - now <= most, "pause {index}: {:?} > {most:?}", at - now);
+                        prop_assert!(at - start <= settings.in_process_for);
+                        now = at;
+                    }
+                    Step::GiveUp(_) => {
+                        prop_assert!(now - start + most > settings.in_process_for, "given up too early");
+                        break;
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_and_a_refusal_end_the_claim() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        let finding = Finding::Level { level: 0, risk_types: vec![] };
+        let verdict = Reading::Verdict { finding: finding.clone(), provider_code: 0 };
+        assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), Step::Assessed(finding, 0));
+        let fault = Fault::coded("bad_openid", 2);
+        assert_eq!(retry.after(&settings(), Reading::Refused(fault.clone()), &context(now, 0)), Step::Refused(fault));
+    }
+
+    #[test]
+    fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
+        let (settings, now) = (settings(), Instant::now());
+        let mut retry = Retry::default();
+        retry.begin(now);
+        for again in [Again::Resigned, Again::NewToken] {
+            assert_eq!(retry.after(&settings, transient(again), &context(now, u32::MAX)), Step::RetryAt(now), "{again:?}");
+            let second = retry.after(&settings, transient(again), &context(now, u32::MAX));
+            assert!(matches!(second, Step::RetryAt(at) if at > now), "{again:?}: {second:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_honoured_within_its_bound() {
+        let (settings, now) = (settings(), Instant::now());
+        for (asked, granted) in [(2, 2), (3_600, 10)] {
+            let context = Context { retry_after: Some(Duration::from_secs(asked)), ..context(now, 0) };
+            let step = Retry::default().after(&settings, transient(Again::Backoff), &context);
+            assert_eq!(step, Step::RetryAt(now + Duration::from_secs(granted)));
+        }
+    }
+
+    #[test]
+    fn an_api_may_bound_the_attempts() {
+        let now = Instant::now();
+        let mut retry = Retry::default();
+        let context = Context { max_attempts: Some(2), ..context(now, 0) };
+        assert_eq!(retry.begin(now), 1);
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::RetryAt(_)));
+        assert_eq!(retry.begin(now), 2);
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::GiveUp(_)));
+    }
+}

@@ -1,0 +1,459 @@
+//! A claim event: from bytes to [`Claim`] or [`Malformed`], and nothing else can build a `Claim`.
+//!
+//! Owns the shape of the event (contract 3.1) and every check that needs no risk API. Knows no Kafka, no clock.
+//! What an API demands on top (a phone number, an app id) is that API's own `check`.
+//! The invariant: whoever holds a `Claim` holds every required field, each within its range, none of them empty.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The longest `claim_id`, in characters (contract 3.1).
+pub const CLAIM_ID_MAX_CHARS: usize = 128;
+/// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// A well-formed claim event. Only [`Claim::parse`] makes one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Claim {
+    /// The idempotency key: 1–128 characters, unique per claim.
+    pub claim_id: String,
+    /// What is claimed; configuration says which risk API serves it.
+    pub kind: String,
+    /// When the user claimed, UNIX seconds.
+    pub claimed_at: i64,
+    /// Who claims.
+    pub account: Account,
+    /// From where.
+    pub client: Client,
+    /// How the user logged in.
+    pub login: Login,
+    /// What is claimed.
+    pub reward: Reward,
+    /// Who the user is by paper.
+    pub identity: Identity,
+    /// The captcha asked for or answered.
+    pub captcha: Captcha,
+    #[serde(skip)]
+    only_parse_builds_this: (),
+}
+
+/// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose claims are kept in order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Account {
+    /// Whose identifier `id` is; on the wire `type`.
+    #[serde(rename = "type")]
+    pub kind: AccountType,
+    /// The identifier: an openid, a phone number, a device id.
+    pub id: String,
+    /// The app that the openid belongs to.
+    pub app_id: Option<String>,
+    /// The business's own account linked with the openid.
+    pub associate_id: Option<String>,
+    /// The phone number, where the account is no phone.
+    pub phone: Option<String>,
+    /// When the account was registered, UNIX seconds.
+    pub registered_at: Option<i64>,
+}
+
+/// Whose identifier an account id is. Each API has its own numbers for these and takes only some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountType {
+    /// A QQ openid.
+    Qq,
+    /// A WeChat openid or unionid.
+    Wechat,
+    /// A phone number.
+    Phone,
+    /// An IMEI or IDFA, or the MD5 of one.
+    Device,
+    /// Anything else.
+    Other,
+    /// The MD5 of a phone number.
+    PhoneMd5,
+    /// A one-time code sent to a phone (captcha APIs).
+    PhoneCode,
+    /// An e-mail address (captcha APIs).
+    Email,
+}
+
+impl AccountType {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Qq => "qq",
+            Self::Wechat => "wechat",
+            Self::Phone => "phone",
+            Self::Device => "device",
+            Self::Other => "other",
+            Self::PhoneMd5 => "phone_md5",
+            Self::PhoneCode => "phone_code",
+            Self::Email => "email",
+        }
+    }
+}
+
+macro_rules! optional_fields {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $(@$rename:literal)? $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$field_doc])* $(#[serde(rename = $rename)])? #[serde(default, deserialize_with = "given")] pub $field: Option<$type>,)*
+        }
+    };
+}
+
+optional_fields! {
+    /// The device and connection that the claim came from.
+    Client {
+        /// The public IP address at the time of the claim; required, so never `None` in a `Claim`.
+        ip: String,
+        /// Device identifier.
+        device_id: String,
+        /// IMEI or IDFA.
+        imei: String,
+        /// MAC address.
+        mac: String,
+        /// BSSID of the WiFi network.
+        wifi_bssid: String,
+        /// The HTTP cookie, hashed twice.
+        cookie_hash: String,
+        /// The HTTP referer.
+        referer: String,
+        /// The HTTP `X-Forwarded-For`.
+        forwarded_for: String,
+        /// Where the user is, in words.
+        address: String,
+        /// Degrees, -90 to 90.
+        latitude: f64,
+        /// Degrees, -180 to 180.
+        longitude: f64,
+    }
+}
+optional_fields! {
+    /// How the user logged in.
+    Login {
+        /// 0 other, 1 password, 2 SMS, 3 QR scan; on the wire `type`.
+        @"type" method: u8,
+        /// 0 other, 1 PC web, 2 mobile web, 3 app, 4 WeChat official account.
+        source: u8,
+        /// 1 official account, 2 mini-program.
+        wechat_subtype: u8,
+        /// The random text that `token` signs.
+        nonce: String,
+        /// The login's token: a session signature or a user's access token.
+        token: String,
+    }
+}
+optional_fields! {
+    /// The reward and the campaign's own limits.
+    Reward {
+        /// What was bought, free text or (mini-programs) a goods id.
+        goods: String,
+        /// Unique hash of the prize code.
+        code_hash: String,
+        /// How many users may share one red packet.
+        share: u32,
+        /// Claims allowed per account and day.
+        daily_limit: u32,
+        /// Claims allowed per account and campaign.
+        total_limit: u32,
+        /// Merchant number.
+        merchant: String,
+    }
+}
+optional_fields! {
+    /// Identity papers.
+    Identity {
+        /// Number of the certificate.
+        certificate_id: String,
+    }
+}
+optional_fields! {
+    /// The captcha asked for or answered.
+    Captcha {
+        /// 1–8, the eight kinds of picture; on the wire `type`.
+        @"type" picture: u8,
+        /// The business that asks.
+        business_id: u32,
+        /// The scene within the business.
+        scene_id: u32,
+        /// The ticket that the user's answer earned.
+        ticket: String,
+    }
+}
+
+/// Why an event is no claim. It becomes a dead letter with these words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}: {detail}")]
+pub struct Malformed {
+    /// A bounded word, fit for a metric label: `not_json`, `missing_field`, …
+    pub error: &'static str,
+    /// The path of the field at fault, such as `account.id`.
+    pub field: Option<String>,
+    /// One sentence for a person.
+    pub detail: String,
+}
+
+impl Malformed {
+    /// A fault of one field.
+    pub fn field(error: &'static str, field: &str, detail: impl Into<String>) -> Self {
+        Self { error, field: Some(field.to_owned()), detail: detail.into() }
+    }
+
+    /// A fault of the event as a whole.
+    pub fn event(error: &'static str, detail: impl Into<String>) -> Self {
+        Self { error, field: None, detail: detail.into() }
+    }
+
+    /// A required field that is absent, null or empty.
+    pub fn missing(field: &str) -> Self {
+        Self::field("missing_field", field, format!("`{field}` is required"))
+    }
+}
+
+impl Claim {
+    /// Reads an event's payload. `max_bytes` is `kafka.max_event_bytes`.
+    ///
+    /// # Errors
+    /// [`Malformed`], with the field's path where one field is at fault.
+    pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, Malformed> {
+        let payload = payload.ok_or_else(|| Malformed::event("tombstone", "the event has no payload"))?;
+        if payload.len() > max_bytes {
+            let detail =
+                format!("{} bytes are more than the {max_bytes} that an event may have", payload.len());
+            return Err(Malformed::event("too_large", detail));
+        }
+        let text =
+            std::str::from_utf8(payload).map_err(|error| Malformed::event("not_utf8", error.to_string()))?;
+        // A struct would also be read from an array, by position; an event is an object.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(locate(text));
+        }
+        match serde_json::from_str::<Event>(text) {
+            Ok(event) => event.check(),
+            Err(_) => Err(locate(text)),
+        }
+    }
+
+    /// The text that identifies the subject: its claims are assessed one at a time, in order.
+    pub fn subject(&self) -> (AccountType, &str) {
+        (self.account.kind, &self.account.id)
+    }
+
+    /// The client's IP address.
+    pub fn ip(&self) -> &str {
+        self.client.ip.as_deref().unwrap_or_default()
+    }
+
+    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint are one claim sent twice.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let canonical = serde_json::to_vec(self).expect("a struct of strings and numbers always serialises");
+        Sha256::digest(canonical).into()
+    }
+}
+
+/// The event before its checks: everything optional, so that a missing field is named by its path.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default, deserialize_with = "given")]
+    claim_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    claimed_at: Option<Seconds>,
+    #[serde(default, deserialize_with = "given")]
+    account: Option<EventAccount>,
+    #[serde(default, deserialize_with = "given")]
+    client: Option<Client>,
+    #[serde(default, deserialize_with = "given")]
+    login: Option<Login>,
+    #[serde(default, deserialize_with = "given")]
+    reward: Option<Reward>,
+    #[serde(default, deserialize_with = "given")]
+    identity: Option<Identity>,
+    #[serde(default, deserialize_with = "given")]
+    captcha: Option<Captcha>,
+}
+
+#[derive(Deserialize)]
+struct EventAccount {
+    #[serde(default, rename = "type", deserialize_with = "given")]
+    kind: Option<AccountType>,
+    #[serde(default, deserialize_with = "given")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    app_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    associate_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    phone: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    registered_at: Option<Seconds>,
+}
+
+impl Event {
+    fn check(self) -> Result<Claim, Malformed> {
+        let claim_id = self.claim_id.ok_or_else(|| Malformed::missing("claim_id"))?;
+        let kind = self.kind.ok_or_else(|| Malformed::missing("kind"))?;
+        let claimed_at = self.claimed_at.ok_or_else(|| Malformed::missing("claimed_at"))?.0;
+        let account = self.account.ok_or_else(|| Malformed::missing("account"))?;
+        let account = Account {
+            kind: account.kind.ok_or_else(|| Malformed::missing("account.type"))?,
+            id: account.id.ok_or_else(|| Malformed::missing("account.id"))?,
+            app_id: account.app_id,
+            associate_id: account.associate_id,
+            phone: account.phone,
+            registered_at: account.registered_at.map(|seconds| seconds.0),
+        };
+        let client = self.client.ok_or_else(|| Malformed::missing("client"))?;
+        if client.ip.is_none() {
+            return Err(Malformed::missing("client.ip"));
+        }
+        let claim = Claim {
+            claim_id,
+            kind,
+            claimed_at,
+            account,
+            client,
+            login: self.login.unwrap_or_default(),
+            reward: self.reward.unwrap_or_default(),
+            identity: self.identity.unwrap_or_default(),
+            captcha: self.captcha.unwrap_or_default(),
+            only_parse_builds_this: (),
+        };
+        claim.check_id()?;
+        claim.check_ranges()?;
+        Ok(claim)
+    }
+}
+
+impl Claim {
+    fn check_id(&self) -> Result<(), Malformed> {
+        let chars = self.claim_id.chars().count();
+        if chars > CLAIM_ID_MAX_CHARS {
+            let detail =
+                format!("{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have");
+            return Err(Malformed::field("out_of_range", "claim_id", detail));
+        }
+        if self.claim_id.contains('\0') {
+            return Err(Malformed::field("invalid_value", "claim_id", "a claim id has no NUL character"));
+        }
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> Result<(), Malformed> {
+        within("claimed_at", Some(self.claimed_at), 0, LAST_SECOND)?;
+        within("account.registered_at", self.account.registered_at, 0, LAST_SECOND)?;
+        within("client.latitude", self.client.latitude, -90.0, 90.0)?;
+        within("client.longitude", self.client.longitude, -180.0, 180.0)?;
+        within("login.type", self.login.method, 0, 3)?;
+        within("login.source", self.login.source, 0, 4)?;
+        within("login.wechat_subtype", self.login.wechat_subtype, 1, 2)?;
+        within("captcha.type", self.captcha.picture, 1, 8)
+    }
+}
+
+fn within<T: PartialOrd + fmt::Display>(
+    field: &str,
+    value: Option<T>,
+    low: T,
+    high: T,
+) -> Result<(), Malformed> {
+    match value {
+        Some(value) if !(value >= low && value <= high) => {
+            Err(Malformed::field("out_of_range", field, format!("{value} is not within {low} and {high}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says where the JSON is at fault: a second, slower reading that only malformed events pay for.
+fn locate(text: &str) -> Malformed {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
+        Ok(_) if json.end().is_ok() => {
+            return Malformed::event("not_an_object", "the event is no JSON object");
+        }
+        Ok(_) => return Malformed::event("not_json", "there is text after the end of the JSON object"),
+        Err(error) => error,
+    };
+    let path = error.path().to_string();
+    let detail = error.inner().to_string();
+    match error.inner().classify() {
+        serde_json::error::Category::Data if path == "." => Malformed::event("not_an_object", detail),
+        serde_json::error::Category::Data => Malformed::field("wrong_type", &path, detail),
+        _ if path == "." || path == "?" => Malformed::event("not_json", detail),
+        _ => Malformed { error: "not_json", field: Some(path), detail },
+    }
+}
+
+/// UNIX seconds, written as a number or as an RFC 3339 text.
+struct Seconds(i64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SecondsVisitor;
+        impl Visitor<'_> for SecondsVisitor {
+            type Value = Seconds;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("UNIX seconds or an RFC 3339 time")
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Seconds, E> {
+                Ok(Seconds(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Seconds, E> {
+                Ok(Seconds(i64::try_from(value).unwrap_or(i64::MAX)))
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Seconds, E> {
+                let time = OffsetDateTime::parse(value, &Rfc3339);
+                time.map(|time| Seconds(time.unix_timestamp()))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(value), &self))
+            }
+        }
+        deserializer.deserialize_any(SecondsVisitor)
+    }
+}
+
+/// Reads a value of which empty text, null and absence mean the same: not given (contract 3.1).
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Given<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Given<T> {
+        type Value = Option<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value of the field's type")
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
+            if value.is_empty() { Ok(None) } else { T::deserialize(value.into_deserializer()).map(Some) }
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Given(PhantomData))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The command line: which command, with which arguments. What a command does stands elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::simulator::{self, SimulateArgs};
+use crate::{service, telemetry};
+
+/// Stands between reward claims and the money they pay out.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None, propagate_version = true)]
+pub struct Cli {
+    /// A configuration file; it wins over config/default.toml and config/<CLAIMGATE_ENV>.toml, the environment wins over it
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the worker until SIGTERM or SIGINT
+    Run,
+    /// Serve simulated risk APIs
+    Simulate(SimulateArgs),
+    /// Apply the database migrations
+    Migrate,
+    /// Check configuration and connections, and say what is wrong
+    Check,
+}
+
+impl Cli {
+    /// Does what the command says.
+    ///
+    /// # Errors
+    /// One sentence for the person at the terminal.
+    pub fn run(self) -> Result<(), String> {
+        match self.command {
+            Command::Simulate(args) => block_on(2, async { simulator::run(args).await.map_err(|error| error.to_string()) }),
+            Command::Run => {
+                let config = self.load()?;
+                let instance = config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+                let telemetry = telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
+                let result = block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
+                telemetry.shutdown();
+                result
+            }
+            Command::Migrate => {
+                let config = self.load()?;
+                block_on(1, service::migrate(&config))
+            }
+            Command::Check => {
+                let config = self.load()?;
+                block_on(1, service::check(&config))
+            }
+        }
+    }
+
+    fn load(&self) -> Result<Config, String> {
+        Config::load(self.config.as_deref()).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs a future on a runtime of so many threads; one thread is this one, which saves every hand-over between threads.
+fn block_on<T>(threads: usize, future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let mut builder = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = builder.worker_threads(threads).enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let result = runtime.block_on(future);
+    // A thread that still waits for a broker or a name server does not hold the process up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}

@@ -1,0 +1,322 @@
+//! The business rule: what a risk API found, and what is decided from it.
+//!
+//! Owns [`Finding`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the settlement pipeline is told.
+//! Knows no API, no wire format of one, no clock. The invariant: a finding that says "not really assessed" never approves.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// The namespace of decision ids: UUIDv5 of `claim_id` within it (contract 3.2). Never change it.
+const DECISIONS: Uuid = Uuid::from_u128(0x6c61_696d_6761_7465_8d1f_2c9a_5be0_4d31);
+
+/// What becomes of a claim (contract 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Pay.
+    Approve,
+    /// Ask the user to prove themselves first.
+    Challenge,
+    /// A person decides.
+    Review,
+    /// Do not pay.
+    Reject,
+}
+
+impl Decision {
+    /// Every decision, mildest first.
+    pub const ALL: [Self; 4] = [Self::Approve, Self::Challenge, Self::Review, Self::Reject];
+
+    /// The word on the wire, in SQL and in metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Challenge => "challenge",
+            Self::Review => "review",
+            Self::Reject => "reject",
+        }
+    }
+
+    /// The decision that a word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
+    }
+}
+
+/// What a risk API found out about a claim: the usable content of a good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A risk level, 0 the lowest, with the types of risk seen.
+    Level {
+        /// The API's own scale.
+        level: u8,
+        /// The API's own codes; what they mean depends on the schema.
+        risk_types: Vec<i32>,
+    },
+    /// A captcha to be shown: its script works for one page load.
+    Challenge {
+        /// JavaScript source.
+        script: String,
+    },
+    /// Whether a captcha's ticket was good.
+    Ticket {
+        /// It was.
+        valid: bool,
+    },
+}
+
+/// A type of risk in one API's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RiskType {
+    /// The API's code.
+    pub code: i32,
+    /// Its English name, snake case.
+    pub name: &'static str,
+    /// `account`, `behaviour`, `environment` or `device`.
+    pub group: &'static str,
+    /// What it does to the decision that the level gave.
+    pub effect: Effect,
+}
+
+/// What a type of risk does to the decision that the level gave (contract 3.3). Later variants win over earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// It explains the level and changes nothing.
+    Explains,
+    /// The business listed the account as good: approve.
+    Approves,
+    /// The API could not really assess: at least review.
+    NotAssessed,
+    /// The business listed the account as bad: reject.
+    Rejects,
+}
+
+/// Why a claim was decided as it was: `{"code":"risk_type","value":101,"name":"batch_operation","group":"behaviour"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// `level`, `risk_type`, `refused`, `unassessed`, `captcha` or `ticket`.
+    pub code: String,
+    /// The level, the risk type or the provider's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<i64>,
+    /// What the value means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The group of the risk type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+impl Reason {
+    /// A reason with a value and its name.
+    pub fn new(code: &str, value: Option<i64>, name: Option<&str>) -> Self {
+        Self { code: code.to_owned(), value, name: name.map(str::to_owned), group: None }
+    }
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Source {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset within it.
+    pub offset: i64,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded for a claim wins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The claim's idempotency key.
+    pub claim_id: String,
+    /// The claim's kind.
+    pub kind: String,
+    /// The risk API that was asked.
+    pub api: String,
+    /// The schema under which `level` and `risk_types` are to be read.
+    pub api_schema: String,
+    /// What becomes of the claim.
+    pub decision: Decision,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The risk level, where the API gives one.
+    pub level: Option<u8>,
+    /// The risk types as the API gave them, unknown ones too.
+    pub risk_types: Vec<i32>,
+    /// The API's return code, where it answered.
+    pub provider_code: Option<i64>,
+    /// The hash of the policy that decided.
+    pub policy_version: String,
+    /// How many times an API was asked.
+    pub attempts: u32,
+    /// The captcha's script, for `kind = captcha`.
+    pub challenge: Option<String>,
+    /// When the user claimed, UNIX seconds.
+    pub claimed_at: i64,
+    /// When it was decided, UNIX microseconds.
+    pub decided_at: i64,
+    /// Where the claim's event stands.
+    pub source: Source,
+    /// The trace in which the claim was assessed, 32 hex digits.
+    pub trace_id: String,
+    /// The subject, keyed-hashed, so that it can be searched and not be read.
+    pub subject: String,
+    /// [`crate::claim::Claim::fingerprint`].
+    pub fingerprint: [u8; 32],
+}
+
+/// The id of a claim's decision: the same for ever, so that a consumer can tell a repeat.
+pub fn decision_id(claim_id: &str) -> Uuid {
+    Uuid::new_v5(&DECISIONS, claim_id.as_bytes())
+}
+
+/// What was decided and why; a [`Verdict`] without its provenance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ruling {
+    /// What becomes of the claim.
+    pub decision: Decision,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// Which levels of one API lead to which decision: `[risk.<api>.policy]`. Every level stands in exactly one list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// Levels that are paid.
+    pub approve: Vec<u8>,
+    /// Levels that are challenged.
+    pub challenge: Vec<u8>,
+    /// Levels that a person looks at.
+    pub review: Vec<u8>,
+    /// Levels that are not paid.
+    pub reject: Vec<u8>,
+}
+
+impl Levels {
+    fn decide(&self, level: u8) -> Option<Decision> {
+        let lists = [&self.approve, &self.challenge, &self.review, &self.reject];
+        let found = lists.iter().position(|list| list.contains(&level))?;
+        Some(Decision::ALL[found])
+    }
+
+    /// Checks that each of `0..=highest` stands in exactly one list and nothing else in any.
+    ///
+    /// # Errors
+    /// One sentence that names the level at fault.
+    pub fn check(&self, highest: u8) -> Result<(), String> {
+        let mut listed: Vec<u8> = [&self.approve, &self.challenge, &self.review, &self.reject]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        listed.sort_unstable();
+        for level in 0..=highest {
+            match listed.iter().filter(|other| **other == level).count() {
+                1 => {}
+                0 => return Err(format!("level {level} has no decision")),
+                _ => return Err(format!("level {level} has more than one decision")),
+            }
+        }
+        match listed.into_iter().find(|level| *level > highest) {
+            Some(level) => Err(format!("level {level} does not exist: the API's highest is {highest}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The policy in force: every API's levels and what becomes of claims that no API assessed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Policy {
+    levels: BTreeMap<String, Levels>,
+    on_unassessed: Decision,
+    #[serde(skip)]
+    version: String,
+}
+
+impl Policy {
+    /// The policy of these levels (by API name) and of `worker.on_unassessed`.
+    pub fn new(levels: BTreeMap<String, Levels>, on_unassessed: Decision) -> Self {
+        let mut policy = Self { levels, on_unassessed, version: String::new() };
+        let canonical = serde_json::to_vec(&policy).expect("a map of lists always serialises");
+        policy.version = format!("sha256:{}", hex::encode(Sha256::digest(canonical)));
+        policy
+    }
+
+    /// The content hash that is kept with every verdict: `sha256:…`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Decides from what `api` found. `risk_type` looks a code up in that API's table.
+    pub fn rule(&self, api: &str, finding: &Finding, risk_type: impl Fn(i32) -> Option<RiskType>) -> Ruling {
+        match finding {
+            Finding::Level { level, risk_types } => self.rule_level(api, *level, risk_types, risk_type),
+            Finding::Challenge { .. } => {
+                Ruling { decision: Decision::Challenge, reasons: vec![Reason::new("captcha", None, None)] }
+            }
+            Finding::Ticket { valid } => {
+                let (decision, name) =
+                    if *valid { (Decision::Approve, "valid") } else { (Decision::Reject, "invalid") };
+                Ruling { decision, reasons: vec![Reason::new("ticket", None, Some(name))] }
+            }
+        }
+    }
+
+    fn rule_level(
+        &self,
+        api: &str,
+        level: u8,
+        risk_types: &[i32],
+        risk_type: impl Fn(i32) -> Option<RiskType>,
+    ) -> Ruling {
+        // A level outside the policy cannot be read from an answer; should one come, a person looks at it.
+        let by_level =
+            self.levels.get(api).and_then(|levels| levels.decide(level)).unwrap_or(Decision::Review);
+        let mut reasons = vec![Reason::new("level", Some(i64::from(level)), None)];
+        let mut strongest = Effect::Explains;
+        for code in risk_types {
+            let known = risk_type(*code);
+            let mut reason = Reason::new("risk_type", Some(i64::from(*code)), known.map(|known| known.name));
+            reason.group = known.map(|known| known.group.to_owned());
+            reasons.push(reason);
+            strongest = strongest.max(known.map_or(Effect::Explains, |known| known.effect));
+        }
+        let decision = match strongest {
+            Effect::Explains => by_level,
+            Effect::Approves => Decision::Approve,
+            Effect::NotAssessed => by_level.max(Decision::Review),
+            Effect::Rejects => Decision::Reject,
+        };
+        Ruling { decision, reasons }
+    }
+
+    /// Rules on a claim that the API refused for good, such as one with a bad openid.
+    pub fn refused(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: Decision::Review,
+            reasons: vec![Reason::new("refused", provider_code, Some(reason))],
+        }
+    }
+
+    /// Rules on a claim that no API would answer in time; `reason` says what the last attempt met.
+    pub fn unassessed(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: self.on_unassessed,
+            reasons: vec![Reason::new("unassessed", provider_code, Some(reason))],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::*;
+
+fn policy() -> Policy {
+    let levels = Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] };
+    Policy::new(BTreeMap::from([("qr".to_owned(), levels)]), Decision::Review)
+}
+
+fn table(code: i32) -> Option<RiskType> {
+    let effect = match code {
+        1 => Effect::Explains,
+        3 => Effect::NotAssessed,
+        4 => Effect::Rejects,
+        5 => Effect::Approves,
+        _ => return None,
+    };
+    Some(RiskType { code, name: "name", group: "account", effect })
+}
+
+fn decide(level: u8, risk_types: &[i32]) -> Decision {
+    policy().rule("qr", &Finding::Level { level, risk_types: risk_types.to_vec() }, table).decision
+}
+
+#[test]
+fn every_level_has_its_decision() {
+    let decided: Vec<Decision> = (0..=5).map(|level| decide(level, &[])).collect();
+    use Decision::{Approve, Challenge, Reject, Review};
+    assert_eq!(
+        decided,
+        [Approve, Challenge, Challenge, Reject, Reject, Review],
+        "an unknown level is for a person"
+    );
+}
+
+#[test]
+fn risk_types_override_levels() {
+    assert_eq!(decide(4, &[5]), Decision::Approve, "whitelisted");
+    assert_eq!(decide(0, &[4]), Decision::Reject, "blacklisted");
+    assert_eq!(decide(0, &[5, 4]), Decision::Reject, "on both lists: the money stays");
+    assert_eq!(
+        decide(0, &[1, 999]),
+        Decision::Approve,
+        "a type that explains changes nothing, nor does an unknown one"
+    );
+}
+
+#[test]
+fn what_was_not_really_assessed_never_approves() {
+    assert_eq!(decide(0, &[3]), Decision::Review);
+    assert_eq!(decide(1, &[3]), Decision::Review);
+    assert_eq!(decide(4, &[3]), Decision::Reject, "at least review: a worse level stays");
+    assert_eq!(decide(0, &[3, 5]), Decision::Review);
+}
+
+#[test]
+fn the_reasons_name_level_and_types() {
+    let ruling = policy().rule("qr", &Finding::Level { level: 2, risk_types: vec![1, 999] }, table);
+    let json = serde_json::to_value(&ruling.reasons).expect("serialises");
+    assert_eq!(
+        json,
+        serde_json::json!([
+            {"code": "level", "value": 2},
+            {"code": "risk_type", "value": 1, "name": "name", "group": "account"},
+            {"code": "risk_type", "value": 999}
+        ])
+    );
+}
+
+#[test]
+fn captchas_challenge_and_tickets_decide() {
+    let rule = |finding| policy().rule("captcha", &finding, table).decision;
+    assert_eq!(rule(Finding::Challenge { script: "x".to_owned() }), Decision::Challenge);
+    assert_eq!(rule(Finding::Ticket { valid: true }), Decision::Approve);
+    assert_eq!(rule(Finding::Ticket { valid: false }), Decision::Reject);
+}
+
+#[test]
+fn the_version_changes_with_the_content_alone() {
+    let other = Policy::new(BTreeMap::new(), Decision::Review);
+    assert_eq!(policy().version(), policy().version());
+    assert_ne!(policy().version(), other.version());
+    assert!(policy().version().starts_with("sha256:"));
+}
+
+#[test]
+fn a_policy_gives_every_level_one_decision() {
+    let levels = |approve: &[u8], reject: &[u8]| Levels {
+        approve: approve.to_vec(),
+        challenge: vec![],
+        review: vec![],
+        reject: reject.to_vec(),
+    };
+    assert_eq!(levels(&[0, 1], &[2, 3]).check(3), Ok(()));
+    assert_eq!(levels(&[0, 1], &[3]).check(3), Err("level 2 has no decision".to_owned()));
+    assert_eq!(levels(&[0, 1], &[1, 2, 3]).check(3), Err("level 1 has more than one decision".to_owned()));
+    assert_eq!(
+        levels(&[0], &[1, 2]).check(1),
+        Err("level 2 does not exist: the API's highest is 1".to_owned())
+    );
+}
+
+#[test]
+fn a_decision_id_is_the_same_for_ever() {
+    assert_eq!(decision_id("clm-20210930-000017"), decision_id("clm-20210930-000017"));
+    assert_eq!(decision_id("clm-20210930-000017").get_version_num(), 5);
+    assert_ne!(decision_id("a"), decision_id("b"));
+}

@@ -1,0 +1,142 @@
+//! The backlog: records that were read and are not taken on yet, for want of room.
+//!
+//! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by pausing: [`Backlog::paused`] says which
+//! partitions to pause, with hysteresis, for a pause costs Kafka's client its prefetched records.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Partition, Record};
+
+/// A partition with so many records waiting is paused…
+const HIGH: usize = 1_000;
+/// …until so few are left.
+const LOW: usize = 250;
+/// With so many bytes waiting, every partition is paused.
+const HIGH_BYTES: usize = 32 << 20;
+
+/// Records that wait, by partition.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    queues: BTreeMap<Partition, VecDeque<Record>>,
+    paused: BTreeSet<Partition>,
+    bytes: usize,
+    turn: Partition,
+}
+
+impl Backlog {
+    /// Adds a record behind those of its partition.
+    pub fn push(&mut self, record: Record) {
+        self.bytes += size(&record);
+        self.queues.entry(record.partition).or_default().push_back(record);
+    }
+
+    /// Takes the next record of a partition that has room, each partition in its turn.
+    pub fn pop(&mut self, mut has_room: impl FnMut(Partition) -> bool) -> Option<Record> {
+        let behind = self.queues.range(self.turn + 1..).chain(self.queues.range(..=self.turn));
+        let partition = behind.map(|(partition, _)| *partition).find(|partition| has_room(*partition))?;
+        let queue = self.queues.get_mut(&partition)?;
+        let record = queue.pop_front()?;
+        if queue.is_empty() {
+            self.queues.remove(&partition);
+        }
+        self.turn = partition;
+        self.bytes -= size(&record);
+        Some(record)
+    }
+
+    /// Forgets a partition that is given back: somebody else will read its records.
+    pub fn forget(&mut self, partition: Partition) {
+        for record in self.queues.remove(&partition).unwrap_or_default() {
+            self.bytes -= size(&record);
+        }
+        self.paused.remove(&partition);
+    }
+
+    /// The partitions that are to be paused now; `None` where that is as it was.
+    pub fn paused(&mut self, assigned: impl Iterator<Item = Partition>) -> Option<BTreeSet<Partition>> {
+        let waiting = |partition: &Partition| self.queues.get(partition).map_or(0, VecDeque::len);
+        let full = self.bytes >= HIGH_BYTES;
+        let is_paused = |partition: &Partition| {
+            full || waiting(partition) >= HIGH || (waiting(partition) > LOW && self.paused.contains(partition))
+        };
+        let paused: BTreeSet<Partition> = assigned.filter(is_paused).collect();
+        (paused != self.paused).then(|| {
+            self.paused.clone_from(&paused);
+            paused
+        })
+    }
+
+    /// Whether any partition is paused.
+    pub fn is_pausing(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// Records that wait.
+    pub fn len(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+}
+
+fn size(record: &Record) -> usize {
+    record.payload.as_ref().map_or(0, Vec::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(partition: Partition, offset: i64) -> Record {
+        Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload: Some(vec![0; 10]) }
+    }
+
+    #[test]
+    fn partitions_take_turns_and_keep_their_order() {
+        let mut backlog = Backlog::default();
+        for offset in 0..3 {
+            backlog.push(record(1, offset));
+            backlog.push(record(2, offset));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| backlog.pop(|_| true)).map(|record| (record.partition, record.offset)).collect();
+        assert_eq!(order, [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]);
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_partition_without_room_does_not_hold_up_the_others() {
+        let mut backlog = Backlog::default();
+        backlog.push(record(1, 0));
+        backlog.push(record(2, 0));
+        assert_eq!(backlog.pop(|partition| partition == 2).map(|record| record.partition), Some(2));
+        assert_eq!(backlog.pop(|partition| partition == 2), None);
+        assert_eq!(backlog.len(), 1);
+    }
+
+    #[test]
+    fn a_full_partition_is_paused_until_little_is_left() {
+        let mut backlog = Backlog::default();
+        for offset in 0..i64::try_from(HIGH).expect("small") {
+            backlog.push(record(1, offset));
+        }
+        assert_eq!(backlog.paused([1, 2].into_iter()), Some(BTreeSet::from([1])));
+        assert_eq!(backlog.paused([1, 2].into_iter()), None, "said once");
+        while backlog.len() > LOW + 1 {
+            backlog.pop(|_| true);
+        }
+        assert_eq!(backlog.paused([1, 2].into_iter()), None, "hysteresis");
+        backlog.pop(|_| true);
+        assert_eq!(backlog.paused([1, 2].into_iter()), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_forgotten_partition_leaves_nothing_behind() {
+        let mut backlog = Backlog::default();
+        backlog.push(record(1, 0));
+        backlog.forget(1);
+        assert_eq!((backlog.len(), backlog.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,317 @@
+//! The consumer: a thread of its own, for rebalance callbacks block.
+//!
+//! The only file of intake that knows Kafka. It polls always, pauses what it is told to, never commits, and hands everything to the
+//! worker through one bounded channel, so that the worker sees assignments, records and revocations in their order.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::{Assigned, Event, Headers, Partition, Record};
+use crate::kafka::Settings;
+
+/// Records handed over at once.
+const CHUNK_MAX_RECORDS: usize = 500;
+/// Events that wait for the worker; at the bound the thread waits, which ends at once unless the worker hangs.
+const EVENTS: usize = 16;
+const POLL: Duration = Duration::from_millis(100);
+/// How often an assignment's committed offsets are asked for before the worker gives up.
+const COMMITTED_TRIES: usize = 10;
+
+/// The consumer, shared with the publisher: its group metadata fences transactions.
+pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
+
+/// The consumer's side that the worker holds.
+#[derive(Debug)]
+pub struct KafkaIntake {
+    events: mpsc::Receiver<Event>,
+    paused: watch::Sender<BTreeSet<Partition>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Intake, as the worker sees it.
+pub trait Intake: Send {
+    /// The next event; `None` once the consumer has ended.
+    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+    /// From now on these partitions, and no others, are paused.
+    fn pause(&mut self, partitions: BTreeSet<Partition>);
+}
+
+impl Intake for KafkaIntake {
+    async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    fn pause(&mut self, partitions: BTreeSet<Partition>) {
+        self.paused.send_replace(partitions);
+    }
+}
+
+impl KafkaIntake {
+    /// Starts the consumer's thread. `drain_timeout` bounds how long a revocation waits for the worker.
+    ///
+    /// # Errors
+    /// The client cannot be made of these settings.
+    pub fn start(settings: &Settings, drain_timeout: Duration) -> KafkaResult<(Self, SharedConsumer)> {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let (paused, pauses) = watch::channel(BTreeSet::new());
+        let rebalances = Rebalances {
+            events: sender.clone(),
+            epoch: AtomicU32::new(0),
+            topic: settings.input_topic.clone(),
+            drain_timeout,
+            request_timeout: settings.request_timeout,
+        };
+        let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
+        consumer.subscribe(&[&settings.input_topic])?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader { consumer: Arc::clone(&consumer), events: sender, pauses, paused: BTreeSet::new(), epoch: 0, stop: Arc::clone(&stop) };
+        let thread = std::thread::Builder::new()
+            .name("consumer".to_owned())
+            .spawn(move || reader.run())
+            .map_err(|error| KafkaError::ClientCreation(format!("cannot start the consumer's thread: {error}")))?;
+        Ok((Self { events, paused, stop, thread: Some(thread) }, consumer))
+    }
+
+    /// Ends the thread; the group notices when the last [`SharedConsumer`] is dropped.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // With the receiver gone a thread that is handing something over lets go of it.
+        drop(self.events);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the consumer's thread ended in a panic");
+        }
+    }
+}
+
+fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
+    let mut config = settings.client();
+    config
+        .set("group.id", &settings.group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 4).max(1).to_string())
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string());
+    if let Some(instance) = &settings.instance_id {
+        config.set("group.instance.id", instance);
+    }
+    config
+}
+
+/// The thread's own state.
+struct Reader {
+    consumer: SharedConsumer,
+    events: mpsc::Sender<Event>,
+    pauses: watch::Receiver<BTreeSet<Partition>>,
+    paused: BTreeSet<Partition>,
+    epoch: u32,
+    stop: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.apply_pauses();
+            let chunk = self.chunk();
+            if !chunk.is_empty() && self.events.blocking_send(Event::Records(chunk)).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Waits for a record, then takes what else is there.
+    fn chunk(&self) -> Vec<Record> {
+        let mut chunk = Vec::new();
+        let mut timeout = POLL;
+        while let Some(polled) = self.consumer.poll(timeout) {
+            match polled {
+                Ok(message) => chunk.push(record(&message, self.consumer.context().epoch.load(Ordering::Relaxed))),
+                Err(error) => self.report(&error),
+            }
+            if chunk.len() >= CHUNK_MAX_RECORDS {
+                break;
+            }
+            timeout = Duration::ZERO;
+        }
+        chunk
+    }
+
+    fn report(&self, error: &KafkaError) {
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            let failed = Event::Failed(format!("the consumer cannot go on: {reason} ({code})"));
+            // A worker that is gone needs no telling.
+            drop(self.events.blocking_send(failed));
+        } else {
+            warn!(error.message = %error, "the consumer met an error and goes on");
+        }
+    }
+
+    fn apply_pauses(&mut self) {
+        let epoch = self.consumer.context().epoch.load(Ordering::Relaxed);
+        if epoch == self.epoch && !self.pauses.has_changed().unwrap_or(false) {
+            return;
+        }
+        if epoch != self.epoch {
+            // A partition that went and came back is not paused any more.
+            self.epoch = epoch;
+            self.paused.clear();
+        }
+        let wanted = self.pauses.borrow_and_update().clone();
+        let topic = &self.consumer.context().topic;
+        let list = |partitions: &mut dyn Iterator<Item = &Partition>| {
+            let mut list = TopicPartitionList::new();
+            for partition in partitions {
+                list.add_partition(topic, *partition);
+            }
+            list
+        };
+        let pause = list(&mut wanted.difference(&self.paused));
+        let resume = list(&mut self.paused.difference(&wanted));
+        for result in [self.consumer.pause(&pause), self.consumer.resume(&resume)] {
+            if let Err(error) = result {
+                warn!(error.message = %error, "a partition could not be paused or resumed; it may have been revoked");
+            }
+        }
+        self.paused = wanted;
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>, epoch: u32) -> Record {
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        epoch,
+        key: message.key().map(<[u8]>::to_vec),
+        headers: message.headers().map(headers).unwrap_or_default(),
+        payload: message.payload().map(<[u8]>::to_vec),
+    }
+}
+
+fn headers(headers: &BorrowedHeaders) -> Headers {
+    let read = |index| {
+        // rdkafka panics on a name that is not UTF-8; such a header is kept as a name that says so.
+        catch_unwind(AssertUnwindSafe(|| {
+            let header = headers.get(index);
+            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+        }))
+        .unwrap_or_else(|_| ("claimgate-unreadable-header".to_owned(), None))
+    };
+    (0..headers.count()).map(read).collect()
+}
+
+/// The consumer's callbacks. They run on the consumer's thread, within its poll.
+#[derive(Debug)]
+pub struct Rebalances {
+    events: mpsc::Sender<Event>,
+    epoch: AtomicU32,
+    topic: String,
+    drain_timeout: Duration,
+    request_timeout: Duration,
+}
+
+impl ClientContext for Rebalances {}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RespErr, partitions: &mut TopicPartitionList) {
+        let done = match error {
+            RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            RespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            other => Err(format!("the group cannot be joined: {other:?}")),
+        };
+        if let Err(reason) = done {
+            // A worker that is gone needs no telling.
+            drop(self.events.blocking_send(Event::Failed(reason)));
+        }
+    }
+}
+
+impl Rebalances {
+    /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), String> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let committed = self.committed(consumer, partitions)?;
+        let mut assigned = Vec::new();
+        for element in committed.elements() {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let start = offset.map_or(Offset::Invalid, Offset::Offset);
+            partitions
+                .set_partition_offset(element.topic(), element.partition(), start)
+                .map_err(|error| format!("cannot start partition {} at {start:?}: {error}", element.partition()))?;
+            let metadata = metadata(&element);
+            let log_end = if metadata.is_empty() { i64::MAX } else { self.log_end(consumer, element.partition())? };
+            assigned.push(Assigned { partition: element.partition(), epoch, offset, metadata, log_end });
+        }
+        info!(partitions = ?assigned.iter().map(|assigned| assigned.partition).collect::<Vec<_>>(), "partitions assigned");
+        if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
+            return Ok(());
+        }
+        consumer.incremental_assign(partitions).map_err(|error| format!("cannot take partitions on: {error}"))
+    }
+
+    fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<TopicPartitionList, String> {
+        let mut last = String::new();
+        for _ in 0..COMMITTED_TRIES {
+            match consumer.committed_offsets(partitions.clone(), self.request_timeout) {
+                Ok(committed) => match committed.elements().iter().find_map(|element| element.error().err()) {
+                    None => return Ok(committed),
+                    Some(error) => last = error.to_string(),
+                },
+                Err(error) => last = error.to_string(),
+            }
+            warn!(error.message = %last, "the committed offsets cannot be read; asking again");
+            std::thread::sleep(POLL);
+        }
+        Err(format!("the committed offsets of {} cannot be read: {last}", self.topic))
+    }
+
+    fn log_end(&self, consumer: &BaseConsumer<Self>, partition: Partition) -> Result<i64, String> {
+        let marks = consumer.fetch_watermarks(&self.topic, partition, self.request_timeout);
+        marks.map(|(_, end)| end).map_err(|error| format!("the end of {}/{partition} cannot be read: {error}", self.topic))
+    }
+
+    /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), String> {
+        let revoked: Vec<Partition> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        info!(partitions = ?revoked, lost = consumer.assignment_lost(), "partitions revoked");
+        if consumer.assignment_lost() {
+            drop(self.events.blocking_send(Event::Lost(revoked)));
+        } else {
+            let (release, released) = sync_channel(1);
+            let told = self.events.blocking_send(Event::Revoked { partitions: revoked.clone(), release });
+            if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
+                warn!(partitions = ?revoked, "the worker did not let go of its partitions in time; what is left is redelivered");
+                drop(self.events.blocking_send(Event::Lost(revoked)));
+            }
+        }
+        consumer.incremental_unassign(partitions).map_err(|error| format!("cannot give partitions back: {error}"))
+    }
+}
+
+/// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
+}

@@ -1,0 +1,105 @@
+//! Lanes: the claims of one subject go one at a time, in order; different subjects side by side.
+//!
+//! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting for a retry) is not known here.
+//! The invariant: at most one entry of a subject is out (returned and not yet left), and they come out in the order they entered.
+
+use std::collections::{HashMap, VecDeque};
+
+/// The queues, by subject. A lane exists while its head is out.
+#[derive(Debug)]
+pub struct Lanes<T> {
+    lanes: HashMap<u64, VecDeque<T>>,
+}
+
+impl<T> Default for Lanes<T> {
+    fn default() -> Self {
+        Self { lanes: HashMap::new() }
+    }
+}
+
+impl<T> Lanes<T> {
+    /// Enters an entry at the end of its subject's lane. It comes back at once where the lane was empty: it is the head now.
+    pub fn enter(&mut self, subject: u64, entry: T) -> Option<T> {
+        match self.lanes.get_mut(&subject) {
+            Some(queue) => {
+                queue.push_back(entry);
+                None
+            }
+            None => {
+                self.lanes.insert(subject, VecDeque::new());
+                Some(entry)
+            }
+        }
+    }
+
+    /// The head is done (or dropped): returns the next of the lane, now its head.
+    pub fn leave(&mut self, subject: u64) -> Option<T> {
+        let next = self.lanes.get_mut(&subject)?.pop_front();
+        if next.is_none() {
+            self.lanes.remove(&subject);
+        }
+        next
+    }
+
+    /// Takes out the entries that wait and match. Heads are out already: the caller drops them and says `leave`.
+    pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for queue in self.lanes.values_mut() {
+            for entry in std::mem::take(queue) {
+                if matches(&entry) { taken.push(entry) } else { queue.push_back(entry) }
+            }
+        }
+        taken
+    }
+
+    /// How many entries wait behind a head.
+    pub fn waiting(&self) -> usize {
+        self.lanes.values().map(VecDeque::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_subject_has_one_entry_out_and_keeps_its_order(steps in prop::collection::vec((any::<bool>(), 0..4_u64), 1..300)) {
+            let mut lanes = Lanes::default();
+            let mut out: BTreeMap<u64, usize> = BTreeMap::new();
+            let mut seen: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+            for (index, (enter, subject)) in steps.into_iter().enumerate() {
+                let head = if enter {
+                    lanes.enter(subject, index)
+                } else if out.remove(&subject).is_some() {
+                    lanes.leave(subject)
+                } else {
+                    None
+                };
+                if let Some(head) = head {
+                    prop_assert_eq!(out.insert(subject, head), None, "two entries of one subject are out");
+                    seen.entry(subject).or_default().push(head);
+                }
+            }
+            for (subject, order) in seen {
+                prop_assert!(order.is_sorted(), "subject {subject} was overtaken: {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_taken_out_never_becomes_head() {
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.enter(7, "a"), Some("a"));
+        assert_eq!((lanes.enter(7, "b"), lanes.enter(7, "c")), (None, None));
+        assert_eq!(lanes.take(|entry| *entry == "b"), ["b"]);
+        assert_eq!(lanes.waiting(), 1);
+        assert_eq!(lanes.leave(7), Some("c"));
+        assert_eq!(lanes.leave(7), None);
+        assert_eq!(lanes.enter(7, "d"), Some("d"), "an empty lane is gone");
+    }
+}

@@ -1,0 +1,196 @@
+//! The ledger: which records are done, and what may be committed.
+//!
+//! Owns, per assigned partition, the offsets that are not done. Everything else below [`Ledger`]'s end is done: records
+//! that were confirmed, and offsets that no record has (compaction, transaction markers). Knows no Kafka.
+//!
+//! The invariants:
+//! - A watermark never passes a record whose [`Ticket`] was not confirmed.
+//! - Only [`Ledger::confirm`] makes a record done; [`Ledger::plan`] merely says what a commit would say.
+//! - A ticket of an assignment that has ended changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::offset_map::{self, OffsetMap};
+use super::{Assigned, Partition};
+
+/// The right and the duty to finish one record. Not `Clone`: a record ends once.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    partition: Partition,
+    offset: i64,
+    epoch: u32,
+}
+
+impl Ticket {
+    /// The record's partition.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The record's offset.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+}
+
+/// What becomes of a record that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Take it on.
+    Ticket(Ticket),
+    /// It was done before this assignment: the commit metadata said so.
+    AlreadyDone,
+    /// Its partition's assignment has ended: drop it.
+    Stale,
+}
+
+/// What is to be committed for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition.
+    pub partition: Partition,
+    /// The watermark: the offset of the first record that is not done.
+    pub offset: i64,
+    /// What is done beyond the watermark, see [`offset_map`].
+    pub metadata: String,
+}
+
+/// Every assigned partition's state.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    partitions: BTreeMap<Partition, State>,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: u32,
+    /// Offsets taken on and not confirmed, and those that the restored map left open and that were not read yet.
+    open: BTreeSet<i64>,
+    /// The offset after the last one read; `None` before the first, where nothing was committed.
+    position: Option<i64>,
+    /// The offset after the last one known, which the restored map may put beyond `position`.
+    end: i64,
+}
+
+impl Ledger {
+    /// Takes a partition on, from what the group had committed.
+    ///
+    /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done beyond the watermark"; the
+    /// returned text says why, for the log.
+    pub fn assign(&mut self, assigned: &Assigned) -> Option<String> {
+        let restored = assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
+        let (map, warning) = match restored {
+            Some(Ok(map)) => (Some(map), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
+        };
+        let state = State {
+            epoch: assigned.epoch,
+            end: map.as_ref().map_or_else(|| assigned.offset.unwrap_or(0), OffsetMap::end),
+            open: map.map(OffsetMap::into_open).unwrap_or_default(),
+            position: assigned.offset,
+        };
+        self.partitions.insert(assigned.partition, state);
+        warning
+    }
+
+    /// Gives a partition back; its tickets are void from now on.
+    pub fn revoke(&mut self, partition: Partition) {
+        self.partitions.remove(&partition);
+    }
+
+    /// Takes a record on that was read when `epoch` was the latest assignment. Records of a partition come in the order of their
+    /// offsets; one that was read before its partition's present assignment is stale.
+    pub fn admit(&mut self, partition: Partition, offset: i64, epoch: u32) -> Admission {
+        let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch <= epoch) else {
+            return Admission::Stale;
+        };
+        if !state.read(offset) {
+            return Admission::AlreadyDone;
+        }
+        Admission::Ticket(Ticket { partition, offset, epoch: state.epoch })
+    }
+
+    /// Whether a ticket's assignment still holds.
+    pub fn is_live(&self, ticket: &Ticket) -> bool {
+        self.partitions.get(&ticket.partition).is_some_and(|state| state.epoch == ticket.epoch)
+    }
+
+    /// What a commit would say if these records were done as well. Tickets of ended assignments are passed over.
+    pub fn plan<'a>(&self, done: impl Iterator<Item = &'a Ticket>) -> Vec<Commit> {
+        let mut by_partition: BTreeMap<Partition, BTreeSet<i64>> = BTreeMap::new();
+        for ticket in done.filter(|ticket| self.is_live(ticket)) {
+            by_partition.entry(ticket.partition).or_default().insert(ticket.offset);
+        }
+        let commit = |(partition, done): (Partition, BTreeSet<i64>)| {
+            let state = self.partitions.get(&partition)?;
+            let open: Vec<i64> = state.open.difference(&done).copied().collect();
+            let offset = open.first().copied().unwrap_or(state.end);
+            Some(Commit { partition, offset, metadata: offset_map::encode(offset, &open, state.end) })
+        };
+        by_partition.into_iter().filter_map(commit).collect()
+    }
+
+    /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
+    pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
+        for ticket in tickets {
+            if let Some(state) = self.partitions.get_mut(&ticket.partition).filter(|state| state.epoch == ticket.epoch) {
+                state.open.remove(&ticket.offset);
+            }
+        }
+    }
+
+    /// Whether the partition may take on `more` records with its map certain to fit into the commit metadata, whatever is
+    /// finished in whatever order.
+    pub fn has_room(&self, partition: Partition, more: usize) -> bool {
+        self.partitions.get(&partition).is_none_or(|state| {
+            let first = state.open.first().copied().unwrap_or(state.end);
+            let span = state.end.saturating_sub(first).saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+            offset_map::always_fits(state.open.len() + more, span)
+        })
+    }
+
+    /// The partitions that are assigned.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
+        self.partitions.keys().copied()
+    }
+
+    /// Whether the partition is assigned.
+    pub fn holds(&self, partition: Partition) -> bool {
+        self.partitions.contains_key(&partition)
+    }
+
+    /// How many records were taken on and are not done.
+    pub fn open(&self) -> usize {
+        self.partitions.values().map(|state| state.open.len()).sum()
+    }
+}
+
+impl State {
+    /// Notes that `offset` was read; says whether it is to be worked on.
+    fn read(&mut self, offset: i64) -> bool {
+        let position = self.position.unwrap_or(offset);
+        if offset < position {
+            // Kafka went back, for the log was cut or made anew: what was known about it is worth nothing.
+            self.open.clear();
+            self.end = offset;
+        } else if self.position.is_none() {
+            self.end = offset;
+        } else if !self.open.is_empty() && position < self.end {
+            // Open offsets of the restored map that were skipped have no record any more (compaction).
+            let skipped: Vec<i64> = self.open.range(position..offset).copied().collect();
+            for gone in skipped {
+                self.open.remove(&gone);
+            }
+        }
+        self.position = Some(offset + 1);
+        if offset < self.end {
+            return self.open.contains(&offset);
+        }
+        self.end = offset + 1;
+        self.open.insert(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::intake::offset_map::METADATA_MAX_BYTES;
+
+const PARTITION: Partition = 3;
+
+/// One step of a worker's life with one partition.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Read up to so many records.
+    Poll(usize),
+    /// Finish one of the records at hand.
+    Finish(prop::sample::Index),
+    /// The batch's transaction commits.
+    FlushOk,
+    /// The batch's transaction aborts; the batch stays.
+    FlushAbort,
+    /// The transaction commits and the worker dies before it hears of it.
+    FlushOkThenCrash,
+    /// The worker dies.
+    Crash,
+    /// The partition goes away and comes back; what is at hand belongs to the old assignment.
+    Rebalance,
+    /// The log is compacted: a record that was not read yet is gone.
+    Compact(prop::sample::Index),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1..40_usize).prop_map(Step::Poll),
+        20 => any::<prop::sample::Index>().prop_map(Step::Finish),
+        4 => Just(Step::FlushOk),
+        2 => Just(Step::FlushAbort),
+        1 => Just(Step::FlushOkThenCrash),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Rebalance),
+        1 => any::<prop::sample::Index>().prop_map(Step::Compact),
+    ]
+}
+
+/// Kafka and a worker around the ledger, as simple as can be.
+struct World {
+    log: BTreeSet<i64>,
+    committed: Option<(i64, String)>,
+    published: BTreeMap<i64, usize>,
+    ledger: Ledger,
+    epoch: u32,
+    next_read: i64,
+    at_hand: Vec<Ticket>,
+    batch: Vec<Ticket>,
+}
+
+impl World {
+    fn new(log: BTreeSet<i64>) -> Self {
+        let mut world = Self {
+            log,
+            committed: None,
+            published: BTreeMap::new(),
+            ledger: Ledger::default(),
+            epoch: 0,
+            next_read: 0,
+            at_hand: Vec::new(),
+            batch: Vec::new(),
+        };
+        world.assign();
+        world
+    }
+
+    fn assign(&mut self) {
+        self.epoch += 1;
+        let (offset, metadata) = self.committed.clone().map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
+        let log_end = self.log.last().map_or(0, |last| last + 1);
+        let assigned = Assigned { partition: PARTITION, epoch: self.epoch, offset, metadata, log_end };
+        assert_eq!(self.ledger.assign(&assigned), None, "our own metadata is believed");
+        self.next_read = offset.unwrap_or(0);
+    }
+
+    fn crash(&mut self) {
+        self.ledger = Ledger::default();
+        self.at_hand.clear();
+        self.batch.clear();
+        self.assign();
+    }
+
+    fn poll(&mut self, count: usize) {
+        let read: Vec<i64> = self.log.range(self.next_read..).take(count).copied().collect();
+        for offset in read {
+            self.next_read = offset + 1;
+            match self.ledger.admit(PARTITION, offset, self.epoch) {
+                Admission::Ticket(ticket) => {
+                    assert!(!self.published.contains_key(&offset), "{offset} was published and is worked on again");
+                    self.at_hand.push(ticket);
+                }
+                Admission::AlreadyDone => assert!(self.published.contains_key(&offset), "{offset} is skipped and was not published"),
+                Admission::Stale => unreachable!("records are stamped with the present epoch"),
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let batch = &self.batch;
+        let live: Vec<i64> = batch.iter().filter(|ticket| self.ledger.is_live(ticket)).map(Ticket::offset).collect();
+        for commit in self.ledger.plan(batch.iter()) {
+            assert!(commit.metadata.len() <= METADATA_MAX_BYTES);
+            let published = |offset: &i64| self.published.contains_key(offset) || live.contains(offset);
+            let passed = self.log.range(..commit.offset).find(|offset| !published(offset));
+            assert_eq!(passed, None, "the watermark {} passed an unpublished record", commit.offset);
+            self.committed = Some((commit.offset, commit.metadata));
+        }
+        for offset in live {
+            *self.published.entry(offset).or_default() += 1;
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Poll(count) => self.poll(count),
+            Step::Finish(_) if self.at_hand.is_empty() => {}
+            Step::Finish(index) => {
+                let ticket = self.at_hand.swap_remove(index.index(self.at_hand.len()));
+                self.batch.push(ticket);
+            }
+            Step::FlushOk => {
+                self.commit();
+                self.ledger.confirm(std::mem::take(&mut self.batch));
+            }
+            Step::FlushAbort => drop(self.ledger.plan(self.batch.iter())),
+            Step::FlushOkThenCrash => {
+                self.commit();
+                self.crash();
+            }
+            Step::Crash => self.crash(),
+            Step::Rebalance => {
+                self.ledger.revoke(PARTITION);
+                self.assign();
+            }
+            Step::Compact(index) => {
+                let unread: Vec<i64> = self.log.range(self.next_read..).copied().collect();
+                // The last record stays: a log's end does not go back.
+                if unread.len() > 1 {
+                    self.log.remove(&unread[index.index(unread.len() - 1)]);
+                }
+            }
+        }
+    }
+
+    fn finish_everything(&mut self) {
+        self.poll(usize::MAX);
+        self.batch.append(&mut self.at_hand);
+        self.step(Step::FlushOk);
+        self.poll(usize::MAX);
+        self.batch.append(&mut self.at_hand);
+        self.step(Step::FlushOk);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_record_is_published_once_whatever_happens(
+        log in prop::collection::btree_set(0..600_i64, 1..120),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(log);
+        for step in steps {
+            world.step(step);
+        }
+        world.finish_everything();
+        for offset in &world.log {
+            prop_assert_eq!(world.published.get(offset), Some(&1), "record {}", offset);
+        }
+        // The commit leaves nothing open but what compaction took away: that is found out with the next record that is done.
+        prop_assert_eq!(world.ledger.open(), 0);
+        let (offset, metadata) = world.committed.clone().expect("something was committed");
+        let end = world.log.last().map_or(0, |last| last + 1);
+        let open = OffsetMap::decode(offset, &metadata, end).expect("our own map").into_open();
+        prop_assert!(offset == end || !metadata.is_empty());
+        prop_assert_eq!(open.intersection(&world.log).next(), None);
+    }
+}
+
+#[test]
+fn a_stuck_record_holds_the_watermark_and_not_the_others() {
+    let mut world = World::new((0..1_000).collect());
+    world.poll(1_000);
+    world.batch = world.at_hand.split_off(1);
+    world.commit();
+    let (offset, metadata) = world.committed.clone().expect("committed");
+    assert_eq!(offset, 0);
+    assert!(!metadata.is_empty());
+    world.crash();
+    world.poll(1_000);
+    assert_eq!(world.at_hand.iter().map(Ticket::offset).collect::<Vec<_>>(), [0], "only the stuck one is worked on again");
+}
+
+#[test]
+fn a_ticket_of_an_ended_assignment_changes_nothing() {
+    let mut world = World::new((0..3).collect());
+    world.poll(3);
+    world.step(Step::Rebalance);
+    world.batch = std::mem::take(&mut world.at_hand);
+    assert_eq!(world.ledger.plan(world.batch.iter()), []);
+    assert_eq!(world.ledger.admit(PARTITION, 0, world.epoch - 1), Admission::Stale);
+}
+
+#[test]
+fn garbled_metadata_reads_as_nothing_done_loudly() {
+    let mut ledger = Ledger::default();
+    let assigned = Assigned { partition: 0, epoch: 1, offset: Some(5), metadata: "cg1:!!".to_owned(), log_end: 9 };
+    assert!(ledger.assign(&assigned).is_some());
+    assert!(matches!(ledger.admit(0, 5, 1), Admission::Ticket(_)));
+}
+
+#[test]
+fn a_log_that_went_back_is_read_again() {
+    let mut ledger = Ledger::default();
+    ledger.assign(&Assigned { partition: 0, epoch: 1, offset: Some(50), metadata: String::new(), log_end: 50 });
+    assert!(matches!(ledger.admit(0, 0, 1), Admission::Ticket(_)), "the topic was made anew: offset 0 is a new record");
+}
+
+#[test]
+fn a_partition_without_room_says_so() {
+    let mut ledger = Ledger::default();
+    ledger.assign(&Assigned { partition: 0, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 0 });
+    assert!(ledger.has_room(0, 20_000));
+    assert!(!ledger.has_room(0, 30_000), "more open records than any map can hold");
+    assert!(ledger.has_room(7, 30_000), "a partition of somebody else's is not held up");
+}

@@ -1,0 +1,75 @@
+//! Intake: records come in from Kafka, and the ledger knows which of them are done.
+//!
+//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`kafka`] is the only file here that knows Kafka.
+//! The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
+
+pub mod backlog;
+pub mod kafka;
+pub mod lanes;
+pub mod ledger;
+pub mod offset_map;
+
+pub use ledger::{Admission, Commit, Ledger, Ticket};
+
+/// A partition of the input topic.
+pub type Partition = i32;
+
+/// Headers of a record, in order. A value may be absent (Kafka's null) and be any bytes.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+/// The value of the first header with this name.
+pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
+}
+
+/// A record as Kafka delivered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The partition it was read from.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: i64,
+    /// The worker's latest assignment when it was read: it is void if its partition was assigned later.
+    pub epoch: u32,
+    /// The producer's key.
+    pub key: Option<Vec<u8>>,
+    /// The producer's headers.
+    pub headers: Headers,
+    /// The event; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// A partition that was given to this worker, with what the group had committed for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: Partition,
+    /// Counts the assignments of this worker; stamps its records.
+    pub epoch: u32,
+    /// The committed offset; `None` where nothing was ever committed.
+    pub offset: Option<i64>,
+    /// The commit's metadata: the offsets done beyond the committed one, see [`offset_map`].
+    pub metadata: String,
+    /// The offset after the partition's last record at the time of the assignment: no map reaches beyond it.
+    pub log_end: i64,
+}
+
+/// What the consumer tells the worker, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// Partitions were given to this worker.
+    Assigned(Vec<Assigned>),
+    /// Records were read.
+    Records(Vec<Record>),
+    /// Partitions are to be given back: finish what is in flight, then drop `release`; the consumer waits for that.
+    Revoked {
+        /// The partitions.
+        partitions: Vec<Partition>,
+        /// Dropped when nothing of these partitions is in flight any more.
+        release: std::sync::mpsc::SyncSender<()>,
+    },
+    /// Partitions are gone already: somebody else may be at work on them.
+    Lost(Vec<Partition>),
+    /// The consumer cannot go on.
+    Failed(String),
+}

@@ -1,0 +1,230 @@
+//! The done-beyond-watermark map: which records after the committed offset are done, as text for the commit's metadata.
+//!
+//! Owns the format and its size bound. Knows no Kafka, and no ledger.
+//! The invariants: a map that was written is read back as it was, or not at all; [`always_fits`] never promises too much, so that no
+//! completed offset is ever dropped.
+//!
+//! The text is `cg1:` + base64url of `kind (1) · span (varint) · payload · CRC-32 (4)`. The span counts the offsets from the committed
+//! one to the end of what is known. The payload is the smaller of run lengths (varints; open and done alternate, open first) and
+//! a bitset (1 = done, lowest bit first). The checksum covers the committed offset too: metadata that strayed to another offset is
+//! not believed.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The broker's default bound on commit metadata, `offset.metadata.max.bytes`.
+pub const METADATA_MAX_BYTES: usize = 4096;
+/// Marks the metadata as ours, with its version.
+const MAGIC: &str = "cg1:";
+/// What the payload may have after base64's 4/3, the magic, kind, span and checksum.
+const PAYLOAD_MAX_BYTES: usize = (METADATA_MAX_BYTES - MAGIC.len()) / 4 * 3 - 1 - 10 - 4;
+/// No map that fits has more open offsets: a bitset holds that many, and run lengths fewer.
+const OPEN_MAX: usize = PAYLOAD_MAX_BYTES * 8;
+const RUNS: u8 = 0;
+const BITSET: u8 = 1;
+
+/// What a map says: the offsets that are open (not done) between the committed one and the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetMap {
+    open: BTreeSet<i64>,
+    end: i64,
+}
+
+/// Why metadata is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Disbelief {
+    /// Somebody else's, or another version's.
+    #[error("the commit metadata is not of this version of claimgate")]
+    Foreign,
+    /// Cut or changed, or it belongs to another offset.
+    #[error("the commit metadata is garbled ({0})")]
+    Garbled(&'static str),
+    /// It speaks of offsets that the log does not have: the topic was made anew.
+    #[error("the commit metadata reaches to offset {end}, beyond the log's end {log_end}")]
+    BeyondLog {
+        /// Where the map ends.
+        end: i64,
+        /// Where the log ends.
+        log_end: i64,
+    },
+}
+
+/// Whether the map of `open` open offsets within `span` offsets fits into the metadata, whichever of them are finished.
+pub fn always_fits(open: usize, span: i64) -> bool {
+    let span = u64::try_from(span).unwrap_or(0);
+    let bitset = span.div_ceil(8) <= PAYLOAD_MAX_BYTES as u64;
+    // Each open offset is at worst a run of its own, and so is each gap between two of them.
+    let runs = (2 * open + 1).saturating_mul(varint_len(span)) <= PAYLOAD_MAX_BYTES;
+    bitset || runs
+}
+
+/// Writes the map for a commit at `offset`, with these `open` offsets (ascending, none below `offset`) and this end.
+/// Empty where nothing is done beyond `offset`.
+pub fn encode(offset: i64, open: &[i64], end: i64) -> String {
+    let span = u64::try_from(end.saturating_sub(offset)).unwrap_or(0);
+    if span == 0 || open.len() as u64 == span {
+        return String::new();
+    }
+    let runs = encode_runs(offset, open, end);
+    let bitset_len = span.div_ceil(8);
+    let (kind, payload) = if runs.len() as u64 <= bitset_len { (RUNS, runs) } else { (BITSET, encode_bitset(offset, open, span)) };
+    let mut bytes = vec![kind];
+    push_varint(&mut bytes, span);
+    bytes.extend_from_slice(&payload);
+    let checksum = checksum(offset, &bytes);
+    bytes.extend_from_slice(&checksum);
+    format!("{MAGIC}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn encode_runs(offset: i64, open: &[i64], end: i64) -> Vec<u8> {
+    let mut runs = Vec::new();
+    let mut at = offset;
+    let mut open = open.iter().copied().peekable();
+    while let Some(first) = open.next() {
+        let mut last = first;
+        while open.peek() == Some(&(last + 1)) {
+            last += 1;
+            open.next();
+        }
+        if first > at {
+            // Nothing open at the very start is written as an open run of length 0.
+            if at == offset {
+                push_varint(&mut runs, 0);
+            }
+            push_varint(&mut runs, first.abs_diff(at));
+        }
+        push_varint(&mut runs, last.abs_diff(first) + 1);
+        at = last + 1;
+    }
+    if at == offset {
+        push_varint(&mut runs, 0);
+    }
+    if end > at {
+        push_varint(&mut runs, end.abs_diff(at));
+    }
+    runs
+}
+
+fn encode_bitset(offset: i64, open: &[i64], span: u64) -> Vec<u8> {
+    let bytes = usize::try_from(span.div_ceil(8)).expect("a bitset is written only where it is shorter than the runs");
+    let mut bits = vec![0xff_u8; bytes];
+    for open in open {
+        let bit = open.abs_diff(offset);
+        if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|index| bits.get_mut(index)) {
+            *byte &= !(1 << (bit % 8));
+        }
+    }
+    bits
+}
+
+impl OffsetMap {
+    /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is done beyond it.
+    ///
+    /// # Errors
+    /// [`Disbelief`]; the caller goes on as with empty metadata.
+    pub fn decode(offset: i64, metadata: &str, log_end: i64) -> Result<Self, Disbelief> {
+        if metadata.is_empty() {
+            return Ok(Self { open: BTreeSet::new(), end: offset });
+        }
+        let text = metadata.strip_prefix(MAGIC).ok_or(Disbelief::Foreign)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Disbelief::Garbled("not base64"))?;
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(Disbelief::Garbled("too short"))?;
+        if *sum != checksum(offset, body) {
+            return Err(Disbelief::Garbled("checksum"));
+        }
+        let (kind, mut rest) = body.split_first().ok_or(Disbelief::Garbled("too short"))?;
+        let span = take_varint(&mut rest).ok_or(Disbelief::Garbled("span"))?;
+        let end = i64::try_from(span).ok().and_then(|span| offset.checked_add(span)).ok_or(Disbelief::Garbled("span"))?;
+        if end > log_end {
+            return Err(Disbelief::BeyondLog { end, log_end });
+        }
+        let open = match *kind {
+            RUNS => decode_runs(offset, rest, end),
+            BITSET => decode_bitset(offset, rest, span),
+            _ => return Err(Disbelief::Foreign),
+        };
+        open.map(|open| Self { open, end }).ok_or(Disbelief::Garbled("payload"))
+    }
+
+    /// The offset after the last one that the map speaks of.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// The offsets that are not done, ascending.
+    pub fn into_open(self) -> BTreeSet<i64> {
+        self.open
+    }
+}
+
+fn decode_runs(offset: i64, mut bytes: &[u8], end: i64) -> Option<BTreeSet<i64>> {
+    let mut open = BTreeSet::new();
+    let mut at = offset;
+    let mut is_open = true;
+    while !bytes.is_empty() {
+        let length = take_varint(&mut bytes)?;
+        let next = i64::try_from(length).ok().and_then(|length| at.checked_add(length)).filter(|next| *next <= end)?;
+        if is_open {
+            if open.len() as u64 + length > OPEN_MAX as u64 {
+                return None;
+            }
+            open.extend(at..next);
+        }
+        at = next;
+        is_open = !is_open;
+    }
+    (at == end).then_some(open)
+}
+
+fn decode_bitset(offset: i64, bytes: &[u8], span: u64) -> Option<BTreeSet<i64>> {
+    if bytes.len() as u64 != span.div_ceil(8) {
+        return None;
+    }
+    let is_open = |bit: &u64| {
+        let byte = usize::try_from(bit / 8).ok().and_then(|index| bytes.get(index)).copied().unwrap_or(0xff);
+        byte & (1 << (bit % 8)) == 0
+    };
+    (0..span).filter(is_open).map(|bit| i64::try_from(bit).ok().and_then(|bit| offset.checked_add(bit))).collect()
+}
+
+fn checksum(offset: i64, body: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&offset.to_be_bytes());
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
+}
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value.to_le_bytes()[0]);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let part = u64::from(first & 0x7f);
+        if part << shift >> shift != part {
+            return None;
+        }
+        value |= part << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn varint_len(value: u64) -> usize {
+    let bits = 64 - value.leading_zeros() as usize;
+    bits.div_ceil(7).max(1)
+}
+
+#[cfg(test)]
+mod tests;

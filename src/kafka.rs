@@ -1,0 +1,155 @@
+//! `[kafka]`: what intake and outbox share about the broker. Each of them has its own client.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde::Deserialize;
+
+/// `[kafka]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Host and port of some brokers, comma-separated.
+    pub bootstrap_servers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// This worker's name within its group, stable over restarts: static membership and fast recovery. Absent: a random one.
+    pub instance_id: Option<String>,
+    /// Claim events.
+    pub input_topic: String,
+    /// Decisions.
+    pub output_topic: String,
+    /// Parked claims.
+    pub retry_topic: String,
+    /// Malformed events.
+    pub dead_letter_topic: String,
+    /// What a crash may repeat.
+    pub guarantee: Guarantee,
+    /// A larger event is malformed.
+    pub max_event_bytes: usize,
+    /// A worker that is silent for so long loses its partitions.
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
+    /// A transaction that is open for so long is aborted by the broker. Shorter than `session_timeout`.
+    #[serde(with = "humantime_serde")]
+    pub transaction_timeout: Duration,
+    /// How long a question to the broker may take.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Passed through to librdkafka; `_` may be written for `.`.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What a crash between Postgres and Kafka's commit may repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Nothing: decisions and offsets are one Kafka transaction.
+    ExactlyOnce,
+    /// Decisions may be published twice, with the same `decision_id`.
+    AtLeastOnce,
+}
+
+/// Properties that the promises rest on.
+const RESERVED: [&str; 11] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "transactional.id",
+];
+
+impl Settings {
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let texts = [
+            ("bootstrap_servers", &self.bootstrap_servers),
+            ("group_id", &self.group_id),
+            ("input_topic", &self.input_topic),
+            ("output_topic", &self.output_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
+        ];
+        if let Some((key, _)) = texts.iter().find(|(_, text)| text.trim().is_empty()) {
+            return Err(format!("kafka.{key} is empty; give it a value"));
+        }
+        if self.transaction_timeout >= self.session_timeout {
+            return Err("kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned());
+        }
+        if let Some(key) = self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str())) {
+            return Err(format!("kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"));
+        }
+        Ok(())
+    }
+
+    /// The configuration that every client of this worker has.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", "claimgate")
+            .set("socket.keepalive.enable", "true")
+            .set("log.connection.close", "false")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        for (key, value) in &self.properties {
+            client.set(key.replace('_', "."), value);
+        }
+        client
+    }
+
+    /// Asks the broker whether the topics are there.
+    ///
+    /// # Errors
+    /// One sentence that names the address or the topic, and the key.
+    pub fn check_broker(&self) -> Result<(), String> {
+        let cannot = |error: &dyn std::fmt::Display| {
+            format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {error}", self.bootstrap_servers)
+        };
+        let consumer: BaseConsumer = self
+            .client()
+            .set("group.id", &self.group_id)
+            .set_log_level(RDKafkaLogLevel::Emerg)
+            .create()
+            .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))?;
+        let topics = [
+            ("input_topic", &self.input_topic),
+            ("output_topic", &self.output_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
+        ];
+        for (key, topic) in topics {
+            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| cannot(&error))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            if found.is_none_or(|found| found.error().is_some() || found.partitions().is_empty()) {
+                return Err(format!("topic {topic:?} (kafka.{key}) does not exist at {}; create it", self.bootstrap_servers));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without the properties, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("group_id", &self.group_id)
+            .field("instance_id", &self.instance_id)
+            .field("input_topic", &self.input_topic)
+            .field("output_topic", &self.output_topic)
+            .field("dead_letter_topic", &self.dead_letter_topic)
+            .field("guarantee", &self.guarantee)
+            .finish_non_exhaustive()
+    }
+}

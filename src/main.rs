@@ -1,0 +1,15 @@
+//! The `claimgate` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match claimgate::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("claimgate: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

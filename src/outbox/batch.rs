@@ -1,0 +1,50 @@
+//! The batch that fills while the last one is on its way.
+
+use super::{Call, Sealed, Settled};
+
+/// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every record in it is in flight.
+#[derive(Debug, Default)]
+pub struct Batch {
+    settled: Vec<Settled>,
+    calls: Vec<Call>,
+}
+
+impl Batch {
+    /// Adds a record that has ended.
+    pub fn settle(&mut self, settled: Settled) {
+        self.settled.push(settled);
+    }
+
+    /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the same.
+    pub fn add_call(&mut self, call: Call) {
+        self.calls.push(call);
+    }
+
+    /// Whether there is nothing to flush.
+    pub fn is_empty(&self) -> bool {
+        self.settled.is_empty() && self.calls.is_empty()
+    }
+
+    /// Records and attempts that wait.
+    pub fn len(&self) -> usize {
+        self.settled.len() + self.calls.len()
+    }
+
+    /// The records that wait.
+    pub fn settled(&self) -> &[Settled] {
+        &self.settled
+    }
+
+    /// Closes the batch, with at most `max` records and `max` attempts; the rest waits for the next.
+    pub fn seal(&mut self, max: usize) -> Sealed {
+        let settled = self.settled.drain(..max.min(self.settled.len())).collect();
+        let calls = self.calls.drain(..max.min(self.calls.len())).collect();
+        Sealed { settled, calls }
+    }
+
+    /// Puts a batch that could not be recorded back in front.
+    pub fn unseal(&mut self, sealed: Sealed) {
+        self.settled.splice(0..0, sealed.settled);
+        self.calls.splice(0..0, sealed.calls);
+    }
+}

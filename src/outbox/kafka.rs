@@ -1,0 +1,339 @@
+//! The publisher: a thread of its own, for rdkafka's transaction calls block.
+//!
+//! The only file of the outbox that knows Kafka. Its order within a transaction is what keeps a torn one from losing anything: all
+//! delivery reports first, then the offsets, then the commit. The invariant: after a commit whose end is uncertain, nothing is
+//! published before it is known whether that commit took place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::message::{self, Message, Topic};
+use super::{PublishError, Publisher, Recorded};
+use crate::intake::Commit;
+use crate::intake::kafka::SharedConsumer;
+use crate::kafka::{Guarantee, Settings};
+
+/// The largest message: librdkafka's default of `message.max.bytes`, and less than a broker's.
+const MESSAGE_MAX_BYTES: usize = 1_000_000;
+
+/// The publisher's side that the worker holds.
+#[derive(Debug)]
+pub struct KafkaPublisher {
+    commands: SyncSender<Command>,
+    republish_duplicates: bool,
+    max_bytes: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Command {
+    messages: Vec<Message>,
+    commits: Vec<Commit>,
+    reply: oneshot::Sender<Result<(), PublishError>>,
+}
+
+impl KafkaPublisher {
+    /// Starts the publisher's thread.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(settings: Settings, consumer: SharedConsumer, republish_duplicates: bool) -> std::io::Result<Self> {
+        // One flush is under way at a time.
+        let (commands, received) = sync_channel(1);
+        let max_bytes = Arc::new(AtomicUsize::new(MESSAGE_MAX_BYTES));
+        let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
+        let transactions =
+            Transactions { settings, consumer, transactional_id, producer: None, doubt: None, max_bytes: Arc::clone(&max_bytes) };
+        std::thread::Builder::new().name("publisher".to_owned()).spawn(move || transactions.run(&received))?;
+        Ok(Self { commands, republish_duplicates, max_bytes })
+    }
+}
+
+impl Publisher for KafkaPublisher {
+    async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
+        let max_bytes = self.max_bytes.load(Ordering::Relaxed);
+        let messages = batch.settled().iter().filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
+        let (reply, replied) = oneshot::channel();
+        let command = Command { messages: messages.collect(), commits, reply };
+        let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());
+        self.commands.try_send(command).map_err(|_| gone())?;
+        replied.await.map_err(|_| gone())?
+    }
+}
+
+/// The thread's own state.
+struct Transactions {
+    settings: Settings,
+    consumer: SharedConsumer,
+    transactional_id: String,
+    producer: Option<BaseProducer<Deliveries>>,
+    /// What a commit said whose end is not known.
+    doubt: Option<Vec<Commit>>,
+    max_bytes: Arc<AtomicUsize>,
+}
+
+/// How a transaction failed, and what is known of it.
+enum Failure {
+    /// It never took place.
+    Aborted(KafkaError),
+    /// Perhaps it took place.
+    Uncertain(KafkaError),
+}
+
+impl Transactions {
+    fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            let result = match self.settings.guarantee {
+                Guarantee::ExactlyOnce => self.transact(&command),
+                Guarantee::AtLeastOnce => self.send_then_commit(&command),
+            };
+            // A worker that is gone needs no answer.
+            drop(command.reply.send(result));
+        }
+    }
+
+    fn transact(&mut self, command: &Command) -> Result<(), PublishError> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.make_producer().map_err(|error| self.judge(&error))?,
+        };
+        if let Some(doubt) = self.doubt.take() {
+            match self.took_place(&doubt, &command.commits) {
+                Ok(true) => {
+                    self.producer = Some(producer);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.doubt = Some(doubt);
+                    self.producer = Some(producer);
+                    return Err(PublishError::Aborted(format!("whether the last commit took place cannot be read: {error}")));
+                }
+            }
+        }
+        match self.transaction(&producer, command) {
+            Ok(()) => {
+                self.producer = Some(producer);
+                Ok(())
+            }
+            Err(Failure::Aborted(error)) => {
+                // Best effort: if it fails, the next producer's start aborts it. The producer goes either way, for late delivery
+                // reports of this transaction must not be counted in the next.
+                if let Err(error) = producer.abort_transaction(self.settings.request_timeout) {
+                    warn!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
+                }
+                Err(self.judge(&error))
+            }
+            Err(Failure::Uncertain(error)) => {
+                self.doubt = Some(command.commits.clone());
+                Err(self.judge(&error))
+            }
+        }
+    }
+
+    fn transaction(&self, producer: &BaseProducer<Deliveries>, command: &Command) -> Result<(), Failure> {
+        let timeout = self.settings.request_timeout;
+        producer.begin_transaction().map_err(Failure::Aborted)?;
+        self.deliver(producer, &command.messages).map_err(Failure::Aborted)?;
+        let offsets = self.offsets(&command.commits).map_err(Failure::Aborted)?;
+        let Some(group) = self.consumer.group_metadata() else {
+            return Err(Failure::Aborted(KafkaError::Canceled));
+        };
+        producer.send_offsets_to_transaction(&offsets, &group, timeout).map_err(Failure::Aborted)?;
+        let commit = producer.commit_transaction(timeout);
+        commit.map_err(|error| if needs_abort(&error) { Failure::Aborted(error) } else { Failure::Uncertain(error) })
+    }
+
+    /// Whether the doubtful commit took place: it did if the group has exactly what it said, for nobody else commits for a partition that
+    /// was this worker's all the while. Partitions that are not in `live` were lost since, and say nothing.
+    fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> KafkaResult<bool> {
+        let live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
+        let said: Vec<&Commit> = doubt.iter().filter(live).collect();
+        let mut partitions = TopicPartitionList::new();
+        for commit in &said {
+            partitions.add_partition(&self.settings.input_topic, commit.partition);
+        }
+        let committed = self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
+        let has = |commit: &&Commit| {
+            let found = committed.find_partition(&self.settings.input_topic, commit.partition);
+            found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset) && found.metadata() == commit.metadata)
+        };
+        Ok(!said.is_empty() && said.iter().all(has))
+    }
+
+    fn send_then_commit(&mut self, command: &Command) -> Result<(), PublishError> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.make_producer().map_err(|error| self.judge(&error))?,
+        };
+        self.deliver(&producer, &command.messages).map_err(|error| self.judge(&error))?;
+        self.producer = Some(producer);
+        let offsets = self.offsets(&command.commits).map_err(|error| self.judge(&error))?;
+        if offsets.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| self.judge(&error))
+    }
+
+    /// Sends every message and waits for every report.
+    fn deliver(&self, producer: &BaseProducer<Deliveries>, messages: &[Message]) -> KafkaResult<()> {
+        let deliveries = producer.context();
+        deliveries.start();
+        let deadline = Instant::now() + self.settings.transaction_timeout;
+        for message in messages {
+            self.enqueue(producer, message, deadline)?;
+        }
+        while deliveries.reported.load(Ordering::Relaxed) < messages.len() {
+            if Instant::now() > deadline {
+                return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+            }
+            producer.poll(Duration::from_millis(100));
+        }
+        if deliveries.failed.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let too_large = deliveries.too_large.load(Ordering::Relaxed) > 0;
+        if too_large {
+            // The topic takes less than librdkafka knows: what is made from now on is smaller.
+            self.shrink();
+        }
+        let code = if too_large { RDKafkaErrorCode::MessageSizeTooLarge } else { RDKafkaErrorCode::Fail };
+        Err(KafkaError::MessageProduction(code))
+    }
+
+    fn enqueue(&self, producer: &BaseProducer<Deliveries>, message: &Message, deadline: Instant) -> KafkaResult<()> {
+        let topic = match message.topic {
+            Topic::Decisions => &self.settings.output_topic,
+            Topic::DeadLetters => &self.settings.dead_letter_topic,
+        };
+        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+        for (key, value) in &message.headers {
+            // A header's name cannot hold a NUL on its way through C.
+            let key: &str = if key.contains('\0') { "claimgate-unreadable-header" } else { key };
+            headers = headers.insert(Header { key, value: value.as_ref() });
+        }
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers);
+        record.key = message.key.as_deref();
+        record.payload = message.payload.as_deref();
+        loop {
+            match producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                    producer.poll(Duration::from_millis(10));
+                    record = back;
+                }
+                Err((error, _)) => {
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                        self.shrink();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn shrink(&self) {
+        let smaller = self.max_bytes.load(Ordering::Relaxed) / 2;
+        warn!(max_bytes = smaller, "a message is too large for the broker; larger ones are cut from now on");
+        self.max_bytes.store(smaller.max(1 << 12), Ordering::Relaxed);
+    }
+
+    fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+        let mut offsets = TopicPartitionList::new();
+        for commit in commits {
+            let mut element = offsets.add_partition(&self.settings.input_topic, commit.partition);
+            element.set_offset(Offset::Offset(commit.offset))?;
+            element.set_metadata(&commit.metadata);
+        }
+        Ok(offsets)
+    }
+
+    fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
+        let timeout = self.settings.transaction_timeout.as_millis().to_string();
+        let mut config = self.settings.client();
+        config
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1")
+            .set("delivery.timeout.ms", &timeout)
+            .set("queue.buffering.max.messages", "100000");
+        if self.settings.guarantee == Guarantee::AtLeastOnce {
+            return config.create_with_context(Deliveries::default());
+        }
+        config.set("transactional.id", &self.transactional_id).set("transaction.timeout.ms", &timeout);
+        let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default())?;
+        // Ends whatever a producer of this id left open before: from here on it is known how that ended.
+        producer.init_transactions(self.settings.request_timeout)?;
+        Ok(producer)
+    }
+
+    fn judge(&self, error: &KafkaError) -> PublishError {
+        let code = error.rdkafka_error_code();
+        let fenced = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
+        if code.is_some_and(|code| fenced.contains(&code)) {
+            let id = self.settings.instance_id.as_deref().unwrap_or("(none)");
+            return PublishError::Fatal(format!("another worker took over kafka.instance_id {id:?}: give each worker its own ({error})"));
+        }
+        let authorization = [
+            RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::GroupAuthorizationFailed,
+            RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ];
+        if code.is_some_and(|code| authorization.contains(&code)) {
+            return PublishError::Fatal(format!("Kafka refuses the worker's principal: {error}"));
+        }
+        PublishError::Aborted(error.to_string())
+    }
+}
+
+fn needs_abort(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort())
+}
+
+/// Counts delivery reports. They come on the publisher's own thread, within its poll.
+#[derive(Debug, Default)]
+struct Deliveries {
+    reported: AtomicUsize,
+    failed: AtomicUsize,
+    too_large: AtomicUsize,
+}
+
+impl Deliveries {
+    fn start(&self) {
+        for counter in [&self.reported, &self.failed, &self.too_large] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        error!(error.message = %error, error.reason = reason, "the producer met an error");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        self.reported.fetch_add(1, Ordering::Relaxed);
+        if let Err((error, _)) = result {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                self.too_large.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Outbox: what became of each record goes to Postgres, then to Kafka, then back to the ledger.
+//!
+//! [`Sealed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing can be published that is not
+//! recorded, and nothing confirmed that is not published. [`batch`] and [`message`] are pure; [`postgres`] and [`kafka`] are the
+//! only files here that know an outside system.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use uuid::Uuid;
+
+use crate::claim::Malformed;
+use crate::decision::{Source, Verdict};
+use crate::intake::{Commit, Headers, Ledger, Ticket};
+use crate::trace::TraceContext;
+
+pub mod batch;
+pub mod kafka;
+pub mod message;
+pub mod postgres;
+
+pub use batch::Batch;
+
+/// An event as it was received, with what identifies it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// Where it stands in Kafka.
+    pub source: Source,
+    /// The producer's key.
+    pub key: Option<Vec<u8>>,
+    /// The producer's headers.
+    pub headers: Headers,
+    /// The exact bytes; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// When the worker took it on, UNIX microseconds.
+    pub received_at: i64,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+}
+
+/// One attempt at a risk API: a row of `risk_calls`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The row's own id, time-ordered: attempt numbers can repeat after a crash.
+    pub id: Uuid,
+    /// The claim it was made for.
+    pub claim_id: String,
+    /// 1 for the first attempt since the worker took the claim on.
+    pub attempt: u32,
+    /// The API's name.
+    pub api: &'static str,
+    /// When it was sent, UNIX microseconds.
+    pub requested_at: i64,
+    /// From the sending to the last byte, microseconds.
+    pub latency: i64,
+    /// The HTTP status, where an answer came.
+    pub http_status: Option<u16>,
+    /// The API's return code, where it could be read.
+    pub provider_code: Option<i64>,
+    /// `verdict`, `transient`, `refused`, `configuration` or `unknown` (sent, and no answer came).
+    pub outcome: &'static str,
+    /// Why, in a bounded word; empty for a verdict.
+    pub reason: &'static str,
+    /// The request, secrets removed.
+    pub request: String,
+    /// The answer's exact bytes; `None` where none came.
+    pub response: Option<Vec<u8>>,
+    /// The trace in which it was made, 32 hex digits.
+    pub trace_id: String,
+}
+
+/// How a record ends. Every record that was taken on ends in exactly one of these.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Disposition {
+    /// Decided now, by a risk API's answer or by the lack of one.
+    Assessed(Box<Verdict>),
+    /// Decided before, from this very record: a crash fell between Postgres and Kafka.
+    Recalled(Box<Verdict>),
+    /// Decided before, from another record with the same content; `worker.on_duplicate` says what becomes of it.
+    Duplicate(Box<Verdict>),
+    /// No claim: a dead letter.
+    Quarantined(Malformed),
+}
+
+impl Disposition {
+    /// What becomes of a record whose claim has a verdict already (contract 3.1).
+    pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
+        if verdict.source == *source {
+            Self::Recalled(Box::new(verdict))
+        } else if verdict.fingerprint == *fingerprint {
+            Self::Duplicate(Box::new(verdict))
+        } else {
+            let detail = format!("claim id {:?} was used before, with other content, by {}", verdict.claim_id, verdict.source);
+            Self::Quarantined(Malformed::field("claim_id_conflict", "claim_id", detail))
+        }
+    }
+}
+
+/// A record with its end.
+#[derive(Debug)]
+pub struct Settled {
+    /// The record's ticket.
+    pub ticket: Ticket,
+    /// The record.
+    pub received: Received,
+    /// The claim's id, where the record is a claim.
+    pub claim_id: Option<String>,
+    /// How it ended.
+    pub disposition: Disposition,
+}
+
+/// A batch that is closed: on its way into Postgres.
+#[derive(Debug)]
+pub struct Sealed {
+    settled: Vec<Settled>,
+    calls: Vec<Call>,
+}
+
+/// A batch that Postgres has: what its tables say is what will be published.
+#[derive(Debug)]
+pub struct Recorded {
+    settled: Vec<Settled>,
+}
+
+/// A batch that Kafka has acknowledged, commit and all.
+#[derive(Debug)]
+pub struct Published {
+    settled: Vec<Settled>,
+}
+
+impl Sealed {
+    /// The records and their ends.
+    pub fn settled(&self) -> &[Settled] {
+        &self.settled
+    }
+
+    /// The attempts made, also for claims that are not decided yet.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// Writes the batch to Postgres. Where a verdict was there before, the end of its record becomes what the table says.
+    ///
+    /// # Errors
+    /// The batch comes back with the store's error. To try again is safe: the store's writes are idempotent.
+    pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
+        match store.record(&self).await {
+            Ok(overruled) => {
+                for (index, disposition) in overruled {
+                    self.settled[index].disposition = disposition;
+                }
+                Ok(Recorded { settled: self.settled })
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Recorded {
+    /// The records and their ends.
+    pub fn settled(&self) -> &[Settled] {
+        &self.settled
+    }
+
+    /// Takes out the records whose assignment has ended: they belong to somebody else now, who will recall what was recorded.
+    pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Settled>) {
+        gone.extend(self.settled.extract_if(.., |settled| !ledger.is_live(&settled.ticket)));
+    }
+
+    /// What the commit of this batch would say.
+    pub fn commits(&self, ledger: &Ledger) -> Vec<Commit> {
+        ledger.plan(self.settled.iter().map(|settled| &settled.ticket))
+    }
+
+    /// Publishes the batch and commits its records, at once.
+    ///
+    /// # Errors
+    /// The batch comes back with the publisher's error. To try again is safe after an abort; see [`PublishError`].
+    pub async fn publish(self, publisher: &impl Publisher, commits: Vec<Commit>) -> Result<Published, (Self, PublishError)> {
+        match publisher.publish(&self, commits).await {
+            Ok(()) => Ok(Published { settled: self.settled }),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Published {
+    /// The records of the batch, whose tickets are to be confirmed.
+    pub fn into_settled(self) -> Vec<Settled> {
+        self.settled
+    }
+}
+
+/// Postgres, as the worker sees it.
+pub trait Store: Send + Sync {
+    /// The verdicts that these claims have already, by claim id.
+    fn recall(&self, claim_ids: Vec<String>) -> impl Future<Output = Result<HashMap<String, Verdict>, StoreError>> + Send;
+
+    /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
+    ///
+    /// Returns, by index into [`Sealed::settled`], the ends that the table overruled: the claim had a verdict already, and the
+    /// first one recorded wins. A conflict found this way has its dead letter written as well.
+    fn record(&self, batch: &Sealed) -> impl Future<Output = Result<Vec<(usize, Disposition)>, StoreError>> + Send;
+}
+
+/// Why Postgres did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may work later: the connection, a deadlock, a failover, a full disk.
+    #[error("{0}")]
+    Transient(String),
+    /// It will not mend by itself: a missing table, no permission.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// The output topics, as the worker sees them.
+pub trait Publisher: Send + Sync {
+    /// Publishes decisions and dead letters and commits the offsets, in one transaction.
+    fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> impl Future<Output = Result<(), PublishError>> + Send;
+}
+
+/// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible, or all of it already is and
+/// the generation check will refuse a second one.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Try again: the transaction was aborted, or the producer was made anew.
+    #[error("{0}")]
+    Aborted(String),
+    /// The worker must end.
+    #[error("{0}")]
+    Fatal(String),
+}

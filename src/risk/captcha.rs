@@ -1,0 +1,67 @@
+//! What the two captcha APIs of csec share: their parameters and what they demand of a claim.
+//!
+//! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same `userIp`, `businessId`,
+//! `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same user, for the ticket is bound to them.
+//!
+//! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
+
+use super::tencent_cloud::Parameters;
+use crate::claim::{AccountType, Claim, Malformed};
+
+/// `accountType` (输入参数): not the set of `IntelligentQRCode`.
+fn account_type(kind: AccountType) -> Option<u32> {
+    match kind {
+        AccountType::Other => Some(0),
+        AccountType::Qq => Some(1),
+        AccountType::Wechat => Some(2),
+        AccountType::Phone => Some(4),
+        AccountType::PhoneCode => Some(6),
+        AccountType::Email => Some(7),
+        AccountType::Device | AccountType::PhoneMd5 => None,
+    }
+}
+
+/// The parameters of both APIs, by wire name and claim field.
+pub(super) fn parameters(claim: &Claim) -> Parameters<'_> {
+    let Claim { account, client, captcha, .. } = claim;
+    let mut parameters = Parameters::default();
+    parameters
+        .number("accountType", "account.type", account_type(account.kind))
+        .text("uid", "account.id", Some(&account.id))
+        .text("appId", "account.app_id", account.app_id.as_deref())
+        .text("associateAccount", "account.associate_id", account.associate_id.as_deref())
+        .number("registerTime", "account.registered_at", account.registered_at)
+        .text("userIp", "client.ip", client.ip.as_deref())
+        .text("xForwardedFor", "client.forwarded_for", client.forwarded_for.as_deref())
+        .text("macAddress", "client.mac", client.mac.as_deref())
+        .text("imei", "client.imei", client.imei.as_deref())
+        .number("captchaType", "captcha.type", captcha.picture)
+        .number("businessId", "captcha.business_id", captcha.business_id)
+        .number("sceneId", "captcha.scene_id", captcha.scene_id);
+    parameters
+}
+
+/// What both APIs demand of a claim.
+pub(super) fn check(claim: &Claim) -> Result<(), Malformed> {
+    let Claim { account, captcha, .. } = claim;
+    if account_type(account.kind).is_none() {
+        return Err(Malformed::field(
+            "invalid_value",
+            "account.type",
+            "the captcha APIs do not take this type",
+        ));
+    }
+    if matches!(account.kind, AccountType::Qq | AccountType::Wechat) && account.app_id.is_none() {
+        return Err(Malformed::missing("account.app_id"));
+    }
+    for (field, given) in [
+        ("account.registered_at", account.registered_at.is_some()),
+        ("captcha.type", captcha.picture.is_some()),
+        ("captcha.business_id", captcha.business_id.is_some()),
+    ] {
+        if !given {
+            return Err(Malformed::missing(field));
+        }
+    }
+    Ok(())
+}

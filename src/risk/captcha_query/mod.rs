@@ -1,0 +1,138 @@
+//! `CaptchaQuery`: a captcha for the user to solve.
+//!
+//! Owns the `script` parameter and what its two values make of an answer. Parameters are [`super::captcha`]'s, signature
+//! and envelope [`super::tencent_cloud`]'s. The invariant: what is passed on as a script is text and not empty, and no
+//! page of a proxy.
+//!
+//! Source: Tencent Cloud 天御 "拉取验证码JavaScript", 2017-10.
+
+use serde::Deserialize;
+
+use super::section::{Misconfigured, Setup};
+use super::signature::SignatureMethod;
+use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
+use super::{Again, Answer, Attempt, Fault, Method, Reading, Registration, Request, RiskApi, captcha};
+use crate::claim::{Claim, Malformed};
+use crate::decision::{Finding, RiskType};
+
+/// `[risk.captcha_query]`.
+pub const REGISTRATION: Registration = Registration { name: "captcha_query", kind: "captcha", build };
+
+/// The section's own keys.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// See [`ApiSettings::method`].
+    pub method: Method,
+    /// See [`ApiSettings::signature_method`].
+    pub signature_method: SignatureMethod,
+    /// 0: the answer is JSON with the script in it. 1: the answer is the script.
+    pub script: u8,
+    /// With `script = 1`: the JavaScript function that the answer calls on error.
+    pub callback: Option<String>,
+}
+
+/// The API.
+#[derive(Debug)]
+pub struct CaptchaQuery {
+    client: Client,
+    raw_script: bool,
+    callback: Option<String>,
+}
+
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+    let Settings { method, signature_method, script, callback } = setup.settings()?;
+    let at = |key: &str, problem: &str| Err(Misconfigured::new(format!("risk.captcha_query.{key}"), problem));
+    if script > 1 {
+        return at("script", "this is 0 (JSON) or 1 (JavaScript)");
+    }
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte));
+    if callback.as_deref().is_some_and(|callback| script == 0 || callback.is_empty() || !is_name(callback)) {
+        return at("callback", "this is the name of a JavaScript function, and needs `script = 1`");
+    }
+    let client = Client::new("CaptchaQuery", ApiSettings { method, signature_method }, setup)?;
+    Ok(Box::new(CaptchaQuery { client, raw_script: script == 1, callback }))
+}
+
+impl CaptchaQuery {
+    fn parameters<'a>(&'a self, claim: &'a Claim) -> Parameters<'a> {
+        let mut parameters = captcha::parameters(claim);
+        parameters.number("script", "", Some(u8::from(self.raw_script)));
+        parameters.text("callBack", "", self.callback.as_deref());
+        parameters
+    }
+
+    /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on the way.
+    fn read_raw(&self, answer: &Answer<'_>) -> Reading {
+        if !answer.is_success() || answer.body.trim_ascii_start().starts_with(b"{") {
+            return self.read_json(answer);
+        }
+        match std::str::from_utf8(answer.body) {
+            Ok(script) if self.reports_error(script) => {
+                Reading::Transient(Fault { reason: "error_callback", provider_code: None }, Again::Backoff)
+            }
+            Ok(script) if is_script(script) => challenge(script.to_owned()),
+            _ => Fault::malformed_answer(),
+        }
+    }
+
+    fn reports_error(&self, script: &str) -> bool {
+        let rest = self.callback.as_deref().and_then(|callback| script.trim_start().strip_prefix(callback));
+        rest.is_some_and(|rest| rest.trim_start().starts_with('('))
+    }
+
+    fn read_json(&self, answer: &Answer<'_>) -> Reading {
+        match self.client.open(answer) {
+            Ok(envelope) => match envelope.script().filter(|script| is_script(script)) {
+                Some(script) => challenge(script),
+                None => without_result(),
+            },
+            Err(reading) => reading,
+        }
+    }
+}
+
+fn challenge(script: String) -> Reading {
+    Reading::Verdict { finding: Finding::Challenge { script }, provider_code: 0 }
+}
+
+/// Not empty, no HTML, and no NUL, which Postgres cannot keep in a text.
+fn is_script(script: &str) -> bool {
+    let script = script.trim_start();
+    !script.is_empty() && !script.starts_with('<') && !script.contains('\0')
+}
+
+impl RiskApi for CaptchaQuery {
+    fn name(&self) -> &'static str {
+        REGISTRATION.name
+    }
+
+    fn schema(&self) -> &'static str {
+        "2017-10"
+    }
+
+    fn highest_level(&self) -> Option<u8> {
+        None
+    }
+
+    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+        captcha::check(claim)?;
+        self.client.check(&self.parameters(claim))
+    }
+
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+        self.client.request(self.parameters(claim), attempt)
+    }
+
+    fn read(&self, answer: &Answer<'_>) -> Reading {
+        if self.raw_script { self.read_raw(answer) } else { self.read_json(answer) }
+    }
+
+    fn risk_type(&self, _: i32) -> Option<RiskType> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! `IntelligentQRCode`, the schema of 2021: scanned codes and red packets.
+//!
+//! Owns the wire names of this schema and its table of risk types. Signature, envelope and error codes are
+//! [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with another schema's meaning, for
+//! [`super::mini_program`] answers the same `Action` and means other things by the same numbers.
+//!
+//! Source: Tencent Cloud 营销风控 "API 文档", `IntelligentQRCode`.
+
+pub use super::tencent_cloud::ApiSettings as Settings;
+
+use super::section::{Misconfigured, Setup};
+use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
+use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
+use crate::claim::{AccountType, Claim, Malformed};
+use crate::decision::{Effect, Levels, RiskType};
+
+/// `[risk.intelligent_qr_code]`.
+pub const REGISTRATION: Registration = Registration { name: "intelligent_qr_code", kind: "qr_code", build };
+
+/// The API.
+#[derive(Debug)]
+pub struct IntelligentQrCode {
+    client: Client,
+}
+
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+    let settings: Settings = setup.settings()?;
+    Ok(Box::new(IntelligentQrCode { client: Client::new("IntelligentQRCode", settings, setup)? }))
+}
+
+/// `accountType` (输入参数).
+fn account_type(kind: AccountType) -> Option<u32> {
+    match kind {
+        AccountType::Other => Some(0),
+        AccountType::Qq => Some(1),
+        AccountType::Wechat => Some(2),
+        AccountType::Phone => Some(4),
+        AccountType::Device => Some(8),
+        AccountType::PhoneMd5 => Some(10004),
+        AccountType::PhoneCode | AccountType::Email => None,
+    }
+}
+
+/// The input parameters (输入参数), by wire name and claim field. `totaltimes` is spelled so, unlike `dayTimes`.
+fn parameters(claim: &Claim) -> Parameters<'_> {
+    let Claim { account, client, login, reward, .. } = claim;
+    let mut parameters = Parameters::default();
+    parameters
+        .number("accountType", "account.type", account_type(account.kind))
+        .text("uid", "account.id", Some(&account.id))
+        .text("userIp", "client.ip", client.ip.as_deref())
+        .number("postTime", "claimed_at", Some(claim.claimed_at))
+        .text("appId", "account.app_id", account.app_id.as_deref())
+        .text("goodInfo", "reward.goods", reward.goods.as_deref())
+        .text("encryptedCode", "reward.code_hash", reward.code_hash.as_deref())
+        .text("cookie", "client.cookie_hash", client.cookie_hash.as_deref())
+        .number("share", "reward.share", reward.share)
+        .number("dayTimes", "reward.daily_limit", reward.daily_limit)
+        .number("totaltimes", "reward.total_limit", reward.total_limit)
+        .text("phoneNumber", "account.phone", account.phone.as_deref())
+        .text("address", "client.address", client.address.as_deref())
+        .number("latitude", "client.latitude", client.latitude)
+        .number("longitude", "client.longitude", client.longitude)
+        .text("imei", "client.imei", client.imei.as_deref())
+        .text("referer", "client.referer", client.referer.as_deref())
+        .number("loginType", "login.type", login.method)
+        .number("loginSource", "login.source", login.source)
+        .number("wxSubType", "login.wechat_subtype", login.wechat_subtype)
+        .text("randNum", "login.nonce", login.nonce.as_deref())
+        .text("wxToken", "login.token", login.token.as_deref())
+        .text("associateAccount", "account.associate_id", account.associate_id.as_deref());
+    parameters
+}
+
+impl RiskApi for IntelligentQrCode {
+    fn name(&self) -> &'static str {
+        REGISTRATION.name
+    }
+
+    fn schema(&self) -> &'static str {
+        "2021"
+    }
+
+    fn highest_level(&self) -> Option<u8> {
+        Some(HIGHEST_LEVEL)
+    }
+
+    fn default_levels(&self) -> Option<Levels> {
+        Some(default_levels())
+    }
+
+    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+        if account_type(claim.account.kind).is_none() {
+            return Err(Malformed::field(
+                "invalid_value",
+                "account.type",
+                "IntelligentQRCode does not take this type",
+            ));
+        }
+        if claim.account.kind == AccountType::Qq && claim.account.app_id.is_none() {
+            return Err(Malformed::missing("account.app_id"));
+        }
+        if claim.reward.goods.is_none() {
+            return Err(Malformed::missing("reward.goods"));
+        }
+        // A mini-program: its session key signs the nonce.
+        if claim.login.wechat_subtype == Some(2) && claim.login.nonce.is_none() {
+            return Err(Malformed::missing("login.nonce"));
+        }
+        self.client.check(&parameters(claim))
+    }
+
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+        self.client.request(parameters(claim), attempt)
+    }
+
+    fn read(&self, answer: &Answer<'_>) -> Reading {
+        self.client.read_level(answer)
+    }
+
+    fn risk_type(&self, code: i32) -> Option<RiskType> {
+        RISK_TYPES.iter().find(|risk_type| risk_type.code == code).copied()
+    }
+}
+
+/// The types of risk (riskType 详细说明). 202 and 203 of earlier revisions were dropped in 2020.
+const RISK_TYPES: [RiskType; 12] = [
+    RiskType { code: 1, name: "low_credit", group: "account", effect: Effect::Explains },
+    RiskType { code: 2, name: "junk_account", group: "account", effect: Effect::Explains },
+    RiskType { code: 3, name: "invalid_account", group: "account", effect: Effect::NotAssessed },
+    RiskType { code: 4, name: "blacklist", group: "account", effect: Effect::Rejects },
+    RiskType { code: 5, name: "whitelist", group: "account", effect: Effect::Approves },
+    RiskType { code: 101, name: "batch_operation", group: "behaviour", effect: Effect::Explains },
+    RiskType { code: 102, name: "bot", group: "behaviour", effect: Effect::Explains },
+    RiskType { code: 103, name: "abnormal_scanning", group: "behaviour", effect: Effect::Explains },
+    RiskType { code: 104, name: "login_state_invalid", group: "behaviour", effect: Effect::NotAssessed },
+    RiskType { code: 201, name: "abnormal_environment", group: "environment", effect: Effect::Explains },
+    RiskType { code: 205, name: "not_a_public_ip", group: "environment", effect: Effect::NotAssessed },
+    RiskType { code: 206, name: "abnormal_device", group: "device", effect: Effect::Explains },
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The risk APIs: one file each, and what several of them share.
+//!
+//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a [`Reading`] of an [`Answer`].
+//! It knows no socket, no clock, no randomness: time, nonce and access token are handed to it with the [`Attempt`].
+//! Who sends the request, how often and when is [`crate::assess`]'s concern.
+//!
+//! Adding an API: one new file beside this one, its `mod` + registration pair, one config section
+//! (`docs/adding-a-risk-api.md`).
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::claim::{Claim, Malformed};
+use crate::decision::{Finding, Levels, RiskType};
+
+pub mod registry;
+pub mod section;
+
+pub mod captcha_check;
+pub mod captcha_query;
+pub mod intelligent_qr_code;
+pub mod mini_program;
+pub mod wechat_account;
+pub mod wechat_marketing;
+
+pub mod signature;
+pub mod tencent_cloud;
+pub mod wechat;
+
+mod captcha;
+mod tolerant;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use registry::{ApiId, Registration, Registry, Route, Shared};
+pub use section::Misconfigured;
+
+/// One risk API: how to ask it about a claim and how to read what it answers.
+pub trait RiskApi: Send + Sync {
+    /// Its name in configuration, SQL, spans and metrics: `intelligent_qr_code`.
+    fn name(&self) -> &'static str;
+
+    /// Which edition of its documents its codes follow (contract 3.2): `2021`.
+    fn schema(&self) -> &'static str;
+
+    /// The highest risk level it gives; `None` where it gives none.
+    fn highest_level(&self) -> Option<u8>;
+
+    /// What its levels lead to where `[risk.<api>.policy]` says nothing (contract 3.3); `None` where it gives none.
+    fn default_levels(&self) -> Option<Levels> {
+        None
+    }
+
+    /// How many times one claim may be asked about at all, where the API bounds it.
+    fn max_attempts(&self) -> Option<u32> {
+        None
+    }
+
+    /// Whether a request needs an access token ([`Attempt::token`]).
+    fn needs_token(&self) -> bool {
+        false
+    }
+
+    /// What this API demands of a claim beyond contract 3.1, checked before anything is sent.
+    ///
+    /// # Errors
+    /// [`Malformed`], naming the field.
+    fn check(&self, claim: &Claim) -> Result<(), Malformed>;
+
+    /// The request of one attempt, signed.
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
+
+    /// Makes sense of an answer. Called for 2xx answers and 4xx other than 429; must take any bytes.
+    fn read(&self, answer: &Answer<'_>) -> Reading;
+
+    /// Looks a risk type up in this API's own table: the same code means different things to different schemas.
+    fn risk_type(&self, code: i32) -> Option<RiskType>;
+}
+
+/// What one attempt brings along that the claim does not: everything that is not pure.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    /// 1 for the first.
+    pub number: u32,
+    /// UNIX seconds.
+    pub now: i64,
+    /// 63 random bits, new for every attempt.
+    pub nonce: u64,
+    /// The access token, for APIs that need one.
+    pub token: Option<&'a str>,
+}
+
+impl fmt::Debug for Attempt<'_> {
+    /// Leaves the token out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attempt({} at {})", self.number, self.now)
+    }
+}
+
+/// An HTTP request, ready to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// GET or POST.
+    pub method: Method,
+    /// The whole URL with its query.
+    pub url: String,
+    /// The content type and the body of a POST.
+    pub body: Option<(&'static str, String)>,
+    /// The same request as text for `risk_calls.request`, secrets removed.
+    pub redacted: String,
+}
+
+impl fmt::Debug for Request {
+    /// The redacted text: a signature or a token in the URL must not reach a log by way of `{:?}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({})", self.redacted)
+    }
+}
+
+/// The methods that the risk APIs use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Parameters in the query.
+    #[default]
+    Get,
+    /// Parameters in the body.
+    Post,
+}
+
+impl Method {
+    /// The method as HTTP writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// An HTTP answer that arrived whole, within the size bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, any bytes.
+    pub body: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// Whether the HTTP status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What an answer says whose body is not what the API promises.
+    ///
+    /// With 2xx the next answer may be whole. With 4xx something between us and the API spoke: about the set-up where
+    /// the status says so (who asks, and where), else about this one request.
+    pub fn unreadable(&self) -> Reading {
+        let fault = Fault { reason: "http_4xx", provider_code: None };
+        match self.status {
+            401 | 403 | 404 | 405 | 407 => Reading::Configuration(fault),
+            408 | 425 | 429 => Reading::Transient(fault, Again::Backoff),
+            400..=499 => Reading::Refused(fault),
+            _ => Fault::malformed_answer(),
+        }
+    }
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// The API assessed the claim.
+    Verdict {
+        /// What it found.
+        finding: Finding,
+        /// Its return code.
+        provider_code: i64,
+    },
+    /// Asking again may help.
+    Transient(Fault, Again),
+    /// Asking again will not help: this claim is not assessable.
+    Refused(Fault),
+    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no claim's fault.
+    Configuration(Fault),
+}
+
+/// How a transient fault is to be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// After a growing pause.
+    Backoff,
+    /// At once with a new nonce and timestamp, a single time; then like [`Again::Backoff`].
+    Resigned,
+    /// At once with a new access token, a single time; then like [`Again::Backoff`]. No failure of the API.
+    NewToken,
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// A bounded word, fit for a metric label: `internal_error`, `bad_openid`, `malformed_answer`, …
+    pub reason: &'static str,
+    /// The API's return code, where there is one.
+    pub provider_code: Option<i64>,
+}
+
+impl Fault {
+    /// A fault with the provider's code.
+    pub fn coded(reason: &'static str, provider_code: i64) -> Self {
+        Self { reason, provider_code: Some(provider_code) }
+    }
+
+    /// A body that is not what the API promises: transient, for the next answer may be whole.
+    pub fn malformed_answer() -> Reading {
+        Reading::Transient(Self { reason: "malformed_answer", provider_code: None }, Again::Backoff)
+    }
+}
+
+impl Reading {
+    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's word wins over the table.
+    pub fn or_listed(self, transient_codes: &[i64]) -> Self {
+        match self {
+            Self::Refused(fault) | Self::Configuration(fault)
+                if fault.provider_code.is_some_and(|code| transient_codes.contains(&code)) =>
+            {
+                Self::Transient(fault, Again::Backoff)
+            }
+            reading => reading,
+        }
+    }
+
+    /// The word for `risk_calls.outcome` and metric labels.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Verdict { .. } => "verdict",
+            Self::Transient(..) => "transient",
+            Self::Refused(_) => "refused",
+            Self::Configuration(_) => "configuration",
+        }
+    }
+
+    /// The API's return code, where there is one.
+    pub fn provider_code(&self) -> Option<i64> {
+        match self {
+            Self::Verdict { provider_code, .. } => Some(*provider_code),
+            Self::Transient(fault, _) | Self::Refused(fault) | Self::Configuration(fault) => {
+                fault.provider_code
+            }
+        }
+    }
+
+    /// Whether the claim is to be asked about again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient(..) | Self::Configuration(_))
+    }
+}

@@ -1,0 +1,177 @@
+//! What a configuration makes of the registry, and what is said about a wrong one.
+
+use config::{Config, Environment, File, FileFormat};
+use serde_json::json;
+
+use super::*;
+use crate::risk::testing::*;
+
+fn fault(toml: &str) -> Misconfigured {
+    registry(toml).err().unwrap()
+}
+
+fn section(name: &str, keys: &str) -> String {
+    format!("{CREDENTIALS}\n[risk.{name}]\n{keys}\n")
+}
+
+#[test]
+fn every_api_serves_its_usual_kind_with_the_contracts_schema_and_policy() {
+    let sections: String =
+        APIS.iter().map(|registration| format!("[risk.{}]\n", registration.name)).collect();
+    let registry = registry(&format!("{CREDENTIALS}\n{sections}")).unwrap();
+    let mut served: Vec<_> = registry
+        .kinds()
+        .map(|(kind, id)| (kind, registry.get(id).api.name(), registry.get(id).api.schema()))
+        .collect();
+    served.sort_unstable();
+    let expected = [
+        ("captcha", "captcha_query", "2017-10"),
+        ("captcha_check", "captcha_check", "2016"),
+        ("mini_program", "mini_program", "2018-12"),
+        ("qr_code", "intelligent_qr_code", "2021"),
+        ("wechat_account", "wechat_account", "servicemarket"),
+        ("wechat_marketing", "wechat_marketing", "servicemarket"),
+    ];
+    assert_eq!(served, expected);
+    for (id, route) in registry.iter() {
+        assert_eq!(registry.find(route.api.name()), Some(id));
+        assert_eq!(route.levels.is_some(), route.api.highest_level().is_some());
+    }
+    assert!(registry.token_source().is_some());
+    let policy = serde_json::to_value(registry.policy(Decision::Review)).unwrap();
+    let qr_code = json!({ "approve": [0], "challenge": [1, 2], "review": [], "reject": [3, 4] });
+    let wechat = json!({ "approve": [0], "challenge": [1], "review": [2], "reject": [3] });
+    let levels = json!({
+        "intelligent_qr_code": qr_code, "mini_program": qr_code, "wechat_account": wechat, "wechat_marketing": wechat,
+    });
+    assert_eq!(policy["levels"], levels);
+}
+
+#[test]
+fn the_bounds_have_defaults_and_can_be_set() {
+    let registry = registry(&section("mini_program", "")).unwrap();
+    let route = registry.get(registry.find("mini_program").unwrap());
+    assert_eq!((route.timeout, route.concurrency, route.rate_limit), (Duration::from_secs(2), 64, None));
+    let keys = "timeout = '250ms'\nconcurrency = 3\nrate_limit = 1000\nserves = ['a', 'b']\n\
+                policy = { approve = [0, 1], challenge = [], review = [2], reject = [3, 4] }";
+    let registry = crate::risk::testing::registry(&section("mini_program", keys)).unwrap();
+    let route = registry.get(registry.find("mini_program").unwrap());
+    assert_eq!(
+        (route.timeout, route.concurrency, route.rate_limit),
+        (Duration::from_millis(250), 3, Some(1000.0))
+    );
+    assert_eq!(route.levels.as_ref().unwrap().review, [2]);
+    assert_eq!(registry.kinds().map(|(kind, _)| kind).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(registry.token_source().is_none());
+}
+
+#[test]
+fn text_from_the_environment_becomes_numbers_and_lists() {
+    let environment = [
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__CONCURRENCY", "7"),
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__RATE_LIMIT", "12.5"),
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__SERVES", "qr_code, coupon"),
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__METHOD", "POST"),
+        ("CLAIMGATE__RISK__CAPTCHA_QUERY__SCRIPT", "1"),
+        ("CLAIMGATE__RISK__MINI_PROGRAM__SERVES", ""),
+    ];
+    let environment =
+        environment.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let config = Config::builder()
+        .add_source(File::from_str(&section("mini_program", ""), FileFormat::Toml))
+        .add_source(Environment::with_prefix("CLAIMGATE").separator("__").source(Some(environment)));
+    let registry = build(&config.build().unwrap()).unwrap();
+    let route = registry.get(registry.find("intelligent_qr_code").unwrap());
+    assert_eq!((route.concurrency, route.rate_limit), (7, Some(12.5)));
+    assert_eq!(registry.kinds().map(|(kind, _)| kind).collect::<Vec<_>>(), ["captcha", "coupon", "qr_code"]);
+    assert!(route.api.request(&claim(json!({})), &ATTEMPT).body.is_some());
+}
+
+#[test]
+fn what_is_wrong_is_named_by_its_whole_key() {
+    for (name, keys, key) in [
+        ("intelligent_qr_code", "foo = 1", "risk.intelligent_qr_code.foo"),
+        ("wechat_account", "foo = 1", "risk.wechat_account.foo"),
+        ("captcha_query", "scirpt = 1", "risk.captcha_query.scirpt"),
+        ("sixth_api", "", "risk.sixth_api"),
+        ("intelligent_qr_code", "timeout = '2 parsecs'", "risk.intelligent_qr_code.timeout"),
+        ("intelligent_qr_code", "timeout = '0s'", "risk.intelligent_qr_code.timeout"),
+        ("intelligent_qr_code", "concurrency = 0", "risk.intelligent_qr_code.concurrency"),
+        ("intelligent_qr_code", "concurrency = 4294967297", "risk.intelligent_qr_code.concurrency"),
+        ("intelligent_qr_code", "rate_limit = 0", "risk.intelligent_qr_code.rate_limit"),
+        ("intelligent_qr_code", "rate_limit = nan", "risk.intelligent_qr_code.rate_limit"),
+        ("intelligent_qr_code", "method = 'PUT'", "risk.intelligent_qr_code.method"),
+        ("intelligent_qr_code", "base_url = 'localhost:80'", "risk.intelligent_qr_code.base_url"),
+        ("intelligent_qr_code", "base_url = 'https://user:pass@host'", "risk.intelligent_qr_code.base_url"),
+        ("intelligent_qr_code", "base_url = 'https://'", "risk.intelligent_qr_code.base_url"),
+        ("intelligent_qr_code", "path = 'v2/index.php'", "risk.intelligent_qr_code.path"),
+        ("intelligent_qr_code", "path = '/v2?a=b'", "risk.intelligent_qr_code.path"),
+        ("intelligent_qr_code", "serves = ['']", "risk.intelligent_qr_code.serves"),
+        ("intelligent_qr_code", "serves = ['a', 'a']", "risk.intelligent_qr_code.serves"),
+        ("intelligent_qr_code", "serves = 7", "risk.intelligent_qr_code.serves"),
+        (
+            "intelligent_qr_code",
+            "policy = { approve = [0], challenge = [], review = [], reject = [], block = [] }",
+            "risk.intelligent_qr_code.policy.block",
+        ),
+        (
+            "intelligent_qr_code",
+            "policy = { approve = [0], challenge = [1], review = [2], reject = [3] }",
+            "risk.intelligent_qr_code.policy",
+        ),
+        (
+            "captcha_query",
+            "policy = { approve = [0], challenge = [], review = [], reject = [] }",
+            "risk.captcha_query.policy",
+        ),
+    ] {
+        let fault = fault(&section(name, keys));
+        assert_eq!(fault.key, key, "{fault}");
+        assert!(!fault.problem.is_empty());
+    }
+}
+
+#[test]
+fn one_kind_is_served_by_one_api() {
+    let toml =
+        section("intelligent_qr_code", "serves = ['qr_code']") + "[risk.mini_program]\nserves = ['qr_code']";
+    assert_eq!(fault(&toml).to_string(), "risk.mini_program.serves: `qr_code` is served already");
+}
+
+#[test]
+fn a_missing_secret_is_named_only_if_it_is_needed() {
+    for (name, missing) in [
+        ("intelligent_qr_code", "tencent_cloud.secret_id"),
+        ("captcha_check", "tencent_cloud.secret_id"),
+        ("wechat_account", "wechat.app_id"),
+    ] {
+        assert_eq!(fault(&format!("[risk.{name}]")).key, missing);
+        let unused = registry(&format!("[risk.{name}]\nserves = []")).unwrap();
+        assert!(unused.is_empty());
+    }
+    assert_eq!(
+        fault("[tencent_cloud]\nsecret_id = 'x'\n[risk.mini_program]").key,
+        "tencent_cloud.secret_key"
+    );
+    assert_eq!(fault("[wechat]\napp_id = 'x'\n[risk.wechat_account]").key, "wechat.app_secret");
+    assert_eq!(fault("[retry]\ntransient_codes = [0]").key, "retry.transient_codes");
+}
+
+#[test]
+fn the_wechat_apis_share_a_base_url_unless_they_have_their_own() {
+    let credentials = CREDENTIALS.replace("[retry]", "base_url = 'http://gateway:1/'\n[retry]");
+    let sections = "[risk.wechat_account]\n[risk.wechat_marketing]\nbase_url = 'http://other:2'";
+    let registry = registry(&format!("{credentials}\n{sections}")).unwrap();
+    let url = |name| registry.get(registry.find(name).unwrap()).api.request(&claim(json!({})), &ATTEMPT).url;
+    assert!(url("wechat_account").starts_with("http://gateway:1/tcb/servicemarket?"));
+    assert!(url("wechat_marketing").starts_with("http://other:2/tcb/servicemarket?"));
+}
+
+#[test]
+fn an_unknown_kind_is_malformed_and_harmless_to_show() {
+    let registry = registry(&section("intelligent_qr_code", "")).unwrap();
+    let kind = format!("a\u{0}b{}", "x".repeat(1000));
+    let fault = registry.route(&claim(json!({ "kind": kind }))).unwrap_err();
+    assert_eq!((fault.error, fault.field.as_deref()), ("unknown_kind", Some("kind")));
+    assert!(fault.detail.len() < 200 && !fault.detail.contains('\0'));
+}

@@ -1,0 +1,225 @@
+//! One section `[risk.<api>]` of the configuration: the keys every API has, and the rest for the API's own settings.
+//!
+//! Owns names, defaults and bounds of the common keys, and [`Misconfigured`], which names a key by its whole path. Knows
+//! no API. The invariant: a [`Section`] that was read holds only values that can be worked with.
+
+use std::time::Duration;
+
+use config::{Map, Value, ValueKind};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Shared;
+use crate::decision::Levels;
+
+/// The keys that every section has. All others are the API's own.
+const COMMON: [&str; 7] = ["serves", "base_url", "path", "timeout", "concurrency", "rate_limit", "policy"];
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct Misconfigured {
+    /// The whole key, such as `risk.intelligent_qr_code.path`.
+    pub key: String,
+    /// One sentence for the operator.
+    pub problem: String,
+}
+
+impl Misconfigured {
+    /// A fault of one key.
+    pub fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into() }
+    }
+}
+
+/// The keys that every risk API's section has.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Section {
+    /// The kinds of claim that the API serves; its usual kind where the key is absent, none where the list is empty.
+    pub serves: Option<Vec<String>>,
+    /// Scheme, host and port of the server or of the gateway before it; the API knows its default.
+    pub base_url: Option<String>,
+    /// The path below it; the API knows its default.
+    pub path: Option<String>,
+    /// How long one call may take, from the first byte sent to the last received.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Calls at once, per worker. At the bound claims wait.
+    pub concurrency: u32,
+    /// Calls per second, per worker; absent means no limit. At the bound claims wait.
+    pub rate_limit: Option<f64>,
+    /// Which levels lead to which decision; the API knows its default.
+    pub policy: Option<Levels>,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            serves: None,
+            base_url: None,
+            path: None,
+            timeout: Duration::from_secs(2),
+            concurrency: 64,
+            rate_limit: None,
+            policy: None,
+        }
+    }
+}
+
+impl Section {
+    /// Splits the section of the API `name` into the common keys, checked, and the API's own.
+    ///
+    /// # Errors
+    /// [`Misconfigured`], naming the key.
+    pub fn read(name: &str, section: Value) -> Result<(Self, Map<String, Value>), Misconfigured> {
+        let prefix = format!("risk.{name}");
+        let table =
+            section.into_table().map_err(|_| Misconfigured::new(&prefix, "this must be a section"))?;
+        let (mut common, own): (Map<_, _>, Map<_, _>) =
+            table.into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
+        if let Some(serves) = common.get_mut("serves") {
+            split_list(serves);
+        }
+        let section: Self = decode(&prefix, common)?;
+        section.check(&prefix)?;
+        Ok((section, own))
+    }
+
+    fn check(&self, prefix: &str) -> Result<(), Misconfigured> {
+        let at = |key: &str, problem: &str| Err(Misconfigured::new(format!("{prefix}.{key}"), problem));
+        if self.serves.iter().flatten().any(String::is_empty) {
+            return at("serves", "a kind of claim must not be empty");
+        }
+        if self.timeout.is_zero() {
+            return at("timeout", "a call must be given some time");
+        }
+        if self.concurrency == 0 {
+            return at("concurrency", "at least one call at once must be allowed");
+        }
+        if self.rate_limit.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return at(
+                "rate_limit",
+                "the calls per second must be more than 0; leave the key out for no limit",
+            );
+        }
+        if let Some(base_url) = &self.base_url {
+            check_base_url(&format!("{prefix}.base_url"), base_url)?;
+        }
+        if self.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(is_no_path)) {
+            return at("path", "a path begins with `/` and has neither query nor blanks");
+        }
+        Ok(())
+    }
+}
+
+/// Checks a URL that paths are appended to.
+///
+/// # Errors
+/// [`Misconfigured`] with this key.
+pub fn check_base_url(key: &str, base_url: &str) -> Result<(), Misconfigured> {
+    let host =
+        base_url.strip_prefix("https://").or_else(|| base_url.strip_prefix("http://")).unwrap_or_default();
+    if host.is_empty() || host.starts_with('/') || host.contains('@') || host.contains(is_no_path) {
+        return Err(Misconfigured::new(
+            key,
+            "this must be a URL such as `https://host:port`, without credentials",
+        ));
+    }
+    Ok(())
+}
+
+fn is_no_path(character: char) -> bool {
+    matches!(character, '?' | '#') || character.is_whitespace() || character.is_control()
+}
+
+/// What an API's constructor works with.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The sections that several APIs share.
+    pub shared: &'a Shared,
+    name: &'static str,
+    base_url: Option<String>,
+    path: Option<String>,
+    own: Map<String, Value>,
+}
+
+impl<'a> Setup<'a> {
+    pub(super) fn new(
+        name: &'static str,
+        section: &Section,
+        own: Map<String, Value>,
+        shared: &'a Shared,
+    ) -> Self {
+        Self { shared, name, base_url: section.base_url.clone(), path: section.path.clone(), own }
+    }
+
+    /// The API's own settings: the keys of its section that are not common to all.
+    ///
+    /// # Errors
+    /// [`Misconfigured`], naming the key.
+    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, Misconfigured> {
+        decode(&format!("risk.{}", self.name), std::mem::take(&mut self.own))
+    }
+
+    /// `base_url`, or the API's default, without the slash at its end.
+    pub fn base_url(&self, default: &str) -> String {
+        self.base_url.as_deref().unwrap_or(default).trim_end_matches('/').to_owned()
+    }
+
+    /// `path`, or the API's default.
+    pub fn path(&self, default: &str) -> String {
+        self.path.as_deref().unwrap_or(default).to_owned()
+    }
+
+    /// Demands that a key outside the API's section is set.
+    ///
+    /// # Errors
+    /// [`Misconfigured`] with this key.
+    pub fn require(&self, key: &str, value: &str) -> Result<(), Misconfigured> {
+        if value.trim().is_empty() {
+            return Err(Misconfigured::new(
+                key,
+                format!("this is required, for `risk.{}` is in use", self.name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that no key is left that nobody read.
+    pub(super) fn finish(self) -> Result<(), Misconfigured> {
+        match self.own.keys().min() {
+            Some(key) => Err(unknown_key(format!("risk.{}.{key}", self.name), "unknown key")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a table in the manner of the `config` crate: text from the environment becomes numbers.
+fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Result<T, Misconfigured> {
+    let value = Value::new(None, ValueKind::Table(table));
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let key = match error.path().to_string().as_str() {
+            "." => prefix.to_owned(),
+            path => format!("{prefix}.{path}"),
+        };
+        let problem = error.into_inner().to_string();
+        if problem.starts_with("unknown field") {
+            unknown_key(key, &problem)
+        } else {
+            Misconfigured { key, problem }
+        }
+    })
+}
+
+fn unknown_key(key: String, problem: &str) -> Misconfigured {
+    Misconfigured { key, problem: format!("{problem}; every section also takes {}", COMMON.join(", ")) }
+}
+
+/// A list that came from the environment is one text: `qr_code,coupon`.
+fn split_list(value: &mut Value) {
+    if let ValueKind::String(text) = &value.kind {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        value.kind = ValueKind::Array(words.map(|word| Value::new(None, word)).collect());
+    }
+}

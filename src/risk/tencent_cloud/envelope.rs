@@ -1,0 +1,119 @@
+//! The envelope of csec's answers, and what its codes mean.
+//!
+//! Owns the table of error codes. The invariant: an answer whose `code` is not a readable 0 never becomes an
+//! [`Envelope`], and one without a usable level never becomes a level.
+//!
+//! Sources: csec's `错误码`, and `返回结果/错误码` of API 2.0.
+
+use serde::de::{IgnoredAny, MapAccess};
+
+use super::{Client, HIGHEST_LEVEL};
+use crate::decision::Finding;
+use crate::risk::tolerant::{Found, Keys, Readable, read};
+use crate::risk::{Again, Answer, Fault, Reading};
+
+impl Client {
+    /// Opens the envelope of an answer with `code` 0.
+    ///
+    /// # Errors
+    /// What the answer says when it carries no result: its error code's class, or that it cannot be read.
+    pub fn open(&self, answer: &Answer<'_>) -> Result<Envelope, Reading> {
+        let Some(envelope) = read::<Envelope>(answer.body) else {
+            return Err(answer.unreadable());
+        };
+        match envelope.code {
+            Found::Given(0) if answer.is_success() => Ok(envelope),
+            Found::Given(code) if code != 0 => Err(classify(code).or_listed(&self.transient_codes)),
+            _ => Err(answer.unreadable()),
+        }
+    }
+
+    /// Reads an answer that promises a risk level.
+    pub fn read_level(&self, answer: &Answer<'_>) -> Reading {
+        let envelope = match self.open(answer) {
+            Ok(envelope) => envelope,
+            Err(reading) => return reading,
+        };
+        let level = envelope
+            .level
+            .given()
+            .and_then(|level| u8::try_from(level).ok())
+            .filter(|level| *level <= HIGHEST_LEVEL);
+        let risk_types = match envelope.risk_types {
+            Found::Given(risk_types) => Some(risk_types),
+            Found::Absent => Some(Vec::new()),
+            Found::Unusable => None,
+        };
+        match level.zip(risk_types) {
+            Some((level, risk_types)) => {
+                Reading::Verdict { finding: Finding::Level { level, risk_types }, provider_code: 0 }
+            }
+            None => without_result(),
+        }
+    }
+}
+
+/// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken for "clean".
+pub fn without_result() -> Reading {
+    Reading::Transient(Fault::coded("malformed_answer", 0), Again::Backoff)
+}
+
+/// The fields of an answer that decide. Everything else is kept with the raw answer only.
+#[derive(Debug, Default)]
+pub struct Envelope {
+    code: Found<i64>,
+    level: Found<i64>,
+    risk_types: Found<Vec<i32>>,
+    script: Found<String>,
+}
+
+impl Envelope {
+    /// The captcha's JavaScript, if there is one.
+    pub fn script(self) -> Option<String> {
+        self.script.given()
+    }
+}
+
+impl Readable for Envelope {
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut envelope = Self::default();
+        while let Some(key) = object.next_key_seed(Keys(&["code", "level", "risktype", "script"]))? {
+            match key {
+                "code" => envelope.code.merge(object.next_value()?),
+                "level" => envelope.level.merge(object.next_value()?),
+                "risktype" => envelope.risk_types.merge(object.next_value()?),
+                "script" => envelope.script.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(envelope))
+    }
+}
+
+/// The class of an error code of API 2.0 (csec's `错误码`, and the shared `返回结果/错误码`).
+fn classify(code: i64) -> Reading {
+    let fault = |reason| Fault::coded(reason, code);
+    let transient = |reason| Reading::Transient(fault(reason), Again::Backoff);
+    match code {
+        4000 => Reading::Refused(fault("bad_parameter")),
+        4100 => Reading::Configuration(fault("bad_signature")),
+        4101..=4103 | 4110 => Reading::Configuration(fault("no_permission")),
+        4104 => Reading::Configuration(fault("bad_secret_id")),
+        4105 | 4106 => Reading::Configuration(fault("bad_session_token")),
+        4200 => Reading::Transient(fault("request_expired"), Again::Resigned),
+        4300 => Reading::Configuration(fault("access_denied")),
+        4400 => transient("quota_exceeded"),
+        4500 => Reading::Transient(fault("request_replayed"), Again::Resigned),
+        4600 => Reading::Refused(fault("bad_protocol")),
+        5000 => Reading::Refused(fault("resource_missing")),
+        5100 => transient("operation_failed"),
+        5200 => Reading::Refused(fault("purchase_failed")),
+        5300 => Reading::Refused(fault("insufficient_balance")),
+        5400 => Reading::Refused(fault("partly_failed")),
+        5500 => Reading::Refused(fault("not_qualified")),
+        6000 => transient("internal_error"),
+        6100 => transient("unsupported_or_maintenance"),
+        6200 => transient("maintenance"),
+        _ => transient("unknown_code"),
+    }
+}

@@ -1,0 +1,179 @@
+//! What the APIs of csec (Tencent Cloud API v2) share: credentials, the signed request, the envelope, the error codes.
+//!
+//! Owns `[tencent_cloud]` and everything that is the same whatever the `Action`. Knows no claim and no risk type: an API
+//! hands over its [`Parameters`] and takes an [`Envelope`] back. The invariant: no secret and no user's token is in
+//! [`Request::redacted`], and an answer whose `code` is not a readable 0 never becomes an envelope.
+//!
+//! Sources: risk-API documents of csec (`公共参数`, `接口鉴权`, `错误码`), see `docs/adding-a-risk-api.md`.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::section::{Misconfigured, Setup};
+use super::signature::{SignatureMethod, sign, string_to_sign};
+use super::{Attempt, Method, Request};
+use crate::claim::Malformed;
+use crate::decision::Levels;
+
+mod envelope;
+mod parameters;
+
+pub use envelope::{Envelope, without_result};
+pub use parameters::Parameters;
+
+/// Where csec answered before its hosts were closed; deployments point `base_url` at their own gateway.
+const BASE_URL: &str = "https://csec.api.qcloud.com";
+/// The path of API 2.0, which is signed as well.
+const PATH: &str = "/v2/index.php";
+/// The longest parameters of a GET and of a POST: 32 KB and 1 MB for signatures of this version, less the common ones.
+const LONGEST_GET: usize = 31 << 10;
+const LONGEST_POST: usize = 1023 << 10;
+/// The highest risk level of the APIs of csec that give one.
+pub const HIGHEST_LEVEL: u8 = 4;
+
+/// `[tencent_cloud]`: the account that signs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `SecretId`. The owner account's: csec does not take keys of sub-accounts.
+    pub secret_id: String,
+    /// The key that signs. Never sent, never shown.
+    pub secret_key: SecretString,
+    /// `Region`, a common parameter that csec demands and does not use.
+    pub region: String,
+    /// `Token`, for temporary credentials of STS.
+    pub token: Option<SecretString>,
+    /// The host in the text to sign, whatever `base_url` says: a gateway may stand between.
+    pub signed_host: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            secret_id: String::new(),
+            secret_key: SecretString::default(),
+            region: "ap-guangzhou".to_owned(),
+            token: None,
+            signed_host: "csec.api.qcloud.com".to_owned(),
+        }
+    }
+}
+
+/// The keys that the section of every csec API has: how the request is sent.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiSettings {
+    /// GET, or POST for parameters that would make a long URL.
+    pub method: Method,
+    /// `HmacSHA1` (then the parameter is left out) or `HmacSHA256`.
+    pub signature_method: SignatureMethod,
+}
+
+/// One csec API: where it is, how it is asked, and how its codes are read.
+#[derive(Debug)]
+pub struct Client {
+    action: &'static str,
+    settings: Settings,
+    api: ApiSettings,
+    base_url: String,
+    path: String,
+    transient_codes: Vec<i64>,
+}
+
+impl Client {
+    /// The client for `Action=action`.
+    ///
+    /// # Errors
+    /// [`Misconfigured`], naming the credential that is missing.
+    pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Result<Self, Misconfigured> {
+        let settings = &setup.shared.tencent_cloud;
+        setup.require("tencent_cloud.secret_id", &settings.secret_id)?;
+        setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret())?;
+        setup.require("tencent_cloud.region", &settings.region)?;
+        setup.require("tencent_cloud.signed_host", &settings.signed_host)?;
+        Ok(Self {
+            action,
+            settings: settings.clone(),
+            api,
+            base_url: setup.base_url(BASE_URL),
+            path: setup.path(PATH),
+            transient_codes: setup.shared.transient_codes.clone(),
+        })
+    }
+
+    /// Checks what the wire demands of any parameter.
+    ///
+    /// # Errors
+    /// [`Malformed`], naming the claim's field: a value that begins with `@` on POST, where signers and servers disagree
+    /// whether it is signed, or values too long to be sent.
+    pub fn check(&self, parameters: &Parameters<'_>) -> Result<(), Malformed> {
+        let longest = match self.api.method {
+            Method::Get => LONGEST_GET,
+            Method::Post => LONGEST_POST,
+        };
+        let (mut length, mut largest) = (0, ("", 0));
+        for parameter in parameters.iter() {
+            if self.api.method == Method::Post && parameter.value.starts_with('@') {
+                let detail = "a value sent by POST must not begin with `@`";
+                return Err(Malformed::field("invalid_value", parameter.field, detail));
+            }
+            length += parameter.length();
+            if parameter.length() > largest.1 {
+                largest = (parameter.field, parameter.length());
+            }
+        }
+        if length > longest {
+            let detail = format!(
+                "with this value the parameters are longer than {longest} bytes, which cannot be sent"
+            );
+            return Err(Malformed::field("out_of_range", largest.0, detail));
+        }
+        Ok(())
+    }
+
+    /// The signed request: common parameters, the API's own, and the signature over all of them.
+    pub fn request<'a>(&'a self, mut parameters: Parameters<'a>, attempt: &Attempt<'_>) -> Request {
+        parameters.common("Action", self.action);
+        parameters.common("Region", &self.settings.region);
+        parameters.common("Timestamp", attempt.now.to_string());
+        // The documents ask for a positive integer.
+        parameters.common("Nonce", attempt.nonce.max(1).to_string());
+        parameters.common("SecretId", &self.settings.secret_id);
+        if self.api.signature_method == SignatureMethod::HmacSha256 {
+            parameters.common("SignatureMethod", "HmacSHA256");
+        }
+        if let Some(token) = self.settings.token.as_ref().map(ExposeSecret::expose_secret) {
+            parameters.text("Token", "", Some(token));
+        }
+        parameters.sort();
+        let text =
+            string_to_sign(self.api.method, &self.settings.signed_host, &self.path, parameters.pairs());
+        let signature = sign(self.api.signature_method, self.settings.secret_key.expose_secret(), &text);
+        parameters.common("Signature", signature);
+        let (wire, redacted) = parameters.encoded();
+        let method = self.api.method;
+        let target = format!("{}{}", self.base_url, self.path);
+        match method {
+            Method::Get => Request {
+                method,
+                url: format!("{target}?{wire}"),
+                body: None,
+                redacted: format!("GET {target}?{redacted}"),
+            },
+            Method::Post => Request {
+                method,
+                redacted: format!("POST {target}\n\n{redacted}"),
+                url: target,
+                body: Some(("application/x-www-form-urlencoded", wire)),
+            },
+        }
+    }
+}
+
+/// What these levels lead to by default (contract 3.3); Tencent's own advice is to intercept 3 and 4.
+pub fn default_levels() -> Levels {
+    Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The parameters of one request, on their way from the claim to the wire.
+//!
+//! Owns two rules: an empty value is never sent, and a number's text is fixed once, for the signature and for the wire.
+//! Knows no API's names but those of values that must not be stored.
+
+use std::borrow::Cow;
+
+use crate::risk::signature::encode;
+
+/// Parameters that do not belong in a stored request: those of the key pair, and the users' tokens.
+const SECRET: [&str; 6] = ["Signature", "SecretId", "Token", "wxToken", "accessToken", "ticket"];
+
+/// The parameters of one API, each with the claim's field that it comes from.
+#[derive(Default)]
+pub struct Parameters<'a>(Vec<Parameter<'a>>);
+
+pub(super) struct Parameter<'a> {
+    pub(super) name: &'static str,
+    /// The path of the claim's field; empty for what is no claim's.
+    pub(super) field: &'static str,
+    pub(super) value: Cow<'a, str>,
+}
+
+impl Parameter<'_> {
+    /// The bytes it takes on the wire.
+    pub(super) fn length(&self) -> usize {
+        self.name.len() + encode(&self.value).map(str::len).sum::<usize>() + "=&".len()
+    }
+}
+
+impl<'a> Parameters<'a> {
+    /// Adds a text under its wire name, unless it is absent or empty.
+    pub fn text(&mut self, name: &'static str, field: &'static str, value: Option<&'a str>) -> &mut Self {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.0.push(Parameter { name, field, value: Cow::Borrowed(value) });
+        }
+        self
+    }
+
+    /// Adds a number under its wire name, unless it is absent.
+    pub fn number(
+        &mut self,
+        name: &'static str,
+        field: &'static str,
+        value: Option<impl ToString>,
+    ) -> &mut Self {
+        if let Some(value) = value {
+            self.0.push(Parameter { name, field, value: Cow::Owned(value.to_string()) });
+        }
+        self
+    }
+
+    /// Adds a parameter that comes from no claim.
+    pub(super) fn common(&mut self, name: &'static str, value: impl Into<Cow<'a, str>>) {
+        self.0.push(Parameter { name, field: "", value: value.into() });
+    }
+
+    /// In the order of the signature, which is as good as any for the wire.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_unstable_by_key(|parameter| parameter.name);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Parameter<'a>> {
+        self.0.iter()
+    }
+
+    /// Names and raw values.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|parameter| (parameter.name, parameter.value.as_ref()))
+    }
+
+    /// As they go on the wire, and the same without secrets.
+    pub(super) fn encoded(&self) -> (String, String) {
+        let (mut wire, mut redacted) = (String::with_capacity(1024), String::with_capacity(1024));
+        for (name, value) in self.pairs() {
+            let value: Cow<'_, str> = encode(value).into();
+            let shown = if SECRET.contains(&name) { "***" } else { &value };
+            for (text, value) in [(&mut wire, value.as_ref()), (&mut redacted, shown)] {
+                text.extend([if text.is_empty() { "" } else { "&" }, name, "=", value]);
+            }
+        }
+        (wire, redacted)
+    }
+}

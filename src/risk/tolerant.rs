@@ -1,0 +1,197 @@
+//! How answers are read: tolerantly, and without ever guessing.
+//!
+//! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around it (`"level "`,
+//! `Level`), a number may be written as text (`"code":"0"`). And what "never guessing" means: a value of the wrong
+//! type, or one key twice with different values, is [`Found::Unusable`], which no API may take for "clean".
+//!
+//! One pass, no tree of values: depth and size of a body cost neither stack nor memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A field of an answer, as found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Found<T> {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    /// There, and readable.
+    Given(T),
+    /// There, but not to be read as a `T`, or there twice with different values.
+    Unusable,
+}
+
+impl<T: PartialEq> Found<T> {
+    /// Takes in what stands under the key: the first time it is kept, a second time it must be the same.
+    pub(super) fn merge(&mut self, other: Self) {
+        match (&*self, other) {
+            (_, Self::Absent) => {}
+            (Self::Absent, other) => *self = other,
+            (Self::Given(one), Self::Given(other)) if *one == other => {}
+            _ => *self = Self::Unusable,
+        }
+    }
+}
+
+impl<T> Found<T> {
+    /// The value, if there is a readable one.
+    pub(super) fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Unusable => None,
+        }
+    }
+}
+
+/// Reads a whole body, a byte order mark before it allowed.
+pub(super) fn read<T: Readable>(body: &[u8]) -> Option<T> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    serde_json::from_slice::<Found<T>>(body).ok().and_then(Found::given)
+}
+
+/// What can be read from JSON. Every form that a type does not take makes it unusable, and fails nothing else.
+pub(super) trait Readable: Sized {
+    /// From a number without a fraction.
+    fn integer(_: i64) -> Option<Self> {
+        None
+    }
+
+    /// From a text.
+    fn text(_: &str) -> Option<Self> {
+        None
+    }
+
+    /// From a list.
+    fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    /// From an object.
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+impl Readable for i64 {
+    fn integer(value: i64) -> Option<Self> {
+        Some(value)
+    }
+
+    fn text(value: &str) -> Option<Self> {
+        value.trim().parse().ok()
+    }
+}
+
+impl Readable for String {
+    fn text(value: &str) -> Option<Self> {
+        Some(value.to_owned())
+    }
+}
+
+/// Risk types: a list of numbers; one number stands for a list of one, an empty text for none. A code nobody knows is
+/// kept; one that is no number makes the list unusable, for it might have been the one that matters.
+impl Readable for Vec<i32> {
+    fn integer(value: i64) -> Option<Self> {
+        i32::try_from(value).ok().map(|code| vec![code])
+    }
+
+    fn text(value: &str) -> Option<Self> {
+        if value.trim().is_empty() { Some(Self::new()) } else { i64::text(value).and_then(Self::integer) }
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        let mut codes = Some(Self::new());
+        while let Some(element) = list.next_element::<Found<i64>>()? {
+            let code = element.given().and_then(|code| i32::try_from(code).ok());
+            codes = codes.zip(code).map(|(mut codes, code)| {
+                codes.push(code);
+                codes
+            });
+        }
+        Ok(codes)
+    }
+}
+
+impl<'de, T: Readable> Deserialize<'de> for Found<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FoundVisitor(PhantomData))
+    }
+}
+
+struct FoundVisitor<T>(PhantomData<T>);
+
+impl<T> FoundVisitor<T> {
+    fn found<E>(value: Option<T>) -> Result<Found<T>, E> {
+        Ok(value.map_or(Found::Unusable, Found::Given))
+    }
+}
+
+impl<'de, T: Readable> Visitor<'de> for FoundVisitor<T> {
+    type Value = Found<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Found<T>, E> {
+        Ok(Found::Absent)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Found<T>, E> {
+        Ok(Found::Unusable)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Found<T>, E> {
+        Ok(Found::Unusable)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Found<T>, E> {
+        Self::found(T::integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Found<T>, E> {
+        Self::found(i64::try_from(value).ok().and_then(T::integer))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Found<T>, E> {
+        Self::found(T::text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Found<T>, A::Error> {
+        T::list(list).and_then(Self::found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Found<T>, A::Error> {
+        T::object(object).and_then(Self::found)
+    }
+}
+
+/// Reads a key and says which of these names it means; the empty name for none. Names are in lower case.
+#[derive(Clone, Copy)]
+pub(super) struct Keys(pub(super) &'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Keys {
+    type Value = &'static str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static str, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Keys {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<&'static str, E> {
+        let key = key.trim();
+        Ok(self.0.iter().find(|name| key.eq_ignore_ascii_case(name)).copied().unwrap_or_default())
+    }
+}

@@ -1,0 +1,122 @@
+//! The two envelopes of a service-market answer: the market's own, and within it the product's.
+//!
+//! The invariant: an answer becomes a verdict only when `errcode`, the inner `code` and the level are all there and
+//! readable.
+//!
+//! Source: WeChat "小程序风控 API", 返回.
+
+use serde::de::{IgnoredAny, MapAccess};
+
+use super::codes::{classify_inner, classify_outer};
+use super::{HIGHEST_LEVEL, ServiceMarket};
+use crate::decision::Finding;
+use crate::risk::tolerant::{Found, Keys, Readable, read};
+use crate::risk::{Again, Answer, Fault, Reading};
+
+impl ServiceMarket {
+    /// Reads both envelopes, the outer one of the market and the inner one of the product.
+    pub fn read(&self, answer: &Answer<'_>) -> Reading {
+        let Some(outer) = read::<Outer>(answer.body) else {
+            return answer.unreadable();
+        };
+        match outer.errcode {
+            Found::Given(0) if answer.is_success() => {}
+            Found::Given(code) if code != 0 => return classify_outer(code).or_listed(&self.transient_codes),
+            _ => return answer.unreadable(),
+        }
+        let Some(inner) = outer.data.given() else {
+            return Fault::malformed_answer();
+        };
+        let level = inner.data.given().and_then(|data| data.risklevel.given());
+        match inner.code.given() {
+            None => Fault::malformed_answer(),
+            Some(0) => {
+                match level.and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= HIGHEST_LEVEL)
+                {
+                    Some(level) => {
+                        let finding = Finding::Level { level, risk_types: Vec::new() };
+                        Reading::Verdict { finding, provider_code: 0 }
+                    }
+                    None => Reading::Transient(Fault::coded("malformed_answer", 0), Again::Backoff),
+                }
+            }
+            Some(code) => classify_inner(code).or_listed(&self.transient_codes),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Outer {
+    errcode: Found<i64>,
+    data: Found<Inner>,
+}
+
+impl Readable for Outer {
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut outer = Self::default();
+        while let Some(key) = object.next_key_seed(Keys(&["errcode", "data"]))? {
+            match key {
+                "errcode" => outer.errcode.merge(object.next_value()?),
+                "data" => outer.data.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(outer))
+    }
+}
+
+#[derive(Default, PartialEq)]
+struct Inner {
+    code: Found<i64>,
+    data: Found<InnerData>,
+}
+
+impl Readable for Inner {
+    /// In every sample the inner envelope is JSON within a text.
+    fn text(text: &str) -> Option<Self> {
+        serde_json::from_str::<Found<NotText<Self>>>(text).ok()?.given().map(|inner| inner.0)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut inner = Self::default();
+        while let Some(key) = object.next_key_seed(Keys(&["code", "data"]))? {
+            match key {
+                "code" => inner.code.merge(object.next_value()?),
+                "data" => inner.data.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(inner))
+    }
+}
+
+#[derive(Default, PartialEq)]
+struct InnerData {
+    risklevel: Found<i64>,
+}
+
+impl Readable for InnerData {
+    fn text(text: &str) -> Option<Self> {
+        serde_json::from_str::<Found<NotText<Self>>>(text).ok()?.given().map(|data| data.0)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut data = Self::default();
+        while let Some(key) = object.next_key_seed(Keys(&["risklevel"]))? {
+            match key {
+                "risklevel" => data.risklevel.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(data))
+    }
+}
+
+/// An object that is not wrapped in a text once more: text within text within text must not become a recursion.
+struct NotText<T>(T);
+
+impl<T: Readable> Readable for NotText<T> {
+    fn object<'de, A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        Ok(T::object(object)?.map(Self))
+    }
+}

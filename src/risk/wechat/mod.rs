@@ -1,0 +1,143 @@
+//! What the APIs of WeChat's service market share: the access token, the JSON envelope, the error codes.
+//!
+//! Owns `[wechat]` and everything that is the same whatever the product. Knows no risk beyond a level. The invariant: no
+//! secret, no access token and no user's token is in [`Request::redacted`], and an answer becomes a verdict only when
+//! `errcode`, the inner `code` and the level are all there and readable.
+//!
+//! Sources: WeChat "小程序风控 API" (outer and inner envelope), `auth.getAccessToken` and `getStableAccessToken`.
+
+use std::borrow::Cow;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::section::{Misconfigured, Setup, check_base_url};
+use super::signature::encode;
+use super::{Attempt, Method, Request};
+use crate::claim::{AccountType, Claim, Malformed};
+use crate::decision::Levels;
+
+mod body;
+mod codes;
+mod envelope;
+mod token;
+
+pub use token::{Token, TokenSource};
+
+/// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
+const PATH: &str = "/tcb/servicemarket";
+/// `login.source` of a mobile app.
+const MOBILE_APP: u8 = 3;
+/// The content type of every body.
+const JSON: &str = "application/json";
+/// The highest risk level of the service market's products.
+pub const HIGHEST_LEVEL: u8 = 3;
+
+/// `[wechat]`: the app in whose name WeChat is asked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `appid`.
+    pub app_id: String,
+    /// `secret`. Sent for access tokens only, never shown.
+    pub app_secret: SecretString,
+    /// Scheme and host of WeChat's server or of the gateway before it.
+    pub base_url: String,
+    /// Where access tokens are fetched.
+    pub token_endpoint: TokenEndpoint,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            app_id: String::new(),
+            app_secret: SecretString::default(),
+            base_url: "https://api.weixin.qq.com".to_owned(),
+            token_endpoint: TokenEndpoint::default(),
+        }
+    }
+}
+
+/// Where access tokens are fetched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenEndpoint {
+    /// `/cgi-bin/stable_token`: every caller gets the same token, so workers do not invalidate each other's.
+    #[default]
+    Stable,
+    /// `/cgi-bin/token`: each fetch invalidates the token before it within five minutes.
+    Classic,
+}
+
+/// What tells one product of the service market from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// `api`.
+    pub api: &'static str,
+    /// `serviceid`.
+    pub service_id: u8,
+    /// The key of the risk object, which must be present even when it is empty.
+    pub risk_key: &'static str,
+}
+
+/// One product of the service market: where it is, how it is asked, and how its codes are read.
+#[derive(Debug)]
+pub struct ServiceMarket {
+    product: Product,
+    url: String,
+    transient_codes: Vec<i64>,
+}
+
+impl ServiceMarket {
+    /// The client for a product.
+    ///
+    /// # Errors
+    /// [`Misconfigured`], naming the credential that is missing.
+    pub fn new(product: Product, setup: &mut Setup<'_>) -> Result<Self, Misconfigured> {
+        let settings = &setup.shared.wechat;
+        check_base_url("wechat.base_url", &settings.base_url)?;
+        setup.require("wechat.app_id", &settings.app_id)?;
+        setup.require("wechat.app_secret", settings.app_secret.expose_secret())?;
+        let url = format!("{}{}?access_token=", setup.base_url(&settings.base_url), setup.path(PATH));
+        Ok(Self { product, url, transient_codes: setup.shared.transient_codes.clone() })
+    }
+
+    /// What every product demands of a claim.
+    ///
+    /// # Errors
+    /// [`Malformed`], naming the field.
+    pub fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+        if claim.account.kind != AccountType::Wechat {
+            return Err(Malformed::field(
+                "invalid_value",
+                "account.type",
+                "this API takes WeChat openids only",
+            ));
+        }
+        if claim.login.source == Some(MOBILE_APP) && claim.login.token.is_none() {
+            return Err(Malformed::missing("login.token"));
+        }
+        Ok(())
+    }
+
+    /// The request, in the name of the attempt's access token.
+    pub fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+        let user_token = claim.login.token.as_deref().filter(|_| claim.login.source == Some(MOBILE_APP));
+        let body = body::body(self.product, claim, attempt.number, user_token);
+        let stored: Cow<'_, str> = match user_token {
+            Some(_) => body::body(self.product, claim, attempt.number, Some("***")).into(),
+            None => body.as_str().into(),
+        };
+        let redacted = format!("POST {}***\n\n{stored}", self.url);
+        let url = format!("{}{}", self.url, encode(attempt.token.unwrap_or_default()));
+        Request { method: Method::Post, url, body: Some((JSON, body)), redacted }
+    }
+}
+
+/// What the levels lead to by default (contract 3.3).
+pub fn default_levels() -> Levels {
+    Levels { approve: vec![0], challenge: vec![1], review: vec![2], reject: vec![3] }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Access tokens, codes, and what of a claim reaches WeChat.
+
+use serde_json::{Value, json};
+
+use super::body::message_id;
+use super::*;
+use crate::risk::testing::*;
+use crate::risk::{Again, Answer, Fault, Method};
+
+fn tokens(endpoint: &str) -> TokenSource {
+    let credentials = CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
+    let registry = registry(&format!("{credentials}\n[risk.wechat_account]")).unwrap();
+    registry.token_source().unwrap().clone()
+}
+
+fn token(status: u16, body: &str) -> Result<(String, u64), Fault> {
+    let token = tokens("stable").read_token(&Answer { status, body: body.as_bytes() })?;
+    assert!(!format!("{token:?}").contains("ACCESS"));
+    Ok((token.value.expose_secret().to_owned(), token.expires_in.as_secs()))
+}
+
+#[test]
+fn a_token_is_asked_for_at_the_configured_endpoint() {
+    let stable = tokens("stable").token_request();
+    assert_eq!(
+        (stable.method, stable.url.as_str()),
+        (Method::Post, "https://api.weixin.qq.com/cgi-bin/stable_token")
+    );
+    let body: Value = serde_json::from_str(&stable.body.unwrap().1).unwrap();
+    let expected = json!({
+        "grant_type": "client_credential", "appid": "wx0000000000000001", "secret": "app+secret", "force_refresh": false,
+    });
+    assert_eq!(body, expected);
+    let classic = tokens("classic").token_request();
+    let url = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=wx0000000000000001&secret=";
+    assert_eq!((classic.method, classic.url), (Method::Get, format!("{url}app%2Bsecret")));
+    assert_eq!(classic.redacted, format!("GET {url}***"));
+    assert!(!stable.redacted.contains("app+secret") && stable.redacted.contains("***"));
+}
+
+#[test]
+fn a_token_is_read_from_an_answer_without_errcode() {
+    let good = || Ok(("ACCESS".to_owned(), 7200));
+    assert_eq!(token(200, r#"{"access_token":"ACCESS","expires_in":7200}"#), good());
+    assert_eq!(token(200, r#"{"Access_Token ":"ACCESS","expires_in":"7200","errcode":0}"#), good());
+    for body in [
+        "",
+        "<html>",
+        "{}",
+        r#"{"access_token":"","expires_in":7200}"#,
+        r#"{"access_token":"ACCESS"}"#,
+        r#"{"access_token":"ACCESS","expires_in":0}"#,
+        r#"{"access_token":"ACCESS","expires_in":-1}"#,
+        r#"{"access_token":7,"expires_in":7200}"#,
+        r#"{"access_token":"ACCESS","expires_in":7200,"errcode":"?"}"#,
+    ] {
+        assert_eq!(token(200, body).unwrap_err().reason, "malformed_answer", "{body}");
+    }
+    assert_eq!(token(403, "<html>").unwrap_err().reason, "http_4xx");
+}
+
+#[test]
+fn a_failed_fetch_says_why() {
+    for (code, reason) in [
+        (-1, "busy"),
+        (40001, "bad_app_secret"),
+        (40125, "bad_app_secret"),
+        (40002, "bad_grant_type"),
+        (40013, "bad_app_id"),
+        (40164, "ip_not_allowed"),
+        (40243, "app_secret_frozen"),
+        (89503, "ip_not_confirmed"),
+        (89506, "ip_not_confirmed"),
+        (89507, "ip_not_confirmed"),
+        (45009, "quota_exceeded"),
+        (45011, "rate_limited"),
+        (48001, "not_authorised"),
+        (1, "unknown_code"),
+    ] {
+        assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(Fault::coded(reason, code)));
+    }
+}
+
+#[test]
+fn every_outer_code_has_its_class() {
+    let registry = api("wechat_account", "");
+    let reading = |code: i64| read(only(&registry), 200, &format!("{{\"errcode\":{code}}}"));
+    for (code, reason) in [
+        (-1, "busy"),
+        (-1000, "busy"),
+        (45009, "quota_exceeded"),
+        (45011, "rate_limited"),
+        (9_301_002, "service_failed"),
+        (9_301_003, "internal_error"),
+        (9_301_004, "save_failed"),
+        (9_301_009, "result_check_failed"),
+        (9_301_010, "consumption_failed"),
+        (9_301_011, "rate_limited"),
+        (9_301_012, "service_timeout"),
+        (9_301_005, "unknown_code"),
+        (9, "unknown_code"),
+    ] {
+        assert_eq!(reading(code), transient(reason, code));
+    }
+    for code in [40001, 40014, 42001] {
+        assert_eq!(reading(code), again("bad_access_token", code, Again::NewToken));
+    }
+    for (code, reason) in [
+        (40003, "bad_openid"),
+        (43104, "bad_openid"),
+        (43002, "bad_request"),
+        (44002, "bad_request"),
+        (47001, "bad_request"),
+        (40097, "bad_request"),
+        (9_301_001, "bad_parameter"),
+    ] {
+        assert_eq!(reading(code), refused(reason, code));
+    }
+    for code in [48001, 48004, 50002, 61004, 61007] {
+        assert_eq!(reading(code), configuration("not_authorised", code));
+    }
+    for code in [9_301_006, 9_301_007, 9_301_008] {
+        assert_eq!(reading(code), configuration("service_not_bought", code));
+    }
+    for code in [40013, 40125, 40164, 40243, 41001] {
+        assert_eq!(reading(code), configuration("bad_credentials", code));
+    }
+    assert_eq!(reading(9_301_013), configuration("wrong_api_type", 9_301_013));
+}
+
+#[test]
+fn a_claim_from_a_mobile_app_carries_the_users_token_and_no_other_does() {
+    let registry = api("wechat_account", "");
+    let of = |login: Value| claim(json!({ "kind": "wechat_account", "login": login }));
+    let app = of(json!({ "source": 3 }));
+    let request = only(&registry).request(&app, &ATTEMPT);
+    assert!(
+        request.body.unwrap().1.contains(r#""serviceid":2,"user_access_token":"user+token","login_risk":{"#)
+    );
+    assert!(request.redacted.contains(r#""user_access_token":"***""#));
+    assert!(!request.redacted.contains("user+token"));
+    let elsewhere = only(&registry).request(&of(json!({ "source": 4 })), &ATTEMPT);
+    assert!(!elsewhere.body.unwrap().1.contains("user_access_token"));
+    let without = of(json!({ "source": 3, "token": null }));
+    assert_eq!(fault_of(&registry, &without), Some(("missing_field", "login.token".to_owned())));
+    let phone = claim(json!({ "kind": "wechat_account", "account": { "type": "phone" } }));
+    assert_eq!(fault_of(&registry, &phone), Some(("invalid_value", "account.type".to_owned())));
+}
+
+#[test]
+fn the_imei_stands_in_for_a_device_id() {
+    let registry = api("wechat_account", "");
+    let claim = claim(json!({ "client": { "device_id": null } }));
+    let request = only(&registry).request(&claim, &ATTEMPT);
+    assert!(request.body.unwrap().1.contains(r#""deviceid":"imei-1""#));
+}
+
+#[test]
+fn a_message_id_is_short_and_safe_and_tells_claims_apart() {
+    assert_eq!(message_id("clm-20210930-000017", 3), "clm-20210930-000017-3");
+    let ids = ["领取 1", "领取 2", "a/b", "a b", &"x".repeat(128), &"x".repeat(127), "\u{1F9E7}"];
+    let mut made: Vec<_> = ids.into_iter().map(|id| message_id(id, u32::MAX)).collect();
+    for id in &made {
+        assert!(
+            id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            "{id}"
+        );
+    }
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), ids.len());
+}

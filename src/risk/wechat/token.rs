@@ -1,0 +1,124 @@
+//! The access token: how it is asked for, and how the answer is read.
+//!
+//! Knows nothing of when: who keeps the token, for how long, and how many wait for it is the caller's concern.
+//!
+//! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{IgnoredAny, MapAccess};
+use serde_json::json;
+
+use super::{JSON, Settings, TokenEndpoint};
+use crate::risk::signature::encode;
+use crate::risk::tolerant::{Found, Keys, Readable, read};
+use crate::risk::{Answer, Fault, Method, Request};
+
+/// Fetches access tokens. Who keeps them, and for how long, is the caller's concern.
+#[derive(Debug, Clone)]
+pub struct TokenSource {
+    settings: Settings,
+}
+
+/// An access token.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// The token.
+    pub value: SecretString,
+    /// For how long it is good, from the moment of the answer.
+    pub expires_in: Duration,
+}
+
+impl TokenSource {
+    pub(in crate::risk) fn new(settings: &Settings) -> Self {
+        Self { settings: settings.clone() }
+    }
+
+    /// The request for a token.
+    pub fn token_request(&self) -> Request {
+        let base_url = self.settings.base_url.trim_end_matches('/');
+        let (app_id, secret) = (&self.settings.app_id, self.settings.app_secret.expose_secret());
+        match self.settings.token_endpoint {
+            TokenEndpoint::Stable => {
+                let url = format!("{base_url}/cgi-bin/stable_token");
+                let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": false});
+                let redacted = format!("POST {url}\n\n{}", body("***"));
+                Request { method: Method::Post, url, body: Some((JSON, body(secret).to_string())), redacted }
+            }
+            TokenEndpoint::Classic => {
+                let url = format!(
+                    "{base_url}/cgi-bin/token?grant_type=client_credential&appid={}&secret=",
+                    encode(app_id)
+                );
+                let redacted = format!("GET {url}***");
+                Request { method: Method::Get, url: format!("{url}{}", encode(secret)), body: None, redacted }
+            }
+        }
+    }
+
+    /// Reads the answer to [`Self::token_request`]. A good one has no `errcode`.
+    ///
+    /// # Errors
+    /// Why there is no token.
+    pub fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
+        let unreadable = || {
+            let reason = match answer.status {
+                429 => "rate_limited",
+                400..=499 => "http_4xx",
+                _ => "malformed_answer",
+            };
+            Fault { reason, provider_code: None }
+        };
+        let envelope = read::<TokenEnvelope>(answer.body).ok_or_else(unreadable)?;
+        match envelope.errcode {
+            Found::Absent | Found::Given(0) if answer.is_success() => {}
+            Found::Given(code) if code != 0 => return Err(Fault::coded(token_fault(code), code)),
+            _ => return Err(unreadable()),
+        }
+        let value =
+            envelope.access_token.given().filter(|token| !token.trim().is_empty()).ok_or_else(unreadable)?;
+        let seconds = envelope.expires_in.given().and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = seconds.filter(|seconds| *seconds > 0).ok_or_else(unreadable)?;
+        Ok(Token { value: value.into(), expires_in: Duration::from_secs(seconds) })
+    }
+}
+
+/// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an outdated token.
+fn token_fault(code: i64) -> &'static str {
+    match code {
+        -1 | -1000 => "busy",
+        40001 | 40125 => "bad_app_secret",
+        40002 => "bad_grant_type",
+        40013 => "bad_app_id",
+        40164 => "ip_not_allowed",
+        40243 => "app_secret_frozen",
+        89503 | 89506 | 89507 => "ip_not_confirmed",
+        45009 => "quota_exceeded",
+        45011 => "rate_limited",
+        48001 | 48004 | 50002 | 61004 | 61007 => "not_authorised",
+        _ => "unknown_code",
+    }
+}
+
+#[derive(Default)]
+struct TokenEnvelope {
+    errcode: Found<i64>,
+    access_token: Found<String>,
+    expires_in: Found<i64>,
+}
+
+impl Readable for TokenEnvelope {
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut envelope = Self::default();
+        while let Some(key) = object.next_key_seed(Keys(&["errcode", "access_token", "expires_in"]))? {
+            match key {
+                "errcode" => envelope.errcode.merge(object.next_value()?),
+                "access_token" => envelope.access_token.merge(object.next_value()?),
+                "expires_in" => envelope.expires_in.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(envelope))
+    }
+}

@@ -1,0 +1,102 @@
+//! WeChat 账号风险识别, `weopensecuseracctrisklevel`: the risk of an account at login.
+//!
+//! Owns the product's name, number and risk object. Request, envelopes and error codes are [`super::wechat`]'s. The
+//! invariant: `serviceid` and risk object are of the same product.
+//!
+//! Source: WeChat "小程序风控 API", 账号风险识别.
+
+use super::section::{Misconfigured, Setup};
+use super::wechat::{HIGHEST_LEVEL, Product, ServiceMarket, default_levels};
+use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
+use crate::claim::{Claim, Malformed};
+use crate::decision::{Levels, RiskType};
+
+/// `[risk.wechat_account]`, which has no keys but the common ones.
+pub const REGISTRATION: Registration = Registration { name: "wechat_account", kind: "wechat_account", build };
+
+const PRODUCT: Product = Product { api: "weopensecuseracctrisklevel", service_id: 2, risk_key: "login_risk" };
+
+/// The API.
+#[derive(Debug)]
+pub struct WechatAccount(ServiceMarket);
+
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+    Ok(Box::new(WechatAccount(ServiceMarket::new(PRODUCT, setup)?)))
+}
+
+impl RiskApi for WechatAccount {
+    fn name(&self) -> &'static str {
+        REGISTRATION.name
+    }
+
+    fn schema(&self) -> &'static str {
+        "servicemarket"
+    }
+
+    fn highest_level(&self) -> Option<u8> {
+        Some(HIGHEST_LEVEL)
+    }
+
+    fn default_levels(&self) -> Option<Levels> {
+        Some(default_levels())
+    }
+
+    fn needs_token(&self) -> bool {
+        true
+    }
+
+    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+        self.0.check(claim)
+    }
+
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+        self.0.request(claim, attempt)
+    }
+
+    fn read(&self, answer: &Answer<'_>) -> Reading {
+        self.0.read(answer)
+    }
+
+    fn risk_type(&self, _: i32) -> Option<RiskType> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::*;
+    use super::REGISTRATION;
+
+    #[test]
+    fn the_risk_object_is_there_even_when_it_is_nearly_empty() {
+        let registry = api(REGISTRATION.name, "path = '/wxa/servicemarket'");
+        let claim = parse(&json!({
+            "claim_id": "1", "kind": "wechat_account", "claimed_at": 0,
+            "account": { "type": "wechat", "id": "openid" }, "client": { "ip": "121.14.96.121" },
+        }));
+        assert_eq!(fault_of(&registry, &claim), None);
+        let request = only(&registry).request(&claim, &ATTEMPT);
+        assert_eq!(request.url, "https://api.weixin.qq.com/wxa/servicemarket?access_token=access%2Btoken");
+        let body: Value = serde_json::from_str(&request.body.unwrap().1).unwrap();
+        assert_eq!(body["api"], "weopensecuseracctrisklevel");
+        let login_risk = json!({ "clientip": "121.14.96.121" });
+        assert_eq!(body["data"], json!({ "openid": "openid", "serviceid": 2, "login_risk": login_risk }));
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let registry = api(REGISTRATION.name, "");
+        readings(
+            only(&registry),
+            REGISTRATION.name,
+            &[
+                ("document_call.json", level(0, &[])),
+                ("level_2.json", level(2, &[])),
+                ("inner_3.json", configuration("no_permission", 3)),
+                ("error_openid.json", refused("bad_openid", 40003)),
+            ],
+        );
+    }
+}

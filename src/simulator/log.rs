@@ -1,0 +1,292 @@
+//! What the simulator saw: a bounded ring of calls, and totals per API.
+//!
+//! A call is entered when its answer is decided, before it is sent: what a client cut off was asked and is
+//! billed all the same. The ring forgets its oldest calls, the totals forget nothing until they are cleared.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Serialize, Serializer};
+
+use super::api::Api;
+use super::verdicts;
+
+/// One call of one API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// 1 for the first call since the start or the last clearing.
+    pub sequence: u64,
+    /// When it was answered, UNIX milliseconds.
+    pub at_ms: i64,
+    /// Which API.
+    pub api: Api,
+    /// `uid` or `openid`; for a token the app id; empty where there is none.
+    pub account: Box<str>,
+    /// What tells claims of one account apart: `client_msg_id` (WeChat), `encryptedCode`, the captcha's
+    /// `ticket`.
+    pub claim: Box<str>,
+    /// 1 for the first call of this account to this API.
+    pub number: u32,
+    /// `Nonce`; Tencent Cloud only.
+    #[serde(serialize_with = "as_text")]
+    pub nonce: Option<u64>,
+    /// `Timestamp`; Tencent Cloud only.
+    pub timestamp: Option<i64>,
+    /// What it was answered with.
+    pub outcome: Outcome,
+    /// The provider code: 0, or what [`Outcome::ErrorCode`] said.
+    pub code: Option<i64>,
+    /// The risk level in the answer.
+    pub level: Option<i64>,
+    /// The HTTP status, where there was one.
+    pub http_status: Option<u16>,
+}
+
+/// What a call was answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Code 0 and whatever the API promises with it.
+    Answered,
+    /// Another provider code.
+    ErrorCode,
+    /// A bare HTTP status.
+    HttpStatus,
+    /// A body that is not what the API promises.
+    Malformed,
+    /// A reset connection.
+    Reset,
+    /// No answer.
+    Hang,
+}
+
+/// The totals of one API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// All its calls.
+    pub calls: u64,
+    /// How they were answered.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Calls at this moment.
+    pub in_flight: u64,
+    /// The most calls at any one moment.
+    pub peak_in_flight: u64,
+    /// Calls that came while another call of the same account was in flight, to whichever API.
+    pub overlapping: u64,
+}
+
+/// The log of calls and their totals.
+#[derive(Debug)]
+pub struct CallLog {
+    capacity: usize,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    ring: VecDeque<Call>,
+    entered: u64,
+    /// How often each (API, account) was here, by hash. As bounded as the ring: it starts afresh when full.
+    visits: HashMap<u64, u32>,
+    /// Accounts with calls in flight, by hash.
+    present: HashMap<u64, u32>,
+    totals: BTreeMap<Api, Totals>,
+}
+
+impl CallLog {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), book: Mutex::default() }
+    }
+
+    /// The calls that are remembered, oldest first.
+    pub fn all(&self) -> Vec<Call> {
+        self.book().ring.iter().cloned().collect()
+    }
+
+    /// At most `limit` remembered calls after the one with the given sequence, oldest first.
+    pub fn after(&self, sequence: u64, limit: usize) -> Vec<Call> {
+        let book = self.book();
+        let first = book.ring.front().map_or(1, |call| call.sequence);
+        let skip = usize::try_from((sequence + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        book.ring.iter().skip(skip).take(limit).cloned().collect()
+    }
+
+    /// How many calls were entered, forgotten ones included.
+    pub fn len(&self) -> u64 {
+        self.book().entered
+    }
+
+    /// Whether there was no call.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many calls the ring has forgotten: as long as this is 0, the log is complete.
+    pub fn forgotten(&self) -> u64 {
+        let book = self.book();
+        book.entered - book.ring.len() as u64
+    }
+
+    /// How often an account called an API.
+    pub fn count(&self, api: Api, account: &str) -> u32 {
+        self.book().visits.get(&visit_key(api, account)).copied().unwrap_or(0)
+    }
+
+    /// The remembered calls per API and account: the identities that an oracle compares.
+    pub fn counts(&self) -> BTreeMap<(Api, String), u64> {
+        let mut counts = BTreeMap::new();
+        for call in self.book().ring.iter() {
+            *counts.entry((call.api, call.account.to_string())).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// The totals of every API that was called.
+    pub fn totals(&self) -> BTreeMap<Api, Totals> {
+        self.book().totals.clone()
+    }
+
+    /// Forgets every call and all totals but those of calls in flight.
+    pub fn clear(&self) {
+        let mut book = self.book();
+        book.ring = VecDeque::new();
+        book.entered = 0;
+        book.visits = HashMap::new();
+        for totals in book.totals.values_mut() {
+            let in_flight = totals.in_flight;
+            *totals = Totals { in_flight, peak_in_flight: in_flight, ..Totals::default() };
+        }
+    }
+
+    /// A call comes in: which one of its account is it? [`leave`](Self::leave) ends it.
+    pub(super) fn arrive(&self, api: Api, account: &str) -> u32 {
+        let mut book = self.book();
+        if book.visits.len() >= self.capacity {
+            book.visits = HashMap::new();
+        }
+        let visit = book.visits.entry(visit_key(api, account)).or_insert(0);
+        *visit = visit.saturating_add(1);
+        let number = *visit;
+        let present = book.present.entry(presence_key(account)).or_insert(0);
+        *present += 1;
+        let overlaps = *present > 1 && !account.is_empty() && api != Api::AccessToken;
+        let totals = book.totals.entry(api).or_default();
+        totals.calls += 1;
+        totals.in_flight += 1;
+        totals.peak_in_flight = totals.peak_in_flight.max(totals.in_flight);
+        totals.overlapping += u64::from(overlaps);
+        number
+    }
+
+    /// The call is over, answered or not.
+    pub(super) fn leave(&self, api: Api, account: &str) {
+        let mut book = self.book();
+        if let Some(totals) = book.totals.get_mut(&api) {
+            totals.in_flight = totals.in_flight.saturating_sub(1);
+        }
+        let key = presence_key(account);
+        match book.present.get_mut(&key) {
+            Some(present) if *present > 1 => *present -= 1,
+            _ => {
+                book.present.remove(&key);
+            }
+        }
+    }
+
+    /// Enters a call; its sequence is given here.
+    pub(super) fn enter(&self, mut call: Call) {
+        let mut book = self.book();
+        book.entered += 1;
+        call.sequence = book.entered;
+        *book.totals.entry(call.api).or_default().outcomes.entry(call.outcome).or_insert(0) += 1;
+        if book.ring.len() >= self.capacity {
+            book.ring.pop_front();
+        }
+        book.ring.push_back(call);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn visit_key(api: Api, account: &str) -> u64 {
+    verdicts::hash(&[api.name().as_bytes(), account.as_bytes()])
+}
+
+fn presence_key(account: &str) -> u64 {
+    verdicts::hash(&[account.as_bytes()])
+}
+
+/// 64 bits are more than a JSON number holds for many readers.
+fn as_text<S: Serializer>(nonce: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    nonce.map(|nonce| nonce.to_string()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(account: &str) -> Call {
+        Call {
+            sequence: 0,
+            at_ms: 1,
+            api: Api::CaptchaQuery,
+            account: account.into(),
+            claim: "".into(),
+            number: 1,
+            nonce: Some(u64::MAX),
+            timestamp: None,
+            outcome: Outcome::Answered,
+            code: Some(0),
+            level: None,
+            http_status: Some(200),
+        }
+    }
+
+    #[test]
+    fn the_ring_forgets_its_oldest_calls_and_says_so() {
+        let log = CallLog::new(3);
+        ["a", "b", "c", "d", "d"].into_iter().for_each(|account| log.enter(call(account)));
+        let sequences = |calls: Vec<Call>| calls.iter().map(|call| call.sequence).collect::<Vec<_>>();
+        assert_eq!(sequences(log.all()), [3, 4, 5]);
+        assert_eq!(sequences(log.after(0, 2)), [3, 4]);
+        assert_eq!(sequences(log.after(4, 9)), [5]);
+        assert_eq!(sequences(log.after(u64::MAX - 1, 9)), [0_u64; 0]);
+        assert_eq!((log.len(), log.forgotten()), (5, 2));
+        assert_eq!(log.counts()[&(Api::CaptchaQuery, "d".to_owned())], 2);
+        log.clear();
+        assert!(log.is_empty() && log.all().is_empty());
+    }
+
+    #[test]
+    fn overlapping_calls_of_one_account_are_seen() {
+        let log = CallLog::new(100);
+        assert_eq!(log.arrive(Api::WechatAccount, "a"), 1);
+        assert_eq!(log.arrive(Api::WechatAccount, "b"), 1);
+        assert_eq!(log.arrive(Api::WechatMarketing, "a"), 1);
+        log.leave(Api::WechatAccount, "a");
+        log.leave(Api::WechatMarketing, "a");
+        assert_eq!(log.arrive(Api::WechatAccount, "a"), 2);
+        assert_eq!(log.count(Api::WechatAccount, "a"), 2);
+        let totals = log.totals();
+        assert_eq!(
+            (totals[&Api::WechatMarketing].overlapping, totals[&Api::WechatAccount].overlapping),
+            (1, 0)
+        );
+        assert_eq!(
+            (totals[&Api::WechatAccount].in_flight, totals[&Api::WechatAccount].peak_in_flight),
+            (2, 2)
+        );
+    }
+
+    #[test]
+    fn a_call_reads_as_one_json_object() {
+        let json = serde_json::to_string(&call("u")).unwrap();
+        assert!(json.contains(r#""api":"captcha_query","account":"u""#), "{json}");
+        assert!(
+            json.contains(r#""nonce":"18446744073709551615","timestamp":null,"outcome":"answered""#),
+            "{json}"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! The risk APIs, simulated: faithful in what they take and answer, scriptable in what goes wrong, and fast.
+//!
+//! For the demo, the tests, the benchmarks and a user's staging; `docs/simulator.md` is the manual. It shares
+//! no code with the clients in [`crate::risk`]: signature, envelopes and parameter tables are written a
+//! second time, from the providers' documents, so that one misreading does not agree with itself.
+//!
+//! In reading order: `server` takes a request to `csec` or `wechat`, which check it as the provider would.
+//! What becomes of the call is decided in `plan`, from the words of the account (`script`), the random
+//! `faults` and the account's hash (`verdicts`), entered in the `log`, and sent. `control` is for those who
+//! watch.
+//!
+//! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict, and every
+//! call that reached the simulator whole is in the log before its answer leaves.
+
+mod api;
+mod args;
+mod control;
+mod csec;
+mod faults;
+mod form;
+mod json;
+mod log;
+mod options;
+mod plan;
+mod reply;
+mod script;
+mod server;
+mod state;
+mod verdicts;
+mod wechat;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use api::Api;
+pub use args::{SimulateArgs, Tolerance, run};
+pub use faults::{ApiFaults, Faults, InvalidFaults, Latency};
+pub use log::{Call, CallLog, Outcome, Totals};
+pub use options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions};
+pub use verdicts::{Verdict, expected};
+
+use state::State;
+
+/// How long [`Simulator::stop`] waits for clients that began a request and do not end it.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// A running simulator. It stops when dropped.
+pub struct Simulator {
+    address: SocketAddr,
+    state: Arc<State>,
+    server: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Why a simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// The address cannot be had.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The fault settings make no sense.
+    #[error("faults of {0}")]
+    Faults(#[from] InvalidFaults),
+    /// The process cannot be told to stop.
+    #[error("signal handlers: {0}")]
+    Signals(io::Error),
+}
+
+impl Simulator {
+    /// Starts a simulator on the current runtime; it serves when this returns.
+    ///
+    /// # Errors
+    /// [`SimulatorError`] if the address cannot be had or the fault settings make no sense.
+    pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
+        let listen = options.listen;
+        let state = Arc::new(State::new(options)?);
+        let refuse = |source| SimulatorError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&state)));
+        Ok(Self { address, state, server: Some(server) })
+    }
+
+    /// Where it listens, with the port it was given.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What stands for the provider's `https://host`: `http://127.0.0.1:34567`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it saw.
+    pub fn calls(&self) -> &CallLog {
+        &self.state.calls
+    }
+
+    /// The faults in force.
+    pub fn faults(&self) -> Faults {
+        Faults::clone(&self.state.faults())
+    }
+
+    /// Replaces the faults, from the next call on.
+    ///
+    /// # Errors
+    /// [`InvalidFaults`] if they make no sense; nothing changes then.
+    pub fn set_faults(&self, faults: Faults) -> Result<(), InvalidFaults> {
+        self.state.set_faults(faults)
+    }
+
+    /// Ends every access token: the next call with one gets 42001.
+    pub fn expire_tokens(&self) {
+        self.state.tokens().expire(Instant::now());
+    }
+
+    /// Forgets every access token: the next call with one gets 40001, as if somebody else had fetched a newer
+    /// one.
+    pub fn invalidate_tokens(&self) {
+        self.state.tokens().forget();
+    }
+
+    /// Forgets the log, the nonces, the tickets and the faults set since the start; access tokens stay.
+    pub fn reset(&self) {
+        self.state.reset();
+    }
+
+    /// Stops: new connections are refused, calls in flight end, those that hang or wait are cut.
+    pub async fn stop(mut self) {
+        self.state.stopping.cancel();
+        let Some(server) = self.server.take() else { return };
+        match tokio::time::timeout(STOP_WITHIN, server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the simulator ended badly: {error}"),
+            Ok(Err(error)) => tracing::warn!(%error, "the simulator ended badly: {error}"),
+            Err(_) => {
+                tracing::debug!("the simulator leaves connections behind that are in the middle of a request")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.state.stopping.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;

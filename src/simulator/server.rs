@@ -1,0 +1,127 @@
+//! HTTP: which path is whose, and how a decided answer reaches the client, or does not.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::body::{self, Body};
+use axum::extract::Request;
+use axum::extract::connect_info::ConnectInfo;
+use axum::handler::HandlerWithoutStateExt;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use futures::{Stream, StreamExt, stream};
+use tokio::net::TcpListener;
+
+use super::plan::Refusal;
+use super::reply::{Reply, Sending};
+use super::state::{Exchange, State};
+use super::wire::{Cut, Door};
+use super::{control, csec, wechat};
+
+/// What a request's body may have.
+const MOST_BODY: usize = 1 << 20;
+
+/// Serves until `state.stopping` is cancelled; calls in flight end first, those that hang are cut.
+pub(super) async fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
+    let stopping = state.stopping.clone();
+    let handler = move |ConnectInfo(cut): ConnectInfo<Cut>, request: Request| {
+        let state = Arc::clone(&state);
+        async move { answer(&state, &cut, request).await }
+    };
+    let service = handler.into_make_service_with_connect_info::<Cut>();
+    axum::serve(Door(listener), service).with_graceful_shutdown(stopping.cancelled_owned()).await
+}
+
+async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = if parts.method == Method::GET {
+        body::Bytes::new()
+    } else {
+        match body::to_bytes(body, MOST_BODY).await {
+            Ok(body) => body,
+            Err(_) => return respond(Reply::text(413, "more than 1 MiB\n")),
+        }
+    };
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let query = parts.uri.query().unwrap_or_default();
+    let exchange = match path {
+        "/v2/index.php" => match parts.method {
+            Method::GET => csec::exchange(state, method, Ok(query)),
+            Method::POST => {
+                let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                csec::exchange(state, method, form_body(content_type, &body))
+            }
+            _ => Reply::text(405, "GET or POST\n").into(),
+        },
+        "/wxa/servicemarket" | "/tcb/servicemarket" => wechat::exchange(state, method, query, &body),
+        "/cgi-bin/token" => wechat::classic(state, query),
+        "/cgi-bin/stable_token" => wechat::stable(state, method, &body),
+        _ => match path.strip_prefix("/control/") {
+            Some("calls") if parts.method == Method::GET => return control::calls(state, query),
+            Some(path) => control::exchange(state, method, path, query, &body).into(),
+            None => Reply::text(404, "the simulator of the risk APIs has nothing here\n").into(),
+        },
+    };
+    send(state, cut, exchange).await
+}
+
+fn form_body<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, Refusal> {
+    if !content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")) {
+        return Err(Refusal::new(4000, "(100004)a POST is application/x-www-form-urlencoded"));
+    }
+    std::str::from_utf8(body).map_err(|_| Refusal::new(4000, "(100004)the body is not UTF-8"))
+}
+
+/// Takes the time that the answer shall take, and sends it. The call is in flight until then.
+async fn send(state: &State, cut: &Cut, exchange: Exchange) -> Response {
+    let Exchange { sending, delay, visit } = exchange;
+    if !delay.is_zero() {
+        let slept = state.stopping.run_until_cancelled(tokio::time::sleep(delay)).await;
+        if slept.is_none() {
+            cut.now();
+        }
+    }
+    let response = match sending {
+        Sending::Reply(reply) => respond(reply),
+        Sending::Reset => {
+            cut.now();
+            Response::new(Body::empty())
+        }
+        Sending::Hang => {
+            state.stopping.cancelled().await;
+            cut.now();
+            Response::new(Body::empty())
+        }
+    };
+    drop(visit);
+    response
+}
+
+pub(super) fn respond(reply: Reply) -> Response {
+    let length = reply.body.len();
+    let body = if reply.cut {
+        Body::from_stream(broken_off(body::Bytes::from(reply.body).slice(..length / 2)))
+    } else {
+        Body::from(reply.body)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, axum::http::HeaderValue::from_static(reply.content_type));
+    if reply.cut {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    if let Some(seconds) = reply.retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// A body that ends in an error; the pause lets the server send what comes before it.
+fn broken_off(start: body::Bytes) -> impl Stream<Item = io::Result<body::Bytes>> {
+    stream::iter([Ok(start)]).chain(stream::once(async {
+        tokio::task::yield_now().await;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }))
+}

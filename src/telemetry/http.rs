@@ -1,0 +1,210 @@
+//! The endpoints for the orchestrator and for Prometheus: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Owns the listener. Only reads: what is asked of it changes nothing and waits for nobody.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::health::Health;
+
+/// How long requests under way may take to finish once the worker has ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The address of the endpoints; port 0 takes any free one, empty means that there are none. They tell anybody who
+    /// asks: keep the address private.
+    pub listen: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9464".to_owned(),
+        }
+    }
+}
+
+/// Why there are no endpoints.
+#[derive(Debug, thiserror::Error)]
+#[error("http.listen: cannot listen on {listen:?}: {source}")]
+pub struct HttpError {
+    listen: String,
+    source: std::io::Error,
+}
+
+/// Endpoints that are served.
+#[derive(Debug)]
+pub struct Endpoints {
+    address: SocketAddr,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Serves the endpoints on `listen` until `shutdown` is ready. `None` where `listen` is empty.
+///
+/// # Errors
+/// [`HttpError`] if the address cannot be bound; once this returns, it is.
+pub async fn serve(
+    listen: &str,
+    health: Health,
+    prometheus: PrometheusHandle,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<Option<Endpoints>, HttpError> {
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let failed = |source| HttpError {
+        listen: listen.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let routes = Router::new()
+        .route(
+            "/livez",
+            get(|State(health): State<Health>| async move { answer(health.live()) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(health): State<Health>| async move { answer(health.ready()) }),
+        )
+        .route("/metrics", get(move || async move { render(&prometheus) }))
+        .with_state(health);
+    let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown);
+    Ok(Some(Endpoints {
+        address,
+        task: tokio::spawn(served.into_future()),
+    }))
+}
+
+impl Endpoints {
+    /// Where they are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits, for a second at most, until requests under way are answered. To be called after `shutdown` is ready.
+    pub async fn finished(mut self) {
+        match tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!("the HTTP endpoints failed: {error}"),
+            Ok(Err(error)) => tracing::warn!("the HTTP endpoints failed: {error}"),
+            Err(_elapsed) => self.task.abort(),
+        }
+    }
+}
+
+fn answer(health: Result<(), String>) -> impl IntoResponse {
+    match health {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+fn render(prometheus: &PrometheusHandle) -> impl IntoResponse + use<> {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        prometheus.render(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::telemetry::{Component, metrics};
+
+    async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{address}{path}"))
+            .await
+            .expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    #[tokio::test]
+    async fn the_endpoints_tell_health_and_metrics() {
+        let recorder = metrics::builder().expect("valid buckets").build_recorder();
+        ::metrics::with_local_recorder(&recorder, || {
+            ::metrics::counter!(metrics::ADMITTED.name).increment(7)
+        });
+        let health = Health::new(Duration::from_millis(1));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { stopped.await.unwrap_or_default() };
+        let served = serve("127.0.0.1:0", health.clone(), recorder.handle(), shutdown).await;
+        let endpoints = served.expect("a free port").expect("an address was given");
+
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let (status, body) = get(endpoints.address(), "/livez").await;
+        assert_eq!(status, 503);
+        assert!(body.starts_with("the worker made no progress"), "{body}");
+
+        let (status, body) = get(endpoints.address(), "/readyz").await;
+        assert_eq!(
+            (status, body.as_str()),
+            (503, "store is not ready: nothing was heard of it yet\n")
+        );
+        Component::ALL
+            .into_iter()
+            .for_each(|component| health.set_ready(component, Ok(())));
+        assert_eq!(
+            get(endpoints.address(), "/readyz").await,
+            (200, "ok\n".to_owned())
+        );
+
+        let (status, body) = get(endpoints.address(), "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(
+            body.lines()
+                .any(|line| line == "claimgate_claims_admitted_total 7"),
+            "{body}"
+        );
+        assert_eq!(get(endpoints.address(), "/").await.0, 404);
+
+        stop.send(()).expect("still served");
+        let address = endpoints.address();
+        endpoints.finished().await;
+        assert!(reqwest::get(format!("http://{address}/livez")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named_and_an_empty_one_is_no_error() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listen = taken.local_addr().expect("bound").to_string();
+        let prometheus = metrics::builder()
+            .expect("valid buckets")
+            .build_recorder()
+            .handle();
+        let health = Health::new(Duration::from_secs(1));
+        let error = serve(
+            &listen,
+            health.clone(),
+            prometheus.clone(),
+            std::future::pending(),
+        )
+        .await;
+        let error = error.expect_err("in use").to_string();
+        assert!(
+            error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")),
+            "{error}"
+        );
+        let none = serve("", health, prometheus, std::future::pending())
+            .await
+            .expect("nothing to bind");
+        assert!(none.is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! Log lines: which are printed, and how.
+//!
+//! Owns the filter and the format. The invariant: a line holds what its own call site gave it. Spans are invisible here,
+//! so that no line repeats a claim's attributes and no span is formatted that nobody prints.
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, fmt};
+
+use super::{LogFormat, TelemetryError};
+
+/// Overrides `telemetry.log`.
+const RUST_LOG: &str = "RUST_LOG";
+
+/// The filter that the environment or else the configuration asks for.
+pub(super) fn filter(
+    configured: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<EnvFilter, TelemetryError> {
+    let (key, text) = match environment(RUST_LOG).filter(|text| !text.is_empty()) {
+        Some(text) => (RUST_LOG, text),
+        None => ("telemetry.log", configured.to_owned()),
+    };
+    EnvFilter::builder()
+        .parse(&text)
+        .map_err(|source| TelemetryError::Filter { key, text, source })
+}
+
+/// Prints the events that pass `filter` to stderr.
+pub(super) fn layer<S>(format: LogFormat, filter: EnvFilter) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let layer = fmt::layer().with_writer(io::stderr);
+    match format {
+        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let layer = layer
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false);
+            layer.with_filter(filter).boxed()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(rust_log: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |key| (key == RUST_LOG).then(|| rust_log.to_owned())
+    }
+
+    #[test]
+    fn the_environment_overrides_the_configuration() {
+        assert_eq!(
+            filter("warn", environment("debug")).expect("valid").to_string(),
+            "debug"
+        );
+        assert_eq!(
+            filter("warn", environment("")).expect("valid").to_string(),
+            "warn"
+        );
+    }
+
+    #[test]
+    fn a_filter_at_fault_is_named() {
+        let configured = filter("claimgate=loud", environment(""))
+            .expect_err("no level")
+            .to_string();
+        assert!(
+            configured.starts_with("telemetry.log: \"claimgate=loud\" is no log filter: "),
+            "{configured}"
+        );
+        let environment = filter("info", environment("claimgate=loud"))
+            .expect_err("no level")
+            .to_string();
+        assert!(environment.starts_with("RUST_LOG: "), "{environment}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Every metric: its name, its labels, what it means.
+//!
+//! Owns the table that code, Prometheus and `docs/telemetry.md` share. [`Meter`](super::Meter) records.
+//! The invariant: units stand in names, and every label's values are bounded by configuration or by code.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
+
+/// A metric's facts.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name, unit included.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts, for people.
+    pub help: &'static str,
+}
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Only up.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// A distribution over these buckets.
+    Histogram(&'static [f64]),
+}
+
+/// Seconds that one call out of the process takes.
+const CALL: Kind = Kind::Histogram(&[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+]);
+/// Seconds that a claim takes: milliseconds when all is well, up to a day when its API is away.
+const CLAIM: Kind = Kind::Histogram(&[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0,
+]);
+/// Records per flush.
+const SIZE: Kind = Kind::Histogram(&[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
+]);
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident = $kind:expr, $text:literal, $labels:expr;)+) => {
+        $($(#[doc = $help])+ #[doc = concat!("\n\nLabels: `", stringify!($labels), "`.")]
+        pub const $name: Metric =
+            Metric { name: $text, kind: $kind, labels: &$labels, help: concat!($($help),+).trim_ascii() };)+
+
+        /// All of them.
+        pub const ALL: &[Metric] = &[$($name),+];
+    };
+}
+
+metrics! {
+    /// Records taken on from the input topic.
+    ADMITTED = Kind::Counter, "claimgate_claims_admitted_total", [];
+    /// Decisions published, by the claim's kind.
+    DECISIONS = Kind::Counter, "claimgate_decisions_total", ["kind", "decision"];
+    /// Dead letters published, by what was wrong with the event.
+    DEAD_LETTERS = Kind::Counter, "claimgate_dead_letters_total", ["error"];
+    /// Events whose claim was decided before from another record with the same content.
+    DUPLICATES = Kind::Counter, "claimgate_duplicates_total", [];
+    /// Claims whose verdict was found in Postgres after a crash or a rebalance, and published without another call.
+    RECALLED = Kind::Counter, "claimgate_recalled_total", [];
+    /// Attempts at risk APIs; the reason is empty for a verdict.
+    ATTEMPTS = Kind::Counter, "claimgate_attempts_total", ["api", "outcome", "reason"];
+    /// Attempts that are to be repeated.
+    RETRIES = Kind::Counter, "claimgate_retries_total", ["api"];
+    /// From sending a request to the last byte of the answer, or to giving up on it.
+    ATTEMPT_DURATION = CALL, "claimgate_attempt_duration_seconds", ["api"];
+    /// Fetches of an access token.
+    TOKEN_FETCHES = Kind::Counter, "claimgate_token_fetches_total", ["outcome"];
+    /// Results dropped because their partition had been lost.
+    STALE_RESULTS = Kind::Counter, "claimgate_stale_results_total", [];
+    /// From taking a claim on to its decision's being acknowledged by Kafka.
+    CLAIM_DURATION = CLAIM, "claimgate_claim_duration_seconds", [];
+    /// Records per flush.
+    FLUSH_RECORDS = SIZE, "claimgate_flush_records", [];
+    /// Writing a flush to Postgres, if it succeeded.
+    RECORD_DURATION = CALL, "claimgate_record_duration_seconds", [];
+    /// Publishing a flush in one Kafka transaction, if it succeeded.
+    PUBLISH_DURATION = CALL, "claimgate_publish_duration_seconds", [];
+    /// Writes to Postgres that failed and are repeated.
+    RECORD_FAILURES = Kind::Counter, "claimgate_record_failures_total", [];
+    /// Kafka transactions that were aborted and are repeated.
+    PUBLISH_ABORTS = Kind::Counter, "claimgate_publish_aborts_total", [];
+    /// Records taken on and not yet published.
+    IN_FLIGHT = Kind::Gauge, "claimgate_in_flight_claims", [];
+    /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a retry.
+    QUEUED = Kind::Gauge, "claimgate_queued_claims", ["api"];
+    /// For how long the oldest claim in flight has been there; 0 where there is none.
+    OLDEST_CLAIM_AGE = Kind::Gauge, "claimgate_oldest_claim_age_seconds", [];
+    /// 1 while no more records are taken on.
+    INTAKE_PAUSED = Kind::Gauge, "claimgate_intake_paused", [];
+    /// Partitions of the input topic given to this worker.
+    ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", [];
+    /// Length of the offset map in the last commit's metadata; the broker takes 4096 bytes.
+    OFFSET_MAP_BYTES = Kind::Gauge, "claimgate_offset_map_bytes", ["partition"];
+    /// Spans that did not reach the collector.
+    SPANS_LOST = Kind::Counter, "claimgate_spans_lost_total", [];
+    /// Always 1; tells the version that runs.
+    BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version"];
+}
+
+/// Tells the recorder what every metric means. Also starts those that speak before anything happens.
+pub(super) fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
+        }
+    }
+    metrics::counter!(SPANS_LOST.name).increment(0);
+    metrics::gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// The recorder to be, with every histogram's buckets.
+pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
+    ALL.iter()
+        .try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+            Kind::Histogram(buckets) => {
+                builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
+            }
+            Kind::Counter | Kind::Gauge => Ok(builder),
+        })
+}

@@ -1,0 +1,180 @@
+//! Telemetry: log lines for people, spans for traces, metrics for alarms, endpoints for the orchestrator.
+//!
+//! Owns what all of them are called and how they leave the process; `docs/telemetry.md` says how to read them.
+//! Knows no Kafka, no Postgres, no risk API. The invariant: telemetry may be lost, but it never blocks or fails the
+//! worker, and it never carries an account, a token or a body.
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+pub mod health;
+pub mod http;
+mod log;
+pub mod meter;
+pub mod metrics;
+mod otlp;
+pub mod spans;
+
+pub use health::{Component, Health};
+pub use meter::Meter;
+pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
+
+/// How long the last spans may take to reach the collector when the process ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often recorded histogram values are folded into their buckets, whether or not anybody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `[telemetry]`. Where spans go is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and its companions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Which log lines are printed, in the syntax of `RUST_LOG`, which overrides it. Has no say over spans.
+    pub log: String,
+    /// How they are printed.
+    pub log_format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// How log lines are printed, to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why telemetry could not be set up: wrong configuration, never a collector that is away.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter of log lines does not parse.
+    #[error("{key}: {text:?} is no log filter: {source}")]
+    Filter {
+        /// The setting at fault.
+        key: &'static str,
+        /// What it says.
+        text: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// The exporter of spans refuses its settings.
+    #[error("span export (OTEL_EXPORTER_OTLP_*): {0}")]
+    Exporter(#[from] ExporterBuildError),
+    /// The recorder of metrics could not be installed.
+    #[error("metrics: {0}")]
+    Metrics(#[from] BuildError),
+    /// The thread that looks after metrics could not be started.
+    #[error("metrics: {0}")]
+    Thread(#[from] std::io::Error),
+    /// Somebody set a subscriber up before.
+    #[error("logging: {0}")]
+    Subscriber(#[from] TryInitError),
+}
+
+/// Telemetry that is set up. Keep it until the process ends, then [`shut it down`](Self::shutdown).
+#[derive(Debug)]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+    prometheus: PrometheusHandle,
+    /// Its end is the upkeep thread's end.
+    _upkeep: SyncSender<()>,
+}
+
+/// Sets up logging, the recorder of metrics and, where the environment names a collector, the export of spans.
+/// Once per process.
+///
+/// # Errors
+/// [`TelemetryError`]: one sentence that names the setting at fault.
+pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, TelemetryError> {
+    let environment = |key: &str| std::env::var(key).ok();
+    let filter = log::filter(&settings.log, environment)?;
+    let prometheus = metrics::builder()?.install_recorder()?;
+    metrics::describe();
+    let upkeep = start_upkeep(prometheus.clone())?;
+    let provider = otlp::is_wanted(environment)
+        .then(|| otlp::provider(service_instance, environment))
+        .transpose()?;
+    let spans = provider
+        .as_ref()
+        .map(|provider| spans::layer(provider.tracer(spans::TARGET)));
+    tracing_subscriber::registry()
+        .with(log::layer(settings.log_format, filter))
+        .with(spans)
+        .try_init()?;
+    if let Some(ignored) = provider
+        .as_ref()
+        .and_then(|_| otlp::ignored_protocol(environment))
+    {
+        tracing::warn!(
+            "spans are exported as http/protobuf, the only protocol built in, and not as {ignored:?}"
+        );
+    }
+    Ok(Telemetry {
+        provider,
+        prometheus,
+        _upkeep: upkeep,
+    })
+}
+
+impl Telemetry {
+    /// Whether spans go anywhere.
+    pub fn exports_spans(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// The spans for a worker of this consumer group; [off](Spans::off) where they would go nowhere.
+    pub fn spans(&self, consumer_group: &str) -> Spans {
+        if self.exports_spans() {
+            Spans::on(consumer_group)
+        } else {
+            Spans::off()
+        }
+    }
+
+    /// What renders `/metrics`.
+    pub fn prometheus(&self) -> PrometheusHandle {
+        self.prometheus.clone()
+    }
+
+    /// Sends what spans are left. Blocks for at most five seconds: call it last.
+    pub fn shutdown(self) {
+        let Some(provider) = self.provider else { return };
+        if let Err(error) = provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
+            tracing::warn!("the last spans did not reach the collector: {error}");
+        }
+    }
+}
+
+/// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would grow for ever.
+fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>> {
+    let (running, ended) = sync_channel(0);
+    std::thread::Builder::new()
+        .name("metrics-upkeep".to_owned())
+        .spawn(move || {
+            while ended.recv_timeout(UPKEEP_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                prometheus.run_upkeep();
+            }
+        })?;
+    Ok(running)
+}
+
+#[cfg(test)]
+mod tests;

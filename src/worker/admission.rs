@@ -1,0 +1,208 @@
+//! Admission: from a record to a job that its lane has let through.
+//!
+//! A record gets its ticket, is parsed and routed, and is looked up in the store: a claim that has a verdict is not assessed again.
+//! Records that share a claim id with one in flight follow it and are settled by its verdict.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::assessing::Done;
+use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, Publisher, Retry, Store, Worker};
+use crate::claim::{Claim, Malformed};
+use crate::decision::{Source, Verdict};
+use crate::intake::{Admission, Assigned, Record, Ticket, header};
+use crate::outbox::{Disposition, Received, Settled, StoreError};
+use crate::risk::ApiId;
+use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    pub(super) fn take_partitions(&mut self, assigned: &[Assigned]) {
+        for assigned in assigned {
+            if let Some(warning) = self.ledger.assign(assigned) {
+                let partition = assigned.partition;
+                warn!(messaging.destination.partition.id = partition, "partition {partition}: {warning}; every record is looked up instead");
+            }
+        }
+        self.terms.health.set_ready(Component::Group, Ok(()));
+        self.terms.meter.assigned(self.ledger.partitions().count());
+    }
+
+    pub(super) fn take_records(&mut self, records: Vec<Record>) {
+        for record in records {
+            if !self.is_closing(record.partition) {
+                self.backlog.push(record);
+            }
+        }
+    }
+
+    /// Takes on as many records as there is room for.
+    pub(super) fn admit(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        while self.has_room() {
+            let Some(record) = self.backlog.pop(|partition| self.ledger.has_room(partition, 1)) else { break };
+            self.admit_record(record);
+        }
+        if let Some(paused) = self.backlog.paused(self.ledger.partitions()) {
+            self.ports.intake.pause(paused);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.records() < self.terms.worker.max_in_flight
+            && self.in_flight.bytes() < self.terms.worker.max_in_flight_bytes
+    }
+
+    fn admit_record(&mut self, record: Record) {
+        let ticket = match self.ledger.admit(record.partition, record.offset, record.epoch) {
+            Admission::Ticket(ticket) => ticket,
+            Admission::AlreadyDone | Admission::Stale => return,
+        };
+        self.terms.meter.admitted(1);
+        let parsed = Claim::parse(record.payload.as_deref(), self.terms.max_event_bytes);
+        let routed = parsed.and_then(|claim| self.terms.registry.route(&claim).map(|api| (claim, api)));
+        let (span, received) = self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim));
+        self.in_flight.add(&received);
+        match routed {
+            Ok((claim, api)) => self.enter(job(ticket, received, claim, api, span)),
+            Err(malformed) => self.quarantine(ticket, received, malformed, &span),
+        }
+    }
+
+    fn receive(&mut self, record: Record, claim: Option<&Claim>) -> (ClaimSpan, Received) {
+        let traceparent = header(&record.headers, TRACEPARENT);
+        let incoming = traceparent.and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
+        let facts = ClaimFacts {
+            topic: &self.terms.input_topic,
+            partition: record.partition,
+            offset: record.offset,
+            claim_id: claim.map(|claim| claim.claim_id.as_str()),
+            kind: claim.map(|claim| claim.kind.as_str()),
+        };
+        let (span, trace) = self.terms.spans.claim(&facts, incoming, self.random.u128(..));
+        let source = Source { topic: self.terms.input_topic.clone(), partition: record.partition, offset: record.offset };
+        let Record { key, headers, payload, .. } = record;
+        (span, Received { source, key, headers, payload, received_at: now_micros(), trace })
+    }
+
+    fn quarantine(&mut self, ticket: Ticket, received: Received, malformed: Malformed, span: &ClaimSpan) {
+        span.quarantined(malformed.error);
+        self.batch.settle(Settled { ticket, received, claim_id: None, disposition: Disposition::Quarantined(malformed) });
+    }
+
+    /// A job starts: behind the one in flight under its claim id, or into the next recall.
+    pub(super) fn enter(&mut self, job: Box<Job>) {
+        if let Some(followers) = self.undecided.get_mut(&job.claim.claim_id) {
+            followers.push_back(job);
+        } else {
+            self.undecided.insert(job.claim.claim_id.clone(), VecDeque::new());
+            self.unrecalled.push(job);
+        }
+    }
+
+    /// Looks the waiting claims up in the store, all in one question.
+    pub(super) fn recall(&mut self, now: Instant) {
+        if self.recalling || self.unrecalled.is_empty() || self.store_rests_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.recalling = true;
+        let jobs = std::mem::take(&mut self.unrecalled);
+        let store = Arc::clone(&self.ports.store);
+        self.tasks.spawn(async move {
+            let claim_ids = jobs.iter().map(|job| job.claim.claim_id.clone()).collect();
+            Done::Recalled(jobs, store.recall(claim_ids).await)
+        });
+    }
+
+    pub(super) fn after_recall(
+        &mut self,
+        jobs: Vec<Box<Job>>,
+        verdicts: Result<HashMap<String, Verdict>, StoreError>,
+    ) -> Result<(), Ended> {
+        self.recalling = false;
+        let mut verdicts = match verdicts {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                self.store_failed(error)?;
+                self.unrecalled.splice(0..0, jobs);
+                return Ok(());
+            }
+        };
+        self.store_answered();
+        for job in jobs {
+            if self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket) {
+                self.drop_job(*job);
+            } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
+                self.settle_known(*job, verdict);
+            } else {
+                let lane = job.lane;
+                let head = self.lanes.enter(lane, job);
+                self.submit(head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a job whose claim has a verdict already.
+    pub(super) fn settle_known(&mut self, job: Job, verdict: Verdict) {
+        let disposition = Disposition::of_known(verdict, &job.received.source, &job.fingerprint);
+        match &disposition {
+            Disposition::Recalled(verdict) => {
+                self.terms.meter.recalled();
+                job.span.decided(verdict.decision.as_str());
+            }
+            Disposition::Duplicate(_) => self.terms.meter.duplicate(),
+            Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
+            Disposition::Assessed(_) => {}
+        }
+        let Job { ticket, received, claim, .. } = job;
+        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+    }
+
+    /// Hands the head of a lane to its API's desk.
+    pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
+        if let Some(job) = head {
+            self.desk.submit(job.api.index(), job);
+        }
+    }
+
+    pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), Ended> {
+        let reason = match error {
+            StoreError::Fatal(reason) => return Err(Ended::Store(reason)),
+            StoreError::Transient(reason) => reason,
+        };
+        if self.store_rests_until.is_none() {
+            warn!("Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}");
+        }
+        self.terms.meter.record_failed();
+        self.terms.health.set_ready(Component::Store, Err(reason));
+        self.store_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
+        Ok(())
+    }
+
+    pub(super) fn store_answered(&mut self) {
+        if self.store_rests_until.take().is_some() {
+            info!("Postgres answers again");
+            self.terms.health.set_ready(Component::Store, Ok(()));
+        }
+    }
+}
+
+fn job(ticket: Ticket, received: Received, claim: Claim, api: ApiId, span: ClaimSpan) -> Box<Job> {
+    let mut hasher = DefaultHasher::new();
+    claim.subject().hash(&mut hasher);
+    let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
+    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry: Retry::default(), lease: None, span })
+}
+
+/// UNIX microseconds.
+pub(super) fn now_micros() -> i64 {
+    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,249 @@
+//! Assessing: one attempt at a risk API, and what follows from its answer.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::admission::now_micros;
+use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, Worker};
+use crate::assess::Next;
+use crate::assess::http::{Exchange, Response};
+use crate::assess::retry::{Context, Step};
+use crate::audit::subject_hash;
+use crate::decision::{Finding, Ruling, Verdict};
+use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
+use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
+use crate::telemetry::AttemptSpan;
+
+/// What a task brings back.
+pub(super) enum Done {
+    Recalled(Vec<Box<Job>>, Result<HashMap<String, Verdict>, StoreError>),
+    Called(Box<Attempted>),
+    Token(Exchange),
+    Recorded(Result<Recorded, (Sealed, StoreError)>),
+    Published(Result<Published, (Recorded, PublishError)>),
+}
+
+/// An attempt that has ended.
+pub(super) struct Attempted {
+    job: Box<Job>,
+    requested_at: i64,
+    request: String,
+    exchange: Exchange,
+    span: AttemptSpan,
+}
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    /// Makes every call that is permitted now; says when the next may be.
+    pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
+        self.look_after_token(now);
+        loop {
+            // An answer that comes now must find room in the store.
+            if self.store_rests_until.is_some() || self.batch.len() >= UNRECORDED_MAX {
+                return None;
+            }
+            match self.desk.next(now) {
+                Next::Call(_, job) => self.call(job, now),
+                Next::Wait(at) => return at,
+            }
+        }
+    }
+
+    fn call(&mut self, mut job: Box<Job>, now: Instant) {
+        let route = self.terms.registry.get(job.api);
+        let number = job.retry.begin(now);
+        job.lease = if route.api.needs_token() { self.token.lease(now) } else { None };
+        let requested_at = now_micros();
+        let attempt = Attempt {
+            number,
+            now: requested_at / 1_000_000,
+            nonce: self.random.u64(1..=u64::MAX >> 1),
+            token: job.lease.as_ref().map(super::Lease::expose),
+        };
+        let request = route.api.request(&job.claim, &attempt);
+        let peer = self.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
+        let span = job.span.attempt(peer, request.method.as_str(), number);
+        let (http, timeout) = (self.ports.http.clone(), route.timeout);
+        self.tasks.spawn(async move {
+            let text = request.redacted.clone();
+            let exchange = http.send(request, timeout).await;
+            Done::Called(Box::new(Attempted { job, requested_at, request: text, exchange, span }))
+        });
+    }
+
+    pub(super) fn after_call(&mut self, attempted: Attempted) {
+        let Attempted { mut job, requested_at, request, exchange, span } = attempted;
+        self.desk.release(job.api.index());
+        let route = self.terms.registry.get(job.api);
+        let (reading, outcome) = read(route.api.as_ref(), &exchange);
+        let reason = reason(&reading);
+        let retry_after = exchange.result.as_ref().ok().and_then(|response| response.retry_after);
+        let http_status = exchange.result.as_ref().ok().map(|response| response.status);
+        span.ended(http_status, outcome, reason);
+        self.terms.meter.attempt(route.api.name(), outcome, reason, exchange.latency);
+        self.batch.add_call(Call {
+            id: Uuid::now_v7(),
+            claim_id: job.claim.claim_id.clone(),
+            attempt: job.retry.attempts(),
+            api: route.api.name(),
+            requested_at,
+            latency: micros(exchange.latency),
+            http_status,
+            provider_code: reading.provider_code(),
+            outcome,
+            reason,
+            request,
+            response: exchange.result.ok().map(|response| response.body),
+            trace_id: job.received.trace.trace_id(),
+        });
+        if let (Reading::Transient(_, Again::NewToken), Some(lease)) = (&reading, job.lease.take()) {
+            self.token.refused(&lease);
+        }
+        let context =
+            Context { now: Instant::now(), seed: self.random.u32(..), retry_after, max_attempts: route.api.max_attempts() };
+        let step = job.retry.after(&self.terms.retry, reading, &context);
+        self.take_step(job, step);
+    }
+
+    fn take_step(&mut self, job: Box<Job>, step: Step) {
+        if !self.ledger.is_live(&job.ticket) {
+            self.terms.meter.stale_result();
+            return self.leave_and_drop(*job);
+        }
+        let api = self.terms.registry.get(job.api).api.as_ref();
+        match step {
+            Step::Assessed(finding, code) => {
+                let ruling = self.terms.policy.rule(api.name(), &finding, |code| api.risk_type(code));
+                self.settle_assessed(*job, ruling, Some(finding), Some(code));
+            }
+            Step::Refused(fault) => {
+                let ruling = self.terms.policy.refused(fault.reason, fault.provider_code);
+                self.settle_assessed(*job, ruling, None, fault.provider_code);
+            }
+            Step::GiveUp(fault) => self.give_up(*job, &fault),
+            Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.leave_and_drop(*job),
+            Step::RetryAt(at) => {
+                self.terms.meter.retry(api.name());
+                self.desk.submit_at(at, job.api.index(), job);
+            }
+        }
+    }
+
+    fn give_up(&mut self, job: Job, fault: &Fault) {
+        let ruling = self.terms.policy.unassessed(fault.reason, fault.provider_code);
+        self.settle_assessed(job, ruling, None, fault.provider_code);
+    }
+
+    /// Ends a job with a verdict of its own; its lane moves on.
+    fn settle_assessed(&mut self, job: Job, ruling: Ruling, finding: Option<Finding>, provider_code: Option<i64>) {
+        job.span.decided(ruling.decision.as_str());
+        let (level, risk_types, challenge) = match finding {
+            Some(Finding::Level { level, risk_types }) => (Some(level), risk_types, None),
+            Some(Finding::Challenge { script }) => (None, Vec::new(), Some(script)),
+            Some(Finding::Ticket { .. }) | None => (None, Vec::new(), None),
+        };
+        let api = self.terms.registry.get(job.api).api.as_ref();
+        let Job { ticket, received, claim, fingerprint, lane, retry, .. } = job;
+        let verdict = Verdict {
+            api: api.name().to_owned(),
+            api_schema: api.schema().to_owned(),
+            decision: ruling.decision,
+            reasons: ruling.reasons,
+            level,
+            risk_types,
+            provider_code,
+            policy_version: self.terms.policy.version().to_owned(),
+            attempts: retry.attempts(),
+            challenge,
+            claimed_at: claim.claimed_at,
+            decided_at: now_micros(),
+            source: received.source.clone(),
+            trace_id: received.trace.trace_id(),
+            subject: subject_hash(self.terms.subject_key.as_ref(), claim.account.kind.as_str(), &claim.account.id),
+            fingerprint,
+            claim_id: claim.claim_id.clone(),
+            kind: claim.kind,
+        };
+        let disposition = Disposition::Assessed(Box::new(verdict));
+        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+        let next = self.lanes.leave(lane);
+        self.submit(next);
+    }
+
+    /// Keeps the access token fresh while claims need it, and shuts the APIs that have none.
+    fn look_after_token(&mut self, now: Instant) {
+        let Some(source) = self.terms.registry.token_source() else { return };
+        let (mut wanted, at_hand) = (false, self.token.lease(now).is_some());
+        for (id, _) in self.terms.registry.iter().filter(|(_, route)| route.api.needs_token()) {
+            self.desk.set_open(id.index(), at_hand, now);
+            wanted |= self.desk.waiting(id.index()) > 0;
+        }
+        if wanted && !self.fetching_token && self.token.wants_fetch(now) {
+            self.fetching_token = true;
+            let (http, request) = (self.ports.http.clone(), source.token_request());
+            self.tasks.spawn(async move { Done::Token(http.send(request, TOKEN_TIMEOUT).await) });
+        }
+        for (_, job) in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
+            self.give_up(*job, &Fault { reason: "no_access_token", provider_code: None });
+        }
+    }
+
+    pub(super) fn after_token_fetch(&mut self, exchange: Exchange) {
+        self.fetching_token = false;
+        let now = Instant::now();
+        let Some(source) = self.terms.registry.token_source() else { return };
+        let fetched = match &exchange.result {
+            Ok(response) => source.read_token(&answer(response)),
+            Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
+        };
+        match fetched {
+            Ok(token) => {
+                self.terms.meter.token_fetch("fetched");
+                let value: SecretString = token.value;
+                self.token.fetched(value, token.expires_in, now);
+            }
+            Err(fault) => {
+                self.terms.meter.token_fetch("failed");
+                warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {}", fault.reason);
+                self.token.fetch_failed(now);
+            }
+        }
+    }
+}
+
+/// How long the fetch of an access token may take.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The reading of an exchange, and the word for `risk_calls.outcome`.
+fn read(api: &dyn RiskApi, exchange: &Exchange) -> (Reading, &'static str) {
+    let transient = |reason| Reading::Transient(Fault { reason, provider_code: None }, Again::Backoff);
+    let reading = match &exchange.result {
+        // The request may have reached the API and may have been acted upon.
+        Err(failure) if failure.is_ambiguous() => return (transient(failure.as_str()), "unknown"),
+        Err(failure) => transient(failure.as_str()),
+        Ok(response) if response.status == 429 => transient("http_429"),
+        Ok(response) if response.status >= 500 => transient("http_5xx"),
+        Ok(response) => api.read(&answer(response)),
+    };
+    let outcome = reading.outcome();
+    (reading, outcome)
+}
+
+fn answer(response: &Response) -> Answer<'_> {
+    Answer { status: response.status, body: &response.body }
+}
+
+fn reason(reading: &Reading) -> &'static str {
+    match reading {
+        Reading::Verdict { .. } => "",
+        Reading::Transient(fault, _) | Reading::Refused(fault) | Reading::Configuration(fault) => fault.reason,
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,127 @@
+//! Draining: partitions are given back, and the worker stops.
+//!
+//! No new calls are made for what is to go; calls that were sent finish, are recorded and published within a bounded time. What was not
+//! sent is dropped: whoever gets the partition reads it again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::mpsc::SyncSender;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{Http, Intake, Job, Publisher, Store, Worker};
+use crate::intake::Partition;
+use crate::telemetry::Component;
+
+/// Partitions that are to be given back as soon as nothing of them is in flight.
+pub(super) struct Release {
+    partitions: BTreeSet<Partition>,
+    /// Dropped to tell the consumer. `None` when the worker stops of its own.
+    release: Option<SyncSender<()>>,
+}
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    pub(super) fn begin_to_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
+        self.releases.push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
+        self.drop_unsent();
+    }
+
+    pub(super) fn begin_to_stop(&mut self) {
+        info!(in_flight = self.in_flight.records(), "stopping: what is in flight finishes first");
+        self.stopping = Some(Instant::now() + self.terms.worker.drain_timeout);
+        self.terms.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
+        let partitions: BTreeSet<Partition> = self.ledger.partitions().collect();
+        self.ports.intake.pause(partitions.clone());
+        self.releases.push(Release { partitions, release: None });
+        self.drop_unsent();
+    }
+
+    /// Partitions are gone already: whatever of them is in flight is void.
+    pub(super) fn lose(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.ledger.revoke(*partition);
+            self.backlog.forget(*partition);
+            self.terms.meter.offset_map(*partition, 0);
+        }
+        for release in &mut self.releases {
+            release.partitions.retain(|partition| !partitions.contains(partition));
+        }
+        self.drop_unsent();
+        self.terms.meter.assigned(self.ledger.partitions().count());
+    }
+
+    /// Whether no new calls are to be made for a partition.
+    pub(super) fn is_closing(&self, partition: Partition) -> bool {
+        self.stopping.is_some() || self.releases.iter().any(|release| release.partitions.contains(&partition))
+    }
+
+    /// Drops every job that waits and whose partition is to go, or is gone.
+    fn drop_unsent(&mut self) {
+        let closing: BTreeSet<Partition> = self.ledger.partitions().filter(|partition| self.is_closing(*partition)).collect();
+        for partition in &closing {
+            self.backlog.forget(*partition);
+        }
+        let ledger = &self.ledger;
+        let goes = |job: &Job| closing.contains(&job.ticket.partition()) || !ledger.is_live(&job.ticket);
+        let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
+        for followers in self.undecided.values_mut() {
+            let (gone, stay): (VecDeque<_>, _) = std::mem::take(followers).into_iter().partition(|job| goes(job));
+            *followers = stay;
+            gone.iter().for_each(|job| self.in_flight.remove(&job.received));
+        }
+        dropped.extend(self.lanes.take(|job| goes(job)));
+        let heads = self.desk.take(|job| goes(job));
+        for job in dropped {
+            self.drop_job(*job);
+        }
+        for job in heads {
+            self.leave_and_drop(*job);
+        }
+    }
+
+    /// Drops the head of a lane; the lane moves on.
+    pub(super) fn leave_and_drop(&mut self, job: Job) {
+        let next = self.lanes.leave(job.lane);
+        self.drop_job(job);
+        self.submit(next);
+    }
+
+    /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
+    pub(super) fn drop_job(&mut self, job: Job) {
+        self.in_flight.remove(&job.received);
+        self.promote_follower(&job.claim.claim_id);
+    }
+
+    /// The claim in flight under this id has ended without a verdict: the next that waited for it takes its place.
+    pub(super) fn promote_follower(&mut self, claim_id: &str) {
+        let Some(mut followers) = self.undecided.remove(claim_id) else { return };
+        if let Some(first) = followers.pop_front() {
+            self.undecided.insert(claim_id.to_owned(), followers);
+            self.unrecalled.push(first);
+        }
+    }
+
+    /// Gives back what has nothing in flight any more.
+    pub(super) fn let_go_of_partitions(&mut self) {
+        let idle = |partition: &Partition| self.in_flight.is_idle(*partition);
+        let ready: Vec<Release> = self.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
+        for release in ready {
+            for partition in &release.partitions {
+                self.ledger.revoke(*partition);
+                self.terms.meter.offset_map(*partition, 0);
+            }
+            self.terms.meter.assigned(self.ledger.partitions().count());
+            drop(release.release);
+        }
+    }
+
+    /// Whether the worker was told to stop and has nothing in flight, or no time, left.
+    pub(super) fn has_drained(&self) -> bool {
+        let idle = self.releases.is_empty() && self.batch.is_empty() && !self.flushing && self.desk_is_idle();
+        self.stopping.is_some_and(|deadline| idle || Instant::now() >= deadline)
+    }
+
+    fn desk_is_idle(&self) -> bool {
+        self.terms.registry.iter().all(|(id, _)| self.desk.in_flight(id.index()) == 0)
+    }
+}

@@ -1,0 +1,149 @@
+//! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
+//!
+//! Group commit without a linger: while one flush is under way the next batch fills, so that latency is lowest when idle and batches grow
+//! by themselves under load.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::assessing::Done;
+use super::{Ended, Http, Intake, OUTAGE_PAUSE, Publisher, Store, Worker, admission};
+use crate::outbox::{Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
+use crate::telemetry::Component;
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    /// Starts the next flush, or goes on with one that Kafka did not take.
+    pub(super) fn flush(&mut self, now: Instant) {
+        if let Some(recorded) = self.unpublished.take_if(|_| self.publisher_rests_until.is_none_or(|until| now >= until)) {
+            return self.publish(recorded);
+        }
+        let rests = self.store_rests_until.is_some_and(|until| now < until);
+        if self.flushing || rests || self.batch.is_empty() {
+            return;
+        }
+        self.flushing = true;
+        let sealed = self.batch.seal(self.terms.worker.max_batch);
+        self.terms.meter.flush(sealed.settled().len());
+        self.record(sealed);
+    }
+
+    fn record(&mut self, sealed: Sealed) {
+        let span = self.terms.spans.flush(sealed.settled().iter().map(|settled| &settled.received.trace));
+        let span = span.record(sealed.settled().len());
+        let store = Arc::clone(&self.ports.store);
+        self.tasks.spawn(async move {
+            let result = sealed.record(store.as_ref()).await;
+            if result.is_err() {
+                span.failed("store");
+            }
+            Done::Recorded(result)
+        });
+    }
+
+    pub(super) fn after_record(&mut self, result: Result<Recorded, (Sealed, StoreError)>) -> Result<(), Ended> {
+        match result {
+            Ok(recorded) => {
+                self.store_answered();
+                for settled in recorded.settled() {
+                    self.settle_followers(settled);
+                }
+                self.publish(recorded);
+                Ok(())
+            }
+            Err((sealed, error)) => {
+                self.store_failed(error)?;
+                self.batch.unseal(sealed);
+                self.flushing = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// The claim has its verdict now: so have the records that waited for it.
+    fn settle_followers(&mut self, settled: &Settled) {
+        let Some(claim_id) = &settled.claim_id else { return };
+        match &settled.disposition {
+            Disposition::Assessed(verdict) | Disposition::Recalled(verdict) | Disposition::Duplicate(verdict) => {
+                for follower in self.undecided.remove(claim_id).unwrap_or_default() {
+                    self.settle_known(*follower, verdict.as_ref().clone());
+                }
+            }
+            // It ended without a verdict of this worker's: the next in line asks the store anew.
+            Disposition::Quarantined(_) => self.promote_follower(claim_id),
+        }
+    }
+
+    fn publish(&mut self, mut recorded: Recorded) {
+        let before = recorded.settled().len();
+        let mut gone = Vec::new();
+        recorded.retain_live(&self.ledger, &mut gone);
+        for settled in &gone {
+            self.terms.meter.stale_result();
+            self.in_flight.remove(&settled.received);
+        }
+        debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
+        if recorded.settled().is_empty() {
+            self.flushing = false;
+            return;
+        }
+        let commits = recorded.commits(&self.ledger);
+        for commit in &commits {
+            self.terms.meter.offset_map(commit.partition, commit.metadata.len());
+        }
+        let span = self.terms.spans.flush(recorded.settled().iter().map(|settled| &settled.received.trace));
+        let span = span.publish(recorded.settled().len());
+        let publisher = Arc::clone(&self.ports.publisher);
+        self.tasks.spawn(async move {
+            let result = recorded.publish(publisher.as_ref(), commits).await;
+            if result.is_err() {
+                span.failed("publisher");
+            }
+            Done::Published(result)
+        });
+    }
+
+    pub(super) fn after_publish(&mut self, result: Result<Published, (Recorded, PublishError)>) -> Result<(), Ended> {
+        match result {
+            Ok(published) => {
+                if self.publisher_rests_until.take().is_some() {
+                    tracing::info!("Kafka takes decisions again");
+                }
+                self.terms.health.set_ready(Component::Broker, Ok(()));
+                self.flushing = false;
+                let now = admission::now_micros();
+                let settled = published.into_settled();
+                for settled in &settled {
+                    self.in_flight.remove(&settled.received);
+                    self.count(settled, now);
+                }
+                self.ledger.confirm(settled.into_iter().map(|settled| settled.ticket));
+                Ok(())
+            }
+            Err((recorded, PublishError::Aborted(reason))) => {
+                self.terms.meter.publish_aborted();
+                if self.publisher_rests_until.is_none() {
+                    warn!("Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}");
+                }
+                self.terms.health.set_ready(Component::Broker, Err(reason));
+                self.publisher_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
+                self.unpublished = Some(recorded);
+                Ok(())
+            }
+            Err((_, PublishError::Fatal(reason))) => Err(Ended::Publisher(reason)),
+        }
+    }
+
+    fn count(&self, settled: &Settled, now: i64) {
+        let latency = Duration::from_micros(u64::try_from(now - settled.received.received_at).unwrap_or(0));
+        match &settled.disposition {
+            Disposition::Assessed(verdict) | Disposition::Recalled(verdict) => {
+                self.terms.meter.decided(&verdict.kind, verdict.decision, latency);
+            }
+            Disposition::Quarantined(malformed) => self.terms.meter.dead_letter(malformed.error),
+            Disposition::Duplicate(_) => {}
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The worker. Read this first: one loop owns everything that changes, and there are no locks.
+//!
+//! ```text
+//! intake ──► backlog ──► ledger: a Ticket ──► recall ──► lanes ──► desk ──► risk API
+//!                                               │                            │
+//!                                               ▼                            ▼
+//!                        ledger.confirm ◄── publish ◄── record ◄────────── batch
+//! ```
+//!
+//! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits for one thing to happen: an event of
+//! the consumer, the end of a task, a time, or the signal to stop. Everything slow is a task; a task owns what it works on and
+//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`flushing`], [`draining`].
+//!
+//! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
+//! a time; no call is made whose answer could not be kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::assess::Desk;
+use crate::assess::http::Http;
+use crate::assess::limit::Limit;
+use crate::assess::retry::{self, Retry};
+use crate::assess::token::{Lease, Token};
+use crate::claim::Claim;
+use crate::config;
+use crate::decision::Policy;
+use crate::intake::backlog::Backlog;
+use crate::intake::kafka::Intake;
+use crate::intake::lanes::Lanes;
+use crate::intake::{Event, Ledger, Ticket};
+use crate::outbox::{Batch, Publisher, Received, Recorded, Store};
+use crate::risk::{ApiId, Registry};
+use crate::telemetry::{ClaimSpan, Health, Meter, Peer, Spans};
+
+mod admission;
+mod assessing;
+mod draining;
+mod flushing;
+mod in_flight;
+
+use in_flight::InFlight;
+
+/// The loop turns at least this often: it beats for `/livez` and sets the gauges.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The pause after the store or the publisher failed.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
+/// While so many ended records and attempts wait for the store, no more calls are made: an answer must not be lost.
+const UNRECORDED_MAX: usize = 4_096;
+
+/// The outside systems.
+#[derive(Debug)]
+pub struct Ports<I, S, P, H> {
+    /// Where records come from.
+    pub intake: I,
+    /// Where verdicts are kept.
+    pub store: Arc<S>,
+    /// Where decisions go.
+    pub publisher: Arc<P>,
+    /// How risk APIs are reached.
+    pub http: H,
+}
+
+/// What the worker is told about itself.
+pub struct Terms {
+    /// `kafka.input_topic`, for the source of a record.
+    pub input_topic: String,
+    /// `kafka.max_event_bytes`.
+    pub max_event_bytes: usize,
+    /// `[worker]`.
+    pub worker: config::Worker,
+    /// `[retry]`.
+    pub retry: retry::Settings,
+    /// The risk APIs.
+    pub registry: Arc<Registry>,
+    /// The policy in force.
+    pub policy: Policy,
+    /// `audit.subject_key`.
+    pub subject_key: Option<SecretString>,
+    /// Metrics.
+    pub meter: Meter,
+    /// Spans.
+    pub spans: Spans,
+    /// What `/livez` and `/readyz` say.
+    pub health: Health,
+}
+
+/// Why the worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The consumer cannot go on.
+    #[error("{0}")]
+    Intake(String),
+    /// Postgres will not take what is written, and will not mend by itself.
+    #[error("{0}")]
+    Store(String),
+    /// Kafka will not take what is published, and will not mend by itself.
+    #[error("{0}")]
+    Publisher(String),
+    /// A task panicked; what it held is redelivered after a restart.
+    #[error("a task of the worker failed: {0}")]
+    Task(#[from] JoinError),
+}
+
+/// One claim on its way: everything that is known of it until it ends.
+struct Job {
+    ticket: Ticket,
+    received: Received,
+    claim: Claim,
+    fingerprint: [u8; 32],
+    api: ApiId,
+    /// The lane: a hash of the subject.
+    lane: u64,
+    retry: Retry,
+    /// The access token of the attempt under way.
+    lease: Option<Lease>,
+    span: ClaimSpan,
+}
+
+/// A worker.
+pub struct Worker<I, S, P, H> {
+    ports: Ports<I, S, P, H>,
+    terms: Terms,
+    ledger: Ledger,
+    backlog: Backlog,
+    /// Claims that wait to be looked up in the store.
+    unrecalled: Vec<Box<Job>>,
+    recalling: bool,
+    lanes: Lanes<Box<Job>>,
+    desk: Desk<Box<Job>>,
+    token: Token,
+    fetching_token: bool,
+    /// By claim id: who waits for the end of the claim in flight under this id.
+    undecided: HashMap<String, VecDeque<Box<Job>>>,
+    batch: Batch,
+    flushing: bool,
+    unpublished: Option<Recorded>,
+    tasks: JoinSet<assessing::Done>,
+    in_flight: InFlight,
+    releases: Vec<draining::Release>,
+    stopping: Option<Instant>,
+    store_rests_until: Option<Instant>,
+    publisher_rests_until: Option<Instant>,
+    peers: Vec<Option<Peer>>,
+    random: fastrand::Rng,
+}
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    /// A worker at rest.
+    pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
+        let limits = terms.registry.iter().map(|(_, route)| {
+            Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit)
+        });
+        Self {
+            desk: Desk::new(limits),
+            peers: vec![None; terms.registry.len()],
+            ports,
+            terms,
+            ledger: Ledger::default(),
+            backlog: Backlog::default(),
+            unrecalled: Vec::new(),
+            recalling: false,
+            lanes: Lanes::default(),
+            token: Token::default(),
+            fetching_token: false,
+            undecided: HashMap::new(),
+            batch: Batch::default(),
+            flushing: false,
+            unpublished: None,
+            tasks: JoinSet::new(),
+            in_flight: InFlight::default(),
+            releases: Vec::new(),
+            stopping: None,
+            store_rests_until: None,
+            publisher_rests_until: None,
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout` has passed. Gives the intake back, to be
+    /// stopped.
+    ///
+    /// # Errors
+    /// [`Ended`]: what will not mend by itself. Nothing is lost: what was not published is redelivered after a restart.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<I, Ended> {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            self.terms.health.beat();
+            let wake = self.advance();
+            if self.has_drained() {
+                info!("the worker has drained");
+                return Ok(self.ports.intake);
+            }
+            tokio::select! {
+                event = self.ports.intake.next() => self.take_event(event)?,
+                Some(done) = self.tasks.join_next() => self.take_done(done?)?,
+                () = tokio::time::sleep_until(wake) => {}
+                () = &mut shutdown, if self.stopping.is_none() => self.begin_to_stop(),
+            }
+        }
+    }
+
+    /// Does everything that can be done now; says when to look again.
+    fn advance(&mut self) -> Instant {
+        let now = Instant::now();
+        self.admit();
+        self.recall(now);
+        let next_call = self.make_calls(now);
+        self.flush(now);
+        self.let_go_of_partitions();
+        self.set_gauges();
+        let rests = [self.store_rests_until, self.publisher_rests_until, self.stopping, next_call];
+        let soonest = rests.into_iter().flatten().filter(|at| *at > now).min();
+        soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
+    }
+
+    fn take_event(&mut self, event: Option<Event>) -> Result<(), Ended> {
+        match event {
+            Some(Event::Records(records)) => self.take_records(records),
+            Some(Event::Assigned(assigned)) => self.take_partitions(&assigned),
+            Some(Event::Revoked { partitions, release }) => self.begin_to_release(&partitions, release),
+            Some(Event::Lost(partitions)) => self.lose(&partitions),
+            Some(Event::Failed(reason)) => return Err(Ended::Intake(reason)),
+            None => return Err(Ended::Intake("the consumer's thread has ended".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Takes a task's result, and those of others that are ready: they share the next flush.
+    fn take_done(&mut self, done: assessing::Done) -> Result<(), Ended> {
+        self.after_task(done)?;
+        while let Some(done) = self.tasks.try_join_next() {
+            self.after_task(done?)?;
+        }
+        Ok(())
+    }
+
+    fn after_task(&mut self, done: assessing::Done) -> Result<(), Ended> {
+        use assessing::Done;
+        match done {
+            Done::Recalled(jobs, verdicts) => self.after_recall(jobs, verdicts),
+            Done::Called(attempted) => {
+                self.after_call(*attempted);
+                Ok(())
+            }
+            Done::Token(exchange) => {
+                self.after_token_fetch(exchange);
+                Ok(())
+            }
+            Done::Recorded(result) => self.after_record(result),
+            Done::Published(result) => self.after_publish(result),
+        }
+    }
+
+    fn set_gauges(&mut self) {
+        let meter = &self.terms.meter;
+        let age = self.in_flight.oldest().map_or(0, |oldest| admission::now_micros() - oldest);
+        meter.in_flight(self.in_flight.records(), Duration::from_micros(u64::try_from(age).unwrap_or(0)));
+        meter.paused(self.backlog.is_pausing());
+        for (id, route) in self.terms.registry.iter() {
+            meter.queued(route.api.name(), self.desk.waiting(id.index()));
+        }
+    }
+}

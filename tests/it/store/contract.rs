@@ -1,0 +1,256 @@
+//! What every store promises (contract 2, promises 1 to 3).
+
+use claimgate::claim::Malformed;
+use claimgate::decision::Verdict;
+use claimgate::outbox::{Disposition, Sealed, Store};
+
+use super::Inspect;
+use super::build::{assessed, call, event, malformed, seal, verdict};
+
+async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
+    store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id)
+}
+
+async fn record(store: &impl Store, batch: &Sealed) -> Vec<(usize, Disposition)> {
+    let mut overruled = store.record(batch).await.expect("record");
+    overruled.sort_by_key(|(index, _)| *index);
+    overruled
+}
+
+pub(crate) async fn a_verdict_comes_back_with_every_field(store: impl Inspect) {
+    let given = verdict("a", 1);
+    assert_eq!(record(&store, &seal(vec![assessed(given.clone())], vec![])).await, []);
+    assert_eq!(recalled(&store, "a").await, Some(given));
+    assert_eq!(store.all_events().await, [event(1)]);
+}
+
+pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Inspect) {
+    let given = Verdict {
+        level: None,
+        risk_types: vec![],
+        reasons: vec![],
+        provider_code: None,
+        challenge: None,
+        claimed_at: 0,
+        attempts: 0,
+        ..verdict("a", 1)
+    };
+    let mut received = event(1);
+    (received.key, received.headers, received.payload) = (None, vec![], None);
+    record(&store, &seal(vec![(received.clone(), Disposition::Assessed(Box::new(given.clone())))], vec![])).await;
+    assert_eq!(recalled(&store, "a").await, Some(given));
+    assert_eq!(store.all_events().await, [received]);
+}
+
+pub(crate) async fn an_unknown_claim_is_not_recalled(store: impl Inspect) {
+    record(&store, &seal(vec![assessed(verdict("a", 1)), assessed(verdict("b", 2))], vec![])).await;
+    let asked = ["b", "c", "B", ""].map(str::to_owned).to_vec();
+    let known = store.recall(asked).await.expect("recall");
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), [("b".to_owned(), verdict("b", 2))]);
+    assert!(store.recall(vec![]).await.expect("recall of nothing").is_empty());
+}
+
+pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
+    let first = verdict("a", 1);
+    record(&store, &seal(vec![assessed(first.clone())], vec![])).await;
+
+    let twin = Verdict { attempts: 9, ..verdict("a", 2) };
+    let imposter = Verdict { fingerprint: [8; 32], ..verdict("a", 3) };
+    let batch = seal(vec![assessed(verdict("b", 4)), assessed(imposter), assessed(twin)], vec![]);
+    let overruled = record(&store, &batch).await;
+    let conflict = Disposition::of_known(first.clone(), &event(3).source, &[8; 32]);
+    assert_eq!(overruled, [(1, conflict.clone()), (2, Disposition::Duplicate(Box::new(first.clone())))]);
+
+    assert_eq!(recalled(&store, "a").await, Some(first));
+    assert_eq!(recalled(&store, "b").await, Some(verdict("b", 4)));
+    assert_eq!(store.all_events().await.len(), 2, "one event behind each verdict");
+    let letters = store.all_dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].received, event(3));
+    assert_eq!(Disposition::Quarantined(letters[0].malformed.clone()), conflict);
+    assert_eq!(letters[0].malformed.error, "claim_id_conflict");
+}
+
+pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
+    let first = verdict("z", 1);
+    let twin = Verdict { attempts: 9, ..verdict("z", 2) };
+    let imposter = Verdict { fingerprint: [8; 32], ..verdict("z", 3) };
+    let batch = seal(vec![assessed(first.clone()), assessed(verdict("a", 4)), assessed(twin), assessed(imposter)], vec![]);
+    let overruled = record(&store, &batch).await;
+    assert_eq!(overruled.len(), 2);
+    assert_eq!(overruled[0], (2, Disposition::Duplicate(Box::new(first.clone()))));
+    assert!(matches!(&overruled[1], (3, Disposition::Quarantined(malformed)) if malformed.error == "claim_id_conflict"));
+    assert_eq!(recalled(&store, "z").await, Some(first));
+}
+
+pub(crate) async fn the_same_record_again_is_recalled(store: impl Inspect) {
+    let first = verdict("a", 1);
+    record(&store, &seal(vec![assessed(first.clone())], vec![])).await;
+    let again = Verdict { attempts: 9, decided_at: first.decided_at + 1, ..first.clone() };
+    let overruled = record(&store, &seal(vec![assessed(again)], vec![])).await;
+    assert_eq!(overruled, [(0, Disposition::Recalled(Box::new(first)))]);
+    assert_eq!(store.all_events().await, [event(1)]);
+}
+
+pub(crate) async fn recording_a_batch_again_changes_nothing(store: impl Inspect) {
+    let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a"), call("b")]);
+    assert_eq!(record(&store, &batch).await, []);
+    let before = (store.all_calls().await, store.all_events().await, store.all_dead_letters().await);
+    let overruled = record(&store, &batch).await;
+    assert_eq!(overruled, [(0, Disposition::Recalled(Box::new(verdict("a", 1))))]);
+    assert_eq!((store.all_calls().await, store.all_events().await, store.all_dead_letters().await), before);
+}
+
+pub(crate) async fn attempts_are_kept_without_a_verdict(store: impl Inspect) {
+    let mut unanswered = call("a");
+    (unanswered.http_status, unanswered.provider_code, unanswered.response) = (None, None, None);
+    (unanswered.outcome, unanswered.reason) = ("unknown", "timeout");
+    // A worker that died made an attempt with the same number.
+    let twin = call("a");
+    let calls = vec![unanswered, twin, call("b")];
+    record(&store, &seal(vec![], calls.clone())).await;
+    assert_eq!(store.all_calls().await, calls);
+    assert_eq!(recalled(&store, "a").await, None);
+}
+
+pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
+    let mut every_byte: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    every_byte.extend(b"\xed\xa0\x80 a lone surrogate");
+    let mut attempt = call("a");
+    attempt.response = Some(every_byte.clone());
+    let mut empty = call("a");
+    empty.response = Some(vec![]);
+    let mut received = event(1);
+    (received.key, received.payload) = (Some(every_byte.clone()), Some(every_byte.clone()));
+    received.headers = vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
+    let mut letter = (received.clone(), malformed(2).1);
+    letter.0.source = event(2).source;
+    let decided = (received.clone(), Disposition::Assessed(Box::new(verdict("a", 1))));
+    record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()])).await;
+    assert_eq!(store.all_calls().await, [attempt, empty]);
+    assert_eq!(store.all_events().await, [received]);
+    assert_eq!(store.all_dead_letters().await[0].received, letter.0);
+}
+
+pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
+    let odd = "红包 🧧 \u{1}\u{7f}\u{85}\u{feff}\u{10ffff} e\u{301} \"'\\ {} null NULL $1 -- ;";
+    let mut given = verdict(odd, 1);
+    given.kind = odd.to_owned();
+    given.challenge = Some(odd.to_owned());
+    given.reasons[0].name = Some(odd.to_owned());
+    let mut attempt = call(odd);
+    attempt.request = odd.to_owned();
+    let letter = (event(2), Disposition::Quarantined(Malformed::field("wrong_type", odd, odd)));
+    let other = verdict("e\u{301}", 3);
+    let normalised = verdict("\u{e9}", 4);
+    let records = vec![assessed(given.clone()), letter.clone(), assessed(other.clone()), assessed(normalised.clone())];
+    assert_eq!(record(&store, &seal(records, vec![attempt.clone()])).await, []);
+    assert_eq!(recalled(&store, odd).await, Some(given));
+    assert_eq!(recalled(&store, "e\u{301}").await, Some(other), "ids are bytes: two spellings are two claims");
+    assert_eq!(recalled(&store, "\u{e9}").await, Some(normalised));
+    assert_eq!(store.all_calls().await, [attempt]);
+    assert_eq!(Disposition::Quarantined(store.all_dead_letters().await[0].malformed.clone()), letter.1);
+}
+
+pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
+    let mut given = verdict("a", 1);
+    given.challenge = Some("a\0b".to_owned());
+    given.reasons[1].name = Some("\0\\u0000".to_owned());
+    let mut attempt = call("a");
+    attempt.request = "GET /\0".to_owned();
+    let mut received = event(1);
+    received.headers = vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
+    let mut letter = (received.clone(), Disposition::Quarantined(Malformed::field("wrong_type", "a\0", "\0")));
+    letter.0.source = event(2).source;
+    let decided = (received, Disposition::Assessed(Box::new(given.clone())));
+    let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
+    // What the table says is what is published, whatever the store made of the character.
+    let published = match overruled.as_slice() {
+        [] => given,
+        [(0, Disposition::Assessed(verdict))] => verdict.as_ref().clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(recalled(&store, "a").await, Some(published));
+    assert_eq!(store.all_calls().await.len(), 1);
+    assert_eq!(store.all_dead_letters().await.len(), 1);
+}
+
+pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
+    let mut tombstone = malformed(5);
+    (tombstone.0.key, tombstone.0.payload) = (None, None);
+    tombstone.1 = Disposition::Quarantined(Malformed::event("tombstone", "the event has no payload"));
+    let first = seal(vec![malformed(6), tombstone.clone()], vec![]);
+    assert_eq!(record(&store, &first).await, []);
+    let mut again = malformed(6);
+    again.0.received_at += 1;
+    assert_eq!(record(&store, &seal(vec![again, malformed(7)], vec![])).await, []);
+    let letters = store.all_dead_letters().await;
+    let sources: Vec<i64> = letters.iter().map(|letter| letter.received.source.offset).collect();
+    assert_eq!(sources, [5, 6, 7]);
+    assert_eq!((letters[0].received.clone(), Disposition::Quarantined(letters[0].malformed.clone())), tombstone);
+    assert_eq!((letters[1].received.clone(), Disposition::Quarantined(letters[1].malformed.clone())), malformed(6));
+}
+
+pub(crate) async fn an_empty_batch_is_recorded(store: impl Inspect) {
+    assert_eq!(record(&store, &seal(vec![], vec![])).await, []);
+    let recalled_before = (event(1), Disposition::Recalled(Box::new(verdict("a", 1))));
+    let duplicate = (event(2), Disposition::Duplicate(Box::new(verdict("a", 1))));
+    assert_eq!(record(&store, &seal(vec![recalled_before, duplicate], vec![])).await, []);
+    assert!(store.all_events().await.is_empty() && recalled(&store, "a").await.is_none());
+}
+
+pub(crate) async fn a_batch_larger_than_a_statement_is_recorded_whole(store: impl Inspect) {
+    let (mut records, mut calls) = (Vec::new(), Vec::new());
+    for offset in 0..30 {
+        let mut record = assessed(verdict(&format!("claim {offset:03}"), offset));
+        record.0.payload = Some(vec![u8::try_from(offset).expect("small"); 1 << 20]);
+        records.push(record);
+        let mut letter = malformed(1_000 + offset);
+        letter.0.payload = Some(vec![0; 1 << 20]);
+        records.push(letter);
+        let mut attempt = call("a");
+        attempt.response = Some(vec![1; 1 << 20]);
+        calls.push(attempt);
+    }
+    assert_eq!(record(&store, &seal(records, calls)).await, []);
+    let claim_ids = (0..30).map(|offset| format!("claim {offset:03}")).collect();
+    assert_eq!(store.recall(claim_ids).await.expect("recall").len(), 30);
+    assert_eq!(store.all_events().await.len(), 30);
+    assert_eq!(store.all_calls().await.len(), 30);
+    assert_eq!(store.all_dead_letters().await.len(), 30);
+}
+
+/// Two workers hold the same claims for a moment, each in an order of its own: nobody waits for ever, and one verdict wins.
+pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) {
+    for round in 0..50 {
+        let verdicts = |worker: u32| -> Vec<Verdict> {
+            (0..40).map(|n| Verdict { attempts: worker, ..verdict(&format!("{round}/{n}"), 40 * round + n) }).collect()
+        };
+        let (one, mut two) = (verdicts(1), verdicts(2));
+        two.reverse();
+        two.rotate_left(usize::try_from(round % 40).expect("small"));
+        let batches = [one, two].map(|verdicts| seal(verdicts.into_iter().map(assessed).collect(), vec![]));
+        let results = batches.map(|batch| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let recorded = batch.record(&store).await.map_err(|(_, error)| error).expect("no deadlock, no error");
+                recorded.settled().iter().map(|settled| settled.disposition.clone()).collect::<Vec<_>>()
+            })
+        });
+        let mut published = Vec::new();
+        for result in results {
+            published.extend(result.await.expect("the task ends"));
+        }
+        let claim_ids = (0..40).map(|n| format!("{round}/{n}")).collect();
+        let known = store.recall(claim_ids).await.expect("recall");
+        assert_eq!(known.len(), 40);
+        let mut winners = 0;
+        for disposition in published {
+            let (Disposition::Assessed(verdict) | Disposition::Recalled(verdict)) = &disposition else { panic!("{disposition:?}") };
+            assert_eq!(**verdict, known[&verdict.claim_id], "both publish what the table says");
+            winners += usize::from(matches!(disposition, Disposition::Assessed(_)));
+        }
+        assert_eq!(winners, 40, "each claim has one winner");
+    }
+    assert_eq!(store.all_events().await.len(), 2_000);
+}
