@@ -1,1 +1,5 @@
-fn main(){}
+//! Integration tests: the real Apache Kafka, the real PostgreSQL, the real binary. `scripts/with-services.sh` starts what they need.
+
+mod exactly_once;
+mod lab;
+mod oracle;

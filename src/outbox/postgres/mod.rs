@@ -31,8 +31,8 @@ use crate::decision::Verdict;
 use error::Failure;
 pub use settings::Settings;
 
-/// What a statement may take beyond the server's own bound before the connection is given up as dead.
-const GRACE: Duration = Duration::from_secs(5);
+/// A server that has not answered after this many times its own bound on a statement is taken for dead.
+const PATIENCE: u32 = 2;
 
 /// The store over PostgreSQL. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl PostgresStore {
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.connect_timeout)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, place, patience: settings.statement_timeout + GRACE })
+        Ok(Self { pool, options, place, patience: settings.statement_timeout * PATIENCE })
     }
 
     /// Asks for a sign of life.
@@ -107,7 +107,7 @@ impl PostgresStore {
     /// A connection that is closed, not pooled, unless its user says that it is sound.
     async fn lease(&self) -> Result<Lease, Failure> {
         match self.pool.acquire().await {
-            Ok(connection) => Ok(Lease { connection, sound: false }),
+            Ok(connection) => Ok(Lease(Some(connection))),
             Err(error) => Err(Failure::new(&self.place, &error)),
         }
     }
@@ -117,7 +117,7 @@ impl PostgresStore {
         match tokio::time::timeout(self.patience, statement).await {
             Ok(answer) => answer.map_err(|error| Failure::new(&self.place, &error)),
             Err(_) => {
-                let message = format!("{}: no answer within {} s", self.place, self.patience.as_secs());
+                let message = format!("{}: no answer within {} ms", self.place, self.patience.as_millis());
                 Err(Failure::Store(StoreError::Transient(message)))
             }
         }
@@ -143,26 +143,23 @@ impl Store for PostgresStore {
     }
 }
 
-/// A connection in use. Dropped in the middle of something, by an error, a timeout or a cancelled future, it is closed; sqlx
-/// bounds that closing and frees the permit.
+/// A connection in use. Dropped in the middle of something, by an error, a timeout or a cancelled future, it leaves the pool and
+/// is closed at once, without a farewell that a silent peer could keep it from saying.
 #[derive(Debug)]
-struct Lease {
-    connection: PoolConnection<Postgres>,
-    sound: bool,
-}
+struct Lease(Option<PoolConnection<Postgres>>);
+
+const LEASED: &str = "the connection is there until the lease ends";
 
 impl Lease {
     /// Every statement was answered: the connection may be used again.
     fn keep(mut self) {
-        self.sound = true;
+        drop(self.0.take());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.sound {
-            self.connection.close_on_drop();
-        }
+        drop(self.0.take().map(PoolConnection::detach));
     }
 }
 
@@ -170,12 +167,12 @@ impl Deref for Lease {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.connection
+        self.0.as_ref().expect(LEASED)
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.0.as_mut().expect(LEASED)
     }
 }

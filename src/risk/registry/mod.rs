@@ -10,20 +10,17 @@ use config::Value;
 
 use super::section::{Misconfigured, Section, Setup};
 use super::{RiskApi, tencent_cloud, wechat};
-use super::{
-    captcha_check, captcha_query, intelligent_qr_code, mini_program, wechat_account, wechat_marketing,
-};
 use crate::claim::{Claim, Malformed};
 use crate::decision::{Decision, Levels, Policy};
 
-/// Every risk API. A new one is a line here, its `mod` and its file.
-const APIS: [Registration; 6] = [
-    intelligent_qr_code::REGISTRATION,
-    mini_program::REGISTRATION,
-    wechat_marketing::REGISTRATION,
-    wechat_account::REGISTRATION,
-    captcha_query::REGISTRATION,
-    captcha_check::REGISTRATION,
+/// Every risk API. A new one is its file, its `mod` and a line here.
+pub(super) const APIS: &[Registration] = &[
+    super::intelligent_qr_code::REGISTRATION,
+    super::mini_program::REGISTRATION,
+    super::wechat_marketing::REGISTRATION,
+    super::wechat_account::REGISTRATION,
+    super::captcha_query::REGISTRATION,
+    super::captcha_check::REGISTRATION,
 ];
 
 /// How an API enters the registry.
@@ -92,8 +89,8 @@ impl Registry {
         let mut registry = Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: None };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name) else {
-                let names = APIS.map(|registration| registration.name).join(", ");
-                let problem = format!("there is no such risk API; there are {names}");
+                let names: Vec<_> = APIS.iter().map(|registration| registration.name).collect();
+                let problem = format!("there is no such risk API; there are {}", names.join(", "));
                 return Err(Misconfigured::new(format!("risk.{name}"), problem));
             };
             let (section, own) = Section::read(registration.name, section)?;

@@ -1,5 +1,6 @@
 //! The simulator from outside: real HTTP, real signatures, and what the log says afterwards.
 
+mod clients;
 mod control;
 mod csec;
 mod speed;

@@ -8,6 +8,9 @@ use tokio::time::Instant;
 /// How many tokens of one endpoint are remembered; an older one is as good as unknown.
 const REMEMBERED: usize = 16;
 
+/// Longer lives and graces are cut to this: ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// How the platform regards a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -72,6 +75,7 @@ impl Line {
 
     /// A new token; those before it are good for `grace` yet.
     pub(super) fn issue(&mut self, life: Duration, grace: Duration, now: Instant) -> String {
+        let (life, grace) = (life.min(LONGEST), grace.min(LONGEST));
         for token in &mut self.0 {
             let end = now + grace;
             token.superseded = Some(token.superseded.map_or(end, |earlier| earlier.min(end)));

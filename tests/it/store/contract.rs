@@ -124,7 +124,7 @@ pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
     (received.key, received.payload) = (Some(every_byte.clone()), Some(every_byte.clone()));
     received.headers = vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
     let mut letter = (received.clone(), malformed(2).1);
-    letter.0.source = event(2).source;
+    (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received.clone(), Disposition::Assessed(Box::new(verdict("a", 1))));
     record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()])).await;
     assert_eq!(store.all_calls().await, [attempt, empty]);
@@ -161,7 +161,7 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     let mut received = event(1);
     received.headers = vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
     let mut letter = (received.clone(), Disposition::Quarantined(Malformed::field("wrong_type", "a\0", "\0")));
-    letter.0.source = event(2).source;
+    (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, Disposition::Assessed(Box::new(given.clone())));
     let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
     // What the table says is what is published, whatever the store made of the character.

@@ -32,8 +32,17 @@ pub(crate) struct TestDatabase {
     pub(crate) pool: PgPool,
 }
 
-/// Runs a test on a database of its own, and drops that whatever comes of the test. Says so where there is no PostgreSQL.
+/// Runs a test on a migrated database of its own, and drops that whatever comes of the test. Says so where there is no PostgreSQL.
 pub(crate) async fn with_database(test: impl AsyncFnOnce(&TestDatabase)) {
+    let migrated = async |database: &TestDatabase| {
+        assert_eq!(database.store().await.store.migrate().await.expect("the migrations"), 4);
+        test(database).await;
+    };
+    with_empty_database(migrated).await;
+}
+
+/// Runs a test on a database of its own with nothing in it.
+pub(crate) async fn with_empty_database(test: impl AsyncFnOnce(&TestDatabase)) {
     let Ok(server) = std::env::var(URL) else {
         println!("NOT TESTED: {URL} is unset");
         return;
@@ -44,11 +53,7 @@ pub(crate) async fn with_database(test: impl AsyncFnOnce(&TestDatabase)) {
     let url = options.clone().database(&name).to_url_lossy().to_string();
     let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.expect("the new database");
     let database = TestDatabase { url, pool };
-    let result = AssertUnwindSafe(async {
-        database.store().await.store.migrate().await.expect("the migrations");
-        test(&database).await;
-    });
-    let result = result.catch_unwind().await;
+    let result = AssertUnwindSafe(test(&database)).catch_unwind().await;
     database.pool.close().await;
     administer(&options, format!("drop database {name} with (force)")).await;
     if let Err(panic) = result {
@@ -80,7 +85,12 @@ impl TestDatabase {
 
     /// A store over it.
     pub(crate) async fn store(&self) -> RealStore {
-        let store = PostgresStore::connect(&Settings::at(self.url.clone())).await.expect("the new database");
+        self.store_with(Settings::at(self.url.clone())).await
+    }
+
+    /// A store over it, with settings of the test's own.
+    pub(crate) async fn store_with(&self, settings: Settings) -> RealStore {
+        let store = PostgresStore::connect(&settings).await.expect("the new database");
         RealStore { store, pool: self.pool.clone() }
     }
 }

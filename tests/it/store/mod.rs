@@ -6,13 +6,15 @@ mod build;
 mod contract;
 mod database;
 mod postgres;
+mod proxy;
 mod roles;
+mod schema;
 
 use std::future::Future;
 
 use claimgate::outbox::{Call, Received, Store};
 use claimgate::testing::{DeadLetter, FakeStore};
-pub(crate) use database::{TestDatabase, with_database};
+pub(crate) use database::{TestDatabase, with_database, with_empty_database};
 
 /// A store whose content the suite can look at.
 pub(crate) trait Inspect: Store + Clone + 'static {

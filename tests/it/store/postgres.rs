@@ -1,1 +1,170 @@
-//! To come.
+//! What only a database can do to a store: refuse rows, hold locks, go away, fall silent.
+
+use std::time::Duration;
+
+use claimgate::decision::Verdict;
+use claimgate::outbox::postgres::{PostgresStore, Settings};
+use claimgate::outbox::{Disposition, Store, StoreError};
+use sqlx::Connection;
+
+use super::build::{assessed, call, malformed, seal, verdict};
+use super::proxy::Proxy;
+use super::{Inspect, TestDatabase, with_database};
+
+/// Short bounds, so that a test that meets one is short.
+fn impatient(url: &str) -> Settings {
+    Settings { statement_timeout: Duration::from_millis(200), max_connections: 1, ..Settings::at(url) }
+}
+
+fn ids(range: std::ops::Range<i64>) -> Vec<String> {
+    range.map(|n| format!("claim {n}")).collect()
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_stops_no_other() {
+    with_database(async |database| {
+        database.execute("alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim 8'))").await;
+        database.execute("alter table risk_calls add constraint odd check (claim_id <> 'claim 1')").await;
+        let store = database.store().await;
+        let mut records: Vec<_> = (0..10).map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
+        records.push(assessed(Verdict { attempts: 9, ..verdict("claim 0", 10) }));
+        records.push(malformed(11));
+        let calls: Vec<_> = (0..5).map(|n| call(&format!("claim {n}"))).collect();
+        let batch = seal(records, calls);
+        let mut overruled = store.record(&batch).await.expect("the rest is recorded");
+        overruled.sort_by_key(|(index, _)| *index);
+
+        let [(3, three), (8, eight), (10, twin)] = overruled.as_slice() else { panic!("{overruled:?}") };
+        for end in [three, eight] {
+            let Disposition::Quarantined(malformed) = end else { panic!("{end:?}") };
+            assert_eq!(malformed.error, "unrecordable");
+            assert!(malformed.detail.contains("odd"), "{malformed}");
+        }
+        assert_eq!(*twin, Disposition::Duplicate(Box::new(verdict("claim 0", 0))));
+        assert_eq!(store.recall(ids(0..10)).await.expect("recall").len(), 8);
+        assert_eq!(store.all_events().await.len(), 8);
+        let letters = store.all_dead_letters().await;
+        let dead: Vec<_> = letters.iter().map(|letter| (letter.received.source.offset, letter.malformed.error)).collect();
+        assert_eq!(dead, [(3, "unrecordable"), (8, "unrecordable"), (11, "missing_field")]);
+        let kept: Vec<_> = store.all_calls().await.into_iter().map(|call| call.claim_id).collect();
+        assert_eq!(kept, ["claim 0", "claim 2", "claim 3", "claim 4"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_whole_is_fatal_and_says_what_to_do() {
+    for (harm, remedy) in [
+        ("drop table dead_letters", "claimgate migrate"),
+        ("drop table risk_calls_default", "default partition"),
+        ("alter table verdicts rename column trace_id to other", "claimgate migrate"),
+    ] {
+        with_database(async |database| {
+            let store = database.store().await;
+            database.execute(harm).await;
+            let mut attempt = call("a");
+            attempt.requested_at = 0;
+            let error = store.record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt])).await;
+            let Err(StoreError::Fatal(said)) = error else { panic!("{harm}: {error:?}") };
+            assert!(said.starts_with("PostgreSQL at ") && said.contains(remedy), "{harm}: {said}");
+            assert_eq!(database.number("select count(*) from verdicts").await, 0, "{harm}: nothing is half recorded");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_somebody_holds_is_waited_for_within_bounds() {
+    with_database(async |database| {
+        let store = database.store_with(impatient(&database.url)).await;
+        let mut other = database.pool.acquire().await.expect("a connection");
+        let mut transaction = other.begin().await.expect("a transaction");
+        // Somebody else's insert of the same claim, which is not committed.
+        super::database::execute(
+            &mut transaction,
+            "insert into verdicts select 'a', 'k', 'a', 's', 'approve', 0, '{}', '[]', 0, 'p', 1, null, now(), now(), 't', 0, 0, '', '',
+                sha256('x')",
+        )
+        .await;
+        let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
+        let error = store.record(&batch).await;
+        let Err(StoreError::Transient(said)) = error else { panic!("{error:?}") };
+        assert!(said.contains("55P03"), "the lock is named: {said}");
+        transaction.rollback().await.expect("rolled back");
+        assert_eq!(store.record(&batch).await.expect("the lock is gone"), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ended_are_replaced() {
+    with_database(async |database| {
+        let store = database.store().await;
+        database.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claimgate'").await;
+        assert_eq!(store.record(&seal(vec![assessed(verdict("a", 1))], vec![])).await.expect("a new connection"), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again() {
+    with_database(async |database| {
+        let (proxy, url) = proxied(database).await;
+        let store = database.store_with(impatient(&url)).await;
+        let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
+        store.record(&seal(vec![malformed(2)], vec![])).await.expect("the network works");
+        proxy.fall_silent();
+        // The pool's only connection is dead. The first to use it may find out by the pool's own ping or by a bound.
+        let mut failures = 0;
+        while let Err(error) = store.record(&batch).await {
+            failures += 1;
+            assert!(matches!(error, StoreError::Transient(_)) && failures < 3, "{error}");
+        }
+        let known = store.recall(vec!["a".to_owned()]).await.expect("recall");
+        assert_eq!(known["a"], verdict("a", 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_recording_leaves_nothing_behind() {
+    with_database(async |database| {
+        let store = database.store_with(Settings { max_connections: 1, ..Settings::at(database.url.clone()) }).await;
+        let mut other = database.pool.acquire().await.expect("a connection");
+        let mut transaction = other.begin().await.expect("a transaction");
+        super::database::execute(&mut transaction, "lock table dead_letters").await;
+        let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![]);
+        let cancelled = tokio::time::timeout(Duration::from_millis(100), store.record(&batch)).await;
+        assert!(cancelled.is_err(), "it waits for the lock");
+        transaction.rollback().await.expect("rolled back");
+        assert!(store.recall(vec!["a".to_owned()]).await.expect("the only connection is free again").is_empty());
+        assert_eq!(store.record(&batch).await.expect("recorded"), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named_without_the_password() {
+    with_database(async |database| {
+        let (_, url) = proxied(database).await;
+        let nowhere = "postgres://claimgate:hunter2@127.0.0.1:1/claims".to_owned();
+        let unknown = url.replace("@", ":hunter2@").rsplit_once('/').expect("a path").0.to_owned() + "/nowhere";
+        for (url, fatal, part) in [(nowhere, false, "127.0.0.1:1/claims"), (unknown, true, "create it")] {
+            let settings = Settings { connect_timeout: Duration::from_millis(200), ..Settings::at(url) };
+            let error = PostgresStore::connect(&settings).await.expect_err("there is none");
+            assert_eq!(matches!(error, StoreError::Fatal(_)), fatal, "{error}");
+            let said = error.to_string();
+            assert!(said.contains(part) && !said.contains("hunter2"), "{said}");
+        }
+    })
+    .await;
+}
+
+/// A proxy before the test's database, and the URL that leads through it.
+async fn proxied(database: &TestDatabase) -> (Proxy, String) {
+    let options = database.pool.connect_options();
+    let proxy = Proxy::before(format!("{}:{}", options.get_host(), options.get_port())).await;
+    let database = options.get_database().expect("a database");
+    let url = format!("postgres://{}@{}/{database}?sslmode=disable", options.get_username(), proxy.address);
+    (proxy, url)
+}

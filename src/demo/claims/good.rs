@@ -1,0 +1,356 @@
+//! Claims of every kind, with the values that the providers' own samples have among them, and what must be decided about each.
+//!
+//! Most accounts are ordinary, and the simulator values them by their hash. Some have words in their id that tell the simulator what
+//! is to go wrong (`docs/simulator.md`).
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::{Event, Expectation, Expected};
+use crate::decision::Decision;
+use crate::simulator::{self, Api};
+
+/// The time of the providers' own samples: 2021-09-30T09:34:40Z.
+const FIRST_CLAIM: i64 = 1_632_994_480;
+/// Of a hundred claims, how many are by an account that claimed before.
+const RETURNING: usize = 12;
+/// Of a hundred ordinary claims of kind `qr_code`, how many come from an address that is not public.
+const NOT_PUBLIC: usize = 2;
+
+/// The kinds in the default configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    QrCode,
+    MiniProgram,
+    WechatMarketing,
+    WechatAccount,
+    Captcha,
+    CaptchaCheck,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::QrCode,
+        Self::MiniProgram,
+        Self::WechatMarketing,
+        Self::WechatAccount,
+        Self::Captcha,
+        Self::CaptchaCheck,
+    ];
+    /// How many of a hundred claims are of each.
+    const WEIGHTS: [usize; 6] = [40, 20, 15, 10, 8, 7];
+
+    fn draw(random: &mut Rng) -> Self {
+        let mut ahead = random.usize(..100);
+        let found = Self::WEIGHTS.iter().position(|weight| {
+            let here = ahead < *weight;
+            ahead = ahead.saturating_sub(*weight);
+            here
+        });
+        Self::ALL[found.unwrap_or(0)]
+    }
+
+    fn name(self) -> &'static str {
+        ["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"]
+            [self as usize]
+    }
+
+    fn api(self) -> Api {
+        [
+            Api::IntelligentQrCode,
+            Api::MiniProgram,
+            Api::WechatMarketing,
+            Api::WechatAccount,
+            Api::CaptchaQuery,
+            Api::CaptchaCheck,
+        ][self as usize]
+    }
+}
+
+/// What an account's words make of its claims.
+enum Fate {
+    /// They are valued as the simulator says.
+    Valued,
+    /// The API refuses them for good.
+    Refused,
+    /// The API never assesses them.
+    Hopeless,
+}
+
+use Fate::{Hopeless, Refused, Valued};
+
+/// Accounts of which something is known beforehand.
+const SCRIPTS: [(Kind, &str, Fate); 56] = [
+    (Kind::QrCode, "level-0", Valued),
+    (Kind::QrCode, "level-1-risk-1", Valued),
+    (Kind::QrCode, "level-2-risk-101-risk-201", Valued),
+    (Kind::QrCode, "level-3-risk-102", Valued),
+    (Kind::QrCode, "level-4-risk-2-risk-206", Valued),
+    (Kind::QrCode, "level-0-risk-5", Valued),
+    (Kind::QrCode, "level-3-risk-5", Valued),
+    (Kind::QrCode, "level-0-risk-4", Valued),
+    (Kind::QrCode, "level-2-risk-4-transient-1", Valued),
+    (Kind::QrCode, "level-0-risk-3", Valued),
+    (Kind::QrCode, "level-0-risk-104", Valued),
+    (Kind::QrCode, "level-3-risk-104", Valued),
+    (Kind::QrCode, "level-1-risk-999", Valued),
+    (Kind::QrCode, "transient-1", Valued),
+    (Kind::QrCode, "transient-2-code-7", Valued),
+    (Kind::QrCode, "transient-2-http-503", Valued),
+    (Kind::QrCode, "transient-1-http-429", Valued),
+    (Kind::QrCode, "transient-1-reset", Valued),
+    (Kind::QrCode, "transient-1-hang", Valued),
+    (Kind::QrCode, "transient-1-cut", Valued),
+    (Kind::QrCode, "transient-1-html", Valued),
+    (Kind::QrCode, "transient-1-truncated-level-3", Valued),
+    (Kind::QrCode, "transient-1-empty", Valued),
+    (Kind::QrCode, "transient-1-no-level", Valued),
+    (Kind::QrCode, "string-code-level-1", Valued),
+    (Kind::QrCode, "level-space-level-2", Valued),
+    (Kind::QrCode, "big-level-0", Valued),
+    (Kind::QrCode, "slow-400ms-level-0", Valued),
+    (Kind::QrCode, "nul-\0-level-0", Valued),
+    (Kind::QrCode, "code-4000", Refused),
+    (Kind::QrCode, "code-6000", Hopeless),
+    (Kind::QrCode, "http-503", Hopeless),
+    (Kind::MiniProgram, "level-0", Valued),
+    (Kind::MiniProgram, "level-1-risk-101", Valued),
+    (Kind::MiniProgram, "level-2-risk-202", Valued),
+    (Kind::MiniProgram, "level-3-risk-203", Valued),
+    (Kind::MiniProgram, "level-4-risk-201-risk-302", Valued),
+    (Kind::MiniProgram, "level-0-risk-103", Valued),
+    (Kind::MiniProgram, "transient-1", Valued),
+    (Kind::WechatMarketing, "level-0", Valued),
+    (Kind::WechatMarketing, "level-1", Valued),
+    (Kind::WechatMarketing, "level-2", Valued),
+    (Kind::WechatMarketing, "level-3", Valued),
+    (Kind::WechatMarketing, "transient-2", Valued),
+    (Kind::WechatMarketing, "transient-1-inner-truncated", Valued),
+    (Kind::WechatMarketing, "inner-object-level-1", Valued),
+    (Kind::WechatMarketing, "code-2", Refused),
+    (Kind::WechatMarketing, "code-4", Hopeless),
+    (Kind::WechatAccount, "level-3", Valued),
+    (Kind::WechatAccount, "transient-1", Valued),
+    (Kind::WechatAccount, "code-12", Refused),
+    (Kind::Captcha, "transient-1", Valued),
+    (Kind::Captcha, "transient-1-no-level", Valued),
+    (Kind::CaptchaCheck, "level-3", Valued),
+    (Kind::CaptchaCheck, "ticket-wrong", Valued),
+    (Kind::CaptchaCheck, "transient-2", Hopeless),
+];
+
+/// Accounts that the providers' samples show, by kind; some of the first claims are theirs.
+const SAMPLES: [(Kind, &str, &str); 5] = [
+    (Kind::QrCode, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
+    (Kind::QrCode, "phone", "13123456789"),
+    (Kind::WechatMarketing, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
+    (Kind::WechatAccount, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
+    (Kind::Captcha, "other", "1"),
+];
+
+/// Who claims: the type and the id of an account.
+type Account = (&'static str, String);
+
+/// A claim that is being made.
+pub(super) struct Draft {
+    pub(super) json: Value,
+    pub(super) account: String,
+    claim_id: String,
+    kind: Kind,
+    public: bool,
+}
+
+/// Makes `count` claims, of which `scripted` or as many as there are scripts have words in their account's id.
+pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Event> {
+    let scripted = scripted.max(SCRIPTS.len()).min(count);
+    let mut events = Vec::with_capacity(count);
+    for index in 0..scripted {
+        let (kind, words, fate) = &SCRIPTS[index % SCRIPTS.len()];
+        let (account_type, id) = new_account(*kind, random);
+        let account = (account_type, format!("{id}-{words}"));
+        events.push(event(draft(*kind, &claim_id(index), account, random), fate, random));
+    }
+    let mut known: [Vec<Account>; 6] = Default::default();
+    for (kind, account_type, id) in SAMPLES {
+        known[kind as usize].push((account_type, id.to_owned()));
+    }
+    for index in scripted..count {
+        let kind = Kind::draw(random);
+        let known = &mut known[kind as usize];
+        let account = if !known.is_empty() && random.usize(..100) < RETURNING {
+            known[random.usize(..known.len())].clone()
+        } else {
+            new_account(kind, random)
+        };
+        known.push(account.clone());
+        let mut draft = draft(kind, &claim_id(index), account, random);
+        if kind == Kind::QrCode && random.usize(..100) < NOT_PUBLIC {
+            draft.json["client"]["ip"] = "127.0.0.1".into();
+            draft.public = false;
+        }
+        events.push(event(draft, &Valued, random));
+    }
+    events
+}
+
+/// An ordinary claim.
+pub(super) fn plain(kind: Kind, claim_id: &str, random: &mut Rng) -> Draft {
+    let account = new_account(kind, random);
+    draft(kind, claim_id, account, random)
+}
+
+fn claim_id(index: usize) -> String {
+    format!("clm-20210930-{index:06}")
+}
+
+fn event(draft: Draft, fate: &Fate, random: &mut Rng) -> Event {
+    let decision = match fate {
+        Valued => draft.decision(),
+        Refused | Hopeless => Decision::Review,
+    };
+    let expectation = Expectation {
+        claim_id: draft.claim_id,
+        kind: draft.kind.name(),
+        decision,
+        hopeless: matches!(fate, Hopeless),
+        account: draft.account.clone(),
+    };
+    let trace = (random.u8(..4) == 0).then(|| {
+        format!("00-{:032x}-{:016x}-01", random.u128(1..), random.u64(1..))
+    });
+    Event {
+        key: (random.u8(..10) > 0).then_some(draft.account),
+        traceparent: trace,
+        payload: Some(draft.json.to_string().into_bytes()),
+        expected: Expected::Decision(Box::new(expectation)),
+    }
+}
+
+impl Draft {
+    /// What the default policy decides (contract 3.3) of what the simulator thinks of the account.
+    fn decision(&self) -> Decision {
+        let verdict = simulator::expected(self.kind.api(), &self.account);
+        let not_assessed: &[i32] = match self.kind {
+            Kind::Captcha => return Decision::Challenge,
+            Kind::CaptchaCheck if verdict.level >= 3 || self.json["captcha"]["ticket"] == "ticket-wrong" => {
+                return Decision::Reject;
+            }
+            Kind::CaptchaCheck => return Decision::Approve,
+            Kind::QrCode if !self.public => return Decision::Review,
+            Kind::QrCode if verdict.risk_types.contains(&4) => return Decision::Reject,
+            Kind::QrCode if verdict.risk_types.contains(&5) => return Decision::Approve,
+            Kind::QrCode => &[3, 104, 205],
+            Kind::MiniProgram => &[103],
+            Kind::WechatMarketing | Kind::WechatAccount => &[],
+        };
+        let wechat = matches!(self.kind, Kind::WechatMarketing | Kind::WechatAccount);
+        let by_level = match verdict.level {
+            0 => Decision::Approve,
+            1 => Decision::Challenge,
+            2 if wechat => Decision::Review,
+            2 => Decision::Challenge,
+            _ => Decision::Reject,
+        };
+        let doubtful = verdict.risk_types.iter().any(|code| not_assessed.contains(code));
+        if doubtful { by_level.max(Decision::Review) } else { by_level }
+    }
+}
+
+fn draft(kind: Kind, claim_id: &str, (account_type, account): Account, random: &mut Rng) -> Draft {
+    let code_hash = format!("{:016x}", random.u64(..));
+    let ip = format!("121.14.{}.{}", random.u8(1..255), random.u8(1..255));
+    let mut json = json!({
+        "claim_id": claim_id, "kind": kind.name(), "claimed_at": FIRST_CLAIM + random.i64(..86_400),
+        "account": { "type": account_type, "id": account },
+        "client": { "ip": ip, "imei": format!("86{:013}", random.u64(..10_u64.pow(13))), "latitude": 22.5405, "longitude": 113.9345 },
+        "reward": { "goods": pick(&["red packet", "good", "bottle cap", "coupon"], random), "code_hash": code_hash,
+                    "share": 1, "daily_limit": 3, "total_limit": 10 },
+    });
+    let extra = match kind {
+        Kind::QrCode => json!({
+            "client": { "cookie_hash": "asdasldkjaslkjdsfjlsad", "address": "广东省深圳市南山区", "referer": "https://example.com/scan" },
+            "login": { "type": 3, "source": 4, "wechat_subtype": 2, "nonce": "0123456789abcdef", "token": format!("t{code_hash}") },
+            "account": { "associate_id": "SpFsjpyvaJ27329", "phone": "15912345687" },
+        }),
+        Kind::MiniProgram => json!({ "login": { "token": format!("session-{code_hash}") }, "reward": { "goods": "12" } }),
+        Kind::WechatMarketing | Kind::WechatAccount => json!({
+            "account": { "phone": "15912345687" }, "reward": { "merchant": "mchcode" },
+            "client": { "device_id": "deviceid", "wifi_bssid": "66:77:88:99:aa:bb" }, "identity": { "certificate_id": "certid" },
+        }),
+        Kind::Captcha | Kind::CaptchaCheck => json!({
+            "account": { "registered_at": 1_436_673_889, "app_id": "wx0000000000000001" },
+            "captcha": { "type": random.u8(1..=8), "business_id": 1, "scene_id": 2, "ticket": ticket(kind, &account, &code_hash) },
+        }),
+    };
+    merge(&mut json, extra);
+    if account_type == "qq" {
+        json["account"]["app_id"] = "1101234567".into();
+    }
+    Draft { json, account, claim_id: claim_id.to_owned(), kind, public: true }
+}
+
+fn ticket(kind: Kind, account: &str, code_hash: &str) -> Value {
+    match kind {
+        Kind::CaptchaCheck if account.ends_with("ticket-wrong") => "ticket-wrong".into(),
+        Kind::CaptchaCheck => format!("ticket-{code_hash}").into(),
+        _ => Value::Null,
+    }
+}
+
+/// An account of a type that the kind's API takes.
+fn new_account(kind: Kind, random: &mut Rng) -> Account {
+    let types: &[&str] = match kind {
+        Kind::QrCode => &["wechat", "wechat", "wechat", "phone", "phone_md5", "qq", "device", "other"],
+        Kind::MiniProgram => &["wechat", "wechat", "qq"],
+        Kind::WechatMarketing | Kind::WechatAccount => &["wechat"],
+        Kind::Captcha | Kind::CaptchaCheck => &["wechat", "phone", "phone_code", "email"],
+    };
+    let account_type = pick(types, random);
+    let text = |length: usize, random: &mut Rng| -> String { (0..length).map(|_| random.alphanumeric()).collect() };
+    let id = match account_type {
+        "wechat" => format!("oPDER5U0VMAR{}", text(16, random)),
+        "phone" | "phone_code" => format!("159{:08}", random.u64(..100_000_000)),
+        "phone_md5" => format!("BF{:030X}", random.u128(..) >> 8),
+        "device" => format!("{:032x}", random.u128(..)),
+        "email" => format!("u{}@example.com", text(8, random).to_lowercase()),
+        _ => text(24, random),
+    };
+    (account_type, id)
+}
+
+fn pick(values: &[&'static str], random: &mut Rng) -> &'static str {
+    values[random.usize(..values.len())]
+}
+
+/// Lays one object over another, field by field.
+fn merge(base: &mut Value, over: Value) {
+    match over {
+        Value::Object(fields) if base.is_object() => {
+            fields.into_iter().for_each(|(name, value)| merge(&mut base[name.as_str()], value));
+        }
+        over => *base = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_is_the_contracts() {
+        let decided = |kind: Kind, words: &str| {
+            draft(kind, "c", ("wechat", format!("u-{words}")), &mut Rng::with_seed(1)).decision()
+        };
+        let levels = |kind| [0, 1, 2, 3].map(|level| decided(kind, &format!("level-{level}")));
+        use Decision::{Approve, Challenge, Reject, Review};
+        assert_eq!(levels(Kind::QrCode), [Approve, Challenge, Challenge, Reject]);
+        assert_eq!(levels(Kind::WechatAccount), [Approve, Challenge, Review, Reject]);
+        for (words, decision) in
+            [("level-3-risk-5", Approve), ("risk-4", Reject), ("risk-3", Review), ("level-3-risk-104", Reject)]
+        {
+            assert_eq!(decided(Kind::QrCode, words), decision, "{words}");
+        }
+        assert_eq!(decided(Kind::MiniProgram, "risk-103"), Review);
+        assert_eq!(decided(Kind::CaptchaCheck, "ticket-wrong"), Reject);
+    }
+}

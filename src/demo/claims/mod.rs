@@ -1,0 +1,197 @@
+//! The demo's claims: a few hundred kinds of trouble among ordinary traffic, and what must come of each.
+//!
+//! Pure: the same number and seed give the same bytes. [`good`] makes claims, [`bad`] makes events that are none; this file mixes them
+//! and adds events that come twice. What must come of an event is worked out from the contract and from what the simulator says of an
+//! account, never by asking the worker's own code: an oracle that shares code with the accused believes it.
+
+use fastrand::Rng;
+
+use crate::decision::Decision;
+
+mod bad;
+mod good;
+
+/// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is cheap to make.
+pub const MAX_EVENT_BYTES: usize = 64 << 10;
+/// The fewest events in which every kind of trouble has room.
+pub const FEWEST: usize = 150;
+
+/// Shares of the events, of a thousand each.
+const MALFORMED: usize = 40;
+const DUPLICATES: usize = 20;
+const CONFLICTS: usize = 5;
+const SCRIPTED: usize = 120;
+
+/// An event for the input topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its key; events that must stay in order share one.
+    pub key: Option<String>,
+    /// W3C trace context, on some.
+    pub traceparent: Option<String>,
+    /// Its bytes; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// What must come of it.
+    pub expected: Expected,
+}
+
+/// What must come of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expected {
+    /// A decision.
+    Decision(Box<Expectation>),
+    /// Nothing more: the same claim with the same content came before.
+    Skipped {
+        /// The claim.
+        claim_id: String,
+    },
+    /// A dead letter.
+    DeadLetter {
+        /// Its `claimgate-error`.
+        error: &'static str,
+        /// Its `claimgate-error-field`, where it names one.
+        field: Option<&'static str>,
+    },
+}
+
+/// What must come of a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    /// The claim.
+    pub claim_id: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The account by which the simulator knows it.
+    pub account: String,
+    /// Its decision, if the API assesses it at all: random faults may outlast a claim's time.
+    pub decision: Decision,
+    /// Whether the API never assesses it, however often it is asked.
+    pub hopeless: bool,
+}
+
+/// Makes `count` events, no fewer than [`FEWEST`].
+pub fn generate(count: usize, seed: u64) -> Vec<Event> {
+    let count = count.max(FEWEST);
+    let mut random = Rng::with_seed(seed);
+    let share = |of_a_thousand: usize| (count * of_a_thousand / 1000).max(2);
+    let mut events: Vec<Event> = bad::events(share(MALFORMED), &mut random);
+    let room = count - events.len() - share(DUPLICATES) - share(CONFLICTS);
+    events.extend(good::events(room, share(SCRIPTED), &mut random));
+    random.shuffle(&mut events);
+    with_repeats(events, share(DUPLICATES), share(CONFLICTS), &mut random)
+}
+
+/// Lets some claims come a second time, anywhere behind their first: some at once, while the first is in flight, some long after.
+fn with_repeats(events: Vec<Event>, duplicates: usize, conflicts: usize, random: &mut Rng) -> Vec<Event> {
+    let mut claims: Vec<usize> = (0..events.len()).filter(|index| is_keyed_claim(&events[*index])).collect();
+    random.shuffle(&mut claims);
+    let mut placed: Vec<(f64, Event)> = Vec::with_capacity(events.len() + duplicates + conflicts);
+    for (rank, index) in claims.into_iter().take(duplicates + conflicts).enumerate() {
+        let repeat = if rank < conflicts { conflicting(&events[index]) } else { repeated(&events[index]) };
+        let furthest = (events.len() - index) as f64;
+        let behind = if rank % 2 == 0 { furthest.min(2.0) } else { furthest };
+        placed.extend(repeat.map(|event| (index as f64 + 0.5 + random.f64() * behind, event)));
+    }
+    placed.extend(events.into_iter().enumerate().map(|(index, event)| (index as f64, event)));
+    placed.sort_by(|one, other| one.0.total_cmp(&other.0));
+    placed.into_iter().map(|(_, event)| event).collect()
+}
+
+/// Without a key the repeat could land in another partition, and which of the two is the first would be anybody's guess.
+fn is_keyed_claim(event: &Event) -> bool {
+    event.key.is_some() && matches!(event.expected, Expected::Decision(_))
+}
+
+/// The same content in other words: indented, and with a field that no contract knows.
+fn repeated(event: &Event) -> Option<Event> {
+    let Expected::Decision(expectation) = &event.expected else { return None };
+    let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
+    claim["resent_by"] = "gateway-2".into();
+    let payload = serde_json::to_vec_pretty(&claim).ok()?;
+    let expected = Expected::Skipped { claim_id: expectation.claim_id.clone() };
+    Some(Event { payload: Some(payload), traceparent: None, expected, ..event.clone() })
+}
+
+/// Another claim under an id that is taken: to drop it silently would lose somebody's reward.
+fn conflicting(event: &Event) -> Option<Event> {
+    let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
+    claim["client"]["device_id"] = "another-device".into();
+    let expected = Expected::DeadLetter { error: "claim_id_conflict", field: Some("claim_id") };
+    Some(Event { payload: serde_json::to_vec(&claim).ok(), traceparent: None, expected, ..event.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::claim::Claim;
+
+    #[test]
+    fn the_same_seed_makes_the_same_events_and_another_makes_others() {
+        assert_eq!(generate(300, 7), generate(300, 7));
+        assert_ne!(generate(300, 7), generate(300, 8));
+    }
+
+    #[test]
+    fn there_are_as_many_as_asked_for_and_of_every_sort() {
+        for count in [FEWEST, 1_000] {
+            let events = generate(count, 1);
+            assert_eq!(events.len(), count);
+            let mut errors = BTreeSet::new();
+            let mut kinds: BTreeMap<&str, BTreeSet<Decision>> = BTreeMap::new();
+            let mut skipped = 0;
+            for event in &events {
+                match &event.expected {
+                    Expected::Decision(claim) => {
+                        kinds.entry(claim.kind).or_default().insert(claim.decision);
+                    }
+                    Expected::Skipped { .. } => skipped += 1,
+                    Expected::DeadLetter { error, .. } => {
+                        errors.insert(*error);
+                    }
+                }
+            }
+            assert_eq!(kinds.len(), 6);
+            assert_eq!(kinds["qr_code"].len(), 4, "every decision");
+            assert_eq!(errors.len(), 11, "{errors:?}");
+            assert!(skipped > 1);
+        }
+    }
+
+    #[test]
+    fn claim_ids_are_unique_but_for_the_repeats_which_come_later_and_under_the_same_key() {
+        let mut first = BTreeMap::new();
+        for event in generate(2_000, 3) {
+            match &event.expected {
+                Expected::Decision(claim) => {
+                    assert_eq!(first.insert(claim.claim_id.clone(), event.key.clone()), None);
+                }
+                Expected::Skipped { claim_id } => assert_eq!(first[claim_id], event.key),
+                Expected::DeadLetter { .. } => {}
+            }
+        }
+    }
+
+    /// Not how the expectation is made, but the worker's own reading of it.
+    #[test]
+    fn an_event_is_a_claim_if_a_decision_is_expected() {
+        for event in generate(1_000, 5) {
+            let read = Claim::parse(event.payload.as_deref(), MAX_EVENT_BYTES);
+            match &event.expected {
+                Expected::Decision(claim) => {
+                    let read = read.expect("a claim");
+                    assert_eq!((read.claim_id.as_str(), read.kind.as_str()), (claim.claim_id.as_str(), claim.kind));
+                    assert_eq!(read.account.id, claim.account);
+                }
+                Expected::Skipped { claim_id } => assert_eq!(&read.expect("a claim").claim_id, claim_id),
+                Expected::DeadLetter { error, field } => {
+                    if let Err(malformed) = read {
+                        assert_eq!(malformed.error, *error, "{malformed}");
+                        assert!(field.is_none() || malformed.field.as_deref() == *field, "{malformed}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! claimgate's own clients against the simulator: two independent readings of the same documents must agree.
+
+use config::{Config, File, FileFormat};
+
+use super::*;
+use crate::claim::Claim;
+use crate::decision::Finding;
+use crate::risk::{Answer, Attempt, Method, Reading, Registry, Request, Shared};
+
+const KINDS: [(&str, Api); 6] = [
+    ("qr_code", Api::IntelligentQrCode),
+    ("mini_program", Api::MiniProgram),
+    ("wechat_marketing", Api::WechatMarketing),
+    ("wechat_account", Api::WechatAccount),
+    ("captcha", Api::CaptchaQuery),
+    ("captcha_check", Api::CaptchaCheck),
+];
+
+/// All six APIs on the simulator, csec with these keys on top.
+fn registry(simulator: &Simulator, csec: &str) -> Registry {
+    let base_url = simulator.base_url();
+    let mut toml = format!(
+        "[tencent_cloud]\nsecret_id = '{SECRET_ID}'\nsecret_key = '{SECRET_KEY}'\n\
+         [wechat]\napp_id = '{APP_ID}'\napp_secret = '{APP_SECRET}'\nbase_url = '{base_url}'\n"
+    );
+    for (_, api) in KINDS {
+        let own = if api.is_wechat() { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
+        toml.push_str(&format!("[risk.{api}]\n{own}"));
+    }
+    let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().unwrap();
+    let shared = Shared {
+        tencent_cloud: config.get("tencent_cloud").unwrap(),
+        wechat: config.get("wechat").unwrap(),
+        transient_codes: vec![],
+    };
+    Registry::new(config.get_table("risk").unwrap().into_iter().collect(), &shared).unwrap()
+}
+
+/// A claim with every field, or with those alone that its kind requires.
+fn claim(kind: &str, account: &str, full: bool) -> Claim {
+    let mut event = json!({
+        "claim_id": format!("clm-{account}"), "kind": kind, "claimed_at": 1_632_994_480,
+        "account": {"type": "wechat", "id": account, "app_id": "wx1", "registered_at": 1_436_673_889},
+        "client": {"ip": "121.14.96.121"},
+        "login": {"token": "user token"},
+        "reward": {"goods": "红包 A&B+C=1/2"},
+        "captcha": {"type": 1, "business_id": 1, "ticket": format!("ticket of {account}")},
+    });
+    if full {
+        event["account"]["associate_id"] = json!("a_b");
+        event["account"]["phone"] = json!("15912345687");
+        event["client"] = json!({"ip": "121.14.96.121", "device_id": "d", "imei": "i", "mac": "00:11:22:33:44:55",
+            "wifi_bssid": "66:77", "cookie_hash": "c", "referer": "https://example.com/?a=b", "latitude": 22.5,
+            "forwarded_for": "10.0.0.1, 121.14.96.121", "address": "广东省", "longitude": -113.9345});
+        event["login"] = json!({"type": 3, "source": 4, "wechat_subtype": 2, "nonce": "0123456789abcdef",
+            "token": "user token"});
+        event["reward"] = json!({"goods": "12", "code_hash": "h", "share": 1, "daily_limit": 3, "total_limit": 10,
+            "merchant": "m"});
+        event["identity"] = json!({"certificate_id": "c"});
+        event["captcha"]["scene_id"] = json!(2);
+    }
+    Claim::parse(Some(event.to_string().as_bytes()), 1 << 20).unwrap()
+}
+
+async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
+    let builder = match (request.method, request.body) {
+        (Method::Get, _) => client.http.get(request.url),
+        (Method::Post, None) => client.http.post(request.url),
+        (Method::Post, Some((content_type, body))) => {
+            client.http.post(request.url).header("content-type", content_type).body(body)
+        }
+    };
+    let response = builder.send().await.unwrap();
+    (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+}
+
+/// Asks one API about a claim, by way of claimgate's own client.
+async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> Reading {
+    let api = &registry.get(registry.route(claim).unwrap()).api;
+    let nonce = client.nonce.replace(client.nonce.get() + 1);
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let attempt = Attempt { number: 1, now, nonce, token: api.needs_token().then_some(token) };
+    let (status, body) = send(client, api.request(claim, &attempt)).await;
+    let reading = api.read(&Answer { status, body: &body });
+    assert!(reading.provider_code().is_some(), "{}", String::from_utf8_lossy(&body));
+    reading
+}
+
+#[tokio::test]
+async fn every_client_is_understood_and_understands() {
+    let client = Client::start(SimulatorOptions::default()).await;
+    for (csec, full) in [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
+    {
+        let registry = registry(&client.simulator, csec);
+        let source = registry.token_source().unwrap();
+        let (status, body) = send(&client, source.token_request()).await;
+        source.read_token(&Answer { status, body: &body }).unwrap();
+        let token = client.token().await;
+        for (kind, api) in KINDS {
+            for words in ["level-0", "level-2", "level-3", "level-1-level-space", "level-3-string-code"] {
+                let account = format!("{kind}-{full}-{}-{words}", csec.len());
+                let reading = ask(&client, &registry, &claim(kind, &account, full), &token).await;
+                let level = expected(api, &account).level;
+                let Reading::Verdict { finding, .. } = reading else { panic!("{account}: {reading:?}") };
+                match finding {
+                    Finding::Level { level: given, .. } => assert_eq!(i64::from(given), level, "{account}"),
+                    Finding::Challenge { script } => assert!(script.contains("function"), "{account}"),
+                    Finding::Ticket { valid } => assert_eq!(valid, level < 3, "{account}"),
+                }
+                assert_eq!((client.last_call().api, &*client.last_call().account), (api, account.as_str()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_client_tells_errors_from_verdicts() {
+    let client = Client::start(SimulatorOptions::default()).await;
+    let registry = registry(&client.simulator, "");
+    let token = client.token().await;
+    for (kind, _) in KINDS {
+        for code in [4, 5, 6, 7, 8, 10, 6000] {
+            let claim = claim(kind, &format!("{kind}-code-{code}"), false);
+            let reading = ask(&client, &registry, &claim, &token).await;
+            assert!(reading.is_transient(), "{kind} {code}: {reading:?}");
+        }
+    }
+    let reading = ask(&client, &registry, &claim("wechat_account", "u", false), "no token").await;
+    assert_eq!((reading.provider_code(), reading.is_transient()), (Some(40001), true));
+}

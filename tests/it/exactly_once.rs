@@ -1,0 +1,137 @@
+//! Exactly once, on Apache Kafka and PostgreSQL, with workers that are killed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+
+use super::lab::{Event, Lab, Worker, claim};
+use super::oracle::{Expected, outcome};
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Claims, malformed events and duplicates, in an order that mixes them.
+fn mixture(count: usize) -> (Vec<Event>, Expected) {
+    let (mut events, mut expected) = (Vec::new(), Expected::default());
+    for number in 0..count {
+        let id = format!("clm-{number:05}");
+        let words = match number % 40 {
+            3 => "-transient-2",
+            7 => "-level-4",
+            11 => "-transient-1-http-503",
+            _ => "",
+        };
+        let event = claim(&id, &format!("user-{}{words}", number % 500));
+        if number % 50 == 9 {
+            let malformed = format!("{{\"claim_id\": \"{id}\", \"kind\": \"qr_code\"");
+            expected.dead.push((malformed.clone().into_bytes(), "not_json"));
+            events.push(Event::of(malformed));
+        }
+        events.push(Event { key: Some(format!("key-{}", number % 97).into_bytes()), ..Event::of(event.clone()) });
+        if number % 25 == 5 {
+            // The same claim once more, perhaps to another partition.
+            events.push(Event::of(event));
+        }
+        if number % 100 == 17 {
+            let other = claim(&id, "somebody-else");
+            expected.dead.push((other.clone().into_bytes(), "claim_id_conflict"));
+            // Behind the first one, so that it is known which of the two is the claim.
+            events.push(Event { key: Some(format!("key-{}", number % 97).into_bytes()), ..Event::of(other) });
+        }
+        expected.claims.insert(id);
+    }
+    (events, expected)
+}
+
+fn simulator() -> SimulatorOptions {
+    let all = ApiFaults { latency: Latency::Uniform(5.0, 40.0), ..ApiFaults::default() };
+    SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_workers_killed_at_random_lose_and_double_nothing() {
+    let Some(lab) = Lab::with("kills", simulator()).await else { return };
+    let (events, expected) = mixture(6_000);
+    let more = "[worker]\nmax_in_flight = 200\n[retry]\ninitial_interval = \"50ms\"";
+    let mut workers: BTreeMap<&str, Worker> = ["w1", "w2", "w3"].into_iter().map(|name| (name, lab.worker(name, more))).collect();
+    let seed = std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("CLAIMGATE_TEST_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut kills = 0;
+    for chunk in events.chunks(events.len() / 12 + 1) {
+        lab.produce(chunk);
+        tokio::time::sleep(Duration::from_millis(random.u64(300..1500))).await;
+        let name = ["w1", "w2", "w3"][random.usize(..3)];
+        workers.get_mut(name).expect("started").kill();
+        kills += 1;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..500))).await;
+        workers.insert(name, lab.worker(name, more));
+    }
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    for worker in workers.values_mut() {
+        assert_eq!(worker.stop().await, Some(0));
+    }
+    expected.verify(&lab).await;
+    assert!(kills >= 10, "{kills} kills");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_stuck_claim_holds_up_nobody_and_nothing_is_asked_twice() {
+    let Some(lab) = Lab::new("stuck").await else { return };
+    // The first claim's API call never ends; its call may take an hour.
+    let more = "[risk.intelligent_qr_code]\ntimeout = \"1h\"";
+    let mut events = vec![Event::of(claim("stuck", "user-hang")).on(0)];
+    let mut expected = Expected::default();
+    for number in 0..500 {
+        let id = format!("clm-{number}");
+        events.push(Event::of(claim(&id, &format!("user-{number}"))).on(0));
+        expected.claims.insert(id);
+    }
+    lab.produce(&events);
+    let mut worker = lab.worker("w1", more);
+    lab.wait("the others decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    worker.kill();
+    let before = lab.simulator.calls().counts();
+    let mut worker = lab.worker("w1", more);
+    let asked_again = async || lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2;
+    lab.wait("the stuck claim asked about again", LONG, asked_again).await;
+    lab.produce(&[Event::of(claim("last", "user-last")).on(0)]);
+    expected.claims.insert("last".to_owned());
+    lab.wait("the last one decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    worker.kill();
+    for ((api, account), calls) in lab.simulator.calls().counts() {
+        let earlier = before.get(&(api, account.clone())).copied().unwrap_or(0);
+        let more = calls - earlier;
+        let may = u64::from(account == "user-hang" || account == "user-last");
+        assert_eq!(more, may, "{account} was asked about {more} times more");
+    }
+    expected.verify(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_repeats_no_call() {
+    let Some(lab) = Lab::with("rolling", simulator()).await else { return };
+    let mut expected = Expected::default();
+    let mut workers = [lab.worker("w1", ""), lab.worker("w2", "")];
+    for round in 0..6 {
+        let mut events = Vec::new();
+        for number in 0..300 {
+            let id = format!("clm-{round}-{number}");
+            events.push(Event::of(claim(&id, &format!("user-{round}-{number}"))));
+            expected.claims.insert(id);
+        }
+        lab.produce(&events);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let index = round % 2;
+        assert_eq!(workers[index].stop().await, Some(0));
+        workers[index] = lab.worker(["w1", "w2"][index], "");
+    }
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    for worker in &mut workers {
+        assert_eq!(worker.stop().await, Some(0));
+    }
+    expected.verify(&lab).await;
+    for ((_, account), calls) in lab.simulator.calls().counts() {
+        assert_eq!(calls, 1, "{account} was asked about {calls} times");
+    }
+}

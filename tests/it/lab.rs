@@ -1,0 +1,344 @@
+//! The lab: a topic set, a database and a simulator of its own for each test, on the real Kafka and the real Postgres.
+//!
+//! Workers are processes of the real binary, so that they can be killed. What went in, what the simulator saw, what Postgres has and
+//! what a `read_committed` consumer sees is compared by identities in [`super::oracle`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use claimgate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+pub(crate) const PARTITIONS: i32 = 6;
+
+/// One test's own world.
+pub(crate) struct Lab {
+    pub(crate) name: String,
+    pub(crate) kafka: String,
+    pub(crate) postgres: String,
+    pub(crate) database: PgPool,
+    pub(crate) simulator: Simulator,
+    pub(crate) folder: tempfile::TempDir,
+    producer: ThreadedProducer<DefaultProducerContext>,
+}
+
+/// A message as a test sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: BTreeMap<String, Vec<u8>>,
+}
+
+/// The services, or `None` with a note where the test has to be left out: the runner's last lines say so, too.
+pub(crate) fn services() -> Option<(String, String)> {
+    let kafka = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok();
+    let postgres = std::env::var("CLAIMGATE_TEST_POSTGRES_URL").ok();
+    if kafka.is_none() || postgres.is_none() {
+        eprintln!("left out: KAFKA_BOOTSTRAP_SERVERS or CLAIMGATE_TEST_POSTGRES_URL is not set");
+    }
+    Some((kafka?, postgres?))
+}
+
+impl Lab {
+    /// A lab with empty topics and an empty database.
+    pub(crate) async fn new(name: &str) -> Option<Self> {
+        Self::with(name, SimulatorOptions::default()).await
+    }
+
+    pub(crate) async fn with(name: &str, options: SimulatorOptions) -> Option<Self> {
+        let (kafka, postgres) = services()?;
+        let name = format!("{name}-{}", std::process::id());
+        let database = name.replace('-', "_");
+        let admin = PgPool::connect(&postgres).await.expect("Postgres answers");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {database}"))).execute(&admin).await.expect("created");
+        let (server, _) = postgres.rsplit_once('/').expect("a URL with a database");
+        let postgres = format!("{server}/{database}");
+        let pool = PgPoolOptions::new().max_connections(2).connect(&postgres).await.expect("the new database answers");
+        let lab = Self {
+            producer: client(&kafka).set("linger.ms", "5").create().expect("a producer"),
+            simulator: Simulator::start(options).await.expect("a free port"),
+            folder: tempfile::tempdir().expect("a folder"),
+            database: pool,
+            postgres,
+            kafka,
+            name,
+        };
+        lab.create_topics().await;
+        Some(lab)
+    }
+
+    async fn create_topics(&self) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.kafka).create().expect("an admin client");
+        let names: Vec<String> = ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
+        let topics: Vec<NewTopic<'_>> =
+            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+        for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers") {
+            result.expect("the topic is new");
+        }
+    }
+
+    pub(crate) fn topic(&self, topic: &str) -> String {
+        format!("{}.{topic}", self.name)
+    }
+
+    /// A worker's configuration: this lab's own, and `more` TOML sections.
+    fn config(&self, instance: &str, more: &str) -> PathBuf {
+        let url = self.simulator.base_url();
+        let text = format!(
+            r#"
+[kafka]
+bootstrap_servers = "{kafka}"
+group_id = "{name}"
+instance_id = "{instance}"
+input_topic = "{name}.claims"
+output_topic = "{name}.decisions"
+retry_topic = "{name}.retry"
+dead_letter_topic = "{name}.dead"
+session_timeout = "6s"
+transaction_timeout = "5s"
+[postgres]
+url = "{postgres}"
+[tencent_cloud]
+secret_id = "{SECRET_ID}"
+secret_key = "{SECRET_KEY}"
+[wechat]
+app_id = "{APP_ID}"
+app_secret = "{APP_SECRET}"
+base_url = "{url}"
+[risk.intelligent_qr_code]
+base_url = "{url}"
+[risk.mini_program]
+base_url = "{url}"
+[risk.captcha_query]
+base_url = "{url}"
+[risk.captcha_check]
+base_url = "{url}"
+[http]
+listen = ""
+"#,
+            kafka = self.kafka,
+            name = self.name,
+            postgres = self.postgres,
+        );
+        let text = merge(&text, more);
+        let path = self.folder.path().join(format!("{instance}.toml"));
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// Starts a worker process. Its log is in the lab's folder.
+    pub(crate) fn worker(&self, instance: &str, more: &str) -> Worker {
+        let config = self.config(instance, more);
+        let log = self.log(instance);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
+        command.arg("--config").arg(config).arg("run").env_clear().current_dir(self.folder.path());
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log).spawn();
+        Worker { child: child.expect("the worker starts") }
+    }
+
+    pub(crate) fn log(&self, instance: &str) -> PathBuf {
+        self.folder.path().join(format!("{instance}.log"))
+    }
+
+    /// Sends records to the input topic and waits until Kafka has them.
+    pub(crate) fn produce(&self, records: &[Event]) {
+        let topic = self.topic("claims");
+        for event in records {
+            let mut headers = OwnedHeaders::new();
+            for (key, value) in &event.headers {
+                headers = headers.insert(Header { key, value: Some(value) });
+            }
+            let mut record = BaseRecord::<[u8], [u8]>::to(&topic).headers(headers);
+            record.partition = event.partition;
+            record.key = event.key.as_deref();
+            record.payload = event.payload.as_deref();
+            while let Err((error, back)) = self.producer.send(record) {
+                assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
+                std::thread::sleep(Duration::from_millis(10));
+                record = back;
+            }
+        }
+        self.producer.flush(Duration::from_secs(30)).expect("Kafka takes the events");
+    }
+
+    /// Everything that a `read_committed` consumer sees in a topic right now.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Seen> {
+        let topic = self.topic(topic);
+        let consumer: BaseConsumer = client(&self.kafka)
+            .set("group.id", format!("{}-reader", self.name))
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
+        }
+        consumer.assign(&partitions).expect("assigned");
+        let (mut seen, mut ended) = (Vec::new(), 0);
+        while ended < PARTITIONS {
+            match consumer.poll(Duration::from_secs(10)).expect("records or the end within 10 s") {
+                Ok(message) => seen.push(Seen {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    payload: message.payload().map(<[u8]>::to_vec),
+                    headers: message.headers().map_or_else(BTreeMap::new, |headers| {
+                        let pair = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
+                        headers.iter().map(pair).collect()
+                    }),
+                }),
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => panic!("reading {topic}: {error}"),
+            }
+        }
+        seen
+    }
+
+    /// Waits until a condition holds, looking every 200 ms.
+    pub(crate) async fn wait(&self, what: &str, timeout: Duration, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + timeout;
+        while !holds().await {
+            if tokio::time::Instant::now() > deadline {
+                let logs: Vec<String> = std::fs::read_dir(self.folder.path())
+                    .expect("the folder")
+                    .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+                    .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+                    .map(|path| format!("{}:\n{}", path.display(), tail(&std::fs::read_to_string(&path).unwrap_or_default())))
+                    .collect();
+                panic!("waited {timeout:?} for {what}\n{}", logs.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// How many rows a table has; 0 while it does not exist.
+    pub(crate) async fn rows(&self, table: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+        sqlx::query_scalar(sql).fetch_one(&self.database).await.unwrap_or(0)
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+/// Puts the keys of `more` into the sections of `text` that they name.
+fn merge(text: &str, more: &str) -> String {
+    let mut merged: toml::Table = toml::from_str(text).expect("TOML");
+    let more: toml::Table = toml::from_str(more).expect("TOML");
+    for (section, keys) in more {
+        let into = merged.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        deep_merge(into, keys);
+    }
+    toml::to_string(&merged).expect("TOML")
+}
+
+fn deep_merge(into: &mut toml::Value, from: toml::Value) {
+    match (into, from) {
+        (toml::Value::Table(into), toml::Value::Table(from)) => {
+            for (key, value) in from {
+                deep_merge(into.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new())), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn client(kafka: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", kafka);
+    client
+}
+
+/// An event to be produced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Event {
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) payload: Option<Vec<u8>>,
+}
+
+impl Event {
+    /// An event with this payload, on the partition its key leads to.
+    pub(crate) fn of(payload: impl Into<Vec<u8>>) -> Self {
+        Self { payload: Some(payload.into()), ..Self::default() }
+    }
+
+    pub(crate) fn on(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+}
+
+/// A claim of a kind that needs little, of an account that says what the simulator is to answer.
+pub(crate) fn claim(id: &str, account: &str) -> String {
+    serde_json::json!({
+        "claim_id": id, "kind": "qr_code", "claimed_at": 1_632_994_480,
+        "account": { "type": "wechat", "id": account },
+        "client": { "ip": "121.14.96.121" },
+        "reward": { "goods": "red packet" }
+    })
+    .to_string()
+}
+
+/// A worker process. Killed when dropped.
+pub(crate) struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// SIGTERM, then waits for the end; the exit code.
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
+        self.signal("-TERM");
+        self.end(Duration::from_secs(30)).await
+    }
+
+    /// Waits for the end; the exit code.
+    pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the worker did not end within {timeout:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,104 @@
+//! The oracle: compares identities, never counts alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sqlx::Row;
+
+use super::lab::{Lab, Seen};
+
+/// What must have become of what was produced.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    /// Claim ids that must have one row and one decision.
+    pub(crate) claims: BTreeSet<String>,
+    /// Payloads that must each have one dead letter, with the word that says why.
+    pub(crate) dead: Vec<(Vec<u8>, &'static str)>,
+}
+
+/// Everything there is to see at the end.
+pub(crate) struct Outcome {
+    pub(crate) decisions: BTreeMap<String, Vec<Value>>,
+    pub(crate) dead: Vec<Seen>,
+}
+
+pub(crate) fn outcome(lab: &Lab) -> Outcome {
+    let mut decisions: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for seen in lab.read("decisions") {
+        let decision: Value = serde_json::from_slice(&seen.payload.expect("a decision has a payload")).expect("JSON");
+        let id = decision["claim_id"].as_str().expect("a claim id").to_owned();
+        decisions.entry(id).or_default().push(decision);
+    }
+    Outcome { decisions, dead: lab.read("dead") }
+}
+
+impl Expected {
+    /// Whether everything expected is there; what is too much is not looked at.
+    pub(crate) fn is_complete(&self, outcome: &Outcome) -> bool {
+        self.claims.iter().all(|id| outcome.decisions.contains_key(id)) && outcome.dead.len() >= self.dead.len()
+    }
+
+    /// Every promise, identity by identity.
+    pub(crate) async fn verify(&self, lab: &Lab) {
+        let outcome = outcome(lab);
+        let rows = sqlx::query("select claim_id, decision, source_topic, source_partition, source_offset from verdicts")
+            .fetch_all(&lab.database)
+            .await
+            .expect("the verdicts");
+        let mut faults = Vec::new();
+        let mut recorded: BTreeMap<String, (String, i32, i64)> = BTreeMap::new();
+        for row in rows {
+            let id: String = row.get("claim_id");
+            recorded.insert(id, (row.get("decision"), row.get("source_partition"), row.get("source_offset")));
+        }
+        for id in &self.claims {
+            let decisions = outcome.decisions.get(id).map_or(&[][..], Vec::as_slice);
+            if decisions.len() != 1 {
+                faults.push(format!("{id}: {} decisions", decisions.len()));
+            }
+            let Some((decision, partition, offset)) = recorded.get(id) else {
+                faults.push(format!("{id}: no row"));
+                continue;
+            };
+            for published in decisions {
+                let source = &published["source"];
+                if published["decision"] != decision.as_str() || source["partition"] != *partition || source["offset"] != *offset {
+                    faults.push(format!("{id}: published {published}, recorded {decision} {partition}/{offset}"));
+                }
+            }
+        }
+        faults.extend(outcome.decisions.keys().filter(|id| !self.claims.contains(*id)).map(|id| format!("{id}: nobody sent it")));
+        faults.extend(recorded.keys().filter(|id| !self.claims.contains(*id)).map(|id| format!("{id}: a row that nobody sent")));
+        self.verify_dead(&outcome, &mut faults);
+        let sources: Vec<String> = outcome.dead.iter().map(|dead| text(dead, "claimgate-source")).collect();
+        let recorded: Vec<String> = sqlx::query_scalar("select concat_ws('/', source_topic, source_partition, source_offset) from dead_letters")
+            .fetch_all(&lab.database)
+            .await
+            .expect("the dead letters");
+        let (published, recorded) = (sources.iter().collect::<BTreeSet<_>>(), recorded.iter().collect::<BTreeSet<_>>());
+        faults.extend(published.symmetric_difference(&recorded).map(|source| format!("dead letter {source}: in one place only")));
+        if published.len() != sources.len() {
+            faults.push("a dead letter was published twice".to_owned());
+        }
+        assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    }
+
+    fn verify_dead(&self, outcome: &Outcome, faults: &mut Vec<String>) {
+        let mut found: Vec<(Vec<u8>, String)> =
+            outcome.dead.iter().map(|dead| (dead.payload.clone().unwrap_or_default(), text(dead, "claimgate-error"))).collect();
+        let mut expected: Vec<(Vec<u8>, String)> =
+            self.dead.iter().map(|(payload, error)| (payload.clone(), (*error).to_owned())).collect();
+        found.sort();
+        expected.sort();
+        if found != expected {
+            let shown = |dead: &[(Vec<u8>, String)]| {
+                dead.iter().map(|(payload, error)| format!("  {error}: {}", payload.escape_ascii())).collect::<Vec<_>>().join("\n")
+            };
+            faults.push(format!("dead letters found:\n{}\nexpected:\n{}", shown(&found), shown(&expected)));
+        }
+    }
+}
+
+fn text(seen: &Seen, header: &str) -> String {
+    String::from_utf8_lossy(seen.headers.get(header).map_or(&[][..], Vec::as_slice)).into_owned()
+}

@@ -1,0 +1,153 @@
+//! Migrations and partitions.
+
+use claimgate::outbox::postgres::{PostgresStore, Settings};
+use claimgate::outbox::{Store, StoreError};
+use futures::future::join_all;
+
+use super::build::{assessed, call, seal, verdict};
+use super::{Inspect, TestDatabase, with_database, with_empty_database};
+
+async fn store(database: &TestDatabase) -> PostgresStore {
+    database.store().await.store
+}
+
+async fn fatal(result: Result<impl Sized, StoreError>) -> String {
+    match result {
+        Err(StoreError::Fatal(said)) => said,
+        Err(StoreError::Transient(said)) => panic!("transient: {said}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+#[tokio::test]
+async fn a_missing_schema_is_named_with_its_remedy() {
+    with_empty_database(async |database| {
+        let store = store(database).await;
+        let said = fatal(store.check_schema().await).await;
+        assert!(said.contains("from 1 verdicts on") && said.contains("run `claimgate migrate`"), "{said}");
+        let said = fatal(store.recall(vec!["a".to_owned()]).await).await;
+        assert!(said.contains("\"verdicts\" does not exist") && said.contains("run `claimgate migrate`"), "{said}");
+
+        assert_eq!(store.migrate().await.expect("migrated"), 4);
+        store.check_schema().await.expect("whole");
+        assert_eq!(store.migrate().await.expect("nothing to do"), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workers_that_start_at_once_migrate_once() {
+    with_empty_database(async |database| {
+        let workers: Vec<_> = join_all((0..4).map(|_| store(database))).await;
+        for migrated in join_all(workers.iter().map(PostgresStore::migrate)).await {
+            migrated.expect("migrated, by this worker or another");
+        }
+        workers[0].check_schema().await.expect("whole");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_migration_with_other_content_is_refused_and_a_newer_one_is_not() {
+    with_database(async |database| {
+        let store = store(database).await;
+        database
+            .execute("insert into _sqlx_migrations select 9999, 'newer', now(), true, checksum, 0 from _sqlx_migrations where version = 1")
+            .await;
+        store.check_schema().await.expect("a newer schema serves an older worker");
+        assert_eq!(store.migrate().await.expect("nothing to do"), 0);
+        database.execute("update _sqlx_migrations set checksum = '\\x00' where version = 2").await;
+        for said in [fatal(store.check_schema().await).await, fatal(store.migrate().await).await] {
+            assert!(said.contains("migration 2 "), "{said}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_character_is_refused() {
+    with_empty_database(async |database| {
+        let name = format!("{}_ascii", database.pool.connect_options().get_database().expect("a name"));
+        database.execute(format!("create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0")).await;
+        let url = format!("{}_ascii", database.url.split('?').next().expect("a URL"));
+        let store = PostgresStore::connect(&Settings::at(url)).await.expect("connected");
+        let said = fatal(store.migrate().await).await;
+        store.close().await;
+        database.execute(format!("drop database {name} with (force)")).await;
+        assert!(said.contains("UTF8") && said.contains("SQL_ASCII"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_verdict_is_final() {
+    with_database(async |database| {
+        let store = database.store().await;
+        store.record(&seal(vec![assessed(verdict("a", 1))], vec![])).await.expect("recorded");
+        for change in ["update verdicts set decision = 'approve'", "delete from verdicts", "truncate verdicts"] {
+            let error = sqlx::query(change).execute(&database.pool).await.expect_err("refused, the owner too");
+            assert!(error.to_string().contains("a verdict is final"), "{change}: {error}");
+        }
+        let change = "insert into verdicts select * from verdicts on conflict (claim_id) do update set decision = 'approve'";
+        sqlx::query(change).execute(&database.pool).await.expect_err("by an upsert neither");
+        assert_eq!(store.recall(vec!["a".to_owned()]).await.expect("recall")["a"], verdict("a", 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn partitions_are_made_once_by_however_many_workers() {
+    with_database(async |database| {
+        let before = database.number("select count(*) from pg_inherits").await;
+        assert_eq!(before, 2 * (4 + 1) + 3 * (4 + 1) - 5 + 2 * 5, "four months and a default each, and their indexes");
+        let stores: Vec<_> = join_all((0..4).map(|_| store(database))).await;
+        database.execute("drop table risk_calls_default cascade").await;
+        database.execute("create table risk_calls_default partition of risk_calls default").await;
+        let dropped = "select claimgate_drop_partitions(parent, '9999-01-01') from unnest(array['risk_calls', 'claim_events']) parent";
+        database.execute(dropped).await;
+        let mut made = Vec::new();
+        for names in join_all(stores.iter().map(PostgresStore::ensure_partitions)).await {
+            made.extend(names.expect("no worker fails"));
+        }
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 8, "each was made by one worker: {made:?}");
+        assert!(stores[0].ensure_partitions().await.expect("again").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
+    with_database(async |database| {
+        let store = database.store().await;
+        let at = |seconds: i64| {
+            let mut attempt = call("a");
+            attempt.requested_at = seconds * 1_000_000;
+            attempt
+        };
+        // 2001-09-09 has no partition; then one is asked for, in vain: it is not made, and nothing fails.
+        store.record(&seal(vec![], vec![at(1_000_000_000)])).await.expect("recorded");
+        assert_eq!(database.number("select count(*) from risk_calls_default").await, 1);
+        database.execute("select claimgate_ensure_partitions('2001-08-31', 3)").await;
+        let made = "select count(*) from pg_class where relname in ('risk_calls_y2001m08', 'risk_calls_y2001m09', 'risk_calls_y2001m10')
+            and relkind = 'r'";
+        assert_eq!(database.number(made).await, 2);
+        // The last microsecond of August, in UTC whatever the session's zone; more of September; the first one of October.
+        let edge = |seconds: i64, micros: i64| {
+            let mut attempt = at(seconds);
+            attempt.requested_at += micros;
+            attempt
+        };
+        let calls = vec![edge(999_302_400, -1), at(999_302_400), at(1_001_894_400)];
+        store.record(&seal(vec![], calls)).await.expect("recorded");
+        assert_eq!(database.number("select count(*) from risk_calls_y2001m08").await, 1);
+        assert_eq!(database.number("select count(*) from risk_calls_default").await, 2);
+        assert_eq!(database.number("select count(*) from risk_calls_y2001m10").await, 1);
+        assert_eq!(store.all_calls().await.len(), 4);
+
+        database.execute("select claimgate_drop_partitions('risk_calls', '2001-09-30')").await;
+        assert_eq!(store.all_calls().await.len(), 1, "August went as a table, September from the default; October stays");
+    })
+    .await;
+}
