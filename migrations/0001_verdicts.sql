@@ -8,8 +8,7 @@ do $$
 begin
     if current_setting('server_encoding') <> 'UTF8' then
         raise exception 'claimgate needs a database with the encoding UTF8, and this one has %', current_setting('server_encoding')
-            using errcode = 'object_not_in_prerequisite_state',
-                  hint = 'create database … encoding ''UTF8'' template template0';
+            using hint = 'create database … encoding ''UTF8'' template template0';
     end if;
 end
 $$;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
 
 /// `[kafka]`.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub guarantee: Guarantee,
     /// A larger event is malformed.
     pub max_event_bytes: usize,
+    /// The largest message that is published; a larger one says so and leaves out what Postgres has.
+    pub max_message_bytes: usize,
     /// A worker that is silent for so long loses its partitions.
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
@@ -117,11 +120,10 @@ impl Settings {
         let cannot = |error: &dyn std::fmt::Display| {
             format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {error}", self.bootstrap_servers)
         };
-        let consumer: BaseConsumer = self
+        let consumer: BaseConsumer<Quiet> = self
             .client()
             .set("group.id", &self.group_id)
-            .set_log_level(RDKafkaLogLevel::Emerg)
-            .create()
+            .create_with_context(Quiet)
             .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))?;
         let topics = [
             ("input_topic", &self.input_topic),
@@ -138,6 +140,16 @@ impl Settings {
         Ok(())
     }
 }
+
+/// Says nothing of its own: what the check finds is one sentence.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
 
 impl std::fmt::Debug for Settings {
     /// Without the properties, which may hold a password.

@@ -235,7 +235,10 @@ impl Claim {
             std::str::from_utf8(payload).map_err(|error| Malformed::event("not_utf8", error.to_string()))?;
         // A struct would also be read from an array, by position; an event is an object.
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(locate(text));
+            return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
+                Ok(_) => Malformed::event("not_an_object", "the event is JSON and no object"),
+                Err(error) => Malformed::event("not_json", error.to_string()),
+            });
         }
         match serde_json::from_str::<Event>(text) {
             Ok(event) => event.check(),
@@ -388,7 +391,6 @@ fn locate(text: &str) -> Malformed {
     let path = error.path().to_string();
     let detail = error.inner().to_string();
     match error.inner().classify() {
-        serde_json::error::Category::Data if path == "." => Malformed::event("not_an_object", detail),
         serde_json::error::Category::Data => Malformed::field("wrong_type", &path, detail),
         _ if path == "." || path == "?" => Malformed::event("not_json", detail),
         _ => Malformed { error: "not_json", field: Some(path), detail },

@@ -139,6 +139,7 @@ impl Config {
             ("worker.max_in_flight_bytes", self.worker.max_in_flight_bytes),
             ("worker.max_batch", self.worker.max_batch),
             ("kafka.max_event_bytes", self.kafka.max_event_bytes),
+            ("kafka.max_message_bytes", self.kafka.max_message_bytes),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError(format!("{key}: must be at least 1")));

@@ -25,9 +25,6 @@ use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 
-/// The largest message: librdkafka's default of `message.max.bytes`, and less than a broker's.
-const MESSAGE_MAX_BYTES: usize = 1_000_000;
-
 /// The publisher's side that the worker holds.
 #[derive(Debug)]
 pub struct KafkaPublisher {
@@ -51,7 +48,7 @@ impl KafkaPublisher {
     pub fn start(settings: Settings, consumer: SharedConsumer, republish_duplicates: bool) -> std::io::Result<Self> {
         // One flush is under way at a time.
         let (commands, received) = sync_channel(1);
-        let max_bytes = Arc::new(AtomicUsize::new(MESSAGE_MAX_BYTES));
+        let max_bytes = Arc::new(AtomicUsize::new(settings.max_message_bytes));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
         let transactions =
@@ -266,6 +263,7 @@ impl Transactions {
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
+            .set("message.max.bytes", self.settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
             .set("delivery.timeout.ms", &timeout)
             .set("queue.buffering.max.messages", "100000");
         if self.settings.guarantee == Guarantee::AtLeastOnce {

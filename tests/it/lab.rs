@@ -60,6 +60,11 @@ impl Lab {
 
     pub(crate) async fn with(name: &str, options: SimulatorOptions) -> Option<Self> {
         let (kafka, postgres) = services()?;
+        Some(Self::at(name, options, kafka, postgres).await)
+    }
+
+    /// A lab on these services.
+    pub(crate) async fn at(name: &str, options: SimulatorOptions, kafka: String, postgres: String) -> Self {
         let name = format!("{name}-{}", std::process::id());
         let database = name.replace('-', "_");
         let admin = PgPool::connect(&postgres).await.expect("Postgres answers");
@@ -68,7 +73,7 @@ impl Lab {
         let postgres = format!("{server}/{database}");
         let pool = PgPoolOptions::new().max_connections(2).connect(&postgres).await.expect("the new database answers");
         let lab = Self {
-            producer: client(&kafka).set("linger.ms", "5").create().expect("a producer"),
+            producer: client(&kafka).set("linger.ms", "5").set("message.max.bytes", "1100000").create().expect("a producer"),
             simulator: Simulator::start(options).await.expect("a free port"),
             folder: tempfile::tempdir().expect("a folder"),
             database: pool,
@@ -77,7 +82,7 @@ impl Lab {
             name,
         };
         lab.create_topics().await;
-        Some(lab)
+        lab
     }
 
     async fn create_topics(&self) {
@@ -225,12 +230,6 @@ listen = ""
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-    }
-
-    /// How many rows a table has; 0 while it does not exist.
-    pub(crate) async fn rows(&self, table: &str) -> i64 {
-        let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-        sqlx::query_scalar(sql).fetch_one(&self.database).await.unwrap_or(0)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Integration tests: the real Apache Kafka, the real PostgreSQL, the real binary. `scripts/with-services.sh` starts what they need.
 
 mod exactly_once;
+mod hostile;
 mod lab;
 mod oracle;
+mod outages;
+mod refusals;

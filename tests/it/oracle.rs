@@ -84,18 +84,23 @@ impl Expected {
     }
 
     fn verify_dead(&self, outcome: &Outcome, faults: &mut Vec<String>) {
-        let mut found: Vec<(Vec<u8>, String)> =
+        let found: Vec<(Vec<u8>, String)> =
             outcome.dead.iter().map(|dead| (dead.payload.clone().unwrap_or_default(), text(dead, "claimgate-error"))).collect();
-        let mut expected: Vec<(Vec<u8>, String)> =
+        let expected: Vec<(Vec<u8>, String)> =
             self.dead.iter().map(|(payload, error)| (payload.clone(), (*error).to_owned())).collect();
-        found.sort();
-        expected.sort();
-        if found != expected {
-            let shown = |dead: &[(Vec<u8>, String)]| {
-                dead.iter().map(|(payload, error)| format!("  {error}: {}", payload.escape_ascii())).collect::<Vec<_>>().join("\n")
-            };
-            faults.push(format!("dead letters found:\n{}\nexpected:\n{}", shown(&found), shown(&expected)));
-        }
+        let beyond = |these: &[(Vec<u8>, String)], those: &[(Vec<u8>, String)]| {
+            let mut rest = those.to_vec();
+            let mut only = Vec::new();
+            for letter in these {
+                match rest.iter().position(|other| other == letter) {
+                    Some(index) => drop(rest.swap_remove(index)),
+                    None => only.push(format!("{}: {} bytes {}", letter.1, letter.0.len(), letter.0[..letter.0.len().min(80)].escape_ascii())),
+                }
+            }
+            only
+        };
+        faults.extend(beyond(&found, &expected).into_iter().map(|letter| format!("dead letter too much: {letter}")));
+        faults.extend(beyond(&expected, &found).into_iter().map(|letter| format!("dead letter missing: {letter}")));
     }
 }
 

@@ -41,33 +41,34 @@ impl PostgresStore {
     }
 
     async fn record_at_once(&self, settled: &[Settled], calls: &[Call]) -> Result<Overruled, Failure> {
+        let server = &self.connections;
         let (firsts, repeats) = decided(settled);
-        let mut lease = self.lease().await?;
-        let mut transaction = self.answer(lease.begin()).await?;
+        let mut lease = server.lease().await?;
+        let mut transaction = server.answer(lease.begin()).await?;
 
         let mut taken = HashSet::new();
         for rows in chunks(&firsts, |row| verdict_bytes(row.verdict)) {
-            taken.extend(self.answer(rows::insert_verdicts(&mut transaction, rows)).await?);
+            taken.extend(server.answer(rows::insert_verdicts(&mut transaction, rows)).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) = firsts.into_iter().partition(|row| taken.contains(&row.verdict.claim_id));
         for rows in chunks(&won, |row| event_bytes(row.received)) {
-            self.answer(rows::insert_events(&mut transaction, rows)).await?;
+            server.answer(rows::insert_events(&mut transaction, rows)).await?;
         }
         for rows in chunks(calls, call_bytes) {
-            self.answer(rows::insert_calls(&mut transaction, rows)).await?;
+            server.answer(rows::insert_calls(&mut transaction, rows)).await?;
         }
 
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
         let mut overruled: Overruled = won.iter().filter_map(as_written).collect();
         if !lost.is_empty() {
             let claim_ids: Vec<String> = lost.iter().map(|row| row.verdict.claim_id.clone()).collect();
-            let known = self.answer(rows::select_verdicts(&mut transaction, &claim_ids)).await?;
+            let known = server.answer(rows::select_verdicts(&mut transaction, &claim_ids)).await?;
             overruled.extend(self.overrule(&lost, &known)?);
         }
         for rows in chunks(&dead_letters(settled, &overruled), |row| event_bytes(row.received)) {
-            self.answer(rows::insert_dead_letters(&mut transaction, rows)).await?;
+            server.answer(rows::insert_dead_letters(&mut transaction, rows)).await?;
         }
-        self.answer(transaction.commit()).await?;
+        server.answer(transaction.commit()).await?;
         lease.keep();
         Ok(overruled)
     }
@@ -76,7 +77,7 @@ impl PostgresStore {
     fn overrule(&self, lost: &[Decided<'_>], known: &HashMap<String, Verdict>) -> Result<Overruled, Failure> {
         let end = |row: &Decided<'_>| {
             let verdict = known.get(&row.verdict.claim_id).cloned().ok_or_else(|| {
-                let message = format!("{}: claim {:?} was neither inserted nor found", self.place, row.verdict.claim_id);
+                let message = format!("{}: claim {:?} was neither inserted nor found", self.place(), row.verdict.claim_id);
                 Failure::Store(StoreError::Transient(message))
             })?;
             Ok((row.index, Disposition::of_known(verdict, &row.received.source, &row.verdict.fingerprint)))
@@ -107,13 +108,14 @@ impl PostgresStore {
         let malformed = Malformed::event("unrecordable", message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
         let rows = [Dead { received, malformed: &malformed }];
+        let server = &self.connections;
         let write = async {
-            let mut lease = self.lease().await?;
-            self.answer(rows::insert_dead_letters(&mut lease, &rows)).await?;
+            let mut lease = server.lease().await?;
+            server.answer(rows::insert_dead_letters(&mut lease, &rows)).await?;
             lease.keep();
             Ok(())
         };
-        write.await.map_err(|failure: Failure| failure.into_store_error(&self.place))?;
+        write.await.map_err(|failure| self.store_error(failure))?;
         Ok(malformed)
     }
 

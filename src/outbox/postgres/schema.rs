@@ -20,18 +20,18 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<usize, StoreError> {
         let missing = match self.schema_state().await? {
             State::Current => return Ok(0),
-            State::Changed(version) => return Err(StoreError::Fatal(changed_migration(&self.place, version))),
+            State::Changed(version) => return Err(StoreError::Fatal(changed_migration(self.place(), version))),
             State::Missing(versions) => versions.len(),
         };
         // A migration may take long, and may wait long for another worker's: a connection of its own, without the bounds.
-        let options = self.options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+        let options = self.connections.options().clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
         let apply = async {
             let mut connection = options.connect().await?;
             migrator().run_direct(None, &mut connection, false).await?;
             sqlx::Connection::close(connection).await?;
             Ok(missing)
         };
-        apply.await.map_err(|error: MigrateError| of_migration(&self.place, &error))
+        apply.await.map_err(|error: MigrateError| of_migration(self.place(), &error))
     }
 
     /// Checks that the database has every migration this version needs.
@@ -41,10 +41,10 @@ impl PostgresStore {
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         match self.schema_state().await? {
             State::Current => Ok(()),
-            State::Changed(version) => Err(StoreError::Fatal(changed_migration(&self.place, version))),
+            State::Changed(version) => Err(StoreError::Fatal(changed_migration(self.place(), version))),
             State::Missing(versions) => {
                 let first = versions.first().map(String::as_str).unwrap_or_default();
-                let message = format!("{}: {} of the migrations are missing, from {first} on: run `claimgate migrate`", self.place, versions.len());
+                let message = format!("{}: {} of the migrations are missing, from {first} on: run `claimgate migrate`", self.place(), versions.len());
                 Err(StoreError::Fatal(message))
             }
         }

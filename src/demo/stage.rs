@@ -1,0 +1,143 @@
+//! What the demo starts, and stops again: a Kafka stand-in, PostgreSQL, the simulated risk APIs, the worker.
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use tokio::task::spawn_blocking;
+
+use super::DemoArgs;
+use super::folder::Folder;
+use super::postgres::{Postgres, Server};
+use super::watch::Watch;
+use super::worker::{self, Worker};
+use crate::kafka;
+use crate::simulator::{Api, ApiFaults, Faults, Latency, Simulator, SimulatorOptions};
+use crate::telemetry::metrics;
+
+/// Partitions of the input topic, and of each output topic.
+const PARTITIONS: [i32; 2] = [6, 3];
+/// How long the worker may take until it has its partitions.
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// How long PostgreSQL is away.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+/// Everything that runs.
+pub(super) struct Stage {
+    pub(super) worker: Worker,
+    pub(super) simulator: Simulator,
+    pub(super) postgres: Postgres,
+    pub(super) watch: Watch,
+    pub(super) kafka: kafka::Settings,
+    pub(super) endpoints: String,
+    pub(super) folder: Folder,
+    /// Alive as long as this is.
+    _cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Stage {
+    /// Starts everything; the worker has its partitions when this returns.
+    pub(super) async fn set(args: &DemoArgs) -> Result<Self, String> {
+        let named = args.dir.clone();
+        let (folder, postgres) = blocking(move || {
+            let folder = Folder::make(named.as_deref())?;
+            let server = Server::new(folder.path(), folder.path().join("postgres"));
+            match server.and_then(Postgres::start) {
+                Ok(postgres) => Ok((folder, postgres)),
+                Err(problem) => {
+                    folder.tidy(false);
+                    Err(problem)
+                }
+            }
+        })
+        .await?;
+        let kafka = MockCluster::new(1).map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
+        let simulator = Simulator::start(simulator_options(args.seed)).await.map_err(|error| error.to_string())?;
+        let config = worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
+        let [input, output] = PARTITIONS;
+        let topics = config.kafka.clone();
+        for (topic, partitions) in [
+            (&topics.input_topic, input),
+            (&topics.retry_topic, input),
+            (&topics.output_topic, output),
+            (&topics.dead_letter_topic, output),
+        ] {
+            let made = kafka.create_topic(topic, partitions, 1);
+            made.map_err(|error| format!("the Kafka stand-in does not make topic {topic}: {error}"))?;
+        }
+        let watch = Watch::start(&topics, PARTITIONS)?;
+        let endpoints = config.http.listen.clone();
+        let worker = Worker::start(config, &folder.log())?;
+        let stage = Self { worker, simulator, postgres, watch, kafka: topics, endpoints, folder, _cluster: kafka };
+        match stage.joined().await {
+            Ok(()) => Ok(stage),
+            Err(problem) => {
+                stage.strike(true).await.unwrap_or_default();
+                Err(problem)
+            }
+        }
+    }
+
+    async fn joined(&self) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + JOIN_WITHIN;
+        while self.worker.metric(metrics::ASSIGNED_PARTITIONS.name) == 0 {
+            self.worker.check()?;
+            if tokio::time::Instant::now() > deadline {
+                let log = self.folder.log();
+                return Err(format!("the worker got no partitions within {} s; see {}", JOIN_WITHIN.as_secs(), log.display()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Stops everything in order; PostgreSQL and its data go.
+    pub(super) async fn strike(self, failed: bool) -> Result<(), String> {
+        let Self { worker, simulator, postgres, watch, folder, .. } = self;
+        let stopped = blocking(move || worker.stop()).await;
+        simulator.stop().await;
+        let removed = blocking(move || {
+            watch.stop();
+            let removed = postgres.remove();
+            folder.tidy(failed);
+            removed
+        });
+        stopped.and(removed.await)
+    }
+}
+
+/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens.
+pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<(), String> {
+    let stop = server.clone();
+    blocking(move || stop.command("kill")).await?;
+    say(format!("PostgreSQL is killed in the middle of it, and stays away for {} s …", OUTAGE.as_secs()));
+    tokio::time::sleep(OUTAGE).await;
+    blocking(move || server.command("start")).await?;
+    say("… and is back. The worker was told nothing of it.".to_owned());
+    Ok(())
+}
+
+/// A few percent of trouble, and answers as slow as over a network.
+fn simulator_options(seed: u64) -> SimulatorOptions {
+    let latency = Latency::Uniform(8.0, 30.0);
+    let all = ApiFaults {
+        transient: 0.02,
+        server_error: 0.006,
+        too_many: 0.002,
+        malformed: 0.004,
+        reset: 0.002,
+        hang: 0.001,
+        latency,
+        ..ApiFaults::default()
+    };
+    let tokens = ApiFaults { latency, ..ApiFaults::default() };
+    let faults = Faults { all, apis: [(Api::AccessToken, tokens)].into() };
+    SimulatorOptions { faults, seed, ..SimulatorOptions::default() }
+}
+
+/// Runs what blocks where it does no harm.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    spawn_blocking(work).await.map_err(|error| error.to_string())?
+}

@@ -1,0 +1,195 @@
+//! What a consumer of the output topics sees, as the settlement pipeline would; and whether the worker is done with the input.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use time::OffsetDateTime;
+
+use crate::decision::Source;
+use crate::intake::Headers;
+use crate::kafka::Settings;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// A message of an output topic.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Message {
+    pub(super) place: Source,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) payload: Option<Vec<u8>>,
+    pub(super) headers: Headers,
+    /// When it was seen, UNIX microseconds.
+    pub(super) seen_at: i64,
+}
+
+/// How many messages were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) decisions: usize,
+    pub(super) dead_letters: usize,
+}
+
+/// A consumer of both output topics, from their beginning, on a thread of its own.
+pub(super) struct Watch {
+    eye: Arc<Eye>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread and its owner share.
+struct Eye {
+    consumer: BaseConsumer,
+    settings: Settings,
+    partitions: [i32; 2],
+    seen: Mutex<Seen>,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Seen {
+    decisions: Vec<Message>,
+    dead_letters: Vec<Message>,
+    /// By topic and partition: the offset after the last message seen.
+    next: HashMap<(String, i32), i64>,
+}
+
+impl Watch {
+    /// Starts to watch. `partitions` are those of the input topic and of each output topic.
+    pub(super) fn start(settings: &Settings, partitions: [i32; 2]) -> Result<Self, String> {
+        let fails = |error: rdkafka::error::KafkaError| format!("the output topics cannot be read: {error}");
+        // The worker's group id lets this consumer ask what the worker has committed; it joins nothing and commits nothing.
+        let consumer: BaseConsumer = settings
+            .client()
+            .set("group.id", &settings.group_id)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "5")
+            .create()
+            .map_err(fails)?;
+        let mut assignment = TopicPartitionList::new();
+        for topic in [&settings.output_topic, &settings.dead_letter_topic] {
+            for partition in 0..partitions[1] {
+                assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(fails)?;
+            }
+        }
+        consumer.assign(&assignment).map_err(fails)?;
+        let eye = Eye { consumer, settings: settings.clone(), partitions, seen: Mutex::default(), stop: AtomicBool::new(false) };
+        let eye = Arc::new(eye);
+        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn({
+            let eye = Arc::clone(&eye);
+            move || eye.look()
+        });
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Self { eye, thread: Some(thread) })
+    }
+
+    /// How many messages were seen so far.
+    pub(super) fn counts(&self) -> Counts {
+        let seen = self.eye.seen();
+        Counts { decisions: seen.decisions.len(), dead_letters: seen.dead_letters.len() }
+    }
+
+    /// The messages seen: decisions and dead letters.
+    pub(super) fn messages(&self) -> (Vec<Message>, Vec<Message>) {
+        let seen = self.eye.seen();
+        (seen.decisions.clone(), seen.dead_letters.clone())
+    }
+
+    /// A question that may be asked from any thread: whether the worker has committed everything, and all its output was seen.
+    /// It blocks.
+    pub(super) fn is_complete(&self) -> impl FnOnce() -> Result<bool, String> + Send + 'static {
+        let eye = Arc::clone(&self.eye);
+        move || eye.is_complete().map_err(|error| format!("the Kafka stand-in does not answer: {error}"))
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(mut self) {
+        self.eye.stop.store(true, Ordering::Relaxed);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            eprintln!("the thread that watches the output topics panicked");
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.eye.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Eye {
+    fn look(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.consumer.poll(POLL) {
+                Some(Ok(read)) => self.keep(message(&read)),
+                Some(Err(error)) => tracing::warn!("the demo's own consumer: {error}"),
+                None => {}
+            }
+        }
+    }
+
+    fn keep(&self, message: Message) {
+        let mut seen = self.seen();
+        seen.next.insert((message.place.topic.clone(), message.place.partition), message.place.offset + 1);
+        if message.place.topic == self.settings.output_topic {
+            seen.decisions.push(message);
+        } else {
+            seen.dead_letters.push(message);
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_complete(&self) -> KafkaResult<bool> {
+        let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } = &self.settings;
+        // First what was consumed, then what was produced: a claim that moves on in between is seen as not done.
+        for topic in [input_topic, retry_topic] {
+            if self.ends(topic, self.partitions[0])? != self.committed(topic)? {
+                return Ok(false);
+            }
+        }
+        let next = self.seen().next.clone();
+        for topic in [output_topic, dead_letter_topic] {
+            for (partition, end) in (0..).zip(self.ends(topic, self.partitions[1])?) {
+                if end > next.get(&(topic.clone(), partition)).copied().unwrap_or(0) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn ends(&self, topic: &str, partitions: i32) -> KafkaResult<Vec<i64>> {
+        let end = |partition| self.consumer.fetch_watermarks(topic, partition, self.settings.request_timeout);
+        (0..partitions).map(|partition| end(partition).map(|(_, end)| end)).collect()
+    }
+
+    fn committed(&self, topic: &str) -> KafkaResult<Vec<i64>> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, self.partitions[0] - 1);
+        let committed = self.consumer.committed_offsets(list, self.settings.request_timeout)?;
+        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+        Ok(committed.elements().iter().map(|element| offset(element.offset())).collect())
+    }
+}
+
+fn message(read: &BorrowedMessage<'_>) -> Message {
+    let headers = read.headers().map(|headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    Message {
+        place: Source { topic: read.topic().to_owned(), partition: read.partition(), offset: read.offset() },
+        key: read.key().map(<[u8]>::to_vec),
+        payload: read.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+        seen_at: i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX),
+    }
+}

@@ -1,0 +1,173 @@
+//! A few connections, shared, and no wait without a bound.
+//!
+//! Why not sqlx's pool: it pings a connection when it comes back, without a bound, and holds its permit meanwhile. A peer that
+//! falls silent at that moment costs the pool a connection for ever (transact-rs/sqlx #4349).
+//!
+//! The invariants:
+//! - A connection comes back only when every statement on it was answered; otherwise it is dropped, which closes its socket.
+//! - A permit comes back with its [`Lease`], whatever happened.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::StoreError;
+use super::error::Failure;
+use super::settings::Settings;
+
+/// A server that has not answered after this many times its own bound on a statement is taken for dead.
+const PATIENCE: u32 = 2;
+/// A connection that was idle for longer is asked for a sign of life before it is used.
+const FRESH: Duration = Duration::from_secs(1);
+/// A connection older than this is made anew: names come to mean other servers, and servers' memory grows.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// The connections to one server.
+#[derive(Debug)]
+pub(super) struct Connections {
+    options: PgConnectOptions,
+    /// `PostgreSQL at host:port/database`, for messages: nothing secret.
+    place: String,
+    permits: Semaphore,
+    idle: Mutex<Vec<Idle>>,
+    connect_timeout: Duration,
+    /// How long an answer may take.
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    born: Instant,
+    since: Instant,
+}
+
+impl Connections {
+    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let options = settings.connect_options()?;
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        Ok(Self {
+            place: format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port()),
+            permits: Semaphore::new(settings.max_connections.min(1_000) as usize),
+            idle: Mutex::default(),
+            connect_timeout: settings.connect_timeout,
+            patience: settings.statement_timeout * PATIENCE,
+            options,
+        })
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// A connection to use, an idle one or a new one.
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
+        let bounded = timeout(self.connect_timeout, async {
+            // The semaphore is never closed.
+            let permit = self.permits.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            let (connection, born) = match self.take_idle().await {
+                Some(found) => found,
+                None => (self.options.connect().await?, Instant::now()),
+            };
+            Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
+        });
+        let leased = bounded.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        leased.map_err(|error| Failure::new(&self.place, &error))
+    }
+
+    async fn take_idle(&self) -> Option<(PgConnection, Instant)> {
+        let Idle { mut connection, born, since } = self.idle().pop()?;
+        if born.elapsed() > LIFETIME {
+            self.idle().clear();
+            return None;
+        }
+        if since.elapsed() < FRESH {
+            return Some((connection, born));
+        }
+        match timeout(self.patience.min(self.connect_timeout / 2), connection.ping()).await {
+            Ok(Ok(())) => Some((connection, born)),
+            // What ended this one has likely ended the others too.
+            Ok(Err(_)) | Err(_) => {
+                self.idle().clear();
+                None
+            }
+        }
+    }
+
+    /// Waits for an answer, but not for ever.
+    pub(super) async fn answer<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
+        match timeout(self.patience, statement).await {
+            Ok(answer) => answer.map_err(|error| Failure::new(&self.place, &error)),
+            Err(_) => {
+                let message = format!("{}: no answer within {} ms", self.place, self.patience.as_millis());
+                Err(Failure::Store(StoreError::Transient(message)))
+            }
+        }
+    }
+
+    /// Says farewell on the connections that nobody uses.
+    pub(super) async fn close(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        for Idle { connection, .. } in idle {
+            // A server that does not hear it finds out by itself.
+            drop(timeout(FRESH, connection.close()).await);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. Dropped in the middle of something, by an error, a timeout or a cancelled future, it is closed at once.
+#[derive(Debug)]
+pub(super) struct Lease<'a> {
+    connection: Option<PgConnection>,
+    born: Instant,
+    home: &'a Connections,
+    _permit: SemaphorePermit<'a>,
+}
+
+const LEASED: &str = "the connection is there until the lease ends";
+
+impl Lease<'_> {
+    /// Every statement was answered: the connection may be used again.
+    pub(super) fn keep(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.idle().push(Idle { connection, born: self.born, since: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // What ended this connection has likely ended the others too: one failure is enough to find out.
+        if self.connection.take().is_some() {
+            self.home.idle().clear();
+        }
+    }
+}
+
+impl Deref for Lease<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect(LEASED)
+    }
+}
+
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect(LEASED)
+    }
+}

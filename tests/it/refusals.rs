@@ -1,0 +1,70 @@
+//! What is wrong at the start is said in one sentence that names the key or the address; the exit code is not 0, and nothing panics.
+
+use std::process::Command;
+
+use super::lab::Lab;
+
+/// Runs `claimgate run` with these settings from the environment; its standard error, which must be one line.
+fn refusal(settings: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
+    command.arg("run").env_clear().current_dir(std::env::temp_dir());
+    for (key, value) in [
+        ("CLAIMGATE__TENCENT_CLOUD__SECRET_ID", "id"),
+        ("CLAIMGATE__TENCENT_CLOUD__SECRET_KEY", "hunter2"),
+        ("CLAIMGATE__WECHAT__APP_ID", "wx"),
+        ("CLAIMGATE__WECHAT__APP_SECRET", "hunter2"),
+        ("CLAIMGATE__KAFKA__REQUEST_TIMEOUT", "2s"),
+        ("CLAIMGATE__POSTGRES__CONNECT_TIMEOUT", "2s"),
+        ("CLAIMGATE__HTTP__LISTEN", ""),
+    ]
+    .iter()
+    .chain(settings)
+    {
+        command.env(key, value);
+    }
+    let output = command.output().expect("it runs");
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "more than one sentence:\n{error}");
+    assert!(error.starts_with("claimgate: ") && !error.contains("panicked") && !error.contains("hunter2"), "{error}");
+    error
+}
+
+#[test]
+fn an_unknown_or_wrong_key_is_named() {
+    for (key, value, named) in [
+        ("CLAIMGATE__KAFKA__TOPIK", "x", "topik"),
+        ("CLAIMGATE__WORKER__MAX_IN_FLIGHT", "many", "worker.max_in_flight"),
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__TIMEOUT", "soon", "risk.intelligent_qr_code.timeout"),
+        ("CLAIMGATE__RISK__NO_SUCH_API__PATH", "/x", "risk.no_such_api"),
+        ("CLAIMGATE__POSTGRES__URL", "", "postgres.url"),
+        ("CLAIMGATE__POSTGRES__URL", "mysql://x", "postgres.url"),
+        ("CLAIMGATE__TELEMETRY__LOG", "a=b=c", "telemetry.log"),
+        ("CLAIMGATE_ENV", "no-such-environment", "no-such-environment"),
+    ] {
+        let error = refusal(&[(key, value)]);
+        assert!(error.contains(named), "{key}={value}: {error}");
+    }
+}
+
+#[test]
+fn an_unreachable_postgres_is_named() {
+    let error = refusal(&[("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate")]);
+    assert!(error.contains("127.0.0.1:1") && error.contains("postgres.url"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_schema_and_a_missing_topic_are_named() {
+    let Some(lab) = Lab::new("refusals").await else { return };
+    let url = ("CLAIMGATE__POSTGRES__URL", lab.postgres.as_str());
+    let error = refusal(&[url, ("CLAIMGATE__POSTGRES__MIGRATE", "false")]);
+    assert!(error.contains("claimgate migrate"), "{error}");
+    let error = refusal(&[url, ("CLAIMGATE__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")]);
+    assert!(error.contains("127.0.0.1:1") && error.contains("kafka.bootstrap_servers"), "{error}");
+    let kafka = ("CLAIMGATE__KAFKA__BOOTSTRAP_SERVERS", lab.kafka.as_str());
+    let error = refusal(&[url, kafka, ("CLAIMGATE__KAFKA__INPUT_TOPIC", "no.such.topic")]);
+    assert!(error.contains("no.such.topic") && error.contains("kafka.input_topic"), "{error}");
+    sqlx::raw_sql("drop table verdicts").execute(&lab.database).await.expect("dropped");
+    let error = refusal(&[url, kafka, ("CLAIMGATE__POSTGRES__MIGRATE", "false")]);
+    assert!(error.contains("verdicts"), "{error}");
+}
