@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::demo::{self, DemoArgs};
 use crate::simulator::{self, SimulateArgs};
 use crate::{service, telemetry};
 
@@ -23,8 +24,9 @@ pub struct Cli {
 enum Command {
     /// Run the worker until SIGTERM or SIGINT
     Run,
+    Demo(DemoArgs),
     /// Serve simulated risk APIs
-    Simulate(SimulateArgs),
+    Simulate(Box<SimulateArgs>),
     /// Apply the database migrations
     Migrate,
     /// Check configuration and connections, and say what is wrong
@@ -38,7 +40,8 @@ impl Cli {
     /// One sentence for the person at the terminal.
     pub fn run(self) -> Result<(), String> {
         match self.command {
-            Command::Simulate(args) => block_on(2, async { simulator::run(args).await.map_err(|error| error.to_string()) }),
+            Command::Demo(args) => block_on(2, demo::run(args)),
+            Command::Simulate(args) => block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) }),
             Command::Run => {
                 let config = self.load()?;
                 let instance = config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());

@@ -1,16 +1,43 @@
-//! What auditors ask of Postgres.
+//! Audit: what people ask of the record, long after a claim was decided.
+//!
+//! Questions are functions from a store to a report; a report is data first (`--json`) and a text second. [`AuditCommand`] is the
+//! command line over them. This module reads; only [`retention`] takes anything away. Together with
+//! [`crate::outbox::postgres`] it is all that knows the tables.
+//!
+//! `docs/audit.md` is the page for auditors and administrators.
 
-use hmac::{Hmac, KeyInit, Mac};
+mod claim;
+mod command;
+mod decisions;
+mod refused;
+pub mod retention;
+mod shown;
+mod source;
+mod subject;
+mod verify;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha2::Sha256;
+use sqlx::postgres::types::PgInterval;
 
-/// `[audit]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+use crate::outbox::StoreError;
+pub use claim::{CallRow, ClaimFile, EventRow, VerdictRow, claim_file};
+pub use command::{AuditCommand, Auditor, Report};
+pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
+pub use refused::{Refusal, RefusalCount, Refusals, refusals};
+pub use retention::Retention;
+pub use source::{DeadLetterRow, SourceFile, source_file};
+pub use subject::{SubjectFile, subject_file, subject_hash};
+pub use verify::{Verification, verify};
+
+/// The section `[audit]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Keys the hash by which a subject is searched.
+    /// Keys the hash by which a subject is searched; without one, whoever reads the table can guess phone numbers.
     pub subject_key: SecretString,
+    /// `[audit.retention]`: how long the evidence is kept.
+    pub retention: Retention,
 }
 
 impl Settings {
@@ -20,12 +47,21 @@ impl Settings {
     }
 }
 
-/// The subject as `verdicts.subject` holds it: hex of an HMAC-SHA256 over type and id.
-pub fn subject_hash(key: Option<&SecretString>, account_type: &str, id: &str) -> String {
-    let key = key.map_or("claimgate", |key| key.expose_secret());
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(account_type.as_bytes());
-    mac.update(b":");
-    mac.update(id.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
+/// Why a question was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// PostgreSQL did not answer it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The answer could not be written.
+    #[error("the answer could not be written: {0}")]
+    Output(#[from] std::io::Error),
+    /// It could not be asked.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// A length of time as PostgreSQL has it.
+fn interval(duration: std::time::Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

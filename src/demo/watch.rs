@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::decision::Source;
@@ -27,6 +28,13 @@ pub(super) struct Message {
     pub(super) headers: Headers,
     /// When it was seen, UNIX microseconds.
     pub(super) seen_at: i64,
+}
+
+impl Message {
+    /// The payload as JSON; null if it is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(self.payload.as_deref().unwrap_or_default()).unwrap_or_default()
+    }
 }
 
 /// How many messages were seen.

@@ -77,7 +77,7 @@ impl Worker {
     /// Starts it, with its log in a file.
     pub(super) fn start(config: Config, log: &Path) -> Result<Self, String> {
         let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let telemetry = telemetry::init_to(&config.telemetry, "demo", file).map_err(|error| error.to_string())?;
+        let telemetry = telemetry::init_to(&config.telemetry, "demo", Arc::new(file)).map_err(|error| error.to_string())?;
         let prometheus = telemetry.prometheus();
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = Arc::new(OnceLock::new());
@@ -110,6 +110,12 @@ impl Worker {
     /// A metric, summed over its labels.
     pub(super) fn metric(&self, name: &str) -> usize {
         metric(&self.prometheus.render(), name)
+    }
+
+    /// What reads a metric from anywhere.
+    pub(super) fn counter(&self, name: &'static str) -> impl Fn() -> usize + Send + 'static {
+        let prometheus = self.prometheus.clone();
+        move || metric(&prometheus.render(), name)
     }
 
     /// Several metrics at the price of one.

@@ -250,7 +250,8 @@ impl Rebalances {
     /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), String> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let committed = self.committed(consumer, partitions)?;
+        // The group may have no partition for this member; nothing is to be asked then.
+        let committed = if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
         let mut assigned = Vec::new();
         for element in committed.elements() {
             let offset = match element.offset() {

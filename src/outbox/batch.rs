@@ -7,6 +7,8 @@ use super::{Call, Sealed, Settled};
 pub struct Batch {
     settled: Vec<Settled>,
     calls: Vec<Call>,
+    /// Of the answers in `calls`.
+    bytes: usize,
 }
 
 impl Batch {
@@ -17,6 +19,7 @@ impl Batch {
 
     /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the same.
     pub fn add_call(&mut self, call: Call) {
+        self.bytes += size(&call);
         self.calls.push(call);
     }
 
@@ -30,21 +33,27 @@ impl Batch {
         self.settled.len() + self.calls.len()
     }
 
-    /// The records that wait.
-    pub fn settled(&self) -> &[Settled] {
-        &self.settled
+    /// The bytes of the answers that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Closes the batch, with at most `max` records and `max` attempts; the rest waits for the next.
+    /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts all go along: no verdict may be
+    /// recorded before the answer that it rests on.
     pub fn seal(&mut self, max: usize) -> Sealed {
         let settled = self.settled.drain(..max.min(self.settled.len())).collect();
-        let calls = self.calls.drain(..max.min(self.calls.len())).collect();
-        Sealed { settled, calls }
+        self.bytes = 0;
+        Sealed { settled, calls: std::mem::take(&mut self.calls) }
     }
 
     /// Puts a batch that could not be recorded back in front.
     pub fn unseal(&mut self, sealed: Sealed) {
         self.settled.splice(0..0, sealed.settled);
+        self.bytes += sealed.calls.iter().map(size).sum::<usize>();
         self.calls.splice(0..0, sealed.calls);
     }
+}
+
+fn size(call: &Call) -> usize {
+    call.response.as_ref().map_or(0, Vec::len)
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -25,10 +26,15 @@ use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 
+/// How long the end of the thread is waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The publisher's side that the worker holds.
 #[derive(Debug)]
 pub struct KafkaPublisher {
-    commands: SyncSender<Command>,
+    /// `None` once the publisher is on its way out.
+    commands: Option<SyncSender<Command>>,
+    thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
     max_bytes: Arc<AtomicUsize>,
 }
@@ -53,8 +59,20 @@ impl KafkaPublisher {
         let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
         let transactions =
             Transactions { settings, consumer, transactional_id, producer: None, doubt: None, max_bytes: Arc::clone(&max_bytes) };
-        std::thread::Builder::new().name("publisher".to_owned()).spawn(move || transactions.run(&received))?;
-        Ok(Self { commands, republish_duplicates, max_bytes })
+        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || transactions.run(&received))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, max_bytes })
+    }
+}
+
+impl Drop for KafkaPublisher {
+    /// Lets the thread let go of the consumer, so that whoever drops that last tells the group; waits for it, though not for a broker.
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -65,7 +83,7 @@ impl Publisher for KafkaPublisher {
         let (reply, replied) = oneshot::channel();
         let command = Command { messages: messages.collect(), commits, reply };
         let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());
-        self.commands.try_send(command).map_err(|_| gone())?;
+        self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
         replied.await.map_err(|_| gone())?
     }
 }

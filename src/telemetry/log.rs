@@ -3,10 +3,9 @@
 //! Owns the filter and the format. The invariant: a line holds what its own call site gave it. Spans are invisible here,
 //! so that no line repeats a claim's attributes and no span is formatted that nobody prints.
 
-use std::io;
-
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
@@ -29,13 +28,18 @@ pub(super) fn filter(
         .map_err(|source| TelemetryError::Filter { key, text, source })
 }
 
-/// Prints the events that pass `filter` to stderr.
-pub(super) fn layer<S>(format: LogFormat, filter: EnvFilter) -> Box<dyn Layer<S> + Send + Sync>
+/// Prints the events that pass `filter`.
+pub(super) fn layer<S, W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn Layer<S> + Send + Sync>
 where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
-    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Text => layer.with_filter(filter).boxed(),
         LogFormat::Json => {

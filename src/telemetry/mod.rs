@@ -13,6 +13,7 @@ use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
@@ -104,6 +105,21 @@ pub struct Telemetry {
 /// # Errors
 /// [`TelemetryError`]: one sentence that names the setting at fault.
 pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, TelemetryError> {
+    init_to(settings, service_instance, std::io::stderr)
+}
+
+/// As [`init`], with the log lines somewhere else than on stderr.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_to<W>(
+    settings: &Settings,
+    service_instance: &str,
+    writer: W,
+) -> Result<Telemetry, TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     let environment = |key: &str| std::env::var(key).ok();
     let filter = log::filter(&settings.log, environment)?;
     let prometheus = metrics::builder()?.install_recorder()?;
@@ -116,7 +132,7 @@ pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, Te
         .as_ref()
         .map(|provider| spans::layer(provider.tracer(spans::TARGET)));
     tracing_subscriber::registry()
-        .with(log::layer(settings.log_format, filter))
+        .with(log::layer(settings.log_format, filter, writer))
         .with(spans)
         .try_init()?;
     if let Some(ignored) = provider

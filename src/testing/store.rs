@@ -144,6 +144,8 @@ impl State {
     fn bury(&mut self, received: &Received, malformed: &Malformed) {
         let source = &received.source;
         let letter = || DeadLetter { received: received.clone(), malformed: malformed.clone() };
-        self.dead_letters.entry((source.topic.clone(), source.partition, source.offset)).or_insert_with(letter);
+        self.dead_letters
+            .entry((source.topic.clone(), source.partition, source.offset))
+            .or_insert_with(letter);
     }
 }

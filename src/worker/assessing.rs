@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::admission::now_micros;
-use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, Worker};
+use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
 use crate::assess::Next;
 use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
@@ -43,7 +43,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.look_after_token(now);
         loop {
             // An answer that comes now must find room in the store.
-            if self.store_rests_until.is_some() || self.batch.len() >= UNRECORDED_MAX {
+            let full = self.batch.len() >= UNRECORDED_MAX || self.batch.bytes() >= UNRECORDED_MAX_BYTES;
+            if full || self.store_rests_until.is_some() {
                 return None;
             }
             match self.desk.next(now) {

@@ -14,6 +14,8 @@
 //! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
 //! a time; no call is made whose answer could not be kept.
 
+#![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
@@ -55,6 +57,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
 /// While so many ended records and attempts wait for the store, no more calls are made: an answer must not be lost.
 const UNRECORDED_MAX: usize = 4_096;
+/// The same, in bytes of answers.
+const UNRECORDED_MAX_BYTES: usize = 64 << 20;
 
 /// The outside systems.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Integration tests: the real Apache Kafka, the real PostgreSQL, the real binary. `scripts/with-services.sh` starts what they need.
 
+#![expect(clippy::panic, clippy::cast_possible_truncation, reason = "tests may panic, and count little")]
+
 mod exactly_once;
 mod hostile;
 mod lab;

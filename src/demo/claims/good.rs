@@ -260,7 +260,7 @@ fn draft(kind: Kind, claim_id: &str, (account_type, account): Account, random: &
     let code_hash = format!("{:016x}", random.u64(..));
     let ip = format!("121.14.{}.{}", random.u8(1..255), random.u8(1..255));
     let mut json = json!({
-        "claim_id": claim_id, "kind": kind.name(), "claimed_at": FIRST_CLAIM + random.i64(..86_400),
+        "claim_id": claim_id, "kind": kind.name(), "claimed_at": FIRST_CLAIM + random.i64(0..86_400),
         "account": { "type": account_type, "id": account },
         "client": { "ip": ip, "imei": format!("86{:013}", random.u64(..10_u64.pow(13))), "latitude": 22.5405, "longitude": 113.9345 },
         "reward": { "goods": pick(&["red packet", "good", "bottle cap", "coupon"], random), "code_hash": code_hash,

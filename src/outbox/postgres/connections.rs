@@ -105,7 +105,10 @@ impl Connections {
     }
 
     /// Waits for an answer, but not for ever.
-    pub(super) async fn answer<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
+    pub(super) async fn answer<T>(
+        &self,
+        statement: impl Future<Output = sqlx::Result<T>>,
+    ) -> Result<T, Failure> {
         match timeout(self.patience, statement).await {
             Ok(answer) => answer.map_err(|error| Failure::new(&self.place, &error)),
             Err(_) => {

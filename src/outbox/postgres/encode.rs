@@ -122,7 +122,12 @@ impl Serialize for ReasonList<'_> {
 
 /// Reasons without NUL characters, where there were any.
 pub(super) fn clean_reasons(reasons: &[Reason]) -> Option<Vec<Reason>> {
-    let texts = |reason: &Reason| [Some(&reason.code), reason.name.as_ref(), reason.group.as_ref()].into_iter().flatten().any(|text| text.contains('\0'));
+    let texts = |reason: &Reason| {
+        [Some(&reason.code), reason.name.as_ref(), reason.group.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains('\0'))
+    };
     let cleaned = |reason: &Reason| Reason {
         code: clean(&reason.code).into_owned(),
         value: reason.value,

@@ -19,10 +19,12 @@ pub(super) enum Class {
 
 const UNKNOWN_SCHEMA: &str = "the schema is not the one this version needs: run `claimgate migrate`";
 const NO_PERMISSION: &str = "the role lacks a right: docs/audit.md lists the grants";
-const NO_LOGIN: &str = "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
+const NO_LOGIN: &str =
+    "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
 const POOLER: &str = "a pooler in transaction mode loses prepared statements: let it pool sessions";
-const NO_PARTITION: &str = "the default partition is missing: run `claimgate migrate` on a schema as it made it";
+const NO_PARTITION: &str =
+    "the default partition is missing: run `claimgate migrate` on a schema as it made it";
 
 impl Class {
     /// Sorts an error code of the server (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
@@ -109,7 +111,9 @@ pub(super) fn of_migration(place: &str, error: &MigrateError) -> StoreError {
 
 /// The sentence for a migration that was applied with other content.
 pub(super) fn changed_migration(place: &str, version: i64) -> String {
-    format!("{place}: migration {version} was applied with other content than this version of claimgate has; use the version that applied it")
+    format!(
+        "{place}: migration {version} was applied with other content than this version of claimgate has; use the version that applied it"
+    )
 }
 
 /// The server's words with their code. Row data (the error's detail) is left out: it can hold what must not be logged.
@@ -131,8 +135,9 @@ mod tests {
     #[test]
     fn what_passes_is_transient() {
         let codes = [
-            "08006", "08001", "08P01", "25006", "25P02", "25P03", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01",
-            "57P02", "57P03", "57P05", "58030", "XX000", "0A000", "99999", "", "é",
+            "08006", "08001", "08P01", "25006", "25P02", "25P03", "40001", "40P01", "53100", "53200",
+            "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "58030", "XX000", "0A000",
+            "99999", "", "é",
         ];
         for code in codes {
             assert_eq!(Class::of_sqlstate(code, false), Class::Transient, "{code}");
@@ -164,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_one_row_can_cause_is_looked_for_row_by_row() {
-        for code in ["22P05", "22021", "22008", "22003", "23502", "23505", "23514", "44000", "54000", "P0001"] {
+        for code in ["22P05", "22021", "22008", "22003", "23502", "23505", "23514", "44000", "54000", "P0001"]
+        {
             assert_eq!(Class::of_sqlstate(code, true), Class::Data, "{code}");
         }
     }
@@ -175,7 +181,9 @@ mod tests {
         for error in [reset, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed] {
             assert_eq!(Class::of(&error), Class::Transient, "{error}");
         }
-        let Failure::Store(StoreError::Transient(said)) = Failure::new("PostgreSQL at db:5432/claims", &sqlx::Error::PoolTimedOut) else {
+        let Failure::Store(StoreError::Transient(said)) =
+            Failure::new("PostgreSQL at db:5432/claims", &sqlx::Error::PoolTimedOut)
+        else {
             panic!("transient")
         };
         assert_eq!(said, "PostgreSQL at db:5432/claims: no connection within `postgres.connect_timeout`");

@@ -76,7 +76,10 @@ impl PostgresStore {
     }
 
     /// Runs one query.
-    pub(crate) async fn fetch<R>(&self, query: QueryAs<'_, Postgres, R, PgArguments>) -> Result<Vec<R>, StoreError>
+    pub(crate) async fn fetch<R>(
+        &self,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<Vec<R>, StoreError>
     where
         R: Send + Unpin + for<'r> FromRow<'r, PgRow>,
     {

@@ -27,12 +27,19 @@ type Overruled = Vec<(usize, Disposition)>;
 
 impl PostgresStore {
     /// Writes a batch; where PostgreSQL refuses a row, everything but that row.
-    pub(super) async fn record_batch(&self, settled: &[Settled], calls: &[Call]) -> Result<Overruled, StoreError> {
+    pub(super) async fn record_batch(
+        &self,
+        settled: &[Settled],
+        calls: &[Call],
+    ) -> Result<Overruled, StoreError> {
         match self.record_at_once(settled, calls).await {
             Ok(overruled) => Ok(overruled),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data(message)) => {
-                tracing::warn!(db.error = message, "PostgreSQL refused a batch; looking for the row at fault");
+                tracing::warn!(
+                    db.error = message,
+                    "PostgreSQL refused a batch; looking for the row at fault"
+                );
                 let overruled = self.record_around_faults(settled).await?;
                 self.record_calls_around_faults(calls).await?;
                 Ok(overruled)
@@ -50,7 +57,8 @@ impl PostgresStore {
         for rows in chunks(&firsts, |row| verdict_bytes(row.verdict)) {
             taken.extend(server.answer(rows::insert_verdicts(&mut transaction, rows)).await?);
         }
-        let (lost, won): (Vec<_>, Vec<_>) = firsts.into_iter().partition(|row| taken.contains(&row.verdict.claim_id));
+        let (lost, won): (Vec<_>, Vec<_>) =
+            firsts.into_iter().partition(|row| taken.contains(&row.verdict.claim_id));
         for rows in chunks(&won, |row| event_bytes(row.received)) {
             server.answer(rows::insert_events(&mut transaction, rows)).await?;
         }
@@ -77,7 +85,11 @@ impl PostgresStore {
     fn overrule(&self, lost: &[Decided<'_>], known: &HashMap<String, Verdict>) -> Result<Overruled, Failure> {
         let end = |row: &Decided<'_>| {
             let verdict = known.get(&row.verdict.claim_id).cloned().ok_or_else(|| {
-                let message = format!("{}: claim {:?} was neither inserted nor found", self.place(), row.verdict.claim_id);
+                let message = format!(
+                    "{}: claim {:?} was neither inserted nor found",
+                    self.place(),
+                    row.verdict.claim_id
+                );
                 Failure::Store(StoreError::Transient(message))
             })?;
             Ok((row.index, Disposition::of_known(verdict, &row.received.source, &row.verdict.fingerprint)))
@@ -91,7 +103,9 @@ impl PostgresStore {
         let mut open: Vec<_> = iter::once(0..settled.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
             match self.record_at_once(&settled[range.clone()], &[]).await {
-                Ok(found) => overruled.extend(found.into_iter().map(|(index, end)| (range.start + index, end))),
+                Ok(found) => {
+                    overruled.extend(found.into_iter().map(|(index, end)| (range.start + index, end)))
+                }
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data(_)) if range.len() > 1 => open.extend(halves(range)),
                 Err(Failure::Data(message)) => {
@@ -179,7 +193,9 @@ fn dead_letters<'a>(settled: &'a [Settled], overruled: &'a [(usize, Disposition)
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
     rows.sort_by(|one, other| {
-        let place = |row: &Dead<'a>| (&row.received.source.topic, row.received.source.partition, row.received.source.offset);
+        let place = |row: &Dead<'a>| {
+            (&row.received.source.topic, row.received.source.partition, row.received.source.offset)
+        };
         place(one).cmp(&place(other))
     });
     rows
@@ -208,7 +224,8 @@ fn verdict_bytes(verdict: &Verdict) -> usize {
 }
 
 fn event_bytes(event: &Received) -> usize {
-    let headers: usize = event.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let headers: usize =
+        event.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
     event.payload.as_ref().map_or(0, Vec::len) + event.key.as_ref().map_or(0, Vec::len) + headers
 }
 
@@ -222,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_statement_is_bounded_but_takes_any_single_row() {
-        let lengths = |rows: &[usize]| chunks(rows, |bytes| *bytes).iter().map(|chunk| chunk.len()).collect::<Vec<_>>();
+        let lengths =
+            |rows: &[usize]| chunks(rows, |bytes| *bytes).iter().map(|chunk| chunk.len()).collect::<Vec<_>>();
         let half = STATEMENT_BYTES / 2;
         assert_eq!(lengths(&[]), [0; 0]);
         assert_eq!(lengths(&[1; 500]), [500]);

@@ -32,7 +32,10 @@ pub(super) struct Dead<'a> {
 
 /// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows` are sorted by claim id, each
 /// id once: two workers with the same claims then take their locks in the same order.
-pub(super) async fn insert_verdicts(connection: &mut PgConnection, rows: &[Decided<'_>]) -> sqlx::Result<Vec<String>> {
+pub(super) async fn insert_verdicts(
+    connection: &mut PgConnection,
+    rows: &[Decided<'_>],
+) -> sqlx::Result<Vec<String>> {
     let verdicts = || rows.iter().map(|row| row.verdict);
     sqlx::query_scalar(
         "with given as (
@@ -141,7 +144,10 @@ pub(super) async fn insert_calls(connection: &mut PgConnection, calls: &[Call]) 
 }
 
 /// Keeps events that are no claims. `rows` are sorted by source.
-pub(super) async fn insert_dead_letters(connection: &mut PgConnection, rows: &[Dead<'_>]) -> sqlx::Result<()> {
+pub(super) async fn insert_dead_letters(
+    connection: &mut PgConnection,
+    rows: &[Dead<'_>],
+) -> sqlx::Result<()> {
     let events = || rows.iter().map(|row| row.received);
     sqlx::query(
         "insert into dead_letters (
@@ -170,7 +176,10 @@ pub(super) async fn insert_dead_letters(connection: &mut PgConnection, rows: &[D
 }
 
 /// The verdicts of these claims, by claim id.
-pub(super) async fn select_verdicts(connection: &mut PgConnection, claim_ids: &[String]) -> sqlx::Result<HashMap<String, Verdict>> {
+pub(super) async fn select_verdicts(
+    connection: &mut PgConnection,
+    claim_ids: &[String],
+) -> sqlx::Result<HashMap<String, Verdict>> {
     let rows: Vec<VerdictRow> = sqlx::query_as(
         "select
             claim_id, kind, api, api_schema, decision, level, risk_types, reasons, provider_code, policy_version, attempts, challenge,
@@ -209,7 +218,9 @@ struct VerdictRow {
 
 impl VerdictRow {
     fn into_verdict(self) -> sqlx::Result<Verdict> {
-        let unreadable = |column: &str| sqlx::Error::Decode(format!("verdicts.{column} of claim {:?}", self.claim_id).into());
+        let unreadable = |column: &str| {
+            sqlx::Error::Decode(format!("verdicts.{column} of claim {:?}", self.claim_id).into())
+        };
         Ok(Verdict {
             decision: Decision::from_word(&self.decision).ok_or_else(|| unreadable("decision"))?,
             level: self.level.map(u8::try_from).transpose().map_err(|_| unreadable("level"))?,
@@ -226,7 +237,11 @@ impl VerdictRow {
             challenge: self.challenge,
             claimed_at: self.claimed_at.0.div_euclid(1_000_000),
             decided_at: self.decided_at.0,
-            source: Source { topic: self.source_topic, partition: self.source_partition, offset: self.source_offset },
+            source: Source {
+                topic: self.source_topic,
+                partition: self.source_partition,
+                offset: self.source_offset,
+            },
             trace_id: self.trace_id,
             subject: self.subject,
         })

@@ -20,11 +20,14 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<usize, StoreError> {
         let missing = match self.schema_state().await? {
             State::Current => return Ok(0),
-            State::Changed(version) => return Err(StoreError::Fatal(changed_migration(self.place(), version))),
+            State::Changed(version) => {
+                return Err(StoreError::Fatal(changed_migration(self.place(), version)));
+            }
             State::Missing(versions) => versions.len(),
         };
         // A migration may take long, and may wait long for another worker's: a connection of its own, without the bounds.
-        let options = self.connections.options().clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+        let options =
+            self.connections.options().clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
         let apply = async {
             let mut connection = options.connect().await?;
             migrator().run_direct(None, &mut connection, false).await?;
@@ -44,7 +47,11 @@ impl PostgresStore {
             State::Changed(version) => Err(StoreError::Fatal(changed_migration(self.place(), version))),
             State::Missing(versions) => {
                 let first = versions.first().map(String::as_str).unwrap_or_default();
-                let message = format!("{}: {} of the migrations are missing, from {first} on: run `claimgate migrate`", self.place(), versions.len());
+                let message = format!(
+                    "{}: {} of the migrations are missing, from {first} on: run `claimgate migrate`",
+                    self.place(),
+                    versions.len()
+                );
                 Err(StoreError::Fatal(message))
             }
         }
@@ -56,7 +63,8 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn ensure_partitions(&self) -> Result<Vec<String>, StoreError> {
-        let made = sqlx::query_as("select claimgate_ensure_partitions((now() at time zone 'UTC')::date, $1)").bind(MONTHS_AHEAD);
+        let made = sqlx::query_as("select claimgate_ensure_partitions((now() at time zone 'UTC')::date, $1)")
+            .bind(MONTHS_AHEAD);
         let made: Vec<(String,)> = self.fetch(made).await?;
         Ok(made.into_iter().map(|(name,)| name).collect())
     }
@@ -66,7 +74,9 @@ impl PostgresStore {
         let exists: Vec<(bool,)> = self.fetch(exists).await?;
         let mut applied: Vec<(i64, Vec<u8>)> = Vec::new();
         if exists == [(true,)] {
-            applied = self.fetch(sqlx::query_as("select version, checksum from _sqlx_migrations where success")).await?;
+            applied = self
+                .fetch(sqlx::query_as("select version, checksum from _sqlx_migrations where success"))
+                .await?;
         }
         Ok(State::of(&migrator(), &applied))
     }
@@ -109,7 +119,8 @@ mod tests {
     #[test]
     fn the_state_names_what_is_missing_or_changed_and_lets_a_newer_schema_be() {
         let migrator = migrator();
-        let all: Vec<(i64, Vec<u8>)> = migrator.iter().map(|each| (each.version, each.checksum.to_vec())).collect();
+        let all: Vec<(i64, Vec<u8>)> =
+            migrator.iter().map(|each| (each.version, each.checksum.to_vec())).collect();
         let newer = [all.clone(), vec![(9_999, vec![1])]].concat();
         assert_eq!(State::of(&migrator, &all), State::Current);
         assert_eq!(State::of(&migrator, &newer), State::Current);

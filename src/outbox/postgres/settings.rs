@@ -52,16 +52,24 @@ impl Settings {
     /// What to connect with, limits and all.
     pub(super) fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
         if self.max_connections == 0 {
-            return Err(StoreError::Fatal("`postgres.max_connections` is 0: the worker needs at least one".to_owned()));
+            return Err(StoreError::Fatal(
+                "`postgres.max_connections` is 0: the worker needs at least one".to_owned(),
+            ));
         }
         if self.statement_timeout.as_millis() == 0 {
-            return Err(StoreError::Fatal("`postgres.statement_timeout` is 0: statements need a bound".to_owned()));
+            return Err(StoreError::Fatal(
+                "`postgres.statement_timeout` is 0: statements need a bound".to_owned(),
+            ));
         }
         let url = self.url.as_ref().map(|url| url.expose_secret().trim()).filter(|url| !url.is_empty());
-        let url = url.ok_or_else(|| StoreError::Fatal("`postgres.url` is missing: where is the database?".to_owned()))?;
+        let url = url.ok_or_else(|| {
+            StoreError::Fatal("`postgres.url` is missing: where is the database?".to_owned())
+        })?;
         let options = PgConnectOptions::from_str(url).map_err(|_| {
             // The parser's own words are left out: they could quote the password.
-            StoreError::Fatal("`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database".to_owned())
+            StoreError::Fatal(
+                "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database".to_owned(),
+            )
         })?;
         Ok(options.application_name("claimgate").options(SERVER_KEEPALIVE).options(self.limits()))
     }
@@ -109,7 +117,9 @@ mod tests {
 
     #[test]
     fn a_url_names_the_server_and_the_database() {
-        let options = Settings::at("postgres://somebody@db.example:6543/claims\n").connect_options().expect("a good URL");
+        let options = Settings::at("postgres://somebody@db.example:6543/claims\n")
+            .connect_options()
+            .expect("a good URL");
         assert_eq!((options.get_host(), options.get_port()), ("db.example", 6543));
         assert_eq!(options.get_database(), Some("claims"));
     }
@@ -118,7 +128,12 @@ mod tests {
     fn every_session_is_bounded() {
         let options = Settings::at("postgres://host/db").connect_options().expect("a good URL");
         let sent = options.get_options().expect("options");
-        for expected in ["statement_timeout=10000ms", "lock_timeout=7500ms", "synchronous_commit=on", "tcp_keepalives_idle=30"] {
+        for expected in [
+            "statement_timeout=10000ms",
+            "lock_timeout=7500ms",
+            "synchronous_commit=on",
+            "tcp_keepalives_idle=30",
+        ] {
             assert!(sent.contains(expected), "{expected} in {sent}");
         }
         let endless = Settings { statement_timeout: Duration::ZERO, ..Settings::at("postgres://host/db") };

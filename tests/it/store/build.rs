@@ -32,7 +32,10 @@ pub(crate) fn verdict(claim_id: &str, offset: i64) -> Verdict {
         decision: Decision::Challenge,
         reasons: vec![
             Reason::new("level", Some(2), None),
-            Reason { group: Some("behaviour".to_owned()), ..Reason::new("risk_type", Some(101), Some("batch_operation")) },
+            Reason {
+                group: Some("behaviour".to_owned()),
+                ..Reason::new("risk_type", Some(101), Some("batch_operation"))
+            },
         ],
         level: Some(2),
         risk_types: vec![101, -7, i32::MAX],
@@ -81,12 +84,15 @@ pub(crate) fn malformed(offset: i64) -> (Received, Disposition) {
 /// A closed batch. Every record gets a ticket, as the worker gives it.
 pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> Sealed {
     let mut ledger = Ledger::default();
-    let assigned = Assigned { partition: 0, epoch: 1, offset: None, metadata: String::new(), log_end: 1 << 40 };
+    let assigned =
+        Assigned { partition: 0, epoch: 1, offset: None, metadata: String::new(), log_end: 1 << 40 };
     assert_eq!(ledger.assign(&assigned), None);
     let mut batch = Batch::default();
     let size = records.len().max(calls.len());
     for (offset, (received, disposition)) in (0..).zip(records) {
-        let Admission::Ticket(ticket) = ledger.admit(0, offset, 1) else { panic!("a fresh partition has no done records") };
+        let Admission::Ticket(ticket) = ledger.admit(0, offset, 1) else {
+            panic!("a fresh partition has no done records")
+        };
         let claim_id = match &disposition {
             Disposition::Assessed(verdict) => Some(verdict.claim_id.clone()),
             _ => None,

@@ -37,7 +37,8 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
     };
     let mut received = event(1);
     (received.key, received.headers, received.payload) = (None, vec![], None);
-    record(&store, &seal(vec![(received.clone(), Disposition::Assessed(Box::new(given.clone())))], vec![])).await;
+    record(&store, &seal(vec![(received.clone(), Disposition::Assessed(Box::new(given.clone())))], vec![]))
+        .await;
     assert_eq!(recalled(&store, "a").await, Some(given));
     assert_eq!(store.all_events().await, [received]);
 }
@@ -75,11 +76,16 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
     let first = verdict("z", 1);
     let twin = Verdict { attempts: 9, ..verdict("z", 2) };
     let imposter = Verdict { fingerprint: [8; 32], ..verdict("z", 3) };
-    let batch = seal(vec![assessed(first.clone()), assessed(verdict("a", 4)), assessed(twin), assessed(imposter)], vec![]);
+    let batch = seal(
+        vec![assessed(first.clone()), assessed(verdict("a", 4)), assessed(twin), assessed(imposter)],
+        vec![],
+    );
     let overruled = record(&store, &batch).await;
     assert_eq!(overruled.len(), 2);
     assert_eq!(overruled[0], (2, Disposition::Duplicate(Box::new(first.clone()))));
-    assert!(matches!(&overruled[1], (3, Disposition::Quarantined(malformed)) if malformed.error == "claim_id_conflict"));
+    assert!(
+        matches!(&overruled[1], (3, Disposition::Quarantined(malformed)) if malformed.error == "claim_id_conflict")
+    );
     assert_eq!(recalled(&store, "z").await, Some(first));
 }
 
@@ -143,10 +149,15 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     let letter = (event(2), Disposition::Quarantined(Malformed::field("wrong_type", odd, odd)));
     let other = verdict("e\u{301}", 3);
     let normalised = verdict("\u{e9}", 4);
-    let records = vec![assessed(given.clone()), letter.clone(), assessed(other.clone()), assessed(normalised.clone())];
+    let records =
+        vec![assessed(given.clone()), letter.clone(), assessed(other.clone()), assessed(normalised.clone())];
     assert_eq!(record(&store, &seal(records, vec![attempt.clone()])).await, []);
     assert_eq!(recalled(&store, odd).await, Some(given));
-    assert_eq!(recalled(&store, "e\u{301}").await, Some(other), "ids are bytes: two spellings are two claims");
+    assert_eq!(
+        recalled(&store, "e\u{301}").await,
+        Some(other),
+        "ids are bytes: two spellings are two claims"
+    );
     assert_eq!(recalled(&store, "\u{e9}").await, Some(normalised));
     assert_eq!(store.all_calls().await, [attempt]);
     assert_eq!(Disposition::Quarantined(store.all_dead_letters().await[0].malformed.clone()), letter.1);
@@ -160,7 +171,8 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     attempt.request = "GET /\0".to_owned();
     let mut received = event(1);
     received.headers = vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
-    let mut letter = (received.clone(), Disposition::Quarantined(Malformed::field("wrong_type", "a\0", "\0")));
+    let mut letter =
+        (received.clone(), Disposition::Quarantined(Malformed::field("wrong_type", "a\0", "\0")));
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, Disposition::Assessed(Box::new(given.clone())));
     let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
@@ -187,8 +199,14 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let letters = store.all_dead_letters().await;
     let sources: Vec<i64> = letters.iter().map(|letter| letter.received.source.offset).collect();
     assert_eq!(sources, [5, 6, 7]);
-    assert_eq!((letters[0].received.clone(), Disposition::Quarantined(letters[0].malformed.clone())), tombstone);
-    assert_eq!((letters[1].received.clone(), Disposition::Quarantined(letters[1].malformed.clone())), malformed(6));
+    assert_eq!(
+        (letters[0].received.clone(), Disposition::Quarantined(letters[0].malformed.clone())),
+        tombstone
+    );
+    assert_eq!(
+        (letters[1].received.clone(), Disposition::Quarantined(letters[1].malformed.clone())),
+        malformed(6)
+    );
 }
 
 pub(crate) async fn an_empty_batch_is_recorded(store: impl Inspect) {
@@ -224,7 +242,9 @@ pub(crate) async fn a_batch_larger_than_a_statement_is_recorded_whole(store: imp
 pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) {
     for round in 0..50 {
         let verdicts = |worker: u32| -> Vec<Verdict> {
-            (0..40).map(|n| Verdict { attempts: worker, ..verdict(&format!("{round}/{n}"), 40 * round + n) }).collect()
+            (0..40)
+                .map(|n| Verdict { attempts: worker, ..verdict(&format!("{round}/{n}"), 40 * round + n) })
+                .collect()
         };
         let (one, mut two) = (verdicts(1), verdicts(2));
         two.reverse();
@@ -233,7 +253,8 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         let results = batches.map(|batch| {
             let store = store.clone();
             tokio::spawn(async move {
-                let recorded = batch.record(&store).await.map_err(|(_, error)| error).expect("no deadlock, no error");
+                let recorded =
+                    batch.record(&store).await.map_err(|(_, error)| error).expect("no deadlock, no error");
                 recorded.settled().iter().map(|settled| settled.disposition.clone()).collect::<Vec<_>>()
             })
         });
@@ -246,7 +267,9 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         assert_eq!(known.len(), 40);
         let mut winners = 0;
         for disposition in published {
-            let (Disposition::Assessed(verdict) | Disposition::Recalled(verdict)) = &disposition else { panic!("{disposition:?}") };
+            let (Disposition::Assessed(verdict) | Disposition::Recalled(verdict)) = &disposition else {
+                panic!("{disposition:?}")
+            };
             assert_eq!(**verdict, known[&verdict.claim_id], "both publish what the table says");
             winners += usize::from(matches!(disposition, Disposition::Assessed(_)));
         }

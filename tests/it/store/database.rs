@@ -212,7 +212,8 @@ impl CallRow {
 
 impl EventRow {
     fn into_letter(self) -> DeadLetter {
-        let source = Source { topic: self.source_topic, partition: self.source_partition, offset: self.source_offset };
+        let source =
+            Source { topic: self.source_topic, partition: self.source_partition, offset: self.source_offset };
         // The span id is not kept: the suite's events have the one that follows from their offset.
         let trace = TraceContext::fresh(u128::from(source.offset.unsigned_abs()) << 7);
         assert_eq!(trace.trace_id(), self.trace_id);

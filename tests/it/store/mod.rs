@@ -2,6 +2,7 @@
 //!
 //! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a note, where that is unset.
 
+mod audit;
 mod build;
 mod contract;
 mod database;

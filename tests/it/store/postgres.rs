@@ -23,7 +23,9 @@ fn ids(range: std::ops::Range<i64>) -> Vec<String> {
 #[tokio::test]
 async fn a_row_that_the_database_refuses_stops_no_other() {
     with_database(async |database| {
-        database.execute("alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim 8'))").await;
+        database
+            .execute("alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim 8'))")
+            .await;
         database.execute("alter table risk_calls add constraint odd check (claim_id <> 'claim 1')").await;
         let store = database.store().await;
         let mut records: Vec<_> = (0..10).map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
@@ -44,7 +46,8 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         assert_eq!(store.recall(ids(0..10)).await.expect("recall").len(), 8);
         assert_eq!(store.all_events().await.len(), 8);
         let letters = store.all_dead_letters().await;
-        let dead: Vec<_> = letters.iter().map(|letter| (letter.received.source.offset, letter.malformed.error)).collect();
+        let dead: Vec<_> =
+            letters.iter().map(|letter| (letter.received.source.offset, letter.malformed.error)).collect();
         assert_eq!(dead, [(3, "unrecordable"), (8, "unrecordable"), (11, "missing_field")]);
         let kept: Vec<_> = store.all_calls().await.into_iter().map(|call| call.claim_id).collect();
         assert_eq!(kept, ["claim 0", "claim 2", "claim 3", "claim 4"]);
@@ -64,10 +67,15 @@ async fn a_schema_that_is_not_whole_is_fatal_and_says_what_to_do() {
             database.execute(harm).await;
             let mut attempt = call("a");
             attempt.requested_at = 0;
-            let error = store.record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt])).await;
+            let error =
+                store.record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt])).await;
             let Err(StoreError::Fatal(said)) = error else { panic!("{harm}: {error:?}") };
             assert!(said.starts_with("PostgreSQL at ") && said.contains(remedy), "{harm}: {said}");
-            assert_eq!(database.number("select count(*) from verdicts").await, 0, "{harm}: nothing is half recorded");
+            assert_eq!(
+                database.number("select count(*) from verdicts").await,
+                0,
+                "{harm}: nothing is half recorded"
+            );
         })
         .await;
     }
@@ -100,7 +108,10 @@ async fn a_lock_that_somebody_holds_is_waited_for_within_bounds() {
 async fn connections_that_the_server_ended_are_replaced() {
     with_database(async |database| {
         let store = database.store().await;
-        database.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claimgate'").await;
+        let ours = "application_name = 'claimgate' and datname = current_database()";
+        database
+            .execute(format!("select pg_terminate_backend(pid) from pg_stat_activity where {ours}"))
+            .await;
         let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
         // The first to use a connection that was just ended finds out; nobody after it does.
         let error = store.record(&batch).await;
@@ -131,7 +142,8 @@ async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again()
 #[tokio::test]
 async fn a_cancelled_recording_leaves_nothing_behind() {
     with_database(async |database| {
-        let store = database.store_with(Settings { max_connections: 1, ..Settings::at(database.url.clone()) }).await;
+        let store =
+            database.store_with(Settings { max_connections: 1, ..Settings::at(database.url.clone()) }).await;
         let mut other = database.pool.acquire().await.expect("a connection");
         let mut transaction = other.begin().await.expect("a transaction");
         super::database::execute(&mut transaction, "lock table dead_letters").await;
@@ -139,7 +151,9 @@ async fn a_cancelled_recording_leaves_nothing_behind() {
         let cancelled = tokio::time::timeout(Duration::from_millis(100), store.record(&batch)).await;
         assert!(cancelled.is_err(), "it waits for the lock");
         transaction.rollback().await.expect("rolled back");
-        assert!(store.recall(vec!["a".to_owned()]).await.expect("the only connection is free again").is_empty());
+        assert!(
+            store.recall(vec!["a".to_owned()]).await.expect("the only connection is free again").is_empty()
+        );
         assert_eq!(store.record(&batch).await.expect("recorded"), []);
     })
     .await;
@@ -150,7 +164,8 @@ async fn a_database_that_is_not_there_is_named_without_the_password() {
     with_database(async |database| {
         let (_, url) = proxied(database).await;
         let nowhere = "postgres://claimgate:hunter2@127.0.0.1:1/claims".to_owned();
-        let unknown = url.replace("@", ":hunter2@").rsplit_once('/').expect("a path").0.to_owned() + "/nowhere";
+        let unknown =
+            url.replace("@", ":hunter2@").rsplit_once('/').expect("a path").0.to_owned() + "/nowhere";
         for (url, fatal, part) in [(nowhere, false, "127.0.0.1:1/claims"), (unknown, true, "create it")] {
             let settings = Settings { connect_timeout: Duration::from_millis(200), ..Settings::at(url) };
             let error = PostgresStore::connect(&settings).await.expect_err("there is none");

@@ -26,7 +26,10 @@ async fn a_missing_schema_is_named_with_its_remedy() {
         let said = fatal(store.check_schema().await).await;
         assert!(said.contains("from 1 verdicts on") && said.contains("run `claimgate migrate`"), "{said}");
         let said = fatal(store.recall(vec!["a".to_owned()]).await).await;
-        assert!(said.contains("\"verdicts\" does not exist") && said.contains("run `claimgate migrate`"), "{said}");
+        assert!(
+            said.contains("\"verdicts\" does not exist") && said.contains("run `claimgate migrate`"),
+            "{said}"
+        );
 
         assert_eq!(store.migrate().await.expect("migrated"), 4);
         store.check_schema().await.expect("whole");
@@ -68,7 +71,11 @@ async fn a_migration_with_other_content_is_refused_and_a_newer_one_is_not() {
 async fn a_database_that_cannot_hold_every_character_is_refused() {
     with_empty_database(async |database| {
         let name = format!("{}_ascii", database.pool.connect_options().get_database().expect("a name"));
-        database.execute(format!("create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0")).await;
+        database
+            .execute(format!(
+                "create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0"
+            ))
+            .await;
         let url = format!("{}_ascii", database.url.split('?').next().expect("a URL"));
         let store = PostgresStore::connect(&Settings::at(url)).await.expect("connected");
         let said = fatal(store.migrate().await).await;

@@ -1,0 +1,243 @@
+//! The world of one run: topics and a database of its own, on the broker and the server that are there, and the simulator.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use claimgate::simulator::{SECRET_ID, SECRET_KEY};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+use crate::plan::Contender;
+
+/// Of every topic.
+pub(crate) const PARTITIONS: i32 = 6;
+/// Calls of the risk API at once, in the worker and in the raw loop.
+pub(crate) const CONCURRENCY: usize = 64;
+/// The binary that users run: built with its features alone by `make bench`, or else by cargo beside this program.
+pub(crate) fn claimgate() -> String {
+    std::env::var("CLAIMGATE_BENCH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_claimgate").to_owned())
+}
+
+/// What all runs share.
+pub(crate) struct Lab {
+    /// Kafka's bootstrap servers.
+    pub(crate) kafka: String,
+    /// A database whose server takes others beside it.
+    postgres: String,
+    runtime: Runtime,
+    admin: AdminClient<DefaultClientContext>,
+}
+
+impl Lab {
+    /// The lab that `scripts/with-services.sh` names.
+    pub(crate) fn from_environment() -> Outcome<Self> {
+        let need = |key: &str| {
+            std::env::var(key).map_err(|_| format!("{key} is not set; start this with `make bench`"))
+        };
+        let (kafka, postgres) = (need("KAFKA_BOOTSTRAP_SERVERS")?, need("CLAIMGATE_TEST_POSTGRES_URL")?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let admin = ClientConfig::new().set("bootstrap.servers", &kafka).create()?;
+        drop(guard);
+        Ok(Self { kafka, postgres, runtime, admin })
+    }
+
+    /// Makes the topics and the database of a run.
+    pub(crate) fn world(&self, name: &str) -> Outcome<World<'_>> {
+        let world = World { lab: self, name: name.to_owned() };
+        let topics = world.topics();
+        let topics: Vec<NewTopic<'_>> =
+            topics.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+        for result in self.runtime.block_on(self.admin.create_topics(&topics, &AdminOptions::new()))? {
+            result.map_err(|(topic, code)| format!("topic {topic} cannot be made: {code}"))?;
+        }
+        self.execute(&format!("create database {} encoding 'UTF8' template template0", world.database()))?;
+        Ok(world)
+    }
+
+    fn execute(&self, sql: &str) -> Outcome<()> {
+        self.runtime.block_on(async {
+            let mut connection = PgConnection::connect(&self.postgres).await?;
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+            Ok(connection.close().await?)
+        })
+    }
+}
+
+/// The topics and the database of one run. Dropped, they are deleted.
+pub(crate) struct World<'a> {
+    lab: &'a Lab,
+    name: String,
+}
+
+impl World<'_> {
+    /// One of its topics.
+    pub(crate) fn topic(&self, topic: &str) -> String {
+        format!("{}.{topic}", self.name)
+    }
+
+    fn topics(&self) -> [String; 4] {
+        ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic))
+    }
+
+    fn database(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    fn postgres(&self) -> String {
+        let server =
+            self.lab.postgres.rsplit_once('/').map_or(self.lab.postgres.as_str(), |(server, _)| server);
+        format!("{server}/{}", self.database())
+    }
+
+    /// The configuration of a contender: the defaults, but for where things are and for what is compared.
+    pub(crate) fn configuration(&self, contender: Contender, simulator: &str) -> String {
+        let guarantee = if contender == Contender::AtLeastOnce { "at_least_once" } else { "exactly_once" };
+        let (kafka, postgres, name) = (&self.lab.kafka, self.postgres(), &self.name);
+        format!(
+            r#"
+[kafka]
+bootstrap_servers = "{kafka}"
+group_id = "{name}"
+input_topic = "{name}.claims"
+output_topic = "{name}.decisions"
+retry_topic = "{name}.retry"
+dead_letter_topic = "{name}.dead"
+guarantee = "{guarantee}"
+[postgres]
+url = "{postgres}"
+[tencent_cloud]
+secret_id = "{SECRET_ID}"
+secret_key = "{SECRET_KEY}"
+[risk.intelligent_qr_code]
+base_url = "{simulator}"
+concurrency = {CONCURRENCY}
+[risk.mini_program]
+serves = []
+[risk.wechat_marketing]
+serves = []
+[risk.wechat_account]
+serves = []
+[risk.captcha_query]
+serves = []
+[risk.captcha_check]
+serves = []
+[http]
+listen = "127.0.0.1:0"
+"#
+        )
+    }
+
+    /// How many rows a table has.
+    pub(crate) fn rows(&self, table: &str) -> Outcome<usize> {
+        let count: i64 = self.lab.runtime.block_on(async {
+            let mut connection = PgConnection::connect(&self.postgres()).await?;
+            sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
+                .fetch_one(&mut connection)
+                .await
+        })?;
+        Ok(usize::try_from(count)?)
+    }
+}
+
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        let topics = self.topics();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let deleted = self.lab.runtime.block_on(self.lab.admin.delete_topics(&topics, &AdminOptions::new()));
+        let dropped = self.lab.execute(&format!("drop database if exists {} with (force)", self.database()));
+        if deleted.is_err() || dropped.is_err() {
+            eprintln!("bench: topics or database {} are left behind", self.name);
+        }
+    }
+}
+
+/// A child process. Killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts it in a folder, with nothing of the environment but the worker's own settings.
+    pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Outcome<Self> {
+        command.env_clear().current_dir(folder).stdin(Stdio::null());
+        command.envs(
+            std::env::vars().filter(|(key, _)| key.starts_with("CLAIMGATE__") || key.starts_with("OTEL_")),
+        );
+        let child = command.spawn().map_err(|error| format!("{name} does not start: {error}"))?;
+        Ok(Self { child, name: name.to_owned() })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn check(&mut self) -> Outcome<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                Err(format!("{} has ended ({status}); its last words are above", self.name).into())
+            }
+        }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        let told = Command::new("kill").arg(self.id().to_string()).status()?;
+        for _ in 0..600 {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(format!("{} was told to stop ({told}) and did not within 30 s", self.name).into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The risk API, in a process of its own.
+pub(crate) struct Simulator {
+    _process: Process,
+    /// Where it is.
+    pub(crate) url: String,
+}
+
+impl Simulator {
+    /// A simulator whose every answer takes so long.
+    pub(crate) fn start(latency: Duration) -> Outcome<Self> {
+        let mut command = Command::new(claimgate());
+        command.args([
+            "simulate",
+            "--listen",
+            "127.0.0.1:0",
+            "--latency",
+            &humantime::format_duration(latency).to_string(),
+        ]);
+        let mut process =
+            Process::start("the simulator", command.stdout(Stdio::piped()), &std::env::temp_dir())?;
+        let mut line = String::new();
+        if let Some(stdout) = process.child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let url = line.split_whitespace().last().filter(|word| word.starts_with("http://"));
+        let url = url.ok_or("the simulator does not say where it is")?.to_owned();
+        Ok(Self { _process: process, url })
+    }
+}

@@ -1,0 +1,135 @@
+//! What is run: contenders, scenarios, rounds, all of them bounded.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Outcome;
+use crate::lab::{Lab, Simulator};
+use crate::report::Report;
+use crate::run;
+
+/// No run starts after this.
+const LAST_START: Duration = Duration::from_secs(20 * 60);
+
+/// Who decides the claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Contender {
+    /// The same libraries in a loop, and no guarantee.
+    RawLoop,
+    /// The worker, `kafka.guarantee = "at_least_once"`.
+    AtLeastOnce,
+    /// The worker, `kafka.guarantee = "exactly_once"`.
+    ExactlyOnce,
+}
+
+impl Contender {
+    /// All of them, the one that the others are compared with first.
+    pub(crate) const ALL: [Self; 3] = [Self::RawLoop, Self::AtLeastOnce, Self::ExactlyOnce];
+
+    /// Its name in tables, topics and databases; the worker's are those of its guarantee.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RawLoop => "raw_loop",
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+        }
+    }
+}
+
+/// How claims come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arrival {
+    /// All of them are there when the clock starts.
+    Waiting,
+    /// So many a second.
+    Steady(u32),
+}
+
+/// One thing that is measured, of every contender.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    /// How many claims.
+    pub(crate) claims: usize,
+    /// How they come.
+    pub(crate) arrival: Arrival,
+    /// How long the simulated risk API takes to answer.
+    pub(crate) latency: Duration,
+    /// How often each contender runs.
+    pub(crate) rounds: usize,
+}
+
+/// Everything that is run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    scenarios: Vec<Scenario>,
+    contenders: Vec<Contender>,
+}
+
+impl Plan {
+    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `RATE` and `CONTENDERS` ask for, or the defaults.
+    pub(crate) fn from_environment() -> Outcome<Self> {
+        let claims = number("CLAIMS", 20_000, 100, 200_000)?;
+        let rounds = number("ROUNDS", 3, 1, 20)?;
+        let rate = number("RATE", 500, 0, 5_000)?;
+        let mut scenarios = Vec::new();
+        for latency in text("LATENCIES", "0ms 20ms").split_whitespace() {
+            let latency = humantime::parse_duration(latency)
+                .map_err(|error| format!("LATENCIES: {latency:?}: {error}"))?;
+            scenarios.push(Scenario { claims, arrival: Arrival::Waiting, latency, rounds });
+        }
+        if rate > 0 {
+            let (arrival, latency) = (Arrival::Steady(u32::try_from(rate)?), Duration::from_millis(20));
+            // Six seconds, once: the cost of an idle worker's small batches is plain to see.
+            scenarios.push(Scenario { claims: 6 * rate, arrival, latency, rounds: 1 });
+        }
+        let names = text("CONTENDERS", "raw_loop at_least_once exactly_once");
+        let named = |contender: &Contender| names.split_whitespace().any(|name| name == contender.name());
+        let contenders: Vec<Contender> = Contender::ALL.into_iter().filter(named).collect();
+        if contenders.len() != names.split_whitespace().count() {
+            return Err(format!("CONTENDERS: there are {:?}", Contender::ALL.map(Contender::name)).into());
+        }
+        Ok(Self { scenarios, contenders })
+    }
+
+    /// Runs everything, and prints what came of it after each scenario.
+    pub(crate) fn run(self) -> Outcome<()> {
+        let lab = Lab::from_environment()?;
+        let begin = Instant::now();
+        for scenario in &self.scenarios {
+            let simulator = Simulator::start(scenario.latency)?;
+            let mut report = Report::new(*scenario, &self.contenders);
+            // In turn, so that what the machine does meanwhile falls on all of them alike.
+            for round in 0..scenario.rounds {
+                for contender in &self.contenders {
+                    if begin.elapsed() > LAST_START {
+                        return Err(format!(
+                            "{} minutes have passed; ask for less",
+                            LAST_START.as_secs() / 60
+                        )
+                        .into());
+                    }
+                    let name = format!("bench-{}-{}-{round}", std::process::id(), contender.name());
+                    report.add(*contender, run::measure(&lab, &name, *contender, scenario, &simulator)?);
+                }
+            }
+            println!("{report}");
+        }
+        println!("measured in {} s", begin.elapsed().as_secs());
+        Ok(())
+    }
+}
+
+fn text(key: &str, default: &str) -> String {
+    std::env::var(key).ok().filter(|value| !value.trim().is_empty()).unwrap_or_else(|| default.to_owned())
+}
+
+fn number(key: &str, default: usize, least: usize, most: usize) -> Outcome<usize> {
+    let value = text(key, &default.to_string());
+    let number: usize = value.trim().parse().map_err(|error| format!("{key}: {value:?}: {error}"))?;
+    if (least..=most).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{key}: {number} is not within {least} and {most}").into())
+    }
+}

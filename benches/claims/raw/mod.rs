@@ -1,0 +1,146 @@
+//! The raw loop: the worker's work with the worker's libraries, and no promise kept.
+//!
+//! It parses each claim, signs its request, asks the risk API over HTTP, reads the answer, writes verdict and call to the same
+//! tables, many rows at once, and publishes the decision as JSON. Its offsets are committed by a timer, whatever was done. It keeps
+//! no order, repeats nothing, recognises no claim that came before, and loses what is in flight when it dies.
+
+use std::path::Path;
+use std::time::Duration;
+
+use claimgate::claim::Claim;
+use claimgate::config::Config;
+use claimgate::decision::{Finding, Policy, Ruling};
+use claimgate::risk::{Answer, Attempt, Reading, Registry};
+use futures::StreamExt as _;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::PgPoolOptions;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::Outcome;
+use crate::lab::CONCURRENCY;
+
+mod sink;
+
+use sink::{CHUNK, Sink};
+
+/// As the worker's default.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A claim that was assessed.
+struct Row {
+    claim: Claim,
+    key: Vec<u8>,
+    partition: i32,
+    offset: i64,
+    requested_at: OffsetDateTime,
+    latency: Duration,
+    status: u16,
+    request: String,
+    response: Vec<u8>,
+    provider_code: i64,
+    level: u8,
+    risk_types: Vec<i32>,
+    ruling: Ruling,
+}
+
+/// Runs the loop until it is killed.
+pub(crate) fn run(config: &Path) -> Outcome<()> {
+    let config = Config::load(Some(config))?;
+    // As many threads as the worker has by default.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work(&config))
+}
+
+async fn work(config: &Config) -> Outcome<()> {
+    let (registry, policy) = config.risk_apis()?;
+    let assessor =
+        Assessor { registry, policy, http: reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()? };
+    let url = config.postgres.url.as_ref().ok_or("postgres.url")?.expose_secret();
+    let sink = Sink {
+        database: PgPoolOptions::new().max_connections(4).connect(url).await?,
+        producer: client(config).create()?,
+        input_topic: config.kafka.input_topic.clone(),
+        output_topic: config.kafka.output_topic.clone(),
+        policy_version: assessor.policy.version().to_owned(),
+    };
+    let consumer: StreamConsumer = client(config)
+        .set("group.id", &config.kafka.group_id)
+        .set("enable.auto.commit", "true")
+        .set("auto.offset.reset", "earliest")
+        .create()?;
+    consumer.subscribe(&[&config.kafka.input_topic])?;
+    let (rows, assessed) = mpsc::channel(CHUNK);
+    let assess = consumer.stream().for_each_concurrent(CONCURRENCY, async |message| {
+        let row = match message {
+            Ok(message) => assessor.assess(&message).await,
+            Err(error) => Err(error.into()),
+        };
+        match row {
+            // A sink that is gone has said why.
+            Ok(row) => drop(rows.send(row).await),
+            Err(error) => eprintln!("a claim is lost: {error}"),
+        }
+    });
+    tokio::select! {
+        () = assess => Err("the consumer has ended".into()),
+        result = sink.run(assessed) => result,
+    }
+}
+
+fn client(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.kafka.bootstrap_servers);
+    client
+}
+
+struct Assessor {
+    registry: Registry,
+    policy: Policy,
+    http: reqwest::Client,
+}
+
+impl Assessor {
+    async fn assess(&self, message: &BorrowedMessage<'_>) -> Outcome<Row> {
+        let claim = Claim::parse(message.payload(), usize::MAX).map_err(|malformed| malformed.detail)?;
+        let id = self.registry.route(&claim).map_err(|malformed| malformed.detail)?;
+        let api = &self.registry.get(id).api;
+        let requested_at = OffsetDateTime::now_utc();
+        let attempt = Attempt {
+            number: 1,
+            now: requested_at.unix_timestamp(),
+            nonce: fastrand::u64(1..=u64::MAX >> 1),
+            token: None,
+        };
+        let request = api.request(&claim, &attempt);
+        let sent = Instant::now();
+        let response = self.http.get(&request.url).send().await?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await?;
+        let latency = sent.elapsed();
+        let Reading::Verdict { finding, provider_code } = api.read(&Answer { status, body: &body }) else {
+            return Err(format!("no verdict in {}", String::from_utf8_lossy(&body)).into());
+        };
+        let ruling = self.policy.rule(api.name(), &finding, |code| api.risk_type(code));
+        let Finding::Level { level, risk_types } = finding else { return Err("no level".into()) };
+        Ok(Row {
+            key: message.key().unwrap_or_default().to_vec(),
+            partition: message.partition(),
+            offset: message.offset(),
+            request: request.redacted,
+            response: body.to_vec(),
+            claim,
+            requested_at,
+            latency,
+            status,
+            provider_code,
+            level,
+            risk_types,
+            ruling,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! One run: a contender decides every claim of a scenario, and what it used meanwhile is measured.
+//!
+//! The clock starts when the contender has started, has decided some claims to warm up, and is idle again; it stops when the last
+//! decision was seen. Whatever is spent on a claim therefore falls between the two, all of it.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::events::{Producer, claim_id};
+use crate::lab::{Lab, Process, Simulator, World, claimgate};
+use crate::observer::Observer;
+use crate::plan::{Arrival, Contender, Scenario};
+use crate::process::Usage;
+use crate::{Outcome, RAW_LOOP};
+
+/// Claims that are decided before the clock starts.
+const WARM_UP: usize = 1_000;
+/// How long a contender may take to start and warm up.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long it may take to decide the claims.
+const DECIDE_WITHIN: Duration = Duration::from_secs(180);
+/// Before the first claim and after the last decision: what else is under way, such as a commit, ends.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    /// What the process used.
+    pub(crate) usage: Usage,
+    /// From the moment when the first claim could be read to the last decision.
+    pub(crate) elapsed: Duration,
+    /// Of each claim, from its sending to its decision, shortest first; empty where claims waited in line.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+/// Runs a contender in a world of its own.
+pub(crate) fn measure(
+    lab: &Lab,
+    name: &str,
+    contender: Contender,
+    scenario: &Scenario,
+    simulator: &Simulator,
+) -> Outcome<Figures> {
+    let folder = tempfile::tempdir()?;
+    let world = lab.world(name)?;
+    let config = folder.path().join("bench.toml");
+    std::fs::write(&config, world.configuration(contender, &simulator.url))?;
+    let log = folder.path().join("log");
+    let process = start(contender, &config, &log)?;
+    let mut run =
+        Run { process, observer: Observer::new(&lab.kafka, &world.topic("decisions"))?, lab, world };
+    let figures = run.figures(scenario).map_err(|error| {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        let last = log.lines().count().saturating_sub(10);
+        format!("{name}: no figure: {error}\n{}", log.lines().skip(last).collect::<Vec<_>>().join("\n"))
+    })?;
+    run.process.stop()?;
+    Ok(figures)
+}
+
+fn start(contender: Contender, config: &Path, log: &Path) -> Outcome<Process> {
+    let migrated = Command::new(claimgate()).arg("--config").arg(config).arg("migrate").output()?;
+    if !migrated.status.success() {
+        return Err(format!("the migrations fail: {}", String::from_utf8_lossy(&migrated.stderr)).into());
+    }
+    let mut command = if contender == Contender::RawLoop {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(RAW_LOOP).arg(config);
+        command
+    } else {
+        let mut command = Command::new(claimgate());
+        command.arg("--config").arg(config).arg("run");
+        command
+    };
+    let folder = config.parent().ok_or("the configuration is in no folder")?;
+    Process::start(contender.name(), command.stdout(Stdio::null()).stderr(File::create(log)?), folder)
+}
+
+/// The process goes first when this is dropped, then its topics and database.
+struct Run<'a> {
+    process: Process,
+    observer: Observer,
+    lab: &'a Lab,
+    world: World<'a>,
+}
+
+impl Run<'_> {
+    fn figures(&mut self, scenario: &Scenario) -> Outcome<Figures> {
+        let topic = self.world.topic("claims");
+        let producer = Producer::plain(&self.lab.kafka, topic.clone())?;
+        for number in 0..WARM_UP {
+            producer.send("warm", number)?;
+        }
+        producer.flush()?;
+        self.until_decided(WARM_UP, START_WITHIN)?;
+        let figures = match scenario.arrival {
+            Arrival::Waiting => self.waiting(&Producer::hiding(&self.lab.kafka, topic)?, scenario.claims)?,
+            Arrival::Steady(rate) => self.steady(&producer, scenario.claims, rate)?,
+        };
+        self.verify(scenario.claims)?;
+        Ok(figures)
+    }
+
+    /// Every claim is in the topic before the clock starts; the end of their transaction shows them all at once.
+    fn waiting(&mut self, producer: &Producer, claims: usize) -> Outcome<Figures> {
+        for number in 0..claims {
+            producer.send("run", number)?;
+        }
+        producer.flush()?;
+        std::thread::sleep(SETTLE);
+        let before = Usage::of(self.process.id())?;
+        producer.show()?;
+        let begin = Instant::now();
+        self.until_decided(WARM_UP + claims, DECIDE_WITHIN)?;
+        self.end(&before, begin, Vec::new())
+    }
+
+    /// Claims come one by one at a steady pace.
+    fn steady(&mut self, producer: &Producer, claims: usize, rate: u32) -> Outcome<Figures> {
+        std::thread::sleep(SETTLE);
+        let before = Usage::of(self.process.id())?;
+        let begin = Instant::now();
+        let mut sent = Vec::with_capacity(claims);
+        while sent.len() < claims {
+            let due = begin + Duration::from_secs(1) * u32::try_from(sent.len())? / rate;
+            if Instant::now() >= due {
+                producer.send("run", sent.len())?;
+                sent.push(Instant::now());
+            }
+            producer.poll();
+            self.observer.look(Duration::from_micros(500))?;
+        }
+        self.until_decided(WARM_UP + claims, DECIDE_WITHIN)?;
+        let decided = |(number, sent): (usize, &Instant)| {
+            let at = self.observer.decided_at(&claim_id("run", number));
+            at.map(|at| at - *sent).ok_or_else(|| format!("claim {number} was not decided"))
+        };
+        let mut latencies = sent.iter().enumerate().map(decided).collect::<Result<Vec<_>, _>>()?;
+        latencies.sort_unstable();
+        self.end(&before, begin, latencies)
+    }
+
+    fn end(&self, before: &Usage, begin: Instant, latencies: Vec<Duration>) -> Outcome<Figures> {
+        std::thread::sleep(SETTLE);
+        let usage = Usage::of(self.process.id())?.since(before);
+        let last = self.observer.last().ok_or("no decision was seen")?;
+        Ok(Figures { usage, elapsed: last - begin, latencies })
+    }
+
+    /// Watches the output topic until so many claims have decisions.
+    fn until_decided(&mut self, claims: usize, within: Duration) -> Outcome<()> {
+        let deadline = Instant::now() + within;
+        while self.observer.decided() < claims {
+            self.observer.look(Duration::from_millis(50))?;
+            self.process.check()?;
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "{} of {claims} claims were decided within {within:?}",
+                    self.observer.decided()
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every claim that was sent, by its id, has its decision and its rows, once.
+    fn verify(&mut self, claims: usize) -> Outcome<()> {
+        self.observer.look(SETTLE)?;
+        let sent = (0..WARM_UP)
+            .map(|number| claim_id("warm", number))
+            .chain((0..claims).map(|number| claim_id("run", number)));
+        let undecided = sent.filter(|id| self.observer.decided_at(id).is_none()).count();
+        let strangers = self.observer.decided() + undecided - WARM_UP - claims;
+        let repeated = self.observer.repeated();
+        if undecided + strangers + repeated > 0 {
+            return Err(format!(
+                "{undecided} claims undecided, {repeated} decided twice, {strangers} never sent"
+            )
+            .into());
+        }
+        for table in ["verdicts", "risk_calls"] {
+            let rows = self.world.rows(table)?;
+            if rows != WARM_UP + claims {
+                return Err(format!("{rows} rows in {table} for {} claims", WARM_UP + claims).into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! `claimgate audit …`: a question on the command line, its report on the standard output.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::retention::{Retention, enforce};
+use super::source::parse_source;
+use super::{AuditError, claim_file, decisions, refusals, source_file, subject_file, subject_hash, verify};
+use crate::decision::{Policy, Source};
+use crate::outbox::postgres::PostgresStore;
+use crate::risk::Registry;
+
+/// Ask the record what was decided, and why.
+#[derive(Debug, Args)]
+pub struct AuditCommand {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// What became of a claim: the verdict, the event, every call with its answer
+    Claim {
+        /// The claim's id
+        claim_id: String,
+    },
+    /// What was decided about a person
+    Subject {
+        /// qq, wechat, phone, device, other, phone_md5, phone_code or email
+        #[arg(value_name = "TYPE", value_parser = ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"])]
+        account_type: String,
+        /// The account's id
+        id: String,
+        /// At most so many verdicts, the latest
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// How many claims were decided how, by API, and the top reasons
+    Decisions {
+        /// How far back
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        since: Duration,
+    },
+    /// Which claims no risk API assessed, and what the APIs said
+    Refused {
+        /// How far back
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        since: Duration,
+        /// At most so many claims, the latest
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// What became of a record
+    Source {
+        /// topic/partition/offset
+        #[arg(value_parser = parse_source)]
+        source: Source,
+    },
+    /// Whether the answer that is kept leads to the decision that is kept
+    Verify {
+        /// The claim's id
+        claim_id: String,
+    },
+    /// Drop what is past `[audit.retention]`
+    Retention,
+}
+
+/// What questions are answered with.
+#[derive(Clone, Copy)]
+pub struct Auditor<'a> {
+    /// The record.
+    pub store: &'a PostgresStore,
+    /// `audit.subject_key`.
+    pub subject_key: Option<&'a SecretString>,
+    /// `audit.retention`.
+    pub retention: &'a Retention,
+    /// The risk APIs and the policy, where the question needs them: see [`AuditCommand::needs_risk_apis`].
+    pub risk_apis: Option<(&'a Registry, &'a Policy)>,
+}
+
+/// An answer.
+pub trait Report: Serialize {
+    /// Whether it holds what was asked for; the command's exit code says so too.
+    fn found(&self) -> bool;
+    /// The answer for a terminal.
+    fn text(&self) -> String;
+}
+
+impl AuditCommand {
+    /// Whether the question can only be answered with the risk APIs' configuration at hand.
+    pub fn needs_risk_apis(&self) -> bool {
+        matches!(self.question, Question::Verify { .. })
+    }
+
+    /// Answers the question on `out`; says whether what was asked for was found.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<bool, AuditError> {
+        let Self { json, question } = self;
+        let Auditor { store, subject_key, retention, risk_apis } = auditor;
+        match question {
+            Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, json, out),
+            Question::Subject { account_type, id, limit } => {
+                let subject = subject_hash(subject_key, &account_type, &id);
+                report(&subject_file(store, subject, limit).await?, json, out)
+            }
+            Question::Decisions { since } => report(&decisions(store, since).await?, json, out),
+            Question::Refused { since, limit } => report(&refusals(store, since, limit).await?, json, out),
+            Question::Source { source } => report(&source_file(store, source).await?, json, out),
+            Question::Verify { claim_id } => {
+                let missing =
+                    || AuditError::Usage("`audit verify` needs the risk APIs' configuration".to_owned());
+                let (registry, policy) = risk_apis.ok_or_else(missing)?;
+                report(&verify(store, registry, policy, &claim_id).await?, json, out)
+            }
+            Question::Retention => {
+                report(&Dropped { partitions: enforce(store, retention).await? }, json, out)
+            }
+        }
+    }
+}
+
+fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<bool, AuditError> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
+        out.write_all(b"\n")?;
+    } else {
+        out.write_all(report.text().as_bytes())?;
+    }
+    out.flush()?;
+    Ok(report.found())
+}
+
+#[derive(Serialize)]
+struct Dropped {
+    partitions: Vec<String>,
+}
+
+impl Report for Dropped {
+    fn found(&self) -> bool {
+        true
+    }
+
+    fn text(&self) -> String {
+        if self.partitions.is_empty() {
+            return "nothing is past its retention\n".to_owned();
+        }
+        format!("dropped {}\n", self.partitions.join(", "))
+    }
+}

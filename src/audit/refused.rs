@@ -1,0 +1,118 @@
+//! "Which claims did no risk API assess, and what did the APIs say?"
+
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::command::Report;
+use super::interval;
+use super::shown::{instant, optional, table};
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+
+/// Claims that were decided without an assessment.
+#[derive(Debug, Serialize)]
+pub struct Refusals {
+    /// How many, by cause, most frequent first.
+    pub counts: Vec<RefusalCount>,
+    /// The latest ones.
+    pub claims: Vec<Refusal>,
+}
+
+/// How often one cause kept a claim from being assessed.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct RefusalCount {
+    /// The API.
+    pub api: String,
+    /// `refused` by the API, or `unassessed` for the lack of a usable answer.
+    pub code: String,
+    /// What the last attempt met.
+    pub name: Option<String>,
+    /// The API's return code.
+    pub provider_code: Option<i64>,
+    /// Claims.
+    pub claims: i64,
+}
+
+/// A claim that was decided without an assessment.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct Refusal {
+    /// When it was decided.
+    #[serde(with = "time::serde::rfc3339")]
+    pub decided_at: OffsetDateTime,
+    /// The claim.
+    pub claim_id: String,
+    /// The API.
+    pub api: String,
+    /// What was decided all the same.
+    pub decision: String,
+    /// `refused` or `unassessed`.
+    pub code: String,
+    /// What the last attempt met.
+    pub name: Option<String>,
+    /// The API's return code.
+    pub provider_code: Option<i64>,
+    /// How many times an API was asked.
+    pub attempts: i32,
+}
+
+/// Finds the claims of the time just past that no API assessed.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn refusals(store: &PostgresStore, since: Duration, limit: u32) -> Result<Refusals, StoreError> {
+    let counts = sqlx::query_as(
+        "select api, reason->>'code' as code, reason->>'name' as name, (reason->>'value')::bigint as provider_code, count(*) as claims
+        from verdicts cross join jsonb_array_elements(reasons) as reason
+        where decided_at >= now() - $1 and reason->>'code' in ('refused', 'unassessed')
+        group by 1, 2, 3, 4 order by claims desc, api, code, name, provider_code",
+    );
+    let claims = sqlx::query_as(
+        "select
+            decided_at, claim_id, api, decision, reason->>'code' as code, reason->>'name' as name,
+            (reason->>'value')::bigint as provider_code, attempts
+        from verdicts cross join jsonb_array_elements(reasons) as reason
+        where decided_at >= now() - $1 and reason->>'code' in ('refused', 'unassessed')
+        order by decided_at desc, claim_id limit $2",
+    );
+    Ok(Refusals {
+        counts: store.fetch(counts.bind(interval(since))).await?,
+        claims: store.fetch(claims.bind(interval(since)).bind(i64::from(limit))).await?,
+    })
+}
+
+impl Report for Refusals {
+    fn found(&self) -> bool {
+        !self.counts.is_empty()
+    }
+
+    fn text(&self) -> String {
+        if self.counts.is_empty() {
+            return "every claim of that time was assessed\n".to_owned();
+        }
+        let counts = self.counts.iter().map(|count| {
+            let RefusalCount { api, code, name, provider_code, claims } = count;
+            [api.clone(), code.clone(), optional(name.as_ref()), optional(*provider_code), claims.to_string()]
+        });
+        let counts = table(["api", "outcome", "reason", "code", "claims"], counts);
+        let claims = table(
+            ["decided at", "claim", "api", "decision", "outcome", "reason", "code", "attempts"],
+            self.claims.iter().map(cells),
+        );
+        format!("{counts}\n{claims}")
+    }
+}
+
+fn cells(claim: &Refusal) -> [String; 8] {
+    [
+        instant(claim.decided_at),
+        claim.claim_id.clone(),
+        claim.api.clone(),
+        claim.decision.clone(),
+        claim.code.clone(),
+        optional(claim.name.as_ref()),
+        optional(claim.provider_code),
+        claim.attempts.to_string(),
+    ]
+}

@@ -1,0 +1,125 @@
+//! How values are shown: to a terminal without letting them speak to it, and as JSON without losing a byte.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use comfy_table::{Table, presets};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::decision::Reason;
+
+/// A text as a terminal may get it: an API's answer could hold escape sequences.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            other if other.is_control() => shown.extend(other.escape_default()),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
+/// Bytes as text: what is no UTF-8 is escaped.
+pub(super) fn printable_bytes(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => printable(text),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+/// A point in time, UTC, to the millisecond.
+pub(super) fn instant(time: OffsetDateTime) -> String {
+    let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
+}
+
+/// A value that may be missing.
+pub(super) fn optional(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
+
+/// Reasons in one line: `level 2; risk_type 101 batch_operation (behaviour)`.
+pub(super) fn reasons(reasons: &[Reason]) -> String {
+    let line: Vec<String> = reasons.iter().map(reason).collect();
+    line.join("; ")
+}
+
+/// A reason: `risk_type 101 batch_operation (behaviour)`.
+pub(super) fn reason(reason: &Reason) -> String {
+    let value = reason.value.map(|value| format!(" {value}")).unwrap_or_default();
+    let name = reason.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let group = reason.group.as_ref().map(|group| format!(" ({group})")).unwrap_or_default();
+    printable(&format!("{}{value}{name}{group}", reason.code))
+}
+
+/// A table that can be pasted into a ticket.
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
+    for row in rows {
+        table.add_row(row.map(|cell| printable(&cell).replace(['\n', '\t'], " ")));
+    }
+    format!("{table}\n")
+}
+
+/// Names and values below each other.
+pub(super) fn sheet<const N: usize>(lines: [(&str, String); N]) -> String {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value))).collect()
+}
+
+/// Bytes as JSON: `{"text": …}`, or `{"base64": …}` where they are no UTF-8.
+pub(super) fn bytes_as_json<S: Serializer>(
+    bytes: &Option<Vec<u8>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    bytes.as_deref().map(Bytes).serialize(serializer)
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match std::str::from_utf8(self.0) {
+            Ok(text) => map.serialize_entry("text", text)?,
+            Err(_) => map.serialize_entry("base64", &BASE64_STANDARD.encode(self.0))?,
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_shown_speaks_to_the_terminal() {
+        assert_eq!(printable("红包\u{1b}[2J\r\u{9b}1m\n"), "红包\\u{1b}[2J\\r\\u{9b}1m\n");
+        assert_eq!(printable_bytes(b"a\xff\x1b"), "a\\xff\\x1b");
+        let table = table(["a"], [["x\u{1b}]0;y\u{7}\nz".to_owned()]]);
+        assert!(!table.contains(['\u{1b}', '\u{7}']) && table.lines().count() == 3, "{table}");
+    }
+
+    #[test]
+    fn bytes_keep_their_value_in_json() {
+        let json = |bytes: &[u8]| serde_json::to_string(&Bytes(bytes)).expect("serialises");
+        assert_eq!(json("红\0".as_bytes()), "{\"text\":\"红\\u0000\"}");
+        assert_eq!(json(b"\xff"), r#"{"base64":"/w=="}"#);
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let typed = Reason {
+            group: Some("behaviour".to_owned()),
+            ..Reason::new("risk_type", Some(101), Some("batch_operation"))
+        };
+        let all = [Reason::new("level", Some(2), None), typed, Reason::new("captcha", None, None)];
+        assert_eq!(reasons(&all), "level 2; risk_type 101 batch_operation (behaviour); captcha");
+    }
+}

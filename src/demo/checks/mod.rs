@@ -1,0 +1,184 @@
+//! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
+//!
+//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Uses none of the worker's code: an oracle
+//! that shares code with the accused believes it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::claims::{Expectation, Expected};
+use super::evidence::{DeadLetterRow, Evidence, VerdictRow};
+use super::traffic::Sent;
+use super::watch::Message;
+use crate::intake::{Headers, header};
+
+mod calls;
+mod decisions;
+
+pub(super) use decisions::is_unassessed;
+
+/// A promise, and whether it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// What was promised.
+    pub(super) text: &'static str,
+    /// How many things were compared.
+    pub(super) compared: usize,
+    /// What is wrong, one sentence each.
+    pub(super) broken: Vec<String>,
+}
+
+impl Promise {
+    fn new(text: &'static str) -> Self {
+        Self { text, compared: 0, broken: Vec::new() }
+    }
+
+    /// Notes what is wrong, unless it is as it must be.
+    fn demand(&mut self, holds: bool, wrong: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(wrong());
+        }
+    }
+}
+
+/// Every promise that the evidence can speak of.
+pub(super) fn check(evidence: &Evidence) -> Vec<Promise> {
+    let claims = claims(evidence);
+    vec![
+        one_verdict_each(evidence, &claims),
+        decisions::as_the_policy_says(evidence, &claims),
+        decisions::one_each(evidence, &claims),
+        dead_letters_in_the_topic(evidence),
+        dead_letters_in_the_table(evidence),
+        events_are_kept(evidence, &claims),
+        calls::are_kept(evidence, &claims),
+        calls::never_again(evidence, &claims),
+    ]
+}
+
+/// The claims, by id: the event that came first, and what must come of it.
+type Claims<'a> = HashMap<&'a str, (&'a Sent, &'a Expectation)>;
+
+fn claims(evidence: &Evidence) -> Claims<'_> {
+    let claim = |sent| match claim_of(sent) {
+        Some(expectation) => Some((expectation.claim_id.as_str(), (sent, expectation))),
+        None => None,
+    };
+    evidence.sent.iter().filter_map(claim).collect()
+}
+
+fn claim_of(sent: &Sent) -> Option<&Expectation> {
+    match &sent.event.expected {
+        Expected::Decision(expectation) => Some(expectation),
+        Expected::Skipped { .. } | Expected::DeadLetter { .. } => None,
+    }
+}
+
+fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
+    let mut promise = Promise::new("Every claim has one verdict, from the first event that carried it; nothing else has");
+    let rows: HashMap<&str, &VerdictRow> =
+        evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row)).collect();
+    for (claim_id, (sent, expectation)) in claims {
+        promise.compared += 1;
+        let Some(row) = rows.get(claim_id) else {
+            promise.broken.push(format!("claim {claim_id} ({}) has no verdict", sent.source));
+            continue;
+        };
+        let place = (row.source_topic.as_str(), row.source_partition, row.source_offset);
+        let first = (sent.source.topic.as_str(), sent.source.partition, sent.source.offset);
+        promise.demand(place == first, || format!("claim {claim_id} came first from {}, its verdict is from {place:?}", sent.source));
+        promise.demand(row.kind == expectation.kind, || format!("claim {claim_id} is of kind {}, its verdict of {}", expectation.kind, row.kind));
+    }
+    for row in &evidence.tables.verdicts {
+        promise.demand(claims.contains_key(row.claim_id.as_str()), || format!("there is a verdict on {:?}, which nobody sent", row.claim_id));
+    }
+    promise
+}
+
+fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
+    let mut promise = Promise::new("Every malformed event has one dead letter in the topic, whole and saying why; nothing else has");
+    let mut found: HashMap<String, Vec<&Message>> = HashMap::new();
+    for message in &evidence.dead_letters {
+        found.entry(header_text(&message.headers, "claimgate-source")).or_default().push(message);
+    }
+    for sent in &evidence.sent {
+        let Expected::DeadLetter { error, field } = &sent.event.expected else { continue };
+        promise.compared += 1;
+        let messages = found.remove(&sent.source.to_string()).unwrap_or_default();
+        let Some(message) = messages.first() else {
+            promise.broken.push(format!("the event at {} ({error}) has no dead letter in the topic", sent.source));
+            continue;
+        };
+        let says = (header_text(&message.headers, "claimgate-error"), header_text(&message.headers, "claimgate-error-field"));
+        let right = says.0 == *error && field.is_none_or(|field| says.1 == field);
+        promise.demand(right, || format!("the event at {} is {error} {field:?}, its dead letter says {says:?}", sent.source));
+        let key = sent.event.key.as_deref().map(str::as_bytes);
+        let whole = message.payload == sent.event.payload && message.key.as_deref() == key;
+        promise.demand(whole, || format!("the dead letter of {} is not the event that was sent", sent.source));
+        promise.demand(header(&message.headers, "producer").is_some(), || format!("the dead letter of {} lost a header", sent.source));
+        demand_no_repeats(&mut promise, evidence, &messages, &format!("the dead letter of {}", sent.source));
+    }
+    for source in found.keys() {
+        promise.broken.push(format!("there is a dead letter of {source:?}, which is no malformed event"));
+    }
+    promise
+}
+
+fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
+    let mut promise = Promise::new("Every malformed event has one row in dead_letters, whole and saying why; nothing else has");
+    let place = |row: &DeadLetterRow| (row.source_partition, row.source_offset);
+    let mut rows: HashMap<(i32, i64), &DeadLetterRow> =
+        evidence.tables.dead_letters.iter().map(|row| (place(row), row)).collect();
+    for sent in &evidence.sent {
+        let Expected::DeadLetter { error, field } = &sent.event.expected else { continue };
+        promise.compared += 1;
+        let Some(row) = rows.remove(&(sent.source.partition, sent.source.offset)) else {
+            promise.broken.push(format!("the event at {} ({error}) has no row in dead_letters", sent.source));
+            continue;
+        };
+        let right = row.error == *error && (field.is_none() || row.error_field.as_deref() == *field);
+        promise.demand(right, || format!("the event at {} is {error} {field:?}, its row says {} {:?}", sent.source, row.error, row.error_field));
+        let key = sent.event.key.as_deref().map(str::as_bytes);
+        let whole = row.payload == sent.event.payload && row.key.as_deref() == key;
+        promise.demand(whole, || format!("the row of {} is not the event that was sent", sent.source));
+    }
+    for (partition, offset) in rows.keys() {
+        promise.broken.push(format!("there is a row in dead_letters for {partition}/{offset}, which is no malformed event"));
+    }
+    promise
+}
+
+fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
+    let mut promise = Promise::new("The event behind every verdict is kept byte for byte");
+    let mut kept = HashSet::new();
+    for row in &evidence.tables.events {
+        let Some((sent, _)) = claims.get(row.claim_id.as_str()) else {
+            promise.broken.push(format!("there is an event of claim {:?}, which nobody sent", row.claim_id));
+            continue;
+        };
+        promise.compared += 1;
+        let key = sent.event.key.as_deref().map(str::as_bytes);
+        let place = (row.source_partition, row.source_offset) == (sent.source.partition, sent.source.offset);
+        let whole = place && row.payload == sent.event.payload && row.key.as_deref() == key;
+        promise.demand(whole, || format!("the event of claim {} is not the one that was sent", row.claim_id));
+        promise.demand(kept.insert(row.claim_id.as_str()), || format!("claim {} has two events", row.claim_id));
+    }
+    for (claim_id, _) in claims.iter().filter(|(claim_id, _)| !kept.contains(*claim_id)) {
+        promise.broken.push(format!("the event of claim {claim_id} is not kept"));
+    }
+    promise
+}
+
+/// At least once: a flush that Kafka did not take may leave messages behind that are sent again, the same to the byte.
+fn demand_no_repeats(promise: &mut Promise, evidence: &Evidence, messages: &[&Message], what: &str) {
+    let [first, repeats @ ..] = messages else { return };
+    let same = repeats.iter().all(|repeat| (&repeat.key, &repeat.payload) == (&first.key, &first.payload));
+    promise.demand(same, || format!("{what} was published {} times, and not with the same bytes", messages.len()));
+    promise.demand(repeats.is_empty() || evidence.aborts > 0, || format!("{what} was published {} times though no flush was aborted", messages.len()));
+}
+
+fn header_text(headers: &Headers, name: &str) -> String {
+    String::from_utf8_lossy(header(headers, name).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! `claimgate demo`: the whole thing on one machine, with no set-up, and the promises checked at the end.
+//!
+//! This file is the story. What runs is in `stage`, the claims in [`claims`], the pace of their sending in `traffic`, what consumers see
+//! in `watch`; `evidence` is what there is to judge by, `checks` judges, `report` and `questions` print.
+//!
+//! The invariant: whatever happens, what was started is stopped.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::service;
+use crate::telemetry::metrics;
+
+pub mod claims;
+
+mod checks;
+mod cpu;
+mod evidence;
+mod folder;
+mod postgres;
+mod progress;
+mod questions;
+mod report;
+mod stage;
+mod traffic;
+mod watch;
+mod worker;
+
+use evidence::{Evidence, Tables};
+use progress::{Progress, Tally};
+use report::Measured;
+use stage::{Stage, blocking};
+use traffic::Sent;
+
+/// How often the demo looks how far the worker is.
+const LOOK: Duration = Duration::from_millis(200);
+/// Without anything new for so long, the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How far the sending may be ahead of the worker.
+const AHEAD: usize = 4_000;
+
+/// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims; check what was promised.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// How many events to send
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(claims::FEWEST as i64..=200_000))]
+    pub claims: u32,
+    /// What the events and the faults are drawn from: the same seed, the same events
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    pub seed: u64,
+    /// Leave PostgreSQL alone
+    #[arg(long)]
+    pub no_outage: bool,
+    /// Let everything run on until Ctrl-C, and say how to look at it
+    #[arg(long)]
+    pub keep: bool,
+    /// A new or empty folder for the database and the worker's log, which stays [default: target/demo/<pid>, or a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// One sentence: what could not be started, or that a promise was broken; which one was printed.
+pub async fn run(args: DemoArgs) -> Result<(), String> {
+    let mut interrupted = tokio::spawn(service::signalled());
+    println!("Starting PostgreSQL, a Kafka stand-in, the simulated risk APIs and the worker …");
+    let stage = Stage::set(&args).await?;
+    report::introduce(&stage, &args);
+    let mut outcome = tokio::select! {
+        outcome = play(&stage, &args) => outcome,
+        _ = &mut interrupted => Err("interrupted".to_owned()),
+    };
+    if args.keep && !interrupted.is_finished() {
+        report::how_to_look(&stage);
+        if let Err(problem) = &outcome {
+            println!("But first: {problem}");
+        }
+        let ended = pin!(worker_ended(&stage));
+        tokio::select! {
+            _ = &mut interrupted => {}
+            problem = ended => outcome = outcome.and(Err(problem)),
+        }
+    }
+    let log = stage.folder.log();
+    let stopped = stage.strike(outcome.is_err()).await;
+    outcome.and(stopped).map_err(|problem| format!("{problem}\nThe worker's log is {}", log.display()))
+}
+
+/// Sends the events, waits until the worker is done with them, and judges.
+async fn play(stage: &Stage, args: &DemoArgs) -> Result<(), String> {
+    let events = claims::generate(usize::try_from(args.claims).unwrap_or(usize::MAX), args.seed);
+    let before = cpu::read();
+    let start = Instant::now();
+    let (sent, outage) = Act::new(stage, events, !args.no_outage).run().await?;
+    let measured = Measured { cpu: cpu::since(before.as_ref()), wall: start.elapsed(), outage };
+    let pool = evidence::connect(stage.postgres.url()).await?;
+    let (decisions, dead_letters) = stage.watch.messages();
+    let evidence = Evidence {
+        sent,
+        tables: Tables::read(&pool).await?,
+        decisions,
+        dead_letters,
+        asked: stage.simulator.calls().all(),
+        aborts: stage.worker.metric(metrics::PUBLISH_ABORTS.name),
+    };
+    report::tables(&evidence, &measured);
+    questions::ask(&pool).await?;
+    pool.close().await;
+    report::promises(&checks::check(&evidence))
+}
+
+/// The part of the story in which things happen.
+struct Act<'a> {
+    stage: &'a Stage,
+    total: usize,
+    sent: Arc<AtomicUsize>,
+    sending: JoinHandle<Result<Vec<Sent>, String>>,
+    /// What the outage begins after, as long as it is to come.
+    half: Option<usize>,
+    outage: Option<JoinHandle<Result<(), String>>>,
+    progress: Progress,
+}
+
+impl<'a> Act<'a> {
+    fn new(stage: &'a Stage, events: Vec<claims::Event>, with_outage: bool) -> Self {
+        let (total, sent) = (events.len(), Arc::new(AtomicUsize::new(0)));
+        let taken = stage.worker.counter(metrics::ADMITTED.name);
+        let sending = traffic::send(stage.kafka.clone(), events, Arc::clone(&sent), taken, AHEAD);
+        Self {
+            stage,
+            total,
+            sent,
+            sending: tokio::spawn(sending),
+            half: with_outage.then_some(total / 2),
+            outage: None,
+            progress: Progress::new(total),
+        }
+    }
+
+    /// Runs until everything is sent and done; returns what was sent, and whether PostgreSQL was away meanwhile.
+    async fn run(mut self) -> Result<(Vec<Sent>, bool), String> {
+        let (mut last, mut deadline) = (Tally::default(), Instant::now() + PATIENCE);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.stage.worker.check()?;
+            let tally = self.tally();
+            self.progress.show(&tally);
+            if tally != last {
+                (last, deadline) = (tally, Instant::now() + PATIENCE);
+            }
+            self.begin_outage(&last);
+            if self.is_over().await? {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(last.what_is_missing(self.total, PATIENCE));
+            }
+        }
+        self.progress.finish();
+        let had_outage = self.outage.is_some();
+        if let Some(outage) = self.outage {
+            outage.await.map_err(|error| error.to_string())??;
+        }
+        let sent = self.sending.await.map_err(|error| error.to_string())??;
+        Ok((sent, had_outage))
+    }
+
+    fn tally(&self) -> Tally {
+        let counts = self.stage.watch.counts();
+        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name];
+        let [skipped, retries] = self.stage.worker.metrics(names);
+        let watch::Counts { decisions, dead_letters } = counts;
+        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries }
+    }
+
+    fn begin_outage(&mut self, tally: &Tally) {
+        if self.half.take_if(|half| tally.done() >= *half).is_some() {
+            let (server, say) = (self.stage.postgres.server().clone(), self.progress.speaker());
+            self.outage = Some(tokio::spawn(stage::outage(server, say)));
+        }
+    }
+
+    /// Whether everything is sent, and the worker has committed all of it, and its output was seen.
+    async fn is_over(&self) -> Result<bool, String> {
+        let under_way = self.outage.as_ref().is_some_and(|outage| !outage.is_finished());
+        if !self.sending.is_finished() || under_way {
+            return Ok(false);
+        }
+        // A sending that failed is over, and its error is told.
+        let all = self.sent.load(Ordering::Relaxed) == self.total;
+        if !all {
+            return Ok(true);
+        }
+        blocking(self.stage.watch.is_complete()).await
+    }
+}
+
+/// Waits until the worker has ended, which it should not.
+async fn worker_ended(stage: &Stage) -> String {
+    loop {
+        if let Err(problem) = stage.worker.check() {
+            return problem;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,94 @@
+//! How far it is: a bar where there is a terminal, a line now and then where there is none.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+/// Without a terminal, a line so often.
+const LINE: Duration = Duration::from_secs(2);
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    pub(super) sent: usize,
+    pub(super) decisions: usize,
+    pub(super) dead_letters: usize,
+    pub(super) skipped: usize,
+    pub(super) retries: usize,
+}
+
+impl Tally {
+    /// Events that have come to their end.
+    pub(super) fn done(&self) -> usize {
+        self.decisions + self.dead_letters + self.skipped
+    }
+
+    /// One sentence for when nothing happens any more.
+    pub(super) fn what_is_missing(&self, total: usize, patience: Duration) -> String {
+        format!(
+            "nothing new came for {} s: of {total} events {} were sent, and {} of these have no end ({self})",
+            patience.as_secs(),
+            self.sent,
+            self.sent.saturating_sub(self.done())
+        )
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { sent, decisions, dead_letters, skipped, retries } = self;
+        write!(f, "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries")
+    }
+}
+
+/// Shows it on stderr.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    is_terminal: bool,
+    last_line: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(total: usize) -> Self {
+        let is_terminal = stderr().is_terminal();
+        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {bar:30} {pos}/{len}  {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar, is_terminal, last_line: Instant::now() }
+    }
+
+    pub(super) fn show(&mut self, tally: &Tally) {
+        self.bar.set_position(tally.done() as u64);
+        self.bar.set_message(tally.to_string());
+        if !self.is_terminal && self.last_line.elapsed() >= LINE {
+            eprintln!("{tally}");
+            self.last_line = Instant::now();
+        }
+    }
+
+    /// Says something above the bar.
+    pub(super) fn speaker(&self) -> impl Fn(String) + Send + Sync + 'static {
+        let bar = self.bar.clone();
+        move |line| bar.suspend(|| println!("{line}"))
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish();
+        if !self.is_terminal {
+            eprintln!("{}", self.bar.message());
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// An error must not be written behind the bar.
+    fn drop(&mut self) {
+        if !self.bar.is_finished() {
+            self.bar.abandon();
+        }
+    }
+}

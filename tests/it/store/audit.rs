@@ -1,0 +1,315 @@
+//! What auditors ask, over the real tables.
+
+use std::collections::BTreeMap;
+
+use claimgate::audit::{AuditCommand, Auditor, Retention, subject_hash};
+use claimgate::claim::Malformed;
+use claimgate::decision::{Decision, Policy, Reason, Verdict};
+use claimgate::outbox::{Call, Disposition, Store};
+use claimgate::risk::{Registry, Shared};
+use clap::Parser;
+use config::{Config, File, FileFormat};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::build::{NOW, call, event, seal, verdict};
+use super::database::RealStore;
+use super::with_database;
+
+/// The command line, as far as this module goes.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    audit: AuditCommand,
+}
+
+struct Desk {
+    store: RealStore,
+    key: SecretString,
+    registry: Registry,
+    policy: Policy,
+    retention: Retention,
+}
+
+/// The document's own sample of an answer.
+const ANSWER: &[u8] = include_bytes!("../../fixtures/intelligent_qr_code/document_sample.json");
+
+impl Desk {
+    fn new(store: RealStore) -> Self {
+        let registry = registry();
+        let policy = registry.policy(Decision::Review);
+        Self { store, key: "a key of our own".into(), registry, policy, retention: Retention::default() }
+    }
+
+    /// Asks, and returns what was printed and whether it was found.
+    async fn ask(&self, line: &str) -> (String, bool) {
+        let words = std::iter::once("audit").chain(line.split(' '));
+        let command = Line::try_parse_from(words).expect("a question").audit;
+        let risk_apis = command.needs_risk_apis().then_some((&self.registry, &self.policy));
+        let auditor = Auditor {
+            store: &self.store.store,
+            subject_key: Some(&self.key),
+            retention: &self.retention,
+            risk_apis,
+        };
+        let mut out = Vec::new();
+        let found = command.run(auditor, &mut out).await.expect("an answer");
+        (String::from_utf8(out).expect("text"), found)
+    }
+
+    async fn ask_json(&self, line: &str) -> Value {
+        let (out, _) = self.ask(&format!("{line} --json")).await;
+        serde_json::from_str(&out).expect("JSON")
+    }
+}
+
+fn registry() -> Registry {
+    let text = r#"
+        [tencent_cloud]
+        secret_id = "id"
+        secret_key = "key"
+        [risk.intelligent_qr_code]
+    "#;
+    let built = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build().expect("TOML");
+    let sections: BTreeMap<_, _> = built.get_table("risk").expect("a section").into_iter().collect();
+    let shared =
+        Shared { tencent_cloud: built.get("tencent_cloud").expect("a section"), ..Shared::default() };
+    Registry::new(sections, &shared).expect("an API")
+}
+
+/// A verdict as the worker makes it from `ANSWER`, decided just now.
+fn honest(desk: &Desk, claim_id: &str, offset: i64) -> (Verdict, Call) {
+    use claimgate::risk::{Answer, Reading};
+    let (_, route) = desk.registry.iter().next().expect("an API");
+    let Reading::Verdict { finding, provider_code } = route.api.read(&Answer { status: 200, body: ANSWER })
+    else {
+        panic!("the document's sample is a verdict")
+    };
+    let ruling = desk.policy.rule(route.api.name(), &finding, |code| route.api.risk_type(code));
+    let now = i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
+    let verdict = Verdict {
+        decision: ruling.decision,
+        reasons: ruling.reasons,
+        provider_code: Some(provider_code),
+        policy_version: desk.policy.version().to_owned(),
+        subject: subject_hash(Some(&desk.key), "phone", "15912345687"),
+        decided_at: now,
+        ..verdict(claim_id, offset)
+    };
+    let answered = Call {
+        requested_at: now - 5_000,
+        outcome: "verdict",
+        reason: "",
+        provider_code: Some(provider_code),
+        response: Some(ANSWER.to_vec()),
+        ..call(claim_id)
+    };
+    (verdict, answered)
+}
+
+fn settled(verdict: Verdict) -> (claimgate::outbox::Received, Disposition) {
+    super::build::assessed(verdict)
+}
+
+#[tokio::test]
+async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
+    with_database(async |database| {
+        let desk = Desk::new(database.store().await);
+        let (verdict, answered) = honest(&desk, "a", 1);
+        let hostile =
+            Call { requested_at: NOW, response: Some(b"\x1b]0;owned\x07\xff".to_vec()), ..call("a") };
+        let unanswered = Call {
+            requested_at: NOW + 1,
+            http_status: None,
+            provider_code: None,
+            response: None,
+            ..call("a")
+        };
+        let calls = vec![answered, hostile, unanswered];
+        desk.store.record(&seal(vec![settled(verdict.clone())], calls)).await.expect("recorded");
+
+        let (text, found) = desk.ask("claim a").await;
+        assert!(found && !text.contains('\u{1b}'), "{text}");
+        let sample = std::str::from_utf8(ANSWER).expect("text").trim();
+        for part in [
+            "qr_code",
+            verdict.decision.as_str(),
+            "reward.claims/3/1",
+            "no answer",
+            "internal_error",
+            sample,
+            "\\x1b]0;owned",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let file = desk.ask_json("claim a").await;
+        assert_eq!(file["verdict"]["decision"], verdict.decision.as_str());
+        assert_eq!(file["verdict"]["claimed_at"], "9999-12-31T23:59:59Z");
+        assert_eq!(file["calls"][0]["response"], json!({ "base64": "G10wO293bmVkB/8=" }));
+        assert_eq!(file["calls"][0]["latency_ms"], 90_061_000.001);
+        assert_eq!(file["calls"][1]["response"], Value::Null);
+        assert_eq!(file["calls"][2]["response"]["text"].as_str().expect("text").as_bytes(), ANSWER);
+        assert_eq!(file["events"][0]["payload"], json!({ "text": r#"{"claim_id":"a"}"# }));
+
+        let (text, found) = desk.ask("claim b").await;
+        assert!(!found && text.contains("no verdict for claim \"b\""), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
+    with_database(async |database| {
+        let mut desk = Desk::new(database.store().await);
+        let (first, _) = honest(&desk, "a", 1);
+        let second = Verdict { decided_at: first.decided_at + 1, ..honest(&desk, "b", 2).0 };
+        desk.store
+            .record(&seal(vec![settled(first), settled(second), settled(verdict("c", 3))], vec![]))
+            .await
+            .expect("recorded");
+        let file = desk.ask_json("subject phone 15912345687").await;
+        let ids: Vec<_> =
+            file["verdicts"].as_array().expect("rows").iter().map(|row| row["claim_id"].clone()).collect();
+        assert_eq!(ids, ["b", "a"], "latest first");
+        assert_eq!(
+            desk.ask_json("subject phone 15912345687 --limit 1").await["verdicts"].as_array().map(Vec::len),
+            Some(1)
+        );
+        assert!(!desk.ask("subject qq 15912345687").await.1);
+        desk.key = "another".into();
+        assert!(!desk.ask("subject phone 15912345687").await.1);
+        assert!(Line::try_parse_from(["audit", "subject", "fax", "1"]).is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn decisions_are_counted_with_their_reasons() {
+    with_database(async |database| {
+        let desk = Desk::new(database.store().await);
+        let level = |value| Reason::new("level", Some(value), None);
+        let decided = |n: i64, decision, reasons| {
+            let verdict = honest(&desk, &format!("claim {n}"), n).0;
+            settled(Verdict { decision, reasons, ..verdict })
+        };
+        let mut records: Vec<_> = (0..6).map(|n| decided(n, Decision::Approve, vec![level(0)])).collect();
+        records.push(decided(6, Decision::Approve, vec![]));
+        records.push(decided(7, Decision::Reject, vec![level(4), Reason::new("risk_type", Some(1), Some("one"))]));
+        records.push(decided(8, Decision::Reject, vec![level(3), level(4)]));
+        records.push(decided(9, Decision::Review, vec![Reason::new("refused", Some(4500), Some("bad_openid"))]));
+        // Long ago, and so not counted.
+        records.push(settled(verdict("old", 10)));
+        desk.store.record(&seal(records, vec![])).await.expect("recorded");
+
+        let counts = desk.ask_json("decisions --since 1h").await["counts"].clone();
+        let found: Vec<_> = counts.as_array().expect("rows").iter().map(|row| (row["decision"].clone(), row["claims"].clone())).collect();
+        assert_eq!(found, [(json!("approve"), json!(7)), (json!("review"), json!(1)), (json!("reject"), json!(2))]);
+        assert_eq!(counts[0]["share"], 0.7);
+        assert_eq!(counts[2]["reasons"][0], json!({ "reason": { "code": "level", "value": 4 }, "claims": 2 }));
+        assert_eq!(counts[2]["reasons"].as_array().map(Vec::len), Some(3));
+        let (text, _) = desk.ask("decisions").await;
+        assert!(text.contains("| intelligent_qr_code | approve  | 7      | 70.0 % | level 0 (6)"), "{text}");
+
+        let refusals = desk.ask_json("refused").await;
+        assert_eq!(refusals["counts"], json!([
+            { "api": "intelligent_qr_code", "code": "refused", "name": "bad_openid", "provider_code": 4500, "claims": 1 }
+        ]));
+        assert_eq!(refusals["claims"][0]["claim_id"], "claim 9");
+        assert!(desk.ask("refused").await.0.contains("bad_openid"));
+        assert!(!desk.ask("decisions --since 1us").await.1);
+        assert_eq!(desk.ask("refused --since 1us").await, ("every claim of that time was assessed\n".to_owned(), false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_is_found_by_where_it_stood() {
+    with_database(async |database| {
+        let desk = Desk::new(database.store().await);
+        let dead =
+            (event(2), Disposition::Quarantined(Malformed::field("wrong_type", "account.id", "no text")));
+        desk.store.record(&seal(vec![settled(verdict("a", 1)), dead], vec![])).await.expect("recorded");
+        let decided = desk.ask_json("source reward.claims/3/1").await;
+        assert_eq!(
+            (&decided["verdicts"][0]["claim_id"], &decided["events"][0]["claim_id"]),
+            (&json!("a"), &json!("a"))
+        );
+        let dead = desk.ask_json("source reward.claims/3/2").await;
+        assert_eq!(dead["dead_letters"][0]["error_field"], "account.id");
+        assert_eq!(
+            dead["dead_letters"][0]["headers"][0],
+            json!({ "name": "traceparent", "text": "00-ab-cd-01" })
+        );
+        assert!(desk.ask("source reward.claims/3/2").await.0.contains("wrong_type, field account.id"));
+        assert!(!desk.ask("source reward.claims/3/9").await.1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_decision_is_derived_anew_from_the_answer_that_is_kept() {
+    with_database(async |database| {
+        let desk = Desk::new(database.store().await);
+        let (good, answer) = honest(&desk, "good", 1);
+        let (forged, forged_answer) = honest(&desk, "forged", 2);
+        let other =
+            Decision::ALL.into_iter().find(|decision| *decision != forged.decision).expect("there are four");
+        let forged = Verdict { decision: other, ..forged };
+        let older = Verdict { policy_version: "sha256:older".to_owned(), ..honest(&desk, "older", 3).0 };
+        let older_answer = Call { claim_id: "older".to_owned(), ..honest(&desk, "older", 3).1 };
+        let (unkept, _) = honest(&desk, "unkept", 4);
+        let unassessed = Verdict {
+            decision: Decision::Review,
+            reasons: vec![Reason::new("unassessed", Some(13), Some("balance"))],
+            ..honest(&desk, "unassessed", 5).0
+        };
+        let unread = Call { requested_at: good.decided_at - 9_000, ..call("good") };
+        let late = Call { requested_at: good.decided_at + 9_000, ..honest(&desk, "good", 1).1 };
+        let late = Call { response: Some(b"{}".to_vec()), ..late };
+        let records = [good, forged, older, unkept, unassessed].map(settled).to_vec();
+        let calls = vec![unread, answer.clone(), late, forged_answer, older_answer];
+        desk.store.record(&seal(records, calls)).await.expect("recorded");
+
+        for (claim, agrees, part) in [
+            ("good", true, "for the same reasons"),
+            ("forged", false, "ANOTHER decision"),
+            ("older", true, "under today's policy as well"),
+            ("unkept", false, "not kept any more"),
+            ("unassessed", true, "for the same reasons"),
+            ("unknown", false, "has no verdict"),
+        ] {
+            let (text, found) = desk.ask(&format!("verify {claim}")).await;
+            assert!(found == agrees && text.contains(part), "{claim}: {text}");
+        }
+        let good = desk.ask_json("verify good").await;
+        assert_eq!(good["call"], json!(answer.id));
+        assert_eq!(good["derived"], good["recorded"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn retention_drops_what_it_says_and_nothing_else() {
+    with_database(async |database| {
+        let mut desk = Desk::new(database.store().await);
+        let (verdict, answered) = honest(&desk, "a", 1);
+        let old = Call { requested_at: 1_000_000_000_000_000, ..call("a") };
+        database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
+        desk.store.record(&seal(vec![settled(verdict)], vec![answered, old])).await.expect("recorded");
+        assert_eq!(
+            desk.ask("retention").await.0,
+            "nothing is past its retention\n",
+            "everything is kept by default"
+        );
+        desk.retention.risk_calls = Some(std::time::Duration::from_secs(86_400));
+        assert_eq!(desk.ask("retention").await.0, "dropped risk_calls_y2001m09\n");
+        assert_eq!(database.number("select count(*) from risk_calls").await, 1);
+        assert_eq!(
+            database.number("select count(*) from claim_events_y2001m09").await,
+            0,
+            "its sister is still there"
+        );
+        assert_eq!(database.number("select count(*) from verdicts").await, 1);
+    })
+    .await;
+}
