@@ -26,6 +26,9 @@ use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 
+/// How long one look for delivery reports takes: rdkafka's `poll` ends when its time is over, however early the reports come, so
+/// this is what each flush may wait in vain.
+const POLL: Duration = Duration::from_millis(1);
 /// How long the end of the thread is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -214,7 +217,7 @@ impl Transactions {
             if Instant::now() > deadline {
                 return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
             }
-            producer.poll(Duration::from_millis(100));
+            producer.poll(POLL);
         }
         if deliveries.failed.load(Ordering::Relaxed) == 0 {
             return Ok(());
@@ -246,7 +249,7 @@ impl Transactions {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
-                    producer.poll(Duration::from_millis(10));
+                    producer.poll(POLL);
                     record = back;
                 }
                 Err((error, _)) => {

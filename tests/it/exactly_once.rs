@@ -135,3 +135,37 @@ async fn a_rolling_restart_repeats_no_call() {
         assert_eq!(calls, 1, "{account} was asked about {calls} times");
     }
 }
+
+/// Workers without a name of their own: each coming and going is a rebalance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scaling_up_and_down_repeats_no_call() {
+    let Some(lab) = Lab::with("scaling", simulator()).await else { return };
+    let mut expected = Expected::default();
+    let mut workers: Vec<Worker> = Vec::new();
+    for (round, size) in [1_usize, 3, 4, 2, 1].into_iter().enumerate() {
+        while workers.len() > size {
+            assert_eq!(workers.remove(0).stop().await, Some(0));
+        }
+        while workers.len() < size {
+            workers.push(lab.worker(&format!("dynamic-{round}-{}", workers.len()), ""));
+        }
+        for half in 0..4 {
+            let mut events = Vec::new();
+            for number in 0..150 {
+                let id = format!("clm-{round}-{half}-{number}");
+                events.push(Event::of(claim(&id, &format!("user-{id}"))));
+                expected.claims.insert(id);
+            }
+            lab.produce(&events);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    for worker in &mut workers {
+        assert_eq!(worker.stop().await, Some(0));
+    }
+    expected.verify(&lab).await;
+    for ((_, account), calls) in lab.simulator.calls().counts() {
+        assert_eq!(calls, 1, "{account} was asked about {calls} times");
+    }
+}

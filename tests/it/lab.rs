@@ -99,7 +99,7 @@ impl Lab {
         format!("{}.{topic}", self.name)
     }
 
-    /// A worker's configuration: this lab's own, and `more` TOML sections.
+    /// A worker's configuration: this lab's own, and `more` TOML sections. An instance called `dynamic…` is no static member.
     fn config(&self, instance: &str, more: &str) -> PathBuf {
         let url = self.simulator.base_url();
         let text = format!(
@@ -138,7 +138,10 @@ listen = ""
             name = self.name,
             postgres = self.postgres,
         );
-        let text = merge(&text, more);
+        let mut text = merge(&text, more);
+        if instance.starts_with("dynamic") {
+            text = text.replace(&format!("instance_id = \"{instance}\"\n"), "");
+        }
         let path = self.folder.path().join(format!("{instance}.toml"));
         std::fs::write(&path, text).expect("written");
         path

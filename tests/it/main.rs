@@ -8,3 +8,4 @@ mod lab;
 mod oracle;
 mod outages;
 mod refusals;
+mod watching;
