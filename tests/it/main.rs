@@ -8,4 +8,5 @@ mod lab;
 mod oracle;
 mod outages;
 mod refusals;
+mod store;
 mod watching;

@@ -1,105 +1,39 @@
-//! The publisher: a thread of its own, for rdkafka's transaction calls block.
-//!
-//! The only file of the outbox that knows Kafka. Its order within a transaction is what keeps a torn one from losing anything: all
-//! delivery reports first, then the offsets, then the commit. The invariant: after a commit whose end is uncertain, nothing is
-//! published before it is known whether that commit took place.
+//! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tokio::sync::oneshot;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
-use tracing::{error, warn};
-use uuid::Uuid;
+use tracing::warn;
 
-use super::message::{self, Message, Topic};
-use super::{PublishError, Publisher, Recorded};
+use super::Command;
+use super::deliveries::Deliveries;
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
+use crate::outbox::PublishError;
+use crate::outbox::message::{Message, Topic};
 
 /// How long one look for delivery reports takes: rdkafka's `poll` ends when its time is over, however early the reports come, so
 /// this is what each flush may wait in vain.
 const POLL: Duration = Duration::from_millis(1);
-/// How long the end of the thread is waited for.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The publisher's side that the worker holds.
-#[derive(Debug)]
-pub struct KafkaPublisher {
-    /// `None` once the publisher is on its way out.
-    commands: Option<SyncSender<Command>>,
-    thread: Option<JoinHandle<()>>,
-    republish_duplicates: bool,
-    max_bytes: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct Command {
-    messages: Vec<Message>,
-    commits: Vec<Commit>,
-    reply: oneshot::Sender<Result<(), PublishError>>,
-}
-
-impl KafkaPublisher {
-    /// Starts the publisher's thread.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub fn start(settings: Settings, consumer: SharedConsumer, republish_duplicates: bool) -> std::io::Result<Self> {
-        // One flush is under way at a time.
-        let (commands, received) = sync_channel(1);
-        let max_bytes = Arc::new(AtomicUsize::new(settings.max_message_bytes));
-        let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
-        let transactions =
-            Transactions { settings, consumer, transactional_id, producer: None, doubt: None, max_bytes: Arc::clone(&max_bytes) };
-        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || transactions.run(&received))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, max_bytes })
-    }
-}
-
-impl Drop for KafkaPublisher {
-    /// Lets the thread let go of the consumer, so that whoever drops that last tells the group; waits for it, though not for a broker.
-    fn drop(&mut self) {
-        drop(self.commands.take());
-        let Some(thread) = self.thread.take() else { return };
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Publisher for KafkaPublisher {
-    async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let max_bytes = self.max_bytes.load(Ordering::Relaxed);
-        let messages = batch.settled().iter().filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
-        let (reply, replied) = oneshot::channel();
-        let command = Command { messages: messages.collect(), commits, reply };
-        let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());
-        self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
-        replied.await.map_err(|_| gone())?
-    }
-}
 
 /// The thread's own state.
-struct Transactions {
-    settings: Settings,
-    consumer: SharedConsumer,
-    transactional_id: String,
-    producer: Option<BaseProducer<Deliveries>>,
+pub(super) struct Transactions {
+    pub(super) settings: Settings,
+    pub(super) consumer: SharedConsumer,
+    pub(super) transactional_id: String,
+    pub(super) producer: Option<BaseProducer<Deliveries>>,
     /// What a commit said whose end is not known.
-    doubt: Option<Vec<Commit>>,
-    max_bytes: Arc<AtomicUsize>,
+    pub(super) doubt: Option<Vec<Commit>>,
+    pub(super) max_bytes: Arc<AtomicUsize>,
 }
 
 /// How a transaction failed, and what is known of it.
@@ -111,7 +45,8 @@ enum Failure {
 }
 
 impl Transactions {
-    fn run(mut self, commands: &Receiver<Command>) {
+    /// Takes commands until nobody can send one any more.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
         while let Ok(command) = commands.recv() {
             let result = match self.settings.guarantee {
                 Guarantee::ExactlyOnce => self.transact(&command),
@@ -319,40 +254,4 @@ impl Transactions {
 
 fn needs_abort(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort())
-}
-
-/// Counts delivery reports. They come on the publisher's own thread, within its poll.
-#[derive(Debug, Default)]
-struct Deliveries {
-    reported: AtomicUsize,
-    failed: AtomicUsize,
-    too_large: AtomicUsize,
-}
-
-impl Deliveries {
-    fn start(&self) {
-        for counter in [&self.reported, &self.failed, &self.too_large] {
-            counter.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn error(&self, error: KafkaError, reason: &str) {
-        error!(error.message = %error, error.reason = reason, "the producer met an error");
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
-        self.reported.fetch_add(1, Ordering::Relaxed);
-        if let Err((error, _)) = result {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                self.too_large.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
 }
