@@ -9,6 +9,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
 
+use crate::intake::Input;
+
 /// `[kafka]`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +84,7 @@ impl Settings {
             ("group_id", &self.group_id),
             ("input_topic", &self.input_topic),
             ("output_topic", &self.output_topic),
+            ("retry_topic", &self.retry_topic),
             ("dead_letter_topic", &self.dead_letter_topic),
         ];
         if let Some((key, _)) = texts.iter().find(|(_, text)| text.trim().is_empty()) {
@@ -94,6 +97,14 @@ impl Settings {
             return Err(format!("kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"));
         }
         Ok(())
+    }
+
+    /// The name of a topic that the worker reads.
+    pub fn topic(&self, input: Input) -> &str {
+        match input {
+            Input::Claims => &self.input_topic,
+            Input::Retry => &self.retry_topic,
+        }
     }
 
     /// The configuration that every client of this worker has.
@@ -128,6 +139,7 @@ impl Settings {
         let topics = [
             ("input_topic", &self.input_topic),
             ("output_topic", &self.output_topic),
+            ("retry_topic", &self.retry_topic),
             ("dead_letter_topic", &self.dead_letter_topic),
         ];
         for (key, topic) in topics {

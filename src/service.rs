@@ -99,8 +99,7 @@ fn terms(
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
     Terms {
-        input_topic: config.kafka.input_topic.clone(),
-        max_event_bytes: config.kafka.max_event_bytes,
+        kafka: config.kafka.clone(),
         worker: config.worker.clone(),
         retry: config.retry.clone(),
         meter: Meter::new(&kinds, &apis),

@@ -90,7 +90,8 @@ impl<T> Desk<T> {
         Next::Wait(wake)
     }
 
-    fn queue_due_retries(&mut self, now: Instant) {
+    /// Puts the jobs whose time has come into their APIs' queues.
+    pub fn queue_due_retries(&mut self, now: Instant) {
         while let Some(entry) = self.retries.first_entry() {
             if entry.key().0 > now {
                 break;

@@ -28,9 +28,20 @@ pub struct Settings {
     /// No pause is a part of more than this.
     #[serde(with = "humantime_serde")]
     pub max_interval: Duration,
-    /// A claim that is still transient so long after its first attempt is given up on.
+    /// A claim that is still transient so long after its first attempt is parked.
     #[serde(with = "humantime_serde")]
     pub in_process_for: Duration,
+    /// A claim is parked for about this long the first time, and twice as long each further time…
+    #[serde(with = "humantime_serde")]
+    pub park_interval: Duration,
+    /// …but no longer than this.
+    #[serde(with = "humantime_serde")]
+    pub park_max_interval: Duration,
+    /// A claim that is still transient so long after it was first taken on gets its `unassessed` decision.
+    #[serde(with = "humantime_serde")]
+    pub give_up_after: Duration,
+    /// So many parked claims are held in memory until they are due; what is more stays in Kafka.
+    pub max_waiting: usize,
     /// The longest `Retry-After` that is honoured; a longer one counts as this.
     #[serde(with = "humantime_serde")]
     pub retry_after_max: Duration,
@@ -49,13 +60,27 @@ pub enum Step {
     Refused(Fault),
     /// Ask again at this time.
     RetryAt(Instant),
-    /// Its time is up.
+    /// Its time in this process is up.
+    Park(Fault),
+    /// The API takes no further attempt.
     GiveUp(Fault),
+}
+
+impl Settings {
+    /// How long a claim is parked for the `times`-th time: between half of its interval and the whole, so that claims that were
+    /// parked together do not come back together.
+    pub fn park_for(&self, times: u32, seed: u32) -> Duration {
+        let doubled = self.park_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
+        let interval = doubled.min(self.park_max_interval);
+        interval.mul_f64(0.5 + 0.5 * f64::from(seed) / f64::from(u32::MAX))
+    }
 }
 
 /// One claim's history of attempts.
 #[derive(Debug, Default)]
 pub struct Retry {
+    /// Before the claim was parked last.
+    earlier: u32,
     attempts: u32,
     started: Option<Instant>,
     intervals: Option<ExponentialBackoff>,
@@ -64,16 +89,21 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Counts an attempt that is about to be made; returns its number, 1 for the first.
-    pub fn begin(&mut self, now: Instant) -> u32 {
-        self.started.get_or_insert(now);
-        self.attempts += 1;
-        self.attempts
+    /// The history of a claim that an API was asked about `earlier` times before it was parked.
+    pub fn resumed(earlier: u32) -> Self {
+        Self { earlier, ..Self::default() }
     }
 
-    /// How many attempts were begun.
+    /// Counts an attempt that is about to be made; returns its number, 1 for the very first.
+    pub fn begin(&mut self, now: Instant) -> u32 {
+        self.started.get_or_insert(now);
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempts()
+    }
+
+    /// How many attempts were begun, those before the claim was parked included.
     pub fn attempts(&self) -> u32 {
-        self.attempts
+        self.earlier.saturating_add(self.attempts)
     }
 
     /// Says what follows. `retry_after` is the answer's header, `max_attempts` the API's own bound, `seed` random.
@@ -84,20 +114,20 @@ impl Retry {
             Reading::Configuration(fault) => (fault, Again::Backoff),
             Reading::Transient(fault, again) => (fault, again),
         };
-        if context.max_attempts.is_some_and(|max| self.attempts >= max) {
+        if context.max_attempts.is_some_and(|max| self.attempts() >= max) {
             return Step::GiveUp(fault);
         }
         let at_once = match again {
             Again::Resigned => !std::mem::replace(&mut self.resigned, true),
             Again::NewToken => !std::mem::replace(&mut self.renewed_token, true),
-            Again::Backoff => false,
+            Again::Backoff | Again::Lasting => false,
         };
         if at_once {
             return Step::RetryAt(context.now);
         }
         let started = self.started.unwrap_or(context.now);
         let at = context.now + self.pause(settings, context);
-        if at.duration_since(started) > settings.in_process_for { Step::GiveUp(fault) } else { Step::RetryAt(at) }
+        if at.duration_since(started) > settings.in_process_for { Step::Park(fault) } else { Step::RetryAt(at) }
     }
 
     /// Full jitter: anything up to the interval, so that claims that failed together do not come back together.
@@ -144,6 +174,10 @@ mod tests {
             max_interval: Duration::from_secs(5),
             in_process_for: Duration::from_secs(30),
             retry_after_max: Duration::from_secs(10),
+            park_interval: Duration::from_secs(60),
+            park_max_interval: Duration::from_secs(3_600),
+            give_up_after: Duration::from_secs(86_400),
+            max_waiting: 10,
             transient_codes: vec![],
             on_unassessed: Decision::Review,
         }
@@ -171,8 +205,8 @@ mod tests {
                         prop_assert!(at - start <= settings.in_process_for);
                         now = at;
                     }
-                    Step::GiveUp(_) => {
-                        prop_assert!(now - start + most > settings.in_process_for, "given up too early");
+                    Step::Park(_) => {
+                        prop_assert!(now - start + most > settings.in_process_for, "parked too early");
                         break;
                     }
                     other => prop_assert!(false, "{other:?}"),
@@ -212,6 +246,24 @@ mod tests {
             let step = Retry::default().after(&settings, transient(Again::Backoff), &context);
             assert_eq!(step, Step::RetryAt(now + Duration::from_secs(granted)));
         }
+    }
+
+    #[test]
+    fn a_claim_is_parked_for_longer_each_time_up_to_a_bound() {
+        let settings = settings();
+        let longest: Vec<u64> = (1..=8).map(|times| settings.park_for(times, u32::MAX).as_secs()).collect();
+        assert_eq!(longest, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+        assert_eq!(settings.park_for(1, 0).as_secs(), 30);
+        assert_eq!(settings.park_for(u32::MAX, u32::MAX).as_secs(), 3_600);
+    }
+
+    #[test]
+    fn attempts_before_the_parking_count() {
+        let now = Instant::now();
+        let mut retry = Retry::resumed(1);
+        let context = Context { max_attempts: Some(2), ..context(now, 0) };
+        assert_eq!(retry.begin(now), 2);
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::GiveUp(_)));
     }
 
     #[test]

@@ -92,43 +92,41 @@ pub(super) struct CallRow {
     pub(super) requested_at: OffsetDateTime,
     pub(super) http_status: Option<i32>,
     pub(super) outcome: String,
-    pub(super) reason: String,
     pub(super) request: String,
-}
-
-/// A connection to the demo's database.
-pub(super) async fn connect(url: &str) -> Result<PgPool, String> {
-    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT_TIMEOUT).connect(url);
-    pool.await.map_err(|error| format!("the demo cannot read {url}: {error}"))
 }
 
 impl Tables {
     /// Reads them whole.
-    pub(super) async fn read(pool: &PgPool) -> Result<Self, String> {
-        let read = async {
-            let verdicts = sqlx::query_as(
-                "select claim_id, kind, decision, reasons, api, api_schema, level, risk_types, provider_code, policy_version, attempts,
-                    challenge, claimed_at, decided_at, source_topic, source_partition, source_offset, trace_id
-                from verdicts order by claim_id",
-            );
-            let events = sqlx::query_as(
-                "select claim_id, source_partition, source_offset, key, payload, received_at from claim_events
-                order by source_partition, source_offset",
-            );
-            let dead_letters = sqlx::query_as(
-                "select source_partition, source_offset, error, error_field, key, payload from dead_letters
-                order by source_partition, source_offset",
-            );
-            let calls = sqlx::query_as(
-                "select claim_id, attempt, api, requested_at, http_status, outcome, reason, request from risk_calls order by id",
-            );
-            Ok(Self {
-                verdicts: verdicts.fetch_all(pool).await?,
-                events: events.fetch_all(pool).await?,
-                dead_letters: dead_letters.fetch_all(pool).await?,
-                calls: calls.fetch_all(pool).await?,
-            })
-        };
-        read.await.map_err(|error: sqlx::Error| format!("the demo cannot read what the worker wrote: {error}"))
+    pub(super) async fn read(url: &str) -> Result<Self, String> {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect(url);
+        let pool = pool.await.map_err(|error| format!("the demo cannot reach {url}: {error}"))?;
+        let tables = Self::fetch(&pool).await;
+        pool.close().await;
+        tables.map_err(|error| format!("the demo cannot read what the worker wrote: {error}"))
+    }
+
+    async fn fetch(pool: &PgPool) -> sqlx::Result<Self> {
+        let verdicts = sqlx::query_as(
+            "select claim_id, kind, decision, reasons, api, api_schema, level, risk_types, provider_code, policy_version, attempts,
+                challenge, claimed_at, decided_at, source_topic, source_partition, source_offset, trace_id
+            from verdicts order by claim_id",
+        );
+        let events = sqlx::query_as(
+            "select claim_id, source_partition, source_offset, key, payload, received_at from claim_events
+            order by source_partition, source_offset",
+        );
+        let dead_letters = sqlx::query_as(
+            "select source_partition, source_offset, error, error_field, key, payload from dead_letters
+            order by source_partition, source_offset",
+        );
+        let calls = sqlx::query_as(
+            "select claim_id, attempt, api, requested_at, http_status, outcome, request from risk_calls order by id",
+        );
+        Ok(Self {
+            verdicts: verdicts.fetch_all(pool).await?,
+            events: events.fetch_all(pool).await?,
+            dead_letters: dead_letters.fetch_all(pool).await?,
+            calls: calls.fetch_all(pool).await?,
+        })
     }
 }

@@ -39,6 +39,8 @@ use report::Measured;
 use stage::{Stage, blocking};
 use traffic::Sent;
 
+/// What is said when somebody wants no more of it.
+const INTERRUPTED: &str = "interrupted; what was started is stopped";
 /// How often the demo looks how far the worker is.
 const LOOK: Duration = Duration::from_millis(200);
 /// Without anything new for so long, the demo gives up.
@@ -76,8 +78,9 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
     let stage = Stage::set(&args).await?;
     report::introduce(&stage, &args);
     let mut outcome = tokio::select! {
+        biased;
+        _ = &mut interrupted => Err(INTERRUPTED.to_owned()),
         outcome = play(&stage, &args) => outcome,
-        _ = &mut interrupted => Err("interrupted".to_owned()),
     };
     if args.keep && !interrupted.is_finished() {
         report::how_to_look(&stage);
@@ -89,6 +92,10 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
             _ = &mut interrupted => {}
             problem = ended => outcome = outcome.and(Err(problem)),
         }
+    }
+    if matches!(&outcome, Err(problem) if problem == INTERRUPTED) {
+        stage.strike(false).await?;
+        return outcome;
     }
     let log = stage.folder.log();
     let stopped = stage.strike(outcome.is_err()).await;
@@ -102,19 +109,17 @@ async fn play(stage: &Stage, args: &DemoArgs) -> Result<(), String> {
     let start = Instant::now();
     let (sent, outage) = Act::new(stage, events, !args.no_outage).run().await?;
     let measured = Measured { cpu: cpu::since(before.as_ref()), wall: start.elapsed(), outage };
-    let pool = evidence::connect(stage.postgres.url()).await?;
     let (decisions, dead_letters) = stage.watch.messages();
     let evidence = Evidence {
         sent,
-        tables: Tables::read(&pool).await?,
+        tables: Tables::read(stage.postgres.url()).await?,
         decisions,
         dead_letters,
         asked: stage.simulator.calls().all(),
         aborts: stage.worker.metric(metrics::PUBLISH_ABORTS.name),
     };
     report::tables(&evidence, &measured);
-    questions::ask(&pool).await?;
-    pool.close().await;
+    questions::ask(stage, &evidence).await?;
     report::promises(&checks::check(&evidence))
 }
 

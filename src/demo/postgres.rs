@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the scripts share.
 const LIB: &str = include_str!("../../scripts/lib.sh");
@@ -16,10 +17,13 @@ const NONE: &str = "the demo needs PostgreSQL's server programs, and there are n
     install them with: sudo apt-get install --no-install-recommends postgresql";
 
 /// The script, and the folder that it is to work on. Its commands block: call them where that does no harm.
+///
+/// Clones share a lock: one command runs at a time, and none after `remove`, lest a server be started again that nobody stops.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     script: PathBuf,
     folder: PathBuf,
+    is_removed: Arc<Mutex<bool>>,
 }
 
 impl Server {
@@ -31,7 +35,7 @@ impl Server {
         written
             .and_then(|()| write("postgres.sh", SCRIPT))
             .map_err(|error| format!("cannot write into {}: {error}", scripts.display()))?;
-        Ok(Self { script: scripts.join("postgres.sh"), folder })
+        Ok(Self { script: scripts.join("postgres.sh"), folder, is_removed: Arc::default() })
     }
 
     /// Whether there is a PostgreSQL to start.
@@ -43,6 +47,11 @@ impl Server {
 
     /// `start`, `stop`, `kill` or `remove`; returns what the script printed.
     pub(super) fn command(&self, what: &str) -> Result<String, String> {
+        let mut is_removed = self.is_removed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_removed {
+            return Err(format!("PostgreSQL in {} ({what}): it is removed", self.folder.display()));
+        }
+        *is_removed = what == "remove";
         let mut command = Command::new("bash");
         command.arg(&self.script).arg(what).arg(&self.folder);
         output(command).map_err(|problem| {
@@ -75,14 +84,14 @@ fn output(mut command: Command) -> Result<String, String> {
 pub(super) struct Postgres {
     server: Server,
     url: String,
-    removed: bool,
+    is_removed: bool,
 }
 
 impl Postgres {
     /// Starts it; it answers when this returns.
     pub(super) fn start(server: Server) -> Result<Self, String> {
         server.check_programs()?;
-        let mut postgres = Self { server, url: String::new(), removed: false };
+        let mut postgres = Self { server, url: String::new(), is_removed: false };
         let printed = postgres.server.command("start")?;
         postgres.url = printed.split_once('=').map(|(_, url)| url.to_owned()).unwrap_or_default();
         Ok(postgres)
@@ -100,14 +109,14 @@ impl Postgres {
 
     /// Stops it and deletes its data.
     pub(super) fn remove(mut self) -> Result<(), String> {
-        self.removed = true;
+        self.is_removed = true;
         self.server.command("remove").map(drop)
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if !self.removed
+        if !self.is_removed
             && let Err(problem) = self.server.command("remove")
         {
             eprintln!("{problem}");

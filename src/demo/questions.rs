@@ -1,74 +1,64 @@
-//! What an auditor asks: some questions in SQL, with their answers.
+//! What an auditor asks: some questions of `claimgate audit`, with their answers from the demo's own record.
 
-use comfy_table::Table;
-use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use super::evidence::{Evidence, VerdictRow};
+use super::report::section;
+use super::stage::Stage;
+use crate::audit::{AuditError, Report, claim_file, refusals, source_file, verify};
+use crate::decision::{Decision, Source};
+use crate::outbox::postgres::{PostgresStore, Settings};
 
-use super::report::{section, table};
-
-/// A question and the SQL that answers it. Every column of the answer is text.
-struct Question {
-    text: &'static str,
-    sql: &'static str,
-    columns: &'static [&'static str],
-}
-
-/// The claim that the first two questions are about: one that was refused, and not at the first attempt.
-const REFUSED: &str = "select claim_id from verdicts where decision = 'reject' order by attempts desc, claim_id limit 1";
-
-const QUESTIONS: [Question; 4] = [
-    Question {
-        text: "Why was claim $1 refused?",
-        sql: "select decision, coalesce(level::text, ''), reasons::text, api || ' (' || api_schema || ')', attempts::text, left(policy_version, 19)
-            from verdicts where claim_id = $1",
-        columns: &["decision", "level", "reasons", "API", "attempts", "policy"],
-    },
-    Question {
-        text: "And what did the API say about claim $1, word for word?",
-        sql: "select attempt::text, to_char(requested_at, 'HH24:MI:SS.MS'), round(extract(epoch from latency) * 1000)::text || ' ms',
-                coalesce(http_status::text, ''), outcome || coalesce(' ' || nullif(reason, ''), ''),
-                coalesce(left(convert_from(response, 'UTF8'), 120), '')
-            from risk_calls where claim_id = $1 order by requested_at",
-        columns: &["attempt", "at", "took", "HTTP", "outcome", "response"],
-    },
-    Question {
-        text: "Which claims did no API assess, and what was the last that was heard?",
-        sql: "select v.claim_id, v.api, v.attempts::text, r ->> 'name', coalesce(r ->> 'value', ''), v.decision
-            from verdicts v, jsonb_array_elements(v.reasons) r where r ->> 'code' = 'unassessed' and $1::text is not null
-            order by v.attempts desc, v.claim_id limit 6",
-        columns: &["claim", "API", "attempts", "last heard", "code", "decision"],
-    },
-    Question {
-        text: "Whose claim was lost behind an id that was taken?",
-        sql: "select source_topic || '/' || source_partition || '/' || source_offset, error_field, left(detail, 110)
-            from dead_letters where error = 'claim_id_conflict' and $1::text is not null
-            order by received_at limit 3",
-        columns: &["event", "field", "what is wrong"],
-    },
-];
+/// How far back a demo can go.
+const SINCE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// How many lines of an answer are printed.
+const LINES: usize = 40;
+/// How many characters of a line.
+const WIDTH: usize = 140;
 
 /// Asks them all.
 ///
 /// # Errors
 /// One sentence, if PostgreSQL does not answer.
-pub(super) async fn ask(pool: &PgPool) -> Result<(), String> {
-    let answer = async {
-        let refused: String = sqlx::query_scalar(REFUSED).fetch_optional(pool).await?.unwrap_or_default();
-        for question in &QUESTIONS {
-            let rows = sqlx::query(question.sql).bind(&refused).fetch_all(pool).await?;
-            section(&question.text.replace("$1", &refused));
-            println!("{}", answer(question, &rows)?);
-        }
-        Ok(())
-    };
-    answer.await.map_err(|error: sqlx::Error| format!("a question to PostgreSQL was not answered: {error}"))
+pub(super) async fn ask(stage: &Stage, evidence: &Evidence) -> Result<(), String> {
+    let store = PostgresStore::lazy(&Settings::at(stage.postgres.url())).map_err(|error| error.to_string())?;
+    let asked = answer(&store, stage, evidence).await;
+    store.close().await;
+    asked.map_err(|error| format!("a question to PostgreSQL was not answered: {error}"))
 }
 
-fn answer(question: &Question, rows: &[PgRow]) -> sqlx::Result<Table> {
-    let mut answer = table(question.columns);
-    for row in rows {
-        let cells: sqlx::Result<Vec<String>> = (0..question.columns.len()).map(|column| row.try_get(column)).collect();
-        answer.add_row(cells?);
+async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Result<(), AuditError> {
+    if let Some(row) = refused(&evidence.tables.verdicts) {
+        let claim_id = &row.claim_id;
+        section(&format!("Why was this claim refused?   claimgate audit claim {claim_id}"));
+        print(&claim_file(store, claim_id).await?);
+        section(&format!("Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"));
+        let (registry, policy) = &stage.risk_apis;
+        print(&verify(store, registry, policy, claim_id).await?);
     }
-    Ok(answer)
+    section("Which claims did no risk API assess?   claimgate audit refused --limit 5");
+    print(&refusals(store, SINCE, 5).await?);
+    if let Some(row) = evidence.tables.dead_letters.iter().find(|row| row.error == "claim_id_conflict") {
+        let topic = stage.kafka.input_topic.clone();
+        let source = Source { topic, partition: row.source_partition, offset: row.source_offset };
+        section(&format!("What became of this event?   claimgate audit source {source}"));
+        print(&source_file(store, source).await?);
+    }
+    Ok(())
+}
+
+/// A claim that was refused, and not at its first attempt if there is one.
+fn refused(verdicts: &[VerdictRow]) -> Option<&VerdictRow> {
+    verdicts.iter().filter(|row| row.decision == Decision::Reject.as_str()).max_by_key(|row| row.attempts)
+}
+
+fn print(report: &impl Report) {
+    let text = report.text();
+    for line in text.lines().take(LINES) {
+        match line.char_indices().nth(WIDTH) {
+            Some((end, _)) => println!("{} …", &line[..end]),
+            None => println!("{line}"),
+        }
+    }
+    if text.lines().count() > LINES {
+        println!("…");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::DemoArgs;
@@ -96,7 +96,7 @@ pub(super) fn section(title: &str) {
 /// A table with these columns; numbers stand to the right.
 pub(super) fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(columns.to_vec());
+    table.load_preset(ASCII_MARKDOWN).set_header(columns.to_vec());
     table
 }
 
@@ -207,7 +207,8 @@ fn percentile(sorted: &[i64], share: f64) -> Option<i64> {
 }
 
 fn print_cost(events: usize, measured: &Measured) {
-    println!("{events} events in {:.1} s, most of it the pace at which they were sent.", measured.wall.as_secs_f64());
+    let wall = measured.wall.as_secs_f64();
+    println!("{events} events in {wall:.1} s: they were sent over 8 s, and the last retries of hopeless claims take 6 s more.");
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");
         return;

@@ -11,7 +11,9 @@ use super::folder::Folder;
 use super::postgres::{Postgres, Server};
 use super::watch::Watch;
 use super::worker::{self, Worker};
+use crate::decision::Policy;
 use crate::kafka;
+use crate::risk::Registry;
 use crate::simulator::{Api, ApiFaults, Faults, Latency, Simulator, SimulatorOptions};
 use crate::telemetry::metrics;
 
@@ -30,6 +32,8 @@ pub(super) struct Stage {
     pub(super) watch: Watch,
     pub(super) kafka: kafka::Settings,
     pub(super) endpoints: String,
+    /// As the worker has them.
+    pub(super) risk_apis: (Registry, Policy),
     pub(super) folder: Folder,
     /// Alive as long as this is.
     _cluster: MockCluster<'static, DefaultProducerContext>,
@@ -67,8 +71,9 @@ impl Stage {
         }
         let watch = Watch::start(&topics, PARTITIONS)?;
         let endpoints = config.http.listen.clone();
+        let risk_apis = config.risk_apis().map_err(|error| error.to_string())?;
         let worker = Worker::start(config, &folder.log())?;
-        let stage = Self { worker, simulator, postgres, watch, kafka: topics, endpoints, folder, _cluster: kafka };
+        let stage = Self { risk_apis, worker, simulator, postgres, watch, kafka: topics, endpoints, folder, _cluster: kafka };
         match stage.joined().await {
             Ok(()) => Ok(stage),
             Err(problem) => {

@@ -49,6 +49,7 @@ pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -
         initial_interval = \"100ms\"
         max_interval = \"1s\"
         in_process_for = \"6s\"
+        give_up_after = \"6s\"
         retry_after_max = \"1s\"
         [tencent_cloud]
         secret_id = \"{SECRET_ID}\"

@@ -20,7 +20,8 @@ pub struct Backlog {
     queues: BTreeMap<Partition, VecDeque<Record>>,
     paused: BTreeSet<Partition>,
     bytes: usize,
-    turn: Partition,
+    /// Whose record was taken last.
+    turn: Option<Partition>,
 }
 
 impl Backlog {
@@ -32,14 +33,14 @@ impl Backlog {
 
     /// Takes the next record of a partition that has room, each partition in its turn.
     pub fn pop(&mut self, mut has_room: impl FnMut(Partition) -> bool) -> Option<Record> {
-        let behind = self.queues.range(self.turn + 1..).chain(self.queues.range(..=self.turn));
-        let partition = behind.map(|(partition, _)| *partition).find(|partition| has_room(*partition))?;
+        let behind = self.queues.keys().filter(|partition| self.turn.is_some_and(|turn| **partition > turn));
+        let partition = behind.chain(self.queues.keys()).copied().find(|partition| has_room(*partition))?;
         let queue = self.queues.get_mut(&partition)?;
         let record = queue.pop_front()?;
         if queue.is_empty() {
             self.queues.remove(&partition);
         }
-        self.turn = partition;
+        self.turn = Some(partition);
         self.bytes -= size(&record);
         Some(record)
     }
@@ -90,8 +91,8 @@ fn size(record: &Record) -> usize {
 mod tests {
     use super::*;
 
-    fn record(partition: Partition, offset: i64) -> Record {
-        Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload: Some(vec![0; 10]) }
+    fn record(number: i32, offset: i64) -> Record {
+        Record { partition: Partition::claims(number), offset, epoch: 1, key: None, headers: Vec::new(), payload: Some(vec![0; 10]) }
     }
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
             backlog.push(record(1, offset));
             backlog.push(record(2, offset));
         }
-        let order: Vec<_> = std::iter::from_fn(|| backlog.pop(|_| true)).map(|record| (record.partition, record.offset)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| backlog.pop(|_| true)).map(|record| (record.partition.number, record.offset)).collect();
         assert_eq!(order, [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]);
         assert!(backlog.is_empty());
     }
@@ -111,8 +112,8 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push(record(1, 0));
         backlog.push(record(2, 0));
-        assert_eq!(backlog.pop(|partition| partition == 2).map(|record| record.partition), Some(2));
-        assert_eq!(backlog.pop(|partition| partition == 2), None);
+        assert_eq!(backlog.pop(|partition| partition.number == 2).map(|record| record.partition.number), Some(2));
+        assert_eq!(backlog.pop(|partition| partition.number == 2), None);
         assert_eq!(backlog.len(), 1);
     }
 
@@ -122,21 +123,21 @@ mod tests {
         for offset in 0..i64::try_from(HIGH).expect("small") {
             backlog.push(record(1, offset));
         }
-        assert_eq!(backlog.paused([1, 2].into_iter()), Some(BTreeSet::from([1])));
-        assert_eq!(backlog.paused([1, 2].into_iter()), None, "said once");
+        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), Some(BTreeSet::from([Partition::claims(1)])));
+        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), None, "said once");
         while backlog.len() > LOW + 1 {
             backlog.pop(|_| true);
         }
-        assert_eq!(backlog.paused([1, 2].into_iter()), None, "hysteresis");
+        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), None, "hysteresis");
         backlog.pop(|_| true);
-        assert_eq!(backlog.paused([1, 2].into_iter()), Some(BTreeSet::new()));
+        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), Some(BTreeSet::new()));
     }
 
     #[test]
     fn a_forgotten_partition_leaves_nothing_behind() {
         let mut backlog = Backlog::default();
         backlog.push(record(1, 0));
-        backlog.forget(1);
+        backlog.forget(Partition::claims(1));
         assert_eq!((backlog.len(), backlog.bytes), (0, 0));
     }
 }

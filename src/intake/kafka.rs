@@ -20,7 +20,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::{Assigned, Event, Headers, Partition, Record};
+use super::{Assigned, Event, Headers, Input, Partition, Record};
 use crate::kafka::Settings;
 
 /// Records handed over at once.
@@ -72,12 +72,12 @@ impl KafkaIntake {
         let rebalances = Rebalances {
             events: sender.clone(),
             epoch: AtomicU32::new(0),
-            topic: settings.input_topic.clone(),
+            topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             drain_timeout,
             request_timeout: settings.request_timeout,
         };
         let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
-        consumer.subscribe(&[&settings.input_topic])?;
+        consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
         let reader = Reader { consumer: Arc::clone(&consumer), events: sender, pauses, paused: BTreeSet::new(), epoch: 0, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new()
@@ -146,7 +146,11 @@ impl Reader {
         let mut timeout = POLL;
         while let Some(polled) = self.consumer.poll(timeout) {
             match polled {
-                Ok(message) => chunk.push(record(&message, self.consumer.context().epoch.load(Ordering::Relaxed))),
+                Ok(message) => {
+                    let rebalances = self.consumer.context();
+                    let partition = rebalances.partition(message.topic(), message.partition());
+                    chunk.push(record(&message, partition, rebalances.epoch.load(Ordering::Relaxed)));
+                }
                 Err(error) => self.report(&error),
             }
             if chunk.len() >= CHUNK_MAX_RECORDS {
@@ -178,11 +182,11 @@ impl Reader {
             self.paused.clear();
         }
         let wanted = self.pauses.borrow_and_update().clone();
-        let topic = &self.consumer.context().topic;
+        let rebalances = self.consumer.context();
         let list = |partitions: &mut dyn Iterator<Item = &Partition>| {
             let mut list = TopicPartitionList::new();
             for partition in partitions {
-                list.add_partition(topic, *partition);
+                list.add_partition(rebalances.topic(*partition), partition.number);
             }
             list
         };
@@ -197,9 +201,9 @@ impl Reader {
     }
 }
 
-fn record(message: &BorrowedMessage<'_>, epoch: u32) -> Record {
+fn record(message: &BorrowedMessage<'_>, partition: Partition, epoch: u32) -> Record {
     Record {
-        partition: message.partition(),
+        partition,
         offset: message.offset(),
         epoch,
         key: message.key().map(<[u8]>::to_vec),
@@ -225,7 +229,8 @@ fn headers(headers: &BorrowedHeaders) -> Headers {
 pub struct Rebalances {
     events: mpsc::Sender<Event>,
     epoch: AtomicU32,
-    topic: String,
+    /// In the order of [`Input`].
+    topics: [String; 2],
     drain_timeout: Duration,
     request_timeout: Duration,
 }
@@ -247,6 +252,14 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
+    fn topic(&self, partition: Partition) -> &str {
+        &self.topics[partition.input as usize]
+    }
+
+    fn partition(&self, topic: &str, number: i32) -> Partition {
+        if topic == self.topics[Input::Retry as usize] { Partition::retry(number) } else { Partition::claims(number) }
+    }
+
     /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), String> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
@@ -263,10 +276,12 @@ impl Rebalances {
                 .set_partition_offset(element.topic(), element.partition(), start)
                 .map_err(|error| format!("cannot start partition {} at {start:?}: {error}", element.partition()))?;
             let metadata = metadata(&element);
-            let log_end = if metadata.is_empty() { i64::MAX } else { self.log_end(consumer, element.partition())? };
-            assigned.push(Assigned { partition: element.partition(), epoch, offset, metadata, log_end });
+            let log_end =
+                if metadata.is_empty() { i64::MAX } else { self.log_end(consumer, element.topic(), element.partition())? };
+            let partition = self.partition(element.topic(), element.partition());
+            assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
-        info!(partitions = ?assigned.iter().map(|assigned| assigned.partition).collect::<Vec<_>>(), "partitions assigned");
+        info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
         if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
             return Ok(());
         }
@@ -286,30 +301,36 @@ impl Rebalances {
             warn!(error.message = %last, "the committed offsets cannot be read; asking again");
             std::thread::sleep(POLL);
         }
-        Err(format!("the committed offsets of {} cannot be read: {last}", self.topic))
+        Err(format!("the committed offsets of {} cannot be read: {last}", self.topics.join(" and ")))
     }
 
-    fn log_end(&self, consumer: &BaseConsumer<Self>, partition: Partition) -> Result<i64, String> {
-        let marks = consumer.fetch_watermarks(&self.topic, partition, self.request_timeout);
-        marks.map(|(_, end)| end).map_err(|error| format!("the end of {}/{partition} cannot be read: {error}", self.topic))
+    fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
+        let marks = consumer.fetch_watermarks(topic, number, self.request_timeout);
+        marks.map(|(_, end)| end).map_err(|error| format!("the end of {topic}/{number} cannot be read: {error}"))
     }
 
     /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), String> {
-        let revoked: Vec<Partition> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
-        info!(partitions = ?revoked, lost = consumer.assignment_lost(), "partitions revoked");
+        let elements = partitions.elements();
+        let revoked: Vec<Partition> =
+            elements.iter().map(|element| self.partition(element.topic(), element.partition())).collect();
+        info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
         if consumer.assignment_lost() {
             drop(self.events.blocking_send(Event::Lost(revoked)));
         } else {
             let (release, released) = sync_channel(1);
             let told = self.events.blocking_send(Event::Revoked { partitions: revoked.clone(), release });
             if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
-                warn!(partitions = ?revoked, "the worker did not let go of its partitions in time; what is left is redelivered");
+                warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
                 drop(self.events.blocking_send(Event::Lost(revoked)));
             }
         }
         consumer.incremental_unassign(partitions).map_err(|error| format!("cannot give partitions back: {error}"))
     }
+}
+
+fn labels(partitions: impl Iterator<Item = Partition>) -> String {
+    partitions.map(Partition::label).collect::<Vec<_>>().join(" ")
 }
 
 /// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.

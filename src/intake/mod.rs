@@ -8,11 +8,49 @@ pub mod kafka;
 pub mod lanes;
 pub mod ledger;
 pub mod offset_map;
+pub mod parking;
+pub mod waiting;
 
 pub use ledger::{Admission, Commit, Ledger, Ticket};
 
-/// A partition of the input topic.
-pub type Partition = i32;
+/// Which of the topics that the worker reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Input {
+    /// `kafka.input_topic`: claims as they are made.
+    Claims,
+    /// `kafka.retry_topic`: parked claims.
+    Retry,
+}
+
+/// A partition of a topic that the worker reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic.
+    pub input: Input,
+    /// The partition's number.
+    pub number: i32,
+}
+
+impl Partition {
+    /// A partition of the input topic.
+    pub fn claims(number: i32) -> Self {
+        Self { input: Input::Claims, number }
+    }
+
+    /// Its value of a metric's label: `claims/3`.
+    pub fn label(self) -> String {
+        let topic = match self.input {
+            Input::Claims => "claims",
+            Input::Retry => "retry",
+        };
+        format!("{topic}/{}", self.number)
+    }
+
+    /// A partition of the retry topic.
+    pub fn retry(number: i32) -> Self {
+        Self { input: Input::Retry, number }
+    }
+}
 
 /// Headers of a record, in order. A value may be absent (Kafka's null) and be any bytes.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;

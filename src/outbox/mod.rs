@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::claim::Malformed;
 use crate::decision::{Source, Verdict};
+use crate::intake::parking::Parking;
 use crate::intake::{Commit, Headers, Ledger, Ticket};
 use crate::trace::TraceContext;
 
@@ -78,6 +79,8 @@ pub enum Disposition {
     Recalled(Box<Verdict>),
     /// Decided before, from another record with the same content; `worker.on_duplicate` says what becomes of it.
     Duplicate(Box<Verdict>),
+    /// No answer for now: to the retry topic, for later.
+    Parked(Parking),
     /// No claim: a dead letter.
     Quarantined(Malformed),
 }

@@ -199,6 +199,9 @@ pub enum Again {
     Resigned,
     /// At once with a new access token, a single time; then like [`Again::Backoff`]. No failure of the API.
     NewToken,
+    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up): see
+    /// [`Reading::opens_breaker`].
+    Lasting,
 }
 
 /// What went wrong with an attempt.
@@ -224,13 +227,12 @@ impl Fault {
 
 impl Reading {
     /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's word wins over the table.
+    /// What no retry mends soon stays so ([`Again::Lasting`]).
     pub fn or_listed(self, transient_codes: &[i64]) -> Self {
+        let listed = |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
         match self {
-            Self::Refused(fault) | Self::Configuration(fault)
-                if fault.provider_code.is_some_and(|code| transient_codes.contains(&code)) =>
-            {
-                Self::Transient(fault, Again::Backoff)
-            }
+            Self::Refused(fault) if listed(&fault) => Self::Transient(fault, Again::Backoff),
+            Self::Configuration(fault) if listed(&fault) => Self::Transient(fault, Again::Lasting),
             reading => reading,
         }
     }
@@ -258,5 +260,20 @@ impl Reading {
     /// Whether the claim is to be asked about again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transient(..) | Self::Configuration(_))
+    }
+
+    /// Whether the attempt counts against the API: it gave no result, and the fault is neither the claim's nor that of a
+    /// nonce, a timestamp or a token that is about to be replaced.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Transient(_, again) => matches!(again, Again::Backoff | Again::Lasting),
+            Self::Configuration(_) => true,
+            Self::Verdict { .. } | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether the API's breaker opens at once (contract 5): no retry mends this soon. Permission, keys, balance, quota.
+    pub fn opens_breaker(&self) -> bool {
+        matches!(self, Self::Configuration(_) | Self::Transient(_, Again::Lasting))
     }
 }

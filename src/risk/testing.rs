@@ -134,6 +134,11 @@ pub(super) fn transient(reason: &'static str, code: i64) -> Reading {
     Reading::Transient(Fault::coded(reason, code), Again::Backoff)
 }
 
+/// A transient fault that opens the breaker.
+pub(super) fn lasting(reason: &'static str, code: i64) -> Reading {
+    again(reason, code, Again::Lasting)
+}
+
 pub(super) fn again(reason: &'static str, code: i64, again: Again) -> Reading {
     Reading::Transient(Fault::coded(reason, code), again)
 }

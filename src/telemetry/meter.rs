@@ -34,6 +34,7 @@ pub struct Meter {
 
 struct PerApi {
     retries: Counter,
+    parked: Counter,
     attempt_duration: Histogram,
     queued: Gauge,
 }
@@ -63,6 +64,7 @@ impl Meter {
             }),
             apis: Labelled::new(apis, |api| PerApi {
                 retries: counter!(names::RETRIES.name, "api" => api.clone()),
+                parked: counter!(names::PARKED.name, "api" => api.clone()),
                 attempt_duration: histogram!(names::ATTEMPT_DURATION.name, "api" => api.clone()),
                 queued: gauge!(names::QUEUED.name, "api" => api),
             }),
@@ -109,6 +111,11 @@ impl Meter {
     /// An attempt is to be repeated.
     pub fn retry(&self, api: &str) {
         self.apis.get(api).retries.increment(1);
+    }
+
+    /// A claim was sent to the retry topic.
+    pub fn parked(&self, api: &str) {
+        self.apis.get(api).parked.increment(1);
     }
 
     /// An access token was fetched, or was not.
@@ -164,7 +171,7 @@ impl Meter {
 
     /// The length of a partition's offset map; 0 once the partition is given back.
     pub fn offset_map(&self, partition: Partition, bytes: usize) {
-        gauge!(names::OFFSET_MAP_BYTES.name, "partition" => partition.to_string()).set(float(bytes));
+        gauge!(names::OFFSET_MAP_BYTES.name, "partition" => partition.label()).set(float(bytes));
     }
 }
 

@@ -69,6 +69,8 @@ metrics! {
     ATTEMPTS = Kind::Counter, "claimgate_attempts_total", ["api", "outcome", "reason"];
     /// Attempts that are to be repeated.
     RETRIES = Kind::Counter, "claimgate_retries_total", ["api"];
+    /// Claims sent to the retry topic, for later.
+    PARKED = Kind::Counter, "claimgate_parked_total", ["api"];
     /// From sending a request to the last byte of the answer, or to giving up on it.
     ATTEMPT_DURATION = CALL, "claimgate_attempt_duration_seconds", ["api"];
     /// Fetches of an access token.

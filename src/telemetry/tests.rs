@@ -352,7 +352,7 @@ fn record_everything() {
     meter.queued("intelligent_qr_code", 1);
     meter.paused(true);
     meter.assigned(3);
-    meter.offset_map(3, 17);
+    meter.offset_map(crate::intake::Partition::claims(3), 17);
 }
 
 #[test]

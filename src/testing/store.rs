@@ -122,7 +122,7 @@ impl State {
                     }
                 }
                 Disposition::Quarantined(malformed) => self.bury(&settled.received, malformed),
-                Disposition::Recalled(_) | Disposition::Duplicate(_) => {}
+                Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Parked(_) => {}
             }
         }
         for call in batch.calls() {

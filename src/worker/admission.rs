@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -15,18 +16,21 @@ use super::assessing::Done;
 use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, Publisher, Retry, Store, Worker};
 use crate::claim::{Claim, Malformed};
 use crate::decision::{Source, Verdict};
-use crate::intake::{Admission, Assigned, Record, Ticket, header};
+use crate::intake::parking::Parking;
+use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
 use crate::outbox::{Disposition, Received, Settled, StoreError};
 use crate::risk::ApiId;
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
+/// With so many bytes of parked claims at hand, no more are taken on until some are due.
+const WAITING_MAX_BYTES: usize = 32 << 20;
+
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     pub(super) fn take_partitions(&mut self, assigned: &[Assigned]) {
         for assigned in assigned {
             if let Some(warning) = self.ledger.assign(assigned) {
-                let partition = assigned.partition;
-                warn!(messaging.destination.partition.id = partition, "partition {partition}: {warning}; every record is looked up instead");
+                warn!("partition {}: {warning}; every record is looked up instead", assigned.partition.label());
             }
         }
         self.terms.health.set_ready(Component::Group, Ok(()));
@@ -41,14 +45,22 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    /// Takes on as many records as there is room for.
-    pub(super) fn admit(&mut self) {
+    /// Takes on as many records as there is room for: parked claims that are due first.
+    pub(super) fn admit(&mut self, now: Instant) {
         if self.stopping.is_some() {
             return;
         }
         while self.has_room() {
-            let Some(record) = self.backlog.pop(|partition| self.ledger.has_room(partition, 1)) else { break };
-            self.admit_record(record);
+            let Some((ticket, record)) = self.waiting.next_due(now) else { break };
+            self.begin(ticket, record);
+        }
+        while self.has_room() {
+            let has_seats = self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
+            let may = |partition: Partition| {
+                (partition.input == Input::Claims || has_seats) && self.ledger.has_room(partition, 1)
+            };
+            let Some(record) = self.backlog.pop(may) else { break };
+            self.admit_record(record, now);
         }
         if let Some(paused) = self.backlog.paused(self.ledger.partitions()) {
             self.ports.intake.pause(paused);
@@ -60,34 +72,56 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             && self.in_flight.bytes() < self.terms.worker.max_in_flight_bytes
     }
 
-    fn admit_record(&mut self, record: Record) {
+    fn admit_record(&mut self, record: Record, now: Instant) {
         let ticket = match self.ledger.admit(record.partition, record.offset, record.epoch) {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
+        let parking = Some(&record).filter(|record| record.partition.input == Input::Retry);
+        let not_before = parking.and_then(|record| Parking::parse(&record.headers)).map_or(0, |parking| parking.not_before);
+        match u64::try_from(not_before - now_micros() / 1_000) {
+            Ok(wait) if wait > 0 => {
+                // Nobody parks for longer than this; a header that says so is damaged.
+                let wait = Duration::from_millis(wait).min(self.terms.retry.park_max_interval);
+                self.waiting.enter(now + wait, ticket, record);
+            }
+            _ => self.begin(ticket, record),
+        }
+    }
+
+    /// A record that was taken on becomes a job, or a dead letter.
+    fn begin(&mut self, ticket: Ticket, mut record: Record) {
         self.terms.meter.admitted(1);
-        let parsed = Claim::parse(record.payload.as_deref(), self.terms.max_event_bytes);
+        let parking = Some(&record).filter(|record| record.partition.input == Input::Retry);
+        let parking = parking.and_then(|record| Parking::parse(&record.headers));
+        if parking.is_some() {
+            record.headers = Parking::strip(std::mem::take(&mut record.headers));
+        }
+        let parsed = Claim::parse(record.payload.as_deref(), self.terms.kafka.max_event_bytes);
         let routed = parsed.and_then(|claim| self.terms.registry.route(&claim).map(|api| (claim, api)));
-        let (span, received) = self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim));
-        self.in_flight.add(&received);
+        let (span, received) = self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), parking.as_ref());
+        self.in_flight.add(&ticket, &received);
         match routed {
-            Ok((claim, api)) => self.enter(job(ticket, received, claim, api, span)),
+            Ok((claim, api)) => self.enter(job(ticket, received, claim, api, parking, span)),
             Err(malformed) => self.quarantine(ticket, received, malformed, &span),
         }
     }
 
-    fn receive(&mut self, record: Record, claim: Option<&Claim>) -> (ClaimSpan, Received) {
+    fn receive(&mut self, record: Record, claim: Option<&Claim>, parking: Option<&Parking>) -> (ClaimSpan, Received) {
+        let topic = self.terms.kafka.topic(record.partition.input);
         let traceparent = header(&record.headers, TRACEPARENT);
         let incoming = traceparent.and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
         let facts = ClaimFacts {
-            topic: &self.terms.input_topic,
-            partition: record.partition,
+            topic,
+            partition: record.partition.number,
             offset: record.offset,
             claim_id: claim.map(|claim| claim.claim_id.as_str()),
             kind: claim.map(|claim| claim.kind.as_str()),
         };
         let (span, trace) = self.terms.spans.claim(&facts, incoming, self.random.u128(..));
-        let source = Source { topic: self.terms.input_topic.clone(), partition: record.partition, offset: record.offset };
+        // A parked claim keeps its first position: that is the one that a verdict is compared with.
+        let here = || Source { topic: topic.to_owned(), partition: record.partition.number, offset: record.offset };
+        let source = parking.map_or_else(here, |parking| parking.source.clone());
         let Record { key, headers, payload, .. } = record;
         (span, Received { source, key, headers, payload, received_at: now_micros(), trace })
     }
@@ -160,7 +194,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
             Disposition::Duplicate(_) => self.terms.meter.duplicate(),
             Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
-            Disposition::Assessed(_) => {}
+            Disposition::Assessed(_) | Disposition::Parked(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
@@ -195,11 +229,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 }
 
-fn job(ticket: Ticket, received: Received, claim: Claim, api: ApiId, span: ClaimSpan) -> Box<Job> {
+fn job(
+    ticket: Ticket,
+    received: Received,
+    claim: Claim,
+    api: ApiId,
+    parking: Option<Parking>,
+    span: ClaimSpan,
+) -> Box<Job> {
     let mut hasher = DefaultHasher::new();
     claim.subject().hash(&mut hasher);
     let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry: Retry::default(), lease: None, span })
+    let retry = Retry::resumed(parking.as_ref().map_or(0, |parking| parking.attempts));
+    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry, parking, lease: None, span })
 }
 
 /// UNIX microseconds.

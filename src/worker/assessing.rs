@@ -15,6 +15,8 @@ use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::audit::subject_hash;
 use crate::decision::{Finding, Ruling, Verdict};
+use crate::intake::parking::Parking;
+use crate::outbox::message;
 use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
 use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
 use crate::telemetry::AttemptSpan;
@@ -40,6 +42,8 @@ pub(super) struct Attempted {
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
+        // A claim that is due again waits for the token like any other, so that one is fetched for it at once.
+        self.desk.queue_due_retries(now);
         self.look_after_token(now);
         loop {
             // An answer that comes now must find room in the store.
@@ -125,6 +129,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 let ruling = self.terms.policy.refused(fault.reason, fault.provider_code);
                 self.settle_assessed(*job, ruling, None, fault.provider_code);
             }
+            Step::Park(fault) => self.park(*job, &fault),
             Step::GiveUp(fault) => self.give_up(*job, &fault),
             Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.leave_and_drop(*job),
             Step::RetryAt(at) => {
@@ -132,6 +137,33 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.desk.submit_at(at, job.api.index(), job);
             }
         }
+    }
+
+    /// Sends a claim to the retry topic, for later; or decides it, when it has waited for long enough.
+    fn park(&mut self, job: Job, fault: &Fault) {
+        let now = now_micros() / 1_000;
+        let since = job.parking.as_ref().map_or(job.received.received_at / 1_000, |parking| parking.since);
+        let give_up_at = since.saturating_add(millis(self.terms.retry.give_up_after));
+        if now >= give_up_at || !message::fits_parked(&job.received, self.terms.kafka.max_message_bytes) {
+            return self.give_up(job, fault);
+        }
+        let times = job.parking.as_ref().map_or(0, |parking| parking.times).saturating_add(1);
+        let pause = self.terms.retry.park_for(times, self.random.u32(..));
+        let api = self.terms.registry.get(job.api).api.name();
+        self.terms.meter.parked(api);
+        let Job { ticket, received, claim, lane, retry, .. } = job;
+        let parking = Parking {
+            times,
+            since,
+            not_before: now.saturating_add(millis(pause)).min(give_up_at),
+            attempts: retry.attempts(),
+            reason: fault.reason.to_owned(),
+            source: received.source.clone(),
+        };
+        let disposition = Disposition::Parked(parking);
+        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+        let next = self.lanes.leave(lane);
+        self.submit(next);
     }
 
     fn give_up(&mut self, job: Job, fault: &Fault) {
@@ -189,7 +221,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.tasks.spawn(async move { Done::Token(http.send(request, TOKEN_TIMEOUT).await) });
         }
         for (_, job) in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
-            self.give_up(*job, &Fault { reason: "no_access_token", provider_code: None });
+            self.park(*job, &Fault { reason: "no_access_token", provider_code: None });
         }
     }
 
@@ -243,6 +275,10 @@ fn reason(reading: &Reading) -> &'static str {
         Reading::Verdict { .. } => "",
         Reading::Transient(fault, _) | Reading::Refused(fault) | Reading::Configuration(fault) => fault.reason,
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{Http, Intake, Job, Publisher, Store, Worker};
-use crate::intake::Partition;
+use crate::intake::{Partition, Ticket};
 use crate::telemetry::Component;
 
 /// Partitions that are to be given back as soon as nothing of them is in flight.
@@ -62,12 +62,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.backlog.forget(*partition);
         }
         let ledger = &self.ledger;
-        let goes = |job: &Job| closing.contains(&job.ticket.partition()) || !ledger.is_live(&job.ticket);
+        let is_gone = |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
+        let goes = |job: &Job| is_gone(&job.ticket);
+        self.waiting.send_away(is_gone);
         let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
         for followers in self.undecided.values_mut() {
             let (gone, stay): (VecDeque<_>, _) = std::mem::take(followers).into_iter().partition(|job| goes(job));
             *followers = stay;
-            gone.iter().for_each(|job| self.in_flight.remove(&job.received));
+            gone.iter().for_each(|job| self.in_flight.remove(&job.ticket, &job.received));
         }
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.desk.take(|job| goes(job));
@@ -88,7 +90,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
     pub(super) fn drop_job(&mut self, job: Job) {
-        self.in_flight.remove(&job.received);
+        self.in_flight.remove(&job.ticket, &job.received);
         self.promote_follower(&job.claim.claim_id);
     }
 

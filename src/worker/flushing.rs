@@ -72,7 +72,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 }
             }
             // It ended without a verdict of this worker's: the next in line asks the store anew.
-            Disposition::Quarantined(_) => self.promote_follower(claim_id),
+            Disposition::Parked(_) | Disposition::Quarantined(_) => self.promote_follower(claim_id),
         }
     }
 
@@ -82,7 +82,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         recorded.retain_live(&self.ledger, &mut gone);
         for settled in &gone {
             self.terms.meter.stale_result();
-            self.in_flight.remove(&settled.received);
+            self.in_flight.remove(&settled.ticket, &settled.received);
         }
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.settled().is_empty() {
@@ -116,7 +116,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 let now = admission::now_micros();
                 let settled = published.into_settled();
                 for settled in &settled {
-                    self.in_flight.remove(&settled.received);
+                    self.in_flight.remove(&settled.ticket, &settled.received);
                     self.count(settled, now);
                 }
                 self.ledger.confirm(settled.into_iter().map(|settled| settled.ticket));
@@ -143,7 +143,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.terms.meter.decided(&verdict.kind, verdict.decision, latency);
             }
             Disposition::Quarantined(malformed) => self.terms.meter.dead_letter(malformed.error),
-            Disposition::Duplicate(_) => {}
+            Disposition::Parked(_) | Disposition::Duplicate(_) => {}
         }
     }
 }

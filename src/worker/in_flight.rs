@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::intake::Partition;
+use crate::intake::{Partition, Ticket};
 use crate::outbox::Received;
 
 /// Records in flight, by partition and offset.
@@ -23,11 +23,11 @@ struct Entry {
 
 impl InFlight {
     /// A record was taken on.
-    pub(super) fn add(&mut self, received: &Received) {
+    pub(super) fn add(&mut self, ticket: &Ticket, received: &Received) {
         let bytes = received.payload.as_ref().map_or(0, Vec::len);
         let entry = Entry { since: received.received_at, bytes };
-        let partition = self.partitions.entry(received.source.partition).or_default();
-        if let Some(before) = partition.insert(received.source.offset, entry) {
+        let partition = self.partitions.entry(ticket.partition()).or_default();
+        if let Some(before) = partition.insert(ticket.offset(), entry) {
             // Taken on again after its partition went and came back, while the first is still on its way out.
             self.records -= 1;
             self.bytes -= before.bytes;
@@ -37,9 +37,9 @@ impl InFlight {
     }
 
     /// A record was published or dropped. One that was taken on again since, after its partition went and came back, stays.
-    pub(super) fn remove(&mut self, received: &Received) {
-        let Some(partition) = self.partitions.get_mut(&received.source.partition) else { return };
-        let offset = received.source.offset;
+    pub(super) fn remove(&mut self, ticket: &Ticket, received: &Received) {
+        let Some(partition) = self.partitions.get_mut(&ticket.partition()) else { return };
+        let offset = ticket.offset();
         if partition.get(&offset).is_some_and(|entry| entry.since == received.received_at)
             && let Some(entry) = partition.remove(&offset)
         {
@@ -47,7 +47,7 @@ impl InFlight {
             self.bytes -= entry.bytes;
         }
         if partition.is_empty() {
-            self.partitions.remove(&received.source.partition);
+            self.partitions.remove(&ticket.partition());
         }
     }
 

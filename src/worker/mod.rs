@@ -33,11 +33,13 @@ use crate::assess::limit::Limit;
 use crate::assess::retry::{self, Retry};
 use crate::assess::token::{Lease, Token};
 use crate::claim::Claim;
-use crate::config;
+use crate::{config, kafka};
 use crate::decision::Policy;
 use crate::intake::backlog::Backlog;
 use crate::intake::kafka::Intake;
 use crate::intake::lanes::Lanes;
+use crate::intake::parking::Parking;
+use crate::intake::waiting::WaitingRoom;
 use crate::intake::{Event, Ledger, Ticket};
 use crate::outbox::{Batch, Publisher, Received, Recorded, Store};
 use crate::risk::{ApiId, Registry};
@@ -75,10 +77,8 @@ pub struct Ports<I, S, P, H> {
 
 /// What the worker is told about itself.
 pub struct Terms {
-    /// `kafka.input_topic`, for the source of a record.
-    pub input_topic: String,
-    /// `kafka.max_event_bytes`.
-    pub max_event_bytes: usize,
+    /// `[kafka]`, for the names of topics and the bounds on messages.
+    pub kafka: kafka::Settings,
     /// `[worker]`.
     pub worker: config::Worker,
     /// `[retry]`.
@@ -124,6 +124,8 @@ struct Job {
     /// The lane: a hash of the subject.
     lane: u64,
     retry: Retry,
+    /// Its history, where it was parked before.
+    parking: Option<Parking>,
     /// The access token of the attempt under way.
     lease: Option<Lease>,
     span: ClaimSpan,
@@ -149,6 +151,8 @@ pub struct Worker<I, S, P, H> {
     unpublished: Option<Recorded>,
     tasks: JoinSet<assessing::Done>,
     in_flight: InFlight,
+    /// Parked claims whose time has not come.
+    waiting: WaitingRoom,
     releases: Vec<draining::Release>,
     stopping: Option<Instant>,
     store_rests_until: Option<Instant>,
@@ -181,6 +185,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             unpublished: None,
             tasks: JoinSet::new(),
             in_flight: InFlight::default(),
+            waiting: WaitingRoom::default(),
             releases: Vec::new(),
             stopping: None,
             store_rests_until: None,
@@ -215,13 +220,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Does everything that can be done now; says when to look again.
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
-        self.admit();
+        self.admit(now);
         self.recall(now);
         let next_call = self.make_calls(now);
         self.flush(now);
         self.let_go_of_partitions();
         self.set_gauges();
-        let rests = [self.store_rests_until, self.publisher_rests_until, self.stopping, next_call];
+        let rests = [self.store_rests_until, self.publisher_rests_until, self.stopping, next_call, self.waiting.due()];
         let soonest = rests.into_iter().flatten().filter(|at| *at > now).min();
         soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
     }

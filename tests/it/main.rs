@@ -7,6 +7,7 @@ mod hostile;
 mod lab;
 mod oracle;
 mod outages;
+mod parking;
 mod refusals;
 mod store;
 mod watching;

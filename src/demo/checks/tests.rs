@@ -100,7 +100,6 @@ fn row_of_call(offset: i64, api: &str, request: &str) -> CallRow {
         requested_at: at(DECIDED - 1),
         http_status: Some(200),
         outcome: "verdict".to_owned(),
-        reason: String::new(),
         request: request.to_owned(),
     }
 }

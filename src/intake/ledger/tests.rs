@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::intake::Input;
 use crate::intake::offset_map::METADATA_MAX_BYTES;
 
-const PARTITION: Partition = 3;
+const PARTITION: Partition = Partition { input: Input::Claims, number: 3 };
 
 /// One step of a worker's life with one partition.
 #[derive(Debug, Clone)]
@@ -210,23 +211,23 @@ fn a_ticket_of_an_ended_assignment_changes_nothing() {
 #[test]
 fn garbled_metadata_reads_as_nothing_done_loudly() {
     let mut ledger = Ledger::default();
-    let assigned = Assigned { partition: 0, epoch: 1, offset: Some(5), metadata: "cg1:!!".to_owned(), log_end: 9 };
+    let assigned = Assigned { partition: PARTITION, epoch: 1, offset: Some(5), metadata: "cg1:!!".to_owned(), log_end: 9 };
     assert!(ledger.assign(&assigned).is_some());
-    assert!(matches!(ledger.admit(0, 5, 1), Admission::Ticket(_)));
+    assert!(matches!(ledger.admit(PARTITION, 5, 1), Admission::Ticket(_)));
 }
 
 #[test]
 fn a_log_that_went_back_is_read_again() {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: 0, epoch: 1, offset: Some(50), metadata: String::new(), log_end: 50 });
-    assert!(matches!(ledger.admit(0, 0, 1), Admission::Ticket(_)), "the topic was made anew: offset 0 is a new record");
+    ledger.assign(&Assigned { partition: PARTITION, epoch: 1, offset: Some(50), metadata: String::new(), log_end: 50 });
+    assert!(matches!(ledger.admit(PARTITION, 0, 1), Admission::Ticket(_)), "the topic was made anew: offset 0 is a new record");
 }
 
 #[test]
 fn a_partition_without_room_says_so() {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: 0, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 0 });
-    assert!(ledger.has_room(0, 20_000));
-    assert!(!ledger.has_room(0, 30_000), "more open records than any map can hold");
-    assert!(ledger.has_room(7, 30_000), "a partition of somebody else's is not held up");
+    ledger.assign(&Assigned { partition: PARTITION, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 0 });
+    assert!(ledger.has_room(PARTITION, 20_000));
+    assert!(!ledger.has_room(PARTITION, 30_000), "more open records than any map can hold");
+    assert!(ledger.has_room(Partition::retry(3), 30_000), "a partition of somebody else's is not held up");
 }

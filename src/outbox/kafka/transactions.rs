@@ -21,9 +21,8 @@ use crate::kafka::{Guarantee, Settings};
 use crate::outbox::PublishError;
 use crate::outbox::message::{Message, Topic};
 
-/// How long one look for delivery reports takes: rdkafka's `poll` ends when its time is over, however early the reports come, so
-/// this is what each flush may wait in vain.
-const POLL: Duration = Duration::from_millis(1);
+/// The pause between two looks for delivery reports.
+const LOOK: Duration = Duration::from_micros(300);
 
 /// The thread's own state.
 pub(super) struct Transactions {
@@ -42,6 +41,17 @@ enum Failure {
     Aborted(KafkaError),
     /// Perhaps it took place.
     Uncertain(KafkaError),
+}
+
+/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when its time is over, however early a
+/// report comes, and spins through the last millisecond: it would be the longest part of a flush.
+fn look(producer: &BaseProducer<Deliveries>) {
+    let reported = &producer.context().reported;
+    let before = reported.load(Ordering::Relaxed);
+    producer.poll(Duration::ZERO);
+    if reported.load(Ordering::Relaxed) == before {
+        std::thread::sleep(LOOK);
+    }
 }
 
 impl Transactions {
@@ -116,11 +126,11 @@ impl Transactions {
         let said: Vec<&Commit> = doubt.iter().filter(live).collect();
         let mut partitions = TopicPartitionList::new();
         for commit in &said {
-            partitions.add_partition(&self.settings.input_topic, commit.partition);
+            partitions.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
         }
         let committed = self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
         let has = |commit: &&Commit| {
-            let found = committed.find_partition(&self.settings.input_topic, commit.partition);
+            let found = committed.find_partition(self.settings.topic(commit.partition.input), commit.partition.number);
             found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset) && found.metadata() == commit.metadata)
         };
         Ok(!said.is_empty() && said.iter().all(has))
@@ -152,7 +162,7 @@ impl Transactions {
             if Instant::now() > deadline {
                 return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
             }
-            producer.poll(POLL);
+            look(producer);
         }
         if deliveries.failed.load(Ordering::Relaxed) == 0 {
             return Ok(());
@@ -170,6 +180,7 @@ impl Transactions {
         let topic = match message.topic {
             Topic::Decisions => &self.settings.output_topic,
             Topic::DeadLetters => &self.settings.dead_letter_topic,
+            Topic::Retry => &self.settings.retry_topic,
         };
         let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
         for (key, value) in &message.headers {
@@ -184,7 +195,7 @@ impl Transactions {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
-                    producer.poll(POLL);
+                    look(producer);
                     record = back;
                 }
                 Err((error, _)) => {
@@ -206,7 +217,7 @@ impl Transactions {
     fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
         let mut offsets = TopicPartitionList::new();
         for commit in commits {
-            let mut element = offsets.add_partition(&self.settings.input_topic, commit.partition);
+            let mut element = offsets.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
             element.set_offset(Offset::Offset(commit.offset))?;
             element.set_metadata(&commit.metadata);
         }

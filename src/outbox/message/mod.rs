@@ -11,6 +11,7 @@ use super::{Disposition, Received, Settled};
 use crate::claim::Malformed;
 use crate::decision::{Reason, Source, Verdict, decision_id};
 use crate::intake::Headers;
+use crate::intake::parking::Parking;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
@@ -25,6 +26,8 @@ pub enum Topic {
     Decisions,
     /// `kafka.dead_letter_topic`.
     DeadLetters,
+    /// `kafka.retry_topic`.
+    Retry,
 }
 
 /// A Kafka message to be.
@@ -70,6 +73,7 @@ pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Op
     match &settled.disposition {
         Disposition::Assessed(verdict) | Disposition::Recalled(verdict) => Some(decision(verdict, &settled.received, max_bytes)),
         Disposition::Duplicate(verdict) => republish_duplicates.then(|| decision(verdict, &settled.received, max_bytes)),
+        Disposition::Parked(parking) => Some(parked(parking, &settled.received)),
         Disposition::Quarantined(malformed) => Some(dead_letter(malformed, &settled.received, max_bytes)),
     }
 }
@@ -112,13 +116,29 @@ fn decision(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message
     Message { topic: Topic::Decisions, key: Some(key), payload: Some(payload), headers }
 }
 
+/// The event as it was received, with its history. [`Parking`] is only for events that fit: see [`fits_parked`].
+fn parked(parking: &Parking, received: &Received) -> Message {
+    let headers = parking.headers(&received.headers);
+    Message { topic: Topic::Retry, key: received.key.clone(), payload: received.payload.clone(), headers }
+}
+
+/// Whether a parked event would be at most `max_bytes` large, its history included.
+pub fn fits_parked(received: &Received, max_bytes: usize) -> bool {
+    size(received) <= max_bytes.saturating_sub(FRAME_MAX_BYTES)
+}
+
+/// The size of an event as it was received, framing aside.
+fn size(received: &Received) -> usize {
+    let lengths = received.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16);
+    lengths.sum::<usize>() + received.key.as_ref().map_or(0, Vec::len) + received.payload.as_ref().map_or(0, Vec::len)
+}
+
 fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| name == "claimgate-error" || name == "claimgate-error-field" || name == "claimgate-source";
     let mut headers: Headers = received.headers.iter().filter(|(name, _)| !ours(name)).cloned().collect();
     let mut key = received.key.clone();
     let mut payload = received.payload.clone();
-    let lengths = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16);
-    let size = lengths.sum::<usize>() + key.as_ref().map_or(0, Vec::len) + payload.as_ref().map_or(0, Vec::len);
+    let size = size(received);
     if size > max_bytes.saturating_sub(FRAME_MAX_BYTES) {
         // Postgres has the whole event; this message says where to look.
         headers = vec![text("claimgate-truncated", &size.to_string())];

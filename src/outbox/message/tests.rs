@@ -2,15 +2,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::decision::Decision;
-use crate::intake::{Admission, Assigned, Ledger, header};
+use crate::intake::{Admission, Assigned, Ledger, Partition, header};
 use crate::trace::TraceContext;
 
 const MAX_BYTES: usize = 1_000_000;
 
 fn settled(disposition: Disposition) -> Settled {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: 3, epoch: 1, offset: Some(8812), metadata: String::new(), log_end: 9000 });
-    let Admission::Ticket(ticket) = ledger.admit(3, 8812, 1) else { unreachable!("the partition is assigned") };
+    ledger.assign(&Assigned { partition: Partition::claims(3), epoch: 1, offset: Some(8812), metadata: String::new(), log_end: 9000 });
+    let Admission::Ticket(ticket) = ledger.admit(Partition::claims(3), 8812, 1) else { unreachable!("the partition is assigned") };
     let received = Received {
         source: source(),
         key: None,

@@ -44,6 +44,8 @@ fn account_type(kind: AccountType) -> Option<u32> {
 /// The input parameters (输入参数), by wire name and claim field. `totaltimes` is spelled so, unlike `dayTimes`.
 fn parameters(claim: &Claim) -> Parameters<'_> {
     let Claim { account, client, login, reward, .. } = claim;
+    // Asked for only where the account is no phone number.
+    let phone = account.phone.as_deref().filter(|_| account.kind != AccountType::Phone);
     let mut parameters = Parameters::default();
     parameters
         .number("accountType", "account.type", account_type(account.kind))
@@ -57,7 +59,7 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
         .number("share", "reward.share", reward.share)
         .number("dayTimes", "reward.daily_limit", reward.daily_limit)
         .number("totaltimes", "reward.total_limit", reward.total_limit)
-        .text("phoneNumber", "account.phone", account.phone.as_deref())
+        .text("phoneNumber", "account.phone", phone)
         .text("address", "client.address", client.address.as_deref())
         .number("latitude", "client.latitude", client.latitude)
         .number("longitude", "client.longitude", client.longitude)

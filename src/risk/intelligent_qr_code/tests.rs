@@ -181,7 +181,7 @@ fn answers_are_read_tolerantly_and_never_guessed() {
             ("error_4100.json", configuration("bad_signature", 4100)),
             ("error_4500.json", again("request_replayed", 4500, Again::Resigned)),
             ("error_with_level.json", transient("internal_error", 6000)),
-            ("error_13.json", transient("unknown_code", 13)),
+            ("error_13.json", lasting("insufficient_balance", 13)),
             ("error_unknown.json", transient("unknown_code", -3001)),
             ("message_in_gbk.json", level(1, &[])),
             ("nul_in_message.json", level(1, &[])),

@@ -94,7 +94,10 @@ impl Readable for Envelope {
 fn classify(code: i64) -> Reading {
     let fault = |reason| Fault::coded(reason, code);
     let transient = |reason| Reading::Transient(fault(reason), Again::Backoff);
+    let lasting = |reason| Reading::Transient(fault(reason), Again::Lasting);
     match code {
+        // Not in csec's table: the balance, as the user of this project names the code for every API.
+        13 => lasting("insufficient_balance"),
         4000 => Reading::Refused(fault("bad_parameter")),
         4100 => Reading::Configuration(fault("bad_signature")),
         4101..=4103 | 4110 => Reading::Configuration(fault("no_permission")),
@@ -102,7 +105,7 @@ fn classify(code: i64) -> Reading {
         4105 | 4106 => Reading::Configuration(fault("bad_session_token")),
         4200 => Reading::Transient(fault("request_expired"), Again::Resigned),
         4300 => Reading::Configuration(fault("access_denied")),
-        4400 => transient("quota_exceeded"),
+        4400 => lasting("quota_exceeded"),
         4500 => Reading::Transient(fault("request_replayed"), Again::Resigned),
         4600 => Reading::Refused(fault("bad_protocol")),
         5000 => Reading::Refused(fault("resource_missing")),

@@ -11,13 +11,11 @@ fn every_error_code_has_its_class() {
     let registry = api("intelligent_qr_code", "");
     let reading = |code: i64| read(only(&registry), 200, &format!("{{\"code\":{code}}}"));
     for (code, reason) in [
-        (4400, "quota_exceeded"),
         (5100, "operation_failed"),
         (6000, "internal_error"),
         (6100, "unsupported_or_maintenance"),
         (6200, "maintenance"),
         (4, "unknown_code"),
-        (13, "unknown_code"),
         (1002, "unknown_code"),
         (i64::MIN, "unknown_code"),
     ] {
@@ -47,6 +45,9 @@ fn every_error_code_has_its_class() {
     ] {
         assert_eq!(reading(code), configuration(reason, code));
     }
+    for (code, reason) in [(13, "insufficient_balance"), (4400, "quota_exceeded")] {
+        assert_eq!(reading(code), lasting(reason, code));
+    }
     assert_eq!(reading(4200), again("request_expired", 4200, Again::Resigned));
     assert_eq!(reading(4500), again("request_replayed", 4500, Again::Resigned));
 }
@@ -57,7 +58,7 @@ fn the_operators_transient_codes_win_over_the_table() {
     let registry = registry(&format!("{credentials}\n[risk.intelligent_qr_code]")).unwrap();
     let reading = |code: i64| read(only(&registry), 200, &format!("{{\"code\":{code}}}"));
     assert_eq!(reading(4000), transient("bad_parameter", 4000));
-    assert_eq!(reading(4100), transient("bad_signature", 4100));
+    assert_eq!(reading(4100), lasting("bad_signature", 4100));
     assert_eq!(reading(4500), again("request_replayed", 4500, Again::Resigned));
 }
 

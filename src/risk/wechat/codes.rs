@@ -8,12 +8,13 @@ use crate::risk::{Again, Fault, Reading};
 pub(super) fn classify_outer(code: i64) -> Reading {
     let fault = |reason| Fault::coded(reason, code);
     let transient = |reason| Reading::Transient(fault(reason), Again::Backoff);
+    let lasting = |reason| Reading::Transient(fault(reason), Again::Lasting);
     match code {
         -1 | -1000 => transient("busy"),
         40001 | 40014 | 42001 => Reading::Transient(fault("bad_access_token"), Again::NewToken),
         40003 | 43104 => Reading::Refused(fault("bad_openid")),
         43002 | 44002 | 47001 | 40097 => Reading::Refused(fault("bad_request")),
-        45009 => transient("quota_exceeded"),
+        45009 => lasting("quota_exceeded"),
         45011 => transient("rate_limited"),
         40013 | 40125 | 40164 | 40243 | 41001 => Reading::Configuration(fault("bad_credentials")),
         48001 | 48004 | 50002 | 61004 | 61007 => Reading::Configuration(fault("not_authorised")),
@@ -23,7 +24,7 @@ pub(super) fn classify_outer(code: i64) -> Reading {
         9301004 => transient("save_failed"),
         9301006..=9301008 => Reading::Configuration(fault("service_not_bought")),
         9301009 => transient("result_check_failed"),
-        9301010 => transient("consumption_failed"),
+        9301010 => lasting("consumption_failed"),
         9301011 => transient("rate_limited"),
         9301012 => transient("service_timeout"),
         9301013 => Reading::Configuration(fault("wrong_api_type")),

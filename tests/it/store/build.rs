@@ -2,7 +2,7 @@
 
 use claimgate::claim::Malformed;
 use claimgate::decision::{Decision, Reason, Source, Verdict};
-use claimgate::intake::{Admission, Assigned, Ledger};
+use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Disposition, Received, Sealed, Settled};
 use claimgate::trace::TraceContext;
 use uuid::Uuid;
@@ -85,12 +85,12 @@ pub(crate) fn malformed(offset: i64) -> (Received, Disposition) {
 pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> Sealed {
     let mut ledger = Ledger::default();
     let assigned =
-        Assigned { partition: 0, epoch: 1, offset: None, metadata: String::new(), log_end: 1 << 40 };
+        Assigned { partition: Partition::claims(0), epoch: 1, offset: None, metadata: String::new(), log_end: 1 << 40 };
     assert_eq!(ledger.assign(&assigned), None);
     let mut batch = Batch::default();
     let size = records.len().max(calls.len());
     for (offset, (received, disposition)) in (0..).zip(records) {
-        let Admission::Ticket(ticket) = ledger.admit(0, offset, 1) else {
+        let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
             panic!("a fresh partition has no done records")
         };
         let claim_id = match &disposition {

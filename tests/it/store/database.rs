@@ -75,7 +75,7 @@ pub(crate) async fn execute(connection: &mut PgConnection, sql: impl Into<String
 impl TestDatabase {
     /// Executes SQL of the test's own making.
     pub(crate) async fn execute(&self, sql: impl Into<String>) {
-        execute(&mut *self.pool.acquire().await.expect("a connection"), sql).await;
+        execute(&mut self.pool.acquire().await.expect("a connection"), sql).await;
     }
 
     /// A number from the database.

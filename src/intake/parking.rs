@@ -1,0 +1,110 @@
+//! Parking: what a parked claim carries in its headers, so that it survives restarts and whoever picks it up knows its history.
+//!
+//! Pure. A parked claim is the event as it was received, written to the retry topic in the transaction that completes its record. The
+//! invariant: what [`Parking::headers`] writes, [`Parking::parse`] reads; anything else reads as never parked.
+
+use super::{Headers, header};
+use crate::decision::Source;
+
+/// How often the claim was parked.
+const TIMES: &str = "claimgate-parked";
+/// When it was first taken on, UNIX milliseconds.
+const SINCE: &str = "claimgate-parked-since";
+/// Not to be asked about before this time, UNIX milliseconds.
+const NOT_BEFORE: &str = "claimgate-not-before";
+/// How often an API was asked about it.
+const ATTEMPTS: &str = "claimgate-attempts";
+/// Why, in a bounded word.
+const REASON: &str = "claimgate-reason";
+/// Where the claim's event first stood.
+const SOURCE: &str = "claimgate-source";
+const ALL: [&str; 6] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, REASON, SOURCE];
+
+/// A parked claim's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parking {
+    /// How often it was parked, 1 for the first time.
+    pub times: u32,
+    /// When it was first taken on, UNIX milliseconds.
+    pub since: i64,
+    /// Not to be asked about before this time, UNIX milliseconds.
+    pub not_before: i64,
+    /// How often an API was asked about it.
+    pub attempts: u32,
+    /// Why it was parked, in a bounded word.
+    pub reason: String,
+    /// Where the claim's event first stood: the source of its verdict.
+    pub source: Source,
+}
+
+impl Parking {
+    /// Reads the history out of a record's headers; `None` where there is none, or not a whole one.
+    pub fn parse(headers: &Headers) -> Option<Self> {
+        let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
+        let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
+        let (place, offset) = text(SOURCE)?.rsplit_once('/')?;
+        let (topic, partition) = place.rsplit_once('/')?;
+        Some(Self {
+            times: u32::try_from(number(TIMES)?).ok()?,
+            since: number(SINCE)?,
+            not_before: number(NOT_BEFORE)?,
+            attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
+            reason: text(REASON)?.to_owned(),
+            source: Source { topic: topic.to_owned(), partition: partition.parse().ok()?, offset: offset.parse().ok()? },
+        })
+    }
+
+    /// The headers of the parked record: the event's own, and the history.
+    pub fn headers(&self, event: &Headers) -> Headers {
+        let mut headers = Self::strip(event.clone());
+        let history = [
+            (TIMES, self.times.to_string()),
+            (SINCE, self.since.to_string()),
+            (NOT_BEFORE, self.not_before.to_string()),
+            (ATTEMPTS, self.attempts.to_string()),
+            (REASON, self.reason.clone()),
+            (SOURCE, self.source.to_string()),
+        ];
+        headers.extend(history.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
+        headers
+    }
+
+    /// The event's own headers, without the history.
+    pub fn strip(mut headers: Headers) -> Headers {
+        headers.retain(|(name, _)| !ALL.contains(&name.as_str()));
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parking() -> Parking {
+        let source = Source { topic: "reward/claims".to_owned(), partition: 3, offset: 8812 };
+        Parking { times: 2, since: 1_000, not_before: 2_000, attempts: 7, reason: "http_5xx".to_owned(), source }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_the_events_own_headers_stay() {
+        let own: Headers = vec![("tenant".to_owned(), Some(vec![0xff])), ("null".to_owned(), None)];
+        let once = parking().headers(&own);
+        assert_eq!(Parking::parse(&once), Some(parking()));
+        let twice = Parking { times: 3, ..parking() }.headers(&once);
+        assert_eq!(Parking::parse(&twice).map(|parking| parking.times), Some(3), "the older history is replaced");
+        assert_eq!(Parking::strip(twice), own);
+    }
+
+    #[test]
+    fn half_a_history_is_none() {
+        let whole = parking().headers(&Headers::new());
+        for missing in 0..whole.len() {
+            let mut half = whole.clone();
+            half.remove(missing);
+            assert_eq!(Parking::parse(&half), None);
+        }
+        let mut garbled = whole;
+        garbled[0].1 = Some(b"\xff".to_vec());
+        assert_eq!(Parking::parse(&garbled), None);
+    }
+}

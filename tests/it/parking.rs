@@ -1,0 +1,59 @@
+//! Parking: a claim that stays transient leaves the worker, survives restarts, and comes back.
+
+use std::time::Duration;
+
+use super::lab::{Event, Lab, claim};
+use super::oracle::{Expected, outcome};
+
+const LONG: Duration = Duration::from_secs(90);
+const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\npark_interval = \"2s\"";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_claim_survives_restarts_and_is_decided_once() {
+    let Some(lab) = Lab::new("parking").await else { return };
+    let mut expected = Expected::default();
+    let mut events = Vec::new();
+    for number in 0..300 {
+        let id = format!("clm-{number}");
+        // Every tenth account answers only after so many calls that its claim was parked at least once.
+        let words = if number % 10 == 0 { "-transient-25" } else { "" };
+        let headers = vec![("tenant".to_owned(), b"a".to_vec())];
+        events.push(Event { headers, ..Event::of(claim(&id, &format!("user-{number}{words}"))) });
+        expected.claims.insert(id);
+    }
+    lab.produce(&events);
+    let mut worker = lab.worker("w1", QUICK);
+    lab.wait("claims in the retry topic", LONG, async || lab.read("retry").len() >= 30).await;
+    worker.kill();
+    let parked = lab.read("retry");
+    let first = &parked[0];
+    assert_eq!(first.headers["tenant"], b"a", "the event's own headers stay");
+    assert_eq!(first.headers["claimgate-parked"], b"1");
+    assert!(String::from_utf8_lossy(&first.headers["claimgate-source"]).starts_with(&lab.topic("claims")));
+    let mut worker = lab.worker("w1", QUICK);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    worker.kill();
+    let mut worker = lab.worker("w1", QUICK);
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    assert_eq!(worker.stop().await, Some(0));
+    expected.verify(&lab).await;
+    let attempts: Vec<i32> = sqlx::query_scalar("select attempts from verdicts where attempts > 1").fetch_all(&lab.database).await.expect("rows");
+    assert_eq!(attempts.len(), 30);
+    assert!(attempts.iter().all(|attempts| *attempts > 5), "attempts of earlier parkings count: {attempts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_nobody_answers_ends_as_unassessed() {
+    let Some(lab) = Lab::new("unassessed").await else { return };
+    lab.produce(&[Event::of(claim("hopeless", "user-code-6000")), Event::of(claim("fine", "user"))]);
+    let mut worker = lab.worker("w1", &format!("{QUICK}\ngive_up_after = \"3s\"\non_unassessed = \"reject\""));
+    let expected = Expected { claims: ["hopeless".to_owned(), "fine".to_owned()].into(), ..Expected::default() };
+    lab.wait("both decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    assert_eq!(worker.stop().await, Some(0));
+    expected.verify(&lab).await;
+    let outcome = outcome(&lab);
+    let hopeless = &outcome.decisions["hopeless"][0];
+    assert_eq!((hopeless["decision"].as_str(), hopeless["reasons"][0]["code"].as_str()), (Some("reject"), Some("unassessed")));
+    assert_eq!(hopeless["source"]["topic"], lab.topic("claims"), "its first position");
+    assert!(!lab.read("retry").is_empty(), "it was parked first");
+}
