@@ -1,9 +1,10 @@
 //! The command line: which command, with which arguments. What a command does stands elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::demo::{self, DemoArgs};
 use crate::simulator::{self, SimulateArgs};
@@ -31,6 +32,8 @@ enum Command {
     Migrate,
     /// Check configuration and connections, and say what is wrong
     Check,
+    /// Ask Postgres why a claim was decided as it was
+    Audit(AuditCommand),
 }
 
 impl Cli {
@@ -39,11 +42,12 @@ impl Cli {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn run(self) -> Result<(), String> {
+        let config = self.config.as_deref();
         match self.command {
             Command::Demo(args) => block_on(2, demo::run(args)),
             Command::Simulate(args) => block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) }),
             Command::Run => {
-                let config = self.load()?;
+                let config = Self::load(config)?;
                 let instance = config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
                 let telemetry = telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
                 let result = block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
@@ -51,18 +55,22 @@ impl Cli {
                 result
             }
             Command::Migrate => {
-                let config = self.load()?;
+                let config = Self::load(config)?;
                 block_on(1, service::migrate(&config))
             }
             Command::Check => {
-                let config = self.load()?;
+                let config = Self::load(config)?;
                 block_on(1, service::check(&config))
+            }
+            Command::Audit(command) => {
+                let config = Self::load(config)?;
+                block_on(1, service::audit(&config, command))
             }
         }
     }
 
-    fn load(&self) -> Result<Config, String> {
-        Config::load(self.config.as_deref()).map_err(|error| error.to_string())
+    fn load(config: Option<&Path>) -> Result<Config, String> {
+        Config::load(config).map_err(|error| error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::assess::http::Client;
+use crate::audit::{AuditCommand, Auditor, Retention, retention};
 use crate::config::{Config, OnDuplicate};
 use crate::intake::kafka::KafkaIntake;
 use crate::outbox::Store;
@@ -44,7 +45,7 @@ pub async fn run(config: Config, telemetry: &Telemetry, shutdown: impl Future<Ou
     let endpoints = endpoints.await.map_err(|error| error.to_string())?;
     log_start(&config, &registry, policy.version(), endpoints.as_ref().map(telemetry::http::Endpoints::address));
 
-    let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
+    let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention.clone()));
     let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
     let (intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
     let republish = config.worker.on_duplicate == OnDuplicate::Republish;
@@ -85,7 +86,7 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
     }
     store.check_schema().await.map_err(|error| error.to_string())?;
     // One question as the worker asks it: a missing privilege shows now and not with the first claim.
-    store.recall(Vec::new()).await.map_err(|error| error.to_string())?;
+    store.recall(vec![String::new()]).await.map_err(|error| error.to_string())?;
     Ok(store)
 }
 
@@ -102,6 +103,7 @@ fn terms(
         kafka: config.kafka.clone(),
         worker: config.worker.clone(),
         retry: config.retry.clone(),
+        breaker: config.breaker.clone(),
         meter: Meter::new(&kinds, &apis),
         spans: telemetry.spans(&config.kafka.group_id),
         subject_key: config.subject_key().cloned(),
@@ -127,13 +129,19 @@ fn log_start(config: &Config, registry: &Registry, policy: &str, endpoints: Opti
     );
 }
 
-/// Makes the next months' partitions in time. A failure is told and tried again: rows go to the default partition meanwhile.
-async fn look_after_partitions(store: Arc<PostgresStore>) {
+/// Makes the next months' partitions in time and drops those past their retention. A failure is told and tried again: rows go to
+/// the default partition meanwhile.
+async fn look_after_partitions(store: Arc<PostgresStore>, retention: Retention) {
     let mut tick = tokio::time::interval(UPKEEP);
     loop {
         tick.tick().await;
         if let Err(error) = store.ensure_partitions().await {
             error!("the partitions of risk_calls and claim_events could not be looked after: {error}");
+        }
+        match retention::enforce(&store, &retention).await {
+            Ok(dropped) if dropped.is_empty() => {}
+            Ok(dropped) => info!("past their retention and dropped: {}", dropped.join(", ")),
+            Err(error) => error!("what is past its retention could not be dropped: {error}"),
         }
     }
 }
@@ -188,4 +196,22 @@ pub async fn check(config: &Config) -> Result<(), String> {
     let broker = tokio::task::spawn_blocking(move || kafka.check_broker()).await.map_err(|error| error.to_string())?;
     say("Kafka", broker.map(|()| format!("{} answers, and the topics are there", config.kafka.bootstrap_servers)));
     if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of 3 checks failed")) }
+}
+
+/// `claimgate audit …`: answers a question from the record, on stdout.
+///
+/// # Errors
+/// One sentence: what is wrong, or that nothing was found.
+pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), String> {
+    let risk_apis = if command.needs_risk_apis() { Some(config.risk_apis().map_err(|error| error.to_string())?) } else { None };
+    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    let auditor = Auditor {
+        store: &store,
+        subject_key: config.subject_key(),
+        retention: &config.audit.retention,
+        risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
+    };
+    let found = command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
+    store.close().await;
+    if found { Ok(()) } else { Err("nothing of the kind is in the record".to_owned()) }
 }

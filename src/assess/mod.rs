@@ -1,55 +1,147 @@
 //! Assess: how often, how fast and when the risk APIs are asked.
 //!
-//! [`Desk`] is where claims wait: for a permit of their API, or for the time of their next attempt. [`retry`], [`limit`] and [`token`] are
-//! pure machines, and so is the desk; [`http`] is the only file here that knows a socket.
+//! [`Desk`] is where claims wait: for a permit of their API, or for the time of their next attempt. [`retry`], [`limit`],
+//! [`breaker`], [`budget`] and [`token`] are pure machines, and so is the desk; [`http`] is the only file here that knows a socket.
 //! The invariants: a waiting claim holds no permit and no connection; one API's queue never delays another's.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub mod breaker;
+pub mod budget;
 pub mod http;
 pub mod limit;
 pub mod retry;
 pub mod token;
 
+use breaker::{Breaker, Passage, Sign};
+use budget::Budget;
 use limit::{Limit, Permission};
 
-/// Where jobs wait: a queue and a bulkhead per API, and one timetable of retries.
-#[derive(Debug)]
-pub struct Desk<T> {
-    apis: Vec<Queue<T>>,
-    retries: BTreeMap<(Instant, u64), (usize, T)>,
-    sequence: u64,
+/// Something that waits for a call.
+pub trait Waiting {
+    /// Whether it is its first call; any further one is paid from the retry budget.
+    fn is_first_call(&self) -> bool;
 }
 
+/// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
 #[derive(Debug)]
-struct Queue<T> {
-    waiting: VecDeque<T>,
+pub struct Desk<T> {
+    apis: Vec<Counter<T>>,
+    retries: BTreeMap<(Instant, u64), (usize, T)>,
+    sequence: u64,
+    /// So many jobs may wait for an API that is barred; what is more is to be parked.
+    barred_max: usize,
+}
+
+/// One API's place at the desk.
+#[derive(Debug)]
+pub struct Counter<T> {
+    /// Jobs that wait for their first call, with the time since when.
+    first: VecDeque<(Instant, T)>,
+    /// Jobs that wait for a further call.
+    further: VecDeque<(Instant, T)>,
     limit: Limit,
+    breaker: Breaker,
+    budget: Budget,
     /// No call is made: the access token is missing.
-    shut_since: Option<Instant>,
+    has_no_token: bool,
 }
 
 /// What the desk has for the worker.
 #[derive(Debug)]
 pub enum Next<T> {
     /// Make this call; the API's permit is taken.
-    Call(usize, T),
+    Call {
+        /// The API.
+        api: usize,
+        /// Who is to be asked about.
+        job: T,
+        /// Whether the breaker learns from this call if the API is well again.
+        probe: bool,
+    },
     /// Nothing to do before this time, or before something else happens.
     Wait(Option<Instant>),
 }
 
-impl<T> Desk<T> {
+impl<T: Waiting> Counter<T> {
+    /// An API's place, within these bounds.
+    pub fn new(limit: Limit, breaker: Breaker, budget: Budget) -> Self {
+        let (first, further) = (VecDeque::new(), VecDeque::new());
+        Self { first, further, limit, breaker, budget, has_no_token: false }
+    }
+
+    fn enter(&mut self, job: T, now: Instant) {
+        let queue = if job.is_first_call() { &mut self.first } else { &mut self.further };
+        queue.push_back((now, job));
+    }
+
+    fn is_barred(&self) -> bool {
+        self.has_no_token || self.breaker.open_since().is_some()
+    }
+
+    fn waiting(&self) -> usize {
+        self.first.len() + self.further.len()
+    }
+
+    /// The next call, with its permit taken; or when to look again.
+    fn next(&mut self, now: Instant) -> Result<(T, bool), Option<Instant>> {
+        if self.waiting() == 0 || self.has_no_token {
+            return Err(None);
+        }
+        let probe = match self.breaker.passage(now) {
+            Passage::Free => false,
+            Passage::Probe => true,
+            Passage::Barred(until) => return Err(until),
+        };
+        // A probe is no retry, and a claim that nobody has failed on yet says more about the API than one that failed before.
+        let is_further = !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.affords(now) };
+        if !is_further && self.first.is_empty() {
+            return Err(Some(self.budget.affords_at(now)));
+        }
+        match self.limit.acquire(now) {
+            Permission::Full => return Err(None),
+            Permission::NotBefore(at) => return Err(Some(at)),
+            Permission::Granted => {}
+        }
+        self.breaker.called();
+        let queue = if is_further { &mut self.further } else { &mut self.first };
+        match (is_further, probe) {
+            (true, false) => self.budget.pay(),
+            (true, true) => {}
+            (false, _) => self.budget.earn(),
+        }
+        let (_, job) = queue.pop_front().ok_or(None)?;
+        Ok((job, probe))
+    }
+
+    /// Takes out what has waited for longer than `patience`, and the oldest of what is more than `most`.
+    fn take_hopeless(&mut self, patience: Duration, most: usize, now: Instant) -> Vec<T> {
+        let mut taken = Vec::new();
+        for queue in [&mut self.further, &mut self.first] {
+            while queue.front().is_some_and(|(since, _)| now.duration_since(*since) > patience) {
+                taken.extend(queue.pop_front().map(|(_, job)| job));
+            }
+        }
+        while self.waiting() > most {
+            let oldest = self.further.pop_front().or_else(|| self.first.pop_front());
+            taken.extend(oldest.map(|(_, job)| job));
+        }
+        taken
+    }
+}
+
+impl<T: Waiting> Desk<T> {
     /// A desk for these APIs, by their index.
-    pub fn new(limits: impl IntoIterator<Item = Limit>) -> Self {
-        let apis = limits.into_iter().map(|limit| Queue { waiting: VecDeque::new(), limit, shut_since: None }).collect();
-        Self { apis, retries: BTreeMap::new(), sequence: 0 }
+    pub fn new(apis: Vec<Counter<T>>, barred_max: usize) -> Self {
+        Self { apis, retries: BTreeMap::new(), sequence: 0, barred_max }
     }
 
     /// Puts a job at the end of its API's queue.
-    pub fn submit(&mut self, api: usize, job: T) {
-        self.apis[api].waiting.push_back(job);
+    pub fn submit(&mut self, api: usize, job: T, now: Instant) {
+        self.apis[api].enter(job, now);
     }
 
     /// Puts a job into its API's queue at a later time.
@@ -58,55 +150,50 @@ impl<T> Desk<T> {
         self.retries.insert((at, self.sequence), (api, job));
     }
 
-    /// A call has ended: its permit is free again.
-    pub fn release(&mut self, api: usize) {
-        self.apis[api].limit.release();
+    /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether the breaker opened by it.
+    pub fn release(&mut self, api: usize, sign: Sign, probe: bool, now: Instant) -> bool {
+        let counter = &mut self.apis[api];
+        counter.limit.release();
+        counter.breaker.ended(sign, probe, now)
     }
 
-    /// Opens or shuts an API: shut, no calls are made.
-    pub fn set_open(&mut self, api: usize, open: bool, now: Instant) {
-        let shut_since = &mut self.apis[api].shut_since;
-        *shut_since = if open { None } else { Some(shut_since.unwrap_or(now)) };
+    /// Says whether an API that needs an access token has one: without, no calls are made.
+    pub fn set_has_token(&mut self, api: usize, has_token: bool) {
+        self.apis[api].has_no_token = !has_token;
     }
 
     /// The next call that may be made.
     pub fn next(&mut self, now: Instant) -> Next<T> {
         self.queue_due_retries(now);
         let mut wake = self.retries.first_key_value().map(|((at, _), _)| *at);
-        for (api, queue) in self.apis.iter_mut().enumerate() {
-            if queue.waiting.is_empty() || queue.shut_since.is_some() {
-                continue;
-            }
-            match queue.limit.acquire(now) {
-                Permission::Granted => {
-                    if let Some(job) = queue.waiting.pop_front() {
-                        return Next::Call(api, job);
-                    }
-                }
-                Permission::Full => {}
-                Permission::NotBefore(at) => wake = Some(wake.map_or(at, |wake| wake.min(at))),
+        for (api, counter) in self.apis.iter_mut().enumerate() {
+            match counter.next(now) {
+                Ok((job, probe)) => return Next::Call { api, job, probe },
+                Err(at) => wake = [wake, at].into_iter().flatten().min(),
             }
         }
         Next::Wait(wake)
     }
 
-    /// Puts the jobs whose time has come into their APIs' queues.
+    /// Puts the jobs whose time has come into their queues; [`Desk::next`] does it, too.
     pub fn queue_due_retries(&mut self, now: Instant) {
         while let Some(entry) = self.retries.first_entry() {
             if entry.key().0 > now {
                 break;
             }
             let (api, job) = entry.remove();
-            self.submit(api, job);
+            self.submit(api, job, now);
         }
     }
 
     /// Takes out the waiting jobs that match: those of partitions that are given back.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
-        for queue in &mut self.apis {
-            for job in std::mem::take(&mut queue.waiting) {
-                if matches(&job) { taken.push(job) } else { queue.waiting.push_back(job) }
+        for counter in &mut self.apis {
+            for queue in [&mut counter.first, &mut counter.further] {
+                for (since, job) in std::mem::take(queue) {
+                    if matches(&job) { taken.push(job) } else { queue.push_back((since, job)) }
+                }
             }
         }
         for (key, (api, job)) in std::mem::take(&mut self.retries) {
@@ -119,20 +206,17 @@ impl<T> Desk<T> {
         taken
     }
 
-    /// Takes out the jobs that wait for an API which has been shut for longer than `patience`.
-    pub fn take_hopeless(&mut self, patience: std::time::Duration, now: Instant) -> Vec<(usize, T)> {
-        let mut taken = Vec::new();
-        for (api, queue) in self.apis.iter_mut().enumerate() {
-            if queue.shut_since.is_some_and(|since| now.duration_since(since) > patience) {
-                taken.extend(queue.waiting.drain(..).map(|job| (api, job)));
-            }
-        }
-        taken
+    /// Takes out the jobs that wait in vain: for an API that is barred, for longer than `patience` or in too large a number. One sick
+    /// API must not fill the room of the others.
+    pub fn take_hopeless(&mut self, patience: Duration, now: Instant) -> Vec<T> {
+        let most = self.barred_max;
+        let barred = self.apis.iter_mut().filter(|counter| counter.is_barred());
+        barred.flat_map(|counter| counter.take_hopeless(patience, most, now)).collect()
     }
 
     /// How many jobs wait for the API's permit.
     pub fn waiting(&self, api: usize) -> usize {
-        self.apis[api].waiting.len()
+        self.apis[api].waiting()
     }
 
     /// How many calls of the API are under way.
@@ -140,78 +224,11 @@ impl<T> Desk<T> {
         self.apis[api].limit.in_flight()
     }
 
-    /// How many jobs wait for the time of their retry.
-    pub fn retrying(&self) -> usize {
-        self.retries.len()
+    /// The API's breaker.
+    pub fn breaker(&self, api: usize) -> &Breaker {
+        &self.apis[api].breaker
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn desk() -> Desk<&'static str> {
-        Desk::new([Limit::new(1, None), Limit::new(8, None)])
-    }
-
-    fn called(next: Next<&'static str>) -> Option<(usize, &'static str)> {
-        match next {
-            Next::Call(api, job) => Some((api, job)),
-            Next::Wait(_) => None,
-        }
-    }
-
-    #[test]
-    fn a_full_api_does_not_hold_up_another() {
-        let (mut desk, now) = (desk(), Instant::now());
-        for job in ["a", "b"] {
-            desk.submit(0, job);
-        }
-        desk.submit(1, "c");
-        assert_eq!(called(desk.next(now)), Some((0, "a")));
-        assert_eq!(called(desk.next(now)), Some((1, "c")), "b waits for its permit, c does not");
-        assert_eq!(called(desk.next(now)), None);
-        desk.release(0);
-        assert_eq!(called(desk.next(now)), Some((0, "b")));
-    }
-
-    #[test]
-    fn a_retry_waits_without_a_permit_until_its_time() {
-        let (mut desk, now) = (desk(), Instant::now());
-        let later = now + Duration::from_secs(1);
-        desk.submit_at(later, 0, "late");
-        desk.submit(0, "now");
-        assert_eq!(called(desk.next(now)), Some((0, "now")));
-        desk.release(0);
-        assert!(matches!(desk.next(now), Next::Wait(Some(at)) if at == later));
-        assert_eq!(called(desk.next(later)), Some((0, "late")));
-    }
-
-    #[test]
-    fn a_shut_api_makes_no_calls_and_loses_hope_after_a_while() {
-        let (mut desk, now) = (desk(), Instant::now());
-        desk.submit(0, "a");
-        desk.set_open(0, false, now);
-        desk.set_open(0, false, now + Duration::from_secs(9));
-        assert_eq!(called(desk.next(now)), None);
-        assert!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(10)).is_empty());
-        assert_eq!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(11)), [(0, "a")]);
-        desk.submit(0, "b");
-        desk.set_open(0, true, now);
-        assert_eq!(called(desk.next(now)), Some((0, "b")));
-    }
-
-    #[test]
-    fn what_is_taken_out_is_gone_and_the_rest_keeps_its_order() {
-        let (mut desk, now) = (desk(), Instant::now());
-        for job in ["a1", "b1", "a2"] {
-            desk.submit(1, job);
-        }
-        desk.submit_at(now, 1, "b2");
-        assert_eq!(desk.take(|job| job.starts_with('b')), ["b1", "b2"]);
-        assert_eq!(called(desk.next(now)), Some((1, "a1")));
-        assert_eq!(called(desk.next(now)), Some((1, "a2")));
-    }
-}
+mod tests;

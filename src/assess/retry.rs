@@ -13,6 +13,7 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::budget;
 use crate::decision::{Decision, Finding};
 use crate::risk::{Again, Fault, Reading};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     /// The longest `Retry-After` that is honoured; a longer one counts as this.
     #[serde(with = "humantime_serde")]
     pub retry_after_max: Duration,
+    /// `[retry.budget]`.
+    pub budget: budget::Settings,
     /// Provider codes that are transient on every API.
     pub transient_codes: Vec<i64>,
     /// The decision of a claim that no API would assess.
@@ -178,6 +181,7 @@ mod tests {
             park_max_interval: Duration::from_secs(3_600),
             give_up_after: Duration::from_secs(86_400),
             max_waiting: 10,
+            budget: budget::Settings { ratio: 0.1, per_second: 10.0, reserve: 100.0 },
             transient_codes: vec![],
             on_unassessed: Decision::Review,
         }

@@ -11,7 +11,7 @@ use config::{Config as Sources, Environment, File, FileFormat, Map, Value, Value
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::assess::retry;
+use crate::assess::{breaker, retry};
 use crate::decision::Policy;
 use crate::outbox::postgres;
 use crate::risk::{Registry, Shared, tencent_cloud, wechat};
@@ -43,6 +43,8 @@ pub struct Config {
     pub worker: Worker,
     /// `[retry]`
     pub retry: retry::Settings,
+    /// `[breaker]`
+    pub breaker: breaker::Settings,
     /// `[tencent_cloud]`
     pub tencent_cloud: tencent_cloud::Settings,
     /// `[wechat]`
@@ -149,6 +151,19 @@ impl Config {
         }
         if self.retry.initial_interval.is_zero() || self.retry.initial_interval > self.retry.max_interval {
             return Err(ConfigError("retry.initial_interval: must be more than 0 and no more than retry.max_interval".to_owned()));
+        }
+        let ratio = |key: &str, value: f64| match value {
+            0.0..=1.0 => Ok(()),
+            _ => Err(ConfigError(format!("{key}: must be between 0 and 1"))),
+        };
+        ratio("breaker.failure_ratio", self.breaker.failure_ratio)?;
+        ratio("retry.budget.ratio", self.retry.budget.ratio)?;
+        // With less, a retry could wait for ever, and a breaker could stay open for ever.
+        if !(self.retry.budget.per_second > 0.0 && self.retry.budget.reserve >= 1.0) {
+            return Err(ConfigError("retry.budget: per_second must be more than 0 and reserve at least 1".to_owned()));
+        }
+        if self.breaker.open_for.is_zero() || self.breaker.min_calls == 0 || self.breaker.probes == 0 {
+            return Err(ConfigError("breaker: open_for, min_calls and probes must be more than 0".to_owned()));
         }
         Ok(())
     }

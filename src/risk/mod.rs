@@ -32,6 +32,12 @@ mod captcha;
 mod tolerant;
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
+mod snapshots;
+#[cfg(test)]
+mod survival;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use super::testing::*;
 use super::*;
 
 /// All there are, with some variety in how they are asked.
-fn every_api() -> Registry {
+pub(super) fn every_api() -> Registry {
     let keys = |name: &str| match name {
         "mini_program" => "signature_method = 'HmacSHA256'",
         "captcha_check" => "method = 'POST'",
@@ -21,7 +21,7 @@ fn every_api() -> Registry {
 }
 
 /// One good answer of each envelope.
-const GOOD: [&str; 4] = [
+pub(super) const GOOD: [&str; 4] = [
     r#"{"code":0,"codeDesc":"Success","message":"No Error","level":2,"riskType":[101,205],"uid":"oPDER5U0VMARiyXxUruU4SYmyOiw"}"#,
     r#"{"errcode":0,"errmsg":"ok","data":"{\"code\":0,\"msg\":\"请求成功\",\"data\":{\"risklevel\":0}}","request_id":"ML"}"#,
     r#"{"errcode":0,"errmsg":"ok","data":{"code":0,"msg":"","data":{"risklevel":3}}}"#,

@@ -72,6 +72,9 @@ pub struct SimulateArgs {
     /// How many calls the log remembers
     #[arg(long, default_value_t = 1_000_000, value_name = "CALLS")]
     pub log_capacity: usize,
+    /// How many whole requests are remembered, with their signatures and tokens
+    #[arg(long, default_value_t = 0, value_name = "REQUESTS")]
+    pub remember_requests: usize,
 }
 
 /// How far a `Timestamp` may be off; `None` takes any.
@@ -104,6 +107,7 @@ impl From<SimulateArgs> for SimulatorOptions {
             faults: Faults { all, ..Faults::default() },
             seed: args.seed,
             log_capacity: args.log_capacity,
+            remember_requests: args.remember_requests,
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn exchange(state: &State, method: &str, path: &str, query: &str, bod
             apis: state.calls.totals(),
         }),
         ("GET", "accounts") => accounts(state),
+        ("GET", "requests") => requests(state),
         ("POST", "tokens/expire") => {
             // `?as=invalid`: as if somebody else had fetched newer ones.
             if query == "as=invalid" {
@@ -62,10 +63,10 @@ pub(super) fn exchange(state: &State, method: &str, path: &str, query: &str, bod
             state.reset();
             Reply::text(200, "ok\n")
         }
-        (_, "faults" | "stats" | "accounts" | "calls" | "tokens/expire" | "reset") => {
+        (_, "faults" | "stats" | "accounts" | "calls" | "requests" | "tokens/expire" | "reset") => {
             Reply::text(405, "not with this method\n")
         }
-        _ => Reply::text(404, "faults, calls, accounts, stats, tokens/expire, reset\n"),
+        _ => Reply::text(404, "faults, calls, requests, accounts, stats, tokens/expire, reset\n"),
     }
 }
 
@@ -85,6 +86,12 @@ fn accounts(state: &State) -> Reply {
     for ((api, account), calls) in state.calls.counts() {
         push_line(&mut lines, &Account { api, account: &account, calls });
     }
+    Reply::new(200, "application/x-ndjson", lines)
+}
+
+fn requests(state: &State) -> Reply {
+    let mut lines = String::new();
+    state.requests.all().iter().for_each(|request| push_line(&mut lines, request));
     Reply::new(200, "application/x-ndjson", lines)
 }
 

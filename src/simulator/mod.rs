@@ -23,6 +23,7 @@ mod log;
 mod options;
 mod plan;
 mod reply;
+mod requests;
 mod script;
 mod server;
 mod state;
@@ -44,6 +45,7 @@ pub use args::{SimulateArgs, Tolerance, run};
 pub use faults::{ApiFaults, Faults, InvalidFaults, Latency};
 pub use log::{Call, CallLog, Outcome, Totals};
 pub use options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions};
+pub use requests::Requested;
 pub use verdicts::{Verdict, expected};
 
 use state::State;
@@ -107,6 +109,11 @@ impl Simulator {
         &self.state.calls
     }
 
+    /// The last whole requests, oldest first; none unless [`SimulatorOptions::remember_requests`] says how many.
+    pub fn requests(&self) -> Vec<Requested> {
+        self.state.requests.all()
+    }
+
     /// The faults in force.
     pub fn faults(&self) -> Faults {
         Faults::clone(&self.state.faults())
@@ -131,7 +138,7 @@ impl Simulator {
         self.state.tokens().forget();
     }
 
-    /// Forgets the log, the nonces, the tickets and the faults set since the start; access tokens stay.
+    /// Forgets the log, the requests, the nonces, the tickets and the faults set since the start; access tokens stay.
     pub fn reset(&self) {
         self.state.reset();
     }

@@ -49,6 +49,8 @@ pub struct SimulatorOptions {
     pub seed: u64,
     /// How many calls the log remembers; each takes about 250 bytes.
     pub log_capacity: usize,
+    /// How many whole requests are remembered ([`super::Requested`]); each takes as much as it had bytes, 1 MiB at most.
+    pub remember_requests: usize,
 }
 
 impl Default for SimulatorOptions {
@@ -67,6 +69,7 @@ impl Default for SimulatorOptions {
             faults: Faults::default(),
             seed: 1,
             log_capacity: 1_000_000,
+            remember_requests: 0,
         }
     }
 }

@@ -45,6 +45,9 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
     };
     let (method, path) = (parts.method.as_str(), parts.uri.path());
     let query = parts.uri.query().unwrap_or_default();
+    if !path.starts_with("/control/") {
+        state.requests.remember(method, path, query, &body);
+    }
     let exchange = match path {
         "/v2/index.php" => match parts.method {
             Method::GET => csec::exchange(state, method, Ok(query)),

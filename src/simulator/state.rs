@@ -15,12 +15,14 @@ use super::log::{Call, CallLog, Outcome};
 use super::options::SimulatorOptions;
 use super::plan::{Course, Plan, Refusal, plan};
 use super::reply::{HTML, Reply, Sending, shaped};
+use super::requests::Requests;
 use super::wechat::Tokens;
 
 pub(super) struct State {
     pub(super) options: SimulatorOptions,
     pub(super) signing_key: SigningKey,
     pub(super) calls: CallLog,
+    pub(super) requests: Requests,
     pub(super) stopping: CancellationToken,
     faults: RwLock<Arc<Faults>>,
     nonces: Mutex<Nonces>,
@@ -65,6 +67,7 @@ impl State {
         Ok(Self {
             signing_key: SigningKey::new(&options.secret_key),
             calls: CallLog::new(options.log_capacity),
+            requests: Requests::new(options.remember_requests),
             stopping: CancellationToken::new(),
             faults: RwLock::new(Arc::new(options.faults.clone())),
             nonces: Mutex::default(),
@@ -103,6 +106,7 @@ impl State {
     /// Everything as at the start, but for access tokens, which stay as they are, and calls in flight.
     pub(super) fn reset(&self) {
         self.calls.clear();
+        self.requests.clear();
         *self.nonces() = Nonces::default();
         *self.tickets() = Tickets::new(self.options.log_capacity);
         self.replace_faults(self.options.faults.clone());

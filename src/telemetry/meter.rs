@@ -35,6 +35,8 @@ pub struct Meter {
 struct PerApi {
     retries: Counter,
     parked: Counter,
+    breaker_open: Gauge,
+    breaker_misconfigured: Gauge,
     attempt_duration: Histogram,
     queued: Gauge,
 }
@@ -65,6 +67,8 @@ impl Meter {
             apis: Labelled::new(apis, |api| PerApi {
                 retries: counter!(names::RETRIES.name, "api" => api.clone()),
                 parked: counter!(names::PARKED.name, "api" => api.clone()),
+                breaker_open: gauge!(names::BREAKER_OPEN.name, "api" => api.clone()),
+                breaker_misconfigured: gauge!(names::BREAKER_MISCONFIGURED.name, "api" => api.clone()),
                 attempt_duration: histogram!(names::ATTEMPT_DURATION.name, "api" => api.clone()),
                 queued: gauge!(names::QUEUED.name, "api" => api),
             }),
@@ -111,6 +115,13 @@ impl Meter {
     /// An attempt is to be repeated.
     pub fn retry(&self, api: &str) {
         self.apis.get(api).retries.increment(1);
+    }
+
+    /// Whether an API's breaker is open, and whether because the API refuses us.
+    pub fn breaker(&self, api: &str, open: bool, misconfigured: bool) {
+        let gauges = self.apis.get(api);
+        gauges.breaker_open.set(if open { 1.0 } else { 0.0 });
+        gauges.breaker_misconfigured.set(if misconfigured { 1.0 } else { 0.0 });
     }
 
     /// A claim was sent to the retry topic.

@@ -69,6 +69,10 @@ metrics! {
     ATTEMPTS = Kind::Counter, "claimgate_attempts_total", ["api", "outcome", "reason"];
     /// Attempts that are to be repeated.
     RETRIES = Kind::Counter, "claimgate_retries_total", ["api"];
+    /// 1 while the breaker of an API is open: nothing is called but probes.
+    BREAKER_OPEN = Kind::Gauge, "claimgate_breaker_open", ["api"];
+    /// 1 while it is open because the API refuses us: permission, signature, balance.
+    BREAKER_MISCONFIGURED = Kind::Gauge, "claimgate_breaker_misconfigured", ["api"];
     /// Claims sent to the retry topic, for later.
     PARKED = Kind::Counter, "claimgate_parked_total", ["api"];
     /// From sending a request to the last byte of the answer, or to giving up on it.

@@ -203,7 +203,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Hands the head of a lane to its API's desk.
     pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
         if let Some(job) = head {
-            self.desk.submit(job.api.index(), job);
+            self.desk.submit(job.api.index(), job, Instant::now());
         }
     }
 
@@ -241,7 +241,7 @@ fn job(
     claim.subject().hash(&mut hasher);
     let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
     let retry = Retry::resumed(parking.as_ref().map_or(0, |parking| parking.attempts));
-    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry, parking, lease: None, span })
+    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry, parking, probe: false, lease: None, span })
 }
 
 /// UNIX microseconds.

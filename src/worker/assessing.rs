@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::admission::now_micros;
 use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
 use crate::assess::Next;
+use crate::assess::breaker::Sign;
 use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::audit::subject_hash;
@@ -52,15 +53,28 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 return None;
             }
             match self.desk.next(now) {
-                Next::Call(_, job) => self.call(job, now),
-                Next::Wait(at) => return at,
+                Next::Call { job, probe, .. } => self.call(job, probe, now),
+                Next::Wait(at) => {
+                    self.park_hopeless(now);
+                    return at;
+                }
             }
         }
     }
 
-    fn call(&mut self, mut job: Box<Job>, now: Instant) {
+    /// Parks what waits in vain for an API that is barred.
+    fn park_hopeless(&mut self, now: Instant) {
+        for job in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
+            let barred = self.desk.breaker(job.api.index()).open_since().is_some();
+            let reason = if barred { "breaker_open" } else { "no_access_token" };
+            self.park(*job, &Fault { reason, provider_code: None });
+        }
+    }
+
+    fn call(&mut self, mut job: Box<Job>, probe: bool, now: Instant) {
         let route = self.terms.registry.get(job.api);
         let number = job.retry.begin(now);
+        job.probe = probe;
         job.lease = if route.api.needs_token() { self.token.lease(now) } else { None };
         let requested_at = now_micros();
         let attempt = Attempt {
@@ -82,9 +96,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     pub(super) fn after_call(&mut self, attempted: Attempted) {
         let Attempted { mut job, requested_at, request, exchange, span } = attempted;
-        self.desk.release(job.api.index());
         let route = self.terms.registry.get(job.api);
         let (reading, outcome) = read(route.api.as_ref(), &exchange);
+        if self.desk.release(job.api.index(), sign(&reading), job.probe, Instant::now()) && !job.probe {
+            warn!(claimgate.api = route.api.name(), "the breaker of {} opened: {}", route.api.name(), reason(&reading));
+        }
         let reason = reason(&reading);
         let retry_after = exchange.result.as_ref().ok().and_then(|response| response.retry_after);
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
@@ -212,16 +228,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let Some(source) = self.terms.registry.token_source() else { return };
         let (mut wanted, at_hand) = (false, self.token.lease(now).is_some());
         for (id, _) in self.terms.registry.iter().filter(|(_, route)| route.api.needs_token()) {
-            self.desk.set_open(id.index(), at_hand, now);
+            self.desk.set_has_token(id.index(), at_hand);
             wanted |= self.desk.waiting(id.index()) > 0;
         }
         if wanted && !self.fetching_token && self.token.wants_fetch(now) {
             self.fetching_token = true;
             let (http, request) = (self.ports.http.clone(), source.token_request());
             self.tasks.spawn(async move { Done::Token(http.send(request, TOKEN_TIMEOUT).await) });
-        }
-        for (_, job) in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
-            self.park(*job, &Fault { reason: "no_access_token", provider_code: None });
         }
     }
 
@@ -264,6 +277,17 @@ fn read(api: &dyn RiskApi, exchange: &Exchange) -> (Reading, &'static str) {
     };
     let outcome = reading.outcome();
     (reading, outcome)
+}
+
+/// What a reading says about its API's health.
+fn sign(reading: &Reading) -> Sign {
+    if reading.opens_breaker() {
+        Sign::Misconfigured
+    } else if reading.is_failure() {
+        Sign::Failing
+    } else {
+        Sign::Well
+    }
 }
 
 fn answer(response: &Response) -> Answer<'_> {

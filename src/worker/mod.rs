@@ -27,11 +27,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::assess::Desk;
+use crate::assess::breaker::{self, Breaker};
+use crate::assess::budget::Budget;
 use crate::assess::http::Http;
 use crate::assess::limit::Limit;
 use crate::assess::retry::{self, Retry};
 use crate::assess::token::{Lease, Token};
+use crate::assess::{Counter, Desk, Waiting};
 use crate::claim::Claim;
 use crate::{config, kafka};
 use crate::decision::Policy;
@@ -42,7 +44,7 @@ use crate::intake::parking::Parking;
 use crate::intake::waiting::WaitingRoom;
 use crate::intake::{Event, Ledger, Ticket};
 use crate::outbox::{Batch, Publisher, Received, Recorded, Store};
-use crate::risk::{ApiId, Registry};
+use crate::risk::{ApiId, Registry, Route};
 use crate::telemetry::{ClaimSpan, Health, Meter, Peer, Spans};
 
 mod admission;
@@ -83,6 +85,8 @@ pub struct Terms {
     pub worker: config::Worker,
     /// `[retry]`.
     pub retry: retry::Settings,
+    /// `[breaker]`.
+    pub breaker: breaker::Settings,
     /// The risk APIs.
     pub registry: Arc<Registry>,
     /// The policy in force.
@@ -126,9 +130,17 @@ struct Job {
     retry: Retry,
     /// Its history, where it was parked before.
     parking: Option<Parking>,
+    /// Whether the call under way probes an open breaker.
+    probe: bool,
     /// The access token of the attempt under way.
     lease: Option<Lease>,
     span: ClaimSpan,
+}
+
+impl Waiting for Box<Job> {
+    fn is_first_call(&self) -> bool {
+        self.retry.attempts() == 0
+    }
 }
 
 /// A worker.
@@ -164,11 +176,16 @@ pub struct Worker<I, S, P, H> {
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// A worker at rest.
     pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
-        let limits = terms.registry.iter().map(|(_, route)| {
-            Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit)
-        });
+        let now = Instant::now();
+        let counter = |route: &Route| {
+            let limit = Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
+            Counter::new(limit, Breaker::new(terms.breaker.clone(), now), Budget::new(terms.retry.budget.clone(), now))
+        };
+        let counters: Vec<_> = terms.registry.iter().map(|(_, route)| counter(route)).collect();
+        // All APIs but one may be barred, and half of the room is still that one's.
+        let barred_max = terms.worker.max_in_flight / (2 * counters.len().max(1));
         Self {
-            desk: Desk::new(limits),
+            desk: Desk::new(counters, barred_max),
             peers: vec![None; terms.registry.len()],
             ports,
             terms,
@@ -276,6 +293,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         meter.paused(self.backlog.is_pausing());
         for (id, route) in self.terms.registry.iter() {
             meter.queued(route.api.name(), self.desk.waiting(id.index()));
+            let (state, misconfigured) = self.desk.breaker(id.index()).state();
+            meter.breaker(route.api.name(), state != "closed", misconfigured);
         }
     }
 }

@@ -9,5 +9,6 @@ mod oracle;
 mod outages;
 mod parking;
 mod refusals;
+mod risk_apis;
 mod store;
 mod watching;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use claimgate::simulator::{Api, ApiFaults, Faults};
+
 use super::lab::{Event, Lab, claim};
 use super::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(90);
-const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\npark_interval = \"2s\"";
+const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\npark_interval = \"2s\"\n\
+    [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_claim_survives_restarts_and_is_decided_once() {
@@ -46,7 +49,7 @@ async fn a_parked_claim_survives_restarts_and_is_decided_once() {
 async fn a_claim_that_nobody_answers_ends_as_unassessed() {
     let Some(lab) = Lab::new("unassessed").await else { return };
     lab.produce(&[Event::of(claim("hopeless", "user-code-6000")), Event::of(claim("fine", "user"))]);
-    let mut worker = lab.worker("w1", &format!("{QUICK}\ngive_up_after = \"3s\"\non_unassessed = \"reject\""));
+    let mut worker = lab.worker("w1", &QUICK.replace("[retry]\n", "[retry]\ngive_up_after = \"3s\"\non_unassessed = \"reject\"\n"));
     let expected = Expected { claims: ["hopeless".to_owned(), "fine".to_owned()].into(), ..Expected::default() };
     lab.wait("both decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
@@ -56,4 +59,38 @@ async fn a_claim_that_nobody_answers_ends_as_unassessed() {
     assert_eq!((hopeless["decision"].as_str(), hopeless["reasons"][0]["code"].as_str()), (Some("reject"), Some("unassessed")));
     assert_eq!(hopeless["source"]["topic"], lab.topic("claims"), "its first position");
     assert!(!lab.read("retry").is_empty(), "it was parked first");
+}
+
+/// One API is dead: the others do not notice, nobody is asked in vain, and all mends itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
+    let Some(lab) = Lab::new("dead").await else { return };
+    let dead = ApiFaults { down: true, ..ApiFaults::default() };
+    lab.simulator.set_faults(Faults { apis: [(Api::WechatMarketing, dead)].into(), ..Faults::default() }).expect("faults");
+    let (mut well, mut all, mut events) = (Expected::default(), Expected::default(), Vec::new());
+    for number in 0..2_000 {
+        let id = format!("clm-{number}");
+        let mut event = claim(&id, &format!("user-{number}"));
+        if number % 4 == 0 {
+            event = event.replace("qr_code", "wechat_marketing");
+        } else {
+            well.claims.insert(id.clone());
+        }
+        all.claims.insert(id);
+        events.push(Event::of(event));
+    }
+    lab.produce(&events);
+    let more = "[retry]\nin_process_for = \"3s\"\npark_interval = \"2s\"\npark_max_interval = \"4s\"\n[worker]\nmax_in_flight = 300";
+    let mut worker = lab.worker("w1", more);
+    lab.wait("the claims of the others", LONG, async || well.is_complete(&outcome(&lab))).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let in_vain = lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
+    // A window's worth until the breaker opens, then probes.
+    assert!(in_vain < 150, "{in_vain} calls of a dead API");
+    lab.simulator.set_faults(Faults::default()).expect("no faults");
+    lab.wait("all claims after the API came back", LONG, async || all.is_complete(&outcome(&lab))).await;
+    assert_eq!(worker.stop().await, Some(0));
+    all.verify(&lab).await;
+    let calls = lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
+    assert!(calls - in_vain <= 550, "{} calls for 500 claims", calls - in_vain);
 }

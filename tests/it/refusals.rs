@@ -16,6 +16,7 @@ fn refusal(settings: &[(&str, &str)]) -> String {
         ("CLAIMGATE__KAFKA__REQUEST_TIMEOUT", "2s"),
         ("CLAIMGATE__POSTGRES__CONNECT_TIMEOUT", "2s"),
         ("CLAIMGATE__HTTP__LISTEN", ""),
+        ("CLAIMGATE__TELEMETRY__LOG", "error"),
     ]
     .iter()
     .chain(settings)

@@ -65,8 +65,9 @@ impl Settings {
         let url = url.ok_or_else(|| {
             StoreError::Fatal("`postgres.url` is missing: where is the database?".to_owned())
         })?;
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            // The parser's own words are left out: they could quote the password.
+        // The parser takes any scheme; its own words are left out, for they could quote the password.
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let options = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres).ok_or_else(|| {
             StoreError::Fatal(
                 "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database".to_owned(),
             )
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_does_not_quote_the_password() {
-        for url in ["postgres://user:hunter2@host:port/db", "hunter2", "postgres://u:hunter2@[::1/db"] {
+        for url in ["postgres://user:hunter2@host:port/db", "hunter2", "postgres://u:hunter2@[::1/db", "mysql://hunter2@host/db"] {
             let refusal = refusal(&Settings::at(url));
             assert!(refusal.contains("`postgres.url`") && !refusal.contains("hunter2"), "{refusal}");
         }

@@ -1,0 +1,7 @@
+//! The reader of `captcha_check`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| claimgate_fuzz::reader("captcha_check", "", body));

@@ -1,0 +1,7 @@
+//! The reader of `wechat_account`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| claimgate_fuzz::reader("wechat_account", "", body));

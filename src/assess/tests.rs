@@ -1,0 +1,133 @@
+use super::*;
+
+/// A job of a test: one that ends with `again` was called before.
+type Job = &'static str;
+
+impl Waiting for Job {
+    fn is_first_call(&self) -> bool {
+        !self.ends_with("again")
+    }
+}
+
+fn counter(concurrency: usize, reserve: f64, now: Instant) -> Counter<Job> {
+    let breaker = breaker::Settings {
+        failure_ratio: 0.5,
+        min_calls: 2,
+        window: Duration::from_secs(10),
+        open_for: Duration::from_secs(1),
+        open_max: Duration::from_secs(10),
+        misconfigured_for: Duration::from_secs(10),
+        probes: 1,
+    };
+    let budget = budget::Settings { ratio: 0.1, per_second: 1.0, reserve };
+    Counter::new(Limit::new(concurrency, None), Breaker::new(breaker, now), Budget::new(budget, now))
+}
+
+fn desk(now: Instant) -> Desk<Job> {
+    Desk::new(vec![counter(1, 9.0, now), counter(8, 1.0, now)], 3)
+}
+
+fn called(next: Next<Job>) -> Option<(usize, Job)> {
+    match next {
+        Next::Call { api, job, .. } => Some((api, job)),
+        Next::Wait(_) => None,
+    }
+}
+
+/// Makes the second API's breaker open.
+fn fail(desk: &mut Desk<Job>, now: Instant) {
+    for _ in 0..2 {
+        desk.submit(1, "failing", now);
+        assert_eq!(called(desk.next(now)), Some((1, "failing")));
+        desk.release(1, Sign::Failing, false, now);
+    }
+    assert!(desk.breaker(1).open_since().is_some());
+}
+
+#[test]
+fn a_full_api_does_not_hold_up_another() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    for job in ["a", "b"] {
+        desk.submit(0, job, now);
+    }
+    desk.submit(1, "c", now);
+    assert_eq!(called(desk.next(now)), Some((0, "a")));
+    assert_eq!(called(desk.next(now)), Some((1, "c")), "b waits for its permit, c does not");
+    assert_eq!(called(desk.next(now)), None);
+    desk.release(0, Sign::Well, false, now);
+    assert_eq!(called(desk.next(now)), Some((0, "b")));
+}
+
+#[test]
+fn a_retry_waits_without_a_permit_until_its_time() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    let later = now + Duration::from_secs(1);
+    desk.submit_at(later, 0, "late again");
+    desk.submit(0, "now", now);
+    assert_eq!(called(desk.next(now)), Some((0, "now")));
+    desk.release(0, Sign::Well, false, now);
+    assert!(matches!(desk.next(now), Next::Wait(Some(at)) if at == later));
+    assert_eq!(called(desk.next(later)), Some((0, "late again")));
+}
+
+#[test]
+fn retries_beyond_the_budget_wait_and_first_calls_do_not() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    for job in ["a again", "b again", "c"] {
+        desk.submit(1, job, now);
+    }
+    assert_eq!(called(desk.next(now)), Some((1, "a again")));
+    assert_eq!(called(desk.next(now)), Some((1, "c")));
+    let Next::Wait(Some(at)) = desk.next(now) else { panic!("the budget is spent") };
+    assert!(at > now && at <= now + Duration::from_secs(1));
+    assert_eq!(called(desk.next(at)), Some((1, "b again")));
+}
+
+#[test]
+fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    fail(&mut desk, now);
+    desk.submit(1, "a again", now);
+    desk.submit(1, "b", now);
+    let later = now + Duration::from_secs(1);
+    assert!(matches!(desk.next(now), Next::Wait(Some(at)) if at == later));
+    assert!(matches!(desk.next(later), Next::Call { api: 1, job: "b", probe: true }));
+    assert_eq!(called(desk.next(later)), None, "one probe at a time");
+    desk.release(1, Sign::Well, true, later);
+    assert_eq!(called(desk.next(later)), Some((1, "a again")));
+}
+
+#[test]
+fn who_waits_in_vain_is_sent_away() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    desk.set_has_token(0, false);
+    desk.submit(0, "a", now);
+    assert_eq!(called(desk.next(now)), None);
+    assert!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(10)).is_empty());
+    assert_eq!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(11)), ["a"]);
+    for job in ["b", "c again", "d", "e", "f"] {
+        desk.submit(0, job, now);
+    }
+    assert_eq!(desk.take_hopeless(Duration::from_secs(10), now), ["c again", "b"], "three may wait");
+    desk.set_has_token(0, true);
+    assert_eq!(called(desk.next(now)), Some((0, "d")));
+    assert!(desk.take_hopeless(Duration::ZERO, now + Duration::from_secs(99)).is_empty(), "a healthy API's queue is no matter");
+}
+
+#[test]
+fn what_is_taken_out_is_gone_and_the_rest_keeps_its_order() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    for job in ["a1", "b1", "a2"] {
+        desk.submit(1, job, now);
+    }
+    desk.submit_at(now, 1, "b2 again");
+    assert_eq!(desk.take(|job| job.starts_with('b')), ["b1", "b2 again"]);
+    assert_eq!(called(desk.next(now)), Some((1, "a1")));
+    assert_eq!(called(desk.next(now)), Some((1, "a2")));
+}

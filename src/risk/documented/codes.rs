@@ -1,0 +1,203 @@
+//! The tables of return codes: the class of each, and what becomes of the claim.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::*;
+use crate::assess::retry::{Context, Retry, Settings, Step};
+use crate::decision::{Decision, Policy};
+use crate::risk::{Again, Answer, Reading, RiskApi};
+
+/// What a table says of a code.
+type Entry = (String, String, String);
+
+/// A table of codes, every code on its own, and what it says of any other.
+fn documented(section: &str, part: &str) -> (BTreeMap<i64, Entry>, Option<Entry>) {
+    let (mut codes, mut other) = (BTreeMap::new(), None);
+    for row in table(section, part) {
+        let word = |index: usize| spans(&row[index]).first().copied().unwrap_or_default().to_owned();
+        let entry = (word(2), word(3), row[4].clone());
+        if row[0] == "any other" {
+            other = Some(entry);
+            continue;
+        }
+        for code in ranges(&row[0]).into_iter().flatten() {
+            assert_eq!(codes.insert(code, entry.clone()), None, "{code} is in the table twice");
+        }
+    }
+    (codes, other)
+}
+
+/// What the code makes of an answer, in the words of the tables.
+fn found(reading: &Reading) -> Entry {
+    let (class, reason) = match reading {
+        Reading::Verdict { .. } => ("verdict", ""),
+        Reading::Transient(fault, Again::Backoff) => ("transient", fault.reason),
+        Reading::Transient(fault, Again::Resigned) => ("resigned", fault.reason),
+        Reading::Transient(fault, Again::NewToken) => ("new_token", fault.reason),
+        Reading::Transient(fault, Again::Lasting) => ("lasting", fault.reason),
+        Reading::Refused(fault) => ("refused", fault.reason),
+        Reading::Configuration(fault) => ("configuration", fault.reason),
+    };
+    (class.to_owned(), reason.to_owned(), becomes(reading).to_owned())
+}
+
+/// What becomes of the claim, played through: the answer comes again and again until the claim is parked.
+fn becomes(reading: &Reading) -> &'static str {
+    let defaults: toml::Table = DEFAULTS.parse().unwrap();
+    let settings: Settings = defaults["retry"].clone().try_into().unwrap();
+    let policy = Policy::new(BTreeMap::new(), Decision::Review);
+    let (mut retry, mut now) = (Retry::default(), Instant::now());
+    let (start, mut at_once) = (now, 0);
+    loop {
+        retry.begin(now);
+        let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None };
+        match retry.after(&settings, reading.clone(), &context) {
+            Step::Assessed(..) => return "decided",
+            Step::Refused(fault) => {
+                let ruling = policy.refused(fault.reason, fault.provider_code);
+                assert_eq!((ruling.decision, ruling.reasons[0].code.as_str()), (Decision::Review, "refused"));
+                assert_eq!(retry.attempts(), 1);
+                return "review";
+            }
+            Step::RetryAt(at) => {
+                at_once += u32::from(at == now);
+                now = at;
+            }
+            Step::GiveUp(fault) => panic!("{fault:?} is given up on after {} attempts", retry.attempts()),
+            // It waits, comes back, and at the end of its time it gets this ruling.
+            Step::Park(fault) => {
+                let ruling = policy.unassessed(fault.reason, fault.provider_code);
+                assert_eq!(
+                    (ruling.decision, ruling.reasons[0].code.as_str()),
+                    (Decision::Review, "unassessed")
+                );
+                assert!(now - start > settings.in_process_for / 2 && retry.attempts() > 3);
+                return ["asked again", "asked again at once"][usize::try_from(at_once).unwrap()];
+            }
+        }
+    }
+}
+
+/// Every code that a table has, and a great many that it has not.
+fn probes(codes: &BTreeMap<i64, Entry>) -> impl Iterator<Item = i64> {
+    let near: Vec<i64> = codes.keys().flat_map(|code| [code - 1, *code, code + 1]).collect();
+    near.into_iter().chain(-1100..10_000).chain([39_999, 99_999, 9_301_005, i64::MIN, i64::MAX])
+}
+
+fn check(section: &str, part: &str, api: &dyn RiskApi, skip: &[i64], answer: impl Fn(i64) -> String) {
+    let (codes, other) = documented(section, part);
+    for code in probes(&codes).filter(|code| !skip.contains(code)) {
+        let reading = api.read(&Answer { status: 200, body: answer(code).as_bytes() });
+        let expected = codes.get(&code).or(other.as_ref()).unwrap_or_else(|| panic!("{part}: {code}"));
+        assert_eq!(found(&reading), *expected, "{}: {part}: {code}", api.name());
+        if !matches!(reading, Reading::Verdict { .. }) {
+            assert_eq!(reading.provider_code(), Some(code), "the code is kept");
+        }
+    }
+}
+
+#[test]
+fn every_code_of_csec_has_its_class_and_leads_where_the_table_says() {
+    for name in ["intelligent_qr_code", "mini_program", "captcha_query", "captcha_check"] {
+        let registry = by_default(name);
+        let skip: &[i64] = if name == "captcha_check" { &[5100] } else { &[] };
+        let answer = |code: i64| json!({ "code": code, "level": 0, "script": "a()" }).to_string();
+        check("What all csec APIs share", "Codes of csec", only(&registry), skip, answer);
+    }
+}
+
+#[test]
+fn the_codes_of_captcha_check_are_its_own() {
+    let registry = by_default("captcha_check");
+    let (codes, _) = documented("captcha_check", "Codes");
+    assert_eq!(codes.keys().copied().collect::<Vec<_>>(), [0, 5100]);
+    for (code, expected) in codes {
+        let reading = read(only(&registry), 200, &json!({ "code": code, "is_right": 0 }).to_string());
+        assert_eq!(found(&reading), expected);
+    }
+}
+
+#[test]
+fn every_code_of_wechat_has_its_class_and_leads_where_the_table_says() {
+    for name in ["wechat_marketing", "wechat_account"] {
+        let registry = by_default(name);
+        let section = "What both WeChat APIs share";
+        let outer = |code: i64| json!({ "errcode": code, "errmsg": "" }).to_string();
+        check(section, "Codes of the market", only(&registry), &[0], outer);
+        let inner = |code: i64| {
+            let inner = json!({ "code": code, "msg": "", "data": { "risklevel": 0 } });
+            json!({ "errcode": 0, "data": inner.to_string() }).to_string()
+        };
+        check(section, "Codes of the product", only(&registry), &[], inner);
+    }
+}
+
+#[test]
+fn every_code_of_the_access_token_has_its_reason() {
+    let registry = by_default("wechat_account");
+    let source = registry.token_source().unwrap();
+    let reason = |row: &Vec<String>| spans(&row[1])[0].to_owned();
+    let rows = table("What both WeChat APIs share", "Access token");
+    let (other, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row[0] == "any other");
+    let codes: BTreeMap<i64, String> = rows
+        .iter()
+        .flat_map(|row| ranges(&row[0]).into_iter().flatten().map(|code| (code, reason(row))))
+        .collect();
+    for code in (-1100..50_000).chain(89_000..90_000).chain(61_000..62_000).filter(|code| *code != 0) {
+        let body = json!({ "errcode": code, "errmsg": "" }).to_string();
+        let fault = source.read_token(&Answer { status: 200, body: body.as_bytes() }).unwrap_err();
+        let expected = codes.get(&code).cloned().unwrap_or_else(|| reason(&other[0]));
+        assert_eq!((fault.reason, fault.provider_code), (expected.as_str(), Some(code)));
+    }
+}
+
+#[test]
+fn an_http_status_without_an_envelope_leads_where_the_table_says() {
+    let statuses: BTreeMap<u16, Entry> = table("Answers that are no API's", "")
+        .iter()
+        .flat_map(|row| {
+            let word = |index: usize| spans(&row[index])[0].to_owned();
+            let entry = (word(1), word(2), row[3].clone());
+            ranges(&row[0])
+                .into_iter()
+                .flatten()
+                .map(move |status| (u16::try_from(status).unwrap(), entry.clone()))
+        })
+        .collect();
+    for name in APIS {
+        let registry = by_default(name);
+        // 429 and 5xx are not shown to an API: whoever sends the request sees to them.
+        for (status, expected) in
+            statuses.iter().filter(|(status, _)| **status < 429 || (430..500).contains(*status))
+        {
+            assert_eq!(found(&read(only(&registry), *status, "<html>")), *expected, "{name}: {status}");
+        }
+    }
+}
+
+#[test]
+fn the_classes_mean_what_their_table_says() {
+    let classes: BTreeMap<String, Vec<String>> = table("How to read the tables", "")
+        .into_iter()
+        .map(|row| (spans(&row[0])[0].to_owned(), row[2..].to_vec()))
+        .collect();
+    let yes = |holds: bool| if holds { "yes" } else { "no" }.to_owned();
+    let readings = [
+        level(0, &[]),
+        transient("", 1),
+        again("", 1, Again::Resigned),
+        again("", 1, Again::NewToken),
+        lasting("", 1),
+        refused("", 1),
+        configuration("", 1),
+    ];
+    assert_eq!(classes.len(), readings.len());
+    for reading in readings {
+        let expected =
+            vec![becomes(&reading).to_owned(), yes(reading.is_failure()), yes(reading.opens_breaker())];
+        assert_eq!(classes[&found(&reading).0], expected, "{reading:?}");
+    }
+}

@@ -1,0 +1,115 @@
+//! A million damaged answers through every reader. For a fuzzer that looks for its inputs itself see `fuzz/`.
+//!
+//! `cargo test --lib readers_survive_a_million_inputs -- --ignored --nocapture`; `CLAIMGATE_TEST_SEED` repeats a run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use fastrand::Rng;
+
+use super::tests::{GOOD, every_api};
+use super::{Answer, Reading, Registry};
+use crate::decision::{Decision, Finding};
+
+const INPUTS: u32 = 1_000_000;
+/// Statuses as a reader meets them; most answers come with 200.
+const STATUSES: [u16; 8] = [200, 200, 200, 200, 200, 204, 400, 403];
+/// What turns an answer into a nearly good one.
+const PIECES: [&[u8]; 16] = [
+    b"\"code\":0",
+    b"\"errcode\":0",
+    b"\"level\":4",
+    b"\"Level \":\"1\"",
+    b"\"risklevel\":3",
+    b"\"riskType\":[1,",
+    b"\"data\":\"{",
+    b"\"script\":\"",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b"\\u0000",
+    b"-9223372036854775809",
+    b"\xef\xbb\xbf",
+];
+
+/// The documents' samples and every fixture of a reasonable size.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<Vec<u8>> = GOOD.iter().map(|good| good.as_bytes().to_vec()).collect();
+    let folders = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for folder in std::fs::read_dir(folders).unwrap() {
+        let files = std::fs::read_dir(folder.unwrap().path()).unwrap();
+        seeds.extend(
+            files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).filter(|body| body.len() < 2_000),
+        );
+    }
+    seeds
+}
+
+fn damaged(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
+    if random.u8(..) < 26 {
+        return std::iter::repeat_with(|| random.u8(..)).take(random.usize(..300)).collect();
+    }
+    let mut body = random.choice(seeds).cloned().unwrap_or_default();
+    for _ in 0..random.u8(0..5) {
+        let at = random.usize(..=body.len());
+        match random.u8(..6) {
+            0 => body.truncate(at),
+            1 if at < body.len() => body[at] = random.u8(..),
+            2 if at < body.len() => drop(body.remove(at)),
+            3 => drop(body.splice(at..at, random.choice(PIECES).unwrap_or_default().iter().copied())),
+            4 => {
+                let end = random.usize(at..=body.len());
+                let piece = body[at..end].to_vec();
+                drop(body.splice(at..at, piece));
+            }
+            _ => body.extend_from_slice(random.choice(seeds).map(Vec::as_slice).unwrap_or_default()),
+        }
+    }
+    body
+}
+
+/// Every reader reads; what they say is counted by API and class.
+fn read_all(
+    registry: &Registry,
+    answer: &Answer<'_>,
+    counts: &mut BTreeMap<(&'static str, &'static str), u64>,
+) {
+    let policy = registry.policy(Decision::Review);
+    for (_, route) in registry.iter() {
+        let reading = route.api.read(answer);
+        *counts.entry((route.api.name(), reading.outcome())).or_default() += 1;
+        if let Reading::Verdict { finding, .. } = &reading {
+            // A verdict of `captcha_check` that is an error code may come with any status.
+            assert!(answer.is_success() || matches!(finding, Finding::Ticket { valid: false }));
+            if let Finding::Level { level, .. } = finding {
+                assert!(Some(*level) <= route.api.highest_level());
+            }
+            policy.rule(route.api.name(), finding, |code| route.api.risk_type(code));
+        }
+    }
+    let word = if registry.token_source().is_some_and(|source| source.read_token(answer).is_ok()) {
+        "token"
+    } else {
+        "no token"
+    };
+    *counts.entry(("access_token", word)).or_default() += 1;
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn readers_survive_a_million_inputs() {
+    let seed = std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let (registry, seeds, mut random) = (every_api(), seeds(), Rng::with_seed(seed));
+    let mut counts = BTreeMap::new();
+    for _ in 0..INPUTS {
+        let body = damaged(&seeds, &mut random);
+        let status = *random.choice(&STATUSES).unwrap_or(&200);
+        read_all(&registry, &Answer { status, body: &body }, &mut counts);
+    }
+    println!("{INPUTS} inputs (CLAIMGATE_TEST_SEED={seed}, {} seeds), read by every reader:", seeds.len());
+    for ((api, outcome), count) in counts {
+        println!("    {api:20} {outcome:14} {count:8}");
+    }
+}
