@@ -45,7 +45,7 @@ pub async fn run(config: Config, telemetry: &Telemetry, shutdown: impl Future<Ou
     let endpoints = endpoints.await.map_err(|error| error.to_string())?;
     log_start(&config, &registry, policy.version(), endpoints.as_ref().map(telemetry::http::Endpoints::address));
 
-    let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention.clone()));
+    let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention));
     let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
     let (intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
     let republish = config.worker.on_duplicate == OnDuplicate::Republish;

@@ -10,7 +10,7 @@ use sqlx::postgres::PgPoolOptions;
 use time::OffsetDateTime;
 
 use super::traffic::Sent;
-use super::watch::Message;
+use super::watch::Messages;
 use crate::simulator::Call;
 
 /// How long PostgreSQL may take to answer.
@@ -21,8 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Evidence {
     pub(super) sent: Vec<Sent>,
     pub(super) tables: Tables,
-    pub(super) decisions: Vec<Message>,
-    pub(super) dead_letters: Vec<Message>,
+    pub(super) messages: Messages,
     /// The simulator's log.
     pub(super) asked: Vec<Call>,
     /// Flushes that Kafka did not take: each may have left messages behind that were sent again.
@@ -69,7 +68,6 @@ pub(super) struct EventRow {
     pub(super) source_offset: i64,
     pub(super) key: Option<Vec<u8>>,
     pub(super) payload: Option<Vec<u8>>,
-    pub(super) received_at: OffsetDateTime,
 }
 
 /// A row of `dead_letters`.
@@ -112,7 +110,7 @@ impl Tables {
             from verdicts order by claim_id",
         );
         let events = sqlx::query_as(
-            "select claim_id, source_partition, source_offset, key, payload, received_at from claim_events
+            "select claim_id, source_partition, source_offset, key, payload from claim_events
             order by source_partition, source_offset",
         );
         let dead_letters = sqlx::query_as(

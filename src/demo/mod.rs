@@ -109,18 +109,16 @@ async fn play(stage: &Stage, args: &DemoArgs) -> Result<(), String> {
     let start = Instant::now();
     let (sent, outage) = Act::new(stage, events, !args.no_outage).run().await?;
     let measured = Measured { cpu: cpu::since(before.as_ref()), wall: start.elapsed(), outage };
-    let (decisions, dead_letters) = stage.watch.messages();
     let evidence = Evidence {
         sent,
         tables: Tables::read(stage.postgres.url()).await?,
-        decisions,
-        dead_letters,
+        messages: stage.watch.messages(),
         asked: stage.simulator.calls().all(),
         aborts: stage.worker.metric(metrics::PUBLISH_ABORTS.name),
     };
     report::tables(&evidence, &measured);
     questions::ask(stage, &evidence).await?;
-    report::promises(&checks::check(&evidence))
+    report::promises(&checks::check(evidence))
 }
 
 /// The part of the story in which things happen.
@@ -181,10 +179,10 @@ impl<'a> Act<'a> {
 
     fn tally(&self) -> Tally {
         let counts = self.stage.watch.counts();
-        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name];
-        let [skipped, retries] = self.stage.worker.metrics(names);
+        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name, metrics::PARKED.name];
+        let [skipped, retries, parked] = self.stage.worker.metrics(names);
         let watch::Counts { decisions, dead_letters } = counts;
-        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries }
+        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries, parked }
     }
 
     fn begin_outage(&mut self, tally: &Tally) {

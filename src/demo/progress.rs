@@ -17,6 +17,8 @@ pub(super) struct Tally {
     pub(super) dead_letters: usize,
     pub(super) skipped: usize,
     pub(super) retries: usize,
+    /// Claims sent to the retry topic, each time counted.
+    pub(super) parked: usize,
 }
 
 impl Tally {
@@ -38,8 +40,8 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { sent, decisions, dead_letters, skipped, retries } = self;
-        write!(f, "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries")
+        let Self { sent, decisions, dead_letters, skipped, retries, parked } = self;
+        write!(f, "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {parked} times parked")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is printed: what runs, how it went, whether the promises were kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -12,7 +12,9 @@ use super::claims::Expected;
 use super::cpu::Spent;
 use super::evidence::{CallRow, Evidence, VerdictRow};
 use super::stage::Stage;
+use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
 use crate::decision::Decision;
+use crate::intake::header;
 
 /// How many broken promises of one sort are told.
 const TOLD: usize = 5;
@@ -75,11 +77,13 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     println!("{}", decisions(&evidence.tables.verdicts));
     section("What the risk APIs were asked");
     println!("{}", calls(&evidence.tables.calls, &evidence.tables.verdicts));
+    let parked = evidence.messages.parked.len();
+    println!("Claims were parked in the retry topic {parked} times: those that no API would assess for {IN_PROCESS_FOR}.");
     section("What was no claim");
     println!("{}", dead_letters(evidence));
-    let skipped = evidence.sent.iter().filter(|sent| matches!(sent.event.expected, Expected::Skipped { .. })).count();
-    println!("Skipped as well: {skipped} events that repeat a claim word for word.");
-    section("From the worker's taking a claim on to a consumer's seeing its decision");
+    let skipped = evidence.sent.iter().filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. })).count();
+    println!("Besides, {skipped} events said again what a claim had said before: they were skipped.");
+    section("From the sending of an event to a consumer's seeing its decision");
     println!("{}", latencies(evidence));
     if measured.outage {
         println!("The outage of PostgreSQL is in these numbers; --no-outage leaves it out.");
@@ -174,28 +178,31 @@ fn dead_letters(evidence: &Evidence) -> Table {
 }
 
 fn latencies(evidence: &Evidence) -> Table {
-    let received: HashMap<&str, i64> = evidence
-        .tables
-        .events
-        .iter()
-        .map(|row| (row.claim_id.as_str(), i64::try_from(row.received_at.unix_timestamp_nanos() / 1_000).unwrap_or(0)))
-        .collect();
+    let parked: HashSet<&[u8]> =
+        evidence.messages.parked.iter().filter_map(|message| header(&message.headers, "claimgate-source")).collect();
     let attempts: HashMap<&str, i32> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row.attempts)).collect();
-    let mut times: HashMap<String, (i32, i64)> = HashMap::new();
-    for message in &evidence.decisions {
-        let body = message.json();
-        let claim_id = body["claim_id"].as_str().unwrap_or_default();
-        if let (Some(attempts), Some(received_at)) = (attempts.get(claim_id), received.get(claim_id)) {
-            times.entry(claim_id.to_owned()).or_insert((*attempts, message.seen_at - received_at));
-        }
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    for message in &evidence.messages.decisions {
+        let claim_id = message.json()["claim_id"].as_str().unwrap_or_default().to_owned();
+        seen.entry(claim_id).or_insert(message.seen_at);
+    }
+    let mut times: [Vec<i64>; 4] = Default::default();
+    for sent in &evidence.sent {
+        let Expected::Decision(claim) = &sent.event.expected else { continue };
+        let Some(seen_at) = seen.get(&claim.claim_id) else { continue };
+        let is_parked = parked.contains(sent.source.to_string().as_bytes());
+        let retried = attempts.get(claim.claim_id.as_str()).is_some_and(|attempts| *attempts > 1);
+        let class = if is_parked { 3 } else { 1 + usize::from(retried) };
+        times[0].push(seen_at - sent.sent_at);
+        times[class].push(seen_at - sent.sent_at);
     }
     let mut table = table(&["claims", "", "p50 ms", "p95 ms", "p99 ms", "max ms"]);
-    for (name, of) in [("all", 0..=i32::MAX), ("decided by the first attempt", 0..=1), ("retried", 2..=i32::MAX)] {
-        let mut sorted: Vec<i64> = times.values().filter(|(attempts, _)| of.contains(attempts)).map(|(_, time)| *time).collect();
-        sorted.sort_unstable();
-        let at = |share: f64| percentile(&sorted, share).map_or_else(String::new, |micros| format!("{:.1}", micros as f64 / 1_000.0));
-        table.add_row([Cell::new(name), number(sorted.len())].into_iter().chain([0.50, 0.95, 0.99, 1.0].map(|share| number(at(share)))));
+    for (name, mut times) in ["all", "decided by the first attempt", "retried", "parked"].into_iter().zip(times) {
+        times.sort_unstable();
+        let at = |share| percentile(&times, share).map_or_else(String::new, |micros| format!("{:.1}", micros as f64 / 1_000.0));
+        let cells = [0.50, 0.95, 0.99, 1.0].map(|share| number(at(share)));
+        table.add_row([Cell::new(name), number(times.len())].into_iter().chain(cells));
     }
     table
 }
@@ -208,7 +215,7 @@ fn percentile(sorted: &[i64], share: f64) -> Option<i64> {
 
 fn print_cost(events: usize, measured: &Measured) {
     let wall = measured.wall.as_secs_f64();
-    println!("{events} events in {wall:.1} s: they were sent over 8 s, and the last retries of hopeless claims take 6 s more.");
+    println!("{events} events in {wall:.1} s: they were sent over 8 s, and the hopeless ones were given up on after {GIVE_UP_AFTER}.");
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");
         return;

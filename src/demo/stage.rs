@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::DemoArgs;
 use super::folder::Folder;
 use super::postgres::{Postgres, Server};
-use super::watch::Watch;
+use super::watch::{Partitions, Watch};
 use super::worker::{self, Worker};
 use crate::decision::Policy;
 use crate::kafka;
@@ -17,8 +17,7 @@ use crate::risk::Registry;
 use crate::simulator::{Api, ApiFaults, Faults, Latency, Simulator, SimulatorOptions};
 use crate::telemetry::metrics;
 
-/// Partitions of the input topic, and of each output topic.
-const PARTITIONS: [i32; 2] = [6, 3];
+const PARTITIONS: Partitions = Partitions { input: 6, output: 3 };
 /// How long the worker may take until it has its partitions.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// How long PostgreSQL is away.
@@ -58,7 +57,7 @@ impl Stage {
         let kafka = MockCluster::new(1).map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
         let simulator = Simulator::start(simulator_options(args.seed)).await.map_err(|error| error.to_string())?;
         let config = worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
-        let [input, output] = PARTITIONS;
+        let Partitions { input, output } = PARTITIONS;
         let topics = config.kafka.clone();
         for (topic, partitions) in [
             (&topics.input_topic, input),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use time::OffsetDateTime;
 
 use super::claims::Event;
 use crate::decision::Source;
@@ -22,6 +23,8 @@ const TICK: Duration = Duration::from_millis(25);
 pub(super) struct Sent {
     pub(super) event: Event,
     pub(super) source: Source,
+    /// When it was sent, UNIX microseconds.
+    pub(super) sent_at: i64,
 }
 
 /// Sends every event; `sent` counts them. No more than `ahead` are sent beyond what `taken` says that the worker took on: the stand-in
@@ -48,17 +51,23 @@ pub(super) async fn send(
         while log.len() > taken() + ahead {
             tick.tick().await;
         }
+        let sent_at = now_micros();
         let deliveries: Result<Vec<_>, _> =
             chunk.iter().map(|event| enqueue(&producer, &settings.input_topic, event)).collect();
         for (event, delivery) in chunk.iter().zip(deliveries.map_err(|error| fails(&error))?) {
             let delivery = delivery.await.map_err(|error| fails(&error))?.map_err(|(error, _)| fails(&error))?;
             let source =
                 Source { topic: settings.input_topic.clone(), partition: delivery.partition, offset: delivery.offset };
-            log.push(Sent { event: event.clone(), source });
+            log.push(Sent { event: event.clone(), source, sent_at });
         }
         sent.store(log.len(), Ordering::Relaxed);
     }
     Ok(log)
+}
+
+/// UNIX microseconds.
+pub(super) fn now_micros() -> i64 {
+    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 fn enqueue(producer: &FutureProducer, topic: &str, event: &Event) -> Result<DeliveryFuture, rdkafka::error::KafkaError> {

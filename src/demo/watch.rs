@@ -1,4 +1,5 @@
-//! What a consumer of the output topics sees, as the settlement pipeline would; and whether the worker is done with the input.
+//! What a consumer of the output topics sees, as the settlement pipeline would, and of the retry topic; and whether the worker is done with
+//! the input.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,8 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use time::OffsetDateTime;
 
+use super::traffic::now_micros;
 use crate::decision::Source;
 use crate::intake::Headers;
 use crate::kafka::Settings;
@@ -54,22 +55,39 @@ pub(super) struct Watch {
 struct Eye {
     consumer: BaseConsumer,
     settings: Settings,
-    partitions: [i32; 2],
+    partitions: Partitions,
     seen: Mutex<Seen>,
     stop: AtomicBool,
 }
 
+/// How many partitions the topics have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partitions {
+    /// The input topic and the retry topic.
+    pub(super) input: i32,
+    /// The topics of decisions and of dead letters.
+    pub(super) output: i32,
+}
+
+/// The messages of each topic.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Messages {
+    pub(super) decisions: Vec<Message>,
+    pub(super) dead_letters: Vec<Message>,
+    /// Claims that were parked in the retry topic.
+    pub(super) parked: Vec<Message>,
+}
+
 #[derive(Default)]
 struct Seen {
-    decisions: Vec<Message>,
-    dead_letters: Vec<Message>,
+    messages: Messages,
     /// By topic and partition: the offset after the last message seen.
     next: HashMap<(String, i32), i64>,
 }
 
 impl Watch {
-    /// Starts to watch. `partitions` are those of the input topic and of each output topic.
-    pub(super) fn start(settings: &Settings, partitions: [i32; 2]) -> Result<Self, String> {
+    /// Starts to watch.
+    pub(super) fn start(settings: &Settings, partitions: Partitions) -> Result<Self, String> {
         let fails = |error: rdkafka::error::KafkaError| format!("the output topics cannot be read: {error}");
         // The worker's group id lets this consumer ask what the worker has committed; it joins nothing and commits nothing.
         let consumer: BaseConsumer = settings
@@ -81,8 +99,10 @@ impl Watch {
             .create()
             .map_err(fails)?;
         let mut assignment = TopicPartitionList::new();
-        for topic in [&settings.output_topic, &settings.dead_letter_topic] {
-            for partition in 0..partitions[1] {
+        let Partitions { input, output } = partitions;
+        let topics = [(&settings.output_topic, output), (&settings.dead_letter_topic, output), (&settings.retry_topic, input)];
+        for (topic, partitions) in topics {
+            for partition in 0..partitions {
                 assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(fails)?;
             }
         }
@@ -100,13 +120,13 @@ impl Watch {
     /// How many messages were seen so far.
     pub(super) fn counts(&self) -> Counts {
         let seen = self.eye.seen();
-        Counts { decisions: seen.decisions.len(), dead_letters: seen.dead_letters.len() }
+        let Messages { decisions, dead_letters, .. } = &seen.messages;
+        Counts { decisions: decisions.len(), dead_letters: dead_letters.len() }
     }
 
-    /// The messages seen: decisions and dead letters.
-    pub(super) fn messages(&self) -> (Vec<Message>, Vec<Message>) {
-        let seen = self.eye.seen();
-        (seen.decisions.clone(), seen.dead_letters.clone())
+    /// The messages seen.
+    pub(super) fn messages(&self) -> Messages {
+        self.eye.seen().messages.clone()
     }
 
     /// A question that may be asked from any thread: whether the worker has committed everything, and all its output was seen.
@@ -145,10 +165,13 @@ impl Eye {
     fn keep(&self, message: Message) {
         let mut seen = self.seen();
         seen.next.insert((message.place.topic.clone(), message.place.partition), message.place.offset + 1);
+        let Messages { decisions, dead_letters, parked } = &mut seen.messages;
         if message.place.topic == self.settings.output_topic {
-            seen.decisions.push(message);
+            decisions.push(message);
+        } else if message.place.topic == self.settings.dead_letter_topic {
+            dead_letters.push(message);
         } else {
-            seen.dead_letters.push(message);
+            parked.push(message);
         }
     }
 
@@ -160,13 +183,13 @@ impl Eye {
         let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } = &self.settings;
         // First what was consumed, then what was produced: a claim that moves on in between is seen as not done.
         for topic in [input_topic, retry_topic] {
-            if self.ends(topic, self.partitions[0])? != self.committed(topic)? {
+            if self.ends(topic, self.partitions.input)? != self.committed(topic)? {
                 return Ok(false);
             }
         }
         let next = self.seen().next.clone();
         for topic in [output_topic, dead_letter_topic] {
-            for (partition, end) in (0..).zip(self.ends(topic, self.partitions[1])?) {
+            for (partition, end) in (0..).zip(self.ends(topic, self.partitions.output)?) {
                 if end > next.get(&(topic.clone(), partition)).copied().unwrap_or(0) {
                     return Ok(false);
                 }
@@ -182,7 +205,7 @@ impl Eye {
 
     fn committed(&self, topic: &str) -> KafkaResult<Vec<i64>> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_range(topic, 0, self.partitions[0] - 1);
+        list.add_partition_range(topic, 0, self.partitions.input - 1);
         let committed = self.consumer.committed_offsets(list, self.settings.request_timeout)?;
         let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
         Ok(committed.elements().iter().map(|element| offset(element.offset())).collect())
@@ -198,6 +221,6 @@ fn message(read: &BorrowedMessage<'_>) -> Message {
         key: read.key().map(<[u8]>::to_vec),
         payload: read.payload().map(<[u8]>::to_vec),
         headers: headers.unwrap_or_default(),
-        seen_at: i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX),
+        seen_at: now_micros(),
     }
 }

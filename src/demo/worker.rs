@@ -18,6 +18,11 @@ use crate::{service, telemetry};
 /// The name of the worker's thread, by which its CPU time is found.
 pub(super) const THREAD: &str = "worker";
 
+/// How long a claim is asked about in vain before it is parked.
+pub(super) const IN_PROCESS_FOR: &str = "2s";
+/// How long before it is decided without an answer.
+pub(super) const GIVE_UP_AFTER: &str = "8s";
+
 /// A running worker.
 pub(super) struct Worker {
     stop: Option<oneshot::Sender<()>>,
@@ -39,7 +44,7 @@ pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -
         guarantee = \"at_least_once\"
         max_event_bytes = {MAX_EVENT_BYTES}
         [kafka.properties]
-        \"fetch.wait.max.ms\" = \"20\"
+        \"fetch.wait.max.ms\" = \"10\"
         [postgres]
         url = \"{postgres}\"
         connect_timeout = \"1s\"
@@ -48,8 +53,10 @@ pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -
         [retry]
         initial_interval = \"100ms\"
         max_interval = \"1s\"
-        in_process_for = \"6s\"
-        give_up_after = \"6s\"
+        in_process_for = \"{IN_PROCESS_FOR}\"
+        park_interval = \"1s\"
+        park_max_interval = \"2s\"
+        give_up_after = \"{GIVE_UP_AFTER}\"
         retry_after_max = \"1s\"
         [tencent_cloud]
         secret_id = \"{SECRET_ID}\"

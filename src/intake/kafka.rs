@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -163,7 +163,12 @@ impl Reader {
 
     fn report(&self, error: &KafkaError) {
         if let Some((code, reason)) = self.consumer.client().fatal_error() {
-            let failed = Event::Failed(format!("the consumer cannot go on: {reason} ({code})"));
+            let failed = Event::Failed(match code {
+                RDKafkaErrorCode::FencedInstanceId => {
+                    format!("another worker took over kafka.instance_id: give each worker its own ({reason})")
+                }
+                _ => format!("the consumer cannot go on: {reason} ({code})"),
+            });
             // A worker that is gone needs no telling.
             drop(self.events.blocking_send(failed));
         } else {

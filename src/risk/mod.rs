@@ -42,6 +42,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use documented::documented_codes;
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
 pub use section::Misconfigured;
 

@@ -49,7 +49,8 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fn damaged(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     if random.u8(..) < 26 {
-        return std::iter::repeat_with(|| random.u8(..)).take(random.usize(..300)).collect();
+        let length = random.usize(..300);
+        return std::iter::repeat_with(|| random.u8(..)).take(length).collect();
     }
     let mut body = random.choice(seeds).cloned().unwrap_or_default();
     for _ in 0..random.u8(0..5) {

@@ -169,3 +169,57 @@ async fn scaling_up_and_down_repeats_no_call() {
         assert_eq!(calls, 1, "{account} was asked about {calls} times");
     }
 }
+
+/// A worker that was stopped for longer than its session and goes on must not publish what somebody else has published meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_slept_through_its_session_publishes_nothing_stale() {
+    let Some(lab) = Lab::with("zombie", simulator()).await else { return };
+    let mut expected = Expected::default();
+    let sleeper = lab.worker("dynamic-1", "");
+    let mut produce = |from: usize| {
+        let mut events = Vec::new();
+        for number in from..from + 400 {
+            let id = format!("clm-{number}");
+            events.push(Event::of(claim(&id, &format!("user-{number}"))));
+            expected.claims.insert(id);
+        }
+        lab.produce(&events);
+    };
+    produce(0);
+    lab.wait("the first decisions", LONG, async || !outcome(&lab).decisions.is_empty()).await;
+    produce(400);
+    sleeper.signal("-STOP");
+    let mut successor = lab.worker("dynamic-2", "");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    produce(800);
+    sleeper.signal("-CONT");
+    produce(1_200);
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    expected.verify(&lab).await;
+    assert_eq!(successor.stop().await, Some(0));
+}
+
+/// Two workers under one name: one of them gives up, with a sentence, and nothing is doubled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_workers_with_one_name_one_gives_up() {
+    let Some(lab) = Lab::with("twins", simulator()).await else { return };
+    let mut expected = Expected::default();
+    let mut twins = [lab.worker("w1", ""), lab.worker("w1", "")];
+    expected.claims.extend((0..1_000).map(|number| format!("clm-{number}")));
+    lab.produce(&expected.claims.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>());
+    let mut ended = None;
+    lab.wait("one of them to end", LONG, async || {
+        ended = twins.iter_mut().position(|twin| twin.has_ended());
+        ended.is_some()
+    })
+    .await;
+    let (one, other) = twins.split_at_mut(1);
+    let (loser, winner) = if ended == Some(0) { (&mut one[0], &mut other[0]) } else { (&mut other[0], &mut one[0]) };
+    assert_eq!(loser.end(Duration::from_secs(1)).await, Some(1));
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert!(log.contains("claimgate: ") && log.contains("kafka.instance_id"), "{log}");
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    expected.verify(&lab).await;
+    assert_eq!(winner.stop().await, Some(0));
+}

@@ -324,6 +324,11 @@ impl Worker {
         self.end(Duration::from_secs(30)).await
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
+    }
+
     /// Waits for the end; the exit code.
     pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + timeout;

@@ -44,7 +44,7 @@ pub(in crate::demo) fn is_unassessed(row: &VerdictRow) -> bool {
 pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new("Every verdict is published as one decision that says what the row says; nothing else is");
     let mut published: HashMap<String, Vec<&Message>> = HashMap::new();
-    for message in &evidence.decisions {
+    for message in &evidence.messages.decisions {
         let claim_id = message.json()["claim_id"].as_str().unwrap_or_default().to_owned();
         published.entry(claim_id).or_default().push(message);
     }

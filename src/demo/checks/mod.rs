@@ -13,6 +13,7 @@ use crate::intake::{Headers, header};
 
 mod calls;
 mod decisions;
+mod order;
 
 pub(super) use decisions::is_unassessed;
 
@@ -41,7 +42,9 @@ impl Promise {
 }
 
 /// Every promise that the evidence can speak of.
-pub(super) fn check(evidence: &Evidence) -> Vec<Promise> {
+pub(super) fn check(mut evidence: Evidence) -> Vec<Promise> {
+    evidence.sent = order::as_it_went(&evidence);
+    let evidence = &evidence;
     let claims = claims(evidence);
     vec![
         one_verdict_each(evidence, &claims),
@@ -50,27 +53,23 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Promise> {
         dead_letters_in_the_topic(evidence),
         dead_letters_in_the_table(evidence),
         events_are_kept(evidence, &claims),
+        parked_whole(evidence),
         calls::are_kept(evidence, &claims),
         calls::never_again(evidence, &claims),
     ]
 }
 
-/// The claims, by id: the event that came first, and what must come of it.
+/// The claims, by id: the event that carried it first, and what must come of it.
 type Claims<'a> = HashMap<&'a str, (&'a Sent, &'a Expectation)>;
 
 fn claims(evidence: &Evidence) -> Claims<'_> {
-    let claim = |sent| match claim_of(sent) {
-        Some(expectation) => Some((expectation.claim_id.as_str(), (sent, expectation))),
-        None => None,
-    };
-    evidence.sent.iter().filter_map(claim).collect()
-}
-
-fn claim_of(sent: &Sent) -> Option<&Expectation> {
-    match &sent.event.expected {
-        Expected::Decision(expectation) => Some(expectation),
-        Expected::Skipped { .. } | Expected::DeadLetter { .. } => None,
+    let mut claims = Claims::new();
+    for sent in &evidence.sent {
+        if let Expected::Decision(expectation) = &sent.event.expected {
+            claims.insert(&expectation.claim_id, (sent, expectation));
+        }
     }
+    claims
 }
 
 fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
@@ -97,11 +96,11 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
     let mut promise = Promise::new("Every malformed event has one dead letter in the topic, whole and saying why; nothing else has");
     let mut found: HashMap<String, Vec<&Message>> = HashMap::new();
-    for message in &evidence.dead_letters {
+    for message in &evidence.messages.dead_letters {
         found.entry(header_text(&message.headers, "claimgate-source")).or_default().push(message);
     }
     for sent in &evidence.sent {
-        let Expected::DeadLetter { error, field } = &sent.event.expected else { continue };
+        let Some((error, field)) = sent.event.expected.dead_letter() else { continue };
         promise.compared += 1;
         let messages = found.remove(&sent.source.to_string()).unwrap_or_default();
         let Some(message) = messages.first() else {
@@ -109,7 +108,7 @@ fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
             continue;
         };
         let says = (header_text(&message.headers, "claimgate-error"), header_text(&message.headers, "claimgate-error-field"));
-        let right = says.0 == *error && field.is_none_or(|field| says.1 == field);
+        let right = says.0 == error && field.is_none_or(|field| says.1 == field);
         promise.demand(right, || format!("the event at {} is {error} {field:?}, its dead letter says {says:?}", sent.source));
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = message.payload == sent.event.payload && message.key.as_deref() == key;
@@ -129,13 +128,13 @@ fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
     let mut rows: HashMap<(i32, i64), &DeadLetterRow> =
         evidence.tables.dead_letters.iter().map(|row| (place(row), row)).collect();
     for sent in &evidence.sent {
-        let Expected::DeadLetter { error, field } = &sent.event.expected else { continue };
+        let Some((error, field)) = sent.event.expected.dead_letter() else { continue };
         promise.compared += 1;
         let Some(row) = rows.remove(&(sent.source.partition, sent.source.offset)) else {
             promise.broken.push(format!("the event at {} ({error}) has no row in dead_letters", sent.source));
             continue;
         };
-        let right = row.error == *error && (field.is_none() || row.error_field.as_deref() == *field);
+        let right = row.error == error && (field.is_none() || row.error_field.as_deref() == field);
         promise.demand(right, || format!("the event at {} is {error} {field:?}, its row says {} {:?}", sent.source, row.error, row.error_field));
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = row.payload == sent.event.payload && row.key.as_deref() == key;
@@ -164,6 +163,25 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     }
     for (claim_id, _) in claims.iter().filter(|(claim_id, _)| !kept.contains(*claim_id)) {
         promise.broken.push(format!("the event of claim {claim_id} is not kept"));
+    }
+    promise
+}
+
+fn parked_whole(evidence: &Evidence) -> Promise {
+    let mut promise = Promise::new("Every claim that is parked waits in the retry topic as it came, and says why");
+    let sent: HashMap<String, &Sent> = evidence.sent.iter().map(|sent| (sent.source.to_string(), sent)).collect();
+    for message in &evidence.messages.parked {
+        promise.compared += 1;
+        let source = header_text(&message.headers, "claimgate-source");
+        let Some(Sent { event, .. }) = sent.get(&source) else {
+            promise.broken.push(format!("{} was parked and claims to be {source:?}, which was never sent", message.place));
+            continue;
+        };
+        let whole = message.payload == event.payload && message.key.as_deref() == event.key.as_deref().map(str::as_bytes);
+        promise.demand(whole, || format!("the parked {source} is not the event that was sent"));
+        let says = ["producer", "claimgate-reason", "claimgate-not-before"];
+        promise.demand(says.iter().all(|name| header(&message.headers, name).is_some()), || format!("the parked {source} lacks a header"));
+        promise.demand(event.expected.dead_letter().is_none_or(|(error, _)| error == "claim_id_conflict"), || format!("the parked {source} is no claim"));
     }
     promise
 }

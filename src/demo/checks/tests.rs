@@ -8,6 +8,7 @@ use super::*;
 use crate::decision::{Decision, Source};
 use crate::demo::claims::Event;
 use crate::demo::evidence::{CallRow, EventRow, Tables};
+use crate::demo::watch::Messages;
 use crate::simulator::{Api, Call, Outcome};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -24,7 +25,7 @@ fn text(name: &str, value: &str) -> (String, Option<Vec<u8>>) {
 fn sent(offset: i64, expected: Expected) -> Sent {
     let traceparent = (offset == 0).then(|| format!("00-{TRACE}-00f067aa0ba902b7-01"));
     let event = Event { key: Some("k".to_owned()), traceparent, payload: Some(vec![0, offset as u8]), expected };
-    Sent { event, source: source(offset) }
+    Sent { event, source: source(offset), sent_at: 0 }
 }
 
 fn claim(offset: i64, kind: &'static str, decision: Decision) -> Sent {
@@ -92,6 +93,12 @@ fn dead_letter(sent: &Sent) -> Message {
     }
 }
 
+fn parked(sent: &Sent) -> Message {
+    let history = ["claimgate-reason", "claimgate-not-before"].map(|name| text(name, "1"));
+    let own = [text("producer", "demo"), text("claimgate-source", &sent.source.to_string())];
+    Message { headers: own.into_iter().chain(history).collect(), ..dead_letter(sent) }
+}
+
 fn row_of_call(offset: i64, api: &str, request: &str) -> CallRow {
     CallRow {
         claim_id: format!("c{offset}"),
@@ -124,7 +131,7 @@ fn asked(offset: i64, api: Api, nonce: Option<u64>, claim: &str) -> Call {
 /// Two claims (Tencent Cloud's and WeChat's), a duplicate and a malformed event, and all went well.
 fn evidence() -> Evidence {
     let claims = [claim(0, "qr_code", Decision::Approve), claim(1, "wechat_account", Decision::Approve)];
-    let skipped = sent(2, Expected::Skipped { claim_id: "c0".to_owned() });
+    let repeat = sent(2, Expected::Repeat { claim_id: "c0".to_owned(), same: true });
     let bad = sent(3, Expected::DeadLetter { error: "missing_field", field: Some("account.id") });
     let verdicts = vec![verdict(0, "qr_code", Decision::Approve), verdict(1, "wechat_account", Decision::Approve)];
     let event = |sent: &Sent| EventRow {
@@ -133,7 +140,6 @@ fn evidence() -> Evidence {
         source_offset: sent.source.offset,
         key: Some(b"k".to_vec()),
         payload: sent.event.payload.clone(),
-        received_at: at(DECIDED),
     };
     let row = DeadLetterRow {
         source_partition: 0,
@@ -152,14 +158,17 @@ fn evidence() -> Evidence {
         verdicts,
     };
     Evidence {
-        decisions: tables.verdicts.iter().map(decision).collect(),
-        dead_letters: vec![dead_letter(&bad)],
+        messages: Messages {
+            decisions: tables.verdicts.iter().map(decision).collect(),
+            dead_letters: vec![dead_letter(&bad)],
+            parked: vec![parked(&claims[0])],
+        },
         asked: vec![
             asked(0, Api::IntelligentQrCode, Some(77), "code"),
             asked(1, Api::WechatAccount, None, "c1-1"),
             asked(9, Api::AccessToken, None, ""),
         ],
-        sent: claims.into_iter().chain([skipped, bad]).collect(),
+        sent: claims.into_iter().chain([repeat, bad]).collect(),
         tables,
         aborts: 0,
     }
@@ -169,7 +178,7 @@ fn evidence() -> Evidence {
 fn found(plant: impl FnOnce(&mut Evidence)) -> (Vec<usize>, String) {
     let mut evidence = evidence();
     plant(&mut evidence);
-    let promises = check(&evidence);
+    let promises = check(evidence);
     let broken = promises.iter().enumerate().filter(|(_, promise)| !promise.broken.is_empty());
     let complaint = promises.iter().flat_map(|promise| &promise.broken).next().cloned();
     (broken.map(|(index, _)| index).collect(), complaint.unwrap_or_default())
@@ -181,8 +190,9 @@ const DECISIONS: usize = 2;
 const LETTERS: usize = 3;
 const LETTER_ROWS: usize = 4;
 const EVENTS: usize = 5;
-const CALLS: usize = 6;
-const AGAIN: usize = 7;
+const PARKED: usize = 6;
+const CALLS: usize = 7;
+const AGAIN: usize = 8;
 
 fn change(message: &mut Message, name: &str, value: Value) {
     let mut body = message.json();
@@ -193,23 +203,23 @@ fn change(message: &mut Message, name: &str, value: Value) {
 #[test]
 fn all_is_well_where_all_went_well() {
     assert_eq!(found(|_| {}), (vec![], String::new()));
-    assert!(check(&evidence()).iter().all(|promise| promise.compared > 0), "nothing holds because nothing was compared");
+    assert!(check(evidence()).iter().all(|promise| promise.compared > 0), "nothing holds because nothing was compared");
 }
 
 #[test]
 fn a_lost_claim_is_found() {
     let (broken, complaint) = found(|evidence| {
         evidence.tables.verdicts.remove(1);
-        evidence.decisions.remove(1);
+        evidence.messages.decisions.remove(1);
     });
     assert!(broken.contains(&VERDICTS) && complaint.contains("c1"), "{broken:?} {complaint}");
-    let lost = found(|evidence| drop(evidence.decisions.remove(0)));
+    let lost = found(|evidence| drop(evidence.messages.decisions.remove(0)));
     assert_eq!(lost.0, [DECISIONS], "{}", lost.1);
 }
 
 #[test]
 fn a_loss_made_up_for_by_a_double_is_found() {
-    let (broken, _) = found(|evidence| evidence.decisions[1] = evidence.decisions[0].clone());
+    let (broken, _) = found(|evidence| evidence.messages.decisions[1] = evidence.messages.decisions[0].clone());
     assert_eq!(broken, [DECISIONS]);
     let (broken, _) = found(|evidence| evidence.tables.calls[1] = evidence.tables.calls[0].clone());
     assert!(broken.contains(&CALLS));
@@ -217,7 +227,7 @@ fn a_loss_made_up_for_by_a_double_is_found() {
 
 #[test]
 fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
-    let double = |evidence: &mut Evidence| evidence.decisions.push(evidence.decisions[0].clone());
+    let double = |evidence: &mut Evidence| evidence.messages.decisions.push(evidence.messages.decisions[0].clone());
     assert_eq!(found(double).0, [DECISIONS]);
     let aborted = |evidence: &mut Evidence| {
         double(evidence);
@@ -226,10 +236,10 @@ fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
     assert_eq!(found(aborted).0, [0_usize; 0]);
     let other = |evidence: &mut Evidence| {
         aborted(evidence);
-        change(&mut evidence.decisions[2], "decided_at", json!("2021-09-30T09:34:42Z"));
+        change(&mut evidence.messages.decisions[2], "decided_at", json!("2021-09-30T09:34:42Z"));
     };
     assert_eq!(found(other).0, [DECISIONS]);
-    assert_eq!(found(|evidence| evidence.dead_letters.push(evidence.dead_letters[0].clone())).0, [LETTERS]);
+    assert_eq!(found(|evidence| evidence.messages.dead_letters.push(evidence.messages.dead_letters[0].clone())).0, [LETTERS]);
 }
 
 #[test]
@@ -243,29 +253,29 @@ fn a_decision_that_is_not_what_the_row_says_is_found() {
         ("claimed_at", json!("2021-09-30T09:34:41Z")),
         ("decision_id", json!("other")),
     ] {
-        assert_eq!(found(|evidence| change(&mut evidence.decisions[0], name, value)).0, [DECISIONS], "{name}");
+        assert_eq!(found(|evidence| change(&mut evidence.messages.decisions[0], name, value)).0, [DECISIONS], "{name}");
     }
-    assert_eq!(found(|evidence| evidence.decisions[0].key = None).0, [DECISIONS]);
-    assert_eq!(found(|evidence| evidence.decisions[0].headers.truncate(1)).0, [DECISIONS], "the trace");
+    assert_eq!(found(|evidence| evidence.messages.decisions[0].key = None).0, [DECISIONS]);
+    assert_eq!(found(|evidence| evidence.messages.decisions[0].headers.truncate(1)).0, [DECISIONS], "the trace");
 }
 
 #[test]
 fn what_nobody_sent_is_found() {
     let (broken, _) = found(|evidence| {
         let stray = VerdictRow { claim_id: "stray".to_owned(), ..evidence.tables.verdicts[0].clone() };
-        evidence.decisions.push(decision(&stray));
+        evidence.messages.decisions.push(decision(&stray));
         evidence.tables.verdicts.push(stray);
     });
     assert!(broken.contains(&VERDICTS));
     let stray = |evidence: &mut Evidence| {
         let mut message = decision(&evidence.tables.verdicts[0]);
         change(&mut message, "claim_id", json!("stray"));
-        evidence.decisions.push(message);
+        evidence.messages.decisions.push(message);
     };
     assert_eq!(found(stray).0, [DECISIONS]);
     let letter = |evidence: &mut Evidence| {
         let letter = dead_letter(&evidence.sent[0]);
-        evidence.dead_letters.push(letter);
+        evidence.messages.dead_letters.push(letter);
     };
     assert_eq!(found(letter).0, [LETTERS], "a claim has no dead letter");
 }
@@ -280,25 +290,50 @@ fn a_wrong_decision_is_found() {
     assert_eq!(found(wrong).0, [POLICY]);
     let unassessed = |evidence: &mut Evidence| {
         evidence.tables.verdicts[0].reasons = json!([{ "code": "unassessed" }]);
-        change(&mut evidence.decisions[0], "reasons", json!([{ "code": "unassessed" }]));
+        change(&mut evidence.messages.decisions[0], "reasons", json!([{ "code": "unassessed" }]));
     };
     assert_eq!(found(unassessed).0, [POLICY], "an API did assess it, and nobody approves what none assessed");
 }
 
 #[test]
 fn a_dead_letter_that_is_lost_or_says_something_else_is_found() {
-    assert_eq!(found(|evidence| evidence.dead_letters.clear()).0, [LETTERS]);
+    assert_eq!(found(|evidence| evidence.messages.dead_letters.clear()).0, [LETTERS]);
     assert_eq!(found(|evidence| evidence.tables.dead_letters.clear()).0, [LETTER_ROWS]);
     assert_eq!(found(|evidence| evidence.tables.dead_letters[0].error = "not_json".to_owned()).0, [LETTER_ROWS]);
-    assert_eq!(found(|evidence| evidence.dead_letters[0].headers[1] = text("claimgate-error", "not_json")).0, [LETTERS]);
-    assert_eq!(found(|evidence| evidence.dead_letters[0].payload = None).0, [LETTERS]);
-    assert_eq!(found(|evidence| drop(evidence.dead_letters[0].headers.remove(0))).0, [LETTERS]);
+    assert_eq!(found(|evidence| evidence.messages.dead_letters[0].headers[1] = text("claimgate-error", "not_json")).0, [LETTERS]);
+    assert_eq!(found(|evidence| evidence.messages.dead_letters[0].payload = None).0, [LETTERS]);
+    assert_eq!(found(|evidence| drop(evidence.messages.dead_letters[0].headers.remove(0))).0, [LETTERS]);
 }
 
 #[test]
 fn an_event_that_is_not_kept_as_it_came_is_found() {
     assert_eq!(found(|evidence| drop(evidence.tables.events.remove(0))).0, [EVENTS]);
     assert_eq!(found(|evidence| evidence.tables.events[0].payload = Some(vec![0])).0, [EVENTS]);
+}
+
+#[test]
+fn a_parked_claim_may_be_overtaken_and_no_other() {
+    // The repeat has the verdict, and its bytes and place are kept.
+    let overtake = |evidence: &mut Evidence| {
+        let row = &mut evidence.tables.verdicts[0];
+        row.source_offset = 2;
+        evidence.messages.decisions[0] = decision(row);
+        evidence.tables.events[0].source_offset = 2;
+        evidence.tables.events[0].payload = evidence.sent[2].event.payload.clone();
+    };
+    assert_eq!(found(overtake), (vec![], String::new()));
+    let (broken, _) = found(|evidence| {
+        overtake(evidence);
+        evidence.messages.parked.clear();
+    });
+    assert!(broken.contains(&VERDICTS));
+}
+
+#[test]
+fn a_parked_claim_that_is_not_as_it_came_is_found() {
+    assert_eq!(found(|evidence| evidence.messages.parked[0].payload = None).0, [PARKED]);
+    assert_eq!(found(|evidence| evidence.messages.parked[0].headers.truncate(2)).0, [PARKED], "no reason");
+    assert_eq!(found(|evidence| evidence.messages.parked.extend([parked(&evidence.sent[3])])).0, [PARKED], "no claim");
 }
 
 #[test]

@@ -40,10 +40,12 @@ pub struct Event {
 pub enum Expected {
     /// A decision.
     Decision(Box<Expectation>),
-    /// Nothing more: the same claim with the same content came before.
-    Skipped {
+    /// Another event carried this claim before. The same content comes to nothing, other content to a dead letter.
+    Repeat {
         /// The claim.
         claim_id: String,
+        /// Whether the content is the same.
+        same: bool,
     },
     /// A dead letter.
     DeadLetter {
@@ -52,6 +54,17 @@ pub enum Expected {
         /// Its `claimgate-error-field`, where it names one.
         field: Option<&'static str>,
     },
+}
+
+impl Expected {
+    /// The `claimgate-error` and `claimgate-error-field` of the dead letter that must come of it, if one must.
+    pub fn dead_letter(&self) -> Option<(&'static str, Option<&'static str>)> {
+        match self {
+            Self::DeadLetter { error, field } => Some((error, *field)),
+            Self::Repeat { same: false, .. } => Some(("claim_id_conflict", Some("claim_id"))),
+            Self::Repeat { same: true, .. } | Self::Decision(_) => None,
+        }
+    }
 }
 
 /// What must come of a claim.
@@ -87,7 +100,7 @@ fn with_repeats(events: Vec<Event>, duplicates: usize, conflicts: usize, random:
     random.shuffle(&mut claims);
     let mut placed: Vec<(f64, Event)> = Vec::with_capacity(events.len() + duplicates + conflicts);
     for (rank, index) in claims.into_iter().take(duplicates + conflicts).enumerate() {
-        let repeat = if rank < conflicts { conflicting(&events[index]) } else { repeated(&events[index]) };
+        let repeat = repeat(&events[index], rank >= conflicts);
         let furthest = (events.len() - index) as f64;
         let behind = if rank % 2 == 0 { furthest.min(2.0) } else { furthest };
         placed.extend(repeat.map(|event| (index as f64 + 0.5 + random.f64() * behind, event)));
@@ -102,22 +115,20 @@ fn is_keyed_claim(event: &Event) -> bool {
     event.key.is_some() && matches!(event.expected, Expected::Decision(_))
 }
 
-/// The same content in other words: indented, and with a field that no contract knows.
-fn repeated(event: &Event) -> Option<Event> {
+/// The same content in other words (indented, and with a field that no contract knows), or other content under an id that is taken: to
+/// drop that silently would lose somebody's reward.
+fn repeat(event: &Event, same: bool) -> Option<Event> {
     let Expected::Decision(expectation) = &event.expected else { return None };
     let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
-    claim["resent_by"] = "gateway-2".into();
-    let payload = serde_json::to_vec_pretty(&claim).ok()?;
-    let expected = Expected::Skipped { claim_id: expectation.claim_id.clone() };
-    Some(Event { payload: Some(payload), traceparent: None, expected, ..event.clone() })
-}
-
-/// Another claim under an id that is taken: to drop it silently would lose somebody's reward.
-fn conflicting(event: &Event) -> Option<Event> {
-    let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
-    claim["client"]["device_id"] = "another-device".into();
-    let expected = Expected::DeadLetter { error: "claim_id_conflict", field: Some("claim_id") };
-    Some(Event { payload: serde_json::to_vec(&claim).ok(), traceparent: None, expected, ..event.clone() })
+    let payload = if same {
+        claim["resent_by"] = "gateway-2".into();
+        serde_json::to_vec_pretty(&claim).ok()
+    } else {
+        claim["client"]["device_id"] = "another-device".into();
+        serde_json::to_vec(&claim).ok()
+    };
+    let expected = Expected::Repeat { claim_id: expectation.claim_id.clone(), same };
+    Some(Event { payload, traceparent: None, expected, ..event.clone() })
 }
 
 #[cfg(test)]
@@ -142,14 +153,13 @@ mod tests {
             let mut kinds: BTreeMap<&str, BTreeSet<Decision>> = BTreeMap::new();
             let mut skipped = 0;
             for event in &events {
+                errors.extend(event.expected.dead_letter().map(|(error, _)| error));
                 match &event.expected {
                     Expected::Decision(claim) => {
                         kinds.entry(claim.kind).or_default().insert(claim.decision);
                     }
-                    Expected::Skipped { .. } => skipped += 1,
-                    Expected::DeadLetter { error, .. } => {
-                        errors.insert(*error);
-                    }
+                    Expected::Repeat { same, .. } => skipped += usize::from(*same),
+                    Expected::DeadLetter { .. } => {}
                 }
             }
             assert_eq!(kinds.len(), 6);
@@ -167,7 +177,7 @@ mod tests {
                 Expected::Decision(claim) => {
                     assert_eq!(first.insert(claim.claim_id.clone(), event.key.clone()), None);
                 }
-                Expected::Skipped { claim_id } => assert_eq!(first[claim_id], event.key),
+                Expected::Repeat { claim_id, .. } => assert_eq!(first[claim_id], event.key),
                 Expected::DeadLetter { .. } => {}
             }
         }
@@ -184,7 +194,7 @@ mod tests {
                     assert_eq!((read.claim_id.as_str(), read.kind.as_str()), (claim.claim_id.as_str(), claim.kind));
                     assert_eq!(read.account.id, claim.account);
                 }
-                Expected::Skipped { claim_id } => assert_eq!(&read.expect("a claim").claim_id, claim_id),
+                Expected::Repeat { claim_id, .. } => assert_eq!(&read.expect("a claim").claim_id, claim_id),
                 Expected::DeadLetter { error, field } => {
                     if let Err(malformed) = read {
                         assert_eq!(malformed.error, *error, "{malformed}");

@@ -128,7 +128,7 @@ fn full(api: &dyn RiskApi, rows: &[Row]) -> Value {
 
 #[test]
 fn what_is_sent_of_a_full_claim_is_what_the_table_says() {
-    for name in APIS {
+    for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         let event = full(only(&registry), &rows);
         let types: BTreeMap<_, _> = account_types(name).into_iter().collect();
@@ -151,7 +151,7 @@ fn what_is_sent_of_a_full_claim_is_what_the_table_says() {
 
 #[test]
 fn what_is_not_given_is_not_sent_and_what_is_required_is_demanded() {
-    for name in APIS {
+    for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         for row in rows.iter().filter(|row| !row.claim.is_empty()) {
             let mut event = full(only(&registry), &rows);
@@ -180,7 +180,7 @@ fn what_is_not_given_is_not_sent_and_what_is_required_is_demanded() {
 
 #[test]
 fn what_is_sent_under_a_condition_is_sent_under_no_other() {
-    for name in APIS {
+    for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         for row in rows.iter().filter(|row| matches!(row.sent, Condition::If { .. })) {
             let mut event = full(only(&registry), &rows);
@@ -193,7 +193,7 @@ fn what_is_sent_under_a_condition_is_sent_under_no_other() {
 
 #[test]
 fn ranges_are_as_the_table_says() {
-    for name in APIS {
+    for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         for row in rows.iter().filter(|row| !row.claim.is_empty()) {
             let Some((low, high)) = spans(row.value).first().and_then(|span| bounds(span)) else { continue };
@@ -223,7 +223,7 @@ fn account_types(api: &str) -> Vec<(String, String)> {
 
 #[test]
 fn account_types_are_numbered_as_the_table_says_and_no_other_is_taken() {
-    for name in APIS {
+    for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         let mut types: BTreeMap<_, _> = account_types(name).into_iter().collect();
         if types.is_empty() {
@@ -255,7 +255,7 @@ fn the_common_parameters_are_those_of_the_table() {
     let credentials = CREDENTIALS.replace("[wechat]", "token = 'sts'\n[wechat]");
     for (toml, expected) in [(CREDENTIALS.to_owned(), always), (credentials, common())] {
         let method = if expected == common() { "signature_method = 'HmacSHA256'" } else { "" };
-        let registry = testing_registry(&format!("{toml}\n[risk.mini_program]\n{method}"));
+        let registry = testing::registry(&format!("{toml}\n[risk.mini_program]\n{method}")).unwrap();
         let request = only(&registry).request(&claim(json!({ "kind": "mini_program" })), &ATTEMPT);
         assert_eq!(request.method, Method::Get);
         let names: BTreeSet<_> = wire(&request).into_iter().map(|(name, _)| name).collect();

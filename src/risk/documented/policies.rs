@@ -52,7 +52,7 @@ fn decide(registry: &Registry, level: i64, risk_types: &[i32]) -> Option<Decisio
 
 #[test]
 fn every_level_leads_where_the_table_says_and_there_are_no_others() {
-    for name in APIS {
+    for name in apis() {
         let registry = by_default(name);
         let Some(levels) = levels(name) else {
             assert_eq!(only(&registry).highest_level(), None, "{name} gives levels");
@@ -67,7 +67,7 @@ fn every_level_leads_where_the_table_says_and_there_are_no_others() {
 
 #[test]
 fn the_risk_types_are_those_of_the_tables_and_no_others() {
-    for name in APIS {
+    for name in apis() {
         let (registry, documented) = (by_default(name), risk_types(name));
         for code in (-1000..20_000).chain([i32::MIN, i32::MAX]) {
             assert_eq!(only(&registry).risk_type(code), documented.get(&code).copied(), "{name}: {code}");
@@ -111,7 +111,7 @@ fn every_risk_type_changes_what_every_level_leads_to_as_its_effect_says() {
 fn a_policy_in_configuration_replaces_the_whole_row() {
     let start = PAGE.find("`policy = {").unwrap();
     let policy = PAGE[start..].split('`').nth(1).unwrap();
-    let registry = testing_registry(&format!("{CREDENTIALS}\n[risk.mini_program]\n{policy}"));
+    let registry = testing::registry(&format!("{CREDENTIALS}\n[risk.mini_program]\n{policy}")).unwrap();
     let decided: Vec<_> = (0..=4).map(|level| decide(&registry, level, &[]).unwrap()).collect();
     use Decision::{Approve, Challenge, Reject, Review};
     assert_eq!(decided, [Approve, Approve, Challenge, Review, Reject]);

@@ -93,7 +93,6 @@ pub(super) const MINI_PROGRAM: Schema = Schema {
         ("Latitude", Is::Degrees(90.0)),
         ("Longitude", Is::Degrees(180.0)),
         ("Imei", Is::Text),
-        ("associateAccount", Is::Text),
     ],
 };
 
@@ -103,10 +102,11 @@ const CAPTCHA_OPTIONAL: &[Parameter] = &[
     ("uid", Is::Text),
     ("associateAccount", Is::Text),
     ("xForwardedFor", Is::Text),
-    ("callBack", Is::Text),
     ("macAddress", Is::Text),
     ("imei", Is::Text),
     ("sceneId", Is::Uint),
+    // Last, for CaptchaCheck has no such parameter.
+    ("callBack", Is::Text),
 ];
 
 pub(super) const CAPTCHA_QUERY: Schema = Schema {
@@ -132,7 +132,7 @@ pub(super) const CAPTCHA_CHECK: Schema = Schema {
         ("registerTime", Is::Uint),
         ("businessId", Is::Uint),
     ],
-    optional: CAPTCHA_OPTIONAL,
+    optional: CAPTCHA_OPTIONAL.split_at(CAPTCHA_OPTIONAL.len() - 1).0,
 };
 
 impl Is {

@@ -3,6 +3,7 @@
 mod clients;
 mod control;
 mod csec;
+mod documented;
 mod speed;
 mod transport;
 mod wechat;

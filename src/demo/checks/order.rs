@@ -1,0 +1,40 @@
+//! Which of two events with one claim id is the claim.
+
+use std::collections::{HashMap, HashSet};
+
+use super::header_text;
+use crate::demo::claims::Expected;
+use crate::demo::evidence::Evidence;
+use crate::demo::traffic::Sent;
+
+/// The events with what must come of them, now that it is known who was parked: the first event with an id is the claim, but while it is
+/// parked a later one may overtake it (contract, promise 6). Then the later one is the claim, and the parked one repeats it.
+pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
+    let parked: HashSet<String> =
+        evidence.messages.parked.iter().map(|message| header_text(&message.headers, "claimgate-source")).collect();
+    let decided: HashMap<&str, (i32, i64)> = evidence
+        .tables
+        .verdicts
+        .iter()
+        .map(|row| (row.claim_id.as_str(), (row.source_partition, row.source_offset)))
+        .collect();
+    let mut sent = evidence.sent.clone();
+    let mut first: HashMap<String, usize> = HashMap::new();
+    for index in 0..sent.len() {
+        match sent[index].event.expected.clone() {
+            Expected::Decision(expectation) => {
+                first.insert(expectation.claim_id, index);
+            }
+            Expected::Repeat { claim_id, .. } => {
+                let here = (sent[index].source.partition, sent[index].source.offset);
+                let earlier = first.get(&claim_id).copied().filter(|earlier| parked.contains(&sent[*earlier].source.to_string()));
+                if let Some(earlier) = earlier.filter(|_| decided.get(claim_id.as_str()) == Some(&here)) {
+                    let (before, from_here) = sent.split_at_mut(index);
+                    std::mem::swap(&mut before[earlier].event.expected, &mut from_here[0].event.expected);
+                }
+            }
+            Expected::DeadLetter { .. } => {}
+        }
+    }
+    sent
+}
