@@ -45,12 +45,17 @@ impl Cli {
         let config = self.config.as_deref();
         match self.command {
             Command::Demo(args) => block_on(2, demo::run(args)),
-            Command::Simulate(args) => block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) }),
+            Command::Simulate(args) => {
+                block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) })
+            }
             Command::Run => {
                 let config = Self::load(config)?;
-                let instance = config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-                let telemetry = telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
-                let result = block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
+                let instance =
+                    config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+                let telemetry =
+                    telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
+                let result =
+                    block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
                 telemetry.shutdown();
                 result
             }

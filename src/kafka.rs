@@ -93,8 +93,12 @@ impl Settings {
         if self.transaction_timeout >= self.session_timeout {
             return Err("kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned());
         }
-        if let Some(key) = self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str())) {
-            return Err(format!("kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"));
+        if let Some(key) =
+            self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str()))
+        {
+            return Err(format!(
+                "kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"
+            ));
         }
         Ok(())
     }
@@ -131,11 +135,10 @@ impl Settings {
         let cannot = |error: &dyn std::fmt::Display| {
             format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {error}", self.bootstrap_servers)
         };
-        let consumer: BaseConsumer<Quiet> = self
-            .client()
-            .set("group.id", &self.group_id)
-            .create_with_context(Quiet)
-            .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))?;
+        let consumer: BaseConsumer<Quiet> =
+            self.client().set("group.id", &self.group_id).create_with_context(Quiet).map_err(|error| {
+                format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}")
+            })?;
         let topics = [
             ("input_topic", &self.input_topic),
             ("output_topic", &self.output_topic),
@@ -143,10 +146,14 @@ impl Settings {
             ("dead_letter_topic", &self.dead_letter_topic),
         ];
         for (key, topic) in topics {
-            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| cannot(&error))?;
+            let metadata =
+                consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| cannot(&error))?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
             if found.is_none_or(|found| found.error().is_some() || found.partitions().is_empty()) {
-                return Err(format!("topic {topic:?} (kafka.{key}) does not exist at {}; create it", self.bootstrap_servers));
+                return Err(format!(
+                    "topic {topic:?} (kafka.{key}) does not exist at {}; create it",
+                    self.bootstrap_servers
+                ));
             }
         }
         Ok(())

@@ -30,7 +30,11 @@ const UPKEEP: Duration = Duration::from_secs(6 * 3600);
 ///
 /// # Errors
 /// One sentence: what is wrong, where, and what to do.
-pub async fn run(config: Config, telemetry: &Telemetry, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+pub async fn run(
+    config: Config,
+    telemetry: &Telemetry,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), String> {
     let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
     let registry = Arc::new(registry);
     let store = Arc::new(open_store(&config).await?);
@@ -41,15 +45,23 @@ pub async fn run(config: Config, telemetry: &Telemetry, shutdown: impl Future<Ou
     health.set_ready(Component::Broker, Ok(()));
     let (stopped, stop) = oneshot::channel::<()>();
     let ended = async move { drop(stop.await) };
-    let endpoints = telemetry::http::serve(&config.http.listen, health.clone(), telemetry.prometheus(), ended);
+    let endpoints =
+        telemetry::http::serve(&config.http.listen, health.clone(), telemetry.prometheus(), ended);
     let endpoints = endpoints.await.map_err(|error| error.to_string())?;
-    log_start(&config, &registry, policy.version(), endpoints.as_ref().map(telemetry::http::Endpoints::address));
+    log_start(
+        &config,
+        &registry,
+        policy.version(),
+        endpoints.as_ref().map(telemetry::http::Endpoints::address),
+    );
 
     let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention));
     let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
-    let (intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
+    let (intake, consumer) =
+        KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
     let republish = config.worker.on_duplicate == OnDuplicate::Republish;
-    let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish).map_err(|error| error.to_string())?;
+    let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)
+        .map_err(|error| error.to_string())?;
     let http = Client::new().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
     let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
     let terms = terms(&config, registry, policy, telemetry, health);
@@ -59,7 +71,9 @@ pub async fn run(config: Config, telemetry: &Telemetry, shutdown: impl Future<Ou
     let result = result.await;
     upkeep.abort();
     let outcome = match result {
-        Ok(intake) => tokio::task::spawn_blocking(move || intake.stop()).await.map_err(|error| error.to_string()),
+        Ok(intake) => {
+            tokio::task::spawn_blocking(move || intake.stop()).await.map_err(|error| error.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
     drop(stopped);
@@ -184,7 +198,10 @@ pub async fn check(config: &Config) -> Result<(), String> {
         }
     };
     let apis = config.risk_apis().map_err(|error| error.to_string());
-    say("risk APIs", apis.map(|(registry, policy)| format!("{} built, policy {}", registry.len(), policy.version())));
+    say(
+        "risk APIs",
+        apis.map(|(registry, policy)| format!("{} built, policy {}", registry.len(), policy.version())),
+    );
     let store = async {
         let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
         store.check_schema().await.map_err(|error| error.to_string())?;
@@ -193,8 +210,12 @@ pub async fn check(config: &Config) -> Result<(), String> {
     };
     say("Postgres", store.await);
     let kafka = config.kafka.clone();
-    let broker = tokio::task::spawn_blocking(move || kafka.check_broker()).await.map_err(|error| error.to_string())?;
-    say("Kafka", broker.map(|()| format!("{} answers, and the topics are there", config.kafka.bootstrap_servers)));
+    let broker =
+        tokio::task::spawn_blocking(move || kafka.check_broker()).await.map_err(|error| error.to_string())?;
+    say(
+        "Kafka",
+        broker.map(|()| format!("{} answers, and the topics are there", config.kafka.bootstrap_servers)),
+    );
     if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of 3 checks failed")) }
 }
 
@@ -203,7 +224,11 @@ pub async fn check(config: &Config) -> Result<(), String> {
 /// # Errors
 /// One sentence: what is wrong, or that nothing was found.
 pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), String> {
-    let risk_apis = if command.needs_risk_apis() { Some(config.risk_apis().map_err(|error| error.to_string())?) } else { None };
+    let risk_apis = if command.needs_risk_apis() {
+        Some(config.risk_apis().map_err(|error| error.to_string())?)
+    } else {
+        None
+    };
     let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
     let auditor = Auditor {
         store: &store,
@@ -211,7 +236,8 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), String>
         retention: &config.audit.retention,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
-    let found = command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
+    let found =
+        command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
     store.close().await;
     if found { Ok(()) } else { Err("nothing of the kind is in the record".to_owned()) }
 }

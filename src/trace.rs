@@ -35,7 +35,8 @@ impl TraceContext {
     pub fn parse(traceparent: &[u8], tracestate: Option<&[u8]>) -> Option<Self> {
         let text = std::str::from_utf8(traceparent).ok()?;
         let mut parts = text.split('-');
-        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (version, trace_id, span_id, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let lower_hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let whole = [(version, 2), (trace_id, 32), (span_id, 16), (flags, 2)];
         if whole.iter().any(|(part, length)| part.len() != *length || !lower_hex(part)) || version == "ff" {

@@ -111,7 +111,12 @@ impl Plan {
                     }
                     let name = format!("bench-{}-{}-{round}", std::process::id(), contender.name());
                     let figures = run::measure(&lab, &name, *contender, scenario, &simulator)?;
-                    eprintln!("{name}: {} claims in {:.1} s, {:.2} s of CPU", scenario.claims, figures.elapsed.as_secs_f64(), figures.usage.cpu.as_secs_f64());
+                    eprintln!(
+                        "{name}: {} claims in {:.1} s, {:.2} s of CPU",
+                        scenario.claims,
+                        figures.elapsed.as_secs_f64(),
+                        figures.usage.cpu.as_secs_f64()
+                    );
                     report.add(*contender, figures);
                 }
             }

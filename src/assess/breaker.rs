@@ -164,7 +164,8 @@ impl Breaker {
     }
 
     fn open(&mut self, misconfigured: bool, times: u32, since: Instant, now: Instant) {
-        let doubled = self.settings.open_for.saturating_mul(2_u32.saturating_pow(times)).min(self.settings.open_max);
+        let doubled =
+            self.settings.open_for.saturating_mul(2_u32.saturating_pow(times)).min(self.settings.open_max);
         let pause = if misconfigured { doubled.max(self.settings.misconfigured_for) } else { doubled };
         self.state = State::Open { since, until: now + pause, misconfigured, times };
     }

@@ -51,7 +51,8 @@ impl Budget {
     pub fn affords_at(&self, now: Instant) -> Instant {
         let missing = (1.0 - self.balance).max(0.0) / self.settings.per_second;
         // A little more, so that rounding does not make somebody look in vain.
-        now + Duration::try_from_secs_f64(missing).unwrap_or(Duration::from_secs(3_600)) + Duration::from_millis(1)
+        now + Duration::try_from_secs_f64(missing).unwrap_or(Duration::from_secs(3_600))
+            + Duration::from_millis(1)
     }
 
     /// A further call is made.
@@ -99,7 +100,10 @@ mod tests {
             }
             affords
         };
-        assert_eq!([pay(&mut budget, now), pay(&mut budget, now), pay(&mut budget, now)], [true, true, false]);
+        assert_eq!(
+            [pay(&mut budget, now), pay(&mut budget, now), pay(&mut budget, now)],
+            [true, true, false]
+        );
         budget.earn();
         assert!(!pay(&mut budget, now));
         budget.earn();

@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn no_more_calls_at_once_than_allowed() {
         let (mut limit, now) = (Limit::new(2, None), Instant::now());
-        assert_eq!([limit.acquire(now), limit.acquire(now), limit.acquire(now)], [Permission::Granted, Permission::Granted, Permission::Full]);
+        assert_eq!(
+            [limit.acquire(now), limit.acquire(now), limit.acquire(now)],
+            [Permission::Granted, Permission::Granted, Permission::Full]
+        );
         limit.release();
         assert_eq!(limit.acquire(now), Permission::Granted);
         assert_eq!(limit.in_flight(), 2);

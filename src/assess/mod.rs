@@ -97,7 +97,8 @@ impl<T: Waiting> Counter<T> {
             Passage::Barred(until) => return Err(until),
         };
         // A probe is no retry, and a claim that nobody has failed on yet says more about the API than one that failed before.
-        let is_further = !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.affords(now) };
+        let is_further =
+            !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.affords(now) };
         if !is_further && self.first.is_empty() {
             return Err(Some(self.budget.affords_at(now)));
         }

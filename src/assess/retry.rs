@@ -130,7 +130,11 @@ impl Retry {
         }
         let started = self.started.unwrap_or(context.now);
         let at = context.now + self.pause(settings, context);
-        if at.duration_since(started) > settings.in_process_for { Step::Park(fault) } else { Step::RetryAt(at) }
+        if at.duration_since(started) > settings.in_process_for {
+            Step::Park(fault)
+        } else {
+            Step::RetryAt(at)
+        }
     }
 
     /// Full jitter: anything up to the interval, so that claims that failed together do not come back together.
@@ -227,7 +231,10 @@ mod tests {
         let verdict = Reading::Verdict { finding: finding.clone(), provider_code: 0 };
         assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), Step::Assessed(finding, 0));
         let fault = Fault::coded("bad_openid", 2);
-        assert_eq!(retry.after(&settings(), Reading::Refused(fault.clone()), &context(now, 0)), Step::Refused(fault));
+        assert_eq!(
+            retry.after(&settings(), Reading::Refused(fault.clone()), &context(now, 0)),
+            Step::Refused(fault)
+        );
     }
 
     #[test]
@@ -236,7 +243,11 @@ mod tests {
         let mut retry = Retry::default();
         retry.begin(now);
         for again in [Again::Resigned, Again::NewToken] {
-            assert_eq!(retry.after(&settings, transient(again), &context(now, u32::MAX)), Step::RetryAt(now), "{again:?}");
+            assert_eq!(
+                retry.after(&settings, transient(again), &context(now, u32::MAX)),
+                Step::RetryAt(now),
+                "{again:?}"
+            );
             let second = retry.after(&settings, transient(again), &context(now, u32::MAX));
             assert!(matches!(second, Step::RetryAt(at) if at > now), "{again:?}: {second:?}");
         }

@@ -116,7 +116,10 @@ fn who_waits_in_vain_is_sent_away() {
     assert_eq!(desk.take_hopeless(Duration::from_secs(10), now), ["c again", "b"], "three may wait");
     desk.set_has_token(0, true);
     assert_eq!(called(desk.next(now)), Some((0, "d")));
-    assert!(desk.take_hopeless(Duration::ZERO, now + Duration::from_secs(99)).is_empty(), "a healthy API's queue is no matter");
+    assert!(
+        desk.take_hopeless(Duration::ZERO, now + Duration::from_secs(99)).is_empty(),
+        "a healthy API's queue is no matter"
+    );
 }
 
 #[test]

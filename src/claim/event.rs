@@ -151,7 +151,9 @@ impl<'de> Deserialize<'de> for Seconds {
 }
 
 /// Reads a value of which empty text, null and absence mean the same: not given (contract 3.1).
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     struct Given<T>(PhantomData<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Given<T> {
         type Value = Option<T>;

@@ -107,7 +107,8 @@ impl Config {
         if let Some(file) = file {
             sources = sources.add_source(File::from(file).format(FileFormat::Toml));
         }
-        let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").ignore_empty(false);
+        let environment =
+            Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").ignore_empty(false);
         Self::of(sources.add_source(environment).build().map_err(|error| ConfigError(error.to_string()))?)
     }
 
@@ -150,7 +151,9 @@ impl Config {
             return Err(ConfigError("retry.multiplier: must be at least 1".to_owned()));
         }
         if self.retry.initial_interval.is_zero() || self.retry.initial_interval > self.retry.max_interval {
-            return Err(ConfigError("retry.initial_interval: must be more than 0 and no more than retry.max_interval".to_owned()));
+            return Err(ConfigError(
+                "retry.initial_interval: must be more than 0 and no more than retry.max_interval".to_owned(),
+            ));
         }
         let ratio = |key: &str, value: f64| match value {
             0.0..=1.0 => Ok(()),
@@ -160,10 +163,14 @@ impl Config {
         ratio("retry.budget.ratio", self.retry.budget.ratio)?;
         // With less, a retry could wait for ever, and a breaker could stay open for ever.
         if !(self.retry.budget.per_second > 0.0 && self.retry.budget.reserve >= 1.0) {
-            return Err(ConfigError("retry.budget: per_second must be more than 0 and reserve at least 1".to_owned()));
+            return Err(ConfigError(
+                "retry.budget: per_second must be more than 0 and reserve at least 1".to_owned(),
+            ));
         }
         if self.breaker.open_for.is_zero() || self.breaker.min_calls == 0 || self.breaker.probes == 0 {
-            return Err(ConfigError("breaker: open_for, min_calls and probes must be more than 0".to_owned()));
+            return Err(ConfigError(
+                "breaker: open_for, min_calls and probes must be more than 0".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -178,7 +185,8 @@ impl Config {
             wechat: self.wechat.clone(),
             transient_codes: self.retry.transient_codes.clone(),
         };
-        let registry = Registry::new(self.risk.clone(), &shared).map_err(|error| ConfigError(error.to_string()))?;
+        let registry =
+            Registry::new(self.risk.clone(), &shared).map_err(|error| ConfigError(error.to_string()))?;
         if registry.is_empty() {
             return Err(ConfigError("risk: no API serves any kind of claim; give one a `serves`".to_owned()));
         }
@@ -196,7 +204,9 @@ impl Config {
 fn read_secret_files(root: &mut Value) -> Result<(), ConfigError> {
     let ValueKind::Table(sections) = &mut root.kind else { return Ok(()) };
     for (section, key) in SECRETS {
-        let Some(ValueKind::Table(table)) = sections.get_mut(section).map(|value| &mut value.kind) else { continue };
+        let Some(ValueKind::Table(table)) = sections.get_mut(section).map(|value| &mut value.kind) else {
+            continue;
+        };
         read_secret_file(table, section, key)?;
     }
     Ok(())

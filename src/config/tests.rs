@@ -16,10 +16,13 @@ fn the_defaults_are_whole_and_build_every_api() {
 
 #[test]
 fn an_unknown_key_is_named() {
-    for (text, key) in [("[kafka]\ntopik = \"x\"", "topik"), ("[kafkaa]\nx = 1", "kafkaa"), ("[worker]\nmax = 1", "max")] {
+    for (text, key) in
+        [("[kafka]\ntopik = \"x\"", "topik"), ("[kafkaa]\nx = 1", "kafkaa"), ("[worker]\nmax = 1", "max")]
+    {
         assert!(error(text).contains(key), "{}", error(text));
     }
-    let config = Config::from_toml(&format!("{CREDENTIALS}[risk.intelligent_qr_code]\nfoo = 1")).expect("read by the API");
+    let config = Config::from_toml(&format!("{CREDENTIALS}[risk.intelligent_qr_code]\nfoo = 1"))
+        .expect("read by the API");
     let message = config.risk_apis().err().expect("unknown").to_string();
     assert!(message.contains("risk.intelligent_qr_code.foo"), "{message}");
 }

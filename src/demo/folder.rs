@@ -34,7 +34,10 @@ impl Folder {
         };
         let cannot = |error| format!("cannot make the folder {}: {error}", path.display());
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(format!("the folder {} is not empty; the demo wants one of its own (--dir)", path.display()));
+            return Err(format!(
+                "the folder {} is not empty; the demo wants one of its own (--dir)",
+                path.display()
+            ));
         }
         fs::create_dir_all(&path).map_err(cannot)?;
         let path = path.canonicalize().map_err(cannot)?;

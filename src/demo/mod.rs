@@ -1,18 +1,15 @@
 //! `claimgate demo`: the whole thing on one machine, with no set-up, and the promises checked at the end.
 //!
-//! This file is the story. What runs is in `stage`, the claims in [`claims`], the pace of their sending in `traffic`, what consumers see
-//! in `watch`; `evidence` is what there is to judge by, `checks` judges, `report` and `questions` print.
+//! This file is the story, `act` its part with the action. What runs is in `stage`, the claims in [`claims`], the pace of their sending in
+//! `traffic`, what consumers see in `watch`; `evidence` is what there is to judge by, `checks` judges, `report` and `questions` print.
 //!
 //! The invariant: whatever happens, what was started is stopped.
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::service;
@@ -20,6 +17,7 @@ use crate::telemetry::metrics;
 
 pub mod claims;
 
+mod act;
 mod checks;
 mod cpu;
 mod evidence;
@@ -33,20 +31,15 @@ mod traffic;
 mod watch;
 mod worker;
 
+use act::Act;
 use evidence::{Evidence, Tables};
-use progress::{Progress, Tally};
 use report::Measured;
-use stage::{Stage, blocking};
-use traffic::Sent;
+use stage::Stage;
 
 /// What is said when somebody wants no more of it.
 const INTERRUPTED: &str = "interrupted; what was started is stopped";
 /// How often the demo looks how far the worker is.
 const LOOK: Duration = Duration::from_millis(200);
-/// Without anything new for so long, the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// How far the sending may be ahead of the worker.
-const AHEAD: usize = 4_000;
 
 /// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims; check what was promised.
 #[derive(Debug, Clone, Args)]
@@ -63,7 +56,7 @@ pub struct DemoArgs {
     /// Let everything run on until Ctrl-C, and say how to look at it
     #[arg(long)]
     pub keep: bool,
-    /// A new or empty folder for the database and the worker's log, which stays [default: target/demo/<pid>, or a temporary one]
+    /// A new or empty folder for the database and the worker's log, which stays [default: target/demo/PID, or a temporary one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -119,92 +112,6 @@ async fn play(stage: &Stage, args: &DemoArgs) -> Result<(), String> {
     report::tables(&evidence, &measured);
     questions::ask(stage, &evidence).await?;
     report::promises(&checks::check(evidence))
-}
-
-/// The part of the story in which things happen.
-struct Act<'a> {
-    stage: &'a Stage,
-    total: usize,
-    sent: Arc<AtomicUsize>,
-    sending: JoinHandle<Result<Vec<Sent>, String>>,
-    /// What the outage begins after, as long as it is to come.
-    half: Option<usize>,
-    outage: Option<JoinHandle<Result<(), String>>>,
-    progress: Progress,
-}
-
-impl<'a> Act<'a> {
-    fn new(stage: &'a Stage, events: Vec<claims::Event>, with_outage: bool) -> Self {
-        let (total, sent) = (events.len(), Arc::new(AtomicUsize::new(0)));
-        let taken = stage.worker.counter(metrics::ADMITTED.name);
-        let sending = traffic::send(stage.kafka.clone(), events, Arc::clone(&sent), taken, AHEAD);
-        Self {
-            stage,
-            total,
-            sent,
-            sending: tokio::spawn(sending),
-            half: with_outage.then_some(total / 2),
-            outage: None,
-            progress: Progress::new(total),
-        }
-    }
-
-    /// Runs until everything is sent and done; returns what was sent, and whether PostgreSQL was away meanwhile.
-    async fn run(mut self) -> Result<(Vec<Sent>, bool), String> {
-        let (mut last, mut deadline) = (Tally::default(), Instant::now() + PATIENCE);
-        loop {
-            tokio::time::sleep(LOOK).await;
-            self.stage.worker.check()?;
-            let tally = self.tally();
-            self.progress.show(&tally);
-            if tally != last {
-                (last, deadline) = (tally, Instant::now() + PATIENCE);
-            }
-            self.begin_outage(&last);
-            if self.is_over().await? {
-                break;
-            }
-            if Instant::now() > deadline {
-                return Err(last.what_is_missing(self.total, PATIENCE));
-            }
-        }
-        self.progress.finish();
-        let had_outage = self.outage.is_some();
-        if let Some(outage) = self.outage {
-            outage.await.map_err(|error| error.to_string())??;
-        }
-        let sent = self.sending.await.map_err(|error| error.to_string())??;
-        Ok((sent, had_outage))
-    }
-
-    fn tally(&self) -> Tally {
-        let counts = self.stage.watch.counts();
-        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name, metrics::PARKED.name];
-        let [skipped, retries, parked] = self.stage.worker.metrics(names);
-        let watch::Counts { decisions, dead_letters } = counts;
-        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries, parked }
-    }
-
-    fn begin_outage(&mut self, tally: &Tally) {
-        if self.half.take_if(|half| tally.done() >= *half).is_some() {
-            let (server, say) = (self.stage.postgres.server().clone(), self.progress.speaker());
-            self.outage = Some(tokio::spawn(stage::outage(server, say)));
-        }
-    }
-
-    /// Whether everything is sent, and the worker has committed all of it, and its output was seen.
-    async fn is_over(&self) -> Result<bool, String> {
-        let under_way = self.outage.as_ref().is_some_and(|outage| !outage.is_finished());
-        if !self.sending.is_finished() || under_way {
-            return Ok(false);
-        }
-        // A sending that failed is over, and its error is told.
-        let all = self.sent.load(Ordering::Relaxed) == self.total;
-        if !all {
-            return Ok(true);
-        }
-        blocking(self.stage.watch.is_complete()).await
-    }
 }
 
 /// Waits until the worker has ended, which it should not.

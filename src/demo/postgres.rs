@@ -41,8 +41,12 @@ impl Server {
     /// Whether there is a PostgreSQL to start.
     pub(super) fn check_programs(&self) -> Result<(), String> {
         let mut command = Command::new("bash");
-        command.args(["-c", ". \"$1\" && postgres_programs", "bash"]).arg(self.script.with_file_name("lib.sh"));
-        output(command).map(drop).map_err(|problem| if problem.is_empty() { NONE.to_owned() } else { problem })
+        command
+            .args(["-c", ". \"$1\" && postgres_programs", "bash"])
+            .arg(self.script.with_file_name("lib.sh"));
+        output(command)
+            .map(drop)
+            .map_err(|problem| if problem.is_empty() { NONE.to_owned() } else { problem })
     }
 
     /// `start`, `stop`, `kill` or `remove`; returns what the script printed.

@@ -41,7 +41,10 @@ impl Tally {
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { sent, decisions, dead_letters, skipped, retries, parked } = self;
-        write!(f, "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {parked} times parked")
+        write!(
+            f,
+            "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {parked} times parked"
+        )
     }
 }
 
@@ -78,10 +81,11 @@ impl Progress {
         move |line| bar.suspend(|| println!("{line}"))
     }
 
-    pub(super) fn finish(&self) {
-        self.bar.finish();
+    pub(super) fn finish(&mut self, tally: &Tally) {
+        self.show(tally);
+        self.bar.abandon();
         if !self.is_terminal {
-            eprintln!("{}", self.bar.message());
+            eprintln!("{tally}");
         }
     }
 }

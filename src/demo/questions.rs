@@ -19,7 +19,8 @@ const WIDTH: usize = 140;
 /// # Errors
 /// One sentence, if PostgreSQL does not answer.
 pub(super) async fn ask(stage: &Stage, evidence: &Evidence) -> Result<(), String> {
-    let store = PostgresStore::lazy(&Settings::at(stage.postgres.url())).map_err(|error| error.to_string())?;
+    let store =
+        PostgresStore::lazy(&Settings::at(stage.postgres.url())).map_err(|error| error.to_string())?;
     let asked = answer(&store, stage, evidence).await;
     store.close().await;
     asked.map_err(|error| format!("a question to PostgreSQL was not answered: {error}"))
@@ -30,7 +31,9 @@ async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Re
         let claim_id = &row.claim_id;
         section(&format!("Why was this claim refused?   claimgate audit claim {claim_id}"));
         print(&claim_file(store, claim_id).await?);
-        section(&format!("Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"));
+        section(&format!(
+            "Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"
+        ));
         let (registry, policy) = &stage.risk_apis;
         print(&verify(store, registry, policy, claim_id).await?);
     }

@@ -1,6 +1,7 @@
 //! What is printed: what runs, how it went, whether the promises were kept.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -16,6 +17,8 @@ use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
 use crate::decision::Decision;
 use crate::intake::header;
 
+/// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait behind it.
+const CATCH_UP: i64 = 1_000_000;
 /// How many broken promises of one sort are told.
 const TOLD: usize = 5;
 
@@ -23,8 +26,8 @@ const TOLD: usize = 5;
 pub(super) struct Measured {
     pub(super) cpu: Option<Spent>,
     pub(super) wall: Duration,
-    /// Whether PostgreSQL was away for a while.
-    pub(super) outage: bool,
+    /// From when until when PostgreSQL was away, UNIX microseconds.
+    pub(super) outage: Option<Range<i64>>,
 }
 
 /// Says what runs.
@@ -78,16 +81,19 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     section("What the risk APIs were asked");
     println!("{}", calls(&evidence.tables.calls, &evidence.tables.verdicts));
     let parked = evidence.messages.parked.len();
-    println!("Claims were parked in the retry topic {parked} times: those that no API would assess for {IN_PROCESS_FOR}.");
+    println!(
+        "Claims were parked in the retry topic {parked} times: those that no API would assess for {IN_PROCESS_FOR}."
+    );
     section("What was no claim");
     println!("{}", dead_letters(evidence));
-    let skipped = evidence.sent.iter().filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. })).count();
+    let skipped = evidence
+        .sent
+        .iter()
+        .filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. }))
+        .count();
     println!("Besides, {skipped} events said again what a claim had said before: they were skipped.");
     section("From the sending of an event to a consumer's seeing its decision");
-    println!("{}", latencies(evidence));
-    if measured.outage {
-        println!("The outage of PostgreSQL is in these numbers; --no-outage leaves it out.");
-    }
+    println!("{}", latencies(evidence, measured.outage.as_ref()));
     section("What it cost");
     print_cost(evidence.sent.len(), measured);
 }
@@ -141,7 +147,17 @@ fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
         apis.entry(&call.api).or_default()[found.unwrap_or(1)] += 1;
         *repeated.entry(&call.api).or_default() += usize::from(call.attempt > 1);
     }
-    let mut table = table(&["API", "claims", "calls", "of them retries", "verdict", "transient", "no answer", "refused", "unassessed claims"]);
+    let mut table = table(&[
+        "API",
+        "claims",
+        "calls",
+        "of them retries",
+        "verdict",
+        "transient",
+        "no answer",
+        "refused",
+        "unassessed claims",
+    ]);
     for (api, outcomes) in &apis {
         let of_api = || verdicts.iter().filter(|row| row.api == **api);
         let unassessed = of_api().filter(|row| super::checks::is_unassessed(row)).count();
@@ -177,9 +193,13 @@ fn dead_letters(evidence: &Evidence) -> Table {
     table
 }
 
-fn latencies(evidence: &Evidence) -> Table {
-    let parked: HashSet<&[u8]> =
-        evidence.messages.parked.iter().filter_map(|message| header(&message.headers, "claimgate-source")).collect();
+fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Table {
+    let parked: HashSet<&[u8]> = evidence
+        .messages
+        .parked
+        .iter()
+        .filter_map(|message| header(&message.headers, "claimgate-source"))
+        .collect();
     let attempts: HashMap<&str, i32> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row.attempts)).collect();
     let mut seen: HashMap<String, i64> = HashMap::new();
@@ -187,44 +207,72 @@ fn latencies(evidence: &Evidence) -> Table {
         let claim_id = message.json()["claim_id"].as_str().unwrap_or_default().to_owned();
         seen.entry(claim_id).or_insert(message.seen_at);
     }
-    let mut times: [Vec<i64>; 4] = Default::default();
+    let touched = |from, until| outage.is_some_and(|away| from < away.end + CATCH_UP && until > away.start);
+    let mut times: [Vec<i64>; 5] = Default::default();
     for sent in &evidence.sent {
         let Expected::Decision(claim) = &sent.event.expected else { continue };
         let Some(seen_at) = seen.get(&claim.claim_id) else { continue };
         let is_parked = parked.contains(sent.source.to_string().as_bytes());
         let retried = attempts.get(claim.claim_id.as_str()).is_some_and(|attempts| *attempts > 1);
-        let class = if is_parked { 3 } else { 1 + usize::from(retried) };
+        let class = match (is_parked, retried, touched(sent.sent_at, *seen_at)) {
+            (true, ..) => 4,
+            (_, _, true) => 3,
+            (_, retried, _) => 1 + usize::from(retried),
+        };
         times[0].push(seen_at - sent.sent_at);
         times[class].push(seen_at - sent.sent_at);
     }
     let mut table = table(&["claims", "", "p50 ms", "p95 ms", "p99 ms", "max ms"]);
-    for (name, mut times) in ["all", "decided by the first attempt", "retried", "parked"].into_iter().zip(times) {
+    for (name, mut times) in [
+        "all",
+        "decided by the first attempt",
+        "retried",
+        "while PostgreSQL was away, or just back",
+        "parked",
+    ]
+    .into_iter()
+    .zip(times)
+    {
         times.sort_unstable();
-        let at = |share| percentile(&times, share).map_or_else(String::new, |micros| format!("{:.1}", micros as f64 / 1_000.0));
-        let cells = [0.50, 0.95, 0.99, 1.0].map(|share| number(at(share)));
+        let at = |share| {
+            percentile(&times, share)
+                .map_or_else(String::new, |micros| format!("{:.1}", micros as f64 / 1_000.0))
+        };
+        if times.is_empty() {
+            continue;
+        }
+        let cells = [50, 95, 99, 100].map(|share| number(at(share)));
         table.add_row([Cell::new(name), number(times.len())].into_iter().chain(cells));
     }
     table
 }
 
-/// The value that this share of the sorted values does not exceed.
-fn percentile(sorted: &[i64], share: f64) -> Option<i64> {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
+/// The value that so many of a hundred sorted values do not exceed.
+fn percentile(sorted: &[i64], of_a_hundred: usize) -> Option<i64> {
+    let rank = (sorted.len() * of_a_hundred).div_ceil(100);
     sorted.get(rank.max(1) - 1).copied()
 }
 
 fn print_cost(events: usize, measured: &Measured) {
     let wall = measured.wall.as_secs_f64();
-    println!("{events} events in {wall:.1} s: they were sent over 8 s, and the hopeless ones were given up on after {GIVE_UP_AFTER}.");
+    println!(
+        "{events} events in {wall:.1} s: they were sent over 8 s, and hopeless claims were given up on after another {GIVE_UP_AFTER} or more."
+    );
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");
         return;
     };
     let each = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1_000.0 / events as f64);
     let rest = whole.saturating_sub(worker + librdkafka);
-    println!("CPU time per event, of this process: {}. That is more than a worker costs, for it is", each(whole));
+    println!(
+        "CPU time per event, of this process: {}. That is more than a worker costs, for it is",
+        each(whole)
+    );
     println!("  {:>8}  the worker's loop, consumer and publisher", each(worker));
-    println!("  {:>8}  librdkafka: the worker's clients, and also the demo's and the stand-in broker", each(librdkafka));
+    println!(
+        "  {:>8}  librdkafka: the worker's clients, and also the demo's and the stand-in broker",
+        each(librdkafka)
+    );
     println!("  {:>8}  the simulated risk APIs and the demo itself", each(rest));
     if cfg!(debug_assertions) {
         println!("This is a debug build: a release build needs a fraction of it.");
@@ -260,8 +308,8 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let times: Vec<i64> = (1..=200).collect();
-        assert_eq!([0.5, 0.95, 0.99, 1.0].map(|share| percentile(&times, share)), [100, 190, 198, 200].map(Some));
-        assert_eq!(percentile(&[7], 0.5), Some(7));
-        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!([50, 95, 99, 100].map(|share| percentile(&times, share)), [100, 190, 198, 200].map(Some));
+        assert_eq!(percentile(&[7], 50), Some(7));
+        assert_eq!(percentile(&[], 50), None);
     }
 }

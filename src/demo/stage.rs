@@ -1,5 +1,6 @@
 //! What the demo starts, and stops again: a Kafka stand-in, PostgreSQL, the simulated risk APIs, the worker.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
@@ -9,6 +10,7 @@ use tokio::task::spawn_blocking;
 use super::DemoArgs;
 use super::folder::Folder;
 use super::postgres::{Postgres, Server};
+use super::traffic::now_micros;
 use super::watch::{Partitions, Watch};
 use super::worker::{self, Worker};
 use crate::decision::Policy;
@@ -54,8 +56,10 @@ impl Stage {
             }
         })
         .await?;
-        let kafka = MockCluster::new(1).map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
-        let simulator = Simulator::start(simulator_options(args.seed)).await.map_err(|error| error.to_string())?;
+        let kafka =
+            MockCluster::new(1).map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
+        let simulator =
+            Simulator::start(simulator_options(args.seed)).await.map_err(|error| error.to_string())?;
         let config = worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
         let Partitions { input, output } = PARTITIONS;
         let topics = config.kafka.clone();
@@ -72,7 +76,17 @@ impl Stage {
         let endpoints = config.http.listen.clone();
         let risk_apis = config.risk_apis().map_err(|error| error.to_string())?;
         let worker = Worker::start(config, &folder.log())?;
-        let stage = Self { risk_apis, worker, simulator, postgres, watch, kafka: topics, endpoints, folder, _cluster: kafka };
+        let stage = Self {
+            risk_apis,
+            worker,
+            simulator,
+            postgres,
+            watch,
+            kafka: topics,
+            endpoints,
+            folder,
+            _cluster: kafka,
+        };
         match stage.joined().await {
             Ok(()) => Ok(stage),
             Err(problem) => {
@@ -88,7 +102,11 @@ impl Stage {
             self.worker.check()?;
             if tokio::time::Instant::now() > deadline {
                 let log = self.folder.log();
-                return Err(format!("the worker got no partitions within {} s; see {}", JOIN_WITHIN.as_secs(), log.display()));
+                return Err(format!(
+                    "the worker got no partitions within {} s; see {}",
+                    JOIN_WITHIN.as_secs(),
+                    log.display()
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -110,15 +128,16 @@ impl Stage {
     }
 }
 
-/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens.
-pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<(), String> {
-    let stop = server.clone();
+/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens. Returns from when until when it was
+/// away, UNIX microseconds.
+pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range<i64>, String> {
+    let (stop, from) = (server.clone(), now_micros());
     blocking(move || stop.command("kill")).await?;
     say(format!("PostgreSQL is killed in the middle of it, and stays away for {} s …", OUTAGE.as_secs()));
     tokio::time::sleep(OUTAGE).await;
     blocking(move || server.command("start")).await?;
     say("… and is back. The worker was told nothing of it.".to_owned());
-    Ok(())
+    Ok(from..now_micros())
 }
 
 /// A few percent of trouble, and answers as slow as over a network.

@@ -55,9 +55,13 @@ pub(super) async fn send(
         let deliveries: Result<Vec<_>, _> =
             chunk.iter().map(|event| enqueue(&producer, &settings.input_topic, event)).collect();
         for (event, delivery) in chunk.iter().zip(deliveries.map_err(|error| fails(&error))?) {
-            let delivery = delivery.await.map_err(|error| fails(&error))?.map_err(|(error, _)| fails(&error))?;
-            let source =
-                Source { topic: settings.input_topic.clone(), partition: delivery.partition, offset: delivery.offset };
+            let delivery =
+                delivery.await.map_err(|error| fails(&error))?.map_err(|(error, _)| fails(&error))?;
+            let source = Source {
+                topic: settings.input_topic.clone(),
+                partition: delivery.partition,
+                offset: delivery.offset,
+            };
             log.push(Sent { event: event.clone(), source, sent_at });
         }
         sent.store(log.len(), Ordering::Relaxed);
@@ -70,7 +74,11 @@ pub(super) fn now_micros() -> i64 {
     i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-fn enqueue(producer: &FutureProducer, topic: &str, event: &Event) -> Result<DeliveryFuture, rdkafka::error::KafkaError> {
+fn enqueue(
+    producer: &FutureProducer,
+    topic: &str,
+    event: &Event,
+) -> Result<DeliveryFuture, rdkafka::error::KafkaError> {
     let mut headers = OwnedHeaders::new().insert(Header { key: "producer", value: Some("claimgate-demo") });
     if let Some(traceparent) = &event.traceparent {
         headers = headers.insert(Header { key: TRACEPARENT, value: Some(traceparent) });

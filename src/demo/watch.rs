@@ -100,14 +100,24 @@ impl Watch {
             .map_err(fails)?;
         let mut assignment = TopicPartitionList::new();
         let Partitions { input, output } = partitions;
-        let topics = [(&settings.output_topic, output), (&settings.dead_letter_topic, output), (&settings.retry_topic, input)];
+        let topics = [
+            (&settings.output_topic, output),
+            (&settings.dead_letter_topic, output),
+            (&settings.retry_topic, input),
+        ];
         for (topic, partitions) in topics {
             for partition in 0..partitions {
                 assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(fails)?;
             }
         }
         consumer.assign(&assignment).map_err(fails)?;
-        let eye = Eye { consumer, settings: settings.clone(), partitions, seen: Mutex::default(), stop: AtomicBool::new(false) };
+        let eye = Eye {
+            consumer,
+            settings: settings.clone(),
+            partitions,
+            seen: Mutex::default(),
+            stop: AtomicBool::new(false),
+        };
         let eye = Arc::new(eye);
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn({
             let eye = Arc::clone(&eye);

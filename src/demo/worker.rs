@@ -35,8 +35,10 @@ pub(super) struct Worker {
 pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -> Result<Config, String> {
     let http = free_port().map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
     let apis = ["intelligent_qr_code", "mini_program", "captcha_query", "captcha_check"];
-    let apis: String =
-        apis.iter().map(|api| format!("[risk.{api}]\nbase_url = \"{risk_apis}\"\ntimeout = \"1s\"\n")).collect();
+    let apis: String = apis
+        .iter()
+        .map(|api| format!("[risk.{api}]\nbase_url = \"{risk_apis}\"\ntimeout = \"1s\"\n"))
+        .collect();
     let toml = format!(
         "[kafka]
         bootstrap_servers = \"{bootstrap_servers}\"
@@ -85,7 +87,8 @@ impl Worker {
     /// Starts it, with its log in a file.
     pub(super) fn start(config: Config, log: &Path) -> Result<Self, String> {
         let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let telemetry = telemetry::init_to(&config.telemetry, "demo", Arc::new(file)).map_err(|error| error.to_string())?;
+        let telemetry = telemetry::init_to(&config.telemetry, "demo", Arc::new(file))
+            .map_err(|error| error.to_string())?;
         let prometheus = telemetry.prometheus();
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = Arc::new(OnceLock::new());
@@ -93,7 +96,8 @@ impl Worker {
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-                let result = runtime.block_on(service::run(config, &telemetry, async { drop(stopped.await) }));
+                let result =
+                    runtime.block_on(service::run(config, &telemetry, async { drop(stopped.await) }));
                 runtime.shutdown_timeout(Duration::from_secs(1));
                 result
             });
@@ -110,7 +114,9 @@ impl Worker {
         match self.ended.get() {
             Some(Err(sentence)) => Err(format!("the worker ended: {sentence}")),
             Some(Ok(())) => Err("the worker ended without being told to".to_owned()),
-            None if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => Err("the worker panicked".to_owned()),
+            None if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => {
+                Err("the worker panicked".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -138,7 +144,11 @@ impl Worker {
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             return Err("the worker panicked".to_owned());
         }
-        self.ended.get().cloned().unwrap_or(Ok(())).map_err(|sentence| format!("the worker ended: {sentence}"))
+        self.ended
+            .get()
+            .cloned()
+            .unwrap_or(Ok(()))
+            .map_err(|sentence| format!("the worker ended: {sentence}"))
     }
 }
 
@@ -158,13 +168,15 @@ mod tests {
 
     #[test]
     fn a_metric_is_the_sum_over_its_labels() {
-        let text = "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\na_total_more 9\nb 2\n";
+        let text =
+            "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\na_total_more 9\nb 2\n";
         assert_eq!([metric(text, "a_total"), metric(text, "b"), metric(text, "c")], [7, 2, 0]);
     }
 
     #[test]
     fn the_configuration_is_whole() {
-        let config = config("127.0.0.1:1", "postgres://claimgate@127.0.0.1:2/claimgate", "http://127.0.0.1:3");
+        let config =
+            config("127.0.0.1:1", "postgres://claimgate@127.0.0.1:2/claimgate", "http://127.0.0.1:3");
         let (registry, _) = config.expect("good").risk_apis().expect("every API builds");
         assert_eq!(registry.len(), 6);
     }

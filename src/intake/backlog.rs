@@ -58,7 +58,8 @@ impl Backlog {
         let waiting = |partition: &Partition| self.queues.get(partition).map_or(0, VecDeque::len);
         let full = self.bytes >= HIGH_BYTES;
         let is_paused = |partition: &Partition| {
-            full || waiting(partition) >= HIGH || (waiting(partition) > LOW && self.paused.contains(partition))
+            full || waiting(partition) >= HIGH
+                || (waiting(partition) > LOW && self.paused.contains(partition))
         };
         let paused: BTreeSet<Partition> = assigned.filter(is_paused).collect();
         (paused != self.paused).then(|| {
@@ -92,7 +93,14 @@ mod tests {
     use super::*;
 
     fn record(number: i32, offset: i64) -> Record {
-        Record { partition: Partition::claims(number), offset, epoch: 1, key: None, headers: Vec::new(), payload: Some(vec![0; 10]) }
+        Record {
+            partition: Partition::claims(number),
+            offset,
+            epoch: 1,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(vec![0; 10]),
+        }
     }
 
     #[test]
@@ -102,7 +110,9 @@ mod tests {
             backlog.push(record(1, offset));
             backlog.push(record(2, offset));
         }
-        let order: Vec<_> = std::iter::from_fn(|| backlog.pop(|_| true)).map(|record| (record.partition.number, record.offset)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| backlog.pop(|_| true))
+            .map(|record| (record.partition.number, record.offset))
+            .collect();
         assert_eq!(order, [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]);
         assert!(backlog.is_empty());
     }
@@ -112,7 +122,10 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push(record(1, 0));
         backlog.push(record(2, 0));
-        assert_eq!(backlog.pop(|partition| partition.number == 2).map(|record| record.partition.number), Some(2));
+        assert_eq!(
+            backlog.pop(|partition| partition.number == 2).map(|record| record.partition.number),
+            Some(2)
+        );
         assert_eq!(backlog.pop(|partition| partition.number == 2), None);
         assert_eq!(backlog.len(), 1);
     }
@@ -123,7 +136,10 @@ mod tests {
         for offset in 0..i64::try_from(HIGH).expect("small") {
             backlog.push(record(1, offset));
         }
-        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), Some(BTreeSet::from([Partition::claims(1)])));
+        assert_eq!(
+            backlog.paused([1, 2].map(Partition::claims).into_iter()),
+            Some(BTreeSet::from([Partition::claims(1)]))
+        );
         assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), None, "said once");
         while backlog.len() > LOW + 1 {
             backlog.pop(|_| true);

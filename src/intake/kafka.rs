@@ -79,11 +79,18 @@ impl KafkaIntake {
         let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
-        let reader = Reader { consumer: Arc::clone(&consumer), events: sender, pauses, paused: BTreeSet::new(), epoch: 0, stop: Arc::clone(&stop) };
-        let thread = std::thread::Builder::new()
-            .name("consumer".to_owned())
-            .spawn(move || reader.run())
-            .map_err(|error| KafkaError::ClientCreation(format!("cannot start the consumer's thread: {error}")))?;
+        let reader = Reader {
+            consumer: Arc::clone(&consumer),
+            events: sender,
+            pauses,
+            paused: BTreeSet::new(),
+            epoch: 0,
+            stop: Arc::clone(&stop),
+        };
+        let thread =
+            std::thread::Builder::new().name("consumer".to_owned()).spawn(move || reader.run()).map_err(
+                |error| KafkaError::ClientCreation(format!("cannot start the consumer's thread: {error}")),
+            )?;
         Ok((Self { events, paused, stop, thread: Some(thread) }, consumer))
     }
 
@@ -262,14 +269,23 @@ impl Rebalances {
     }
 
     fn partition(&self, topic: &str, number: i32) -> Partition {
-        if topic == self.topics[Input::Retry as usize] { Partition::retry(number) } else { Partition::claims(number) }
+        if topic == self.topics[Input::Retry as usize] {
+            Partition::retry(number)
+        } else {
+            Partition::claims(number)
+        }
     }
 
     /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), String> {
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> Result<(), String> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         // The group may have no partition for this member; nothing is to be asked then.
-        let committed = if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
+        let committed =
+            if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
         let mut assigned = Vec::new();
         for element in committed.elements() {
             let offset = match element.offset() {
@@ -277,12 +293,15 @@ impl Rebalances {
                 _ => None,
             };
             let start = offset.map_or(Offset::Invalid, Offset::Offset);
-            partitions
-                .set_partition_offset(element.topic(), element.partition(), start)
-                .map_err(|error| format!("cannot start partition {} at {start:?}: {error}", element.partition()))?;
+            partitions.set_partition_offset(element.topic(), element.partition(), start).map_err(
+                |error| format!("cannot start partition {} at {start:?}: {error}", element.partition()),
+            )?;
             let metadata = metadata(&element);
-            let log_end =
-                if metadata.is_empty() { i64::MAX } else { self.log_end(consumer, element.topic(), element.partition())? };
+            let log_end = if metadata.is_empty() {
+                i64::MAX
+            } else {
+                self.log_end(consumer, element.topic(), element.partition())?
+            };
             let partition = self.partition(element.topic(), element.partition());
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
@@ -293,14 +312,20 @@ impl Rebalances {
         consumer.incremental_assign(partitions).map_err(|error| format!("cannot take partitions on: {error}"))
     }
 
-    fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<TopicPartitionList, String> {
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<TopicPartitionList, String> {
         let mut last = String::new();
         for _ in 0..COMMITTED_TRIES {
             match consumer.committed_offsets(partitions.clone(), self.request_timeout) {
-                Ok(committed) => match committed.elements().iter().find_map(|element| element.error().err()) {
-                    None => return Ok(committed),
-                    Some(error) => last = error.to_string(),
-                },
+                Ok(committed) => {
+                    match committed.elements().iter().find_map(|element| element.error().err()) {
+                        None => return Ok(committed),
+                        Some(error) => last = error.to_string(),
+                    }
+                }
                 Err(error) => last = error.to_string(),
             }
             warn!(error.message = %last, "the committed offsets cannot be read; asking again");
@@ -311,7 +336,9 @@ impl Rebalances {
 
     fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
         let marks = consumer.fetch_watermarks(topic, number, self.request_timeout);
-        marks.map(|(_, end)| end).map_err(|error| format!("the end of {topic}/{number} cannot be read: {error}"))
+        marks
+            .map(|(_, end)| end)
+            .map_err(|error| format!("the end of {topic}/{number} cannot be read: {error}"))
     }
 
     /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
@@ -330,7 +357,9 @@ impl Rebalances {
                 drop(self.events.blocking_send(Event::Lost(revoked)));
             }
         }
-        consumer.incremental_unassign(partitions).map_err(|error| format!("cannot give partitions back: {error}"))
+        consumer
+            .incremental_unassign(partitions)
+            .map_err(|error| format!("cannot give partitions back: {error}"))
     }
 }
 

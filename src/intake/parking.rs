@@ -50,7 +50,11 @@ impl Parking {
             not_before: number(NOT_BEFORE)?,
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
             reason: text(REASON)?.to_owned(),
-            source: Source { topic: topic.to_owned(), partition: partition.parse().ok()?, offset: offset.parse().ok()? },
+            source: Source {
+                topic: topic.to_owned(),
+                partition: partition.parse().ok()?,
+                offset: offset.parse().ok()?,
+            },
         })
     }
 
@@ -82,7 +86,14 @@ mod tests {
 
     fn parking() -> Parking {
         let source = Source { topic: "reward/claims".to_owned(), partition: 3, offset: 8812 };
-        Parking { times: 2, since: 1_000, not_before: 2_000, attempts: 7, reason: "http_5xx".to_owned(), source }
+        Parking {
+            times: 2,
+            since: 1_000,
+            not_before: 2_000,
+            attempts: 7,
+            reason: "http_5xx".to_owned(),
+            source,
+        }
     }
 
     #[test]
@@ -91,7 +102,11 @@ mod tests {
         let once = parking().headers(&own);
         assert_eq!(Parking::parse(&once), Some(parking()));
         let twice = Parking { times: 3, ..parking() }.headers(&once);
-        assert_eq!(Parking::parse(&twice).map(|parking| parking.times), Some(3), "the older history is replaced");
+        assert_eq!(
+            Parking::parse(&twice).map(|parking| parking.times),
+            Some(3),
+            "the older history is replaced"
+        );
         assert_eq!(Parking::strip(twice), own);
     }
 

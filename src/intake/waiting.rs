@@ -40,7 +40,8 @@ impl WaitingRoom {
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn send_away(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         self.by_due.retain(|_, (ticket, _)| !goes(ticket));
-        self.bytes = self.by_due.values().map(|(_, record)| record.payload.as_ref().map_or(0, Vec::len)).sum();
+        self.bytes =
+            self.by_due.values().map(|(_, record)| record.payload.as_ref().map_or(0, Vec::len)).sum();
     }
 
     /// How many wait.
@@ -70,7 +71,9 @@ mod tests {
         let (mut ledger, partition) = (Ledger::default(), Partition::retry(1));
         ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 });
         let seat = |offset| {
-            let Admission::Ticket(ticket) = ledger.admit(partition, offset, 1) else { unreachable!("the partition is assigned") };
+            let Admission::Ticket(ticket) = ledger.admit(partition, offset, 1) else {
+                unreachable!("the partition is assigned")
+            };
             let payload = Some(vec![0; 10]);
             (ticket, Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload })
         };
@@ -86,7 +89,8 @@ mod tests {
         assert_eq!((room.len(), room.bytes(), room.due()), (3, 30, Some(now + Duration::from_secs(10))));
         assert_eq!(room.next_due(now + Duration::from_secs(9)), None);
         let late = now + Duration::from_secs(60);
-        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(late)).map(|(ticket, _)| ticket.offset()).collect();
+        let order: Vec<i64> =
+            std::iter::from_fn(|| room.next_due(late)).map(|(ticket, _)| ticket.offset()).collect();
         assert_eq!(order, [1, 2, 0]);
         assert_eq!((room.is_empty(), room.bytes()), (true, 0));
     }

@@ -93,7 +93,10 @@ impl Disposition {
         } else if verdict.fingerprint == *fingerprint {
             Self::Duplicate(Box::new(verdict))
         } else {
-            let detail = format!("claim id {:?} was used before, with other content, by {}", verdict.claim_id, verdict.source);
+            let detail = format!(
+                "claim id {:?} was used before, with other content, by {}",
+                verdict.claim_id, verdict.source
+            );
             Self::Quarantined(Malformed::field("claim_id_conflict", "claim_id", detail))
         }
     }
@@ -179,7 +182,11 @@ impl Recorded {
     ///
     /// # Errors
     /// The batch comes back with the publisher's error. To try again is safe after an abort; see [`PublishError`].
-    pub async fn publish(self, publisher: &impl Publisher, commits: Vec<Commit>) -> Result<Published, (Self, PublishError)> {
+    pub async fn publish(
+        self,
+        publisher: &impl Publisher,
+        commits: Vec<Commit>,
+    ) -> Result<Published, (Self, PublishError)> {
         match publisher.publish(&self, commits).await {
             Ok(()) => Ok(Published { settled: self.settled }),
             Err(error) => Err((self, error)),
@@ -197,13 +204,19 @@ impl Published {
 /// Postgres, as the worker sees it.
 pub trait Store: Send + Sync {
     /// The verdicts that these claims have already, by claim id.
-    fn recall(&self, claim_ids: Vec<String>) -> impl Future<Output = Result<HashMap<String, Verdict>, StoreError>> + Send;
+    fn recall(
+        &self,
+        claim_ids: Vec<String>,
+    ) -> impl Future<Output = Result<HashMap<String, Verdict>, StoreError>> + Send;
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
     /// Returns, by index into [`Sealed::settled`], the ends that the table overruled: the claim had a verdict already, and the
     /// first one recorded wins. A conflict found this way has its dead letter written as well.
-    fn record(&self, batch: &Sealed) -> impl Future<Output = Result<Vec<(usize, Disposition)>, StoreError>> + Send;
+    fn record(
+        &self,
+        batch: &Sealed,
+    ) -> impl Future<Output = Result<Vec<(usize, Disposition)>, StoreError>> + Send;
 }
 
 /// Why Postgres did not do as asked.
@@ -220,7 +233,11 @@ pub enum StoreError {
 /// The output topics, as the worker sees them.
 pub trait Publisher: Send + Sync {
     /// Publishes decisions and dead letters and commits the offsets, in one transaction.
-    fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> impl Future<Output = Result<(), PublishError>> + Send;
+    fn publish(
+        &self,
+        batch: &Recorded,
+        commits: Vec<Commit>,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
 /// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible, or all of it already is and

@@ -1,6 +1,6 @@
 //! `CaptchaCheck`, edition of 2016: whether the ticket that a user's answer earned is good.
 //!
-//! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are [`super::captcha`]'s, signature
+//! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are `captcha.rs`'s, signature
 //! and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is judged by `code` alone (the document's own sample
 //! of success carries `"is_right":0`) and is not shown more often than it passes.
 //!

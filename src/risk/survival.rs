@@ -37,6 +37,10 @@ const PIECES: [&[u8]; 16] = [
 /// The documents' samples and every fixture of a reasonable size.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = GOOD.iter().map(|good| good.as_bytes().to_vec()).collect();
+    seeds.extend([
+        br#"{"access_token":"ACCESS","expires_in":7200}"#.to_vec(),
+        br#"{"errcode":40013,"errmsg":""}"#.to_vec(),
+    ]);
     let folders = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     for folder in std::fs::read_dir(folders).unwrap() {
         let files = std::fs::read_dir(folder.unwrap().path()).unwrap();
@@ -99,7 +103,7 @@ fn read_all(
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes a minute"]
 fn readers_survive_a_million_inputs() {
     let seed = std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let (registry, seeds, mut random) = (every_api(), seeds(), Rng::with_seed(seed));

@@ -54,30 +54,18 @@ impl Health {
     /// Alive until `stale_after` has passed without a [beat](Self::beat); not ready until every component says it is.
     pub fn new(stale_after: Duration) -> Self {
         let components = Mutex::new(array::from_fn(|_| Err("nothing was heard of it yet".to_owned())));
-        let shared = Shared {
-            started: Instant::now(),
-            beat: AtomicU64::new(0),
-            stale_after,
-            components,
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { started: Instant::now(), beat: AtomicU64::new(0), stale_after, components };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The worker's loop made progress.
     pub fn beat(&self) {
-        self.shared
-            .beat
-            .store(millis(self.shared.started.elapsed()), Ordering::Relaxed);
+        self.shared.beat.store(millis(self.shared.started.elapsed()), Ordering::Relaxed);
     }
 
     /// A component is ready, or is not, and why.
     pub fn set_ready(&self, component: Component, ready: Result<(), String>) {
-        self.shared
-            .components
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)[component as usize] = ready;
+        self.shared.components.lock().unwrap_or_else(PoisonError::into_inner)[component as usize] = ready;
     }
 
     /// Whether the worker's loop made progress lately.
@@ -103,15 +91,9 @@ impl Health {
     /// # Errors
     /// One sentence that names the first that is not, and why.
     pub fn ready(&self) -> Result<(), String> {
-        let components = self
-            .shared
-            .components
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let components = self.shared.components.lock().unwrap_or_else(PoisonError::into_inner);
         for (component, ready) in Component::ALL.into_iter().zip(components.iter()) {
-            ready
-                .as_ref()
-                .map_err(|why| format!("{} is not ready: {why}", component.as_str()))?;
+            ready.as_ref().map_err(|why| format!("{} is not ready: {why}", component.as_str()))?;
         }
         Ok(())
     }
@@ -140,18 +122,10 @@ mod tests {
     #[tokio::test]
     async fn ready_is_when_every_component_is() {
         let health = Health::new(Duration::from_secs(10));
-        assert_eq!(
-            health.ready(),
-            Err("store is not ready: nothing was heard of it yet".to_owned())
-        );
-        Component::ALL
-            .into_iter()
-            .for_each(|component| health.set_ready(component, Ok(())));
+        assert_eq!(health.ready(), Err("store is not ready: nothing was heard of it yet".to_owned()));
+        Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
         assert_eq!(health.ready(), Ok(()));
         health.set_ready(Component::Group, Err("the worker is draining".to_owned()));
-        assert_eq!(
-            health.ready(),
-            Err("group is not ready: the worker is draining".to_owned())
-        );
+        assert_eq!(health.ready(), Err("group is not ready: the worker is draining".to_owned()));
     }
 }

@@ -33,9 +33,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:9464".to_owned(),
-        }
+        Self { listen: "127.0.0.1:9464".to_owned() }
     }
 }
 
@@ -67,28 +65,16 @@ pub async fn serve(
     if listen.is_empty() {
         return Ok(None);
     }
-    let failed = |source| HttpError {
-        listen: listen.to_owned(),
-        source,
-    };
+    let failed = |source| HttpError { listen: listen.to_owned(), source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let routes = Router::new()
-        .route(
-            "/livez",
-            get(|State(health): State<Health>| async move { answer(health.live()) }),
-        )
-        .route(
-            "/readyz",
-            get(|State(health): State<Health>| async move { answer(health.ready()) }),
-        )
+        .route("/livez", get(|State(health): State<Health>| async move { answer(health.live()) }))
+        .route("/readyz", get(|State(health): State<Health>| async move { answer(health.ready()) }))
         .route("/metrics", get(move || async move { render(&prometheus) }))
         .with_state(health);
     let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown);
-    Ok(Some(Endpoints {
-        address,
-        task: tokio::spawn(served.into_future()),
-    }))
+    Ok(Some(Endpoints { address, task: tokio::spawn(served.into_future()) }))
 }
 
 impl Endpoints {
@@ -116,10 +102,7 @@ fn answer(health: Result<(), String>) -> impl IntoResponse {
 }
 
 fn render(prometheus: &PrometheusHandle) -> impl IntoResponse + use<> {
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        prometheus.render(),
-    )
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus.render())
 }
 
 #[cfg(test)]
@@ -130,9 +113,7 @@ mod tests {
     use crate::telemetry::{Component, metrics};
 
     async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{address}{path}"))
-            .await
-            .expect("an answer");
+        let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
@@ -154,25 +135,13 @@ mod tests {
         assert!(body.starts_with("the worker made no progress"), "{body}");
 
         let (status, body) = get(endpoints.address(), "/readyz").await;
-        assert_eq!(
-            (status, body.as_str()),
-            (503, "store is not ready: nothing was heard of it yet\n")
-        );
-        Component::ALL
-            .into_iter()
-            .for_each(|component| health.set_ready(component, Ok(())));
-        assert_eq!(
-            get(endpoints.address(), "/readyz").await,
-            (200, "ok\n".to_owned())
-        );
+        assert_eq!((status, body.as_str()), (503, "store is not ready: nothing was heard of it yet\n"));
+        Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
+        assert_eq!(get(endpoints.address(), "/readyz").await, (200, "ok\n".to_owned()));
 
         let (status, body) = get(endpoints.address(), "/metrics").await;
         assert_eq!(status, 200);
-        assert!(
-            body.lines()
-                .any(|line| line == "claimgate_claims_admitted_total 7"),
-            "{body}"
-        );
+        assert!(body.lines().any(|line| line == "claimgate_claims_admitted_total 7"), "{body}");
         assert_eq!(get(endpoints.address(), "/").await.0, 404);
 
         stop.send(()).expect("still served");
@@ -185,26 +154,12 @@ mod tests {
     async fn an_address_in_use_is_named_and_an_empty_one_is_no_error() {
         let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let listen = taken.local_addr().expect("bound").to_string();
-        let prometheus = metrics::builder()
-            .expect("valid buckets")
-            .build_recorder()
-            .handle();
+        let prometheus = metrics::builder().expect("valid buckets").build_recorder().handle();
         let health = Health::new(Duration::from_secs(1));
-        let error = serve(
-            &listen,
-            health.clone(),
-            prometheus.clone(),
-            std::future::pending(),
-        )
-        .await;
+        let error = serve(&listen, health.clone(), prometheus.clone(), std::future::pending()).await;
         let error = error.expect_err("in use").to_string();
-        assert!(
-            error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")),
-            "{error}"
-        );
-        let none = serve("", health, prometheus, std::future::pending())
-            .await
-            .expect("nothing to bind");
+        assert!(error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")), "{error}");
+        let none = serve("", health, prometheus, std::future::pending()).await.expect("nothing to bind");
         assert!(none.is_none());
     }
 }

@@ -23,17 +23,11 @@ pub(super) fn filter(
         Some(text) => (RUST_LOG, text),
         None => ("telemetry.log", configured.to_owned()),
     };
-    EnvFilter::builder()
-        .parse(&text)
-        .map_err(|source| TelemetryError::Filter { key, text, source })
+    EnvFilter::builder().parse(&text).map_err(|source| TelemetryError::Filter { key, text, source })
 }
 
 /// Prints the events that pass `filter`.
-pub(super) fn layer<S, W>(
-    format: LogFormat,
-    filter: EnvFilter,
-    writer: W,
-) -> Box<dyn Layer<S> + Send + Sync>
+pub(super) fn layer<S, W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -43,11 +37,7 @@ where
     match format {
         LogFormat::Text => layer.with_filter(filter).boxed(),
         LogFormat::Json => {
-            let layer = layer
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false);
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
             layer.with_filter(filter).boxed()
         }
     }
@@ -63,28 +53,18 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_the_configuration() {
-        assert_eq!(
-            filter("warn", environment("debug")).expect("valid").to_string(),
-            "debug"
-        );
-        assert_eq!(
-            filter("warn", environment("")).expect("valid").to_string(),
-            "warn"
-        );
+        assert_eq!(filter("warn", environment("debug")).expect("valid").to_string(), "debug");
+        assert_eq!(filter("warn", environment("")).expect("valid").to_string(), "warn");
     }
 
     #[test]
     fn a_filter_at_fault_is_named() {
-        let configured = filter("claimgate=loud", environment(""))
-            .expect_err("no level")
-            .to_string();
+        let configured = filter("claimgate=loud", environment("")).expect_err("no level").to_string();
         assert!(
             configured.starts_with("telemetry.log: \"claimgate=loud\" is no log filter: "),
             "{configured}"
         );
-        let environment = filter("info", environment("claimgate=loud"))
-            .expect_err("no level")
-            .to_string();
+        let environment = filter("info", environment("claimgate=loud")).expect_err("no level").to_string();
         assert!(environment.starts_with("RUST_LOG: "), "{environment}");
     }
 }

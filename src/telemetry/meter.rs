@@ -194,22 +194,14 @@ struct Labelled<T> {
 
 impl<T> Labelled<T> {
     fn new(values: &[impl AsRef<str>], handles: impl Fn(String) -> T) -> Self {
-        let known = values
-            .iter()
-            .map(AsRef::as_ref)
-            .map(|value| (value.to_owned(), handles(value.to_owned())));
-        Self {
-            known: known.collect(),
-            other: handles("other".to_owned()),
-        }
+        let known =
+            values.iter().map(AsRef::as_ref).map(|value| (value.to_owned(), handles(value.to_owned())));
+        Self { known: known.collect(), other: handles("other".to_owned()) }
     }
 
     /// A handful of short names: looking through them is faster than hashing.
     fn get(&self, value: &str) -> &T {
-        self.known
-            .iter()
-            .find(|(known, _)| known == value)
-            .map_or(&self.other, |(_, handles)| handles)
+        self.known.iter().find(|(known, _)| known == value).map_or(&self.other, |(_, handles)| handles)
     }
 }
 

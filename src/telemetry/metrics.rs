@@ -31,17 +31,14 @@ pub enum Kind {
 }
 
 /// Seconds that one call out of the process takes.
-const CALL: Kind = Kind::Histogram(&[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-]);
+const CALL: Kind =
+    Kind::Histogram(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
 /// Seconds that a claim takes: milliseconds when all is well, up to a day when its API is away.
 const CLAIM: Kind = Kind::Histogram(&[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0,
 ]);
 /// Records per flush.
-const SIZE: Kind = Kind::Histogram(&[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
-]);
+const SIZE: Kind = Kind::Histogram(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]);
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident = $kind:expr, $text:literal, $labels:expr;)+) => {
@@ -126,11 +123,10 @@ pub(super) fn describe() {
 
 /// The recorder to be, with every histogram's buckets.
 pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
-    ALL.iter()
-        .try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
-            Kind::Histogram(buckets) => {
-                builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
-            }
-            Kind::Counter | Kind::Gauge => Ok(builder),
-        })
+    ALL.iter().try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+        Kind::Histogram(buckets) => {
+            builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
+        }
+        Kind::Counter | Kind::Gauge => Ok(builder),
+    })
 }

@@ -46,10 +46,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            log: "info".to_owned(),
-            log_format: LogFormat::Text,
-        }
+        Self { log: "info".to_owned(), log_format: LogFormat::Text }
     }
 }
 
@@ -112,11 +109,7 @@ pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, Te
 ///
 /// # Errors
 /// As [`init`].
-pub fn init_to<W>(
-    settings: &Settings,
-    service_instance: &str,
-    writer: W,
-) -> Result<Telemetry, TelemetryError>
+pub fn init_to<W>(settings: &Settings, service_instance: &str, writer: W) -> Result<Telemetry, TelemetryError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
@@ -125,29 +118,19 @@ where
     let prometheus = metrics::builder()?.install_recorder()?;
     metrics::describe();
     let upkeep = start_upkeep(prometheus.clone())?;
-    let provider = otlp::is_wanted(environment)
-        .then(|| otlp::provider(service_instance, environment))
-        .transpose()?;
-    let spans = provider
-        .as_ref()
-        .map(|provider| spans::layer(provider.tracer(spans::TARGET)));
+    let provider =
+        otlp::is_wanted(environment).then(|| otlp::provider(service_instance, environment)).transpose()?;
+    let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
     tracing_subscriber::registry()
         .with(log::layer(settings.log_format, filter, writer))
         .with(spans)
         .try_init()?;
-    if let Some(ignored) = provider
-        .as_ref()
-        .and_then(|_| otlp::ignored_protocol(environment))
-    {
+    if let Some(ignored) = provider.as_ref().and_then(|_| otlp::ignored_protocol(environment)) {
         tracing::warn!(
             "spans are exported as http/protobuf, the only protocol built in, and not as {ignored:?}"
         );
     }
-    Ok(Telemetry {
-        provider,
-        prometheus,
-        _upkeep: upkeep,
-    })
+    Ok(Telemetry { provider, prometheus, _upkeep: upkeep })
 }
 
 impl Telemetry {
@@ -158,11 +141,7 @@ impl Telemetry {
 
     /// The spans for a worker of this consumer group; [off](Spans::off) where they would go nowhere.
     pub fn spans(&self, consumer_group: &str) -> Spans {
-        if self.exports_spans() {
-            Spans::on(consumer_group)
-        } else {
-            Spans::off()
-        }
+        if self.exports_spans() { Spans::on(consumer_group) } else { Spans::off() }
     }
 
     /// What renders `/metrics`.
@@ -182,13 +161,11 @@ impl Telemetry {
 /// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would grow for ever.
 fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>> {
     let (running, ended) = sync_channel(0);
-    std::thread::Builder::new()
-        .name("metrics-upkeep".to_owned())
-        .spawn(move || {
-            while ended.recv_timeout(UPKEEP_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                prometheus.run_upkeep();
-            }
-        })?;
+    std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+        while ended.recv_timeout(UPKEEP_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            prometheus.run_upkeep();
+        }
+    })?;
     Ok(running)
 }
 

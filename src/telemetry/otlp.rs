@@ -25,29 +25,19 @@ use super::metrics::SPANS_LOST;
 const QUEUE_SIZE: usize = 16_384;
 /// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to each of its claims.
 const LINKS_PER_SPAN: u32 = 1_024;
-const ENDPOINTS: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-];
-const PROTOCOLS: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-];
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 
 /// Whether the environment names a collector and does not forbid its use.
 pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
     let says = |key: &str, word: &str| environment(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
-    let named = ENDPOINTS
-        .into_iter()
-        .any(|key| environment(key).is_some_and(|value| !value.is_empty()));
+    let named = ENDPOINTS.into_iter().any(|key| environment(key).is_some_and(|value| !value.is_empty()));
     named && !says("OTEL_SDK_DISABLED", "true") && !says("OTEL_TRACES_EXPORTER", "none")
 }
 
 /// The protocol that the environment asks for, where it is one that is not built in.
 pub(super) fn ignored_protocol(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let asked = PROTOCOLS
-        .into_iter()
-        .find_map(|key| environment(key).filter(|value| !value.is_empty()))?;
+    let asked = PROTOCOLS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()))?;
     (!asked.eq_ignore_ascii_case("http/protobuf")).then_some(asked)
 }
 
@@ -56,20 +46,13 @@ pub(super) fn provider(
     service_instance: &str,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let endpoint = ENDPOINTS
-        .into_iter()
-        .find_map(|key| environment(key).filter(|value| !value.is_empty()));
-    let exporter = Watched::new(
-        OtlpExporter::builder().with_http().build()?,
-        &endpoint.unwrap_or_default(),
-    );
+    let endpoint = ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
+    let exporter = Watched::new(OtlpExporter::builder().with_http().build()?, &endpoint.unwrap_or_default());
     let mut batches = BatchConfigBuilder::default();
     if environment(OTEL_BSP_MAX_QUEUE_SIZE).is_none() {
         batches = batches.with_max_queue_size(QUEUE_SIZE);
     }
-    let processor = BatchSpanProcessor::builder(exporter)
-        .with_batch_config(batches.build())
-        .build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
     let mut provider = SdkTracerProvider::builder()
         .with_resource(resource(service_instance))
         .with_sampler(FollowLinks(Config::default().sampler))
@@ -87,10 +70,7 @@ fn resource(service_instance: &str) -> Resource {
     let resource = Resource::builder_empty()
         .with_service_name("claimgate")
         .with_attributes([version, instance])
-        .with_detectors(&[
-            Box::new(TelemetryResourceDetector),
-            Box::new(EnvResourceDetector::new()),
-        ]);
+        .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);
     match env::var("OTEL_SERVICE_NAME") {
         Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
         _ => resource.build(),
@@ -116,8 +96,7 @@ impl ShouldSample for FollowLinks {
         if is_root && links.iter().any(|link| link.span_context.is_sampled()) {
             return Sampler::AlwaysOn.should_sample(parent, trace_id, name, kind, attributes, links);
         }
-        self.0
-            .should_sample(parent, trace_id, name, kind, attributes, links)
+        self.0.should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
 
@@ -133,16 +112,8 @@ pub(super) struct Watched<E> {
 impl<E> Watched<E> {
     pub(super) fn new(exporter: E, endpoint: &str) -> Self {
         let url = reqwest::Url::parse(endpoint).ok();
-        let collector = url
-            .as_ref()
-            .and_then(|url| url.host_str())
-            .unwrap_or("?")
-            .to_owned();
-        Self {
-            exporter,
-            collector,
-            is_failing: AtomicBool::new(false),
-        }
+        let collector = url.as_ref().and_then(|url| url.host_str()).unwrap_or("?").to_owned();
+        Self { exporter, collector, is_failing: AtomicBool::new(false) }
     }
 }
 
@@ -186,12 +157,7 @@ mod tests {
     const COLLECTOR: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
 
     fn environment(given: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        |key| {
-            given
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| (*value).to_owned())
-        }
+        |key| given.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
     }
 
     #[test]
@@ -203,24 +169,15 @@ mod tests {
         )])));
         assert!(!is_wanted(environment(&[])));
         assert!(!is_wanted(environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")])));
-        assert!(!is_wanted(environment(&[
-            COLLECTOR,
-            ("OTEL_SDK_DISABLED", "true")
-        ])));
-        assert!(!is_wanted(environment(&[
-            COLLECTOR,
-            ("OTEL_TRACES_EXPORTER", "none")
-        ])));
+        assert!(!is_wanted(environment(&[COLLECTOR, ("OTEL_SDK_DISABLED", "true")])));
+        assert!(!is_wanted(environment(&[COLLECTOR, ("OTEL_TRACES_EXPORTER", "none")])));
     }
 
     #[test]
     fn a_protocol_that_is_not_built_in_is_noticed() {
         let grpc = environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!(ignored_protocol(grpc).as_deref(), Some("grpc"));
-        assert_eq!(
-            ignored_protocol(environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])),
-            None
-        );
+        assert_eq!(ignored_protocol(environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])), None);
         assert_eq!(ignored_protocol(environment(&[])), None);
     }
 
@@ -229,9 +186,6 @@ mod tests {
         let resource = resource("worker-1");
         let value = |key: &'static str| resource.get(&key.into()).map(|value| value.to_string());
         assert_eq!(value("service.instance.id").as_deref(), Some("worker-1"));
-        assert_eq!(
-            value("service.version").as_deref(),
-            Some(env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(value("service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
     }
 }

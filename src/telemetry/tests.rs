@@ -50,11 +50,7 @@ impl Collector {
             .with_simple_exporter(collector.clone())
             .build();
         let subscriber = tracing_subscriber::registry().with(spans::layer(provider.tracer("test")));
-        (
-            collector,
-            Spans::on("claimgate"),
-            tracing::subscriber::set_default(subscriber),
-        )
+        (collector, Spans::on("claimgate"), tracing::subscriber::set_default(subscriber))
     }
 
     fn span(&self, name: &str) -> SpanData {
@@ -75,20 +71,12 @@ fn parent_based() -> Sampler {
 
 fn incoming(flags: u8) -> TraceContext {
     let state = Some("vendor=1".to_owned());
-    TraceContext {
-        trace_id: 0x4bf9_2f35_77b3_4da6,
-        span_id: 0xf067_aa0b,
-        flags,
-        state,
-    }
+    TraceContext { trace_id: 0x4bf9_2f35_77b3_4da6, span_id: 0xf067_aa0b, flags, state }
 }
 
 fn attributes(span: &SpanData) -> Vec<String> {
-    let mut attributes: Vec<_> = span
-        .attributes
-        .iter()
-        .map(|KeyValue { key, value, .. }| format!("{key}={value}"))
-        .collect();
+    let mut attributes: Vec<_> =
+        span.attributes.iter().map(|KeyValue { key, value, .. }| format!("{key}={value}")).collect();
     attributes.sort();
     attributes
 }
@@ -102,17 +90,11 @@ fn a_claims_span_continues_the_incoming_trace_and_goes_on_into_the_decision() {
 
     let span = collector.span("process reward.claims");
     assert_eq!(span.span_kind, SpanKind::Consumer);
-    assert_eq!(
-        span.span_context.trace_id().to_bytes(),
-        incoming(1).trace_id.to_be_bytes()
-    );
+    assert_eq!(span.span_context.trace_id().to_bytes(), incoming(1).trace_id.to_be_bytes());
     assert_eq!(span.parent_span_id.to_bytes(), incoming(1).span_id.to_be_bytes());
     assert!(span.parent_span_is_remote);
     assert_eq!(context.trace_id, incoming(1).trace_id);
-    assert_eq!(
-        context.span_id.to_be_bytes(),
-        span.span_context.span_id().to_bytes()
-    );
+    assert_eq!(context.span_id.to_be_bytes(), span.span_context.span_id().to_bytes());
     assert_eq!((context.flags, context.state.as_deref()), (1, Some("vendor=1")));
     let expected = [
         "claimgate.claim_id=clm-17",
@@ -133,21 +115,13 @@ fn a_claims_span_continues_the_incoming_trace_and_goes_on_into_the_decision() {
 fn attempts_are_children_of_their_claim() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
     let (claim, _context) = spans.claim(&FACTS, None, 0);
-    let peer = Peer::new(
-        "intelligent_qr_code",
-        "https://user:secret@csec.example/v2?Signature=secret",
-    );
-    claim
-        .attempt(&peer, "POST", 1)
-        .ended(Some(503), "transient", "server_error");
+    let peer = Peer::new("intelligent_qr_code", "https://user:secret@csec.example/v2?Signature=secret");
+    claim.attempt(&peer, "POST", 1).ended(Some(503), "transient", "server_error");
     claim.attempt(&peer, "GET", 2).ended(Some(200), "verdict", "");
     drop(claim);
 
-    let (claim, failed, good) = (
-        collector.span("process reward.claims"),
-        collector.span("POST"),
-        collector.span("GET"),
-    );
+    let (claim, failed, good) =
+        (collector.span("process reward.claims"), collector.span("POST"), collector.span("GET"));
     for attempt in [&failed, &good] {
         assert_eq!(attempt.parent_span_id, claim.span_context.span_id());
         assert_eq!(attempt.span_context.trace_id(), claim.span_context.trace_id());
@@ -172,15 +146,7 @@ fn attempts_are_children_of_their_claim() {
 #[test]
 fn attempts_without_an_answer_and_dead_letters_are_errors() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
-    let (claim, _context) = spans.claim(
-        &ClaimFacts {
-            claim_id: None,
-            kind: None,
-            ..FACTS
-        },
-        None,
-        0,
-    );
+    let (claim, _context) = spans.claim(&ClaimFacts { claim_id: None, kind: None, ..FACTS }, None, 0);
     claim
         .attempt(&Peer::new("wechat_account", "http://127.0.0.1:8080"), "GET", 1)
         .ended(None, "unknown", "timeout");
@@ -190,10 +156,7 @@ fn attempts_without_an_answer_and_dead_letters_are_errors() {
     let attempt = collector.span("GET");
     assert_eq!(attempt.status, Status::error("timeout"));
     assert!(attributes(&attempt).contains(&"error.type=timeout".to_owned()));
-    assert_eq!(
-        collector.span("process reward.claims").status,
-        Status::error("missing_field")
-    );
+    assert_eq!(collector.span("process reward.claims").status, Status::error("missing_field"));
 }
 
 #[test]
@@ -217,15 +180,8 @@ fn a_flush_links_to_its_claims_and_holds_its_steps() {
     let (record, publish) = (collector.span("record"), collector.span("publish"));
     assert_eq!(record.parent_span_id, flush.span_context.span_id());
     assert_eq!(publish.parent_span_id, flush.span_context.span_id());
-    assert_eq!(
-        (&record.status, &publish.status),
-        (&Status::Unset, &Status::error("aborted"))
-    );
-    let expected = [
-        "db.operation.batch.size=3",
-        "db.operation.name=INSERT",
-        "db.system.name=postgresql",
-    ];
+    assert_eq!((&record.status, &publish.status), (&Status::Unset, &Status::error("aborted")));
+    let expected = ["db.operation.batch.size=3", "db.operation.name=INSERT", "db.system.name=postgresql"];
     assert_eq!(attributes(&record), expected);
     assert!(attributes(&publish).contains(&"messaging.batch.message_count=2".to_owned()));
 }
@@ -274,27 +230,14 @@ fn only_spans_of_the_journey_are_exported() {
 fn spans_that_are_lost_are_counted() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, || {
-        let exporter = Watched::new(
-            Collector {
-                refuses: true,
-                ..Collector::default()
-            },
-            "http://collector",
-        );
-        let provider = SdkTracerProvider::builder()
-            .with_simple_exporter(exporter)
-            .build();
+        let exporter = Watched::new(Collector { refuses: true, ..Collector::default() }, "http://collector");
+        let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
         let subscriber = tracing_subscriber::registry().with(spans::layer(provider.tracer("test")));
         let _guard = tracing::subscriber::set_default(subscriber);
         drop(Spans::on("claimgate").claim(&FACTS, None, 0));
     });
     let rendered = recorder.handle().render();
-    assert!(
-        rendered
-            .lines()
-            .any(|line| line == "claimgate_spans_lost_total 1"),
-        "{rendered}"
-    );
+    assert!(rendered.lines().any(|line| line == "claimgate_spans_lost_total 1"), "{rendered}");
 }
 
 #[test]
@@ -310,23 +253,14 @@ fn every_metric_is_described_recorded_and_in_the_documentation() {
             Kind::Gauge => "gauge",
             Kind::Histogram(_) => "histogram",
         };
-        for line in [
-            format!("# HELP {name} {}", metric.help),
-            format!("# TYPE {name} {kind}"),
-        ] {
-            assert!(
-                rendered.lines().any(|rendered| rendered == line),
-                "no {line:?} in\n{rendered}"
-            );
+        for line in [format!("# HELP {name} {}", metric.help), format!("# TYPE {name} {kind}")] {
+            assert!(rendered.lines().any(|rendered| rendered == line), "no {line:?} in\n{rendered}");
         }
         for label in metric.labels {
             let labelled = |line: &str| line.starts_with(name) && line.contains(&format!("{label}=\""));
             assert!(rendered.lines().any(labelled), "no {name} has the label {label}");
         }
-        assert!(
-            documentation.contains(&format!("`{name}`")),
-            "docs/telemetry.md does not explain {name}"
-        );
+        assert!(documentation.contains(&format!("`{name}`")), "docs/telemetry.md does not explain {name}");
     }
 }
 
@@ -369,10 +303,7 @@ fn a_label_that_was_not_foreseen_is_counted_as_other() {
         "claimgate_decisions_total{kind=\"other\",decision=\"reject\"} 1",
         "claimgate_claim_duration_seconds_count 2",
     ] {
-        assert!(
-            rendered.lines().any(|rendered| rendered == line),
-            "no {line:?} in\n{rendered}"
-        );
+        assert!(rendered.lines().any(|rendered| rendered == line), "no {line:?} in\n{rendered}");
     }
     assert!(!rendered.contains("made up"));
 }

@@ -30,7 +30,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     pub(super) fn take_partitions(&mut self, assigned: &[Assigned]) {
         for assigned in assigned {
             if let Some(warning) = self.ledger.assign(assigned) {
-                warn!("partition {}: {warning}; every record is looked up instead", assigned.partition.label());
+                warn!(
+                    "partition {}: {warning}; every record is looked up instead",
+                    assigned.partition.label()
+                );
             }
         }
         self.terms.health.set_ready(Component::Group, Ok(()));
@@ -55,7 +58,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.begin(ticket, record);
         }
         while self.has_room() {
-            let has_seats = self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
+            let has_seats =
+                self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
             let may = |partition: Partition| {
                 (partition.input == Input::Claims || has_seats) && self.ledger.has_room(partition, 1)
             };
@@ -78,7 +82,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Admission::AlreadyDone | Admission::Stale => return,
         };
         let parking = Some(&record).filter(|record| record.partition.input == Input::Retry);
-        let not_before = parking.and_then(|record| Parking::parse(&record.headers)).map_or(0, |parking| parking.not_before);
+        let not_before = parking
+            .and_then(|record| Parking::parse(&record.headers))
+            .map_or(0, |parking| parking.not_before);
         match u64::try_from(not_before - now_micros() / 1_000) {
             Ok(wait) if wait > 0 => {
                 // Nobody parks for longer than this; a header that says so is damaged.
@@ -99,7 +105,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         let parsed = Claim::parse(record.payload.as_deref(), self.terms.kafka.max_event_bytes);
         let routed = parsed.and_then(|claim| self.terms.registry.route(&claim).map(|api| (claim, api)));
-        let (span, received) = self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), parking.as_ref());
+        let (span, received) =
+            self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), parking.as_ref());
         self.in_flight.add(&ticket, &received);
         match routed {
             Ok((claim, api)) => self.enter(job(ticket, received, claim, api, parking, span)),
@@ -107,10 +114,16 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    fn receive(&mut self, record: Record, claim: Option<&Claim>, parking: Option<&Parking>) -> (ClaimSpan, Received) {
+    fn receive(
+        &mut self,
+        record: Record,
+        claim: Option<&Claim>,
+        parking: Option<&Parking>,
+    ) -> (ClaimSpan, Received) {
         let topic = self.terms.kafka.topic(record.partition.input);
         let traceparent = header(&record.headers, TRACEPARENT);
-        let incoming = traceparent.and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
+        let incoming =
+            traceparent.and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
         let facts = ClaimFacts {
             topic,
             partition: record.partition.number,
@@ -120,7 +133,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         };
         let (span, trace) = self.terms.spans.claim(&facts, incoming, self.random.u128(..));
         // A parked claim keeps its first position: that is the one that a verdict is compared with.
-        let here = || Source { topic: topic.to_owned(), partition: record.partition.number, offset: record.offset };
+        let here =
+            || Source { topic: topic.to_owned(), partition: record.partition.number, offset: record.offset };
         let source = parking.map_or_else(here, |parking| parking.source.clone());
         let Record { key, headers, payload, .. } = record;
         (span, Received { source, key, headers, payload, received_at: now_micros(), trace })
@@ -128,7 +142,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     fn quarantine(&mut self, ticket: Ticket, received: Received, malformed: Malformed, span: &ClaimSpan) {
         span.quarantined(malformed.error);
-        self.batch.settle(Settled { ticket, received, claim_id: None, disposition: Disposition::Quarantined(malformed) });
+        self.batch.settle(Settled {
+            ticket,
+            received,
+            claim_id: None,
+            disposition: Disposition::Quarantined(malformed),
+        });
     }
 
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
@@ -143,7 +162,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// Looks the waiting claims up in the store, all in one question.
     pub(super) fn recall(&mut self, now: Instant) {
-        if self.recalling || self.unrecalled.is_empty() || self.store_rests_until.is_some_and(|until| now < until) {
+        if self.recalling
+            || self.unrecalled.is_empty()
+            || self.store_rests_until.is_some_and(|until| now < until)
+        {
             return;
         }
         self.recalling = true;
@@ -213,7 +235,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             StoreError::Transient(reason) => reason,
         };
         if self.store_rests_until.is_none() {
-            warn!("Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}");
+            warn!(
+                "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
+            );
         }
         self.terms.meter.record_failed();
         self.terms.health.set_ready(Component::Store, Err(reason));
@@ -241,7 +265,19 @@ fn job(
     claim.subject().hash(&mut hasher);
     let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
     let retry = Retry::resumed(parking.as_ref().map_or(0, |parking| parking.attempts));
-    Box::new(Job { ticket, received, claim, fingerprint, api, lane, retry, parking, probe: false, lease: None, span })
+    Box::new(Job {
+        ticket,
+        received,
+        claim,
+        fingerprint,
+        api,
+        lane,
+        retry,
+        parking,
+        probe: false,
+        lease: None,
+        span,
+    })
 }
 
 /// UNIX microseconds.

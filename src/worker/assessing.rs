@@ -84,7 +84,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             token: job.lease.as_ref().map(super::Lease::expose),
         };
         let request = route.api.request(&job.claim, &attempt);
-        let peer = self.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
+        let peer =
+            self.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
         let span = job.span.attempt(peer, request.method.as_str(), number);
         let (http, timeout) = (self.ports.http.clone(), route.timeout);
         self.tasks.spawn(async move {
@@ -99,7 +100,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let route = self.terms.registry.get(job.api);
         let (reading, outcome) = read(route.api.as_ref(), &exchange);
         if self.desk.release(job.api.index(), sign(&reading), job.probe, Instant::now()) && !job.probe {
-            warn!(claimgate.api = route.api.name(), "the breaker of {} opened: {}", route.api.name(), reason(&reading));
+            warn!(
+                claimgate.api = route.api.name(),
+                "the breaker of {} opened: {}",
+                route.api.name(),
+                reason(&reading)
+            );
         }
         let reason = reason(&reading);
         let retry_after = exchange.result.as_ref().ok().and_then(|response| response.retry_after);
@@ -124,8 +130,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         if let (Reading::Transient(_, Again::NewToken), Some(lease)) = (&reading, job.lease.take()) {
             self.token.refused(&lease);
         }
-        let context =
-            Context { now: Instant::now(), seed: self.random.u32(..), retry_after, max_attempts: route.api.max_attempts() };
+        let context = Context {
+            now: Instant::now(),
+            seed: self.random.u32(..),
+            retry_after,
+            max_attempts: route.api.max_attempts(),
+        };
         let step = job.retry.after(&self.terms.retry, reading, &context);
         self.take_step(job, step);
     }
@@ -188,7 +198,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.
-    fn settle_assessed(&mut self, job: Job, ruling: Ruling, finding: Option<Finding>, provider_code: Option<i64>) {
+    fn settle_assessed(
+        &mut self,
+        job: Job,
+        ruling: Ruling,
+        finding: Option<Finding>,
+        provider_code: Option<i64>,
+    ) {
         job.span.decided(ruling.decision.as_str());
         let (level, risk_types, challenge) = match finding {
             Some(Finding::Level { level, risk_types }) => (Some(level), risk_types, None),
@@ -212,7 +228,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             decided_at: now_micros(),
             source: received.source.clone(),
             trace_id: received.trace.trace_id(),
-            subject: subject_hash(self.terms.subject_key.as_ref(), claim.account.kind.as_str(), &claim.account.id),
+            subject: subject_hash(
+                self.terms.subject_key.as_ref(),
+                claim.account.kind.as_str(),
+                &claim.account.id,
+            ),
             fingerprint,
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,
@@ -297,7 +317,9 @@ fn answer(response: &Response) -> Answer<'_> {
 fn reason(reading: &Reading) -> &'static str {
     match reading {
         Reading::Verdict { .. } => "",
-        Reading::Transient(fault, _) | Reading::Refused(fault) | Reading::Configuration(fault) => fault.reason,
+        Reading::Transient(fault, _) | Reading::Refused(fault) | Reading::Configuration(fault) => {
+            fault.reason
+        }
     }
 }
 

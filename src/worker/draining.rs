@@ -22,7 +22,8 @@ pub(super) struct Release {
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     pub(super) fn begin_to_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
-        self.releases.push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
+        self.releases
+            .push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
         self.drop_unsent();
     }
 
@@ -57,7 +58,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// Drops every job that waits and whose partition is to go, or is gone.
     fn drop_unsent(&mut self) {
-        let closing: BTreeSet<Partition> = self.ledger.partitions().filter(|partition| self.is_closing(*partition)).collect();
+        let closing: BTreeSet<Partition> =
+            self.ledger.partitions().filter(|partition| self.is_closing(*partition)).collect();
         for partition in &closing {
             self.backlog.forget(*partition);
         }
@@ -67,7 +69,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.waiting.send_away(is_gone);
         let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
         for followers in self.undecided.values_mut() {
-            let (gone, stay): (VecDeque<_>, _) = std::mem::take(followers).into_iter().partition(|job| goes(job));
+            let (gone, stay): (VecDeque<_>, _) =
+                std::mem::take(followers).into_iter().partition(|job| goes(job));
             *followers = stay;
             gone.iter().for_each(|job| self.in_flight.remove(&job.ticket, &job.received));
         }
@@ -106,7 +109,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Gives back what has nothing in flight any more.
     pub(super) fn let_go_of_partitions(&mut self) {
         let idle = |partition: &Partition| self.in_flight.is_idle(*partition);
-        let ready: Vec<Release> = self.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
+        let ready: Vec<Release> =
+            self.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
         for release in ready {
             for partition in &release.partitions {
                 self.ledger.revoke(*partition);

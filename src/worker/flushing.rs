@@ -17,7 +17,9 @@ use crate::telemetry::Component;
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// Starts the next flush, or goes on with one that Kafka did not take.
     pub(super) fn flush(&mut self, now: Instant) {
-        if let Some(recorded) = self.unpublished.take_if(|_| self.publisher_rests_until.is_none_or(|until| now >= until)) {
+        if let Some(recorded) =
+            self.unpublished.take_if(|_| self.publisher_rests_until.is_none_or(|until| now >= until))
+        {
             return self.publish(recorded);
         }
         let rests = self.store_rests_until.is_some_and(|until| now < until);
@@ -43,7 +45,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         });
     }
 
-    pub(super) fn after_record(&mut self, result: Result<Recorded, (Sealed, StoreError)>) -> Result<(), Ended> {
+    pub(super) fn after_record(
+        &mut self,
+        result: Result<Recorded, (Sealed, StoreError)>,
+    ) -> Result<(), Ended> {
         match result {
             Ok(recorded) => {
                 self.store_answered();
@@ -66,7 +71,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     fn settle_followers(&mut self, settled: &Settled) {
         let Some(claim_id) = &settled.claim_id else { return };
         match &settled.disposition {
-            Disposition::Assessed(verdict) | Disposition::Recalled(verdict) | Disposition::Duplicate(verdict) => {
+            Disposition::Assessed(verdict)
+            | Disposition::Recalled(verdict)
+            | Disposition::Duplicate(verdict) => {
                 for follower in self.undecided.remove(claim_id).unwrap_or_default() {
                     self.settle_known(*follower, verdict.as_ref().clone());
                 }
@@ -105,7 +112,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         });
     }
 
-    pub(super) fn after_publish(&mut self, result: Result<Published, (Recorded, PublishError)>) -> Result<(), Ended> {
+    pub(super) fn after_publish(
+        &mut self,
+        result: Result<Published, (Recorded, PublishError)>,
+    ) -> Result<(), Ended> {
         match result {
             Ok(published) => {
                 if self.publisher_rests_until.take().is_some() {
@@ -125,7 +135,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Err((recorded, PublishError::Aborted(reason))) => {
                 self.terms.meter.publish_aborted();
                 if self.publisher_rests_until.is_none() {
-                    warn!("Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}");
+                    warn!(
+                        "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
+                    );
                 }
                 self.terms.health.set_ready(Component::Broker, Err(reason));
                 self.publisher_rests_until = Some(Instant::now() + OUTAGE_PAUSE);

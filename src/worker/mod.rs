@@ -35,7 +35,6 @@ use crate::assess::retry::{self, Retry};
 use crate::assess::token::{Lease, Token};
 use crate::assess::{Counter, Desk, Waiting};
 use crate::claim::Claim;
-use crate::{config, kafka};
 use crate::decision::Policy;
 use crate::intake::backlog::Backlog;
 use crate::intake::kafka::Intake;
@@ -46,6 +45,7 @@ use crate::intake::{Event, Ledger, Ticket};
 use crate::outbox::{Batch, Publisher, Received, Recorded, Store};
 use crate::risk::{ApiId, Registry, Route};
 use crate::telemetry::{ClaimSpan, Health, Meter, Peer, Spans};
+use crate::{config, kafka};
 
 mod admission;
 mod assessing;
@@ -178,8 +178,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
         let now = Instant::now();
         let counter = |route: &Route| {
-            let limit = Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
-            Counter::new(limit, Breaker::new(terms.breaker.clone(), now), Budget::new(terms.retry.budget.clone(), now))
+            let limit =
+                Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
+            Counter::new(
+                limit,
+                Breaker::new(terms.breaker.clone(), now),
+                Budget::new(terms.retry.budget.clone(), now),
+            )
         };
         let counters: Vec<_> = terms.registry.iter().map(|(_, route)| counter(route)).collect();
         // All APIs but one may be barred, and half of the room is still that one's.
@@ -243,7 +248,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.flush(now);
         self.let_go_of_partitions();
         self.set_gauges();
-        let rests = [self.store_rests_until, self.publisher_rests_until, self.stopping, next_call, self.waiting.due()];
+        let rests = [
+            self.store_rests_until,
+            self.publisher_rests_until,
+            self.stopping,
+            next_call,
+            self.waiting.due(),
+        ];
         let soonest = rests.into_iter().flatten().filter(|at| *at > now).min();
         soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
     }

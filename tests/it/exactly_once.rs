@@ -27,7 +27,10 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
             expected.dead.push((malformed.clone().into_bytes(), "not_json"));
             events.push(Event::of(malformed));
         }
-        events.push(Event { key: Some(format!("key-{}", number % 97).into_bytes()), ..Event::of(event.clone()) });
+        events.push(Event {
+            key: Some(format!("key-{}", number % 97).into_bytes()),
+            ..Event::of(event.clone())
+        });
         if number % 25 == 5 {
             // The same claim once more, perhaps to another partition.
             events.push(Event::of(event));
@@ -53,8 +56,12 @@ async fn three_workers_killed_at_random_lose_and_double_nothing() {
     let Some(lab) = Lab::with("kills", simulator()).await else { return };
     let (events, expected) = mixture(6_000);
     let more = "[worker]\nmax_in_flight = 200\n[retry]\ninitial_interval = \"50ms\"";
-    let mut workers: BTreeMap<&str, Worker> = ["w1", "w2", "w3"].into_iter().map(|name| (name, lab.worker(name, more))).collect();
-    let seed = std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let mut workers: BTreeMap<&str, Worker> =
+        ["w1", "w2", "w3"].into_iter().map(|name| (name, lab.worker(name, more))).collect();
+    let seed = std::env::var("CLAIMGATE_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("CLAIMGATE_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
@@ -93,7 +100,8 @@ async fn one_stuck_claim_holds_up_nobody_and_nothing_is_asked_twice() {
     worker.kill();
     let before = lab.simulator.calls().counts();
     let mut worker = lab.worker("w1", more);
-    let asked_again = async || lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2;
+    let asked_again =
+        async || lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2;
     lab.wait("the stuck claim asked about again", LONG, asked_again).await;
     lab.produce(&[Event::of(claim("last", "user-last")).on(0)]);
     expected.claims.insert("last".to_owned());
@@ -207,7 +215,9 @@ async fn of_two_workers_with_one_name_one_gives_up() {
     let mut expected = Expected::default();
     let mut twins = [lab.worker("w1", ""), lab.worker("w1", "")];
     expected.claims.extend((0..1_000).map(|number| format!("clm-{number}")));
-    lab.produce(&expected.claims.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>());
+    lab.produce(
+        &expected.claims.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>(),
+    );
     let mut ended = None;
     lab.wait("one of them to end", LONG, async || {
         ended = twins.iter_mut().position(|twin| twin.has_ended());
@@ -215,7 +225,8 @@ async fn of_two_workers_with_one_name_one_gives_up() {
     })
     .await;
     let (one, other) = twins.split_at_mut(1);
-    let (loser, winner) = if ended == Some(0) { (&mut one[0], &mut other[0]) } else { (&mut other[0], &mut one[0]) };
+    let (loser, winner) =
+        if ended == Some(0) { (&mut one[0], &mut other[0]) } else { (&mut other[0], &mut one[0]) };
     assert_eq!(loser.end(Duration::from_secs(1)).await, Some(1));
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
     assert!(log.contains("claimgate: ") && log.contains("kafka.instance_id"), "{log}");

@@ -85,7 +85,10 @@ async fn an_event_as_large_as_may_be_wedges_nothing() {
     let mut worker = lab.worker("w1", "");
     lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
-    let sizes: Vec<i32> = sqlx::query_scalar("select length(payload) from dead_letters order by 1").fetch_all(&lab.database).await.expect("rows");
+    let sizes: Vec<i32> = sqlx::query_scalar("select length(payload) from dead_letters order by 1")
+        .fetch_all(&lab.database)
+        .await
+        .expect("rows");
     assert_eq!(sizes, [1_040_000, 1_048_400]);
     for dead in lab.read("dead") {
         assert!(dead.headers.contains_key("claimgate-source"));

@@ -68,12 +68,23 @@ impl Lab {
         let name = format!("{name}-{}", std::process::id());
         let database = name.replace('-', "_");
         let admin = PgPool::connect(&postgres).await.expect("Postgres answers");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {database}"))).execute(&admin).await.expect("created");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {database}")))
+            .execute(&admin)
+            .await
+            .expect("created");
         let (server, _) = postgres.rsplit_once('/').expect("a URL with a database");
         let postgres = format!("{server}/{database}");
-        let pool = PgPoolOptions::new().max_connections(2).connect(&postgres).await.expect("the new database answers");
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect(&postgres)
+            .await
+            .expect("the new database answers");
         let lab = Self {
-            producer: client(&kafka).set("linger.ms", "5").set("message.max.bytes", "1100000").create().expect("a producer"),
+            producer: client(&kafka)
+                .set("linger.ms", "5")
+                .set("message.max.bytes", "1100000")
+                .create()
+                .expect("a producer"),
             simulator: Simulator::start(options).await.expect("a free port"),
             folder: tempfile::tempdir().expect("a folder"),
             database: pool,
@@ -87,7 +98,8 @@ impl Lab {
 
     async fn create_topics(&self) {
         let admin: AdminClient<DefaultClientContext> = client(&self.kafka).create().expect("an admin client");
-        let names: Vec<String> = ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
+        let names: Vec<String> =
+            ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
         let topics: Vec<NewTopic<'_>> =
             names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
         for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers") {
@@ -207,7 +219,9 @@ listen = ""
                     key: message.key().map(<[u8]>::to_vec),
                     payload: message.payload().map(<[u8]>::to_vec),
                     headers: message.headers().map_or_else(BTreeMap::new, |headers| {
-                        let pair = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
+                        let pair = |header: Header<'_, &[u8]>| {
+                            (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+                        };
                         headers.iter().map(pair).collect()
                     }),
                 }),
@@ -227,7 +241,13 @@ listen = ""
                     .expect("the folder")
                     .filter_map(|entry| entry.ok().map(|entry| entry.path()))
                     .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-                    .map(|path| format!("{}:\n{}", path.display(), tail(&std::fs::read_to_string(&path).unwrap_or_default())))
+                    .map(|path| {
+                        format!(
+                            "{}:\n{}",
+                            path.display(),
+                            tail(&std::fs::read_to_string(&path).unwrap_or_default())
+                        )
+                    })
                     .collect();
                 panic!("waited {timeout:?} for {what}\n{}", logs.join("\n"));
             }

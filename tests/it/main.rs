@@ -10,5 +10,6 @@ mod outages;
 mod parking;
 mod refusals;
 mod risk_apis;
+mod schemas;
 mod store;
 mod watching;

@@ -25,7 +25,8 @@ pub(crate) struct Outcome {
 pub(crate) fn outcome(lab: &Lab) -> Outcome {
     let mut decisions: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for seen in lab.read("decisions") {
-        let decision: Value = serde_json::from_slice(&seen.payload.expect("a decision has a payload")).expect("JSON");
+        let decision: Value =
+            serde_json::from_slice(&seen.payload.expect("a decision has a payload")).expect("JSON");
         let id = decision["claim_id"].as_str().expect("a claim id").to_owned();
         decisions.entry(id).or_default().push(decision);
     }
@@ -35,16 +36,19 @@ pub(crate) fn outcome(lab: &Lab) -> Outcome {
 impl Expected {
     /// Whether everything expected is there; what is too much is not looked at.
     pub(crate) fn is_complete(&self, outcome: &Outcome) -> bool {
-        self.claims.iter().all(|id| outcome.decisions.contains_key(id)) && outcome.dead.len() >= self.dead.len()
+        self.claims.iter().all(|id| outcome.decisions.contains_key(id))
+            && outcome.dead.len() >= self.dead.len()
     }
 
     /// Every promise, identity by identity.
     pub(crate) async fn verify(&self, lab: &Lab) {
         let outcome = outcome(lab);
-        let rows = sqlx::query("select claim_id, decision, source_topic, source_partition, source_offset from verdicts")
-            .fetch_all(&lab.database)
-            .await
-            .expect("the verdicts");
+        let rows = sqlx::query(
+            "select claim_id, decision, source_topic, source_partition, source_offset from verdicts",
+        )
+        .fetch_all(&lab.database)
+        .await
+        .expect("the verdicts");
         let mut faults = Vec::new();
         let mut recorded: BTreeMap<String, (String, i32, i64)> = BTreeMap::new();
         for row in rows {
@@ -62,30 +66,40 @@ impl Expected {
             };
             for published in decisions {
                 let source = &published["source"];
-                if published["decision"] != decision.as_str() || source["partition"] != *partition || source["offset"] != *offset {
-                    faults.push(format!("{id}: published {published}, recorded {decision} {partition}/{offset}"));
+                if published["decision"] != decision.as_str()
+                    || source["partition"] != *partition
+                    || source["offset"] != *offset
+                {
+                    faults.push(format!(
+                        "{id}: published {published}, recorded {decision} {partition}/{offset}"
+                    ));
                 }
             }
         }
-        faults.extend(outcome.decisions.keys().filter(|id| !self.claims.contains(*id)).map(|id| format!("{id}: nobody sent it")));
-        faults.extend(recorded.keys().filter(|id| !self.claims.contains(*id)).map(|id| format!("{id}: a row that nobody sent")));
+        faults.extend(
+            outcome
+                .decisions
+                .keys()
+                .filter(|id| !self.claims.contains(*id))
+                .map(|id| format!("{id}: nobody sent it")),
+        );
+        faults.extend(
+            recorded
+                .keys()
+                .filter(|id| !self.claims.contains(*id))
+                .map(|id| format!("{id}: a row that nobody sent")),
+        );
         self.verify_dead(&outcome, &mut faults);
-        let sources: Vec<String> = outcome.dead.iter().map(|dead| text(dead, "claimgate-source")).collect();
-        let recorded: Vec<String> = sqlx::query_scalar("select concat_ws('/', source_topic, source_partition, source_offset) from dead_letters")
-            .fetch_all(&lab.database)
-            .await
-            .expect("the dead letters");
-        let (published, recorded) = (sources.iter().collect::<BTreeSet<_>>(), recorded.iter().collect::<BTreeSet<_>>());
-        faults.extend(published.symmetric_difference(&recorded).map(|source| format!("dead letter {source}: in one place only")));
-        if published.len() != sources.len() {
-            faults.push("a dead letter was published twice".to_owned());
-        }
+        verify_dead_rows(lab, &outcome, &mut faults).await;
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     }
 
     fn verify_dead(&self, outcome: &Outcome, faults: &mut Vec<String>) {
-        let found: Vec<(Vec<u8>, String)> =
-            outcome.dead.iter().map(|dead| (dead.payload.clone().unwrap_or_default(), text(dead, "claimgate-error"))).collect();
+        let found: Vec<(Vec<u8>, String)> = outcome
+            .dead
+            .iter()
+            .map(|dead| (dead.payload.clone().unwrap_or_default(), text(dead, "claimgate-error")))
+            .collect();
         let expected: Vec<(Vec<u8>, String)> =
             self.dead.iter().map(|(payload, error)| (payload.clone(), (*error).to_owned())).collect();
         let beyond = |these: &[(Vec<u8>, String)], those: &[(Vec<u8>, String)]| {
@@ -94,13 +108,43 @@ impl Expected {
             for letter in these {
                 match rest.iter().position(|other| other == letter) {
                     Some(index) => drop(rest.swap_remove(index)),
-                    None => only.push(format!("{}: {} bytes {}", letter.1, letter.0.len(), letter.0[..letter.0.len().min(80)].escape_ascii())),
+                    None => only.push(format!(
+                        "{}: {} bytes {}",
+                        letter.1,
+                        letter.0.len(),
+                        letter.0[..letter.0.len().min(80)].escape_ascii()
+                    )),
                 }
             }
             only
         };
-        faults.extend(beyond(&found, &expected).into_iter().map(|letter| format!("dead letter too much: {letter}")));
-        faults.extend(beyond(&expected, &found).into_iter().map(|letter| format!("dead letter missing: {letter}")));
+        faults.extend(
+            beyond(&found, &expected).into_iter().map(|letter| format!("dead letter too much: {letter}")),
+        );
+        faults.extend(
+            beyond(&expected, &found).into_iter().map(|letter| format!("dead letter missing: {letter}")),
+        );
+    }
+}
+
+/// The dead letters in the topic and in the table are the same.
+async fn verify_dead_rows(lab: &Lab, outcome: &Outcome, faults: &mut Vec<String>) {
+    let sources: Vec<String> = outcome.dead.iter().map(|dead| text(dead, "claimgate-source")).collect();
+    let recorded: Vec<String> = sqlx::query_scalar(
+        "select concat_ws('/', source_topic, source_partition, source_offset) from dead_letters",
+    )
+    .fetch_all(&lab.database)
+    .await
+    .expect("the dead letters");
+    let (published, recorded) =
+        (sources.iter().collect::<BTreeSet<_>>(), recorded.iter().collect::<BTreeSet<_>>());
+    faults.extend(
+        published
+            .symmetric_difference(&recorded)
+            .map(|source| format!("dead letter {source}: in one place only")),
+    );
+    if published.len() != sources.len() {
+        faults.push("a dead letter was published twice".to_owned());
     }
 }
 

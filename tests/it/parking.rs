@@ -40,23 +40,36 @@ async fn a_parked_claim_survives_restarts_and_is_decided_once() {
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
-    let attempts: Vec<i32> = sqlx::query_scalar("select attempts from verdicts where attempts > 1").fetch_all(&lab.database).await.expect("rows");
+    let attempts: Vec<i32> = sqlx::query_scalar("select attempts from verdicts where attempts > 1")
+        .fetch_all(&lab.database)
+        .await
+        .expect("rows");
     assert_eq!(attempts.len(), 30);
-    assert!(attempts.iter().all(|attempts| *attempts > 5), "attempts of earlier parkings count: {attempts:?}");
+    assert!(
+        attempts.iter().all(|attempts| *attempts > 5),
+        "attempts of earlier parkings count: {attempts:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_nobody_answers_ends_as_unassessed() {
     let Some(lab) = Lab::new("unassessed").await else { return };
     lab.produce(&[Event::of(claim("hopeless", "user-code-6000")), Event::of(claim("fine", "user"))]);
-    let mut worker = lab.worker("w1", &QUICK.replace("[retry]\n", "[retry]\ngive_up_after = \"3s\"\non_unassessed = \"reject\"\n"));
-    let expected = Expected { claims: ["hopeless".to_owned(), "fine".to_owned()].into(), ..Expected::default() };
+    let mut worker = lab.worker(
+        "w1",
+        &QUICK.replace("[retry]\n", "[retry]\ngive_up_after = \"3s\"\non_unassessed = \"reject\"\n"),
+    );
+    let expected =
+        Expected { claims: ["hopeless".to_owned(), "fine".to_owned()].into(), ..Expected::default() };
     lab.wait("both decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
     let outcome = outcome(&lab);
     let hopeless = &outcome.decisions["hopeless"][0];
-    assert_eq!((hopeless["decision"].as_str(), hopeless["reasons"][0]["code"].as_str()), (Some("reject"), Some("unassessed")));
+    assert_eq!(
+        (hopeless["decision"].as_str(), hopeless["reasons"][0]["code"].as_str()),
+        (Some("reject"), Some("unassessed"))
+    );
     assert_eq!(hopeless["source"]["topic"], lab.topic("claims"), "its first position");
     assert!(!lab.read("retry").is_empty(), "it was parked first");
 }
@@ -66,7 +79,9 @@ async fn a_claim_that_nobody_answers_ends_as_unassessed() {
 async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
     let Some(lab) = Lab::new("dead").await else { return };
     let dead = ApiFaults { down: true, ..ApiFaults::default() };
-    lab.simulator.set_faults(Faults { apis: [(Api::WechatMarketing, dead)].into(), ..Faults::default() }).expect("faults");
+    lab.simulator
+        .set_faults(Faults { apis: [(Api::WechatMarketing, dead)].into(), ..Faults::default() })
+        .expect("faults");
     let (mut well, mut all, mut events) = (Expected::default(), Expected::default(), Vec::new());
     for number in 0..2_000 {
         let id = format!("clm-{number}");

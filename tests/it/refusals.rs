@@ -27,7 +27,10 @@ fn refusal(settings: &[(&str, &str)]) -> String {
     let error = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.lines().count(), 1, "more than one sentence:\n{error}");
-    assert!(error.starts_with("claimgate: ") && !error.contains("panicked") && !error.contains("hunter2"), "{error}");
+    assert!(
+        error.starts_with("claimgate: ") && !error.contains("panicked") && !error.contains("hunter2"),
+        "{error}"
+    );
     error
 }
 
@@ -50,7 +53,8 @@ fn an_unknown_or_wrong_key_is_named() {
 
 #[test]
 fn an_unreachable_postgres_is_named() {
-    let error = refusal(&[("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate")]);
+    let error =
+        refusal(&[("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate")]);
     assert!(error.contains("127.0.0.1:1") && error.contains("postgres.url"), "{error}");
 }
 

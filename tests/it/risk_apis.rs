@@ -37,11 +37,27 @@ fn full(id: &str, kind: &str, account: &str) -> Value {
     })
 }
 
-/// The parameters of a request of csec, but for what is fresh: the common ones and these.
-fn csec(action: &str, own: &[(&str, &str)]) -> Value {
+const QR_CODE: &str = "accountType 2\nuid o-qr_code-level-1\nuserIp 121.14.96.121\npostTime 1632994480
+appId wx0000000000000001\ngoodInfo 12\nencryptedCode 9b2c0f6e7a1d4c35\ncookie c0ffee\nshare 1\ndayTimes 3\ntotaltimes 10
+phoneNumber 15912345687\naddress 广东省深圳市 A&B+C=1/2\nlatitude 22.5405\nlongitude -113.9345\nimei imei-1
+referer https://example.com/?a=b&c\nloginType 3\nloginSource 4\nwxSubType 2\nrandNum 0123456789abcdef\nwxToken user+token
+associateAccount SpFsjpyvaJ27329";
+
+const MINI_PROGRAM: &str = "accountType 2\nuid o-mini_program-level-1\naccessToken user+token\nuserIP 121.14.96.121
+postTime 1632994480\nType 12\nappid wx0000000000000001\nEncryptedCode 9b2c0f6e7a1d4c35\nShare 1\nDaytimes 3\nTotaltimes 10
+phoneNumber 15912345687\nAddress 广东省深圳市 A&B+C=1/2\nLatitude 22.5405\nLongitude -113.9345\nImei imei-1";
+
+/// Of both captcha APIs: the ticket is bound to them.
+const CAPTCHA: &str = "accountType 2\nappId wx0000000000000001\nassociateAccount SpFsjpyvaJ27329\nregisterTime 1436673889
+userIp 121.14.96.121\nxForwardedFor 10.0.0.1, 121.14.96.121\nmacAddress 00:11:22:33:44:55\nimei imei-1\ncaptchaType 8
+businessId 7\nsceneId 2";
+
+/// The parameters of a request of csec, one a line, but for what is fresh: the common ones and these.
+fn csec(action: &str, own: &str) -> Value {
     let common =
         [("Action", action), ("Region", "ap-guangzhou"), ("SecretId", claimgate::simulator::SECRET_ID)];
-    let all: BTreeMap<_, _> = common.iter().chain(own).copied().collect();
+    let own = own.lines().map(|line| line.split_once(' ').expect("a name and a value"));
+    let all: BTreeMap<_, _> = common.into_iter().chain(own).collect();
     json!({ "method": "GET", "path": "/v2/index.php", "parameters": all, "json": null })
 }
 
@@ -65,109 +81,30 @@ fn without_fresh(request: &Requested) -> Value {
 
 /// The claim of each kind, and the request that its documents describe.
 fn documented() -> Vec<(Value, Value)> {
-    let account = |kind: &str| format!("o-{kind}-level-1");
+    let account = |id: &str| format!("o-{id}-level-1");
+    let kind = |kind: &str| full(kind, kind, &account(kind));
+    let query = format!("{CAPTCHA}\nuid {}\nscript 0", account("captcha"));
+    let check = format!("{CAPTCHA}\nuid {}\nticket ticket+captcha_check", account("captcha_check"));
     let risk = json!({
         "mchcode": "merchant-1", "phonenum": "15912345687", "certid": "certificate-1", "wifibssid": "66:77:88:99:aa:bb",
         "clientip": "121.14.96.121", "deviceid": "device-1",
     });
-    let captcha = [
-        ("accountType", "2"),
-        ("appId", "wx0000000000000001"),
-        ("associateAccount", "SpFsjpyvaJ27329"),
-        ("registerTime", "1436673889"),
-        ("userIp", "121.14.96.121"),
-        ("xForwardedFor", "10.0.0.1, 121.14.96.121"),
-        ("macAddress", "00:11:22:33:44:55"),
-        ("imei", "imei-1"),
-        ("captchaType", "8"),
-        ("businessId", "7"),
-        ("sceneId", "2"),
-    ];
-    let qr_code = [
-        ("accountType", "2"),
-        ("uid", "o-qr_code-level-1"),
-        ("userIp", "121.14.96.121"),
-        ("postTime", "1632994480"),
-        ("appId", "wx0000000000000001"),
-        ("goodInfo", "12"),
-        ("encryptedCode", "9b2c0f6e7a1d4c35"),
-        ("cookie", "c0ffee"),
-        ("share", "1"),
-        ("dayTimes", "3"),
-        ("totaltimes", "10"),
-        ("phoneNumber", "15912345687"),
-        ("address", "广东省深圳市 A&B+C=1/2"),
-        ("latitude", "22.5405"),
-        ("longitude", "-113.9345"),
-        ("imei", "imei-1"),
-        ("referer", "https://example.com/?a=b&c"),
-        ("loginType", "3"),
-        ("loginSource", "4"),
-        ("wxSubType", "2"),
-        ("randNum", "0123456789abcdef"),
-        ("wxToken", "user+token"),
-        ("associateAccount", "SpFsjpyvaJ27329"),
-    ];
-    let mini_program = [
-        ("accountType", "2"),
-        ("uid", "o-mini_program-level-1"),
-        ("accessToken", "user+token"),
-        ("userIP", "121.14.96.121"),
-        ("postTime", "1632994480"),
-        ("Type", "12"),
-        ("appid", "wx0000000000000001"),
-        ("EncryptedCode", "9b2c0f6e7a1d4c35"),
-        ("Share", "1"),
-        ("Daytimes", "3"),
-        ("Totaltimes", "10"),
-        ("phoneNumber", "15912345687"),
-        ("Address", "广东省深圳市 A&B+C=1/2"),
-        ("Latitude", "22.5405"),
-        ("Longitude", "-113.9345"),
-        ("Imei", "imei-1"),
-    ];
-    let (query, check) = (account("captcha"), account("captcha_check"));
+    let sale = json!({ "openid": account("wechat_marketing"), "serviceid": 3, "sale_risk": risk });
+    let login = json!({ "openid": account("wechat_account"), "serviceid": 2, "login_risk": risk });
+    // From a mobile app, whose users have a token of their own.
     let mut app = full("app", "wechat_account", &account("app"));
     app["login"]["source"] = json!(3);
-    let kind = |kind: &str| full(kind, kind, &account(kind));
+    let mut from_app = login.clone();
+    from_app["openid"] = json!(account("app"));
+    from_app["user_access_token"] = json!("user+token");
     vec![
-        (kind("qr_code"), csec("IntelligentQRCode", &qr_code)),
-        (kind("mini_program"), csec("IntelligentQRCode", &mini_program)),
-        (
-            kind("captcha"),
-            csec("CaptchaQuery", &[&captcha[..], &[("uid", query.as_str()), ("script", "0")]].concat()),
-        ),
-        (
-            kind("captcha_check"),
-            csec(
-                "CaptchaCheck",
-                &[&captcha[..], &[("uid", check.as_str()), ("ticket", "ticket+captcha_check")]].concat(),
-            ),
-        ),
-        (
-            kind("wechat_marketing"),
-            wechat(
-                "weopensecriskservice",
-                "wechat_marketing-1",
-                &json!({ "openid": account("wechat_marketing"), "serviceid": 3, "sale_risk": risk }),
-            ),
-        ),
-        (
-            kind("wechat_account"),
-            wechat(
-                "weopensecuseracctrisklevel",
-                "wechat_account-1",
-                &json!({ "openid": account("wechat_account"), "serviceid": 2, "login_risk": risk }),
-            ),
-        ),
-        (
-            app,
-            wechat(
-                "weopensecuseracctrisklevel",
-                "app-1",
-                &json!({ "openid": account("app"), "serviceid": 2, "user_access_token": "user+token", "login_risk": risk }),
-            ),
-        ),
+        (kind("qr_code"), csec("IntelligentQRCode", QR_CODE)),
+        (kind("mini_program"), csec("IntelligentQRCode", MINI_PROGRAM)),
+        (kind("captcha"), csec("CaptchaQuery", &query)),
+        (kind("captcha_check"), csec("CaptchaCheck", &check)),
+        (kind("wechat_marketing"), wechat("weopensecriskservice", "wechat_marketing-1", &sale)),
+        (kind("wechat_account"), wechat("weopensecuseracctrisklevel", "wechat_account-1", &login)),
+        (app, wechat("weopensecuseracctrisklevel", "app-1", &from_app)),
     ]
 }
 
@@ -256,12 +193,7 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
         full("mended", "captcha_check", "o-transient-1"),
     ];
     let decisions = decide(&lab, &events, 0).await;
-    let script = |id: &str| {
-        decisions[id]["challenge"]["script"]
-            .as_str()
-            .or(decisions[id]["challenge"].as_str())
-            .map(str::to_owned)
-    };
+    let script = |id: &str| decisions[id]["challenge"].as_str().map(str::to_owned);
     assert!(script("first").is_some_and(|script| script.contains("capInit")), "{}", decisions["first"]);
     assert_ne!(script("first"), script("second"), "each page load has a script of its own");
     let shown = |id: &str| ["decision", "provider_code", "attempts"].map(|key| decisions[id][key].clone());
@@ -281,7 +213,7 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_lead_where_the_documents_say() {
     let Some(lab) = Lab::new("codes").await else { return };
-    let mut worker = lab.worker("w1", "[retry]\ninitial_interval = \"20ms\"");
+    let mut worker = lab.worker("w1", "[retry]\ninitial_interval = \"20ms\"\n[breaker]\nmin_calls = 1000");
     let mut cases = Vec::new();
     for (kind, codes) in [
         ("qr_code", &[4000, 4600, 5000, 5200, 5300, 5400, 5500][..]),
@@ -325,6 +257,38 @@ async fn codes_lead_where_the_documents_say() {
         let found = &decisions[&format!("{kind}-{words}")];
         let shown = ["decision", "provider_code", "attempts"].map(|key| found[key].clone());
         assert_eq!(shown, [json!(decision), code.clone(), json!(attempts)], "{found}");
+    }
+    assert_eq!(worker.stop().await, Some(0));
+}
+
+/// Codes that open the breaker at once: the claim waits for a probe, and no other API notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_must_mend_is_waited_for() {
+    let Some(lab) = Lab::new("mended").await else { return };
+    let mut worker = lab.worker("w1", "[breaker]\nmisconfigured_for = \"300ms\"\nprobes = 1");
+    let cases = [
+        ("mini_program", 13, "insufficient_balance"),
+        ("captcha", 4100, "bad_signature"),
+        ("wechat_marketing", 3, "no_permission"),
+        ("wechat_account", 45009, "quota_exceeded"),
+    ];
+    let claim = |(kind, code, _): &(&str, i64, &str)| {
+        full(kind, kind, &format!("o-{kind}-transient-1-level-0-code-{code}"))
+    };
+    let mut events: Vec<_> = cases.iter().map(claim).collect();
+    events.push(full("unharmed", "qr_code", "o-unharmed-level-0"));
+    let decisions = decide(&lab, &events, 0).await;
+    assert_eq!(decisions["unharmed"]["attempts"], 1);
+    for (kind, code, reason) in cases {
+        let decision = if kind == "captcha" { "challenge" } else { "approve" };
+        assert_eq!(
+            (&decisions[kind]["decision"], &decisions[kind]["attempts"]),
+            (&json!(decision), &json!(2))
+        );
+        let first =
+            sqlx::query("select provider_code, reason from risk_calls where claim_id = $1 and attempt = 1");
+        let first = first.bind(kind).fetch_one(&lab.database).await.expect("a row");
+        assert_eq!((first.get::<i64, _>(0), first.get::<&str, _>(1)), (code, reason));
     }
     assert_eq!(worker.stop().await, Some(0));
 }

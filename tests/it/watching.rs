@@ -12,16 +12,23 @@ const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_tells_its_health_and_keeps_the_trace() {
     let Some(lab) = Lab::new("watching").await else { return };
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
+        .port();
     let mut worker = lab.worker("w1", &format!("[http]\nlisten = \"127.0.0.1:{port}\""));
     let get = async |path: &str| {
         let response = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await.ok()?;
         Some((response.status().as_u16(), response.text().await.ok()?))
     };
-    lab.wait("readiness", Duration::from_secs(60), async || get("/readyz").await.is_some_and(|(status, _)| status == 200)).await;
+    lab.wait("readiness", Duration::from_secs(60), async || {
+        get("/readyz").await.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
     assert_eq!(get("/livez").await.map(|(status, _)| status), Some(200));
 
-    let headers = vec![("traceparent".to_owned(), TRACEPARENT.into()), ("tracestate".to_owned(), b"vendor=1".to_vec())];
+    let headers =
+        vec![("traceparent".to_owned(), TRACEPARENT.into()), ("tracestate".to_owned(), b"vendor=1".to_vec())];
     lab.produce(&[Event { headers, ..Event::of(claim("traced", "user-transient-1")) }, Event::of("{")]);
     let all_there = async || !lab.read("decisions").is_empty() && !lab.read("dead").is_empty();
     lab.wait("the decision", Duration::from_secs(60), all_there).await;
@@ -31,10 +38,12 @@ async fn a_worker_tells_its_health_and_keeps_the_trace() {
     let header = |name: &str| String::from_utf8_lossy(&decision.headers[name]).into_owned();
     assert!(header("traceparent").starts_with(&format!("00-{TRACE_ID}-")), "{}", header("traceparent"));
     assert_eq!(header("tracestate"), "vendor=1");
-    let traces: Vec<String> = sqlx::query_scalar("select trace_id from risk_calls where claim_id = 'traced' union all select trace_id from verdicts")
-        .fetch_all(&lab.database)
-        .await
-        .expect("rows");
+    let traces: Vec<String> = sqlx::query_scalar(
+        "select trace_id from risk_calls where claim_id = 'traced' union all select trace_id from verdicts",
+    )
+    .fetch_all(&lab.database)
+    .await
+    .expect("rows");
     assert_eq!(traces, [TRACE_ID; 3], "two calls and a verdict");
 
     let (_, metrics) = get("/metrics").await.expect("metrics");

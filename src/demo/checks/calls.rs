@@ -17,7 +17,9 @@ type Mark<'a> = (&'a str, &'a str, String);
 
 /// Every call that was made is kept, and none that was not.
 pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
-    let mut promise = Promise::new("Every call that the simulator saw is a row of risk_calls, and every answer there is one that it gave");
+    let mut promise = Promise::new(
+        "Every call that the simulator saw is a row of risk_calls, and every answer there is one that it gave",
+    );
     let mut rows: HashMap<Mark<'_>, Vec<&CallRow>> = HashMap::new();
     let mut attempts: HashMap<&str, i32> = HashMap::new();
     for row in &evidence.tables.calls {
@@ -26,8 +28,13 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             (Some((_, expectation)), Some(mark)) => {
                 rows.entry((row.api.as_str(), expectation.account.as_str(), mark)).or_default().push(row);
             }
-            (None, _) => promise.broken.push(format!("{} was asked about claim {:?}, which nobody sent", row.api, row.claim_id)),
-            (_, None) => promise.broken.push(format!("the request of claim {}, attempt {}, cannot be read", row.claim_id, row.attempt)),
+            (None, _) => promise
+                .broken
+                .push(format!("{} was asked about claim {:?}, which nobody sent", row.api, row.claim_id)),
+            (_, None) => promise.broken.push(format!(
+                "the request of claim {}, attempt {}, cannot be read",
+                row.claim_id, row.attempt
+            )),
         }
     }
     for call in evidence.asked.iter().filter(|call| call.api != Api::AccessToken) {
@@ -38,11 +45,16 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     }
     // Where no answer came, the request may not have arrived either.
     for row in rows.values().flatten().filter(|row| row.http_status.is_some()) {
-        promise.broken.push(format!("the row of claim {}, attempt {}, has an answer that the simulator never gave", row.claim_id, row.attempt));
+        promise.broken.push(format!(
+            "the row of claim {}, attempt {}, has an answer that the simulator never gave",
+            row.claim_id, row.attempt
+        ));
     }
     for row in &evidence.tables.verdicts {
         let kept = attempts.get(row.claim_id.as_str()).copied().unwrap_or(0);
-        promise.demand(row.attempts <= kept, || format!("claim {} took {} attempts, and {kept} are kept", row.claim_id, row.attempts));
+        promise.demand(row.attempts <= kept, || {
+            format!("claim {} took {} attempts, and {kept} are kept", row.claim_id, row.attempts)
+        });
     }
     promise
 }
@@ -57,7 +69,10 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         let Some(decided_at) = decided.get(row.claim_id.as_str()) else { continue };
         promise.compared += 1;
         promise.demand(row.requested_at <= *decided_at, || {
-            format!("{} was asked about claim {} at {}, which was decided at {decided_at}", row.api, row.claim_id, row.requested_at)
+            format!(
+                "{} was asked about claim {} at {}, which was decided at {decided_at}",
+                row.api, row.claim_id, row.requested_at
+            )
         });
         if let (Some((_, expectation)), Some(mark)) = (claims.get(row.claim_id.as_str()), mark_of_row(row)) {
             askers.insert((row.api.as_str(), expectation.account.as_str(), mark), &row.claim_id);
@@ -65,7 +80,9 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     }
     for call in &evidence.asked {
         let asker = askers.get(&(call.api.name(), &*call.account, mark_of_call(call)));
-        let Some((claim_id, decided_at)) = asker.and_then(|id| Some((id, decided.get(id)?))) else { continue };
+        let Some((claim_id, decided_at)) = asker.and_then(|id| Some((id, decided.get(id)?))) else {
+            continue;
+        };
         let late = i128::from(call.at_ms) > decided_at.unix_timestamp_nanos() / 1_000_000;
         promise.demand(!late, || format!("the simulator was asked about claim {claim_id} after its verdict"));
     }

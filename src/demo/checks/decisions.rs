@@ -13,7 +13,9 @@ use crate::demo::watch::Message;
 
 /// The decision that the contract's policy makes of what the simulator thinks of the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
-    let mut promise = Promise::new("Every decision is the one that the policy makes of the API's answer; no answer, no approval");
+    let mut promise = Promise::new(
+        "Every decision is the one that the policy makes of the API's answer; no answer, no approval",
+    );
     let mut answered: HashMap<&str, usize> = HashMap::new();
     for call in evidence.tables.calls.iter().filter(|call| call.outcome == "verdict") {
         *answered.entry(call.claim_id.as_str()).or_default() += 1;
@@ -24,11 +26,18 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
         let (claim_id, decision, expected) = (&row.claim_id, &row.decision, expectation.decision.as_str());
         let answers = answered.get(claim_id.as_str()).copied().unwrap_or(0);
         if is_unassessed(row) {
-            promise.demand(answers == 0, || format!("claim {claim_id} is unassessed though an API assessed it"));
-            promise.demand(decision == "review", || format!("claim {claim_id} is unassessed, and the decision is {decision}"));
+            promise
+                .demand(answers == 0, || format!("claim {claim_id} is unassessed though an API assessed it"));
+            promise.demand(decision == "review", || {
+                format!("claim {claim_id} is unassessed, and the decision is {decision}")
+            });
         } else {
-            promise.demand(!expectation.hopeless, || format!("claim {claim_id} was decided though no API assesses it"));
-            promise.demand(decision == expected, || format!("claim {claim_id} must be {expected}, the decision is {decision}"));
+            promise.demand(!expectation.hopeless, || {
+                format!("claim {claim_id} was decided though no API assesses it")
+            });
+            promise.demand(decision == expected, || {
+                format!("claim {claim_id} must be {expected}, the decision is {decision}")
+            });
         }
         promise.demand(answers <= 1, || format!("claim {claim_id} was assessed {answers} times"));
     }
@@ -42,7 +51,9 @@ pub(in crate::demo) fn is_unassessed(row: &VerdictRow) -> bool {
 
 /// One decision a verdict, and it says what the row says.
 pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
-    let mut promise = Promise::new("Every verdict is published as one decision that says what the row says; nothing else is");
+    let mut promise = Promise::new(
+        "Every verdict is published as one decision that says what the row says; nothing else is",
+    );
     let mut published: HashMap<String, Vec<&Message>> = HashMap::new();
     for message in &evidence.messages.decisions {
         let claim_id = message.json()["claim_id"].as_str().unwrap_or_default().to_owned();
@@ -64,13 +75,22 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         promise.demand(right, || format!("the decision of claim {} has the id {id:?}", row.claim_id));
         if let Some((sent, _)) = claims.get(row.claim_id.as_str()) {
             let key = sent.event.key.as_deref().unwrap_or(&row.claim_id).as_bytes();
-            promise.demand(message.key.as_deref() == Some(key), || format!("the decision of claim {} has another key", row.claim_id));
+            promise.demand(message.key.as_deref() == Some(key), || {
+                format!("the decision of claim {} has another key", row.claim_id)
+            });
             let trace = sent.event.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
-            promise.demand(trace.is_none_or(|trace| trace == row.trace_id), || format!("claim {} lost its trace", row.claim_id));
+            promise.demand(trace.is_none_or(|trace| trace == row.trace_id), || {
+                format!("claim {} lost its trace", row.claim_id)
+            });
         }
         let traced = header_text(&message.headers, "traceparent").contains(&row.trace_id);
         promise.demand(traced, || format!("the decision of claim {} carries another trace", row.claim_id));
-        demand_no_repeats(&mut promise, evidence, &messages, &format!("the decision of claim {}", row.claim_id));
+        demand_no_repeats(
+            &mut promise,
+            evidence,
+            &messages,
+            &format!("the decision of claim {}", row.claim_id),
+        );
     }
     for claim_id in published.keys() {
         promise.broken.push(format!("a decision on {claim_id:?} was published, and there is no verdict"));

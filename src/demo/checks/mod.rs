@@ -73,7 +73,8 @@ fn claims(evidence: &Evidence) -> Claims<'_> {
 }
 
 fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
-    let mut promise = Promise::new("Every claim has one verdict, from the first event that carried it; nothing else has");
+    let mut promise =
+        Promise::new("Every claim has one verdict, from the first event that carried it; nothing else has");
     let rows: HashMap<&str, &VerdictRow> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row)).collect();
     for (claim_id, (sent, expectation)) in claims {
@@ -84,17 +85,25 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         };
         let place = (row.source_topic.as_str(), row.source_partition, row.source_offset);
         let first = (sent.source.topic.as_str(), sent.source.partition, sent.source.offset);
-        promise.demand(place == first, || format!("claim {claim_id} came first from {}, its verdict is from {place:?}", sent.source));
-        promise.demand(row.kind == expectation.kind, || format!("claim {claim_id} is of kind {}, its verdict of {}", expectation.kind, row.kind));
+        promise.demand(place == first, || {
+            format!("claim {claim_id} came first from {}, its verdict is from {place:?}", sent.source)
+        });
+        promise.demand(row.kind == expectation.kind, || {
+            format!("claim {claim_id} is of kind {}, its verdict of {}", expectation.kind, row.kind)
+        });
     }
     for row in &evidence.tables.verdicts {
-        promise.demand(claims.contains_key(row.claim_id.as_str()), || format!("there is a verdict on {:?}, which nobody sent", row.claim_id));
+        promise.demand(claims.contains_key(row.claim_id.as_str()), || {
+            format!("there is a verdict on {:?}, which nobody sent", row.claim_id)
+        });
     }
     promise
 }
 
 fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
-    let mut promise = Promise::new("Every malformed event has one dead letter in the topic, whole and saying why; nothing else has");
+    let mut promise = Promise::new(
+        "Every malformed event has one dead letter in the topic, whole and saying why; nothing else has",
+    );
     let mut found: HashMap<String, Vec<&Message>> = HashMap::new();
     for message in &evidence.messages.dead_letters {
         found.entry(header_text(&message.headers, "claimgate-source")).or_default().push(message);
@@ -104,16 +113,26 @@ fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
         promise.compared += 1;
         let messages = found.remove(&sent.source.to_string()).unwrap_or_default();
         let Some(message) = messages.first() else {
-            promise.broken.push(format!("the event at {} ({error}) has no dead letter in the topic", sent.source));
+            promise
+                .broken
+                .push(format!("the event at {} ({error}) has no dead letter in the topic", sent.source));
             continue;
         };
-        let says = (header_text(&message.headers, "claimgate-error"), header_text(&message.headers, "claimgate-error-field"));
+        let says = (
+            header_text(&message.headers, "claimgate-error"),
+            header_text(&message.headers, "claimgate-error-field"),
+        );
         let right = says.0 == error && field.is_none_or(|field| says.1 == field);
-        promise.demand(right, || format!("the event at {} is {error} {field:?}, its dead letter says {says:?}", sent.source));
+        promise.demand(right, || {
+            format!("the event at {} is {error} {field:?}, its dead letter says {says:?}", sent.source)
+        });
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = message.payload == sent.event.payload && message.key.as_deref() == key;
-        promise.demand(whole, || format!("the dead letter of {} is not the event that was sent", sent.source));
-        promise.demand(header(&message.headers, "producer").is_some(), || format!("the dead letter of {} lost a header", sent.source));
+        promise
+            .demand(whole, || format!("the dead letter of {} is not the event that was sent", sent.source));
+        promise.demand(header(&message.headers, "producer").is_some(), || {
+            format!("the dead letter of {} lost a header", sent.source)
+        });
         demand_no_repeats(&mut promise, evidence, &messages, &format!("the dead letter of {}", sent.source));
     }
     for source in found.keys() {
@@ -123,7 +142,9 @@ fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
 }
 
 fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
-    let mut promise = Promise::new("Every malformed event has one row in dead_letters, whole and saying why; nothing else has");
+    let mut promise = Promise::new(
+        "Every malformed event has one row in dead_letters, whole and saying why; nothing else has",
+    );
     let place = |row: &DeadLetterRow| (row.source_partition, row.source_offset);
     let mut rows: HashMap<(i32, i64), &DeadLetterRow> =
         evidence.tables.dead_letters.iter().map(|row| (place(row), row)).collect();
@@ -135,13 +156,20 @@ fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
             continue;
         };
         let right = row.error == error && (field.is_none() || row.error_field.as_deref() == field);
-        promise.demand(right, || format!("the event at {} is {error} {field:?}, its row says {} {:?}", sent.source, row.error, row.error_field));
+        promise.demand(right, || {
+            format!(
+                "the event at {} is {error} {field:?}, its row says {} {:?}",
+                sent.source, row.error, row.error_field
+            )
+        });
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = row.payload == sent.event.payload && row.key.as_deref() == key;
         promise.demand(whole, || format!("the row of {} is not the event that was sent", sent.source));
     }
     for (partition, offset) in rows.keys() {
-        promise.broken.push(format!("there is a row in dead_letters for {partition}/{offset}, which is no malformed event"));
+        promise.broken.push(format!(
+            "there is a row in dead_letters for {partition}/{offset}, which is no malformed event"
+        ));
     }
     promise
 }
@@ -159,7 +187,8 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         let place = (row.source_partition, row.source_offset) == (sent.source.partition, sent.source.offset);
         let whole = place && row.payload == sent.event.payload && row.key.as_deref() == key;
         promise.demand(whole, || format!("the event of claim {} is not the one that was sent", row.claim_id));
-        promise.demand(kept.insert(row.claim_id.as_str()), || format!("claim {} has two events", row.claim_id));
+        promise
+            .demand(kept.insert(row.claim_id.as_str()), || format!("claim {} has two events", row.claim_id));
     }
     for (claim_id, _) in claims.iter().filter(|(claim_id, _)| !kept.contains(*claim_id)) {
         promise.broken.push(format!("the event of claim {claim_id} is not kept"));
@@ -168,20 +197,31 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 }
 
 fn parked_whole(evidence: &Evidence) -> Promise {
-    let mut promise = Promise::new("Every claim that is parked waits in the retry topic as it came, and says why");
-    let sent: HashMap<String, &Sent> = evidence.sent.iter().map(|sent| (sent.source.to_string(), sent)).collect();
+    let mut promise =
+        Promise::new("Every claim that is parked waits in the retry topic as it came, and says why");
+    let sent: HashMap<String, &Sent> =
+        evidence.sent.iter().map(|sent| (sent.source.to_string(), sent)).collect();
     for message in &evidence.messages.parked {
         promise.compared += 1;
         let source = header_text(&message.headers, "claimgate-source");
         let Some(Sent { event, .. }) = sent.get(&source) else {
-            promise.broken.push(format!("{} was parked and claims to be {source:?}, which was never sent", message.place));
+            promise.broken.push(format!(
+                "{} was parked and claims to be {source:?}, which was never sent",
+                message.place
+            ));
             continue;
         };
-        let whole = message.payload == event.payload && message.key.as_deref() == event.key.as_deref().map(str::as_bytes);
+        let whole = message.payload == event.payload
+            && message.key.as_deref() == event.key.as_deref().map(str::as_bytes);
         promise.demand(whole, || format!("the parked {source} is not the event that was sent"));
         let says = ["producer", "claimgate-reason", "claimgate-not-before"];
-        promise.demand(says.iter().all(|name| header(&message.headers, name).is_some()), || format!("the parked {source} lacks a header"));
-        promise.demand(event.expected.dead_letter().is_none_or(|(error, _)| error == "claim_id_conflict"), || format!("the parked {source} is no claim"));
+        promise.demand(says.iter().all(|name| header(&message.headers, name).is_some()), || {
+            format!("the parked {source} lacks a header")
+        });
+        promise.demand(
+            event.expected.dead_letter().is_none_or(|(error, _)| error == "claim_id_conflict"),
+            || format!("the parked {source} is no claim"),
+        );
     }
     promise
 }
@@ -190,8 +230,12 @@ fn parked_whole(evidence: &Evidence) -> Promise {
 fn demand_no_repeats(promise: &mut Promise, evidence: &Evidence, messages: &[&Message], what: &str) {
     let [first, repeats @ ..] = messages else { return };
     let same = repeats.iter().all(|repeat| (&repeat.key, &repeat.payload) == (&first.key, &first.payload));
-    promise.demand(same, || format!("{what} was published {} times, and not with the same bytes", messages.len()));
-    promise.demand(repeats.is_empty() || evidence.aborts > 0, || format!("{what} was published {} times though no flush was aborted", messages.len()));
+    promise.demand(same, || {
+        format!("{what} was published {} times, and not with the same bytes", messages.len())
+    });
+    promise.demand(repeats.is_empty() || evidence.aborts > 0, || {
+        format!("{what} was published {} times though no flush was aborted", messages.len())
+    });
 }
 
 fn header_text(headers: &Headers, name: &str) -> String {

@@ -24,13 +24,21 @@ fn text(name: &str, value: &str) -> (String, Option<Vec<u8>>) {
 
 fn sent(offset: i64, expected: Expected) -> Sent {
     let traceparent = (offset == 0).then(|| format!("00-{TRACE}-00f067aa0ba902b7-01"));
-    let event = Event { key: Some("k".to_owned()), traceparent, payload: Some(vec![0, offset as u8]), expected };
+    let event = Event {
+        key: Some("k".to_owned()),
+        traceparent,
+        payload: Some(vec![0, u8::try_from(offset).unwrap()]),
+        expected,
+    };
     Sent { event, source: source(offset), sent_at: 0 }
 }
 
 fn claim(offset: i64, kind: &'static str, decision: Decision) -> Sent {
     let (claim_id, account) = (format!("c{offset}"), format!("a{offset}"));
-    sent(offset, Expected::Decision(Box::new(Expectation { claim_id, kind, account, decision, hopeless: false })))
+    sent(
+        offset,
+        Expected::Decision(Box::new(Expectation { claim_id, kind, account, decision, hopeless: false })),
+    )
 }
 
 fn at(second: i64) -> OffsetDateTime {
@@ -73,7 +81,10 @@ fn decision(row: &VerdictRow) -> Message {
         place: Source { topic: "reward.decisions".to_owned(), partition: 0, offset: row.source_offset },
         key: Some(b"k".to_vec()),
         payload: Some(body.to_string().into_bytes()),
-        headers: vec![text("claimgate-decision-id", &id), text("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-01"))],
+        headers: vec![
+            text("claimgate-decision-id", &id),
+            text("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-01")),
+        ],
         seen_at: 0,
     }
 }
@@ -133,7 +144,8 @@ fn evidence() -> Evidence {
     let claims = [claim(0, "qr_code", Decision::Approve), claim(1, "wechat_account", Decision::Approve)];
     let repeat = sent(2, Expected::Repeat { claim_id: "c0".to_owned(), same: true });
     let bad = sent(3, Expected::DeadLetter { error: "missing_field", field: Some("account.id") });
-    let verdicts = vec![verdict(0, "qr_code", Decision::Approve), verdict(1, "wechat_account", Decision::Approve)];
+    let verdicts =
+        vec![verdict(0, "qr_code", Decision::Approve), verdict(1, "wechat_account", Decision::Approve)];
     let event = |sent: &Sent| EventRow {
         claim_id: format!("c{}", sent.source.offset),
         source_partition: 0,
@@ -203,7 +215,10 @@ fn change(message: &mut Message, name: &str, value: Value) {
 #[test]
 fn all_is_well_where_all_went_well() {
     assert_eq!(found(|_| {}), (vec![], String::new()));
-    assert!(check(evidence()).iter().all(|promise| promise.compared > 0), "nothing holds because nothing was compared");
+    assert!(
+        check(evidence()).iter().all(|promise| promise.compared > 0),
+        "nothing holds because nothing was compared"
+    );
 }
 
 #[test]
@@ -219,7 +234,8 @@ fn a_lost_claim_is_found() {
 
 #[test]
 fn a_loss_made_up_for_by_a_double_is_found() {
-    let (broken, _) = found(|evidence| evidence.messages.decisions[1] = evidence.messages.decisions[0].clone());
+    let (broken, _) =
+        found(|evidence| evidence.messages.decisions[1] = evidence.messages.decisions[0].clone());
     assert_eq!(broken, [DECISIONS]);
     let (broken, _) = found(|evidence| evidence.tables.calls[1] = evidence.tables.calls[0].clone());
     assert!(broken.contains(&CALLS));
@@ -227,7 +243,8 @@ fn a_loss_made_up_for_by_a_double_is_found() {
 
 #[test]
 fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
-    let double = |evidence: &mut Evidence| evidence.messages.decisions.push(evidence.messages.decisions[0].clone());
+    let double =
+        |evidence: &mut Evidence| evidence.messages.decisions.push(evidence.messages.decisions[0].clone());
     assert_eq!(found(double).0, [DECISIONS]);
     let aborted = |evidence: &mut Evidence| {
         double(evidence);
@@ -239,7 +256,10 @@ fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
         change(&mut evidence.messages.decisions[2], "decided_at", json!("2021-09-30T09:34:42Z"));
     };
     assert_eq!(found(other).0, [DECISIONS]);
-    assert_eq!(found(|evidence| evidence.messages.dead_letters.push(evidence.messages.dead_letters[0].clone())).0, [LETTERS]);
+    assert_eq!(
+        found(|evidence| evidence.messages.dead_letters.push(evidence.messages.dead_letters[0].clone())).0,
+        [LETTERS]
+    );
 }
 
 #[test]
@@ -253,10 +273,18 @@ fn a_decision_that_is_not_what_the_row_says_is_found() {
         ("claimed_at", json!("2021-09-30T09:34:41Z")),
         ("decision_id", json!("other")),
     ] {
-        assert_eq!(found(|evidence| change(&mut evidence.messages.decisions[0], name, value)).0, [DECISIONS], "{name}");
+        assert_eq!(
+            found(|evidence| change(&mut evidence.messages.decisions[0], name, value)).0,
+            [DECISIONS],
+            "{name}"
+        );
     }
     assert_eq!(found(|evidence| evidence.messages.decisions[0].key = None).0, [DECISIONS]);
-    assert_eq!(found(|evidence| evidence.messages.decisions[0].headers.truncate(1)).0, [DECISIONS], "the trace");
+    assert_eq!(
+        found(|evidence| evidence.messages.decisions[0].headers.truncate(1)).0,
+        [DECISIONS],
+        "the trace"
+    );
 }
 
 #[test]
@@ -299,8 +327,15 @@ fn a_wrong_decision_is_found() {
 fn a_dead_letter_that_is_lost_or_says_something_else_is_found() {
     assert_eq!(found(|evidence| evidence.messages.dead_letters.clear()).0, [LETTERS]);
     assert_eq!(found(|evidence| evidence.tables.dead_letters.clear()).0, [LETTER_ROWS]);
-    assert_eq!(found(|evidence| evidence.tables.dead_letters[0].error = "not_json".to_owned()).0, [LETTER_ROWS]);
-    assert_eq!(found(|evidence| evidence.messages.dead_letters[0].headers[1] = text("claimgate-error", "not_json")).0, [LETTERS]);
+    assert_eq!(
+        found(|evidence| evidence.tables.dead_letters[0].error = "not_json".to_owned()).0,
+        [LETTER_ROWS]
+    );
+    assert_eq!(
+        found(|evidence| evidence.messages.dead_letters[0].headers[1] = text("claimgate-error", "not_json"))
+            .0,
+        [LETTERS]
+    );
     assert_eq!(found(|evidence| evidence.messages.dead_letters[0].payload = None).0, [LETTERS]);
     assert_eq!(found(|evidence| drop(evidence.messages.dead_letters[0].headers.remove(0))).0, [LETTERS]);
 }
@@ -333,7 +368,11 @@ fn a_parked_claim_may_be_overtaken_and_no_other() {
 fn a_parked_claim_that_is_not_as_it_came_is_found() {
     assert_eq!(found(|evidence| evidence.messages.parked[0].payload = None).0, [PARKED]);
     assert_eq!(found(|evidence| evidence.messages.parked[0].headers.truncate(2)).0, [PARKED], "no reason");
-    assert_eq!(found(|evidence| evidence.messages.parked.extend([parked(&evidence.sent[3])])).0, [PARKED], "no claim");
+    assert_eq!(
+        found(|evidence| evidence.messages.parked.extend([parked(&evidence.sent[3])])).0,
+        [PARKED],
+        "no claim"
+    );
 }
 
 #[test]

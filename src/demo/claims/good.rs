@@ -6,6 +6,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::scripts::{Fate, SCRIPTS};
 use super::{Event, Expectation, Expected};
 use crate::decision::Decision;
 use crate::simulator::{self, Api};
@@ -67,78 +68,6 @@ impl Kind {
     }
 }
 
-/// What an account's words make of its claims.
-enum Fate {
-    /// They are valued as the simulator says.
-    Valued,
-    /// The API refuses them for good.
-    Refused,
-    /// The API never assesses them.
-    Hopeless,
-}
-
-use Fate::{Hopeless, Refused, Valued};
-
-/// Accounts of which something is known beforehand.
-const SCRIPTS: [(Kind, &str, Fate); 56] = [
-    (Kind::QrCode, "level-0", Valued),
-    (Kind::QrCode, "level-1-risk-1", Valued),
-    (Kind::QrCode, "level-2-risk-101-risk-201", Valued),
-    (Kind::QrCode, "level-3-risk-102", Valued),
-    (Kind::QrCode, "level-4-risk-2-risk-206", Valued),
-    (Kind::QrCode, "level-0-risk-5", Valued),
-    (Kind::QrCode, "level-3-risk-5", Valued),
-    (Kind::QrCode, "level-0-risk-4", Valued),
-    (Kind::QrCode, "level-2-risk-4-transient-1", Valued),
-    (Kind::QrCode, "level-0-risk-3", Valued),
-    (Kind::QrCode, "level-0-risk-104", Valued),
-    (Kind::QrCode, "level-3-risk-104", Valued),
-    (Kind::QrCode, "level-1-risk-999", Valued),
-    (Kind::QrCode, "transient-1", Valued),
-    (Kind::QrCode, "transient-2-code-7", Valued),
-    (Kind::QrCode, "transient-2-http-503", Valued),
-    (Kind::QrCode, "transient-1-http-429", Valued),
-    (Kind::QrCode, "transient-1-reset", Valued),
-    (Kind::QrCode, "transient-1-hang", Valued),
-    (Kind::QrCode, "transient-1-cut", Valued),
-    (Kind::QrCode, "transient-1-html", Valued),
-    (Kind::QrCode, "transient-1-truncated-level-3", Valued),
-    (Kind::QrCode, "transient-1-empty", Valued),
-    (Kind::QrCode, "transient-1-no-level", Valued),
-    (Kind::QrCode, "string-code-level-1", Valued),
-    (Kind::QrCode, "level-space-level-2", Valued),
-    (Kind::QrCode, "big-level-0", Valued),
-    (Kind::QrCode, "slow-400ms-level-0", Valued),
-    (Kind::QrCode, "nul-\0-level-0", Valued),
-    (Kind::QrCode, "code-4000", Refused),
-    (Kind::QrCode, "code-6000", Hopeless),
-    (Kind::QrCode, "http-503", Hopeless),
-    (Kind::MiniProgram, "level-0", Valued),
-    (Kind::MiniProgram, "level-1-risk-101", Valued),
-    (Kind::MiniProgram, "level-2-risk-202", Valued),
-    (Kind::MiniProgram, "level-3-risk-203", Valued),
-    (Kind::MiniProgram, "level-4-risk-201-risk-302", Valued),
-    (Kind::MiniProgram, "level-0-risk-103", Valued),
-    (Kind::MiniProgram, "transient-1", Valued),
-    (Kind::WechatMarketing, "level-0", Valued),
-    (Kind::WechatMarketing, "level-1", Valued),
-    (Kind::WechatMarketing, "level-2", Valued),
-    (Kind::WechatMarketing, "level-3", Valued),
-    (Kind::WechatMarketing, "transient-2", Valued),
-    (Kind::WechatMarketing, "transient-1-inner-truncated", Valued),
-    (Kind::WechatMarketing, "inner-object-level-1", Valued),
-    (Kind::WechatMarketing, "code-2", Refused),
-    (Kind::WechatMarketing, "code-4", Hopeless),
-    (Kind::WechatAccount, "level-3", Valued),
-    (Kind::WechatAccount, "transient-1", Valued),
-    (Kind::WechatAccount, "code-12", Refused),
-    (Kind::Captcha, "transient-1", Valued),
-    (Kind::Captcha, "transient-1-no-level", Valued),
-    (Kind::CaptchaCheck, "level-3", Valued),
-    (Kind::CaptchaCheck, "ticket-wrong", Valued),
-    (Kind::CaptchaCheck, "transient-2", Hopeless),
-];
-
 /// Accounts that the providers' samples show, by kind; some of the first claims are theirs.
 const SAMPLES: [(Kind, &str, &str); 5] = [
     (Kind::QrCode, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
@@ -188,7 +117,7 @@ pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Eve
             draft.json["client"]["ip"] = "127.0.0.1".into();
             draft.public = false;
         }
-        events.push(event(draft, &Valued, random));
+        events.push(event(draft, &Fate::Valued, random));
     }
     events
 }
@@ -205,19 +134,18 @@ fn claim_id(index: usize) -> String {
 
 fn event(draft: Draft, fate: &Fate, random: &mut Rng) -> Event {
     let decision = match fate {
-        Valued => draft.decision(),
-        Refused | Hopeless => Decision::Review,
+        Fate::Valued => draft.decision(),
+        Fate::Refused | Fate::Hopeless => Decision::Review,
     };
     let expectation = Expectation {
         claim_id: draft.claim_id,
         kind: draft.kind.name(),
         decision,
-        hopeless: matches!(fate, Hopeless),
+        hopeless: matches!(fate, Fate::Hopeless),
         account: draft.account.clone(),
     };
-    let trace = (random.u8(..4) == 0).then(|| {
-        format!("00-{:032x}-{:016x}-01", random.u128(1..), random.u64(1..))
-    });
+    let trace =
+        (random.u8(..4) == 0).then(|| format!("00-{:032x}-{:016x}-01", random.u128(1..), random.u64(1..)));
     Event {
         key: (random.u8(..10) > 0).then_some(draft.account),
         traceparent: trace,
@@ -272,7 +200,9 @@ fn draft(kind: Kind, claim_id: &str, (account_type, account): Account, random: &
             "login": { "type": 3, "source": 4, "wechat_subtype": 2, "nonce": "0123456789abcdef", "token": format!("t{code_hash}") },
             "account": { "associate_id": "SpFsjpyvaJ27329", "phone": "15912345687" },
         }),
-        Kind::MiniProgram => json!({ "login": { "token": format!("session-{code_hash}") }, "reward": { "goods": "12" } }),
+        Kind::MiniProgram => {
+            json!({ "login": { "token": format!("session-{code_hash}") }, "reward": { "goods": "12" } })
+        }
         Kind::WechatMarketing | Kind::WechatAccount => json!({
             "account": { "phone": "15912345687" }, "reward": { "merchant": "mchcode" },
             "client": { "device_id": "deviceid", "wifi_bssid": "66:77:88:99:aa:bb" }, "identity": { "certificate_id": "certid" },
@@ -306,7 +236,8 @@ fn new_account(kind: Kind, random: &mut Rng) -> Account {
         Kind::Captcha | Kind::CaptchaCheck => &["wechat", "phone", "phone_code", "email"],
     };
     let account_type = pick(types, random);
-    let text = |length: usize, random: &mut Rng| -> String { (0..length).map(|_| random.alphanumeric()).collect() };
+    let text =
+        |length: usize, random: &mut Rng| -> String { (0..length).map(|_| random.alphanumeric()).collect() };
     let id = match account_type {
         "wechat" => format!("oPDER5U0VMAR{}", text(16, random)),
         "phone" | "phone_code" => format!("159{:08}", random.u64(..100_000_000)),
@@ -345,9 +276,12 @@ mod tests {
         use Decision::{Approve, Challenge, Reject, Review};
         assert_eq!(levels(Kind::QrCode), [Approve, Challenge, Challenge, Reject]);
         assert_eq!(levels(Kind::WechatAccount), [Approve, Challenge, Review, Reject]);
-        for (words, decision) in
-            [("level-3-risk-5", Approve), ("risk-4", Reject), ("risk-3", Review), ("level-3-risk-104", Reject)]
-        {
+        for (words, decision) in [
+            ("level-3-risk-5", Approve),
+            ("risk-4", Reject),
+            ("risk-3", Review),
+            ("level-3-risk-104", Reject),
+        ] {
             assert_eq!(decided(Kind::QrCode, words), decision, "{words}");
         }
         assert_eq!(decided(Kind::MiniProgram, "risk-103"), Review);

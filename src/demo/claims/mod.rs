@@ -1,8 +1,9 @@
-//! The demo's claims: a few hundred kinds of trouble among ordinary traffic, and what must come of each.
+//! The demo's claims: dozens of kinds of trouble among ordinary traffic, and what must come of each.
 //!
-//! Pure: the same number and seed give the same bytes. [`good`] makes claims, [`bad`] makes events that are none; this file mixes them
-//! and adds events that come twice. What must come of an event is worked out from the contract and from what the simulator says of an
-//! account, never by asking the worker's own code: an oracle that shares code with the accused believes it.
+//! Pure: the same number and seed give the same bytes. `good` makes claims, `scripts` has the troublesome accounts
+//! among them, `bad` makes events that are none; this file mixes them and adds events that come twice. What must
+//! come of an event is worked out from the contract and from what the simulator says of an account, never by asking
+//! the worker's own code: an oracle that shares code with the accused believes it.
 
 use fastrand::Rng;
 
@@ -10,6 +11,7 @@ use crate::decision::Decision;
 
 mod bad;
 mod good;
+mod scripts;
 
 /// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is cheap to make.
 pub const MAX_EVENT_BYTES: usize = 64 << 10;
@@ -191,7 +193,10 @@ mod tests {
             match &event.expected {
                 Expected::Decision(claim) => {
                     let read = read.expect("a claim");
-                    assert_eq!((read.claim_id.as_str(), read.kind.as_str()), (claim.claim_id.as_str(), claim.kind));
+                    assert_eq!(
+                        (read.claim_id.as_str(), read.kind.as_str()),
+                        (claim.claim_id.as_str(), claim.kind)
+                    );
                     assert_eq!(read.account.id, claim.account);
                 }
                 Expected::Repeat { claim_id, .. } => assert_eq!(&read.expect("a claim").claim_id, claim_id),

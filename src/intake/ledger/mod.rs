@@ -78,7 +78,8 @@ impl Ledger {
     /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done beyond the watermark"; the
     /// returned text says why, for the log.
     pub fn assign(&mut self, assigned: &Assigned) -> Option<String> {
-        let restored = assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
+        let restored =
+            assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
         let (map, warning) = match restored {
             Some(Ok(map)) => (Some(map), None),
             Some(Err(error)) => (None, Some(error.to_string())),
@@ -134,7 +135,9 @@ impl Ledger {
     /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
     pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for ticket in tickets {
-            if let Some(state) = self.partitions.get_mut(&ticket.partition).filter(|state| state.epoch == ticket.epoch) {
+            if let Some(state) =
+                self.partitions.get_mut(&ticket.partition).filter(|state| state.epoch == ticket.epoch)
+            {
                 state.open.remove(&ticket.offset);
             }
         }
@@ -145,7 +148,8 @@ impl Ledger {
     pub fn has_room(&self, partition: Partition, more: usize) -> bool {
         self.partitions.get(&partition).is_none_or(|state| {
             let first = state.open.first().copied().unwrap_or(state.end);
-            let span = state.end.saturating_sub(first).saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+            let span =
+                state.end.saturating_sub(first).saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
             offset_map::always_fits(state.open.len() + more, span)
         })
     }

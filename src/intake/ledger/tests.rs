@@ -72,7 +72,10 @@ impl World {
 
     fn assign(&mut self) {
         self.epoch += 1;
-        let (offset, metadata) = self.committed.clone().map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
+        let (offset, metadata) = self
+            .committed
+            .clone()
+            .map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
         let log_end = self.log.last().map_or(0, |last| last + 1);
         let assigned = Assigned { partition: PARTITION, epoch: self.epoch, offset, metadata, log_end };
         assert_eq!(self.ledger.assign(&assigned), None, "our own metadata is believed");
@@ -92,10 +95,15 @@ impl World {
             self.next_read = offset + 1;
             match self.ledger.admit(PARTITION, offset, self.epoch) {
                 Admission::Ticket(ticket) => {
-                    assert!(!self.published.contains_key(&offset), "{offset} was published and is worked on again");
+                    assert!(
+                        !self.published.contains_key(&offset),
+                        "{offset} was published and is worked on again"
+                    );
                     self.at_hand.push(ticket);
                 }
-                Admission::AlreadyDone => assert!(self.published.contains_key(&offset), "{offset} is skipped and was not published"),
+                Admission::AlreadyDone => {
+                    assert!(self.published.contains_key(&offset), "{offset} is skipped and was not published")
+                }
                 Admission::Stale => unreachable!("records are stamped with the present epoch"),
             }
         }
@@ -103,7 +111,8 @@ impl World {
 
     fn commit(&mut self) {
         let batch = &self.batch;
-        let live: Vec<i64> = batch.iter().filter(|ticket| self.ledger.is_live(ticket)).map(Ticket::offset).collect();
+        let live: Vec<i64> =
+            batch.iter().filter(|ticket| self.ledger.is_live(ticket)).map(Ticket::offset).collect();
         for commit in self.ledger.plan(batch.iter()) {
             assert!(commit.metadata.len() <= METADATA_MAX_BYTES);
             let published = |offset: &i64| self.published.contains_key(offset) || live.contains(offset);
@@ -195,7 +204,11 @@ fn a_stuck_record_holds_the_watermark_and_not_the_others() {
     assert!(!metadata.is_empty());
     world.crash();
     world.poll(1_000);
-    assert_eq!(world.at_hand.iter().map(Ticket::offset).collect::<Vec<_>>(), [0], "only the stuck one is worked on again");
+    assert_eq!(
+        world.at_hand.iter().map(Ticket::offset).collect::<Vec<_>>(),
+        [0],
+        "only the stuck one is worked on again"
+    );
 }
 
 #[test]
@@ -211,7 +224,13 @@ fn a_ticket_of_an_ended_assignment_changes_nothing() {
 #[test]
 fn garbled_metadata_reads_as_nothing_done_loudly() {
     let mut ledger = Ledger::default();
-    let assigned = Assigned { partition: PARTITION, epoch: 1, offset: Some(5), metadata: "cg1:!!".to_owned(), log_end: 9 };
+    let assigned = Assigned {
+        partition: PARTITION,
+        epoch: 1,
+        offset: Some(5),
+        metadata: "cg1:!!".to_owned(),
+        log_end: 9,
+    };
     assert!(ledger.assign(&assigned).is_some());
     assert!(matches!(ledger.admit(PARTITION, 5, 1), Admission::Ticket(_)));
 }
@@ -219,14 +238,29 @@ fn garbled_metadata_reads_as_nothing_done_loudly() {
 #[test]
 fn a_log_that_went_back_is_read_again() {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: PARTITION, epoch: 1, offset: Some(50), metadata: String::new(), log_end: 50 });
-    assert!(matches!(ledger.admit(PARTITION, 0, 1), Admission::Ticket(_)), "the topic was made anew: offset 0 is a new record");
+    ledger.assign(&Assigned {
+        partition: PARTITION,
+        epoch: 1,
+        offset: Some(50),
+        metadata: String::new(),
+        log_end: 50,
+    });
+    assert!(
+        matches!(ledger.admit(PARTITION, 0, 1), Admission::Ticket(_)),
+        "the topic was made anew: offset 0 is a new record"
+    );
 }
 
 #[test]
 fn a_partition_without_room_says_so() {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: PARTITION, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 0 });
+    ledger.assign(&Assigned {
+        partition: PARTITION,
+        epoch: 1,
+        offset: Some(0),
+        metadata: String::new(),
+        log_end: 0,
+    });
     assert!(ledger.has_room(PARTITION, 20_000));
     assert!(!ledger.has_room(PARTITION, 30_000), "more open records than any map can hold");
     assert!(ledger.has_room(Partition::retry(3), 30_000), "a partition of somebody else's is not held up");

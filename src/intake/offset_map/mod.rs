@@ -69,7 +69,11 @@ pub fn encode(offset: i64, open: &[i64], end: i64) -> String {
     }
     let runs = encode_runs(offset, open, end);
     let bitset_len = span.div_ceil(8);
-    let (kind, payload) = if runs.len() as u64 <= bitset_len { (RUNS, runs) } else { (BITSET, encode_bitset(offset, open, span)) };
+    let (kind, payload) = if runs.len() as u64 <= bitset_len {
+        (RUNS, runs)
+    } else {
+        (BITSET, encode_bitset(offset, open, span))
+    };
     let mut bytes = vec![kind];
     push_varint(&mut bytes, span);
     bytes.extend_from_slice(&payload);
@@ -108,7 +112,8 @@ fn encode_runs(offset: i64, open: &[i64], end: i64) -> Vec<u8> {
 }
 
 fn encode_bitset(offset: i64, open: &[i64], span: u64) -> Vec<u8> {
-    let bytes = usize::try_from(span.div_ceil(8)).expect("a bitset is written only where it is shorter than the runs");
+    let bytes = usize::try_from(span.div_ceil(8))
+        .expect("a bitset is written only where it is shorter than the runs");
     let mut bits = vec![0xff_u8; bytes];
     for open in open {
         let bit = open.abs_diff(offset);
@@ -136,7 +141,10 @@ impl OffsetMap {
         }
         let (kind, mut rest) = body.split_first().ok_or(Disbelief::Garbled("too short"))?;
         let span = take_varint(&mut rest).ok_or(Disbelief::Garbled("span"))?;
-        let end = i64::try_from(span).ok().and_then(|span| offset.checked_add(span)).ok_or(Disbelief::Garbled("span"))?;
+        let end = i64::try_from(span)
+            .ok()
+            .and_then(|span| offset.checked_add(span))
+            .ok_or(Disbelief::Garbled("span"))?;
         if end > log_end {
             return Err(Disbelief::BeyondLog { end, log_end });
         }
@@ -165,7 +173,10 @@ fn decode_runs(offset: i64, mut bytes: &[u8], end: i64) -> Option<BTreeSet<i64>>
     let mut is_open = true;
     while !bytes.is_empty() {
         let length = take_varint(&mut bytes)?;
-        let next = i64::try_from(length).ok().and_then(|length| at.checked_add(length)).filter(|next| *next <= end)?;
+        let next = i64::try_from(length)
+            .ok()
+            .and_then(|length| at.checked_add(length))
+            .filter(|next| *next <= end)?;
         if is_open {
             if open.len() as u64 + length > OPEN_MAX as u64 {
                 return None;
@@ -186,7 +197,10 @@ fn decode_bitset(offset: i64, bytes: &[u8], span: u64) -> Option<BTreeSet<i64>> 
         let byte = usize::try_from(bit / 8).ok().and_then(|index| bytes.get(index)).copied().unwrap_or(0xff);
         byte & (1 << (bit % 8)) == 0
     };
-    (0..span).filter(is_open).map(|bit| i64::try_from(bit).ok().and_then(|bit| offset.checked_add(bit))).collect()
+    (0..span)
+        .filter(is_open)
+        .map(|bit| i64::try_from(bit).ok().and_then(|bit| offset.checked_add(bit)))
+        .collect()
 }
 
 fn checksum(offset: i64, body: &[u8]) -> [u8; 4] {

@@ -50,15 +50,27 @@ impl KafkaPublisher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(settings: Settings, consumer: SharedConsumer, republish_duplicates: bool) -> std::io::Result<Self> {
+    pub fn start(
+        settings: Settings,
+        consumer: SharedConsumer,
+        republish_duplicates: bool,
+    ) -> std::io::Result<Self> {
         // One flush is under way at a time.
         let (commands, received) = sync_channel(1);
         let max_bytes = Arc::new(AtomicUsize::new(settings.max_message_bytes));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
-        let transactions =
-            Transactions { settings, consumer, transactional_id, producer: None, doubt: None, max_bytes: Arc::clone(&max_bytes) };
-        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || transactions.run(&received))?;
+        let transactions = Transactions {
+            settings,
+            consumer,
+            transactional_id,
+            producer: None,
+            doubt: None,
+            max_bytes: Arc::clone(&max_bytes),
+        };
+        let thread = std::thread::Builder::new()
+            .name("publisher".to_owned())
+            .spawn(move || transactions.run(&received))?;
         Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, max_bytes })
     }
 }
@@ -78,7 +90,10 @@ impl Drop for KafkaPublisher {
 impl Publisher for KafkaPublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
         let max_bytes = self.max_bytes.load(Ordering::Relaxed);
-        let messages = batch.settled().iter().filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
+        let messages = batch
+            .settled()
+            .iter()
+            .filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
         let (reply, replied) = oneshot::channel();
         let command = Command { messages: messages.collect(), commits, reply };
         let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());

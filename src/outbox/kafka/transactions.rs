@@ -82,7 +82,9 @@ impl Transactions {
                 Err(error) => {
                     self.doubt = Some(doubt);
                     self.producer = Some(producer);
-                    return Err(PublishError::Aborted(format!("whether the last commit took place cannot be read: {error}")));
+                    return Err(PublishError::Aborted(format!(
+                        "whether the last commit took place cannot be read: {error}"
+                    )));
                 }
             }
         }
@@ -116,7 +118,9 @@ impl Transactions {
         };
         producer.send_offsets_to_transaction(&offsets, &group, timeout).map_err(Failure::Aborted)?;
         let commit = producer.commit_transaction(timeout);
-        commit.map_err(|error| if needs_abort(&error) { Failure::Aborted(error) } else { Failure::Uncertain(error) })
+        commit.map_err(
+            |error| if needs_abort(&error) { Failure::Aborted(error) } else { Failure::Uncertain(error) },
+        )
     }
 
     /// Whether the doubtful commit took place: it did if the group has exactly what it said, for nobody else commits for a partition that
@@ -130,8 +134,11 @@ impl Transactions {
         }
         let committed = self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
         let has = |commit: &&Commit| {
-            let found = committed.find_partition(self.settings.topic(commit.partition.input), commit.partition.number);
-            found.is_some_and(|found| found.offset() == Offset::Offset(commit.offset) && found.metadata() == commit.metadata)
+            let found = committed
+                .find_partition(self.settings.topic(commit.partition.input), commit.partition.number);
+            found.is_some_and(|found| {
+                found.offset() == Offset::Offset(commit.offset) && found.metadata() == commit.metadata
+            })
         };
         Ok(!said.is_empty() && said.iter().all(has))
     }
@@ -176,7 +183,12 @@ impl Transactions {
         Err(KafkaError::MessageProduction(code))
     }
 
-    fn enqueue(&self, producer: &BaseProducer<Deliveries>, message: &Message, deadline: Instant) -> KafkaResult<()> {
+    fn enqueue(
+        &self,
+        producer: &BaseProducer<Deliveries>,
+        message: &Message,
+        deadline: Instant,
+    ) -> KafkaResult<()> {
         let topic = match message.topic {
             Topic::Decisions => &self.settings.output_topic,
             Topic::DeadLetters => &self.settings.dead_letter_topic,
@@ -194,7 +206,9 @@ impl Transactions {
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     look(producer);
                     record = back;
                 }
@@ -217,7 +231,8 @@ impl Transactions {
     fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
         let mut offsets = TopicPartitionList::new();
         for commit in commits {
-            let mut element = offsets.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
+            let mut element =
+                offsets.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
             element.set_offset(Offset::Offset(commit.offset))?;
             element.set_metadata(&commit.metadata);
         }
@@ -245,10 +260,13 @@ impl Transactions {
 
     fn judge(&self, error: &KafkaError) -> PublishError {
         let code = error.rdkafka_error_code();
-        let fenced = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
+        let fenced =
+            [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
         if code.is_some_and(|code| fenced.contains(&code)) {
             let id = self.settings.instance_id.as_deref().unwrap_or("(none)");
-            return PublishError::Fatal(format!("another worker took over kafka.instance_id {id:?}: give each worker its own ({error})"));
+            return PublishError::Fatal(format!(
+                "another worker took over kafka.instance_id {id:?}: give each worker its own ({error})"
+            ));
         }
         let authorization = [
             RDKafkaErrorCode::TransactionalIdAuthorizationFailed,

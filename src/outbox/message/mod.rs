@@ -71,8 +71,12 @@ struct DecisionEvent<'a> {
 /// The message that a record's end calls for, at most `max_bytes` large; `None` where nothing is to be published.
 pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Option<Message> {
     match &settled.disposition {
-        Disposition::Assessed(verdict) | Disposition::Recalled(verdict) => Some(decision(verdict, &settled.received, max_bytes)),
-        Disposition::Duplicate(verdict) => republish_duplicates.then(|| decision(verdict, &settled.received, max_bytes)),
+        Disposition::Assessed(verdict) | Disposition::Recalled(verdict) => {
+            Some(decision(verdict, &settled.received, max_bytes))
+        }
+        Disposition::Duplicate(verdict) => {
+            republish_duplicates.then(|| decision(verdict, &settled.received, max_bytes))
+        }
         Disposition::Parked(parking) => Some(parked(parking, &settled.received)),
         Disposition::Quarantined(malformed) => Some(dead_letter(malformed, &settled.received, max_bytes)),
     }
@@ -81,7 +85,8 @@ pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Op
 fn decision(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message {
     let id = decision_id(&verdict.claim_id).to_string();
     let key = received.key.clone().unwrap_or_else(|| verdict.claim_id.clone().into_bytes());
-    let room = max_bytes.saturating_sub(FRAME_MAX_BYTES + key.len() + received.trace.state.as_ref().map_or(0, String::len));
+    let room = max_bytes
+        .saturating_sub(FRAME_MAX_BYTES + key.len() + received.trace.state.as_ref().map_or(0, String::len));
     let mut event = DecisionEvent {
         decision_id: id.clone(),
         claim_id: &verdict.claim_id,
@@ -129,12 +134,17 @@ pub fn fits_parked(received: &Received, max_bytes: usize) -> bool {
 
 /// The size of an event as it was received, framing aside.
 fn size(received: &Received) -> usize {
-    let lengths = received.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16);
-    lengths.sum::<usize>() + received.key.as_ref().map_or(0, Vec::len) + received.payload.as_ref().map_or(0, Vec::len)
+    let lengths =
+        received.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16);
+    lengths.sum::<usize>()
+        + received.key.as_ref().map_or(0, Vec::len)
+        + received.payload.as_ref().map_or(0, Vec::len)
 }
 
 fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> Message {
-    let ours = |name: &str| name == "claimgate-error" || name == "claimgate-error-field" || name == "claimgate-source";
+    let ours = |name: &str| {
+        name == "claimgate-error" || name == "claimgate-error-field" || name == "claimgate-source"
+    };
     let mut headers: Headers = received.headers.iter().filter(|(name, _)| !ours(name)).cloned().collect();
     let mut key = received.key.clone();
     let mut payload = received.payload.clone();

@@ -9,12 +9,23 @@ const MAX_BYTES: usize = 1_000_000;
 
 fn settled(disposition: Disposition) -> Settled {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned { partition: Partition::claims(3), epoch: 1, offset: Some(8812), metadata: String::new(), log_end: 9000 });
-    let Admission::Ticket(ticket) = ledger.admit(Partition::claims(3), 8812, 1) else { unreachable!("the partition is assigned") };
+    ledger.assign(&Assigned {
+        partition: Partition::claims(3),
+        epoch: 1,
+        offset: Some(8812),
+        metadata: String::new(),
+        log_end: 9000,
+    });
+    let Admission::Ticket(ticket) = ledger.admit(Partition::claims(3), 8812, 1) else {
+        unreachable!("the partition is assigned")
+    };
     let received = Received {
         source: source(),
         key: None,
-        headers: vec![("tenant".to_owned(), Some(b"a".to_vec())), ("claimgate-error".to_owned(), Some(b"old".to_vec()))],
+        headers: vec![
+            ("tenant".to_owned(), Some(b"a".to_vec())),
+            ("claimgate-error".to_owned(), Some(b"old".to_vec())),
+        ],
         payload: Some(b"\xff\0".to_vec()),
         received_at: 1,
         trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, state: Some("v=1".to_owned()) },
@@ -55,9 +66,14 @@ fn payload(message: &Message) -> Value {
 
 #[test]
 fn a_decision_says_what_the_contract_says() {
-    let message = of(&settled(Disposition::Assessed(Box::new(verdict()))), false, MAX_BYTES).expect("published");
+    let message =
+        of(&settled(Disposition::Assessed(Box::new(verdict()))), false, MAX_BYTES).expect("published");
     assert_eq!(message.topic, Topic::Decisions);
-    assert_eq!(message.key.as_deref(), Some(&b"clm-20210930-000017"[..]), "the claim id, for the event had no key");
+    assert_eq!(
+        message.key.as_deref(),
+        Some(&b"clm-20210930-000017"[..]),
+        "the claim id, for the event had no key"
+    );
     let id = decision_id("clm-20210930-000017").to_string();
     let expected = json!({
         "decision_id": id, "claim_id": "clm-20210930-000017", "kind": "qr_code", "decision": "challenge",
@@ -99,7 +115,12 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
     let message = of(&settled(Disposition::Quarantined(malformed)), false, MAX_BYTES).expect("published");
     assert_eq!((message.topic, message.key), (Topic::DeadLetters, None));
     assert_eq!(message.payload.as_deref(), Some(&b"\xff\0"[..]));
-    let expected = [("tenant", "a"), ("claimgate-error", "missing_field"), ("claimgate-error-field", "account.id"), ("claimgate-source", "reward.claims/3/8812")];
+    let expected = [
+        ("tenant", "a"),
+        ("claimgate-error", "missing_field"),
+        ("claimgate-error-field", "account.id"),
+        ("claimgate-source", "reward.claims/3/8812"),
+    ];
     assert_eq!(message.headers, expected.map(|(name, value)| text(name, value)));
 }
 
@@ -107,12 +128,18 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
 fn what_is_too_large_says_so_and_fits() {
     let long = Verdict { challenge: Some("x".repeat(5_000)), ..verdict() };
     let message = of(&settled(Disposition::Assessed(Box::new(long))), false, 4_096).expect("published");
-    assert_eq!((&payload(&message)["challenge"], &payload(&message)["truncated"]), (&Value::Null, &json!(true)));
+    assert_eq!(
+        (&payload(&message)["challenge"], &payload(&message)["truncated"]),
+        (&Value::Null, &json!(true))
+    );
     assert!(message.payload.as_ref().is_some_and(|payload| payload.len() < 4_096));
 
     let mut settled = settled(Disposition::Quarantined(Malformed::event("not_json", "x")));
     settled.received.payload = Some(vec![b'x'; 5_000]);
     let message = of(&settled, false, 4_096).expect("published");
     assert_eq!(message.payload, None);
-    assert!(header(&message.headers, "claimgate-truncated").is_some() && header(&message.headers, "claimgate-source").is_some());
+    assert!(
+        header(&message.headers, "claimgate-truncated").is_some()
+            && header(&message.headers, "claimgate-source").is_some()
+    );
 }

@@ -53,7 +53,11 @@ impl Connections {
         let options = settings.connect_options()?;
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         Ok(Self {
-            place: format!("PostgreSQL at {}:{}/{database} (postgres.url)", options.get_host(), options.get_port()),
+            place: format!(
+                "PostgreSQL at {}:{}/{database} (postgres.url)",
+                options.get_host(),
+                options.get_port()
+            ),
             permits: Semaphore::new(settings.max_connections.min(1_000) as usize),
             idle: Mutex::default(),
             connect_timeout: settings.connect_timeout,

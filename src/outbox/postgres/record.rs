@@ -189,7 +189,10 @@ fn dead_letters<'a>(settled: &'a [Settled], overruled: &'a [(usize, Disposition)
     let found = overruled.iter().map(|(index, disposition)| (&settled[*index].received, disposition));
     let dead = |(received, disposition): (&'a Received, &'a Disposition)| match disposition {
         Disposition::Quarantined(malformed) => Some(Dead { received, malformed }),
-        Disposition::Assessed(_) | Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Parked(_) => None,
+        Disposition::Assessed(_)
+        | Disposition::Recalled(_)
+        | Disposition::Duplicate(_)
+        | Disposition::Parked(_) => None,
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
     rows.sort_by(|one, other| {

@@ -109,7 +109,12 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_does_not_quote_the_password() {
-        for url in ["postgres://user:hunter2@host:port/db", "hunter2", "postgres://u:hunter2@[::1/db", "mysql://hunter2@host/db"] {
+        for url in [
+            "postgres://user:hunter2@host:port/db",
+            "hunter2",
+            "postgres://u:hunter2@[::1/db",
+            "mysql://hunter2@host/db",
+        ] {
             let refusal = refusal(&Settings::at(url));
             assert!(refusal.contains("`postgres.url`") && !refusal.contains("hunter2"), "{refusal}");
         }

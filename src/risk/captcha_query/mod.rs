@@ -1,6 +1,6 @@
 //! `CaptchaQuery`: a captcha for the user to solve.
 //!
-//! Owns the `script` parameter and what its two values make of an answer. Parameters are [`super::captcha`]'s, signature
+//! Owns the `script` parameter and what its two values make of an answer. Parameters are `captcha.rs`'s, signature
 //! and envelope [`super::tencent_cloud`]'s. The invariant: what is passed on as a script is text and not empty, and no
 //! page of a proxy.
 //!

@@ -47,7 +47,7 @@ impl Condition {
             (false, _) => "1",
         };
         assert!(holds == *is || !values.contains(&value), "{field}: no value beyond {values:?}");
-        set(event, field, value.parse::<u64>().map_or(json!(value), |number| json!(number)));
+        set(event, field, value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number)));
     }
 }
 

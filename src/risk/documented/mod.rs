@@ -81,7 +81,6 @@ fn by_default(name: &str) -> Registry {
     testing::registry(&toml).unwrap()
 }
 
-
 #[test]
 fn the_page_names_every_api_its_kind_and_its_schema() {
     let mut documented = BTreeMap::new();

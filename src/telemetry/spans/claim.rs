@@ -103,16 +103,8 @@ impl Peer {
     /// The API called `api`, at the host of `base_url`.
     pub fn new(api: &'static str, base_url: &str) -> Self {
         let url = reqwest::Url::parse(base_url).ok();
-        let address = url
-            .as_ref()
-            .and_then(|url| url.host_str())
-            .unwrap_or_default()
-            .to_owned();
-        Self {
-            api,
-            address,
-            port: url.and_then(|url| url.port_or_known_default()).map(i64::from),
-        }
+        let address = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default().to_owned();
+        Self { api, address, port: url.and_then(|url| url.port_or_known_default()).map(i64::from) }
     }
 }
 

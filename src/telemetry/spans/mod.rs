@@ -39,9 +39,7 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(|metadata| {
-            metadata.is_span() && metadata.target() == TARGET
-        }))
+        .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TARGET))
 }
 
 /// Makes spans; or makes none, at the cost of one look at an `Option`.
@@ -59,9 +57,7 @@ impl Spans {
 
     /// Spans, for whatever subscriber listens.
     pub(super) fn on(consumer_group: &str) -> Self {
-        Self {
-            group: Some(consumer_group.into()),
-        }
+        Self { group: Some(consumer_group.into()) }
     }
 
     /// Starts a claim's span, as a child of the `incoming` context if there is one.
@@ -77,18 +73,12 @@ impl Spans {
         let span = self.group.as_deref().map(|group| claim::start(facts, group));
         if let (Some(span), Some(incoming)) = (&span, &incoming) {
             // It can fail only if no layer listens, which shows below.
-            span.set_parent(Context::new().with_remote_span_context(span_context(incoming, true)))
-                .ok();
+            span.set_parent(Context::new().with_remote_span_context(span_context(incoming, true))).ok();
         }
         let context = span.as_ref().map(Span::context);
-        let own = context
-            .as_ref()
-            .map(|context| context.span().span_context().clone());
+        let own = context.as_ref().map(|context| context.span().span_context().clone());
         let Some(own) = own.filter(SpanContext::is_valid) else {
-            return (
-                ClaimSpan::default(),
-                incoming.unwrap_or_else(|| TraceContext::fresh(seed)),
-            );
+            return (ClaimSpan::default(), incoming.unwrap_or_else(|| TraceContext::fresh(seed)));
         };
         let context = TraceContext {
             trace_id: u128::from_be_bytes(own.trace_id().to_bytes()),
@@ -114,10 +104,7 @@ impl Spans {
 }
 
 fn span_context(context: &TraceContext, is_remote: bool) -> SpanContext {
-    let state = context
-        .state
-        .as_deref()
-        .and_then(|state| state.parse::<TraceState>().ok());
+    let state = context.state.as_deref().and_then(|state| state.parse::<TraceState>().ok());
     SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_be_bytes()),
         SpanId::from_bytes(context.span_id.to_be_bytes()),

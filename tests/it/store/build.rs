@@ -84,8 +84,13 @@ pub(crate) fn malformed(offset: i64) -> (Received, Disposition) {
 /// A closed batch. Every record gets a ticket, as the worker gives it.
 pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> Sealed {
     let mut ledger = Ledger::default();
-    let assigned =
-        Assigned { partition: Partition::claims(0), epoch: 1, offset: None, metadata: String::new(), log_end: 1 << 40 };
+    let assigned = Assigned {
+        partition: Partition::claims(0),
+        epoch: 1,
+        offset: None,
+        metadata: String::new(),
+        log_end: 1 << 40,
+    };
     assert_eq!(ledger.assign(&assigned), None);
     let mut batch = Batch::default();
     let size = records.len().max(calls.len());
