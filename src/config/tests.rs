@@ -10,7 +10,11 @@ fn error(overrides: &str) -> String {
 fn the_defaults_are_whole_and_build_every_api() {
     let config = Config::from_toml(CREDENTIALS).expect("the defaults are good");
     let (registry, policy) = config.risk_apis().expect("every API builds");
-    assert_eq!(registry.len(), config.risk.len(), "each section of the defaults is an API that serves something");
+    assert_eq!(
+        registry.len(),
+        config.risk.len(),
+        "each section of the defaults is an API that serves something"
+    );
     assert!(policy.version().starts_with("sha256:"));
 }
 
