@@ -256,7 +256,7 @@ fn percentile(sorted: &[i64], of_a_hundred: usize) -> Option<i64> {
 fn print_cost(events: usize, measured: &Measured) {
     let wall = measured.wall.as_secs_f64();
     println!(
-        "{events} events in {wall:.1} s: they were sent over 8 s, and hopeless claims were given up on after another {GIVE_UP_AFTER} or more."
+        "{events} events in {wall:.1} s: they were sent over 8 s or more, and the last hopeless claim was given up on {GIVE_UP_AFTER} later or more."
     );
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");

@@ -51,6 +51,13 @@ fn simulator() -> SimulatorOptions {
     SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
 }
 
+/// No account was asked about more than once.
+fn assert_asked_once(lab: &Lab) {
+    for ((_, account), calls) in lab.simulator.calls().counts() {
+        assert_eq!(calls, 1, "{account} was asked about {calls} times");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_killed_at_random_lose_and_double_nothing() {
     let Some(lab) = Lab::with("kills", simulator()).await else { return };
@@ -139,9 +146,7 @@ async fn a_rolling_restart_repeats_no_call() {
         assert_eq!(worker.stop().await, Some(0));
     }
     expected.verify(&lab).await;
-    for ((_, account), calls) in lab.simulator.calls().counts() {
-        assert_eq!(calls, 1, "{account} was asked about {calls} times");
-    }
+    assert_asked_once(&lab);
 }
 
 /// Workers without a name of their own: each coming and going is a rebalance.
@@ -173,9 +178,7 @@ async fn scaling_up_and_down_repeats_no_call() {
         assert_eq!(worker.stop().await, Some(0));
     }
     expected.verify(&lab).await;
-    for ((_, account), calls) in lab.simulator.calls().counts() {
-        assert_eq!(calls, 1, "{account} was asked about {calls} times");
-    }
+    assert_asked_once(&lab);
 }
 
 /// A worker that was stopped for longer than its session and goes on must not publish what somebody else has published meanwhile.

@@ -93,8 +93,9 @@ pub(super) struct Draft {
 pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Event> {
     let scripted = scripted.max(SCRIPTS.len()).min(count);
     let mut events = Vec::with_capacity(count);
-    for index in 0..scripted {
-        let (kind, words, fate) = &SCRIPTS[index % SCRIPTS.len()];
+    // Hopeless claims come once each: with a share of them, most calls would be theirs.
+    let again = SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, Fate::Hopeless)).cycle();
+    for (index, (kind, words, fate)) in SCRIPTS.iter().chain(again).take(scripted).enumerate() {
         let (account_type, id) = new_account(*kind, random);
         let account = (account_type, format!("{id}-{words}"));
         events.push(event(draft(*kind, &claim_id(index), account, random), fate, random));
@@ -107,7 +108,8 @@ pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Eve
         let kind = Kind::draw(random);
         let known = &mut known[kind as usize];
         let account = if !known.is_empty() && random.usize(..100) < RETURNING {
-            known[random.usize(..known.len())].clone()
+            // Taken out and put back below: an account is known once, however often it claimed.
+            known.swap_remove(random.usize(..known.len()))
         } else {
             new_account(kind, random)
         };

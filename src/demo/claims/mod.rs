@@ -22,7 +22,7 @@ pub const FEWEST: usize = 150;
 const MALFORMED: usize = 40;
 const DUPLICATES: usize = 20;
 const CONFLICTS: usize = 5;
-const SCRIPTED: usize = 120;
+const SCRIPTED: usize = 60;
 
 /// An event for the input topic.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! The publisher: a thread of its own, for rdkafka's transaction calls block.
 //!
-//! The only file of the outbox that knows Kafka. Its order within a transaction is what keeps a torn one from losing anything: all
+//! The only module of the outbox that knows Kafka. Its order within a transaction is what keeps a torn one from losing anything: all
 //! delivery reports first, then the offsets, then the commit. The invariant: after a commit whose end is uncertain, nothing is
 //! published before it is known whether that commit took place.
 

@@ -1,0 +1,160 @@
+//! What happens when partitions come and go, on the consumer's thread.
+//!
+//! The invariants: an assignment's committed offset and its metadata are read once, and reading starts from that very offset; a
+//! revocation waits for the worker, but not for ever.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::intake::{Assigned, Event, Input, Partition};
+
+/// How often an assignment's committed offsets are asked for before the worker gives up…
+const COMMITTED_TRIES: usize = 10;
+/// …with this pause in between.
+const COMMITTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The consumer's callbacks. They run on the consumer's thread, within its poll.
+#[derive(Debug)]
+pub struct Rebalances {
+    pub(super) events: mpsc::Sender<Event>,
+    /// Counts the assignments.
+    pub(super) epoch: AtomicU32,
+    /// In the order of [`Input`].
+    pub(super) topics: [String; 2],
+    pub(super) drain_timeout: Duration,
+    pub(super) request_timeout: Duration,
+}
+
+impl ClientContext for Rebalances {}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RespErr, partitions: &mut TopicPartitionList) {
+        let done = match error {
+            RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            RespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            other => Err(format!("the group cannot be joined: {other:?}")),
+        };
+        if let Err(reason) = done {
+            // A worker that is gone needs no telling.
+            drop(self.events.blocking_send(Event::Failed(reason)));
+        }
+    }
+}
+
+impl Rebalances {
+    pub(super) fn topic(&self, partition: Partition) -> &str {
+        &self.topics[partition.input as usize]
+    }
+
+    pub(super) fn partition(&self, topic: &str, number: i32) -> Partition {
+        if topic == self.topics[Input::Retry as usize] {
+            Partition::retry(number)
+        } else {
+            Partition::claims(number)
+        }
+    }
+
+    /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> Result<(), String> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        // The group may have no partition for this member; nothing is to be asked then.
+        let committed =
+            if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
+        let mut assigned = Vec::new();
+        for element in committed.elements() {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let start = offset.map_or(Offset::Invalid, Offset::Offset);
+            partitions.set_partition_offset(element.topic(), element.partition(), start).map_err(
+                |error| format!("cannot start partition {} at {start:?}: {error}", element.partition()),
+            )?;
+            let metadata = metadata(&element);
+            let log_end = if metadata.is_empty() {
+                i64::MAX
+            } else {
+                self.log_end(consumer, element.topic(), element.partition())?
+            };
+            let partition = self.partition(element.topic(), element.partition());
+            assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
+        }
+        info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
+        if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
+            return Ok(());
+        }
+        consumer.incremental_assign(partitions).map_err(|error| format!("cannot take partitions on: {error}"))
+    }
+
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<TopicPartitionList, String> {
+        let mut last = String::new();
+        for _ in 0..COMMITTED_TRIES {
+            match consumer.committed_offsets(partitions.clone(), self.request_timeout) {
+                Ok(committed) => {
+                    match committed.elements().iter().find_map(|element| element.error().err()) {
+                        None => return Ok(committed),
+                        Some(error) => last = error.to_string(),
+                    }
+                }
+                Err(error) => last = error.to_string(),
+            }
+            warn!(error.message = %last, "the committed offsets cannot be read; asking again");
+            std::thread::sleep(COMMITTED_PAUSE);
+        }
+        Err(format!("the committed offsets of {} cannot be read: {last}", self.topics.join(" and ")))
+    }
+
+    fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
+        let marks = consumer.fetch_watermarks(topic, number, self.request_timeout);
+        marks
+            .map(|(_, end)| end)
+            .map_err(|error| format!("the end of {topic}/{number} cannot be read: {error}"))
+    }
+
+    /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), String> {
+        let elements = partitions.elements();
+        let revoked: Vec<Partition> =
+            elements.iter().map(|element| self.partition(element.topic(), element.partition())).collect();
+        info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
+        if consumer.assignment_lost() {
+            drop(self.events.blocking_send(Event::Lost(revoked)));
+        } else {
+            let (release, released) = sync_channel(1);
+            let told = self.events.blocking_send(Event::Revoked { partitions: revoked.clone(), release });
+            if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
+                warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
+                drop(self.events.blocking_send(Event::Lost(revoked)));
+            }
+        }
+        consumer
+            .incremental_unassign(partitions)
+            .map_err(|error| format!("cannot give partitions back: {error}"))
+    }
+}
+
+fn labels(partitions: impl Iterator<Item = Partition>) -> String {
+    partitions.map(Partition::label).collect::<Vec<_>>().join(" ")
+}
+
+/// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
+}
