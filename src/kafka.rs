@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::intake::Input;
 
@@ -57,6 +58,9 @@ pub enum Guarantee {
     /// Decisions may be published twice, with the same `decision_id`.
     AtLeastOnce,
 }
+
+/// The pause before a topic that is not there is looked for again.
+const TOPIC_PAUSE: Duration = Duration::from_millis(200);
 
 /// Properties that the promises rest on.
 const RESERVED: [&str; 11] = [
@@ -132,9 +136,6 @@ impl Settings {
     /// # Errors
     /// One sentence that names the address or the topic, and the key.
     pub fn check_broker(&self) -> Result<(), String> {
-        let cannot = |error: &dyn std::fmt::Display| {
-            format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {error}", self.bootstrap_servers)
-        };
         let consumer: BaseConsumer<Quiet> =
             self.client().set("group.id", &self.group_id).create_with_context(Quiet).map_err(|error| {
                 format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}")
@@ -146,17 +147,28 @@ impl Settings {
             ("dead_letter_topic", &self.dead_letter_topic),
         ];
         for (key, topic) in topics {
-            let metadata =
-                consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| cannot(&error))?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            if found.is_none_or(|found| found.error().is_some() || found.partitions().is_empty()) {
-                return Err(format!(
-                    "topic {topic:?} (kafka.{key}) does not exist at {}; create it",
-                    self.bootstrap_servers
-                ));
-            }
+            self.check_topic(&consumer, key, topic)?;
         }
         Ok(())
+    }
+
+    /// A topic that was only just made, or whose leader is being elected, gets its time.
+    fn check_topic(&self, consumer: &BaseConsumer<Quiet>, key: &str, topic: &str) -> Result<(), String> {
+        let servers = &self.bootstrap_servers;
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| {
+                format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {error}")
+            })?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            if found.is_some_and(|found| found.error().is_none() && !found.partitions().is_empty()) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("topic {topic:?} (kafka.{key}) does not exist at {servers}; create it"));
+            }
+            std::thread::sleep(TOPIC_PAUSE);
+        }
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
         .filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. }))
         .count();
     println!("Besides, {skipped} events said again what a claim had said before: they were skipped.");
-    section("From the sending of an event to a consumer's seeing its decision");
+    section("From an event's arrival in Kafka to a consumer's seeing its decision");
     println!("{}", latencies(evidence, measured.outage.as_ref()));
     section("What it cost");
     print_cost(evidence.sent.len(), measured);

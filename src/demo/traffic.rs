@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(25);
 pub(super) struct Sent {
     pub(super) event: Event,
     pub(super) source: Source,
-    /// When it was sent, UNIX microseconds.
+    /// When Kafka had it, UNIX microseconds.
     pub(super) sent_at: i64,
 }
 
@@ -51,7 +51,6 @@ pub(super) async fn send(
         while log.len() > taken() + ahead {
             tick.tick().await;
         }
-        let sent_at = now_micros();
         let deliveries: Result<Vec<_>, _> =
             chunk.iter().map(|event| enqueue(&producer, &settings.input_topic, event)).collect();
         for (event, delivery) in chunk.iter().zip(deliveries.map_err(|error| fails(&error))?) {
@@ -62,7 +61,7 @@ pub(super) async fn send(
                 partition: delivery.partition,
                 offset: delivery.offset,
             };
-            log.push(Sent { event: event.clone(), source, sent_at });
+            log.push(Sent { event: event.clone(), source, sent_at: now_micros() });
         }
         sent.store(log.len(), Ordering::Relaxed);
     }

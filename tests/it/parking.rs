@@ -29,9 +29,11 @@ async fn a_parked_claim_survives_restarts_and_is_decided_once() {
     lab.wait("claims in the retry topic", LONG, async || lab.read("retry").len() >= 30).await;
     worker.kill();
     let parked = lab.read("retry");
-    let first = &parked[0];
+    let first = parked
+        .iter()
+        .find(|parked| parked.headers["claimgate-parked"] == b"1")
+        .expect("parked for the first time");
     assert_eq!(first.headers["tenant"], b"a", "the event's own headers stay");
-    assert_eq!(first.headers["claimgate-parked"], b"1");
     assert!(String::from_utf8_lossy(&first.headers["claimgate-source"]).starts_with(&lab.topic("claims")));
     let mut worker = lab.worker("w1", QUICK);
     tokio::time::sleep(Duration::from_secs(1)).await;
