@@ -1,7 +1,8 @@
 //! The world of one run: topics and a database of its own, on the broker and the server that are there, and the simulator.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use crate::plan::Contender;
 pub(crate) const PARTITIONS: i32 = 6;
 /// Calls of the risk API at once, in the worker and in the raw loop.
 pub(crate) const CONCURRENCY: usize = 64;
-/// The binary that users run: built with its features alone by `make bench`, or else by cargo beside this program.
-pub(crate) fn claimgate() -> String {
-    std::env::var("CLAIMGATE_BENCH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_claimgate").to_owned())
+
+/// The claimgate that is measured: the one that was built with this program, or another, to compare two builds.
+pub(crate) fn claimgate() -> Outcome<PathBuf> {
+    let other = std::env::var("CLAIMGATE_BENCH_BINARY").ok();
+    Ok(std::path::absolute(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_claimgate")))?)
 }
 
 /// What all runs share.
@@ -158,6 +161,15 @@ impl Drop for World<'_> {
     }
 }
 
+/// A command in a folder that has no configuration, with nothing of the environment but the worker's own settings.
+pub(crate) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().current_dir(folder).stdin(Stdio::null());
+    let ours = |key: &str| key.starts_with("CLAIMGATE__") || key.starts_with("OTEL_");
+    command.envs(std::env::vars().filter(|(key, _)| ours(key)));
+    command
+}
+
 /// A child process. Killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -165,12 +177,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it in a folder, with nothing of the environment but the worker's own settings.
-    pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Outcome<Self> {
-        command.env_clear().current_dir(folder).stdin(Stdio::null());
-        command.envs(
-            std::env::vars().filter(|(key, _)| key.starts_with("CLAIMGATE__") || key.starts_with("OTEL_")),
-        );
+    /// Starts it.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Outcome<Self> {
         let child = command.spawn().map_err(|error| format!("{name} does not start: {error}"))?;
         Ok(Self { child, name: name.to_owned() })
     }
@@ -222,16 +230,10 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// A simulator whose every answer takes so long.
     pub(crate) fn start(latency: Duration) -> Outcome<Self> {
-        let mut command = Command::new(claimgate());
-        command.args([
-            "simulate",
-            "--listen",
-            "127.0.0.1:0",
-            "--latency",
-            &humantime::format_duration(latency).to_string(),
-        ]);
-        let mut process =
-            Process::start("the simulator", command.stdout(Stdio::piped()), &std::env::temp_dir())?;
+        let latency = humantime::format_duration(latency).to_string();
+        let mut command = command(claimgate()?, &std::env::temp_dir());
+        command.args(["simulate", "--listen", "127.0.0.1:0", "--latency", &latency]).stdout(Stdio::piped());
+        let mut process = Process::start("the simulator", &mut command)?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;

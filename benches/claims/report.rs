@@ -66,15 +66,17 @@ impl Report {
         let cpu = Spread::of(runs.iter().map(|run| self.per_claim(run.usage.cpu)));
         let speed = Spread::of(runs.iter().map(|run| self.claims() / run.elapsed.as_secs_f64()));
         let switches = Spread::of(runs.iter().map(|run| float(run.usage.switches) / self.claims()));
+        let ratio = self.ratio(runs).median;
+        let ratio = if ratio.is_finite() { format!("{ratio:.2}") } else { "-".to_owned() };
         let memory = Spread::of(runs.iter().map(|run| float(run.usage.peak_rss) / f64::from(1 << 20)));
         write!(
             f,
-            "{:<15}{:>8.1}{:>8.1}{:>8.1}{:>10.2}{:>10.0}{:>8.0}{:>8.0}{:>11.2}{:>10.0}",
+            "{:<15}{:>8.1}{:>8.1}{:>8.1}{:>10}{:>10.0}{:>8.0}{:>8.0}{:>11.2}{:>10.0}",
             contender.name(),
             cpu.least,
             cpu.median,
             cpu.most,
-            self.ratio(runs).median,
+            ratio,
             speed.least,
             speed.median,
             speed.most,
@@ -112,10 +114,10 @@ impl fmt::Display for Report {
             Arrival::Waiting => "that wait in line".to_owned(),
             Arrival::Steady(rate) => format!("that come {rate} a second"),
         };
-        let latency = humantime::format_duration(latency);
+        let latency = latency.as_millis();
         writeln!(
             f,
-            "{claims} claims {how}; the risk API takes {latency}, {CONCURRENCY} calls at once; rounds: {rounds}"
+            "{claims} claims {how}; the risk API takes {latency} ms, {CONCURRENCY} calls at once; rounds: {rounds}"
         )?;
         writeln!(
             f,

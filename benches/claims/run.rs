@@ -5,13 +5,13 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::events::{Producer, claim_id};
-use crate::lab::{Lab, Process, Simulator, World, claimgate};
+use crate::lab::{Lab, Process, Simulator, World, claimgate, command};
 use crate::observer::Observer;
 use crate::plan::{Arrival, Contender, Scenario};
 use crate::process::Usage;
@@ -63,21 +63,21 @@ pub(crate) fn measure(
 }
 
 fn start(contender: Contender, config: &Path, log: &Path) -> Outcome<Process> {
-    let migrated = Command::new(claimgate()).arg("--config").arg(config).arg("migrate").output()?;
+    let folder = config.parent().ok_or("the configuration is in no folder")?;
+    let migrated = command(claimgate()?, folder).arg("--config").arg(config).arg("migrate").output()?;
     if !migrated.status.success() {
         return Err(format!("the migrations fail: {}", String::from_utf8_lossy(&migrated.stderr)).into());
     }
     let mut command = if contender == Contender::RawLoop {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = command(std::env::current_exe()?, folder);
         command.arg(RAW_LOOP).arg(config);
         command
     } else {
-        let mut command = Command::new(claimgate());
+        let mut command = command(claimgate()?, folder);
         command.arg("--config").arg(config).arg("run");
         command
     };
-    let folder = config.parent().ok_or("the configuration is in no folder")?;
-    Process::start(contender.name(), command.stdout(Stdio::null()).stderr(File::create(log)?), folder)
+    Process::start(contender.name(), command.stdout(Stdio::null()).stderr(File::create(log)?))
 }
 
 /// The process goes first when this is dropped, then its topics and database.

@@ -16,19 +16,21 @@ use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::audit::subject_hash;
 use crate::decision::{Finding, Ruling, Verdict};
+use crate::intake::header;
 use crate::intake::parking::Parking;
 use crate::outbox::message;
 use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
 use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
 use crate::telemetry::AttemptSpan;
+use crate::trace::TRACEPARENT;
 
 /// What a task brings back.
 pub(super) enum Done {
     Recalled(Vec<Box<Job>>, Result<HashMap<String, Verdict>, StoreError>),
     Called(Box<Attempted>),
     Token(Exchange),
-    Recorded(Result<Recorded, (Sealed, StoreError)>),
-    Published(Result<Published, (Recorded, PublishError)>),
+    Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
+    Published(Result<Published, (Recorded, PublishError)>, Duration),
 }
 
 /// An attempt that has ended.
@@ -177,7 +179,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let pause = self.terms.retry.park_for(times, self.random.u32(..));
         let api = self.terms.registry.get(job.api).api.name();
         self.terms.meter.parked(api);
-        let Job { ticket, received, claim, lane, retry, .. } = job;
+        let Job { ticket, mut received, claim, lane, retry, .. } = job;
+        // Whoever picks it up goes on in the same trace.
+        if header(&received.headers, TRACEPARENT).is_none() {
+            received.headers.push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
+        }
         let parking = Parking {
             times,
             since,

@@ -37,21 +37,24 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let span = span.record(sealed.settled().len());
         let store = Arc::clone(&self.ports.store);
         self.tasks.spawn(async move {
+            let started = Instant::now();
             let result = sealed.record(store.as_ref()).await;
             if result.is_err() {
                 span.failed("store");
             }
-            Done::Recorded(result)
+            Done::Recorded(result, started.elapsed())
         });
     }
 
     pub(super) fn after_record(
         &mut self,
         result: Result<Recorded, (Sealed, StoreError)>,
+        latency: Duration,
     ) -> Result<(), Ended> {
         match result {
             Ok(recorded) => {
                 self.store_answered();
+                self.terms.meter.recorded(latency);
                 for settled in recorded.settled() {
                     self.settle_followers(settled);
                 }
@@ -104,20 +107,23 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let span = span.publish(recorded.settled().len());
         let publisher = Arc::clone(&self.ports.publisher);
         self.tasks.spawn(async move {
+            let started = Instant::now();
             let result = recorded.publish(publisher.as_ref(), commits).await;
             if result.is_err() {
                 span.failed("publisher");
             }
-            Done::Published(result)
+            Done::Published(result, started.elapsed())
         });
     }
 
     pub(super) fn after_publish(
         &mut self,
         result: Result<Published, (Recorded, PublishError)>,
+        latency: Duration,
     ) -> Result<(), Ended> {
         match result {
             Ok(published) => {
+                self.terms.meter.published(latency);
                 if self.publisher_rests_until.take().is_some() {
                     tracing::info!("Kafka takes decisions again");
                 }

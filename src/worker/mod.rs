@@ -292,8 +292,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.after_token_fetch(exchange);
                 Ok(())
             }
-            Done::Recorded(result) => self.after_record(result),
-            Done::Published(result) => self.after_publish(result),
+            Done::Recorded(result, latency) => self.after_record(result, latency),
+            Done::Published(result, latency) => self.after_publish(result, latency),
         }
     }
 
