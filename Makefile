@@ -49,12 +49,13 @@ lint: setup ## Format, clippy and docs without a warning; dependencies and scrip
 		echo 'lint: scripts not checked, for shellcheck is not installed: apt-get install shellcheck'; \
 	fi
 
-# The database waits for the disk here, as one that matters does.
+# The database waits for the disk here, as one that matters does. CLAIMS, ROUNDS, LATENCIES, RATE and CONTENDERS, and
+# every setting of the worker (CLAIMGATE__WORKER__THREADS=2), may be given: docs/performance.md.
 .PHONY: bench
-bench: setup ## Measure claims per second and the cost of one, against real Kafka and PostgreSQL
+bench: setup ## Measure what a claim costs beside a raw loop without guarantees, on real Kafka and PostgreSQL
 	@scripts/setup.sh test
 	cargo bench $(LOCKED) --bench claims --no-run
-	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims $(ARGS)
+	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
 .PHONY: up
 up: ## Start everything in Docker: broker, database, risk-API simulator, worker, telemetry collector

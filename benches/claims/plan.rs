@@ -73,7 +73,7 @@ impl Plan {
         let rounds = number("ROUNDS", 3, 1, 20)?;
         let rate = number("RATE", 500, 0, 5_000)?;
         let mut scenarios = Vec::new();
-        for latency in text("LATENCIES", "0ms 20ms").split_whitespace() {
+        for latency in text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none") {
             let latency = humantime::parse_duration(latency)
                 .map_err(|error| format!("LATENCIES: {latency:?}: {error}"))?;
             scenarios.push(Scenario { claims, arrival: Arrival::Waiting, latency, rounds });
@@ -86,7 +86,7 @@ impl Plan {
         let names = text("CONTENDERS", "raw_loop at_least_once exactly_once");
         let named = |contender: &Contender| names.split_whitespace().any(|name| name == contender.name());
         let contenders: Vec<Contender> = Contender::ALL.into_iter().filter(named).collect();
-        if contenders.len() != names.split_whitespace().count() {
+        if contenders.is_empty() || contenders.len() != names.split_whitespace().count() {
             return Err(format!("CONTENDERS: there are {:?}", Contender::ALL.map(Contender::name)).into());
         }
         Ok(Self { scenarios, contenders })
@@ -96,34 +96,34 @@ impl Plan {
     pub(crate) fn run(self) -> Outcome<()> {
         let lab = Lab::from_environment()?;
         let begin = Instant::now();
-        for scenario in &self.scenarios {
+        for (number, scenario) in self.scenarios.iter().enumerate() {
             let simulator = Simulator::start(scenario.latency)?;
             let mut report = Report::new(*scenario, &self.contenders);
-            // In turn, so that what the machine does meanwhile falls on all of them alike.
             for round in 0..scenario.rounds {
-                for contender in &self.contenders {
+                for contender in self.turn(round) {
                     if begin.elapsed() > LAST_START {
-                        return Err(format!(
-                            "{} minutes have passed; ask for less",
-                            LAST_START.as_secs() / 60
-                        )
-                        .into());
+                        let minutes = LAST_START.as_secs() / 60;
+                        return Err(format!("{minutes} minutes have passed; ask for less").into());
                     }
-                    let name = format!("bench-{}-{}-{round}", std::process::id(), contender.name());
-                    let figures = run::measure(&lab, &name, *contender, scenario, &simulator)?;
-                    eprintln!(
-                        "{name}: {} claims in {:.1} s, {:.2} s of CPU",
-                        scenario.claims,
-                        figures.elapsed.as_secs_f64(),
-                        figures.usage.cpu.as_secs_f64()
-                    );
-                    report.add(*contender, figures);
+                    let name = format!("bench-{}-{number}-{}-{round}", std::process::id(), contender.name());
+                    let figures = run::measure(&lab, &name, contender, scenario, &simulator)?;
+                    let (elapsed, cpu) = (figures.elapsed.as_secs_f64(), figures.usage.cpu.as_secs_f64());
+                    eprintln!("{name}: {} claims in {elapsed:.1} s, {cpu:.2} s of CPU", scenario.claims);
+                    report.add(contender, figures);
                 }
             }
             println!("{report}");
         }
         println!("measured in {} s", begin.elapsed().as_secs());
         Ok(())
+    }
+
+    /// The contenders of a round: in turn, and each round another one first, so that whatever the machine does meanwhile falls on all
+    /// of them alike.
+    fn turn(&self, round: usize) -> Vec<Contender> {
+        let mut contenders = self.contenders.clone();
+        contenders.rotate_left(round % self.contenders.len());
+        contenders
     }
 }
 
