@@ -19,7 +19,7 @@ use crate::outbox::kafka::KafkaPublisher;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 use crate::telemetry::{self, Component, Health, Meter, Telemetry};
-use crate::worker::{Ports, Terms, Worker};
+use crate::worker::{Clock, Ports, Terms, Worker};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -124,6 +124,8 @@ fn terms(
         registry: Arc::clone(&registry),
         policy,
         health,
+        clock: Clock::System,
+        random: fastrand::Rng::new(),
     }
 }
 

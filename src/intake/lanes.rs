@@ -3,17 +3,17 @@
 //! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting for a retry) is not known here.
 //! The invariant: at most one entry of a subject is out (returned and not yet left), and they come out in the order they entered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The queues, by subject. A lane exists while its head is out.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    lanes: HashMap<u64, VecDeque<T>>,
+    lanes: BTreeMap<u64, VecDeque<T>>,
 }
 
 impl<T> Default for Lanes<T> {
     fn default() -> Self {
-        Self { lanes: HashMap::new() }
+        Self { lanes: BTreeMap::new() }
     }
 }
 
@@ -60,8 +60,6 @@ impl<T> Lanes<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -8,7 +8,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -85,7 +84,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let not_before = parking
             .and_then(|record| Parking::parse(&record.headers))
             .map_or(0, |parking| parking.not_before);
-        match u64::try_from(not_before - now_micros() / 1_000) {
+        match u64::try_from(not_before - self.terms.clock.micros() / 1_000) {
             Ok(wait) if wait > 0 => {
                 // Nobody parks for longer than this; a header that says so is damaged.
                 let wait = Duration::from_millis(wait).min(self.terms.retry.park_max_interval);
@@ -131,13 +130,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             claim_id: claim.map(|claim| claim.claim_id.as_str()),
             kind: claim.map(|claim| claim.kind.as_str()),
         };
-        let (span, trace) = self.terms.spans.claim(&facts, incoming, self.random.u128(..));
+        let (span, trace) = self.terms.spans.claim(&facts, incoming, self.terms.random.u128(..));
         // A parked claim keeps its first position: that is the one that a verdict is compared with.
         let here =
             || Source { topic: topic.to_owned(), partition: record.partition.number, offset: record.offset };
         let source = parking.map_or_else(here, |parking| parking.source.clone());
         let Record { key, headers, payload, .. } = record;
-        (span, Received { source, key, headers, payload, received_at: now_micros(), trace })
+        (span, Received { source, key, headers, payload, received_at: self.terms.clock.micros(), trace })
     }
 
     fn quarantine(&mut self, ticket: Ticket, received: Received, malformed: Malformed, span: &ClaimSpan) {
@@ -278,9 +277,4 @@ fn job(
         lease: None,
         span,
     })
-}
-
-/// UNIX microseconds.
-pub(super) fn now_micros() -> i64 {
-    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::admission::now_micros;
 use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
 use crate::assess::Next;
 use crate::assess::breaker::Sign;
@@ -78,11 +77,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let number = job.retry.begin(now);
         job.probe = probe;
         job.lease = if route.api.needs_token() { self.token.lease(now) } else { None };
-        let requested_at = now_micros();
+        let requested_at = self.terms.clock.micros();
         let attempt = Attempt {
             number,
             now: requested_at / 1_000_000,
-            nonce: self.random.u64(1..=u64::MAX >> 1),
+            nonce: self.terms.random.u64(1..=u64::MAX >> 1),
             token: job.lease.as_ref().map(super::Lease::expose),
         };
         let request = route.api.request(&job.claim, &attempt);
@@ -134,7 +133,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         let context = Context {
             now: Instant::now(),
-            seed: self.random.u32(..),
+            seed: self.terms.random.u32(..),
             retry_after,
             max_attempts: route.api.max_attempts(),
         };
@@ -169,14 +168,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// Sends a claim to the retry topic, for later; or decides it, when it has waited for long enough.
     fn park(&mut self, job: Job, fault: &Fault) {
-        let now = now_micros() / 1_000;
+        let now = self.terms.clock.micros() / 1_000;
         let since = job.parking.as_ref().map_or(job.received.received_at / 1_000, |parking| parking.since);
         let give_up_at = since.saturating_add(millis(self.terms.retry.give_up_after));
         if now >= give_up_at || !message::fits_parked(&job.received, self.terms.kafka.max_message_bytes) {
             return self.give_up(job, fault);
         }
         let times = job.parking.as_ref().map_or(0, |parking| parking.times).saturating_add(1);
-        let pause = self.terms.retry.park_for(times, self.random.u32(..));
+        let pause = self.terms.retry.park_for(times, self.terms.random.u32(..));
         let api = self.terms.registry.get(job.api).api.name();
         self.terms.meter.parked(api);
         let Job { ticket, mut received, claim, lane, retry, .. } = job;
@@ -231,7 +230,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             attempts: retry.attempts(),
             challenge,
             claimed_at: claim.claimed_at,
-            decided_at: now_micros(),
+            decided_at: self.terms.clock.micros(),
             source: received.source.clone(),
             trace_id: received.trace.trace_id(),
             subject: subject_hash(

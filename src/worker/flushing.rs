@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::assessing::Done;
-use super::{Ended, Http, Intake, OUTAGE_PAUSE, Publisher, Store, Worker, admission};
+use super::{Ended, Http, Intake, OUTAGE_PAUSE, Publisher, Store, Worker};
 use crate::outbox::{Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
 use crate::telemetry::Component;
 
@@ -129,7 +129,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 }
                 self.terms.health.set_ready(Component::Broker, Ok(()));
                 self.flushing = false;
-                let now = admission::now_micros();
+                let now = self.terms.clock.micros();
                 let settled = published.into_settled();
                 for settled in &settled {
                     self.in_flight.remove(&settled.ticket, &settled.received);

@@ -16,7 +16,7 @@
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,10 +49,12 @@ use crate::{config, kafka};
 
 mod admission;
 mod assessing;
+mod clock;
 mod draining;
 mod flushing;
 mod in_flight;
 
+pub use clock::Clock;
 use in_flight::InFlight;
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
@@ -99,6 +101,10 @@ pub struct Terms {
     pub spans: Spans,
     /// What `/livez` and `/readyz` say.
     pub health: Health,
+    /// The time of day.
+    pub clock: Clock,
+    /// Nonces, jitter and new trace ids.
+    pub random: fastrand::Rng,
 }
 
 /// Why the worker ended before it was told to.
@@ -157,7 +163,7 @@ pub struct Worker<I, S, P, H> {
     token: Token,
     fetching_token: bool,
     /// By claim id: who waits for the end of the claim in flight under this id.
-    undecided: HashMap<String, VecDeque<Box<Job>>>,
+    undecided: BTreeMap<String, VecDeque<Box<Job>>>,
     batch: Batch,
     flushing: bool,
     unpublished: Option<Recorded>,
@@ -170,7 +176,6 @@ pub struct Worker<I, S, P, H> {
     store_rests_until: Option<Instant>,
     publisher_rests_until: Option<Instant>,
     peers: Vec<Option<Peer>>,
-    random: fastrand::Rng,
 }
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
@@ -201,7 +206,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             lanes: Lanes::default(),
             token: Token::default(),
             fetching_token: false,
-            undecided: HashMap::new(),
+            undecided: BTreeMap::new(),
             batch: Batch::default(),
             flushing: false,
             unpublished: None,
@@ -212,7 +217,6 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             stopping: None,
             store_rests_until: None,
             publisher_rests_until: None,
-            random: fastrand::Rng::new(),
         }
     }
 
@@ -231,10 +235,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 return Ok(self.ports.intake);
             }
             tokio::select! {
-                event = self.ports.intake.next() => self.take_event(event)?,
-                Some(done) = self.tasks.join_next() => self.take_done(done?)?,
-                () = tokio::time::sleep_until(wake) => {}
+                // In this order always: what is done makes room for what is new, and a simulation can be repeated.
+                biased;
                 () = &mut shutdown, if self.stopping.is_none() => self.begin_to_stop(),
+                Some(done) = self.tasks.join_next() => self.take_done(done?)?,
+                event = self.ports.intake.next() => self.take_event(event)?,
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
     }
@@ -299,7 +305,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     fn set_gauges(&mut self) {
         let meter = &self.terms.meter;
-        let age = self.in_flight.oldest().map_or(0, |oldest| admission::now_micros() - oldest);
+        let age = self.in_flight.oldest().map_or(0, |oldest| self.terms.clock.micros() - oldest);
         meter.in_flight(self.in_flight.records(), Duration::from_micros(u64::try_from(age).unwrap_or(0)));
         meter.paused(self.backlog.is_pausing());
         for (id, route) in self.terms.registry.iter() {

@@ -1,0 +1,34 @@
+//! What time it is: the machine's time, or one that a test may stop.
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// Where the worker takes the time of day from. Pauses and timeouts are tokio's.
+#[derive(Debug, Clone, Copy)]
+pub enum Clock {
+    /// The machine's.
+    System,
+    /// It was `micros` after 1970 at `since`, and goes on as tokio's time does.
+    Simulated {
+        /// In tokio's time.
+        since: Instant,
+        /// UNIX microseconds.
+        micros: i64,
+    },
+}
+
+impl Clock {
+    /// UNIX microseconds.
+    pub fn micros(self) -> i64 {
+        match self {
+            Self::System => saturated(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000),
+            Self::Simulated { since, micros } => {
+                micros.saturating_add(saturated(since.elapsed().as_micros()))
+            }
+        }
+    }
+}
+
+fn saturated(micros: impl TryInto<i64>) -> i64 {
+    micros.try_into().unwrap_or(i64::MAX)
+}
