@@ -9,6 +9,8 @@ pub struct Batch {
     calls: Vec<Call>,
     /// Of the answers in `calls`.
     bytes: usize,
+    /// Batches closed so far.
+    closed: u64,
 }
 
 impl Batch {
@@ -43,7 +45,8 @@ impl Batch {
     pub fn seal(&mut self, max: usize) -> Sealed {
         let settled = self.settled.drain(..max.min(self.settled.len())).collect();
         self.bytes = 0;
-        Sealed { settled, calls: std::mem::take(&mut self.calls) }
+        self.closed += 1;
+        Sealed { number: self.closed, settled, calls: std::mem::take(&mut self.calls) }
     }
 
     /// Puts a batch that could not be recorded back in front.

@@ -118,6 +118,7 @@ pub struct Settled {
 /// A batch that is closed: on its way into Postgres.
 #[derive(Debug)]
 pub struct Sealed {
+    number: u64,
     settled: Vec<Settled>,
     calls: Vec<Call>,
 }
@@ -125,6 +126,7 @@ pub struct Sealed {
 /// A batch that Postgres has: what its tables say is what will be published.
 #[derive(Debug)]
 pub struct Recorded {
+    number: u64,
     settled: Vec<Settled>,
 }
 
@@ -155,7 +157,7 @@ impl Sealed {
                 for (index, disposition) in overruled {
                     self.settled[index].disposition = disposition;
                 }
-                Ok(Recorded { settled: self.settled })
+                Ok(Recorded { number: self.number, settled: self.settled })
             }
             Err(error) => Err((self, error)),
         }
@@ -163,6 +165,11 @@ impl Sealed {
 }
 
 impl Recorded {
+    /// Tells this batch from the worker's others: a publisher that is in doubt about one must know whether it is asked again for that one.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The records and their ends.
     pub fn settled(&self) -> &[Settled] {
         &self.settled

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,6 +71,7 @@ impl KafkaIntake {
         let rebalances = Rebalances {
             events: sender.clone(),
             epoch: AtomicU32::new(0),
+            held: Mutex::default(),
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             drain_timeout,
             request_timeout: settings.request_timeout,

@@ -3,9 +3,11 @@
 //! The invariants: an assignment's committed offset and its metadata are read once, and reading starts from that very offset; a
 //! revocation waits for the worker, but not for ever.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -15,7 +17,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::intake::{Assigned, Event, Input, Partition};
+use crate::intake::{Assigned, Commit, Event, Input, Partition};
 
 /// How often an assignment's committed offsets are asked for before the worker gives up…
 const COMMITTED_TRIES: usize = 10;
@@ -28,6 +30,9 @@ pub struct Rebalances {
     pub(super) events: mpsc::Sender<Event>,
     /// Counts the assignments.
     pub(super) epoch: AtomicU32,
+    /// The partitions that are this member's, each with its assignment's epoch. The worker learns of a loss a moment later than this
+    /// thread, and the publisher must not commit in that moment: this is what it looks at.
+    pub(super) held: Mutex<BTreeMap<Partition, u32>>,
     /// In the order of [`Input`].
     pub(super) topics: [String; 2],
     pub(super) drain_timeout: Duration,
@@ -51,6 +56,17 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
+    /// Whether all of these are for assignments that still hold. To be asked after the group's metadata were fetched: what is lost later, the
+    /// group refuses under these.
+    pub fn holds(&self, commits: &[Commit]) -> bool {
+        let held = self.held();
+        commits.iter().all(|commit| held.get(&commit.partition) == Some(&commit.epoch))
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn topic(&self, partition: Partition) -> &str {
         &self.topics[partition.input as usize]
     }
@@ -93,6 +109,7 @@ impl Rebalances {
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
         info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
+        self.held().extend(assigned.iter().map(|assigned| (assigned.partition, epoch)));
         if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
             return Ok(());
         }
@@ -135,18 +152,24 @@ impl Rebalances {
             elements.iter().map(|element| self.partition(element.topic(), element.partition())).collect();
         info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
         if consumer.assignment_lost() {
-            drop(self.events.blocking_send(Event::Lost(revoked)));
+            self.let_go(&revoked);
+            drop(self.events.blocking_send(Event::Lost(revoked.clone())));
         } else {
             let (release, released) = sync_channel(1);
             let told = self.events.blocking_send(Event::Revoked { partitions: revoked.clone(), release });
             if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
                 warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
-                drop(self.events.blocking_send(Event::Lost(revoked)));
+                drop(self.events.blocking_send(Event::Lost(revoked.clone())));
             }
         }
+        self.let_go(&revoked);
         consumer
             .incremental_unassign(partitions)
             .map_err(|error| format!("cannot give partitions back: {error}"))
+    }
+
+    fn let_go(&self, partitions: &[Partition]) {
+        self.held().retain(|partition, _| !partitions.contains(partition));
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Admission {
 pub struct Commit {
     /// The partition.
     pub partition: Partition,
+    /// The assignment under which its records were read: nothing may be committed under it once it has ended.
+    pub epoch: u32,
     /// The watermark: the offset of the first record that is not done.
     pub offset: i64,
     /// What is done beyond the watermark, see [`offset_map`].
@@ -127,7 +129,8 @@ impl Ledger {
             let state = self.partitions.get(&partition)?;
             let open: Vec<i64> = state.open.difference(&done).copied().collect();
             let offset = open.first().copied().unwrap_or(state.end);
-            Some(Commit { partition, offset, metadata: offset_map::encode(offset, &open, state.end) })
+            let metadata = offset_map::encode(offset, &open, state.end);
+            Some(Commit { partition, epoch: state.epoch, offset, metadata })
         };
         by_partition.into_iter().filter_map(commit).collect()
     }

@@ -40,6 +40,8 @@ pub struct KafkaPublisher {
 
 #[derive(Debug)]
 struct Command {
+    /// [`Recorded::number`].
+    batch: u64,
     messages: Vec<Message>,
     commits: Vec<Commit>,
     reply: oneshot::Sender<Result<(), PublishError>>,
@@ -95,7 +97,7 @@ impl Publisher for KafkaPublisher {
             .iter()
             .filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
         let (reply, replied) = oneshot::channel();
-        let command = Command { messages: messages.collect(), commits, reply };
+        let command = Command { batch: batch.number(), messages: messages.collect(), commits, reply };
         let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());
         self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
         replied.await.map_err(|_| gone())?

@@ -30,8 +30,8 @@ pub(super) struct Transactions {
     pub(super) consumer: SharedConsumer,
     pub(super) transactional_id: String,
     pub(super) producer: Option<BaseProducer<Deliveries>>,
-    /// What a commit said whose end is not known.
-    pub(super) doubt: Option<Vec<Commit>>,
+    /// A batch whose commit has an unknown end, and what that commit said.
+    pub(super) doubt: Option<(u64, Vec<Commit>)>,
     pub(super) max_bytes: Arc<AtomicUsize>,
 }
 
@@ -72,7 +72,8 @@ impl Transactions {
             Some(producer) => producer,
             None => self.make_producer().map_err(|error| self.judge(&error))?,
         };
-        if let Some(doubt) = self.doubt.take() {
+        // Doubt about another batch is void: all of its records' assignments have ended, and what was read at the new ones is known.
+        if let Some((batch, doubt)) = self.doubt.take_if(|(batch, _)| *batch == command.batch) {
             match self.took_place(&doubt, &command.commits) {
                 Ok(true) => {
                     self.producer = Some(producer);
@@ -80,7 +81,7 @@ impl Transactions {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    self.doubt = Some(doubt);
+                    self.doubt = Some((batch, doubt));
                     self.producer = Some(producer);
                     return Err(PublishError::Aborted(format!(
                         "whether the last commit took place cannot be read: {error}"
@@ -102,7 +103,7 @@ impl Transactions {
                 Err(self.judge(&error))
             }
             Err(Failure::Uncertain(error)) => {
-                self.doubt = Some(command.commits.clone());
+                self.doubt = Some((command.batch, command.commits.clone()));
                 Err(self.judge(&error))
             }
         }
@@ -116,6 +117,7 @@ impl Transactions {
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Aborted(KafkaError::Canceled));
         };
+        self.check_held(&command.commits).map_err(Failure::Aborted)?;
         producer.send_offsets_to_transaction(&offsets, &group, timeout).map_err(Failure::Aborted)?;
         let commit = producer.commit_transaction(timeout);
         commit.map_err(
@@ -143,6 +145,14 @@ impl Transactions {
         Ok(!said.is_empty() && said.iter().all(has))
     }
 
+    /// A partition may have gone since the commits were planned, and the member may be in its group again: the group would not refuse them.
+    fn check_held(&self, commits: &[Commit]) -> KafkaResult<()> {
+        if self.consumer.context().holds(commits) {
+            return Ok(());
+        }
+        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost))
+    }
+
     fn send_then_commit(&mut self, command: &Command) -> Result<(), PublishError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
@@ -154,6 +164,7 @@ impl Transactions {
         if offsets.count() == 0 {
             return Ok(());
         }
+        self.check_held(&command.commits).map_err(|error| self.judge(&error))?;
         self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| self.judge(&error))
     }
 
