@@ -53,6 +53,8 @@ mod clock;
 mod draining;
 mod flushing;
 mod in_flight;
+#[cfg(all(test, feature = "testing"))]
+mod simulation;
 
 pub use clock::Clock;
 use in_flight::InFlight;

@@ -1,0 +1,183 @@
+//! A [`Publisher`] on a [`FakeBroker`], which keeps the promises of the real one.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::broker::{FakeBroker, Rejected};
+use super::intake::Membership;
+use super::process::Process;
+use super::weather::Fate;
+use crate::intake::Commit;
+use crate::outbox::message::{self, Message};
+use crate::outbox::{PublishError, Publisher, Recorded};
+
+/// A transaction that nobody ends is aborted after this.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_BYTES: usize = 1 << 20;
+
+/// A transactional producer.
+#[derive(Debug)]
+pub struct FakePublisher {
+    broker: FakeBroker,
+    /// The transactional id.
+    name: String,
+    member: Membership,
+    process: Process,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The producer's epoch; `None` where one is to be made.
+    epoch: Option<u32>,
+    /// A batch whose commit has an unknown end, and what that commit said.
+    doubt: Option<(u64, Vec<Commit>)>,
+    random: Rng,
+}
+
+impl FakePublisher {
+    /// A publisher of this name, for the member that [`FakeIntake::join`](super::FakeIntake::join) made.
+    pub fn new(broker: &FakeBroker, name: &str, member: Membership, process: Process, random: Rng) -> Self {
+        let state = Mutex::new(State { epoch: None, doubt: None, random });
+        Self { broker: broker.clone(), name: name.to_owned(), member, process, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the state")
+    }
+
+    /// One way takes its time, unless nobody answers at all.
+    async fn way(&self) -> Result<Fate, PublishError> {
+        let weather = self.broker.weather();
+        let (way, fate) = {
+            let mut state = self.state();
+            (weather.way(&mut state.random), weather.fate(&mut state.random))
+        };
+        sleep(way).await;
+        self.process.thawed().await;
+        if fate == Fate::Refused {
+            Err(PublishError::Aborted("the fake broker is away".to_owned()))
+        } else {
+            Ok(fate)
+        }
+    }
+
+    /// Whether the doubtful commit took place, seen at the partitions that are still the worker's.
+    fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> bool {
+        let is_live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
+        let mut said = doubt.iter().filter(is_live).peekable();
+        let is_there = |commit: &Commit| {
+            self.broker.committed(commit.partition) == Some((commit.offset, commit.metadata.clone()))
+        };
+        said.peek().is_some() && said.all(is_there)
+    }
+
+    async fn transact(
+        &self,
+        batch: u64,
+        messages: Vec<Message>,
+        commits: Vec<Commit>,
+    ) -> Result<(), PublishError> {
+        let epoch = self.state().epoch.take();
+        let epoch = match epoch {
+            Some(epoch) => epoch,
+            None => {
+                self.way().await?;
+                self.broker.make_producer(&self.name)
+            }
+        };
+        let doubt = self.state().doubt.take_if(|(doubtful, _)| *doubtful == batch);
+        if let Some((_, doubt)) = doubt {
+            if let Err(error) = self.way().await {
+                self.state().doubt = Some((batch, doubt));
+                return Err(error);
+            }
+            if self.took_place(&doubt, &commits) {
+                self.state().epoch = Some(epoch);
+                return Ok(());
+            }
+        }
+        self.way().await?;
+        let lost = || PublishError::Aborted("a partition was lost meanwhile".to_owned());
+        let member = self.member.member_for(&commits).ok_or_else(lost)?;
+        let begun = self.broker.begin(member, (self.name.clone(), epoch), messages, commits.clone());
+        let transaction = begun.map_err(rejected)?;
+        self.abort_later(transaction);
+        let fate = match self.way().await {
+            Ok(fate) => fate,
+            Err(error) => {
+                drop(self.broker.finish(transaction, false));
+                return Err(error);
+            }
+        };
+        let ended = self.commit(transaction, fate).await;
+        match (fate, ended) {
+            (Fate::Done, Some(Ok(()))) => {
+                self.state().epoch = Some(epoch);
+                Ok(())
+            }
+            (Fate::Done, Some(Err(rejection))) => Err(rejected(rejection)),
+            _ => {
+                self.state().doubt = Some((batch, commits));
+                Err(PublishError::Aborted("the fake broker's answer was lost".to_owned()))
+            }
+        }
+    }
+
+    /// The broker ends what its producer does not.
+    fn abort_later(&self, transaction: u64) {
+        let broker = self.broker.clone();
+        tokio::spawn(async move {
+            sleep(TRANSACTION_TIMEOUT).await;
+            // It has ended long since, most often.
+            drop(broker.finish(transaction, false));
+        });
+    }
+
+    /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are not waited for.
+    async fn commit(&self, transaction: u64, fate: Fate) -> Option<Result<(), Rejected>> {
+        let weather = self.broker.weather();
+        let (mut there, back) = {
+            let mut state = self.state();
+            (weather.way(&mut state.random), weather.way(&mut state.random))
+        };
+        if fate == Fate::Late {
+            there += there.max(Duration::from_millis(1)) * self.state().random.u32(1..1_000);
+        }
+        let (answer, answered) = oneshot::channel();
+        let broker = self.broker.clone();
+        tokio::spawn(async move {
+            sleep(there).await;
+            // Whoever asked may be gone.
+            drop(answer.send(broker.finish(transaction, true)));
+        });
+        if fate == Fate::Late {
+            sleep(back).await;
+            return None;
+        }
+        let ended = answered.await.ok();
+        sleep(back).await;
+        self.process.thawed().await;
+        ended
+    }
+}
+
+fn rejected(rejection: Rejected) -> PublishError {
+    match rejection {
+        Rejected::Fenced => PublishError::Fatal("a newer producer has this name".to_owned()),
+        Rejected::NoMember => PublishError::Aborted("the member is not in the group any more".to_owned()),
+        Rejected::Over => PublishError::Aborted("the transaction was aborted".to_owned()),
+    }
+}
+
+impl Publisher for FakePublisher {
+    async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
+        let messages =
+            batch.settled().iter().filter_map(|settled| message::of(settled, false, MAX_BYTES)).collect();
+        self.transact(batch.number(), messages, commits).await
+    }
+}

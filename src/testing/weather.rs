@@ -1,0 +1,59 @@
+//! How well a service that is stood in for does at the moment.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// What may happen to a request, and how often.
+#[derive(Debug, Clone)]
+pub struct Weather {
+    /// Each way, request and answer, takes a random part of this.
+    pub delay: Duration,
+    /// The part of requests that are refused: nothing was done.
+    pub refused: f64,
+    /// The part of requests that are done and whose answer is lost.
+    pub answer_lost: f64,
+    /// The part of requests whose answer is given up upon, and which are done later or never.
+    pub late: f64,
+    /// Every request is refused.
+    pub is_away: bool,
+}
+
+/// What happens to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done and answered.
+    Done,
+    /// It is not done.
+    Refused,
+    /// It is done; the caller hears of a failure.
+    AnswerLost,
+    /// The caller hears of a failure; it may still be done.
+    Late,
+}
+
+impl Weather {
+    /// Nothing goes wrong, and nothing takes any time.
+    pub fn fair() -> Self {
+        Self { delay: Duration::ZERO, refused: 0.0, answer_lost: 0.0, late: 0.0, is_away: false }
+    }
+
+    /// What happens to the next request.
+    pub fn fate(&self, random: &mut Rng) -> Fate {
+        let draw = random.f64();
+        if self.is_away || draw < self.refused {
+            Fate::Refused
+        } else if draw < self.refused + self.answer_lost {
+            Fate::AnswerLost
+        } else if draw < self.refused + self.answer_lost + self.late {
+            Fate::Late
+        } else {
+            Fate::Done
+        }
+    }
+
+    /// How long one way takes.
+    pub fn way(&self, random: &mut Rng) -> Duration {
+        self.delay.mul_f64(random.f64())
+    }
+}

@@ -1,0 +1,106 @@
+//! Ways in which such workers lost or repeated data in public, each played through with its fault at every moment of a run. A test is named
+//! after the row of `docs/reliability.md` that tells its story.
+
+use std::time::Duration;
+
+use super::plan::{Act, Instance, Plan, Produced, claim};
+use super::world::World;
+use super::{number, verify};
+use crate::intake::Partition;
+use crate::testing::Weather;
+
+/// Ten claims of five subjects in one partition, one worker, no faults but those that a test adds. Each way to a service takes up to 20 ms.
+fn calm() -> Plan {
+    let claims = (0..10).map(|number| {
+        let event = claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
+        (Duration::ZERO, Partition::claims(0), Produced::Event(Some(event)))
+    });
+    let weather = Weather { delay: Duration::from_millis(20), ..Weather::fair() };
+    Plan {
+        partitions: (1, 1),
+        workers: vec![Instance { is_static: true }],
+        events: claims.collect(),
+        acts: Vec::new(),
+        store: weather.clone(),
+        broker: weather,
+        api_faults: 0.0,
+        stubborn: 0,
+        max_in_flight: 20,
+    }
+}
+
+/// Plays a plan through once for each millisecond, with acts that begin then.
+fn at_every_millisecond(until: u64, plan: &Plan, acts: impl Fn(Duration) -> Vec<(Duration, Act)>) {
+    let config = World::settings();
+    let moments = number("CLAIMGATE_TEST_SEED").map_or(0..until, |seed| seed..seed + 1);
+    for moment in moments {
+        let plan = Plan { acts: acts(Duration::from_millis(moment)), ..plan.clone() };
+        verify(moment, &plan, &config);
+    }
+}
+
+#[test]
+fn row_01_a_commit_never_comes_before_its_records_are_done() {
+    at_every_millisecond(400, &calm(), |moment| vec![(moment, Act::Kill(0, Duration::from_millis(50)))]);
+}
+
+#[test]
+fn row_02_a_poison_pill_does_not_carry_the_offset_past_its_elders() {
+    let mut plan = calm();
+    // The first claim's calls fail for as long as the worker lives; the poison stands right behind it.
+    let stuck = claim("stuck", "qr_code", "stubborn", "red packet");
+    let poison = Produced::Event(Some(b"\xff poison".to_vec()));
+    plan.stubborn = 6;
+    plan.events.insert(0, (Duration::ZERO, Partition::claims(0), Produced::Event(Some(stuck))));
+    plan.events.insert(1, (Duration::ZERO, Partition::claims(0), poison));
+    at_every_millisecond(400, &plan, |moment| vec![(moment, Act::Kill(0, Duration::from_millis(50)))]);
+}
+
+#[test]
+fn row_03_nothing_is_committed_after_the_assignment_was_lost() {
+    let mut plan = calm();
+    plan.workers.push(Instance { is_static: false });
+    plan.broker.late = 0.05;
+    plan.broker.answer_lost = 0.05;
+    at_every_millisecond(400, &plan, |moment| {
+        let again = Duration::from_millis(30);
+        vec![(moment, Act::Expel(0)), (again, Act::Expel(1)), (again, Act::Expel(0))]
+    });
+}
+
+#[test]
+fn row_05_a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
+    let mut plan = calm();
+    plan.workers =
+        vec![Instance { is_static: true }, Instance { is_static: false }, Instance { is_static: false }];
+    plan.partitions = (3, 1);
+    for (number, (_, partition, _)) in plan.events.iter_mut().enumerate() {
+        *partition = Partition::claims(i32::try_from(number % 3).expect("small"));
+    }
+    let again = Duration::from_millis(7);
+    at_every_millisecond(300, &plan, |moment| {
+        vec![
+            (moment, Act::Rebalance),
+            (again, Act::Rebalance),
+            (again, Act::Rebalance),
+            (again, Act::Rebalance),
+        ]
+    });
+}
+
+#[test]
+fn row_10_a_worker_that_was_frozen_publishes_nothing_stale() {
+    let mut plan = calm();
+    plan.workers.push(Instance { is_static: false });
+    at_every_millisecond(300, &plan, |moment| vec![(moment, Act::Freeze(0, Duration::from_secs(3)))]);
+}
+
+#[test]
+fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
+    let mut plan = calm();
+    plan.api_faults = 0.6;
+    let a_while = Duration::from_millis(200);
+    at_every_millisecond(300, &plan, |moment| {
+        vec![(moment, Act::ApiAway(0, a_while)), (Duration::from_millis(5), Act::StoreAway(a_while))]
+    });
+}

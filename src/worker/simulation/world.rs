@@ -1,0 +1,310 @@
+//! One run: workers on fakes, and what befalls them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::journal::Journal;
+use super::plan::{Act, Plan, Produced};
+use super::ports::{Apis, RemoteApis, RemoteStore};
+use crate::config::Config;
+use crate::outbox::message::Message;
+use crate::telemetry::{Health, Meter, Spans};
+use crate::testing::{FakeBroker, FakeIntake, FakePublisher, FakeStore, Process, Transaction, Weather};
+use crate::worker::{Clock, Ended, Ports, Terms, Worker};
+
+/// So long after the last fault everything must have ended.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A silent member is thrown out after this.
+const SESSION: Duration = Duration::from_secs(2);
+/// Friday, 2021-10-01.
+const NOW_MICROS: i64 = 1_633_046_400_000_000;
+
+const SETTINGS: &str = r#"
+[worker]
+max_batch = 5
+drain_timeout = "3s"
+[retry]
+initial_interval = "50ms"
+max_interval = "400ms"
+in_process_for = "1s"
+park_interval = "1s"
+park_max_interval = "4s"
+give_up_after = "20s"
+max_waiting = 4
+[breaker]
+min_calls = 5
+window = "2s"
+open_for = "100ms"
+open_max = "1s"
+misconfigured_for = "1s"
+probes = 1
+[tencent_cloud]
+secret_id = "id"
+secret_key = "key"
+[risk.intelligent_qr_code]
+base_url = "http://simulated"
+timeout = "500ms"
+concurrency = 3
+[risk.mini_program]
+base_url = "http://simulated"
+timeout = "500ms"
+concurrency = 2
+[risk.wechat_marketing]
+serves = []
+[risk.wechat_account]
+serves = []
+[risk.captcha_query]
+serves = []
+[risk.captcha_check]
+serves = []
+"#;
+
+/// Everything there is to see at the end of a run.
+pub(super) struct World {
+    pub(super) broker: FakeBroker,
+    pub(super) store: FakeStore,
+    pub(super) journal: Journal,
+    pub(super) config: Arc<Config>,
+    plan: Plan,
+    started: Instant,
+    apis: Arc<Mutex<Apis>>,
+    store_weather: Arc<Mutex<Weather>>,
+    random: Rng,
+    slots: Vec<Slot>,
+    lives: usize,
+}
+
+/// A place for a worker, and who is there at the moment.
+#[derive(Default)]
+struct Slot {
+    life: Option<Life>,
+}
+
+struct Life {
+    name: String,
+    process: Process,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Result<FakeIntake, Ended>>,
+}
+
+impl World {
+    /// Settings that the runs share. Reading them takes longer than a run.
+    pub(super) fn settings() -> Arc<Config> {
+        Arc::new(Config::from_toml(SETTINGS).expect("the settings are right"))
+    }
+
+    pub(super) fn new(seed: u64, plan: Plan, config: Arc<Config>) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0x5eed);
+        let broker = FakeBroker::new(plan.partitions.0, plan.partitions.1, random.fork());
+        broker.set_weather(plan.broker.clone());
+        let apis = Apis {
+            seed,
+            faults: plan.api_faults,
+            stubborn: plan.stubborn,
+            away: [false; 2],
+            asked: std::collections::HashMap::new(),
+        };
+        Self {
+            broker,
+            store: FakeStore::default(),
+            journal: Journal::default(),
+            config,
+            started: Instant::now(),
+            apis: Arc::new(Mutex::new(apis)),
+            store_weather: Arc::new(Mutex::new(plan.store.clone())),
+            random,
+            slots: plan.workers.iter().map(|_| Slot::default()).collect(),
+            lives: 0,
+            plan,
+        }
+    }
+
+    /// Lets everything happen, then waits until every claim is done and every worker has stopped.
+    pub(super) async fn run(&mut self) {
+        for slot in 0..self.slots.len() {
+            self.start(slot);
+        }
+        let (broker, events) = (self.broker.clone(), std::mem::take(&mut self.plan.events));
+        let producer = tokio::spawn(async move {
+            for (pause, partition, produced) in events {
+                sleep(pause).await;
+                match produced {
+                    Produced::Event(payload) => drop(broker.produce(partition, None, Vec::new(), payload)),
+                    Produced::Nothing => broker.skip(partition),
+                }
+            }
+        });
+        for (pause, act) in std::mem::take(&mut self.plan.acts) {
+            sleep(pause).await;
+            self.act(act).await;
+        }
+        producer.await.expect("the producer does not panic");
+        self.settle().await;
+    }
+
+    /// Every message that became visible, and when.
+    pub(super) fn messages(&self) -> Vec<(Duration, Vec<Message>)> {
+        let since = |transaction: Transaction| (transaction.at - self.started, transaction.messages);
+        self.broker.transactions().into_iter().map(since).collect()
+    }
+
+    /// Waits, with nothing going wrong any more but what the APIs do, until nothing is left to do.
+    async fn settle(&mut self) {
+        self.broker.set_weather(Weather {
+            refused: 0.0,
+            answer_lost: 0.0,
+            late: 0.0,
+            ..self.plan.broker.clone()
+        });
+        *self.store_weather.lock().expect("no panic") =
+            Weather { refused: 0.0, answer_lost: 0.0, late: 0.0, ..self.plan.store.clone() };
+        let broker = self.broker.clone();
+        let done = broker.until(FakeBroker::has_no_lag);
+        if timeout(PATIENCE, done).await.is_err() {
+            self.fault(format!("{PATIENCE:?} after the last fault there is still lag"));
+        }
+        for slot in 0..self.slots.len() {
+            self.stop(slot).await;
+        }
+    }
+
+    async fn act(&mut self, act: Act) {
+        match act {
+            Act::Kill(slot, down_for) => {
+                let Some(life) = self.slots[slot].life.take() else { return };
+                life.ended.abort();
+                if !self.plan.workers[slot].is_static {
+                    let (broker, name) = (self.broker.clone(), life.name);
+                    tokio::spawn(async move {
+                        sleep(SESSION).await;
+                        broker.expel(&name);
+                    });
+                }
+                sleep(down_for).await;
+                self.start(slot);
+            }
+            Act::Restart(slot) => {
+                self.stop(slot).await;
+                self.start(slot);
+            }
+            Act::Freeze(slot, a_while) => {
+                let Some(life) = &self.slots[slot].life else { return };
+                let (broker, name, process) = (self.broker.clone(), life.name.clone(), life.process.clone());
+                process.set_frozen(true);
+                tokio::spawn(async move {
+                    sleep(a_while.min(SESSION)).await;
+                    if a_while > SESSION {
+                        broker.expel(&name);
+                        sleep(a_while.saturating_sub(SESSION)).await;
+                    }
+                    process.set_frozen(false);
+                });
+            }
+            Act::Expel(slot) => {
+                let Some(life) = &self.slots[slot].life else { return };
+                self.broker.expel(&life.name);
+            }
+            Act::Rebalance => self.broker.rebalance(),
+            Act::StoreAway(a_while) => {
+                let weather = Arc::clone(&self.store_weather);
+                weather.lock().expect("no panic").is_away = true;
+                sleep(a_while).await;
+                weather.lock().expect("no panic").is_away = false;
+            }
+            Act::BrokerAway(a_while) => {
+                self.broker.set_weather(Weather { is_away: true, ..self.plan.broker.clone() });
+                sleep(a_while).await;
+                self.broker.set_weather(self.plan.broker.clone());
+            }
+            Act::ApiAway(api, a_while) => {
+                self.apis.lock().expect("no panic").away[api] = true;
+                let apis = Arc::clone(&self.apis);
+                tokio::spawn(async move {
+                    sleep(a_while).await;
+                    apis.lock().expect("no panic").away[api] = false;
+                });
+            }
+        }
+    }
+
+    fn start(&mut self, slot: usize) {
+        let life = self.lives;
+        self.lives += 1;
+        let name =
+            if self.plan.workers[slot].is_static { format!("w{slot}") } else { format!("life-{life}") };
+        let process = Process::default();
+        let drain_timeout = self.config.worker.drain_timeout + Duration::from_secs(1);
+        let (intake, member) =
+            FakeIntake::join(&self.broker, &name, process.clone(), drain_timeout, self.random.fork());
+        let store = RemoteStore {
+            store: self.store.clone(),
+            weather: Arc::clone(&self.store_weather),
+            random: Arc::new(Mutex::new(self.random.fork())),
+            process: process.clone(),
+            journal: self.journal.clone(),
+            life,
+        };
+        let publisher = FakePublisher::new(&self.broker, &name, member, process.clone(), self.random.fork());
+        let http = RemoteApis {
+            apis: Arc::clone(&self.apis),
+            process: process.clone(),
+            journal: self.journal.clone(),
+            life,
+        };
+        let ports = Ports { intake, store: Arc::new(store), publisher: Arc::new(publisher), http };
+        let worker = Worker::new(ports, self.terms());
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let run = {
+            let process = process.clone();
+            async move { process.run(worker.run(shutdown)).await }
+        };
+        self.slots[slot].life = Some(Life { name, process, stop, ended: tokio::spawn(run) });
+    }
+
+    async fn stop(&mut self, slot: usize) {
+        let Some(life) = self.slots[slot].life.take() else { return };
+        // One that has ended hears nothing, and says below how it ended.
+        life.stop.send(()).ok();
+        match timeout(PATIENCE, life.ended).await {
+            Ok(Ok(Ok(intake))) => intake.leave(),
+            Ok(Ok(Err(ended))) => self.fault(format!("{} ended: {ended}", life.name)),
+            Ok(Err(error)) => self.fault(format!("{} failed: {error}", life.name)),
+            Err(_) => self.fault(format!("{} does not stop", life.name)),
+        }
+    }
+
+    fn terms(&mut self) -> Terms {
+        let (registry, policy) = self.config.risk_apis().expect("the settings are right");
+        Terms {
+            kafka: self.config.kafka.clone(),
+            worker: crate::config::Worker {
+                max_in_flight: self.plan.max_in_flight,
+                ..self.config.worker.clone()
+            },
+            retry: self.config.retry.clone(),
+            breaker: self.config.breaker.clone(),
+            registry: Arc::new(registry),
+            policy,
+            subject_key: None,
+            meter: Meter::new(&["qr_code", "mini_program"], &["intelligent_qr_code", "mini_program"]),
+            spans: Spans::off(),
+            health: Health::new(Duration::from_secs(30)),
+            clock: Clock::Simulated { since: self.started, micros: NOW_MICROS },
+            random: self.random.fork(),
+        }
+    }
+
+    fn fault(&self, fault: String) {
+        self.journal.notes().faults.push(fault);
+    }
+}
