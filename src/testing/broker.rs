@@ -68,6 +68,8 @@ struct State {
     producers: BTreeMap<String, u32>,
     /// Each member's name.
     members: BTreeMap<u64, String>,
+    /// Those whose name somebody else joined under.
+    replaced: BTreeSet<u64>,
     /// Who is to have which partition…
     target: BTreeMap<Partition, u64>,
     /// …and who has it.
@@ -91,6 +93,7 @@ impl FakeBroker {
             transactions: Vec::new(),
             producers: BTreeMap::new(),
             members: BTreeMap::new(),
+            replaced: BTreeSet::new(),
             target: BTreeMap::new(),
             owners: BTreeMap::new(),
             next_id: 0,
@@ -188,9 +191,11 @@ impl FakeBroker {
         self.state().weather.clone()
     }
 
-    /// A new member. One that has its name already is a process that died: its partitions are free at once (static membership).
+    /// A new member. One that has its name already is replaced by it, and its partitions are free at once (static membership).
     pub(super) fn join(&self, name: &str) -> u64 {
         self.change(|state| {
+            let namesakes = state.members.iter().filter(|(_, other)| *other == name);
+            state.replaced.extend(namesakes.map(|(member, _)| *member));
             state.expel(name);
             let member = state.id();
             state.members.insert(member, name.to_owned());
@@ -206,6 +211,10 @@ impl FakeBroker {
                 state.expel(&name);
             }
         });
+    }
+
+    pub(super) fn is_replaced(&self, member: u64) -> bool {
+        self.state().replaced.contains(&member)
     }
 
     pub(super) fn is_member(&self, member: u64) -> bool {
@@ -331,19 +340,31 @@ impl State {
         mine.filter(|partition| !self.owners.contains_key(partition) && !is_open(partition)).collect()
     }
 
-    /// Each partition to a member by chance, though most stay where they are.
+    /// Deals the partitions out: everybody gets a fair share, most partitions stay where they are.
     fn deal(&mut self) {
         let members: Vec<u64> = self.members.keys().copied().collect();
-        let partitions: Vec<Partition> = self.logs.keys().copied().collect();
+        let mut partitions: Vec<Partition> = self.logs.keys().copied().collect();
+        let share = partitions.len().div_ceil(members.len().max(1));
+        self.random.shuffle(&mut partitions);
+        let before = std::mem::take(&mut self.target);
+        let mut dealt: BTreeMap<u64, usize> = members.iter().map(|member| (*member, 0)).collect();
+        let mut free = Vec::new();
         for partition in partitions {
-            let stays = self.target.get(&partition).is_some_and(|member| members.contains(member));
-            if stays && self.random.u8(..) < 150 {
-                continue;
+            let count = before.get(&partition).and_then(|member| dealt.get_mut(member));
+            match count.filter(|count| **count < share) {
+                Some(count) if self.random.u8(..) < 200 => {
+                    *count += 1;
+                    self.target.insert(partition, before[&partition]);
+                }
+                _ => free.push(partition),
             }
-            match self.random.choice(&members) {
-                Some(member) => drop(self.target.insert(partition, *member)),
-                None => drop(self.target.remove(&partition)),
-            }
+        }
+        for partition in free {
+            let fewest = dealt.values().min().copied().unwrap_or(0);
+            let poorest = dealt.iter_mut().filter(|(_, count)| **count == fewest);
+            let Some((member, count)) = self.random.choice(poorest.collect::<Vec<_>>()) else { return };
+            *count += 1;
+            self.target.insert(partition, *member);
         }
     }
 

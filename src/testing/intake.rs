@@ -174,6 +174,11 @@ impl Reader {
     /// Does one thing. `None` when nobody listens any more.
     async fn step(&mut self) -> Option<()> {
         let member = self.member.number();
+        if self.broker.is_replaced(member) {
+            let why = format!("another member joined as {}", self.name);
+            self.events.send(Event::Failed(why)).await.ok()?;
+            return None;
+        }
         if !self.broker.is_member(member) {
             let lost = std::mem::take(&mut self.positions).into_keys().collect();
             lock(&self.member.seat).held.clear();

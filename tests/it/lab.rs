@@ -159,6 +159,12 @@ listen = ""
         path
     }
 
+    /// `[kafka]` of a worker of this lab, for its parts.
+    pub(crate) fn settings(&self, instance: &str) -> claimgate::kafka::Settings {
+        let text = std::fs::read_to_string(self.config(instance, "")).expect("written");
+        claimgate::config::Config::from_toml(&text).expect("the settings are right").kafka
+    }
+
     /// Starts a worker process. Its log is in the lab's folder.
     pub(crate) fn worker(&self, instance: &str, more: &str) -> Worker {
         let config = self.config(instance, more);

@@ -12,4 +12,5 @@ mod refusals;
 mod risk_apis;
 mod schemas;
 mod store;
+mod topic;
 mod watching;

@@ -1,0 +1,140 @@
+//! A worker in small: it takes records on and publishes what became of them.
+
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use claimgate::claim::Malformed;
+use claimgate::decision::Source;
+use claimgate::intake::kafka::Intake;
+use claimgate::intake::parking::Parking;
+use claimgate::intake::{Admission, Commit, Event, Ledger, Partition, Record, Ticket};
+use claimgate::outbox::{Batch, Disposition, PublishError, Received, Settled};
+use claimgate::testing::FakeStore;
+use claimgate::trace::TraceContext;
+
+use super::Cluster;
+
+/// A member of the group, with its ledger.
+pub(crate) struct Member<'a, C: Cluster> {
+    cluster: &'a C,
+    pub(crate) intake: C::Intake,
+    publisher: C::Publisher,
+    pub(crate) ledger: Ledger,
+    batch: Batch,
+    /// What was read and taken on.
+    pub(crate) taken: Vec<(Ticket, Record)>,
+    /// What was read and was done before.
+    pub(crate) done_before: Vec<Record>,
+}
+
+impl<'a, C: Cluster> Member<'a, C> {
+    pub(crate) async fn join(cluster: &'a C, name: &str) -> Self {
+        let (intake, publisher) = cluster.join(name).await;
+        let (ledger, batch) = (Ledger::default(), Batch::default());
+        Self { cluster, intake, publisher, ledger, batch, taken: Vec::new(), done_before: Vec::new() }
+    }
+
+    pub(crate) async fn leave(self) {
+        self.cluster.leave(self.intake, self.publisher).await;
+    }
+
+    /// The next thing that happens; what it means for the ledger is done. `None` when nothing does for so long.
+    pub(crate) async fn next(
+        &mut self,
+        within: Duration,
+    ) -> Option<(Vec<Partition>, Option<SyncSender<()>>)> {
+        let event = tokio::time::timeout(within, self.intake.next()).await.ok()?;
+        match event.expect("the consumer lives") {
+            Event::Assigned(assigned) => {
+                for assigned in assigned {
+                    assert_eq!(self.ledger.assign(&assigned), None, "the metadata is believed");
+                }
+                Some((Vec::new(), None))
+            }
+            Event::Records(records) => {
+                for record in records {
+                    match self.ledger.admit(record.partition, record.offset, record.epoch) {
+                        Admission::Ticket(ticket) => self.taken.push((ticket, record)),
+                        Admission::AlreadyDone => self.done_before.push(record),
+                        Admission::Stale => {}
+                    }
+                }
+                Some((Vec::new(), None))
+            }
+            Event::Revoked { partitions, release } => Some((partitions, Some(release))),
+            Event::Lost(partitions) => {
+                partitions.iter().for_each(|partition| self.ledger.revoke(*partition));
+                Some((partitions, None))
+            }
+            Event::Failed(why) => panic!("{why}"),
+        }
+    }
+
+    /// Reads until so many records were taken on.
+    pub(crate) async fn take(&mut self, count: usize) {
+        while self.taken.len() < count {
+            let next = self.next(Duration::from_secs(30)).await;
+            assert!(next.is_some(), "{} of {count} records were read", self.taken.len());
+        }
+    }
+
+    /// Reads until so many partitions are its own.
+    pub(crate) async fn hold(&mut self, partitions: usize) {
+        while self.ledger.partitions().count() < partitions {
+            assert!(self.next(Duration::from_secs(30)).await.is_some(), "partitions within 30 s");
+        }
+    }
+
+    /// Publishes those taken records that match, as dead letters.
+    pub(crate) async fn bury(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
+        let end = |_: &Record| Disposition::Quarantined(Malformed::event("not_json", "a test"));
+        self.publish(matches, end, |_| {}).await
+    }
+
+    /// Publishes those taken records that match, as parked claims.
+    pub(crate) async fn park(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
+        let end = |record: &Record| {
+            let reason = "http_5xx".to_owned();
+            Disposition::Parked(Parking {
+                times: 1,
+                since: 1,
+                not_before: 2,
+                attempts: 3,
+                reason,
+                source: source(record),
+            })
+        };
+        self.publish(matches, end, |_| {}).await
+    }
+
+    /// Publishes those taken records that match, with commits that a test may spoil.
+    pub(crate) async fn publish(
+        &mut self,
+        matches: impl Fn(&Record) -> bool,
+        end: impl Fn(&Record) -> Disposition,
+        spoil: impl Fn(&mut Vec<Commit>),
+    ) -> Result<(), PublishError> {
+        for (ticket, record) in self.taken.extract_if(.., |(_, record)| matches(record)) {
+            let (disposition, source) = (end(&record), source(&record));
+            let Record { key, headers, payload, .. } = record;
+            let trace = TraceContext::fresh(1);
+            let received = Received { source, key, headers, payload, received_at: 1, trace };
+            self.batch.settle(Settled { ticket, received, claim_id: None, disposition });
+        }
+        let sealed = self.batch.seal(100);
+        let recorded = sealed.record(&FakeStore::default()).await.expect("the store takes it");
+        let mut commits = recorded.commits(&self.ledger);
+        spoil(&mut commits);
+        match recorded.publish(&self.publisher, commits).await {
+            Ok(published) => {
+                self.ledger.confirm(published.into_settled().into_iter().map(|settled| settled.ticket));
+                Ok(())
+            }
+            Err((_, error)) => Err(error),
+        }
+    }
+}
+
+fn source(record: &Record) -> Source {
+    Source { topic: "t".to_owned(), partition: record.partition.number, offset: record.offset }
+}
