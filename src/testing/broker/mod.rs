@@ -4,7 +4,7 @@
 //! committed with their metadata, in the transaction; who is no member of the group any more, or whose producer was replaced by a newer one
 //! of the same name, commits nothing; committed offsets are read only when no transaction that would change them is open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use fastrand::Rng;
@@ -12,8 +12,13 @@ use tokio::time::Instant;
 
 use super::Weather;
 use super::signal::Signal;
-use crate::intake::{Commit, Headers, Input, Partition, Record};
-use crate::outbox::message::{Message, Topic};
+use crate::intake::{Commit, Headers, Partition, Record};
+use crate::outbox::message::Message;
+
+mod group;
+mod state;
+
+use state::{Open, State, end};
 
 /// A broker. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -37,16 +42,6 @@ pub struct Transaction {
     pub commits: Vec<Commit>,
 }
 
-/// A transaction that is open.
-#[derive(Debug)]
-struct Open {
-    member: u64,
-    held: BTreeSet<Partition>,
-    producer: (String, u32),
-    messages: Vec<Message>,
-    commits: Vec<Commit>,
-}
-
 /// Why a transaction cannot go on.
 #[derive(Debug)]
 pub(super) enum Rejected {
@@ -58,27 +53,6 @@ pub(super) enum Rejected {
     Over,
 }
 
-#[derive(Debug)]
-struct State {
-    logs: BTreeMap<Partition, Vec<Option<Record>>>,
-    committed: BTreeMap<Partition, (i64, String)>,
-    open: BTreeMap<u64, Open>,
-    transactions: Vec<Transaction>,
-    /// The newest epoch of each producer's name.
-    producers: BTreeMap<String, u32>,
-    /// Each member's name.
-    members: BTreeMap<u64, String>,
-    /// Those whose name somebody else joined under.
-    replaced: BTreeSet<u64>,
-    /// Who is to have which partition…
-    target: BTreeMap<Partition, u64>,
-    /// …and who has it.
-    owners: BTreeMap<Partition, u64>,
-    next_id: u64,
-    weather: Weather,
-    random: Rng,
-}
-
 /// What a partition's new owner reads: its committed offset and metadata, and the end of its log.
 pub(super) type Acquired = (Partition, Option<(i64, String)>, i64);
 
@@ -86,20 +60,7 @@ impl FakeBroker {
     /// A broker with so many partitions of claims and of parked claims, all empty.
     pub fn new(claims: i32, retry: i32, random: Rng) -> Self {
         let partitions = (0..claims).map(Partition::claims).chain((0..retry).map(Partition::retry));
-        let state = State {
-            logs: partitions.map(|partition| (partition, Vec::new())).collect(),
-            committed: BTreeMap::new(),
-            open: BTreeMap::new(),
-            transactions: Vec::new(),
-            producers: BTreeMap::new(),
-            members: BTreeMap::new(),
-            replaced: BTreeSet::new(),
-            target: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            next_id: 0,
-            weather: Weather::fair(),
-            random,
-        };
+        let state = State::new(partitions.collect(), random);
         Self { state: Arc::new(Mutex::new(state)), changed: Signal::default() }
     }
 
@@ -126,12 +87,12 @@ impl FakeBroker {
 
     /// Deals the partitions out anew.
     pub fn rebalance(&self) {
-        self.change(State::deal);
+        self.change(|state| state.group.deal());
     }
 
     /// Throws whoever has this name out of the group, as a session's end does.
     pub fn expel(&self, name: &str) {
-        self.change(|state| state.expel(name));
+        self.change(|state| state.group.expel(name));
     }
 
     /// Every transaction that took place, in order.
@@ -191,46 +152,35 @@ impl FakeBroker {
         self.state().weather.clone()
     }
 
-    /// A new member. One that has its name already is replaced by it, and its partitions are free at once (static membership).
+    /// A new member; its number.
     pub(super) fn join(&self, name: &str) -> u64 {
         self.change(|state| {
-            let namesakes = state.members.iter().filter(|(_, other)| *other == name);
-            state.replaced.extend(namesakes.map(|(member, _)| *member));
-            state.expel(name);
             let member = state.id();
-            state.members.insert(member, name.to_owned());
-            state.deal();
+            state.group.join(member, name);
             member
         })
     }
 
-    /// A member leaves.
     pub(super) fn leave(&self, member: u64) {
-        self.change(|state| {
-            if let Some(name) = state.members.get(&member).cloned() {
-                state.expel(&name);
-            }
-        });
-    }
-
-    pub(super) fn is_replaced(&self, member: u64) -> bool {
-        self.state().replaced.contains(&member)
+        self.change(|state| state.group.leave(member));
     }
 
     pub(super) fn is_member(&self, member: u64) -> bool {
-        self.state().members.contains_key(&member)
+        self.state().group.is_member(member)
+    }
+
+    pub(super) fn is_replaced(&self, member: u64) -> bool {
+        self.state().group.is_replaced(member)
     }
 
     /// Which of these partitions the member is to give back.
     pub(super) fn to_release(&self, member: u64, held: impl Iterator<Item = Partition>) -> Vec<Partition> {
         let state = self.state();
-        held.filter(|partition| state.target.get(partition) != Some(&member)).collect()
+        held.filter(|partition| !state.group.is_meant_for(*partition, member)).collect()
     }
 
     pub(super) fn release(&self, member: u64, partitions: &[Partition]) {
-        self.change(|state| {
-            state.owners.retain(|partition, owner| *owner != member || !partitions.contains(partition));
-        });
+        self.change(|state| state.group.release(member, partitions));
     }
 
     pub(super) fn has_free(&self, member: u64) -> bool {
@@ -239,7 +189,7 @@ impl FakeBroker {
 
     /// The offset after the last.
     pub(super) fn end(&self, partition: Partition) -> i64 {
-        i64::try_from(self.state().logs[&partition].len()).unwrap_or(i64::MAX)
+        end(&self.state().logs[&partition])
     }
 
     /// Takes what is the member's to take: free, and with no open transaction that would still change what is committed.
@@ -247,9 +197,8 @@ impl FakeBroker {
         self.change(|state| {
             let free = state.free_for(member);
             let take = |partition| {
-                state.owners.insert(partition, member);
-                let end = i64::try_from(state.logs[&partition].len()).unwrap_or(i64::MAX);
-                (partition, state.committed.get(&partition).cloned(), end)
+                state.group.take(partition, member);
+                (partition, state.committed.get(&partition).cloned(), end(&state.logs[&partition]))
             };
             free.into_iter().map(take).collect()
         })
@@ -290,8 +239,7 @@ impl FakeBroker {
         self.change(|state| {
             state.admits(member, &producer)?;
             let id = state.id();
-            let held = state.owners.iter().filter(|(_, owner)| **owner == member);
-            let held = held.map(|(partition, _)| *partition).collect();
+            let held = state.group.held_by(member);
             state.open.insert(id, Open { member, held, producer, messages, commits });
             Ok(id)
         })
@@ -303,105 +251,5 @@ impl FakeBroker {
             let open = state.open.remove(&id).ok_or(Rejected::Over)?;
             if commit { state.commit(open) } else { Ok(()) }
         })
-    }
-}
-
-impl State {
-    fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    fn log(&mut self, partition: Partition) -> &mut Vec<Option<Record>> {
-        self.logs.entry(partition).or_default()
-    }
-
-    fn append(
-        &mut self,
-        partition: Partition,
-        key: Option<Vec<u8>>,
-        headers: Headers,
-        payload: Option<Vec<u8>>,
-    ) -> i64 {
-        let log = self.log(partition);
-        let offset = i64::try_from(log.len()).unwrap_or(i64::MAX);
-        log.push(Some(Record { partition, offset, epoch: 0, key, headers, payload }));
-        offset
-    }
-
-    /// What the member is to take and can.
-    fn free_for(&self, member: u64) -> Vec<Partition> {
-        let is_open = |partition: &Partition| {
-            let mut commits = self.open.values().flat_map(|open| &open.commits);
-            commits.any(|commit| commit.partition == *partition)
-        };
-        let mine =
-            self.target.iter().filter(|(_, target)| **target == member).map(|(partition, _)| *partition);
-        mine.filter(|partition| !self.owners.contains_key(partition) && !is_open(partition)).collect()
-    }
-
-    /// Deals the partitions out: everybody gets a fair share, most partitions stay where they are.
-    fn deal(&mut self) {
-        let members: Vec<u64> = self.members.keys().copied().collect();
-        let mut partitions: Vec<Partition> = self.logs.keys().copied().collect();
-        let share = partitions.len().div_ceil(members.len().max(1));
-        self.random.shuffle(&mut partitions);
-        let before = std::mem::take(&mut self.target);
-        let mut dealt: BTreeMap<u64, usize> = members.iter().map(|member| (*member, 0)).collect();
-        let mut free = Vec::new();
-        for partition in partitions {
-            let count = before.get(&partition).and_then(|member| dealt.get_mut(member));
-            match count.filter(|count| **count < share) {
-                Some(count) if self.random.u8(..) < 200 => {
-                    *count += 1;
-                    self.target.insert(partition, before[&partition]);
-                }
-                _ => free.push(partition),
-            }
-        }
-        for partition in free {
-            let fewest = dealt.values().min().copied().unwrap_or(0);
-            let poorest = dealt.iter_mut().filter(|(_, count)| **count == fewest);
-            let Some((member, count)) = self.random.choice(poorest.collect::<Vec<_>>()) else { return };
-            *count += 1;
-            self.target.insert(partition, *member);
-        }
-    }
-
-    fn expel(&mut self, name: &str) {
-        let gone: Vec<u64> =
-            self.members.iter().filter(|(_, other)| *other == name).map(|(member, _)| *member).collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.members.retain(|member, _| !gone.contains(member));
-        self.owners.retain(|_, owner| !gone.contains(owner));
-        self.deal();
-    }
-
-    fn admits(&self, member: u64, producer: &(String, u32)) -> Result<(), Rejected> {
-        if self.producers.get(&producer.0) != Some(&producer.1) {
-            return Err(Rejected::Fenced);
-        }
-        if self.members.contains_key(&member) { Ok(()) } else { Err(Rejected::NoMember) }
-    }
-
-    fn commit(&mut self, open: Open) -> Result<(), Rejected> {
-        // The group's check fell when the offsets were sent; from there on the transaction is the coordinator's to end.
-        if self.producers.get(&open.producer.0) != Some(&open.producer.1) {
-            return Err(Rejected::Fenced);
-        }
-        for commit in &open.commits {
-            self.committed.insert(commit.partition, (commit.offset, commit.metadata.clone()));
-        }
-        for parked in open.messages.iter().filter(|message| message.topic == Topic::Retry) {
-            let partitions = self.logs.keys().filter(|partition| partition.input == Input::Retry);
-            let partitions: Vec<Partition> = partitions.copied().collect();
-            let Some(partition) = self.random.choice(partitions).as_ref().copied() else { continue };
-            self.append(partition, parked.key.clone(), parked.headers.clone(), parked.payload.clone());
-        }
-        let Open { member, held, messages, commits, .. } = open;
-        self.transactions.push(Transaction { at: Instant::now(), member, held, messages, commits });
-        Ok(())
     }
 }

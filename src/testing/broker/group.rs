@@ -1,0 +1,121 @@
+//! The consumer group of a [`FakeBroker`](super::FakeBroker): who is a member, who is to have which partition, and who has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+
+use crate::intake::Partition;
+
+/// A group. Pure: the broker owns it.
+#[derive(Debug)]
+pub(super) struct Group {
+    partitions: Vec<Partition>,
+    /// Each member's name.
+    members: BTreeMap<u64, String>,
+    /// Those whose name somebody else joined under.
+    replaced: BTreeSet<u64>,
+    /// Who is to have which partition…
+    target: BTreeMap<Partition, u64>,
+    /// …and who has it.
+    owners: BTreeMap<Partition, u64>,
+    random: Rng,
+}
+
+impl Group {
+    pub(super) fn new(partitions: Vec<Partition>, random: Rng) -> Self {
+        Self {
+            partitions,
+            members: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            target: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            random,
+        }
+    }
+
+    /// A new member. One that has its name already is replaced by it, and its partitions are free at once (static membership).
+    pub(super) fn join(&mut self, member: u64, name: &str) {
+        let namesakes = self.members.iter().filter(|(_, other)| *other == name);
+        self.replaced.extend(namesakes.map(|(member, _)| *member));
+        self.expel(name);
+        self.members.insert(member, name.to_owned());
+        self.deal();
+    }
+
+    pub(super) fn leave(&mut self, member: u64) {
+        if let Some(name) = self.members.get(&member).cloned() {
+            self.expel(&name);
+        }
+    }
+
+    /// Throws whoever has this name out.
+    pub(super) fn expel(&mut self, name: &str) {
+        let gone: Vec<u64> =
+            self.members.iter().filter(|(_, other)| *other == name).map(|(member, _)| *member).collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.members.retain(|member, _| !gone.contains(member));
+        self.owners.retain(|_, owner| !gone.contains(owner));
+        self.deal();
+    }
+
+    pub(super) fn is_member(&self, member: u64) -> bool {
+        self.members.contains_key(&member)
+    }
+
+    pub(super) fn is_replaced(&self, member: u64) -> bool {
+        self.replaced.contains(&member)
+    }
+
+    /// Whether a partition is to be this member's.
+    pub(super) fn is_meant_for(&self, partition: Partition, member: u64) -> bool {
+        self.target.get(&partition) == Some(&member)
+    }
+
+    /// What the member is to have and nobody has.
+    pub(super) fn free_for(&self, member: u64) -> impl Iterator<Item = Partition> {
+        let mine = self.target.iter().filter(move |(_, target)| **target == member);
+        mine.map(|(partition, _)| *partition).filter(|partition| !self.owners.contains_key(partition))
+    }
+
+    pub(super) fn take(&mut self, partition: Partition, member: u64) {
+        self.owners.insert(partition, member);
+    }
+
+    pub(super) fn release(&mut self, member: u64, partitions: &[Partition]) {
+        self.owners.retain(|partition, owner| *owner != member || !partitions.contains(partition));
+    }
+
+    /// The partitions that the member has.
+    pub(super) fn held_by(&self, member: u64) -> BTreeSet<Partition> {
+        let held = self.owners.iter().filter(|(_, owner)| **owner == member);
+        held.map(|(partition, _)| *partition).collect()
+    }
+
+    /// Deals the partitions out: everybody gets a fair share, most partitions stay where they are.
+    pub(super) fn deal(&mut self) {
+        let share = self.partitions.len().div_ceil(self.members.len().max(1));
+        self.random.shuffle(&mut self.partitions);
+        let before = std::mem::take(&mut self.target);
+        let mut dealt: BTreeMap<u64, usize> = self.members.keys().map(|member| (*member, 0)).collect();
+        let mut free = Vec::new();
+        for partition in &self.partitions {
+            let count = before.get(partition).and_then(|member| dealt.get_mut(member));
+            match count.filter(|count| **count < share) {
+                Some(count) if self.random.u8(..) < 200 => {
+                    *count += 1;
+                    self.target.insert(*partition, before[partition]);
+                }
+                _ => free.push(*partition),
+            }
+        }
+        for partition in free {
+            let fewest = dealt.values().min().copied().unwrap_or(0);
+            let poorest = dealt.iter_mut().filter(|(_, count)| **count == fewest);
+            let Some((member, count)) = self.random.choice(poorest.collect::<Vec<_>>()) else { return };
+            *count += 1;
+            self.target.insert(partition, *member);
+        }
+    }
+}
