@@ -119,6 +119,7 @@ fn terms(
         worker: config.worker.clone(),
         retry: config.retry.clone(),
         breaker: config.breaker.clone(),
+        flood: config.dead_letters.flood_bounds(),
         meter: Meter::new(&kinds, &apis),
         spans: telemetry.spans(&config.kafka.group_id),
         subject_key: config.subject_key().cloned(),

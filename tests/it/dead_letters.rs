@@ -120,6 +120,13 @@ async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refu
         assert_eq!((seen.key.as_deref(), &seen.headers["tenant"][..]), (Some(&b"k"[..]), &b"a"[..]));
         assert_eq!(seen.partition, first[0].partition, "the partition of its producer's choice");
     }
+    assert_journal_of_8(&lab).await;
+    let dead = lab.read("dead");
+    let counts: Vec<Option<String>> = dead.iter().map(|seen| header(seen, "claimgate-replays")).collect();
+    assert_eq!((dead.len(), counts.iter().filter(|count| count.as_deref() == Some("3")).count()), (10, 3));
+}
+
+async fn assert_journal_of_8(lab: &Lab) {
     let rows: Vec<(i32, String, String, bool)> = sqlx::query_as(
         "select number, replayed_by, reason, recorded_by = 'ann' and announced_at <= recorded_at from dead_letter_replays
         join dead_letter_replay_places using (source_topic, source_partition, source_offset, number)",
@@ -132,9 +139,6 @@ async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refu
         rows.iter().all(|(_, by, reason, in_order)| by == "ann" && reason == WARRANT[3] && *in_order),
         "{rows:?}"
     );
-    let dead = lab.read("dead");
-    let counts: Vec<Option<String>> = dead.iter().map(|seen| header(seen, "claimgate-replays")).collect();
-    assert_eq!((dead.len(), counts.iter().filter(|count| count.as_deref() == Some("3")).count()), (10, 3));
 }
 
 async fn source_of(lab: &Lab, payload: &str) -> String {
@@ -236,6 +240,29 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
     assert_eq!(replays(&lab).len(), 3);
 }
 
+/// Nothing that speaks to a terminal.
+fn harmless(said: &Said) {
+    let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert_eq!(said.out.chars().find(control), None, "{}", said.out);
+    assert_eq!(said.code, Some(0), "{}", said.error);
+}
+
+/// Each event of partition 1 can be shown for people, for programs, and as it is.
+async fn shown_whole(lab: &Lab, events: &[Event]) {
+    for (offset, event) in events.iter().enumerate() {
+        let source = format!("{}/1/{offset}", lab.topic("claims"));
+        harmless(&dead_letters(lab, "", &["show", &source]).await);
+        let file = dead_letters(lab, "", &["show", &source, "--json"]).await;
+        let file: Value = serde_json::from_str(&file.out).expect("JSON");
+        assert_eq!(file["dead_letter"]["source_offset"], offset);
+        let raw = lab.claimgate("", &["dead-letters", "show", &source, "--raw"]).await;
+        match &event.payload {
+            Some(payload) => assert_eq!(&raw.stdout, payload),
+            None => assert!(String::from_utf8_lossy(&raw.stderr).contains("is a tombstone"), "{raw:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\r{";
@@ -257,11 +284,6 @@ async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
     let Some(lab) = lab_with("hostileletters", &events.clone().map(|event| event.on(1))).await else {
         return;
     };
-    let harmless = |said: &Said| {
-        let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
-        assert_eq!(said.out.chars().find(control), None, "{}", said.out);
-        assert_eq!(said.code, Some(0), "{}", said.error);
-    };
     let list = dead_letters(&lab, "", &["list"]).await;
     harmless(&list);
     assert!(list.out.lines().all(|line| line.len() < 400), "{}", list.out);
@@ -275,18 +297,7 @@ async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
         (&Value::from("not_json"), &Value::from("tombstone"))
     );
 
-    for offset in 0..3 {
-        let source = format!("{}/1/{offset}", lab.topic("claims"));
-        harmless(&dead_letters(&lab, "", &["show", &source]).await);
-        let file = dead_letters(&lab, "", &["show", &source, "--json"]).await;
-        let file: Value = serde_json::from_str(&file.out).expect("JSON");
-        assert_eq!(file["dead_letter"]["source_offset"], offset);
-        let raw = lab.claimgate("", &["dead-letters", "show", &source, "--raw"]).await;
-        match &events[offset].payload {
-            Some(payload) => assert_eq!(&raw.stdout, payload),
-            None => assert!(String::from_utf8_lossy(&raw.stderr).contains("is a tombstone"), "{raw:?}"),
-        }
-    }
+    shown_whole(&lab, &events).await;
     harmless(&replay(&lab, "", &["--partition", "1"]).await);
     let again: Vec<Seen> = lab
         .read("claims")
@@ -467,4 +478,56 @@ async fn an_event_that_is_too_large_fails_alone() {
         again.out,
         again.error
     );
+}
+
+/// A producer gone wrong must not drain its topic into dead letters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
+    let Some(lab) = Lab::new("flood").await else { return };
+    let parked = Event::of(claim("parked", "user-transient-12")).on(0);
+    let mut events: Vec<Event> = malformed(300).into_iter().map(|event| event.on(0)).collect();
+    events.push(Event::of(claim("behind", "user")).on(0));
+    events.extend(malformed(50).into_iter().map(|event| event.on(0)));
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let more = format!(
+        "[dead_letters]\nmax_run = 100\nprobe_every = \"50ms\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[breaker]\nmin_calls = 1000000\n\
+         [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"300ms\"\npark_interval = \"1s\"\n\
+         [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0"
+    );
+    let mut worker = lab.worker("w1", &more);
+    let get = async |path: &str| {
+        let response = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
+    };
+    let flood = async |value: &str| {
+        let line = format!("claimgate_dead_letter_flood {value}");
+        get("/metrics").await.is_some_and(|(_, metrics)| metrics.lines().any(|found| found == line))
+    };
+    lab.produce(&[parked]);
+    lab.wait("the parked claim", LONG, async || !lab.read("retry").is_empty()).await;
+    lab.produce(&events);
+    lab.wait("the flood", LONG, async || flood("1").await).await;
+    let letters = count(&lab, "dead_letters").await;
+    assert!((90..=140).contains(&letters), "{letters} dead letters at the beginning of the flood");
+    assert_eq!(get("/readyz").await.map(|(status, _)| status), Some(200), "a restart would not mend it");
+    let decided = |id: &str| {
+        lab.read("decisions").iter().any(|seen| {
+            let decision: Value =
+                serde_json::from_slice(seen.payload.as_deref().expect("a payload")).expect("JSON");
+            decision["claim_id"] == id
+        })
+    };
+    lab.wait("the parked claim's decision", LONG, async || decided("parked")).await;
+    assert!(!decided("behind") && flood("1").await, "it came in during the flood and did not end it");
+    lab.wait("the claim behind the flood", LONG, async || decided("behind")).await;
+    lab.wait("the end of the flood", LONG, async || flood("0").await).await;
+    wait_for_letters(&lab, 350).await;
+    assert_eq!(worker.stop().await, Some(0));
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert_eq!(log.matches("ERROR").count(), 1, "{log}");
+    assert!(log.contains("a flood of malformed events: 100 in a row (dead_letters.max_run)"), "{log}");
+    assert!(log.contains("the flood of malformed events is over"), "{log}");
+    lab.wait("every dead letter, once", LONG, async || lab.read("dead").len() == 350).await;
+    assert_eq!(lab.read("decisions").len(), 2);
 }

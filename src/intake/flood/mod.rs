@@ -5,7 +5,7 @@
 //!
 //! An event is judged twice: when it is read (malformed or not), and a well-formed one again when its claim was looked up, for a claim id
 //! that was used before with other content makes a dead letter too. The invariant: only what was admitted as a probe ends a flood, for
-//! what was in flight when it began says nothing about what comes.
+//! what was in flight when it began says nothing about what comes; and only an event with a fault begins one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Flood {
             State::Calm(calm) => {
                 calm.count(now, self.bounds.window, 1, u64::from(malformed));
                 calm.run = if malformed { calm.run.saturating_add(1) } else { 0 };
-                self.begin(now)
+                malformed.then(|| self.begin(now)).flatten()
             }
             State::Flooded { next_probe, probe } => {
                 *next_probe = now + self.bounds.probe_every;
@@ -132,7 +132,7 @@ impl Flood {
             State::Calm(calm) => {
                 calm.count(now, self.bounds.window, 0, u64::from(conflict));
                 calm.conflicts = if conflict { calm.conflicts.saturating_add(1) } else { 0 };
-                self.begin(now)
+                conflict.then(|| self.begin(now)).flatten()
             }
             State::Flooded { probe, .. } if *probe != Some(place) => None,
             State::Flooded { next_probe, probe } if conflict => {
