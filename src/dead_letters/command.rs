@@ -100,7 +100,7 @@ impl DeadLettersCommand {
     /// # Errors
     /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
     pub async fn run(self, desk: DeadLetters<'_>, out: &mut impl Write) -> Result<(), DeadLetterError> {
-        let nothing = || DeadLetterError::Usage("nothing of the kind is in the record".to_owned());
+        let nothing = || DeadLetterError::Usage("no dead letter matches".to_owned());
         let found = match self.action {
             Action::List { filter, limit } => {
                 let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());

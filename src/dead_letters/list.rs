@@ -30,8 +30,8 @@ struct Line {
     payload_bytes: Option<i32>,
     /// How often the event had been replayed when it became this letter.
     replays: i32,
-    /// Whether this letter was replayed: `null`, `replayed` or `unfinished`.
-    replay: Option<&'static str>,
+    /// Whether this letter was replayed: `no`, `yes` or `unfinished`.
+    replayed: &'static str,
     trace_id: String,
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn list(
         if more {
             eprintln!("claimgate: there are more than {limit}: raise --limit, or filter");
         }
-    } else {
+    } else if !letters.is_empty() {
         let counts = counts(store, selection).await?;
         out.write_all(text(&counts, &letters, more.then_some(limit)).as_bytes())?;
     }
@@ -72,19 +72,20 @@ fn line(letter: &Letter) -> Line {
         key: letter.key.clone(),
         payload_bytes: letter.payload_bytes,
         replays: replays_before(letter.replays_header.as_deref()),
-        replay: replay(letter),
+        replayed: replayed(letter),
         trace_id: letter.trace_id.clone(),
     }
 }
 
-fn replay(letter: &Letter) -> Option<&'static str> {
-    letter.latest_replay().map(|latest| if latest.has_place { "replayed" } else { "unfinished" })
+fn replayed(letter: &Letter) -> &'static str {
+    match letter.latest_replay() {
+        None => "no",
+        Some(latest) if latest.has_place => "yes",
+        Some(_) => "unfinished",
+    }
 }
 
 fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String {
-    if letters.is_empty() {
-        return "no dead letter matches\n".to_owned();
-    }
     let counts = counts.iter().map(|count| {
         let Count { error, error_field, letters, first, last } = count;
         let field = optional(error_field.as_deref().map(cut));
@@ -92,7 +93,7 @@ fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String 
     });
     let counts = table(["error", "field", "letters", "first", "last"], counts);
     let letters = table(
-        ["received at", "source", "error", "field", "key", "bytes", "replays", "replay"],
+        ["received at", "source", "error", "field", "key", "bytes", "replays", "replayed"],
         letters.iter().map(cells),
     );
     let more = more_than
@@ -109,7 +110,7 @@ fn cells(letter: &Letter) -> [String; 8] {
         optional(letter.key.as_deref().map(|key| cut(&printable_bytes(key)))),
         letter.payload_bytes.map_or_else(|| "null".to_owned(), |bytes| bytes.to_string()),
         replays_before(letter.replays_header.as_deref()).to_string(),
-        optional(replay(letter)),
+        replayed(letter).to_owned(),
     ]
 }
 

@@ -111,9 +111,10 @@ impl<'a, W: Write> Replay<'a, W> {
                 Plan::Resume(latest) => {
                     unfinished.push((ReplayId { source: letter.source(), number: latest.number }, latest))
                 }
-                Plan::LeaveOut(latest) => {
-                    self.said.say(&letter.source(), Outcome::LeftOut(replayed(&latest)))?
-                }
+                Plan::LeaveOut(latest) => self.said.say(
+                    &letter.source(),
+                    Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
+                )?,
                 Plan::Refuse { replays } => {
                     self.said
                         .say(&letter.source(), Outcome::Refused { replays, error: letter.error.clone() })?;
@@ -123,7 +124,7 @@ impl<'a, W: Write> Replay<'a, W> {
         if due.is_empty() && unfinished.is_empty() {
             return Ok(());
         }
-        // From here on no other command sends anything.
+        // From here on what earlier commands sent is in the topic, or never will be.
         self.sender = Some(self.sender().await?);
         let resumed = self.look_for(unfinished).await?;
         self.send(due, resumed).await

@@ -211,7 +211,7 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
         (&["--dry-run"][..], "which letters?"),
         (&["a/0/1", "--error", "x"], "not both"),
         (&["a/0/1", "--all"], "not both"),
-        (&["--error", "no_such_word"], "nothing of the kind"),
+        (&["--error", "no_such_word"], "no dead letter matches"),
     ] {
         let said = replay(&lab, "", arguments).await;
         assert_eq!(said.code, Some(1), "{arguments:?}");
