@@ -450,6 +450,38 @@ async fn two_operators_at_once_send_no_letter_twice() {
     assert_eq!(count(&lab, "dead_letter_replay_places").await, 1_200);
 }
 
+/// SIGKILL at moments of no choice, until a replay comes to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_is_killed_again_and_again_sends_each_letter_once() {
+    let Some(lab) = lab_with("replaykill", &malformed(3_000)).await else { return };
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut kills, mut cut_short) = (0, 0);
+    loop {
+        let before = count(&lab, "dead_letter_replays").await;
+        // Dropped with its future, the command is killed. Later and later, so that it ends.
+        let patience = Duration::from_millis(random.u64(100..1_500) + 50 * kills);
+        match tokio::time::timeout(patience, replay(&lab, "", &["--all"])).await {
+            Ok(said) => {
+                assert_eq!(said.code, Some(0), "seed {seed}: {}", said.error);
+                break;
+            }
+            Err(_) => {
+                kills += 1;
+                let announced = count(&lab, "dead_letter_replays").await;
+                cut_short += u64::from(announced > count(&lab, "dead_letter_replay_places").await);
+                println!("seed {seed}: killed after {patience:?}, {} announced", announced - before);
+            }
+        }
+        assert!(kills < 100, "seed {seed}: it does not come to its end");
+    }
+    println!("seed {seed}: {kills} kills, {cut_short} of them with replays unfinished");
+    let all = replays(&lab);
+    assert_eq!(all.len(), 3_000, "seed {seed}");
+    assert!(all.values().all(|numbers| *numbers == ["1"]), "seed {seed}");
+    assert_eq!(count(&lab, "dead_letter_replay_places").await, 3_000, "seed {seed}");
+}
+
 /// An event at the broker's own limit has no room left for the headers of its replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_too_large_fails_alone() {
