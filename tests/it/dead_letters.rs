@@ -367,7 +367,7 @@ fn send(lab: &Lab, producer: &BaseProducer, source: &str, payload: &str) {
     let headers = OwnedHeaders::new().insert(number).insert(from);
     producer.begin_transaction().expect("begun");
     let topic = lab.topic("claims");
-    let record = BaseRecord::<str, str>::to(&topic).headers(headers).payload(payload);
+    let record = BaseRecord::<str, str>::to(&topic).partition(0).headers(headers).payload(payload);
     producer.send(record).map_err(|(error, _)| error).expect("queued");
     producer.flush(Duration::from_secs(10)).expect("delivered");
 }
@@ -448,6 +448,34 @@ async fn two_operators_at_once_send_no_letter_twice() {
     assert!(all.values().all(|numbers| *numbers == ["1"]));
     assert_eq!(count(&lab, "dead_letter_replays").await, 1_200);
     assert_eq!(count(&lab, "dead_letter_replay_places").await, 1_200);
+}
+
+/// A replay that took place may stand behind somebody else's open transaction, where no `read_committed` consumer sees it yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_behind_an_open_transaction_is_waited_for() {
+    let Some(lab) = lab_with("opentransaction", &[Event::of("no claim").on(0)]).await else { return };
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &lab.kafka).set("transactional.id", format!("{}-somebody", lab.name));
+    let somebody: BaseProducer = client.create().expect("a producer");
+    somebody.init_transactions(Duration::from_secs(10)).expect("started");
+    let source = announce(&lab, "no claim").await;
+    send(&lab, &somebody, "somebody/0/0", "no claim either");
+    let producer = earlier(&lab);
+    send(&lab, &producer, &source, "no claim");
+    producer.commit_transaction(Duration::from_secs(10)).expect("committed");
+    assert_eq!(replays(&lab).len(), 0, "hidden");
+    let commit = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        somebody.commit_transaction(Duration::from_secs(10)).expect("committed");
+    };
+    let (said, ()) = tokio::join!(replay(&lab, "", &["--all"]), commit);
+    assert!(
+        said.out.ends_with("0 replayed; 1 left out, 0 refused, 0 failed\n"),
+        "{}{}",
+        said.out,
+        said.error
+    );
+    assert_eq!(replays(&lab)[&source], ["1"]);
 }
 
 /// SIGKILL at moments of no choice, until a replay comes to its end.
