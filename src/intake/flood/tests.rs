@@ -62,6 +62,13 @@ fn more_than_the_ratio_of_a_window_is_a_flood_once_there_are_enough_events() {
     }
     assert_eq!(flood.read(now, place(19), true), Some(Change::Ratio(13.0 / 20.0)));
 
+    let mut flood = Flood::new(bounds());
+    for offset in 0..19 {
+        flood.read(now, place(offset), offset % 3 != 0);
+    }
+    assert_eq!(flood.read(now, place(19), false), None, "an event without a fault begins no flood");
+    assert_eq!(flood.read(now, place(20), true), Some(Change::Ratio(13.0 / 21.0)));
+
     let mut half = Flood::new(bounds());
     for offset in 0..1_000 {
         assert_eq!(half.read(now, place(offset), offset % 2 == 1), None, "half is not more than half");
