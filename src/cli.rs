@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::audit::AuditCommand;
 use crate::config::Config;
+use crate::dead_letters::DeadLettersCommand;
 use crate::demo::{self, DemoArgs};
 use crate::simulator::{self, SimulateArgs};
 use crate::{service, telemetry};
@@ -34,6 +35,7 @@ enum Command {
     Check,
     /// Ask Postgres why a claim was decided as it was
     Audit(AuditCommand),
+    DeadLetters(DeadLettersCommand),
 }
 
 impl Cli {
@@ -70,6 +72,10 @@ impl Cli {
             Command::Audit(command) => {
                 let config = Self::load(config)?;
                 block_on(1, service::audit(&config, command))
+            }
+            Command::DeadLetters(command) => {
+                let config = Self::load(config)?;
+                block_on(1, service::dead_letters(&config, command))
             }
         }
     }

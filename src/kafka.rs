@@ -136,10 +136,7 @@ impl Settings {
     /// # Errors
     /// One sentence that names the address or the topic, and the key.
     pub fn check_broker(&self) -> Result<(), String> {
-        let consumer: BaseConsumer<Quiet> =
-            self.client().set("group.id", &self.group_id).create_with_context(Quiet).map_err(|error| {
-                format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}")
-            })?;
+        let consumer = self.quiet_consumer("read_committed")?;
         let topics = [
             ("input_topic", &self.input_topic),
             ("output_topic", &self.output_topic),
@@ -152,8 +149,26 @@ impl Settings {
         Ok(())
     }
 
-    /// A topic that was only just made, or whose leader is being elected, gets its time.
-    fn check_topic(&self, consumer: &BaseConsumer<Quiet>, key: &str, topic: &str) -> Result<(), String> {
+    /// A consumer that is no member of the group and says nothing of its own.
+    pub(crate) fn quiet_consumer(&self, isolation_level: &str) -> Result<BaseConsumer<Quiet>, String> {
+        let mut client = self.client();
+        client
+            .set("group.id", &self.group_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", isolation_level);
+        client
+            .create_with_context(Quiet)
+            .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
+    }
+
+    /// A topic that was only just made, or whose leader is being elected, gets its time. Says how many partitions it has.
+    pub(crate) fn check_topic(
+        &self,
+        consumer: &BaseConsumer<Quiet>,
+        key: &str,
+        topic: &str,
+    ) -> Result<i32, String> {
         let servers = &self.bootstrap_servers;
         let deadline = Instant::now() + self.request_timeout;
         loop {
@@ -161,8 +176,9 @@ impl Settings {
                 format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {error}")
             })?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
-            if found.is_some_and(|found| found.error().is_none() && !found.partitions().is_empty()) {
-                return Ok(());
+            let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
+            if let Some(found) = found {
+                return Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX));
             }
             if Instant::now() >= deadline {
                 return Err(format!("topic {topic:?} (kafka.{key}) does not exist at {servers}; create it"));
@@ -172,8 +188,8 @@ impl Settings {
     }
 }
 
-/// Says nothing of its own: what the check finds is one sentence.
-struct Quiet;
+/// Says nothing of its own: what a command finds is one sentence.
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}

@@ -28,7 +28,8 @@
 //! 4. [`risk`]: the APIs, one file each; [`assess`]: how often, how fast and when they are asked.
 //! 5. [`outbox`]: `Sealed` → `Recorded` → `Published`, each the only door to the next.
 //! 6. [`service`] wires the real Kafka, Postgres and HTTP to the worker; [`config`], [`cli`] and [`telemetry`] do what they say.
-//! 7. [`audit`] answers auditors; [`simulator`] stands in for the risk APIs; [`demo`] shows it all on one machine.
+//! 7. [`dead_letters`] shows what is no claim, and sends it once more when it is mended.
+//! 8. [`audit`] answers auditors; [`simulator`] stands in for the risk APIs; [`demo`] shows it all on one machine.
 //!
 //! # Glossary
 //!
@@ -49,6 +50,8 @@
 //! | decision | approve, challenge, review or reject; also the event that says so |
 //! | disposition | how a record ended: assessed, recalled, duplicate, quarantined |
 //! | recall | to look up whether a claim has a verdict, before anybody is asked |
+//! | replay | a dead letter's event sent to the input topic once more; its *number* counts the event's replays, its *place* is where it went |
+//! | flood | so many malformed events that intake pauses and takes on *probes* only |
 //! | flush | one batch's way: record, publish, confirm |
 //!
 //! # The promises
@@ -66,6 +69,7 @@ pub mod audit;
 pub mod claim;
 pub mod cli;
 pub mod config;
+pub mod dead_letters;
 pub mod decision;
 pub mod demo;
 pub mod intake;

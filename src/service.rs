@@ -13,6 +13,7 @@ use tracing::{error, info};
 use crate::assess::http::Client;
 use crate::audit::{AuditCommand, Auditor, Retention, retention};
 use crate::config::{Config, OnDuplicate};
+use crate::dead_letters::{DeadLetters, DeadLettersCommand};
 use crate::intake::kafka::KafkaIntake;
 use crate::outbox::Store;
 use crate::outbox::kafka::KafkaPublisher;
@@ -118,6 +119,7 @@ fn terms(
         worker: config.worker.clone(),
         retry: config.retry.clone(),
         breaker: config.breaker.clone(),
+        flood: config.dead_letters.flood_bounds(),
         meter: Meter::new(&kinds, &apis),
         spans: telemetry.spans(&config.kafka.group_id),
         subject_key: config.subject_key().cloned(),
@@ -242,4 +244,17 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), String>
         command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
     store.close().await;
     if found { Ok(()) } else { Err("nothing of the kind is in the record".to_owned()) }
+}
+
+/// `claimgate dead-letters …`: shows dead letters, or sends their events once more.
+///
+/// # Errors
+/// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
+pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<(), String> {
+    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    let desk =
+        DeadLetters { store: &store, kafka: &config.kafka, max_replays: config.dead_letters.max_replays };
+    let done = command.run(desk, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string());
+    store.close().await;
+    done
 }

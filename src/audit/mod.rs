@@ -11,8 +11,8 @@ mod command;
 mod decisions;
 mod refused;
 pub mod retention;
-mod shown;
-mod source;
+pub(crate) mod shown;
+pub(crate) mod source;
 mod subject;
 mod verify;
 

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::decision::Reason;
 
 /// A text as a terminal may get it: an API's answer could hold escape sequences.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -22,7 +22,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Bytes as text: what is no UTF-8 is escaped.
-pub(super) fn printable_bytes(bytes: &[u8]) -> String {
+pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => printable(text),
         Err(_) => bytes.escape_ascii().to_string(),
@@ -30,24 +30,24 @@ pub(super) fn printable_bytes(bytes: &[u8]) -> String {
 }
 
 /// A point in time, UTC, to the millisecond.
-pub(super) fn instant(time: OffsetDateTime) -> String {
+pub(crate) fn instant(time: OffsetDateTime) -> String {
     let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
     time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
 /// A value that may be missing.
-pub(super) fn optional(value: Option<impl ToString>) -> String {
+pub(crate) fn optional(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
 /// Reasons in one line: `level 2; risk_type 101 batch_operation (behaviour)`.
-pub(super) fn reasons(reasons: &[Reason]) -> String {
+pub(crate) fn reasons(reasons: &[Reason]) -> String {
     let line: Vec<String> = reasons.iter().map(reason).collect();
     line.join("; ")
 }
 
 /// A reason: `risk_type 101 batch_operation (behaviour)`.
-pub(super) fn reason(reason: &Reason) -> String {
+pub(crate) fn reason(reason: &Reason) -> String {
     let value = reason.value.map(|value| format!(" {value}")).unwrap_or_default();
     let name = reason.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
     let group = reason.group.as_ref().map(|group| format!(" ({group})")).unwrap_or_default();
@@ -55,7 +55,7 @@ pub(super) fn reason(reason: &Reason) -> String {
 }
 
 /// A table that can be pasted into a ticket.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
@@ -68,13 +68,13 @@ pub(super) fn table<const N: usize>(
 }
 
 /// Names and values below each other.
-pub(super) fn sheet<const N: usize>(lines: [(&str, String); N]) -> String {
+pub(crate) fn sheet<const N: usize>(lines: [(&str, String); N]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value))).collect()
 }
 
 /// Bytes as JSON: `{"text": …}`, or `{"base64": …}` where they are no UTF-8.
-pub(super) fn bytes_as_json<S: Serializer>(
+pub(crate) fn bytes_as_json<S: Serializer>(
     bytes: &Option<Vec<u8>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -60,18 +60,26 @@ pub async fn source_file(store: &PostgresStore, source: Source) -> Result<Source
         "select claim_id, source_topic, source_partition, source_offset, key, headers, payload, received_at, trace_id
         from claim_events where source_topic = $1 and source_partition = $2 and source_offset = $3 order by received_at",
     );
-    let dead_letters = sqlx::query_as(
-        "select
-            source_topic, source_partition, source_offset, error, error_field, detail, key, payload, headers, received_at, trace_id
-        from dead_letters where source_topic = $1 and source_partition = $2 and source_offset = $3",
-    );
     let Source { topic, partition, offset } = &source;
     Ok(SourceFile {
         verdicts: store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?,
         events: store.fetch(events.bind(topic).bind(partition).bind(offset)).await?,
-        dead_letters: store.fetch(dead_letters.bind(topic).bind(partition).bind(offset)).await?,
+        dead_letters: dead_letter(store, &source).await?,
         source,
     })
+}
+
+/// The dead letter of a record, where it became one.
+pub(crate) async fn dead_letter(
+    store: &PostgresStore,
+    source: &Source,
+) -> Result<Vec<DeadLetterRow>, StoreError> {
+    let letter = sqlx::query_as(
+        "select
+            source_topic, source_partition, source_offset, error, error_field, detail, key, payload, headers, received_at, trace_id
+        from dead_letters where source_topic = $1 and source_partition = $2 and source_offset = $3",
+    );
+    store.fetch(letter.bind(&source.topic).bind(source.partition).bind(source.offset)).await
 }
 
 impl Report for SourceFile {
@@ -115,7 +123,7 @@ impl DeadLetterRow {
 }
 
 /// Reads `topic/partition/offset`.
-pub(super) fn parse_source(text: &str) -> Result<Source, String> {
+pub(crate) fn parse_source(text: &str) -> Result<Source, String> {
     let parse = || {
         let (rest, offset) = text.rsplit_once('/')?;
         let (topic, partition) = rest.rsplit_once('/')?;

@@ -15,7 +15,7 @@ use crate::assess::{breaker, retry};
 use crate::decision::Policy;
 use crate::outbox::postgres;
 use crate::risk::{Registry, Shared, tencent_cloud, wechat};
-use crate::{audit, kafka, telemetry};
+use crate::{audit, dead_letters, kafka, telemetry};
 
 /// The defaults, embedded: the binary needs no file beside it.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -45,6 +45,8 @@ pub struct Config {
     pub retry: retry::Settings,
     /// `[breaker]`
     pub breaker: breaker::Settings,
+    /// `[dead_letters]`
+    pub dead_letters: dead_letters::Settings,
     /// `[tencent_cloud]`
     pub tencent_cloud: tencent_cloud::Settings,
     /// `[wechat]`
@@ -136,6 +138,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.kafka.check().map_err(ConfigError)?;
+        self.dead_letters.check().map_err(ConfigError)?;
         let positive = [
             ("worker.threads", self.worker.threads),
             ("worker.max_in_flight", self.worker.max_in_flight),

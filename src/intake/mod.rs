@@ -4,6 +4,7 @@
 //! The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
 
 pub mod backlog;
+pub mod flood;
 pub mod kafka;
 pub mod lanes;
 pub mod ledger;

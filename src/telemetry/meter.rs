@@ -26,6 +26,7 @@ pub struct Meter {
     in_flight: Gauge,
     oldest_claim_age: Gauge,
     intake_paused: Gauge,
+    flood: Gauge,
     assigned_partitions: Gauge,
     /// By kind, then in the order of [`Decision::ALL`].
     decisions: Labelled<[Counter; 4]>,
@@ -58,6 +59,7 @@ impl Meter {
             in_flight: gauge!(names::IN_FLIGHT.name),
             oldest_claim_age: gauge!(names::OLDEST_CLAIM_AGE.name),
             intake_paused: gauge!(names::INTAKE_PAUSED.name),
+            flood: gauge!(names::DEAD_LETTER_FLOOD.name),
             assigned_partitions: gauge!(names::ASSIGNED_PARTITIONS.name),
             decisions: Labelled::new(kinds, |kind| {
                 Decision::ALL.map(|decision| {
@@ -173,6 +175,11 @@ impl Meter {
     /// Whether intake is paused.
     pub fn paused(&self, paused: bool) {
         self.intake_paused.set(if paused { 1.0 } else { 0.0 });
+    }
+
+    /// Whether a flood of malformed events holds intake up.
+    pub fn flood(&self, on: bool) {
+        self.flood.set(if on { 1.0 } else { 0.0 });
     }
 
     /// How many partitions this worker has.

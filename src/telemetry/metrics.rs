@@ -98,6 +98,8 @@ metrics! {
     OLDEST_CLAIM_AGE = Kind::Gauge, "claimgate_oldest_claim_age_seconds", [];
     /// 1 while no more records are taken on.
     INTAKE_PAUSED = Kind::Gauge, "claimgate_intake_paused", [];
+    /// 1 while a flood of malformed events holds intake up: nothing is taken on from the input topic but probes.
+    DEAD_LETTER_FLOOD = Kind::Gauge, "claimgate_dead_letter_flood", [];
     /// Partitions of the input topic given to this worker.
     ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", [];
     /// Length of the offset map in the last commit's metadata; the broker takes 4096 bytes.

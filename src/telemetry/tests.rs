@@ -285,6 +285,7 @@ fn record_everything() {
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
     meter.paused(true);
+    meter.flood(true);
     meter.assigned(3);
     meter.offset_map(crate::intake::Partition::claims(3), 17);
 }

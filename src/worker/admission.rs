@@ -60,7 +60,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             let has_seats =
                 self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
             let may = |partition: Partition| {
-                (partition.input == Input::Claims || has_seats) && self.ledger.has_room(partition, 1)
+                let open = match partition.input {
+                    Input::Claims => self.flood.admits(now),
+                    Input::Retry => has_seats,
+                };
+                open && self.ledger.has_room(partition, 1)
             };
             let Some(record) = self.backlog.pop(may) else { break };
             self.admit_record(record, now);
@@ -107,6 +111,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let (span, received) =
             self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), parking.as_ref());
         self.in_flight.add(&ticket, &received);
+        self.was_read(&ticket, routed.is_err());
         match routed {
             Ok((claim, api)) => self.enter(job(ticket, received, claim, api, parking, span)),
             Err(malformed) => self.quarantine(ticket, received, malformed, &span),
@@ -197,6 +202,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
                 self.settle_known(*job, verdict);
             } else {
+                self.looked_up(&job.ticket, false);
                 let lane = job.lane;
                 let head = self.lanes.enter(lane, job);
                 self.submit(head);
@@ -208,6 +214,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Ends a job whose claim has a verdict already.
     pub(super) fn settle_known(&mut self, job: Job, verdict: Verdict) {
         let disposition = Disposition::of_known(verdict, &job.received.source, &job.fingerprint);
+        self.looked_up(&job.ticket, matches!(disposition, Disposition::Quarantined(_)));
         match &disposition {
             Disposition::Recalled(verdict) => {
                 self.terms.meter.recalled();

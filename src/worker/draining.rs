@@ -67,6 +67,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let is_gone = |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
         let goes = |job: &Job| is_gone(&job.ticket);
         self.waiting.send_away(is_gone);
+        self.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
         for followers in self.undecided.values_mut() {
             let (gone, stay): (VecDeque<_>, _) =

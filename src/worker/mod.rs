@@ -9,7 +9,8 @@
 //!
 //! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits for one thing to happen: an event of
 //! the consumer, the end of a task, a time, or the signal to stop. Everything slow is a task; a task owns what it works on and
-//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`flushing`], [`draining`].
+//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`flushing`], [`draining`],
+//! [`flooding`].
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
 //! a time; no call is made whose answer could not be kept.
@@ -37,6 +38,7 @@ use crate::assess::{Counter, Desk, Waiting};
 use crate::claim::Claim;
 use crate::decision::Policy;
 use crate::intake::backlog::Backlog;
+use crate::intake::flood::{self, Flood};
 use crate::intake::kafka::Intake;
 use crate::intake::lanes::Lanes;
 use crate::intake::parking::Parking;
@@ -51,6 +53,7 @@ mod admission;
 mod assessing;
 mod clock;
 mod draining;
+mod flooding;
 mod flushing;
 mod in_flight;
 #[cfg(all(test, feature = "testing"))]
@@ -91,6 +94,8 @@ pub struct Terms {
     pub retry: retry::Settings,
     /// `[breaker]`.
     pub breaker: breaker::Settings,
+    /// `[dead_letters]`, as far as it bounds intake.
+    pub flood: flood::Bounds,
     /// The risk APIs.
     pub registry: Arc<Registry>,
     /// The policy in force.
@@ -157,6 +162,7 @@ pub struct Worker<I, S, P, H> {
     terms: Terms,
     ledger: Ledger,
     backlog: Backlog,
+    flood: Flood,
     /// Claims that wait to be looked up in the store.
     unrecalled: Vec<Box<Job>>,
     recalling: bool,
@@ -199,6 +205,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         Self {
             desk: Desk::new(counters, barred_max),
             peers: vec![None; terms.registry.len()],
+            flood: Flood::new(terms.flood.clone()),
             ports,
             terms,
             ledger: Ledger::default(),
@@ -262,6 +269,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.stopping,
             next_call,
             self.waiting.due(),
+            self.flood.next_probe(),
         ];
         let soonest = rests.into_iter().flatten().filter(|at| *at > now).min();
         soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
@@ -310,6 +318,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let age = self.in_flight.oldest().map_or(0, |oldest| self.terms.clock.micros() - oldest);
         meter.in_flight(self.in_flight.records(), Duration::from_micros(u64::try_from(age).unwrap_or(0)));
         meter.paused(self.backlog.is_pausing());
+        meter.flood(self.flood.is_on());
         for (id, route) in self.terms.registry.iter() {
             meter.queued(route.api.name(), self.desk.waiting(id.index()));
             let (state, misconfigured) = self.desk.breaker(id.index()).state();

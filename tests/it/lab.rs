@@ -176,6 +176,14 @@ listen = ""
         Worker { child: child.expect("the worker starts") }
     }
 
+    /// Runs another command of the real binary to its end, with this lab's configuration and `more`.
+    pub(crate) async fn claimgate(&self, more: &str, arguments: &[&str]) -> std::process::Output {
+        let config = self.config(&format!("command-{}", fastrand::u64(..)), more);
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_claimgate"));
+        command.arg("--config").arg(config).args(arguments).env_clear().current_dir(self.folder.path());
+        command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the command runs")
+    }
+
     pub(crate) fn log(&self, instance: &str) -> PathBuf {
         self.folder.path().join(format!("{instance}.log"))
     }

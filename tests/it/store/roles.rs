@@ -42,17 +42,57 @@ async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)) {
             return;
         }
         let suffix = Uuid::new_v4().simple();
-        let (worker, auditor) = (format!("claimgate_worker_{suffix}"), format!("claimgate_auditor_{suffix}"));
-        let script = script().replace("claimgate_worker", &worker).replace("claimgate_auditor", &auditor);
+        let [worker, auditor, operator] =
+            ["worker", "auditor", "operator"].map(|role| format!("claimgate_{role}_{suffix}"));
+        let script = script()
+            .replace("claimgate_worker", &worker)
+            .replace("claimgate_auditor", &auditor)
+            .replace("claimgate_operator", &operator);
         // It may be run again.
         database.execute(script.clone()).await;
         database.execute(script).await;
         test(database, &worker, &auditor).await;
-        for role in [worker, auditor] {
+        the_operators_role_adds_replays_and_nothing_else(database, &operator).await;
+        for role in [worker, auditor, operator] {
             database.execute(format!("drop owned by {role}; drop role {role}")).await;
         }
     })
     .await;
+}
+
+const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
+    values ('t', 0, 1, 1, 'ann', 'because')";
+
+/// On every database that the script ran on, for it costs little.
+async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabase, operator: &str) {
+    let place = "insert into dead_letter_replay_places (
+        source_topic, source_partition, source_offset, number, place_topic, place_partition, place_offset, recorded_by)
+        values ('t', 0, 1, 1, 't', 0, 2, 'ann')";
+    database.execute(format!("begin; set local role {operator}; {ANNOUNCE}; {place}; commit")).await;
+    for sql in ["select from verdicts", "select from claim_events", "select from risk_calls"] {
+        denied(database, operator, sql).await;
+    }
+    for table in ["dead_letters", "dead_letter_replays", "dead_letter_replay_places"] {
+        for change in ["update {} set source_topic = 'b'", "delete from {}", "truncate {}"] {
+            denied(database, operator, &change.replace("{}", table)).await;
+        }
+    }
+    denied(database, operator, "insert into dead_letters select * from dead_letters").await;
+    // Nor does the owner rewrite what was replayed, and nobody replays without a name.
+    for sql in [
+        "update dead_letter_replays set replayed_by = 'bob'",
+        "delete from dead_letter_replay_places",
+        "truncate dead_letter_replays cascade",
+        &ANNOUNCE.replace("'ann'", "' '"),
+        &ANNOUNCE.replace("'ann'", "null"),
+        &ANNOUNCE.replace("'because'", "''"),
+        ANNOUNCE,
+    ] {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&database.pool).await;
+        let error = result.expect_err("it must be refused").to_string();
+        let refused = ["only grows", "violates check", "violates not-null", "violates unique"];
+        assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -78,6 +118,8 @@ async fn the_workers_role_can_work_and_cannot_rewrite_history() {
             }
         }
         denied(database, worker, "delete from risk_calls_default").await;
+        denied(database, worker, "select from dead_letter_replays").await;
+        denied(database, worker, ANNOUNCE).await;
         let all = Retention { risk_calls: Some(std::time::Duration::from_secs(86_400)), claim_events: None };
         let error = retention::enforce(&store, &all).await;
         assert!(
@@ -96,6 +138,7 @@ async fn the_auditors_role_reads_and_nothing_else() {
         let error = store.record(&seal(vec![malformed(2)], vec![])).await;
         assert!(matches!(&error, Err(StoreError::Fatal(said)) if said.contains("grants")), "{error:?}");
         denied(database, auditor, "select claimgate_ensure_partitions('2030-01-01', 1)").await;
+        denied(database, auditor, ANNOUNCE).await;
     })
     .await;
 }

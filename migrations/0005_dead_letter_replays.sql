@@ -1,0 +1,79 @@
+-- Replays of dead letters: who had an event sent to the input topic once more, why, and where it went.
+--
+-- Two tables, for nothing in either is ever changed. A replay is announced before its event is sent, so that none is without a trace;
+-- its place is added after Kafka has acknowledged it. A replay without a place was cut short: whether its event is in the topic is
+-- for the topic to say, and the next `claimgate dead-letters replay` looks there before it sends anything.
+
+-- When the row was written by this server's clock. A replay takes only letters older than itself, or it would go after those
+-- that it made.
+alter table dead_letters add column recorded_at timestamptz not null default now();
+comment on column dead_letters.recorded_at is 'When the row was written.';
+
+-- No reference to dead_letters: who must erase a letter by law can, and the trace of its replays stays.
+create table dead_letter_replays (
+    source_topic     text collate "C" not null,
+    source_partition int not null,
+    source_offset    bigint not null,
+    number           int not null check (number > 0),
+    replayed_by      text not null check (replayed_by ~ '\S'),
+    reason           text not null check (reason ~ '\S'),
+    announced_at     timestamptz not null default now(),
+    -- "No event is sent twice under one number" rests on this key: of two operators, the second inserts nothing.
+    constraint dead_letter_replays_key primary key (source_topic, source_partition, source_offset, number)
+);
+
+create index dead_letter_replays_announced_at_idx on dead_letter_replays (announced_at);
+
+comment on table dead_letter_replays is 'One row per replay of a dead letter, written before its event is sent. Rows are never changed or removed.';
+comment on column dead_letter_replays.source_topic is 'The topic of the dead letter''s event.';
+comment on column dead_letter_replays.source_partition is 'The partition of the dead letter''s event.';
+comment on column dead_letter_replays.source_offset is 'The offset of the dead letter''s event.';
+comment on column dead_letter_replays.number is 'How often the event was replayed with this one, those before it became this dead letter included: its header claimgate-replays.';
+comment on column dead_letter_replays.replayed_by is 'Who answers for it.';
+comment on column dead_letter_replays.reason is 'Why, in their words.';
+comment on column dead_letter_replays.announced_at is 'When it was announced: never after its event was sent.';
+
+create table dead_letter_replay_places (
+    source_topic     text collate "C" not null,
+    source_partition int not null,
+    source_offset    bigint not null,
+    number           int not null,
+    place_topic      text collate "C" not null,
+    place_partition  int not null,
+    place_offset     bigint not null,
+    recorded_by      text not null check (recorded_by ~ '\S'),
+    recorded_at      timestamptz not null default now(),
+    constraint dead_letter_replay_places_key primary key (source_topic, source_partition, source_offset, number),
+    constraint dead_letter_replay_places_of foreign key (source_topic, source_partition, source_offset, number)
+        references dead_letter_replays
+);
+
+comment on table dead_letter_replay_places is 'Where replays went: one row per replay that Kafka has acknowledged. Rows are never changed or removed.';
+comment on column dead_letter_replay_places.source_topic is 'As in dead_letter_replays.';
+comment on column dead_letter_replay_places.source_partition is 'As in dead_letter_replays.';
+comment on column dead_letter_replay_places.source_offset is 'As in dead_letter_replays.';
+comment on column dead_letter_replay_places.number is 'As in dead_letter_replays.';
+comment on column dead_letter_replay_places.place_topic is 'The topic to which the event was sent.';
+comment on column dead_letter_replay_places.place_partition is 'Its partition there.';
+comment on column dead_letter_replay_places.place_offset is 'Its offset there.';
+comment on column dead_letter_replay_places.recorded_by is 'Whose command sent it, or found it in the topic: another''s than replayed_by where the first was cut short.';
+comment on column dead_letter_replay_places.recorded_at is 'When it was known that the event is there.';
+
+create function claimgate_refuse_rewriting() returns trigger
+language plpgsql as $$
+begin
+    raise exception '% of % is refused: the record of replays only grows', lower(tg_op), tg_table_name
+        using errcode = 'insufficient_privilege',
+              hint = 'docs/dead-letters.md says what the tables are for';
+end
+$$;
+comment on function claimgate_refuse_rewriting() is 'Keeps rows from being changed or removed.';
+
+create trigger dead_letter_replays_only_grow before update or delete on dead_letter_replays
+    for each row execute function claimgate_refuse_rewriting();
+create trigger dead_letter_replays_are_kept before truncate on dead_letter_replays
+    for each statement execute function claimgate_refuse_rewriting();
+create trigger dead_letter_replay_places_only_grow before update or delete on dead_letter_replay_places
+    for each row execute function claimgate_refuse_rewriting();
+create trigger dead_letter_replay_places_are_kept before truncate on dead_letter_replay_places
+    for each statement execute function claimgate_refuse_rewriting();

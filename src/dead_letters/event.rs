@@ -1,0 +1,116 @@
+//! A dead letter's event as it is sent once more: its own key, payload and headers, and two headers that say so.
+//!
+//! Pure. The invariant: the count in the headers grows by one with every replay, whoever made it and whatever the event became meanwhile.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde::Deserialize;
+
+use super::journal::ReplayId;
+use crate::decision::Source;
+use crate::intake::Headers;
+
+/// How often the event was replayed, this time included.
+pub const REPLAYS: &str = "claimgate-replays";
+/// Which dead letter it was: `topic/partition/offset`.
+pub const REPLAYED_FROM: &str = "claimgate-replayed-from";
+
+/// A header as `dead_letters.headers` keeps it.
+#[derive(Debug, Deserialize)]
+pub(super) struct KeptHeader {
+    name: String,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+/// An event on its way to the input topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The dead letter that it comes from.
+    pub(super) source: Source,
+    /// The replay's number.
+    pub(super) number: i32,
+    /// Its own key.
+    pub(super) key: Option<Vec<u8>>,
+    /// Its own payload; `None` is a tombstone.
+    pub(super) payload: Option<Vec<u8>>,
+    /// Its own headers, and the two of its replay.
+    pub(super) headers: Headers,
+}
+
+impl Event {
+    /// What identifies its replay.
+    pub(super) fn id(&self) -> ReplayId {
+        ReplayId { source: self.source.clone(), number: self.number }
+    }
+}
+
+/// The header values as the producer sent them. `None` where one cannot be read.
+pub(super) fn producers_headers(kept: Vec<KeptHeader>) -> Option<Headers> {
+    let value = |header: KeptHeader| {
+        let value = match (header.text, header.base64) {
+            (Some(text), _) => Some(text.into_bytes()),
+            (None, Some(base64)) => Some(BASE64_STANDARD.decode(base64).ok()?),
+            (None, None) => None,
+        };
+        Some((header.name, value))
+    };
+    kept.into_iter().map(value).collect()
+}
+
+/// The headers of a replay: the event's own, and its count and origin in place of an earlier replay's.
+pub(super) fn replays_headers(mut own: Headers, number: i32, source: &Source) -> Headers {
+    own.retain(|(name, _)| name != REPLAYS && name != REPLAYED_FROM);
+    own.push((REPLAYS.to_owned(), Some(number.to_string().into_bytes())));
+    own.push((REPLAYED_FROM.to_owned(), Some(source.to_string().into_bytes())));
+    own
+}
+
+/// How often an event was replayed before, from its header; 0 where there is none, or none that claimgate wrote.
+pub(super) fn replays_before(header: Option<&str>) -> i32 {
+    header.and_then(|text| text.parse().ok()).filter(|count| *count > 0).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(offset: i64) -> Source {
+        Source { topic: "reward.claims".to_owned(), partition: 3, offset }
+    }
+
+    #[test]
+    fn kept_headers_come_back_in_order_with_their_bytes_and_their_absence() {
+        let kept =
+            r#"[{"name":"b","text":"红"},{"name":"a"},{"name":"b","base64":"/wA="},{"name":"","text":""}]"#;
+        let headers = producers_headers(serde_json::from_str(kept).expect("headers")).expect("readable");
+        let expected: Headers = vec![
+            ("b".to_owned(), Some("红".as_bytes().to_vec())),
+            ("a".to_owned(), None),
+            ("b".to_owned(), Some(vec![0xff, 0])),
+            (String::new(), Some(vec![])),
+        ];
+        assert_eq!(headers, expected);
+        let garbled = serde_json::from_str(r#"[{"name":"a","base64":"?"}]"#).expect("headers");
+        assert_eq!(producers_headers(garbled), None);
+    }
+
+    #[test]
+    fn a_replay_of_a_replay_says_only_the_latest() {
+        let own: Headers = vec![("tenant".to_owned(), Some(b"a".to_vec()))];
+        let once = replays_headers(own.clone(), 1, &source(7));
+        let twice = replays_headers(once, 2, &source(9));
+        let value = |text: &str| Some(text.as_bytes().to_vec());
+        let mut expected = own;
+        expected.push((REPLAYS.to_owned(), value("2")));
+        expected.push((REPLAYED_FROM.to_owned(), value("reward.claims/3/9")));
+        assert_eq!(twice, expected);
+    }
+
+    #[test]
+    fn a_count_that_claimgate_did_not_write_is_none() {
+        assert_eq!(replays_before(Some("2")), 2);
+        for text in [None, Some(""), Some("-1"), Some("many"), Some("99999999999"), Some("2 ")] {
+            assert_eq!(replays_before(text), 0, "{text:?}");
+        }
+    }
+}

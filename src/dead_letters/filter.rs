@@ -1,0 +1,171 @@
+//! Which dead letters are meant: the filters of the command line, and the condition in SQL that stands for them.
+
+use std::time::Duration;
+
+use clap::Args;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::decision::Source;
+
+/// The filters that every command has. All of them must hold.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Filter {
+    /// What is wrong, in one word: not_json, missing_field, unknown_kind, claim_id_conflict, …
+    #[arg(long, value_name = "WORD")]
+    error: Option<String>,
+    /// The path of the field at fault, such as account.id
+    #[arg(long, value_name = "PATH")]
+    field: Option<String>,
+    /// Received at this time (RFC 3339) or later; or a span, such as 2h: so long ago or later
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Time>,
+    /// Received before this time, or so long ago and earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Time>,
+    /// From this topic
+    #[arg(long)]
+    topic: Option<String>,
+    /// From this partition
+    #[arg(long)]
+    partition: Option<i32>,
+    /// Not replayed yet
+    #[arg(long)]
+    not_replayed: bool,
+}
+
+/// A point in time, or how long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    At(OffsetDateTime),
+    Ago(Duration),
+}
+
+fn parse_time(text: &str) -> Result<Time, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(Time::At(at));
+    }
+    humantime::parse_duration(text)
+        .map(Time::Ago)
+        .map_err(|_| "a time is 2021-09-30T09:34:40Z, or a span such as 2h for so long ago".to_owned())
+}
+
+impl Time {
+    fn at(self, now: OffsetDateTime) -> OffsetDateTime {
+        match self {
+            Self::At(at) => at,
+            // PostgreSQL's times do not go back as far as spans do.
+            Self::Ago(ago) => {
+                let ago = ago.try_into().unwrap_or(time::Duration::MAX);
+                now.saturating_sub(ago).max(OffsetDateTime::UNIX_EPOCH)
+            }
+        }
+    }
+}
+
+/// The dead letters that a command is about.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selection {
+    error: Option<String>,
+    field: Option<String>,
+    since: Option<OffsetDateTime>,
+    until: Option<OffsetDateTime>,
+    topic: Option<String>,
+    partition: Option<i32>,
+    not_replayed: bool,
+    /// These and no others, where any are named.
+    pub(super) sources: Vec<Source>,
+    /// Written before this time by the server's clock.
+    pub(super) recorded_before: Option<OffsetDateTime>,
+}
+
+impl Filter {
+    /// Whether nothing is filtered.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { error, field, since, until, topic, partition, not_replayed } = self;
+        let none = error.is_none() && field.is_none() && since.is_none() && until.is_none();
+        none && topic.is_none() && partition.is_none() && !not_replayed
+    }
+
+    /// What the filters select as of `now`.
+    pub(super) fn select(self, now: OffsetDateTime, sources: Vec<Source>) -> Selection {
+        let Self { error, field, since, until, topic, partition, not_replayed } = self;
+        Selection {
+            error,
+            field,
+            since: since.map(|time| time.at(now)),
+            until: until.map(|time| time.at(now)),
+            topic,
+            partition,
+            not_replayed,
+            sources,
+            recorded_before: None,
+        }
+    }
+}
+
+/// The condition on `dead_letters as letter`: `$1` to `$11`, which [`Selection::bind`] gives their values.
+macro_rules! selected {
+    () => {
+        "($1::text is null or letter.error = $1)
+        and ($2::text is null or letter.error_field = $2)
+        and ($3::timestamptz is null or letter.received_at >= $3)
+        and ($4::timestamptz is null or letter.received_at < $4)
+        and ($5::text is null or letter.source_topic = $5)
+        and ($6::int is null or letter.source_partition = $6)
+        and (not $7::boolean or not exists (
+            select from dead_letter_replay_places as place
+            where (place.source_topic, place.source_partition, place.source_offset)
+                = (letter.source_topic, letter.source_partition, letter.source_offset)))
+        and (cardinality($8::text[]) = 0 or (letter.source_topic, letter.source_partition, letter.source_offset)
+            in (select * from unnest($8::text[], $9::int[], $10::bigint[])))
+        and ($11::timestamptz is null or letter.recorded_at < $11) "
+    };
+}
+pub(super) use selected;
+
+impl Selection {
+    /// Gives `$1` to `$11` of [`selected!`] their values.
+    pub(super) fn bind<'q, R>(
+        &self,
+        query: QueryAs<'q, Postgres, R, PgArguments>,
+    ) -> QueryAs<'q, Postgres, R, PgArguments> {
+        let topics: Vec<String> = self.sources.iter().map(|source| source.topic.clone()).collect();
+        let partitions: Vec<i32> = self.sources.iter().map(|source| source.partition).collect();
+        let offsets: Vec<i64> = self.sources.iter().map(|source| source.offset).collect();
+        query
+            .bind(self.error.clone())
+            .bind(self.field.clone())
+            .bind(self.since)
+            .bind(self.until)
+            .bind(self.topic.clone())
+            .bind(self.partition)
+            .bind(self.not_replayed)
+            .bind(topics)
+            .bind(partitions)
+            .bind(offsets)
+            .bind(self.recorded_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_point_or_a_span() {
+        let now = datetime!(2026-03-01 12:00 UTC);
+        let at = |text| parse_time(text).map(|time| time.at(now));
+        assert_eq!(at("2h"), Ok(datetime!(2026-03-01 10:00 UTC)));
+        assert_eq!(at("2021-09-30T17:34:40+08:00"), Ok(datetime!(2021-09-30 09:34:40 UTC)));
+        assert_eq!(at("9999years"), Ok(OffsetDateTime::UNIX_EPOCH));
+        for wrong in ["", "yesterday", "-2h", "2026-03-01"] {
+            assert!(at(wrong).is_err_and(|said| said.contains("2h")), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Dead letters: what they are, and how their events are sent once more when what was wrong with them is mended.
+//!
+//! The table `dead_letters` has the exact bytes of every one; this module reads it. [`replay`] is the only part that sends anything,
+//! [`journal`] the only one that writes: who replayed what, why, and where it went. [`plan`], [`event`] and [`filter`] are pure.
+//!
+//! The invariants:
+//! - No event is sent before its replay is announced in Postgres, so that none is without a trace.
+//! - No event is sent twice under one number: of two announcements Postgres takes one, and a replay that was cut short is looked for
+//!   in the topic, by the only producer that could have sent it, before it is sent again.
+//! - No event is replayed more than `dead_letters.max_replays` times: its count travels in its headers.
+//!
+//! `docs/dead-letters.md` is the page for whoever was woken by them.
+
+mod command;
+mod event;
+mod filter;
+mod journal;
+mod letters;
+mod list;
+mod outcome;
+mod plan;
+mod replay;
+mod sender;
+mod sending;
+mod show;
+mod traces;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::intake::flood;
+use crate::outbox::StoreError;
+pub use command::{DeadLetters, DeadLettersCommand};
+pub use event::{REPLAYED_FROM, REPLAYS};
+
+/// The section `[dead_letters]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// An event that was replayed so often is refused: replaying does not mend it.
+    pub max_replays: u32,
+    /// So many malformed events in a row are a flood.
+    pub max_run: u32,
+    /// So large a part of a window's events malformed is a flood…
+    pub max_ratio: f64,
+    /// …where there were at least so many…
+    pub min_events: u32,
+    /// …within the time just past.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How often one record is taken on during a flood, to see whether it has ended.
+    #[serde(with = "humantime_serde")]
+    pub probe_every: Duration,
+}
+
+impl Settings {
+    /// The bounds on malformed events.
+    pub fn flood_bounds(&self) -> flood::Bounds {
+        flood::Bounds {
+            max_run: self.max_run,
+            max_ratio: self.max_ratio,
+            min_events: self.min_events,
+            window: self.window,
+            probe_every: self.probe_every,
+        }
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        if self.max_replays == 0 || self.max_run == 0 || self.min_events == 0 {
+            return Err("dead_letters: max_replays, max_run and min_events must be at least 1".to_owned());
+        }
+        // At 0 every event would be a flood, and a flood that is never probed never ends.
+        if !(self.max_ratio > 0.0 && self.max_ratio <= 1.0) {
+            return Err("dead_letters.max_ratio: must be more than 0 and no more than 1".to_owned());
+        }
+        if self.window.is_zero() || self.probe_every.is_zero() {
+            return Err("dead_letters: window and probe_every must be more than 0".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// PostgreSQL did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The answer could not be written.
+    #[error("the answer could not be written: {0}")]
+    Output(#[from] std::io::Error),
+    /// Kafka did not take what was sent.
+    #[error("{0}")]
+    Kafka(String),
+    /// It could not be asked.
+    #[error("{0}")]
+    Usage(String),
+}

@@ -1,0 +1,129 @@
+//! What became of each letter of a replay, said as it happens, and the count of it all.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::DeadLetterError;
+use crate::audit::shown::printable;
+use crate::decision::Source;
+
+/// What became of a letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Kafka has its event: the replay's number, and where.
+    Replayed(i32, Source),
+    /// It would be sent: the replay's number, and what it is.
+    WouldReplay(i32, String),
+    /// There is no need, and why.
+    LeftOut(String),
+    /// It reached the bound on replays.
+    Refused {
+        /// How often it was replayed.
+        replays: i32,
+        /// What is wrong with it still.
+        error: String,
+    },
+    /// It was not sent, and why.
+    Failed(String),
+}
+
+/// How many letters came to which end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) replayed: u64,
+    pub(super) would_replay: u64,
+    pub(super) left_out: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+}
+
+impl Tally {
+    /// Letters looked at.
+    pub(super) fn letters(&self) -> u64 {
+        let Self { replayed, would_replay, left_out, refused, failed } = self;
+        replayed + would_replay + left_out + refused + failed
+    }
+}
+
+/// The voice of a replay: one line for each letter.
+pub(super) struct Said<'a, W> {
+    json: bool,
+    out: &'a mut W,
+    tally: Tally,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    source: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+impl<'a, W: Write> Said<'a, W> {
+    pub(super) fn new(json: bool, out: &'a mut W) -> Self {
+        Self { json, out, tally: Tally::default() }
+    }
+
+    /// Says what became of a letter.
+    pub(super) fn say(&mut self, source: &Source, outcome: Outcome) -> Result<(), DeadLetterError> {
+        let tally = &mut self.tally;
+        let count = match outcome {
+            Outcome::Replayed(..) => &mut tally.replayed,
+            Outcome::WouldReplay(..) => &mut tally.would_replay,
+            Outcome::LeftOut(_) => &mut tally.left_out,
+            Outcome::Refused { .. } => &mut tally.refused,
+            Outcome::Failed(_) => &mut tally.failed,
+        };
+        *count += 1;
+        if self.json {
+            serde_json::to_writer(&mut *self.out, &outcome.line(source)).map_err(std::io::Error::from)?;
+            self.out.write_all(b"\n")?;
+        } else {
+            writeln!(self.out, "{}", printable(&format!("{source}: {}", outcome.text())))?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        match self {
+            Self::Replayed(number, place) => format!("replayed as {place}, replay {number}"),
+            Self::WouldReplay(number, said) => format!("would be replayed, replay {number}: {said}"),
+            Self::LeftOut(why) => format!("left out: {why}"),
+            Self::Refused { replays, error } => format!(
+                "refused: it was replayed {replays} times (dead_letters.max_replays) and is a dead letter still ({error}); \
+                 another replay would not mend it"
+            ),
+            Self::Failed(why) => format!("failed: {why}"),
+        }
+    }
+
+    fn line<'a>(&'a self, source: &Source) -> Line<'a> {
+        let line = |outcome, number: Option<&i32>, place: Option<&Source>, why| Line {
+            source: source.to_string(),
+            outcome,
+            number: number.copied(),
+            place: place.map(ToString::to_string),
+            why,
+        };
+        match self {
+            Self::Replayed(number, place) => line("replayed", Some(number), Some(place), None),
+            Self::WouldReplay(number, said) => line("would_replay", Some(number), None, Some(said.as_str())),
+            Self::LeftOut(why) => line("left_out", None, None, Some(why.as_str())),
+            Self::Refused { error, .. } => line("refused", None, None, Some(error.as_str())),
+            Self::Failed(why) => line("failed", None, None, Some(why.as_str())),
+        }
+    }
+}

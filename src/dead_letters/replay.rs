@@ -1,0 +1,174 @@
+//! Replaying: page by page, portion by portion, each letter to its own end.
+//!
+//! A portion's way: plan, look for what was cut short, announce, send, record the places, say so ([`super::sending`] is all but the
+//! plan). The order is the point: whatever ends the command between two steps, the next command finds out and goes on from there.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use time::OffsetDateTime;
+
+use super::event::replays_before;
+use super::filter::Selection;
+use super::journal::{ReplayId, Warrant};
+use super::letters::{LatestReplay, Letter, page, server_time};
+use super::list::summary;
+use super::outcome::{Outcome, Said, Tally};
+use super::plan::{Plan, plan};
+use super::sender::Sender;
+use super::{DeadLetterError, DeadLetters};
+use crate::audit::shown::instant;
+use crate::decision::Source;
+
+/// Letters that are looked at together, without their payloads.
+const PAGE: u32 = 500;
+/// The bytes of letters that are in memory, and in one transaction, at once; a single larger one goes alone.
+const PORTION_BYTES: i64 = 8 << 20;
+
+/// What is to be replayed, and how.
+pub(super) struct Request {
+    pub(super) selection: Selection,
+    /// At most so many letters, the oldest.
+    pub(super) limit: Option<u32>,
+    /// Those that were replayed already, too.
+    pub(super) again: bool,
+    /// Say what would be sent, and send nothing.
+    pub(super) dry_run: bool,
+    pub(super) warrant: Warrant,
+}
+
+/// A replay under way.
+pub(super) struct Replay<'a, W> {
+    pub(super) desk: DeadLetters<'a>,
+    pub(super) request: Request,
+    /// When it began, by Postgres' clock.
+    pub(super) started: OffsetDateTime,
+    /// Made for the first letter that is to be sent.
+    pub(super) sender: Option<Sender>,
+    pub(super) said: Said<'a, W>,
+}
+
+impl<'a, W: Write> Replay<'a, W> {
+    /// A replay of letters that are there now.
+    pub(super) async fn begin(
+        desk: DeadLetters<'a>,
+        mut request: Request,
+        json: bool,
+        out: &'a mut W,
+    ) -> Result<Self, DeadLetterError> {
+        let started = server_time(desk.store).await?;
+        // A replay that is malformed still becomes a letter again: not one for this command.
+        request.selection.recorded_before = Some(started);
+        Ok(Self { desk, request, started, sender: None, said: Said::new(json, out) })
+    }
+
+    /// Replays what was asked for.
+    ///
+    /// # Errors
+    /// [`DeadLetterError`]: the rest was not looked at. What was said before has happened.
+    pub(super) async fn run(mut self) -> Result<Tally, DeadLetterError> {
+        let mut missing: HashSet<Source> = self.request.selection.sources.iter().cloned().collect();
+        let mut left = self.request.limit.unwrap_or(u32::MAX);
+        let mut after: Option<Letter> = None;
+        while left > 0 {
+            let letters =
+                page(self.desk.store, &self.request.selection, after.as_ref(), PAGE.min(left)).await?;
+            let Some(last) = letters.last() else { break };
+            after = Some(last.clone());
+            left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
+            for letter in &letters {
+                missing.remove(&letter.source());
+            }
+            for portion in portions(&letters, |letter| letter.bytes) {
+                self.replay_portion(portion).await?;
+            }
+        }
+        if self.request.limit.is_none() {
+            for source in self.request.selection.sources.iter().filter(|source| missing.contains(source)) {
+                self.said.say(source, Outcome::Failed("no dead letter was this record".to_owned()))?;
+            }
+        }
+        Ok(self.said.tally())
+    }
+
+    async fn replay_portion(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+        let (mut due, mut unfinished) = (Vec::new(), Vec::new());
+        for letter in letters {
+            let before = replays_before(letter.replays_header.as_deref());
+            match plan(before, letter.latest_replay(), self.request.again, self.desk.max_replays) {
+                Plan::Replay(number) if self.request.dry_run => {
+                    self.said.say(&letter.source(), Outcome::WouldReplay(number, summary(letter)))?;
+                }
+                Plan::Replay(number) => due.push(ReplayId { source: letter.source(), number }),
+                Plan::Resume(latest) if self.request.dry_run => {
+                    let said = format!(
+                        "{}, unless the command of {} that was cut short sent it",
+                        summary(letter),
+                        latest.by
+                    );
+                    self.said.say(&letter.source(), Outcome::WouldReplay(latest.number, said))?;
+                }
+                Plan::Resume(latest) => {
+                    unfinished.push((ReplayId { source: letter.source(), number: latest.number }, latest))
+                }
+                Plan::LeaveOut(latest) => self.said.say(
+                    &letter.source(),
+                    Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
+                )?,
+                Plan::Refuse { replays } => {
+                    self.said
+                        .say(&letter.source(), Outcome::Refused { replays, error: letter.error.clone() })?;
+                }
+            }
+        }
+        if due.is_empty() && unfinished.is_empty() {
+            return Ok(());
+        }
+        // From here on what earlier commands sent is in the topic, or never will be.
+        self.sender = Some(self.sender().await?);
+        let resumed = self.look_for(unfinished).await?;
+        self.send(due, resumed).await
+    }
+}
+
+pub(super) fn replayed(latest: &LatestReplay) -> String {
+    format!(
+        "replayed already (replay {} by {} at {})",
+        latest.number,
+        latest.by,
+        instant(latest.announced_at)
+    )
+}
+
+/// Cuts a page into portions of bounded size.
+fn portions<T>(letters: &[T], bytes: impl Fn(&T) -> i64) -> Vec<&[T]> {
+    let mut portions = Vec::new();
+    let (mut start, mut sum) = (0, 0);
+    for (index, letter) in letters.iter().enumerate() {
+        if index > start && sum + bytes(letter) > PORTION_BYTES {
+            portions.push(&letters[start..index]);
+            (start, sum) = (index, 0);
+        }
+        sum += bytes(letter);
+    }
+    if start < letters.len() {
+        portions.push(&letters[start..]);
+    }
+    portions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portion_is_bounded_but_takes_any_single_letter() {
+        let lengths = |bytes: &[i64]| {
+            portions(bytes, |bytes| *bytes).iter().map(|portion| portion.len()).collect::<Vec<_>>()
+        };
+        let half = PORTION_BYTES / 2;
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[half, half, 1]), [2, 1]);
+        assert_eq!(lengths(&[3 * half, 0, half, 3 * half]), [1, 2, 1]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The part of a replay that Kafka sees: look for what was cut short, announce, send, record the places.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+
+use time::OffsetDateTime;
+
+use super::event::{Event, producers_headers, replays_headers};
+use super::journal::{ReplayId, announce, record_places};
+use super::letters::{Content, LatestReplay, contents};
+use super::outcome::Outcome;
+use super::replay::{Replay, replayed};
+use super::sender::{SendError, Sender};
+use super::{DeadLetterError, traces};
+use crate::decision::Source;
+
+impl<W: Write> Replay<'_, W> {
+    /// Looks in the topic for replays that were cut short; returns those that are not there.
+    pub(super) async fn look_for(
+        &mut self,
+        unfinished: Vec<(ReplayId, LatestReplay)>,
+    ) -> Result<Vec<ReplayId>, DeadLetterError> {
+        let Some(since) = unfinished.iter().map(|(_, latest)| latest.announced_at).min() else {
+            return Ok(Vec::new());
+        };
+        let found = self.find(unfinished.iter().map(|(id, _)| id.clone()).collect(), since).await?;
+        let mut missing = Vec::new();
+        for (id, latest) in unfinished {
+            match found.get(&id) {
+                Some(place) => {
+                    let why =
+                        format!("{}, though its command was cut short: it is at {place}", replayed(&latest));
+                    self.said.say(&id.source, Outcome::LeftOut(why))?;
+                }
+                None => missing.push(id),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Finds the events of replays in the topic, and records their places.
+    async fn find(
+        &self,
+        replays: HashSet<ReplayId>,
+        since: OffsetDateTime,
+    ) -> Result<HashMap<ReplayId, Source>, DeadLetterError> {
+        let settings = self.desk.kafka.clone();
+        let found = tokio::task::spawn_blocking(move || traces::find(&settings, &replays, since));
+        let found = found.await.map_err(|error| DeadLetterError::Kafka(error.to_string()))??;
+        let places: Vec<(ReplayId, Source)> = found.clone().into_iter().collect();
+        record_places(self.desk.store, &places, &self.request.warrant.by).await?;
+        Ok(found)
+    }
+
+    /// The sender at hand, or a new one.
+    pub(super) async fn sender(&mut self) -> Result<Sender, DeadLetterError> {
+        match self.sender.take() {
+            Some(sender) => Ok(sender),
+            None => Sender::start(self.desk.kafka).await,
+        }
+    }
+
+    /// Announces what is due, and sends it with what was announced before.
+    pub(super) async fn send(
+        &mut self,
+        due: Vec<ReplayId>,
+        resumed: Vec<ReplayId>,
+    ) -> Result<(), DeadLetterError> {
+        let sources: Vec<Source> = due.iter().chain(&resumed).map(|id| id.source.clone()).collect();
+        let kept = contents(self.desk.store, &sources).await?;
+        let mut kept: HashMap<Source, Content> =
+            kept.into_iter().map(|content| (content.source(), content)).collect();
+        let announced: HashSet<ReplayId> =
+            announce(self.desk.store, &due, &self.request.warrant).await?.into_iter().collect();
+        let mut events = Vec::new();
+        for id in due.iter().filter(|id| announced.contains(id)).chain(&resumed) {
+            match kept.remove(&id.source).and_then(|content| event(id, content)) {
+                Some(event) => events.push(event),
+                None => {
+                    let why = "its row in dead_letters is gone, or its headers cannot be read".to_owned();
+                    self.said.say(&id.source, Outcome::Failed(why))?;
+                }
+            }
+        }
+        for id in due.iter().filter(|id| !announced.contains(id)) {
+            let why = format!("somebody else announced its replay {} at this moment", id.number);
+            self.said.say(&id.source, Outcome::LeftOut(why))?;
+        }
+        self.send_in_transactions(events).await
+    }
+
+    /// Sends events in one transaction; if one of them is too large for the topic, all but that one.
+    async fn send_in_transactions(&mut self, mut events: Vec<Event>) -> Result<(), DeadLetterError> {
+        while !events.is_empty() {
+            match self.sender().await?.send(&events).await {
+                Ok((sender, places)) => {
+                    self.sender = Some(sender);
+                    let places: Vec<(ReplayId, Source)> = events.iter().map(Event::id).zip(places).collect();
+                    record_places(self.desk.store, &places, &self.request.warrant.by).await?;
+                    for (id, place) in places {
+                        self.said.say(&id.source, Outcome::Replayed(id.number, place))?;
+                    }
+                    return Ok(());
+                }
+                Err(SendError::TooLarge(index)) => {
+                    let why = "with the headers of its replay it is too large for the topic".to_owned();
+                    self.said.say(&events.remove(index).source, Outcome::Failed(why))?;
+                    self.forget_taken_over(&mut events).await?;
+                }
+                Err(SendError::Ended(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// While there was no sender, another command may have found these replays announced and not sent, and sent them.
+    async fn forget_taken_over(&mut self, events: &mut Vec<Event>) -> Result<(), DeadLetterError> {
+        self.sender = Some(self.sender().await?);
+        let found = self.find(events.iter().map(Event::id).collect(), self.started).await?;
+        events.retain(|event| !found.contains_key(&event.id()));
+        for (id, place) in found {
+            let why = format!("another command sent its replay {} meanwhile: it is at {place}", id.number);
+            self.said.say(&id.source, Outcome::LeftOut(why))?;
+        }
+        Ok(())
+    }
+}
+
+fn event(id: &ReplayId, content: Content) -> Option<Event> {
+    let own = producers_headers(content.headers.0)?;
+    Some(Event {
+        headers: replays_headers(own, id.number, &id.source),
+        source: id.source.clone(),
+        number: id.number,
+        key: content.key,
+        payload: content.payload,
+    })
+}

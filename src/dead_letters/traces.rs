@@ -1,0 +1,119 @@
+//! Replays that were cut short: whether their events are in the input topic, for Kafka alone knows.
+//!
+//! Only looked for after [`super::sender::Sender::start`]: from then on, what an earlier command sent is there or never will be.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::DeadLetterError;
+use super::event::{REPLAYED_FROM, REPLAYS};
+use super::journal::ReplayId;
+use crate::decision::Source;
+use crate::kafka::{Quiet, Settings};
+
+/// Clocks differ: the topic is read from so long before the announcement.
+const CLOCK_SKEW: Duration = Duration::from_secs(600);
+/// The pause before another look at how far the topic is committed.
+const LOOK: Duration = Duration::from_millis(200);
+/// Another producer's open transaction hides what stands behind it; brokers end one after a minute by default.
+const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
+
+/// Finds the events of these replays in the input topic, where they are. Blocks.
+///
+/// # Errors
+/// One sentence: the topic could not be read.
+pub(super) fn find(
+    settings: &Settings,
+    replays: &HashSet<ReplayId>,
+    announced_since: OffsetDateTime,
+) -> Result<HashMap<ReplayId, Source>, DeadLetterError> {
+    let said = |error: KafkaError| {
+        let topic = &settings.input_topic;
+        DeadLetterError::Kafka(format!(
+            "topic {topic:?} (kafka.input_topic) cannot be read, so whether earlier replays took place is not known: {error}"
+        ))
+    };
+    let consumer = settings.quiet_consumer("read_committed").map_err(DeadLetterError::Kafka)?;
+    let partitions = settings
+        .check_topic(&consumer, "input_topic", &settings.input_topic)
+        .map_err(DeadLetterError::Kafka)?;
+    wait_for_open_transactions(settings, &consumer, partitions)?;
+    let from = (announced_since - CLOCK_SKEW).unix_timestamp().saturating_mul(1_000).max(0);
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        let topic = &settings.input_topic;
+        assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(said)?;
+    }
+    let assignment = consumer.offsets_for_times(assignment, settings.request_timeout).map_err(said)?;
+    consumer.assign(&assignment).map_err(said)?;
+    let (mut found, mut ended) = (HashMap::new(), HashSet::new());
+    while ended.len() < assignment.count() {
+        match consumer.poll(settings.request_timeout) {
+            Some(Ok(message)) => {
+                if let Some(replay) = replay_of(&message).filter(|replay| replays.contains(replay)) {
+                    let topic = settings.input_topic.clone();
+                    let place = Source { topic, partition: message.partition(), offset: message.offset() };
+                    found.insert(replay, place);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                ended.insert(partition);
+            }
+            Some(Err(error)) => return Err(said(error)),
+            None => return Err(said(KafkaError::Canceled)),
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until all that is in the topic now can be read by a `read_committed` consumer.
+fn wait_for_open_transactions(
+    settings: &Settings,
+    committed: &BaseConsumer<Quiet>,
+    partitions: i32,
+) -> Result<(), DeadLetterError> {
+    let everything = settings.quiet_consumer("read_uncommitted").map_err(DeadLetterError::Kafka)?;
+    let deadline = Instant::now() + OPEN_TRANSACTION;
+    let end = |consumer: &BaseConsumer<Quiet>, partition| {
+        let ends = consumer.fetch_watermarks(&settings.input_topic, partition, settings.request_timeout);
+        ends.map(|(_, end)| end).map_err(|error| {
+            DeadLetterError::Kafka(format!(
+                "the end of topic {:?} (kafka.input_topic) cannot be read: {error}",
+                settings.input_topic
+            ))
+        })
+    };
+    for partition in 0..partitions {
+        let written = end(&everything, partition)?;
+        while end(committed, partition)? < written {
+            if Instant::now() > deadline {
+                return Err(DeadLetterError::Kafka(format!(
+                    "somebody's transaction has been open in {}/{partition} for long: whether earlier replays took place cannot be \
+                     known before it ends; run the command again then",
+                    settings.input_topic
+                )));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    Ok(())
+}
+
+/// The replay that a message says it is.
+fn replay_of(message: &BorrowedMessage<'_>) -> Option<ReplayId> {
+    let headers = message.headers()?;
+    let text = |name| {
+        let header = headers.iter().find(|header| header.key == name)?;
+        std::str::from_utf8(header.value?).ok()
+    };
+    let number = text(REPLAYS)?.parse().ok()?;
+    let source = crate::audit::source::parse_source(text(REPLAYED_FROM)?).ok()?;
+    Some(ReplayId { source, number })
+}

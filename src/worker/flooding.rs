@@ -1,0 +1,50 @@
+//! Floods: the worker tells [`Flood`](crate::intake::flood::Flood) how events of the input topic turn out, and tells people what it says.
+//!
+//! Parked claims were judged when they first came: they begin no flood, end none, and come in during one.
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::{Http, Intake, Publisher, Store, Worker};
+use crate::intake::flood::{Bounds, Change};
+use crate::intake::{Input, Ticket};
+
+impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+    /// A record was read: a claim, or malformed.
+    pub(super) fn was_read(&mut self, ticket: &Ticket, malformed: bool) {
+        if ticket.partition().input == Input::Claims {
+            let place = (ticket.partition(), ticket.offset());
+            let change = self.flood.read(Instant::now(), place, malformed);
+            self.tell_flood(change);
+        }
+    }
+
+    /// A claim was looked up: it contradicts one that was recorded before, or it does not.
+    pub(super) fn looked_up(&mut self, ticket: &Ticket, conflict: bool) {
+        if ticket.partition().input == Input::Claims {
+            let place = (ticket.partition(), ticket.offset());
+            let change = self.flood.looked_up(Instant::now(), place, conflict);
+            self.tell_flood(change);
+        }
+    }
+
+    fn tell_flood(&self, change: Option<Change>) {
+        let Bounds { window, probe_every, .. } = &self.terms.flood;
+        let found = match change {
+            None => return,
+            Some(Change::Over) => {
+                info!("the flood of malformed events is over: a well-formed one came");
+                return;
+            }
+            Some(Change::Run(run)) => format!("{run} in a row (dead_letters.max_run)"),
+            Some(Change::Ratio(ratio)) => {
+                format!("{:.0} % within {window:?} (dead_letters.max_ratio)", ratio * 100.0)
+            }
+        };
+        error!(
+            "a flood of malformed events: {found}. Intake is paused but for one record every {probe_every:?}, until a well-formed one \
+             comes; nothing is lost, the others stay in Kafka. `claimgate dead-letters list --since 1h` says what is wrong with them: stop \
+             or mend their producer. docs/dead-letters.md says what then"
+        );
+    }
+}
