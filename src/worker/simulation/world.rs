@@ -36,6 +36,9 @@ park_interval = "1s"
 park_max_interval = "4s"
 give_up_after = "20s"
 max_waiting = 4
+[dead_letters]
+max_run = 3
+probe_every = "300ms"
 [breaker]
 min_calls = 5
 window = "2s"
@@ -292,6 +295,7 @@ impl World {
                 ..self.config.worker.clone()
             },
             retry: self.config.retry.clone(),
+            flood: self.config.dead_letters.flood_bounds(),
             breaker: self.config.breaker.clone(),
             registry: Arc::new(registry),
             policy,
