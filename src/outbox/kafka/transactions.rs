@@ -57,6 +57,10 @@ fn look(producer: &BaseProducer<Deliveries>) {
 impl Transactions {
     /// Takes commands until nobody can send one any more.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        // Made now, for its start takes longer than many a flush. Where that fails, the first flush makes one, and says what is wrong.
+        if self.settings.guarantee == Guarantee::ExactlyOnce {
+            self.producer = self.make_producer().ok();
+        }
         while let Ok(command) = commands.recv() {
             let result = match self.settings.guarantee {
                 Guarantee::ExactlyOnce => self.transact(&command),
