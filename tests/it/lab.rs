@@ -283,9 +283,10 @@ fn deep_merge(into: &mut toml::Value, from: toml::Value) {
     }
 }
 
-fn client(kafka: &str) -> ClientConfig {
+/// A client that finds a broker which was away within a moment.
+pub(crate) fn client(kafka: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", kafka);
+    client.set("bootstrap.servers", kafka).set("reconnect.backoff.max.ms", "200");
     client
 }
 

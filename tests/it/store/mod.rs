@@ -7,7 +7,6 @@ mod build;
 mod contract;
 mod database;
 mod postgres;
-mod proxy;
 mod roles;
 mod schema;
 
