@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -170,6 +170,17 @@ impl Settings {
             std::thread::sleep(TOPIC_PAUSE);
         }
     }
+}
+
+/// Whether an error of a client only says that brokers cannot be reached; the client goes on trying by itself, and says it often.
+pub(crate) fn is_outage(error: &KafkaError) -> bool {
+    let outage = [
+        RDKafkaErrorCode::AllBrokersDown,
+        RDKafkaErrorCode::BrokerTransportFailure,
+        RDKafkaErrorCode::OperationTimedOut,
+        RDKafkaErrorCode::Resolve,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| outage.contains(&code))
 }
 
 /// Says nothing of its own: what the check finds is one sentence.

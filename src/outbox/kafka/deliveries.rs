@@ -6,7 +6,9 @@ use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
-use tracing::error;
+use tracing::{debug, error};
+
+use crate::kafka::is_outage;
 
 /// Counts delivery reports. They come on the publisher's own thread, within its poll.
 #[derive(Debug, Default)]
@@ -27,7 +29,12 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        error!(error.message = %error, error.reason = reason, "the producer met an error");
+        // That brokers are away the worker says once, when a batch does not get through.
+        if is_outage(&error) {
+            debug!(error.message = %error, error.reason = reason, "the producer met an error");
+        } else {
+            error!(error.message = %error, error.reason = reason, "the producer met an error");
+        }
     }
 }
 

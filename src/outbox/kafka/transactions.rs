@@ -8,10 +8,10 @@ use std::time::Duration;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Command;
 use super::deliveries::Deliveries;
@@ -23,6 +23,10 @@ use crate::outbox::message::{Message, Topic};
 
 /// The pause between two looks for delivery reports.
 const LOOK: Duration = Duration::from_micros(300);
+
+/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
+/// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The thread's own state.
 pub(super) struct Transactions {
@@ -51,6 +55,22 @@ fn look(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if reported.load(Ordering::Relaxed) == before {
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
+/// itself; an abort that overtook a message would leave that one open.
+fn abort(producer: &BaseProducer<Deliveries>) {
+    producer.purge(PurgeConfig::default().queue());
+    let deadline = Instant::now() + ABORT_TIMEOUT;
+    while producer.in_flight_count() > 0 {
+        if Instant::now() > deadline {
+            return debug!("messages of the transaction are still under way; the next producer ends it");
+        }
+        look(producer);
+    }
+    if let Err(error) = producer.abort_transaction(ABORT_TIMEOUT) {
+        debug!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
     }
 }
 
@@ -94,11 +114,8 @@ impl Transactions {
                 Ok(())
             }
             Err(Failure::Aborted(error)) => {
-                // Best effort: if it fails, the next producer's start aborts it. The producer goes either way, for late delivery
-                // reports of this transaction must not be counted in the next.
-                if let Err(error) = producer.abort_transaction(self.settings.request_timeout) {
-                    warn!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
-                }
+                // The producer goes either way, for late delivery reports of this transaction must not be counted in the next.
+                abort(&producer);
                 Err(self.judge(&error))
             }
             Err(Failure::Uncertain(error)) => {

@@ -20,9 +20,9 @@ async fn stopped(name: &str, away: Duration) {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };
     let mut world = World::at(name, bootstrap, postgres, |_| String::new()).await;
-    world.produce(3_000);
+    world.produce(8_000);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    kafka.run("stop");
+    kafka.run("kill");
     let before = world.calls();
     tokio::time::sleep(away).await;
     let in_vain = world.calls() - before;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CONCURRENCY, UNRECORDED_MAX, World};
+use super::{CONCURRENCY, World};
 use crate::lab::services;
 use crate::service::Service;
 

@@ -65,6 +65,9 @@ impl World {
         self.lab.wait(what, LONG, async || self.tail.first_after(back, counts).is_some()).await;
         let took = self.tail.first_after(back, counts).expect("it came").duration_since(back);
         println!("{}: {what} after {} ms", self.lab.name, took.as_millis());
+        if took > RECOVERY_MAX {
+            println!("{}", std::fs::read_to_string(self.lab.log("w1")).unwrap_or_default());
+        }
         took
     }
 
