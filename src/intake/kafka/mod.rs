@@ -15,20 +15,24 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
+mod brokers;
 mod rebalances;
 
 pub use rebalances::Rebalances;
 
 use super::{Event, Headers, Partition, Record};
-use crate::kafka::Settings;
+use crate::kafka::{Settings, is_outage};
 
 /// Records handed over at once.
 const CHUNK_MAX_RECORDS: usize = 500;
 /// Events that wait for the worker; at the bound the thread waits, which ends at once unless the worker hangs.
 const EVENTS: usize = 16;
 const POLL: Duration = Duration::from_millis(100);
+/// How long the end of the thread is waited for; that includes the farewell to the group.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
@@ -74,6 +78,9 @@ impl KafkaIntake {
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             drain_timeout,
             request_timeout: settings.request_timeout,
+            bootstrap_servers: settings.bootstrap_servers.clone(),
+            silent_max: settings.session_timeout / 2,
+            away: AtomicBool::new(false),
         };
         let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
@@ -93,14 +100,20 @@ impl KafkaIntake {
         Ok((Self { events, paused, stop, thread: Some(thread) }, consumer))
     }
 
-    /// Ends the thread; the group notices when the last [`SharedConsumer`] is dropped.
+    /// Ends the thread and waits for it, though not for a broker; the group notices when the last [`SharedConsumer`] is dropped.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // With the receiver gone a thread that is handing something over lets go of it.
         drop(self.events);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !thread.is_finished() {
+            if Instant::now() > deadline {
+                return warn!("the group was not told that this worker leaves; it will find out by itself");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.join().is_err() {
             error!("the consumer's thread ended in a panic");
         }
     }
@@ -117,6 +130,9 @@ fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
         .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 4).max(1).to_string())
+        // A question that is not answered within this ends its connection: a peer that fell silent is found out.
+        .set("socket.timeout.ms", settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string())
+        .set("statistics.interval.ms", brokers::INTERVAL.as_millis().to_string())
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string());
     if let Some(instance) = &settings.instance_id {
@@ -177,7 +193,8 @@ impl Reader {
             });
             // A worker that is gone needs no telling.
             drop(self.events.blocking_send(failed));
-        } else {
+        } else if !is_outage(error) {
+            // An outage is told by the statistics, once.
             warn!(error.message = %error, "the consumer met an error and goes on");
         }
     }
