@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -201,31 +201,40 @@ impl Reader {
 
     fn apply_pauses(&mut self) {
         let epoch = self.consumer.context().epoch.load(Ordering::Relaxed);
-        if epoch == self.epoch && !self.pauses.has_changed().unwrap_or(false) {
+        let is_new = epoch != self.epoch;
+        if !is_new && !self.pauses.has_changed().unwrap_or(false) {
             return;
         }
-        if epoch != self.epoch {
-            // A partition that went and came back is not paused any more.
-            self.epoch = epoch;
-            self.paused.clear();
-        }
+        self.epoch = epoch;
         let wanted = self.pauses.borrow_and_update().clone();
-        let rebalances = self.consumer.context();
-        let list = |partitions: &mut dyn Iterator<Item = &Partition>| {
-            let mut list = TopicPartitionList::new();
-            for partition in partitions {
-                list.add_partition(rebalances.topic(*partition), partition.number);
-            }
-            list
+        let (pause, resume) = if is_new {
+            // librdkafka remembers the pause of a partition that went and came back: whatever is not wanted is undone.
+            (wanted.clone(), &self.assigned() - &wanted)
+        } else {
+            (&wanted - &self.paused, &self.paused - &wanted)
         };
-        let pause = list(&mut wanted.difference(&self.paused));
-        let resume = list(&mut self.paused.difference(&wanted));
-        for result in [self.consumer.pause(&pause), self.consumer.resume(&resume)] {
+        for result in [self.consumer.pause(&self.list(&pause)), self.consumer.resume(&self.list(&resume))] {
             if let Err(error) = result {
                 warn!(error.message = %error, "a partition could not be paused or resumed; it may have been revoked");
             }
         }
         self.paused = wanted;
+    }
+
+    fn assigned(&self) -> BTreeSet<Partition> {
+        let rebalances = self.consumer.context();
+        let assigned = self.consumer.assignment().unwrap_or_default();
+        let partition =
+            |element: TopicPartitionListElem<'_>| rebalances.partition(element.topic(), element.partition());
+        assigned.elements().into_iter().map(partition).collect()
+    }
+
+    fn list(&self, partitions: &BTreeSet<Partition>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(self.consumer.context().topic(*partition), partition.number);
+        }
+        list
     }
 }
 

@@ -60,7 +60,8 @@ async fn both_stopped(name: &str, away: Duration, first: First) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_stops_and_starts_again() {
-    stopped("kafka-stop", Duration::from_secs(4)).await;
+    // Longer than the worker's session: its partitions go while they are paused, and come back.
+    stopped("kafka-stop", Duration::from_secs(8)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
