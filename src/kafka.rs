@@ -77,6 +77,12 @@ const RESERVED: [&str; 11] = [
     "transactional.id",
 ];
 
+/// Properties whose value would let anybody pose as the broker.
+const INSECURE: [(&str, &[&str]); 2] = [
+    ("enable.ssl.certificate.verification", &["false", "f", "0"]),
+    ("ssl.endpoint.identification.algorithm", &["none", ""]),
+];
+
 impl Settings {
     /// Checks what the types do not.
     ///
@@ -102,6 +108,16 @@ impl Settings {
         {
             return Err(format!(
                 "kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"
+            ));
+        }
+        let is_insecure = |key: &str, value: &str| {
+            let insecure = INSECURE.iter().find(|(name, _)| *name == key.replace('_', "."));
+            insecure.is_some_and(|(_, values)| values.contains(&value.trim().to_ascii_lowercase().as_str()))
+        };
+        if let Some((key, value)) = self.properties.iter().find(|(key, value)| is_insecure(key, value)) {
+            return Err(format!(
+                "kafka.properties.{key} = {value:?} would let anybody pose as the broker; name the authority that signed \
+                 its certificate in kafka.properties.ssl.ca.location instead"
             ));
         }
         Ok(())

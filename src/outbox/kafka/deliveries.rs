@@ -1,5 +1,6 @@
-//! Delivery reports: how many came, and how many of them were bad.
+//! Delivery reports: how many came, and what the first bad one said.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rdkafka::ClientContext;
@@ -9,22 +10,14 @@ use rdkafka::producer::ProducerContext;
 use tracing::{debug, error};
 
 use crate::kafka::is_outage;
+use crate::outbox::message::Topic;
 
 /// Counts delivery reports. They come on the publisher's own thread, within its poll.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     pub(super) reported: AtomicUsize,
-    pub(super) failed: AtomicUsize,
-    pub(super) too_large: AtomicUsize,
-}
-
-impl Deliveries {
-    /// Counts from 0 again.
-    pub(super) fn start(&self) {
-        for counter in [&self.reported, &self.failed, &self.too_large] {
-            counter.store(0, Ordering::Relaxed);
-        }
-    }
+    /// The first message that was not delivered: of which topic, and why. A producer that failed once is not used again.
+    pub(super) failed: OnceLock<(Topic, RDKafkaErrorCode)>,
 }
 
 impl ClientContext for Deliveries {
@@ -39,15 +32,16 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    /// The number of the message's topic, in [`Topic::ALL`].
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
         self.reported.fetch_add(1, Ordering::Relaxed);
-        if let Err((error, _)) = result {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                self.too_large.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Err((error, _)) = result
+            && let Some(topic) = Topic::ALL.get(topic)
+        {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            self.failed.get_or_init(|| (*topic, code));
         }
     }
 }

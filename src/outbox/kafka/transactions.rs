@@ -24,6 +24,10 @@ use crate::outbox::message::{Message, Topic};
 /// The pause between two looks for delivery reports.
 const LOOK: Duration = Duration::from_micros(300);
 
+/// librdkafka's own bound on a batch.
+const BATCH_MAX_BYTES: usize = 1_000_000;
+/// Nothing that is published fits into less.
+const MAX_BYTES_LEAST: usize = 512;
 /// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
 /// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,13 +40,16 @@ pub(super) struct Transactions {
     pub(super) producer: Option<BaseProducer<Deliveries>>,
     /// What a commit said whose end is not known.
     pub(super) doubt: Option<Vec<Commit>>,
-    pub(super) max_bytes: Arc<AtomicUsize>,
+    /// By topic, in the order of [`Topic::ALL`].
+    pub(super) max_bytes: Arc<[AtomicUsize; 3]>,
 }
 
 /// How a transaction failed, and what is known of it.
 enum Failure {
     /// It never took place.
     Aborted(KafkaError),
+    /// It never took place, for this topic did not take a message.
+    Refused(Topic, RDKafkaErrorCode),
     /// Perhaps it took place.
     Uncertain(KafkaError),
 }
@@ -113,14 +120,14 @@ impl Transactions {
                 self.producer = Some(producer);
                 Ok(())
             }
-            Err(Failure::Aborted(error)) => {
-                // The producer goes either way, for late delivery reports of this transaction must not be counted in the next.
-                abort(&producer);
-                Err(self.judge(&error))
-            }
             Err(Failure::Uncertain(error)) => {
                 self.doubt = Some(command.commits.clone());
                 Err(self.judge(&error))
+            }
+            Err(failure @ (Failure::Aborted(_) | Failure::Refused(..))) => {
+                // The producer goes either way, for late delivery reports of this transaction must not be counted in the next.
+                abort(&producer);
+                Err(self.judge_failure(&failure))
             }
         }
     }
@@ -128,7 +135,7 @@ impl Transactions {
     fn transaction(&self, producer: &BaseProducer<Deliveries>, command: &Command) -> Result<(), Failure> {
         let timeout = self.settings.request_timeout;
         producer.begin_transaction().map_err(Failure::Aborted)?;
-        self.deliver(producer, &command.messages).map_err(Failure::Aborted)?;
+        self.deliver(producer, &command.messages)?;
         let offsets = self.offsets(&command.commits).map_err(Failure::Aborted)?;
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Aborted(KafkaError::Canceled));
@@ -165,7 +172,7 @@ impl Transactions {
             Some(producer) => producer,
             None => self.make_producer().map_err(|error| self.judge(&error))?,
         };
-        self.deliver(&producer, &command.messages).map_err(|error| self.judge(&error))?;
+        self.deliver(&producer, &command.messages).map_err(|failure| self.judge_failure(&failure))?;
         self.producer = Some(producer);
         let offsets = self.offsets(&command.commits).map_err(|error| self.judge(&error))?;
         if offsets.count() == 0 {
@@ -175,29 +182,25 @@ impl Transactions {
     }
 
     /// Sends every message and waits for every report.
-    fn deliver(&self, producer: &BaseProducer<Deliveries>, messages: &[Message]) -> KafkaResult<()> {
+    fn deliver(&self, producer: &BaseProducer<Deliveries>, messages: &[Message]) -> Result<(), Failure> {
         let deliveries = producer.context();
-        deliveries.start();
+        deliveries.reported.store(0, Ordering::Relaxed);
         let deadline = Instant::now() + self.settings.transaction_timeout;
         for message in messages {
             self.enqueue(producer, message, deadline)?;
         }
         while deliveries.reported.load(Ordering::Relaxed) < messages.len() {
             if Instant::now() > deadline {
-                return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+                return Err(Failure::Aborted(KafkaError::MessageProduction(
+                    RDKafkaErrorCode::MessageTimedOut,
+                )));
             }
             look(producer);
         }
-        if deliveries.failed.load(Ordering::Relaxed) == 0 {
-            return Ok(());
+        match deliveries.failed.get() {
+            None => Ok(()),
+            Some((topic, code)) => Err(self.refused(*topic, *code)),
         }
-        let too_large = deliveries.too_large.load(Ordering::Relaxed) > 0;
-        if too_large {
-            // The topic takes less than librdkafka knows: what is made from now on is smaller.
-            self.shrink();
-        }
-        let code = if too_large { RDKafkaErrorCode::MessageSizeTooLarge } else { RDKafkaErrorCode::Fail };
-        Err(KafkaError::MessageProduction(code))
     }
 
     fn enqueue(
@@ -205,19 +208,16 @@ impl Transactions {
         producer: &BaseProducer<Deliveries>,
         message: &Message,
         deadline: Instant,
-    ) -> KafkaResult<()> {
-        let topic = match message.topic {
-            Topic::Decisions => &self.settings.output_topic,
-            Topic::DeadLetters => &self.settings.dead_letter_topic,
-            Topic::Retry => &self.settings.retry_topic,
-        };
+    ) -> Result<(), Failure> {
         let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
         for (key, value) in &message.headers {
             // A header's name cannot hold a NUL on its way through C.
             let key: &str = if key.contains('\0') { "claimgate-unreadable-header" } else { key };
             headers = headers.insert(Header { key, value: value.as_ref() });
         }
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers);
+        let topic = self.topic(message.topic);
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, message.topic as usize).headers(headers);
         record.key = message.key.as_deref();
         record.payload = message.payload.as_deref();
         loop {
@@ -230,19 +230,42 @@ impl Transactions {
                     record = back;
                 }
                 Err((error, _)) => {
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                        self.shrink();
-                    }
-                    return Err(error);
+                    return Err(match error.rdkafka_error_code() {
+                        Some(code) => self.refused(message.topic, code),
+                        None => Failure::Aborted(error),
+                    });
                 }
             }
         }
     }
 
-    fn shrink(&self) {
-        let smaller = self.max_bytes.load(Ordering::Relaxed) / 2;
-        warn!(max_bytes = smaller, "a message is too large for the broker; larger ones are cut from now on");
-        self.max_bytes.store(smaller.max(1 << 12), Ordering::Relaxed);
+    fn topic(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Decisions => &self.settings.output_topic,
+            Topic::DeadLetters => &self.settings.dead_letter_topic,
+            Topic::Retry => &self.settings.retry_topic,
+        }
+    }
+
+    /// A topic does not take a message. If it takes less than librdkafka knows, what is made for it from now on is smaller.
+    fn refused(&self, topic: Topic, code: RDKafkaErrorCode) -> Failure {
+        if code == RDKafkaErrorCode::MessageSizeTooLarge {
+            let max_bytes = &self.max_bytes[topic as usize];
+            let smaller = (max_bytes.load(Ordering::Relaxed) / 2).max(MAX_BYTES_LEAST);
+            warn!(
+                kafka.topic = self.topic(topic),
+                max_bytes = smaller,
+                "a message is too large for its topic; larger ones are cut from now on"
+            );
+            max_bytes.store(smaller, Ordering::Relaxed);
+        }
+        Failure::Refused(topic, code)
+    }
+
+    /// No batch is larger than a message may be for the topic that takes least: the broker weighs batches, not messages.
+    fn batch_bytes(&self) -> usize {
+        let least = self.max_bytes.iter().map(|max_bytes| max_bytes.load(Ordering::Relaxed)).min();
+        least.unwrap_or(BATCH_MAX_BYTES).clamp(1, BATCH_MAX_BYTES)
     }
 
     fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
@@ -262,6 +285,7 @@ impl Transactions {
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
+            .set("batch.size", self.batch_bytes().to_string())
             .set("message.max.bytes", self.settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
             .set("delivery.timeout.ms", &timeout)
             .set("queue.buffering.max.messages", "100000");
@@ -273,6 +297,18 @@ impl Transactions {
         // Ends whatever a producer of this id left open before: from here on it is known how that ended.
         producer.init_transactions(self.settings.request_timeout)?;
         Ok(producer)
+    }
+
+    fn judge_failure(&self, failure: &Failure) -> PublishError {
+        match failure {
+            Failure::Aborted(error) | Failure::Uncertain(error) => self.judge(error),
+            Failure::Refused(topic, code) => match self.judge(&KafkaError::MessageProduction(*code)) {
+                PublishError::Aborted(_) => {
+                    PublishError::Aborted(format!("topic {:?} takes no messages: {code}", self.topic(*topic)))
+                }
+                fatal @ PublishError::Fatal(_) => fatal,
+            },
+        }
     }
 
     fn judge(&self, error: &KafkaError) -> PublishError {

@@ -5,12 +5,13 @@
 
 mod kafka;
 mod postgres;
+mod readiness;
 mod silence;
 mod world;
 
 use std::time::Duration;
 
-pub(crate) use world::World;
+pub(crate) use world::{World, lag};
 
 /// How soon after everything is back the first new decision has to be there.
 pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(5);
