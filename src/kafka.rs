@@ -147,15 +147,24 @@ impl Settings {
         client
     }
 
+    /// The configuration of a consumer: of its group, and of the times that librdkafka holds against each other.
+    pub fn consumer(&self) -> ClientConfig {
+        let mut consumer = self.client();
+        consumer
+            .set("group.id", &self.group_id)
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string());
+        consumer
+    }
+
     /// Asks the broker whether the topics are there.
     ///
     /// # Errors
     /// One sentence that names the address or the topic, and the key.
     pub fn check_broker(&self) -> Result<(), String> {
-        let consumer: BaseConsumer<Quiet> =
-            self.client().set("group.id", &self.group_id).create_with_context(Quiet).map_err(|error| {
-                format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}")
-            })?;
+        let consumer: BaseConsumer<Quiet> = self
+            .consumer()
+            .create_with_context(Quiet)
+            .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))?;
         let topics = [
             ("input_topic", &self.input_topic),
             ("output_topic", &self.output_topic),

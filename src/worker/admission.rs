@@ -71,7 +71,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.in_flight.records() < self.terms.worker.max_in_flight
             && self.in_flight.bytes() < self.terms.worker.max_in_flight_bytes
     }

@@ -120,15 +120,13 @@ impl KafkaIntake {
 }
 
 fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
-    let mut config = settings.client();
+    let mut config = settings.consumer();
     config
-        .set("group.id", &settings.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
         .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 4).max(1).to_string())
         // A question that is not answered within this ends its connection: a peer that fell silent is found out.
         .set("socket.timeout.ms", settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string())

@@ -15,9 +15,29 @@ use crate::outbox::message::Topic;
 /// Counts delivery reports. They come on the publisher's own thread, within its poll.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    pub(super) reported: AtomicUsize,
+    /// By topic, in the order of [`Topic::ALL`].
+    reported: [AtomicUsize; 3],
     /// The first message that was not delivered: of which topic, and why. A producer that failed once is not used again.
     pub(super) failed: OnceLock<(Topic, RDKafkaErrorCode)>,
+}
+
+impl Deliveries {
+    /// Counts from 0 again.
+    pub(super) fn start(&self) {
+        self.reported.iter().for_each(|reported| reported.store(0, Ordering::Relaxed));
+    }
+
+    /// How many reports came.
+    pub(super) fn reported(&self) -> usize {
+        self.reported.iter().map(|reported| reported.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A topic of which not every message that was sent has its report.
+    pub(super) fn missing(&self, sent: &[usize; 3]) -> Option<Topic> {
+        let missing =
+            |topic: &Topic| self.reported[*topic as usize].load(Ordering::Relaxed) < sent[*topic as usize];
+        Topic::ALL.into_iter().find(missing)
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -36,10 +56,9 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
-        self.reported.fetch_add(1, Ordering::Relaxed);
-        if let Err((error, _)) = result
-            && let Some(topic) = Topic::ALL.get(topic)
-        {
+        let Some(topic) = Topic::ALL.get(topic) else { return };
+        self.reported[*topic as usize].fetch_add(1, Ordering::Relaxed);
+        if let Err((error, _)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
             self.failed.get_or_init(|| (*topic, code));
         }

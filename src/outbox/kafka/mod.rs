@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::message::{self, Message, Topic};
 mod deliveries;
+mod sending;
 mod transactions;
 
 use transactions::Transactions;

@@ -1,33 +1,25 @@
 //! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Command;
 use super::deliveries::Deliveries;
+use super::sending::{Failure, look};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 use crate::outbox::PublishError;
-use crate::outbox::message::{Message, Topic};
 
-/// The pause between two looks for delivery reports.
-const LOOK: Duration = Duration::from_micros(300);
-
-/// librdkafka's own bound on a batch.
-const BATCH_MAX_BYTES: usize = 1_000_000;
-/// Nothing that is published fits into less.
-const MAX_BYTES_LEAST: usize = 512;
 /// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
 /// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -42,27 +34,6 @@ pub(super) struct Transactions {
     pub(super) doubt: Option<Vec<Commit>>,
     /// By topic, in the order of [`Topic::ALL`].
     pub(super) max_bytes: Arc<[AtomicUsize; 3]>,
-}
-
-/// How a transaction failed, and what is known of it.
-enum Failure {
-    /// It never took place.
-    Aborted(KafkaError),
-    /// It never took place, for this topic did not take a message.
-    Refused(Topic, RDKafkaErrorCode),
-    /// Perhaps it took place.
-    Uncertain(KafkaError),
-}
-
-/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when its time is over, however early a
-/// report comes, and spins through the last millisecond: it would be the longest part of a flush.
-fn look(producer: &BaseProducer<Deliveries>) {
-    let reported = &producer.context().reported;
-    let before = reported.load(Ordering::Relaxed);
-    producer.poll(Duration::ZERO);
-    if reported.load(Ordering::Relaxed) == before {
-        std::thread::sleep(LOOK);
-    }
 }
 
 /// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
@@ -179,93 +150,6 @@ impl Transactions {
             return Ok(());
         }
         self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| self.judge(&error))
-    }
-
-    /// Sends every message and waits for every report.
-    fn deliver(&self, producer: &BaseProducer<Deliveries>, messages: &[Message]) -> Result<(), Failure> {
-        let deliveries = producer.context();
-        deliveries.reported.store(0, Ordering::Relaxed);
-        let deadline = Instant::now() + self.settings.transaction_timeout;
-        for message in messages {
-            self.enqueue(producer, message, deadline)?;
-        }
-        while deliveries.reported.load(Ordering::Relaxed) < messages.len() {
-            if Instant::now() > deadline {
-                return Err(Failure::Aborted(KafkaError::MessageProduction(
-                    RDKafkaErrorCode::MessageTimedOut,
-                )));
-            }
-            look(producer);
-        }
-        match deliveries.failed.get() {
-            None => Ok(()),
-            Some((topic, code)) => Err(self.refused(*topic, *code)),
-        }
-    }
-
-    fn enqueue(
-        &self,
-        producer: &BaseProducer<Deliveries>,
-        message: &Message,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
-        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-        for (key, value) in &message.headers {
-            // A header's name cannot hold a NUL on its way through C.
-            let key: &str = if key.contains('\0') { "claimgate-unreadable-header" } else { key };
-            headers = headers.insert(Header { key, value: value.as_ref() });
-        }
-        let topic = self.topic(message.topic);
-        let mut record =
-            BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, message.topic as usize).headers(headers);
-        record.key = message.key.as_deref();
-        record.payload = message.payload.as_deref();
-        loop {
-            match producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    look(producer);
-                    record = back;
-                }
-                Err((error, _)) => {
-                    return Err(match error.rdkafka_error_code() {
-                        Some(code) => self.refused(message.topic, code),
-                        None => Failure::Aborted(error),
-                    });
-                }
-            }
-        }
-    }
-
-    fn topic(&self, topic: Topic) -> &str {
-        match topic {
-            Topic::Decisions => &self.settings.output_topic,
-            Topic::DeadLetters => &self.settings.dead_letter_topic,
-            Topic::Retry => &self.settings.retry_topic,
-        }
-    }
-
-    /// A topic does not take a message. If it takes less than librdkafka knows, what is made for it from now on is smaller.
-    fn refused(&self, topic: Topic, code: RDKafkaErrorCode) -> Failure {
-        if code == RDKafkaErrorCode::MessageSizeTooLarge {
-            let max_bytes = &self.max_bytes[topic as usize];
-            let smaller = (max_bytes.load(Ordering::Relaxed) / 2).max(MAX_BYTES_LEAST);
-            warn!(
-                kafka.topic = self.topic(topic),
-                max_bytes = smaller,
-                "a message is too large for its topic; larger ones are cut from now on"
-            );
-            max_bytes.store(smaller, Ordering::Relaxed);
-        }
-        Failure::Refused(topic, code)
-    }
-
-    /// No batch is larger than a message may be for the topic that takes least: the broker weighs batches, not messages.
-    fn batch_bytes(&self) -> usize {
-        let least = self.max_bytes.iter().map(|max_bytes| max_bytes.load(Ordering::Relaxed)).min();
-        least.unwrap_or(BATCH_MAX_BYTES).clamp(1, BATCH_MAX_BYTES)
     }
 
     fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {

@@ -25,8 +25,8 @@ async fn storm(name: &str, away: Duration, park_interval: &str) {
         lab.produce(&(first..first + count).map(event).collect::<Vec<_>>());
         expected.claims.extend((first..first + count).map(id));
     };
-    produce(200);
-    lab.wait("the first decisions", LONG, async || tail.count() >= 200).await;
+    produce(20);
+    lab.wait("the first decisions", LONG, async || tail.count() >= 20).await;
     let hang = ApiFaults { server_error: 0.5, reset: 0.5, ..ApiFaults::default() };
     let faults = Faults { apis: [(Api::IntelligentQrCode, hang)].into(), ..Faults::default() };
     lab.simulator.set_faults(faults).expect("faults");

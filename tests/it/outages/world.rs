@@ -49,7 +49,8 @@ impl World {
         self.produced += count;
         let id = |number| format!("clm-{number}");
         self.expected.claims.extend((first..self.produced).map(id));
-        let event = |number| Event::of(claim(&id(number), &format!("user-{number}")));
+        let partition = |number: usize| number as i32 % PARTITIONS;
+        let event = |number| Event::of(claim(&id(number), &format!("user-{number}"))).on(partition(number));
         self.lab.produce(&(first..self.produced).map(event).collect::<Vec<_>>());
         first
     }
