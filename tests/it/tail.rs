@@ -1,6 +1,5 @@
 //! Decisions as they come: what a `read_committed` consumer saw, and when.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -74,15 +73,6 @@ impl Tail {
     /// When the first decision after a moment came, of the claims that `counts` knows.
     pub(crate) fn first_after(&self, moment: Instant, counts: impl Fn(&str) -> bool) -> Option<Instant> {
         self.seen().into_iter().find(|seen| seen.at > moment && counts(&seen.claim_id)).map(|seen| seen.at)
-    }
-
-    /// Decisions per API within a span of time.
-    pub(crate) fn between(&self, from: Instant, to: Instant) -> BTreeMap<String, usize> {
-        let mut apis = BTreeMap::new();
-        for seen in self.seen().into_iter().filter(|seen| seen.at >= from && seen.at < to) {
-            *apis.entry(seen.api).or_insert(0) += 1;
-        }
-        apis
     }
 }
 
