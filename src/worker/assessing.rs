@@ -177,9 +177,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         let (lane, api) = (job.lane, job.api);
         if !self.has_room() {
-            let goes =
-                |behind: &Box<Job>| behind.api == api && may_park(behind, give_up_after, max_bytes, now);
-            for behind in self.lanes.take_behind(lane, goes) {
+            let goes = |behind: &Job| behind.api == api && may_park(behind, give_up_after, max_bytes, now);
+            for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
                 self.settle_parked(*behind, fault, now);
             }
         }

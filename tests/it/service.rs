@@ -2,6 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Brokers that tests have of their own at once: each takes half a gigabyte, and a core while it starts.
+const BROKERS_MAX: usize = 2;
+static BROKERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A service that this test started by a script of the project, and removes in the end.
 pub(crate) struct Service {
@@ -18,6 +26,12 @@ impl Service {
 
     /// The same, with variables that the script reads.
     pub(crate) fn start_with(script: &str, variables: &[(&'static str, String)]) -> Option<(Self, String)> {
+        if script == "kafka.sh" {
+            let free = |brokers| (brokers < BROKERS_MAX).then_some(brokers + 1);
+            while BROKERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_err() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
         let folder = tempfile::tempdir().expect("a folder");
         let service = Self { script, folder, variables: variables.to_vec() };
@@ -56,10 +70,13 @@ impl Service {
     }
 
     /// `stop`, `kill`, `restart` and what else the script can.
-    pub(crate) fn run(&self, command: &str) {
+    /// How long it took.
+    pub(crate) fn run(&self, command: &str) -> Duration {
+        let began = Instant::now();
         if let Err(why) = self.tell(command) {
             panic!("{command}: {why}");
         }
+        began.elapsed()
     }
 }
 
@@ -67,6 +84,9 @@ impl Drop for Service {
     fn drop(&mut self) {
         if let Err(why) = self.tell("remove") {
             eprintln!("the service in {} could not be removed: {why}", self.folder.path().display());
+        }
+        if self.script.ends_with("kafka.sh") {
+            BROKERS.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

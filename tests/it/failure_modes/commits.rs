@@ -32,9 +32,9 @@ async fn behind_a_proxy(name: &str, more: &str) -> Option<(Service, Proxy, World
     Some((kafka, proxy, world))
 }
 
-/// Holds up the next request of a kind, under load, three times.
+/// Holds up the next request of a kind, under load, twice.
 async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
-    for _ in 0..3 {
+    for _ in 0..2 {
         proxy.hold_up(request, LATE);
         world.produce(300);
         world.lab.wait("the request that is late", LONG, async || proxy.has_held_up()).await;

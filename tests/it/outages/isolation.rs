@@ -41,10 +41,11 @@ fn faults(sick: bool) -> Faults {
 }
 
 impl Isolation {
-    async fn new(name: &str) -> Option<Self> {
+    async fn new(name: &str, park_interval: &str) -> Option<Self> {
         let options = SimulatorOptions { faults: faults(false), ..SimulatorOptions::default() };
         let lab = Lab::with(name, options).await?;
-        let (worker, tail) = (lab.worker("w1", "[retry]\npark_interval = \"1s\""), Tail::of(&lab));
+        let (worker, tail) =
+            (lab.worker("w1", &format!("[retry]\npark_interval = \"{park_interval}\"")), Tail::of(&lab));
         let mut isolation = Self { lab, worker, tail, expected: Expected::default(), rounds: 0 };
         isolation.round(Load { claims: 600, ticks: 1 }, false).await;
         Some(isolation)
@@ -107,7 +108,7 @@ impl Isolation {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn isolation_of_an_api_that_hangs() {
-    let Some(mut isolation) = Isolation::new("isolation").await else { return };
+    let Some(mut isolation) = Isolation::new("isolation", "1s").await else { return };
     // 300 claims a second: a fraction of what a worker can, in a debug build and beside other tests. They can disturb one measurement, or
     // two; a fault would be in all three.
     let mut kept = 0.0;
@@ -124,9 +125,9 @@ async fn isolation_of_an_api_that_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "at its full length, for figures"]
 async fn isolation_of_an_api_that_hangs_in_figures() {
-    let Some(mut isolation) = Isolation::new("isolation-figures").await else { return };
-    let kept = isolation.kept("below saturation", Load { claims: 125, ticks: 80 }, 2).await;
-    isolation.kept("at saturation", Load { claims: 30_000, ticks: 1 }, 3).await;
+    let Some(mut isolation) = Isolation::new("isolation-figures", "20s").await else { return };
+    let kept = isolation.kept("below saturation", Load { claims: 125, ticks: 40 }, 1).await;
+    isolation.kept("at saturation", Load { claims: 12_000, ticks: 1 }, 2).await;
     assert!(kept >= 0.95, "the others kept {:.1} %", kept * 100.0);
     isolation.finish().await;
 }

@@ -22,8 +22,8 @@ async fn stopped(name: &str, away: Duration) {
     let in_vain = world.calls() - before;
     println!("{name}: {in_vain} calls while Postgres was away for {away:?}");
     assert!(in_vain <= CONCURRENCY, "{in_vain} calls: more than were under way");
-    postgres.run("start");
-    world.recovers(Instant::now()).await;
+    let start = postgres.run("start");
+    world.recovers(Instant::now(), start).await;
     world.finish().await;
 }
 
@@ -53,7 +53,7 @@ async fn a_full_disk_is_waited_for() {
         );
         let empty = format!("drop trigger no_space on {table}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(empty)).execute(&world.lab.database).await.expect("room");
-        world.recovers(Instant::now()).await;
+        world.recovers(Instant::now(), Duration::ZERO).await;
     }
     let log = std::fs::read_to_string(world.lab.log("w1")).expect("the log");
     assert!(log.contains("No space left on device (53100)"), "{log}");

@@ -53,7 +53,7 @@ async fn silent_postgres(name: &str, bounds: &str, silence: Duration, end: End) 
     println!("{name}: {unrecorded} answers waited for Postgres after a silence of {silence:?}");
     assert!(unrecorded <= CONCURRENCY + UNRECORDED_MAX, "{unrecorded} answers");
     over(&proxy, end);
-    world.recovers(Instant::now()).await;
+    world.recovers(Instant::now(), Duration::ZERO).await;
     world.finish().await;
 }
 
@@ -82,7 +82,7 @@ async fn silent_kafka(name: &str, bounds: &str, silence: Duration, end: End) {
     tokio::time::sleep(silence).await;
     over(&proxy, end);
     world.produce(100);
-    world.recovers(Instant::now()).await;
+    world.recovers(Instant::now(), Duration::ZERO).await;
     world.finish().await;
 }
 
