@@ -11,6 +11,8 @@
 #
 # CLAIMGATE_KAFKA says how the broker runs: `docker` (the image apache/kafka), `jars` (on this machine's Java,
 # no Docker), or `auto`, the default: Docker where an engine answers, else, or where that fails, jars.
+# CLAIMGATE_KAFKA_PROXY=PORT, at the first start, makes it listen on a second port as well, which it writes to
+# DIR/proxied, and tell whoever comes there to go on at 127.0.0.1:PORT: where a test has a network of its own.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -47,14 +49,19 @@ SETTINGS
 
 # The ports it listens on, and where it tells clients to come; $1 is the address it binds.
 listeners() {
-    local client=$2 controller=$3
+    local client=$2 controller=$3 bound='' told='' kind=''
+    if [ -n "${CLAIMGATE_KAFKA_PROXY:-}" ]; then
+        bound=,PROXIED://$1:$(cat "$dir/proxied")
+        told=,PROXIED://127.0.0.1:$CLAIMGATE_KAFKA_PROXY
+        kind=,PROXIED:PLAINTEXT
+    fi
     cat <<LISTENERS
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=CLIENT://$1:$client,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=CLIENT://127.0.0.1:$client
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENT://$1:$client,CONTROLLER://127.0.0.1:$controller$bound
+advertised.listeners=CLIENT://127.0.0.1:$client$told
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT$kind
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 LISTENERS
@@ -96,12 +103,16 @@ fetch() {
     rm -rf "$part" "$log"
 }
 
+# The second port for clients, where one is wanted. If it is one of the others by chance, the start says so and is tried again.
+choose_proxied() { [ -z "${CLAIMGATE_KAFKA_PROXY:-}" ] || free_port >"$dir/proxied"; }
+
 # Ports, configuration and an empty data folder, for a first start.
 prepare_jars() {
     local client controller
     client=$(free_port)
     controller=$client
     while [ "$controller" = "$client" ]; do controller=$(free_port); done
+    choose_proxied
     {
         listeners 127.0.0.1 "$client" "$controller"
         settings
@@ -168,6 +179,8 @@ container() { cat "$dir/container"; }
 prepare_docker() {
     local port key value variables=()
     port=$(free_port)
+    choose_proxied
+    [ ! -s "$dir/proxied" ] || variables+=(--publish "127.0.0.1:$(cat "$dir/proxied"):$(cat "$dir/proxied")")
     # The image turns KAFKA_NODE_ID into node.id, and so on.
     while IFS='=' read -r key value; do
         key=${key^^}

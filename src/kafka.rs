@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -77,6 +77,12 @@ const RESERVED: [&str; 11] = [
     "transactional.id",
 ];
 
+/// Properties whose value would let anybody pose as the broker.
+const INSECURE: [(&str, &[&str]); 2] = [
+    ("enable.ssl.certificate.verification", &["false", "f", "0"]),
+    ("ssl.endpoint.identification.algorithm", &["none", ""]),
+];
+
 impl Settings {
     /// Checks what the types do not.
     ///
@@ -102,6 +108,16 @@ impl Settings {
         {
             return Err(format!(
                 "kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"
+            ));
+        }
+        let is_insecure = |key: &str, value: &str| {
+            let insecure = INSECURE.iter().find(|(name, _)| *name == key.replace('_', "."));
+            insecure.is_some_and(|(_, values)| values.contains(&value.trim().to_ascii_lowercase().as_str()))
+        };
+        if let Some((key, value)) = self.properties.iter().find(|(key, value)| is_insecure(key, value)) {
+            return Err(format!(
+                "kafka.properties.{key} = {value:?} would let anybody pose as the broker; name the authority that signed \
+                 its certificate in kafka.properties.ssl.ca.location instead"
             ));
         }
         Ok(())
@@ -131,6 +147,15 @@ impl Settings {
         client
     }
 
+    /// The configuration of a consumer: of its group, and of the times that librdkafka holds against each other.
+    pub fn consumer(&self) -> ClientConfig {
+        let mut consumer = self.client();
+        consumer
+            .set("group.id", &self.group_id)
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string());
+        consumer
+    }
+
     /// Asks the broker whether the topics are there.
     ///
     /// # Errors
@@ -151,13 +176,12 @@ impl Settings {
 
     /// A consumer that is no member of the group and says nothing of its own.
     pub(crate) fn quiet_consumer(&self, isolation_level: &str) -> Result<BaseConsumer<Quiet>, String> {
-        let mut client = self.client();
-        client
-            .set("group.id", &self.group_id)
+        let mut consumer = self.consumer();
+        consumer
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation_level);
-        client
+        consumer
             .create_with_context(Quiet)
             .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
     }
@@ -186,6 +210,17 @@ impl Settings {
             std::thread::sleep(TOPIC_PAUSE);
         }
     }
+}
+
+/// Whether an error of a client only says that brokers cannot be reached; the client goes on trying by itself, and says it often.
+pub(crate) fn is_outage(error: &KafkaError) -> bool {
+    let outage = [
+        RDKafkaErrorCode::AllBrokersDown,
+        RDKafkaErrorCode::BrokerTransportFailure,
+        RDKafkaErrorCode::OperationTimedOut,
+        RDKafkaErrorCode::Resolve,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| outage.contains(&code))
 }
 
 /// Says nothing of its own: what a command finds is one sentence.

@@ -50,7 +50,7 @@ impl Backlog {
         for record in self.queues.remove(&partition).unwrap_or_default() {
             self.bytes -= size(&record);
         }
-        self.paused.remove(&partition);
+        // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us would pause it again when it comes back.
     }
 
     /// The partitions that are to be paused now; `None` where that is as it was.
@@ -101,6 +101,17 @@ mod tests {
             headers: Vec::new(),
             payload: Some(vec![0; 10]),
         }
+    }
+
+    #[test]
+    fn a_paused_partition_that_goes_is_told_to_be_paused_no_more() {
+        let mut backlog = Backlog::default();
+        (0..1_000).for_each(|offset| backlog.push(record(1, offset)));
+        let one = || std::iter::once(Partition::claims(1));
+        assert_eq!(backlog.paused(one()), Some(one().collect()));
+        backlog.forget(Partition::claims(1));
+        assert_eq!(backlog.paused(std::iter::empty()), Some(BTreeSet::new()), "or it comes back paused");
+        assert_eq!(backlog.paused(one()), None);
     }
 
     #[test]

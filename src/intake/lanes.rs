@@ -52,6 +52,16 @@ impl<T> Lanes<T> {
         taken
     }
 
+    /// Takes the matching entries out of those that wait in one lane.
+    pub fn take_behind(&mut self, lane: u64, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
+        let Some(queue) = self.lanes.get_mut(&lane) else { return Vec::new() };
+        let mut taken = Vec::new();
+        for entry in std::mem::take(queue) {
+            if matches(&entry) { taken.push(entry) } else { queue.push_back(entry) }
+        }
+        taken
+    }
+
     /// How many entries wait behind a head.
     pub fn waiting(&self) -> usize {
         self.lanes.values().map(VecDeque::len).sum()

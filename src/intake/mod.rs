@@ -109,6 +109,8 @@ pub enum Event {
     },
     /// Partitions are gone already: somebody else may be at work on them.
     Lost(Vec<Partition>),
+    /// Whether any broker answers the consumer, said every few seconds: one sentence if none does.
+    Brokers(Result<(), String>),
     /// The consumer cannot go on.
     Failed(String),
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::assessing::Done;
-use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, Publisher, Retry, Store, Worker};
+use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, PROBE_AFTER, Publisher, Retry, Store, Worker};
 use crate::claim::{Claim, Malformed};
 use crate::decision::{Source, Verdict};
 use crate::intake::parking::Parking;
@@ -74,7 +74,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.in_flight.records() < self.terms.worker.max_in_flight
             && self.in_flight.bytes() < self.terms.worker.max_in_flight_bytes
     }
@@ -167,8 +167,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Looks the waiting claims up in the store, all in one question.
     pub(super) fn recall(&mut self, now: Instant) {
         if self.recalling
-            || self.unrecalled.is_empty()
             || self.store_rests_until.is_some_and(|until| now < until)
+            || (self.unrecalled.is_empty() && !self.wants_sign_of_life(now))
         {
             return;
         }
@@ -176,9 +176,20 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let jobs = std::mem::take(&mut self.unrecalled);
         let store = Arc::clone(&self.ports.store);
         self.tasks.spawn(async move {
-            let claim_ids = jobs.iter().map(|job| job.claim.claim_id.clone()).collect();
+            let mut claim_ids: Vec<String> = jobs.iter().map(|job| job.claim.claim_id.clone()).collect();
+            if claim_ids.is_empty() {
+                // Nobody's id: only whether the store answers is of interest.
+                claim_ids.push(String::new());
+            }
             Done::Recalled(jobs, store.recall(claim_ids).await)
         });
+    }
+
+    /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
+    /// waits would find out that it is well again.
+    fn wants_sign_of_life(&self, now: Instant) -> bool {
+        let asks = self.flushing || !self.batch.is_empty();
+        !asks && (self.store_rests_until.is_some() || now.duration_since(self.store_heard) >= PROBE_AFTER)
     }
 
     pub(super) fn after_recall(
@@ -252,6 +263,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     pub(super) fn store_answered(&mut self) {
+        self.store_heard = Instant::now();
         if self.store_rests_until.take().is_some() {
             info!("Postgres answers again");
             self.terms.health.set_ready(Component::Store, Ok(()));

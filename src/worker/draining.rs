@@ -49,6 +49,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         self.drop_unsent();
         self.terms.meter.assigned(self.ledger.partitions().count());
+        let why = "the group took the worker's partitions away; it joins again";
+        self.terms.health.set_ready(Component::Group, Err(why.to_owned()));
     }
 
     /// Whether no new calls are to be made for a partition.

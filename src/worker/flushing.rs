@@ -97,6 +97,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.settled().is_empty() {
             self.flushing = false;
+            // Nothing is left to try again.
+            self.publisher_rests_until = None;
             return;
         }
         let commits = recorded.commits(&self.ledger);
@@ -151,6 +153,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 Ok(())
             }
             Err((_, PublishError::Fatal(reason))) => Err(Ended::Publisher(reason)),
+        }
+    }
+
+    /// The consumer says whether any broker answers: a worker with nothing to publish would not notice. What the publisher found out
+    /// stands until it finds otherwise.
+    pub(super) fn hear_of_brokers(&mut self, answers: Result<(), String>) {
+        if answers.is_err() || self.publisher_rests_until.is_none() {
+            self.terms.health.set_ready(Component::Broker, answers);
         }
     }
 

@@ -66,6 +66,8 @@ use in_flight::InFlight;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The pause after the store or the publisher failed.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
+/// A store that was not asked anything for so long is asked for a sign of life: an idle worker would not notice that it is gone.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
 /// While so many ended records and attempts wait for the store, no more calls are made: an answer must not be lost.
 const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
@@ -182,6 +184,8 @@ pub struct Worker<I, S, P, H> {
     releases: Vec<draining::Release>,
     stopping: Option<Instant>,
     store_rests_until: Option<Instant>,
+    /// When the store last answered.
+    store_heard: Instant,
     publisher_rests_until: Option<Instant>,
     peers: Vec<Option<Peer>>,
 }
@@ -225,6 +229,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             releases: Vec::new(),
             stopping: None,
             store_rests_until: None,
+            store_heard: now,
             publisher_rests_until: None,
         }
     }
@@ -281,6 +286,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Some(Event::Assigned(assigned)) => self.take_partitions(&assigned),
             Some(Event::Revoked { partitions, release }) => self.begin_to_release(&partitions, release),
             Some(Event::Lost(partitions)) => self.lose(&partitions),
+            Some(Event::Brokers(answers)) => self.hear_of_brokers(answers),
             Some(Event::Failed(reason)) => return Err(Ended::Intake(reason)),
             None => return Err(Ended::Intake("the consumer's thread has ended".to_owned())),
         }

@@ -46,13 +46,13 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
     (events, expected)
 }
 
-fn simulator() -> SimulatorOptions {
+pub(crate) fn simulator() -> SimulatorOptions {
     let all = ApiFaults { latency: Latency::Uniform(5.0, 40.0), ..ApiFaults::default() };
     SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
 }
 
 /// No account was asked about more than once.
-fn assert_asked_once(lab: &Lab) {
+pub(crate) fn assert_asked_once(lab: &Lab) {
     for ((_, account), calls) in lab.simulator.calls().counts() {
         assert_eq!(calls, 1, "{account} was asked about {calls} times");
     }
@@ -90,40 +90,6 @@ async fn three_workers_killed_at_random_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stuck_claim_holds_up_nobody_and_nothing_is_asked_twice() {
-    let Some(lab) = Lab::new("stuck").await else { return };
-    // The first claim's API call never ends; its call may take an hour.
-    let more = "[risk.intelligent_qr_code]\ntimeout = \"1h\"";
-    let mut events = vec![Event::of(claim("stuck", "user-hang")).on(0)];
-    let mut expected = Expected::default();
-    for number in 0..500 {
-        let id = format!("clm-{number}");
-        events.push(Event::of(claim(&id, &format!("user-{number}"))).on(0));
-        expected.claims.insert(id);
-    }
-    lab.produce(&events);
-    let mut worker = lab.worker("w1", more);
-    lab.wait("the others decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
-    worker.kill();
-    let before = lab.simulator.calls().counts();
-    let mut worker = lab.worker("w1", more);
-    let asked_again =
-        async || lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2;
-    lab.wait("the stuck claim asked about again", LONG, asked_again).await;
-    lab.produce(&[Event::of(claim("last", "user-last")).on(0)]);
-    expected.claims.insert("last".to_owned());
-    lab.wait("the last one decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
-    worker.kill();
-    for ((api, account), calls) in lab.simulator.calls().counts() {
-        let earlier = before.get(&(api, account.clone())).copied().unwrap_or(0);
-        let more = calls - earlier;
-        let may = u64::from(account == "user-hang" || account == "user-last");
-        assert_eq!(more, may, "{account} was asked about {more} times more");
-    }
-    expected.verify(&lab).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_repeats_no_call() {
     let Some(lab) = Lab::with("rolling", simulator()).await else { return };
     let mut expected = Expected::default();
@@ -147,68 +113,6 @@ async fn a_rolling_restart_repeats_no_call() {
     }
     expected.verify(&lab).await;
     assert_asked_once(&lab);
-}
-
-/// Workers without a name of their own: each coming and going is a rebalance.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scaling_up_and_down_repeats_no_call() {
-    let Some(lab) = Lab::with("scaling", simulator()).await else { return };
-    let mut expected = Expected::default();
-    let mut workers: Vec<Worker> = Vec::new();
-    for (round, size) in [1_usize, 3, 4, 2, 1].into_iter().enumerate() {
-        while workers.len() > size {
-            assert_eq!(workers.remove(0).stop().await, Some(0));
-        }
-        while workers.len() < size {
-            workers.push(lab.worker(&format!("dynamic-{round}-{}", workers.len()), ""));
-        }
-        for half in 0..4 {
-            let mut events = Vec::new();
-            for number in 0..150 {
-                let id = format!("clm-{round}-{half}-{number}");
-                events.push(Event::of(claim(&id, &format!("user-{id}"))));
-                expected.claims.insert(id);
-            }
-            lab.produce(&events);
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
-    for worker in &mut workers {
-        assert_eq!(worker.stop().await, Some(0));
-    }
-    expected.verify(&lab).await;
-    assert_asked_once(&lab);
-}
-
-/// A worker that was stopped for longer than its session and goes on must not publish what somebody else has published meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_slept_through_its_session_publishes_nothing_stale() {
-    let Some(lab) = Lab::with("zombie", simulator()).await else { return };
-    let mut expected = Expected::default();
-    let sleeper = lab.worker("dynamic-1", "");
-    let mut produce = |from: usize| {
-        let mut events = Vec::new();
-        for number in from..from + 400 {
-            let id = format!("clm-{number}");
-            events.push(Event::of(claim(&id, &format!("user-{number}"))));
-            expected.claims.insert(id);
-        }
-        lab.produce(&events);
-    };
-    produce(0);
-    lab.wait("the first decisions", LONG, async || !outcome(&lab).decisions.is_empty()).await;
-    produce(400);
-    sleeper.signal("-STOP");
-    let mut successor = lab.worker("dynamic-2", "");
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    produce(800);
-    sleeper.signal("-CONT");
-    produce(1_200);
-    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    expected.verify(&lab).await;
-    assert_eq!(successor.stop().await, Some(0));
 }
 
 /// Two workers under one name: one of them gives up, with a sentence, and nothing is doubled.

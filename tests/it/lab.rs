@@ -65,6 +65,18 @@ impl Lab {
 
     /// A lab on these services.
     pub(crate) async fn at(name: &str, options: SimulatorOptions, kafka: String, postgres: String) -> Self {
+        let lab = Self::without_topics(name, options, kafka, postgres).await;
+        lab.create_topics().await;
+        lab
+    }
+
+    /// A lab whose topics somebody else makes.
+    pub(crate) async fn without_topics(
+        name: &str,
+        options: SimulatorOptions,
+        kafka: String,
+        postgres: String,
+    ) -> Self {
         let name = format!("{name}-{}", std::process::id());
         let database = name.replace('-', "_");
         let admin = PgPool::connect(&postgres).await.expect("Postgres answers");
@@ -79,7 +91,7 @@ impl Lab {
             .connect(&postgres)
             .await
             .expect("the new database answers");
-        let lab = Self {
+        Self {
             producer: client(&kafka)
                 .set("linger.ms", "5")
                 .set("message.max.bytes", "1100000")
@@ -91,9 +103,7 @@ impl Lab {
             postgres,
             kafka,
             name,
-        };
-        lab.create_topics().await;
-        lab
+        }
     }
 
     async fn create_topics(&self) {
@@ -297,9 +307,10 @@ fn deep_merge(into: &mut toml::Value, from: toml::Value) {
     }
 }
 
-fn client(kafka: &str) -> ClientConfig {
+/// A client that finds a broker which was away within a moment.
+pub(crate) fn client(kafka: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", kafka);
+    client.set("bootstrap.servers", kafka).set("reconnect.backoff.max.ms", "200");
     client
 }
 

@@ -4,14 +4,18 @@
 
 mod dead_letters;
 mod exactly_once;
+mod failure_modes;
 mod hostile;
 mod lab;
 mod oracle;
 mod outages;
 mod parking;
+mod proxy;
 mod refusals;
 mod risk_apis;
 mod schemas;
+mod service;
 mod store;
+mod tail;
 mod topic;
 mod watching;

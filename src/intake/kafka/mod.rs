@@ -10,25 +10,29 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
+mod brokers;
 mod rebalances;
 
 pub use rebalances::Rebalances;
 
 use super::{Event, Headers, Partition, Record};
-use crate::kafka::Settings;
+use crate::kafka::{Settings, is_outage};
 
 /// Records handed over at once.
 const CHUNK_MAX_RECORDS: usize = 500;
 /// Events that wait for the worker; at the bound the thread waits, which ends at once unless the worker hangs.
 const EVENTS: usize = 16;
 const POLL: Duration = Duration::from_millis(100);
+/// How long the end of the thread is waited for; that includes the farewell to the group.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
@@ -75,6 +79,9 @@ impl KafkaIntake {
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             drain_timeout,
             request_timeout: settings.request_timeout,
+            bootstrap_servers: settings.bootstrap_servers.clone(),
+            silent_max: settings.session_timeout / 2,
+            away: AtomicBool::new(false),
         };
         let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
@@ -94,30 +101,37 @@ impl KafkaIntake {
         Ok((Self { events, paused, stop, thread: Some(thread) }, consumer))
     }
 
-    /// Ends the thread; the group notices when the last [`SharedConsumer`] is dropped.
+    /// Ends the thread and waits for it, though not for a broker; the group notices when the last [`SharedConsumer`] is dropped.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // With the receiver gone a thread that is handing something over lets go of it.
         drop(self.events);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !thread.is_finished() {
+            if Instant::now() > deadline {
+                return warn!("the group was not told that this worker leaves; it will find out by itself");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.join().is_err() {
             error!("the consumer's thread ended in a panic");
         }
     }
 }
 
 fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
-    let mut config = settings.client();
+    let mut config = settings.consumer();
     config
-        .set("group.id", &settings.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
         .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 4).max(1).to_string())
+        // A question that is not answered within this ends its connection: a peer that fell silent is found out.
+        .set("socket.timeout.ms", settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string())
+        .set("statistics.interval.ms", brokers::INTERVAL.as_millis().to_string())
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string());
     if let Some(instance) = &settings.instance_id {
@@ -178,38 +192,48 @@ impl Reader {
             });
             // A worker that is gone needs no telling.
             drop(self.events.blocking_send(failed));
-        } else {
+        } else if !is_outage(error) {
+            // An outage is told by the statistics, once.
             warn!(error.message = %error, "the consumer met an error and goes on");
         }
     }
 
     fn apply_pauses(&mut self) {
         let epoch = self.consumer.context().epoch.load(Ordering::Relaxed);
-        if epoch == self.epoch && !self.pauses.has_changed().unwrap_or(false) {
+        let is_new = epoch != self.epoch;
+        if !is_new && !self.pauses.has_changed().unwrap_or(false) {
             return;
         }
-        if epoch != self.epoch {
-            // A partition that went and came back is not paused any more.
-            self.epoch = epoch;
-            self.paused.clear();
-        }
+        self.epoch = epoch;
         let wanted = self.pauses.borrow_and_update().clone();
-        let rebalances = self.consumer.context();
-        let list = |partitions: &mut dyn Iterator<Item = &Partition>| {
-            let mut list = TopicPartitionList::new();
-            for partition in partitions {
-                list.add_partition(rebalances.topic(*partition), partition.number);
-            }
-            list
+        let (pause, resume) = if is_new {
+            // librdkafka remembers the pause of a partition that went and came back: whatever is not wanted is undone.
+            (wanted.clone(), &self.assigned() - &wanted)
+        } else {
+            (&wanted - &self.paused, &self.paused - &wanted)
         };
-        let pause = list(&mut wanted.difference(&self.paused));
-        let resume = list(&mut self.paused.difference(&wanted));
-        for result in [self.consumer.pause(&pause), self.consumer.resume(&resume)] {
+        for result in [self.consumer.pause(&self.list(&pause)), self.consumer.resume(&self.list(&resume))] {
             if let Err(error) = result {
                 warn!(error.message = %error, "a partition could not be paused or resumed; it may have been revoked");
             }
         }
         self.paused = wanted;
+    }
+
+    fn assigned(&self) -> BTreeSet<Partition> {
+        let rebalances = self.consumer.context();
+        let assigned = self.consumer.assignment().unwrap_or_default();
+        let partition =
+            |element: TopicPartitionListElem<'_>| rebalances.partition(element.topic(), element.partition());
+        assigned.elements().into_iter().map(partition).collect()
+    }
+
+    fn list(&self, partitions: &BTreeSet<Partition>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(self.consumer.context().topic(*partition), partition.number);
+        }
+        list
     }
 }
 

@@ -5,24 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::brokers;
 use crate::intake::{Assigned, Commit, Event, Input, Partition};
 
-/// How often an assignment's committed offsets are asked for before the worker gives up…
-const COMMITTED_TRIES: usize = 10;
-/// …with this pause in between.
-const COMMITTED_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before the broker is asked again.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
 
 /// The consumer's callbacks. They run on the consumer's thread, within its poll.
 #[derive(Debug)]
@@ -37,9 +37,30 @@ pub struct Rebalances {
     pub(super) topics: [String; 2],
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
+    pub(super) bootstrap_servers: String,
+    /// A broker of which nothing is heard for longer is away.
+    pub(super) silent_max: Duration,
+    /// Whether no broker answered when that was last looked at.
+    pub(super) away: AtomicBool,
 }
 
-impl ClientContext for Rebalances {}
+impl ClientContext for Rebalances {
+    /// What goes wrong comes out of the poll as well, and is told there.
+    fn error(&self, _: KafkaError, _: &str) {}
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Some(answers) = brokers::any_answers(statistics, self.silent_max) else { return };
+        let said =
+            if answers { Ok(()) } else { Err(format!("no broker of {} answers", self.bootstrap_servers)) };
+        match (&said, self.away.swap(!answers, Ordering::Relaxed)) {
+            (Err(reason), false) => warn!("{reason}; the consumer goes on when one does"),
+            (Ok(()), true) => info!("a broker answers the consumer again"),
+            (Err(_), true) | (Ok(()), false) => {}
+        }
+        // A worker that is gone needs no telling.
+        drop(self.events.blocking_send(Event::Brokers(said)));
+    }
+}
 
 impl ConsumerContext for Rebalances {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RespErr, partitions: &mut TopicPartitionList) {
@@ -116,33 +137,42 @@ impl Rebalances {
         consumer.incremental_assign(partitions).map_err(|error| format!("cannot take partitions on: {error}"))
     }
 
+    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like any other.
+    fn ask<T>(&self, what: &str, question: impl Fn() -> KafkaResult<T>) -> Result<T, String> {
+        let mut told = false;
+        loop {
+            let error = match question() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // A worker that is gone waits for no answer.
+            if self.events.is_closed() || error.rdkafka_error_code().is_some_and(is_refusal) {
+                return Err(format!("{what} cannot be read: {error}"));
+            }
+            if !told {
+                warn!(error.message = %error, "{what} cannot be read; asking again until Kafka answers");
+                told = true;
+            }
+            std::thread::sleep(ASK_PAUSE);
+        }
+    }
+
     fn committed(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Result<TopicPartitionList, String> {
-        let mut last = String::new();
-        for _ in 0..COMMITTED_TRIES {
-            match consumer.committed_offsets(partitions.clone(), self.request_timeout) {
-                Ok(committed) => {
-                    match committed.elements().iter().find_map(|element| element.error().err()) {
-                        None => return Ok(committed),
-                        Some(error) => last = error.to_string(),
-                    }
-                }
-                Err(error) => last = error.to_string(),
-            }
-            warn!(error.message = %last, "the committed offsets cannot be read; asking again");
-            std::thread::sleep(COMMITTED_PAUSE);
-        }
-        Err(format!("the committed offsets of {} cannot be read: {last}", self.topics.join(" and ")))
+        self.ask(&format!("the committed offsets of {}", self.topics.join(" and ")), || {
+            let committed = consumer.committed_offsets(partitions.clone(), self.request_timeout)?;
+            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(committed)
+        })
     }
 
     fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
-        let marks = consumer.fetch_watermarks(topic, number, self.request_timeout);
-        marks
-            .map(|(_, end)| end)
-            .map_err(|error| format!("the end of {topic}/{number} cannot be read: {error}"))
+        self.ask(&format!("the end of {topic}/{number}"), || {
+            consumer.fetch_watermarks(topic, number, self.request_timeout).map(|(_, end)| end)
+        })
     }
 
     /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
@@ -171,6 +201,16 @@ impl Rebalances {
     fn let_go(&self, partitions: &[Partition]) {
         self.held().retain(|partition, _| !partitions.contains(partition));
     }
+}
+
+/// Whether an error says that the worker may not, which no waiting mends.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    let refusals = [
+        RDKafkaErrorCode::GroupAuthorizationFailed,
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::ClusterAuthorizationFailed,
+    ];
+    refusals.contains(&code)
 }
 
 fn labels(partitions: impl Iterator<Item = Partition>) -> String {

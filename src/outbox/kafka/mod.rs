@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::message::{self, Message};
+use super::message::{self, Message, Topic};
 mod deliveries;
+mod sending;
 mod transactions;
 
 use transactions::Transactions;
@@ -35,7 +36,8 @@ pub struct KafkaPublisher {
     commands: Option<SyncSender<Command>>,
     thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
-    max_bytes: Arc<AtomicUsize>,
+    /// By topic, in the order of [`Topic::ALL`].
+    max_bytes: Arc<[AtomicUsize; 3]>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl KafkaPublisher {
     ) -> std::io::Result<Self> {
         // One flush is under way at a time.
         let (commands, received) = sync_channel(1);
-        let max_bytes = Arc::new(AtomicUsize::new(settings.max_message_bytes));
+        let max_bytes = Arc::new(Topic::ALL.map(|_| AtomicUsize::new(settings.max_message_bytes)));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
         let transactions = Transactions {
@@ -91,11 +93,10 @@ impl Drop for KafkaPublisher {
 
 impl Publisher for KafkaPublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let max_bytes = self.max_bytes.load(Ordering::Relaxed);
-        let messages = batch
-            .settled()
-            .iter()
-            .filter_map(|settled| message::of(settled, self.republish_duplicates, max_bytes));
+        let messages = batch.settled().iter().filter_map(|settled| {
+            let max_bytes = &self.max_bytes[Topic::of(&settled.disposition) as usize];
+            message::of(settled, self.republish_duplicates, max_bytes.load(Ordering::Relaxed))
+        });
         let (reply, replied) = oneshot::channel();
         let command = Command { batch: batch.number(), messages: messages.collect(), commits, reply };
         let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());

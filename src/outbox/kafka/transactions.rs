@@ -1,28 +1,28 @@
 //! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::debug;
 
 use super::Command;
 use super::deliveries::Deliveries;
+use super::sending::{Failure, look};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 use crate::outbox::PublishError;
-use crate::outbox::message::{Message, Topic};
 
-/// The pause between two looks for delivery reports.
-const LOOK: Duration = Duration::from_micros(300);
+/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
+/// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The thread's own state.
 pub(super) struct Transactions {
@@ -32,25 +32,23 @@ pub(super) struct Transactions {
     pub(super) producer: Option<BaseProducer<Deliveries>>,
     /// A batch whose commit has an unknown end, and what that commit said.
     pub(super) doubt: Option<(u64, Vec<Commit>)>,
-    pub(super) max_bytes: Arc<AtomicUsize>,
+    /// By topic, in the order of [`Topic::ALL`].
+    pub(super) max_bytes: Arc<[AtomicUsize; 3]>,
 }
 
-/// How a transaction failed, and what is known of it.
-enum Failure {
-    /// It never took place.
-    Aborted(KafkaError),
-    /// Perhaps it took place.
-    Uncertain(KafkaError),
-}
-
-/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when its time is over, however early a
-/// report comes, and spins through the last millisecond: it would be the longest part of a flush.
-fn look(producer: &BaseProducer<Deliveries>) {
-    let reported = &producer.context().reported;
-    let before = reported.load(Ordering::Relaxed);
-    producer.poll(Duration::ZERO);
-    if reported.load(Ordering::Relaxed) == before {
-        std::thread::sleep(LOOK);
+/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
+/// itself; an abort that overtook a message would leave that one open.
+fn abort(producer: &BaseProducer<Deliveries>) {
+    producer.purge(PurgeConfig::default().queue());
+    let deadline = Instant::now() + ABORT_TIMEOUT;
+    while producer.in_flight_count() > 0 {
+        if Instant::now() > deadline {
+            return debug!("messages of the transaction are still under way; the next producer ends it");
+        }
+        look(producer);
+    }
+    if let Err(error) = producer.abort_transaction(ABORT_TIMEOUT) {
+        debug!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
     }
 }
 
@@ -98,17 +96,14 @@ impl Transactions {
                 self.producer = Some(producer);
                 Ok(())
             }
-            Err(Failure::Aborted(error)) => {
-                // Best effort: if it fails, the next producer's start aborts it. The producer goes either way, for late delivery
-                // reports of this transaction must not be counted in the next.
-                if let Err(error) = producer.abort_transaction(self.settings.request_timeout) {
-                    warn!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
-                }
-                Err(self.judge(&error))
-            }
             Err(Failure::Uncertain(error)) => {
                 self.doubt = Some((command.batch, command.commits.clone()));
                 Err(self.judge(&error))
+            }
+            Err(failure @ (Failure::Aborted(_) | Failure::Refused(..))) => {
+                // The producer goes either way, for late delivery reports of this transaction must not be counted in the next.
+                abort(&producer);
+                Err(self.judge_failure(&failure))
             }
         }
     }
@@ -116,7 +111,7 @@ impl Transactions {
     fn transaction(&self, producer: &BaseProducer<Deliveries>, command: &Command) -> Result<(), Failure> {
         let timeout = self.settings.request_timeout;
         producer.begin_transaction().map_err(Failure::Aborted)?;
-        self.deliver(producer, &command.messages).map_err(Failure::Aborted)?;
+        self.deliver(producer, &command.messages)?;
         let offsets = self.offsets(&command.commits).map_err(Failure::Aborted)?;
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Aborted(KafkaError::Canceled));
@@ -162,7 +157,7 @@ impl Transactions {
             Some(producer) => producer,
             None => self.make_producer().map_err(|error| self.judge(&error))?,
         };
-        self.deliver(&producer, &command.messages).map_err(|error| self.judge(&error))?;
+        self.deliver(&producer, &command.messages).map_err(|failure| self.judge_failure(&failure))?;
         self.producer = Some(producer);
         let offsets = self.offsets(&command.commits).map_err(|error| self.judge(&error))?;
         if offsets.count() == 0 {
@@ -170,77 +165,6 @@ impl Transactions {
         }
         self.check_held(&command.commits).map_err(|error| self.judge(&error))?;
         self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| self.judge(&error))
-    }
-
-    /// Sends every message and waits for every report.
-    fn deliver(&self, producer: &BaseProducer<Deliveries>, messages: &[Message]) -> KafkaResult<()> {
-        let deliveries = producer.context();
-        deliveries.start();
-        let deadline = Instant::now() + self.settings.transaction_timeout;
-        for message in messages {
-            self.enqueue(producer, message, deadline)?;
-        }
-        while deliveries.reported.load(Ordering::Relaxed) < messages.len() {
-            if Instant::now() > deadline {
-                return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
-            }
-            look(producer);
-        }
-        if deliveries.failed.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        let too_large = deliveries.too_large.load(Ordering::Relaxed) > 0;
-        if too_large {
-            // The topic takes less than librdkafka knows: what is made from now on is smaller.
-            self.shrink();
-        }
-        let code = if too_large { RDKafkaErrorCode::MessageSizeTooLarge } else { RDKafkaErrorCode::Fail };
-        Err(KafkaError::MessageProduction(code))
-    }
-
-    fn enqueue(
-        &self,
-        producer: &BaseProducer<Deliveries>,
-        message: &Message,
-        deadline: Instant,
-    ) -> KafkaResult<()> {
-        let topic = match message.topic {
-            Topic::Decisions => &self.settings.output_topic,
-            Topic::DeadLetters => &self.settings.dead_letter_topic,
-            Topic::Retry => &self.settings.retry_topic,
-        };
-        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-        for (key, value) in &message.headers {
-            // A header's name cannot hold a NUL on its way through C.
-            let key: &str = if key.contains('\0') { "claimgate-unreadable-header" } else { key };
-            headers = headers.insert(Header { key, value: value.as_ref() });
-        }
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers);
-        record.key = message.key.as_deref();
-        record.payload = message.payload.as_deref();
-        loop {
-            match producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    look(producer);
-                    record = back;
-                }
-                Err((error, _)) => {
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-                        self.shrink();
-                    }
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    fn shrink(&self) {
-        let smaller = self.max_bytes.load(Ordering::Relaxed) / 2;
-        warn!(max_bytes = smaller, "a message is too large for the broker; larger ones are cut from now on");
-        self.max_bytes.store(smaller.max(1 << 12), Ordering::Relaxed);
     }
 
     fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
@@ -260,6 +184,7 @@ impl Transactions {
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
+            .set("batch.size", self.batch_bytes().to_string())
             .set("message.max.bytes", self.settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
             .set("delivery.timeout.ms", &timeout)
             .set("queue.buffering.max.messages", "100000");
@@ -271,6 +196,18 @@ impl Transactions {
         // Ends whatever a producer of this id left open before: from here on it is known how that ended.
         producer.init_transactions(self.settings.request_timeout)?;
         Ok(producer)
+    }
+
+    fn judge_failure(&self, failure: &Failure) -> PublishError {
+        match failure {
+            Failure::Aborted(error) | Failure::Uncertain(error) => self.judge(error),
+            Failure::Refused(topic, code) => match self.judge(&KafkaError::MessageProduction(*code)) {
+                PublishError::Aborted(_) => {
+                    PublishError::Aborted(format!("topic {:?} takes no messages: {code}", self.topic(*topic)))
+                }
+                fatal @ PublishError::Fatal(_) => fatal,
+            },
+        }
     }
 
     fn judge(&self, error: &KafkaError) -> PublishError {

@@ -30,6 +30,22 @@ pub enum Topic {
     Retry,
 }
 
+impl Topic {
+    /// Every topic, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Decisions, Self::DeadLetters, Self::Retry];
+
+    /// Where a record's end is published, if it is.
+    pub fn of(disposition: &Disposition) -> Self {
+        match disposition {
+            Disposition::Assessed(_) | Disposition::Recalled(_) | Disposition::Duplicate(_) => {
+                Self::Decisions
+            }
+            Disposition::Parked(_) => Self::Retry,
+            Disposition::Quarantined(_) => Self::DeadLetters,
+        }
+    }
+}
+
 /// A Kafka message to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

@@ -3,12 +3,11 @@
 //! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a note, where that is unset.
 
 mod audit;
-mod build;
+pub(crate) mod build;
 mod contract;
 mod database;
 mod postgres;
-mod proxy;
-mod roles;
+pub(crate) mod roles;
 mod schema;
 
 use std::future::Future;

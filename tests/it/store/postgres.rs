@@ -8,8 +8,8 @@ use claimgate::outbox::{Disposition, Store, StoreError};
 use sqlx::Connection;
 
 use super::build::{assessed, call, malformed, seal, verdict};
-use super::proxy::Proxy;
 use super::{Inspect, TestDatabase, with_database};
+use crate::proxy::Proxy;
 
 /// Short bounds, so that a test that meets one is short.
 fn impatient(url: &str) -> Settings {
@@ -128,7 +128,7 @@ async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again()
         let store = database.store_with(impatient(&url)).await;
         let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
         store.record(&seal(vec![malformed(2)], vec![])).await.expect("the network works");
-        proxy.fall_silent();
+        proxy.forget_connections();
         let error = store.record(&batch).await;
         let Err(StoreError::Transient(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("no answer within 400 ms"), "{said}");

@@ -1,12 +1,11 @@
 //! The grants of `docs/audit.md`: enough to work with, and no more.
 
-use claimgate::audit::{Retention, retention};
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Store, StoreError};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::build::{assessed, call, malformed, seal, verdict};
+use super::build::{malformed, seal};
 use super::{TestDatabase, with_database};
 
 /// The script of the section "Roles".
@@ -17,13 +16,13 @@ fn script() -> &'static str {
 }
 
 /// A store that acts as one of the script's roles.
-async fn store_as(database: &TestDatabase, role: &str) -> PostgresStore {
+pub(crate) async fn store_as(database: &TestDatabase, role: &str) -> PostgresStore {
     let separator = if database.url.contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}options[role]={role}", database.url);
     PostgresStore::connect(&Settings::at(url)).await.expect("the role may connect")
 }
 
-async fn denied(database: &TestDatabase, role: &str, sql: &str) {
+pub(crate) async fn denied(database: &TestDatabase, role: &str, sql: &str) {
     let sql = format!("begin; set local role {role}; {sql}; rollback");
     let mut connection = database.pool.acquire().await.expect("a connection");
     let result = sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut *connection).await;
@@ -33,7 +32,7 @@ async fn denied(database: &TestDatabase, role: &str, sql: &str) {
 }
 
 /// The roles live in the server, not in the database: the test has its own, and removes them.
-async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)) {
+pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)) {
     with_database(async |database| {
         let may =
             "select count(*) from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)";
@@ -60,7 +59,7 @@ async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)) {
     .await;
 }
 
-const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
+pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
     values ('t', 0, 1, 1, 'ann', 'because')";
 
 /// On every database that the script ran on, for it costs little.
@@ -93,41 +92,6 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
         let refused = ["only grows", "violates check", "violates not-null", "violates unique"];
         assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
     }
-}
-
-#[tokio::test]
-async fn the_workers_role_can_work_and_cannot_rewrite_history() {
-    with_roles(async |database, worker, _| {
-        let store = store_as(database, worker).await;
-        store.check_schema().await.expect("it may look at the schema");
-        assert_eq!(store.migrate().await.expect("nothing to migrate needs no right to"), 0);
-        let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a")]);
-        assert_eq!(store.record(&batch).await.expect("it may insert"), []);
-        assert_eq!(store.record(&batch).await.expect("again").len(), 1);
-        assert_eq!(store.recall(vec!["a".to_owned()]).await.expect("it may select").len(), 1);
-        database.execute("select claimgate_drop_partitions('risk_calls', '9999-01-01')").await;
-        assert_eq!(store.ensure_partitions().await.expect("it may have partitions made").len(), 4);
-
-        for table in ["verdicts", "risk_calls", "claim_events", "dead_letters"] {
-            for change in
-                ["update {} set claim_id = 'b'", "delete from {}", "truncate {}", "drop table {} cascade"]
-            {
-                // dead_letters has no claim_id; any column will do.
-                let change = change.replace("{}", table).replace("claim_id", "trace_id");
-                denied(database, worker, &change).await;
-            }
-        }
-        denied(database, worker, "delete from risk_calls_default").await;
-        denied(database, worker, "select from dead_letter_replays").await;
-        denied(database, worker, ANNOUNCE).await;
-        let all = Retention { risk_calls: Some(std::time::Duration::from_secs(86_400)), claim_events: None };
-        let error = retention::enforce(&store, &all).await;
-        assert!(
-            matches!(&error, Err(StoreError::Fatal(said)) if said.contains("docs/audit.md")),
-            "{error:?}"
-        );
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,92 @@
+//! Rows 7, 11 and 12: commits that are late, lost or hang, on a network that holds up one kind of request.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use claimgate::simulator::SimulatorOptions;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::lab::{Event, Lab, PARTITIONS, claim, services};
+use crate::oracle::outcome;
+use crate::outages::{World, lag};
+use crate::proxy::Proxy;
+use crate::service::Service;
+
+const END_TXN: i16 = 26;
+const TXN_OFFSET_COMMIT: i16 = 28;
+/// Longer than every question of the worker's may take, and than its transactions may.
+const LATE: Duration = Duration::from_secs(7);
+const LONG: Duration = Duration::from_secs(60);
+
+/// A worker at work whose network to Kafka is a proxy.
+async fn behind_a_proxy(name: &str, more: &str) -> Option<(Service, Proxy, World)> {
+    let (_, postgres) = services()?;
+    let proxy = Proxy::alone().await;
+    let port = proxy.address.port().to_string();
+    let (kafka, bootstrap) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])?;
+    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let more =
+        format!("[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"2s\"\n{more}", proxy.address);
+    let world = World::at(name, bootstrap, postgres, |_| more.clone()).await;
+    Some((kafka, proxy, world))
+}
+
+/// Holds up the next request of a kind, under load, twice.
+async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
+    for _ in 0..2 {
+        proxy.hold_up(request, LATE);
+        world.produce(300);
+        world.lab.wait("the request that is late", LONG, async || proxy.has_held_up()).await;
+        // Others follow it, and are made while it is under way.
+        tokio::time::sleep(LATE / 2).await;
+        world.produce(300);
+    }
+    tokio::time::sleep(LATE).await;
+}
+
+/// A broker within this process that refuses commits as often as it is told: what was not acknowledged is not done, and is committed again
+/// though nothing new comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_07_a_commit_that_fails_is_not_done() {
+    let Some((_, postgres)) = services() else { return };
+    let broker = MockCluster::new(1).expect("a broker");
+    let servers = broker.bootstrap_servers();
+    let lab = Lab::without_topics("refused-commit", SimulatorOptions::default(), servers, postgres).await;
+    for topic in ["claims", "decisions", "retry", "dead"] {
+        broker.create_topic(&lab.topic(topic), PARTITIONS, 1).expect("it is made");
+    }
+    let ids: BTreeSet<String> = (0..200).map(|number| format!("clm-{number}")).collect();
+    lab.produce(&ids.iter().map(|id| Event::of(claim(id, &format!("user-{id}"))).on(0)).collect::<Vec<_>>());
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
+    broker.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 5]);
+    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"");
+    lab.wait("the group to have no lag", LONG, async || lag(&lab) == 0).await;
+    assert_eq!(worker.stop().await, Some(0));
+    let decided = outcome(&lab).decisions;
+    assert_eq!(decided.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    // What was sent before a commit that failed is sent again, and says the same.
+    let mut sent = 0;
+    for (id, decisions) in &decided {
+        let said: BTreeSet<String> = decisions.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 1, "{id}: {said:?}");
+        sent += decisions.len();
+    }
+    println!("row 7: {} claims, {sent} decisions, 5 refused commits", decided.len());
+    assert!(sent >= ids.len() + 5, "{sent} decisions: a refused commit was taken for done");
+    assert!(lab.simulator.calls().counts().values().all(|calls| *calls == 1), "asked about again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_11_a_late_end_of_a_transaction_ends_no_other() {
+    let Some((_kafka, proxy, mut world)) = behind_a_proxy("late-end", "").await else { return };
+    hold_up(&proxy, &mut world, END_TXN).await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_12_offsets_that_hang_are_given_up_and_sent_again() {
+    let Some((_kafka, proxy, mut world)) = behind_a_proxy("late-offsets", "").await else { return };
+    hold_up(&proxy, &mut world, TXN_OFFSET_COMMIT).await;
+    world.finish().await;
+}

@@ -1,0 +1,128 @@
+//! The network to Postgres or to Kafka falls silent: no error, no close, nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{CONCURRENCY, UNRECORDED_MAX, World};
+use crate::lab::{Lab, services};
+use crate::proxy::Proxy;
+use crate::service::Service;
+
+/// How a silence ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// What was sent meanwhile arrives.
+    Resumes,
+    /// The connections are closed.
+    Closes,
+}
+
+/// Bounds a fifth of the defaults, for silences that are a fifth as long.
+const SHORT: &str = "[postgres]\nstatement_timeout = \"2s\"\nconnect_timeout = \"1s\"\n\
+    [kafka]\nrequest_timeout = \"2s\"\n";
+const FULL: &str =
+    "[kafka]\nrequest_timeout = \"10s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"15s\"\n";
+
+fn both(one: &str, other: &str) -> String {
+    let mut merged: toml::Table = toml::from_str(one).expect("TOML");
+    let other: toml::Table = toml::from_str(other).expect("TOML");
+    for (section, keys) in other {
+        let into = merged.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let (Some(into), toml::Value::Table(keys)) = (into.as_table_mut(), keys) else { continue };
+        into.extend(keys);
+    }
+    toml::to_string(&merged).expect("TOML")
+}
+
+async fn silent_postgres(name: &str, bounds: &str, silence: Duration, end: End) {
+    let Some((kafka, postgres)) = services() else { return };
+    let server = postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
+    let proxy = Proxy::before(server.to_owned()).await;
+    let through = |lab: &Lab| {
+        let url = lab.postgres.replace(server, &proxy.address.to_string());
+        both(bounds, &format!("[postgres]\nurl = \"{url}\"\n[worker]\nmax_in_flight = 10000"))
+    };
+    let mut world = World::at(name, kafka, postgres.clone(), through).await;
+    world.produce(7_000);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let recorded = recorded(&world.lab).await;
+    proxy.fall_silent();
+    tokio::time::sleep(silence).await;
+    let unrecorded = world.calls() - recorded;
+    println!("{name}: {unrecorded} answers waited for Postgres after a silence of {silence:?}");
+    assert!(unrecorded <= CONCURRENCY + UNRECORDED_MAX, "{unrecorded} answers");
+    over(&proxy, end);
+    world.recovers(Instant::now(), Duration::ZERO).await;
+    world.finish().await;
+}
+
+/// Attempts that Postgres has: those of a flush under way are not among them yet.
+async fn recorded(lab: &Lab) -> u64 {
+    let rows: i64 = sqlx::query_scalar("select count(*) from risk_calls")
+        .fetch_one(&lab.database)
+        .await
+        .expect("a number");
+    u64::try_from(rows).expect("no fewer than none")
+}
+
+async fn silent_kafka(name: &str, bounds: &str, silence: Duration, end: End) {
+    let Some((_, postgres)) = services() else { return };
+    let proxy = Proxy::alone().await;
+    let port = proxy.address.port().to_string();
+    let Some((kafka, bootstrap)) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)]) else {
+        return;
+    };
+    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let through = |_: &Lab| both(bounds, &format!("[kafka]\nbootstrap_servers = \"{}\"", proxy.address));
+    let mut world = World::at(name, bootstrap, postgres, through).await;
+    world.produce(3_000);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    proxy.fall_silent();
+    tokio::time::sleep(silence).await;
+    over(&proxy, end);
+    world.produce(100);
+    world.recovers(Instant::now(), Duration::ZERO).await;
+    world.finish().await;
+}
+
+fn over(proxy: &Proxy, end: End) {
+    match end {
+        End::Resumes => proxy.resume(),
+        End::Closes => proxy.cut(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_postgres_resumes() {
+    silent_postgres("pg-resumes", SHORT, Duration::from_secs(6), End::Resumes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_postgres_closes() {
+    silent_postgres("pg-closes", SHORT, Duration::from_secs(6), End::Closes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_kafka_resumes() {
+    silent_kafka("kafka-resumes", SHORT, Duration::from_secs(7), End::Resumes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_kafka_closes() {
+    silent_kafka("kafka-closes", SHORT, Duration::from_secs(7), End::Closes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "at its full length"]
+async fn postgres_is_silent_for_30_s() {
+    silent_postgres("pg-resumes-30", FULL, Duration::from_secs(30), End::Resumes).await;
+    silent_postgres("pg-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "at its full length"]
+async fn kafka_is_silent_for_30_s() {
+    silent_kafka("kafka-resumes-30", FULL, Duration::from_secs(30), End::Resumes).await;
+    silent_kafka("kafka-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
+}
