@@ -120,8 +120,11 @@ impl Sender {
         record
     }
 
+    /// What ended the producer says more than what that did to an event, which was purged perhaps.
     fn ended(&self, error: &KafkaError) -> SendError {
-        SendError::Ended(sentence(&self.settings, error))
+        let fatal = self.producer.client().fatal_error();
+        let fatal = fatal.map(|(code, _)| KafkaError::MessageProduction(code));
+        SendError::Ended(sentence(&self.settings, fatal.as_ref().unwrap_or(error)))
     }
 }
 

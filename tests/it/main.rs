@@ -8,6 +8,7 @@ mod failure_modes;
 mod hostile;
 mod lab;
 mod oracle;
+mod orphans;
 mod outages;
 mod parking;
 mod proxy;

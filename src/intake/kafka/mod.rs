@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 mod brokers;
+mod orphans;
 mod rebalances;
 
+use orphans::Watch;
 pub use rebalances::Rebalances;
 
 use super::{Event, Headers, Partition, Record};
@@ -86,6 +88,16 @@ impl KafkaIntake {
         let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
+        let mut visitor = consumer_config(settings);
+        visitor.remove("group.instance.id").set("statistics.interval.ms", "0");
+        let watch = Watch {
+            consumer: Arc::downgrade(&consumer),
+            visitor,
+            group_id: settings.group_id.clone(),
+            topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
+            stop: Arc::clone(&stop),
+        };
+        spawn("orphans", move || watch.run())?;
         let reader = Reader {
             consumer: Arc::clone(&consumer),
             events: sender,
@@ -94,10 +106,7 @@ impl KafkaIntake {
             epoch: 0,
             stop: Arc::clone(&stop),
         };
-        let thread =
-            std::thread::Builder::new().name("consumer".to_owned()).spawn(move || reader.run()).map_err(
-                |error| KafkaError::ClientCreation(format!("cannot start the consumer's thread: {error}")),
-            )?;
+        let thread = spawn("consumer", move || reader.run())?;
         Ok((Self { events, paused, stop, thread: Some(thread) }, consumer))
     }
 
@@ -118,6 +127,11 @@ impl KafkaIntake {
             error!("the consumer's thread ended in a panic");
         }
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> KafkaResult<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|error| KafkaError::ClientCreation(format!("cannot start the thread {name}: {error}")))
 }
 
 fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {

@@ -1,0 +1,46 @@
+//! A partition that nobody has: its owner was killed while it gave it back, and was back before the group missed it.
+
+use std::time::Duration;
+
+use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+
+use super::lab::{Event, Lab, claim};
+use super::oracle::{Expected, outcome};
+
+const LONG: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
+    // Calls take so long that giving a partition back takes as long.
+    let all = ApiFaults { latency: Latency::Uniform(8_000.0, 9_000.0), ..ApiFaults::default() };
+    let options =
+        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let Some(lab) = Lab::with("orphans", options).await else { return };
+    let slow = "[risk.intelligent_qr_code]\ntimeout = \"10s\"\n[worker]\ndrain_timeout = \"10s\"";
+    let mut expected = Expected::default();
+    let mut produce = |from: usize| {
+        let ids = (from..from + 60).map(|number| format!("clm-{number}"));
+        let events: Vec<Event> = ids.clone().map(|id| Event::of(claim(&id, &format!("user-{id}")))).collect();
+        expected.claims.extend(ids);
+        lab.produce(&events);
+    };
+    let log = |worker: &str| std::fs::read_to_string(lab.log(worker)).unwrap_or_default();
+    let mut first = lab.worker("w1", slow);
+    produce(0);
+    lab.wait("calls under way", LONG, async || !lab.simulator.calls().all().is_empty()).await;
+    let mut second = lab.worker("w2", slow);
+    lab.wait("the rebalance", LONG, async || log("w1").contains("partitions revoked")).await;
+    first.kill();
+    let mut first = lab.worker("w1", slow);
+    lab.simulator.set_faults(Faults::default()).expect("no faults");
+    produce(60);
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    assert!(
+        log("w1").contains("nobody in the group") || log("w2").contains("nobody in the group"),
+        "there was no orphan, so this test tested nothing\n{}\n{}",
+        log("w1"),
+        log("w2")
+    );
+    assert_eq!((first.stop().await, second.stop().await), (Some(0), Some(0)));
+    expected.verify(&lab).await;
+}
