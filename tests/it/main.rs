@@ -11,5 +11,6 @@ mod parking;
 mod refusals;
 mod risk_apis;
 mod schemas;
+mod service;
 mod store;
 mod watching;
