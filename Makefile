@@ -60,7 +60,7 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 # Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and printed.
 chaos: CLAIMS ?= 200000
 chaos: KILLS ?= 200
-chaos: RATE ?= 220
+chaos: RATE ?= 300
 chaos: MINUTES ?= 60
 .PHONY: chaos
 chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… SEED=…

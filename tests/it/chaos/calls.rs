@@ -14,6 +14,9 @@ use super::traffic;
 const ROUNDING_MS: i64 = 2;
 /// A busy machine may be so late with what is due at once.
 const SLACK_MS: i64 = 3_000;
+/// Within this time a claim that was looked up is asked about: it waits for a permit and for its retries no longer than
+/// `retry.in_process_for`, each, before it is parked.
+const SOON_MS: i64 = 4_000;
 
 /// What was asked.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -146,6 +149,7 @@ fn judge_repeats(
     asked: &mut Asked,
     wrong: &mut Vec<String>,
 ) {
+    let recorded_at = evidence.recorded_at.get(&number).copied();
     let decided_at = evidence
         .decisions
         .get(&number)
@@ -154,7 +158,7 @@ fn judge_repeats(
     let mut answered: Option<&Seen<'_>> = None;
     for seen in calls {
         if let Some(first) = answered {
-            let causes = Causes { story, lives, parked: evidence.parked.contains(&number) };
+            let causes = Causes { story, lives, recorded_at, parked: evidence.parked.contains(&number) };
             let cause = causes.of(first, seen);
             *asked.repeated.entry(cause.unwrap_or("unexplained")).or_default() += 1;
             let after = decided_at.is_some_and(|at| seen.call.at_ms > at + ROUNDING_MS);
@@ -179,12 +183,17 @@ const SLEEP: &str = "a stop longer than the session";
 struct Causes<'a> {
     story: &'a Story,
     lives: &'a HashMap<&'a str, &'a Life>,
+    recorded_at: Option<i64>,
     parked: bool,
 }
 
 impl Causes<'_> {
     /// Why the API was asked again, which had answered before.
     fn of(&self, first: &Seen<'_>, again: &Seen<'_>) -> Option<&'static str> {
+        // Whoever takes a claim on looks it up first, and then asks soon or parks it: so long after the row only a sleeper asks.
+        if self.recorded_at.is_some_and(|at| again.call.at_ms > at + SOON_MS) {
+            return self.has_just_woken(again).then_some(SLEEP);
+        }
         if first.row.is_some_and(|row| row.outcome == "unknown") {
             return Some("the answer came too late or not whole");
         }
@@ -205,5 +214,10 @@ impl Causes<'_> {
             return Some("broker or database away");
         }
         self.parked.then_some("parked, and another event of the claim was under way")
+    }
+
+    fn has_just_woken(&self, seen: &Seen<'_>) -> bool {
+        let sleeps = self.lives.get(&*seen.call.caller).map_or(&[][..], |life| &life.sleeps);
+        sleeps.iter().any(|(_, end)| (*end..end + SOON_MS).contains(&(seen.call.at_ms + ROUNDING_MS)))
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Evidence {
     /// Decisions about claims that have no number.
     pub(super) strangers: Vec<String>,
     pub(super) verdicts: HashMap<usize, Verdict>,
+    /// When each row was begun to be written, UNIX milliseconds.
+    pub(super) recorded_at: HashMap<usize, i64>,
     /// The errors that were published about each place.
     pub(super) dead: HashMap<Place, Vec<String>>,
     /// The same, from the table.
@@ -88,6 +90,7 @@ impl Evidence {
             decisions: HashMap::new(),
             strangers: Vec::new(),
             verdicts: HashMap::new(),
+            recorded_at: HashMap::new(),
             dead: HashMap::new(),
             dead_rows: HashMap::new(),
             parked: HashSet::new(),
@@ -147,13 +150,16 @@ impl Evidence {
     }
 
     async fn read_tables(&mut self, lab: &Lab) {
-        let query = "select claim_id, decision, level::bigint, attempts::bigint, source_partition, source_offset from verdicts";
+        let query =
+            "select claim_id, decision, level::bigint, attempts::bigint, source_partition, source_offset,
+            (extract(epoch from recorded_at) * 1000)::bigint from verdicts";
         for row in sqlx::query(query).fetch_all(&lab.database).await.expect("the verdicts") {
             let claim_id: String = row.get(0);
             let (decision, level, attempts) = (row.get(1), row.get(2), row.get(3));
             match traffic::number(&claim_id) {
                 Some(number) => {
                     let place = (row.get(4), row.get(5));
+                    self.recorded_at.insert(number, row.get(6));
                     self.verdicts.insert(number, Verdict { decision, level, attempts, place });
                 }
                 None => self.strangers.push(claim_id),
