@@ -29,6 +29,9 @@ const CHUNK_MAX_RECORDS: usize = 500;
 /// Events that wait for the worker; at the bound the thread waits, which ends at once unless the worker hangs.
 const EVENTS: usize = 16;
 const POLL: Duration = Duration::from_millis(100);
+/// How long the group waits for a member that does not join a rebalance, and a member for the group's answer; librdkafka's default is
+/// five minutes, in which nobody is decided. The thread polls always, so only a drain may take longer.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
@@ -75,7 +78,8 @@ impl KafkaIntake {
             drain_timeout,
             request_timeout: settings.request_timeout,
         };
-        let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
+        let consumer: SharedConsumer =
+            Arc::new(consumer_config(settings, drain_timeout).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
         let reader = Reader {
@@ -106,7 +110,7 @@ impl KafkaIntake {
     }
 }
 
-fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
+fn consumer_config(settings: &Settings, drain_timeout: Duration) -> rdkafka::ClientConfig {
     let mut config = settings.client();
     config
         .set("group.id", &settings.group_id)
@@ -121,6 +125,10 @@ fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
         .set("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string());
     if let Some(instance) = &settings.instance_id {
         config.set("group.instance.id", instance);
+    }
+    if config.get("max.poll.interval.ms").is_none() {
+        let patience = REBALANCE_PATIENCE.max(settings.session_timeout).max(2 * drain_timeout);
+        config.set("max.poll.interval.ms", patience.as_millis().to_string());
     }
     config
 }
@@ -233,4 +241,25 @@ fn headers(headers: &BorrowedHeaders) -> Headers {
         .unwrap_or_else(|_| ("claimgate-unreadable-header".to_owned(), None))
     };
     (0..headers.count()).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// Five minutes, librdkafka's default, are five minutes in which nobody is decided.
+    #[test]
+    fn a_rebalance_waits_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
+        let patience = |text: &str, drain: u64| {
+            let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
+            let settings = Config::from_toml(&text).expect("settings").kafka;
+            let config = consumer_config(&settings, Duration::from_secs(drain));
+            config.get("max.poll.interval.ms").expect("set").to_owned()
+        };
+        assert_eq!(patience("", 12), "60000");
+        assert_eq!(patience("", 45), "90000");
+        assert_eq!(patience("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
+        assert_eq!(patience("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");
+    }
 }
