@@ -30,6 +30,8 @@ pub(super) struct Evidence {
     pub(super) dead: HashMap<Place, Vec<String>>,
     /// The same, from the table.
     pub(super) dead_rows: HashMap<Place, String>,
+    /// How many events there are of each claim.
+    events: HashMap<usize, usize>,
     /// Claims that were parked.
     pub(super) parked: HashSet<usize>,
     pub(super) calls: Vec<Call>,
@@ -93,6 +95,7 @@ impl Evidence {
             recorded_at: HashMap::new(),
             dead: HashMap::new(),
             dead_rows: HashMap::new(),
+            events: HashMap::new(),
             parked: HashSet::new(),
             calls: lab.simulator.calls().all(),
             attempts: Vec::new(),
@@ -111,7 +114,16 @@ impl Evidence {
 
     fn take_record(&mut self, seen: &Seen) {
         let number = header(seen, traffic::NUMBER).parse().expect("the lab's own header");
-        self.records.insert((seen.partition, seen.offset), (number, header(seen, traffic::SORT)));
+        let sort = header(seen, traffic::SORT);
+        if !sort.starts_with("dead:") {
+            *self.events.entry(number).or_default() += 1;
+        }
+        self.records.insert((seen.partition, seen.offset), (number, sort));
+    }
+
+    /// How many events there are of a claim.
+    pub(super) fn events_of(&self, number: usize) -> usize {
+        self.events.get(&number).copied().unwrap_or(0)
     }
 
     fn take_decision(&mut self, seen: &Seen) {

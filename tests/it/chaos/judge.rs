@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) lost: usize,
     /// Claims with more than one decision, and events with more than one dead letter.
     pub(super) doubled: usize,
+    /// Claims without a row.
+    pub(super) unrecorded: usize,
     /// Claims whose decision is not what their row says.
     pub(super) two_verdicts: usize,
 }
@@ -95,6 +97,7 @@ fn judge_claim(
         }
     }
     let Some(row) = evidence.verdicts.get(&number) else {
+        tally.unrecorded += 1;
         return wrong.push(format!("{id}: no row, and {} decisions", decisions.len()));
     };
     if decisions.iter().any(|decision| decision.verdict != *row) {

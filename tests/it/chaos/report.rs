@@ -67,6 +67,7 @@ impl Report {
             ("dead letters", tally.dead_letters.to_string()),
             ("lost", tally.lost.to_string()),
             ("doubled", tally.doubled.to_string()),
+            ("without a row", tally.unrecorded.to_string()),
             ("two verdicts", tally.two_verdicts.to_string()),
             ("API calls", asked.calls.to_string()),
             ("calls without a row", by_cause(&asked.unrecorded)),
