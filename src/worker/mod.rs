@@ -25,7 +25,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::assess::breaker::{self, Breaker};
 use crate::assess::budget::Budget;
@@ -52,8 +52,10 @@ mod assessing;
 mod draining;
 mod flushing;
 mod in_flight;
+mod standstill;
 
 use in_flight::InFlight;
+use standstill::Standstill;
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -169,6 +171,7 @@ pub struct Worker<I, S, P, H> {
     stopping: Option<Instant>,
     store_rests_until: Option<Instant>,
     publisher_rests_until: Option<Instant>,
+    standstill: Standstill,
     peers: Vec<Option<Peer>>,
     random: fastrand::Rng,
 }
@@ -177,6 +180,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// A worker at rest.
     pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
         let now = Instant::now();
+        let standstill = Standstill::new(terms.kafka.session_timeout, now);
         let counter = |route: &Route| {
             let limit =
                 Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
@@ -212,6 +216,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             stopping: None,
             store_rests_until: None,
             publisher_rests_until: None,
+            standstill,
             random: fastrand::Rng::new(),
         }
     }
@@ -242,6 +247,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Does everything that can be done now; says when to look again.
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
+        if let Some(still) = self.standstill.turn(now) {
+            warn!(
+                "the worker stood still for {} ms: no calls until the group has had its say",
+                still.as_millis()
+            );
+        }
         self.admit(now);
         self.recall(now);
         let next_call = self.make_calls(now);
@@ -251,6 +262,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let rests = [
             self.store_rests_until,
             self.publisher_rests_until,
+            self.standstill.ends(),
             self.stopping,
             next_call,
             self.waiting.due(),
