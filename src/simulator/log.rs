@@ -18,6 +18,9 @@ pub struct Call {
     pub sequence: u64,
     /// When it was answered, UNIX milliseconds.
     pub at_ms: i64,
+    /// Who asked: the name after `/caller/` at the start of the path; empty where there is none.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub caller: Box<str>,
     /// Which API.
     pub api: Api,
     /// `uid` or `openid`; for a token the app id; empty where there is none.
@@ -231,6 +234,7 @@ mod tests {
         Call {
             sequence: 0,
             at_ms: 1,
+            caller: "".into(),
             api: Api::CaptchaQuery,
             account: account.into(),
             claim: "".into(),

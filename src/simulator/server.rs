@@ -43,23 +43,24 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
             Err(_) => return respond(Reply::text(413, "more than 1 MiB\n")),
         }
     };
-    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let method = parts.method.as_str();
+    let (caller, path) = caller_and_path(parts.uri.path());
     let query = parts.uri.query().unwrap_or_default();
     if !path.starts_with("/control/") {
         state.requests.remember(method, path, query, &body);
     }
     let exchange = match path {
         "/v2/index.php" => match parts.method {
-            Method::GET => csec::exchange(state, method, Ok(query)),
+            Method::GET => csec::exchange(state, caller, method, Ok(query)),
             Method::POST => {
                 let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-                csec::exchange(state, method, form_body(content_type, &body))
+                csec::exchange(state, caller, method, form_body(content_type, &body))
             }
             _ => Reply::text(405, "GET or POST\n").into(),
         },
-        "/wxa/servicemarket" | "/tcb/servicemarket" => wechat::exchange(state, method, query, &body),
-        "/cgi-bin/token" => wechat::classic(state, query),
-        "/cgi-bin/stable_token" => wechat::stable(state, method, &body),
+        "/wxa/servicemarket" | "/tcb/servicemarket" => wechat::exchange(state, caller, method, query, &body),
+        "/cgi-bin/token" => wechat::classic(state, caller, query),
+        "/cgi-bin/stable_token" => wechat::stable(state, caller, method, &body),
         _ => match path.strip_prefix("/control/") {
             Some("calls") if parts.method == Method::GET => return control::calls(state, query),
             Some(path) => control::exchange(state, method, path, query, &body).into(),
@@ -67,6 +68,12 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
         },
     };
     send(state, cut, exchange).await
+}
+
+/// A path may begin with `/caller/NAME`: whoever has that in its `base_url` is told apart in the log.
+fn caller_and_path(path: &str) -> (&str, &str) {
+    let named = path.strip_prefix("/caller/").and_then(|rest| rest.find('/').map(|end| rest.split_at(end)));
+    named.unwrap_or(("", path))
 }
 
 fn form_body<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, Refusal> {

@@ -33,6 +33,7 @@ pub(super) struct State {
 /// Who is asked about what: the facts of a call that the log keeps.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
+    pub(super) caller: &'a str,
     pub(super) api: Api,
     pub(super) account: &'a str,
     pub(super) claim: &'a str,
@@ -148,6 +149,7 @@ impl State {
         self.calls.enter(Call {
             sequence: 0,
             at_ms: unix_ms(),
+            caller: asked.caller.into(),
             api: asked.api,
             account: asked.account.into(),
             claim: asked.claim.into(),

@@ -47,6 +47,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         // A claim that is due again waits for the token like any other, so that one is fetched for it at once.
         self.desk.queue_due_retries(now);
         self.look_after_token(now);
+        if self.standstill.forbids_calls(now) {
+            return None;
+        }
         loop {
             // An answer that comes now must find room in the store.
             let full = self.batch.len() >= UNRECORDED_MAX || self.batch.bytes() >= UNRECORDED_MAX_BYTES;

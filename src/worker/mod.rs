@@ -26,7 +26,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::assess::breaker::{self, Breaker};
 use crate::assess::budget::Budget;
@@ -58,9 +58,11 @@ mod flushing;
 mod in_flight;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
+mod standstill;
 
 pub use clock::Clock;
 use in_flight::InFlight;
+use standstill::Standstill;
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -187,6 +189,7 @@ pub struct Worker<I, S, P, H> {
     /// When the store last answered.
     store_heard: Instant,
     publisher_rests_until: Option<Instant>,
+    standstill: Standstill,
     peers: Vec<Option<Peer>>,
 }
 
@@ -194,6 +197,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// A worker at rest.
     pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
         let now = Instant::now();
+        let standstill = Standstill::new(terms.kafka.session_timeout, now);
         let counter = |route: &Route| {
             let limit =
                 Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
@@ -231,6 +235,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             store_rests_until: None,
             store_heard: now,
             publisher_rests_until: None,
+            standstill,
         }
     }
 
@@ -262,6 +267,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Does everything that can be done now; says when to look again.
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
+        if let Some(still) = self.standstill.turn(now) {
+            warn!(
+                "the worker stood still for {} ms: no calls until the group has had its say",
+                still.as_millis()
+            );
+        }
         self.admit(now);
         self.recall(now);
         let next_call = self.make_calls(now);
@@ -271,6 +282,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let rests = [
             self.store_rests_until,
             self.publisher_rests_until,
+            self.standstill.ends(),
             self.stopping,
             next_call,
             self.waiting.due(),

@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use sqlx::PgPool;
@@ -23,6 +23,7 @@ pub(crate) const PARTITIONS: i32 = 6;
 
 /// One test's own world.
 pub(crate) struct Lab {
+    /// Of its topics, and of its group.
     pub(crate) name: String,
     pub(crate) kafka: String,
     pub(crate) postgres: String,
@@ -37,9 +38,28 @@ pub(crate) struct Lab {
 pub(crate) struct Seen {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    /// When it was sent, UNIX milliseconds.
+    pub(crate) at_ms: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) payload: Option<Vec<u8>>,
     pub(crate) headers: BTreeMap<String, Vec<u8>>,
+}
+
+impl Seen {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let pair =
+            |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            at_ms: message.timestamp().to_millis().unwrap_or_default(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: message
+                .headers()
+                .map_or_else(BTreeMap::new, |headers| headers.iter().map(pair).collect()),
+        }
+    }
 }
 
 /// The services, or `None` with a note where the test has to be left out: the runner's last lines say so, too.
@@ -94,6 +114,8 @@ impl Lab {
         Self {
             producer: client(&kafka)
                 .set("linger.ms", "5")
+                // Through a broker's death, too, every event is there once.
+                .set("enable.idempotence", "true")
                 .set("message.max.bytes", "1100000")
                 .create()
                 .expect("a producer"),
@@ -200,60 +222,68 @@ listen = ""
 
     /// Sends records to the input topic and waits until Kafka has them.
     pub(crate) fn produce(&self, records: &[Event]) {
+        records.iter().for_each(|event| self.enqueue(event));
+        self.flush(Duration::from_secs(30));
+    }
+
+    /// Hands an event to the producer, which sends it in its own time.
+    pub(crate) fn enqueue(&self, event: &Event) {
         let topic = self.topic("claims");
-        for event in records {
-            let mut headers = OwnedHeaders::new();
-            for (key, value) in &event.headers {
-                headers = headers.insert(Header { key, value: Some(value) });
-            }
-            let mut record = BaseRecord::<[u8], [u8]>::to(&topic).headers(headers);
-            record.partition = event.partition;
-            record.key = event.key.as_deref();
-            record.payload = event.payload.as_deref();
-            while let Err((error, back)) = self.producer.send(record) {
-                assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
-                std::thread::sleep(Duration::from_millis(10));
-                record = back;
-            }
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &event.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
         }
-        self.producer.flush(Duration::from_secs(30)).expect("Kafka takes the events");
+        let mut record = BaseRecord::<[u8], [u8]>::to(&topic).headers(headers);
+        record.partition = event.partition;
+        record.key = event.key.as_deref();
+        record.payload = event.payload.as_deref();
+        while let Err((error, back)) = self.producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
+            std::thread::sleep(Duration::from_millis(10));
+            record = back;
+        }
+    }
+
+    /// Waits until Kafka has every event.
+    pub(crate) fn flush(&self, timeout: Duration) {
+        self.producer.flush(timeout).expect("Kafka takes the events");
     }
 
     /// Everything that a `read_committed` consumer sees in a topic right now.
     pub(crate) fn read(&self, topic: &str) -> Vec<Seen> {
+        let mut all = Vec::new();
+        self.each(topic, |seen| all.push(seen));
+        all
+    }
+
+    /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by partition in order.
+    pub(crate) fn each(&self, topic: &str, mut show: impl FnMut(Seen)) {
         let topic = self.topic(topic);
-        let consumer: BaseConsumer = client(&self.kafka)
-            .set("group.id", format!("{}-reader", self.name))
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer");
+        let consumer = self.consumer(&format!("{}-reader", self.name));
         let mut partitions = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
             partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
         }
         consumer.assign(&partitions).expect("assigned");
-        let (mut seen, mut ended) = (Vec::new(), 0);
+        let mut ended = 0;
         while ended < PARTITIONS {
             match consumer.poll(Duration::from_secs(10)).expect("records or the end within 10 s") {
-                Ok(message) => seen.push(Seen {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    key: message.key().map(<[u8]>::to_vec),
-                    payload: message.payload().map(<[u8]>::to_vec),
-                    headers: message.headers().map_or_else(BTreeMap::new, |headers| {
-                        let pair = |header: Header<'_, &[u8]>| {
-                            (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
-                        };
-                        headers.iter().map(pair).collect()
-                    }),
-                }),
+                Ok(message) => show(Seen::of(&message)),
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
                 Err(error) => panic!("reading {topic}: {error}"),
             }
         }
-        seen
+    }
+
+    /// A `read_committed` consumer that commits nothing and says where a partition ends.
+    pub(crate) fn consumer(&self, group: &str) -> BaseConsumer {
+        client(&self.kafka)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer")
     }
 
     /// Waits until a condition holds, looking every 200 ms.
@@ -374,7 +404,7 @@ impl Worker {
         self.child.try_wait().expect("its status").is_some()
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end; the exit code, `None` where a signal ended it.
     pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, clippy::cast_possible_truncation, reason = "tests may panic, and count little")]
 
+mod chaos;
 mod dead_letters;
 mod exactly_once;
 mod failure_modes;

@@ -102,19 +102,19 @@ impl Expected {
             .collect();
         let expected: Vec<(Vec<u8>, String)> =
             self.dead.iter().map(|(payload, error)| (payload.clone(), (*error).to_owned())).collect();
-        let beyond = |these: &[(Vec<u8>, String)], those: &[(Vec<u8>, String)]| {
-            let mut rest = those.to_vec();
+        let count = |letters: Vec<(Vec<u8>, String)>| {
+            let mut counts: BTreeMap<(Vec<u8>, String), usize> = BTreeMap::new();
+            letters.into_iter().for_each(|letter| *counts.entry(letter).or_default() += 1);
+            counts
+        };
+        let (found, expected) = (count(found), count(expected));
+        let beyond = |these: &BTreeMap<(Vec<u8>, String), usize>, those: &BTreeMap<_, usize>| {
             let mut only = Vec::new();
-            for letter in these {
-                match rest.iter().position(|other| other == letter) {
-                    Some(index) => drop(rest.swap_remove(index)),
-                    None => only.push(format!(
-                        "{}: {} bytes {}",
-                        letter.1,
-                        letter.0.len(),
-                        letter.0[..letter.0.len().min(80)].escape_ascii()
-                    )),
-                }
+            for (letter, count) in these {
+                let more = count.saturating_sub(those.get(letter).copied().unwrap_or(0));
+                let start = letter.0[..letter.0.len().min(80)].escape_ascii();
+                let shown = format!("{}: {} bytes {start}", letter.1, letter.0.len());
+                only.extend(std::iter::repeat_n(shown, more));
             }
             only
         };

@@ -49,7 +49,7 @@ impl Service {
         }
     }
 
-    fn tell(&self, command: &str) -> Result<String, String> {
+    pub(crate) fn tell(&self, command: &str) -> Result<String, String> {
         let output = Command::new(&self.script)
             .arg(command)
             .arg(self.folder.path().join("service"))

@@ -124,6 +124,7 @@ fn row_of_call(offset: i64, api: &str, request: &str) -> CallRow {
 
 fn asked(offset: i64, api: Api, nonce: Option<u64>, claim: &str) -> Call {
     Call {
+        caller: "".into(),
         sequence: 1,
         at_ms: (DECIDED - 1) * 1_000,
         api,

@@ -35,6 +35,9 @@ const EVENTS: usize = 16;
 const POLL: Duration = Duration::from_millis(100);
 /// How long the end of the thread is waited for; that includes the farewell to the group.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the group waits for a member that does not join a rebalance, and a member for the group's answer; librdkafka's default is
+/// five minutes, in which nobody is decided. The thread polls always, so only a drain may take longer.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
@@ -85,10 +88,11 @@ impl KafkaIntake {
             silent_max: settings.session_timeout / 2,
             away: AtomicBool::new(false),
         };
-        let consumer: SharedConsumer = Arc::new(consumer_config(settings).create_with_context(rebalances)?);
+        let consumer: SharedConsumer =
+            Arc::new(consumer_config(settings, drain_timeout).create_with_context(rebalances)?);
         consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut visitor = consumer_config(settings);
+        let mut visitor = consumer_config(settings, drain_timeout);
         visitor.remove("group.instance.id").set("statistics.interval.ms", "0");
         let watch = Watch {
             consumer: Arc::downgrade(&consumer),
@@ -134,7 +138,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> KafkaResult<JoinHan
     thread.map_err(|error| KafkaError::ClientCreation(format!("cannot start the thread {name}: {error}")))
 }
 
-fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
+fn consumer_config(settings: &Settings, drain_timeout: Duration) -> rdkafka::ClientConfig {
     let mut config = settings.consumer();
     config
         .set("enable.auto.commit", "false")
@@ -150,6 +154,10 @@ fn consumer_config(settings: &Settings) -> rdkafka::ClientConfig {
         .set("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string());
     if let Some(instance) = &settings.instance_id {
         config.set("group.instance.id", instance);
+    }
+    if config.get("max.poll.interval.ms").is_none() {
+        let patience = REBALANCE_PATIENCE.max(settings.session_timeout).max(2 * drain_timeout);
+        config.set("max.poll.interval.ms", patience.as_millis().to_string());
     }
     config
 }
@@ -272,4 +280,25 @@ fn headers(headers: &BorrowedHeaders) -> Headers {
         .unwrap_or_else(|_| ("claimgate-unreadable-header".to_owned(), None))
     };
     (0..headers.count()).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// Five minutes, librdkafka's default, are five minutes in which nobody is decided.
+    #[test]
+    fn a_rebalance_waits_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
+        let patience = |text: &str, drain: u64| {
+            let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
+            let settings = Config::from_toml(&text).expect("settings").kafka;
+            let config = consumer_config(&settings, Duration::from_secs(drain));
+            config.get("max.poll.interval.ms").expect("set").to_owned()
+        };
+        assert_eq!(patience("", 12), "60000");
+        assert_eq!(patience("", 45), "90000");
+        assert_eq!(patience("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
+        assert_eq!(patience("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");
+    }
 }

@@ -27,7 +27,12 @@ pub(super) use tickets::Tickets;
 use parameters::Schema;
 
 /// Serves one call. `text` is the query of a GET or the form body of a POST; the two never mix.
-pub(super) fn exchange(state: &Arc<State>, method: &str, text: Result<&str, Refusal>) -> Exchange {
+pub(super) fn exchange(
+    state: &Arc<State>,
+    caller: &str,
+    method: &str,
+    text: Result<&str, Refusal>,
+) -> Exchange {
     let form = text.and_then(|text| {
         Form::read(text).map_err(|problem| Refusal::new(4000, format!("(100004){problem}")))
     });
@@ -38,6 +43,7 @@ pub(super) fn exchange(state: &Arc<State>, method: &str, text: Result<&str, Refu
     let schema = Schema::of(&form);
     let text = |key| form.get(key).unwrap_or_default();
     let asked = Asked {
+        caller,
         api: schema.as_ref().map_or(Api::Unknown, |schema| schema.api),
         account: text("uid"),
         claim: text(schema.as_ref().map_or("", |schema| schema.claim)),

@@ -113,3 +113,15 @@ async fn one_seed_makes_the_same_faults_whatever_the_order() {
     }
     assert_eq!(runs[0], runs[1]);
 }
+
+#[tokio::test]
+async fn callers_are_told_apart_by_their_path_and_answered_alike() {
+    let client = Client::start(SimulatorOptions::default()).await;
+    for (prefix, caller) in [("", ""), ("/caller/w1", "w1"), ("/caller/w2.3", "w2.3")] {
+        let (status, text) =
+            client.get(&format!("{prefix}/v2/index.php?{}", client.query("u-level-2", &[]))).await;
+        assert_eq!((status, text.contains("\"level\":2")), (200, true), "{text}");
+        assert_eq!(&*client.last_call().caller, caller);
+    }
+    assert_eq!(client.get("/caller/w1").await.0, 404, "a caller without a path");
+}

@@ -16,11 +16,18 @@ const SERVICE: &str = "wxd8a88093cf541a77";
 const RISK_FIELDS: [&str; 6] = ["mchcode", "phonenum", "certid", "wifibssid", "clientip", "deviceid"];
 
 /// Serves one call.
-pub(in super::super) fn exchange(state: &Arc<State>, method: &str, query: &str, body: &[u8]) -> Exchange {
+pub(in super::super) fn exchange(
+    state: &Arc<State>,
+    caller: &str,
+    method: &str,
+    query: &str,
+    body: &[u8],
+) -> Exchange {
     let message: Option<Value> = serde_json::from_slice(body).ok();
     let field = |name| message.as_ref().and_then(|message| message.get(name));
     let text = |name| field(name).and_then(Value::as_str).unwrap_or_default();
     let asked = Asked {
+        caller,
         api: match text("api") {
             "weopensecriskservice" => Api::WechatMarketing,
             "weopensecuseracctrisklevel" => Api::WechatAccount,

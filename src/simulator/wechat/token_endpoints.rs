@@ -27,7 +27,7 @@ struct Credentials {
 }
 
 /// `GET /cgi-bin/token`: every fetch makes a new token, which ends the one before it after its grace.
-pub(in super::super) fn classic(state: &Arc<State>, query: &str) -> Exchange {
+pub(in super::super) fn classic(state: &Arc<State>, caller: &str, query: &str) -> Exchange {
     let form = Form::read(query).unwrap_or_default();
     let given = |name| form.get(name).unwrap_or_default().to_owned();
     let credentials = Credentials {
@@ -36,7 +36,7 @@ pub(in super::super) fn classic(state: &Arc<State>, query: &str) -> Exchange {
         secret: given("secret"),
         force_refresh: false,
     };
-    exchange(state, Ok(credentials), |state| {
+    exchange(state, caller, Ok(credentials), |state| {
         let options = &state.options;
         let token = state.tokens().classic.issue(options.token_life, options.token_grace, Instant::now());
         (token, options.token_life)
@@ -45,14 +45,14 @@ pub(in super::super) fn classic(state: &Arc<State>, query: &str) -> Exchange {
 
 /// `POST /cgi-bin/stable_token`: the same token for everybody until it is about to end or is refreshed by
 /// force, which ends the one before it at once.
-pub(in super::super) fn stable(state: &Arc<State>, method: &str, body: &[u8]) -> Exchange {
+pub(in super::super) fn stable(state: &Arc<State>, caller: &str, method: &str, body: &[u8]) -> Exchange {
     let credentials = match (method, body) {
         ("POST", []) => Err(Refusal::new(44002, "empty post data")),
         ("POST", body) => serde_json::from_slice(body).map_err(|_| Refusal::new(47001, "data format error")),
         _ => Err(Refusal::new(43002, "require POST method")),
     };
     let force = credentials.as_ref().is_ok_and(|credentials: &Credentials| credentials.force_refresh);
-    exchange(state, credentials, |state| {
+    exchange(state, caller, credentials, |state| {
         let (options, now) = (&state.options, Instant::now());
         let mut tokens = state.tokens();
         let margin = options.token_grace.min(options.token_life / 2);
@@ -68,11 +68,13 @@ pub(in super::super) fn stable(state: &Arc<State>, method: &str, body: &[u8]) ->
 
 fn exchange(
     state: &Arc<State>,
+    caller: &str,
     credentials: Result<Credentials, Refusal>,
     fetch: impl FnOnce(&State) -> (String, Duration),
 ) -> Exchange {
     let account = credentials.as_ref().map(|credentials| credentials.appid.clone()).unwrap_or_default();
-    let asked = Asked { api: Api::AccessToken, account: &account, claim: "", nonce: None, timestamp: None };
+    let asked =
+        Asked { caller, api: Api::AccessToken, account: &account, claim: "", nonce: None, timestamp: None };
     let refusal = credentials.and_then(|credentials| check(state, &credentials)).err();
     let (plan, visit) = state.open(&asked, refusal);
     let body = match &plan.course {

@@ -25,6 +25,9 @@ const SESSION: Duration = Duration::from_secs(2);
 const NOW_MICROS: i64 = 1_633_046_400_000_000;
 
 const SETTINGS: &str = r#"
+[kafka]
+session_timeout = "2s"
+transaction_timeout = "1s"
 [worker]
 max_batch = 5
 drain_timeout = "3s"

@@ -1,0 +1,188 @@
+//! Chaos: four workers of one group on a real Kafka and a real PostgreSQL, the risk APIs simulated, and everything breaks, by a script
+//! that a seed replays. In the end an oracle compares what went in, what came out, what is recorded and what was asked, by identities.
+//!
+//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands` carry the faults out, `journal` keeps
+//! what was done; `evidence` gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
+//!
+//! `make test` runs it small, `make chaos CLAIMS=… KILLS=… SEED=…` as large as asked.
+
+mod calls;
+mod evidence;
+mod fleet;
+mod hands;
+mod journal;
+mod judge;
+mod observer;
+mod plan;
+mod report;
+mod sender;
+mod settings;
+mod settling;
+mod traffic;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claimgate::simulator::SimulatorOptions;
+use tokio::sync::watch;
+
+use super::lab::{Lab, services};
+use super::service::Service;
+
+use fleet::Keeper;
+use journal::Journal;
+use plan::{Fault, Hand, WORKERS};
+use settings::Settings;
+use traffic::Traffic;
+
+/// What a run may take beyond `CHAOS_MINUTES`: to settle, to stop and to be judged.
+const AFTERWARDS: Duration = Duration::from_secs(10 * 60);
+
+/// What everybody shares.
+struct World {
+    lab: Lab,
+    settings: Settings,
+    traffic: Traffic,
+    journal: Journal,
+    /// Claims that were sent.
+    sent: watch::Sender<usize>,
+    /// Faults that are over.
+    done: watch::Sender<usize>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What a run is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Things break.
+    Breaking,
+    /// Nothing breaks any more: everything has to come right by itself.
+    Settling,
+    /// The workers may stop.
+    Over,
+}
+
+impl World {
+    /// Waits until a fault is due. `false`: it is not to be any more.
+    async fn due(&self, fault: &Fault) -> bool {
+        let mut sent = self.sent.subscribe();
+        let mut phase = self.phase.subscribe();
+        let is_due = async {
+            let enough = sent.wait_for(|sent| *sent >= fault.after_claims).await;
+            enough.expect("the world lasts");
+            tokio::time::sleep(fault.pause).await;
+        };
+        tokio::select! {
+            () = is_due => true,
+            _ = phase.wait_for(|phase| *phase != Phase::Breaking) => false,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
+    let settings = Settings::from_environment();
+    if services().is_none() && !settings.asked_for {
+        return;
+    }
+    println!("{}", settings.command());
+    let started = Service::start("postgres.sh").zip(Service::start("kafka.sh"));
+    assert!(
+        started.is_some() || !settings.asked_for,
+        "Kafka and PostgreSQL are needed, and could not be started"
+    );
+    let Some(((postgres, url), (kafka, bootstrap))) = started else { return };
+    let options = SimulatorOptions {
+        faults: hands::usual(),
+        seed: settings.seed,
+        // Complete, or nothing could be proved from it: a claim is asked about twice at most, on average.
+        log_capacity: 1_000_000.max(4 * settings.size.claims),
+        ..SimulatorOptions::default()
+    };
+    let world = Arc::new(World {
+        lab: Lab::at("chaos", options, bootstrap, url).await,
+        settings,
+        traffic: Traffic { seed: settings.seed, claims: settings.size.claims },
+        journal: Journal::new(),
+        sent: watch::Sender::new(0),
+        done: watch::Sender::new(0),
+        phase: watch::Sender::new(Phase::Breaking),
+    });
+    let (kafka, postgres) = (Arc::new(kafka), Arc::new(postgres));
+    // The services are removed with their last owner, which is this function.
+    let running = run(&world, Arc::clone(&kafka), Arc::clone(&postgres));
+    let ended = tokio::time::timeout(settings.cap + AFTERWARDS, running).await;
+    let Ok(report) = ended else {
+        keep_logs(&world);
+        panic!("the run did not end; run it again with `{}`", settings.command());
+    };
+    println!("{report}");
+    if !report.wrong.is_empty() {
+        keep_logs(&world);
+    }
+    report.assert_clean();
+}
+
+/// Breaks everything, lets it come right, and looks at what came of it.
+async fn run(world: &Arc<World>, kafka: Arc<Service>, postgres: Arc<Service>) -> report::Report {
+    let faults = plan::plan(world.settings.seed, world.settings.size);
+    let of = |hand: Hand| -> Vec<Fault> {
+        faults.iter().filter(|fault| fault.what.hand() == hand).cloned().collect()
+    };
+    let observer = observer::Observer::start(&world.lab);
+    let keepers: Vec<_> = (0..WORKERS)
+        .map(|index| {
+            let (keeper, faults) = (Keeper::start(Arc::clone(world), index), of(Hand::Worker(index)));
+            tokio::spawn(async move { keeper.keep(faults).await.tend().await })
+        })
+        .collect();
+    let hands = [
+        tokio::spawn(hands::break_service(Arc::clone(world), kafka, of(Hand::Broker))),
+        tokio::spawn(hands::break_service(Arc::clone(world), postgres, of(Hand::Database))),
+        tokio::spawn(hands::trouble_apis(Arc::clone(world), of(Hand::Apis))),
+    ];
+    let sent = sender::send(world, &observer, faults.len()).await;
+    world.phase.send_replace(Phase::Settling);
+    for hand in hands {
+        hand.await.expect("the hand did what it had to");
+    }
+    let settled = settling::settle(world, &observer, sent).await;
+    world.phase.send_replace(Phase::Over);
+    for keeper in keepers {
+        keeper.await.expect("the keeper lives").stop().await;
+    }
+    world.journal.say("the workers have stopped; the oracle reads");
+    let seen = observer.stop();
+    let evidence = evidence::Evidence::gather(&world.lab, sent).await;
+    let story = world.journal.story().clone();
+    let mut wrong = story.faults.clone();
+    wrong.extend(settled.wrong.clone());
+    let tally = judge::judge(&evidence, &world.traffic, &mut wrong);
+    let asked = calls::judge(&evidence, &story, &mut wrong);
+    report::Report {
+        settings: world.settings,
+        elapsed: world.journal.elapsed(),
+        longest: observer::longest_wait(&seen, &story),
+        settled,
+        story,
+        tally,
+        asked,
+        wrong,
+    }
+}
+
+/// Copies the workers' logs to where they outlive the run.
+fn keep_logs(world: &World) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", world.settings.seed));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for entry in std::fs::read_dir(world.lab.folder.path()).expect("the lab's folder").flatten() {
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+    }
+    println!("the workers' logs are in {}", folder.display());
+}
+
+/// Waits a little, for what has no event to wait for.
+async fn breath() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}

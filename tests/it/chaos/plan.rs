@@ -1,0 +1,206 @@
+//! The script of faults: what breaks, when, and for how long. Pure: a function of the seed and the size of the run.
+//!
+//! "When" is a number of claims that were sent, and a pause after it. On a slow machine a run takes longer and has the same faults.
+
+use std::time::Duration;
+
+use claimgate::simulator::Api;
+use fastrand::Rng;
+
+/// The workers of the group: half of them static members, half dynamic ones.
+pub(super) const WORKERS: usize = 4;
+/// Faults come after this part of the claims…
+const FIRST: f64 = 0.04;
+/// …and before this: what is left shows that everything works again.
+pub(super) const LAST: f64 = 0.96;
+
+/// How large a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) claims: usize,
+    /// SIGKILLs; all other faults come in proportion, each of them once at least.
+    pub(super) kills: usize,
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fault {
+    /// When so many claims were sent…
+    pub(super) after_claims: usize,
+    /// …and so much time has passed since.
+    pub(super) pause: Duration,
+    pub(super) what: What,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum What {
+    /// SIGKILL; started again after a while.
+    Kill { worker: usize, down: Duration },
+    /// SIGSTOP for longer than the session, then SIGCONT.
+    Stop { worker: usize, asleep: Duration },
+    /// SIGTERM; started again after a while.
+    Terminate { worker: usize, down: Duration },
+    /// An orderly restart.
+    BrokerRestart,
+    /// SIGKILL.
+    BrokerKill { down: Duration },
+    /// An orderly restart.
+    DatabaseRestart,
+    /// As a crash: it recovers from its log.
+    DatabaseKill { down: Duration },
+    /// The risk APIs misbehave.
+    Apis { trouble: Trouble, lasts: Duration },
+}
+
+/// How risk APIs misbehave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Answers take about as long as a call may.
+    Slow,
+    /// HTTP 5xx and 429.
+    ServerErrors,
+    /// No answer.
+    Hangs,
+    /// Transient provider codes.
+    TransientCodes,
+    /// Answers that are none, and reset connections.
+    Garbage,
+    /// This API is away.
+    Dead(Api),
+    /// Every access token has ended.
+    ExpiredTokens,
+}
+
+/// Who carries a fault out: each does one thing after the other, all of them side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hand {
+    Worker(usize),
+    Broker,
+    Database,
+    Apis,
+}
+
+impl What {
+    pub(super) fn hand(&self) -> Hand {
+        match self {
+            Self::Kill { worker, .. } | Self::Stop { worker, .. } | Self::Terminate { worker, .. } => {
+                Hand::Worker(*worker)
+            }
+            Self::BrokerRestart | Self::BrokerKill { .. } => Hand::Broker,
+            Self::DatabaseRestart | Self::DatabaseKill { .. } => Hand::Database,
+            Self::Apis { .. } => Hand::Apis,
+        }
+    }
+}
+
+/// All faults of a run, in order.
+pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
+    let mut random = Rng::with_seed(seed);
+    let mut faults = Vec::new();
+    let one_in = |share: usize| (size.kills / share).max(1);
+    let mut add = |count: usize, random: &mut Rng, make: &mut dyn FnMut(usize, &mut Rng) -> What| {
+        for index in 0..count {
+            let part = FIRST + (LAST - FIRST) * (index as f64 + random.f64()) / count as f64;
+            let after_claims = (size.claims as f64 * part) as usize;
+            let pause = millis(random, 0, 1_000);
+            faults.push(Fault { after_claims, pause, what: make(index, random) });
+        }
+    };
+    add(size.kills, &mut random, &mut |_, random| What::Kill {
+        worker: random.usize(..WORKERS),
+        down: millis(random, 0, 3_000),
+    });
+    // In turn, so that static and dynamic members both have theirs.
+    let first = random.usize(..WORKERS);
+    add(one_in(12), &mut random, &mut |index, random| What::Stop {
+        worker: (first + index) % WORKERS,
+        asleep: millis(random, 7_000, 10_000),
+    });
+    add(one_in(8), &mut random, &mut |index, random| What::Terminate {
+        worker: (first + 1 + index) % WORKERS,
+        down: millis(random, 0, 3_000),
+    });
+    add(one_in(40), &mut random, &mut |_, _| What::BrokerRestart);
+    add(one_in(40), &mut random, &mut |_, random| What::BrokerKill { down: millis(random, 0, 2_000) });
+    add(one_in(25), &mut random, &mut |_, _| What::DatabaseRestart);
+    add(one_in(25), &mut random, &mut |_, random| What::DatabaseKill { down: millis(random, 0, 3_000) });
+    add(one_in(6), &mut random, &mut |index, random| What::Apis {
+        trouble: trouble(index, random),
+        lasts: millis(random, 2_000, 8_000),
+    });
+    faults.sort_by_key(|fault| (fault.after_claims, fault.pause));
+    faults
+}
+
+/// In turn, the first at random: a small run has one of them, a large one all.
+fn trouble(index: usize, random: &mut Rng) -> Trouble {
+    let apis = [Api::IntelligentQrCode, Api::MiniProgram, Api::WechatMarketing, Api::WechatAccount];
+    let all = [
+        Trouble::Slow,
+        Trouble::ServerErrors,
+        Trouble::Hangs,
+        Trouble::TransientCodes,
+        Trouble::Garbage,
+        Trouble::Dead(apis[random.usize(..apis.len())]),
+        Trouble::ExpiredTokens,
+    ];
+    let index = if index == 0 { random.usize(..all.len()) } else { index % all.len() };
+    all[index]
+}
+
+fn millis(random: &mut Rng, least: u64, most: u64) -> Duration {
+    Duration::from_millis(random.u64(least..most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: Size = Size { claims: 200_000, kills: 200 };
+
+    #[test]
+    fn the_script_is_a_function_of_the_seed() {
+        assert_eq!(plan(7, LARGE), plan(7, LARGE));
+        assert_ne!(plan(7, LARGE), plan(8, LARGE));
+    }
+
+    #[test]
+    fn a_small_run_has_every_sort_of_fault_and_all_the_kills() {
+        let faults = plan(1, Size { claims: 3_000, kills: 6 });
+        let kills = faults.iter().filter(|fault| matches!(fault.what, What::Kill { .. })).count();
+        assert_eq!((kills, faults.len()), (6, 13));
+        let sorts: std::collections::HashSet<_> =
+            faults.iter().map(|fault| std::mem::discriminant(&fault.what)).collect();
+        assert_eq!(sorts.len(), 8, "{faults:?}");
+    }
+
+    #[test]
+    fn a_large_run_has_every_trouble_and_hits_every_worker() {
+        let faults = plan(3, LARGE);
+        let mut troubles = std::collections::HashSet::new();
+        let mut hit = [0; WORKERS];
+        for fault in &faults {
+            match &fault.what {
+                What::Apis { trouble, .. } => {
+                    troubles.insert(std::mem::discriminant(trouble));
+                }
+                What::Kill { worker, .. } => hit[*worker] += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(troubles.len(), 7);
+        assert!(hit.iter().all(|kills| *kills > 20), "{hit:?}");
+    }
+
+    #[test]
+    fn faults_are_spread_over_the_run_in_order_and_leave_its_end_alone() {
+        for seed in 0..50 {
+            let faults = plan(seed, LARGE);
+            assert!(faults.is_sorted_by_key(|fault| fault.after_claims));
+            assert!(faults[0].after_claims >= 8_000 && faults[faults.len() - 1].after_claims < 192_000);
+            let first_half = faults.iter().filter(|fault| fault.after_claims < 100_000).count();
+            assert!((first_half as f64 / faults.len() as f64 - 0.5).abs() < 0.05);
+        }
+    }
+}

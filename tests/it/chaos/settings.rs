@@ -1,0 +1,88 @@
+//! What a run is told by its environment, and what its workers are told.
+
+use std::time::Duration;
+
+use super::plan::Size;
+
+/// Records that a worker takes on at once: so many calls at most are lost with it.
+pub(super) const MAX_IN_FLIGHT: usize = 200;
+/// How long a risk API's call may take.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a worker drains.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A worker that is silent for so long has lost its partitions; [`super::super::lab`] says so to the workers.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// A run, as the environment asks for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) seed: u64,
+    pub(super) size: Size,
+    /// Claims a second.
+    pub(super) rate: usize,
+    /// After so long nothing more is sent and nothing more breaks.
+    pub(super) cap: Duration,
+    /// Whether somebody asked for this very run: it must not be left out then.
+    pub(super) asked_for: bool,
+}
+
+impl Settings {
+    /// `CHAOS_SEED`, `CHAOS_CLAIMS`, `CHAOS_KILLS`, `CHAOS_RATE` and `CHAOS_MINUTES`.
+    pub(super) fn from_environment() -> Self {
+        let number = |key: &str| {
+            let text = std::env::var(key).ok().filter(|text| !text.trim().is_empty())?;
+            Some(text.trim().parse::<u64>().unwrap_or_else(|error| panic!("{key}={text:?}: {error}")))
+        };
+        let count = |key, default: usize| number(key).map_or(default, |number| number as usize);
+        let size = Size { claims: count("CHAOS_CLAIMS", 3_000).max(100), kills: count("CHAOS_KILLS", 6) };
+        Self {
+            seed: number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..)),
+            size,
+            rate: count("CHAOS_RATE", 75).max(1),
+            cap: Duration::from_secs(60 * number("CHAOS_MINUTES").unwrap_or(10)),
+            asked_for: number("CHAOS_CLAIMS").is_some(),
+        }
+    }
+
+    /// The command that repeats the run.
+    pub(super) fn command(&self) -> String {
+        format!(
+            "make chaos SEED={} CLAIMS={} KILLS={} RATE={}",
+            self.seed, self.size.claims, self.size.kills, self.rate
+        )
+    }
+}
+
+/// A worker's own settings; the simulator knows its calls by `caller`.
+pub(super) fn worker(simulator: &str, caller: &str) -> String {
+    let url = format!("{simulator}/caller/{caller}");
+    let mut text = format!(
+        r#"
+[worker]
+max_in_flight = {MAX_IN_FLIGHT}
+drain_timeout = "{drain}s"
+[retry]
+initial_interval = "50ms"
+max_interval = "300ms"
+in_process_for = "1500ms"
+park_interval = "2s"
+park_max_interval = "8s"
+[retry.budget]
+per_second = 50.0
+[breaker]
+open_max = "3s"
+misconfigured_for = "2s"
+[wechat]
+base_url = "{url}"
+"#,
+        drain = DRAIN_TIMEOUT.as_secs()
+    );
+    for api in ["intelligent_qr_code", "mini_program", "captcha_query", "captcha_check"] {
+        text +=
+            &format!("[risk.{api}]\nbase_url = \"{url}\"\ntimeout = \"{}ms\"\n", CALL_TIMEOUT.as_millis());
+    }
+    for api in ["wechat_marketing", "wechat_account"] {
+        text += &format!("[risk.{api}]\ntimeout = \"{}ms\"\n", CALL_TIMEOUT.as_millis());
+    }
+    text
+}
