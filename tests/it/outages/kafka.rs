@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CONCURRENCY, RECOVERY_MAX, UNRECORDED_MAX, World};
+use super::{CONCURRENCY, UNRECORDED_MAX, World, recovery_max};
 use crate::lab::services;
 use crate::service::Service;
 
@@ -33,7 +33,7 @@ async fn stopped(name: &str, away: Duration) {
     let fresh = world.produce(100);
     world.recovers(back, start).await;
     let took = world.recovery("the first decision about a fresh claim", back, fresh).await;
-    assert!(took <= RECOVERY_MAX.max(start), "a fresh claim waited for {took:?}");
+    assert!(took <= recovery_max().max(start), "a fresh claim waited for {took:?}");
     world.finish().await;
 }
 

@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::RECOVERY_MAX;
+use super::recovery_max;
 use crate::lab::{Event, Lab, PARTITIONS, Worker, claim, client};
 use crate::oracle::{Expected, outcome};
 use crate::tail::Tail;
@@ -66,7 +66,7 @@ impl World {
         self.lab.wait(what, LONG, async || self.tail.first_after(back, counts).is_some()).await;
         let took = self.tail.first_after(back, counts).expect("it came").duration_since(back);
         println!("{}: {what} after {} ms", self.lab.name, took.as_millis());
-        if took > RECOVERY_MAX {
+        if took > recovery_max() {
             println!("{}", std::fs::read_to_string(self.lab.log("w1")).unwrap_or_default());
         }
         took
@@ -77,7 +77,7 @@ impl World {
     pub(crate) async fn recovers(&self, back: Instant, start: Duration) {
         let took = self.recovery("the first new decision", back, 0).await;
         assert!(
-            took <= RECOVERY_MAX.max(start),
+            took <= recovery_max().max(start),
             "the first new decision came after {took:?}, the start took {start:?}"
         );
     }
