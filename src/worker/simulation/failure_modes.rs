@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::plan::{Act, Instance, Plan, Produced, claim};
 use super::world::World;
-use super::{number, verify};
+use super::{number, simulate, verify};
 use crate::intake::Partition;
 use crate::testing::Weather;
 
@@ -103,4 +103,27 @@ fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
     at_every_millisecond(300, &plan, |moment| {
         vec![(moment, Act::ApiAway(0, a_while)), (Duration::from_millis(5), Act::StoreAway(a_while))]
     });
+}
+
+/// Ten minutes without the API, with the settings that a worker has by default: each claim is asked about once, and hardly more.
+#[test]
+fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
+    let (outage, pause) = (Duration::from_secs(600), Duration::from_millis(100));
+    let claims: u32 = 7_000;
+    let mut plan = calm();
+    plan.events = (0..claims)
+        .map(|number| {
+            let event = claim(&format!("c{number}"), "qr_code", &format!("user{number}"), "red packet");
+            (pause, Partition::claims(0), Produced::Event(Some(event)))
+        })
+        .collect();
+    plan.acts = vec![(Duration::from_secs(30), Act::ApiAway(0, outage))];
+    plan.max_in_flight = 4_096;
+    let world = simulate(1, &plan, &World::defaults());
+    let calls = world.journal.notes().calls.len();
+    // The first comes half a second after the breaker opened, each further one twice as late, up to ten seconds.
+    let probes = 5 + outage.as_secs() as usize / 10;
+    assert_eq!(world.store.verdicts().len(), claims as usize, "every claim is decided");
+    println!("{calls} calls for {claims} claims, in an outage of {outage:?}; at most {probes} probes");
+    assert!(calls <= claims as usize * 11 / 10 + probes, "{calls} calls for {claims} claims");
 }
