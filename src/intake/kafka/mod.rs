@@ -37,7 +37,7 @@ const POLL: Duration = Duration::from_millis(100);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the group waits for a member that does not join a rebalance, and a member for the group's answer; librdkafka's default is
 /// five minutes, in which nobody is decided. The thread polls always, so only a drain may take longer.
-const REBALANCE_PATIENCE: Duration = Duration::from_secs(60);
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
@@ -289,14 +289,14 @@ mod tests {
 
     /// Five minutes, librdkafka's default, are five minutes in which nobody is decided.
     #[test]
-    fn a_rebalance_waits_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
+    fn a_rebalance_waits_half_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
         let patience = |text: &str, drain: u64| {
             let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
             let settings = Config::from_toml(&text).expect("settings").kafka;
             let config = consumer_config(&settings, Duration::from_secs(drain));
             config.get("max.poll.interval.ms").expect("set").to_owned()
         };
-        assert_eq!(patience("", 12), "60000");
+        assert_eq!(patience("", 12), "30000");
         assert_eq!(patience("", 45), "90000");
         assert_eq!(patience("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
         assert_eq!(patience("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");

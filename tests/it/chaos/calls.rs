@@ -164,7 +164,7 @@ fn judge_repeats(
             *asked.repeated.entry(cause.unwrap_or("unexplained")).or_default() += 1;
             let after = decided_at.is_some_and(|at| seen.call.at_ms > at + ROUNDING_MS);
             asked.after_decision += usize::from(after);
-            if cause.is_none() || (after && cause != Some(SLEEP) && cause != Some(TWICE)) {
+            if cause.is_none() || (after && cause != Some(SLEEP) && !parked_twice) {
                 let decided = if after { "after its decision was sent" } else { "before its decision" };
                 wrong.push(format!(
                     "{}: asked again {decided} ({decided_at:?}; {cause:?}): {:?} (row {:?}) and {:?} (row {:?})",
