@@ -32,7 +32,7 @@ pub(super) struct Transactions {
     pub(super) producer: Option<BaseProducer<Deliveries>>,
     /// A batch whose commit has an unknown end, and what that commit said.
     pub(super) doubt: Option<(u64, Vec<Commit>)>,
-    /// By topic, in the order of [`Topic::ALL`].
+    /// By topic, in the order of [`Topic::ALL`](crate::outbox::message::Topic::ALL).
     pub(super) max_bytes: Arc<[AtomicUsize; 3]>,
 }
 

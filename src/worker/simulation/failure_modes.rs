@@ -108,8 +108,8 @@ fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
 /// Ten minutes without the API, with the settings that a worker has by default: each claim is asked about once, and hardly more.
 #[test]
 fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
-    let (outage, pause) = (Duration::from_secs(600), Duration::from_millis(100));
-    let claims: u32 = 7_000;
+    let (seconds, claims) = (600, 7_000);
+    let (outage, pause) = (Duration::from_secs(seconds), Duration::from_millis(100));
     let mut plan = calm();
     plan.events = (0..claims)
         .map(|number| {
@@ -120,10 +120,10 @@ fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
     plan.acts = vec![(Duration::from_secs(30), Act::ApiAway(0, outage))];
     plan.max_in_flight = 4_096;
     let world = simulate(1, &plan, &World::defaults());
-    let calls = world.journal.notes().calls.len();
+    let calls = world.journal.notes().calls.len() as u64;
     // The first comes half a second after the breaker opened, each further one twice as late, up to ten seconds.
-    let probes = 5 + outage.as_secs() as usize / 10;
-    assert_eq!(world.store.verdicts().len(), claims as usize, "every claim is decided");
+    let probes = 5 + seconds / 10;
+    assert_eq!(world.store.verdicts().len() as u64, claims, "every claim is decided");
     println!("{calls} calls for {claims} claims, in an outage of {outage:?}; at most {probes} probes");
-    assert!(calls <= claims as usize * 11 / 10 + probes, "{calls} calls for {claims} claims");
+    assert!(calls <= claims * 11 / 10 + probes, "{calls} calls for {claims} claims");
 }
