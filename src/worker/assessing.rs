@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -15,13 +14,9 @@ use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::audit::subject_hash;
 use crate::decision::{Finding, Ruling, Verdict};
-use crate::intake::header;
-use crate::intake::parking::Parking;
-use crate::outbox::message;
 use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
 use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
 use crate::telemetry::AttemptSpan;
-use crate::trace::TRACEPARENT;
 
 /// What a task brings back.
 pub(super) enum Done {
@@ -63,15 +58,6 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                     return at;
                 }
             }
-        }
-    }
-
-    /// Parks what waits in vain for an API that is barred.
-    fn park_hopeless(&mut self, now: Instant) {
-        for job in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
-            let barred = self.desk.breaker(job.api.index()).open_since().is_some();
-            let reason = if barred { "breaker_open" } else { "no_access_token" };
-            self.park(*job, &Fault { reason, provider_code: None });
         }
     }
 
@@ -169,51 +155,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    /// Sends a claim to the retry topic, for later; or decides it, when it has waited for long enough. In a worker that is full the
-    /// claims behind it go along: one subject that always fails, each claim in its turn, would keep everybody else out.
-    fn park(&mut self, job: Job, fault: &Fault) {
-        let now = self.terms.clock.micros() / 1_000;
-        let (give_up_after, max_bytes) = (self.terms.retry.give_up_after, self.terms.kafka.max_message_bytes);
-        if !may_park(&job, give_up_after, max_bytes, now) {
-            return self.give_up(job, fault);
-        }
-        let (lane, api) = (job.lane, job.api);
-        if !self.has_room() {
-            let goes = |behind: &Job| behind.api == api && may_park(behind, give_up_after, max_bytes, now);
-            for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
-                self.settle_parked(*behind, fault, now);
-            }
-        }
-        self.settle_parked(job, fault, now);
-        let next = self.lanes.leave(lane);
-        self.submit(next);
-    }
-
-    fn settle_parked(&mut self, job: Job, fault: &Fault, now: i64) {
-        let since = parked_since(&job);
-        let give_up_at = since.saturating_add(millis(self.terms.retry.give_up_after));
-        let times = job.parking.as_ref().map_or(0, |parking| parking.times).saturating_add(1);
-        let pause = self.terms.retry.park_for(times, self.terms.random.u32(..));
-        let api = self.terms.registry.get(job.api).api.name();
-        self.terms.meter.parked(api);
-        let Job { ticket, mut received, claim, retry, .. } = job;
-        // Whoever picks it up goes on in the same trace.
-        if header(&received.headers, TRACEPARENT).is_none() {
-            received.headers.push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
-        }
-        let parking = Parking {
-            times,
-            since,
-            not_before: now.saturating_add(millis(pause)).min(give_up_at),
-            attempts: retry.attempts(),
-            reason: fault.reason.to_owned(),
-            source: received.source.clone(),
-        };
-        let disposition = Disposition::Parked(parking);
-        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
-    }
-
-    fn give_up(&mut self, job: Job, fault: &Fault) {
+    pub(super) fn give_up(&mut self, job: Job, fault: &Fault) {
         let ruling = self.terms.policy.unassessed(fault.reason, fault.provider_code);
         self.settle_assessed(job, ruling, None, fault.provider_code);
     }
@@ -263,47 +205,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let next = self.lanes.leave(lane);
         self.submit(next);
     }
-
-    /// Keeps the access token fresh while claims need it, and shuts the APIs that have none.
-    fn look_after_token(&mut self, now: Instant) {
-        let Some(source) = self.terms.registry.token_source() else { return };
-        let (mut wanted, at_hand) = (false, self.token.lease(now).is_some());
-        for (id, _) in self.terms.registry.iter().filter(|(_, route)| route.api.needs_token()) {
-            self.desk.set_has_token(id.index(), at_hand);
-            wanted |= self.desk.waiting(id.index()) > 0;
-        }
-        if wanted && !self.fetching_token && self.token.wants_fetch(now) {
-            self.fetching_token = true;
-            let (http, request) = (self.ports.http.clone(), source.token_request());
-            self.tasks.spawn(async move { Done::Token(http.send(request, TOKEN_TIMEOUT).await) });
-        }
-    }
-
-    pub(super) fn after_token_fetch(&mut self, exchange: Exchange) {
-        self.fetching_token = false;
-        let now = Instant::now();
-        let Some(source) = self.terms.registry.token_source() else { return };
-        let fetched = match &exchange.result {
-            Ok(response) => source.read_token(&answer(response)),
-            Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
-        };
-        match fetched {
-            Ok(token) => {
-                self.terms.meter.token_fetch("fetched");
-                let value: SecretString = token.value;
-                self.token.fetched(value, token.expires_in, now);
-            }
-            Err(fault) => {
-                self.terms.meter.token_fetch("failed");
-                warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {}", fault.reason);
-                self.token.fetch_failed(now);
-            }
-        }
-    }
 }
-
-/// How long the fetch of an access token may take.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The reading of an exchange, and the word for `risk_calls.outcome`.
 fn read(api: &dyn RiskApi, exchange: &Exchange) -> (Reading, &'static str) {
@@ -331,18 +233,7 @@ fn sign(reading: &Reading) -> Sign {
     }
 }
 
-/// Since when a claim is tried, UNIX milliseconds.
-fn parked_since(job: &Job) -> i64 {
-    job.parking.as_ref().map_or(job.received.received_at / 1_000, |parking| parking.since)
-}
-
-/// Whether a claim may wait for longer, and fits into the retry topic with its history.
-fn may_park(job: &Job, give_up_after: Duration, max_bytes: usize, now: i64) -> bool {
-    now < parked_since(job).saturating_add(millis(give_up_after))
-        && message::fits_parked(&job.received, max_bytes)
-}
-
-fn answer(response: &Response) -> Answer<'_> {
+pub(super) fn answer(response: &Response) -> Answer<'_> {
     Answer { status: response.status, body: &response.body }
 }
 
@@ -353,10 +244,6 @@ fn reason(reading: &Reading) -> &'static str {
             fault.reason
         }
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -9,8 +9,8 @@
 //!
 //! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits for one thing to happen: an event of
 //! the consumer, the end of a task, a time, or the signal to stop. Everything slow is a task; a task owns what it works on and
-//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`flushing`], [`draining`],
-//! [`flooding`].
+//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`parking`],
+//! [`flushing`], [`draining`]; [`tokens`] and [`flooding`] look after what concerns all claims.
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
 //! a time; no call is made whose answer could not be kept.
@@ -56,9 +56,11 @@ mod draining;
 mod flooding;
 mod flushing;
 mod in_flight;
+mod parking;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
 mod standstill;
+mod tokens;
 
 pub use clock::Clock;
 use in_flight::InFlight;
