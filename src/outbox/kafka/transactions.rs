@@ -214,8 +214,10 @@ impl Transactions {
         let code = error.rdkafka_error_code();
         let fenced =
             [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
-        if code.is_some_and(|code| fenced.contains(&code)) {
-            let id = self.settings.instance_id.as_deref().unwrap_or("(none)");
+        // A worker without a name has no namesake: its transaction outlasted its time, and the broker put an end to it.
+        if let Some(id) = &self.settings.instance_id
+            && code.is_some_and(|code| fenced.contains(&code))
+        {
             return PublishError::Fatal(format!(
                 "another worker took over kafka.instance_id {id:?}: give each worker its own ({error})"
             ));

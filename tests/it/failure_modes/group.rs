@@ -109,7 +109,7 @@ fn committed(lab: &Lab) -> (i64, String) {
 async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale() {
     let Some(lab) = Lab::with("zombie", simulator()).await else { return };
     let mut expected = Expected::default();
-    let sleeper = lab.worker("dynamic-1", "");
+    let mut sleeper = lab.worker("dynamic-1", "");
     let mut produce = |from: usize| {
         let mut events = Vec::new();
         for number in from..from + 400 {
@@ -131,7 +131,7 @@ async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale(
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     expected.verify(&lab).await;
-    assert_eq!(successor.stop().await, Some(0));
+    assert_eq!((sleeper.stop().await, successor.stop().await), (Some(0), Some(0)), "it goes on as before");
 }
 
 /// An API that hangs for longer than Kafka lets a consumer be silent: the consumer is not silent.
