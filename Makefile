@@ -58,14 +58,11 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
 # Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and printed.
-chaos: CLAIMS ?= 200000
-chaos: KILLS ?= 200
-chaos: RATE ?= 300
-chaos: MINUTES ?= 60
 .PHONY: chaos
 chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… SEED=…
 	@scripts/setup.sh test
-	CHAOS_SEED=$(SEED) CHAOS_CLAIMS=$(CLAIMS) CHAOS_KILLS=$(KILLS) CHAOS_RATE=$(RATE) CHAOS_MINUTES=$(MINUTES) \
+	CHAOS_SEED=$(SEED) CHAOS_CLAIMS=$(or $(CLAIMS),200000) CHAOS_KILLS=$(or $(KILLS),200) \
+		CHAOS_RATE=$(or $(RATE),300) CHAOS_MINUTES=$(or $(MINUTES),60) \
 		cargo test $(LOCKED) --release --all-features --test it -- --exact --nocapture \
 		chaos::everything_breaks_and_no_claim_is_lost_or_doubled
 
