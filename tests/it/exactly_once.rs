@@ -95,13 +95,7 @@ async fn a_rolling_restart_repeats_no_call() {
     let mut expected = Expected::default();
     let mut workers = [lab.worker("w1", ""), lab.worker("w2", "")];
     for round in 0..6 {
-        let mut events = Vec::new();
-        for number in 0..300 {
-            let id = format!("clm-{round}-{number}");
-            events.push(Event::of(claim(&id, &format!("user-{round}-{number}"))));
-            expected.claims.insert(id);
-        }
-        lab.produce(&events);
+        expected.produce(&lab, (0..300).map(|number| format!("clm-{round}-{number}")));
         tokio::time::sleep(Duration::from_millis(700)).await;
         let index = round % 2;
         assert_eq!(workers[index].stop().await, Some(0));
@@ -121,10 +115,7 @@ async fn of_two_workers_with_one_name_one_gives_up() {
     let Some(lab) = Lab::with("twins", simulator()).await else { return };
     let mut expected = Expected::default();
     let mut twins = [lab.worker("w1", ""), lab.worker("w1", "")];
-    expected.claims.extend((0..1_000).map(|number| format!("clm-{number}")));
-    lab.produce(
-        &expected.claims.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>(),
-    );
+    expected.produce(&lab, (0..1_000).map(|number| format!("clm-{number}")));
     let mut ended = None;
     lab.wait("one of them to end", LONG, async || {
         ended = twins.iter_mut().position(|twin| twin.has_ended());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sqlx::Row;
 
-use super::lab::{Lab, Seen};
+use super::lab::{Event, Lab, Seen, claim};
 
 /// What must have become of what was produced.
 #[derive(Debug, Default)]
@@ -34,6 +34,13 @@ pub(crate) fn outcome(lab: &Lab) -> Outcome {
 }
 
 impl Expected {
+    /// Sends a claim under each of these ids, each of an account of its own, and expects it to be decided.
+    pub(crate) fn produce(&mut self, lab: &Lab, ids: impl Iterator<Item = String>) {
+        let ids: Vec<String> = ids.collect();
+        lab.produce(&ids.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>());
+        self.claims.extend(ids);
+    }
+
     /// Whether everything expected is there; what is too much is not looked at.
     pub(crate) fn is_complete(&self, outcome: &Outcome) -> bool {
         self.claims.iter().all(|id| outcome.decisions.contains_key(id))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 
-use super::lab::{Event, Lab, claim};
+use super::lab::Lab;
 use super::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(90);
@@ -19,10 +19,7 @@ async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"10s\"\n[worker]\ndrain_timeout = \"10s\"";
     let mut expected = Expected::default();
     let mut produce = |from: usize| {
-        let ids = (from..from + 60).map(|number| format!("clm-{number}"));
-        let events: Vec<Event> = ids.clone().map(|id| Event::of(claim(&id, &format!("user-{id}")))).collect();
-        expected.claims.extend(ids);
-        lab.produce(&events);
+        expected.produce(&lab, (from..from + 60).map(|number| format!("clm-{number}")));
     };
     let log = |worker: &str| std::fs::read_to_string(lab.log(worker)).unwrap_or_default();
     let mut first = lab.worker("w1", slow);

@@ -30,13 +30,7 @@ async fn row_04_members_that_come_and_go_repeat_no_call() {
             workers.push(lab.worker(&format!("dynamic-{round}-{}", workers.len()), ""));
         }
         for half in 0..4 {
-            let mut events = Vec::new();
-            for number in 0..150 {
-                let id = format!("clm-{round}-{half}-{number}");
-                events.push(Event::of(claim(&id, &format!("user-{id}"))));
-                expected.claims.insert(id);
-            }
-            lab.produce(&events);
+            expected.produce(&lab, (0..150).map(|number| format!("clm-{round}-{half}-{number}")));
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
@@ -111,13 +105,7 @@ async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale(
     let mut expected = Expected::default();
     let mut sleeper = lab.worker("dynamic-1", "");
     let mut produce = |from: usize| {
-        let mut events = Vec::new();
-        for number in from..from + 400 {
-            let id = format!("clm-{number}");
-            events.push(Event::of(claim(&id, &format!("user-{number}"))));
-            expected.claims.insert(id);
-        }
-        lab.produce(&events);
+        expected.produce(&lab, (from..from + 400).map(|number| format!("clm-{number}")));
     };
     produce(0);
     lab.wait("the first decisions", LONG, async || !outcome(&lab).decisions.is_empty()).await;
