@@ -223,6 +223,18 @@ pub(crate) fn is_outage(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| outage.contains(&code))
 }
 
+/// Whether a message that librdkafka calls delivered is anywhere: only if the report says where.
+///
+/// librdkafka (2.12.1) calls a message delivered, too, when one behind it was. But a leader that has just been elected may refuse the first and
+/// take the second, for it knows nothing of this producer yet; then the first is nowhere. Seen on Apache Kafka 4.2.0, and told in issue 921 of
+/// confluent-kafka-go.
+///
+/// # Errors
+/// What the broker should have said to the second.
+pub(crate) fn check_place(offset: i64) -> Result<(), RDKafkaErrorCode> {
+    if offset >= 0 { Ok(()) } else { Err(RDKafkaErrorCode::OutOfOrderSequenceNumber) }
+}
+
 /// Says nothing of its own: what a command finds is one sentence.
 pub(crate) struct Quiet;
 

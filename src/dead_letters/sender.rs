@@ -13,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use super::DeadLetterError;
 use super::event::Event;
 use crate::decision::Source;
-use crate::kafka::{Quiet, Settings};
+use crate::kafka::{Quiet, Settings, check_place};
 
 /// What librdkafka itself takes at most: only the broker knows the topic's bound.
 const MAX_MESSAGE_BYTES: &str = "1000000000";
@@ -99,6 +99,7 @@ impl Sender {
             reports.push(async move {
                 let delivered = report.await.map_err(|_| (index, KafkaError::Canceled))?;
                 let Delivery { partition, offset, .. } = delivered.map_err(|(error, _)| (index, error))?;
+                check_place(offset).map_err(|code| (index, KafkaError::MessageProduction(code)))?;
                 Ok(Source { topic, partition, offset })
             });
         }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use tracing::{debug, error};
 
-use crate::kafka::is_outage;
+use crate::kafka::{check_place, is_outage};
 use crate::outbox::message::Topic;
 
 /// Counts delivery reports. They come on the publisher's own thread, within its poll.
@@ -58,8 +58,11 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
         let Some(topic) = Topic::ALL.get(topic) else { return };
         self.reported[*topic as usize].fetch_add(1, Ordering::Relaxed);
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let taken = match result {
+            Ok(message) => check_place(message.offset()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        if let Err(code) = taken {
             self.failed.get_or_init(|| (*topic, code));
         }
     }

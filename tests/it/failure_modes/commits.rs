@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use claimgate::simulator::SimulatorOptions;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::lab::{Event, Lab, PARTITIONS, claim, services};
@@ -45,19 +46,32 @@ async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
     tokio::time::sleep(LATE).await;
 }
 
+/// A lab whose broker is within this process, and fails as it is told.
+async fn on_a_broker_that_obeys(name: &str) -> Option<(MockCluster<'static, DefaultProducerContext>, Lab)> {
+    let (_, postgres) = services()?;
+    let broker = MockCluster::new(1).expect("a broker");
+    let servers = broker.bootstrap_servers();
+    let lab = Lab::without_topics(name, SimulatorOptions::default(), servers, postgres).await;
+    for topic in ["claims", "decisions", "retry", "dead"] {
+        broker.create_topic(&lab.topic(topic), PARTITIONS, 1).expect("it is made");
+    }
+    Some((broker, lab))
+}
+
+/// Claims with one key, so that their decisions are in one partition, too.
+fn produce_to_one_partition(lab: &Lab) -> BTreeSet<String> {
+    let ids: BTreeSet<String> = (0..200).map(|number| format!("clm-{number}")).collect();
+    let event = |id| Event { key: Some(b"one".to_vec()), ..Event::of(claim(id, &format!("user-{id}"))) };
+    lab.produce(&ids.iter().map(|id| event(id)).collect::<Vec<_>>());
+    ids
+}
+
 /// A broker within this process that refuses commits as often as it is told: what was not acknowledged is not done, and is committed again
 /// though nothing new comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_07_a_commit_that_fails_is_not_done() {
-    let Some((_, postgres)) = services() else { return };
-    let broker = MockCluster::new(1).expect("a broker");
-    let servers = broker.bootstrap_servers();
-    let lab = Lab::without_topics("refused-commit", SimulatorOptions::default(), servers, postgres).await;
-    for topic in ["claims", "decisions", "retry", "dead"] {
-        broker.create_topic(&lab.topic(topic), PARTITIONS, 1).expect("it is made");
-    }
-    let ids: BTreeSet<String> = (0..200).map(|number| format!("clm-{number}")).collect();
-    lab.produce(&ids.iter().map(|id| Event::of(claim(id, &format!("user-{id}"))).on(0)).collect::<Vec<_>>());
+    let Some((broker, lab)) = on_a_broker_that_obeys("refused-commit").await else { return };
+    let ids = produce_to_one_partition(&lab);
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
     broker.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 5]);
     let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"");
@@ -75,6 +89,27 @@ async fn row_07_a_commit_that_fails_is_not_done() {
     println!("row 7: {} claims, {sent} decisions, 5 refused commits", decided.len());
     assert!(sent >= ids.len() + 5, "{sent} decisions: a refused commit was taken for done");
     assert!(lab.simulator.calls().counts().values().all(|calls| *calls == 1), "asked about again");
+}
+
+/// What has no row in the list, and happened to the tests' own producer: a partition's new leader refuses one batch and takes the next, and
+/// librdkafka calls both delivered. The decisions of the first would be nowhere, and their claims done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
+    let Some((broker, lab)) = on_a_broker_that_obeys("nowhere").await else { return };
+    let ids = produce_to_one_partition(&lab);
+    let (refused, taken) = (
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+    );
+    broker.request_errors(RDKafkaApiKey::Produce, &[[refused, taken, taken, taken]; 8].concat());
+    // Two decisions fill a batch, so that several are under way at once.
+    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"\nmax_message_bytes = 2000");
+    lab.wait("the group to have no lag", LONG, async || lag(&lab) == 0).await;
+    assert_eq!(worker.stop().await, Some(0));
+    let decided = outcome(&lab).decisions;
+    assert_eq!(decided.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>(), "decisions are missing");
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert!(log.contains("OutOfOrderSequenceNumber"), "no message was called delivered and nowhere:\n{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
