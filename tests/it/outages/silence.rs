@@ -126,3 +126,19 @@ async fn kafka_is_silent_for_30_s() {
     silent_kafka("kafka-resumes-30", FULL, Duration::from_secs(30), End::Resumes).await;
     silent_kafka("kafka-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
 }
+
+/// Nobody is there yet, and the worker waits; in a container it is process 1, which signals without a handler do not reach.
+#[tokio::test]
+async fn a_worker_that_waits_for_a_silent_postgres_stops_when_it_is_told() {
+    let Some(lab) = Lab::new("silent-start").await else { return };
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("bound");
+    let url =
+        format!("[postgres]\nurl = \"postgres://claimgate@{address}/claimgate\"\nconnect_timeout = \"60s\"");
+    let mut worker = lab.worker("w1", &url);
+    let told = Instant::now();
+    assert_eq!(worker.stop().await, Some(0));
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert!(log.contains("told to stop before the work began"), "{log}");
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+}

@@ -1,0 +1,209 @@
+//! The worker as a service: the real Kafka, Postgres and HTTP, wired to [`Worker`].
+//!
+//! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is wrong at the start is said in
+//! one sentence that names the key or the address.
+
+mod commands;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::assess::http::Client;
+use crate::audit::{Retention, retention};
+use crate::config::{Config, OnDuplicate};
+use crate::intake::kafka::KafkaIntake;
+use crate::outbox::Store;
+use crate::outbox::kafka::KafkaPublisher;
+use crate::outbox::postgres::PostgresStore;
+use crate::risk::Registry;
+use crate::telemetry::http::Endpoints;
+use crate::telemetry::{self, Component, Health, Meter, Telemetry};
+use crate::worker::{Clock, Ports, Terms, Worker};
+
+pub use commands::{audit, check, dead_letters, migrate};
+
+/// Without a turn of the worker's loop for so long, `/livez` fails.
+const STALE_AFTER: Duration = Duration::from_secs(30);
+/// How often the partitions of the large tables are looked after.
+const UPKEEP: Duration = Duration::from_secs(6 * 3600);
+
+/// Runs the worker until SIGTERM or SIGINT, or until `shutdown` is ready.
+///
+/// # Errors
+/// One sentence: what is wrong, where, and what to do.
+pub async fn run(
+    config: Config,
+    telemetry: &Telemetry,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), String> {
+    // First of all: whoever stops a worker that waits for its database is heard, too.
+    let told = signalled();
+    let mut stop = pin!(async {
+        tokio::select! { () = told => {} () = shutdown => {} }
+    });
+    let service = tokio::select! {
+        biased;
+        () = &mut stop => {
+            info!("told to stop before the work began");
+            return Ok(());
+        }
+        service = Service::start(config, telemetry) => service?,
+    };
+    service.work(stop).await
+}
+
+/// Everything that runs while the worker does.
+struct Service {
+    worker: Worker<KafkaIntake, PostgresStore, KafkaPublisher, Client>,
+    store: Arc<PostgresStore>,
+    upkeep: JoinHandle<()>,
+    endpoints: Option<Endpoints>,
+    /// Dropped, it ends the endpoints.
+    stopped: oneshot::Sender<()>,
+}
+
+impl Service {
+    async fn start(config: Config, telemetry: &Telemetry) -> Result<Self, String> {
+        let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
+        let registry = Arc::new(registry);
+        let store = Arc::new(open_store(&config).await?);
+        let kafka = config.kafka.clone();
+        tokio::task::spawn_blocking(move || kafka.check_broker())
+            .await
+            .map_err(|error| error.to_string())??;
+        let health = Health::new(STALE_AFTER);
+        health.set_ready(Component::Store, Ok(()));
+        health.set_ready(Component::Broker, Ok(()));
+        let (stopped, stop) = oneshot::channel::<()>();
+        let ended = async move { drop(stop.await) };
+        let endpoints =
+            telemetry::http::serve(&config.http.listen, health.clone(), telemetry.prometheus(), ended);
+        let endpoints = endpoints.await.map_err(|error| error.to_string())?;
+        log_start(&config, &registry, policy.version(), endpoints.as_ref().map(Endpoints::address));
+
+        // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
+        let http = Client::new().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
+        let (intake, consumer) =
+            KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
+        let republish = config.worker.on_duplicate == OnDuplicate::Republish;
+        let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)
+            .map_err(|error| error.to_string())?;
+        let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
+        let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention));
+        let worker = Worker::new(ports, terms(&config, registry, policy, telemetry, health));
+        Ok(Self { worker, store, upkeep, endpoints, stopped })
+    }
+
+    async fn work(self, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let result = self.worker.run(stop).await;
+        self.upkeep.abort();
+        let outcome = match result {
+            Ok(intake) => {
+                tokio::task::spawn_blocking(move || intake.stop()).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        drop(self.stopped);
+        if let Some(endpoints) = self.endpoints {
+            endpoints.finished().await;
+        }
+        if outcome.is_ok() {
+            self.store.close().await;
+        }
+        outcome
+    }
+}
+
+/// Opens the store and sees that its schema is the one this program was built for.
+///
+/// # Errors
+/// One sentence that names the address, or what is missing.
+pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
+    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    if config.postgres.migrate {
+        let applied = store.migrate().await.map_err(|error| error.to_string())?;
+        if applied > 0 {
+            info!(applied, "applied {applied} migrations");
+        }
+    }
+    store.check_schema().await.map_err(|error| error.to_string())?;
+    // One question as the worker asks it: a missing privilege shows now and not with the first claim.
+    store.recall(vec![String::new()]).await.map_err(|error| error.to_string())?;
+    Ok(store)
+}
+
+fn terms(
+    config: &Config,
+    registry: Arc<Registry>,
+    policy: crate::decision::Policy,
+    telemetry: &Telemetry,
+    health: Health,
+) -> Terms {
+    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
+    let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
+    Terms {
+        kafka: config.kafka.clone(),
+        worker: config.worker.clone(),
+        retry: config.retry.clone(),
+        breaker: config.breaker.clone(),
+        flood: config.dead_letters.flood_bounds(),
+        meter: Meter::new(&kinds, &apis),
+        spans: telemetry.spans(&config.kafka.group_id),
+        subject_key: config.subject_key().cloned(),
+        registry: Arc::clone(&registry),
+        policy,
+        health,
+        clock: Clock::System,
+        random: fastrand::Rng::new(),
+    }
+}
+
+fn log_start(config: &Config, registry: &Registry, policy: &str, endpoints: Option<std::net::SocketAddr>) {
+    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
+    info!(
+        kafka.bootstrap_servers = %config.kafka.bootstrap_servers,
+        kafka.group_id = %config.kafka.group_id,
+        kafka.input_topic = %config.kafka.input_topic,
+        kafka.guarantee = ?config.kafka.guarantee,
+        worker.max_in_flight = config.worker.max_in_flight,
+        policy.version = %policy,
+        http.listen = ?endpoints,
+        "claimgate {} serves {}",
+        env!("CARGO_PKG_VERSION"),
+        kinds.join(", ")
+    );
+}
+
+/// Makes the next months' partitions in time and drops those past their retention. A failure is told and tried again: rows go to
+/// the default partition meanwhile.
+async fn look_after_partitions(store: Arc<PostgresStore>, retention: Retention) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        if let Err(error) = store.ensure_partitions().await {
+            error!("the partitions of risk_calls and claim_events could not be looked after: {error}");
+        }
+        match retention::enforce(&store, &retention).await {
+            Ok(dropped) if dropped.is_empty() => {}
+            Ok(dropped) => info!("past their retention and dropped: {}", dropped.join(", ")),
+            Err(error) => error!("what is past its retention could not be dropped: {error}"),
+        }
+    }
+}
+
+/// Ready when SIGTERM or SIGINT came, from the moment of the call on. Without handlers the signals end the process as they always do; process 1 of a
+/// container they do not even end.
+pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else { return std::future::pending().await };
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    }
+}
