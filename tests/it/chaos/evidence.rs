@@ -17,6 +17,8 @@ pub(super) type Place = (i32, i64);
 pub(super) struct Evidence {
     /// Claims that were sent: those with smaller numbers.
     pub(super) sent: usize,
+    /// Events that the lab sent again, for Kafka had not acknowledged them.
+    pub(super) resent: usize,
     /// What each record of the claims topic is: `claim`, `other` or `dead:…`, and the number of its claim.
     pub(super) records: HashMap<Place, (usize, String)>,
     /// By the number of the claim.
@@ -88,6 +90,7 @@ impl Evidence {
     pub(super) async fn gather(lab: &Lab, sent: usize) -> Self {
         let mut all = Self {
             sent,
+            resent: lab.resent(),
             records: HashMap::new(),
             decisions: HashMap::new(),
             strangers: Vec::new(),

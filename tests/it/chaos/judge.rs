@@ -53,7 +53,7 @@ pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<Stri
     tally
 }
 
-/// The lab's own duty: Kafka has every event that was sent, once.
+/// The lab's own duty: Kafka has every event that was sent, and none twice that was not sent twice.
 fn compare_with_what_was_sent(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<String>) {
     let mut open: HashMap<(usize, String), i64> = HashMap::new();
     for (number, sort) in evidence.records.values() {
@@ -70,10 +70,15 @@ fn compare_with_what_was_sent(evidence: &Evidence, traffic: &Traffic, wrong: &mu
             *open.entry((about, header(SORT))).or_default() += 1;
         }
     }
-    open.retain(|_, count| *count != 0);
+    let missing = open.iter().filter(|(_, count)| **count > 0);
     wrong.extend(
-        open.iter().map(|(event, count)| format!("the lab: {event:?} is {count} times missing in Kafka")),
+        missing.map(|(event, count)| format!("the lab: {event:?} is {count} times missing in Kafka")),
     );
+    let surplus = open.values().map(|count| usize::try_from(-count).unwrap_or(0)).sum::<usize>();
+    if surplus > evidence.resent {
+        let resent = evidence.resent;
+        wrong.push(format!("the lab: {surplus} events too many in Kafka, and {resent} were sent again"));
+    }
 }
 
 fn judge_claim(

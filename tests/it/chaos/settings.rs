@@ -69,8 +69,9 @@ park_interval = "2s"
 park_max_interval = "8s"
 [retry.budget]
 per_second = 50.0
+# A claim of which nobody but itself is left probes its API once in this time: twenty probes, where the API fails it twenty times.
 [breaker]
-open_max = "3s"
+open_max = "1s"
 misconfigured_for = "2s"
 [wechat]
 base_url = "{url}"

@@ -3,21 +3,25 @@
 //! Workers are processes of the real binary, so that they can be killed. What went in, what the simulator saw, what Postgres has and
 //! what a `read_committed` consumer sees is compared by identities in [`super::oracle`].
 
-use std::collections::BTreeMap;
+mod producer;
+mod reading;
+mod worker;
+
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use claimgate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::{Offset, TopicPartitionList};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+
+pub(crate) use producer::Event;
+use producer::Producer;
+pub(crate) use reading::Seen;
+pub(crate) use worker::Worker;
 
 pub(crate) const PARTITIONS: i32 = 6;
 
@@ -30,36 +34,7 @@ pub(crate) struct Lab {
     pub(crate) database: PgPool,
     pub(crate) simulator: Simulator,
     pub(crate) folder: tempfile::TempDir,
-    producer: ThreadedProducer<DefaultProducerContext>,
-}
-
-/// A message as a test sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Seen {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    /// When it was sent, UNIX milliseconds.
-    pub(crate) at_ms: i64,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) payload: Option<Vec<u8>>,
-    pub(crate) headers: BTreeMap<String, Vec<u8>>,
-}
-
-impl Seen {
-    fn of(message: &BorrowedMessage<'_>) -> Self {
-        let pair =
-            |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
-        Self {
-            partition: message.partition(),
-            offset: message.offset(),
-            at_ms: message.timestamp().to_millis().unwrap_or_default(),
-            key: message.key().map(<[u8]>::to_vec),
-            payload: message.payload().map(<[u8]>::to_vec),
-            headers: message
-                .headers()
-                .map_or_else(BTreeMap::new, |headers| headers.iter().map(pair).collect()),
-        }
-    }
+    producer: Producer,
 }
 
 /// The services, or `None` with a note where the test has to be left out: the runner's last lines say so, too.
@@ -112,13 +87,7 @@ impl Lab {
             .await
             .expect("the new database answers");
         Self {
-            producer: client(&kafka)
-                .set("linger.ms", "5")
-                // Through a broker's death, too, every event is there once.
-                .set("enable.idempotence", "true")
-                .set("message.max.bytes", "1100000")
-                .create()
-                .expect("a producer"),
+            producer: Producer::new(kafka.clone(), format!("{name}.claims")),
             simulator: Simulator::start(options).await.expect("a free port"),
             folder: tempfile::tempdir().expect("a folder"),
             database: pool,
@@ -228,62 +197,17 @@ listen = ""
 
     /// Hands an event to the producer, which sends it in its own time.
     pub(crate) fn enqueue(&self, event: &Event) {
-        let topic = self.topic("claims");
-        let mut headers = OwnedHeaders::new();
-        for (key, value) in &event.headers {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
-        let mut record = BaseRecord::<[u8], [u8]>::to(&topic).headers(headers);
-        record.partition = event.partition;
-        record.key = event.key.as_deref();
-        record.payload = event.payload.as_deref();
-        while let Err((error, back)) = self.producer.send(record) {
-            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
-            std::thread::sleep(Duration::from_millis(10));
-            record = back;
-        }
+        self.producer.enqueue(event);
     }
 
     /// Waits until Kafka has every event.
     pub(crate) fn flush(&self, timeout: Duration) {
-        self.producer.flush(timeout).expect("Kafka takes the events");
+        self.producer.flush(timeout);
     }
 
-    /// Everything that a `read_committed` consumer sees in a topic right now.
-    pub(crate) fn read(&self, topic: &str) -> Vec<Seen> {
-        let mut all = Vec::new();
-        self.each(topic, |seen| all.push(seen));
-        all
-    }
-
-    /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by partition in order.
-    pub(crate) fn each(&self, topic: &str, mut show: impl FnMut(Seen)) {
-        let topic = self.topic(topic);
-        let consumer = self.consumer(&format!("{}-reader", self.name));
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
-        }
-        consumer.assign(&partitions).expect("assigned");
-        let mut ended = 0;
-        while ended < PARTITIONS {
-            match consumer.poll(Duration::from_secs(10)).expect("records or the end within 10 s") {
-                Ok(message) => show(Seen::of(&message)),
-                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
-                Err(error) => panic!("reading {topic}: {error}"),
-            }
-        }
-    }
-
-    /// A `read_committed` consumer that commits nothing and says where a partition ends.
-    pub(crate) fn consumer(&self, group: &str) -> BaseConsumer {
-        client(&self.kafka)
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer")
+    /// How many events had to be sent more than once, and may be there twice.
+    pub(crate) fn resent(&self) -> usize {
+        self.producer.resent()
     }
 
     /// Waits until a condition holds, looking every 200 ms.
@@ -344,27 +268,6 @@ pub(crate) fn client(kafka: &str) -> ClientConfig {
     client
 }
 
-/// An event to be produced.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Event {
-    pub(crate) partition: Option<i32>,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, Vec<u8>)>,
-    pub(crate) payload: Option<Vec<u8>>,
-}
-
-impl Event {
-    /// An event with this payload, on the partition its key leads to.
-    pub(crate) fn of(payload: impl Into<Vec<u8>>) -> Self {
-        Self { payload: Some(payload.into()), ..Self::default() }
-    }
-
-    pub(crate) fn on(mut self, partition: i32) -> Self {
-        self.partition = Some(partition);
-        self
-    }
-}
-
 /// A claim of a kind that needs little, of an account that says what the simulator is to answer.
 pub(crate) fn claim(id: &str, account: &str) -> String {
     serde_json::json!({
@@ -374,53 +277,4 @@ pub(crate) fn claim(id: &str, account: &str) -> String {
         "reward": { "goods": "red packet" }
     })
     .to_string()
-}
-
-/// A worker process. Killed when dropped.
-pub(crate) struct Worker {
-    child: Child,
-}
-
-impl Worker {
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it ends");
-    }
-
-    pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status();
-        assert!(status.expect("kill runs").success());
-    }
-
-    /// SIGTERM, then waits for the end; the exit code.
-    pub(crate) async fn stop(&mut self) -> Option<i32> {
-        self.signal("-TERM");
-        self.end(Duration::from_secs(30)).await
-    }
-
-    /// Whether it has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("its status").is_some()
-    }
-
-    /// Waits for the end; the exit code, `None` where a signal ended it.
-    pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its status") {
-                return status.code();
-            }
-            assert!(tokio::time::Instant::now() < deadline, "the worker did not end within {timeout:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Ended already, or ended now.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

@@ -1,0 +1,78 @@
+//! What a `read_committed` consumer sees in the lab's topics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Lab, PARTITIONS, client};
+
+/// A message as a test sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// When it was sent, UNIX milliseconds.
+    pub(crate) at_ms: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: BTreeMap<String, Vec<u8>>,
+}
+
+impl Seen {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let pair =
+            |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            at_ms: message.timestamp().to_millis().unwrap_or_default(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: message
+                .headers()
+                .map_or_else(BTreeMap::new, |headers| headers.iter().map(pair).collect()),
+        }
+    }
+}
+
+impl Lab {
+    /// Everything that a `read_committed` consumer sees in a topic right now.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Seen> {
+        let mut all = Vec::new();
+        self.each(topic, |seen| all.push(seen));
+        all
+    }
+
+    /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by partition in order.
+    pub(crate) fn each(&self, topic: &str, mut show: impl FnMut(Seen)) {
+        let topic = self.topic(topic);
+        let consumer = self.consumer(&format!("{}-reader", self.name));
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
+        }
+        consumer.assign(&partitions).expect("assigned");
+        let mut ended = 0;
+        while ended < PARTITIONS {
+            match consumer.poll(Duration::from_secs(10)).expect("records or the end within 10 s") {
+                Ok(message) => show(Seen::of(&message)),
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => panic!("reading {topic}: {error}"),
+            }
+        }
+    }
+
+    /// A `read_committed` consumer that commits nothing and says where a partition ends.
+    pub(crate) fn consumer(&self, group: &str) -> BaseConsumer {
+        client(&self.kafka)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer")
+    }
+}

@@ -1,0 +1,70 @@
+//! A worker's process.
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+const SIGTERM: u32 = 15;
+
+/// A worker process. Killed when dropped.
+pub(crate) struct Worker {
+    pub(super) child: Child,
+}
+
+impl Worker {
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// SIGTERM, then waits for the end; the exit code. On a busy machine a process may only just have begun: it is told when it listens.
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !self.has_ended() && !self.hears_sigterm() {
+            assert!(tokio::time::Instant::now() < deadline, "the worker is deaf to SIGTERM");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.signal("-TERM");
+        self.end(Duration::from_secs(30)).await
+    }
+
+    /// Whether SIGTERM has a handler, as Linux tells; elsewhere it is taken for granted.
+    fn hears_sigterm(&self) -> bool {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())) else {
+            return true;
+        };
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_none_or(|caught| caught & (1 << (SIGTERM - 1)) != 0)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
+    }
+
+    /// Waits for the end; the exit code, `None` where a signal ended it.
+    pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the worker did not end within {timeout:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
