@@ -123,7 +123,8 @@ impl Breaker {
                 *failures = failures.saturating_add(u32::from(sign != Sign::Well));
                 let ratio = f64::from(*failures) / f64::from(*calls);
                 let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
-                if failing || sign == Sign::Misconfigured {
+                // A call that went well opens nothing, though it be the one that makes them enough.
+                if (failing && sign == Sign::Failing) || sign == Sign::Misconfigured {
                     self.open(sign == Sign::Misconfigured, 0, now, now);
                     return true;
                 }
@@ -187,6 +188,16 @@ mod tests {
             misconfigured_for: Duration::from_secs(60),
             probes: 3,
         }
+    }
+
+    #[test]
+    fn a_call_that_went_well_opens_nothing() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings(), now);
+        assert!((0..9).all(|_| !breaker.ended(Sign::Failing, false, now)), "too few calls to judge by");
+        assert!(!breaker.ended(Sign::Well, false, now));
+        assert_eq!(breaker.passage(now), Passage::Free);
+        assert!(breaker.ended(Sign::Failing, false, now), "ten of eleven");
     }
 
     fn opened(now: Instant) -> Breaker {
