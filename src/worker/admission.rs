@@ -1,24 +1,19 @@
-//! Admission: from a record to a job that its lane has let through.
+//! Admission: from a record to a job that waits to be looked up, or to a dead letter.
 //!
-//! A record gets its ticket, is parsed and routed, and is looked up in the store: a claim that has a verdict is not assessed again.
-//! Records that share a claim id with one in flight follow it and are settled by its verdict.
+//! A record gets its ticket, is parsed and routed. Records that share a claim id with one in flight follow it and are settled by its verdict.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::assessing::Done;
-use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, PROBE_AFTER, Publisher, Retry, Store, Worker};
+use super::{Http, Intake, Job, Publisher, Store, Worker};
 use crate::claim::{Claim, Malformed};
-use crate::decision::{Source, Verdict};
+use crate::decision::Source;
 use crate::intake::parking::Parking;
 use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
-use crate::outbox::{Disposition, Received, Settled, StoreError};
-use crate::risk::ApiId;
+use crate::outbox::{Disposition, Received, Settled};
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -113,7 +108,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.in_flight.add(&ticket, &received);
         self.was_read(&ticket, routed.is_err());
         match routed {
-            Ok((claim, api)) => self.enter(job(ticket, received, claim, api, parking, span)),
+            Ok((claim, api)) => self.enter(Job::new(ticket, received, claim, api, parking, span)),
             Err(malformed) => self.quarantine(ticket, received, malformed, &span),
         }
     }
@@ -164,136 +159,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    /// Looks the waiting claims up in the store, all in one question.
-    pub(super) fn recall(&mut self, now: Instant) {
-        if self.recalling
-            || self.store_rests_until.is_some_and(|until| now < until)
-            || (self.unrecalled.is_empty() && !self.wants_sign_of_life(now))
-        {
-            return;
-        }
-        self.recalling = true;
-        let jobs = std::mem::take(&mut self.unrecalled);
-        let store = Arc::clone(&self.ports.store);
-        self.tasks.spawn(async move {
-            let mut claim_ids: Vec<String> = jobs.iter().map(|job| job.claim.claim_id.clone()).collect();
-            if claim_ids.is_empty() {
-                // Nobody's id: only whether the store answers is of interest.
-                claim_ids.push(String::new());
-            }
-            Done::Recalled(jobs, store.recall(claim_ids).await)
-        });
-    }
-
-    /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
-    /// waits would find out that it is well again.
-    fn wants_sign_of_life(&self, now: Instant) -> bool {
-        let asks = self.flushing || !self.batch.is_empty();
-        !asks && (self.store_rests_until.is_some() || now.duration_since(self.store_heard) >= PROBE_AFTER)
-    }
-
-    pub(super) fn after_recall(
-        &mut self,
-        jobs: Vec<Box<Job>>,
-        verdicts: Result<HashMap<String, Verdict>, StoreError>,
-    ) -> Result<(), Ended> {
-        self.recalling = false;
-        let mut verdicts = match verdicts {
-            Ok(verdicts) => verdicts,
-            Err(error) => {
-                self.store_failed(error)?;
-                self.unrecalled.splice(0..0, jobs);
-                return Ok(());
-            }
-        };
-        self.store_answered();
-        for job in jobs {
-            if self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket) {
-                self.drop_job(*job);
-            } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
-                self.settle_known(*job, verdict);
-            } else {
-                self.looked_up(&job.ticket, false);
-                let lane = job.lane;
-                let head = self.lanes.enter(lane, job);
-                self.submit(head);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a job whose claim has a verdict already.
-    pub(super) fn settle_known(&mut self, job: Job, verdict: Verdict) {
-        let disposition = Disposition::of_known(verdict, &job.received.source, &job.fingerprint);
-        self.looked_up(&job.ticket, matches!(disposition, Disposition::Quarantined(_)));
-        match &disposition {
-            Disposition::Recalled(verdict) => {
-                self.terms.meter.recalled();
-                job.span.decided(verdict.decision.as_str());
-            }
-            Disposition::Duplicate(_) => self.terms.meter.duplicate(),
-            Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
-            Disposition::Assessed(_) | Disposition::Parked(_) => {}
-        }
-        let Job { ticket, received, claim, .. } = job;
-        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
-    }
-
     /// Hands the head of a lane to its API's desk.
     pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
         if let Some(job) = head {
             self.desk.submit(job.api.index(), job, Instant::now());
         }
     }
-
-    pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), Ended> {
-        let reason = match error {
-            StoreError::Fatal(reason) => return Err(Ended::Store(reason)),
-            StoreError::Transient(reason) => reason,
-        };
-        if self.store_rests_until.is_none() {
-            warn!(
-                "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
-            );
-        }
-        self.terms.meter.record_failed();
-        self.terms.health.set_ready(Component::Store, Err(reason));
-        self.store_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
-        Ok(())
-    }
-
-    pub(super) fn store_answered(&mut self) {
-        self.store_heard = Instant::now();
-        if self.store_rests_until.take().is_some() {
-            info!("Postgres answers again");
-            self.terms.health.set_ready(Component::Store, Ok(()));
-        }
-    }
-}
-
-fn job(
-    ticket: Ticket,
-    received: Received,
-    claim: Claim,
-    api: ApiId,
-    parking: Option<Parking>,
-    span: ClaimSpan,
-) -> Box<Job> {
-    let mut hasher = DefaultHasher::new();
-    claim.subject().hash(&mut hasher);
-    let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-    let retry = Retry::resumed(parking.as_ref().map_or(0, |parking| parking.attempts));
-    Box::new(Job {
-        ticket,
-        received,
-        claim,
-        fingerprint,
-        api,
-        lane,
-        retry,
-        parking,
-        probe: false,
-        lease: None,
-        span,
-    })
 }

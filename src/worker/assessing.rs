@@ -12,6 +12,7 @@ use crate::assess::Next;
 use crate::assess::breaker::Sign;
 use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
+use crate::assess::token::Lease;
 use crate::audit::subject_hash;
 use crate::decision::{Finding, Ruling, Verdict};
 use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
@@ -71,7 +72,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             number,
             now: requested_at / 1_000_000,
             nonce: self.terms.random.u64(1..=u64::MAX >> 1),
-            token: job.lease.as_ref().map(super::Lease::expose),
+            token: job.lease.as_ref().map(Lease::expose),
         };
         let request = route.api.request(&job.claim, &attempt);
         let peer =

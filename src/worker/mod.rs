@@ -9,7 +9,7 @@
 //!
 //! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits for one thing to happen: an event of
 //! the consumer, the end of a task, a time, or the signal to stop. Everything slow is a task; a task owns what it works on and
-//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`assessing`], [`parking`],
+//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`recalling`], [`assessing`], [`parking`],
 //! [`flushing`], [`draining`]; [`tokens`] and [`flooding`] look after what concerns all claims.
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
@@ -20,34 +20,27 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::assess::breaker::{self, Breaker};
+use crate::assess::breaker::Breaker;
 use crate::assess::budget::Budget;
 use crate::assess::http::Http;
 use crate::assess::limit::Limit;
-use crate::assess::retry::{self, Retry};
-use crate::assess::token::{Lease, Token};
-use crate::assess::{Counter, Desk, Waiting};
-use crate::claim::Claim;
-use crate::decision::Policy;
+use crate::assess::token::Token;
+use crate::assess::{Counter, Desk};
 use crate::intake::backlog::Backlog;
-use crate::intake::flood::{self, Flood};
+use crate::intake::flood::Flood;
 use crate::intake::kafka::Intake;
 use crate::intake::lanes::Lanes;
-use crate::intake::parking::Parking;
 use crate::intake::waiting::WaitingRoom;
-use crate::intake::{Event, Ledger, Ticket};
-use crate::outbox::{Batch, Publisher, Received, Recorded, Store};
-use crate::risk::{ApiId, Registry, Route};
-use crate::telemetry::{ClaimSpan, Health, Meter, Peer, Spans};
-use crate::{config, kafka};
+use crate::intake::{Event, Ledger};
+use crate::outbox::{Batch, Publisher, Recorded, Store};
+use crate::risk::Route;
+use crate::telemetry::Peer;
 
 mod admission;
 mod assessing;
@@ -56,111 +49,29 @@ mod draining;
 mod flooding;
 mod flushing;
 mod in_flight;
+mod job;
 mod parking;
+mod recalling;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
 mod standstill;
+mod terms;
 mod tokens;
 
 pub use clock::Clock;
 use in_flight::InFlight;
+use job::Job;
 use standstill::Standstill;
+pub use terms::{Ended, Ports, Terms};
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The pause after the store or the publisher failed.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
-/// A store that was not asked anything for so long is asked for a sign of life: an idle worker would not notice that it is gone.
-const PROBE_AFTER: Duration = Duration::from_secs(10);
 /// While so many ended records and attempts wait for the store, no more calls are made: an answer must not be lost.
 const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
-
-/// The outside systems.
-#[derive(Debug)]
-pub struct Ports<I, S, P, H> {
-    /// Where records come from.
-    pub intake: I,
-    /// Where verdicts are kept.
-    pub store: Arc<S>,
-    /// Where decisions go.
-    pub publisher: Arc<P>,
-    /// How risk APIs are reached.
-    pub http: H,
-}
-
-/// What the worker is told about itself.
-pub struct Terms {
-    /// `[kafka]`, for the names of topics and the bounds on messages.
-    pub kafka: kafka::Settings,
-    /// `[worker]`.
-    pub worker: config::Worker,
-    /// `[retry]`.
-    pub retry: retry::Settings,
-    /// `[breaker]`.
-    pub breaker: breaker::Settings,
-    /// `[dead_letters]`, as far as it bounds intake.
-    pub flood: flood::Bounds,
-    /// The risk APIs.
-    pub registry: Arc<Registry>,
-    /// The policy in force.
-    pub policy: Policy,
-    /// `audit.subject_key`.
-    pub subject_key: Option<SecretString>,
-    /// Metrics.
-    pub meter: Meter,
-    /// Spans.
-    pub spans: Spans,
-    /// What `/livez` and `/readyz` say.
-    pub health: Health,
-    /// The time of day.
-    pub clock: Clock,
-    /// Nonces, jitter and new trace ids.
-    pub random: fastrand::Rng,
-}
-
-/// Why the worker ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// The consumer cannot go on.
-    #[error("{0}")]
-    Intake(String),
-    /// Postgres will not take what is written, and will not mend by itself.
-    #[error("{0}")]
-    Store(String),
-    /// Kafka will not take what is published, and will not mend by itself.
-    #[error("{0}")]
-    Publisher(String),
-    /// A task panicked; what it held is redelivered after a restart.
-    #[error("a task of the worker failed: {0}")]
-    Task(#[from] JoinError),
-}
-
-/// One claim on its way: everything that is known of it until it ends.
-struct Job {
-    ticket: Ticket,
-    received: Received,
-    claim: Claim,
-    fingerprint: [u8; 32],
-    api: ApiId,
-    /// The lane: a hash of the subject.
-    lane: u64,
-    retry: Retry,
-    /// Its history, where it was parked before.
-    parking: Option<Parking>,
-    /// Whether the call under way probes an open breaker.
-    probe: bool,
-    /// The access token of the attempt under way.
-    lease: Option<Lease>,
-    span: ClaimSpan,
-}
-
-impl Waiting for Box<Job> {
-    fn is_first_call(&self) -> bool {
-        self.retry.attempts() == 0
-    }
-}
 
 /// A worker.
 pub struct Worker<I, S, P, H> {

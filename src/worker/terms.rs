@@ -1,0 +1,74 @@
+//! What a worker is made of and told, and why it may end.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::task::JoinError;
+
+use super::Clock;
+use crate::assess::{breaker, retry};
+use crate::decision::Policy;
+use crate::intake::flood;
+use crate::risk::Registry;
+use crate::telemetry::{Health, Meter, Spans};
+use crate::{config, kafka};
+
+/// The outside systems.
+#[derive(Debug)]
+pub struct Ports<I, S, P, H> {
+    /// Where records come from.
+    pub intake: I,
+    /// Where verdicts are kept.
+    pub store: Arc<S>,
+    /// Where decisions go.
+    pub publisher: Arc<P>,
+    /// How risk APIs are reached.
+    pub http: H,
+}
+
+/// What the worker is told about itself.
+pub struct Terms {
+    /// `[kafka]`, for the names of topics and the bounds on messages.
+    pub kafka: kafka::Settings,
+    /// `[worker]`.
+    pub worker: config::Worker,
+    /// `[retry]`.
+    pub retry: retry::Settings,
+    /// `[breaker]`.
+    pub breaker: breaker::Settings,
+    /// `[dead_letters]`, as far as it bounds intake.
+    pub flood: flood::Bounds,
+    /// The risk APIs.
+    pub registry: Arc<Registry>,
+    /// The policy in force.
+    pub policy: Policy,
+    /// `audit.subject_key`.
+    pub subject_key: Option<SecretString>,
+    /// Metrics.
+    pub meter: Meter,
+    /// Spans.
+    pub spans: Spans,
+    /// What `/livez` and `/readyz` say.
+    pub health: Health,
+    /// The time of day.
+    pub clock: Clock,
+    /// Nonces, jitter and new trace ids.
+    pub random: fastrand::Rng,
+}
+
+/// Why the worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The consumer cannot go on.
+    #[error("{0}")]
+    Intake(String),
+    /// Postgres will not take what is written, and will not mend by itself.
+    #[error("{0}")]
+    Store(String),
+    /// Kafka will not take what is published, and will not mend by itself.
+    #[error("{0}")]
+    Publisher(String),
+    /// A task panicked; what it held is redelivered after a restart.
+    #[error("a task of the worker failed: {0}")]
+    Task(#[from] JoinError),
+}
