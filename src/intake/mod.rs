@@ -12,7 +12,7 @@ pub mod offset_map;
 pub mod parking;
 pub mod waiting;
 
-pub use ledger::{Admission, Commit, Ledger, Ticket};
+pub use ledger::{Admission, Commit, Ledger, Ticket, TicketId};
 
 /// Which of the topics that the worker reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,6 @@
 //!
 //! A record gets its ticket, is parsed and routed. Records that share a claim id with one in flight follow it and are settled by its verdict.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -151,12 +150,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
-        if let Some(followers) = self.undecided.get_mut(&job.claim.claim_id) {
-            followers.push_back(job);
-        } else {
-            self.undecided.insert(job.claim.claim_id.clone(), VecDeque::new());
-            self.unrecalled.push(job);
-        }
+        let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
+        self.unrecalled.extend(self.undecided.enter(&claim_id, ticket, job));
     }
 
     /// Hands the head of a lane to its API's desk.

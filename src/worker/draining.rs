@@ -3,7 +3,7 @@
 //! No new calls are made for what is to go; calls that were sent finish, are recorded and published within a bounded time. What was not
 //! sent is dropped: whoever gets the partition reads it again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
 
 use tokio::time::Instant;
@@ -71,11 +71,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.waiting.send_away(is_gone);
         self.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
-        for followers in self.undecided.values_mut() {
-            let (gone, stay): (VecDeque<_>, _) =
-                std::mem::take(followers).into_iter().partition(|job| goes(job));
-            *followers = stay;
-            gone.iter().for_each(|job| self.in_flight.remove(&job.ticket, &job.received));
+        for job in self.undecided.take_behind(|job| goes(job)) {
+            self.in_flight.remove(&job.ticket, &job.received);
         }
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.desk.take(|job| goes(job));
@@ -97,16 +94,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
     pub(super) fn drop_job(&mut self, job: Job) {
         self.in_flight.remove(&job.ticket, &job.received);
-        self.promote_follower(&job.claim.claim_id);
-    }
-
-    /// The claim in flight under this id has ended without a verdict: the next that waited for it takes its place.
-    pub(super) fn promote_follower(&mut self, claim_id: &str) {
-        let Some(mut followers) = self.undecided.remove(claim_id) else { return };
-        if let Some(first) = followers.pop_front() {
-            self.undecided.insert(claim_id.to_owned(), followers);
-            self.unrecalled.push(first);
-        }
+        self.unrecalled.extend(self.undecided.left(&job.claim.claim_id, job.ticket.id()));
     }
 
     /// Gives back what has nothing in flight any more.

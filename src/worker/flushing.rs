@@ -73,16 +73,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// The claim has its verdict now: so have the records that waited for it.
     fn settle_followers(&mut self, settled: &Settled) {
         let Some(claim_id) = &settled.claim_id else { return };
+        let ticket = settled.ticket.id();
         match &settled.disposition {
             Disposition::Assessed(verdict)
             | Disposition::Recalled(verdict)
             | Disposition::Duplicate(verdict) => {
-                for follower in self.undecided.remove(claim_id).unwrap_or_default() {
+                for follower in self.undecided.decided(claim_id, ticket) {
                     self.settle_known(*follower, verdict.as_ref().clone());
                 }
             }
             // It ended without a verdict of this worker's: the next in line asks the store anew.
-            Disposition::Parked(_) | Disposition::Quarantined(_) => self.promote_follower(claim_id),
+            Disposition::Parked(_) | Disposition::Quarantined(_) => {
+                self.unrecalled.extend(self.undecided.left(claim_id, ticket));
+            }
         }
     }
 

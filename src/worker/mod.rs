@@ -17,7 +17,6 @@
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -57,12 +56,14 @@ mod simulation;
 mod standstill;
 mod terms;
 mod tokens;
+mod undecided;
 
 pub use clock::Clock;
 use in_flight::InFlight;
 use job::Job;
 use standstill::Standstill;
 pub use terms::{Ended, Ports, Terms};
+use undecided::Undecided;
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -87,8 +88,7 @@ pub struct Worker<I, S, P, H> {
     desk: Desk<Box<Job>>,
     token: Token,
     fetching_token: bool,
-    /// By claim id: who waits for the end of the claim in flight under this id.
-    undecided: BTreeMap<String, VecDeque<Box<Job>>>,
+    undecided: Undecided<Box<Job>>,
     batch: Batch,
     flushing: bool,
     unpublished: Option<Recorded>,
@@ -136,7 +136,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             lanes: Lanes::default(),
             token: Token::default(),
             fetching_token: false,
-            undecided: BTreeMap::new(),
+            undecided: Undecided::default(),
             batch: Batch::default(),
             flushing: false,
             unpublished: None,

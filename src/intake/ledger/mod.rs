@@ -31,6 +31,19 @@ impl Ticket {
     pub fn offset(&self) -> i64 {
         self.offset
     }
+
+    /// What tells this ticket from all others, that of the same record in another assignment included.
+    pub fn id(&self) -> TicketId {
+        TicketId { partition: self.partition, offset: self.offset, epoch: self.epoch }
+    }
+}
+
+/// The name of a [`Ticket`]. Who has it knows which record is meant, and has no right to finish it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TicketId {
+    partition: Partition,
+    offset: i64,
+    epoch: u32,
 }
 
 /// What becomes of a record that was read.
