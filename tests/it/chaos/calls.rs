@@ -179,6 +179,7 @@ fn judge_repeats(
 }
 
 const SLEEP: &str = "a stop longer than the session";
+const LATE: &str = "the answer came too late or not whole";
 /// A parked claim is nobody's until it is due: another event of it may be assessed at the same moment by another worker.
 const TWICE: &str = "sent twice, one of the two parked";
 
@@ -198,9 +199,14 @@ impl Causes<'_> {
             return self.has_just_woken(again).then_some(SLEEP);
         }
         if first.row.is_some_and(|row| row.outcome == "unknown") {
-            return Some("the answer came too late or not whole");
+            return Some(LATE);
         }
         let life = self.lives.get(&*first.call.caller)?;
+        // The row that would say so was lost with the worker, which had waited for the answer for as long as it may.
+        let waited = again.call.at_ms - first.call.at_ms >= CALL_TIMEOUT.as_millis() as i64 - ROUNDING_MS;
+        if first.row.is_none() && first.call.caller == again.call.caller && waited && loss(life).is_some() {
+            return Some(LATE);
+        }
         let ended = life.end.is_some_and(|(end, _)| end <= again.call.at_ms + ROUNDING_MS);
         if first.row.is_none() && ended {
             return loss(life);

@@ -10,6 +10,8 @@ use super::traffic::{self, SORT, Traffic};
 pub(super) struct Tally {
     pub(super) claims: usize,
     pub(super) events: usize,
+    /// Events that the lab had to send more than once.
+    pub(super) resent: usize,
     pub(super) dead_letters: usize,
     pub(super) parked: usize,
     /// Claims without a decision, and malformed events without a dead letter.
@@ -27,6 +29,7 @@ pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<Stri
     let mut tally = Tally {
         claims: evidence.sent,
         events: evidence.records.len(),
+        resent: evidence.resent,
         dead_letters: evidence.dead.len(),
         parked: evidence.parked.len(),
         ..Tally::default()

@@ -53,6 +53,7 @@ impl Report {
         vec![
             ("claims, unique", tally.claims.to_string()),
             ("events", tally.events.to_string()),
+            ("of these sent again, for Kafka had not said where they are", tally.resent.to_string()),
             ("SIGKILLs", story.kills.to_string()),
             ("SIGSTOPs longer than the session", story.stops.to_string()),
             ("SIGTERMs", story.terminations.to_string()),
