@@ -198,7 +198,7 @@ async fn look_after_partitions(store: Arc<PostgresStore>, retention: Retention) 
     }
 }
 
-/// Ready when SIGTERM or SIGINT came, from the moment of the call on. Without handlers the signals end the process as they always do; process 1 of a
+/// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the process as they always do; process 1 of a
 /// container they do not even end.
 pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

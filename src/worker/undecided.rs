@@ -1,7 +1,7 @@
 //! Claims in flight by their id: one record of each is on its way, the others that carry it wait for its verdict.
 //!
-//! Pure bookkeeping. The invariant: only the record that is on its way ends its line. One that was settled earlier, by the verdict of another or in an
-//! assignment that has ended, may be published only now; it has no say about those that came since.
+//! Pure bookkeeping. The invariant: only the record that is on its way ends its line. One that was settled earlier, by the verdict of
+//! another or in an assignment that has ended, may be recorded only now; it has no say about those that came since.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -115,8 +115,8 @@ mod tests {
         assert_eq!(undecided.decided("c", second).collect::<Vec<_>>(), [3]);
     }
 
-    /// A seed of the simulation found it: the line was ended by a record that had been settled before its partition went and came back, a third
-    /// record found no line, and one claim was asked about by two.
+    /// A seed of the simulation found it: the line was ended by a record that had been settled before its partition went and came back, a
+    /// third record found no line, and one claim was asked about by two.
     #[test]
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
