@@ -151,7 +151,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
         let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
-        self.unrecalled.extend(self.undecided.enter(&claim_id, ticket, job));
+        self.unrecalled.extend(self.undecided.enter(claim_id, ticket, job));
     }
 
     /// Hands the head of a lane to its API's desk.

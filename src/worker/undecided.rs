@@ -3,7 +3,8 @@
 //! Pure bookkeeping. The invariant: only the record that is on its way ends its line. One that was settled earlier, by the verdict of
 //! another or in an assignment that has ended, may be recorded only now; it has no say about those that came since.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::intake::TicketId;
 
@@ -28,27 +29,29 @@ impl<T> Default for Undecided<T> {
 
 impl<T> Undecided<T> {
     /// A record comes. Given back, it heads its line and goes on; else it waits.
-    pub(super) fn enter(&mut self, claim_id: &str, ticket: TicketId, record: T) -> Option<T> {
-        if let Some(line) = self.lines.get_mut(claim_id) {
-            line.behind.push_back((ticket, record));
-            return None;
+    pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Option<T> {
+        match self.lines.entry(claim_id) {
+            Entry::Occupied(mut line) => {
+                line.get_mut().behind.push_back((ticket, record));
+                None
+            }
+            Entry::Vacant(line) => {
+                line.insert(Line { head: ticket, behind: VecDeque::new() });
+                Some(record)
+            }
         }
-        self.lines.insert(claim_id.to_owned(), Line { head: ticket, behind: VecDeque::new() });
-        Some(record)
     }
 
     /// A record has the claim's verdict: so have those that wait behind it.
     pub(super) fn decided(&mut self, claim_id: &str, ticket: TicketId) -> impl Iterator<Item = T> + use<T> {
-        let line = self.heads(claim_id, ticket).then(|| self.lines.remove(claim_id)).flatten();
+        let heads = self.lines.get(claim_id).is_some_and(|line| line.head == ticket);
+        let line = heads.then(|| self.lines.remove(claim_id)).flatten();
         line.into_iter().flat_map(|line| line.behind).map(|(_, record)| record)
     }
 
     /// A record has ended without a verdict: the next one heads the line, and goes on.
     pub(super) fn left(&mut self, claim_id: &str, ticket: TicketId) -> Option<T> {
-        if !self.heads(claim_id, ticket) {
-            return None;
-        }
-        let line = self.lines.get_mut(claim_id)?;
+        let line = self.lines.get_mut(claim_id).filter(|line| line.head == ticket)?;
         let Some((next, record)) = line.behind.pop_front() else {
             self.lines.remove(claim_id);
             return None;
@@ -67,10 +70,6 @@ impl<T> Undecided<T> {
             taken.extend(gone.into_iter().map(|(_, record)| record));
         }
         taken
-    }
-
-    fn heads(&self, claim_id: &str, ticket: TicketId) -> bool {
-        self.lines.get(claim_id).is_some_and(|line| line.head == ticket)
     }
 }
 
@@ -97,20 +96,23 @@ mod tests {
     fn those_behind_get_the_verdict_of_the_one_in_front() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        assert_eq!(undecided.enter("c", first, 1), Some(1));
-        assert_eq!((undecided.enter("c", second, 2), undecided.enter("c", third, 3)), (None, None));
-        assert_eq!(undecided.enter("other", first, 4), Some(4));
+        assert_eq!(undecided.enter("c".to_owned(), first, 1), Some(1));
+        assert_eq!(
+            (undecided.enter("c".to_owned(), second, 2), undecided.enter("c".to_owned(), third, 3)),
+            (None, None)
+        );
+        assert_eq!(undecided.enter("other".to_owned(), first, 4), Some(4));
         assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(undecided.enter("c", second, 5), Some(5), "the line is gone");
+        assert_eq!(undecided.enter("c".to_owned(), second, 5), Some(5), "the line is gone");
     }
 
     #[test]
     fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c", first, 1);
-        undecided.enter("c", second, 2);
-        undecided.enter("c", third, 3);
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
+        undecided.enter("c".to_owned(), third, 3);
         assert_eq!(undecided.left("c", first), Some(2));
         assert_eq!(undecided.decided("c", second).collect::<Vec<_>>(), [3]);
     }
@@ -121,12 +123,12 @@ mod tests {
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c", first, 1);
-        undecided.enter("c", second, 2);
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
         assert_eq!(undecided.decided("c", before).count(), 0);
         assert_eq!(undecided.left("c", before), None);
         assert_eq!(undecided.left("c", second), None, "nor does one that waits");
-        assert_eq!(undecided.enter("c", third, 3), None, "the first is on its way still");
+        assert_eq!(undecided.enter("c".to_owned(), third, 3), None, "the first is on its way still");
         assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [2, 3]);
     }
 
@@ -134,9 +136,9 @@ mod tests {
     fn those_that_wait_can_be_sent_away() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c", first, 1);
-        undecided.enter("c", second, 2);
-        undecided.enter("c", third, 3);
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
+        undecided.enter("c".to_owned(), third, 3);
         assert_eq!(undecided.take_behind(|record| *record == 2), [2]);
         assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [3]);
     }

@@ -15,7 +15,11 @@ use super::{Assigned, Partition};
 
 /// The right and the duty to finish one record. Not `Clone`: a record ends once.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket {
+pub struct Ticket(TicketId);
+
+/// The name of a [`Ticket`]. Who has it knows which record is meant, and has no right to finish it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TicketId {
     partition: Partition,
     offset: i64,
     epoch: u32,
@@ -24,26 +28,18 @@ pub struct Ticket {
 impl Ticket {
     /// The record's partition.
     pub fn partition(&self) -> Partition {
-        self.partition
+        self.0.partition
     }
 
     /// The record's offset.
     pub fn offset(&self) -> i64 {
-        self.offset
+        self.0.offset
     }
 
     /// What tells this ticket from all others, that of the same record in another assignment included.
     pub fn id(&self) -> TicketId {
-        TicketId { partition: self.partition, offset: self.offset, epoch: self.epoch }
+        self.0
     }
-}
-
-/// The name of a [`Ticket`]. Who has it knows which record is meant, and has no right to finish it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TicketId {
-    partition: Partition,
-    offset: i64,
-    epoch: u32,
 }
 
 /// What becomes of a record that was read.
@@ -124,19 +120,19 @@ impl Ledger {
         if !state.read(offset) {
             return Admission::AlreadyDone;
         }
-        Admission::Ticket(Ticket { partition, offset, epoch: state.epoch })
+        Admission::Ticket(Ticket(TicketId { partition, offset, epoch: state.epoch }))
     }
 
     /// Whether a ticket's assignment still holds.
-    pub fn is_live(&self, ticket: &Ticket) -> bool {
-        self.partitions.get(&ticket.partition).is_some_and(|state| state.epoch == ticket.epoch)
+    pub fn is_live(&self, Ticket(id): &Ticket) -> bool {
+        self.partitions.get(&id.partition).is_some_and(|state| state.epoch == id.epoch)
     }
 
     /// What a commit would say if these records were done as well. Tickets of ended assignments are passed over.
     pub fn plan<'a>(&self, done: impl Iterator<Item = &'a Ticket>) -> Vec<Commit> {
         let mut by_partition: BTreeMap<Partition, BTreeSet<i64>> = BTreeMap::new();
-        for ticket in done.filter(|ticket| self.is_live(ticket)) {
-            by_partition.entry(ticket.partition).or_default().insert(ticket.offset);
+        for Ticket(id) in done.filter(|ticket| self.is_live(ticket)) {
+            by_partition.entry(id.partition).or_default().insert(id.offset);
         }
         let commit = |(partition, done): (Partition, BTreeSet<i64>)| {
             let state = self.partitions.get(&partition)?;
@@ -150,11 +146,11 @@ impl Ledger {
 
     /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
     pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
-        for ticket in tickets {
+        for Ticket(id) in tickets {
             if let Some(state) =
-                self.partitions.get_mut(&ticket.partition).filter(|state| state.epoch == ticket.epoch)
+                self.partitions.get_mut(&id.partition).filter(|state| state.epoch == id.epoch)
             {
-                state.open.remove(&ticket.offset);
+                state.open.remove(&id.offset);
             }
         }
     }
