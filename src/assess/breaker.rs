@@ -123,8 +123,13 @@ impl Breaker {
                 *failures = failures.saturating_add(u32::from(sign != Sign::Well));
                 let ratio = f64::from(*failures) / f64::from(*calls);
                 let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
-                // A call that went well opens nothing, though it be the one that makes them enough.
-                if (failing && sign == Sign::Failing) || sign == Sign::Misconfigured {
+                let opens = match sign {
+                    // Though it be the one that makes them enough.
+                    Sign::Well => false,
+                    Sign::Failing => failing,
+                    Sign::Misconfigured => true,
+                };
+                if opens {
                     self.open(sign == Sign::Misconfigured, 0, now, now);
                     return true;
                 }
