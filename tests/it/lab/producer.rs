@@ -44,30 +44,30 @@ impl Event {
 pub(super) struct Producer {
     kafka: String,
     topic: String,
-    client: Mutex<ThreadedProducer<Acknowledgements>>,
-    open: Acknowledgements,
+    client: Mutex<ThreadedProducer<Unacknowledged>>,
+    unacknowledged: Unacknowledged,
     next: AtomicUsize,
     resent: AtomicUsize,
 }
 
 /// What Kafka has not acknowledged, by number.
 #[derive(Clone, Default)]
-struct Acknowledgements(Arc<Mutex<BTreeMap<usize, Event>>>);
+struct Unacknowledged(Arc<Mutex<BTreeMap<usize, Event>>>);
 
-impl Acknowledgements {
-    fn open(&self) -> MutexGuard<'_, BTreeMap<usize, Event>> {
+impl Unacknowledged {
+    fn events(&self) -> MutexGuard<'_, BTreeMap<usize, Event>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Acknowledgements {}
+impl ClientContext for Unacknowledged {}
 
-impl ProducerContext for Acknowledgements {
+impl ProducerContext for Unacknowledged {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
-            Ok(message) if message.offset() >= 0 => drop(self.open().remove(&number)),
+            Ok(message) if message.offset() >= 0 => drop(self.events().remove(&number)),
             Ok(message) | Err((_, message)) => {
                 println!("the lab: event {number} is nowhere in partition {}", message.partition());
             }
@@ -77,15 +77,15 @@ impl ProducerContext for Acknowledgements {
 
 impl Producer {
     pub(super) fn new(kafka: String, topic: String) -> Self {
-        let open = Acknowledgements::default();
-        let client = Mutex::new(connect(&kafka, &open));
-        Self { kafka, topic, client, open, next: AtomicUsize::new(0), resent: AtomicUsize::new(0) }
+        let unacknowledged = Unacknowledged::default();
+        let client = Mutex::new(connect(&kafka, &unacknowledged));
+        Self { kafka, topic, client, unacknowledged, next: AtomicUsize::new(0), resent: AtomicUsize::new(0) }
     }
 
     /// Hands an event over, to be sent in its own time.
     pub(super) fn enqueue(&self, event: &Event) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.open().insert(number, event.clone());
+        self.unacknowledged.events().insert(number, event.clone());
         self.send(&self.client(), number, event);
     }
 
@@ -96,14 +96,14 @@ impl Producer {
             let mut client = self.client();
             let left = deadline.saturating_duration_since(Instant::now());
             let flushed = client.flush(left.min(STUCK_AFTER));
-            let open = self.open.open().clone();
+            let open = self.unacknowledged.events().clone();
             if open.is_empty() {
                 return;
             }
             assert!(Instant::now() < deadline, "Kafka did not take {} events: {flushed:?}", open.len());
             println!("the lab: {} events are sent again ({flushed:?})", open.len());
             self.resent.fetch_add(open.len(), Ordering::Relaxed);
-            *client = connect(&self.kafka, &self.open);
+            *client = connect(&self.kafka, &self.unacknowledged);
             open.iter().for_each(|(number, event)| self.send(&client, *number, event));
         }
     }
@@ -113,11 +113,11 @@ impl Producer {
         self.resent.load(Ordering::Relaxed)
     }
 
-    fn client(&self) -> MutexGuard<'_, ThreadedProducer<Acknowledgements>> {
+    fn client(&self) -> MutexGuard<'_, ThreadedProducer<Unacknowledged>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, client: &ThreadedProducer<Acknowledgements>, number: usize, event: &Event) {
+    fn send(&self, client: &ThreadedProducer<Unacknowledged>, number: usize, event: &Event) {
         let mut headers = OwnedHeaders::new();
         for (key, value) in &event.headers {
             headers = headers.insert(Header { key, value: Some(value) });
@@ -135,8 +135,8 @@ impl Producer {
     }
 }
 
-fn connect(kafka: &str, open: &Acknowledgements) -> ThreadedProducer<Acknowledgements> {
+fn connect(kafka: &str, unacknowledged: &Unacknowledged) -> ThreadedProducer<Unacknowledged> {
     let mut settings = client(kafka);
     settings.set("linger.ms", "5").set("enable.idempotence", "true").set("message.max.bytes", "1100000");
-    settings.create_with_context(open.clone()).expect("a producer")
+    settings.create_with_context(unacknowledged.clone()).expect("a producer")
 }

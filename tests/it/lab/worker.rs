@@ -25,11 +25,15 @@ impl Worker {
     /// SIGTERM, then waits for the end; the exit code. On a busy machine a process may only just have begun: it is told when it listens.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while !self.has_ended() && !self.hears_sigterm() {
+        // One that has ended of its own has nobody to be told, and its exit code says so.
+        while !self.has_ended() {
+            if self.hears_sigterm() {
+                self.signal("-TERM");
+                break;
+            }
             assert!(tokio::time::Instant::now() < deadline, "the worker is deaf to SIGTERM");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.signal("-TERM");
         self.end(Duration::from_secs(30)).await
     }
 
