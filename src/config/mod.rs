@@ -69,7 +69,7 @@ pub struct Worker {
     pub threads: usize,
     /// Records taken on and not yet published; at the bound intake waits.
     pub max_in_flight: usize,
-    /// The same, in bytes of their payloads.
+    /// The same, in bytes of their keys, headers and payloads.
     pub max_in_flight_bytes: usize,
     /// Records recorded and published at once; what is more waits for the next flush.
     pub max_batch: usize,

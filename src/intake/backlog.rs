@@ -31,10 +31,13 @@ impl Backlog {
         self.queues.entry(record.partition).or_default().push_back(record);
     }
 
-    /// Takes the next record of a partition that has room, each partition in its turn.
-    pub fn pop(&mut self, mut has_room: impl FnMut(Partition) -> bool) -> Option<Record> {
-        let behind = self.queues.keys().filter(|partition| self.turn.is_some_and(|turn| **partition > turn));
-        let partition = behind.chain(self.queues.keys()).copied().find(|partition| has_room(*partition))?;
+    /// Takes the next record of a partition that has room for it, each partition in its turn.
+    pub fn pop(&mut self, mut has_room_for: impl FnMut(&Record) -> bool) -> Option<Record> {
+        let behind =
+            self.queues.iter().filter(|(partition, _)| self.turn.is_some_and(|turn| **partition > turn));
+        let mut heads =
+            behind.chain(&self.queues).filter_map(|(partition, queue)| Some((*partition, queue.front()?)));
+        let (partition, _) = heads.find(|(_, record)| has_room_for(record))?;
         let queue = self.queues.get_mut(&partition)?;
         let record = queue.pop_front()?;
         if queue.is_empty() {
@@ -85,7 +88,7 @@ impl Backlog {
 }
 
 fn size(record: &Record) -> usize {
-    record.payload.as_ref().map_or(0, Vec::len)
+    record.bytes()
 }
 
 #[cfg(test)]
@@ -134,10 +137,10 @@ mod tests {
         backlog.push(record(1, 0));
         backlog.push(record(2, 0));
         assert_eq!(
-            backlog.pop(|partition| partition.number == 2).map(|record| record.partition.number),
+            backlog.pop(|record| record.partition.number == 2).map(|record| record.partition.number),
             Some(2)
         );
-        assert_eq!(backlog.pop(|partition| partition.number == 2), None);
+        assert_eq!(backlog.pop(|record| record.partition.number == 2), None);
         assert_eq!(backlog.len(), 1);
     }
 

@@ -61,6 +61,13 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
 }
 
+/// The size of an event in bytes: key, headers and payload.
+pub fn event_bytes(key: Option<&[u8]>, headers: &Headers, payload: Option<&[u8]>) -> usize {
+    let header = |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
+    let headers = headers.iter().map(header).sum::<usize>();
+    key.map_or(0, <[u8]>::len) + headers + payload.map_or(0, <[u8]>::len)
+}
+
 /// A record as Kafka delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -76,6 +83,13 @@ pub struct Record {
     pub headers: Headers,
     /// The event; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// Its key, headers and payload, in bytes.
+    pub fn bytes(&self) -> usize {
+        event_bytes(self.key.as_deref(), &self.headers, self.payload.as_deref())
+    }
 }
 
 /// A partition that was given to this worker, with what the group had committed for it.

@@ -20,7 +20,7 @@ impl WaitingRoom {
     /// A claim takes a seat until `due`.
     pub fn enter(&mut self, due: Instant, ticket: Ticket, record: Record) {
         self.sequence += 1;
-        self.bytes += record.payload.as_ref().map_or(0, Vec::len);
+        self.bytes += record.bytes();
         self.by_due.insert((due, self.sequence), (ticket, record));
     }
 
@@ -28,7 +28,7 @@ impl WaitingRoom {
     pub fn next_due(&mut self, now: Instant) -> Option<(Ticket, Record)> {
         let entry = self.by_due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let (ticket, record) = entry.remove();
-        self.bytes -= record.payload.as_ref().map_or(0, Vec::len);
+        self.bytes -= record.bytes();
         Some((ticket, record))
     }
 
@@ -40,8 +40,7 @@ impl WaitingRoom {
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn send_away(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         self.by_due.retain(|_, (ticket, _)| !goes(ticket));
-        self.bytes =
-            self.by_due.values().map(|(_, record)| record.payload.as_ref().map_or(0, Vec::len)).sum();
+        self.bytes = self.by_due.values().map(|(_, record)| record.bytes()).sum();
     }
 
     /// How many wait.

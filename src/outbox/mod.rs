@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::claim::Malformed;
 use crate::decision::{Source, Verdict};
 use crate::intake::parking::Parking;
-use crate::intake::{Commit, Headers, Ledger, Ticket};
+use crate::intake::{Commit, Headers, Ledger, Ticket, event_bytes};
 use crate::trace::TraceContext;
 
 pub mod batch;
@@ -37,6 +37,13 @@ pub struct Received {
     pub received_at: i64,
     /// The trace it belongs to.
     pub trace: TraceContext,
+}
+
+impl Received {
+    /// Its key, headers and payload, in bytes.
+    pub fn bytes(&self) -> usize {
+        event_bytes(self.key.as_deref(), &self.headers, self.payload.as_deref())
+    }
 }
 
 /// One attempt at a risk API: a row of `risk_calls`.

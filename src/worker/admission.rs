@@ -11,7 +11,7 @@ use super::{Http, Intake, Job, Publisher, Store, Worker};
 use crate::claim::{Claim, Malformed};
 use crate::decision::Source;
 use crate::intake::parking::Parking;
-use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
+use crate::intake::{Admission, Assigned, Input, Record, Ticket, header};
 use crate::outbox::{Disposition, Received, Settled};
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
@@ -53,12 +53,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         while self.has_room() {
             let has_seats =
                 self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
-            let may = |partition: Partition| {
-                let open = match partition.input {
+            let may = |record: &Record| {
+                let open = match record.partition.input {
                     Input::Claims => self.flood.admits(now),
                     Input::Retry => has_seats,
                 };
-                open && self.ledger.has_room(partition, 1)
+                open && self.ledger.has_room_for(record.partition, record.offset)
             };
             let Some(record) = self.backlog.pop(may) else { break };
             self.admit_record(record, now);

@@ -24,7 +24,7 @@ struct Entry {
 impl InFlight {
     /// A record was taken on.
     pub(super) fn add(&mut self, ticket: &Ticket, received: &Received) {
-        let bytes = received.payload.as_ref().map_or(0, Vec::len);
+        let bytes = received.bytes();
         let entry = Entry { since: received.received_at, bytes };
         let partition = self.partitions.entry(ticket.partition()).or_default();
         if let Some(before) = partition.insert(ticket.offset(), entry) {
@@ -56,7 +56,7 @@ impl InFlight {
         self.records
     }
 
-    /// The bytes of their payloads.
+    /// Their keys, headers and payloads, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

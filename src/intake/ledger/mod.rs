@@ -23,6 +23,7 @@ pub struct TicketId {
     partition: Partition,
     offset: i64,
     epoch: u32,
+    restarts: u32,
 }
 
 impl Ticket {
@@ -67,14 +68,25 @@ pub struct Commit {
 }
 
 /// Every assigned partition's state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     partitions: BTreeMap<Partition, State>,
+    /// No commit's metadata is longer, in bytes.
+    metadata_max: usize,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::with_metadata_max(offset_map::METADATA_MAX_BYTES)
+    }
 }
 
 #[derive(Debug)]
 struct State {
     epoch: u32,
+    /// How often the log began anew under this assignment. Tickets of before are void: the same
+    /// offsets are other records now.
+    restarts: u32,
     /// Offsets taken on and not confirmed, and those that the restored map left open and that were not read yet.
     open: BTreeSet<i64>,
     /// The offset after the last one read; `None` before the first, where nothing was committed.
@@ -84,6 +96,11 @@ struct State {
 }
 
 impl Ledger {
+    /// A ledger without partitions, whose commits carry at most so many bytes of metadata.
+    pub fn with_metadata_max(metadata_max: usize) -> Self {
+        Self { partitions: BTreeMap::new(), metadata_max }
+    }
+
     /// Takes a partition on, from what the group had committed.
     ///
     /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done beyond the watermark"; the
@@ -98,6 +115,7 @@ impl Ledger {
         };
         let state = State {
             epoch: assigned.epoch,
+            restarts: 0,
             end: map.as_ref().map_or_else(|| assigned.offset.unwrap_or(0), OffsetMap::end),
             open: map.map(OffsetMap::into_open).unwrap_or_default(),
             position: assigned.offset,
@@ -120,12 +138,13 @@ impl Ledger {
         if !state.read(offset) {
             return Admission::AlreadyDone;
         }
-        Admission::Ticket(Ticket(TicketId { partition, offset, epoch: state.epoch }))
+        let (epoch, restarts) = (state.epoch, state.restarts);
+        Admission::Ticket(Ticket(TicketId { partition, offset, epoch, restarts }))
     }
 
     /// Whether a ticket's assignment still holds.
     pub fn is_live(&self, Ticket(id): &Ticket) -> bool {
-        self.partitions.get(&id.partition).is_some_and(|state| state.epoch == id.epoch)
+        self.partitions.get(&id.partition).is_some_and(|state| state.gave(id))
     }
 
     /// What a commit would say if these records were done as well. Tickets of ended assignments are passed over.
@@ -147,22 +166,21 @@ impl Ledger {
     /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
     pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for Ticket(id) in tickets {
-            if let Some(state) =
-                self.partitions.get_mut(&id.partition).filter(|state| state.epoch == id.epoch)
-            {
+            if let Some(state) = self.partitions.get_mut(&id.partition).filter(|state| state.gave(&id)) {
                 state.open.remove(&id.offset);
             }
         }
     }
 
-    /// Whether the partition may take on `more` records with its map certain to fit into the commit metadata, whatever is
-    /// finished in whatever order.
-    pub fn has_room(&self, partition: Partition, more: usize) -> bool {
+    /// Whether the partition's next record, which has this offset, may be taken on: with it, the map
+    /// is certain to fit into the commit's metadata, whatever is finished in whatever order.
+    ///
+    /// A record within the restored map always may: it adds nothing to the map, and only its end can
+    /// make room.
+    pub fn has_room_for(&self, partition: Partition, offset: i64) -> bool {
         self.partitions.get(&partition).is_none_or(|state| {
-            let first = state.open.first().copied().unwrap_or(state.end);
-            let span =
-                state.end.saturating_sub(first).saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
-            offset_map::always_fits(state.open.len() + more, span)
+            let (open, span) = state.after_reading(offset);
+            offset < state.end || offset_map::always_fits(open, span, self.metadata_max)
         })
     }
 
@@ -183,12 +201,27 @@ impl Ledger {
 }
 
 impl State {
+    /// Whether a ticket is of this assignment, and of this beginning of the log.
+    fn gave(&self, id: &TicketId) -> bool {
+        self.epoch == id.epoch && self.restarts == id.restarts
+    }
+
+    /// How many offsets would be open, within what span, if `offset` at or beyond the end were read
+    /// next.
+    fn after_reading(&self, offset: i64) -> (usize, i64) {
+        let skipped = self.position.unwrap_or(offset)..offset;
+        let gone = if skipped.is_empty() { 0 } else { self.open.range(skipped.clone()).count() };
+        let first = self.open.iter().find(|open| !skipped.contains(open)).copied().unwrap_or(offset);
+        (self.open.len() - gone + 1, offset.saturating_add(1).saturating_sub(first))
+    }
+
     /// Notes that `offset` was read; says whether it is to be worked on.
     fn read(&mut self, offset: i64) -> bool {
         let position = self.position.unwrap_or(offset);
         if offset < position {
             // Kafka went back, for the log was cut or made anew: what was known about it is worth nothing.
             self.open.clear();
+            self.restarts = self.restarts.wrapping_add(1);
             self.end = offset;
         } else if self.position.is_none() {
             self.end = offset;

@@ -52,15 +52,22 @@ struct World {
     next_read: i64,
     at_hand: Vec<Ticket>,
     batch: Vec<Ticket>,
+    /// The bound on a commit's metadata.
+    metadata_max: usize,
 }
 
 impl World {
     fn new(log: BTreeSet<i64>) -> Self {
+        Self::bounded(log, METADATA_MAX_BYTES)
+    }
+
+    fn bounded(log: BTreeSet<i64>, metadata_max: usize) -> Self {
         let mut world = Self {
+            metadata_max,
             log,
             committed: None,
             published: BTreeMap::new(),
-            ledger: Ledger::default(),
+            ledger: Ledger::with_metadata_max(metadata_max),
             epoch: 0,
             next_read: 0,
             at_hand: Vec::new(),
@@ -83,15 +90,19 @@ impl World {
     }
 
     fn crash(&mut self) {
-        self.ledger = Ledger::default();
+        self.ledger = Ledger::with_metadata_max(self.metadata_max);
         self.at_hand.clear();
         self.batch.clear();
         self.assign();
     }
 
+    /// Reads up to so many records, as far as there is room for them.
     fn poll(&mut self, count: usize) {
         let read: Vec<i64> = self.log.range(self.next_read..).take(count).copied().collect();
         for offset in read {
+            if !self.ledger.has_room_for(PARTITION, offset) {
+                return;
+            }
             self.next_read = offset + 1;
             match self.ledger.admit(PARTITION, offset, self.epoch) {
                 Admission::Ticket(ticket) => {
@@ -114,7 +125,7 @@ impl World {
         let live: Vec<i64> =
             batch.iter().filter(|ticket| self.ledger.is_live(ticket)).map(Ticket::offset).collect();
         for commit in self.ledger.plan(batch.iter()) {
-            assert!(commit.metadata.len() <= METADATA_MAX_BYTES);
+            assert!(commit.metadata.len() <= self.metadata_max, "{} bytes", commit.metadata.len());
             let published = |offset: &i64| self.published.contains_key(offset) || live.contains(offset);
             let passed = self.log.range(..commit.offset).find(|offset| !published(offset));
             assert_eq!(passed, None, "the watermark {} passed an unpublished record", commit.offset);
@@ -157,13 +168,19 @@ impl World {
         }
     }
 
+    /// Everything at hand is finished, and what is read then, until the log is at its end. Fails if
+    /// that takes no end.
     fn finish_everything(&mut self) {
-        self.poll(usize::MAX);
-        self.batch.append(&mut self.at_hand);
-        self.step(Step::FlushOk);
-        self.poll(usize::MAX);
-        self.batch.append(&mut self.at_hand);
-        self.step(Step::FlushOk);
+        loop {
+            self.poll(usize::MAX);
+            self.batch.append(&mut self.at_hand);
+            if self.batch.is_empty() {
+                break;
+            }
+            self.step(Step::FlushOk);
+        }
+        let unread: Vec<&i64> = self.log.range(self.next_read..).collect();
+        assert!(unread.is_empty(), "nothing is at hand, and {unread:?} are never read");
     }
 }
 
@@ -174,8 +191,9 @@ proptest! {
     fn every_record_is_published_once_whatever_happens(
         log in prop::collection::btree_set(0..600_i64, 1..120),
         steps in prop::collection::vec(step(), 1..120),
+        metadata_max in prop_oneof![Just(METADATA_MAX_BYTES), 28..64_usize],
     ) {
-        let mut world = World::new(log);
+        let mut world = World::bounded(log, metadata_max);
         for step in steps {
             world.step(step);
         }
@@ -253,15 +271,75 @@ fn a_log_that_went_back_is_read_again() {
 
 #[test]
 fn a_partition_without_room_says_so() {
+    let mut world = World::new((0..30_000).collect());
+    world.poll(30_000);
+    assert_eq!(world.at_hand.len(), 24_432, "more open records than any map can hold");
+    assert!(world.ledger.has_room_for(Partition::retry(3), 30_000), "somebody else's is not held up");
+}
+
+/// Every so many records one waits, the others are done: what happens to an API that is throttled.
+fn with_every_nth_waiting(nth: i64) -> World {
+    let mut world = World::new((0..100_000).collect());
+    while world.at_hand.len() < 100_000 && world.ledger.has_room_for(PARTITION, world.next_read) {
+        world.poll(500);
+        let (waiting, done) =
+            std::mem::take(&mut world.at_hand).into_iter().partition(|ticket| ticket.offset() % nth == 0);
+        (world.at_hand, world.batch) = (waiting, done);
+        world.step(Step::FlushOk);
+    }
+    world
+}
+
+#[test]
+fn review_01_a_partition_at_its_bound_goes_on_after_a_restart() {
+    for nth in [20, 30, 50] {
+        let mut world = with_every_nth_waiting(nth);
+        let open = world.ledger.open();
+        world.crash();
+        world.poll(usize::MAX);
+        assert!(world.at_hand.len() >= open, "1 of {nth} waits: {} of {open}", world.at_hand.len());
+        world.finish_everything();
+    }
+}
+
+#[test]
+fn review_01_open_offsets_that_have_no_record_any_more_hold_up_nothing() {
+    let mut world = with_every_nth_waiting(20);
+    let read = world.next_read;
+    world.crash();
+    world.log.retain(|offset| *offset >= read);
+    world.finish_everything();
+    assert_eq!(world.ledger.open(), 0);
+}
+
+#[test]
+fn review_02_a_gap_at_the_bound_never_makes_too_long_a_commit() {
+    for gap in [57, 1_000, 100_000] {
+        let mut world = with_every_nth_waiting(15);
+        let read = world.next_read;
+        world.log.retain(|offset| !(read..read + gap).contains(offset));
+        world.log.insert(read + gap);
+        world.poll(1);
+        world.batch.extend(world.at_hand.pop());
+        // `commit` looks at the metadata's length.
+        world.step(Step::FlushOk);
+        world.finish_everything();
+    }
+}
+
+#[test]
+fn a_ticket_of_before_the_log_began_anew_finishes_no_record_of_the_new_one() {
     let mut ledger = Ledger::default();
-    ledger.assign(&Assigned {
-        partition: PARTITION,
-        epoch: 1,
-        offset: Some(0),
-        metadata: String::new(),
-        log_end: 0,
-    });
-    assert!(ledger.has_room(PARTITION, 20_000));
-    assert!(!ledger.has_room(PARTITION, 30_000), "more open records than any map can hold");
-    assert!(ledger.has_room(Partition::retry(3), 30_000), "a partition of somebody else's is not held up");
+    let assigned =
+        Assigned { partition: PARTITION, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 9 };
+    ledger.assign(&assigned);
+    let mut admit = |offset| match ledger.admit(PARTITION, offset, 1) {
+        Admission::Ticket(ticket) => ticket,
+        other => panic!("{other:?}"),
+    };
+    let (before, _) = (admit(0), admit(1));
+    let after = admit(0);
+    assert!(!ledger.is_live(&before) && ledger.is_live(&after));
+    ledger.confirm([before]);
+    assert_eq!(ledger.open(), 1, "the new record is open still");
 }

@@ -18,10 +18,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub const METADATA_MAX_BYTES: usize = 4096;
 /// Marks the metadata as ours, with its version.
 const MAGIC: &str = "cg1:";
-/// What the payload may have after base64's 4/3, the magic, kind, span and checksum.
-const PAYLOAD_MAX_BYTES: usize = (METADATA_MAX_BYTES - MAGIC.len()) / 4 * 3 - 1 - 10 - 4;
 /// No map that fits has more open offsets: a bitset holds that many, and run lengths fewer.
-const OPEN_MAX: usize = PAYLOAD_MAX_BYTES * 8;
+const OPEN_MAX: usize = payload_max(METADATA_MAX_BYTES) * 8;
 const RUNS: u8 = 0;
 const BITSET: u8 = 1;
 
@@ -51,12 +49,19 @@ pub enum Disbelief {
     },
 }
 
-/// Whether the map of `open` open offsets within `span` offsets fits into the metadata, whichever of them are finished.
-pub fn always_fits(open: usize, span: i64) -> bool {
-    let span = u64::try_from(span).unwrap_or(0);
-    let bitset = span.div_ceil(8) <= PAYLOAD_MAX_BYTES as u64;
+/// What the payload may have of so much metadata, after base64's 4/3, the magic, kind, span and
+/// checksum.
+const fn payload_max(metadata_max: usize) -> usize {
+    (metadata_max.saturating_sub(MAGIC.len()) / 4 * 3).saturating_sub(1 + 10 + 4)
+}
+
+/// Whether the map of `open` open offsets within `span` offsets fits into `metadata_max` bytes of
+/// metadata, whichever of them are finished.
+pub fn always_fits(open: usize, span: i64, metadata_max: usize) -> bool {
+    let (span, payload_max) = (u64::try_from(span).unwrap_or(0), payload_max(metadata_max));
+    let bitset = span.div_ceil(8) <= payload_max as u64;
     // Each open offset is at worst a run of its own, and so is each gap between two of them.
-    let runs = (2 * open + 1).saturating_mul(varint_len(span)) <= PAYLOAD_MAX_BYTES;
+    let runs = (2 * open + 1).saturating_mul(varint_len(span)) <= payload_max;
     bitset || runs
 }
 

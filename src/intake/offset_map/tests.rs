@@ -33,7 +33,7 @@ proptest! {
 
     #[test]
     fn a_map_that_always_fits_fits_whatever_is_done((base, open, end) in ledger_state(), keep in any::<u64>()) {
-        if always_fits(open.len(), end - base) {
+        if always_fits(open.len(), end - base, METADATA_MAX_BYTES) {
             // Any subset of the open offsets may be done by the time of the commit.
             let left: Vec<i64> = open.iter().copied().filter(|offset| (keep.rotate_left(u32::try_from(offset % 64).unwrap()) & 1) == 1).collect();
             let watermark = left.first().copied().unwrap_or(end);
@@ -86,9 +86,9 @@ fn nothing_done_beyond_the_watermark_is_no_metadata() {
 
 #[test]
 fn the_bound_leaves_room_for_what_a_partition_usually_has_open() {
-    assert!(always_fits(24_000, 24_000), "dense: a bitset");
-    assert!(always_fits(500, 2_000_000), "sparse: run lengths");
-    assert!(!always_fits(2_000, 2_000_000));
+    assert!(always_fits(24_000, 24_000, METADATA_MAX_BYTES), "dense: a bitset");
+    assert!(always_fits(500, 2_000_000, METADATA_MAX_BYTES), "sparse: run lengths");
+    assert!(!always_fits(2_000, 2_000_000, METADATA_MAX_BYTES));
 }
 
 #[test]
