@@ -35,6 +35,11 @@ impl Batch {
         self.settled.len() + self.calls.len()
     }
 
+    /// Attempts that wait.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// The bytes of the answers that wait.
     pub fn bytes(&self) -> usize {
         self.bytes

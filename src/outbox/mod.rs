@@ -182,6 +182,12 @@ impl Recorded {
         &self.settled
     }
 
+    /// Adds a batch that was recorded later. Only for batches of which no commit was tried: the
+    /// number stays the first one's.
+    pub fn append(&mut self, mut later: Self) {
+        self.settled.append(&mut later.settled);
+    }
+
     /// Takes out the records whose assignment has ended: they belong to somebody else now, who will recall what was recorded.
     pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Settled>) {
         gone.extend(self.settled.extract_if(.., |settled| !ledger.is_live(&settled.ticket)));

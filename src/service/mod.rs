@@ -24,7 +24,7 @@ use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Meter, Telemetry};
-use crate::worker::{Clock, Ports, Terms, Worker};
+use crate::worker::{Clock, Drain, Ports, Terms, Worker};
 
 pub use commands::{audit, check, dead_letters, migrate};
 
@@ -105,8 +105,9 @@ impl Service {
         let result = self.worker.run(stop).await;
         self.upkeep.abort();
         let outcome = match result {
-            Ok(intake) => {
-                tokio::task::spawn_blocking(move || intake.stop()).await.map_err(|error| error.to_string())
+            Ok((intake, drain)) => {
+                let stopped = tokio::task::spawn_blocking(move || intake.stop()).await;
+                stopped.map_err(|error| error.to_string()).and_then(|()| told(drain))
             }
             Err(error) => Err(error.to_string()),
         };
@@ -119,6 +120,20 @@ impl Service {
         }
         outcome
     }
+}
+
+/// Says how the drain ended: it is an error that something was left, for whoever restarts workers
+/// waits for a clean end.
+fn told(drain: Drain) -> Result<(), String> {
+    let Drain { unpublished, unrecorded } = drain;
+    if drain.is_clean() {
+        info!("the worker has drained");
+        return Ok(());
+    }
+    Err(format!(
+        "not drained within worker.drain_timeout: {unpublished} records are not published and will be delivered \
+         again, {unrecorded} answers are not in Postgres and their claims will be asked about again"
+    ))
 }
 
 /// Opens the store and sees that its schema is the one this program was built for.

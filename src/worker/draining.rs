@@ -20,6 +20,22 @@ pub(super) struct Release {
     release: Option<SyncSender<()>>,
 }
 
+/// What a worker that was told to stop could not finish within `worker.drain_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Records that were taken on and are not published: they are delivered again.
+    pub unpublished: usize,
+    /// Calls that were sent and whose answers Postgres does not have: these claims are asked about again.
+    pub unrecorded: usize,
+}
+
+impl Drain {
+    /// Whether nothing was left.
+    pub fn is_clean(self) -> bool {
+        self.unpublished == 0 && self.unrecorded == 0
+    }
+}
+
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     pub(super) fn begin_to_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
         self.releases
@@ -112,13 +128,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    /// Whether the worker was told to stop and has nothing in flight, or no time, left.
-    pub(super) fn has_drained(&self) -> bool {
-        let idle = self.releases.is_empty() && self.batch.is_empty() && !self.flushing && self.desk_is_idle();
-        self.stopping.is_some_and(|deadline| idle || Instant::now() >= deadline)
+    /// How the drain ended, once it has: nothing is in flight any more, or the time is over.
+    pub(super) fn drained(&self) -> Option<Drain> {
+        let deadline = self.stopping?;
+        let idle = self.releases.is_empty()
+            && self.batch.is_empty()
+            && self.pipeline.is_idle()
+            && self.calls_under_way() == 0;
+        let unrecorded = self.batch.calls() + self.pipeline.recording() + self.calls_under_way();
+        let left = Drain { unpublished: self.in_flight.records(), unrecorded };
+        (idle || Instant::now() >= deadline).then_some(left)
     }
 
-    fn desk_is_idle(&self) -> bool {
-        self.terms.registry.iter().all(|(id, _)| self.desk.in_flight(id.index()) == 0)
+    fn calls_under_way(&self) -> usize {
+        self.terms.registry.iter().map(|(id, _)| self.desk.in_flight(id.index())).sum()
     }
 }

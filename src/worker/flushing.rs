@@ -1,7 +1,8 @@
 //! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
 //!
-//! Group commit without a linger: while one flush is under way the next batch fills, so that latency is lowest when idle and batches grow
-//! by themselves under load.
+//! Group commit without a linger: while one flush is under way the next batch fills, so that latency
+//! is lowest when idle and batches grow by themselves under load. Recording and publishing are two
+//! stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach Postgres.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,26 +16,25 @@ use crate::outbox::{Disposition, PublishError, Published, Recorded, Sealed, Sett
 use crate::telemetry::Component;
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
-    /// Starts the next flush, or goes on with one that Kafka did not take.
+    /// Starts what can be started: the write of the next batch, and the publication of one that is
+    /// written.
     pub(super) fn flush(&mut self, now: Instant) {
-        if let Some(recorded) =
-            self.unpublished.take_if(|_| self.publisher_rests_until.is_none_or(|until| now >= until))
-        {
-            return self.publish(recorded);
+        if let Some(recorded) = self.pipeline.next(self.terms.worker.max_batch, now) {
+            self.publish(recorded);
         }
         let rests = self.store_rests_until.is_some_and(|until| now < until);
-        if self.flushing || rests || self.batch.is_empty() {
+        if self.batch.is_empty() || rests || !self.pipeline.may_record(now) {
             return;
         }
-        self.flushing = true;
         let sealed = self.batch.seal(self.terms.worker.max_batch);
         self.terms.meter.flush(sealed.settled().len());
         self.record(sealed);
     }
 
     fn record(&mut self, sealed: Sealed) {
-        let span = self.terms.spans.flush(sealed.settled().iter().map(|settled| &settled.received.trace));
-        let span = span.record(sealed.settled().len());
+        let flush = self.terms.spans.flush(sealed.settled().iter().map(|settled| &settled.received.trace));
+        let span = flush.record(sealed.settled().len());
+        self.pipeline.record_began(flush, sealed.calls().len());
         let store = Arc::clone(&self.ports.store);
         self.tasks.spawn(async move {
             let started = Instant::now();
@@ -58,14 +58,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 for settled in recorded.settled() {
                     self.settle_followers(settled);
                 }
-                self.publish(recorded);
+                self.pipeline.recorded(recorded, Instant::now());
                 Ok(())
             }
             Err((sealed, error)) => {
-                self.store_failed(error)?;
+                self.pipeline.record_failed();
                 self.batch.unseal(sealed);
-                self.flushing = false;
-                Ok(())
+                self.store_failed(error)
             }
         }
     }
@@ -99,17 +98,15 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.settled().is_empty() {
-            self.flushing = false;
-            // Nothing is left to try again.
-            self.publisher_rests_until = None;
+            self.pipeline.published(Instant::now());
             return;
         }
         let commits = recorded.commits(&self.ledger);
         for commit in &commits {
             self.terms.meter.offset_map(commit.partition, commit.metadata.len());
         }
-        let span = self.terms.spans.flush(recorded.settled().iter().map(|settled| &settled.received.trace));
-        let span = span.publish(recorded.settled().len());
+        let span = self.pipeline.span().map(|flush| flush.publish(recorded.settled().len()));
+        let span = span.unwrap_or_default();
         let publisher = Arc::clone(&self.ports.publisher);
         self.tasks.spawn(async move {
             let started = Instant::now();
@@ -129,11 +126,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         match result {
             Ok(published) => {
                 self.terms.meter.published(latency);
-                if self.publisher_rests_until.take().is_some() {
+                if self.pipeline.published(Instant::now()) {
                     tracing::info!("Kafka takes decisions again");
                 }
                 self.terms.health.set_ready(Component::Broker, Ok(()));
-                self.flushing = false;
                 let now = self.terms.clock.micros();
                 let settled = published.into_settled();
                 for settled in &settled {
@@ -145,14 +141,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
             Err((recorded, PublishError::Aborted(reason))) => {
                 self.terms.meter.publish_aborted();
-                if self.publisher_rests_until.is_none() {
+                if self.pipeline.publish_failed(recorded, Instant::now(), OUTAGE_PAUSE) {
                     warn!(
                         "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
                     );
                 }
                 self.terms.health.set_ready(Component::Broker, Err(reason));
-                self.publisher_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
-                self.unpublished = Some(recorded);
                 Ok(())
             }
             Err((_, PublishError::Fatal(reason))) => Err(Ended::Publisher(reason)),
@@ -162,7 +156,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// The consumer says whether any broker answers: a worker with nothing to publish would not notice. What the publisher found out
     /// stands until it finds otherwise.
     pub(super) fn hear_of_brokers(&mut self, answers: Result<(), String>) {
-        if answers.is_err() || self.publisher_rests_until.is_none() {
+        if answers.is_err() || !self.pipeline.is_failing() {
             self.terms.health.set_ready(Component::Broker, answers);
         }
     }

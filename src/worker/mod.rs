@@ -12,8 +12,8 @@
 //! brings it back. What happens at each station stands in a file of its own: [`admission`], [`recalling`], [`assessing`], [`parking`],
 //! [`flushing`], [`draining`]; [`tokens`] and [`flooding`] look after what concerns all claims.
 //!
-//! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one recall and one flush are under way at
-//! a time; no call is made whose answer could not be kept.
+//! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one
+//! recall is under way at a time, one batch is written and one published; no call is made whose answer could not be kept.
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::assess::breaker::Breaker;
 use crate::assess::budget::Budget;
@@ -37,7 +37,7 @@ use crate::intake::kafka::Intake;
 use crate::intake::lanes::Lanes;
 use crate::intake::waiting::WaitingRoom;
 use crate::intake::{Event, Ledger};
-use crate::outbox::{Batch, Publisher, Recorded, Store};
+use crate::outbox::{Batch, Publisher, Store};
 use crate::risk::Route;
 use crate::telemetry::Peer;
 
@@ -50,6 +50,7 @@ mod flushing;
 mod in_flight;
 mod job;
 mod parking;
+mod pipeline;
 mod recalling;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
@@ -59,8 +60,10 @@ mod tokens;
 mod undecided;
 
 pub use clock::Clock;
+pub use draining::Drain;
 use in_flight::InFlight;
 use job::Job;
+use pipeline::Pipeline;
 use standstill::Standstill;
 pub use terms::{Ended, Ports, Terms};
 use undecided::Undecided;
@@ -90,8 +93,7 @@ pub struct Worker<I, S, P, H> {
     fetching_token: bool,
     undecided: Undecided<Box<Job>>,
     batch: Batch,
-    flushing: bool,
-    unpublished: Option<Recorded>,
+    pipeline: Pipeline,
     tasks: JoinSet<assessing::Done>,
     in_flight: InFlight,
     /// Parked claims whose time has not come.
@@ -101,7 +103,6 @@ pub struct Worker<I, S, P, H> {
     store_rests_until: Option<Instant>,
     /// When the store last answered.
     store_heard: Instant,
-    publisher_rests_until: Option<Instant>,
     standstill: Standstill,
     peers: Vec<Option<Peer>>,
 }
@@ -138,8 +139,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             fetching_token: false,
             undecided: Undecided::default(),
             batch: Batch::default(),
-            flushing: false,
-            unpublished: None,
+            pipeline: Pipeline::default(),
             tasks: JoinSet::new(),
             in_flight: InFlight::default(),
             waiting: WaitingRoom::default(),
@@ -147,24 +147,22 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             stopping: None,
             store_rests_until: None,
             store_heard: now,
-            publisher_rests_until: None,
             standstill,
         }
     }
 
-    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout` has passed. Gives the intake back, to be
-    /// stopped.
+    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout` has
+    /// passed. Gives the intake back, to be stopped, and says what was left.
     ///
     /// # Errors
     /// [`Ended`]: what will not mend by itself. Nothing is lost: what was not published is redelivered after a restart.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<I, Ended> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(I, Drain), Ended> {
         let mut shutdown = pin!(shutdown);
         loop {
             self.terms.health.beat();
             let wake = self.advance();
-            if self.has_drained() {
-                info!("the worker has drained");
-                return Ok(self.ports.intake);
+            if let Some(drain) = self.drained() {
+                return Ok((self.ports.intake, drain));
             }
             tokio::select! {
                 // In this order always: what is done makes room for what is new, and a simulation can be repeated.
@@ -194,14 +192,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.set_gauges();
         let rests = [
             self.store_rests_until,
-            self.publisher_rests_until,
             self.standstill.ends(),
             self.stopping,
             next_call,
             self.waiting.due(),
             self.flood.next_probe(),
         ];
-        let soonest = rests.into_iter().flatten().filter(|at| *at > now).min();
+        let rests = rests.into_iter().chain(self.pipeline.wakes());
+        let soonest = rests.flatten().filter(|at| *at > now).min();
         soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
     }
 

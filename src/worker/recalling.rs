@@ -43,7 +43,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
     /// waits would find out that it is well again.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
-        let asks = self.flushing || !self.batch.is_empty();
+        let asks = self.pipeline.is_recording() || !self.batch.is_empty();
         !asks && (self.store_rests_until.is_some() || now.duration_since(self.store_heard) >= PROBE_AFTER)
     }
 

@@ -1,6 +1,6 @@
 //! The spans of one flush: `flush`, and a child for each `record` and `publish`.
 
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -17,6 +17,13 @@ impl FlushSpan {
         let span = info_span!(target: TARGET, parent: None, "flush", otel.kind = "internal");
         claims.for_each(|claim| span.add_link(claim));
         Self(Some(span))
+    }
+
+    /// This flush publishes what another one recorded: a link says so.
+    pub fn joins(&self, other: &Self) {
+        if let (Some(span), Some(other)) = (&self.0, &other.0) {
+            span.add_link(other.context().span().span_context().clone());
+        }
     }
 
     /// Starts the span of a write to Postgres: so many rows at once.

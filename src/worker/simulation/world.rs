@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
 use crate::testing::{FakeBroker, FakeIntake, FakePublisher, FakeStore, Process, Transaction, Weather};
-use crate::worker::{Clock, Ended, Ports, Terms, Worker};
+use crate::worker::{Clock, Drain, Ended, Ports, Terms, Worker};
 
 /// So long after the last fault everything must have ended.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -99,7 +99,7 @@ struct Life {
     name: String,
     process: Process,
     stop: oneshot::Sender<()>,
-    ended: JoinHandle<Result<FakeIntake, Ended>>,
+    ended: JoinHandle<Result<(FakeIntake, Drain), Ended>>,
 }
 
 impl World {
@@ -291,7 +291,7 @@ impl World {
         // One that has ended hears nothing, and says below how it ended.
         life.stop.send(()).ok();
         match timeout(PATIENCE, life.ended).await {
-            Ok(Ok(Ok(intake))) => intake.leave(),
+            Ok(Ok(Ok((intake, _)))) => intake.leave(),
             Ok(Ok(Err(ended))) => self.fault(format!("{} ended: {ended}", life.name)),
             Ok(Err(error)) => self.fault(format!("{} failed: {error}", life.name)),
             Err(_) => self.fault(format!("{} does not stop", life.name)),

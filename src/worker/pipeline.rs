@@ -1,0 +1,126 @@
+//! The two stages behind the batch: one batch at a time is written to Postgres, one at a time goes to
+//! Kafka, and what is written waits in between.
+//!
+//! Pure bookkeeping. The invariants: batches are published in the order in which they were recorded;
+//! a batch that Kafka may have taken already is tried again as it was, before any other. Recording
+//! does not wait for a Kafka that is slow or away: an answer is in Postgres at most
+//! [`OVERLAP_AFTER`] later.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outbox::Recorded;
+use crate::telemetry::FlushSpan;
+
+/// While Kafka is well, the next batch fills until the last one is published: it is larger, and costs
+/// less a claim. A publisher that is busy for longer than this is not waited for.
+const OVERLAP_AFTER: Duration = Duration::from_millis(100);
+
+/// What is under way behind the batch. A flush's span goes along with its batch.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// With the number of its attempts.
+    recording: Option<(FlushSpan, usize)>,
+    /// Recorded, and not tried yet.
+    waiting: VecDeque<(Recorded, FlushSpan)>,
+    publishing: Option<FlushSpan>,
+    /// Kafka did not take it, or nobody knows.
+    failed: Option<(Recorded, FlushSpan)>,
+    /// The publisher rests until then: it failed.
+    rests_until: Option<Instant>,
+    /// Since when the publisher has had something to do.
+    busy_since: Option<Instant>,
+}
+
+impl Pipeline {
+    /// Whether the next batch may be written now.
+    pub(super) fn may_record(&self, now: Instant) -> bool {
+        self.recording.is_none() && self.busy_since.is_none_or(|since| now >= since + OVERLAP_AFTER)
+    }
+
+    /// A batch is on its way to Postgres.
+    pub(super) fn record_began(&mut self, span: FlushSpan, calls: usize) {
+        self.recording = Some((span, calls));
+    }
+
+    /// Postgres did not take the batch.
+    pub(super) fn record_failed(&mut self) {
+        self.recording = None;
+    }
+
+    /// Postgres has the batch.
+    pub(super) fn recorded(&mut self, batch: Recorded, now: Instant) {
+        self.busy_since.get_or_insert(now);
+        let (span, _) = self.recording.take().unwrap_or_default();
+        self.waiting.push_back((batch, span));
+    }
+
+    /// Takes what is to be published next, about `max` records, if the publisher is free.
+    pub(super) fn next(&mut self, max: usize, now: Instant) -> Option<Recorded> {
+        if self.publishing.is_some() || self.rests_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if let Some((batch, span)) = self.failed.take() {
+            self.publishing = Some(span);
+            return Some(batch);
+        }
+        let (mut batch, span) = self.waiting.pop_front()?;
+        // Batches that came while the publisher was busy are small and many: they share a transaction.
+        let fits = |batch: &Recorded, next: &Recorded| batch.settled().len() + next.settled().len() <= max;
+        while self.waiting.front().is_some_and(|(next, _)| fits(&batch, next)) {
+            let Some((next, joined)) = self.waiting.pop_front() else { break };
+            batch.append(next);
+            span.joins(&joined);
+        }
+        self.publishing = Some(span);
+        Some(batch)
+    }
+
+    /// The span of the flush whose batch is being published.
+    pub(super) fn span(&self) -> Option<&FlushSpan> {
+        self.publishing.as_ref()
+    }
+
+    /// Kafka has the batch, or nothing of it was left to publish. Says whether Kafka had failed before.
+    pub(super) fn published(&mut self, now: Instant) -> bool {
+        self.publishing = None;
+        self.busy_since = (!self.waiting.is_empty()).then_some(now);
+        self.rests_until.take().is_some()
+    }
+
+    /// Kafka did not take the batch; it is tried again after `pause`. Says whether it is the first time.
+    pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) -> bool {
+        self.failed = Some((batch, self.publishing.take().unwrap_or_default()));
+        self.rests_until.replace(now + pause).is_none()
+    }
+
+    /// Whether Kafka refused or did not answer the last time.
+    pub(super) fn is_failing(&self) -> bool {
+        self.rests_until.is_some()
+    }
+
+    /// How many attempts are on their way to Postgres.
+    pub(super) fn recording(&self) -> usize {
+        self.recording.as_ref().map_or(0, |(_, calls)| *calls)
+    }
+
+    /// Whether a batch is on its way to Postgres.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Whether nothing is under way and nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.recording.is_none()
+            && self.publishing.is_none()
+            && self.waiting.is_empty()
+            && self.failed.is_none()
+    }
+
+    /// When the next step may be taken, as far as time alone decides.
+    pub(super) fn wakes(&self) -> [Option<Instant>; 2] {
+        [self.rests_until, self.busy_since.map(|since| since + OVERLAP_AFTER)]
+    }
+}
