@@ -154,7 +154,7 @@ impl<T: Waiting> Desk<T> {
     /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether the breaker opened by it.
     pub fn release(&mut self, api: usize, sign: Sign, probe: bool, now: Instant) -> bool {
         let counter = &mut self.apis[api];
-        counter.limit.release();
+        counter.limit.release(now);
         counter.breaker.ended(sign, probe, now)
     }
 

@@ -1,0 +1,143 @@
+//! Limits: how many calls an API gets at once, and how many a second, from this worker.
+//!
+//! Pure: time is an argument. A limit may be this worker's alone, or that of the whole group, of
+//! which each worker uses the share that its partitions are of all partitions
+//! ([`Limit::set_share`]). The invariants, for the share in force: never more calls at once than
+//! `concurrency`; never more within any second than `rate_limit` and a hundredth of it. Where a
+//! group has fewer permits than partitions, `concurrency` holds on the average over time: a worker
+//! then makes a call with a part of a permit, and rests after it until that part is made up for.
+
+use tokio::time::Instant;
+
+mod rate;
+mod share;
+
+use rate::Rate;
+use share::Bounds;
+
+/// The bulkhead of one API.
+#[derive(Debug)]
+pub struct Limit {
+    concurrency: usize,
+    in_flight: usize,
+    rate: Option<Rate>,
+    bounds: Bounds,
+    /// A larger share, and when it comes into force.
+    grows: Option<(Instant, Bounds)>,
+    /// Since when one call more than the whole permits is under way.
+    extra_since: Option<Instant>,
+    extra_rests_until: Option<Instant>,
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Yes, and it is counted.
+    Granted,
+    /// As many calls as may be are under way.
+    Full,
+    /// Not before this time.
+    NotBefore(Instant),
+}
+
+impl Limit {
+    /// `concurrency` calls at once, `rate_limit` calls a second.
+    pub fn new(concurrency: usize, rate_limit: Option<f64>) -> Self {
+        Self {
+            concurrency,
+            in_flight: 0,
+            rate: rate_limit.map(Rate::new),
+            bounds: Bounds::all(concurrency),
+            grows: None,
+            extra_since: None,
+            extra_rests_until: None,
+        }
+    }
+
+    /// From now on only the share of these partitions, of so many, may be used: what is less counts
+    /// at once, what is more from `from`, when the calls of the partitions' last owner have ended.
+    pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant, from: Instant) {
+        self.settle(now);
+        let bounds = Bounds::of_partitions(self.concurrency, held, partitions);
+        self.bounds = self.bounds.min(bounds);
+        self.grows = (self.bounds != bounds).then_some((from, bounds));
+        self.settle(now);
+    }
+
+    /// Asks for a permit.
+    pub fn acquire(&mut self, now: Instant) -> Permission {
+        self.settle(now);
+        let refusal = match self.permit(now) {
+            Ok(extra) => match self.rate.as_ref().map_or(Ok(()), |rate| rate.ready(self.bounds.speed, now)) {
+                Ok(()) => {
+                    self.extra_since = self.extra_since.or_else(|| extra.then_some(now));
+                    if let Some(rate) = &mut self.rate {
+                        rate.take();
+                    }
+                    self.in_flight += 1;
+                    return Permission::Granted;
+                }
+                Err(at) => at,
+            },
+            Err(at) => at,
+        };
+        let grows = self.grows.map(|(from, _)| from);
+        [refusal, grows].into_iter().flatten().min().map_or(Permission::Full, Permission::NotBefore)
+    }
+
+    /// Gives a permit back: the call has ended.
+    pub fn release(&mut self, now: Instant) {
+        self.settle(now);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight <= self.bounds.whole
+            && let Some(since) = self.extra_since.take()
+        {
+            // As long as the whole time is of which this was the part.
+            let used = now.duration_since(since);
+            self.extra_rests_until =
+                self.bounds.extra.whole_of(used).and_then(|whole| since.checked_add(whole));
+        }
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether there is a permit, and whether it is the one that is only there for a part of the
+    /// time; or when to look.
+    fn permit(&self, now: Instant) -> Result<bool, Option<Instant>> {
+        if self.in_flight < self.bounds.whole {
+            return Ok(false);
+        }
+        if self.in_flight > self.bounds.whole || self.bounds.extra.is_none() {
+            return Err(None);
+        }
+        match self.extra_rests_until {
+            Some(until) if now < until => Err(Some(until)),
+            _ => Ok(true),
+        }
+    }
+
+    /// Lets time pass; a share that was to grow by now has grown.
+    fn settle(&mut self, now: Instant) {
+        if let Some((from, bounds)) = self.grows.filter(|(from, _)| *from <= now) {
+            self.pass(from);
+            self.grows = None;
+            self.bounds = bounds;
+            if self.in_flight <= bounds.whole {
+                self.extra_since = None;
+            }
+        }
+        self.pass(now);
+    }
+
+    fn pass(&mut self, now: Instant) {
+        if let Some(rate) = &mut self.rate {
+            rate.pass(self.bounds.speed, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
