@@ -20,10 +20,27 @@ use breaker::{Breaker, Passage, Sign};
 use budget::Budget;
 use limit::{Limit, Permission};
 
+/// Of the jobs that wait for a further call, so many are looked up again in time.
+const HEADS_FURTHER: usize = 64;
+
 /// Something that waits for a call.
 pub trait Waiting {
-    /// Whether it is its first call; any further one is paid from the retry budget.
+    /// Whether it is its first call since it was taken on; any further one is paid from the retry
+    /// budget.
     fn is_first_call(&self) -> bool;
+    /// Whether it is known, and was found out lately, that nobody decided it meanwhile.
+    fn is_undecided(&self, now: Instant) -> bool;
+}
+
+/// Why a job waited for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delay {
+    /// The breaker is open.
+    BreakerOpen,
+    /// The access token is missing.
+    NoAccessToken,
+    /// The API is asked as often as it may be: its concurrency, its rate, or the retry budget.
+    NoPermit,
 }
 
 /// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
@@ -32,8 +49,6 @@ pub struct Desk<T> {
     apis: Vec<Counter<T>>,
     retries: BTreeMap<(Instant, u64), (usize, T)>,
     sequence: u64,
-    /// So many jobs may wait for an API that is barred; what is more is to be parked.
-    barred_max: usize,
 }
 
 /// One API's place at the desk.
@@ -78,8 +93,22 @@ impl<T: Waiting> Counter<T> {
         queue.push_back((now, job));
     }
 
-    fn is_barred(&self) -> bool {
-        self.has_no_token || self.breaker.open_since().is_some()
+    /// What keeps the jobs waiting.
+    fn delay(&self) -> Delay {
+        if self.has_no_token {
+            Delay::NoAccessToken
+        } else if self.breaker.open_since().is_some() {
+            Delay::BreakerOpen
+        } else {
+            Delay::NoPermit
+        }
+    }
+
+    /// Where the jobs stand that may be called soon: of each queue so many from the front. Twice as
+    /// many as may be under way, so that those in front were looked up before their turn comes.
+    fn heads(&self, now: Instant) -> (usize, usize) {
+        let barred = self.has_no_token || matches!(self.breaker.passage(now), Passage::Barred(_));
+        if barred { (0, 0) } else { (self.limit.concurrency().saturating_mul(2), HEADS_FURTHER) }
     }
 
     fn waiting(&self) -> usize {
@@ -102,6 +131,11 @@ impl<T: Waiting> Counter<T> {
         if !is_further && self.first.is_empty() {
             return Err(Some(self.budget.affords_at(now)));
         }
+        let queue = if is_further { &self.further } else { &self.first };
+        // Somebody else may have decided it while it waited: it is looked up first.
+        if queue.front().is_some_and(|(_, job)| !job.is_undecided(now)) {
+            return Err(None);
+        }
         match self.limit.acquire(now) {
             Permission::Full => return Err(None),
             Permission::NotBefore(at) => return Err(Some(at)),
@@ -118,17 +152,13 @@ impl<T: Waiting> Counter<T> {
         Ok((job, probe))
     }
 
-    /// Takes out what has waited for longer than `patience`, and the oldest of what is more than `most`.
-    fn take_hopeless(&mut self, patience: Duration, most: usize, now: Instant) -> Vec<T> {
+    /// Takes out what has waited for longer than `max_wait`.
+    fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<T> {
         let mut taken = Vec::new();
         for queue in [&mut self.further, &mut self.first] {
-            while queue.front().is_some_and(|(since, _)| now.duration_since(*since) > patience) {
+            while queue.front().is_some_and(|(since, _)| now.duration_since(*since) > max_wait) {
                 taken.extend(queue.pop_front().map(|(_, job)| job));
             }
-        }
-        while self.waiting() > most {
-            let oldest = self.further.pop_front().or_else(|| self.first.pop_front());
-            taken.extend(oldest.map(|(_, job)| job));
         }
         taken
     }
@@ -136,8 +166,8 @@ impl<T: Waiting> Counter<T> {
 
 impl<T: Waiting> Desk<T> {
     /// A desk for these APIs, by their index.
-    pub fn new(apis: Vec<Counter<T>>, barred_max: usize) -> Self {
-        Self { apis, retries: BTreeMap::new(), sequence: 0, barred_max }
+    pub fn new(apis: Vec<Counter<T>>) -> Self {
+        Self { apis, retries: BTreeMap::new(), sequence: 0 }
     }
 
     /// Puts a job at the end of its API's queue.
@@ -207,12 +237,23 @@ impl<T: Waiting> Desk<T> {
         taken
     }
 
-    /// Takes out the jobs that wait in vain: for an API that is barred, for longer than `patience` or in too large a number. One sick
-    /// API must not fill the room of the others.
-    pub fn take_hopeless(&mut self, patience: Duration, now: Instant) -> Vec<T> {
-        let most = self.barred_max;
-        let barred = self.apis.iter_mut().filter(|counter| counter.is_barred());
-        barred.flat_map(|counter| counter.take_hopeless(patience, most, now)).collect()
+    /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an API
+    /// that answers slowly, seldom or not at all must not keep its claims in memory for long.
+    pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, Delay)> {
+        let expired = |counter: &mut Counter<T>| {
+            let delay = counter.delay();
+            counter.take_expired(max_wait, now).into_iter().map(move |job| (job, delay)).collect::<Vec<_>>()
+        };
+        self.apis.iter_mut().flat_map(expired).collect()
+    }
+
+    /// The jobs that may be called soon.
+    pub fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
+        let heads = self.apis.iter_mut().flat_map(move |counter| {
+            let (first, further) = counter.heads(now);
+            counter.first.iter_mut().take(first).chain(counter.further.iter_mut().take(further))
+        });
+        heads.map(|(_, job)| job)
     }
 
     /// How many jobs wait for the API's permit.

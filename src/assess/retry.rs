@@ -104,6 +104,11 @@ impl Retry {
         self.attempts()
     }
 
+    /// Whether no attempt was begun since the claim was taken on, or taken on again.
+    pub fn is_fresh(&self) -> bool {
+        self.attempts == 0
+    }
+
     /// How many attempts were begun, those before the claim was parked included.
     pub fn attempts(&self) -> u32 {
         self.earlier.saturating_add(self.attempts)

@@ -7,6 +7,10 @@ impl Waiting for Job {
     fn is_first_call(&self) -> bool {
         !self.ends_with("again")
     }
+
+    fn is_undecided(&self, _: Instant) -> bool {
+        !self.starts_with("stale")
+    }
 }
 
 fn counter(concurrency: usize, reserve: f64, now: Instant) -> Counter<Job> {
@@ -24,7 +28,7 @@ fn counter(concurrency: usize, reserve: f64, now: Instant) -> Counter<Job> {
 }
 
 fn desk(now: Instant) -> Desk<Job> {
-    Desk::new(vec![counter(1, 9.0, now), counter(8, 1.0, now)], 3)
+    Desk::new(vec![counter(1, 9.0, now), counter(8, 1.0, now)])
 }
 
 fn called(next: Next<Job>) -> Option<(usize, Job)> {
@@ -102,24 +106,35 @@ fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
 }
 
 #[test]
-fn who_waits_in_vain_is_sent_away() {
-    let now = Instant::now();
+fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
+    let (now, max_wait) = (Instant::now(), Duration::from_secs(10));
     let mut desk = desk(now);
-    desk.set_has_token(0, false);
-    desk.submit(0, "a", now);
-    assert_eq!(called(desk.next(now)), None);
-    assert!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(10)).is_empty());
-    assert_eq!(desk.take_hopeless(Duration::from_secs(10), now + Duration::from_secs(11)), ["a"]);
-    for job in ["b", "c again", "d", "e", "f"] {
+    fail(&mut desk, now);
+    for job in ["a", "b", "c again"] {
         desk.submit(0, job, now);
     }
-    assert_eq!(desk.take_hopeless(Duration::from_secs(10), now), ["c again", "b"], "three may wait");
-    desk.set_has_token(0, true);
-    assert_eq!(called(desk.next(now)), Some((0, "d")));
-    assert!(
-        desk.take_hopeless(Duration::ZERO, now + Duration::from_secs(99)).is_empty(),
-        "a healthy API's queue is no matter"
-    );
+    desk.submit(1, "d", now);
+    assert_eq!(called(desk.next(now)), Some((0, "c again")), "the API takes one at a time");
+    assert!(desk.take_expired(max_wait, now + max_wait).is_empty());
+    let late = now + max_wait + Duration::from_secs(1);
+    let expected = [("a", Delay::NoPermit), ("b", Delay::NoPermit), ("d", Delay::BreakerOpen)];
+    assert_eq!(desk.take_expired(max_wait, late), expected);
+    desk.set_has_token(0, false);
+    desk.submit(0, "e", now);
+    assert_eq!(desk.take_expired(max_wait, late), [("e", Delay::NoAccessToken)]);
+}
+
+#[test]
+fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
+    let now = Instant::now();
+    let mut desk = desk(now);
+    desk.submit(0, "stale", now);
+    desk.submit(1, "b", now);
+    assert_eq!(called(desk.next(now)), Some((1, "b")));
+    assert_eq!(called(desk.next(now)), None);
+    assert_eq!(desk.heads_mut(now).map(|job| *job).collect::<Vec<_>>(), ["stale"], "it is to be looked up");
+    desk.heads_mut(now).for_each(|job| *job = "fresh");
+    assert_eq!(called(desk.next(now)), Some((0, "fresh")));
 }
 
 #[test]

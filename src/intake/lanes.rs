@@ -5,6 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+/// So many entries may wait behind a head; who comes then is to be put off.
+const WAITING_MAX: usize = 64;
+
 /// The queues, by subject. A lane exists while its head is out.
 #[derive(Debug)]
 pub struct Lanes<T> {
@@ -30,6 +33,11 @@ impl<T> Lanes<T> {
                 Some(entry)
             }
         }
+    }
+
+    /// Whether one more entry may wait behind the subject's head.
+    pub fn has_room(&self, subject: u64) -> bool {
+        self.lanes.get(&subject).is_none_or(|queue| queue.len() < WAITING_MAX)
     }
 
     /// The head is done (or dropped): returns the next of the lane, now its head.

@@ -8,7 +8,7 @@ use crate::decision::Source;
 
 /// How often the claim was parked.
 const TIMES: &str = "claimgate-parked";
-/// When it was first taken on, UNIX milliseconds.
+/// Since when it is tried, UNIX milliseconds.
 const SINCE: &str = "claimgate-parked-since";
 /// Not to be asked about before this time, UNIX milliseconds.
 const NOT_BEFORE: &str = "claimgate-not-before";
@@ -18,14 +18,16 @@ const ATTEMPTS: &str = "claimgate-attempts";
 const REASON: &str = "claimgate-reason";
 /// Where the claim's event first stood.
 const SOURCE: &str = "claimgate-source";
-const ALL: [&str; 6] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, REASON, SOURCE];
+/// The name of the risk API that it waits for.
+const API: &str = "claimgate-api";
+const ALL: [&str; 7] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, REASON, SOURCE, API];
 
 /// A parked claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parking {
     /// How often it was parked, 1 for the first time.
     pub times: u32,
-    /// When it was first taken on, UNIX milliseconds.
+    /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried yet.
     pub since: i64,
     /// Not to be asked about before this time, UNIX milliseconds.
     pub not_before: i64,
@@ -35,6 +37,8 @@ pub struct Parking {
     pub reason: String,
     /// Where the claim's event first stood: the source of its verdict.
     pub source: Source,
+    /// The name of the risk API that it waits for; empty where nobody said.
+    pub api: String,
 }
 
 impl Parking {
@@ -55,6 +59,7 @@ impl Parking {
                 partition: partition.parse().ok()?,
                 offset: offset.parse().ok()?,
             },
+            api: text(API).unwrap_or_default().to_owned(),
         })
     }
 
@@ -68,6 +73,7 @@ impl Parking {
             (ATTEMPTS, self.attempts.to_string()),
             (REASON, self.reason.clone()),
             (SOURCE, self.source.to_string()),
+            (API, self.api.clone()),
         ];
         headers.extend(history.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
         headers
@@ -93,6 +99,7 @@ mod tests {
             attempts: 7,
             reason: "http_5xx".to_owned(),
             source,
+            api: "mini_program".to_owned(),
         }
     }
 
@@ -113,7 +120,8 @@ mod tests {
     #[test]
     fn half_a_history_is_none() {
         let whole = parking().headers(&Headers::new());
-        for missing in 0..whole.len() {
+        // The last is the API's name, which may be missing.
+        for missing in 0..whole.len() - 1 {
             let mut half = whole.clone();
             half.remove(missing);
             assert_eq!(Parking::parse(&half), None);

@@ -1,6 +1,7 @@
 //! The waiting room: parked claims whose time has not come.
 //!
-//! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. How many there may be is for the worker to say.
+//! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has seats
+//! of its own, so that the claims of one that is away for hours do not stand before those of another.
 
 use std::collections::BTreeMap;
 
@@ -8,54 +9,97 @@ use tokio::time::Instant;
 
 use super::{Record, Ticket};
 
-/// Parked claims, by the time they are due.
-#[derive(Debug, Default)]
+/// Parked claims, by API and by the time they are due.
+#[derive(Debug)]
 pub struct WaitingRoom {
-    by_due: BTreeMap<(Instant, u64), (Ticket, Record)>,
-    bytes: usize,
+    /// By the number of the API; the last is for claims that do not say theirs.
+    rows: Vec<Row>,
+    /// So many seats has each API,
+    seats: usize,
+    /// and so many bytes may sit on them.
+    max_bytes: usize,
     sequence: u64,
 }
 
+/// One API's seats.
+#[derive(Debug, Default)]
+struct Row {
+    by_due: BTreeMap<(Instant, u64), (Ticket, Record)>,
+    bytes: usize,
+}
+
 impl WaitingRoom {
-    /// A claim takes a seat until `due`.
-    pub fn enter(&mut self, due: Instant, ticket: Ticket, record: Record) {
-        self.sequence += 1;
-        self.bytes += record.bytes();
-        self.by_due.insert((due, self.sequence), (ticket, record));
+    /// Seats for the claims of so many APIs, with these bounds for all of them together.
+    pub fn new(apis: usize, max_claims: usize, max_bytes: usize) -> Self {
+        let rows = (0..=apis).map(|_| Row::default()).collect();
+        let part = |whole: usize| (whole / apis.max(1)).max(1);
+        Self { rows, seats: part(max_claims), max_bytes: part(max_bytes), sequence: 0 }
     }
 
-    /// The first claim that is due.
-    pub fn next_due(&mut self, now: Instant) -> Option<(Ticket, Record)> {
-        let entry = self.by_due.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let (ticket, record) = entry.remove();
-        self.bytes -= record.bytes();
+    /// Whether a claim of this API would find a seat.
+    pub fn has_seat(&self, api: Option<usize>) -> bool {
+        let row = &self.rows[self.row(api)];
+        row.by_due.len() < self.seats && row.bytes < self.max_bytes
+    }
+
+    /// A claim takes a seat until `due`.
+    pub fn enter(&mut self, api: Option<usize>, due: Instant, ticket: Ticket, record: Record) {
+        self.sequence += 1;
+        let row = self.row(api);
+        let row = &mut self.rows[row];
+        row.bytes += record.bytes();
+        row.by_due.insert((due, self.sequence), (ticket, record));
+    }
+
+    /// Of the APIs that have room for a claim, the one that is due for longest.
+    pub fn next_due(
+        &mut self,
+        now: Instant,
+        mut has_room: impl FnMut(Option<usize>) -> bool,
+    ) -> Option<(Ticket, Record)> {
+        let unnamed = self.rows.len() - 1;
+        let dues = self.rows.iter().enumerate().filter_map(|(api, row)| Some((row.due()?, api)));
+        let due = dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
+        let (_, api) = due.min()?;
+        let row = &mut self.rows[api];
+        let (_, (ticket, record)) = row.by_due.pop_first()?;
+        row.bytes -= record.bytes();
         Some((ticket, record))
     }
 
-    /// When the first is due.
-    pub fn due(&self) -> Option<Instant> {
-        self.by_due.first_key_value().map(|((due, _), _)| *due)
+    /// When the next is due that is not due yet.
+    pub fn due_after(&self, now: Instant) -> Option<Instant> {
+        let next = |row: &Row| row.by_due.range((now, u64::MAX)..).next().map(|((due, _), _)| *due);
+        self.rows.iter().filter_map(next).min()
     }
 
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn send_away(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
-        self.by_due.retain(|_, (ticket, _)| !goes(ticket));
-        self.bytes = self.by_due.values().map(|(_, record)| record.bytes()).sum();
+        for row in &mut self.rows {
+            row.by_due.retain(|_, (ticket, _)| !goes(ticket));
+            row.bytes = row.by_due.values().map(|(_, record)| record.bytes()).sum();
+        }
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.by_due.len()
+        self.rows.iter().map(|row| row.by_due.len()).sum()
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.by_due.is_empty()
+        self.len() == 0
     }
 
-    /// The bytes of their payloads.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    fn row(&self, api: Option<usize>) -> usize {
+        let unnamed = self.rows.len() - 1;
+        api.map_or(unnamed, |api| api.min(unnamed))
+    }
+}
+
+impl Row {
+    fn due(&self) -> Option<Instant> {
+        self.by_due.first_key_value().map(|((due, _), _)| *due)
     }
 }
 
@@ -79,28 +123,50 @@ mod tests {
         (0..count).map(seat).collect()
     }
 
+    fn bytes(room: &WaitingRoom) -> usize {
+        room.rows.iter().map(|row| row.bytes).sum()
+    }
+
     #[test]
     fn claims_leave_in_the_order_they_are_due_and_not_before() {
-        let (mut room, now) = (WaitingRoom::default(), Instant::now());
+        let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for ((ticket, record), seconds) in seats(3).into_iter().zip([30, 10, 20]) {
-            room.enter(now + Duration::from_secs(seconds), ticket, record);
+            room.enter(Some(0), now + Duration::from_secs(seconds), ticket, record);
         }
-        assert_eq!((room.len(), room.bytes(), room.due()), (3, 30, Some(now + Duration::from_secs(10))));
-        assert_eq!(room.next_due(now + Duration::from_secs(9)), None);
+        assert_eq!((room.len(), bytes(&room)), (3, 30));
+        assert_eq!(room.due_after(now), Some(now + Duration::from_secs(10)));
+        assert_eq!(room.next_due(now + Duration::from_secs(9), |_| true), None);
         let late = now + Duration::from_secs(60);
         let order: Vec<i64> =
-            std::iter::from_fn(|| room.next_due(late)).map(|(ticket, _)| ticket.offset()).collect();
+            std::iter::from_fn(|| room.next_due(late, |_| true)).map(|(ticket, _)| ticket.offset()).collect();
         assert_eq!(order, [1, 2, 0]);
-        assert_eq!((room.is_empty(), room.bytes()), (true, 0));
+        assert_eq!((room.is_empty(), bytes(&room)), (true, 0));
     }
 
     #[test]
     fn whoever_is_sent_away_leaves_no_trace() {
-        let (mut room, now) = (WaitingRoom::default(), Instant::now());
+        let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for (ticket, record) in seats(4) {
-            room.enter(now, ticket, record);
+            room.enter(None, now, ticket, record);
         }
         room.send_away(|ticket| ticket.offset() % 2 == 0);
-        assert_eq!((room.len(), room.bytes()), (2, 20));
+        assert_eq!((room.len(), bytes(&room)), (2, 20));
+    }
+
+    #[test]
+    fn review_13_the_seats_of_one_api_are_not_those_of_another() {
+        let (mut room, now) = (WaitingRoom::new(2, 4, 1_000), Instant::now());
+        let mut seats = seats(5).into_iter();
+        for _ in 0..2 {
+            let (ticket, record) = seats.next().expect("five");
+            room.enter(Some(0), now, ticket, record);
+        }
+        assert!(!room.has_seat(Some(0)) && room.has_seat(Some(1)) && room.has_seat(None));
+        let (ticket, record) = seats.next().expect("five");
+        room.enter(Some(1), now + Duration::from_secs(1), ticket, record);
+        let late = now + Duration::from_secs(2);
+        let (ticket, _) = room.next_due(late, |api| api == Some(1)).expect("the first one has no room");
+        assert_eq!(ticket.offset(), 2);
+        assert_eq!(room.due_after(late), None, "what is due and has no room wakes nobody");
     }
 }

@@ -122,7 +122,10 @@ impl State {
                     }
                 }
                 Disposition::Quarantined(malformed) => self.bury(&settled.received, malformed),
-                Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Parked(_) => {}
+                Disposition::Recalled(_)
+                | Disposition::Duplicate(_)
+                | Disposition::Repeated
+                | Disposition::Parked(_) => {}
             }
         }
         for call in batch.calls() {

@@ -7,17 +7,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::undecided::Entered;
 use super::{Http, Intake, Job, Publisher, Store, Worker};
 use crate::claim::{Claim, Malformed};
 use crate::decision::Source;
 use crate::intake::parking::Parking;
 use crate::intake::{Admission, Assigned, Input, Record, Ticket, header};
 use crate::outbox::{Disposition, Received, Settled};
+use crate::risk::Registry;
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
-
-/// With so many bytes of parked claims at hand, no more are taken on until some are due.
-const WAITING_MAX_BYTES: usize = 32 << 20;
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     pub(super) fn take_partitions(&mut self, assigned: &[Assigned]) {
@@ -46,19 +45,30 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         if self.stopping.is_some() {
             return;
         }
-        while self.has_room() {
-            let Some((ticket, record)) = self.waiting.next_due(now) else { break };
-            self.begin(ticket, record);
+        for job in std::mem::take(&mut self.held) {
+            self.place(job, now);
         }
         while self.has_room() {
-            let has_seats =
-                self.waiting.len() < self.terms.retry.max_waiting && self.waiting.bytes() < WAITING_MAX_BYTES;
+            let has_room = |api: Option<usize>| api.is_none_or(|api| self.room.admits(api, now));
+            let Some((ticket, record)) = self.waiting.next_due(now, has_room) else { break };
+            self.begin(ticket, record, now);
+        }
+        while self.has_room() {
+            let wall = self.terms.clock.micros() / 1_000;
             let may = |record: &Record| {
                 let open = match record.partition.input {
                     Input::Claims => self.flood.admits(now),
-                    Input::Retry => has_seats,
+                    Input::Retry => {
+                        let api = api_of(record, &self.terms.registry);
+                        let has_place = match due_in(record, wall) {
+                            Some(_) => self.waiting.has_seat(api),
+                            None => api.is_none_or(|api| self.room.admits(api, now)),
+                        };
+                        has_place || self.pace.affords(api, now)
+                    }
                 };
-                open && self.ledger.has_room_for(record.partition, record.offset)
+                let is_held = self.held.iter().any(|job| job.ticket.partition() == record.partition);
+                open && !is_held && self.ledger.has_room_for(record.partition, record.offset)
             };
             let Some(record) = self.backlog.pop(may) else { break };
             self.admit_record(record, now);
@@ -68,6 +78,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
+    /// Whether the worker as a whole may take on one record more.
     pub(super) fn has_room(&self) -> bool {
         self.in_flight.records() < self.terms.worker.max_in_flight
             && self.in_flight.bytes() < self.terms.worker.max_in_flight_bytes
@@ -78,22 +89,22 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let parking = Some(&record).filter(|record| record.partition.input == Input::Retry);
-        let not_before = parking
-            .and_then(|record| Parking::parse(&record.headers))
-            .map_or(0, |parking| parking.not_before);
-        match u64::try_from(not_before - self.terms.clock.micros() / 1_000) {
-            Ok(wait) if wait > 0 => {
-                // Nobody parks for longer than this; a header that says so is damaged.
-                let wait = Duration::from_millis(wait).min(self.terms.retry.park_max_interval);
-                self.waiting.enter(now + wait, ticket, record);
-            }
-            _ => self.begin(ticket, record),
+        let Some(wait) = due_in(&record, self.terms.clock.micros() / 1_000) else {
+            return self.begin(ticket, record, now);
+        };
+        let api = api_of(&record, &self.terms.registry);
+        if self.waiting.has_seat(api) {
+            // Nobody parks for longer than this; a header that says so is damaged.
+            let wait = wait.min(self.terms.retry.park_max_interval);
+            self.waiting.enter(api, now + wait, ticket, record);
+        } else {
+            self.pace.pay(api, now);
+            self.pass_on(ticket, record);
         }
     }
 
     /// A record that was taken on becomes a job, or a dead letter.
-    fn begin(&mut self, ticket: Ticket, mut record: Record) {
+    fn begin(&mut self, ticket: Ticket, mut record: Record, now: Instant) {
         self.terms.meter.admitted(1);
         let parking = Some(&record).filter(|record| record.partition.input == Input::Retry);
         let parking = parking.and_then(|record| Parking::parse(&record.headers));
@@ -107,12 +118,34 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.in_flight.add(&ticket, &received);
         self.was_read(&ticket, routed.is_err());
         match routed {
-            Ok((claim, api)) => self.enter(Job::new(ticket, received, claim, api, parking, span)),
+            Ok((claim, api)) => {
+                self.room.came(api.index(), now);
+                self.place(Job::new(ticket, received, claim, api, parking, span), now);
+            }
             Err(malformed) => self.quarantine(ticket, received, malformed, &span),
         }
     }
 
-    fn receive(
+    /// A claim finds its place in the room of its API. Where that is full it is put off, so that the
+    /// claims of other APIs behind it get through; where it cannot be, its partition waits with it.
+    fn place(&mut self, mut job: Box<Job>, now: Instant) {
+        let api = job.api.index();
+        if self.room.admits(api, now) {
+            self.room.enter(api, job.received.bytes());
+            job.has_place = true;
+            return self.enter(job);
+        }
+        let is_retry = job.ticket.partition().input == Input::Retry;
+        if self.may_put_off(&job) && (!is_retry || self.pace.affords(Some(api), now)) {
+            if is_retry {
+                self.pace.pay(Some(api), now);
+            }
+            return self.put_off(*job, "no_room");
+        }
+        self.held.push(job);
+    }
+
+    pub(super) fn receive(
         &mut self,
         record: Record,
         claim: Option<&Claim>,
@@ -150,8 +183,20 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
-        let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
-        self.unrecalled.extend(self.undecided.enter(claim_id, ticket, job));
+        let (claim_id, ticket, fingerprint) = (job.claim.claim_id.clone(), job.ticket.id(), job.fingerprint);
+        match self.undecided.enter(claim_id, ticket, fingerprint, job) {
+            Entered::Leads(job) => self.unrecalled.push(job),
+            Entered::Waits => {}
+            // While that one is live, its claim gets a decision: this record is done with.
+            Entered::Full { record: job, head, repeats: true } if self.ledger.knows(&head) => {
+                self.settle_repeated(*job);
+            }
+            Entered::Full { record: mut job, .. } if !self.may_put_off(&job) => {
+                self.vacate(&mut job);
+                self.held.push(job);
+            }
+            Entered::Full { record: job, .. } => self.put_off(*job, "sent_again"),
+        }
     }
 
     /// Hands the head of a lane to its API's desk.
@@ -160,4 +205,18 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.desk.submit(job.api.index(), job, Instant::now());
         }
     }
+}
+
+/// The API that a parked claim waits for, where it says so.
+fn api_of(record: &Record, registry: &Registry) -> Option<usize> {
+    let parking = Parking::parse(&record.headers)?;
+    registry.iter().find(|(_, route)| route.api.name() == parking.api).map(|(id, _)| id.index())
+}
+
+/// How long a parked claim is not to be asked about yet; `now` in UNIX milliseconds.
+fn due_in(record: &Record, now: i64) -> Option<Duration> {
+    let parking = Some(&record.headers).filter(|_| record.partition.input == Input::Retry);
+    let parking = parking.and_then(Parking::parse)?;
+    let wait = u64::try_from(parking.not_before.saturating_sub(now)).ok()?;
+    Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero())
 }

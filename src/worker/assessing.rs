@@ -1,6 +1,6 @@
 //! Assessing: one attempt at a risk API, and what follows from its answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,17 +15,26 @@ use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
 use crate::audit::subject_hash;
 use crate::decision::{Finding, Ruling, Verdict};
+use crate::intake::TicketId;
 use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
 use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
 use crate::telemetry::AttemptSpan;
 
 /// What a task brings back.
 pub(super) enum Done {
-    Recalled(Vec<Box<Job>>, Result<HashMap<String, Verdict>, StoreError>),
+    Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
     Called(Box<Attempted>),
     Token(Exchange),
     Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
     Published(Result<Published, (Recorded, PublishError)>, Duration),
+}
+
+/// The claims of one question to the store.
+pub(super) struct LookedUp {
+    /// Those that were taken on since the last one.
+    pub(super) new: Vec<Box<Job>>,
+    /// Those that wait at the desk, and may be called soon.
+    pub(super) waiting: BTreeSet<TicketId>,
 }
 
 /// An attempt that has ended.
@@ -40,8 +49,6 @@ pub(super) struct Attempted {
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
-        // A claim that is due again waits for the token like any other, so that one is fetched for it at once.
-        self.desk.queue_due_retries(now);
         self.look_after_token(now);
         if self.standstill.forbids_calls(now) {
             return None;
@@ -55,7 +62,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             match self.desk.next(now) {
                 Next::Call { job, probe, .. } => self.call(job, probe, now),
                 Next::Wait(at) => {
-                    self.park_hopeless(now);
+                    self.park_expired(now);
                     return at;
                 }
             }
@@ -148,7 +155,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
             Step::Park(fault) => self.park(*job, &fault),
             Step::GiveUp(fault) => self.give_up(*job, &fault),
-            Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.leave_and_drop(*job),
+            Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.drop_or_park(*job),
             Step::RetryAt(at) => {
                 self.terms.meter.retry(api.name());
                 self.desk.submit_at(at, job.api.index(), job);
@@ -164,11 +171,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Ends a job with a verdict of its own; its lane moves on.
     fn settle_assessed(
         &mut self,
-        job: Job,
+        mut job: Job,
         ruling: Ruling,
         finding: Option<Finding>,
         provider_code: Option<i64>,
     ) {
+        self.vacate(&mut job);
         job.span.decided(ruling.decision.as_str());
         let (level, risk_types, challenge) = match finding {
             Some(Finding::Level { level, risk_types }) => (Some(level), risk_types, None),

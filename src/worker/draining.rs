@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{Http, Intake, Job, Publisher, Store, Worker};
-use crate::intake::{Partition, Ticket};
+use crate::intake::{Partition, Ticket, TicketId};
+use crate::risk::Fault;
 use crate::telemetry::Component;
 
 /// Partitions that are to be given back as soon as nothing of them is in flight.
@@ -87,16 +88,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.waiting.send_away(is_gone);
         self.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
-        for job in self.undecided.take_behind(|job| goes(job)) {
-            self.in_flight.remove(&job.ticket, &job.received);
-        }
+        let mut without_line = self.undecided.take_behind(|job| goes(job));
+        without_line.extend(self.held.extract_if(.., |job| goes(job)));
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.desk.take(|job| goes(job));
+        for mut job in without_line {
+            self.vacate(&mut job);
+            self.in_flight.remove(&job.ticket, &job.received);
+        }
         for job in dropped {
             self.drop_job(*job);
         }
         for job in heads {
-            self.leave_and_drop(*job);
+            self.drop_or_park(*job);
         }
     }
 
@@ -107,10 +111,29 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.submit(next);
     }
 
+    /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some were
+    /// made, it is parked with their number: whoever took it on again would begin with none.
+    pub(super) fn drop_or_park(&mut self, job: Job) {
+        let counts = self.terms.registry.get(job.api).api.max_attempts().is_some();
+        if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
+            self.park(job, &Fault { reason: "partition_moves", provider_code: None });
+        } else {
+            self.leave_and_drop(job);
+        }
+    }
+
     /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
-    pub(super) fn drop_job(&mut self, job: Job) {
+    pub(super) fn drop_job(&mut self, mut job: Job) {
+        self.vacate(&mut job);
         self.in_flight.remove(&job.ticket, &job.received);
-        self.unrecalled.extend(self.undecided.left(&job.claim.claim_id, job.ticket.id()));
+        self.next_in_line(&job.claim.claim_id, job.ticket.id());
+    }
+
+    /// A claim's record on its way has gone without an end: the next one that carries the claim is
+    /// looked up.
+    pub(super) fn next_in_line(&mut self, claim_id: &str, ticket: TicketId) {
+        let next = self.undecided.left(claim_id, ticket, |job| job.fingerprint);
+        self.unrecalled.extend(next);
     }
 
     /// Gives back what has nothing in flight any more.

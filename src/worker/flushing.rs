@@ -69,7 +69,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
     }
 
-    /// The claim has its verdict now: so have the records that waited for it.
+    /// The claim has its end now: so have the records that waited for it.
     fn settle_followers(&mut self, settled: &Settled) {
         let Some(claim_id) = &settled.claim_id else { return };
         let ticket = settled.ticket.id();
@@ -77,14 +77,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Disposition::Assessed(verdict)
             | Disposition::Recalled(verdict)
             | Disposition::Duplicate(verdict) => {
-                for follower in self.undecided.decided(claim_id, ticket) {
+                let Some((_, followers)) = self.undecided.ended(claim_id, ticket) else { return };
+                for follower in followers {
                     self.settle_known(*follower, verdict.as_ref().clone());
                 }
             }
-            // It ended without a verdict of this worker's: the next in line asks the store anew.
-            Disposition::Parked(_) | Disposition::Quarantined(_) => {
-                self.unrecalled.extend(self.undecided.left(claim_id, ticket));
+            Disposition::Parked(_) if self.ledger.is_live(&settled.ticket) => {
+                let Some((fingerprint, followers)) = self.undecided.ended(claim_id, ticket) else { return };
+                self.park_followers(&fingerprint, followers, "sent_again");
             }
+            // The claim has a verdict of another worker's, or this record will not be published and is
+            // read again: the next in line asks the store anew.
+            Disposition::Parked(_) | Disposition::Quarantined(_) => self.next_in_line(claim_id, ticket),
+            Disposition::Repeated => {}
         }
     }
 
@@ -168,7 +173,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.terms.meter.decided(&verdict.kind, verdict.decision, latency);
             }
             Disposition::Quarantined(malformed) => self.terms.meter.dead_letter(malformed.error),
-            Disposition::Parked(_) | Disposition::Duplicate(_) => {}
+            Disposition::Parked(_) | Disposition::Duplicate(_) | Disposition::Repeated => {}
         }
     }
 }

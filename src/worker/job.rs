@@ -1,6 +1,9 @@
 //! A job: one claim on its way through the worker.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::assess::Waiting;
 use crate::assess::retry::Retry;
@@ -11,6 +14,10 @@ use crate::intake::parking::Parking;
 use crate::outbox::Received;
 use crate::risk::ApiId;
 use crate::telemetry::ClaimSpan;
+
+/// A call that comes later after the claim was looked up is preceded by another look: another worker
+/// may have decided it meanwhile.
+const LOOKED_UP_FOR: Duration = Duration::from_secs(1);
 
 /// One claim on its way: everything that is known of it until it ends.
 pub(super) struct Job {
@@ -24,6 +31,10 @@ pub(super) struct Job {
     pub(super) retry: Retry,
     /// Its history, where it was parked before.
     pub(super) parking: Option<Parking>,
+    /// Whether it has a place in the room of its API.
+    pub(super) has_place: bool,
+    /// When the store last had no verdict for it.
+    pub(super) looked_up: Option<Instant>,
     /// Whether the call under way probes an open breaker.
     pub(super) probe: bool,
     /// The access token of the attempt under way.
@@ -33,11 +44,21 @@ pub(super) struct Job {
 
 impl Waiting for Box<Job> {
     fn is_first_call(&self) -> bool {
-        self.retry.attempts() == 0
+        // One that comes back from the retry topic waited for long enough.
+        self.retry.is_fresh()
+    }
+
+    fn is_undecided(&self, now: Instant) -> bool {
+        self.looked_up.is_some_and(|at| now.duration_since(at) <= LOOKED_UP_FOR)
     }
 }
 
 impl Job {
+    /// Whether it should be looked up again soon, for a call may be near.
+    pub(super) fn is_to_be_looked_up(&self, now: Instant) -> bool {
+        self.looked_up.is_none_or(|at| now.duration_since(at) > LOOKED_UP_FOR / 2)
+    }
+
     /// A claim that was just read, or read again after it was parked.
     pub(super) fn new(
         ticket: Ticket,
@@ -60,6 +81,8 @@ impl Job {
             lane,
             retry,
             parking,
+            has_place: false,
+            looked_up: None,
             probe: false,
             lease: None,
             span,

@@ -31,6 +31,7 @@ use crate::assess::http::Http;
 use crate::assess::limit::Limit;
 use crate::assess::token::Token;
 use crate::assess::{Counter, Desk};
+use crate::config;
 use crate::intake::backlog::Backlog;
 use crate::intake::flood::Flood;
 use crate::intake::kafka::Intake;
@@ -49,9 +50,11 @@ mod flooding;
 mod flushing;
 mod in_flight;
 mod job;
+mod pace;
 mod parking;
 mod pipeline;
 mod recalling;
+mod room;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
 mod standstill;
@@ -63,7 +66,9 @@ pub use clock::Clock;
 pub use draining::Drain;
 use in_flight::InFlight;
 use job::Job;
+use pace::Pace;
 use pipeline::Pipeline;
+use room::Room;
 use standstill::Standstill;
 pub use terms::{Ended, Ports, Terms};
 use undecided::Undecided;
@@ -77,6 +82,8 @@ const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
 
+/// Parked claims at hand have so many bytes at most; more stay in Kafka until some are due.
+const WAITING_MAX_BYTES: usize = 32 << 20;
 /// A worker.
 pub struct Worker<I, S, P, H> {
     ports: Ports<I, S, P, H>,
@@ -96,8 +103,13 @@ pub struct Worker<I, S, P, H> {
     pipeline: Pipeline,
     tasks: JoinSet<assessing::Done>,
     in_flight: InFlight,
+    /// Who may take on how much.
+    room: Room,
+    /// Claims that found no room and could not be put off: their partitions wait with them.
+    held: Vec<Box<Job>>,
     /// Parked claims whose time has not come.
     waiting: WaitingRoom,
+    pace: Pace,
     releases: Vec<draining::Release>,
     stopping: Option<Instant>,
     store_rests_until: Option<Instant>,
@@ -122,10 +134,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             )
         };
         let counters: Vec<_> = terms.registry.iter().map(|(_, route)| counter(route)).collect();
-        // All APIs but one may be barred, and half of the room is still that one's.
-        let barred_max = terms.worker.max_in_flight / (2 * counters.len().max(1));
+        let (apis, config::Worker { max_in_flight, max_in_flight_bytes, .. }) =
+            (terms.registry.len(), &terms.worker);
         Self {
-            desk: Desk::new(counters, barred_max),
+            room: Room::new(*max_in_flight, *max_in_flight_bytes, apis),
+            held: Vec::new(),
+            waiting: WaitingRoom::new(apis, terms.retry.max_waiting, WAITING_MAX_BYTES),
+            pace: Pace::new(apis, terms.retry.park_max_interval, now),
+            desk: Desk::new(counters),
             peers: vec![None; terms.registry.len()],
             flood: Flood::new(terms.flood.clone()),
             ports,
@@ -142,7 +158,6 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             pipeline: Pipeline::default(),
             tasks: JoinSet::new(),
             in_flight: InFlight::default(),
-            waiting: WaitingRoom::default(),
             releases: Vec::new(),
             stopping: None,
             store_rests_until: None,
@@ -195,7 +210,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.standstill.ends(),
             self.stopping,
             next_call,
-            self.waiting.due(),
+            self.waiting.due_after(now),
             self.flood.next_probe(),
         ];
         let rests = rests.into_iter().chain(self.pipeline.wakes());
@@ -249,7 +264,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         meter.paused(self.backlog.is_pausing());
         meter.flood(self.flood.is_on());
         for (id, route) in self.terms.registry.iter() {
-            meter.queued(route.api.name(), self.desk.waiting(id.index()));
+            let waiting = self.room.claims(id.index()).saturating_sub(self.desk.in_flight(id.index()));
+            meter.queued(route.api.name(), waiting);
             let (state, misconfigured) = self.desk.breaker(id.index()).state();
             meter.breaker(route.api.name(), state != "closed", misconfigured);
         }

@@ -5,33 +5,33 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Http, Intake, Job, Publisher, Store, Worker};
-use crate::intake::header;
+use crate::assess::{Delay, retry};
 use crate::intake::parking::Parking;
+use crate::intake::{Record, Ticket, header};
 use crate::outbox::{Disposition, Settled, message};
 use crate::risk::Fault;
 use crate::trace::TRACEPARENT;
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
-    /// Parks what waits in vain for an API that is barred.
-    pub(super) fn park_hopeless(&mut self, now: Instant) {
-        for job in self.desk.take_hopeless(self.terms.retry.in_process_for, now) {
-            let barred = self.desk.breaker(job.api.index()).open_since().is_some();
-            let reason = if barred { "breaker_open" } else { "no_access_token" };
-            self.park(*job, &Fault { reason, provider_code: None });
+    /// Parks what has waited for a call for too long, whatever the reason.
+    pub(super) fn park_expired(&mut self, now: Instant) {
+        for (job, delay) in self.desk.take_expired(self.terms.retry.in_process_for, now) {
+            self.park(*job, &fault(delay_reason(delay)));
         }
     }
 
-    /// Sends a claim to the retry topic, for later; or decides it, when it has waited for long enough. In a worker that is full the
-    /// claims behind it go along: one subject that always fails, each claim in its turn, would keep everybody else out.
+    /// Sends a claim to the retry topic, for later; or decides it, when it has been tried for long
+    /// enough. Where its API has no room, the claims behind it go along: one subject that always
+    /// fails, each claim in its turn, would keep everybody else out.
     pub(super) fn park(&mut self, job: Job, fault: &Fault) {
         let now = self.terms.clock.micros() / 1_000;
-        let (give_up_after, max_bytes) = (self.terms.retry.give_up_after, self.terms.kafka.max_message_bytes);
-        if !may_park(&job, give_up_after, max_bytes, now) {
+        if !self.may_park(&job, now) {
             return self.give_up(job, fault);
         }
         let (lane, api) = (job.lane, job.api);
-        if !self.has_room() {
-            let goes = |behind: &Job| behind.api == api && may_park(behind, give_up_after, max_bytes, now);
+        if !self.has_room() || !self.room.admits(api.index(), Instant::now()) {
+            let (retry, max_bytes) = (&self.terms.retry, self.terms.kafka.max_message_bytes);
+            let goes = |behind: &Job| behind.api == api && may_park(behind, retry, max_bytes, now);
             for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
                 self.settle_parked(*behind, fault, now);
             }
@@ -41,11 +41,78 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.submit(next);
     }
 
-    fn settle_parked(&mut self, job: Job, fault: &Fault, now: i64) {
-        let since = parked_since(&job);
+    /// Whether a claim that finds no room may be put off: not while the batch cannot leave the
+    /// worker, for it would only grow.
+    pub(super) fn may_put_off(&self, job: &Job) -> bool {
+        let leaves = self.store_rests_until.is_none() && !self.pipeline.is_failing();
+        leaves && self.may_park(job, self.terms.clock.micros() / 1_000)
+    }
+
+    /// Parks a claim that is in no lane, for want of room.
+    pub(super) fn put_off(&mut self, job: Job, reason: &'static str) {
+        self.settle_parked(job, &fault(reason), self.terms.clock.micros() / 1_000);
+    }
+
+    /// A parked claim that is not due and finds no seat goes to the end of its topic, so that those
+    /// behind it are seen.
+    pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record) {
+        let Some(parking) = Parking::parse(&record.headers) else { return };
+        let (_, mut received) = self.receive(record, None, Some(&parking));
+        received.headers = Parking::strip(received.headers);
+        self.in_flight.add(&ticket, &received);
+        let times = parking.times.saturating_add(1);
+        let disposition = Disposition::Parked(Parking { times, ..parking });
+        self.batch.settle(Settled { ticket, received, claim_id: None, disposition });
+    }
+
+    /// What waited behind a claim that was parked: the same content needs no more, other content
+    /// goes along.
+    pub(super) fn park_followers(
+        &mut self,
+        fingerprint: &[u8; 32],
+        followers: Vec<Box<Job>>,
+        reason: &'static str,
+    ) {
+        for follower in followers {
+            if follower.fingerprint == *fingerprint {
+                self.settle_repeated(*follower);
+            } else if self.may_park(&follower, self.terms.clock.micros() / 1_000) {
+                self.put_off(*follower, reason);
+            } else {
+                self.enter(follower);
+            }
+        }
+    }
+
+    /// Ends a record whose claim is on its way by another record with the same content.
+    pub(super) fn settle_repeated(&mut self, mut job: Job) {
+        self.vacate(&mut job);
+        self.terms.meter.duplicate();
+        let Job { ticket, received, claim, .. } = job;
+        let claim_id = Some(claim.claim_id);
+        self.batch.settle(Settled { ticket, received, claim_id, disposition: Disposition::Repeated });
+    }
+
+    /// A job ends or is dropped: its place is free.
+    pub(super) fn vacate(&mut self, job: &mut Job) {
+        if std::mem::take(&mut job.has_place) {
+            self.room.leave(job.api.index(), job.received.bytes());
+        }
+    }
+
+    pub(super) fn may_park(&self, job: &Job, now: i64) -> bool {
+        may_park(job, &self.terms.retry, self.terms.kafka.max_message_bytes, now)
+    }
+
+    pub(super) fn settle_parked(&mut self, mut job: Job, fault: &Fault, now: i64) {
+        self.vacate(&mut job);
+        // A claim that nobody was asked about, for others were first, is not tried yet.
+        let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&fault.reason);
+        let since = if is_tried { parked_since(&job) } else { now };
         let give_up_at = since.saturating_add(millis(self.terms.retry.give_up_after));
         let times = job.parking.as_ref().map_or(0, |parking| parking.times).saturating_add(1);
         let pause = self.terms.retry.park_for(times, self.terms.random.u32(..));
+        self.pace.parked(job.api.index(), Instant::now());
         let api = self.terms.registry.get(job.api).api.name();
         self.terms.meter.parked(api);
         let Job { ticket, mut received, claim, retry, .. } = job;
@@ -60,6 +127,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             attempts: retry.attempts(),
             reason: fault.reason.to_owned(),
             source: received.source.clone(),
+            api: api.to_owned(),
         };
         let disposition = Disposition::Parked(parking);
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
@@ -72,9 +140,24 @@ fn parked_since(job: &Job) -> i64 {
 }
 
 /// Whether a claim may wait for longer, and fits into the retry topic with its history.
-fn may_park(job: &Job, give_up_after: Duration, max_bytes: usize, now: i64) -> bool {
-    now < parked_since(job).saturating_add(millis(give_up_after))
+fn may_park(job: &Job, retry: &retry::Settings, max_bytes: usize, now: i64) -> bool {
+    now < parked_since(job).saturating_add(millis(retry.give_up_after))
         && message::fits_parked(&job.received, max_bytes)
+}
+
+/// Why a claim waits though its API is well.
+const WAITS: [&str; 4] = ["no_room", "subject_busy", "sent_again", "no_permit"];
+
+fn delay_reason(delay: Delay) -> &'static str {
+    match delay {
+        Delay::BreakerOpen => "breaker_open",
+        Delay::NoAccessToken => "no_access_token",
+        Delay::NoPermit => "no_permit",
+    }
+}
+
+fn fault(reason: &'static str) -> Fault {
+    Fault { reason, provider_code: None }
 }
 
 fn millis(duration: Duration) -> i64 {

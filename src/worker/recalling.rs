@@ -2,16 +2,17 @@
 //!
 //! One question at a time, for all that wait. It is also the sign of life by which a worker with nothing to do knows its store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::assessing::Done;
+use super::assessing::{Done, LookedUp};
 use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, Publisher, Store, Worker};
 use crate::decision::Verdict;
+use crate::intake::TicketId;
 use crate::outbox::{Disposition, Settled, StoreError};
 use crate::telemetry::Component;
 
@@ -19,25 +20,35 @@ use crate::telemetry::Component;
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
-    /// Looks the waiting claims up in the store, all in one question.
+    /// Looks claims up in the store, all in one question: those that were taken on, and those that
+    /// wait for a call and were looked up a while ago.
     pub(super) fn recall(&mut self, now: Instant) {
-        if self.recalling
-            || self.store_rests_until.is_some_and(|until| now < until)
-            || (self.unrecalled.is_empty() && !self.wants_sign_of_life(now))
-        {
+        // A claim that is due again is looked up like any other, and a token is fetched for it.
+        self.desk.queue_due_retries(now);
+        if self.recalling || self.store_rests_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let stale = self.desk.heads_mut(now).filter(|job| job.is_to_be_looked_up(now));
+        let (waiting, mut claim_ids): (BTreeSet<TicketId>, Vec<String>) = stale
+            .map(|job| {
+                // Not called before the answer is there.
+                job.looked_up = None;
+                (job.ticket.id(), job.claim.claim_id.clone())
+            })
+            .unzip();
+        if self.unrecalled.is_empty() && waiting.is_empty() && !self.wants_sign_of_life(now) {
             return;
         }
         self.recalling = true;
-        let jobs = std::mem::take(&mut self.unrecalled);
+        let new = std::mem::take(&mut self.unrecalled);
+        claim_ids.extend(new.iter().map(|job| job.claim.claim_id.clone()));
+        if claim_ids.is_empty() {
+            // Nobody's id: only whether the store answers is of interest.
+            claim_ids.push(String::new());
+        }
         let store = Arc::clone(&self.ports.store);
-        self.tasks.spawn(async move {
-            let mut claim_ids: Vec<String> = jobs.iter().map(|job| job.claim.claim_id.clone()).collect();
-            if claim_ids.is_empty() {
-                // Nobody's id: only whether the store answers is of interest.
-                claim_ids.push(String::new());
-            }
-            Done::Recalled(jobs, store.recall(claim_ids).await)
-        });
+        let looked_up = LookedUp { new, waiting };
+        self.tasks.spawn(async move { Done::Recalled(looked_up, store.recall(claim_ids).await) });
     }
 
     /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
@@ -49,36 +60,78 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     pub(super) fn after_recall(
         &mut self,
-        jobs: Vec<Box<Job>>,
+        LookedUp { new, waiting }: LookedUp,
         verdicts: Result<HashMap<String, Verdict>, StoreError>,
     ) -> Result<(), Ended> {
         self.recalling = false;
         let mut verdicts = match verdicts {
             Ok(verdicts) => verdicts,
             Err(error) => {
-                self.store_failed(error)?;
-                self.unrecalled.splice(0..0, jobs);
-                return Ok(());
+                self.unrecalled.splice(0..0, new);
+                return self.store_failed(error);
             }
         };
         self.store_answered();
-        for job in jobs {
+        let now = Instant::now();
+        self.after_second_look(&waiting, &verdicts, now);
+        for mut job in new {
+            job.looked_up = Some(now);
             if self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket) {
                 self.drop_job(*job);
             } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
                 self.settle_known(*job, verdict);
             } else {
                 self.looked_up(&job.ticket, false);
-                let lane = job.lane;
-                let head = self.lanes.enter(lane, job);
-                self.submit(head);
+                self.enter_lane(job);
             }
         }
         Ok(())
     }
 
+    /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that, it
+    /// is put off.
+    fn enter_lane(&mut self, job: Box<Job>) {
+        if !self.lanes.has_room(job.lane) && self.may_put_off(&job) {
+            return self.put_off(*job, "subject_busy");
+        }
+        let lane = job.lane;
+        let head = self.lanes.enter(lane, job);
+        self.submit(head);
+    }
+
+    /// Claims that wait for a call were looked up again: another worker decided some meanwhile.
+    fn after_second_look(
+        &mut self,
+        waiting: &BTreeSet<TicketId>,
+        verdicts: &HashMap<String, Verdict>,
+        now: Instant,
+    ) {
+        if waiting.is_empty() {
+            return;
+        }
+        let mut decided = false;
+        for job in self.desk.heads_mut(now).filter(|job| waiting.contains(&job.ticket.id())) {
+            job.looked_up = Some(now);
+            decided |= verdicts.contains_key(&job.claim.claim_id);
+        }
+        if !decided {
+            return;
+        }
+        let found = self
+            .desk
+            .take(|job| waiting.contains(&job.ticket.id()) && verdicts.contains_key(&job.claim.claim_id));
+        for job in found {
+            let (lane, verdict) = (job.lane, verdicts.get(&job.claim.claim_id).cloned());
+            let Some(verdict) = verdict else { continue };
+            self.settle_known(*job, verdict);
+            let next = self.lanes.leave(lane);
+            self.submit(next);
+        }
+    }
+
     /// Ends a job whose claim has a verdict already.
-    pub(super) fn settle_known(&mut self, job: Job, verdict: Verdict) {
+    pub(super) fn settle_known(&mut self, mut job: Job, verdict: Verdict) {
+        self.vacate(&mut job);
         let disposition = Disposition::of_known(verdict, &job.received.source, &job.fingerprint);
         self.looked_up(&job.ticket, matches!(disposition, Disposition::Quarantined(_)));
         match &disposition {
@@ -88,7 +141,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
             Disposition::Duplicate(_) => self.terms.meter.duplicate(),
             Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
-            Disposition::Assessed(_) | Disposition::Parked(_) => {}
+            Disposition::Assessed(_) | Disposition::Parked(_) | Disposition::Repeated => {}
         }
         let Job { ticket, received, claim, .. } = job;
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });

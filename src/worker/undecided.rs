@@ -1,12 +1,17 @@
-//! Claims in flight by their id: one record of each is on its way, the others that carry it wait for its verdict.
+//! Claims in flight by their id: one record of each is on its way, the others that carry it wait for
+//! its verdict.
 //!
-//! Pure bookkeeping. The invariant: only the record that is on its way ends its line. One that was settled earlier, by the verdict of
-//! another or in an assignment that has ended, may be recorded only now; it has no say about those that came since.
+//! Pure bookkeeping. The invariants: only the record that is on its way ends its line. One that was
+//! settled earlier, by the verdict of another or in an assignment that has ended, may be recorded only
+//! now; it has no say about those that came since. A line is bounded.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::intake::TicketId;
+
+/// So many records may wait behind the one that is on its way.
+const BEHIND_MAX: usize = 64;
 
 /// The lines, by claim id.
 #[derive(Debug)]
@@ -18,7 +23,27 @@ pub(super) struct Undecided<T> {
 struct Line<T> {
     /// The record that is on its way.
     head: TicketId,
+    /// What identifies its content.
+    fingerprint: [u8; 32],
     behind: VecDeque<(TicketId, T)>,
+}
+
+/// Where a record of a claim goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entered<T> {
+    /// It heads its line: on.
+    Leads(T),
+    /// It waits behind another.
+    Waits,
+    /// Too many wait already.
+    Full {
+        /// The record.
+        record: T,
+        /// The one that is on its way.
+        head: TicketId,
+        /// Whether both have the same content.
+        repeats: bool,
+    },
 }
 
 impl<T> Default for Undecided<T> {
@@ -28,35 +53,52 @@ impl<T> Default for Undecided<T> {
 }
 
 impl<T> Undecided<T> {
-    /// A record comes. Given back, it heads its line and goes on; else it waits.
-    pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Option<T> {
+    /// A record comes, with what identifies its content.
+    pub(super) fn enter(
+        &mut self,
+        claim_id: String,
+        ticket: TicketId,
+        fingerprint: [u8; 32],
+        record: T,
+    ) -> Entered<T> {
         match self.lines.entry(claim_id) {
-            Entry::Occupied(mut line) => {
+            Entry::Occupied(mut line) if line.get().behind.len() < BEHIND_MAX => {
                 line.get_mut().behind.push_back((ticket, record));
-                None
+                Entered::Waits
+            }
+            Entry::Occupied(line) => {
+                let Line { head, fingerprint: content, .. } = line.get();
+                Entered::Full { record, head: *head, repeats: *content == fingerprint }
             }
             Entry::Vacant(line) => {
-                line.insert(Line { head: ticket, behind: VecDeque::new() });
-                Some(record)
+                line.insert(Line { head: ticket, fingerprint, behind: VecDeque::new() });
+                Entered::Leads(record)
             }
         }
     }
 
-    /// A record has the claim's verdict: so have those that wait behind it.
-    pub(super) fn decided(&mut self, claim_id: &str, ticket: TicketId) -> impl Iterator<Item = T> + use<T> {
-        let heads = self.lines.get(claim_id).is_some_and(|line| line.head == ticket);
-        let line = heads.then(|| self.lines.remove(claim_id)).flatten();
-        line.into_iter().flat_map(|line| line.behind).map(|(_, record)| record)
+    /// A record has its end, and so have those that wait behind it: these, and what identifies the
+    /// content of the one that was on its way.
+    pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Option<([u8; 32], Vec<T>)> {
+        self.lines.get(claim_id).filter(|line| line.head == ticket)?;
+        let line = self.lines.remove(claim_id)?;
+        Some((line.fingerprint, line.behind.into_iter().map(|(_, record)| record).collect()))
     }
 
-    /// A record has ended without a verdict: the next one heads the line, and goes on.
-    pub(super) fn left(&mut self, claim_id: &str, ticket: TicketId) -> Option<T> {
+    /// A record was dropped without an end: the next one heads the line, and goes on. `fingerprint`
+    /// says what identifies its content.
+    pub(super) fn left(
+        &mut self,
+        claim_id: &str,
+        ticket: TicketId,
+        fingerprint: impl FnOnce(&T) -> [u8; 32],
+    ) -> Option<T> {
         let line = self.lines.get_mut(claim_id).filter(|line| line.head == ticket)?;
         let Some((next, record)) = line.behind.pop_front() else {
             self.lines.remove(claim_id);
             return None;
         };
-        line.head = next;
+        (line.head, line.fingerprint) = (next, fingerprint(&record));
         Some(record)
     }
 
@@ -96,25 +138,32 @@ mod tests {
     fn those_behind_get_the_verdict_of_the_one_in_front() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        assert_eq!(undecided.enter("c".to_owned(), first, 1), Some(1));
+        assert_eq!(undecided.enter("c".to_owned(), first, [0; 32], 1), Entered::Leads(1));
         assert_eq!(
-            (undecided.enter("c".to_owned(), second, 2), undecided.enter("c".to_owned(), third, 3)),
-            (None, None)
+            (
+                undecided.enter("c".to_owned(), second, [0; 32], 2),
+                undecided.enter("c".to_owned(), third, [0; 32], 3)
+            ),
+            (Entered::Waits, Entered::Waits)
         );
-        assert_eq!(undecided.enter("other".to_owned(), first, 4), Some(4));
-        assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(undecided.enter("c".to_owned(), second, 5), Some(5), "the line is gone");
+        assert_eq!(undecided.enter("other".to_owned(), first, [0; 32], 4), Entered::Leads(4));
+        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![2, 3])));
+        assert_eq!(
+            undecided.enter("c".to_owned(), second, [0; 32], 5),
+            Entered::Leads(5),
+            "the line is gone"
+        );
     }
 
     #[test]
     fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        undecided.enter("c".to_owned(), third, 3);
-        assert_eq!(undecided.left("c", first), Some(2));
-        assert_eq!(undecided.decided("c", second).collect::<Vec<_>>(), [3]);
+        undecided.enter("c".to_owned(), first, [0; 32], 1);
+        undecided.enter("c".to_owned(), second, [0; 32], 2);
+        undecided.enter("c".to_owned(), third, [0; 32], 3);
+        assert_eq!(undecided.left("c", first, |_| [0; 32]), Some(2));
+        assert_eq!(undecided.ended("c", second), Some(([0; 32], vec![3])));
     }
 
     /// A seed of the simulation found it: the line was ended by a record that had been settled before its partition went and came back, a
@@ -123,23 +172,47 @@ mod tests {
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        assert_eq!(undecided.decided("c", before).count(), 0);
-        assert_eq!(undecided.left("c", before), None);
-        assert_eq!(undecided.left("c", second), None, "nor does one that waits");
-        assert_eq!(undecided.enter("c".to_owned(), third, 3), None, "the first is on its way still");
-        assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [2, 3]);
+        undecided.enter("c".to_owned(), first, [0; 32], 1);
+        undecided.enter("c".to_owned(), second, [0; 32], 2);
+        assert_eq!(undecided.ended("c", before), None);
+        assert_eq!(undecided.left("c", before, |_| [0; 32]), None);
+        assert_eq!(undecided.left("c", second, |_| [0; 32]), None, "nor does one that waits");
+        assert_eq!(
+            undecided.enter("c".to_owned(), third, [0; 32], 3),
+            Entered::Waits,
+            "the first is on its way still"
+        );
+        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![2, 3])));
     }
 
     #[test]
     fn those_that_wait_can_be_sent_away() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        undecided.enter("c".to_owned(), third, 3);
+        undecided.enter("c".to_owned(), first, [0; 32], 1);
+        undecided.enter("c".to_owned(), second, [0; 32], 2);
+        undecided.enter("c".to_owned(), third, [0; 32], 3);
         assert_eq!(undecided.take_behind(|record| *record == 2), [2]);
-        assert_eq!(undecided.decided("c", first).collect::<Vec<_>>(), [3]);
+        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![3])));
+    }
+
+    #[test]
+    fn review_06_a_line_is_bounded_and_tells_repeats_from_other_content() {
+        let ([first, second, third], _) = tickets();
+        let mut undecided = Undecided::default();
+        assert_eq!(undecided.enter("c".to_owned(), first, [1; 32], 0), Entered::Leads(0));
+        for number in 0..BEHIND_MAX {
+            assert_eq!(undecided.enter("c".to_owned(), second, [1; 32], number), Entered::Waits);
+        }
+        assert_eq!(
+            undecided.enter("c".to_owned(), third, [1; 32], 7),
+            Entered::Full { record: 7, head: first, repeats: true }
+        );
+        assert_eq!(
+            undecided.enter("c".to_owned(), third, [2; 32], 8),
+            Entered::Full { record: 8, head: first, repeats: false }
+        );
+        let (fingerprint, behind) = undecided.ended("c", first).expect("it was on its way");
+        assert_eq!((fingerprint, behind.len()), ([1; 32], BEHIND_MAX));
     }
 }

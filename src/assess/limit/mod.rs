@@ -99,6 +99,11 @@ impl Limit {
         }
     }
 
+    /// How many calls there may be at once, of the whole limit.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
     /// Calls under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight

@@ -37,9 +37,10 @@ impl Topic {
     /// Where a record's end is published, if it is.
     pub fn of(disposition: &Disposition) -> Self {
         match disposition {
-            Disposition::Assessed(_) | Disposition::Recalled(_) | Disposition::Duplicate(_) => {
-                Self::Decisions
-            }
+            Disposition::Assessed(_)
+            | Disposition::Recalled(_)
+            | Disposition::Duplicate(_)
+            | Disposition::Repeated => Self::Decisions,
             Disposition::Parked(_) => Self::Retry,
             Disposition::Quarantined(_) => Self::DeadLetters,
         }
@@ -93,6 +94,7 @@ pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Op
         Disposition::Duplicate(verdict) => {
             republish_duplicates.then(|| decision(verdict, &settled.received, max_bytes))
         }
+        Disposition::Repeated => None,
         Disposition::Parked(parking) => Some(parked(parking, &settled.received)),
         Disposition::Quarantined(malformed) => Some(dead_letter(malformed, &settled.received, max_bytes)),
     }

@@ -192,6 +192,7 @@ fn dead_letters<'a>(settled: &'a [Settled], overruled: &'a [(usize, Disposition)
         Disposition::Assessed(_)
         | Disposition::Recalled(_)
         | Disposition::Duplicate(_)
+        | Disposition::Repeated
         | Disposition::Parked(_) => None,
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();

@@ -102,6 +102,7 @@ impl<'a, C: Cluster> Member<'a, C> {
                 not_before: 2,
                 attempts: 3,
                 reason,
+                api: String::new(),
                 source: source(record),
             })
         };
