@@ -4,7 +4,7 @@
 //! worker through one bounded channel, so that the worker sees assignments, records and revocations in their order.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -78,6 +78,7 @@ impl KafkaIntake {
             epoch: AtomicU32::new(0),
             held: Mutex::default(),
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
+            retry_partitions: AtomicI32::new(0),
             drain_timeout,
             request_timeout: settings.request_timeout,
             bootstrap_servers: settings.bootstrap_servers.clone(),

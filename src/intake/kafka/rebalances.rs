@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Rebalances {
     pub(super) held: Mutex<BTreeMap<Partition, u32>>,
     /// In the order of [`Input`].
     pub(super) topics: [String; 2],
+    /// How many partitions the retry topic had at the last assignment; 0 before the first.
+    pub(super) retry_partitions: AtomicI32,
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) bootstrap_servers: String,
@@ -84,6 +86,11 @@ impl Rebalances {
         commits.iter().all(|commit| held.get(&commit.partition) == Some(&commit.epoch))
     }
 
+    /// The retry partition for what was read from the partition of this number. `None` before the first assignment.
+    pub fn retry_of(&self, number: i32) -> Option<i32> {
+        number.checked_rem(self.retry_partitions.load(Ordering::Relaxed))
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,6 +117,7 @@ impl Rebalances {
         // The group may have no partition for this member; nothing is to be asked then.
         let committed =
             if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
+        self.count_retry_partitions(consumer)?;
         let mut assigned = Vec::new();
         for element in committed.elements() {
             let offset = match element.offset() {
@@ -167,6 +175,17 @@ impl Rebalances {
             committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
             Ok(committed)
         })
+    }
+
+    fn count_retry_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<(), String> {
+        let topic = &self.topics[Input::Retry as usize];
+        let count = self.ask(&format!("how many partitions {topic} has"), || {
+            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            Ok(found.map_or(0, |found| found.partitions().len()))
+        })?;
+        self.retry_partitions.store(i32::try_from(count).unwrap_or(i32::MAX), Ordering::Relaxed);
+        Ok(())
     }
 
     fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -85,6 +86,7 @@ impl Transactions {
             BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, message.topic as usize).headers(headers);
         record.key = message.key.as_deref();
         record.payload = message.payload.as_deref();
+        record.partition = message.partition.and_then(|number| self.consumer.context().retry_of(number));
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),

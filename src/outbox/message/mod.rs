@@ -52,6 +52,9 @@ impl Topic {
 pub struct Message {
     /// Where it goes.
     pub topic: Topic,
+    /// The number of the partition that the record it ends was read from, where the message is to go to that of the same number; the
+    /// key decides where it is absent.
+    pub partition: Option<i32>,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its value.
@@ -95,7 +98,9 @@ pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Op
             republish_duplicates.then(|| decision(verdict, &settled.received, max_bytes))
         }
         Disposition::Repeated => None,
-        Disposition::Parked(parking) => Some(parked(parking, &settled.received)),
+        Disposition::Parked(parking) => {
+            Some(parked(parking, &settled.received, settled.ticket.partition().number))
+        }
         Disposition::Quarantined(malformed) => Some(dead_letter(malformed, &settled.received, max_bytes)),
     }
 }
@@ -136,13 +141,19 @@ fn decision(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message
         text("claimgate-decision-id", &id),
     ];
     headers.extend(trace_headers(received));
-    Message { topic: Topic::Decisions, key: Some(key), payload: Some(payload), headers }
+    Message { topic: Topic::Decisions, partition: None, key: Some(key), payload: Some(payload), headers }
 }
 
-/// The event as it was received, with its history. [`Parking`] is only for events that fit: see [`fits_parked`].
-fn parked(parking: &Parking, received: &Received) -> Message {
-    let headers = parking.headers(&received.headers);
-    Message { topic: Topic::Retry, key: received.key.clone(), payload: received.payload.clone(), headers }
+/// The event as it was received, with its history, for the retry partition of its own number: whoever has the one has the other, see
+/// [`crate::intake::kafka`]. [`Parking`] is only for events that fit: see [`fits_parked`].
+fn parked(parking: &Parking, received: &Received, partition: i32) -> Message {
+    Message {
+        topic: Topic::Retry,
+        partition: Some(partition),
+        key: received.key.clone(),
+        payload: received.payload.clone(),
+        headers: parking.headers(&received.headers),
+    }
 }
 
 /// Whether a parked event would be at most `max_bytes` large, its history included.
@@ -179,7 +190,7 @@ fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> 
         headers.push(text("claimgate-error-field", &field[..end]));
     }
     headers.push(text("claimgate-source", &received.source.to_string()));
-    Message { topic: Topic::DeadLetters, key, payload, headers }
+    Message { topic: Topic::DeadLetters, partition: None, key, payload, headers }
 }
 
 fn trace_headers(received: &Received) -> Headers {

@@ -125,6 +125,21 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
 }
 
 #[test]
+fn a_parked_claim_keeps_the_number_of_its_partition() {
+    let parking = Parking {
+        times: 1,
+        since: 1,
+        not_before: 2,
+        attempts: 1,
+        reason: "http_5xx".to_owned(),
+        source: source(),
+    };
+    let settled = settled(Disposition::Parked(parking));
+    let message = of(&settled, false, MAX_BYTES).expect("published");
+    assert_eq!((message.topic, message.partition), (Topic::Retry, Some(settled.ticket.partition().number)));
+}
+
+#[test]
 fn what_is_too_large_says_so_and_fits() {
     let long = Verdict { challenge: Some("x".repeat(5_000)), ..verdict() };
     let message = of(&settled(Disposition::Assessed(Box::new(long))), false, 4_096).expect("published");

@@ -32,7 +32,6 @@ pub(super) struct State {
     pub(super) group: Group,
     pub(super) next_id: u64,
     pub(super) weather: Weather,
-    pub(super) random: Rng,
 }
 
 /// The offset after the last.
@@ -41,17 +40,16 @@ pub(super) fn end(log: &[Option<Record>]) -> i64 {
 }
 
 impl State {
-    pub(super) fn new(partitions: Vec<Partition>, mut random: Rng) -> Self {
+    pub(super) fn new(partitions: Vec<Partition>, random: Rng) -> Self {
         Self {
             logs: partitions.iter().map(|partition| (*partition, Vec::new())).collect(),
             committed: BTreeMap::new(),
             open: BTreeMap::new(),
             transactions: Vec::new(),
             producers: BTreeMap::new(),
-            group: Group::new(partitions, random.fork()),
+            group: Group::new(partitions, random),
             next_id: 0,
             weather: Weather::fair(),
-            random,
         }
     }
 
@@ -102,10 +100,17 @@ impl State {
             self.committed.insert(commit.partition, (commit.offset, commit.metadata.clone()));
         }
         for parked in open.messages.iter().filter(|message| message.topic == Topic::Retry) {
-            let partitions = self.logs.keys().filter(|partition| partition.input == Input::Retry);
-            let partitions: Vec<Partition> = partitions.copied().collect();
-            let Some(partition) = self.random.choice(partitions).as_ref().copied() else { continue };
-            self.append(partition, parked.key.clone(), parked.headers.clone(), parked.payload.clone());
+            let count = self.logs.keys().filter(|partition| partition.input == Input::Retry).count();
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            let Some(number) = parked.partition.and_then(|number| number.checked_rem(count)) else {
+                continue;
+            };
+            self.append(
+                Partition::retry(number),
+                parked.key.clone(),
+                parked.headers.clone(),
+                parked.payload.clone(),
+            );
         }
         let Open { member, held, messages, commits, .. } = open;
         self.transactions.push(Transaction { at: Instant::now(), member, held, messages, commits });
