@@ -23,6 +23,16 @@ pub enum Input {
     Retry,
 }
 
+impl Input {
+    /// Its value of a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Claims => "claims",
+            Self::Retry => "retry",
+        }
+    }
+}
+
 /// A partition of a topic that the worker reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition {
@@ -40,11 +50,7 @@ impl Partition {
 
     /// Its value of a metric's label: `claims/3`.
     pub fn label(self) -> String {
-        let topic = match self.input {
-            Input::Claims => "claims",
-            Input::Retry => "retry",
-        };
-        format!("{topic}/{}", self.number)
+        format!("{}/{}", self.input.label(), self.number)
     }
 
     /// A partition of the retry topic.

@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::metrics as names;
 use crate::decision::Decision;
-use crate::intake::Partition;
+use crate::intake::{Input, Partition};
 
 /// The worker's metrics. Made after [`init`](super::init); one that is made before counts nothing.
 pub struct Meter {
@@ -27,7 +27,8 @@ pub struct Meter {
     oldest_claim_age: Gauge,
     intake_paused: Gauge,
     flood: Gauge,
-    assigned_partitions: Gauge,
+    /// In the order of [`Input`].
+    assigned_partitions: [Gauge; 2],
     /// By kind, then in the order of [`Decision::ALL`].
     decisions: Labelled<[Counter; 4]>,
     apis: Labelled<PerApi>,
@@ -60,7 +61,8 @@ impl Meter {
             oldest_claim_age: gauge!(names::OLDEST_CLAIM_AGE.name),
             intake_paused: gauge!(names::INTAKE_PAUSED.name),
             flood: gauge!(names::DEAD_LETTER_FLOOD.name),
-            assigned_partitions: gauge!(names::ASSIGNED_PARTITIONS.name),
+            assigned_partitions: [Input::Claims, Input::Retry]
+                .map(|input| gauge!(names::ASSIGNED_PARTITIONS.name, "topic" => input.label())),
             decisions: Labelled::new(kinds, |kind| {
                 Decision::ALL.map(|decision| {
                     counter!(names::DECISIONS.name, "kind" => kind.clone(), "decision" => decision.as_str())
@@ -182,9 +184,11 @@ impl Meter {
         self.flood.set(if on { 1.0 } else { 0.0 });
     }
 
-    /// How many partitions this worker has.
-    pub fn assigned(&self, partitions: usize) {
-        self.assigned_partitions.set(float(partitions));
+    /// The partitions that this worker has.
+    pub fn assigned(&self, partitions: impl Iterator<Item = Partition>) {
+        let mut counts = [0; 2];
+        partitions.for_each(|partition| counts[partition.input as usize] += 1);
+        self.assigned_partitions.iter().zip(counts).for_each(|(gauge, count)| gauge.set(float(count)));
     }
 
     /// The length of a partition's offset map; 0 once the partition is given back.

@@ -100,8 +100,8 @@ metrics! {
     INTAKE_PAUSED = Kind::Gauge, "claimgate_intake_paused", [];
     /// 1 while a flood of malformed events holds intake up: nothing is taken on from the input topic but probes.
     DEAD_LETTER_FLOOD = Kind::Gauge, "claimgate_dead_letter_flood", [];
-    /// Partitions of the input topic given to this worker.
-    ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", [];
+    /// Partitions that this worker has, of the input topic (`claims`) and of the retry topic (`retry`).
+    ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", ["topic"];
     /// Length of the offset map in the last commit's metadata; the broker takes 4096 bytes.
     OFFSET_MAP_BYTES = Kind::Gauge, "claimgate_offset_map_bytes", ["partition"];
     /// Spans that did not reach the collector.

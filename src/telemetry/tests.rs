@@ -14,6 +14,7 @@ use super::metrics::{ALL, Kind};
 use super::otlp::{FollowLinks, Watched};
 use super::*;
 use crate::decision::Decision;
+use crate::intake::Partition;
 use crate::trace::TraceContext;
 
 const FACTS: ClaimFacts<'static> = ClaimFacts {
@@ -286,8 +287,8 @@ fn record_everything() {
     meter.queued("intelligent_qr_code", 1);
     meter.paused(true);
     meter.flood(true);
-    meter.assigned(3);
-    meter.offset_map(crate::intake::Partition::claims(3), 17);
+    meter.assigned([Partition::claims(0), Partition::claims(1), Partition::retry(0)].into_iter());
+    meter.offset_map(Partition::claims(3), 17);
 }
 
 #[test]
@@ -307,4 +308,20 @@ fn a_label_that_was_not_foreseen_is_counted_as_other() {
         assert!(rendered.lines().any(|rendered| rendered == line), "no {line:?} in\n{rendered}");
     }
     assert!(!rendered.contains("made up"));
+}
+
+#[test]
+fn report_d05_assigned_partitions_are_told_by_topic() {
+    let recorder = metrics::builder().expect("valid buckets").build_recorder();
+    ::metrics::with_local_recorder(&recorder, || {
+        let meter = Meter::new(&[] as &[&str], &[] as &[&str]);
+        meter.assigned([Partition::claims(0), Partition::claims(7), Partition::retry(0)].into_iter());
+    });
+    let text = recorder.handle().render();
+    for line in [
+        "claimgate_assigned_partitions{topic=\"claims\"} 2",
+        "claimgate_assigned_partitions{topic=\"retry\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
 }

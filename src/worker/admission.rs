@@ -29,7 +29,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
         }
         self.terms.health.set_ready(Component::Group, Ok(()));
-        self.terms.meter.assigned(self.ledger.partitions().count());
+        self.terms.meter.assigned(self.ledger.partitions());
     }
 
     pub(super) fn take_records(&mut self, records: Vec<Record>) {

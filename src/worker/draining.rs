@@ -65,7 +65,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             release.partitions.retain(|partition| !partitions.contains(partition));
         }
         self.drop_unsent();
-        self.terms.meter.assigned(self.ledger.partitions().count());
+        self.terms.meter.assigned(self.ledger.partitions());
         let why = "the group took the worker's partitions away; it joins again";
         self.terms.health.set_ready(Component::Group, Err(why.to_owned()));
     }
@@ -146,7 +146,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.ledger.revoke(*partition);
                 self.terms.meter.offset_map(*partition, 0);
             }
-            self.terms.meter.assigned(self.ledger.partitions().count());
+            self.terms.meter.assigned(self.ledger.partitions());
             drop(release.release);
         }
     }

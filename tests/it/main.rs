@@ -6,6 +6,7 @@ mod chaos;
 mod dead_letters;
 mod exactly_once;
 mod failure_modes;
+mod group;
 mod hostile;
 mod lab;
 mod oracle;

@@ -4,7 +4,7 @@
 //! worker through one bounded channel, so that the worker sees assignments, records and revocations in their order.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,8 +17,10 @@ use tracing::{error, warn};
 
 mod brokers;
 mod orphans;
+mod pairs;
 mod reader;
 mod rebalances;
+mod starts;
 
 use orphans::Watch;
 use reader::Reader;
@@ -78,7 +80,7 @@ impl KafkaIntake {
             epoch: AtomicU32::new(0),
             held: Mutex::default(),
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
-            retry_partitions: AtomicI32::new(0),
+            counts: Mutex::default(),
             drain_timeout,
             request_timeout: settings.request_timeout,
             bootstrap_servers: settings.bootstrap_servers.clone(),
@@ -87,7 +89,7 @@ impl KafkaIntake {
         };
         let consumer: SharedConsumer =
             Arc::new(consumer_config(settings, drain_timeout).create_with_context(rebalances)?);
-        consumer.subscribe(&[&settings.input_topic, &settings.retry_topic])?;
+        consumer.subscribe(&[&settings.input_topic])?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut visitor = consumer_config(settings, drain_timeout);
         visitor.remove("group.instance.id").set("statistics.interval.ms", "0");
@@ -95,7 +97,7 @@ impl KafkaIntake {
             consumer: Arc::downgrade(&consumer),
             visitor,
             group_id: settings.group_id.clone(),
-            topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
+            topic: settings.input_topic.clone(),
             stop: Arc::clone(&stop),
         };
         spawn("orphans", move || watch.run())?;

@@ -37,7 +37,8 @@ pub(super) struct Watch {
     /// How to join the group as a member without a name.
     pub(super) visitor: ClientConfig,
     pub(super) group_id: String,
-    pub(super) topics: [String; 2],
+    /// `kafka.input_topic`: the retry topic's partitions go with its own.
+    pub(super) topic: String,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -88,12 +89,10 @@ impl Watch {
         let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else {
             return Ok(BTreeSet::new());
         };
-        let mut orphans = BTreeSet::new();
-        for topic in &self.topics {
-            let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            orphans.extend(partitions.map(|partition| (topic.clone(), partition.id())));
-        }
+        let metadata = consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let mut orphans: BTreeSet<Named> =
+            partitions.map(|partition| (self.topic.clone(), partition.id())).collect();
         for member in group.members() {
             match member.assignment().and_then(assigned) {
                 Some(assigned) => orphans.retain(|partition| !assigned.contains(partition)),
@@ -107,8 +106,7 @@ impl Watch {
     /// Joins the group without a name, and leaves it again.
     fn visit(&self) {
         let visitor: KafkaResult<BaseConsumer> = self.visitor.create();
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        match visitor.and_then(|visitor| visitor.subscribe(&topics).map(|()| visitor)) {
+        match visitor.and_then(|visitor| visitor.subscribe(&[&self.topic]).map(|()| visitor)) {
             Ok(visitor) => {
                 let until = Instant::now() + STAY;
                 while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {

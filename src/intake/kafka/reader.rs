@@ -9,7 +9,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -93,7 +93,8 @@ impl Reader {
         } else {
             (&wanted - &self.paused, &self.paused - &wanted)
         };
-        for result in [self.consumer.pause(&self.list(&pause)), self.consumer.resume(&self.list(&resume))] {
+        let list = |partitions| self.consumer.context().list(partitions);
+        for result in [self.consumer.pause(&list(&pause)), self.consumer.resume(&list(&resume))] {
             if let Err(error) = result {
                 warn!(error.message = %error, "a partition could not be paused or resumed; it may have been revoked");
             }
@@ -107,14 +108,6 @@ impl Reader {
         let partition =
             |element: TopicPartitionListElem<'_>| rebalances.partition(element.topic(), element.partition());
         assigned.elements().into_iter().map(partition).collect()
-    }
-
-    fn list(&self, partitions: &BTreeSet<Partition>) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            list.add_partition(self.consumer.context().topic(*partition), partition.number);
-        }
-        list
     }
 }
 

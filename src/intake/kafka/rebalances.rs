@@ -1,28 +1,25 @@
 //! What happens when partitions come and go, on the consumer's thread.
 //!
-//! The invariants: an assignment's committed offset and its metadata are read once, and reading starts from that very offset; a
-//! revocation waits for the worker, but not for ever.
+//! The invariants: a member has a retry partition if and only if it has the partition of the input topic that it goes with, see
+//! [`pairs`](super::pairs); a revocation waits for the worker, but not for ever.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::brokers;
-use crate::intake::{Assigned, Commit, Event, Input, Partition};
-
-/// The pause before the broker is asked again.
-const ASK_PAUSE: Duration = Duration::from_millis(200);
+use super::pairs::Counts;
+use crate::intake::{Commit, Event, Input, Partition};
 
 /// The consumer's callbacks. They run on the consumer's thread, within its poll.
 #[derive(Debug)]
@@ -35,8 +32,8 @@ pub struct Rebalances {
     pub(super) held: Mutex<BTreeMap<Partition, u32>>,
     /// In the order of [`Input`].
     pub(super) topics: [String; 2],
-    /// How many partitions the retry topic had at the last assignment; 0 before the first.
-    pub(super) retry_partitions: AtomicI32,
+    /// How many partitions the topics had at the last assignment.
+    pub(super) counts: Mutex<Counts>,
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) bootstrap_servers: String,
@@ -88,7 +85,11 @@ impl Rebalances {
 
     /// The retry partition for what was read from the partition of this number. `None` before the first assignment.
     pub fn retry_of(&self, number: i32) -> Option<i32> {
-        number.checked_rem(self.retry_partitions.load(Ordering::Relaxed))
+        self.counts().retry_of(number)
+    }
+
+    pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
@@ -107,113 +108,83 @@ impl Rebalances {
         }
     }
 
-    /// Reads what the group has committed, once, and starts from that very offset: two readings could differ.
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &mut TopicPartitionList,
-    ) -> Result<(), String> {
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        // The group may have no partition for this member; nothing is to be asked then.
-        let committed =
-            if partitions.count() == 0 { partitions.clone() } else { self.committed(consumer, partitions)? };
-        self.count_retry_partitions(consumer)?;
-        let mut assigned = Vec::new();
-        for element in committed.elements() {
-            let offset = match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            };
-            let start = offset.map_or(Offset::Invalid, Offset::Offset);
-            partitions.set_partition_offset(element.topic(), element.partition(), start).map_err(
-                |error| format!("cannot start partition {} at {start:?}: {error}", element.partition()),
-            )?;
-            let metadata = metadata(&element);
-            let log_end = if metadata.is_empty() {
-                i64::MAX
-            } else {
-                self.log_end(consumer, element.topic(), element.partition())?
-            };
-            let partition = self.partition(element.topic(), element.partition());
-            assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
+    fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
+        let partition =
+            |element: &TopicPartitionListElem<'_>| self.partition(element.topic(), element.partition());
+        list.elements().iter().map(partition).collect()
+    }
+
+    pub(super) fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(self.topic(*partition), partition.number);
         }
+        list
+    }
+
+    /// Takes on the partitions of the input topic that the group gives, and the retry partitions beside them: the group does not deal
+    /// those out. Called at every rebalance, if with no partition; so retry partitions that were added meanwhile are found, too.
+    fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Result<(), String> {
+        let take = |partitions: &TopicPartitionList| {
+            consumer
+                .incremental_assign(partitions)
+                .map_err(|error| format!("cannot take partitions on: {error}"))
+        };
+        if self.events.is_closed() {
+            // The worker is gone, and the consumer about to leave: only the group's question is to be answered.
+            return take(given);
+        }
+        let counts = self.count_partitions(consumer)?;
+        let given: Vec<Partition> = self.partitions(given);
+        let held: Vec<Partition> = self.held().keys().copied().collect();
+        let beside = counts.beside(held.iter().chain(&given).copied());
+        let is_foreign =
+            |partition: &&Partition| partition.input == Input::Retry && !beside.contains(*partition);
+        let foreign: Vec<Partition> = held.iter().filter(is_foreign).copied().collect();
+        if !foreign.is_empty() {
+            // Partitions were added to the input topic. What others get by that was written by nobody here: it is empty.
+            self.give_back(consumer, &foreign)?;
+        }
+        *self.counts() = counts;
+        let new = given.into_iter().chain(beside.into_iter().filter(|partition| !held.contains(partition)));
+        let (list, assigned) = self.starts(consumer, &new.collect::<Vec<_>>())?;
         info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
-        self.held().extend(assigned.iter().map(|assigned| (assigned.partition, epoch)));
+        self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
         if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
             return Ok(());
         }
-        consumer.incremental_assign(partitions).map_err(|error| format!("cannot take partitions on: {error}"))
+        take(&list)
     }
 
-    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like any other.
-    fn ask<T>(&self, what: &str, question: impl Fn() -> KafkaResult<T>) -> Result<T, String> {
-        let mut told = false;
-        loop {
-            let error = match question() {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            // A worker that is gone waits for no answer.
-            if self.events.is_closed() || error.rdkafka_error_code().is_some_and(is_refusal) {
-                return Err(format!("{what} cannot be read: {error}"));
-            }
-            if !told {
-                warn!(error.message = %error, "{what} cannot be read; asking again until Kafka answers");
-                told = true;
-            }
-            std::thread::sleep(ASK_PAUSE);
-        }
-    }
-
-    fn committed(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> Result<TopicPartitionList, String> {
-        self.ask(&format!("the committed offsets of {}", self.topics.join(" and ")), || {
-            let committed = consumer.committed_offsets(partitions.clone(), self.request_timeout)?;
-            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-            Ok(committed)
-        })
-    }
-
-    fn count_retry_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<(), String> {
-        let topic = &self.topics[Input::Retry as usize];
-        let count = self.ask(&format!("how many partitions {topic} has"), || {
-            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout)?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            Ok(found.map_or(0, |found| found.partitions().len()))
-        })?;
-        self.retry_partitions.store(i32::try_from(count).unwrap_or(i32::MAX), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
-        self.ask(&format!("the end of {topic}/{number}"), || {
-            consumer.fetch_watermarks(topic, number, self.request_timeout).map(|(_, end)| end)
-        })
+    /// Gives back the partitions that the group takes away, and the retry partitions beside them.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) -> Result<(), String> {
+        let mut taken = self.partitions(taken);
+        let held: Vec<Partition> = self.held().keys().copied().collect();
+        let beside =
+            self.counts().beside(held.iter().filter(|partition| !taken.contains(partition)).copied());
+        taken.extend(
+            held.iter().filter(|partition| partition.input == Input::Retry && !beside.contains(partition)),
+        );
+        self.give_back(consumer, &taken)
     }
 
     /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
-    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), String> {
-        let elements = partitions.elements();
-        let revoked: Vec<Partition> =
-            elements.iter().map(|element| self.partition(element.topic(), element.partition())).collect();
+    fn give_back(&self, consumer: &BaseConsumer<Self>, revoked: &[Partition]) -> Result<(), String> {
         info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
         if consumer.assignment_lost() {
-            self.let_go(&revoked);
-            drop(self.events.blocking_send(Event::Lost(revoked.clone())));
+            self.let_go(revoked);
+            drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
         } else {
             let (release, released) = sync_channel(1);
-            let told = self.events.blocking_send(Event::Revoked { partitions: revoked.clone(), release });
+            let told = self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), release });
             if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
                 warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
-                drop(self.events.blocking_send(Event::Lost(revoked.clone())));
+                drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
             }
         }
-        self.let_go(&revoked);
+        self.let_go(revoked);
         consumer
-            .incremental_unassign(partitions)
+            .incremental_unassign(&self.list(revoked))
             .map_err(|error| format!("cannot give partitions back: {error}"))
     }
 
@@ -222,21 +193,6 @@ impl Rebalances {
     }
 }
 
-/// Whether an error says that the worker may not, which no waiting mends.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    let refusals = [
-        RDKafkaErrorCode::GroupAuthorizationFailed,
-        RDKafkaErrorCode::TopicAuthorizationFailed,
-        RDKafkaErrorCode::ClusterAuthorizationFailed,
-    ];
-    refusals.contains(&code)
-}
-
 fn labels(partitions: impl Iterator<Item = Partition>) -> String {
     partitions.map(Partition::label).collect::<Vec<_>>().join(" ")
-}
-
-/// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.
-fn metadata(element: &TopicPartitionListElem<'_>) -> String {
-    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
 }

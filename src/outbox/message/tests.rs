@@ -132,6 +132,7 @@ fn a_parked_claim_keeps_the_number_of_its_partition() {
         not_before: 2,
         attempts: 1,
         reason: "http_5xx".to_owned(),
+        api: String::new(),
         source: source(),
     };
     let settled = settled(Disposition::Parked(parking));

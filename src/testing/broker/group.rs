@@ -1,15 +1,20 @@
 //! The consumer group of a [`FakeBroker`](super::FakeBroker): who is a member, who is to have which partition, and who has it.
+//!
+//! The partitions of the input topic are dealt out; those of the retry topic go with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
-use crate::intake::Partition;
+use crate::intake::{Input, Partition};
 
 /// A group. Pure: the broker owns it.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// Of the input topic.
     partitions: Vec<Partition>,
+    /// Of the retry topic.
+    retry: Vec<Partition>,
     /// Each member's name.
     members: BTreeMap<u64, String>,
     /// Those whose name somebody else joined under.
@@ -23,8 +28,11 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new(partitions: Vec<Partition>, random: Rng) -> Self {
+        let (partitions, retry) =
+            partitions.into_iter().partition(|partition| partition.input == Input::Claims);
         Self {
             partitions,
+            retry,
             members: BTreeMap::new(),
             replaced: BTreeSet::new(),
             target: BTreeMap::new(),
@@ -93,8 +101,23 @@ impl Group {
         held.map(|(partition, _)| *partition).collect()
     }
 
+    /// The partition of the input topic that goes with this one.
+    pub(super) fn beside(&self, partition: Partition) -> Partition {
+        let claims = i32::try_from(self.partitions.len()).unwrap_or(i32::MAX);
+        Partition::claims(partition.number.checked_rem(claims).unwrap_or(0))
+    }
+
     /// Deals the partitions out: everybody gets a fair share, most partitions stay where they are.
     pub(super) fn deal(&mut self) {
+        self.deal_claims();
+        for retry in &self.retry {
+            if let Some(member) = self.target.get(&self.beside(*retry)).copied() {
+                self.target.insert(*retry, member);
+            }
+        }
+    }
+
+    fn deal_claims(&mut self) {
         let share = self.partitions.len().div_ceil(self.members.len().max(1));
         self.random.shuffle(&mut self.partitions);
         let before = std::mem::take(&mut self.target);

@@ -75,11 +75,11 @@ impl State {
         offset
     }
 
-    /// What the member is to take and can: no open transaction would still change what is committed for it.
+    /// What the member is to take and can: no open transaction would still change what is committed for it, or for one beside it.
     pub(super) fn free_for(&self, member: u64) -> Vec<Partition> {
         let is_open = |partition: &Partition| {
             let mut commits = self.open.values().flat_map(|open| &open.commits);
-            commits.any(|commit| commit.partition == *partition)
+            commits.any(|commit| self.group.beside(commit.partition) == self.group.beside(*partition))
         };
         self.group.free_for(member).filter(|partition| !is_open(partition)).collect()
     }

@@ -1,0 +1,74 @@
+//! Which partitions of the retry topic go with which of the input topic.
+//!
+//! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p` has every `retry/r` with
+//! `r mod (partitions of the input topic) = p` as well. The invariant: while all partitions of the input topic have an owner, so
+//! has every one of the retry topic, and only one. A parked claim goes to `retry/(p mod partitions of the retry topic)`; where
+//! the topics have equally many, that is the partition beside its own.
+
+use std::collections::BTreeSet;
+
+use crate::intake::{Input, Partition};
+
+/// How many partitions each topic has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) claims: i32,
+    pub(super) retry: i32,
+}
+
+impl Counts {
+    /// The retry partitions that go with these partitions of the input topic; others among them are passed over.
+    pub(super) fn beside(self, held: impl IntoIterator<Item = Partition>) -> BTreeSet<Partition> {
+        let held: BTreeSet<i32> = held
+            .into_iter()
+            .filter(|partition| partition.input == Input::Claims)
+            .map(|partition| partition.number)
+            .collect();
+        let goes_with =
+            |number: &i32| number.checked_rem(self.claims).is_some_and(|beside| held.contains(&beside));
+        (0..self.retry).filter(goes_with).map(Partition::retry).collect()
+    }
+
+    /// The retry partition for what was read from the partition of this number, of either topic.
+    pub(super) fn retry_of(self, number: i32) -> Option<i32> {
+        number.checked_rem(self.retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn partitions_of_the_same_number_go_together() {
+        let counts = Counts { claims: 3, retry: 3 };
+        let beside = counts.beside([Partition::claims(0), Partition::claims(2), Partition::retry(1)]);
+        assert_eq!(beside, [Partition::retry(0), Partition::retry(2)].into());
+        assert_eq!(Counts::default().beside([Partition::claims(0)]), [].into());
+        assert_eq!(Counts::default().retry_of(0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_retry_partition_has_one_owner(claims in 1..20_i32, retry in 0..40_i32, members in 1..6_i32) {
+            let counts = Counts { claims, retry };
+            let dealt = |member| (0..claims).filter(move |number| number % members == member).map(Partition::claims);
+            let mut all: Vec<Partition> = (0..members).flat_map(|member| counts.beside(dealt(member))).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..retry).map(Partition::retry).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_parked_claim_stays_with_its_worker_where_there_are_enough_retry_partitions(
+            claims in 1..20_i32, more in 0..20_i32, number in 0..20_i32,
+        ) {
+            let (counts, number) = (Counts { claims, retry: claims + more }, number % claims);
+            let to = counts.retry_of(number).map(Partition::retry).expect("there are partitions");
+            prop_assert!(counts.beside([Partition::claims(number)]).contains(&to));
+            // Also when it is parked once more.
+            prop_assert_eq!(counts.retry_of(to.number), Some(to.number));
+        }
+    }
+}

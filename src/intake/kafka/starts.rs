@@ -1,0 +1,129 @@
+//! Where a partition's new owner starts: what the broker is asked before it takes the partition on.
+//!
+//! The invariant: an assignment's committed offset and its metadata are read once, and reading starts from that very offset.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::warn;
+
+use super::Rebalances;
+use super::pairs::Counts;
+use crate::intake::{Assigned, Input, Partition};
+
+/// The pause before the broker is asked again.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
+
+impl Rebalances {
+    /// Reads what the group has committed for these partitions, once, and starts from that very offset: two readings could differ.
+    pub(super) fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+    ) -> Result<(TopicPartitionList, Vec<Assigned>), String> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut list = self.list(partitions);
+        if partitions.is_empty() {
+            // The group may have no partition for this member; nothing is to be asked then.
+            return Ok((list, Vec::new()));
+        }
+        let mut assigned = Vec::new();
+        for element in self.committed(consumer, &list)?.elements() {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let start = offset.map_or(Offset::Invalid, Offset::Offset);
+            list.set_partition_offset(element.topic(), element.partition(), start).map_err(|error| {
+                format!("cannot start partition {} at {start:?}: {error}", element.partition())
+            })?;
+            let metadata = metadata(&element);
+            let log_end = if metadata.is_empty() {
+                i64::MAX
+            } else {
+                self.log_end(consumer, element.topic(), element.partition())?
+            };
+            let partition = self.partition(element.topic(), element.partition());
+            assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
+        }
+        Ok((list, assigned))
+    }
+
+    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like any other.
+    fn ask<T>(&self, what: &str, question: impl Fn() -> KafkaResult<T>) -> Result<T, String> {
+        let mut told = false;
+        loop {
+            let error = match question() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // A worker that is gone waits for no answer.
+            if self.events.is_closed() || error.rdkafka_error_code().is_some_and(is_refusal) {
+                return Err(format!("{what} cannot be read: {error}"));
+            }
+            if !told {
+                warn!(error.message = %error, "{what} cannot be read; asking again until Kafka answers");
+                told = true;
+            }
+            std::thread::sleep(ASK_PAUSE);
+        }
+    }
+
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<TopicPartitionList, String> {
+        self.ask(&format!("the committed offsets of {}", self.topics.join(" and ")), || {
+            let committed = consumer.committed_offsets(partitions.clone(), self.request_timeout)?;
+            committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(committed)
+        })
+    }
+
+    /// A topic that is away for now has as many partitions as it had.
+    pub(super) fn count_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<Counts, String> {
+        let before = *self.counts();
+        let count = |input: Input, before: i32| {
+            let topic = &self.topics[input as usize];
+            self.ask(&format!("how many partitions {topic} has"), || {
+                let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout)?;
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
+                match found.map_or(0, |found| found.partitions().len()) {
+                    0 if before == 0 => {
+                        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
+                    }
+                    0 => Ok(before),
+                    count => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+                }
+            })
+        };
+        Ok(Counts { claims: count(Input::Claims, before.claims)?, retry: count(Input::Retry, before.retry)? })
+    }
+
+    fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
+        self.ask(&format!("the end of {topic}/{number}"), || {
+            consumer.fetch_watermarks(topic, number, self.request_timeout).map(|(_, end)| end)
+        })
+    }
+}
+
+/// Whether an error says that the worker may not, which no waiting mends.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    let refusals = [
+        RDKafkaErrorCode::GroupAuthorizationFailed,
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::ClusterAuthorizationFailed,
+    ];
+    refusals.contains(&code)
+}
+
+/// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
+}
