@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::assess::http::Client;
 use crate::audit::{Retention, retention};
 use crate::config::{Config, OnDuplicate};
 use crate::intake::kafka::KafkaIntake;
-use crate::outbox::Store;
+use crate::outbox::StoreError;
 use crate::outbox::kafka::KafkaPublisher;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
@@ -149,8 +149,15 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
         }
     }
     store.check_schema().await.map_err(|error| error.to_string())?;
-    // One question as the worker asks it: a missing privilege shows now and not with the first claim.
-    store.recall(vec![String::new()]).await.map_err(|error| error.to_string())?;
+    // A missing right or a table that takes no rows shows now and not with the first claim.
+    match store.check_rights().await {
+        Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
+        // Such as a failover that is not over yet: the worker waits for it as it does at any other time.
+        Err(error @ StoreError::Transient(_)) => {
+            warn!("whether the tables can be written is not known: {error}")
+        }
+        Ok(()) => {}
+    }
     Ok(store)
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::StoreError;
 use super::error::Failure;
+use super::session::{self, Setting};
 use super::settings::Settings;
 
 /// A server that has not answered after this many times its own bound on a statement is taken for dead.
@@ -32,8 +33,11 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug)]
 pub(super) struct Connections {
     options: PgConnectOptions,
+    session: Vec<Setting>,
     /// `PostgreSQL at host:port/database`, for messages: nothing secret.
     place: String,
+    /// How many there are at once, at most.
+    size: u32,
     permits: Semaphore,
     idle: Mutex<Vec<Idle>>,
     connect_timeout: Duration,
@@ -58,10 +62,12 @@ impl Connections {
                 options.get_host(),
                 options.get_port()
             ),
+            size: settings.max_connections,
             permits: Semaphore::new(settings.max_connections.min(1_000) as usize),
             idle: Mutex::default(),
             connect_timeout: settings.connect_timeout,
             patience: settings.statement_timeout * PATIENCE,
+            session: session::settings(settings.statement_timeout),
             options,
         })
     }
@@ -70,23 +76,44 @@ impl Connections {
         &self.place
     }
 
-    pub(super) fn options(&self) -> &PgConnectOptions {
-        &self.options
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// A connection that nobody shares, whose statements and locks have no bound.
+    pub(super) async fn unbounded(&self) -> Result<PgConnection, Failure> {
+        let mut settings = self.session.clone();
+        for (name, value) in &mut settings {
+            if matches!(*name, "statement_timeout" | "lock_timeout") {
+                *value = "0".to_owned();
+            }
+        }
+        self.connect(&settings).await
     }
 
     /// A connection to use, an idle one or a new one.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
         let bounded = timeout(self.connect_timeout, async {
             // The semaphore is never closed.
-            let permit = self.permits.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            let permit = self
+                .permits
+                .acquire()
+                .await
+                .map_err(|_| Failure::new(&self.place, &sqlx::Error::PoolClosed))?;
             let (connection, born) = match self.take_idle().await {
                 Some(found) => found,
-                None => (self.options.connect().await?, Instant::now()),
+                None => (self.connect(&self.session).await?, Instant::now()),
             };
             Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
         });
-        let leased = bounded.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        leased.map_err(|error| Failure::new(&self.place, &error))
+        bounded.await.unwrap_or_else(|_| Err(Failure::new(&self.place, &sqlx::Error::PoolTimedOut)))
+    }
+
+    async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
+        let connected = self.options.connect().await;
+        let mut connection = connected.map_err(|error| Failure::new(&self.place, &error))?;
+        session::bind(&mut connection, &self.place, settings).await?;
+        Ok(connection)
     }
 
     async fn take_idle(&self) -> Option<(PgConnection, Instant)> {

@@ -22,7 +22,8 @@ const NO_PERMISSION: &str = "the role lacks a right: docs/audit.md lists the gra
 const NO_LOGIN: &str =
     "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
-const POOLER: &str = "a pooler in transaction mode loses prepared statements: let it pool sessions";
+pub(super) const POOLER: &str = "a pooler in transaction mode loses what a session is told, and its prepared statements: let it pool sessions";
+const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: docs/postgres.md has the choices";
 const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";
 
@@ -72,8 +73,13 @@ impl Class {
 pub(super) enum Failure {
     /// The whole batch is at the same point as before.
     Store(StoreError),
-    /// A row is at fault; the server's message.
-    Data(String),
+    /// A row is at fault, or its table.
+    Data {
+        /// The server's code.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
 }
 
 impl Failure {
@@ -81,7 +87,7 @@ impl Failure {
     pub(super) fn new(place: &str, error: &sqlx::Error) -> Self {
         let message = describe(error);
         match Class::of(error) {
-            Class::Data => Self::Data(message),
+            Class::Data => Self::Data { code: code(error), message },
             Class::Transient => Self::Store(StoreError::Transient(format!("{place}: {message}"))),
             Class::Fatal(remedy) => Self::Store(StoreError::Fatal(format!("{place}: {message}; {remedy}"))),
         }
@@ -91,7 +97,7 @@ impl Failure {
     pub(super) fn into_store_error(self, place: &str) -> StoreError {
         match self {
             Self::Store(error) => error,
-            Self::Data(message) => StoreError::Fatal(format!("{place}: {message}")),
+            Self::Data { message, .. } => StoreError::Fatal(format!("{place}: {message}")),
         }
     }
 }
@@ -116,6 +122,11 @@ pub(super) fn changed_migration(place: &str, version: i64) -> String {
     )
 }
 
+fn code(error: &sqlx::Error) -> String {
+    let error = error.as_database_error();
+    error.and_then(|error| error.code()).unwrap_or_default().into_owned()
+}
+
 /// The server's words with their code. Row data (the error's detail) is left out: it can hold what must not be logged.
 fn describe(error: &sqlx::Error) -> String {
     match error {
@@ -124,6 +135,7 @@ fn describe(error: &sqlx::Error) -> String {
             None => error.message().to_owned(),
         },
         sqlx::Error::PoolTimedOut => "no connection within `postgres.connect_timeout`".to_owned(),
+        sqlx::Error::Tls(_) => format!("{error}; {TLS}"),
         other => other.to_string(),
     }
 }

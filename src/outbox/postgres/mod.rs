@@ -1,7 +1,8 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached, `record` the transaction of a
-//! batch, `rows` its statements, `schema` the migrations, `error` what a failure means.
+//! batch, `rows` its statements, `schema` the migrations, `session` what a connection is bound by, `rights` whether the worker may write
+//! what it will have to, `error` what a failure means.
 //!
 //! The invariant: a batch is in the tables whole or not at all, and writing it again changes nothing.
 
@@ -9,8 +10,10 @@ mod connections;
 mod encode;
 mod error;
 mod record;
+mod rights;
 mod rows;
 mod schema;
+mod session;
 mod settings;
 
 use std::collections::HashMap;

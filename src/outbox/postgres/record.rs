@@ -35,7 +35,7 @@ impl PostgresStore {
         match self.record_at_once(settled, calls).await {
             Ok(overruled) => Ok(overruled),
             Err(Failure::Store(error)) => Err(error),
-            Err(Failure::Data(message)) => {
+            Err(Failure::Data { message, .. }) => {
                 tracing::warn!(
                     db.error = message,
                     "PostgreSQL refused a batch; looking for the row at fault"
@@ -107,8 +107,8 @@ impl PostgresStore {
                     overruled.extend(found.into_iter().map(|(index, end)| (range.start + index, end)))
                 }
                 Err(Failure::Store(error)) => return Err(error),
-                Err(Failure::Data(_)) if range.len() > 1 => open.extend(halves(range)),
-                Err(Failure::Data(message)) => {
+                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
+                Err(Failure::Data { message, .. }) => {
                     let malformed = self.quarantine(&settled[range.start].received, message).await?;
                     overruled.push((range.start, Disposition::Quarantined(malformed)));
                 }
@@ -140,8 +140,8 @@ impl PostgresStore {
             match self.record_at_once(&[], &calls[range.clone()]).await {
                 Ok(_) => {}
                 Err(Failure::Store(error)) => return Err(error),
-                Err(Failure::Data(_)) if range.len() > 1 => open.extend(halves(range)),
-                Err(Failure::Data(message)) => {
+                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
+                Err(Failure::Data { message, .. }) => {
                     let Call { id, claim_id, .. } = &calls[range.start];
                     tracing::error!(call.id = %id, claim.id = claim_id, db.error = message, "PostgreSQL refuses the attempt {id}; it is not kept");
                 }

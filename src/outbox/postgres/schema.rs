@@ -2,7 +2,6 @@
 //!
 //! The migrations are part of the binary. A database that is ahead of it, in the middle of a rolling update, is no error.
 
-use sqlx::ConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 
 use super::error::{changed_migration, of_migration};
@@ -26,10 +25,9 @@ impl PostgresStore {
             State::Missing(versions) => versions.len(),
         };
         // A migration may take long, and may wait long for another worker's: a connection of its own, without the bounds.
-        let options =
-            self.connections.options().clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+        let connection = self.connections.unbounded().await;
+        let mut connection = connection.map_err(|failure| self.store_error(failure))?;
         let apply = async {
-            let mut connection = options.connect().await?;
             migrator().run_direct(None, &mut connection, false).await?;
             sqlx::Connection::close(connection).await?;
             Ok(missing)

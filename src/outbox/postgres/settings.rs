@@ -1,23 +1,22 @@
 //! `[postgres]`: where the database is and how patient the worker is with it.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::outbox::StoreError;
-
-/// How often the server probes a silent client, so that what a vanished worker had locked is free again within a minute.
-const SERVER_KEEPALIVE: [(&str, &str); 3] =
-    [("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")];
 
 /// The section `[postgres]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// `postgres://user:password@host:5432/database?sslmode=verify-full`; required. A secret, for it carries the password.
+    /// `postgres://user:password@host:5432/database`; required. A secret, for it carries the password. Without an `sslmode` a server on
+    /// another machine has to prove who it is.
     pub url: Option<SecretString>,
     /// Connections at once. Beyond that, a caller waits for up to `connect_timeout`.
     pub max_connections: u32,
@@ -29,6 +28,9 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Whether `claimgate run` applies the migrations that are missing.
     pub migrate: bool,
+    /// The key that `statement_timeout` comes from, for whoever has to raise it.
+    #[serde(skip)]
+    pub timeout_key: &'static str,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             migrate: true,
+            timeout_key: "postgres.statement_timeout",
         }
     }
 }
@@ -49,7 +52,7 @@ impl Settings {
         Self { url: Some(SecretString::from(url.into())), ..Self::default() }
     }
 
-    /// What to connect with, limits and all.
+    /// What to connect with.
     pub(super) fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
         if self.max_connections == 0 {
             return Err(StoreError::Fatal(
@@ -57,9 +60,7 @@ impl Settings {
             ));
         }
         if self.statement_timeout.as_millis() == 0 {
-            return Err(StoreError::Fatal(
-                "`postgres.statement_timeout` is 0: statements need a bound".to_owned(),
-            ));
+            return Err(StoreError::Fatal(format!("`{}` is 0: statements need a bound", self.timeout_key)));
         }
         let url = self.url.as_ref().map(|url| url.expose_secret().trim()).filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| {
@@ -72,25 +73,30 @@ impl Settings {
                 "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database".to_owned(),
             )
         })?;
-        Ok(options.application_name("claimgate").options(SERVER_KEEPALIVE).options(self.limits()))
+        let options = if says_sslmode(url) || is_local(&options) {
+            options
+        } else {
+            options.ssl_mode(PgSslMode::VerifyFull)
+        };
+        // A pooler takes no setting in the start-up packet but the commonest: `session` makes the others. Statements are not logged:
+        // each line would carry the whole SQL, a dozen a batch while the server is slow.
+        Ok(options.application_name("claimgate").extra_float_digits(None).disable_statement_logging())
     }
+}
 
-    fn limits(&self) -> [(&'static str, String); 7] {
-        let milliseconds = |bound: Duration| format!("{}ms", bound.as_millis().min(i32::MAX as u128));
-        [
-            ("statement_timeout", milliseconds(self.statement_timeout)),
-            // Shorter than the statement's, so that the message names the cause: somebody holds a lock.
-            ("lock_timeout", milliseconds(self.statement_timeout.mul_f64(0.75))),
-            ("idle_in_transaction_session_timeout", milliseconds(self.statement_timeout)),
-            // What a batch sees after its insert must be what made the insert give way.
-            ("default_transaction_isolation", "read committed".to_owned()),
-            // A verdict must outlive a crash of the server, for its decision is published next.
-            ("synchronous_commit", "on".to_owned()),
-            // A plan made while a table was small must not be kept when it has grown; planning costs nothing beside 500 rows.
-            ("plan_cache_mode", "force_custom_plan".to_owned()),
-            ("timezone", "UTC".to_owned()),
-        ]
-    }
+/// Whether the URL says how the connection is protected.
+fn says_sslmode(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
+}
+
+/// Whether nobody stands between: this machine, or a socket in its file system.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host().trim_start_matches('[').trim_end_matches(']');
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -131,18 +137,28 @@ mod tests {
     }
 
     #[test]
-    fn every_session_is_bounded() {
-        let options = Settings::at("postgres://host/db").connect_options().expect("a good URL");
-        let sent = options.get_options().expect("options");
-        for expected in [
-            "statement_timeout=10000ms",
-            "lock_timeout=7500ms",
-            "synchronous_commit=on",
-            "tcp_keepalives_idle=30",
-        ] {
-            assert!(sent.contains(expected), "{expected} in {sent}");
-        }
+    fn a_statement_has_a_bound() {
         let endless = Settings { statement_timeout: Duration::ZERO, ..Settings::at("postgres://host/db") };
         assert!(refusal(&endless).contains("`postgres.statement_timeout`"));
+    }
+
+    #[test]
+    fn review_low_a_server_elsewhere_is_verified_unless_the_url_says_otherwise() {
+        let mode = |url: &str| Settings::at(url).connect_options().expect("a good URL").get_ssl_mode();
+        for url in [
+            "postgres://db.example/claims",
+            "postgres://10.0.0.7/claims",
+            "postgres://u:p%3Fsslmode=disable@db.example/claims?application_name=x",
+            "postgres://[2001:db8::1]/claims",
+            "postgres://localhost.example/claims",
+        ] {
+            assert!(matches!(mode(url), PgSslMode::VerifyFull), "{url}: {:?}", mode(url));
+        }
+        for url in ["postgres://127.0.0.1/claims", "postgres://[::1]/claims", "postgres://localhost:1/claims"]
+        {
+            assert!(matches!(mode(url), PgSslMode::Prefer), "{url}: {:?}", mode(url));
+        }
+        assert!(matches!(mode("postgres://db.example/claims?sslmode=disable"), PgSslMode::Disable));
+        assert!(matches!(mode("postgres://db.example/claims?a=b&ssl-mode=require"), PgSslMode::Require));
     }
 }

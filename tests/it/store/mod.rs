@@ -6,9 +6,11 @@ mod audit;
 pub(crate) mod build;
 mod contract;
 mod database;
+mod pooler;
 mod postgres;
 pub(crate) mod roles;
 mod schema;
+mod session;
 
 use std::future::Future;
 
