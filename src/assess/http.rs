@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
+use super::egress;
 use crate::risk::{Method, Request};
 
 /// The largest body that is read; what is beyond is cut off, and the reader will find the rest malformed.
@@ -71,16 +72,19 @@ impl Failure {
 /// One connection pool for all APIs.
 #[derive(Debug, Clone)]
 pub struct Client {
-    client: reqwest::Client,
+    pub(super) client: reqwest::Client,
+    /// Who is called directly though there is a proxy, or everybody where there is none.
+    pub(super) egress: egress::Settings,
 }
 
 impl Client {
-    /// A client that verifies certificates, follows no redirects and reads no proxy settings.
+    /// A client that verifies certificates and follows no redirects. The proxy is `egress`'s; the
+    /// environment's settings do not count.
     ///
     /// # Errors
-    /// The TLS library could not be set up.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    /// The TLS library could not be set up, or the proxy's address is none.
+    pub fn new(egress: &egress::Settings) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
             .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -89,9 +93,12 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(30))
             // A retry by the client would resend the very same nonce, which the APIs refuse as a replay.
-            .retry(reqwest::retry::never())
-            .build()?;
-        Ok(Self { client })
+            .retry(reqwest::retry::never());
+        if let Some(url) = egress.proxy() {
+            let no_proxy = reqwest::NoProxy::from_string(&egress.no_proxy.join(","));
+            builder = builder.proxy(reqwest::Proxy::all(url)?.no_proxy(no_proxy));
+        }
+        Ok(Self { client: builder.build()?, egress: egress.clone() })
     }
 
     async fn exchange(&self, request: Request, timeout: Duration) -> Result<Response, Failure> {

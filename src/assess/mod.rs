@@ -11,8 +11,10 @@ use tokio::time::Instant;
 
 pub mod breaker;
 pub mod budget;
+pub mod egress;
 pub mod http;
 pub mod limit;
+pub mod reach;
 pub mod retry;
 pub mod token;
 

@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Config as Sources, Environment, File, FileFormat, Map, Value, ValueKind};
+use config::{Config as Sources, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::assess::{breaker, retry};
+mod check;
+mod layers;
+mod secrets;
+
+use crate::assess::{breaker, egress, retry};
 use crate::decision::Policy;
 use crate::outbox::postgres;
 use crate::risk::{Registry, Shared, tencent_cloud, wechat};
@@ -21,16 +25,6 @@ use crate::{audit, dead_letters, kafka, telemetry};
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Prefix of the environment's keys: `CLAIMGATE__SECTION__KEY`.
 const PREFIX: &str = "CLAIMGATE";
-/// Keys that may be given as a file's path, with `_file` appended.
-const SECRETS: [(&str, &str); 6] = [
-    ("audit", "subject_key"),
-    ("postgres", "url"),
-    ("tencent_cloud", "secret_id"),
-    ("tencent_cloud", "secret_key"),
-    ("tencent_cloud", "token"),
-    ("wechat", "app_secret"),
-];
-
 /// Everything that can be set.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +45,8 @@ pub struct Config {
     pub tencent_cloud: tencent_cloud::Settings,
     /// `[wechat]`
     pub wechat: wechat::Settings,
+    /// `[egress]`
+    pub egress: egress::Settings,
     /// `[risk.<api>]`, read by the APIs themselves.
     pub risk: BTreeMap<String, Value>,
     /// `[http]`
@@ -101,17 +97,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: a file that cannot be read, an unknown key, a value of the wrong type or out of range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut sources = Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-        sources = sources.add_source(File::new("config/default.toml", FileFormat::Toml).required(false));
-        if let Ok(name) = std::env::var("CLAIMGATE_ENV") {
-            sources = sources.add_source(File::new(&format!("config/{name}.toml"), FileFormat::Toml));
+        let mut root = table(Map::new());
+        layers::overlay(&mut root, read(File::from_str(DEFAULTS, FileFormat::Toml))?);
+        layers::overlay(&mut root, read(File::new("config/default.toml", FileFormat::Toml).required(false))?);
+        if let Some(name) = std::env::var_os("CLAIMGATE_ENV").filter(|name| !name.is_empty()) {
+            let path = format!("config/{}.toml", name.to_string_lossy());
+            layers::overlay(&mut root, read(File::new(&path, FileFormat::Toml))?);
         }
         if let Some(file) = file {
-            sources = sources.add_source(File::from(file).format(FileFormat::Toml));
+            layers::overlay(&mut root, read(File::from(file).format(FileFormat::Toml))?);
         }
+        check_environment()?;
         let environment =
             Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").ignore_empty(false);
-        Self::of(sources.add_source(environment).build().map_err(|error| ConfigError(error.to_string()))?)
+        layers::overlay(&mut root, read(environment)?);
+        Self::of(root)
     }
 
     /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for tests and the demo.
@@ -119,14 +119,15 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(overrides: &str) -> Result<Self, ConfigError> {
-        let sources = [DEFAULTS, overrides].map(|text| File::from_str(text, FileFormat::Toml));
-        let built = Sources::builder().add_source(sources.to_vec()).build();
-        Self::of(built.map_err(|error| ConfigError(error.to_string()))?)
+        let mut root = table(Map::new());
+        for text in [DEFAULTS, overrides] {
+            layers::overlay(&mut root, read(File::from_str(text, FileFormat::Toml))?);
+        }
+        Self::of(root)
     }
 
-    fn of(sources: Sources) -> Result<Self, ConfigError> {
-        let mut root = sources.cache;
-        read_secret_files(&mut root)?;
+    fn of(mut root: Value) -> Result<Self, ConfigError> {
+        layers::resolve(&mut root)?;
         let config: Self = serde_path_to_error::deserialize(root).map_err(|error| {
             let path = error.path().to_string();
             let problem = error.into_inner().to_string();
@@ -134,48 +135,6 @@ impl Config {
         })?;
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        self.kafka.check().map_err(ConfigError)?;
-        self.dead_letters.check().map_err(ConfigError)?;
-        let positive = [
-            ("worker.threads", self.worker.threads),
-            ("worker.max_in_flight", self.worker.max_in_flight),
-            ("worker.max_in_flight_bytes", self.worker.max_in_flight_bytes),
-            ("worker.max_batch", self.worker.max_batch),
-            ("kafka.max_event_bytes", self.kafka.max_event_bytes),
-            ("kafka.max_message_bytes", self.kafka.max_message_bytes),
-        ];
-        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError(format!("{key}: must be at least 1")));
-        }
-        if !(self.retry.multiplier >= 1.0 && self.retry.multiplier.is_finite()) {
-            return Err(ConfigError("retry.multiplier: must be at least 1".to_owned()));
-        }
-        if self.retry.initial_interval.is_zero() || self.retry.initial_interval > self.retry.max_interval {
-            return Err(ConfigError(
-                "retry.initial_interval: must be more than 0 and no more than retry.max_interval".to_owned(),
-            ));
-        }
-        let ratio = |key: &str, value: f64| match value {
-            0.0..=1.0 => Ok(()),
-            _ => Err(ConfigError(format!("{key}: must be between 0 and 1"))),
-        };
-        ratio("breaker.failure_ratio", self.breaker.failure_ratio)?;
-        ratio("retry.budget.ratio", self.retry.budget.ratio)?;
-        // With less, a retry could wait for ever, and a breaker could stay open for ever.
-        if !(self.retry.budget.per_second > 0.0 && self.retry.budget.reserve >= 1.0) {
-            return Err(ConfigError(
-                "retry.budget: per_second must be more than 0 and reserve at least 1".to_owned(),
-            ));
-        }
-        if self.breaker.open_for.is_zero() || self.breaker.min_calls == 0 || self.breaker.probes == 0 {
-            return Err(ConfigError(
-                "breaker: open_for, min_calls and probes must be more than 0".to_owned(),
-            ));
-        }
-        Ok(())
     }
 
     /// Builds the risk APIs and the policy.
@@ -193,6 +152,7 @@ impl Config {
         if registry.is_empty() {
             return Err(ConfigError("risk: no API serves any kind of claim; give one a `serves`".to_owned()));
         }
+        self.check_together(&registry)?;
         let policy = registry.policy(self.retry.on_unassessed);
         Ok((registry, policy))
     }
@@ -203,25 +163,35 @@ impl Config {
     }
 }
 
-/// Puts the content of `<key>_file` in the place of `<key>`.
-fn read_secret_files(root: &mut Value) -> Result<(), ConfigError> {
-    let ValueKind::Table(sections) = &mut root.kind else { return Ok(()) };
-    for (section, key) in SECRETS {
-        let Some(ValueKind::Table(table)) = sections.get_mut(section).map(|value| &mut value.kind) else {
-            continue;
-        };
-        read_secret_file(table, section, key)?;
-    }
-    Ok(())
+fn table(map: Map<String, Value>) -> Value {
+    Value::new(None, ValueKind::Table(map))
 }
 
-fn read_secret_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result<(), ConfigError> {
-    let Some(path) = table.remove(&format!("{key}_file")) else { return Ok(()) };
-    let path = path.into_string().unwrap_or_default();
-    let secret = std::fs::read_to_string(&path)
-        .map_err(|error| ConfigError(format!("{section}.{key}_file: cannot read {path:?}: {error}")))?;
-    table.insert(key.to_owned(), Value::new(None, secret.trim_end_matches(['\r', '\n'])));
-    Ok(())
+/// Reads one source.
+fn read(source: impl Source + Send + Sync + 'static) -> Result<Value, ConfigError> {
+    let built = Sources::builder().add_source(source).build();
+    built.map(|built| built.cache).map_err(|error| ConfigError(describe(&error)))
+}
+
+/// The words of a source that cannot be read. The TOML parser quotes the line at fault, which may
+/// hold a secret: its place and what is wrong with it are kept, the line is left out.
+fn describe(error: &config::ConfigError) -> String {
+    let config::ConfigError::FileParse { uri, cause } = error else { return error.to_string() };
+    let cause = cause.to_string();
+    let lines = cause.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
+    let file = uri.as_deref().unwrap_or("the configuration");
+    format!("{file}: {}", lines.collect::<Vec<_>>().join(": "))
+}
+
+/// Refuses a value that is no text; the reader's own error would print it.
+fn check_environment() -> Result<(), ConfigError> {
+    let ours = |name: &std::ffi::OsString| name.to_string_lossy().to_uppercase().starts_with("CLAIMGATE__");
+    match std::env::vars_os().find(|(name, value)| ours(name) && value.to_str().is_none()) {
+        Some((name, _)) => {
+            Err(ConfigError(format!("{}: the value is not UTF-8 text", name.to_string_lossy())))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn a_wrong_value_is_named_by_its_key() {
         ("[dead_letters]\nprobe_every = \"0s\"", "probe_every"),
         ("[kafka]\ntransaction_timeout = \"1h\"", "kafka.transaction_timeout"),
         ("[kafka.properties]\n\"enable.auto.commit\" = \"true\"", "kafka.properties.enable.auto.commit"),
-        ("[kafka.properties]\nisolation_level = \"read_uncommitted\"", "kafka.properties.isolation_level"),
+        ("[kafka.properties]\nisolation_level = \"read_uncommitted\"", "kafka.properties.isolation.level"),
     ];
     for (text, key) in wrong {
         assert!(error(text).contains(key), "{}", error(text));
@@ -73,4 +73,171 @@ fn a_secret_may_stand_in_a_file_and_is_never_printed() {
     assert_eq!(config.wechat.app_secret.expose_secret(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(error("[wechat]\napp_secret_file = \"/nowhere\"").contains("wechat.app_secret_file"));
+}
+
+/// The configuration as it is read from a file with this TOML and from an environment with these
+/// variables, in the spelling in which the environment's source hands them over.
+fn layered(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut root = table(Map::new());
+    for text in [DEFAULTS, toml] {
+        layers::overlay(&mut root, read(File::from_str(text, FileFormat::Toml))?);
+    }
+    let given = environment.iter().map(|(key, value)| (format!("CLAIMGATE__{key}"), (*value).to_owned()));
+    let source = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__");
+    layers::overlay(&mut root, read(source.source(Some(given.collect())))?);
+    Config::of(root)
+}
+
+#[test]
+fn report_p19_every_key_can_come_from_the_environment() {
+    for text in ["4,5,6", " 4, 5 ,6 ", "[4,5,6]", "[\"4\", 5, 6]"] {
+        let config = layered("", &[("RETRY__TRANSIENT_CODES", text)]).expect("a list");
+        assert_eq!(config.retry.transient_codes, [4, 5, 6], "{text}");
+    }
+    let none = layered("", &[("RETRY__TRANSIENT_CODES", "")]).expect("an empty list");
+    assert!(none.retry.transient_codes.is_empty());
+    let policy = ["APPROVE", "CHALLENGE", "REVIEW", "REJECT"]
+        .map(|key| format!("RISK__INTELLIGENT_QR_CODE__POLICY__{key}"));
+    let levels = ["0,1", "[2]", "", "3,4"];
+    let environment: Vec<(&str, &str)> = policy.iter().map(String::as_str).zip(levels).collect();
+    let config = layered(CREDENTIALS, &environment).expect("good");
+    let (registry, _) = config.risk_apis().expect("the levels are whole");
+    let id = registry.find("intelligent_qr_code").expect("it serves");
+    let levels = registry.get(id).levels.clone().expect("levels");
+    assert_eq!((levels.approve, levels.challenge, levels.reject), (vec![0, 1], vec![2], vec![3, 4]));
+    let named = layered("", &[("RETRY__TRANSIENT_CODES", "[4,")]).expect_err("no JSON").to_string();
+    assert!(named.contains("retry.transient_codes"), "{named}");
+    let named = layered("", &[("RETRY__TRANSIENT_CODES", "four")]).expect_err("no number").to_string();
+    assert!(named.contains("retry.transient_codes"), "{named}");
+}
+
+#[test]
+fn report_p19_a_secret_of_kafka_can_stand_in_a_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "\u{feff}hunter2\r\n").expect("written");
+    let path = file.path().display().to_string();
+    let quoted = format!("[kafka.properties]\n\"sasl.password_file\" = {path:?}");
+    let underscored = format!("[kafka.properties]\nsasl_password_file = {path:?}");
+    let from_environment = ("KAFKA__PROPERTIES__SASL_PASSWORD_FILE", path.as_str());
+    for config in [layered(&quoted, &[]), layered(&underscored, &[]), layered("", &[from_environment])] {
+        let config = config.expect("good");
+        assert_eq!(config.kafka.client().get("sasl.password"), Some("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+    let missing = error("[kafka.properties]\n\"ssl.key.password_file\" = \"/nowhere\"");
+    assert!(
+        missing.contains("kafka.properties.ssl.key.password_file") && missing.contains("/nowhere"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn report_p19_the_last_source_wins_in_whatever_spelling() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "from-file").expect("written");
+    let path = file.path().display().to_string();
+    use secrecy::ExposeSecret;
+    let config =
+        layered(&format!("[wechat]\napp_secret_file = {path:?}"), &[("WECHAT__APP_SECRET", "direct")]);
+    assert_eq!(config.expect("good").wechat.app_secret.expose_secret(), "direct");
+    let config = layered("[wechat]\napp_secret = 'direct'", &[("WECHAT__APP_SECRET_FILE", &path)]);
+    assert_eq!(config.expect("good").wechat.app_secret.expose_secret(), "from-file");
+    let config =
+        layered("[kafka.properties]\n\"client.rack\" = 'a'", &[("KAFKA__PROPERTIES__CLIENT_RACK", "b")]);
+    assert_eq!(config.expect("good").kafka.client().get("client.rack"), Some("b"));
+    let both = error(&format!("[wechat]\napp_secret = 'direct'\napp_secret_file = {path:?}"));
+    assert!(both.contains("wechat.app_secret_file") && !both.contains("direct"), "{both}");
+}
+
+#[test]
+fn report_p16_what_surrounds_a_secret_is_taken_off_and_what_cannot_be_in_one_is_refused() {
+    use secrecy::ExposeSecret;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    for around in ["\u{feff}@\r\n", " @\t", "\n@\n\n", "@\u{a0}"] {
+        let text = around.replace('@', "hunter2");
+        std::fs::write(file.path(), &text).expect("written");
+        let path = file.path().display().to_string();
+        for environment in [("WECHAT__APP_SECRET", text.as_str()), ("WECHAT__APP_SECRET_FILE", &path)] {
+            let config = layered("", &[environment]).expect("good");
+            assert_eq!(config.wechat.app_secret.expose_secret(), "hunter2", "{around:?}");
+        }
+    }
+    let keys = [
+        ("WECHAT__APP_ID", "wechat.app_id"),
+        ("WECHAT__APP_SECRET", "wechat.app_secret"),
+        ("TENCENT_CLOUD__SECRET_ID", "tencent_cloud.secret_id"),
+        ("TENCENT_CLOUD__SECRET_KEY", "tencent_cloud.secret_key"),
+        ("TENCENT_CLOUD__TOKEN", "tencent_cloud.token"),
+    ];
+    for (variable, key) in keys {
+        for value in ["\"hunter2\"", "'hunter2'", "hunter 2", "hunter\n2", "hunter2é", "“hunter2”"] {
+            let refusal = layered("", &[(variable, value)]).expect_err(value).to_string();
+            assert!(refusal.contains(key) && !refusal.contains("hunter"), "{refusal}");
+        }
+    }
+    std::fs::write(file.path(), " \n").expect("written");
+    let empty = error(&format!("[tencent_cloud]\nsecret_key_file = {:?}", file.path()));
+    assert!(empty.contains("tencent_cloud.secret_key_file") && empty.contains("empty"), "{empty}");
+    std::fs::write(file.path(), [0xff, 0xfe, b'h', 0]).expect("written");
+    let utf_16 = error(&format!("[tencent_cloud]\nsecret_key_file = {:?}", file.path()));
+    assert!(utf_16.contains("not UTF-8"), "{utf_16}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_without_its_lines() {
+    let refusal = error("[wechat]\napp_secret = \"hunter2\n");
+    assert!(
+        !refusal.contains("hunter2") && refusal.contains("line 2") && refusal.lines().count() == 1,
+        "{refusal}"
+    );
+}
+
+/// Each of these was taken, and could not work.
+#[test]
+fn review_low_a_value_that_cannot_work_is_refused() {
+    let wrong = [
+        ("[retry]\nmax_waiting = 0", "retry.max_waiting"),
+        ("[retry]\npark_interval = \"0s\"", "retry.park_interval"),
+        ("[retry]\npark_interval = \"2h\"", "retry.park_interval"),
+        ("[retry]\npark_max_interval = \"0s\"", "retry.park_max_interval"),
+        ("[retry]\ngive_up_after = \"0s\"", "retry.give_up_after"),
+        ("[retry]\ngive_up_after = \"100000years\"", "retry.give_up_after"),
+        ("[retry.budget]\nper_second = nan", "retry.budget.per_second"),
+        ("[retry.budget]\nper_second = inf", "retry.budget.per_second"),
+        ("[retry.budget]\nper_second = -1.0", "retry.budget.per_second"),
+        ("[retry.budget]\nreserve = 0.5", "retry.budget.reserve"),
+        ("[retry.budget]\nratio = nan", "retry.budget.ratio"),
+        ("[breaker]\nfailure_ratio = 0.0", "breaker.failure_ratio"),
+        ("[breaker]\nwindow = \"0s\"", "breaker.window"),
+        ("[breaker]\nmisconfigured_for = \"0s\"", "breaker.misconfigured_for"),
+        ("[breaker]\nopen_for = \"1m\"", "breaker.open_for"),
+        ("[worker]\ndrain_timeout = \"0s\"", "worker.drain_timeout"),
+        (
+            "[kafka]\nretry_topic = \"reward.claims.dead-letter\"",
+            "kafka.dead_letter_topic and kafka.retry_topic",
+        ),
+        ("[kafka]\noutput_topic = \"reward.claims\"", "kafka.output_topic and kafka.input_topic"),
+        ("[kafka]\ninstance_id = \" \"", "kafka.instance_id"),
+        ("[kafka]\nrequest_timeout = \"0s\"", "kafka.request_timeout"),
+        ("[kafka]\nsession_timeout = \"2h\"", "kafka.session_timeout"),
+        ("[kafka]\ntransaction_timeout = \"0s\"", "kafka.transaction_timeout"),
+        ("[kafka]\nmax_message_bytes = 100", "kafka.max_message_bytes"),
+        ("[postgres]\nmax_connections = 0", "postgres.max_connections"),
+        ("[postgres]\nstatement_timeout = \"0s\"", "postgres.statement_timeout"),
+        ("[egress]\nproxy = \"socks5://proxy\"", "egress.proxy"),
+    ];
+    for (text, key) in wrong {
+        assert!(error(text).contains(key), "{text}: {}", error(text));
+    }
+}
+
+#[test]
+fn review_low_a_call_may_not_outlast_a_drain() {
+    let text = format!("{CREDENTIALS}[risk.captcha_query]\ntimeout = \"11s\"");
+    let refusal =
+        Config::from_toml(&text).expect("read later").risk_apis().err().expect("too long").to_string();
+    assert!(
+        refusal.contains("risk.captcha_query.timeout") && refusal.contains("worker.drain_timeout"),
+        "{refusal}"
+    );
 }

@@ -88,7 +88,8 @@ impl Service {
         log_start(&config, &registry, policy.version(), endpoints.as_ref().map(Endpoints::address));
 
         // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
-        let http = Client::new().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        let http = Client::new(&config.egress)
+            .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
         let (intake, consumer) =
             KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;

@@ -20,7 +20,8 @@ fn row_26_properties_that_verify_nothing_are_refused() {
         let text = format!("{credentials}[kafka.properties]\n\"{key}\" = \"{value}\"");
         let error = Config::from_toml(&text).expect_err("refused").to_string();
         assert!(
-            error.contains(&format!("kafka.properties.{key}")) && error.contains("ssl.ca.location"),
+            error.contains(&format!("kafka.properties.{}", key.replace('_', ".")))
+                && error.contains("ssl.ca.location"),
             "{error}"
         );
     }
@@ -57,7 +58,7 @@ async fn row_26_a_certificate_of_ones_own_is_not_believed() {
     while tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let client = Client::new().expect("a client");
+    let client = Client::new(&Default::default()).expect("a client");
     let exchange = client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
     let failure = exchange.result.expect_err("the certificate is nobody's");
     assert_eq!(failure.as_str(), "connect", "and nothing was sent");

@@ -1,0 +1,87 @@
+//! `[egress]`: by which way calls to the risk APIs leave.
+//!
+//! Pure. The environment's `HTTPS_PROXY` and its companions do not count: a variable that somebody
+//! set for another program must not lead signed requests through a stranger's server.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// `[egress]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP proxy for every call to a risk API and for access tokens; absent: none. A secret,
+    /// for it may hold a password.
+    pub proxy: Option<SecretString>,
+    /// Hosts, domains and networks that are called directly all the same.
+    pub no_proxy: Vec<String>,
+}
+
+impl Settings {
+    /// The proxy's URL.
+    pub fn proxy(&self) -> Option<&str> {
+        self.proxy.as_ref().map(ExposeSecret::expose_secret).filter(|url| !url.is_empty())
+    }
+
+    /// The proxy's scheme, host and port, without user and password.
+    pub fn place(&self) -> Option<String> {
+        let (scheme, rest) = self.proxy()?.split_once("://")?;
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        Some(format!("{scheme}://{}", host.trim_end_matches('/')))
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(url) = self.proxy() else { return Ok(()) };
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let host =
+            rest.map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/'));
+        let is_place = |host: &str| {
+            !host.is_empty()
+                && !host.starts_with(':')
+                && !host.contains(['/', '?', '#'])
+                && !host.contains(char::is_whitespace)
+        };
+        if host.is_some_and(is_place) {
+            return Ok(());
+        }
+        // The URL itself may hold a password.
+        Err("egress.proxy: this must be an HTTP proxy's URL such as `http://user:password@proxy:3128`"
+            .to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str) -> Settings {
+        Settings { proxy: Some(url.into()), no_proxy: vec![] }
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_and_its_password_is_never_printed() {
+        for url in
+            ["http://proxy:3128", "https://user:hunter2@proxy", "http://[::1]:3128/", "http://127.0.0.1:1"]
+        {
+            assert_eq!(at(url).check(), Ok(()), "{url}");
+        }
+        for url in [
+            "proxy:3128",
+            "socks5://hunter2@proxy",
+            "http://",
+            "http://:3128",
+            "http://hunter2@/",
+            "http://a b",
+        ] {
+            let refusal = at(url).check().expect_err(url);
+            assert!(refusal.contains("egress.proxy") && !refusal.contains("hunter2"), "{refusal}");
+        }
+        assert_eq!(at("").check(), Ok(()));
+        assert_eq!(at("http://user:hunter2@proxy:1/").place().as_deref(), Some("http://proxy:1"));
+        assert!(!format!("{:?}", at("http://user:hunter2@proxy")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether a server can be reached: name, TCP, proxy, TLS and one answer, without a billed call.
+//!
+//! Uses the worker's own client, so that what goes well here goes well for calls. The request is a
+//! `HEAD /`: no risk API bills it, and whatever is answered proves the connection.
+
+use std::error::Error;
+use std::time::Duration;
+
+use super::http::Client;
+
+impl Client {
+    /// Connects to `base_url` and waits for an answer of any kind; its HTTP status.
+    ///
+    /// # Errors
+    /// One sentence with the cause's own words; no URL is in it.
+    pub async fn reach(&self, base_url: &str, timeout: Duration) -> Result<u16, String> {
+        let url = format!("{}/", base_url.trim_end_matches('/'));
+        let answer = self.client.head(url).timeout(timeout).send().await;
+        let status = answer.map_err(|error| words(error.without_url()))?.status().as_u16();
+        // To an http:// URL a proxy passes requests on: what it answers itself is no answer of the server.
+        match (self.egress.place(), status) {
+            (Some(_), 407) => Err("the proxy demands a user and a password".to_owned()),
+            (Some(_), 502..=504) if base_url.starts_with("http://") => {
+                Err(format!("the proxy answers {status}: it cannot reach the server"))
+            }
+            _ => Ok(status),
+        }
+    }
+}
+
+/// What the library and everything below it say, each once.
+fn words(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer within the time".to_owned();
+    }
+    let mut said = Vec::new();
+    let mut next: Option<&dyn Error> = error.source();
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.iter().any(|earlier: &String| earlier.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    if said.is_empty() { error.to_string() } else { said.join(": ") }
+}

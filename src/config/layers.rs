@@ -1,0 +1,162 @@
+//! The layers of the configuration: how a later source wins over an earlier one, key by key.
+//!
+//! Owns three spellings that every source may use for the same key: `<key>_file` for a secret, one
+//! text for a list, `_` for `.` in the name of a librdkafka property. Knows no meaning of any key.
+//! The invariant: after [`resolve`] each key has one spelling, and the last source that gave it won.
+
+use config::{Map, Value, ValueKind};
+
+use super::ConfigError;
+use super::secrets::{self, SECRETS};
+
+/// Keys that hold a list. `*` stands for any name; `**` for every key below.
+const LISTS: [&[&str]; 4] = [
+    &["retry", "transient_codes"],
+    &["egress", "no_proxy"],
+    &["risk", "*", "serves"],
+    &["risk", "*", "policy", "*"],
+];
+/// Properties of librdkafka whose value may stand in a file.
+const SECRET_PROPERTIES: [&str; 10] = [
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "sasl.username",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+];
+/// What is appended to the key of a secret whose value stands in a file.
+const IN_A_FILE: &str = "_file";
+
+/// Lays one source over those before it.
+pub(super) fn overlay(into: &mut Value, mut layer: Value) {
+    if let Some(properties) = at(&mut layer, &["kafka", "properties"]) {
+        let named = |(name, value): (String, Value)| (property(&name), value);
+        *properties = std::mem::take(properties).into_iter().map(named).collect();
+    }
+    merge(into, layer);
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (&mut into.kind, from) {
+        (ValueKind::Table(into), Value { kind: ValueKind::Table(from), .. }) => {
+            // A secret that this source gives directly wins over an earlier source's file, and the
+            // other way round.
+            let spellings = from.keys().map(|key| other_spelling(key));
+            spellings.filter(|other| !from.contains_key(other)).for_each(|other| drop(into.remove(&other)));
+            for (key, value) in from {
+                let nothing = || Value::new(None, ValueKind::Table(Map::new()));
+                merge(into.entry(key).or_insert_with(nothing), value);
+            }
+        }
+        (_, from) => *into = from,
+    }
+}
+
+/// `key` for `key_file`, and the other way round.
+fn other_spelling(key: &str) -> String {
+    key.strip_suffix(IN_A_FILE).map_or_else(|| format!("{key}{IN_A_FILE}"), str::to_owned)
+}
+
+/// A property's name as librdkafka writes it; `sasl.password_file` keeps its ending.
+fn property(name: &str) -> String {
+    let dotted = name.replace('_', ".");
+    match dotted.strip_suffix(".file").filter(|secret| SECRET_PROPERTIES.contains(secret)) {
+        Some(secret) => format!("{secret}{IN_A_FILE}"),
+        None => dotted,
+    }
+}
+
+/// Reads the files of secrets, cleans the secrets, and makes lists of texts.
+///
+/// # Errors
+/// [`ConfigError`], naming the key.
+pub(super) fn resolve(root: &mut Value) -> Result<(), ConfigError> {
+    for secret in &SECRETS {
+        let Some(section) = at(root, &[secret.section]) else { continue };
+        read_file(section, secret.section, secret.key)?;
+        if let Some(ValueKind::String(text)) = section.get_mut(secret.key).map(|value| &mut value.kind) {
+            *text = secrets::clean(secret, text).map_err(ConfigError)?;
+        }
+    }
+    if let Some(properties) = at(root, &["kafka", "properties"]) {
+        for name in SECRET_PROPERTIES {
+            read_file(properties, "kafka.properties", name)?;
+            if let Some(ValueKind::String(text)) = properties.get_mut(name).map(|value| &mut value.kind) {
+                *text = secrets::without_ends(text).to_owned();
+            }
+        }
+    }
+    LISTS.iter().try_for_each(|path| split_lists(root, path, ""))
+}
+
+/// The table at a path.
+fn at<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let ValueKind::Table(table) = &mut value.kind else { return None };
+    match path {
+        [] => Some(table),
+        [key, rest @ ..] => at(table.get_mut(*key)?, rest),
+    }
+}
+
+/// Puts the content of `<key>_file` in the place of `<key>`.
+fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result<(), ConfigError> {
+    let Some(path) = table.remove(&format!("{key}{IN_A_FILE}")) else { return Ok(()) };
+    let path = path.into_string().unwrap_or_default();
+    let named = format!("{section}.{key}{IN_A_FILE}");
+    let given =
+        table.get(key).is_some_and(|value| value.clone().into_string().is_ok_and(|text| !text.is_empty()));
+    if given {
+        return Err(ConfigError(format!("{named}: {section}.{key} is given, too; give one of them")));
+    }
+    let secret = std::fs::read(&path)
+        .map_err(|error| ConfigError(format!("{named}: cannot read {path:?}: {error}")))?;
+    let secret = String::from_utf8(secret).map_err(|_| {
+        ConfigError(format!("{named}: {path:?} is not UTF-8 text; write the secret as plain text"))
+    })?;
+    let secret = secrets::without_ends(&secret);
+    if secret.is_empty() {
+        return Err(ConfigError(format!("{named}: {path:?} is empty; write the secret into it")));
+    }
+    table.insert(key.to_owned(), Value::new(None, secret));
+    Ok(())
+}
+
+/// Makes a list of a text: `4,5,6`, or a JSON array.
+fn split_lists(value: &mut Value, path: &[&str], key: &str) -> Result<(), ConfigError> {
+    match (path, &mut value.kind) {
+        ([], ValueKind::String(text)) => {
+            value.kind =
+                ValueKind::Array(split(text).map_err(|problem| ConfigError(format!("{key}: {problem}")))?);
+            Ok(())
+        }
+        ([step, rest @ ..], ValueKind::Table(table)) => {
+            let below = table.iter_mut().filter(|(name, _)| *step == "*" || *step == name.as_str());
+            below
+                .map(|(name, value)| {
+                    (if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, value)
+                })
+                .try_for_each(|(key, value)| split_lists(value, rest, &key))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn split(text: &str) -> Result<Vec<Value>, String> {
+    if text.trim_start().starts_with('[') {
+        let items: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| {
+            format!("{text:?} begins like a JSON array and is none ({error}); write `a,b,c`")
+        })?;
+        let item = |item: serde_json::Value| match item {
+            serde_json::Value::String(text) => Value::new(None, text),
+            other => Value::new(None, other.to_string()),
+        };
+        return Ok(items.into_iter().map(item).collect());
+    }
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Ok(words.map(|word| Value::new(None, word)).collect())
+}

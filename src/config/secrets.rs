@@ -1,0 +1,63 @@
+//! The secrets and ids that vendors hand out: what surrounds one by accident is taken off, what
+//! cannot be part of one is refused.
+//!
+//! Pure. The invariant: no sentence of this file holds a part of a secret.
+
+/// A key that may be given as a file's path, with `_file` appended.
+pub(super) struct Secret {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    alphabet: Alphabet,
+}
+
+/// What a secret may be made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alphabet {
+    /// The vendors' ids and secrets: visible ASCII, no quotation marks.
+    Vendor,
+    /// Anything, such as a passphrase or a URL.
+    Any,
+}
+
+/// Every secret, and the ids that stand beside one.
+pub(super) const SECRETS: [Secret; 8] = [
+    Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
+    Secret { section: "egress", key: "proxy", alphabet: Alphabet::Any },
+    Secret { section: "postgres", key: "url", alphabet: Alphabet::Any },
+    Secret { section: "tencent_cloud", key: "secret_id", alphabet: Alphabet::Vendor },
+    Secret { section: "tencent_cloud", key: "secret_key", alphabet: Alphabet::Vendor },
+    Secret { section: "tencent_cloud", key: "token", alphabet: Alphabet::Vendor },
+    Secret { section: "wechat", key: "app_id", alphabet: Alphabet::Vendor },
+    Secret { section: "wechat", key: "app_secret", alphabet: Alphabet::Vendor },
+];
+
+/// The text without white space and byte order marks at its ends: an editor or a shell left them.
+pub(super) fn without_ends(text: &str) -> &str {
+    text.trim_matches(|character: char| {
+        character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}')
+    })
+}
+
+/// The secret as it was meant.
+///
+/// # Errors
+/// One sentence that names the key and what cannot be part of it.
+pub(super) fn clean(secret: &Secret, text: &str) -> Result<String, String> {
+    let text = without_ends(text);
+    if secret.alphabet == Alphabet::Any {
+        return Ok(text.to_owned());
+    }
+    let wrong = text.chars().find_map(|character| match character {
+        '"' | '\'' | '`' | '“' | '”' | '‘' | '’' => Some("a quotation mark"),
+        _ if character.is_whitespace() => Some("white space"),
+        _ if !character.is_ascii_graphic() => Some("a character that is not visible ASCII"),
+        _ => None,
+    });
+    match wrong {
+        Some(wrong) => Err(format!(
+            "{}.{} holds {wrong}, which no value of this vendor has; give the value alone",
+            secret.section, secret.key
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
