@@ -11,7 +11,12 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Account, AccountType, Captcha, Claim, Client, Identity, Login, Malformed, Reward};
+use super::{
+    Account, AccountType, Captcha, Claim, Client, Identity, Login, Malformed, Reward, address, foreign,
+};
+
+/// Whole numbers up to here are exact in a JSON number with a fraction.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The event before its checks: everything optional, so that a missing field is named by its path.
 #[derive(Deserialize)]
@@ -67,7 +72,8 @@ impl Event {
             phone: account.phone,
             registered_at: account.registered_at.map(|seconds| seconds.0),
         };
-        let client = self.client.ok_or_else(|| Malformed::missing("client"))?;
+        let mut client = self.client.ok_or_else(|| Malformed::missing("client"))?;
+        client.ip = client.ip.as_deref().map(address::read).transpose()?.flatten();
         if client.ip.is_none() {
             return Err(Malformed::missing("client.ip"));
         }
@@ -94,14 +100,29 @@ pub(super) fn read(text: &str) -> Result<Claim, Malformed> {
     // A struct would also be read from an array, by position; an event is an object.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
-            Ok(_) => Malformed::event("not_an_object", "the event is JSON and no object"),
-            Err(error) => Malformed::event("not_json", error.to_string()),
+            Ok(_) => Malformed::event("not_an_object", foreign::no_object(text)),
+            Err(error) => not_json(text, error.to_string()),
         });
     }
     match serde_json::from_str::<Event>(text) {
-        Ok(event) => event.into_claim(),
+        Ok(event) => event.into_claim().map_err(|malformed| in_envelope(text, malformed)),
         Err(_) => Err(locate(text)),
     }
+}
+
+/// Text that is no JSON: what it is instead, or else the parser's words.
+fn not_json(text: &str, words: String) -> Malformed {
+    Malformed::event("not_json", foreign::format(text.as_bytes()).unwrap_or(words))
+}
+
+/// An event without a claim id may be an envelope around one.
+fn in_envelope(text: &str, mut malformed: Malformed) -> Malformed {
+    if malformed.field.as_deref() == Some("claim_id")
+        && let Some(envelope) = foreign::envelope(text)
+    {
+        malformed.detail = format!("{}; {envelope}", malformed.detail);
+    }
+    malformed
 }
 
 /// Says where the JSON is at fault: a second, slower reading that only malformed events pay for.
@@ -111,15 +132,48 @@ fn locate(text: &str) -> Malformed {
         Ok(_) if json.end().is_ok() => {
             return Malformed::event("not_an_object", "the event is no JSON object");
         }
-        Ok(_) => return Malformed::event("not_json", "there is text after the end of the JSON object"),
+        Ok(_) => {
+            let detail = "there is text after the end of the JSON object; send one event a message";
+            return Malformed::event("not_json", detail);
+        }
         Err(error) => error,
     };
     let path = error.path().to_string();
     let detail = error.inner().to_string();
-    match error.inner().classify() {
-        serde_json::error::Category::Data => Malformed::field("wrong_type", &path, detail),
-        _ if path == "." || path == "?" => Malformed::event("not_json", detail),
+    let is_whole = path == "." || path == "?";
+    // The second of two equal keys: the path is the object's.
+    let twice = detail.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`'));
+    match (error.inner().classify(), twice) {
+        (serde_json::error::Category::Data, Some((key, _))) => {
+            let field = if is_whole { key.to_owned() } else { format!("{path}.{key}") };
+            let detail = format!("`{field}` is there twice; which of them counts nobody can know");
+            Malformed::field("duplicate_field", &field, detail)
+        }
+        (serde_json::error::Category::Data, None) => Malformed::field("wrong_type", &path, detail),
+        _ if is_whole => not_json(text, detail),
         _ => Malformed { error: "not_json", field: Some(path), detail },
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+        impl Visitor<'_> for Word {
+            type Value = AccountType;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one of the words ")?;
+                let words = AccountType::ALL.map(AccountType::as_str);
+                f.write_str(&words.join(", "))
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
+                let found = AccountType::ALL.into_iter().find(|known| known.as_str() == value);
+                found.ok_or_else(|| {
+                    let shown: String = value.chars().take(40).collect();
+                    E::invalid_value(de::Unexpected::Str(&shown), &self)
+                })
+            }
+        }
+        deserializer.deserialize_any(Word)
     }
 }
 
@@ -142,12 +196,25 @@ impl<'de> Deserialize<'de> for Seconds {
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Seconds, E> {
                 let time = OffsetDateTime::parse(value, &Rfc3339);
-                time.map(|time| Seconds(time.unix_timestamp()))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(value), &self))
+                time.map(|time| Seconds(time.unix_timestamp())).map_err(|_| E::custom(not_a_time(value)))
             }
         }
         deserializer.deserialize_any(SecondsVisitor)
     }
+}
+
+/// What is wrong with a text that is no RFC 3339 time.
+fn not_a_time(text: &str) -> String {
+    let shown = foreign::shown(text);
+    if text.parse::<f64>().is_ok() {
+        return format!("{shown} is a number in quotes; write UNIX seconds without them");
+    }
+    if OffsetDateTime::parse(&format!("{}Z", text.replace(' ', "T")), &Rfc3339).is_ok() {
+        return format!(
+            "{shown} has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end"
+        );
+    }
+    format!("{shown} is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00")
 }
 
 /// Reads a value of which empty text, null and absence mean the same: not given (contract 3.1).
@@ -173,6 +240,13 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             T::deserialize(value.into_deserializer()).map(Some)
         }
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
+            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no other.
+            if value.fract() == 0.0
+                && value.abs() <= WHOLE_MAX
+                && let Ok(whole) = format!("{value:.0}").parse::<i64>()
+            {
+                return T::deserialize(whole.into_deserializer()).map(Some);
+            }
             T::deserialize(value.into_deserializer()).map(Some)
         }
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {

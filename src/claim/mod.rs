@@ -9,7 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod address;
 mod event;
+mod foreign;
 
 use event::given;
 
@@ -17,6 +19,9 @@ use event::given;
 pub const CLAIM_ID_MAX_CHARS: usize = 128;
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
 const LAST_SECOND: i64 = 253_402_300_799;
+/// How many of each are a second.
+const FINER_UNITS: [(i64, &str); 3] =
+    [(1_000, "milliseconds"), (1_000_000, "microseconds"), (1_000_000_000, "nanoseconds")];
 
 /// A well-formed claim event. Only [`Claim::parse`] makes one.
 #[expect(clippy::manual_non_exhaustive, reason = "the rest of this crate may not build one either")]
@@ -63,7 +68,7 @@ pub struct Account {
 }
 
 /// Whose identifier an account id is. Each API has its own numbers for these and takes only some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountType {
     /// A QQ openid.
@@ -85,6 +90,18 @@ pub enum AccountType {
 }
 
 impl AccountType {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Qq,
+        Self::Wechat,
+        Self::Phone,
+        Self::Device,
+        Self::Other,
+        Self::PhoneMd5,
+        Self::PhoneCode,
+        Self::Email,
+    ];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -231,8 +248,10 @@ impl Claim {
                 format!("{} bytes are more than the {max_bytes} that an event may have", payload.len());
             return Err(Malformed::event("too_large", detail));
         }
-        let text =
-            std::str::from_utf8(payload).map_err(|error| Malformed::event("not_utf8", error.to_string()))?;
+        let payload = foreign::without_mark(payload);
+        let text = std::str::from_utf8(payload).map_err(|error| {
+            Malformed::event("not_utf8", foreign::format(payload).unwrap_or_else(|| error.to_string()))
+        })?;
         let claim = event::read(text)?;
         claim.check_id()?;
         claim.check_ranges()?;
@@ -271,14 +290,26 @@ impl Claim {
     }
 
     fn check_ranges(&self) -> Result<(), Malformed> {
-        within("claimed_at", Some(self.claimed_at), 0, LAST_SECOND)?;
-        within("account.registered_at", self.account.registered_at, 0, LAST_SECOND)?;
+        seconds("claimed_at", Some(self.claimed_at))?;
+        seconds("account.registered_at", self.account.registered_at)?;
         within("client.latitude", self.client.latitude, -90.0, 90.0)?;
         within("client.longitude", self.client.longitude, -180.0, 180.0)?;
         within("login.type", self.login.method, 0, 3)?;
         within("login.source", self.login.source, 0, 4)?;
         within("login.wechat_subtype", self.login.wechat_subtype, 1, 2)?;
         within("captcha.type", self.captcha.picture, 1, 8)
+    }
+}
+
+fn seconds(field: &str, value: Option<i64>) -> Result<(), Malformed> {
+    let Some(value) = value else { return Ok(()) };
+    let finer = FINER_UNITS.iter().find(|(unit, _)| value > LAST_SECOND && value / unit <= LAST_SECOND);
+    match finer {
+        Some((unit, name)) => {
+            let detail = format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
+            Err(Malformed::field("out_of_range", field, detail))
+        }
+        None => within(field, Some(value), 0, LAST_SECOND),
     }
 }
 

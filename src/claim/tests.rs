@@ -51,6 +51,110 @@ fn a_time_may_be_a_text() {
     assert_eq!(claim.claimed_at, 1_632_994_480);
 }
 
+/// The events that producers really sent, and what each was told.
+#[test]
+fn report_p18_what_a_producer_sent_is_recognised_and_said() {
+    let json = full().to_string();
+    let text = |event: &str| event.as_bytes().to_vec();
+    let utf_16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let twice = json.replacen("{", "{\"claim_id\":\"x\",", 1);
+    let twice_within = json.replace("\"app_id\"", "\"id\"");
+    let with_text = |pointer: &str, value: Value| text(&with(pointer, value).to_string());
+    let cases: Vec<(Vec<u8>, &str, Option<&str>, &str)> = vec![
+        ([b"\0\0\0\x01\x02", json.as_bytes()].concat(), "not_json", None, "Schema Registry (schema 258)"),
+        ([b"\0\0\0\x01\xf2", json.as_bytes()].concat(), "not_utf8", None, "Schema Registry (schema 498)"),
+        (vec![0x1f, 0x8b, 8, 0], "not_utf8", None, "gzip"),
+        ([&[0xff, 0xfe], &utf_16[..]].concat(), "not_utf8", None, "UTF-16"),
+        (utf_16, "not_json", None, "UTF-16"),
+        (vec![], "not_json", None, "empty"),
+        (text("{'claim_id': 'x'}"), "not_json", None, "double"),
+        (text(&format!("{json}\n{json}")), "not_json", None, "one event a message"),
+        (text(&serde_json::to_string(&json).expect("a text")), "not_an_object", None, "encoded twice"),
+        (text(&format!("[{json}]")), "not_an_object", None, "one object a message"),
+        (
+            text(&json!({"schema": {}, "payload": full()}).to_string()),
+            "missing_field",
+            Some("claim_id"),
+            "Kafka Connect",
+        ),
+        (text(&twice), "duplicate_field", Some("claim_id"), "twice"),
+        (text(&twice_within), "duplicate_field", Some("account.id"), "twice"),
+        (
+            with_text("/account/type", json!(2)),
+            "wrong_type",
+            Some("account.type"),
+            "one of the words qq, wechat, phone",
+        ),
+        (
+            with_text("/account/type", json!("WeChat")),
+            "wrong_type",
+            Some("account.type"),
+            "one of the words qq, wechat",
+        ),
+        (
+            with_text("/claimed_at", json!(1_632_994_480_123_i64)),
+            "out_of_range",
+            Some("claimed_at"),
+            "milliseconds",
+        ),
+        (
+            with_text("/claimed_at", json!(1_632_994_480_123_456_i64)),
+            "out_of_range",
+            Some("claimed_at"),
+            "microseconds",
+        ),
+        (
+            with_text("/account/registered_at", json!(1_436_673_889_000_i64)),
+            "out_of_range",
+            Some("account.registered_at"),
+            "milliseconds",
+        ),
+        (with_text("/claimed_at", json!("1632994480")), "wrong_type", Some("claimed_at"), "number in quotes"),
+        (
+            with_text("/claimed_at", json!("2021-09-30 17:34:40")),
+            "wrong_type",
+            Some("claimed_at"),
+            "time zone",
+        ),
+        (with_text("/client/ip", json!("121.14.96.121:443")), "invalid_value", Some("client.ip"), "port"),
+        (with_text("/client/ip", json!("[2001:db8::1]:443")), "invalid_value", Some("client.ip"), "port"),
+        (
+            with_text("/client/ip", json!("121.14.96.121, 10.0.0.1")),
+            "invalid_value",
+            Some("client.ip"),
+            "more than one",
+        ),
+        (with_text("/client/ip", json!("fe80::1%eth0")), "invalid_value", Some("client.ip"), "zone"),
+        (with_text("/client/ip", json!("121.14.96.0/24")), "invalid_value", Some("client.ip"), "network"),
+        (with_text("/client/ip", json!("  ")), "missing_field", Some("client.ip"), "required"),
+    ];
+    for (payload, error, field, words) in cases {
+        let malformed = Claim::parse(Some(&payload), MAX_BYTES).expect_err(words);
+        let said = (malformed.error, malformed.field.as_deref());
+        assert_eq!(said, (error, field), "{}", malformed.detail);
+        assert!(malformed.detail.contains(words), "{words:?} is not in {:?}", malformed.detail);
+    }
+}
+
+/// What has one meaning only is read, and is the same claim.
+#[test]
+fn report_p18_what_has_one_meaning_is_read() {
+    let plain = parse(&full()).expect("well-formed").fingerprint();
+    let marked = [b"\xef\xbb\xbf", full().to_string().as_bytes()].concat();
+    assert_eq!(Claim::parse(Some(&marked), MAX_BYTES).expect("read").fingerprint(), plain);
+    for event in [
+        with("/claimed_at", json!(1_632_994_480.0)),
+        with("/reward/share", json!(1.0)),
+        with("/client/ip", json!(" 121.14.96.121\t")),
+    ] {
+        assert_eq!(parse(&event).expect("read").fingerprint(), plain, "{event}");
+    }
+    for address in ["2001:db8::1", "::ffff:121.14.96.121", "::1"] {
+        assert_eq!(parse(&with("/client/ip", json!(address))).expect("read").ip(), address);
+    }
+    assert!(parse(&with("/claimed_at", json!(1e300))).is_err(), "beyond every whole number");
+}
+
 #[test]
 fn a_missing_null_or_empty_required_field_is_named() {
     let required =

@@ -1,0 +1,29 @@
+//! The client's address: one, without a port.
+//!
+//! Pure. Which address is public, and what a text is that is none, the risk APIs say (risk type
+//! "not a public address"); what is refused here would be asked about, billed and misread.
+
+use super::Malformed;
+
+/// The field that this file is about.
+const FIELD: &str = "client.ip";
+
+/// The address without the blanks around it; `None` where nothing is left.
+///
+/// # Errors
+/// [`Malformed`]: several addresses, a port, a zone, a network.
+pub(super) fn read(text: &str) -> Result<Option<String>, Malformed> {
+    let text = text.trim();
+    let wrong = if text.contains([',', ';']) || text.contains(char::is_whitespace) {
+        "holds more than one address; give the user's own and leave the proxies out"
+    } else if text.contains(['[', ']']) || text.matches(':').count() == 1 {
+        "holds a port; give the address alone, without brackets"
+    } else if text.contains('%') {
+        "holds a zone, so it is no public address; give the user's own"
+    } else if text.contains('/') {
+        "is a network; give the address alone"
+    } else {
+        return Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
+    };
+    Err(Malformed::field("invalid_value", FIELD, format!("{} {wrong}", super::foreign::shown(text))))
+}
