@@ -72,6 +72,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod decision;
 pub mod demo;
+pub mod findings;
 pub mod intake;
 pub mod kafka;
 pub mod outbox;

@@ -59,7 +59,7 @@ impl Sender {
             // An event that is too large for the topic must not take others with it.
             .set("batch.num.messages", "1");
         let said = |error: KafkaError| sentence(&settings, &error);
-        let producer: FutureProducer<Quiet> = config.create_with_context(Quiet).map_err(said)?;
+        let producer: FutureProducer<Quiet> = config.create_with_context(Quiet::default()).map_err(said)?;
         producer.init_transactions(settings.request_timeout).map_err(said)?;
         Ok(Self { producer, settings, partitions })
     }

@@ -3,6 +3,7 @@
 //! Owns names, defaults and bounds of the common keys, and [`Misconfigured`], which names a key by its whole path. Knows
 //! no API. The invariant: a [`Section`] that was read holds only values that can be worked with.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
@@ -140,6 +141,8 @@ pub struct Setup<'a> {
     pub shared: &'a Shared,
     name: &'static str,
     base_url: Option<String>,
+    /// What [`Setup::base_url`] said.
+    in_use: OnceCell<String>,
     path: Option<String>,
     own: Map<String, Value>,
 }
@@ -151,7 +154,8 @@ impl<'a> Setup<'a> {
         own: Map<String, Value>,
         shared: &'a Shared,
     ) -> Self {
-        Self { shared, name, base_url: section.base_url.clone(), path: section.path.clone(), own }
+        let (base_url, path) = (section.base_url.clone(), section.path.clone());
+        Self { shared, name, base_url, in_use: OnceCell::new(), path, own }
     }
 
     /// The API's own settings: the keys of its section that are not common to all.
@@ -164,7 +168,14 @@ impl<'a> Setup<'a> {
 
     /// `base_url`, or the API's default, without the slash at its end.
     pub fn base_url(&self, default: &str) -> String {
-        self.base_url.as_deref().unwrap_or(default).trim_end_matches('/').to_owned()
+        let base_url = self.base_url.as_deref().unwrap_or(default).trim_end_matches('/').to_owned();
+        self.in_use.get_or_init(|| base_url.clone());
+        base_url
+    }
+
+    /// The server that the API is at, once the API has asked for it.
+    pub(super) fn server(&self) -> String {
+        self.in_use.get().cloned().unwrap_or_default()
     }
 
     /// `path`, or the API's default.

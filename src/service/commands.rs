@@ -18,41 +18,6 @@ pub async fn migrate(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// `claimgate check`: looks at everything a worker needs, and says of each whether it is well.
-///
-/// # Errors
-/// How many things are wrong; what they are was printed.
-pub async fn check(config: &Config) -> Result<(), String> {
-    let mut wrong = 0;
-    let mut say = |what: &str, result: Result<String, String>| match result {
-        Ok(detail) => println!("ok    {what}: {detail}"),
-        Err(problem) => {
-            wrong += 1;
-            println!("WRONG {what}: {problem}");
-        }
-    };
-    let apis = config.risk_apis().map_err(|error| error.to_string());
-    say(
-        "risk APIs",
-        apis.map(|(registry, policy)| format!("{} built, policy {}", registry.len(), policy.version())),
-    );
-    let store = async {
-        let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
-        store.check_schema().await.map_err(|error| error.to_string())?;
-        store.close().await;
-        Ok("answers, and its schema is up to date".to_owned())
-    };
-    say("Postgres", store.await);
-    let kafka = config.kafka.clone();
-    let broker =
-        tokio::task::spawn_blocking(move || kafka.check_broker()).await.map_err(|error| error.to_string())?;
-    say(
-        "Kafka",
-        broker.map(|()| format!("{} answers, and the topics are there", config.kafka.bootstrap_servers)),
-    );
-    if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of 3 checks failed")) }
-}
-
 /// `claimgate audit …`: answers a question from the record, on stdout.
 ///
 /// # Errors

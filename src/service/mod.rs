@@ -3,6 +3,7 @@
 //! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is wrong at the start is said in
 //! one sentence that names the key or the address.
 
+mod check;
 mod commands;
 
 use std::pin::pin;
@@ -17,16 +18,19 @@ use tracing::{error, info, warn};
 use crate::assess::http::Client;
 use crate::audit::{Retention, retention};
 use crate::config::{Config, OnDuplicate};
+use crate::findings::Grade;
 use crate::intake::kafka::KafkaIntake;
-use crate::outbox::StoreError;
+use crate::kafka::check::first_wrong;
 use crate::outbox::kafka::KafkaPublisher;
 use crate::outbox::postgres::PostgresStore;
+use crate::outbox::StoreError;
 use crate::risk::Registry;
 use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Meter, Telemetry};
 use crate::worker::{Clock, Drain, Ports, Terms, Worker};
 
-pub use commands::{audit, check, dead_letters, migrate};
+pub use check::check;
+pub use commands::{audit, dead_letters, migrate};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -73,10 +77,7 @@ impl Service {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
         let registry = Arc::new(registry);
         let store = Arc::new(open_store(&config).await?);
-        let kafka = config.kafka.clone();
-        tokio::task::spawn_blocking(move || kafka.check_broker())
-            .await
-            .map_err(|error| error.to_string())??;
+        look_around(&config).await?;
         let health = Health::new(STALE_AFTER);
         health.set_ready(Component::Store, Ok(()));
         health.set_ready(Component::Broker, Ok(()));
@@ -135,6 +136,16 @@ fn told(drain: Drain) -> Result<(), String> {
         "not drained within worker.drain_timeout: {unpublished} records are not published and will be delivered \
          again, {unrecorded} answers are not in Postgres and their claims will be asked about again"
     ))
+}
+
+/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something ends the start.
+async fn look_around(config: &Config) -> Result<(), String> {
+    let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
+    findings.extend(check::egress(config));
+    for finding in findings.iter().filter(|finding| finding.grade == Grade::Warning) {
+        warn!("{}: {}", finding.what, finding.words);
+    }
+    first_wrong(&findings).map_or(Ok(()), Err)
 }
 
 /// Opens the store and sees that its schema is the one this program was built for.

@@ -60,6 +60,8 @@ impl ApiId {
 pub struct Route {
     /// The API.
     pub api: Box<dyn RiskApi>,
+    /// Scheme, host and port of its server, or of the gateway before it.
+    pub base_url: String,
     /// How long one call may take.
     pub timeout: Duration,
     /// Calls at once, at least 1.
@@ -123,11 +125,12 @@ impl Registry {
         }
         let mut setup = Setup::new(name, &section, own, shared);
         let api = (registration.build)(&mut setup)?;
+        let base_url = setup.server();
         setup.finish()?;
         let levels = levels(api.as_ref(), section.policy)
             .map_err(|problem| Misconfigured::new(format!("risk.{name}.policy"), problem))?;
         let Section { timeout, concurrency, rate_limit, .. } = section;
-        self.routes.push(Route { api, timeout, concurrency, rate_limit, levels });
+        self.routes.push(Route { api, base_url, timeout, concurrency, rate_limit, levels });
         Ok(())
     }
 

@@ -35,6 +35,11 @@ impl TokenSource {
         Self { settings: settings.clone() }
     }
 
+    /// Whether a fetch ends the token that others have.
+    pub fn invalidates_others(&self) -> bool {
+        self.settings.token_endpoint == TokenEndpoint::Classic
+    }
+
     /// The request for a token.
     pub fn token_request(&self) -> Request {
         let base_url = self.settings.base_url.trim_end_matches('/');

@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, ClientContext};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::intake::Input;
+
+pub mod check;
+mod topics;
+mod words;
+
+pub(crate) use words::Quiet;
 
 /// `[kafka]`.
 #[derive(Clone, Deserialize)]
@@ -156,24 +162,6 @@ impl Settings {
         consumer
     }
 
-    /// Asks the broker whether the topics are there.
-    ///
-    /// # Errors
-    /// One sentence that names the address or the topic, and the key.
-    pub fn check_broker(&self) -> Result<(), String> {
-        let consumer = self.quiet_consumer("read_committed")?;
-        let topics = [
-            ("input_topic", &self.input_topic),
-            ("output_topic", &self.output_topic),
-            ("retry_topic", &self.retry_topic),
-            ("dead_letter_topic", &self.dead_letter_topic),
-        ];
-        for (key, topic) in topics {
-            self.check_topic(&consumer, key, topic)?;
-        }
-        Ok(())
-    }
-
     /// A consumer that is no member of the group and says nothing of its own.
     pub(crate) fn quiet_consumer(&self, isolation_level: &str) -> Result<BaseConsumer<Quiet>, String> {
         let mut consumer = self.consumer();
@@ -181,9 +169,21 @@ impl Settings {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation_level);
-        consumer
-            .create_with_context(Quiet)
-            .map_err(|error| format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
+        consumer.create_with_context(Quiet::default()).map_err(|error| {
+            words::with_remedy(&format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
+        })
+    }
+
+    /// Asks any broker anything.
+    ///
+    /// # Errors
+    /// One sentence with the client's own words.
+    fn reach(&self, consumer: &BaseConsumer<Quiet>) -> Result<(), String> {
+        let answer = consumer.fetch_metadata(Some(&self.input_topic), self.request_timeout);
+        answer.map(drop).map_err(|error| {
+            let words = words::explain(consumer, &error);
+            format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {words}", self.bootstrap_servers)
+        })
     }
 
     /// A topic that was only just made, or whose leader is being elected, gets its time. Says how many partitions it has.
@@ -197,18 +197,38 @@ impl Settings {
         let deadline = Instant::now() + self.request_timeout;
         loop {
             let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| {
-                format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {error}")
+                let words = words::explain(consumer, &error);
+                format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {words}")
             })?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
-            let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
-            if let Some(found) = found {
-                return Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX));
+            match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+                Some((None, partitions)) if partitions > 0 => {
+                    return Ok(i32::try_from(partitions).unwrap_or(i32::MAX));
+                }
+                Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+                    return Err(format!(
+                        "topic {topic:?} (kafka.{key}): Kafka denies it to this principal (TopicAuthorizationFailed); grant \
+                         Describe on it, or log in as somebody else (kafka.properties)"
+                    ));
+                }
+                Some((Some(RDKafkaErrorCode::InvalidTopic), _)) => {
+                    return Err(format!(
+                        "topic {topic:?} (kafka.{key}): Kafka takes no such name; give it another"
+                    ));
+                }
+                _ if Instant::now() >= deadline => {
+                    return Err(format!(
+                        "topic {topic:?} (kafka.{key}) does not exist at {servers}; create it"
+                    ));
+                }
+                _ => std::thread::sleep(TOPIC_PAUSE),
             }
-            if Instant::now() >= deadline {
-                return Err(format!("topic {topic:?} (kafka.{key}) does not exist at {servers}; create it"));
-            }
-            std::thread::sleep(TOPIC_PAUSE);
         }
+    }
+
+    /// What the transactional ids of this group's producers begin with.
+    pub fn transactional_prefix(&self) -> String {
+        format!("claimgate-{}-", self.group_id)
     }
 }
 
@@ -234,16 +254,6 @@ pub(crate) fn is_outage(error: &KafkaError) -> bool {
 pub(crate) fn check_place(offset: i64) -> Result<(), RDKafkaErrorCode> {
     if offset >= 0 { Ok(()) } else { Err(RDKafkaErrorCode::OutOfOrderSequenceNumber) }
 }
-
-/// Says nothing of its own: what a command finds is one sentence.
-pub(crate) struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ConsumerContext for Quiet {}
 
 impl std::fmt::Debug for Settings {
     /// Without the properties, which may hold a password.

@@ -1,0 +1,145 @@
+//! The client's own words: what librdkafka says of a broker when nothing else says why.
+//!
+//! A call that fails says "BrokerTransportFailure" for a wrong password, a wrong port and a broker
+//! that is away alike. The cause is in the errors that the client reports beside it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+
+/// What the client says repeats itself: no more than so much is kept.
+const KEPT: usize = 64;
+
+/// Words in a cause, most telling first, and what to do then.
+const REMEDIES: [(&[&str], &str); 7] = [
+    (
+        &["PLAINTEXT broker listener"],
+        "that port speaks plaintext: change kafka.properties.security.protocol, or name the TLS port",
+    ),
+    (
+        &[
+            "verify that security.protocol",
+            "requires SASL authentication",
+            "SASL handshake failed: Disconnected",
+        ],
+        "that port wants TLS or a login: set kafka.properties.security.protocol",
+    ),
+    (
+        &["GSSAPI", "No worthy mechs"],
+        "set kafka.properties.sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: without it the client takes Kerberos",
+    ),
+    (
+        &["certificate", "SSL_CTX", "ssl.ca"],
+        "name the authority that signed the brokers' certificates in kafka.properties.ssl.ca.location",
+    ),
+    (
+        &["SSL handshake failed", "ssl handshake failed"],
+        "is it a TLS port? change kafka.properties.security.protocol, or kafka.bootstrap_servers",
+    ),
+    (
+        &["SASL", "uthentication"],
+        "check sasl.mechanism, sasl.username and sasl.password in [kafka.properties]",
+    ),
+    (
+        &["resolve", "Resolve"],
+        "check the names in kafka.bootstrap_servers, and those that the brokers advertise",
+    ),
+];
+
+/// Says nothing of its own: what a command finds is one sentence. It keeps the client's words.
+#[derive(Default)]
+pub(crate) struct Quiet {
+    said: Mutex<Vec<String>>,
+}
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _: KafkaError, reason: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = without_state(reason);
+        if said.len() < KEPT && !said.iter().any(|earlier| earlier == reason) {
+            said.push(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+impl Quiet {
+    /// What the client said that tells the most.
+    pub(super) fn cause(&self) -> Option<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = said.iter().min_by_key(|words| (rank(words), words.len()))?;
+        Some(told.clone())
+    }
+}
+
+/// An error of a consumer that is no member of any group, with what its client said meanwhile.
+pub(super) fn explain(consumer: &BaseConsumer<Quiet>, error: &KafkaError) -> String {
+    // The client's errors wait until somebody polls; each poll returns with one.
+    for _ in 0..KEPT {
+        if consumer.poll(Duration::from_millis(10)).is_none() {
+            break;
+        }
+    }
+    let cause = rdkafka::consumer::Consumer::context(consumer).cause();
+    with_remedy(&cause.unwrap_or_else(|| error.to_string()))
+}
+
+/// A cause, and what to do about it where that is known.
+pub(super) fn with_remedy(cause: &str) -> String {
+    match REMEDIES.get(rank(cause)) {
+        Some((_, remedy)) => format!("{cause}; {remedy}"),
+        None => cause.to_owned(),
+    }
+}
+
+fn rank(words: &str) -> usize {
+    let knows = |(known, _): &(&[&str], &str)| known.iter().any(|known| words.contains(known));
+    let found = REMEDIES.iter().position(knows);
+    // "1/1 brokers are down" says the least.
+    found.unwrap_or(REMEDIES.len() + usize::from(words.contains("brokers are down")))
+}
+
+/// Without the client's count of milliseconds and repetitions, which make the same words differ.
+fn without_state(reason: &str) -> &str {
+    let end = reason.find(" (after ").or_else(|| reason.find(" (_")).unwrap_or(reason.len());
+    reason[..end].trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_telling_words_are_chosen_and_have_a_remedy() {
+        let heard = Quiet::default();
+        for reason in [
+            "1/1 brokers are down",
+            "ssl://127.0.0.1:9092/bootstrap: Disconnected (after 2ms in state SSL_HANDSHAKE)",
+            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
+             listener? (after 3ms in state SSL_HANDSHAKE)",
+            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
+             listener? (after 9ms in state SSL_HANDSHAKE, 4 identical error(s) suppressed)",
+        ] {
+            heard.error(KafkaError::Canceled, reason);
+        }
+        let cause = heard.cause().expect("something was said");
+        assert!(cause.ends_with("PLAINTEXT broker listener?"), "{cause}");
+        assert!(with_remedy(&cause).contains("kafka.properties.security.protocol"));
+        assert_eq!(with_remedy("Connection refused"), "Connection refused");
+    }
+}
