@@ -42,6 +42,9 @@ pub struct Settings {
     pub max_event_bytes: usize,
     /// The largest message that is published; a larger one says so and leaves out what Postgres has.
     pub max_message_bytes: usize,
+    /// The brokers' bound on the metadata of a commit, `offset.metadata.max.bytes`. A partition whose
+    /// map of done records comes near it takes no more records on.
+    pub offset_metadata_max_bytes: usize,
     /// A worker that is silent for so long loses its partitions.
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,

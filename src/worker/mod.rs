@@ -136,6 +136,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let counters: Vec<_> = terms.registry.iter().map(|(_, route)| counter(route)).collect();
         let (apis, config::Worker { max_in_flight, max_in_flight_bytes, .. }) =
             (terms.registry.len(), &terms.worker);
+        let offset_metadata_max = terms.kafka.offset_metadata_max_bytes;
         Self {
             room: Room::new(*max_in_flight, *max_in_flight_bytes, apis),
             held: Vec::new(),
@@ -146,7 +147,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             flood: Flood::new(terms.flood.clone()),
             ports,
             terms,
-            ledger: Ledger::default(),
+            ledger: Ledger::with_metadata_max(offset_metadata_max),
             backlog: Backlog::default(),
             unrecalled: Vec::new(),
             recalling: false,

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::plan::{Act, Instance, Plan, Produced, claim};
+use super::plan::{Act, Instance, Mood, Plan, Produced, claim};
 use super::world::World;
 use super::{number, simulate, verify};
 use crate::intake::Partition;
 use crate::testing::Weather;
 
 /// Ten claims of five subjects in one partition, one worker, no faults but those that a test adds. Each way to a service takes up to 20 ms.
-fn calm() -> Plan {
+pub(super) fn calm() -> Plan {
     let claims = (0..10).map(|number| {
         let event = claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
         (Duration::ZERO, Partition::claims(0), Produced::Event(Some(event)))
@@ -24,8 +24,10 @@ fn calm() -> Plan {
         store: weather.clone(),
         broker: weather,
         api_faults: 0.0,
+        moods: [Mood::default(); 2],
         stubborn: 0,
         max_in_flight: 20,
+        offset_metadata_max: 4_096,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::Config;
 
 mod failure_modes;
+mod fairness;
 mod journal;
 mod oracle;
 mod plan;

@@ -24,10 +24,40 @@ pub(super) struct Plan {
     pub(super) broker: Weather,
     /// The part of API calls that fail in some way.
     pub(super) api_faults: f64,
+    /// What ails each API for the whole run.
+    pub(super) moods: [Mood; 2],
     /// A claim of a stubborn subject fails so often at first.
     pub(super) stubborn: u32,
     /// `worker.max_in_flight`.
     pub(super) max_in_flight: usize,
+    /// The bound on a commit's metadata, in bytes.
+    pub(super) offset_metadata_max: usize,
+}
+
+/// What ails an API for a whole run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mood {
+    /// Each answer takes so much longer.
+    pub(super) slower: Duration,
+    /// This part of the calls is answered with a transient code.
+    pub(super) fails: f64,
+    /// Every call is answered with this code.
+    pub(super) code: Option<i64>,
+}
+
+impl Mood {
+    fn of(random: &mut Rng) -> Self {
+        let slower = Duration::from_millis(random.u64(100..450));
+        match random.u8(0..12) {
+            0 => Self { slower, ..Self::default() },
+            1 => Self { fails: 0.15, ..Self::default() },
+            2 => Self { fails: 0.25, ..Self::default() },
+            // The signature has expired, the nonce was used: a fault of the set-up.
+            3 => Self { code: Some(4200), ..Self::default() },
+            4 => Self { code: Some(4500), ..Self::default() },
+            _ => Self::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,14 +126,18 @@ impl Plan {
             store: rough(&mut random),
             broker: rough(&mut random),
             api_faults: random.f64() * 0.4,
+            moods: [Mood::of(&mut random), Mood::of(&mut random)],
             stubborn: random.u32(1..=12),
             max_in_flight: random.usize(2..=20),
+            offset_metadata_max: if random.bool() { 4_096 } else { random.usize(28..40) },
         }
     }
 }
 
 fn events(claims: usize, partitions: i32, random: &mut Rng) -> Vec<(Duration, Partition, Produced)> {
     let mut events = Vec::new();
+    // Few subjects are busy ones.
+    let subjects = random.u8(1..=6);
     let mut produce = |produced, random: &mut Rng| {
         let pause = Duration::from_millis(if random.u8(..) < 200 { 0 } else { random.u64(0..400) });
         events.push((pause, Partition::claims(random.i32(0..partitions)), produced));
@@ -111,7 +145,7 @@ fn events(claims: usize, partitions: i32, random: &mut Rng) -> Vec<(Duration, Pa
     for number in 0..claims {
         let id = format!("c{number}");
         let word = if random.u8(..) < 40 { "stubborn" } else { "user" };
-        let subject = format!("{word}{}", random.u8(0..6));
+        let subject = format!("{word}{}", random.u8(0..subjects));
         let kind = if random.bool() { "qr_code" } else { "mini_program" };
         produce(Produced::Event(Some(claim(&id, kind, &subject, "red packet"))), random);
         match random.u8(..) {
@@ -122,7 +156,12 @@ fn events(claims: usize, partitions: i32, random: &mut Rng) -> Vec<(Duration, Pa
                 random,
             ),
             50..55 => produce(Produced::Event(None), random),
-            55..75 => produce(Produced::Nothing, random),
+            55..75 => (0..random.usize(1..60)).for_each(|_| produce(Produced::Nothing, random)),
+            // A client that asks again and again.
+            75..85 => (0..random.usize(2..8)).for_each(|_| {
+                let again = Some(claim(&id, kind, &subject, "red packet"));
+                produce(Produced::Event(again), random);
+            }),
             _ => {}
         }
     }

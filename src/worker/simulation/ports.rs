@@ -9,6 +9,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::journal::{Journal, Life};
+use super::plan::Mood;
 use crate::assess::http::{Exchange, Failure, Http, Response};
 use crate::decision::Verdict;
 use crate::outbox::{Disposition, Sealed, Store, StoreError};
@@ -83,6 +84,8 @@ pub(super) struct Apis {
     pub(super) stubborn: u32,
     /// By API.
     pub(super) away: [bool; 2],
+    /// By API.
+    pub(super) moods: [Mood; 2],
     /// Calls so far, by claim.
     pub(super) asked: HashMap<String, u32>,
 }
@@ -117,14 +120,21 @@ impl Apis {
         let mut hasher = DefaultHasher::new();
         (self.seed, claim_id, *asked).hash(&mut hasher);
         let mut random = Rng::with_seed(hasher.finish());
-        let latency = Duration::from_millis(random.u64(1..80));
-        let is_mini_program = url.contains("EncryptedCode=");
-        if self.away[usize::from(is_mini_program)] {
+        let api = usize::from(url.contains("EncryptedCode="));
+        let mood = self.moods[api];
+        let latency = mood.slower + Duration::from_millis(random.u64(1..80));
+        if self.away[api] {
             return (latency, Err(Failure::Connect));
         }
         let answer =
             |status: u16, body: String| Ok(Response { status, retry_after: None, body: body.into_bytes() });
         let code = |code: i64| answer(200, format!("{{\"code\":{code},\"message\":\"simulated\"}}"));
+        if let Some(always) = mood.code {
+            return (latency, code(always));
+        }
+        if random.f64() < mood.fails {
+            return (latency, code(4));
+        }
         if subject.starts_with("stubborn") && *asked <= self.stubborn {
             return (latency, code(4));
         }

@@ -108,6 +108,12 @@ impl World {
         Arc::new(Config::from_toml(&format!("{SHORT_TIMES}{APIS}")).expect("the settings are right"))
     }
 
+    /// The same, with batches as large as they become.
+    pub(super) fn large_batches() -> Arc<Config> {
+        let times = SHORT_TIMES.replace("max_batch = 5", "max_batch = 500");
+        Arc::new(Config::from_toml(&format!("{times}{APIS}")).expect("the settings are right"))
+    }
+
     /// The settings that a worker has where nobody says otherwise.
     pub(super) fn defaults() -> Arc<Config> {
         Arc::new(Config::from_toml(APIS).expect("the settings are right"))
@@ -122,6 +128,7 @@ impl World {
             faults: plan.api_faults,
             stubborn: plan.stubborn,
             away: [false; 2],
+            moods: plan.moods,
             asked: std::collections::HashMap::new(),
         };
         Self {
@@ -301,7 +308,10 @@ impl World {
     fn terms(&mut self) -> Terms {
         let (registry, policy) = self.config.risk_apis().expect("the settings are right");
         Terms {
-            kafka: self.config.kafka.clone(),
+            kafka: crate::kafka::Settings {
+                offset_metadata_max_bytes: self.plan.offset_metadata_max,
+                ..self.config.kafka.clone()
+            },
             worker: crate::config::Worker {
                 max_in_flight: self.plan.max_in_flight,
                 ..self.config.worker.clone()

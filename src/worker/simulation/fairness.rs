@@ -1,0 +1,89 @@
+//! Whatever ails one API or one account, the claims of the others are decided as fast as ever.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::failure_modes::calm;
+use super::plan::{Mood, Plan, Produced, claim};
+use super::world::World;
+use super::{oracle, simulate};
+use crate::intake::Partition;
+use crate::outbox::message::Topic;
+
+/// How long claims come in.
+const SECONDS: u64 = 25;
+/// Claims a second of each API: more than half of what the smaller one can take.
+const RATE: u64 = 20;
+/// So long, and no longer, 99 of 100 claims of an API wait that is well.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Two APIs with the same load in the same partitions, the first one ailing.
+fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
+    let pause = Duration::from_millis(1_000 / RATE);
+    let event = |number: u64| {
+        let (kind, id) = if number % 2 == 0 { ("qr_code", "a") } else { ("mini_program", "b") };
+        let partition = Partition::claims(i32::try_from(number / 2 % 3).expect("small"));
+        let event = claim(&format!("{id}{}", number / 2), kind, &subject(number), "red packet");
+        (if number % 2 == 0 { pause } else { Duration::ZERO }, partition, Produced::Event(Some(event)))
+    };
+    Plan {
+        partitions: (3, 3),
+        events: (0..2 * RATE * SECONDS).map(event).collect(),
+        moods: [mood, Mood::default()],
+        max_in_flight: 60,
+        ..calm()
+    }
+}
+
+/// How long the claims whose id begins with `prefix` waited, the 99th of 100.
+fn waits(world: &World, prefix: &str) -> Duration {
+    let mut decided: HashMap<String, Duration> = HashMap::new();
+    for (at, messages) in world.messages() {
+        for message in messages.into_iter().filter(|message| message.topic == Topic::Decisions) {
+            let decision: Value =
+                serde_json::from_slice(&message.payload.unwrap_or_default()).expect("a decision");
+            decided.insert(decision["claim_id"].as_str().expect("an id").to_owned(), at);
+        }
+    }
+    let wait = |number: u64| {
+        let sent = Duration::from_millis((number + 1) * 1_000 / RATE);
+        decided.get(&format!("{prefix}{number}")).map_or(Duration::MAX, |at| at.saturating_sub(sent))
+    };
+    let mut waits: Vec<Duration> = (0..RATE * SECONDS).map(wait).collect();
+    waits.sort_unstable();
+    waits[waits.len() * 99 / 100]
+}
+
+fn assert_the_other_is_well(name: &str, plan: &Plan) {
+    let world = simulate(1, plan, &World::large_batches());
+    let faults = oracle::faults(&world);
+    assert!(faults.is_empty(), "{name}: {}", faults.join("\n"));
+    let wait = waits(&world, "b");
+    println!("{name}: the other one's claims wait {wait:?}");
+    assert!(wait <= SOON, "{name}: the other one's claims wait {wait:?}");
+}
+
+#[test]
+fn review_03_an_api_that_is_slow_or_half_sick_does_not_hold_up_the_other() {
+    let subject = |number| format!("user{number}");
+    let slow = Mood { slower: Duration::from_millis(400), ..Mood::default() };
+    assert_the_other_is_well("slow", &plan(slow, subject));
+    for fails in [0.25, 0.5] {
+        let failing = Mood { fails, ..Mood::default() };
+        assert_the_other_is_well(&format!("fails {fails}"), &plan(failing, subject));
+    }
+}
+
+#[test]
+fn review_04_an_api_that_refuses_every_signature_does_not_hold_up_the_other() {
+    let refusing = Mood { code: Some(4200), ..Mood::default() };
+    assert_the_other_is_well("4200", &plan(refusing, |number| format!("user{number}")));
+}
+
+#[test]
+fn review_06_a_busy_account_does_not_hold_up_the_others() {
+    let busy = |number| if number % 2 == 0 { "bot".to_owned() } else { format!("user{number}") };
+    assert_the_other_is_well("one account", &plan(Mood::default(), busy));
+}
