@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 mod address;
+mod differences;
 mod event;
 mod foreign;
 
@@ -38,12 +39,16 @@ pub struct Claim {
     /// From where.
     pub client: Client,
     /// How the user logged in.
+    #[serde(skip_serializing_if = "is_empty")]
     pub login: Login,
     /// What is claimed.
+    #[serde(skip_serializing_if = "is_empty")]
     pub reward: Reward,
     /// Who the user is by paper.
+    #[serde(skip_serializing_if = "is_empty")]
     pub identity: Identity,
     /// The captcha asked for or answered.
+    #[serde(skip_serializing_if = "is_empty")]
     pub captcha: Captcha,
     #[serde(skip)]
     only_parse_builds_this: (),
@@ -58,12 +63,16 @@ pub struct Account {
     /// The identifier: an openid, a phone number, a device id.
     pub id: String,
     /// The app that the openid belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
     /// The business's own account linked with the openid.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub associate_id: Option<String>,
     /// The phone number, where the account is no phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
     /// When the account was registered, UNIX seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<i64>,
 }
 
@@ -122,7 +131,9 @@ macro_rules! optional_fields {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         pub struct $name {
-            $($(#[$field_doc])* $(#[serde(rename = $rename)])? #[serde(default, deserialize_with = "given")] pub $field: Option<$type>,)*
+            $($(#[$field_doc])* $(#[serde(rename = $rename)])?
+            #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+            pub $field: Option<$type>,)*
         }
     };
 }
@@ -268,7 +279,8 @@ impl Claim {
         self.client.ip.as_deref().unwrap_or_default()
     }
 
-    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint are one claim sent twice.
+    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint are one claim sent twice. What is not
+    /// given is left out, so that a field which the contract gains later changes no hash of a claim without it.
     pub fn fingerprint(&self) -> [u8; 32] {
         let canonical = serde_json::to_vec(self).expect("a struct of strings and numbers always serialises");
         Sha256::digest(canonical).into()
@@ -311,6 +323,11 @@ fn seconds(field: &str, value: Option<i64>) -> Result<(), Malformed> {
         }
         None => within(field, Some(value), 0, LAST_SECOND),
     }
+}
+
+/// Whether nothing of a section was given.
+fn is_empty<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
 
 fn within<T: PartialOrd + fmt::Display>(

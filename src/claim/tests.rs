@@ -293,3 +293,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn review_low_a_field_that_is_not_given_leaves_no_trace_in_the_fingerprint() {
+    let event = r#"{"claim_id":"c","kind":"qr_code","claimed_at":1,"account":{"type":"qq","id":"a"},"client":{"ip":"1.2.3.4"}}"#;
+    let claim = Claim::parse(Some(event.as_bytes()), usize::MAX).expect("well-formed");
+    // printf %s "$event" | sha256sum
+    assert_eq!(hex::encode(claim.fingerprint()), EXPECTED);
+}
+
+const EXPECTED: &str = "377f8f8c901dbbe6aef197227f2d71eadecd6cbf9746c73ebb8db60cd36d80fa";
