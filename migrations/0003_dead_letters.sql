@@ -13,8 +13,10 @@ create table dead_letters (
     headers          jsonb not null,
     received_at      timestamptz not null,
     trace_id         text not null,
-    -- An event is one dead letter, however often it is read.
-    constraint dead_letters_key primary key (source_topic, source_partition, source_offset)
+    content          text collate "C" not null check (content ~ '^[0-9a-f]{16}$'),
+    -- An event is one dead letter, however often it is read. Its place alone does not identify it: a topic that was made anew, or moved
+    -- to another cluster, counts from 0 again.
+    constraint dead_letters_key primary key (source_topic, source_partition, source_offset, content)
 );
 
 create index dead_letters_received_at_idx on dead_letters (received_at);
@@ -31,3 +33,4 @@ comment on column dead_letters.payload is 'The event, byte for byte; null for a 
 comment on column dead_letters.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';
 comment on column dead_letters.received_at is 'When the worker took the event on.';
 comment on column dead_letters.trace_id is 'The OpenTelemetry trace of the event, 32 hex digits.';
+comment on column dead_letters.content is 'A hash of key, headers and payload: it tells apart two events that stood at one place, one after the other.';

@@ -14,12 +14,13 @@ create table dead_letter_replays (
     source_topic     text collate "C" not null,
     source_partition int not null,
     source_offset    bigint not null,
+    content          text collate "C" not null,
     number           int not null check (number > 0),
     replayed_by      text not null check (replayed_by ~ '\S'),
     reason           text not null check (reason ~ '\S'),
     announced_at     timestamptz not null default now(),
     -- "No event is sent twice under one number" rests on this key: of two operators, the second inserts nothing.
-    constraint dead_letter_replays_key primary key (source_topic, source_partition, source_offset, number)
+    constraint dead_letter_replays_key primary key (source_topic, source_partition, source_offset, content, number)
 );
 
 create index dead_letter_replays_announced_at_idx on dead_letter_replays (announced_at);
@@ -28,6 +29,7 @@ comment on table dead_letter_replays is 'One row per replay of a dead letter, wr
 comment on column dead_letter_replays.source_topic is 'The topic of the dead letter''s event.';
 comment on column dead_letter_replays.source_partition is 'The partition of the dead letter''s event.';
 comment on column dead_letter_replays.source_offset is 'The offset of the dead letter''s event.';
+comment on column dead_letter_replays.content is 'The dead letter''s content, as in dead_letters.';
 comment on column dead_letter_replays.number is 'How often the event was replayed with this one, those before it became this dead letter included: its header claimgate-replays.';
 comment on column dead_letter_replays.replayed_by is 'Who answers for it.';
 comment on column dead_letter_replays.reason is 'Why, in their words.';
@@ -37,14 +39,15 @@ create table dead_letter_replay_places (
     source_topic     text collate "C" not null,
     source_partition int not null,
     source_offset    bigint not null,
+    content          text collate "C" not null,
     number           int not null,
     place_topic      text collate "C" not null,
     place_partition  int not null,
     place_offset     bigint not null,
     recorded_by      text not null check (recorded_by ~ '\S'),
     recorded_at      timestamptz not null default now(),
-    constraint dead_letter_replay_places_key primary key (source_topic, source_partition, source_offset, number),
-    constraint dead_letter_replay_places_of foreign key (source_topic, source_partition, source_offset, number)
+    constraint dead_letter_replay_places_key primary key (source_topic, source_partition, source_offset, content, number),
+    constraint dead_letter_replay_places_of foreign key (source_topic, source_partition, source_offset, content, number)
         references dead_letter_replays
 );
 
@@ -52,6 +55,7 @@ comment on table dead_letter_replay_places is 'Where replays went: one row per r
 comment on column dead_letter_replay_places.source_topic is 'As in dead_letter_replays.';
 comment on column dead_letter_replay_places.source_partition is 'As in dead_letter_replays.';
 comment on column dead_letter_replay_places.source_offset is 'As in dead_letter_replays.';
+comment on column dead_letter_replay_places.content is 'As in dead_letter_replays.';
 comment on column dead_letter_replay_places.number is 'As in dead_letter_replays.';
 comment on column dead_letter_replay_places.place_topic is 'The topic to which the event was sent.';
 comment on column dead_letter_replay_places.place_partition is 'Its partition there.';

@@ -32,6 +32,7 @@ pub struct DeadLetterRow {
     pub source_topic: String,
     pub source_partition: i32,
     pub source_offset: i64,
+    pub content: String,
     pub error: String,
     pub error_field: Option<String>,
     pub detail: String,
@@ -64,20 +65,21 @@ pub async fn source_file(store: &PostgresStore, source: Source) -> Result<Source
     Ok(SourceFile {
         verdicts: store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?,
         events: store.fetch(events.bind(topic).bind(partition).bind(offset)).await?,
-        dead_letters: dead_letter(store, &source).await?,
+        dead_letters: dead_letters(store, &source).await?,
         source,
     })
 }
 
-/// The dead letter of a record, where it became one.
-pub(crate) async fn dead_letter(
+/// The dead letters of a record: more than one where events stood there one after the other.
+pub(crate) async fn dead_letters(
     store: &PostgresStore,
     source: &Source,
 ) -> Result<Vec<DeadLetterRow>, StoreError> {
     let letter = sqlx::query_as(
         "select
-            source_topic, source_partition, source_offset, error, error_field, detail, key, payload, headers, received_at, trace_id
-        from dead_letters where source_topic = $1 and source_partition = $2 and source_offset = $3",
+            source_topic, source_partition, source_offset, content, error, error_field, detail, key, payload, headers, received_at, trace_id
+        from dead_letters where source_topic = $1 and source_partition = $2 and source_offset = $3
+        order by received_at, content",
     );
     store.fetch(letter.bind(&source.topic).bind(source.partition).bind(source.offset)).await
 }
@@ -114,6 +116,7 @@ impl DeadLetterRow {
     fn text(&self) -> String {
         let sheet = sheet([
             ("Dead letter", format!("{}, field {}", self.error, optional(self.error_field.as_ref()))),
+            ("Content", self.content.clone()),
             ("Detail", self.detail.clone()),
             ("Received", instant(self.received_at)),
             ("Trace", self.trace_id.clone()),

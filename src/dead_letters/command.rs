@@ -6,14 +6,13 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
 use super::DeadLetterError;
+use super::address::{Address, parse_address};
 use super::filter::Filter;
 use super::journal::Warrant;
 use super::list::list;
 use super::outcome::Tally;
 use super::replay::{Replay, Request};
 use super::show::{Form, show};
-use crate::audit::source::parse_source;
-use crate::decision::Source;
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 
@@ -39,9 +38,9 @@ enum Action {
     },
     /// One letter whole: headers, payload, and who replayed it
     Show {
-        /// topic/partition/offset, as `list` has it and as the header claimgate-source says
-        #[arg(value_parser = parse_source)]
-        source: Source,
+        /// topic/partition/offset@content, as `list` has it; without @content where one event stood there
+        #[arg(value_parser = parse_address)]
+        letter: Address,
         /// Write the payload's exact bytes, and nothing else
         #[arg(long)]
         raw: bool,
@@ -52,9 +51,9 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct ReplayArgs {
-    /// These letters: topic/partition/offset
-    #[arg(value_parser = parse_source)]
-    sources: Vec<Source>,
+    /// These letters: topic/partition/offset@content, without @content where one event stood there
+    #[arg(value_parser = parse_address)]
+    letters: Vec<Address>,
     #[command(flatten)]
     filter: Filter,
     /// Every letter there is
@@ -106,13 +105,13 @@ impl DeadLettersCommand {
                 let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());
                 list(desk.store, &selection, limit, self.json, out).await?
             }
-            Action::Show { source, raw } => {
+            Action::Show { letter, raw } => {
                 let form = match (raw, self.json) {
                     (true, _) => Form::Raw,
                     (false, true) => Form::Json,
                     (false, false) => Form::Text,
                 };
-                show(desk.store, &source, form, out).await?
+                show(desk.store, &letter, form, out).await?
             }
             Action::Replay(args) => {
                 let tally = Replay::begin(desk, args.request()?, self.json, out).await?.run().await?;
@@ -136,9 +135,9 @@ impl DeadLettersCommand {
 
 impl ReplayArgs {
     fn request(self) -> Result<Request, DeadLetterError> {
-        let Self { sources, filter, all, limit, again, dry_run, by, reason } = self;
+        let Self { letters, filter, all, limit, again, dry_run, by, reason } = self;
         let usage = |said: &str| Err(DeadLetterError::Usage(said.to_owned()));
-        match (sources.is_empty(), filter.is_empty(), all) {
+        match (letters.is_empty(), filter.is_empty(), all) {
             (true, true, false) => {
                 return usage(
                     "which letters? Name some (topic/partition/offset), give a filter, or say --all",
@@ -149,7 +148,7 @@ impl ReplayArgs {
             }
             _ => {}
         }
-        let selection = filter.select(OffsetDateTime::now_utc(), sources);
+        let selection = filter.select(OffsetDateTime::now_utc(), letters);
         Ok(Request { selection, limit, again, dry_run, warrant: Warrant { by, reason } })
     }
 }

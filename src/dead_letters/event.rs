@@ -5,13 +5,13 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
 
+use super::address::LetterId;
 use super::journal::ReplayId;
-use crate::decision::Source;
 use crate::intake::Headers;
 
 /// How often the event was replayed, this time included.
 pub const REPLAYS: &str = "claimgate-replays";
-/// Which dead letter it was: `topic/partition/offset`.
+/// Which dead letter it was: `topic/partition/offset@content`.
 pub const REPLAYED_FROM: &str = "claimgate-replayed-from";
 
 /// A header as `dead_letters.headers` keeps it.
@@ -26,7 +26,7 @@ pub(super) struct KeptHeader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
     /// The dead letter that it comes from.
-    pub(super) source: Source,
+    pub(super) letter: LetterId,
     /// The replay's number.
     pub(super) number: i32,
     /// Its own key.
@@ -40,7 +40,7 @@ pub(super) struct Event {
 impl Event {
     /// What identifies its replay.
     pub(super) fn id(&self) -> ReplayId {
-        ReplayId { source: self.source.clone(), number: self.number }
+        ReplayId { letter: self.letter.clone(), number: self.number }
     }
 }
 
@@ -58,10 +58,10 @@ pub(super) fn producers_headers(kept: Vec<KeptHeader>) -> Option<Headers> {
 }
 
 /// The headers of a replay: the event's own, and its count and origin in place of an earlier replay's.
-pub(super) fn replays_headers(mut own: Headers, number: i32, source: &Source) -> Headers {
+pub(super) fn replays_headers(mut own: Headers, number: i32, letter: &LetterId) -> Headers {
     own.retain(|(name, _)| name != REPLAYS && name != REPLAYED_FROM);
     own.push((REPLAYS.to_owned(), Some(number.to_string().into_bytes())));
-    own.push((REPLAYED_FROM.to_owned(), Some(source.to_string().into_bytes())));
+    own.push((REPLAYED_FROM.to_owned(), Some(letter.to_string().into_bytes())));
     own
 }
 
@@ -73,9 +73,11 @@ pub(super) fn replays_before(header: Option<&str>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::Source;
 
-    fn source(offset: i64) -> Source {
-        Source { topic: "reward.claims".to_owned(), partition: 3, offset }
+    fn letter(offset: i64) -> LetterId {
+        let source = Source { topic: "reward.claims".to_owned(), partition: 3, offset };
+        LetterId { source, content: "9f86d081884c7d65".to_owned() }
     }
 
     #[test]
@@ -97,12 +99,12 @@ mod tests {
     #[test]
     fn a_replay_of_a_replay_says_only_the_latest() {
         let own: Headers = vec![("tenant".to_owned(), Some(b"a".to_vec()))];
-        let once = replays_headers(own.clone(), 1, &source(7));
-        let twice = replays_headers(once, 2, &source(9));
+        let once = replays_headers(own.clone(), 1, &letter(7));
+        let twice = replays_headers(once, 2, &letter(9));
         let value = |text: &str| Some(text.as_bytes().to_vec());
         let mut expected = own;
         expected.push((REPLAYS.to_owned(), value("2")));
-        expected.push((REPLAYED_FROM.to_owned(), value("reward.claims/3/9")));
+        expected.push((REPLAYED_FROM.to_owned(), value("reward.claims/3/9@9f86d081884c7d65")));
         assert_eq!(twice, expected);
     }
 

@@ -9,7 +9,7 @@ use sqlx::query::QueryAs;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::decision::Source;
+use super::address::Address;
 
 /// The filters that every command has. All of them must hold.
 #[derive(Debug, Clone, Default, Args)]
@@ -77,7 +77,7 @@ pub(super) struct Selection {
     partition: Option<i32>,
     not_replayed: bool,
     /// These and no others, where any are named.
-    pub(super) sources: Vec<Source>,
+    pub(super) named: Vec<Address>,
     /// Written before this time by the server's clock.
     pub(super) recorded_before: Option<OffsetDateTime>,
 }
@@ -91,7 +91,7 @@ impl Filter {
     }
 
     /// What the filters select as of `now`.
-    pub(super) fn select(self, now: OffsetDateTime, sources: Vec<Source>) -> Selection {
+    pub(super) fn select(self, now: OffsetDateTime, named: Vec<Address>) -> Selection {
         let Self { error, field, since, until, topic, partition, not_replayed } = self;
         Selection {
             error,
@@ -101,13 +101,13 @@ impl Filter {
             topic,
             partition,
             not_replayed,
-            sources,
+            named,
             recorded_before: None,
         }
     }
 }
 
-/// The condition on `dead_letters as letter`: `$1` to `$11`, which [`Selection::bind`] gives their values.
+/// The condition on `dead_letters as letter`: `$1` to `$12`, which [`Selection::bind`] gives their values.
 macro_rules! selected {
     () => {
         "($1::text is null or letter.error = $1)
@@ -118,24 +118,27 @@ macro_rules! selected {
         and ($6::int is null or letter.source_partition = $6)
         and (not $7::boolean or not exists (
             select from dead_letter_replay_places as place
-            where (place.source_topic, place.source_partition, place.source_offset)
-                = (letter.source_topic, letter.source_partition, letter.source_offset)))
-        and (cardinality($8::text[]) = 0 or (letter.source_topic, letter.source_partition, letter.source_offset)
-            in (select * from unnest($8::text[], $9::int[], $10::bigint[])))
+            where (place.source_topic, place.source_partition, place.source_offset, place.content)
+                = (letter.source_topic, letter.source_partition, letter.source_offset, letter.content)))
+        and (cardinality($8::text[]) = 0 or exists (
+            select from unnest($8::text[], $9::int[], $10::bigint[], $12::text[]) as named (topic, partition, record, content)
+            where (letter.source_topic, letter.source_partition, letter.source_offset) = (named.topic, named.partition, named.record)
+                and letter.content = coalesce(named.content, letter.content)))
         and ($11::timestamptz is null or letter.recorded_at < $11) "
     };
 }
 pub(super) use selected;
 
 impl Selection {
-    /// Gives `$1` to `$11` of [`selected!`] their values.
+    /// Gives `$1` to `$12` of [`selected!`] their values.
     pub(super) fn bind<'q, R>(
         &self,
         query: QueryAs<'q, Postgres, R, PgArguments>,
     ) -> QueryAs<'q, Postgres, R, PgArguments> {
-        let topics: Vec<String> = self.sources.iter().map(|source| source.topic.clone()).collect();
-        let partitions: Vec<i32> = self.sources.iter().map(|source| source.partition).collect();
-        let offsets: Vec<i64> = self.sources.iter().map(|source| source.offset).collect();
+        let topics: Vec<String> = self.named.iter().map(|named| named.source.topic.clone()).collect();
+        let partitions: Vec<i32> = self.named.iter().map(|named| named.source.partition).collect();
+        let offsets: Vec<i64> = self.named.iter().map(|named| named.source.offset).collect();
+        let contents: Vec<Option<String>> = self.named.iter().map(|named| named.content.clone()).collect();
         query
             .bind(self.error.clone())
             .bind(self.field.clone())
@@ -148,6 +151,7 @@ impl Selection {
             .bind(partitions)
             .bind(offsets)
             .bind(self.recorded_before)
+            .bind(contents)
     }
 }
 

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::address::LetterId;
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -14,7 +15,7 @@ use crate::outbox::postgres::PostgresStore;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReplayId {
     /// The dead letter.
-    pub(super) source: Source,
+    pub(super) letter: LetterId,
     /// The replay's number.
     pub(super) number: i32,
 }
@@ -55,13 +56,20 @@ struct IdRow {
     source_topic: String,
     source_partition: i32,
     source_offset: i64,
+    content: String,
     number: i32,
 }
 
 impl From<IdRow> for ReplayId {
     fn from(row: IdRow) -> Self {
-        let IdRow { source_topic: topic, source_partition: partition, source_offset: offset, number } = row;
-        Self { source: Source { topic, partition, offset }, number }
+        let IdRow {
+            source_topic: topic,
+            source_partition: partition,
+            source_offset: offset,
+            content,
+            number,
+        } = row;
+        Self { letter: LetterId { source: Source { topic, partition, offset }, content }, number }
     }
 }
 
@@ -71,14 +79,14 @@ pub(super) async fn announce(
     replays: &[ReplayId],
     warrant: &Warrant,
 ) -> Result<Vec<ReplayId>, StoreError> {
-    let (topics, partitions, offsets, numbers) = columns(replays.iter());
+    let (topics, partitions, offsets, contents, numbers) = columns(replays.iter());
     let announced = sqlx::query_as(
-        "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
-        select *, $5::text, $6::text from unnest($1::text[], $2::int[], $3::bigint[], $4::int[]) order by 1, 2, 3, 4
+        "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
+        select *, $6::text, $7::text from unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::int[]) order by 1, 2, 3, 4, 5
         on conflict do nothing
-        returning source_topic, source_partition, source_offset, number",
+        returning source_topic, source_partition, source_offset, content, number",
     );
-    let announced = announced.bind(topics).bind(partitions).bind(offsets).bind(numbers);
+    let announced = announced.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
     let rows: Vec<IdRow> = store.fetch(announced.bind(&warrant.by).bind(&warrant.reason)).await?;
     Ok(rows.into_iter().map(ReplayId::from).collect())
 }
@@ -92,46 +100,49 @@ pub(super) async fn record_places(
     if places.is_empty() {
         return Ok(());
     }
-    let (topics, partitions, offsets, numbers) = columns(places.iter().map(|(id, _)| id));
+    let (topics, partitions, offsets, contents, numbers) = columns(places.iter().map(|(id, _)| id));
     let place_topics: Vec<String> = places.iter().map(|(_, place)| place.topic.clone()).collect();
     let place_partitions: Vec<i32> = places.iter().map(|(_, place)| place.partition).collect();
     let place_offsets: Vec<i64> = places.iter().map(|(_, place)| place.offset).collect();
     // Where a command was slower than the one that found its event in the topic, both say the same.
     let recorded = sqlx::query_as(
         "insert into dead_letter_replay_places (
-            source_topic, source_partition, source_offset, number, place_topic, place_partition, place_offset, recorded_by)
-        select *, $8::text from unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::int[], $7::bigint[])
-        order by 1, 2, 3, 4
+            source_topic, source_partition, source_offset, content, number, place_topic, place_partition, place_offset, recorded_by)
+        select *, $9::text
+        from unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::int[], $6::text[], $7::int[], $8::bigint[])
+        order by 1, 2, 3, 4, 5
         on conflict do nothing
-        returning source_topic, source_partition, source_offset, number",
+        returning source_topic, source_partition, source_offset, content, number",
     );
-    let recorded = recorded.bind(topics).bind(partitions).bind(offsets).bind(numbers);
+    let recorded = recorded.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
     let recorded = recorded.bind(place_topics).bind(place_partitions).bind(place_offsets).bind(recorded_by);
     let _: Vec<IdRow> = store.fetch(recorded).await?;
     Ok(())
 }
 
 /// The replays of a letter, in order.
-pub(super) async fn history(store: &PostgresStore, source: &Source) -> Result<Vec<ReplayRow>, StoreError> {
+pub(super) async fn history(store: &PostgresStore, letter: &LetterId) -> Result<Vec<ReplayRow>, StoreError> {
     let history = sqlx::query_as(
         "select
             number, replayed_by, reason, announced_at, place_topic, place_partition, place_offset, recorded_by, recorded_at
         from dead_letter_replays
-        left join dead_letter_replay_places using (source_topic, source_partition, source_offset, number)
-        where source_topic = $1 and source_partition = $2 and source_offset = $3 order by number",
+        left join dead_letter_replay_places using (source_topic, source_partition, source_offset, content, number)
+        where source_topic = $1 and source_partition = $2 and source_offset = $3 and content = $4 order by number",
     );
-    store.fetch(history.bind(&source.topic).bind(source.partition).bind(source.offset)).await
+    let Source { topic, partition, offset } = &letter.source;
+    store.fetch(history.bind(topic).bind(partition).bind(offset).bind(&letter.content)).await
 }
 
-type Columns = (Vec<String>, Vec<i32>, Vec<i64>, Vec<i32>);
+type Columns = (Vec<String>, Vec<i32>, Vec<i64>, Vec<String>, Vec<i32>);
 
 fn columns<'a>(replays: impl Iterator<Item = &'a ReplayId>) -> Columns {
     let mut columns = Columns::default();
-    for ReplayId { source, number } in replays {
+    for ReplayId { letter: LetterId { source, content }, number } in replays {
         columns.0.push(source.topic.clone());
         columns.1.push(source.partition);
         columns.2.push(source.offset);
-        columns.3.push(*number);
+        columns.3.push(content.clone());
+        columns.4.push(*number);
     }
     columns
 }

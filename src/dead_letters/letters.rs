@@ -3,6 +3,7 @@
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::address::{Address, LetterId};
 use super::event::KeptHeader;
 use super::filter::{Selection, selected};
 use crate::decision::Source;
@@ -15,6 +16,7 @@ pub(super) struct Letter {
     source_topic: String,
     source_partition: i32,
     source_offset: i64,
+    content: String,
     pub(super) error: String,
     pub(super) error_field: Option<String>,
     pub(super) detail: String,
@@ -59,16 +61,19 @@ pub(super) struct Content {
     source_topic: String,
     source_partition: i32,
     source_offset: i64,
+    content: String,
     pub(super) key: Option<Vec<u8>>,
     pub(super) payload: Option<Vec<u8>>,
     pub(super) headers: Json<Vec<KeptHeader>>,
 }
 
 impl Letter {
-    /// The record that it was.
-    pub(super) fn source(&self) -> Source {
-        let Self { source_topic, source_partition, source_offset, .. } = self;
-        Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset }
+    /// Which letter it is.
+    pub(super) fn id(&self) -> LetterId {
+        let Self { source_topic, source_partition, source_offset, content, .. } = self;
+        let source =
+            Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset };
+        LetterId { source, content: content.clone() }
     }
 
     /// Its latest replay, where there was one.
@@ -83,10 +88,12 @@ impl Letter {
 }
 
 impl Content {
-    /// The record that it was.
-    pub(super) fn source(&self) -> Source {
-        let Self { source_topic, source_partition, source_offset, .. } = self;
-        Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset }
+    /// Which letter it is.
+    pub(super) fn id(&self) -> LetterId {
+        let Self { source_topic, source_partition, source_offset, content, .. } = self;
+        let source =
+            Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset };
+        LetterId { source, content: content.clone() }
     }
 }
 
@@ -94,7 +101,7 @@ impl Content {
 macro_rules! letters {
     () => {
         "select
-            letter.source_topic, letter.source_partition, letter.source_offset, letter.error, letter.error_field, letter.detail,
+            letter.source_topic, letter.source_partition, letter.source_offset, letter.content, letter.error, letter.error_field, letter.detail,
             substr(letter.key, 1, 4096) as key, letter.received_at, letter.trace_id, octet_length(letter.payload) as payload_bytes,
             coalesce(octet_length(letter.payload), 0)::bigint + coalesce(octet_length(letter.key), 0)
                 + octet_length(letter.headers::text) as bytes,
@@ -104,12 +111,12 @@ macro_rules! letters {
         from dead_letters as letter
         left join lateral (
             select * from dead_letter_replays as replay
-            where (replay.source_topic, replay.source_partition, replay.source_offset)
-                = (letter.source_topic, letter.source_partition, letter.source_offset)
+            where (replay.source_topic, replay.source_partition, replay.source_offset, replay.content)
+                = (letter.source_topic, letter.source_partition, letter.source_offset, letter.content)
             order by replay.number desc limit 1) as replay on true
         left join dead_letter_replay_places as place
-            on (place.source_topic, place.source_partition, place.source_offset, place.number)
-                = (replay.source_topic, replay.source_partition, replay.source_offset, replay.number)
+            on (place.source_topic, place.source_partition, place.source_offset, place.content, place.number)
+                = (replay.source_topic, replay.source_partition, replay.source_offset, replay.content, replay.number)
         where "
     };
 }
@@ -123,8 +130,9 @@ pub(super) async fn newest(
     let letters = sqlx::query_as(concat!(
         letters!(),
         selected!(),
-        "order by letter.received_at desc, letter.source_topic desc, letter.source_partition desc, letter.source_offset desc
-        limit $12"
+        "order by letter.received_at desc, letter.source_topic desc, letter.source_partition desc, letter.source_offset desc,
+            letter.content desc
+        limit $13"
     ));
     store.fetch(selection.bind(letters).bind(i64::from(limit))).await
 }
@@ -139,17 +147,19 @@ pub(super) async fn page(
     let letters = sqlx::query_as(concat!(
         letters!(),
         selected!(),
-        "and ($12::timestamptz is null or (letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset)
-            > ($12, $13::text, $14::int, $15::bigint))
-        order by letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset
-        limit $16"
+        "and ($13::timestamptz is null
+            or (letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset, letter.content)
+                > ($13, $14::text, $15::int, $16::bigint, $17::text))
+        order by letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset, letter.content
+        limit $18"
     ));
     let letters = selection
         .bind(letters)
         .bind(after.map(|after| after.received_at))
         .bind(after.map(|after| after.source_topic.clone()))
         .bind(after.map(|after| after.source_partition))
-        .bind(after.map(|after| after.source_offset));
+        .bind(after.map(|after| after.source_offset))
+        .bind(after.map(|after| after.content.clone()));
     store.fetch(letters.bind(i64::from(limit))).await
 }
 
@@ -165,15 +175,33 @@ pub(super) async fn counts(store: &PostgresStore, selection: &Selection) -> Resu
 }
 
 /// The events of these letters.
-pub(super) async fn contents(store: &PostgresStore, sources: &[Source]) -> Result<Vec<Content>, StoreError> {
-    let topics: Vec<String> = sources.iter().map(|source| source.topic.clone()).collect();
-    let partitions: Vec<i32> = sources.iter().map(|source| source.partition).collect();
-    let offsets: Vec<i64> = sources.iter().map(|source| source.offset).collect();
+pub(super) async fn contents(
+    store: &PostgresStore,
+    letters: &[LetterId],
+) -> Result<Vec<Content>, StoreError> {
+    let topics: Vec<String> = letters.iter().map(|letter| letter.source.topic.clone()).collect();
+    let partitions: Vec<i32> = letters.iter().map(|letter| letter.source.partition).collect();
+    let offsets: Vec<i64> = letters.iter().map(|letter| letter.source.offset).collect();
+    let hashes: Vec<String> = letters.iter().map(|letter| letter.content.clone()).collect();
     let contents = sqlx::query_as(
-        "select source_topic, source_partition, source_offset, key, payload, headers from dead_letters
-        where (source_topic, source_partition, source_offset) in (select * from unnest($1::text[], $2::int[], $3::bigint[]))",
+        "select source_topic, source_partition, source_offset, content, key, payload, headers from dead_letters
+        where (source_topic, source_partition, source_offset, content)
+            in (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]))",
     );
-    store.fetch(contents.bind(topics).bind(partitions).bind(offsets)).await
+    store.fetch(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
+}
+
+/// The letters that an address names: more than one where it is a place at which several events stood.
+pub(super) async fn at_place(store: &PostgresStore, address: &Address) -> Result<Vec<LetterId>, StoreError> {
+    let Source { topic, partition, offset } = &address.source;
+    let contents = sqlx::query_as(
+        "select content from dead_letters
+        where source_topic = $1 and source_partition = $2 and source_offset = $3 and content = coalesce($4, content)
+        order by received_at, content",
+    );
+    let contents = contents.bind(topic).bind(partition).bind(offset).bind(&address.content);
+    let contents: Vec<(String,)> = store.fetch(contents).await?;
+    Ok(contents.into_iter().map(|(content,)| LetterId { source: address.source.clone(), content }).collect())
 }
 
 /// What time it is by the server's clock.

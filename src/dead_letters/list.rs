@@ -18,6 +18,8 @@ const SHOWN_MAX: usize = 48;
 /// A letter as programs get it.
 #[derive(Serialize)]
 struct Line {
+    /// topic/partition/offset@content, as the other commands take it.
+    letter: String,
     source: String,
     #[serde(with = "time::serde::rfc3339")]
     received_at: OffsetDateTime,
@@ -63,8 +65,10 @@ pub(super) async fn list(
 }
 
 fn line(letter: &Letter) -> Line {
+    let id = letter.id();
     Line {
-        source: letter.source().to_string(),
+        letter: id.to_string(),
+        source: id.source.to_string(),
         received_at: letter.received_at,
         error: letter.error.clone(),
         error_field: letter.error_field.clone(),
@@ -93,7 +97,7 @@ fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String 
     });
     let counts = table(["error", "field", "letters", "first", "last"], counts);
     let letters = table(
-        ["received at", "source", "error", "field", "key", "bytes", "replays", "replayed"],
+        ["received at", "letter", "error", "field", "key", "bytes", "replays", "replayed"],
         letters.iter().map(cells),
     );
     let more = more_than
@@ -104,7 +108,7 @@ fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String 
 fn cells(letter: &Letter) -> [String; 8] {
     [
         instant(letter.received_at),
-        letter.source().to_string(),
+        letter.id().to_string(),
         letter.error.clone(),
         optional(letter.error_field.as_deref().map(cut)),
         optional(letter.key.as_deref().map(|key| cut(&printable_bytes(key)))),

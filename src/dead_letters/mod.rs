@@ -1,7 +1,8 @@
 //! Dead letters: what they are, and how their events are sent once more when what was wrong with them is mended.
 //!
 //! The table `dead_letters` has the exact bytes of every one; this module reads it. [`replay`] is the only part that sends anything,
-//! [`journal`] the only one that writes: who replayed what, why, and where it went. [`plan`], [`event`] and [`filter`] are pure.
+//! [`journal`] the only one that writes: who replayed what, why, and where it went. [`plan`], [`event`], [`address`]
+//! and [`filter`] are pure.
 //!
 //! The invariants:
 //! - No event is sent before its replay is announced in Postgres, so that none is without a trace.
@@ -11,6 +12,7 @@
 //!
 //! `docs/dead-letters.md` is the page for whoever was woken by them.
 
+mod address;
 mod command;
 mod event;
 mod filter;

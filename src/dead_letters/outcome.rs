@@ -1,5 +1,6 @@
 //! What became of each letter of a replay, said as it happens, and the count of it all.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use serde::Serialize;
@@ -55,7 +56,7 @@ pub(super) struct Said<'a, W> {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    source: String,
+    letter: String,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<i32>,
@@ -71,7 +72,7 @@ impl<'a, W: Write> Said<'a, W> {
     }
 
     /// Says what became of a letter.
-    pub(super) fn say(&mut self, source: &Source, outcome: Outcome) -> Result<(), DeadLetterError> {
+    pub(super) fn say(&mut self, letter: &impl Display, outcome: Outcome) -> Result<(), DeadLetterError> {
         let tally = &mut self.tally;
         let count = match outcome {
             Outcome::Replayed(..) => &mut tally.replayed,
@@ -82,10 +83,10 @@ impl<'a, W: Write> Said<'a, W> {
         };
         *count += 1;
         if self.json {
-            serde_json::to_writer(&mut *self.out, &outcome.line(source)).map_err(std::io::Error::from)?;
+            serde_json::to_writer(&mut *self.out, &outcome.line(letter)).map_err(std::io::Error::from)?;
             self.out.write_all(b"\n")?;
         } else {
-            writeln!(self.out, "{}", printable(&format!("{source}: {}", outcome.text())))?;
+            writeln!(self.out, "{}", printable(&format!("{letter}: {}", outcome.text())))?;
         }
         self.out.flush()?;
         Ok(())
@@ -110,9 +111,9 @@ impl Outcome {
         }
     }
 
-    fn line<'a>(&'a self, source: &Source) -> Line<'a> {
+    fn line<'a>(&'a self, letter: &impl Display) -> Line<'a> {
         let line = |outcome, number: Option<&i32>, place: Option<&Source>, why| Line {
-            source: source.to_string(),
+            letter: letter.to_string(),
             outcome,
             number: number.copied(),
             place: place.map(ToString::to_string),

@@ -8,17 +8,17 @@ use std::io::Write;
 
 use time::OffsetDateTime;
 
+use super::address::{Address, ambiguous};
 use super::event::replays_before;
 use super::filter::Selection;
 use super::journal::{ReplayId, Warrant};
-use super::letters::{LatestReplay, Letter, page, server_time};
+use super::letters::{LatestReplay, Letter, at_place, page, server_time};
 use super::list::summary;
 use super::outcome::{Outcome, Said, Tally};
 use super::plan::{Plan, plan};
 use super::sender::Sender;
 use super::{DeadLetterError, DeadLetters};
 use crate::audit::shown::instant;
-use crate::decision::Source;
 
 /// Letters that are looked at together, without their payloads.
 const PAGE: u32 = 500;
@@ -67,7 +67,8 @@ impl<'a, W: Write> Replay<'a, W> {
     /// # Errors
     /// [`DeadLetterError`]: the rest was not looked at. What was said before has happened.
     pub(super) async fn run(mut self) -> Result<Tally, DeadLetterError> {
-        let mut missing: HashSet<Source> = self.request.selection.sources.iter().cloned().collect();
+        self.leave_out_ambiguous().await?;
+        let mut missing: HashSet<Address> = self.request.selection.named.iter().cloned().collect();
         let mut left = self.request.limit.unwrap_or(u32::MAX);
         let mut after: Option<Letter> = None;
         while left > 0 {
@@ -77,18 +78,38 @@ impl<'a, W: Write> Replay<'a, W> {
             after = Some(last.clone());
             left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
             for letter in &letters {
-                missing.remove(&letter.source());
+                let id = letter.id();
+                missing.retain(|named| !named.names(&id));
             }
             for portion in portions(&letters, |letter| letter.bytes) {
                 self.replay_portion(portion).await?;
             }
         }
         if self.request.limit.is_none() {
-            for source in self.request.selection.sources.iter().filter(|source| missing.contains(source)) {
-                self.said.say(source, Outcome::Failed("no dead letter was this record".to_owned()))?;
+            for named in self.request.selection.named.iter().filter(|named| missing.contains(named)) {
+                self.said.say(named, Outcome::Failed("no dead letter was this record".to_owned()))?;
             }
         }
         Ok(self.said.tally())
+    }
+
+    /// A place at which several events stood names none of them.
+    async fn leave_out_ambiguous(&mut self) -> Result<(), DeadLetterError> {
+        let named = std::mem::take(&mut self.request.selection.named);
+        let none_named = named.is_empty();
+        for address in named {
+            let at = at_place(self.desk.store, &address).await?;
+            if at.len() > 1 {
+                self.said.say(&address, Outcome::Failed(ambiguous(at.iter())))?;
+            } else {
+                self.request.selection.named.push(address);
+            }
+        }
+        // Without a name everything would be meant.
+        if !none_named && self.request.selection.named.is_empty() {
+            self.request.limit = Some(0);
+        }
+        Ok(())
     }
 
     async fn replay_portion(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
@@ -97,27 +118,26 @@ impl<'a, W: Write> Replay<'a, W> {
             let before = replays_before(letter.replays_header.as_deref());
             match plan(before, letter.latest_replay(), self.request.again, self.desk.max_replays) {
                 Plan::Replay(number) if self.request.dry_run => {
-                    self.said.say(&letter.source(), Outcome::WouldReplay(number, summary(letter)))?;
+                    self.said.say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
                 }
-                Plan::Replay(number) => due.push(ReplayId { source: letter.source(), number }),
+                Plan::Replay(number) => due.push(ReplayId { letter: letter.id(), number }),
                 Plan::Resume(latest) if self.request.dry_run => {
                     let said = format!(
                         "{}, unless the command of {} that was cut short sent it",
                         summary(letter),
                         latest.by
                     );
-                    self.said.say(&letter.source(), Outcome::WouldReplay(latest.number, said))?;
+                    self.said.say(&letter.id(), Outcome::WouldReplay(latest.number, said))?;
                 }
                 Plan::Resume(latest) => {
-                    unfinished.push((ReplayId { source: letter.source(), number: latest.number }, latest))
+                    unfinished.push((ReplayId { letter: letter.id(), number: latest.number }, latest))
                 }
                 Plan::LeaveOut(latest) => self.said.say(
-                    &letter.source(),
+                    &letter.id(),
                     Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
                 )?,
                 Plan::Refuse { replays } => {
-                    self.said
-                        .say(&letter.source(), Outcome::Refused { replays, error: letter.error.clone() })?;
+                    self.said.say(&letter.id(), Outcome::Refused { replays, error: letter.error.clone() })?;
                 }
             }
         }

@@ -112,7 +112,7 @@ impl Sender {
         for (key, value) in &event.headers {
             headers = headers.insert(Header { key, value: value.as_ref() });
         }
-        let Source { topic, partition, .. } = &event.source;
+        let Source { topic, partition, .. } = &event.letter.source;
         let mut record = FutureRecord::to(&self.settings.input_topic).headers(headers);
         record.partition = Some(*partition)
             .filter(|partition| *topic == self.settings.input_topic && *partition < self.partitions);

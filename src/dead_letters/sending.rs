@@ -5,6 +5,7 @@ use std::io::Write;
 
 use time::OffsetDateTime;
 
+use super::address::LetterId;
 use super::event::{Event, producers_headers, replays_headers};
 use super::journal::{ReplayId, announce, record_places};
 use super::letters::{Content, LatestReplay, contents};
@@ -30,7 +31,7 @@ impl<W: Write> Replay<'_, W> {
                 Some(place) => {
                     let why =
                         format!("{}, though its command was cut short: it is at {place}", replayed(&latest));
-                    self.said.say(&id.source, Outcome::LeftOut(why))?;
+                    self.said.say(&id.letter, Outcome::LeftOut(why))?;
                 }
                 None => missing.push(id),
             }
@@ -66,25 +67,25 @@ impl<W: Write> Replay<'_, W> {
         due: Vec<ReplayId>,
         resumed: Vec<ReplayId>,
     ) -> Result<(), DeadLetterError> {
-        let sources: Vec<Source> = due.iter().chain(&resumed).map(|id| id.source.clone()).collect();
-        let kept = contents(self.desk.store, &sources).await?;
-        let mut kept: HashMap<Source, Content> =
-            kept.into_iter().map(|content| (content.source(), content)).collect();
+        let letters: Vec<LetterId> = due.iter().chain(&resumed).map(|id| id.letter.clone()).collect();
+        let kept = contents(self.desk.store, &letters).await?;
+        let mut kept: HashMap<LetterId, Content> =
+            kept.into_iter().map(|content| (content.id(), content)).collect();
         let announced: HashSet<ReplayId> =
             announce(self.desk.store, &due, &self.request.warrant).await?.into_iter().collect();
         let mut events = Vec::new();
         for id in due.iter().filter(|id| announced.contains(id)).chain(&resumed) {
-            match kept.remove(&id.source).and_then(|content| event(id, content)) {
+            match kept.remove(&id.letter).and_then(|content| event(id, content)) {
                 Some(event) => events.push(event),
                 None => {
                     let why = "its row in dead_letters is gone, or its headers cannot be read".to_owned();
-                    self.said.say(&id.source, Outcome::Failed(why))?;
+                    self.said.say(&id.letter, Outcome::Failed(why))?;
                 }
             }
         }
         for id in due.iter().filter(|id| !announced.contains(id)) {
             let why = format!("somebody else announced its replay {} at this moment", id.number);
-            self.said.say(&id.source, Outcome::LeftOut(why))?;
+            self.said.say(&id.letter, Outcome::LeftOut(why))?;
         }
         self.send_in_transactions(events).await
     }
@@ -98,13 +99,13 @@ impl<W: Write> Replay<'_, W> {
                     let places: Vec<(ReplayId, Source)> = events.iter().map(Event::id).zip(places).collect();
                     record_places(self.desk.store, &places, &self.request.warrant.by).await?;
                     for (id, place) in places {
-                        self.said.say(&id.source, Outcome::Replayed(id.number, place))?;
+                        self.said.say(&id.letter, Outcome::Replayed(id.number, place))?;
                     }
                     return Ok(());
                 }
                 Err(SendError::TooLarge(index)) => {
                     let why = "with the headers of its replay it is too large for the topic".to_owned();
-                    self.said.say(&events.remove(index).source, Outcome::Failed(why))?;
+                    self.said.say(&events.remove(index).letter, Outcome::Failed(why))?;
                     self.forget_taken_over(&mut events).await?;
                 }
                 Err(SendError::Ended(error)) => return Err(error),
@@ -120,7 +121,7 @@ impl<W: Write> Replay<'_, W> {
         events.retain(|event| !found.contains_key(&event.id()));
         for (id, place) in found {
             let why = format!("another command sent its replay {} meanwhile: it is at {place}", id.number);
-            self.said.say(&id.source, Outcome::LeftOut(why))?;
+            self.said.say(&id.letter, Outcome::LeftOut(why))?;
         }
         Ok(())
     }
@@ -129,8 +130,8 @@ impl<W: Write> Replay<'_, W> {
 fn event(id: &ReplayId, content: Content) -> Option<Event> {
     let own = producers_headers(content.headers.0)?;
     Some(Event {
-        headers: replays_headers(own, id.number, &id.source),
-        source: id.source.clone(),
+        headers: replays_headers(own, id.number, &id.letter),
+        letter: id.letter.clone(),
         number: id.number,
         key: content.key,
         payload: content.payload,

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::DeadLetterError;
+use super::address::{Address, LetterId, ambiguous};
 use super::journal::{ReplayRow, history};
+use super::letters::at_place;
 use crate::audit::DeadLetterRow;
 use crate::audit::shown::{instant, optional, printable, printable_bytes, sheet, table};
-use crate::audit::source::dead_letter;
-use crate::decision::Source;
+use crate::audit::source::dead_letters;
 use crate::outbox::postgres::PostgresStore;
 
 /// A letter and its replays.
@@ -32,24 +33,33 @@ pub(super) enum Form {
 /// Shows a letter; says whether there is one.
 pub(super) async fn show(
     store: &PostgresStore,
-    source: &Source,
+    address: &Address,
     form: Form,
     out: &mut impl Write,
 ) -> Result<bool, DeadLetterError> {
-    let Some(letter) = dead_letter(store, source).await?.pop() else { return Ok(false) };
+    let letters = at_place(store, address).await?;
+    let [id] = letters.as_slice() else {
+        if letters.is_empty() {
+            return Ok(false);
+        }
+        return Err(DeadLetterError::Usage(format!("{address}: {}", ambiguous(letters.iter()))));
+    };
+    let found =
+        dead_letters(store, &id.source).await?.into_iter().find(|letter| letter.content == id.content);
+    let Some(letter) = found else { return Ok(false) };
     match form {
         Form::Raw => {
-            let tombstone = || DeadLetterError::Usage(format!("{source} is a tombstone: it has no payload"));
+            let tombstone = || DeadLetterError::Usage(format!("{id} is a tombstone: it has no payload"));
             out.write_all(&letter.payload.ok_or_else(tombstone)?)?;
         }
         Form::Json => {
-            let file = LetterFile { replays: history(store, source).await?, dead_letter: letter };
+            let file = LetterFile { replays: history(store, id).await?, dead_letter: letter };
             serde_json::to_writer(&mut *out, &file).map_err(std::io::Error::from)?;
             out.write_all(b"\n")?;
         }
         Form::Text => {
-            let file = LetterFile { replays: history(store, source).await?, dead_letter: letter };
-            out.write_all(file.text(source).as_bytes())?;
+            let file = LetterFile { replays: history(store, id).await?, dead_letter: letter };
+            out.write_all(file.text(id).as_bytes())?;
         }
     }
     out.flush()?;
@@ -57,13 +67,13 @@ pub(super) async fn show(
 }
 
 impl LetterFile {
-    fn text(&self, source: &Source) -> String {
+    fn text(&self, id: &LetterId) -> String {
         let letter = &self.dead_letter;
         let payload = letter.payload.as_deref();
         let bytes = payload
             .map_or_else(|| "none: a tombstone".to_owned(), |payload| format!("{} bytes", payload.len()));
         let mut text = sheet([
-            ("Dead letter", source.to_string()),
+            ("Dead letter", id.to_string()),
             ("Error", format!("{}, field {}", letter.error, optional(letter.error_field.as_ref()))),
             ("Detail", letter.detail.clone()),
             ("Received", instant(letter.received_at)),

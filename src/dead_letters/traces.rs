@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::DeadLetterError;
+use super::address::parse_letter;
 use super::event::{REPLAYED_FROM, REPLAYS};
 use super::journal::ReplayId;
 use crate::decision::Source;
@@ -114,6 +115,5 @@ fn replay_of(message: &BorrowedMessage<'_>) -> Option<ReplayId> {
         std::str::from_utf8(header.value?).ok()
     };
     let number = text(REPLAYS)?.parse().ok()?;
-    let source = crate::audit::source::parse_source(text(REPLAYED_FROM)?).ok()?;
-    Some(ReplayId { source, number })
+    Some(ReplayId { letter: parse_letter(text(REPLAYED_FROM)?)?, number })
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::claim::Malformed;
@@ -43,6 +44,24 @@ impl Received {
     /// Its key, headers and payload, in bytes.
     pub fn bytes(&self) -> usize {
         event_bytes(self.key.as_deref(), &self.headers, self.payload.as_deref())
+    }
+
+    /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets can begin anew: the place alone does not
+    /// identify an event, place and content do. The headers of a parked claim's history are left out, for they are not the event's own.
+    pub fn content(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |part: Option<&[u8]>| {
+            // The length goes first, so that no two events are the same text. Nothing is not the empty text.
+            hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+            hash.update(part.unwrap_or_default());
+        };
+        add(self.key.as_deref());
+        add(self.payload.as_deref());
+        for (name, value) in Parking::strip(self.headers.clone()) {
+            add(Some(name.as_bytes()));
+            add(value.as_deref());
+        }
+        hex::encode(&hash.finalize()[..8])
     }
 }
 
@@ -98,16 +117,24 @@ pub enum Disposition {
 impl Disposition {
     /// What becomes of a record whose claim has a verdict already (contract 3.1).
     pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
-        if verdict.source == *source {
-            Self::Recalled(Box::new(verdict))
-        } else if verdict.fingerprint == *fingerprint {
-            Self::Duplicate(Box::new(verdict))
+        // What is new at a used place is new: a topic that was made anew counts from 0 again.
+        if verdict.fingerprint == *fingerprint {
+            Self::of_same(verdict, source)
         } else {
             let detail = format!(
                 "claim id {:?} was used before, with other content, by {}",
                 verdict.claim_id, verdict.source
             );
             Self::Quarantined(Malformed::field("claim_id_conflict", "claim_id", detail))
+        }
+    }
+
+    /// What becomes of a record whose claim has a verdict already, from an event with the same content.
+    pub fn of_same(verdict: Verdict, source: &Source) -> Self {
+        if verdict.source == *source {
+            Self::Recalled(Box::new(verdict))
+        } else {
+            Self::Duplicate(Box::new(verdict))
         }
     }
 }

@@ -40,7 +40,7 @@ struct State {
     verdicts: HashMap<String, Verdict>,
     events: Vec<Received>,
     calls: BTreeMap<Uuid, Call>,
-    dead_letters: BTreeMap<(String, i32, i64), DeadLetter>,
+    dead_letters: BTreeMap<(String, i32, i64, String), DeadLetter>,
     faults: VecDeque<StoreFault>,
     away: bool,
 }
@@ -148,7 +148,7 @@ impl State {
         let source = &received.source;
         let letter = || DeadLetter { received: received.clone(), malformed: malformed.clone() };
         self.dead_letters
-            .entry((source.topic.clone(), source.partition, source.offset))
+            .entry((source.topic.clone(), source.partition, source.offset, received.content()))
             .or_insert_with(letter);
     }
 }

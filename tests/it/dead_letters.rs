@@ -129,7 +129,7 @@ async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refu
 async fn assert_journal_of_8(lab: &Lab) {
     let rows: Vec<(i32, String, String, bool)> = sqlx::query_as(
         "select number, replayed_by, reason, recorded_by = 'ann' and announced_at <= recorded_at from dead_letter_replays
-        join dead_letter_replay_places using (source_topic, source_partition, source_offset, number)",
+        join dead_letter_replay_places using (source_topic, source_partition, source_offset, content, number)",
     )
     .fetch_all(&lab.database)
     .await
@@ -143,7 +143,7 @@ async fn assert_journal_of_8(lab: &Lab) {
 
 async fn source_of(lab: &Lab, payload: &str) -> String {
     sqlx::query_scalar(
-        "select source_partition || '/' || source_offset from dead_letters where payload = $1 order by recorded_at limit 1",
+        "select source_partition || '/' || source_offset || '@' || content from dead_letters where payload = $1 order by recorded_at limit 1",
     )
     .bind(payload.as_bytes())
     .fetch_one(&lab.database)
@@ -309,10 +309,9 @@ async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
         assert_eq!((&seen.key, &seen.payload, seen.partition), (&event.key, &event.payload, 1));
         let mut expected: BTreeMap<String, Vec<u8>> = event.headers.iter().cloned().collect();
         expected.insert("claimgate-replays".to_owned(), b"1".to_vec());
-        expected.insert(
-            "claimgate-replayed-from".to_owned(),
-            format!("{}/1/{offset}", lab.topic("claims")).into(),
-        );
+        let from = header(seen, "claimgate-replayed-from").expect("a header");
+        assert!(from.starts_with(&format!("{}/1/{offset}@", lab.topic("claims"))), "{from}");
+        expected.insert("claimgate-replayed-from".to_owned(), from.into());
         assert_eq!(seen.headers, expected);
     }
     let shown = dead_letters(&lab, "", &["show", &format!("{}/1/0", lab.topic("claims"))]).await;
@@ -340,8 +339,8 @@ async fn with_kafka_away_one_sentence_says_so_and_a_second_run_doubles_nothing()
 /// Announces the replay of a letter as a command does that is cut short right after.
 async fn announce(lab: &Lab, payload: &str) -> String {
     sqlx::query(
-        "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
-        select source_topic, source_partition, source_offset, 1, 'bob', 'bob knows' from dead_letters where payload = $1",
+        "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
+        select source_topic, source_partition, source_offset, content, 1, 'bob', 'bob knows' from dead_letters where payload = $1",
     )
     .bind(payload.as_bytes())
     .execute(&lab.database)
@@ -411,14 +410,14 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
     assert!(all.len() == 4 && all.values().all(|numbers| *numbers == ["1"]), "{all:?}");
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "select replayed_by, recorded_by, count(*) from dead_letter_replays
-        join dead_letter_replay_places using (source_topic, source_partition, source_offset, number) group by 1, 2 order by 1, 2",
+        join dead_letter_replay_places using (source_topic, source_partition, source_offset, content, number) group by 1, 2 order by 1, 2",
     )
     .fetch_all(&lab.database)
     .await
     .expect("rows");
     assert_eq!(rows, [("ann".to_owned(), "ann".to_owned(), 1), ("bob".to_owned(), "ann".to_owned(), 3)]);
     let places: Vec<(i32, i64, String)> = sqlx::query_as(
-        "select place_partition, place_offset, concat_ws('/', source_topic, source_partition, source_offset) from dead_letter_replay_places",
+        "select place_partition, place_offset, concat_ws('/', source_topic, source_partition, source_offset) || '@' || content from dead_letter_replay_places",
     )
     .fetch_all(&lab.database)
     .await
@@ -526,7 +525,7 @@ async fn an_event_that_is_too_large_fails_alone() {
         said.error
     );
     assert!(
-        said.out.contains("/0/1: failed: with the headers of its replay it is too large for the topic"),
+        said.out.contains(": failed: with the headers of its replay it is too large for the topic"),
         "{}",
         said.out
     );
@@ -590,4 +589,56 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     assert!(log.contains("the flood of malformed events is over"), "{log}");
     lab.wait("every dead letter, once", LONG, async || lab.read("dead").len() == 350).await;
     assert_eq!(lab.read("decisions").len(), 2);
+}
+
+/// A topic that was made anew, or another cluster, counts from 0 again: an older event stood where this one stands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p04_events_that_stood_at_one_place_are_told_apart() {
+    let Some(lab) = Lab::new("usedplace").await else { return };
+    assert_eq!(lab.claimgate("", &["migrate"]).await.status.code(), Some(0));
+    let place = format!("{}/0/0", lab.topic("claims"));
+    sqlx::query(
+        "insert into dead_letters values
+            ($1, 0, 0, 'not_json', null, 'x', null, 'the old event', '[]', now() - interval '1 year', '0', '00000000000000aa')",
+    )
+    .bind(lab.topic("claims"))
+    .execute(&lab.database)
+    .await
+    .expect("inserted");
+    let payload = format!("the new event {}", "x".repeat(20_000));
+    lab.produce(&[Event { key: Some(b"k".to_vec()), ..Event::of(payload.clone()).on(0) }]);
+    let mut worker = lab.worker("w1", "[kafka]\nmax_message_bytes = 16384");
+    lab.wait("the dead-letter topic", LONG, async || lab.read("dead").len() == 1).await;
+    assert_eq!(worker.stop().await, Some(0));
+    assert_eq!(count(&lab, "dead_letters").await, 2, "each event has its row");
+
+    let truncated = &lab.read("dead")[0];
+    assert_eq!(truncated.payload, None);
+    let [source, content] =
+        ["claimgate-source", "claimgate-content"].map(|name| header(truncated, name).expect("a header"));
+    assert_eq!(source, place);
+    let raw = dead_letters(&lab, "", &["show", &format!("{source}@{content}"), "--raw"]).await;
+    assert_eq!((raw.code, raw.out), (Some(0), payload.clone()), "the truncated message finds its own row");
+    let ambiguous = dead_letters(&lab, "", &["show", &place]).await;
+    assert_ne!(ambiguous.code, Some(0));
+    for letter in [format!("{place}@{content}"), format!("{place}@00000000000000aa")] {
+        assert!(ambiguous.error.contains(&letter), "{}", ambiguous.error);
+    }
+    let refused = replay(&lab, "", &[&place]).await;
+    assert!(refused.out.contains("2 events stood there"), "{}{}", refused.out, refused.error);
+    assert_eq!(
+        (count(&lab, "dead_letter_replays").await, lab.read("claims").len()),
+        (0, 1),
+        "nothing was sent"
+    );
+
+    let said = replay(&lab, "", &[&format!("{place}@{content}")]).await;
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.error);
+    let claims = lab.read("claims");
+    assert_eq!((claims.len(), claims[1].payload.as_deref()), (2, Some(payload.as_bytes())));
+    let rest = replay(&lab, "", &["--all"]).await;
+    assert!(rest.out.ends_with("1 replayed; 1 left out, 0 refused, 0 failed\n"), "{}", rest.out);
+    let old = lab.read("claims").pop().expect("the old event");
+    assert_eq!(old.payload.as_deref(), Some(&b"the old event"[..]));
+    assert_eq!(header(&old, "claimgate-replayed-from"), Some(format!("{place}@00000000000000aa")));
 }

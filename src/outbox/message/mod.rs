@@ -172,7 +172,7 @@ fn size(received: &Received) -> usize {
 
 fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| {
-        name == "claimgate-error" || name == "claimgate-error-field" || name == "claimgate-source"
+        ["claimgate-error", "claimgate-error-field", "claimgate-source", "claimgate-content"].contains(&name)
     };
     let mut headers: Headers = received.headers.iter().filter(|(name, _)| !ours(name)).cloned().collect();
     let mut key = received.key.clone();
@@ -190,6 +190,7 @@ fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> 
         headers.push(text("claimgate-error-field", &field[..end]));
     }
     headers.push(text("claimgate-source", &received.source.to_string()));
+    headers.push(text("claimgate-content", &received.content()));
     Message { topic: Topic::DeadLetters, partition: None, key, payload, headers }
 }
 

@@ -112,7 +112,9 @@ fn a_duplicate_is_published_only_where_that_is_wanted() {
 #[test]
 fn a_dead_letter_keeps_the_event_and_says_why() {
     let malformed = Malformed::field("missing_field", "account.id", "required");
-    let message = of(&settled(Disposition::Quarantined(malformed)), false, MAX_BYTES).expect("published");
+    let settled = settled(Disposition::Quarantined(malformed));
+    let content = settled.received.content();
+    let message = of(&settled, false, MAX_BYTES).expect("published");
     assert_eq!((message.topic, message.key), (Topic::DeadLetters, None));
     assert_eq!(message.payload.as_deref(), Some(&b"\xff\0"[..]));
     let expected = [
@@ -120,6 +122,7 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
         ("claimgate-error", "missing_field"),
         ("claimgate-error-field", "account.id"),
         ("claimgate-source", "reward.claims/3/8812"),
+        ("claimgate-content", &content),
     ];
     assert_eq!(message.headers, expected.map(|(name, value)| text(name, value)));
 }
@@ -157,5 +160,6 @@ fn what_is_too_large_says_so_and_fits() {
     assert!(
         header(&message.headers, "claimgate-truncated").is_some()
             && header(&message.headers, "claimgate-source").is_some()
+            && header(&message.headers, "claimgate-content").is_some()
     );
 }

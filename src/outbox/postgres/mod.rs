@@ -1,14 +1,16 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached, `record` the transaction of a
-//! batch, `rows` its statements, `schema` the migrations, `session` what a connection is bound by, `rights` whether the worker may write
+//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in, `rows` its statements, `schema` the migrations, `session` what a connection is bound by, `rights` whether the worker may write
 //! what it will have to, `error` what a failure means.
 //!
 //! The invariant: a batch is in the tables whole or not at all, and writing it again changes nothing.
 
+mod conflicts;
 mod connections;
 mod encode;
 mod error;
+mod faults;
 mod record;
 mod rights;
 mod rows;
@@ -27,12 +29,14 @@ use super::{Disposition, Sealed, Store, StoreError};
 use crate::decision::Verdict;
 use connections::Connections;
 use error::Failure;
+use faults::Unkept;
 pub use settings::Settings;
 
 /// The store over PostgreSQL. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     connections: Arc<Connections>,
+    unkept: Arc<Unkept>,
 }
 
 impl PostgresStore {
@@ -51,7 +55,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Fatal`], naming the setting at fault.
     pub fn lazy(settings: &Settings) -> Result<Self, StoreError> {
-        Ok(Self { connections: Arc::new(Connections::new(settings)?) })
+        Ok(Self { connections: Arc::new(Connections::new(settings)?), unkept: Arc::default() })
     }
 
     /// Where it is: `PostgreSQL at host:port/database`.

@@ -1,12 +1,10 @@
 //! One batch, one transaction: who wins a claim, and what is written beside.
 //!
 //! Owns the order in which the tables are written (verdicts first, sorted by claim id: it is their key on which workers wait for
-//! each other) and the search for a row that PostgreSQL refuses. The invariant: an end that is returned here or left alone is
+//! each other). What is refused is looked for in [`super::faults`]. The invariant: an end that is returned here or left alone is
 //! what the tables say.
 
 use std::collections::{HashMap, HashSet};
-use std::iter;
-use std::ops::Range;
 
 use sqlx::Connection;
 
@@ -14,7 +12,6 @@ use super::PostgresStore;
 use super::encode::{clean, clean_reasons};
 use super::error::Failure;
 use super::rows::{self, Dead, Decided};
-use crate::claim::Malformed;
 use crate::decision::Verdict;
 use crate::outbox::{Call, Disposition, Received, Settled, StoreError};
 
@@ -22,8 +19,26 @@ use crate::outbox::{Call, Disposition, Received, Settled, StoreError};
 /// of large events could reach that.
 const STATEMENT_BYTES: usize = 8 << 20;
 
-/// Ends that the table overruled, by index into the batch.
-type Overruled = Vec<(usize, Disposition)>;
+/// A record on its way into the tables.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    /// Its index in the batch.
+    pub(super) index: usize,
+    pub(super) received: &'a Received,
+    pub(super) disposition: &'a Disposition,
+}
+
+/// An end that the tables overruled.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    /// The record's index in the batch.
+    pub(super) index: usize,
+    pub(super) received: &'a Received,
+    pub(super) disposition: Disposition,
+}
+
+/// The same, by index alone, as the batch takes it.
+pub(super) type Overruled = Vec<(usize, Disposition)>;
 
 impl PostgresStore {
     /// Writes a batch; where PostgreSQL refuses a row, everything but that row.
@@ -32,24 +47,31 @@ impl PostgresStore {
         settled: &[Settled],
         calls: &[Call],
     ) -> Result<Overruled, StoreError> {
-        match self.record_at_once(settled, calls).await {
-            Ok(overruled) => Ok(overruled),
+        let held = self.unkept.hold_back(settled);
+        match self.record_at_once(&entries(settled, &held), calls).await {
+            Ok(ends) => {
+                let ends = ends.into_iter().map(|end| (end.index, end.disposition)).collect();
+                Ok(self.unkept.release(settled, held, ends))
+            }
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data { message, .. }) => {
                 tracing::warn!(
                     db.error = message,
                     "PostgreSQL refused a batch; looking for the row at fault"
                 );
-                let overruled = self.record_around_faults(settled).await?;
-                self.record_calls_around_faults(calls).await?;
-                Ok(overruled)
+                self.record_around_faults(settled, calls).await
             }
         }
     }
 
-    async fn record_at_once(&self, settled: &[Settled], calls: &[Call]) -> Result<Overruled, Failure> {
+    /// Writes everything in one transaction.
+    pub(super) async fn record_at_once<'a>(
+        &self,
+        entries: &[Entry<'a>],
+        calls: &[Call],
+    ) -> Result<Vec<End<'a>>, Failure> {
         let server = &self.connections;
-        let (firsts, repeats) = decided(settled);
+        let (firsts, repeats) = decided(entries);
         let mut lease = server.lease().await?;
         let mut transaction = server.answer(lease.begin()).await?;
 
@@ -67,100 +89,56 @@ impl PostgresStore {
         }
 
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
-        let mut overruled: Overruled = won.iter().filter_map(as_written).collect();
+        let mut ends: Vec<End<'a>> = won.iter().filter_map(as_written).collect();
         if !lost.is_empty() {
             let claim_ids: Vec<String> = lost.iter().map(|row| row.verdict.claim_id.clone()).collect();
             let known = server.answer(rows::select_verdicts(&mut transaction, &claim_ids)).await?;
-            overruled.extend(self.overrule(&lost, &known)?);
+            self.overrule(&lost, &known, &mut ends)?;
         }
-        for rows in chunks(&dead_letters(settled, &overruled), |row| event_bytes(row.received)) {
+        self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
+        for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
             server.answer(rows::insert_dead_letters(&mut transaction, rows)).await?;
         }
         server.answer(transaction.commit()).await?;
         lease.keep();
-        Ok(overruled)
+        Ok(ends)
     }
 
     /// The ends of records whose claims have verdicts already.
-    fn overrule(&self, lost: &[Decided<'_>], known: &HashMap<String, Verdict>) -> Result<Overruled, Failure> {
-        let end = |row: &Decided<'_>| {
-            let verdict = known.get(&row.verdict.claim_id).cloned().ok_or_else(|| {
-                let message = format!(
-                    "{}: claim {:?} was neither inserted nor found",
-                    self.place(),
-                    row.verdict.claim_id
-                );
+    fn overrule<'a>(
+        &self,
+        lost: &[Decided<'a>],
+        known: &HashMap<String, Verdict>,
+        ends: &mut Vec<End<'a>>,
+    ) -> Result<(), Failure> {
+        for Decided { index, verdict, received } in lost.iter().copied() {
+            let known = known.get(&verdict.claim_id).cloned().ok_or_else(|| {
+                let message =
+                    format!("{}: claim {:?} was neither inserted nor found", self.place(), verdict.claim_id);
                 Failure::Store(StoreError::Transient(message))
             })?;
-            Ok((row.index, Disposition::of_known(verdict, &row.received.source, &row.verdict.fingerprint)))
-        };
-        lost.iter().map(end).collect()
-    }
-
-    /// Halves the batch until the rows at fault stand alone, in batch order: the first of two records of one claim still wins.
-    async fn record_around_faults(&self, settled: &[Settled]) -> Result<Overruled, StoreError> {
-        let mut overruled = Overruled::new();
-        let mut open: Vec<_> = iter::once(0..settled.len()).collect();
-        while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
-            match self.record_at_once(&settled[range.clone()], &[]).await {
-                Ok(found) => {
-                    overruled.extend(found.into_iter().map(|(index, end)| (range.start + index, end)))
-                }
-                Err(Failure::Store(error)) => return Err(error),
-                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
-                Err(Failure::Data { message, .. }) => {
-                    let malformed = self.quarantine(&settled[range.start].received, message).await?;
-                    overruled.push((range.start, Disposition::Quarantined(malformed)));
-                }
-            }
-        }
-        Ok(overruled)
-    }
-
-    /// The dead letter of a record that PostgreSQL refuses.
-    async fn quarantine(&self, received: &Received, message: String) -> Result<Malformed, StoreError> {
-        let malformed = Malformed::event("unrecordable", message);
-        tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
-        let rows = [Dead { received, malformed: &malformed }];
-        let server = &self.connections;
-        let write = async {
-            let mut lease = server.lease().await?;
-            server.answer(rows::insert_dead_letters(&mut lease, &rows)).await?;
-            lease.keep();
-            Ok(())
-        };
-        write.await.map_err(|failure| self.store_error(failure))?;
-        Ok(malformed)
-    }
-
-    /// Attempts have no dead letters: one that PostgreSQL refuses is told to the log, so that it does not stop all others.
-    async fn record_calls_around_faults(&self, calls: &[Call]) -> Result<(), StoreError> {
-        let mut open: Vec<_> = iter::once(0..calls.len()).collect();
-        while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
-            match self.record_at_once(&[], &calls[range.clone()]).await {
-                Ok(_) => {}
-                Err(Failure::Store(error)) => return Err(error),
-                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
-                Err(Failure::Data { message, .. }) => {
-                    let Call { id, claim_id, .. } = &calls[range.start];
-                    tracing::error!(call.id = %id, claim.id = claim_id, db.error = message, "PostgreSQL refuses the attempt {id}; it is not kept");
-                }
-            }
+            let disposition = Disposition::of_known(known, &received.source, &verdict.fingerprint);
+            ends.push(End { index, received, disposition });
         }
         Ok(())
     }
 }
 
-/// Both halves of a range, the first one last, for it is popped first.
-fn halves(range: Range<usize>) -> [Range<usize>; 2] {
-    let middle = range.start + range.len() / 2;
-    [middle..range.end, range.start..middle]
+/// A batch's records, with the ends that `held` gives them in place of their own. `held` is sorted by index.
+pub(super) fn entries<'a>(settled: &'a [Settled], held: &'a [(usize, Disposition)]) -> Vec<Entry<'a>> {
+    let mut held = held.iter().peekable();
+    let entry = |(index, settled): (usize, &'a Settled)| {
+        let other = held.next_if(|(of, _)| *of == index);
+        let disposition = other.map_or(&settled.disposition, |(_, disposition)| disposition);
+        Entry { index, received: &settled.received, disposition }
+    };
+    settled.iter().enumerate().map(entry).collect()
 }
 
 /// The claims that the batch decides, sorted by claim id: the first record of each in batch order, and the others.
-fn decided(settled: &[Settled]) -> (Vec<Decided<'_>>, Vec<Decided<'_>>) {
-    let mut rows: Vec<Decided<'_>> = Vec::with_capacity(settled.len());
-    for (index, Settled { received, disposition, .. }) in settled.iter().enumerate() {
+fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
+    let mut rows: Vec<Decided<'a>> = Vec::with_capacity(entries.len());
+    for Entry { index, received, disposition } in entries.iter().copied() {
         if let Disposition::Assessed(verdict) = disposition {
             rows.push(Decided { index, verdict, received });
         }
@@ -171,7 +149,7 @@ fn decided(settled: &[Settled]) -> (Vec<Decided<'_>>, Vec<Decided<'_>>) {
 }
 
 /// The end of a record whose verdict PostgreSQL could not take letter by letter: the table's version is what will be published.
-fn as_written(row: &Decided<'_>) -> Option<(usize, Disposition)> {
+fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     let reasons = clean_reasons(&row.verdict.reasons);
     let challenge = row.verdict.challenge.as_deref().filter(|script| script.contains('\0'));
     if reasons.is_none() && challenge.is_none() {
@@ -180,15 +158,18 @@ fn as_written(row: &Decided<'_>) -> Option<(usize, Disposition)> {
     let mut verdict = row.verdict.clone();
     verdict.challenge = verdict.challenge.map(|script| clean(&script).into_owned());
     verdict.reasons = reasons.unwrap_or(verdict.reasons);
-    Some((row.index, Disposition::Assessed(Box::new(verdict))))
+    let disposition = Disposition::Assessed(Box::new(verdict));
+    Some(End { index: row.index, received: row.received, disposition })
 }
 
-/// The batch's dead letters, sorted by source.
-fn dead_letters<'a>(settled: &'a [Settled], overruled: &'a [(usize, Disposition)]) -> Vec<Dead<'a>> {
-    let own = settled.iter().map(|settled| (&settled.received, &settled.disposition));
-    let found = overruled.iter().map(|(index, disposition)| (&settled[*index].received, disposition));
+/// The batch's dead letters, sorted by what identifies them.
+fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<Dead<'a>> {
+    let overruled: HashSet<usize> = ends.iter().map(|end| end.index).collect();
+    let own = entries.iter().filter(|entry| !overruled.contains(&entry.index));
+    let own = own.map(|entry| (entry.received, entry.disposition));
+    let found = ends.iter().map(|end| (end.received, &end.disposition));
     let dead = |(received, disposition): (&'a Received, &'a Disposition)| match disposition {
-        Disposition::Quarantined(malformed) => Some(Dead { received, malformed }),
+        Disposition::Quarantined(malformed) => Some(Dead::new(received, malformed)),
         Disposition::Assessed(_)
         | Disposition::Recalled(_)
         | Disposition::Duplicate(_)
@@ -197,10 +178,11 @@ fn dead_letters<'a>(settled: &'a [Settled], overruled: &'a [(usize, Disposition)
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
     rows.sort_by(|one, other| {
-        let place = |row: &Dead<'a>| {
-            (&row.received.source.topic, row.received.source.partition, row.received.source.offset)
+        let key = |row: &Dead<'a>| {
+            let source = &row.received.source;
+            (source.topic.clone(), source.partition, source.offset, row.content.clone())
         };
-        place(one).cmp(&place(other))
+        key(one).cmp(&key(other))
     });
     rows
 }
@@ -250,11 +232,5 @@ mod tests {
         assert_eq!(lengths(&[1; 500]), [500]);
         assert_eq!(lengths(&[half, half, 1]), [2, 1]);
         assert_eq!(lengths(&[3 * half, 0, half, 3 * half]), [1, 2, 1]);
-    }
-
-    #[test]
-    fn halves_cover_the_range_and_the_first_is_on_top() {
-        assert_eq!(halves(3..8), [5..8, 3..5]);
-        assert_eq!(halves(0..2), [1..2, 0..1]);
     }
 }

@@ -53,7 +53,7 @@ impl PostgresStore {
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
         let malformed = Malformed::event("unrecordable", "a check");
-        let dead = [Dead { received: &received, malformed: &malformed }];
+        let dead = [Dead::new(&received, &malformed)];
         let server = &self.connections;
         let mut refusing = "verdicts";
         let write = async {

@@ -24,10 +24,18 @@ pub(super) struct Decided<'a> {
 }
 
 /// An event that is no claim, on its way into `dead_letters`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Dead<'a> {
     pub(super) received: &'a Received,
+    /// [`Received::content`]: with the place it identifies the row.
+    pub(super) content: String,
     pub(super) malformed: &'a Malformed,
+}
+
+impl<'a> Dead<'a> {
+    pub(super) fn new(received: &'a Received, malformed: &'a Malformed) -> Self {
+        Self { received, content: received.content(), malformed }
+    }
 }
 
 /// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows` are sorted by claim id, each
@@ -143,7 +151,7 @@ pub(super) async fn insert_calls(connection: &mut PgConnection, calls: &[Call]) 
     Ok(())
 }
 
-/// Keeps events that are no claims. `rows` are sorted by source.
+/// Keeps events that are no claims. `rows` are sorted by source and content.
 pub(super) async fn insert_dead_letters(
     connection: &mut PgConnection,
     rows: &[Dead<'_>],
@@ -151,11 +159,12 @@ pub(super) async fn insert_dead_letters(
     let events = || rows.iter().map(|row| row.received);
     sqlx::query(
         "insert into dead_letters (
-            source_topic, source_partition, source_offset, error, error_field, detail, key, payload, headers, received_at, trace_id
+            source_topic, source_partition, source_offset, error, error_field, detail, key, payload, headers, received_at, trace_id,
+            content
         )
         select * from unnest(
             $1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::jsonb[],
-            $10::timestamptz[], $11::text[]
+            $10::timestamptz[], $11::text[], $12::text[]
         )
         on conflict do nothing",
     )
@@ -170,6 +179,7 @@ pub(super) async fn insert_dead_letters(
     .bind(events().map(|event| Json(HeaderList(&event.headers))).bind_iter())
     .bind(events().map(|event| Micros(event.received_at)).bind_iter())
     .bind(events().map(|event| TraceId(event.trace.trace_id)).bind_iter())
+    .bind(rows.iter().map(|row| row.content.as_str()).bind_iter())
     .execute(connection)
     .await?;
     Ok(())
@@ -190,6 +200,22 @@ pub(super) async fn select_verdicts(
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok((row.claim_id.clone(), row.into_verdict()?))).collect()
+}
+
+/// The payloads of the events behind these claims' verdicts, by claim id, as far as they are kept.
+pub(super) async fn select_first_events(
+    connection: &mut PgConnection,
+    claim_ids: &[String],
+) -> sqlx::Result<HashMap<String, Vec<u8>>> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "select claim_id, payload
+        from claim_events join verdicts using (claim_id, source_topic, source_partition, source_offset)
+        where claim_id = any($1) and payload is not null",
+    )
+    .bind(claim_ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 #[derive(sqlx::FromRow)]

@@ -100,6 +100,7 @@ pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> S
         };
         let claim_id = match &disposition {
             Disposition::Assessed(verdict) => Some(verdict.claim_id.clone()),
+            Disposition::Parked(parking) => Some(parking.reason.clone()),
             _ => None,
         };
         batch.settle(Settled { ticket, received, claim_id, disposition });

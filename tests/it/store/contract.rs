@@ -209,6 +209,32 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     );
 }
 
+pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_its_own(store: impl Inspect) {
+    let other = |change: fn(&mut claimgate::outbox::Received)| {
+        let mut letter = malformed(6);
+        change(&mut letter.0);
+        letter
+    };
+    let letters = [
+        malformed(6),
+        other(|event| event.payload = Some(b"of another topic by this name".to_vec())),
+        other(|event| event.payload = None),
+        other(|event| event.key = None),
+        other(|event| event.key = Some(vec![])),
+        other(|event| event.headers[0].1 = None),
+        other(|event| event.headers = vec![]),
+    ];
+    for letter in &letters {
+        record(&store, &seal(vec![letter.clone()], vec![])).await;
+    }
+    record(&store, &seal(letters.to_vec(), vec![])).await;
+    let kept = store.all_dead_letters().await;
+    assert_eq!(kept.len(), letters.len());
+    for (received, _) in &letters {
+        assert_eq!(kept.iter().filter(|letter| letter.received == *received).count(), 1, "{received:?}");
+    }
+}
+
 pub(crate) async fn an_empty_batch_is_recorded(store: impl Inspect) {
     assert_eq!(record(&store, &seal(vec![], vec![])).await, []);
     let recalled_before = (event(1), Disposition::Recalled(Box::new(verdict("a", 1))));

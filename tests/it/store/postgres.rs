@@ -2,57 +2,17 @@
 
 use std::time::Duration;
 
-use claimgate::decision::Verdict;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
-use claimgate::outbox::{Disposition, Store, StoreError};
+use claimgate::outbox::{Store, StoreError};
 use sqlx::Connection;
 
 use super::build::{assessed, call, malformed, seal, verdict};
-use super::{Inspect, TestDatabase, with_database};
+use super::{TestDatabase, with_database};
 use crate::proxy::Proxy;
 
 /// Short bounds, so that a test that meets one is short.
 fn impatient(url: &str) -> Settings {
     Settings { statement_timeout: Duration::from_millis(200), max_connections: 1, ..Settings::at(url) }
-}
-
-fn ids(range: std::ops::Range<i64>) -> Vec<String> {
-    range.map(|n| format!("claim {n}")).collect()
-}
-
-#[tokio::test]
-async fn a_row_that_the_database_refuses_stops_no_other() {
-    with_database(async |database| {
-        database
-            .execute("alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim 8'))")
-            .await;
-        database.execute("alter table risk_calls add constraint odd check (claim_id <> 'claim 1')").await;
-        let store = database.store().await;
-        let mut records: Vec<_> = (0..10).map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
-        records.push(assessed(Verdict { attempts: 9, ..verdict("claim 0", 10) }));
-        records.push(malformed(11));
-        let calls: Vec<_> = (0..5).map(|n| call(&format!("claim {n}"))).collect();
-        let batch = seal(records, calls);
-        let mut overruled = store.record(&batch).await.expect("the rest is recorded");
-        overruled.sort_by_key(|(index, _)| *index);
-
-        let [(3, three), (8, eight), (10, twin)] = overruled.as_slice() else { panic!("{overruled:?}") };
-        for end in [three, eight] {
-            let Disposition::Quarantined(malformed) = end else { panic!("{end:?}") };
-            assert_eq!(malformed.error, "unrecordable");
-            assert!(malformed.detail.contains("odd"), "{malformed}");
-        }
-        assert_eq!(*twin, Disposition::Duplicate(Box::new(verdict("claim 0", 0))));
-        assert_eq!(store.recall(ids(0..10)).await.expect("recall").len(), 8);
-        assert_eq!(store.all_events().await.len(), 8);
-        let letters = store.all_dead_letters().await;
-        let dead: Vec<_> =
-            letters.iter().map(|letter| (letter.received.source.offset, letter.malformed.error)).collect();
-        assert_eq!(dead, [(3, "unrecordable"), (8, "unrecordable"), (11, "missing_field")]);
-        let kept: Vec<_> = store.all_calls().await.into_iter().map(|call| call.claim_id).collect();
-        assert_eq!(kept, ["claim 0", "claim 2", "claim 3", "claim 4"]);
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -59,14 +59,14 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
     .await;
 }
 
-pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, number, replayed_by, reason)
-    values ('t', 0, 1, 1, 'ann', 'because')";
+pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
+    values ('t', 0, 1, '00', 1, 'ann', 'because')";
 
 /// On every database that the script ran on, for it costs little.
 async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabase, operator: &str) {
     let place = "insert into dead_letter_replay_places (
-        source_topic, source_partition, source_offset, number, place_topic, place_partition, place_offset, recorded_by)
-        values ('t', 0, 1, 1, 't', 0, 2, 'ann')";
+        source_topic, source_partition, source_offset, content, number, place_topic, place_partition, place_offset, recorded_by)
+        values ('t', 0, 1, '00', 1, 't', 0, 2, 'ann')";
     database.execute(format!("begin; set local role {operator}; {ANNOUNCE}; {place}; commit")).await;
     for sql in ["select from verdicts", "select from claim_events", "select from risk_calls"] {
         denied(database, operator, sql).await;

@@ -1,0 +1,213 @@
+//! A batch that PostgreSQL refuses: is a row at fault, or its table?
+//!
+//! A table that refuses an ordinary row, or more than a few rows of a batch for one reason, is at fault itself: the worker ends with
+//! a sentence, and no claim pays for it. What is left is a row at fault. The batch is halved until it stands alone, and it becomes
+//! a dead letter.
+//!
+//! The invariants: attempts are written before verdicts, and a claim with an attempt that cannot be kept gets no verdict.
+
+use std::collections::HashMap;
+use std::iter;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::PostgresStore;
+use super::error::Failure;
+use super::record::{Entry, Overruled, entries};
+use super::rows::{self, Dead};
+use crate::claim::Malformed;
+use crate::outbox::{Call, Disposition, Received, Settled, StoreError};
+
+/// So many rows of a batch may be refused for one reason before the table is at fault.
+const FEW: usize = 3;
+/// So many claims at once may wait for their end with an attempt that could not be kept.
+const UNKEPT_MAX: usize = 1_000;
+
+/// How many rows of a batch were refused, by the server's code.
+#[derive(Debug, Default)]
+struct Refusals(HashMap<String, usize>);
+
+impl Refusals {
+    fn count(&mut self, place: &str, code: String, message: &str) -> Result<(), StoreError> {
+        let rows = self.0.entry(code).or_default();
+        *rows += 1;
+        if *rows <= FEW {
+            return Ok(());
+        }
+        Err(StoreError::Fatal(format!(
+            "{place}: more than {FEW} rows of a batch were refused for one reason: {message}; the fault is the table's and not theirs: \
+             take back what was changed in it, then start again"
+        )))
+    }
+}
+
+/// Claims with an attempt that PostgreSQL did not take, and its words. Their next end is a dead letter: what was decided on an answer
+/// that is not kept could not be shown to anybody.
+#[derive(Debug, Default)]
+pub(super) struct Unkept(Mutex<HashMap<String, String>>);
+
+impl Unkept {
+    fn claims(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, place: &str, call: &Call, message: &str) -> Result<(), StoreError> {
+        let mut claims = self.claims();
+        if claims.len() >= UNKEPT_MAX && !claims.contains_key(&call.claim_id) {
+            return Err(StoreError::Fatal(format!(
+                "{place}: risk_calls refused attempts of {UNKEPT_MAX} claims that are not decided yet: {message}; take back what was \
+                 changed in it, then start again"
+            )));
+        }
+        let said = format!("PostgreSQL refuses the attempt {} at {}: {message}", call.id, call.api);
+        claims.insert(call.claim_id.clone(), said);
+        Ok(())
+    }
+
+    /// The ends of a batch's records that are held back, by index.
+    pub(super) fn hold_back(&self, settled: &[Settled]) -> Overruled {
+        let claims = self.claims();
+        if claims.is_empty() {
+            return Overruled::new();
+        }
+        let held = |(index, settled): (usize, &Settled)| match settled.disposition {
+            Disposition::Assessed(_) | Disposition::Parked(_) => {
+                let message = claims.get(settled.claim_id.as_ref()?)?;
+                Some((index, Disposition::Quarantined(Malformed::event("unrecordable", message.clone()))))
+            }
+            Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Quarantined(_) => None,
+        };
+        settled.iter().enumerate().filter_map(held).collect()
+    }
+
+    /// The batch is recorded: the claims that were held back have their dead letters, and may be replayed. Returns all that was overruled.
+    pub(super) fn release(&self, settled: &[Settled], held: Overruled, mut ends: Overruled) -> Overruled {
+        let mut claims = self.claims();
+        for (index, _) in &held {
+            if let Some(claim_id) = &settled[*index].claim_id {
+                claims.remove(claim_id);
+            }
+        }
+        ends.extend(held);
+        ends
+    }
+}
+
+impl PostgresStore {
+    /// Writes everything but the rows at fault.
+    pub(super) async fn record_around_faults(
+        &self,
+        settled: &[Settled],
+        calls: &[Call],
+    ) -> Result<Overruled, StoreError> {
+        let mut refusals = Refusals::default();
+        // Answers first: whatever is wrong with the other tables, they were given and are kept.
+        self.record_calls_around_faults(calls, &mut refusals).await?;
+        self.try_rows().await?;
+        let held = self.unkept.hold_back(settled);
+        let ends = self.record_settled_around_faults(&entries(settled, &held), &mut refusals).await?;
+        Ok(self.unkept.release(settled, held, ends))
+    }
+
+    /// Halves the records until those at fault stand alone, in batch order: the first of two records of one claim still wins.
+    async fn record_settled_around_faults(
+        &self,
+        entries: &[Entry<'_>],
+        refusals: &mut Refusals,
+    ) -> Result<Overruled, StoreError> {
+        let (mut overruled, mut refused) = (Overruled::new(), Vec::new());
+        let mut open: Vec<_> = iter::once(0..entries.len()).collect();
+        while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
+            match self.record_at_once(&entries[range.clone()], &[]).await {
+                Ok(ends) => overruled.extend(ends.into_iter().map(|end| (end.index, end.disposition))),
+                Err(Failure::Store(error)) => return Err(error),
+                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
+                Err(Failure::Data { code, message }) => {
+                    refusals.count(self.place(), code, &message)?;
+                    refused.push((&entries[range.start], message));
+                }
+            }
+        }
+        // Not before all was looked at: where the table is at fault, no claim becomes a dead letter.
+        for (entry, message) in refused {
+            let malformed = self.quarantine(entry.received, message).await?;
+            overruled.push((entry.index, Disposition::Quarantined(malformed)));
+        }
+        Ok(overruled)
+    }
+
+    /// The dead letter of a record that PostgreSQL refuses.
+    async fn quarantine(&self, received: &Received, message: String) -> Result<Malformed, StoreError> {
+        let malformed = Malformed::event("unrecordable", message);
+        tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
+        let rows = [Dead::new(received, &malformed)];
+        let server = &self.connections;
+        let write = async {
+            let mut lease = server.lease().await?;
+            server.answer(rows::insert_dead_letters(&mut lease, &rows)).await?;
+            lease.keep();
+            Ok(())
+        };
+        write.await.map_err(|failure| self.store_error(failure))?;
+        Ok(malformed)
+    }
+
+    /// Halves the attempts until those at fault stand alone. Their claims are remembered, and told to the log.
+    async fn record_calls_around_faults(
+        &self,
+        calls: &[Call],
+        refusals: &mut Refusals,
+    ) -> Result<(), StoreError> {
+        let mut refused = Vec::new();
+        let mut open: Vec<_> = iter::once(0..calls.len()).collect();
+        while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
+            match self.record_at_once(&[], &calls[range.clone()]).await {
+                Ok(_) => {}
+                Err(Failure::Store(error)) => return Err(error),
+                Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
+                Err(Failure::Data { code, message }) => {
+                    refusals.count(self.place(), code, &message)?;
+                    refused.push((&calls[range.start], message));
+                }
+            }
+        }
+        for (call, message) in refused {
+            let Call { id, claim_id, api, outcome, reason, http_status, provider_code, .. } = call;
+            self.unkept.add(self.place(), call, &message)?;
+            tracing::error!(
+                call.id = %id, claim.id = claim_id, api, outcome, reason, http.status = http_status, provider.code = provider_code,
+                db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Both halves of a range, the first one last, for it is popped first.
+fn halves(range: Range<usize>) -> [Range<usize>; 2] {
+    let middle = range.start + range.len() / 2;
+    [middle..range.end, range.start..middle]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_cover_the_range_and_the_first_is_on_top() {
+        assert_eq!(halves(3..8), [5..8, 3..5]);
+        assert_eq!(halves(0..2), [1..2, 0..1]);
+    }
+
+    #[test]
+    fn review_18_a_few_rows_may_be_at_fault_and_more_are_the_tables() {
+        let mut refusals = Refusals::default();
+        for code in ["23502", "P0001"] {
+            for _ in 0..FEW {
+                refusals.count("db", code.to_owned(), "said").expect("a few");
+            }
+        }
+        let error = refusals.count("db", "P0001".to_owned(), "said");
+        assert!(matches!(&error, Err(StoreError::Fatal(said)) if said.contains("the table's")), "{error:?}");
+    }
+}
