@@ -1,8 +1,8 @@
--- Months come and go: one function makes partitions ahead of time, one drops those past their retention.
+-- Months come and go: a function makes partitions ahead of time. `claimgate audit retention` drops those past their retention.
 
 -- Runs with its owner's rights (security definer), so that a worker that may only insert can still have next month's partitions made.
 create function claimgate_ensure_partitions(first_month date, months int) returns setof text
-language plpgsql security definer set timezone = 'UTC' as $$
+language plpgsql security definer set timezone = 'UTC' set lock_timeout = '500ms' as $$
 declare
     parent text;
     month timestamptz;
@@ -20,6 +20,7 @@ begin
             continue when to_regclass(quote_ident(name)) is not null;
             begin
                 -- Attaching a table lets inserts into the other partitions go on; `create table … partition of` would stop them all.
+                -- It locks the default partition: behind somebody's long transaction it gives up soon, for inserts would queue up behind it.
                 execute format('create table %I (like %I including all)', name, parent);
                 execute format('alter table %I attach partition %I for values from (%L) to (%L)',
                     parent, name, month, month + interval '1 month');
@@ -34,39 +35,10 @@ end
 $$;
 comment on function claimgate_ensure_partitions(date, int) is 'Makes the monthly partitions of risk_calls and claim_events that do not exist yet and returns their names. May run at any time, any number of times, side by side.';
 
--- Runs with its caller's rights: only the owner of the tables may drop evidence.
-create function claimgate_drop_partitions(parent text, older_than timestamptz) returns setof text
-language plpgsql set timezone = 'UTC' as $$
-declare
-    name text;
-    time_column text;
-begin
-    time_column := case parent when 'risk_calls' then 'requested_at' when 'claim_events' then 'received_at' end;
-    if time_column is null then
-        raise exception 'claimgate_drop_partitions knows risk_calls and claim_events, not %', parent using errcode = 'invalid_parameter_value';
-    end if;
-    perform pg_advisory_xact_lock(hashtextextended('claimgate partitions', 0));
-    for name in
-        select child.relname
-        from pg_inherits join pg_class child on child.oid = pg_inherits.inhrelid
-        where pg_inherits.inhparent = to_regclass(quote_ident(parent))
-            and child.relname ~ ('^' || parent || '_y[0-9]{4}m[0-9]{2}$')
-            and to_date(right(child.relname, 7), 'YYYY"m"MM')::timestamptz + interval '1 month' <= older_than
-        order by child.relname
-    loop
-        execute format('drop table %I', name);
-        return next name;
-    end loop;
-    execute format('delete from %I where %I < $1', parent || '_default', time_column) using older_than;
-end
-$$;
-comment on function claimgate_drop_partitions(text, timestamptz) is 'Drops the partitions of risk_calls or claim_events whose every row is older than the given time, clears the default partition of such rows, and returns the names of what was dropped.';
-
 -- A function that runs with its owner's rights must not look names up where its caller says.
 do $$
 begin
     execute format('alter function claimgate_ensure_partitions(date, int) set search_path = %I, pg_temp', current_schema());
-    execute format('alter function claimgate_drop_partitions(text, timestamptz) set search_path = %I, pg_temp', current_schema());
 end
 $$;
 revoke all on function claimgate_ensure_partitions(date, int) from public;

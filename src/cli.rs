@@ -8,6 +8,7 @@ use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
 use crate::demo::{self, DemoArgs};
+use crate::service::Failure;
 use crate::simulator::{self, SimulateArgs};
 use crate::{service, telemetry};
 
@@ -42,13 +43,13 @@ impl Cli {
     /// Does what the command says.
     ///
     /// # Errors
-    /// One sentence for the person at the terminal.
-    pub fn run(self) -> Result<(), String> {
+    /// One sentence for the person at the terminal, and the exit code.
+    pub fn run(self) -> Result<(), Failure> {
         let config = self.config.as_deref();
         match self.command {
-            Command::Demo(args) => block_on(2, demo::run(args)),
+            Command::Demo(args) => Ok(block_on(2, demo::run(args))?),
             Command::Simulate(args) => {
-                block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) })
+                Ok(block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) })?)
             }
             Command::Run => {
                 let config = Self::load(config)?;
@@ -59,15 +60,15 @@ impl Cli {
                 let result =
                     block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
                 telemetry.shutdown();
-                result
+                Ok(result?)
             }
             Command::Migrate => {
                 let config = Self::load(config)?;
-                block_on(1, service::migrate(&config))
+                Ok(block_on(1, service::migrate(&config))?)
             }
             Command::Check => {
                 let config = Self::load(config)?;
-                block_on(1, service::check(&config))
+                Ok(block_on(1, service::check(&config))?)
             }
             Command::Audit(command) => {
                 let config = Self::load(config)?;
@@ -86,7 +87,7 @@ impl Cli {
 }
 
 /// Runs a future on a runtime of so many threads; one thread is this one, which saves every hand-over between threads.
-fn block_on<T>(threads: usize, future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+fn block_on<T, E: From<String>>(threads: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let mut builder = if threads == 1 {
         tokio::runtime::Builder::new_current_thread()
     } else {

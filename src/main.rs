@@ -7,9 +7,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     match claimgate::cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("claimgate: {sentence}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            eprintln!("claimgate: {}", failure.sentence);
+            ExitCode::from(failure.code)
         }
     }
 }

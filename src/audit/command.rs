@@ -68,8 +68,12 @@ enum Question {
         /// The claim's id
         claim_id: String,
     },
-    /// Drop what is past `[audit.retention]`
-    Retention,
+    /// Drop what is past `[audit.retention]`; only the owner of the tables may
+    Retention {
+        /// Say what would be dropped, and drop nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What questions are answered with.
@@ -85,10 +89,27 @@ pub struct Auditor<'a> {
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
 }
 
+/// How a question ended; the command's exit code says so too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With what was asked for.
+    Found,
+    /// Nothing of the kind is in the record.
+    Nothing,
+    /// The answer that is kept does not lead to the decision that is kept.
+    Disagrees,
+    /// Whether it does cannot be found out.
+    Unverifiable,
+}
+
 /// An answer.
 pub trait Report: Serialize {
-    /// Whether it holds what was asked for; the command's exit code says so too.
+    /// Whether it holds what was asked for.
     fn found(&self) -> bool;
+    /// How the question ended.
+    fn end(&self) -> End {
+        if self.found() { End::Found } else { End::Nothing }
+    }
     /// The answer for a terminal.
     fn text(&self) -> String;
 }
@@ -99,11 +120,11 @@ impl AuditCommand {
         matches!(self.question, Question::Verify { .. })
     }
 
-    /// Answers the question on `out`; says whether what was asked for was found.
+    /// Answers the question on `out`; says how it ended.
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<bool, AuditError> {
+    pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
         let Self { json, question } = self;
         let Auditor { store, subject_key, retention, risk_apis } = auditor;
         match question {
@@ -121,14 +142,12 @@ impl AuditCommand {
                 let (registry, policy) = risk_apis.ok_or_else(missing)?;
                 report(&verify(store, registry, policy, &claim_id).await?, json, out)
             }
-            Question::Retention => {
-                report(&Dropped { partitions: enforce(store, retention).await? }, json, out)
-            }
+            Question::Retention { dry_run } => report(&enforce(store, retention, dry_run).await?, json, out),
         }
     }
 }
 
-fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<bool, AuditError> {
+fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<End, AuditError> {
     if json {
         serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
         out.write_all(b"\n")?;
@@ -136,23 +155,5 @@ fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<bool
         out.write_all(report.text().as_bytes())?;
     }
     out.flush()?;
-    Ok(report.found())
-}
-
-#[derive(Serialize)]
-struct Dropped {
-    partitions: Vec<String>,
-}
-
-impl Report for Dropped {
-    fn found(&self) -> bool {
-        true
-    }
-
-    fn text(&self) -> String {
-        if self.partitions.is_empty() {
-            return "nothing is past its retention\n".to_owned();
-        }
-        format!("dropped {}\n", self.partitions.join(", "))
-    }
+    Ok(report.end())
 }

@@ -1,7 +1,7 @@
 //! Audit: what people ask of the record, long after a claim was decided.
 //!
 //! Questions are functions from a store to a report; a report is data first (`--json`) and a text second. [`AuditCommand`] is the
-//! command line over them. This module reads; only [`retention`] takes anything away. Together with
+//! command line over them. This module reads; only [`retention`] takes anything away, and only by a command. Together with
 //! [`crate::outbox::postgres`] it is all that knows the tables.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
@@ -16,13 +16,15 @@ pub(crate) mod source;
 mod subject;
 mod verify;
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
-use crate::outbox::StoreError;
+use crate::outbox::{StoreError, postgres};
 pub use claim::{CallRow, ClaimFile, EventRow, VerdictRow, claim_file};
-pub use command::{AuditCommand, Auditor, Report};
+pub use command::{AuditCommand, Auditor, End, Report};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
 pub use refused::{Refusal, RefusalCount, Refusals, refusals};
 pub use retention::Retention;
@@ -31,19 +33,49 @@ pub use subject::{SubjectFile, subject_file, subject_hash};
 pub use verify::{Verification, verify};
 
 /// The section `[audit]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Keys the hash by which a subject is searched; without one, whoever reads the table can guess phone numbers.
     pub subject_key: SecretString,
+    /// How long the server may take over one question: `claimgate audit …` and `claimgate dead-letters …`.
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
     /// `[audit.retention]`: how long the evidence is kept.
     pub retention: Retention,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            subject_key: SecretString::default(),
+            statement_timeout: Duration::from_secs(5 * 60),
+            retention: Retention::default(),
+        }
+    }
 }
 
 impl Settings {
     /// The key, where one was given.
     pub fn subject_key(&self) -> Option<&SecretString> {
         Some(&self.subject_key).filter(|key| !key.expose_secret().is_empty())
+    }
+
+    /// What works, and should not stay so.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.subject_key().is_none().then_some(
+            "audit.subject_key is empty: the column verdicts.subject is hashed with a key that everybody can read, so phone numbers can \
+             be guessed from it; set a secret of your own before there are verdicts to keep (docs/audit.md)",
+        )
+    }
+
+    /// The store's settings for questions: they may take longer than the worker's statements.
+    pub fn for_questions(&self, postgres: &postgres::Settings) -> postgres::Settings {
+        postgres::Settings {
+            statement_timeout: self.statement_timeout,
+            timeout_key: "audit.statement_timeout",
+            ..postgres.clone()
+        }
     }
 }
 
@@ -62,6 +94,6 @@ pub enum AuditError {
 }
 
 /// A length of time as PostgreSQL has it.
-fn interval(duration: std::time::Duration) -> PgInterval {
+fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

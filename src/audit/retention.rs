@@ -1,9 +1,13 @@
-//! How long the evidence is kept. Verdicts and dead letters are kept for ever; the large tables need not be.
+//! How long the evidence is kept. Verdicts and the record of replays are kept for ever; the rest need not be.
+//!
+//! The worker never takes evidence away: `claimgate audit retention` does, run by the owner of the tables.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use sqlx::AssertSqlSafe;
 
+use super::command::Report;
 use super::interval;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -23,25 +27,117 @@ pub struct Retention {
     /// Of `claim_events`; `None` keeps them for ever.
     #[serde(deserialize_with = "kept")]
     pub claim_events: Option<Duration>,
+    /// Of `dead_letters`; `None` keeps them for ever.
+    #[serde(deserialize_with = "kept")]
+    pub dead_letters: Option<Duration>,
 }
 
-/// Drops what is past its retention and returns the names of the partitions that went. A partition goes when its youngest row
-/// may be too old, so rows are kept for up to a month more. Only the owner of the tables may do this.
+/// What went, or would go.
+#[derive(Debug, Default, Serialize)]
+pub struct Expired {
+    /// Whether it is all there still.
+    dry_run: bool,
+    /// Partitions of the large tables.
+    partitions: Vec<Partition>,
+    /// Rows of the tables that have no partition of their age.
+    rows: Vec<Rows>,
+}
+
+/// A partition whose every row is past its retention.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+struct Partition {
+    name: String,
+    bytes: i64,
+}
+
+/// Rows that are past their retention.
+#[derive(Debug, Serialize)]
+struct Rows {
+    table: &'static str,
+    rows: u64,
+}
+
+/// The tables whose partitions expire, and the time that counts.
+const PARTITIONED: [(&str, &str, &str); 2] = [
+    ("risk_calls", "risk_calls_default", "requested_at"),
+    ("claim_events", "claim_events_default", "received_at"),
+];
+
+/// Drops what is past its retention, unless `dry_run`. A partition goes when its youngest row may be too old, so rows are kept for up to a
+/// month more. Only the owner of the tables may do this.
 ///
 /// # Errors
 /// [`StoreError`]; what was dropped before it stays dropped.
-pub async fn enforce(store: &PostgresStore, retention: &Retention) -> Result<Vec<String>, StoreError> {
-    let mut dropped = Vec::new();
-    for (table, kept) in [("risk_calls", retention.risk_calls), ("claim_events", retention.claim_events)] {
-        if let Some(kept) = kept {
-            let query = sqlx::query_as("select claimgate_drop_partitions($1, now() - $2)")
-                .bind(table)
-                .bind(interval(kept));
-            let names: Vec<(String,)> = store.fetch(query).await?;
-            dropped.extend(names.into_iter().map(|(name,)| name));
+pub async fn enforce(
+    store: &PostgresStore,
+    retention: &Retention,
+    dry_run: bool,
+) -> Result<Expired, StoreError> {
+    let mut expired = Expired { dry_run, ..Expired::default() };
+    for ((table, default, column), kept) in
+        PARTITIONED.into_iter().zip([retention.risk_calls, retention.claim_events])
+    {
+        let Some(kept) = kept else { continue };
+        for partition in partitions(store, table, kept).await? {
+            if !dry_run {
+                store.drop_partition(&partition.name).await?;
+            }
+            expired.partitions.push(partition);
         }
+        expired.rows.push(rows(store, default, column, kept, dry_run).await?);
     }
-    Ok(dropped)
+    if let Some(kept) = retention.dead_letters {
+        expired.rows.push(rows(store, "dead_letters", "received_at", kept, dry_run).await?);
+    }
+    expired.rows.retain(|rows| rows.rows > 0);
+    Ok(expired)
+}
+
+async fn partitions(
+    store: &PostgresStore,
+    table: &str,
+    kept: Duration,
+) -> Result<Vec<Partition>, StoreError> {
+    let query = sqlx::query_as(
+        r#"select quote_ident(child.relname) as name, pg_total_relation_size(child.oid) as bytes
+        from pg_inherits join pg_class as child on child.oid = pg_inherits.inhrelid
+        where pg_inherits.inhparent = to_regclass(quote_ident($1))
+            and child.relname ~ ('^' || $1 || '_y[0-9]{4}m[0-9]{2}$')
+            and to_date(right(child.relname, 7), 'YYYY"m"MM')::timestamptz + interval '1 month' <= now() - $2
+        order by child.relname"#,
+    );
+    store.fetch(query.bind(table).bind(interval(kept))).await
+}
+
+async fn rows(
+    store: &PostgresStore,
+    table: &'static str,
+    time_column: &str,
+    kept: Duration,
+    dry_run: bool,
+) -> Result<Rows, StoreError> {
+    if !dry_run {
+        return Ok(Rows { table, rows: store.delete_older(table, time_column, kept).await? });
+    }
+    let sql = format!("select count(*) from {table} where {time_column} < now() - $1");
+    let found: Vec<(i64,)> = store.fetch(sqlx::query_as(AssertSqlSafe(sql)).bind(interval(kept))).await?;
+    Ok(Rows { table, rows: found.first().map_or(0, |(rows,)| rows.unsigned_abs()) })
+}
+
+impl Report for Expired {
+    fn found(&self) -> bool {
+        true
+    }
+
+    fn text(&self) -> String {
+        let Self { dry_run, partitions, rows } = self;
+        let [drop, delete] = if *dry_run { ["would drop", "would delete"] } else { ["dropped", "deleted"] };
+        let partitions =
+            partitions.iter().map(|Partition { name, bytes }| format!("{drop} {name}, {bytes} bytes\n"));
+        let rows = rows.iter().map(|Rows { table, rows }| format!("{delete} {rows} rows of {table}\n"));
+        let text: String = partitions.chain(rows).collect();
+        if text.is_empty() { "nothing is past its retention\n".to_owned() } else { text }
+    }
 }
 
 fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -70,7 +166,7 @@ mod tests {
         let days = Duration::from_secs(400 * 86_400);
         assert_eq!(
             read(r#"{"claim_events":"400days"}"#),
-            Ok(Retention { risk_calls: None, claim_events: Some(days) })
+            Ok(Retention { claim_events: Some(days), ..Retention::default() })
         );
         for wrong in ["400", "1h", "0s", "", "never"] {
             assert!(read(&format!(r#"{{"risk_calls":"{wrong}"}}"#)).is_err(), "{wrong}");

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::claim::{CallRow, calls};
-use super::command::Report;
+use super::command::{End, Report};
 use super::shown::{optional, reasons, sheet};
 use crate::decision::{Decision, Policy, Reason, Ruling, Verdict};
 use crate::outbox::postgres::PostgresStore;
@@ -150,6 +150,15 @@ fn compare(recorded: &Outcome, derived: &Outcome) -> (bool, String) {
 impl Report for Verification {
     fn found(&self) -> bool {
         self.agrees
+    }
+
+    fn end(&self) -> End {
+        match (&self.recorded, &self.derived) {
+            (None, _) => End::Nothing,
+            (Some(_), None) => End::Unverifiable,
+            (Some(_), Some(_)) if self.agrees => End::Found,
+            (Some(_), Some(_)) => End::Disagrees,
+        }
     }
 
     fn text(&self) -> String {

@@ -99,7 +99,6 @@ impl DeadLettersCommand {
     /// # Errors
     /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
     pub async fn run(self, desk: DeadLetters<'_>, out: &mut impl Write) -> Result<(), DeadLetterError> {
-        let nothing = || DeadLetterError::Usage("no dead letter matches".to_owned());
         let found = match self.action {
             Action::List { filter, limit } => {
                 let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());
@@ -121,15 +120,12 @@ impl DeadLettersCommand {
                 match tally.refused + tally.failed {
                     0 => tally.letters() > 0,
                     undone => {
-                        let letters = tally.letters();
-                        return Err(DeadLetterError::Usage(format!(
-                            "{undone} of {letters} dead letters were not replayed; their lines say why"
-                        )));
+                        return Err(DeadLetterError::Undone { undone, letters: tally.letters() });
                     }
                 }
             }
         };
-        if found { Ok(()) } else { Err(nothing()) }
+        if found { Ok(()) } else { Err(DeadLetterError::Nothing) }
     }
 }
 

@@ -102,4 +102,15 @@ pub enum DeadLetterError {
     /// It could not be asked.
     #[error("{0}")]
     Usage(String),
+    /// There is none of the kind.
+    #[error("no dead letter matches")]
+    Nothing,
+    /// Some letters were not replayed.
+    #[error("{undone} of {letters} dead letters were not replayed; their lines say why")]
+    Undone {
+        /// How many.
+        undone: u64,
+        /// Of how many.
+        letters: u64,
+    },
 }

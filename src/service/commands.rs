@@ -1,9 +1,33 @@
 //! The commands that look at what the worker needs, or mend it, and end.
 
-use crate::audit::{AuditCommand, Auditor};
+use crate::audit::{AuditCommand, Auditor, End};
 use crate::config::Config;
-use crate::dead_letters::{DeadLetters, DeadLettersCommand};
+use crate::dead_letters::{DeadLetterError, DeadLetters, DeadLettersCommand};
 use crate::outbox::postgres::PostgresStore;
+
+/// The exit code where the record has nothing of the kind.
+const NOTHING_FOUND: u8 = 3;
+/// The exit code of `audit verify` where answer and decision do not agree.
+const DISAGREES: u8 = 4;
+/// The exit code of `dead-letters replay` where some letters were not replayed.
+const UNDONE: u8 = 4;
+/// The exit code of `audit verify` where nothing can be said.
+const UNVERIFIABLE: u8 = 5;
+
+/// Why a command ends otherwise than well.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// One sentence for the person at the terminal.
+    pub sentence: String,
+}
+
+impl From<String> for Failure {
+    fn from(sentence: String) -> Self {
+        Self { code: 1, sentence }
+    }
+}
 
 /// `claimgate migrate`: applies the migrations and makes the partitions of the months to come.
 ///
@@ -21,35 +45,56 @@ pub async fn migrate(config: &Config) -> Result<(), String> {
 /// `claimgate audit …`: answers a question from the record, on stdout.
 ///
 /// # Errors
-/// One sentence: what is wrong, or that nothing was found.
-pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), String> {
+/// One sentence: what is wrong, or that nothing was found. The exit code tells these apart.
+pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure> {
     let risk_apis = if command.needs_risk_apis() {
         Some(config.risk_apis().map_err(|error| error.to_string())?)
     } else {
         None
     };
-    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    let store = PostgresStore::connect(&config.audit.for_questions(&config.postgres))
+        .await
+        .map_err(|error| error.to_string())?;
     let auditor = Auditor {
         store: &store,
         subject_key: config.subject_key(),
         retention: &config.audit.retention,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
-    let found =
-        command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
+    let end = command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
     store.close().await;
-    if found { Ok(()) } else { Err("nothing of the kind is in the record".to_owned()) }
+    let (code, sentence) = match end {
+        End::Found => return Ok(()),
+        End::Nothing => (NOTHING_FOUND, "nothing of the kind is in the record"),
+        End::Disagrees => (
+            DISAGREES,
+            "the answer that is kept does not lead to the decision that is kept; the finding says why",
+        ),
+        End::Unverifiable => {
+            (UNVERIFIABLE, "whether the decision is right cannot be found out; the finding says why")
+        }
+    };
+    Err(Failure { code, sentence: sentence.to_owned() })
 }
 
 /// `claimgate dead-letters …`: shows dead letters, or sends their events once more.
 ///
 /// # Errors
 /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
-pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<(), String> {
-    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<(), Failure> {
+    let store = PostgresStore::connect(&config.audit.for_questions(&config.postgres))
+        .await
+        .map_err(|error| error.to_string())?;
     let desk =
         DeadLetters { store: &store, kafka: &config.kafka, max_replays: config.dead_letters.max_replays };
-    let done = command.run(desk, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string());
+    let done = command.run(desk, &mut std::io::stdout().lock()).await;
     store.close().await;
-    done
+    done.map_err(|error| {
+        let code = match error {
+            DeadLetterError::Nothing => NOTHING_FOUND,
+            DeadLetterError::Undone { .. } => UNDONE,
+            _ => Failure::from(String::new()).code,
+        };
+        Failure { code, sentence: error.to_string() }
+    })
 }

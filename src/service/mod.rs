@@ -13,10 +13,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::assess::http::Client;
-use crate::audit::{Retention, retention};
 use crate::config::{Config, OnDuplicate};
 use crate::findings::Grade;
 use crate::intake::kafka::KafkaIntake;
@@ -30,12 +29,14 @@ use crate::telemetry::{self, Component, Health, Meter, Telemetry};
 use crate::worker::{Clock, Drain, Ports, Terms, Worker};
 
 pub use check::check;
-pub use commands::{audit, dead_letters, migrate};
+pub use commands::{Failure, audit, dead_letters, migrate};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 /// How often the partitions of the large tables are looked after.
 const UPKEEP: Duration = Duration::from_secs(6 * 3600);
+/// And how soon again after a failure, such as a lock that an auditor's transaction holds.
+const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
 /// Runs the worker until SIGTERM or SIGINT, or until `shutdown` is ready.
 ///
@@ -86,6 +87,9 @@ impl Service {
         let endpoints =
             telemetry::http::serve(&config.http.listen, health.clone(), telemetry.prometheus(), ended);
         let endpoints = endpoints.await.map_err(|error| error.to_string())?;
+        if let Some(warning) = config.audit.warning() {
+            warn!("{warning}");
+        }
         log_start(&config, &registry, policy.version(), endpoints.as_ref().map(Endpoints::address));
 
         // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
@@ -98,7 +102,7 @@ impl Service {
         let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)
             .map_err(|error| error.to_string())?;
         let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
-        let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store), config.audit.retention));
+        let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
         let worker = Worker::new(ports, terms(&config, registry, policy, telemetry, health));
         Ok(Self { worker, store, upkeep, endpoints, stopped })
     }
@@ -215,20 +219,20 @@ fn log_start(config: &Config, registry: &Registry, policy: &str, endpoints: Opti
     );
 }
 
-/// Makes the next months' partitions in time and drops those past their retention. A failure is told and tried again: rows go to
-/// the default partition meanwhile.
-async fn look_after_partitions(store: Arc<PostgresStore>, retention: Retention) {
-    let mut tick = tokio::time::interval(UPKEEP);
+/// Makes the next months' partitions in time. A failure is told and tried again soon: rows go to the default partition meanwhile. The worker
+/// takes nothing away: `claimgate audit retention` does.
+async fn look_after_partitions(store: Arc<PostgresStore>) {
     loop {
-        tick.tick().await;
-        if let Err(error) = store.ensure_partitions().await {
-            error!("the partitions of risk_calls and claim_events could not be looked after: {error}");
-        }
-        match retention::enforce(&store, &retention).await {
-            Ok(dropped) if dropped.is_empty() => {}
-            Ok(dropped) => info!("past their retention and dropped: {}", dropped.join(", ")),
-            Err(error) => error!("what is past its retention could not be dropped: {error}"),
-        }
+        let pause = match store.ensure_partitions().await {
+            Ok(_) => UPKEEP,
+            Err(error) => {
+                warn!(
+                    "the partitions of the months to come could not be made; tried again in {UPKEEP_AGAIN:?}: {error}"
+                );
+                UPKEEP_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -29,11 +29,16 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A connection older than this is made anew: names come to mean other servers, and servers' memory grows.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
+/// How PostgreSQL ends its words where a statement was cancelled.
+const TOOK_TOO_LONG: &str = "(57014)";
+
 /// The connections to one server.
 #[derive(Debug)]
 pub(super) struct Connections {
     options: PgConnectOptions,
     session: Vec<Setting>,
+    /// The key that bounds a statement.
+    timeout_key: &'static str,
     /// `PostgreSQL at host:port/database`, for messages: nothing secret.
     place: String,
     /// How many there are at once, at most.
@@ -67,6 +72,7 @@ impl Connections {
             idle: Mutex::default(),
             connect_timeout: settings.connect_timeout,
             patience: settings.statement_timeout * PATIENCE,
+            timeout_key: settings.timeout_key,
             session: session::settings(settings.statement_timeout),
             options,
         })
@@ -141,11 +147,23 @@ impl Connections {
         statement: impl Future<Output = sqlx::Result<T>>,
     ) -> Result<T, Failure> {
         match timeout(self.patience, statement).await {
-            Ok(answer) => answer.map_err(|error| Failure::new(&self.place, &error)),
+            Ok(answer) => answer.map_err(|error| self.failure(&error)),
             Err(_) => {
                 let message = format!("{}: no answer within {} ms", self.place, self.patience.as_millis());
                 Err(Failure::Store(StoreError::Transient(message)))
             }
+        }
+    }
+
+    /// A failure of a statement. One that took too long says which key bounds it.
+    fn failure(&self, error: &sqlx::Error) -> Failure {
+        match Failure::new(&self.place, error) {
+            Failure::Store(StoreError::Transient(said)) if said.ends_with(TOOK_TOO_LONG) => {
+                let key = self.timeout_key;
+                let said = format!("{said}; `{key}` is the bound: raise it, or ask about less");
+                Failure::Store(StoreError::Transient(said))
+            }
+            other => other,
         }
     }
 

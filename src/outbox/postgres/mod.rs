@@ -1,7 +1,7 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached, `record` the transaction of a
-//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in, `rows` its statements, `schema` the migrations, `session` what a connection is bound by, `rights` whether the worker may write
+//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in, `rows` its statements, `schema` the migrations, `retire` what is past its retention, `session` what a connection is bound by, `rights` whether the worker may write
 //! what it will have to, `error` what a failure means.
 //!
 //! The invariant: a batch is in the tables whole or not at all, and writing it again changes nothing.
@@ -12,6 +12,7 @@ mod encode;
 mod error;
 mod faults;
 mod record;
+mod retire;
 mod rights;
 mod rows;
 mod schema;

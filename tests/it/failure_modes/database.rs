@@ -12,6 +12,7 @@ use crate::outages::World;
 use crate::proxy::Proxy;
 use crate::store::build::{assessed, call, malformed, seal, verdict};
 use crate::store::roles::{ANNOUNCE, denied, store_as, with_roles};
+use crate::store::schema::DROP_MONTHS;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -110,8 +111,8 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
         assert_eq!(store.record(&batch).await.expect("it may insert"), []);
         assert_eq!(store.record(&batch).await.expect("again").len(), 1);
         assert_eq!(store.recall(vec!["a".to_owned()]).await.expect("it may select").len(), 1);
-        database.execute("select claimgate_drop_partitions('risk_calls', '9999-01-01')").await;
-        assert_eq!(store.ensure_partitions().await.expect("it may have partitions made").len(), 4);
+        database.execute(DROP_MONTHS).await;
+        assert_eq!(store.ensure_partitions().await.expect("it may have partitions made").len(), 8);
 
         for table in ["verdicts", "risk_calls", "claim_events", "dead_letters"] {
             for change in
@@ -125,8 +126,9 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
         denied(database, worker, "delete from risk_calls_default").await;
         denied(database, worker, "select from dead_letter_replays").await;
         denied(database, worker, ANNOUNCE).await;
-        let all = Retention { risk_calls: Some(std::time::Duration::from_secs(86_400)), claim_events: None };
-        let error = retention::enforce(&store, &all).await;
+        let all =
+            Retention { risk_calls: Some(std::time::Duration::from_secs(86_400)), ..Retention::default() };
+        let error = retention::enforce(&store, &all, false).await;
         assert!(
             matches!(&error, Err(StoreError::Fatal(said)) if said.contains("docs/audit.md")),
             "{error:?}"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use claimgate::audit::{AuditCommand, Auditor, Retention, subject_hash};
+use claimgate::audit::{AuditCommand, Auditor, End, Retention, subject_hash};
 use claimgate::claim::Malformed;
 use claimgate::decision::{Decision, Policy, Reason, Verdict};
 use claimgate::outbox::{Call, Disposition, Store};
@@ -53,8 +53,8 @@ impl Desk {
             risk_apis,
         };
         let mut out = Vec::new();
-        let found = command.run(auditor, &mut out).await.expect("an answer");
-        (String::from_utf8(out).expect("text"), found)
+        let end = command.run(auditor, &mut out).await.expect("an answer");
+        (String::from_utf8(out).expect("text"), end == End::Found)
     }
 
     async fn ask_json(&self, line: &str) -> Value {
@@ -302,7 +302,11 @@ async fn retention_drops_what_it_says_and_nothing_else() {
             "everything is kept by default"
         );
         desk.retention.risk_calls = Some(std::time::Duration::from_secs(86_400));
-        assert_eq!(desk.ask("retention").await.0, "dropped risk_calls_y2001m09\n");
+        let (would, _) = desk.ask("retention --dry-run").await;
+        assert!(would.starts_with("would drop risk_calls_y2001m09, "), "{would}");
+        assert_eq!(database.number("select count(*) from risk_calls").await, 2, "a dry run drops nothing");
+        let (done, _) = desk.ask("retention").await;
+        assert_eq!(done, would.replace("would drop", "dropped"));
         assert_eq!(database.number("select count(*) from risk_calls").await, 1);
         assert_eq!(
             database.number("select count(*) from claim_events_y2001m09").await,

@@ -10,8 +10,10 @@ mod database;
 mod faults;
 mod pooler;
 mod postgres;
+mod questions;
+mod retention;
 pub(crate) mod roles;
-mod schema;
+pub(crate) mod schema;
 mod session;
 
 use std::future::Future;

@@ -1,11 +1,24 @@
 //! Migrations and partitions.
 
+use claimgate::audit::Retention;
+use claimgate::audit::retention::enforce;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Store, StoreError};
 use futures::future::join_all;
 
 use super::build::{assessed, call, seal, verdict};
 use super::{Inspect, TestDatabase, with_database, with_empty_database};
+
+/// Drops every month of the large tables, whatever its age.
+pub(crate) const DROP_MONTHS: &str = r"do $$
+declare
+    name text;
+begin
+    for name in select relname from pg_class where relname ~ '^(risk_calls|claim_events)_y[0-9]{4}m[0-9]{2}$' and relkind = 'r' loop
+        execute format('drop table %I', name);
+    end loop;
+end
+$$";
 
 async fn store(database: &TestDatabase) -> PostgresStore {
     database.store().await.store
@@ -106,12 +119,15 @@ async fn a_verdict_is_final() {
 async fn partitions_are_made_once_by_however_many_workers() {
     with_database(async |database| {
         let before = database.number("select count(*) from pg_inherits").await;
-        assert_eq!(before, 2 * (4 + 1) + 3 * (4 + 1) - 5 + 2 * 5, "four months and a default each, and their indexes");
+        assert_eq!(
+            before,
+            2 * (4 + 1) + 3 * (4 + 1) - 5 + 2 * 5,
+            "four months and a default each, and their indexes"
+        );
         let stores: Vec<_> = join_all((0..4).map(|_| store(database))).await;
         database.execute("drop table risk_calls_default cascade").await;
         database.execute("create table risk_calls_default partition of risk_calls default").await;
-        let dropped = "select claimgate_drop_partitions(parent, '9999-01-01') from unnest(array['risk_calls', 'claim_events']) parent";
-        database.execute(dropped).await;
+        database.execute(DROP_MONTHS).await;
         let mut made = Vec::new();
         for names in join_all(stores.iter().map(PostgresStore::ensure_partitions)).await {
             made.extend(names.expect("no worker fails"));
@@ -153,7 +169,9 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
         assert_eq!(database.number("select count(*) from risk_calls_y2001m10").await, 1);
         assert_eq!(store.all_calls().await.len(), 4);
 
-        database.execute("select claimgate_drop_partitions('risk_calls', '2001-09-30')").await;
+        let since = time::OffsetDateTime::now_utc() - time::macros::datetime!(2001-09-30 0:00 UTC);
+        let retention = Retention { risk_calls: since.try_into().ok(), ..Retention::default() };
+        enforce(&store.store, &retention, false).await.expect("the owner may");
         assert_eq!(store.all_calls().await.len(), 1, "August went as a table, September from the default; October stays");
     })
     .await;

@@ -1,0 +1,95 @@
+//! Taking away what is past its retention: the only statements that drop or delete, and only the owner of the tables may run them.
+//!
+//! Nobody is held up for long. A partition is dropped under a lock of its parent, before which inserts queue up: so the lock is waited for
+//! a moment at a time. (`detach … concurrently` is no way, for a table with a default partition refuses it.) Rows are deleted
+//! some at a time.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection};
+
+use super::error::Failure;
+use super::{PostgresStore, StoreError};
+
+/// How long one try waits for its locks, and holds up inserts.
+const LOCK_TIMEOUT_MS: u64 = 200;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After so many tries the command ends.
+const TRIES: u32 = 60;
+/// Rows of one statement.
+const ROWS: i64 = 1_000;
+
+impl PostgresStore {
+    /// Drops a partition. Its name is one that the server gave.
+    pub(crate) async fn drop_partition(&self, name: &str) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            if self.try_to_drop(name).await.map_err(|failure| self.store_error(failure))? {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(StoreError::Transient(format!(
+            "{}: {name} was not dropped: somebody's transaction has read its table for {TRIES} tries; run the command again when it has \
+             ended (pg_stat_activity shows it)",
+            self.place()
+        )))
+    }
+
+    /// Whether the locks were free.
+    async fn try_to_drop(&self, name: &str) -> Result<bool, Failure> {
+        let server = &self.connections;
+        let mut lease = server.lease().await?;
+        let mut transaction = server.answer(lease.begin()).await?;
+        let bound = format!("set local lock_timeout = '{LOCK_TIMEOUT_MS}ms'");
+        server.answer(sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut *transaction)).await?;
+        let drop = sqlx::raw_sql(AssertSqlSafe(format!("drop table {name}")));
+        let drop = async {
+            match drop.execute(&mut *transaction).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_locked(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        let dropped = server.answer(drop).await?;
+        if dropped {
+            server.answer(transaction.commit()).await?;
+        } else {
+            server.answer(transaction.rollback()).await?;
+        }
+        lease.keep();
+        Ok(dropped)
+    }
+
+    /// Deletes the rows of a table that are older than `kept`, some at a time, and says how many there were. The names are the caller's own.
+    pub(crate) async fn delete_older(
+        &self,
+        table: &str,
+        time_column: &str,
+        kept: Duration,
+    ) -> Result<u64, StoreError> {
+        let sql = format!(
+            "delete from {table} where ctid = any(array(
+                select ctid from {table} where {time_column} < now() - make_interval(secs => $1) limit $2))"
+        );
+        let mut deleted = 0;
+        loop {
+            let some = async {
+                let server = &self.connections;
+                let mut lease = server.lease().await?;
+                let delete = sqlx::query(AssertSqlSafe(sql.clone())).bind(kept.as_secs_f64()).bind(ROWS);
+                let done = server.answer(delete.execute(&mut *lease)).await?;
+                lease.keep();
+                Ok(done.rows_affected())
+            };
+            match some.await.map_err(|failure| self.store_error(failure))? {
+                0 => return Ok(deleted),
+                rows => deleted += rows,
+            }
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+}
