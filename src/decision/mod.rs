@@ -82,7 +82,8 @@ pub struct RiskType {
 }
 
 /// What a type of risk does to the decision that the level gave (contract 3.3). Later variants win over earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// It explains the level and changes nothing.
     Explains,
@@ -240,6 +241,8 @@ impl Levels {
 pub struct Policy {
     levels: BTreeMap<String, Levels>,
     on_unassessed: Decision,
+    /// By API, the types of risk that change a decision. They are looked up in the API's table; here they are part of the version.
+    effects: BTreeMap<String, BTreeMap<i32, Effect>>,
     #[serde(skip)]
     version: String,
 }
@@ -247,10 +250,25 @@ pub struct Policy {
 impl Policy {
     /// The policy of these levels (by API name) and of `worker.on_unassessed`.
     pub fn new(levels: BTreeMap<String, Levels>, on_unassessed: Decision) -> Self {
-        let mut policy = Self { levels, on_unassessed, version: String::new() };
-        let canonical = serde_json::to_vec(&policy).expect("a map of lists always serialises");
-        policy.version = format!("sha256:{}", hex::encode(Sha256::digest(canonical)));
-        policy
+        Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
+    }
+
+    /// The same policy, whose version covers what these types of risk of an API do as well.
+    #[must_use]
+    pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
+        let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
+        let effects: BTreeMap<i32, Effect> =
+            risk_types.iter().filter(decides).map(|risk_type| (risk_type.code, risk_type.effect)).collect();
+        if !effects.is_empty() {
+            self.effects.insert(api.to_owned(), effects);
+        }
+        self.versioned()
+    }
+
+    fn versioned(mut self) -> Self {
+        let canonical = serde_json::to_vec(&self).expect("a map of lists always serialises");
+        self.version = format!("sha256:{}", hex::encode(Sha256::digest(canonical)));
+        self
     }
 
     /// The content hash that is kept with every verdict: `sha256:…`.

@@ -82,6 +82,17 @@ fn the_version_changes_with_the_content_alone() {
 }
 
 #[test]
+fn review_low_the_version_covers_what_types_of_risk_do() {
+    let risk_type = |code, effect| RiskType { code, name: "x", group: "account", effect };
+    let rejects =
+        policy().with_risk_types("qr", &[risk_type(4, Effect::Rejects), risk_type(1, Effect::Explains)]);
+    let approves = policy().with_risk_types("qr", &[risk_type(4, Effect::Approves)]);
+    let nothing = policy().with_risk_types("qr", &[risk_type(4, Effect::Explains)]);
+    assert_ne!(rejects.version(), approves.version(), "the table of effects is part of the policy");
+    assert_eq!((nothing.version(), rejects.version() == policy().version()), (policy().version(), false));
+}
+
+#[test]
 fn a_policy_gives_every_level_one_decision() {
     let levels = |approve: &[u8], reject: &[u8]| Levels {
         approve: approve.to_vec(),

@@ -12,7 +12,7 @@ use super::section::{Misconfigured, Setup};
 use super::tencent_cloud::{Client, Parameters};
 use super::{Answer, Attempt, Reading, Registration, Request, RiskApi, captcha};
 use crate::claim::{Claim, Malformed};
-use crate::decision::{Finding, RiskType};
+use crate::decision::Finding;
 
 /// `[risk.captcha_check]`.
 pub const REGISTRATION: Registration = Registration { name: "captcha_check", kind: "captcha_check", build };
@@ -77,10 +77,6 @@ impl RiskApi for CaptchaCheck {
             },
             Err(reading) => reading,
         }
-    }
-
-    fn risk_type(&self, _: i32) -> Option<RiskType> {
-        None
     }
 }
 

@@ -85,8 +85,15 @@ pub trait RiskApi: Send + Sync {
     /// Makes sense of an answer. Called for 2xx answers and 4xx other than 429; must take any bytes.
     fn read(&self, answer: &Answer<'_>) -> Reading;
 
-    /// Looks a risk type up in this API's own table: the same code means different things to different schemas.
-    fn risk_type(&self, code: i32) -> Option<RiskType>;
+    /// This API's own table of risk types: the same code means different things to different schemas.
+    fn risk_types(&self) -> &'static [RiskType] {
+        &[]
+    }
+
+    /// Looks a risk type up in it.
+    fn risk_type(&self, code: i32) -> Option<RiskType> {
+        self.risk_types().iter().find(|risk_type| risk_type.code == code).copied()
+    }
 }
 
 /// What one attempt brings along that the claim does not: everything that is not pure.

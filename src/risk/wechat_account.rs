@@ -9,7 +9,7 @@ use super::section::{Misconfigured, Setup};
 use super::wechat::{HIGHEST_LEVEL, Product, ServiceMarket, default_levels};
 use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
 use crate::claim::{Claim, Malformed};
-use crate::decision::{Levels, RiskType};
+use crate::decision::Levels;
 
 /// `[risk.wechat_account]`, which has no keys but the common ones.
 pub const REGISTRATION: Registration = Registration { name: "wechat_account", kind: "wechat_account", build };
@@ -55,10 +55,6 @@ impl RiskApi for WechatAccount {
 
     fn read(&self, answer: &Answer<'_>) -> Reading {
         self.0.read(answer)
-    }
-
-    fn risk_type(&self, _: i32) -> Option<RiskType> {
-        None
     }
 }
 

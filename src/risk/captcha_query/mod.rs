@@ -13,7 +13,7 @@ use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
 use super::{Again, Answer, Attempt, Fault, Method, Reading, Registration, Request, RiskApi, captcha};
 use crate::claim::{Claim, Malformed};
-use crate::decision::{Finding, RiskType};
+use crate::decision::Finding;
 
 /// `[risk.captcha_query]`.
 pub const REGISTRATION: Registration = Registration { name: "captcha_query", kind: "captcha", build };
@@ -127,10 +127,6 @@ impl RiskApi for CaptchaQuery {
 
     fn read(&self, answer: &Answer<'_>) -> Reading {
         if self.raw_script { self.read_raw(answer) } else { self.read_json(answer) }
-    }
-
-    fn risk_type(&self, _: i32) -> Option<RiskType> {
-        None
     }
 }
 

@@ -120,8 +120,8 @@ impl RiskApi for IntelligentQrCode {
         self.client.read_level(answer)
     }
 
-    fn risk_type(&self, code: i32) -> Option<RiskType> {
-        RISK_TYPES.iter().find(|risk_type| risk_type.code == code).copied()
+    fn risk_types(&self) -> &'static [RiskType] {
+        &RISK_TYPES
     }
 }
 

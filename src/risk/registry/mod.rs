@@ -177,11 +177,14 @@ impl Registry {
         self.by_kind.iter().map(|(kind, id)| (kind.as_str(), *id))
     }
 
-    /// The policy in force: every route's levels.
+    /// The policy in force: every route's levels, and what its types of risk do.
     pub fn policy(&self, on_unassessed: Decision) -> Policy {
         let levels =
             self.routes.iter().filter_map(|route| Some((route.api.name().to_owned(), route.levels.clone()?)));
-        Policy::new(levels.collect(), on_unassessed)
+        let policy = Policy::new(levels.collect(), on_unassessed);
+        self.routes
+            .iter()
+            .fold(policy, |policy, route| policy.with_risk_types(route.api.name(), route.api.risk_types()))
     }
 
     /// Where access tokens come from, if an API needs one.
