@@ -52,13 +52,15 @@ impl Cli {
                 Ok(block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) })?)
             }
             Command::Run => {
-                let config = Self::load(config)?;
+                let file = config;
+                let config = Self::load(file)?;
                 let instance =
                     config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
                 let telemetry =
                     telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
-                let result =
-                    block_on(config.worker.threads, service::run(config, &telemetry, std::future::pending()));
+                let threads = config.worker.threads;
+                let work = service::run(config, &telemetry, std::future::pending());
+                let result = block_on(threads, service::with_hangups(file, &telemetry, work));
                 telemetry.shutdown();
                 Ok(result?)
             }

@@ -5,6 +5,7 @@
 
 mod check;
 mod commands;
+mod hangups;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::worker::{Clock, Drain, Ports, Terms, Worker};
 
 pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
+pub use hangups::with_hangups;
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);

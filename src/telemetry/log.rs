@@ -7,7 +7,7 @@ use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, fmt, reload};
 
 use super::{LogFormat, TelemetryError};
 
@@ -26,21 +26,31 @@ pub(super) fn filter(
     EnvFilter::builder().parse(&text).map_err(|source| TelemetryError::Filter { key, text, source })
 }
 
-/// Prints the events that pass `filter`.
-pub(super) fn layer<S, W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+/// Changes the filter of a layer that is in use.
+pub(super) type Change = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// Prints the events that pass `filter`, which can be changed later.
+pub(super) fn layer<S, W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    writer: W,
+) -> (Box<dyn Layer<S> + Send + Sync>, Change)
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
+    let (filter, handle) = reload::Layer::new(filter);
+    let change: Change = Box::new(move |filter| handle.reload(filter));
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = fmt::layer().with_writer(writer);
-    match format {
+    let layer = match format {
         LogFormat::Text => layer.with_filter(filter).boxed(),
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
             layer.with_filter(filter).boxed()
         }
-    }
+    };
+    (layer, change)
 }
 
 #[cfg(test)]

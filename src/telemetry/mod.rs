@@ -29,6 +29,12 @@ pub use health::{Component, Health};
 pub use meter::Meter;
 pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
 
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").field("exports_spans", &self.exports_spans()).finish_non_exhaustive()
+    }
+}
+
 /// How long the last spans may take to reach the collector when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often recorded histogram values are folded into their buckets, whether or not anybody scrapes.
@@ -88,10 +94,10 @@ pub enum TelemetryError {
 }
 
 /// Telemetry that is set up. Keep it until the process ends, then [`shut it down`](Self::shutdown).
-#[derive(Debug)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
     prometheus: PrometheusHandle,
+    change_filter: log::Change,
     /// Its end is the upkeep thread's end.
     _upkeep: SyncSender<()>,
 }
@@ -121,16 +127,14 @@ where
     let provider =
         otlp::is_wanted(environment).then(|| otlp::provider(service_instance, environment)).transpose()?;
     let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
-    tracing_subscriber::registry()
-        .with(log::layer(settings.log_format, filter, writer))
-        .with(spans)
-        .try_init()?;
+    let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
     if let Some(ignored) = provider.as_ref().and_then(|_| otlp::ignored_protocol(environment)) {
         tracing::warn!(
             "spans are exported as http/protobuf, the only protocol built in, and not as {ignored:?}"
         );
     }
-    Ok(Telemetry { provider, prometheus, _upkeep: upkeep })
+    Ok(Telemetry { provider, prometheus, change_filter, _upkeep: upkeep })
 }
 
 impl Telemetry {
@@ -142,6 +146,18 @@ impl Telemetry {
     /// The spans for a worker of this consumer group; [off](Spans::off) where they would go nowhere.
     pub fn spans(&self, consumer_group: &str) -> Spans {
         if self.exports_spans() { Spans::on(consumer_group) } else { Spans::off() }
+    }
+
+    /// Takes on the filter of log lines that these settings, or `RUST_LOG`, ask for; says which.
+    ///
+    /// # Errors
+    /// One sentence that names the setting at fault; the filter stays what it was.
+    pub fn change_filter(&self, settings: &Settings) -> Result<String, String> {
+        let environment = |key: &str| std::env::var(key).ok();
+        let filter = log::filter(&settings.log, environment).map_err(|error| error.to_string())?;
+        let text = filter.to_string();
+        (self.change_filter)(filter).map_err(|error| format!("telemetry.log: {error}"))?;
+        Ok(text)
     }
 
     /// What renders `/metrics`.
