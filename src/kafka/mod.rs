@@ -171,7 +171,10 @@ impl Settings {
         consumer
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            .set("isolation.level", isolation_level);
+            // Where a broker hangs up, the client's guess at the cause is in this line alone.
+            .set("log.connection.close", "true")
+            .set("isolation.level", isolation_level)
+            .set_log_level(RDKafkaLogLevel::Info);
         consumer.create_with_context(Quiet::default()).map_err(|error| {
             words::with_remedy(&format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
         })

@@ -17,7 +17,7 @@ use rdkafka::producer::ProducerContext;
 const KEPT: usize = 64;
 
 /// Words in a cause, most telling first, and what to do then.
-const REMEDIES: [(&[&str], &str); 7] = [
+const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["PLAINTEXT broker listener"],
         "that port speaks plaintext: change kafka.properties.security.protocol, or name the TLS port",
@@ -59,9 +59,19 @@ pub(crate) struct Quiet {
 }
 
 impl ClientContext for Quiet {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.hear(message.split_once("]: ").map_or(message, |(_, message)| message));
+        }
+    }
 
     fn error(&self, _: KafkaError, reason: &str) {
+        self.hear(reason);
+    }
+}
+
+impl Quiet {
+    fn hear(&self, reason: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let reason = without_state(reason);
         if said.len() < KEPT && !said.iter().any(|earlier| earlier == reason) {
