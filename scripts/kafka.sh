@@ -13,6 +13,9 @@
 # no Docker), or `auto`, the default: Docker where an engine answers, else, or where that fails, jars.
 # CLAIMGATE_KAFKA_PROXY=PORT, at the first start, makes it listen on a second port as well, which it writes to
 # DIR/proxied, and tell whoever comes there to go on at 127.0.0.1:PORT: where a test has a network of its own.
+# CLAIMGATE_KAFKA_SECURE=1, at the first start and with jars only, makes it listen on a port for SASL_SSL as well, which it
+# writes to DIR/secure: the users are claimgate, who may do everything, and stranger, who may do nothing; each has the
+# password NAME-secret, for PLAIN and SCRAM-SHA-512. The broker's certificate is in DIR/secure.pem and signs itself.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -57,6 +60,11 @@ listeners() {
         bound=,PROXIED://$1:$(cat "$dir/proxied")
         told=,PROXIED://127.0.0.1:$CLAIMGATE_KAFKA_PROXY
         kind=,PROXIED:PLAINTEXT
+    fi
+    if [ -n "${CLAIMGATE_KAFKA_SECURE:-}" ]; then
+        bound=$bound,SECURE://$1:$(cat "$dir/secure")
+        told=$told,SECURE://127.0.0.1:$(cat "$dir/secure")
+        kind=$kind,SECURE:SASL_SSL
     fi
     cat <<LISTENERS
 process.roles=broker,controller
@@ -109,22 +117,54 @@ fetch() {
 # The second port for clients, where one is wanted. If it is one of the others by chance, the start says so and is tried again.
 choose_proxied() { [ -z "${CLAIMGATE_KAFKA_PROXY:-}" ] || free_port >"$dir/proxied"; }
 
+# What a listener with TLS and logins needs. Whoever comes by the plain port is ANONYMOUS, as the broker itself is.
+secure_settings() {
+    local module=org.apache.kafka.common.security users
+    [ -n "${CLAIMGATE_KAFKA_SECURE:-}" ] || return 0
+    users='user_claimgate="claimgate-secret" user_stranger="stranger-secret"'
+    cat <<SETTINGS
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=$module.plain.PlainLoginModule required $users;
+listener.name.secure.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$dir/keystore.pem
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:claimgate
+SETTINGS
+}
+
+prepare_secure() {
+    [ -n "${CLAIMGATE_KAFKA_SECURE:-}" ] || return 0
+    free_port >"$dir/secure"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+        -keyout "$dir/secure.key" -out "$dir/secure.pem" 2>"$dir/openssl.log" ||
+        die "openssl made no certificate: $(tail -n 1 "$dir/openssl.log")"
+    cat "$dir/secure.key" "$dir/secure.pem" >"$dir/keystore.pem"
+}
+
 # Ports, configuration and an empty data folder, for a first start.
 prepare_jars() {
-    local client controller
+    local client controller scram=()
     client=$(free_port)
     controller=$client
     while [ "$controller" = "$client" ]; do controller=$(free_port); done
     choose_proxied
+    prepare_secure
+    [ -z "${CLAIMGATE_KAFKA_SECURE:-}" ] || scram=(
+        --add-scram 'SCRAM-SHA-512=[name=claimgate,password=claimgate-secret]'
+        --add-scram 'SCRAM-SHA-512=[name=stranger,password=stranger-secret]'
+    )
     {
         listeners 127.0.0.1 "$client" "$controller"
         settings
+        secure_settings
         # The cleaner's buffer is 128 MB unless told: a quarter of the heap.
         printf '%s\n' "log.dirs=$dir/data" log.cleaner.dedupe.buffer.size=4194304 num.network.threads=2 num.io.threads=4
     } >"$dir/server.properties"
     rm -rf "$dir/data"
     java -cp "$jars/*" -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$here/kafka/log4j2.properties" \
-        kafka.tools.StorageTool format --cluster-id "$(cluster_id)" --config "$dir/server.properties" >"$dir/format.log" 2>&1 ||
+        kafka.tools.StorageTool format --cluster-id "$(cluster_id)" --config "$dir/server.properties" "${scram[@]}" \
+        >"$dir/format.log" 2>&1 ||
         die "could not format the broker's folder $dir/data: $(tail -n 1 "$dir/format.log") (all of it is in $dir/format.log)"
     printf '%s\n' "$client" >"$dir/port"
 }

@@ -18,6 +18,7 @@ mod refusals;
 mod risk_apis;
 mod schemas;
 mod service;
+mod setup;
 mod store;
 mod tail;
 mod topic;

@@ -63,6 +63,11 @@ impl Service {
         }
     }
 
+    /// The path of a file of the script's, by its name.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join("service").join(name).display().to_string()
+    }
+
     /// A file of the script's, by its name.
     pub(crate) fn file(&self, name: &str) -> String {
         let path = self.folder.path().join("service").join(name);
