@@ -51,16 +51,26 @@ fn a_time_may_be_a_text() {
     assert_eq!(claim.claimed_at, 1_632_994_480);
 }
 
-/// The events that producers really sent, and what each was told.
+/// A payload, and the word, the field and some words of the sentence that it has to earn.
+type Told<'a> = (Vec<u8>, &'a str, Option<&'a str>, &'a str);
+
+fn assert_told(cases: &[Told<'_>]) {
+    for (payload, error, field, words) in cases {
+        let malformed = Claim::parse(Some(payload), MAX_BYTES).expect_err(words);
+        let said = (malformed.error, malformed.field.as_deref());
+        assert_eq!(said, (*error, *field), "{}", malformed.detail);
+        assert!(malformed.detail.contains(words), "{words:?} is not in {:?}", malformed.detail);
+    }
+}
+
+/// What producers really sent in place of an event.
 #[test]
-fn report_p18_what_a_producer_sent_is_recognised_and_said() {
+fn report_p18_bytes_that_are_no_event_are_recognised() {
     let json = full().to_string();
     let text = |event: &str| event.as_bytes().to_vec();
     let utf_16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let twice = json.replacen("{", "{\"claim_id\":\"x\",", 1);
-    let twice_within = json.replace("\"app_id\"", "\"id\"");
-    let with_text = |pointer: &str, value: Value| text(&with(pointer, value).to_string());
-    let cases: Vec<(Vec<u8>, &str, Option<&str>, &str)> = vec![
+    let connect = json!({"schema": {}, "payload": full()}).to_string();
+    assert_told(&[
         ([b"\0\0\0\x01\x02", json.as_bytes()].concat(), "not_json", None, "Schema Registry (schema 258)"),
         ([b"\0\0\0\x01\xf2", json.as_bytes()].concat(), "not_utf8", None, "Schema Registry (schema 498)"),
         (vec![0x1f, 0x8b, 8, 0], "not_utf8", None, "gzip"),
@@ -71,69 +81,44 @@ fn report_p18_what_a_producer_sent_is_recognised_and_said() {
         (text(&format!("{json}\n{json}")), "not_json", None, "one event a message"),
         (text(&serde_json::to_string(&json).expect("a text")), "not_an_object", None, "encoded twice"),
         (text(&format!("[{json}]")), "not_an_object", None, "one object a message"),
-        (
-            text(&json!({"schema": {}, "payload": full()}).to_string()),
-            "missing_field",
-            Some("claim_id"),
-            "Kafka Connect",
-        ),
-        (text(&twice), "duplicate_field", Some("claim_id"), "twice"),
-        (text(&twice_within), "duplicate_field", Some("account.id"), "twice"),
-        (
-            with_text("/account/type", json!(2)),
-            "wrong_type",
-            Some("account.type"),
-            "one of the words qq, wechat, phone",
-        ),
-        (
-            with_text("/account/type", json!("WeChat")),
-            "wrong_type",
-            Some("account.type"),
-            "one of the words qq, wechat",
-        ),
-        (
-            with_text("/claimed_at", json!(1_632_994_480_123_i64)),
-            "out_of_range",
-            Some("claimed_at"),
-            "milliseconds",
-        ),
-        (
-            with_text("/claimed_at", json!(1_632_994_480_123_456_i64)),
-            "out_of_range",
-            Some("claimed_at"),
-            "microseconds",
-        ),
-        (
-            with_text("/account/registered_at", json!(1_436_673_889_000_i64)),
-            "out_of_range",
-            Some("account.registered_at"),
-            "milliseconds",
-        ),
-        (with_text("/claimed_at", json!("1632994480")), "wrong_type", Some("claimed_at"), "number in quotes"),
-        (
-            with_text("/claimed_at", json!("2021-09-30 17:34:40")),
-            "wrong_type",
-            Some("claimed_at"),
-            "time zone",
-        ),
-        (with_text("/client/ip", json!("121.14.96.121:443")), "invalid_value", Some("client.ip"), "port"),
-        (with_text("/client/ip", json!("[2001:db8::1]:443")), "invalid_value", Some("client.ip"), "port"),
-        (
-            with_text("/client/ip", json!("121.14.96.121, 10.0.0.1")),
-            "invalid_value",
-            Some("client.ip"),
-            "more than one",
-        ),
-        (with_text("/client/ip", json!("fe80::1%eth0")), "invalid_value", Some("client.ip"), "zone"),
-        (with_text("/client/ip", json!("121.14.96.0/24")), "invalid_value", Some("client.ip"), "network"),
-        (with_text("/client/ip", json!("  ")), "missing_field", Some("client.ip"), "required"),
-    ];
-    for (payload, error, field, words) in cases {
-        let malformed = Claim::parse(Some(&payload), MAX_BYTES).expect_err(words);
-        let said = (malformed.error, malformed.field.as_deref());
-        assert_eq!(said, (error, field), "{}", malformed.detail);
-        assert!(malformed.detail.contains(words), "{words:?} is not in {:?}", malformed.detail);
-    }
+        (text(&connect), "missing_field", Some("claim_id"), "Kafka Connect"),
+    ]);
+}
+
+/// What producers really wrote into a field.
+#[test]
+fn report_p18_a_field_at_fault_is_named_with_what_it_should_be() {
+    let json = full().to_string();
+    let twice = json.replacen('{', "{\"claim_id\":\"x\",", 1).into_bytes();
+    let twice_within = json.replace("\"app_id\"", "\"id\"").into_bytes();
+    let sent = |pointer: &str, value: Value| with(pointer, value).to_string().into_bytes();
+    let (at, kind) = ("claimed_at", "account.type");
+    assert_told(&[
+        (twice, "duplicate_field", Some("claim_id"), "twice"),
+        (twice_within, "duplicate_field", Some("account.id"), "twice"),
+        (sent("/account/type", json!(2)), "wrong_type", Some(kind), "one of the words qq, wechat, phone"),
+        (sent("/account/type", json!("WeChat")), "wrong_type", Some(kind), "one of the words qq, wechat"),
+        (sent("/claimed_at", json!(1_632_994_480_123_i64)), "out_of_range", Some(at), "milliseconds"),
+        (sent("/claimed_at", json!(1_632_994_480_123_456_i64)), "out_of_range", Some(at), "microseconds"),
+        (sent("/claimed_at", json!("1632994480")), "wrong_type", Some(at), "number in quotes"),
+        (sent("/claimed_at", json!("2021-09-30 17:34:40")), "wrong_type", Some(at), "time zone"),
+    ]);
+    let registered = sent("/account/registered_at", json!(1_436_673_889_000_i64));
+    assert_told(&[(registered, "out_of_range", Some("account.registered_at"), "milliseconds")]);
+}
+
+#[test]
+fn report_p18_an_address_is_one_address() {
+    let sent = |address: &str| with("/client/ip", json!(address)).to_string().into_bytes();
+    let ip = Some("client.ip");
+    assert_told(&[
+        (sent("121.14.96.121:443"), "invalid_value", ip, "port"),
+        (sent("[2001:db8::1]:443"), "invalid_value", ip, "port"),
+        (sent("121.14.96.121, 10.0.0.1"), "invalid_value", ip, "more than one"),
+        (sent("fe80::1%eth0"), "invalid_value", ip, "zone"),
+        (sent("121.14.96.0/24"), "invalid_value", ip, "network"),
+        (sent("  "), "missing_field", ip, "required"),
+    ]);
 }
 
 /// What has one meaning only is read, and is the same claim.

@@ -18,6 +18,9 @@ use super::words::{Quiet, with_remedy};
 use super::{Guarantee, Settings};
 use crate::findings::{Finding, Grade};
 
+/// How many partitions each topic has, or why that is not known.
+type Counted = Vec<(Use, Result<i32, String>)>;
+
 /// How long the end of a partition is waited for.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,7 +52,7 @@ impl Settings {
     ///
     /// # Errors
     /// One sentence: no broker answers.
-    fn count_partitions(&self) -> Result<Vec<(Use, Result<i32, String>)>, String> {
+    fn count_partitions(&self) -> Result<Counted, String> {
         let consumer = self.quiet_consumer("read_committed")?;
         self.reach(&consumer)?;
         let count = |used_as: Use| (used_as, self.check_topic(&consumer, used_as.key(), used_as.name(self)));

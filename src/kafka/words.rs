@@ -47,6 +47,10 @@ const REMEDIES: [(&[&str], &str); 8] = [
         "check sasl.mechanism, sasl.username and sasl.password in [kafka.properties]",
     ),
     (
+        &["Disconnected"],
+        "the broker hung up: where that port wants TLS or a login, set kafka.properties.security.protocol",
+    ),
+    (
         &["resolve", "Resolve"],
         "check the names in kafka.bootstrap_servers, and those that the brokers advertise",
     ),
@@ -121,7 +125,8 @@ fn rank(words: &str) -> usize {
     let knows = |(known, _): &(&[&str], &str)| known.iter().any(|known| words.contains(known));
     let found = REMEDIES.iter().position(knows);
     // "1/1 brokers are down" says the least.
-    found.unwrap_or(REMEDIES.len() + usize::from(words.contains("brokers are down")))
+    let says_least = words.contains("brokers are down");
+    found.unwrap_or(if says_least { REMEDIES.len() + 1 } else { REMEDIES.len() })
 }
 
 /// Without the client's count of milliseconds and repetitions, which make the same words differ.

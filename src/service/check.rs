@@ -126,8 +126,9 @@ async fn postgres(config: &Config) -> Finding {
     let look = async {
         let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
         store.check_schema().await.map_err(|error| error.to_string())?;
+        store.check_rights().await.map_err(|error| error.to_string())?;
         store.close().await;
-        Ok("answers, and its schema is up to date".to_owned())
+        Ok("answers, its schema is up to date, and its tables take rows".to_owned())
     };
     Finding::of("Postgres", look.await)
 }

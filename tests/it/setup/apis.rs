@@ -41,9 +41,10 @@ impl Untrusted {
         let accept = port.to_string();
         let serve = ["s_server", "-accept", &accept, "-key", "key", "-cert", "cert", "-www", "-quiet"];
         let server = openssl(&serve).spawn().expect("openssl serves");
+        let untrusted = Self { server, port, _folder: folder };
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(Self { server, port, _folder: folder });
+                return Some(untrusted);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
