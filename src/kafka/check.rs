@@ -63,9 +63,11 @@ impl Settings {
     async fn configurations(
         &self,
     ) -> Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, Option<String>> {
-        let refused = |error: KafkaError| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => None,
-            _ => Some(error.to_string()),
+        let refused = |error: KafkaError| match error {
+            KafkaError::AdminOp(
+                RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
+            ) => None,
+            other => Some(other.to_string()),
         };
         let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(refused)?;
         let resources = Use::ALL.map(|used_as| ResourceSpecifier::Topic(used_as.name(self)));
