@@ -13,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use super::DeadLetterError;
 use super::event::Event;
 use crate::decision::Source;
-use crate::kafka::{Quiet, Settings, check_place};
+use crate::kafka::{Quiet, Settings, check_place, client_error};
 
 /// What librdkafka itself takes at most: only the broker knows the topic's bound.
 const MAX_MESSAGE_BYTES: &str = "1000000000";
@@ -52,7 +52,7 @@ impl Sender {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("transactional.id", format!("claimgate-{}-dead-letters", settings.group_id))
+            .set("transactional.id", settings.replay_id())
             .set("transaction.timeout.ms", &timeout)
             .set("delivery.timeout.ms", &timeout)
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
@@ -138,12 +138,13 @@ fn sentence(settings: &Settings, error: &KafkaError) -> DeadLetterError {
                 .to_owned()
         }
         Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => format!(
-            "Kafka refuses the transactional id \"claimgate-{}-dead-letters\": docs/dead-letters.md lists the rights a replay needs",
-            settings.group_id
+            "Kafka refuses the transactional id {:?}: docs/dead-letters.md lists the rights a replay needs",
+            settings.replay_id()
         ),
         _ => format!(
-            "Kafka at {} (kafka.bootstrap_servers) did not take the events: {error}; run the command again, nothing is sent twice",
-            settings.bootstrap_servers
+            "Kafka at {} (kafka.bootstrap_servers) did not take the events: {}; run the command again, nothing is sent twice",
+            settings.bootstrap_servers,
+            client_error(error)
         ),
     };
     DeadLetterError::Kafka(sentence)

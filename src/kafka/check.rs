@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::topics::{Topic, Use, judge};
-use super::words::{Quiet, with_remedy};
+use super::words::{Quiet, client_error, with_remedy};
 use super::{Guarantee, Settings};
 use crate::findings::{Finding, Grade};
 
@@ -178,7 +178,7 @@ fn denied(what: &str, right: &str, error: &KafkaError) -> String {
     ];
     match error.rdkafka_error_code().filter(|code| denied.contains(code)) {
         Some(code) => format!("Kafka denies it to this principal ({code:?}); grant {right} on {what}"),
-        None => with_remedy(&error.to_string()),
+        None => with_remedy(&client_error(error)),
     }
 }
 

@@ -1,22 +1,26 @@
 //! `[kafka]`: what intake and outbox share about the broker. Each of them has its own client.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::intake::Input;
+use crate::outbox::message::Topic;
 
 pub mod check;
+mod names;
 mod topics;
 mod words;
 
-pub(crate) use words::Quiet;
+pub(crate) use words::{Quiet, client_error};
 
 /// `[kafka]`.
 #[derive(Clone, Deserialize)]
@@ -72,17 +76,21 @@ pub enum Guarantee {
 const TOPIC_PAUSE: Duration = Duration::from_millis(200);
 
 /// Properties that the promises rest on.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 15] = [
     "auto.offset.reset",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
     "group.id",
     "group.instance.id",
     "isolation.level",
+    "message.max.bytes",
+    "message.timeout.ms",
     "partition.assignment.strategy",
     "session.timeout.ms",
+    "transaction.timeout.ms",
     "transactional.id",
 ];
 
@@ -140,6 +148,15 @@ impl Settings {
         }
     }
 
+    /// The name of a topic that the worker writes to.
+    pub fn output(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Decisions => &self.output_topic,
+            Topic::DeadLetters => &self.dead_letter_topic,
+            Topic::Retry => &self.retry_topic,
+        }
+    }
+
     /// The configuration that every client of this worker has.
     pub fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
@@ -176,7 +193,10 @@ impl Settings {
             .set("isolation.level", isolation_level)
             .set_log_level(RDKafkaLogLevel::Info);
         consumer.create_with_context(Quiet::default()).map_err(|error| {
-            words::with_remedy(&format!("kafka.properties or kafka.bootstrap_servers is not valid: {error}"))
+            words::with_remedy(&format!(
+                "kafka.properties or kafka.bootstrap_servers is not valid: {}",
+                client_error(&error)
+            ))
         })
     }
 
@@ -231,11 +251,12 @@ impl Settings {
             }
         }
     }
+}
 
-    /// What the transactional ids of this group's producers begin with.
-    pub fn transactional_prefix(&self) -> String {
-        format!("claimgate-{}-", self.group_id)
-    }
+/// The metadata of a committed offset. rdkafka panics on metadata that is not UTF-8, which can only
+/// be foreign.
+pub(crate) fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
 }
 
 /// Whether an error of a client only says that brokers cannot be reached; the client goes on trying by itself, and says it often.

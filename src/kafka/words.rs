@@ -135,6 +135,21 @@ fn without_state(reason: &str) -> &str {
     reason[..end].trim()
 }
 
+/// An error in words. A property that is refused is named, and its value is not: it may be a
+/// password under a mistyped name.
+pub(crate) fn client_error(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, description, key, value) => {
+            let description = match value.is_empty() {
+                true => description.clone(),
+                false => description.replace(value.as_str(), "…"),
+            };
+            format!("{description} (kafka.properties.{key})")
+        }
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +171,23 @@ mod tests {
         assert!(cause.ends_with("PLAINTEXT broker listener?"), "{cause}");
         assert!(with_remedy(&cause).contains("kafka.properties.security.protocol"));
         assert_eq!(with_remedy("Connection refused"), "Connection refused");
+    }
+
+    #[test]
+    fn review_21_a_refused_property_is_named_and_its_value_is_not() {
+        for (key, value) in [
+            ("sasl.pasword", "hunter2"),
+            ("security.protocol", "hunter2"),
+            ("socket.timeout.ms", "hunter2"),
+            ("builtin.features", "hunter2"),
+        ] {
+            let error = rdkafka::ClientConfig::new()
+                .set(key, value)
+                .create_native_config()
+                .map(drop)
+                .expect_err("refused");
+            let said = client_error(&error);
+            assert!(said.contains(key) && !said.contains("hunter2"), "{said}");
+        }
     }
 }

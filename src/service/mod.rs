@@ -20,6 +20,7 @@ use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
 use crate::findings::Grade;
 use crate::intake::kafka::KafkaIntake;
+use crate::kafka::client_error;
 use crate::kafka::check::first_wrong;
 use crate::outbox::StoreError;
 use crate::outbox::kafka::KafkaPublisher;
@@ -99,7 +100,7 @@ impl Service {
             .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
         let (intake, consumer) =
-            KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| error.to_string())?;
+            KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| client_error(&error))?;
         let republish = config.worker.on_duplicate == OnDuplicate::Republish;
         let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)
             .map_err(|error| error.to_string())?;

@@ -354,7 +354,7 @@ fn earlier(lab: &Lab) -> BaseProducer {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &lab.kafka)
-        .set("transactional.id", format!("claimgate-{}-dead-letters", lab.name));
+        .set("transactional.id", format!("claimgate/{}/replay", lab.name));
     let producer: BaseProducer = client.create().expect("a producer");
     producer.init_transactions(Duration::from_secs(10)).expect("started");
     producer

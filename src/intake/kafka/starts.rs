@@ -2,7 +2,6 @@
 //!
 //! The invariant: an assignment's committed offset and its metadata are read once, and reading starts from that very offset.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tracing::warn;
 use super::Rebalances;
 use super::pairs::Counts;
 use crate::intake::{Assigned, Input, Partition};
+use crate::kafka::metadata;
 
 /// The pause before the broker is asked again.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
@@ -121,9 +121,4 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
         RDKafkaErrorCode::ClusterAuthorizationFailed,
     ];
     refusals.contains(&code)
-}
-
-/// An element's metadata. rdkafka panics on metadata that is not UTF-8, which can only be foreign.
-fn metadata(element: &TopicPartitionListElem<'_>) -> String {
-    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
 }

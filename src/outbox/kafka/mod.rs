@@ -63,7 +63,7 @@ impl KafkaPublisher {
         let (commands, received) = sync_channel(1);
         let max_bytes = Arc::new(Topic::ALL.map(|_| AtomicUsize::new(settings.max_message_bytes)));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let transactional_id = format!("claimgate-{}-{member}", settings.group_id);
+        let transactional_id = settings.worker_id(&member);
         let transactions = Transactions {
             settings,
             consumer,

@@ -17,7 +17,7 @@ use super::deliveries::Deliveries;
 use super::sending::{Failure, look};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
-use crate::kafka::{Guarantee, Settings};
+use crate::kafka::{Guarantee, Settings, metadata};
 use crate::outbox::PublishError;
 
 /// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
@@ -138,7 +138,7 @@ impl Transactions {
             let found = committed
                 .find_partition(self.settings.topic(commit.partition.input), commit.partition.number);
             found.is_some_and(|found| {
-                found.offset() == Offset::Offset(commit.offset) && found.metadata() == commit.metadata
+                found.offset() == Offset::Offset(commit.offset) && metadata(&found) == commit.metadata
             })
         };
         Ok(!said.is_empty() && said.iter().all(has))

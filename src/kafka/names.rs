@@ -1,0 +1,48 @@
+//! Transactional ids: whoever has one ends the transactions of whoever had it before, so no two
+//! producers may share one by chance.
+
+use super::Settings;
+
+impl Settings {
+    /// What the transactional ids of this group's producers begin with, and those of no other
+    /// group's: in what stands between its separators there is none.
+    pub fn transactional_prefix(&self) -> String {
+        format!("claimgate/{}/", escaped(&self.group_id))
+    }
+
+    /// The transactional id of a worker of the group.
+    pub fn worker_id(&self, member: &str) -> String {
+        format!("{}worker/{}", self.transactional_prefix(), escaped(member))
+    }
+
+    /// The transactional id of the group's replays.
+    pub fn replay_id(&self) -> String {
+        format!("{}replay", self.transactional_prefix())
+    }
+}
+
+/// A name in which `/` does not occur.
+fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(group: &str) -> Settings {
+        let text = format!("[kafka]\ngroup_id = {group:?}\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"");
+        crate::config::Config::from_toml(&text).expect("the settings are right").kafka
+    }
+
+    #[test]
+    fn review_21_no_two_producers_have_one_transactional_id() {
+        let id = |group: &str, member: &str| settings(group).worker_id(member);
+        assert_ne!(id("a", "b-c"), id("a-b", "c"));
+        assert_ne!(id("a", "b/worker/c"), id("a/worker/b", "c"));
+        assert_ne!(id("a", "b%2Fc"), id("a", "b/c"));
+        assert_ne!(id("a", "dead-letters"), settings("a").replay_id());
+        assert_ne!(id("a", "replay"), settings("a").replay_id());
+        assert_eq!(id("claims", "claimgate-0"), "claimgate/claims/worker/claimgate-0");
+    }
+}
