@@ -241,6 +241,12 @@ impl Malformed {
         Self { error, field: None, detail: detail.into() }
     }
 
+    /// An event of so many bytes, where `kafka.max_event_bytes` is `max_bytes`.
+    pub fn too_large(bytes: usize, max_bytes: usize) -> Self {
+        let detail = format!("{bytes} bytes are more than the {max_bytes} that an event may have");
+        Self::event("too_large", detail)
+    }
+
     /// A required field that is absent, null or empty.
     pub fn missing(field: &str) -> Self {
         Self::field("missing_field", field, format!("`{field}` is required"))
@@ -255,9 +261,7 @@ impl Claim {
     pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, Malformed> {
         let payload = payload.ok_or_else(|| Malformed::event("tombstone", "the event has no payload"))?;
         if payload.len() > max_bytes {
-            let detail =
-                format!("{} bytes are more than the {max_bytes} that an event may have", payload.len());
-            return Err(Malformed::event("too_large", detail));
+            return Err(Malformed::too_large(payload.len(), max_bytes));
         }
         let payload = foreign::without_mark(payload);
         let text = std::str::from_utf8(payload).map_err(|error| {

@@ -111,7 +111,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         if parking.is_some() {
             record.headers = Parking::strip(std::mem::take(&mut record.headers));
         }
-        let parsed = Claim::parse(record.payload.as_deref(), self.terms.kafka.max_event_bytes);
+        // A parked claim was let in once, and carries more since then.
+        let max_bytes = self.terms.kafka.max_event_bytes;
+        let parsed = match record.bytes() {
+            bytes if parking.is_none() && bytes > max_bytes => Err(Malformed::too_large(bytes, max_bytes)),
+            _ => Claim::parse(record.payload.as_deref(), max_bytes),
+        };
         let routed = parsed.and_then(|claim| self.terms.registry.route(&claim).map(|api| (claim, api)));
         let (span, received) =
             self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), parking.as_ref());
