@@ -223,6 +223,13 @@ impl Recorded {
         gone.extend(self.settled.extract_if(.., |settled| !ledger.is_live(&settled.ticket)));
     }
 
+    /// Takes out these records, by their places in the batch.
+    pub fn take_out(&mut self, places: &[usize]) -> Vec<Settled> {
+        let mut place = 0..;
+        let is_taken = |_: &mut Settled| place.next().is_some_and(|place| places.contains(&place));
+        self.settled.extract_if(.., is_taken).collect()
+    }
+
     /// What the commit of this batch would say.
     pub fn commits(&self, ledger: &Ledger) -> Vec<Commit> {
         ledger.plan(self.settled.iter().map(|settled| &settled.ticket))
@@ -288,6 +295,9 @@ pub trait Publisher: Send + Sync {
         batch: &Recorded,
         commits: Vec<Commit>,
     ) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// The largest message that the retry topic takes, as far as is known now.
+    fn parked_max_bytes(&self) -> usize;
 }
 
 /// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible, or all of it already is and
@@ -297,6 +307,10 @@ pub enum PublishError {
     /// Try again: the transaction was aborted, or the producer was made anew.
     #[error("{0}")]
     Aborted(String),
+    /// The retry topic takes these records, by their places in the batch, in no form: each needs
+    /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
+    #[error("the retry topic takes {} of the batch's claims in no form", .0.len())]
+    Unparkable(Vec<usize>),
     /// The worker must end.
     #[error("{0}")]
     Fatal(String),

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use crate::assess::http::{Client, Http};
 use crate::config::Config;
 use crate::findings::{Finding, Grade};
+use crate::outbox::kafka::check_producer;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::wechat::TokenSource;
 use crate::risk::{Answer, Route};
@@ -29,6 +30,9 @@ pub async fn check(config: &Config) -> Result<(), String> {
     let topics = config.kafka.look_at_topics(config.retry.give_up_after).await;
     let answers = topics.iter().all(|finding| finding.what != "Kafka" || finding.grade != Grade::Wrong);
     findings.extend(topics);
+    if let Err(words) = check_producer(&config.kafka) {
+        findings.push(Finding::wrong("producer (kafka.properties)", words));
+    }
     if answers {
         findings.extend(config.kafka.try_rights().await);
     }

@@ -20,8 +20,8 @@ use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
 use crate::findings::Grade;
 use crate::intake::kafka::KafkaIntake;
-use crate::kafka::client_error;
 use crate::kafka::check::first_wrong;
+use crate::kafka::client_error;
 use crate::outbox::StoreError;
 use crate::outbox::kafka::KafkaPublisher;
 use crate::outbox::postgres::PostgresStore;
@@ -102,8 +102,7 @@ impl Service {
         let (intake, consumer) =
             KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| client_error(&error))?;
         let republish = config.worker.on_duplicate == OnDuplicate::Republish;
-        let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)
-            .map_err(|error| error.to_string())?;
+        let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)?;
         let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
         let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
         let worker = Worker::new(ports, terms(&config, registry, policy, telemetry, health));

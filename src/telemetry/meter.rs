@@ -197,6 +197,11 @@ impl Meter {
     }
 }
 
+/// A topic takes a message in no form.
+pub fn unpublishable(topic: &'static str) {
+    counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
+}
+
 /// Handles by a label's value. A value that was not given at the start is counted as `other`.
 struct Labelled<T> {
     known: Vec<(String, T)>,

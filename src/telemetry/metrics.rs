@@ -90,6 +90,8 @@ metrics! {
     RECORD_FAILURES = Kind::Counter, "claimgate_record_failures_total", [];
     /// Kafka transactions that were aborted and are repeated.
     PUBLISH_ABORTS = Kind::Counter, "claimgate_publish_aborts_total", [];
+    /// Messages that their topic takes in no form: the row in Postgres is all there is.
+    UNPUBLISHABLE = Kind::Counter, "claimgate_unpublishable_total", ["topic"];
     /// Records taken on and not yet published.
     IN_FLIGHT = Kind::Gauge, "claimgate_in_flight_claims", [];
     /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a retry.

@@ -283,6 +283,7 @@ fn record_everything() {
     meter.record_failed();
     meter.published(latency);
     meter.publish_aborted();
+    meter::unpublishable("decisions");
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
     meter.paused(true);

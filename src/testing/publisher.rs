@@ -180,4 +180,8 @@ impl Publisher for FakePublisher {
             batch.settled().iter().filter_map(|settled| message::of(settled, false, MAX_BYTES)).collect();
         self.transact(batch.number(), messages, commits).await
     }
+
+    fn parked_max_bytes(&self) -> usize {
+        MAX_BYTES
+    }
 }

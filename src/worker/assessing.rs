@@ -14,10 +14,13 @@ use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
 use crate::audit::subject_hash;
+use crate::claim::Claim;
 use crate::decision::{Finding, Ruling, Verdict};
-use crate::intake::TicketId;
-use crate::outbox::{Call, Disposition, PublishError, Published, Recorded, Sealed, Settled, StoreError};
-use crate::risk::{Again, Answer, Attempt, Fault, Reading, RiskApi};
+use crate::intake::{Ticket, TicketId};
+use crate::outbox::{
+    Call, Disposition, PublishError, Published, Received, Recorded, Sealed, Settled, StoreError,
+};
+use crate::risk::{Again, Answer, ApiId, Attempt, Fault, Reading, RiskApi};
 use crate::telemetry::AttemptSpan;
 
 /// What a task brings back.
@@ -178,13 +181,29 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     ) {
         self.vacate(&mut job);
         job.span.decided(ruling.decision.as_str());
+        let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
+        let attempts = retry.attempts();
+        let assessed = Assessed { api, fingerprint, attempts, ruling, finding, provider_code };
+        self.settle_verdict(ticket, received, claim, assessed);
+        let next = self.lanes.leave(lane);
+        self.submit(next);
+    }
+
+    /// Ends a claim with a verdict of its own.
+    pub(super) fn settle_verdict(
+        &mut self,
+        ticket: Ticket,
+        received: Received,
+        claim: Claim,
+        assessed: Assessed,
+    ) {
+        let Assessed { api, fingerprint, attempts, ruling, finding, provider_code } = assessed;
         let (level, risk_types, challenge) = match finding {
             Some(Finding::Level { level, risk_types }) => (Some(level), risk_types, None),
             Some(Finding::Challenge { script }) => (None, Vec::new(), Some(script)),
             Some(Finding::Ticket { .. }) | None => (None, Vec::new(), None),
         };
-        let api = self.terms.registry.get(job.api).api.as_ref();
-        let Job { ticket, received, claim, fingerprint, lane, retry, .. } = job;
+        let api = self.terms.registry.get(api).api.as_ref();
         let verdict = Verdict {
             api: api.name().to_owned(),
             api_schema: api.schema().to_owned(),
@@ -194,7 +213,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             risk_types,
             provider_code,
             policy_version: self.terms.policy.version().to_owned(),
-            attempts: retry.attempts(),
+            attempts,
             challenge,
             claimed_at: claim.claimed_at,
             decided_at: self.terms.clock.micros(),
@@ -211,9 +230,19 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         };
         let disposition = Disposition::Assessed(Box::new(verdict));
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
-        let next = self.lanes.leave(lane);
-        self.submit(next);
     }
+}
+
+/// What a claim's assessment came to.
+pub(super) struct Assessed {
+    pub(super) api: ApiId,
+    /// [`Claim::fingerprint`].
+    pub(super) fingerprint: [u8; 32],
+    /// How often an API was asked.
+    pub(super) attempts: u32,
+    pub(super) ruling: Ruling,
+    pub(super) finding: Option<Finding>,
+    pub(super) provider_code: Option<i64>,
 }
 
 /// The reading of an exchange, and the word for `risk_calls.outcome`.

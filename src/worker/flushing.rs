@@ -154,6 +154,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.terms.health.set_ready(Component::Broker, Err(reason));
                 Ok(())
             }
+            Err((mut recorded, PublishError::Unparkable(places))) => {
+                for settled in recorded.take_out(&places) {
+                    self.give_up_unparkable(settled);
+                }
+                self.publish(recorded);
+                Ok(())
+            }
             Err((_, PublishError::Fatal(reason))) => Err(Ended::Publisher(reason)),
         }
     }

@@ -61,6 +61,7 @@ mod standstill;
 mod terms;
 mod tokens;
 mod undecided;
+mod unparkable;
 
 pub use clock::Clock;
 pub use draining::Drain;

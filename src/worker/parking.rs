@@ -30,7 +30,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         let (lane, api) = (job.lane, job.api);
         if !self.has_room() || !self.room.admits(api.index(), Instant::now()) {
-            let (retry, max_bytes) = (&self.terms.retry, self.terms.kafka.max_message_bytes);
+            let (retry, max_bytes) = (&self.terms.retry, self.ports.publisher.parked_max_bytes());
             let goes = |behind: &Job| behind.api == api && may_park(behind, retry, max_bytes, now);
             for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
                 self.settle_parked(*behind, fault, now);
@@ -101,7 +101,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     pub(super) fn may_park(&self, job: &Job, now: i64) -> bool {
-        may_park(job, &self.terms.retry, self.terms.kafka.max_message_bytes, now)
+        may_park(job, &self.terms.retry, self.ports.publisher.parked_max_bytes(), now)
     }
 
     pub(super) fn settle_parked(&mut self, mut job: Job, fault: &Fault, now: i64) {

@@ -14,6 +14,7 @@ mod orphans;
 mod outages;
 mod parking;
 mod proxy;
+mod publishing;
 mod refusals;
 mod risk_apis;
 mod schemas;

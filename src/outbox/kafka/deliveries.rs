@@ -1,7 +1,7 @@
-//! Delivery reports: how many came, and what the first bad one said.
+//! Delivery reports: how many came, and which messages their topics refused.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,8 +17,32 @@ use crate::outbox::message::Topic;
 pub(super) struct Deliveries {
     /// By topic, in the order of [`Topic::ALL`].
     reported: [AtomicUsize; 3],
-    /// The first message that was not delivered: of which topic, and why. A producer that failed once is not used again.
-    pub(super) failed: OnceLock<(Topic, RDKafkaErrorCode)>,
+    /// The messages that were not delivered.
+    failed: Mutex<Vec<Undelivered>>,
+}
+
+/// A message that was not delivered. A producer that failed once is not used again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Undelivered {
+    pub(super) label: Label,
+    pub(super) code: RDKafkaErrorCode,
+}
+
+/// What a message carries through the client: its draft's number, and its topic.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label {
+    pub(super) draft: usize,
+    pub(super) topic: Topic,
+}
+
+impl Label {
+    pub(super) fn pack(self) -> usize {
+        self.draft * Topic::ALL.len() + self.topic as usize
+    }
+
+    fn unpack(packed: usize) -> Self {
+        Self { draft: packed / Topic::ALL.len(), topic: Topic::ALL[packed % Topic::ALL.len()] }
+    }
 }
 
 impl Deliveries {
@@ -32,11 +56,29 @@ impl Deliveries {
         self.reported.iter().map(|reported| reported.load(Ordering::Relaxed)).sum()
     }
 
-    /// A topic of which not every message that was sent has its report.
-    pub(super) fn missing(&self, sent: &[usize; 3]) -> Option<Topic> {
-        let missing =
-            |topic: &Topic| self.reported[*topic as usize].load(Ordering::Relaxed) < sent[*topic as usize];
-        Topic::ALL.into_iter().find(missing)
+    /// Whether every message that was sent to this topic has its report.
+    pub(super) fn has_all(&self, topic: Topic, sent: usize) -> bool {
+        self.reported[topic as usize].load(Ordering::Relaxed) >= sent
+    }
+
+    /// Takes down a message that was not even sent.
+    pub(super) fn fail(&self, label: Label, code: RDKafkaErrorCode) {
+        self.reported[label.topic as usize].fetch_add(1, Ordering::Relaxed);
+        self.failed_now().push(Undelivered { label, code });
+    }
+
+    /// Whether any message was not delivered.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failed_now().is_empty()
+    }
+
+    /// The messages that were not delivered.
+    pub(super) fn failed(&self) -> Vec<Undelivered> {
+        self.failed_now().clone()
+    }
+
+    fn failed_now(&self) -> MutexGuard<'_, Vec<Undelivered>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,18 +94,31 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// The number of the message's topic, in [`Topic::ALL`].
+    /// A packed [`Label`].
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
-        let Some(topic) = Topic::ALL.get(topic) else { return };
-        self.reported[*topic as usize].fetch_add(1, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, packed: usize) {
+        let label = Label::unpack(packed);
         let taken = match result {
             Ok(message) => check_place(message.offset()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         };
-        if let Err(code) = taken {
-            self.failed.get_or_init(|| (*topic, code));
+        match taken {
+            Ok(()) => drop(self.reported[label.topic as usize].fetch_add(1, Ordering::Relaxed)),
+            Err(code) => self.fail(label, code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_read_as_it_was_written() {
+        for topic in Topic::ALL {
+            let label = Label::unpack(Label { draft: 4_711, topic }.pack());
+            assert_eq!((label.draft, label.topic), (4_711, topic));
         }
     }
 }

@@ -5,26 +5,34 @@
 //! published before it is known whether that commit took place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::message::{self, Message, Topic};
+use super::message::{Drafts, Lesson, Parcel, Refusal, Topic};
+mod bounds;
+mod clients;
 mod deliveries;
+mod judging;
 mod sending;
 mod transactions;
 
+use bounds::{Bounds, BoundsReader};
+pub use clients::check_producer;
 use transactions::Transactions;
 
 use super::{PublishError, Publisher, Recorded};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::Settings;
+use crate::telemetry::meter;
 
 /// How long the end of the thread is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,46 +44,108 @@ pub struct KafkaPublisher {
     commands: Option<SyncSender<Command>>,
     thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
-    /// By topic, in the order of [`Topic::ALL`].
-    max_bytes: Arc<[AtomicUsize; 3]>,
+    bounds: Arc<Bounds>,
 }
 
 #[derive(Debug)]
 struct Command {
     /// [`Recorded::number`].
     batch: u64,
-    messages: Vec<Message>,
+    parcels: Vec<Parcel>,
     commits: Vec<Commit>,
-    reply: oneshot::Sender<Result<(), PublishError>>,
+    /// Why a decision of this batch is in no parcel, if one is not.
+    decision_left_out: Option<RDKafkaErrorCode>,
+    reply: oneshot::Sender<Result<(), NotPublished>>,
+}
+
+/// Why a flush did not take place.
+#[derive(Debug)]
+enum NotPublished {
+    /// Topics refused these messages for good; those that are named as delivered are in their
+    /// topics.
+    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
+    /// What the worker has to know.
+    Failed(PublishError),
 }
 
 impl KafkaPublisher {
-    /// Starts the publisher's thread.
+    /// Starts the publisher's thread. To be called within a runtime.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// One sentence: no producer can be made of these settings, or the thread cannot be started.
     pub fn start(
         settings: Settings,
         consumer: SharedConsumer,
         republish_duplicates: bool,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, String> {
+        check_producer(&settings)?;
+        let threads = |error: std::io::Error| format!("the publisher's thread cannot be started: {error}");
+        let runtime = Handle::current();
         // One flush is under way at a time.
         let (commands, received) = sync_channel(1);
-        let max_bytes = Arc::new(Topic::ALL.map(|_| AtomicUsize::new(settings.max_message_bytes)));
+        let bounds = Arc::new(Bounds::new(settings.max_message_bytes));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let transactional_id = settings.worker_id(&member);
         let transactions = Transactions {
+            transactional_id: settings.worker_id(&member),
+            batch_max_bytes: clients::batch_max_bytes(&settings),
             settings,
             consumer,
-            transactional_id,
             producer: None,
             doubt: None,
-            max_bytes: Arc::clone(&max_bytes),
+            bounds: Arc::clone(&bounds),
+            reader: BoundsReader::new(runtime),
         };
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
-            .spawn(move || transactions.run(&received))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, max_bytes })
+            .spawn(move || transactions.run(&received))
+            .map_err(threads)?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, bounds })
+    }
+
+    /// One flush of what the drafts are now.
+    async fn flush(
+        &self,
+        batch: u64,
+        drafts: &mut Drafts<'_>,
+        commits: Vec<Commit>,
+        refused: Option<RDKafkaErrorCode>,
+    ) -> Result<(), NotPublished> {
+        let gone =
+            || NotPublished::Failed(PublishError::Fatal("the publisher's thread has ended".to_owned()));
+        let (reply, replied) = oneshot::channel();
+        let parcels = drafts.parcels(&self.bounds.limits());
+        let leaves_out = drafts.left_out(Topic::Decisions).next().is_some();
+        let decision_left_out = refused.filter(|_| leaves_out);
+        let command = Command { batch, parcels, commits, decision_left_out, reply };
+        self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
+        replied.await.map_err(|_| gone())?
+    }
+
+    fn learn(&self, lessons: Vec<Lesson>) {
+        for (topic, weight) in lessons {
+            if weight <= self.bounds.limit(topic) {
+                warn!(
+                    bytes = weight,
+                    "a message of {weight} bytes is too large for its topic ({topic:?}); those as large are cut from now on"
+                );
+                self.bounds.learn(topic, weight);
+            }
+        }
+    }
+}
+
+/// Says which messages are in no topic: their rows in Postgres are all there is.
+fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
+    for topic in Topic::ALL {
+        for settled in drafts.left_out(topic) {
+            meter::unpublishable(topic.label());
+            error!(
+                source = %settled.received.source,
+                claim_id = settled.claim_id.as_deref(),
+                "the topic of {} takes the message about this record in no form ({code}); its row in Postgres is all there is",
+                topic.label()
+            );
+        }
     }
 }
 
@@ -93,14 +163,37 @@ impl Drop for KafkaPublisher {
 
 impl Publisher for KafkaPublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let messages = batch.settled().iter().filter_map(|settled| {
-            let max_bytes = &self.max_bytes[Topic::of(&settled.disposition) as usize];
-            message::of(settled, self.republish_duplicates, max_bytes.load(Ordering::Relaxed))
-        });
-        let (reply, replied) = oneshot::channel();
-        let command = Command { batch: batch.number(), messages: messages.collect(), commits, reply };
-        let gone = || PublishError::Fatal("the publisher's thread has ended".to_owned());
-        self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
-        replied.await.map_err(|_| gone())?
+        let mut drafts = Drafts::new(batch.settled(), self.republish_duplicates);
+        let mut refused = None;
+        loop {
+            match self.flush(batch.number(), &mut drafts, commits.clone(), refused).await {
+                Ok(()) => {
+                    if let Some(code) = refused {
+                        tell_of_left_out(&drafts, code);
+                    }
+                    return Ok(());
+                }
+                Err(NotPublished::Refused { refusals, delivered, code }) => {
+                    drafts.delivered(&delivered);
+                    let lessons = drafts.refused(&refusals, &self.bounds.limits());
+                    self.learn(lessons);
+                    refused = Some(code);
+                }
+                Err(NotPublished::Failed(error)) => return Err(error),
+            }
+            if let Some(code) = refused.filter(|_| drafts.leave_out_too_many()) {
+                return Err(PublishError::Aborted(format!(
+                    "the topic of decisions takes no messages: {code}; see its max.message.bytes and policies"
+                )));
+            }
+            let unparkable = drafts.unparkable(&self.bounds.limits());
+            if !unparkable.is_empty() {
+                return Err(PublishError::Unparkable(unparkable));
+            }
+        }
+    }
+
+    fn parked_max_bytes(&self) -> usize {
+        self.bounds.limit(Topic::Retry)
     }
 }

@@ -1,7 +1,6 @@
 //! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -12,13 +11,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Command;
+use super::bounds::{Bounds, BoundsReader};
 use super::deliveries::Deliveries;
 use super::sending::{Failure, look};
+use super::{Command, clients};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings, metadata};
-use crate::outbox::PublishError;
+use crate::outbox::message::{Parcel, Topic};
 
 /// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
 /// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
@@ -32,8 +32,10 @@ pub(super) struct Transactions {
     pub(super) producer: Option<BaseProducer<Deliveries>>,
     /// A batch whose commit has an unknown end, and what that commit said.
     pub(super) doubt: Option<(u64, Vec<Commit>)>,
-    /// By topic, in the order of [`Topic::ALL`](crate::outbox::message::Topic::ALL).
-    pub(super) max_bytes: Arc<[AtomicUsize; 3]>,
+    pub(super) bounds: Arc<Bounds>,
+    /// The largest batch that the client makes.
+    pub(super) batch_max_bytes: usize,
+    pub(super) reader: BoundsReader,
 }
 
 /// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
@@ -59,20 +61,26 @@ impl Transactions {
         if self.settings.guarantee == Guarantee::ExactlyOnce {
             self.producer = self.make_producer().ok();
         }
+        self.reader.read(&self.bounds, &self.settings);
         while let Ok(command) = commands.recv() {
+            self.reader.look_again(&self.bounds, &self.settings);
             let result = match self.settings.guarantee {
                 Guarantee::ExactlyOnce => self.transact(&command),
                 Guarantee::AtLeastOnce => self.send_then_commit(&command),
             };
+            if matches!(&result, Err(Failure::Refused { refusals, .. }) if refusals[0].too_large) {
+                // Perhaps the topic takes less than it did.
+                self.reader.read(&self.bounds, &self.settings);
+            }
             // A worker that is gone needs no answer.
-            drop(command.reply.send(result));
+            drop(command.reply.send(result.map_err(|failure| self.not_published(failure))));
         }
     }
 
-    fn transact(&mut self, command: &Command) -> Result<(), PublishError> {
+    fn transact(&mut self, command: &Command) -> Result<(), Failure> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => self.make_producer().map_err(|error| self.judge(&error))?,
+            None => self.make_producer().map_err(Failure::Aborted)?,
         };
         // Doubt about another batch is void: all of its records' assignments have ended, and what was read at the new ones is known.
         if let Some((batch, doubt)) = self.doubt.take_if(|(batch, _)| *batch == command.batch) {
@@ -85,34 +93,27 @@ impl Transactions {
                 Err(error) => {
                     self.doubt = Some((batch, doubt));
                     self.producer = Some(producer);
-                    return Err(PublishError::Aborted(format!(
-                        "whether the last commit took place cannot be read: {error}"
-                    )));
+                    return Err(Failure::Unread(error));
                 }
             }
         }
-        match self.transaction(&producer, command) {
-            Ok(()) => {
-                self.producer = Some(producer);
-                Ok(())
-            }
-            Err(Failure::Uncertain(error)) => {
-                self.doubt = Some((command.batch, command.commits.clone()));
-                Err(self.judge(&error))
-            }
-            Err(failure @ (Failure::Aborted(_) | Failure::Refused(..))) => {
-                // The producer goes either way, for late delivery reports of this transaction must not be counted in the next.
-                abort(&producer);
-                Err(self.judge_failure(&failure))
-            }
+        let result = self.transaction(&producer, command).map_err(|failure| cause(&producer, failure));
+        match &result {
+            Ok(()) => self.producer = Some(producer),
+            Err(Failure::Uncertain(_)) => self.doubt = Some((command.batch, command.commits.clone())),
+            // The producer goes either way, for late delivery reports of this transaction must not
+            // be counted in the next.
+            Err(_) => abort(&producer),
         }
+        result
     }
 
     fn transaction(&self, producer: &BaseProducer<Deliveries>, command: &Command) -> Result<(), Failure> {
         let timeout = self.settings.request_timeout;
         producer.begin_transaction().map_err(Failure::Aborted)?;
-        self.deliver(producer, &command.messages)?;
-        let offsets = self.offsets(&command.commits).map_err(Failure::Aborted)?;
+        self.deliver(producer, &command.parcels)?;
+        self.check_rest_is_taken(command)?;
+        let offsets = offsets(&self.settings, &command.commits).map_err(Failure::Aborted)?;
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Aborted(KafkaError::Canceled));
         };
@@ -152,89 +153,66 @@ impl Transactions {
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost))
     }
 
-    fn send_then_commit(&mut self, command: &Command) -> Result<(), PublishError> {
+    fn send_then_commit(&mut self, command: &Command) -> Result<(), Failure> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => self.make_producer().map_err(|error| self.judge(&error))?,
+            None => self.make_producer().map_err(Failure::Aborted)?,
         };
-        self.deliver(&producer, &command.messages).map_err(|failure| self.judge_failure(&failure))?;
+        self.deliver(&producer, &command.parcels)?;
+        self.check_rest_is_taken(command)?;
         self.producer = Some(producer);
-        let offsets = self.offsets(&command.commits).map_err(|error| self.judge(&error))?;
+        let offsets = offsets(&self.settings, &command.commits).map_err(Failure::Aborted)?;
         if offsets.count() == 0 {
             return Ok(());
         }
-        self.check_held(&command.commits).map_err(|error| self.judge(&error))?;
-        self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| self.judge(&error))
+        self.check_held(&command.commits).map_err(Failure::Aborted)?;
+        self.consumer.commit(&offsets, CommitMode::Sync).map_err(Failure::Aborted)
     }
 
-    fn offsets(&self, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
-        let mut offsets = TopicPartitionList::new();
-        for commit in commits {
-            let mut element =
-                offsets.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
-            element.set_offset(Offset::Offset(commit.offset))?;
-            element.set_metadata(&commit.metadata);
+    /// A decision that its topic takes in no form is left out where the topic takes others now. One
+    /// that takes none is at fault itself, and waits for whoever mends it: no decision may be left
+    /// out for that.
+    fn check_rest_is_taken(&self, command: &Command) -> Result<(), Failure> {
+        let Some(code) = command.decision_left_out else { return Ok(()) };
+        let is_decision = |parcel: &Parcel| parcel.message.topic == Topic::Decisions;
+        if command.parcels.iter().any(is_decision) {
+            Ok(())
+        } else {
+            Err(Failure::Topic(Topic::Decisions, code))
         }
-        Ok(offsets)
     }
 
     fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
-        let timeout = self.settings.transaction_timeout.as_millis().to_string();
-        let mut config = self.settings.client();
-        config
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "1")
-            .set("batch.size", self.batch_bytes().to_string())
-            .set("message.max.bytes", self.settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
-            .set("delivery.timeout.ms", &timeout)
-            .set("queue.buffering.max.messages", "100000");
-        if self.settings.guarantee == Guarantee::AtLeastOnce {
-            return config.create_with_context(Deliveries::default());
+        let producer = clients::producer(&self.settings, &self.transactional_id)?;
+        if self.settings.guarantee == Guarantee::ExactlyOnce {
+            // Ends whatever a producer of this id left open before: from here on it is known how
+            // that ended.
+            producer.init_transactions(self.settings.request_timeout)?;
         }
-        config.set("transactional.id", &self.transactional_id).set("transaction.timeout.ms", &timeout);
-        let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default())?;
-        // Ends whatever a producer of this id left open before: from here on it is known how that ended.
-        producer.init_transactions(self.settings.request_timeout)?;
         Ok(producer)
-    }
-
-    fn judge_failure(&self, failure: &Failure) -> PublishError {
-        match failure {
-            Failure::Aborted(error) | Failure::Uncertain(error) => self.judge(error),
-            Failure::Refused(topic, code) => match self.judge(&KafkaError::MessageProduction(*code)) {
-                PublishError::Aborted(_) => {
-                    PublishError::Aborted(format!("topic {:?} takes no messages: {code}", self.topic(*topic)))
-                }
-                fatal @ PublishError::Fatal(_) => fatal,
-            },
-        }
-    }
-
-    fn judge(&self, error: &KafkaError) -> PublishError {
-        let code = error.rdkafka_error_code();
-        let fenced =
-            [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
-        // A worker without a name has no namesake: its transaction outlasted its time, and the broker put an end to it.
-        if let Some(id) = &self.settings.instance_id
-            && code.is_some_and(|code| fenced.contains(&code))
-        {
-            return PublishError::Fatal(format!(
-                "another worker took over kafka.instance_id {id:?}: give each worker its own ({error})"
-            ));
-        }
-        let authorization = [
-            RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
-            RDKafkaErrorCode::TopicAuthorizationFailed,
-            RDKafkaErrorCode::GroupAuthorizationFailed,
-            RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ];
-        if code.is_some_and(|code| authorization.contains(&code)) {
-            return PublishError::Fatal(format!("Kafka refuses the worker's principal: {error}"));
-        }
-        PublishError::Aborted(error.to_string())
     }
 }
 
 fn needs_abort(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort())
+}
+
+/// What ended the producer says more than what that did to a message.
+fn cause(producer: &BaseProducer<Deliveries>, failure: Failure) -> Failure {
+    match (failure, producer.client().fatal_error()) {
+        (Failure::Topic(..), Some((code, _))) => Failure::Aborted(KafkaError::MessageProduction(code)),
+        (failure, _) => failure,
+    }
+}
+
+/// Commits as librdkafka takes them.
+pub(super) fn offsets(settings: &Settings, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+    let mut offsets = TopicPartitionList::new();
+    for commit in commits {
+        let mut element =
+            offsets.add_partition(settings.topic(commit.partition.input), commit.partition.number);
+        element.set_offset(Offset::Offset(commit.offset))?;
+        element.set_metadata(&commit.metadata);
+    }
+    Ok(offsets)
 }

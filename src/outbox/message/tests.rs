@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::Decision;
+use crate::decision::{Decision, Reason, Source, Verdict, decision_id};
 use crate::intake::{Admission, Assigned, Ledger, Partition, header};
-use crate::trace::TraceContext;
+use crate::trace::{TRACEPARENT, TraceContext};
 
 const MAX_BYTES: usize = 1_000_000;
 
@@ -162,4 +162,164 @@ fn what_is_too_large_says_so_and_fits() {
             && header(&message.headers, "claimgate-source").is_some()
             && header(&message.headers, "claimgate-content").is_some()
     );
+}
+
+/// Whatever the event's key: settlement gets a message that its topic takes, with the claim's id in
+/// it.
+#[test]
+fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id() {
+    let mut settled = settled(Disposition::Assessed(Box::new(verdict())));
+    settled.received.key = Some(vec![b'k'; 900_000]);
+    let message = of(&settled, false, 900_300).expect("published");
+    assert_eq!(message.key.as_deref(), Some(&b"clm-20210930-000017"[..]));
+    assert!(message.weight() <= 900_300);
+    assert_eq!(payload(&message)["truncated"], json!(true), "it says so");
+    assert_eq!(payload(&message)["reasons"], json!([{"code": "level", "value": 2}]), "what fits is there");
+    let message = of(&settled, false, MAX_BYTES).expect("published");
+    assert_eq!(message.key.map(|key| key.len()), Some(900_000), "where it fits it stays");
+}
+
+#[test]
+fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
+    let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
+    let malformed = Malformed::field("wrong_type", &"account.".repeat(500), "?");
+    for disposition in [Disposition::Assessed(Box::new(long)), Disposition::Quarantined(malformed)] {
+        let mut settled = settled(disposition);
+        settled.received.key = Some(vec![b'k'; 500_000]);
+        settled.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];
+        settled.received.trace.state = Some("v=".to_owned() + &"1".repeat(500));
+        let least = of(&settled, false, 0).expect("published");
+        assert!(least.weight() < 1_500, "{} bytes", least.weight());
+        assert!(least.key.is_some(), "a compacted topic takes it, too");
+    }
+}
+
+fn parked(bytes: usize) -> Settled {
+    let parking = Parking {
+        times: 1,
+        since: 1,
+        not_before: 2,
+        attempts: 1,
+        reason: "http_5xx".to_owned(),
+        api: String::new(),
+        source: source(),
+    };
+    let mut settled = settled(Disposition::Parked(parking));
+    settled.received.payload = Some(vec![b'x'; bytes]);
+    settled
+}
+
+#[test]
+fn what_is_said_to_fit_the_retry_topic_fits() {
+    for bytes in [0, 10, 5_000] {
+        let mut settled = parked(bytes);
+        // What the worker adds to an event that has no trace of its own.
+        settled.received.headers.push((TRACEPARENT.to_owned(), Some(vec![b'0'; 55])));
+        let weight = of(&settled, false, 0).expect("published").weight();
+        let least = (0..20_000).find(|max_bytes| fits_parked(&settled.received, *max_bytes));
+        assert!(least.is_some_and(|least| weight <= least && least < weight + 1_500), "{weight} {least:?}");
+    }
+}
+
+/// A topic that takes a batch only if each of its messages passes. What was sent, round by round,
+/// until nothing is refused.
+fn rounds(drafts: &mut Drafts<'_>, limits: &Limits, takes: impl Fn(&Message) -> bool) -> Vec<Vec<usize>> {
+    let mut rounds = Vec::new();
+    loop {
+        let parcels = drafts.parcels(limits);
+        let mut waves: Vec<Vec<&Parcel>> = Vec::new();
+        for parcel in &parcels {
+            match waves.last_mut() {
+                Some(wave) if wave.iter().chain([&parcel]).all(|parcel| parcel.together > wave.len()) => {
+                    wave.push(parcel);
+                }
+                _ => waves.push(vec![parcel]),
+            }
+        }
+        rounds.push(parcels.iter().map(|parcel| parcel.draft).collect());
+        if drafts.leave_out_too_many() {
+            return rounds;
+        }
+        let refused = waves.iter().find(|wave| !wave.iter().all(|parcel| takes(&parcel.message)));
+        let Some(refused) = refused else { return rounds };
+        let refusal = |parcel: &&Parcel| Refusal { draft: parcel.draft, too_large: false, alone: false };
+        let refusals: Vec<Refusal> = refused.iter().map(refusal).collect();
+        drafts.refused(&refusals, limits);
+        assert!(rounds.len() < 100, "it ends");
+    }
+}
+
+/// One message that is refused in every form, among a thousand: found in a few rounds, and all
+/// others go through.
+#[test]
+fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
+    let mut batch: Vec<Settled> =
+        (0..1_000).map(|_| settled(Disposition::Assessed(Box::new(verdict())))).collect();
+    let bad = Verdict { claim_id: "bad".to_owned(), ..verdict() };
+    batch[617] = settled(Disposition::Assessed(Box::new(bad)));
+    let mut drafts = Drafts::new(&batch, false);
+    let limits = [MAX_BYTES; 3];
+    let rounds = rounds(&mut drafts, &limits, |message| payload(message)["claim_id"] != json!("bad"));
+    assert!(rounds.len() <= 15, "{} rounds", rounds.len());
+    assert_eq!(rounds.last().map(Vec::len), Some(999), "the others are published");
+    assert_eq!(drafts.left_out(Topic::Decisions).count(), 1);
+}
+
+/// A topic that takes no decision at all is at fault itself: few of them are tried in vain, and
+/// then it is waited for.
+#[test]
+fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does_not_take() {
+    let batch: Vec<Settled> =
+        (0..1_000).map(|_| settled(Disposition::Assessed(Box::new(verdict())))).collect();
+    let mut drafts = Drafts::new(&batch, false);
+    let rounds = rounds(&mut drafts, &[MAX_BYTES; 3], |_| false);
+    assert!(rounds.len() <= 40, "{} rounds", rounds.len());
+    assert!(drafts.leave_out_too_many());
+}
+
+/// Nobody said what the topic takes, and every dead letter is too large for it: one refusal is
+/// enough for those as large.
+#[test]
+fn review_05_one_refusal_teaches_for_all_messages_as_large() {
+    let batch: Vec<Settled> = (0..64)
+        .map(|_| {
+            let mut settled = settled(Disposition::Quarantined(Malformed::event("not_json", "x")));
+            settled.received.payload = Some(vec![b'x'; 5_000]);
+            settled
+        })
+        .collect();
+    let mut drafts = Drafts::new(&batch, false);
+    let mut limits = [MAX_BYTES; 3];
+    let all: Vec<Refusal> = (0..64).map(|draft| Refusal { draft, too_large: true, alone: false }).collect();
+    for count in [64, 32, 16, 8, 4, 2] {
+        drafts.parcels(&limits);
+        assert_eq!(drafts.refused(&all[..count], &limits), []);
+    }
+    drafts.parcels(&limits);
+    let lessons = drafts.refused(&all[..1], &limits);
+    assert_eq!(lessons.iter().map(|(topic, _)| *topic).collect::<Vec<_>>(), [Topic::DeadLetters]);
+    limits[Topic::DeadLetters as usize] = lessons[0].1 - 1;
+    let parcels = drafts.parcels(&limits);
+    assert_eq!(parcels.len(), 64, "nothing is left out");
+    assert!(parcels.iter().all(|parcel| parcel.message.payload.is_none() && parcel.weight < 1_000));
+}
+
+/// A parked claim cannot be made smaller: it needs another end, and so does every one that is as
+/// large.
+#[test]
+fn review_05_parked_claims_that_their_topic_does_not_take_are_named() {
+    let batch = [parked(10), parked(9_000), parked(8_000), parked(20)];
+    let mut drafts = Drafts::new(&batch, false);
+    let mut limits = [MAX_BYTES; 3];
+    drafts.parcels(&limits);
+    let refusal = |draft| Refusal { draft, too_large: true, alone: false };
+    assert_eq!(drafts.refused(&[0, 1, 2, 3].map(refusal), &limits), []);
+    assert_eq!(drafts.unparkable(&limits), [0; 0], "not known yet which");
+    drafts.parcels(&limits);
+    drafts.refused(&[2, 3].map(refusal), &limits);
+    let parcels = drafts.parcels(&limits);
+    let weight = parcels[2].weight;
+    assert_eq!(drafts.refused(&[refusal(2)], &limits), [(Topic::Retry, weight)]);
+    limits[Topic::Retry as usize] = weight - 1;
+    assert_eq!(drafts.unparkable(&limits), [1, 2]);
 }

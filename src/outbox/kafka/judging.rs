@@ -1,0 +1,65 @@
+//! What a failed flush means for the worker: to be tried again, or the end.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::NotPublished;
+use super::sending::Failure;
+use super::transactions::Transactions;
+use crate::kafka::client_error;
+use crate::outbox::PublishError;
+
+impl Transactions {
+    pub(super) fn not_published(&self, failure: Failure) -> NotPublished {
+        let error = match failure {
+            Failure::Refused { refusals, delivered, code } => {
+                return NotPublished::Refused { refusals, delivered, code };
+            }
+            Failure::Aborted(error) | Failure::Uncertain(error) => self.judge(&error),
+            Failure::Unread(error) => PublishError::Aborted(format!(
+                "whether the last commit took place cannot be read: {}",
+                client_error(&error)
+            )),
+            Failure::Topic(topic, code) => match self.judge(&KafkaError::MessageProduction(code)) {
+                PublishError::Aborted(_) => PublishError::Aborted(format!(
+                    "topic {:?} takes no messages: {code}",
+                    self.settings.output(topic)
+                )),
+                other => other,
+            },
+        };
+        NotPublished::Failed(error)
+    }
+
+    fn judge(&self, error: &KafkaError) -> PublishError {
+        // A worker without a name has no namesake: its transaction outlasted its time, and the
+        // broker put an end to it.
+        if let Some(id) = &self.settings.instance_id
+            && is_fenced(error)
+        {
+            return PublishError::Fatal(format!(
+                "another worker took over kafka.instance_id {id:?}: give each worker its own ({})",
+                client_error(error)
+            ));
+        }
+        let authorization = [
+            RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::GroupAuthorizationFailed,
+            RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ];
+        if error.rdkafka_error_code().is_some_and(|code| authorization.contains(&code)) {
+            return PublishError::Fatal(format!(
+                "Kafka refuses the worker's principal: {}",
+                client_error(error)
+            ));
+        }
+        PublishError::Aborted(client_error(error))
+    }
+}
+
+/// Whether the broker does not know the producer any more, or the group the member.
+fn is_fenced(error: &KafkaError) -> bool {
+    let fenced =
+        [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
+    error.rdkafka_error_code().is_some_and(|code| fenced.contains(&code))
+}

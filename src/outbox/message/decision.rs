@@ -1,0 +1,120 @@
+//! Decisions as Kafka messages.
+//!
+//! Pure. A decision that does not fit leaves out what only explains it, then its event's key: what
+//! settlement needs is in each.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Message, Topic, text};
+use crate::decision::{Reason, Source, Verdict, decision_id};
+use crate::intake::Headers;
+use crate::outbox::Received;
+use crate::trace::{TRACEPARENT, TRACESTATE};
+
+/// The schema that decisions follow, see `schemas/decision.v1.json`.
+pub const DECISION_SCHEMA: &str = "decision.v1";
+
+/// The decision event (contract 3.2).
+#[derive(Debug, Serialize)]
+struct DecisionEvent<'a> {
+    decision_id: String,
+    claim_id: &'a str,
+    kind: &'a str,
+    decision: &'static str,
+    reasons: &'a [Reason],
+    api: &'a str,
+    api_schema: &'a str,
+    level: Option<u8>,
+    risk_types: &'a [i32],
+    provider_code: Option<i64>,
+    policy_version: &'a str,
+    attempts: u32,
+    claimed_at: String,
+    decided_at: String,
+    challenge: Option<&'a str>,
+    source: &'a Source,
+    trace_id: &'a str,
+    /// Present where something was left out for its size; the row in Postgres has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+}
+
+/// The decision as a message of at most `max_bytes`: whole; or without what only explains it; or
+/// under the claim's id instead of the event's key. The last of these is the smallest, and the same
+/// whatever the event holds.
+pub(super) fn message(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message {
+    let own = received.key.as_deref();
+    let id = verdict.claim_id.as_bytes();
+    let whole = build(verdict, received, own.unwrap_or(id), false, false);
+    if whole.weight() <= max_bytes {
+        return whole;
+    }
+    let mut forms = vec![(own.unwrap_or(id), true)];
+    if own.is_some() {
+        forms.extend([(id, false), (id, true)]);
+    }
+    let smaller = forms.into_iter().map(|(key, cut)| build(verdict, received, key, cut, true));
+    let mut last = None;
+    for message in smaller {
+        if message.weight() <= max_bytes {
+            return message;
+        }
+        last = Some(message);
+    }
+    let mut least = last.unwrap_or(whole);
+    least.headers.retain(|(name, _)| name != TRACESTATE);
+    least
+}
+
+/// A decision under this key; `cut`: without what only explains it; `truncated`: saying that
+/// something is left out.
+fn build(verdict: &Verdict, received: &Received, key: &[u8], cut: bool, truncated: bool) -> Message {
+    let id = decision_id(&verdict.claim_id).to_string();
+    let event = DecisionEvent {
+        decision_id: id.clone(),
+        claim_id: &verdict.claim_id,
+        kind: &verdict.kind,
+        decision: verdict.decision.as_str(),
+        reasons: if cut { &[] } else { &verdict.reasons },
+        api: &verdict.api,
+        api_schema: &verdict.api_schema,
+        level: verdict.level,
+        risk_types: if cut { &[] } else { &verdict.risk_types },
+        provider_code: verdict.provider_code,
+        policy_version: &verdict.policy_version,
+        attempts: verdict.attempts,
+        claimed_at: rfc3339(i128::from(verdict.claimed_at) * 1_000_000_000),
+        decided_at: rfc3339(i128::from(verdict.decided_at) * 1_000),
+        challenge: verdict.challenge.as_deref().filter(|_| !cut),
+        source: &verdict.source,
+        trace_id: &verdict.trace_id,
+        truncated,
+    };
+    let mut headers = vec![
+        text("content-type", "application/json"),
+        text("claimgate-schema", DECISION_SCHEMA),
+        text("claimgate-decision-id", &id),
+    ];
+    headers.extend(trace_headers(received));
+    let payload = Some(serialise(&event));
+    Message { topic: Topic::Decisions, partition: None, key: Some(key.to_vec()), payload, headers }
+}
+
+fn trace_headers(received: &Received) -> Headers {
+    let mut headers = vec![text(TRACEPARENT, &received.trace.traceparent())];
+    headers.extend(received.trace.state.as_ref().map(|state| text(TRACESTATE, state)));
+    headers
+}
+
+fn serialise(event: &DecisionEvent<'_>) -> Vec<u8> {
+    serde_json::to_vec(event).expect("a struct of strings and numbers always serialises")
+}
+
+/// A time in nanoseconds since 1970. `Claim` and clock keep it within the years that RFC 3339 can
+/// say.
+fn rfc3339(nanoseconds: i128) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    time.format(&Rfc3339).unwrap_or_default()
+}

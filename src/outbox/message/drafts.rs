@@ -1,0 +1,183 @@
+//! Drafts: the messages of one batch, each on its way to a form that its topic takes.
+//!
+//! Pure: it says what to send next, and learns from what was refused. The invariant: each refusal
+//! brings the end nearer. Either fewer messages are sent together, or a message becomes smaller, or
+//! it is left out; nothing is sent again as it was refused.
+
+use super::{Message, Topic, of};
+use crate::outbox::{Disposition, Settled};
+
+/// The largest message that each topic takes, in the order of [`Topic::ALL`].
+pub type Limits = [usize; 3];
+
+/// So many decisions of one batch may be left out; beyond that it is the topic that takes none.
+const LEFT_OUT_MAX: usize = 8;
+
+/// The messages of one batch.
+#[derive(Debug)]
+pub struct Drafts<'a> {
+    settled: &'a [Settled],
+    republish_duplicates: bool,
+    drafts: Vec<Draft>,
+    /// By topic: the lightest message that was refused alone, for its size.
+    refused: [Option<usize>; 3],
+}
+
+#[derive(Debug)]
+struct Draft {
+    /// The record's place in the batch.
+    index: usize,
+    topic: Topic,
+    /// Its weight when it was last sent.
+    weight: usize,
+    /// With how many others, itself included, it may be sent.
+    together: usize,
+    /// It is sent in its smallest form.
+    least: bool,
+    /// Its topic does not take it in any form.
+    left_out: bool,
+    /// It is in its topic.
+    delivered: bool,
+}
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Which draft it is.
+    pub draft: usize,
+    /// The message.
+    pub message: Message,
+    /// [`Message::weight`].
+    pub weight: usize,
+    /// How many messages may be in one batch with it, itself included.
+    pub together: usize,
+}
+
+/// A message that its topic refused, perhaps because of others in its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which draft it is.
+    pub draft: usize,
+    /// Whether it was too large.
+    pub too_large: bool,
+    /// Whether this very message is meant, whatever was sent with it.
+    pub alone: bool,
+}
+
+/// What a refusal taught about a topic: it takes no message of this weight.
+pub type Lesson = (Topic, usize);
+
+impl<'a> Drafts<'a> {
+    /// The drafts of what these records call for.
+    pub fn new(settled: &'a [Settled], republish_duplicates: bool) -> Self {
+        let is_published = |settled: &Settled| {
+            republish_duplicates || !matches!(settled.disposition, Disposition::Duplicate(_))
+        };
+        let drafts = settled.iter().enumerate().filter(|(_, settled)| is_published(settled));
+        let draft = |(index, settled): (usize, &Settled)| Draft {
+            index,
+            topic: Topic::of(&settled.disposition),
+            weight: 0,
+            together: usize::MAX,
+            least: false,
+            left_out: false,
+            delivered: false,
+        };
+        let drafts = drafts.map(draft).collect();
+        Self { settled, republish_duplicates, drafts, refused: [None; 3] }
+    }
+
+    /// The messages to be sent next, made for these limits.
+    pub fn parcels(&mut self, limits: &Limits) -> Vec<Parcel> {
+        let mut parcels = Vec::with_capacity(self.drafts.len());
+        for (number, draft) in
+            self.drafts.iter_mut().enumerate().filter(|(_, draft)| !draft.left_out && !draft.delivered)
+        {
+            let limit = limits[draft.topic as usize];
+            let max_bytes = if draft.least { 0 } else { limit };
+            let settled = &self.settled[draft.index];
+            let Some(message) = of(settled, self.republish_duplicates, max_bytes) else { continue };
+            draft.weight = message.weight();
+            // As heavy as one that was refused, at its smallest: it would be refused as well. No
+            // decision is left out untried.
+            let is_tried = draft.topic == Topic::Decisions;
+            if !is_tried && self.refused[draft.topic as usize].is_some_and(|refused| draft.weight >= refused)
+            {
+                draft.left_out = true;
+                continue;
+            }
+            if draft.weight > limit {
+                draft.together = 1;
+            }
+            let (weight, together) = (draft.weight, draft.together);
+            parcels.push(Parcel { draft: number, message, weight, together });
+        }
+        parcels
+    }
+
+    /// These are in their topics, and are not sent again.
+    pub fn delivered(&mut self, drafts: &[usize]) {
+        for number in drafts {
+            if let Some(draft) = self.drafts.get_mut(*number) {
+                draft.delivered = true;
+            }
+        }
+    }
+
+    /// Takes what was refused, with the limits that are known now. Says what that taught.
+    pub fn refused(&mut self, refusals: &[Refusal], limits: &Limits) -> Vec<Lesson> {
+        let single = refusals.len() == 1;
+        let mut lessons = Vec::new();
+        for refusal in refusals {
+            let least = self.least_weight(refusal.draft);
+            let Some(draft) = self.drafts.get_mut(refusal.draft) else { continue };
+            let can_shrink = !draft.least && least < draft.weight;
+            if refusal.too_large && draft.weight > limits[draft.topic as usize] && can_shrink {
+                // It was made for another limit, and is made again for this one.
+                continue;
+            }
+            if !single && !refusal.alone {
+                draft.together = draft.together.min(refusals.len() / 2).max(1);
+                continue;
+            }
+            if refusal.too_large {
+                lessons.push((draft.topic, draft.weight));
+                let lightest = self.refused[draft.topic as usize].get_or_insert(draft.weight);
+                *lightest = draft.weight.min(*lightest);
+            }
+            let other_form = draft.topic != Topic::Retry && !draft.least;
+            draft.left_out = if refusal.too_large { !can_shrink } else { !other_form };
+            draft.least = true;
+        }
+        lessons
+    }
+
+    fn least_weight(&self, draft: usize) -> usize {
+        let settled = self.drafts.get(draft).map(|draft| &self.settled[draft.index]);
+        let least = settled.and_then(|settled| of(settled, self.republish_duplicates, 0));
+        least.map_or(usize::MAX, |least| least.weight())
+    }
+
+    /// The records, by their places in the batch, that were to be parked and cannot be: the retry
+    /// topic takes them in no form.
+    pub fn unparkable(&self, limits: &Limits) -> Vec<usize> {
+        let limit = limits[Topic::Retry as usize];
+        let parked = || self.drafts.iter().filter(|draft| draft.topic == Topic::Retry);
+        if !parked().any(|draft| draft.left_out) {
+            return Vec::new();
+        }
+        let cannot = |draft: &&Draft| draft.left_out || draft.weight > limit;
+        parked().filter(cannot).map(|draft| draft.index).collect()
+    }
+
+    /// Whether so many decisions are left out that their topic is at fault, and not they.
+    pub fn leave_out_too_many(&self) -> bool {
+        self.left_out(Topic::Decisions).count() > LEFT_OUT_MAX
+    }
+
+    /// The records of a topic whose messages are left out.
+    pub fn left_out(&self, topic: Topic) -> impl Iterator<Item = &'a Settled> {
+        let left_out = move |draft: &&Draft| draft.left_out && draft.topic == topic;
+        self.drafts.iter().filter(left_out).map(|draft| &self.settled[draft.index])
+    }
+}

@@ -1,0 +1,27 @@
+//! Publishing: messages that a topic does not take, properties that no producer can have.
+
+mod settings;
+mod sizes;
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+
+use crate::lab::{Lab, client};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Sets the largest batch that a topic of the lab takes.
+async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
+    let (topic, bytes) = (lab.topic(topic), bytes.to_string());
+    let admin: AdminClient<DefaultClientContext> = client(&lab.kafka).create().expect("an admin client");
+    let set = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
+    admin.alter_configs([&set], &AdminOptions::new()).await.expect("Kafka answers")[0]
+        .as_ref()
+        .expect("it is set");
+}
+
+fn log(lab: &Lab, worker: &str) -> String {
+    std::fs::read_to_string(lab.log(worker)).unwrap_or_default()
+}
