@@ -197,6 +197,11 @@ impl Meter {
     }
 }
 
+/// The broker put an end to a producer whose transaction outlived its time, and it is made anew.
+pub fn producer_fenced() {
+    counter!(names::PRODUCERS_FENCED.name).increment(1);
+}
+
 /// A topic takes a message in no form.
 pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);

@@ -1,5 +1,6 @@
 //! What a failed flush means for the worker: to be tried again, or the end.
 
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::NotPublished;
@@ -31,10 +32,8 @@ impl Transactions {
     }
 
     fn judge(&self, error: &KafkaError) -> PublishError {
-        // A worker without a name has no namesake: its transaction outlasted its time, and the
-        // broker put an end to it.
         if let Some(id) = &self.settings.instance_id
-            && is_fenced(error)
+            && self.has_lost_its_name(error)
         {
             return PublishError::Fatal(format!(
                 "another worker took over kafka.instance_id {id:?}: give each worker its own ({})",
@@ -55,11 +54,19 @@ impl Transactions {
         }
         PublishError::Aborted(client_error(error))
     }
+
+    /// Whether the group says that another member has this worker's name. That a producer was
+    /// fenced says less: the broker does that to a transaction that outlived its time, too.
+    pub(super) fn has_lost_its_name(&self, error: &KafkaError) -> bool {
+        let fatal = self.consumer.client().fatal_error();
+        let codes = [fatal.map(|(code, _)| code), error.rdkafka_error_code()];
+        codes.contains(&Some(RDKafkaErrorCode::FencedInstanceId))
+    }
 }
 
-/// Whether the broker does not know the producer any more, or the group the member.
-fn is_fenced(error: &KafkaError) -> bool {
+/// Whether the broker does not know the producer any more.
+pub(super) fn is_fenced(error: &KafkaError) -> bool {
     let fenced =
-        [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::FencedInstanceId];
+        [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::InvalidProducerEpoch];
     error.rdkafka_error_code().is_some_and(|code| fenced.contains(&code))
 }

@@ -13,12 +13,14 @@ use tracing::debug;
 
 use super::bounds::{Bounds, BoundsReader};
 use super::deliveries::Deliveries;
+use super::judging::is_fenced;
 use super::sending::{Failure, look};
 use super::{Command, clients};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
 use crate::kafka::{Guarantee, Settings, metadata};
 use crate::outbox::message::{Parcel, Topic};
+use crate::telemetry::meter;
 
 /// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
 /// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
@@ -77,7 +79,23 @@ impl Transactions {
         }
     }
 
+    /// One transaction; or two, where the broker put an end to the first producer. It does that to
+    /// a transaction that outlived its time, and the group tells whether the name is somebody
+    /// else's now.
     fn transact(&mut self, command: &Command) -> Result<(), Failure> {
+        match self.attempt(command) {
+            Err(Failure::Aborted(error) | Failure::Uncertain(error))
+                if is_fenced(&error) && !self.has_lost_its_name(&error) =>
+            {
+                meter::producer_fenced();
+                debug!(error.message = %error, "the broker put an end to a transaction; another is tried");
+                self.attempt(command)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(&mut self, command: &Command) -> Result<(), Failure> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.make_producer().map_err(Failure::Aborted)?,

@@ -1,5 +1,7 @@
-//! Publishing: messages that a topic does not take, properties that no producer can have.
+//! Publishing: messages that a topic does not take, transactions that outlive
+//! their time, properties that no producer can have.
 
+mod fences;
 mod settings;
 mod sizes;
 

@@ -1,0 +1,43 @@
+//! Producers that the broker puts an end to.
+
+use std::time::Duration;
+
+use super::{LONG, log};
+use crate::lab::services;
+use crate::outages::World;
+use crate::proxy::Proxy;
+use crate::service::Service;
+
+const TXN_OFFSET_COMMIT: i16 = 28;
+const END_TXN: i16 = 26;
+
+/// The coordinator stalls for longer than a transaction may take. The broker puts an end to it, and
+/// to the producer; the worker's name is still its own, and it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn review_16_a_transaction_that_outlives_its_time_ends_no_worker_with_a_name() {
+    let Some((_, postgres)) = services() else { return };
+    let proxy = Proxy::alone().await;
+    let port = proxy.address.port().to_string();
+    let Some((kafka, bootstrap)) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)]) else {
+        return;
+    };
+    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let more = format!(
+        "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"12s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"3s\"",
+        proxy.address
+    );
+    let mut world = World::at("stall", bootstrap, postgres, |_| more.clone()).await;
+    for request in [TXN_OFFSET_COMMIT, END_TXN] {
+        // Longer than the transaction may be open, and than the broker needs to notice; shorter
+        // than a question may take.
+        proxy.hold_up(request, Duration::from_secs(8));
+        world.produce(300);
+        world.lab.wait("the request that is late", LONG, async || proxy.has_held_up()).await;
+        world.produce(300);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(!world.worker.has_ended(), "the worker ended:\n{}", log(&world.lab, "w1"));
+    }
+    let said = log(&world.lab, "w1");
+    assert!(!said.contains("took over"), "{said}");
+    world.finish().await;
+}
