@@ -202,6 +202,11 @@ pub fn producer_fenced() {
     counter!(names::PRODUCERS_FENCED.name).increment(1);
 }
 
+/// A commit of offsets failed, and is repeated.
+pub fn commit_failed() {
+    counter!(names::COMMIT_FAILURES.name).increment(1);
+}
+
 /// A topic takes a message in no form.
 pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);

@@ -90,8 +90,12 @@ metrics! {
     RECORD_FAILURES = Kind::Counter, "claimgate_record_failures_total", [];
     /// Kafka transactions that were aborted and are repeated.
     PUBLISH_ABORTS = Kind::Counter, "claimgate_publish_aborts_total", [];
-    /// Producers that the broker put an end to because a transaction outlived its time, and that were made anew.
+    /// Producers that the broker put an end to because a transaction outlived its time, and that
+    /// were made anew.
     PRODUCERS_FENCED = Kind::Counter, "claimgate_producers_fenced_total", [];
+    /// Commits of offsets that failed and are repeated; only with `at_least_once`, where they go on
+    /// their own.
+    COMMIT_FAILURES = Kind::Counter, "claimgate_commit_failures_total", [];
     /// Messages that their topic takes in no form: the row in Postgres is all there is.
     UNPUBLISHABLE = Kind::Counter, "claimgate_unpublishable_total", ["topic"];
     /// Records taken on and not yet published.
@@ -123,7 +127,7 @@ pub(super) fn describe() {
             Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
         }
     }
-    for counter in [SPANS_LOST, PRODUCERS_FENCED] {
+    for counter in [SPANS_LOST, PRODUCERS_FENCED, COMMIT_FAILURES] {
         metrics::counter!(counter.name).increment(0);
     }
     metrics::gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 mod brokers;
+mod commits;
 mod orphans;
 mod pairs;
 mod reader;
 mod rebalances;
 mod starts;
 
+pub use commits::CommitCount;
 use orphans::Watch;
 use reader::Reader;
 pub use rebalances::Rebalances;
@@ -79,6 +81,7 @@ impl KafkaIntake {
             events: sender.clone(),
             epoch: AtomicU32::new(0),
             held: Mutex::default(),
+            commits: CommitCount::default(),
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             counts: Mutex::default(),
             drain_timeout,

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::brokers;
+use super::commits::CommitCount;
 use super::pairs::Counts;
 use crate::intake::{Commit, Event, Input, Partition};
 
@@ -30,6 +31,8 @@ pub struct Rebalances {
     /// The partitions that are this member's, each with its assignment's epoch. The worker learns of a loss a moment later than this
     /// thread, and the publisher must not commit in that moment: this is what it looks at.
     pub(super) held: Mutex<BTreeMap<Partition, u32>>,
+    /// Commits that the publisher's side sends on its own: a revocation waits for them.
+    pub commits: CommitCount,
     /// In the order of [`Input`].
     pub(super) topics: [String; 2],
     /// How many partitions the topics had at the last assignment.
@@ -180,6 +183,8 @@ impl Rebalances {
             if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
                 warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
                 drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
+            } else {
+                self.commits.wait();
             }
         }
         self.let_go(revoked);

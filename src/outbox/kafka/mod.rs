@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::message::{Drafts, Lesson, Parcel, Refusal, Topic};
 mod bounds;
 mod clients;
+mod commits;
 mod deliveries;
 mod judging;
 mod sending;
@@ -26,12 +27,13 @@ mod transactions;
 
 use bounds::{Bounds, BoundsReader};
 pub use clients::check_producer;
+use commits::CommitQueue;
 use transactions::Transactions;
 
 use super::{PublishError, Publisher, Recorded};
 use crate::intake::Commit;
 use crate::intake::kafka::SharedConsumer;
-use crate::kafka::Settings;
+use crate::kafka::{Guarantee, Settings};
 use crate::telemetry::meter;
 
 /// How long the end of the thread is waited for.
@@ -85,6 +87,13 @@ impl KafkaPublisher {
         let (commands, received) = sync_channel(1);
         let bounds = Arc::new(Bounds::new(settings.max_message_bytes));
         let member = settings.instance_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let commits = match settings.guarantee {
+            Guarantee::ExactlyOnce => None,
+            Guarantee::AtLeastOnce => {
+                let started = CommitQueue::start(settings.clone(), Arc::clone(&consumer), runtime.clone());
+                Some(started.map_err(threads)?)
+            }
+        };
         let transactions = Transactions {
             transactional_id: settings.worker_id(&member),
             batch_max_bytes: clients::batch_max_bytes(&settings),
@@ -94,6 +103,7 @@ impl KafkaPublisher {
             doubt: None,
             bounds: Arc::clone(&bounds),
             reader: BoundsReader::new(runtime),
+            commits,
         };
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::bounds::{Bounds, BoundsReader};
+use super::commits::CommitQueue;
 use super::deliveries::Deliveries;
 use super::judging::is_fenced;
 use super::sending::{Failure, look};
@@ -38,6 +39,8 @@ pub(super) struct Transactions {
     /// The largest batch that the client makes.
     pub(super) batch_max_bytes: usize,
     pub(super) reader: BoundsReader,
+    /// Where `at_least_once` hands its offsets over.
+    pub(super) commits: Option<CommitQueue>,
 }
 
 /// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
@@ -171,7 +174,10 @@ impl Transactions {
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost))
     }
 
+    /// The messages now, the offsets when the group takes them: who waits for a commit waits for a
+    /// rebalance.
     fn send_then_commit(&mut self, command: &Command) -> Result<(), Failure> {
+        self.commits.as_ref().map_or(Ok(()), CommitQueue::check).map_err(Failure::Aborted)?;
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.make_producer().map_err(Failure::Aborted)?,
@@ -179,12 +185,10 @@ impl Transactions {
         self.deliver(&producer, &command.parcels)?;
         self.check_rest_is_taken(command)?;
         self.producer = Some(producer);
-        let offsets = offsets(&self.settings, &command.commits).map_err(Failure::Aborted)?;
-        if offsets.count() == 0 {
-            return Ok(());
+        if let Some(commits) = &self.commits {
+            commits.hand_over(&command.commits);
         }
-        self.check_held(&command.commits).map_err(Failure::Aborted)?;
-        self.consumer.commit(&offsets, CommitMode::Sync).map_err(Failure::Aborted)
+        Ok(())
     }
 
     /// A decision that its topic takes in no form is left out where the topic takes others now. One

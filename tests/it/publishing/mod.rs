@@ -1,6 +1,7 @@
-//! Publishing: messages that a topic does not take, transactions that outlive
-//! their time, properties that no producer can have.
+//! Publishing: messages that a topic does not take, transactions that outlive their time, commits
+//! that wait for the group.
 
+mod commits;
 mod fences;
 mod settings;
 mod sizes;

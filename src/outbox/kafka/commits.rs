@@ -1,0 +1,177 @@
+//! Commits of offsets on their own, for `at_least_once`: a thread of its own, for a commit waits
+//! for the group.
+//!
+//! While the group deals partitions out anew its coordinator answers no commit, for as long as the
+//! slowest member takes. Nothing that is published waits for that: the offsets are handed over,
+//! only the latest of each partition is kept, and they are committed when the group takes them.
+//! What a crash in between costs is that decisions are published twice, which this guarantee
+//! permits. The invariant: what was handed over is committed in the end, or its partition is
+//! somebody else's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::transactions::offsets;
+use crate::intake::kafka::SharedConsumer;
+use crate::intake::{Commit, Partition};
+use crate::kafka::{Settings, client_error};
+use crate::telemetry::meter;
+
+/// The pause before a commit that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the last commits of a worker that ends are waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// The latest commit of each partition.
+type Due = BTreeMap<Partition, Commit>;
+
+/// The side of who publishes.
+pub(super) struct CommitQueue {
+    consumer: SharedConsumer,
+    /// `None` once the thread is to end.
+    due: Option<watch::Sender<Due>>,
+    /// What no waiting mends.
+    refused: Arc<OnceLock<RDKafkaErrorCode>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CommitQueue {
+    pub(super) fn start(
+        settings: Settings,
+        consumer: SharedConsumer,
+        runtime: Handle,
+    ) -> std::io::Result<Self> {
+        let (due, handed) = watch::channel(Due::new());
+        let refused = Arc::new(OnceLock::new());
+        let committer = Committer {
+            settings,
+            consumer: Arc::clone(&consumer),
+            runtime,
+            due: handed,
+            done: Due::new(),
+            refused: Arc::clone(&refused),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new().name("committer".to_owned());
+        let thread = thread.spawn(move || committer.run())?;
+        Ok(Self { consumer, due: Some(due), refused, thread: Some(thread) })
+    }
+
+    /// Hands offsets over, to be committed soon.
+    pub(super) fn hand_over(&self, commits: &[Commit]) {
+        let Some(due) = self.due.as_ref().filter(|_| !commits.is_empty()) else { return };
+        due.send_modify(|due| due.extend(commits.iter().map(|commit| (commit.partition, commit.clone()))));
+        self.consumer.context().commits.hand_over();
+    }
+
+    /// Whether the group takes commits from this worker.
+    ///
+    /// # Errors
+    /// It never will again.
+    pub(super) fn check(&self) -> Result<(), KafkaError> {
+        self.refused.get().map_or(Ok(()), |code| Err(KafkaError::ConsumerCommit(*code)))
+    }
+}
+
+impl Drop for CommitQueue {
+    /// Lets the last commits be acknowledged, within a bounded time.
+    fn drop(&mut self) {
+        drop(self.due.take());
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The thread's own state.
+struct Committer {
+    settings: Settings,
+    consumer: SharedConsumer,
+    runtime: Handle,
+    due: watch::Receiver<Due>,
+    /// What the group has acknowledged.
+    done: Due,
+    refused: Arc<OnceLock<RDKafkaErrorCode>>,
+    /// Whether the last commit failed.
+    failing: bool,
+}
+
+impl Committer {
+    /// Commits what is handed over until nobody can hand anything over any more.
+    fn run(mut self) {
+        while self.runtime.block_on(self.due.changed()).is_ok() {
+            while !self.commit() {
+                std::thread::sleep(PAUSE);
+                // Whoever ends waits for no group.
+                if self.due.has_changed().is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Commits what is due; whether nothing is left to be done.
+    fn commit(&mut self) -> bool {
+        let commits = &self.consumer.context().commits;
+        let handed = commits.handed_over();
+        let due: Vec<Commit> = self.due.borrow_and_update().values().cloned().collect();
+        let is_open = |commit: &&Commit| {
+            self.done.get(&commit.partition) != Some(commit)
+                && self.consumer.context().holds(std::slice::from_ref(*commit))
+        };
+        let open: Vec<Commit> = due.iter().filter(is_open).cloned().collect();
+        let committed = if open.is_empty() {
+            Ok(())
+        } else {
+            offsets(&self.settings, &open)
+                .and_then(|offsets| self.consumer.commit(&offsets, CommitMode::Sync))
+        };
+        match committed {
+            Ok(()) => {
+                commits.are_done(handed);
+                self.done.extend(open.into_iter().map(|commit| (commit.partition, commit)));
+                if std::mem::take(&mut self.failing) {
+                    info!("the group takes offsets again");
+                }
+                true
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Says once that commits fail; whether it is no use to try again.
+    fn failed(&mut self, error: &KafkaError) -> bool {
+        meter::commit_failed();
+        if let Some(code) = error.rdkafka_error_code().filter(|code| is_for_good(*code)) {
+            self.refused.get_or_init(|| code);
+            return true;
+        }
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(
+                "the group takes no offsets now; decisions go on, and the worker tries again until it does: {}",
+                client_error(error)
+            );
+        }
+        false
+    }
+}
+
+fn is_for_good(code: RDKafkaErrorCode) -> bool {
+    let refusals = [
+        RDKafkaErrorCode::FencedInstanceId,
+        RDKafkaErrorCode::GroupAuthorizationFailed,
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+    ];
+    refusals.contains(&code)
+}
