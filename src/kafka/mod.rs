@@ -75,9 +75,11 @@ pub enum Guarantee {
 /// The pause before a topic that is not there is looked for again.
 const TOPIC_PAUSE: Duration = Duration::from_millis(200);
 
-/// Properties that the promises rest on.
-const RESERVED: [&str; 15] = [
+/// Properties that the promises rest on, or that have a key of their own; with their other names in librdkafka.
+const RESERVED: [&str; 22] = [
+    "auto.commit.enable",
     "auto.offset.reset",
+    "batch.size",
     "bootstrap.servers",
     "delivery.timeout.ms",
     "enable.auto.commit",
@@ -85,11 +87,16 @@ const RESERVED: [&str; 15] = [
     "enable.idempotence",
     "group.id",
     "group.instance.id",
+    "group.protocol",
     "isolation.level",
+    "linger.ms",
     "message.max.bytes",
     "message.timeout.ms",
+    "metadata.broker.list",
     "partition.assignment.strategy",
+    "queue.buffering.max.ms",
     "session.timeout.ms",
+    "statistics.interval.ms",
     "transaction.timeout.ms",
     "transactional.id",
 ];

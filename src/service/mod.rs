@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
 use crate::findings::Grade;
-use crate::intake::kafka::KafkaIntake;
+use crate::intake::kafka::{KafkaIntake, Leave, Membership};
 use crate::kafka::check::first_wrong;
 use crate::kafka::client_error;
 use crate::outbox::StoreError;
@@ -69,6 +69,9 @@ pub async fn run(
 /// Everything that runs while the worker does.
 struct Service {
     worker: Worker<KafkaIntake, PostgresStore, KafkaPublisher, Client>,
+    membership: Membership,
+    /// SIGUSR1: as SIGTERM, for one who does not come back.
+    for_good: Signal,
     store: Arc<PostgresStore>,
     upkeep: JoinHandle<()>,
     endpoints: Option<Endpoints>,
@@ -95,30 +98,41 @@ impl Service {
         }
         log_start(&config, &registry, policy.version(), endpoints.as_ref().map(Endpoints::address));
 
+        let for_good = signal(SignalKind::user_defined1())
+            .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
         // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
         let http = Client::new(&config.egress)
             .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
-        let (intake, consumer) =
+        let (mut intake, consumer) =
             KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| client_error(&error))?;
+        let membership = intake.membership();
         let republish = config.worker.on_duplicate == OnDuplicate::Republish;
         let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)?;
         let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
         let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
         let worker = Worker::new(ports, terms(&config, registry, policy, telemetry, health));
-        Ok(Self { worker, store, upkeep, endpoints, stopped })
+        Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
     }
 
-    async fn work(self, stop: impl Future<Output = ()>) -> Result<(), String> {
-        let result = self.worker.run(stop).await;
-        self.upkeep.abort();
-        let outcome = match result {
-            Ok((intake, drain)) => {
-                let stopped = tokio::task::spawn_blocking(move || intake.stop()).await;
-                stopped.map_err(|error| error.to_string()).and_then(|()| told(drain))
+    async fn work(mut self, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let mut how = Leave::ForNow;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                _ = self.for_good.recv() => how = Leave::ForGood,
             }
+        };
+        // The worker is gone before the group is left: nobody else holds the consumer then.
+        let outcome = match self.worker.run(stop).await {
+            Ok((_, drain)) => told(drain),
             Err(error) => Err(error.to_string()),
         };
+        self.upkeep.abort();
+        let membership = self.membership;
+        let left = tokio::task::spawn_blocking(move || membership.end(how)).await;
+        let left = left.map_err(|error| error.to_string());
+        let outcome = outcome.and(left);
         drop(self.stopped);
         if let Some(endpoints) = self.endpoints {
             endpoints.finished().await;

@@ -212,6 +212,50 @@ pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
 }
 
+/// The consumer's metrics: of its logs, which the worker does not know.
+pub struct IntakeMeter {
+    /// In the order of [`Input`], as below.
+    lost: [Counter; 2],
+    again: [Counter; 2],
+    held_up: Gauge,
+}
+
+impl Default for IntakeMeter {
+    fn default() -> Self {
+        let by_topic = |name: &'static str| {
+            [Input::Claims, Input::Retry].map(|input| counter!(name, "topic" => input.label()))
+        };
+        Self {
+            lost: by_topic(names::RECORDS_LOST.name),
+            again: by_topic(names::OFFSETS_READ_AGAIN.name),
+            held_up: gauge!(names::OPEN_TRANSACTION.name),
+        }
+    }
+}
+
+impl std::fmt::Debug for IntakeMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IntakeMeter").finish_non_exhaustive()
+    }
+}
+
+impl IntakeMeter {
+    /// Retention removed so many records before they were read.
+    pub fn records_lost(&self, input: Input, records: u64) {
+        self.lost[input as usize].increment(records);
+    }
+
+    /// So many offsets are read that may have been read before.
+    pub fn read_again(&self, input: Input, offsets: i64) {
+        self.again[input as usize].increment(u64::try_from(offsets).unwrap_or(0));
+    }
+
+    /// For how long an open transaction has held reading up; zero where none does.
+    pub fn held_up(&self, so_long: Duration) {
+        self.held_up.set(so_long.as_secs_f64());
+    }
+}
+
 /// Handles by a label's value. A value that was not given at the start is counted as `other`.
 struct Labelled<T> {
     known: Vec<(String, T)>,

@@ -110,6 +110,12 @@ metrics! {
     DEAD_LETTER_FLOOD = Kind::Gauge, "claimgate_dead_letter_flood", [];
     /// Partitions that this worker has, of the input topic (`claims`) and of the retry topic (`retry`).
     ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", ["topic"];
+    /// Offsets that retention removed before they were read.
+    RECORDS_LOST = Kind::Counter, "claimgate_records_lost_total", ["topic"];
+    /// Offsets that are read once more, or for the first time without a committed offset: what was decided of them is published again.
+    OFFSETS_READ_AGAIN = Kind::Counter, "claimgate_offsets_read_again_total", ["topic"];
+    /// For how long an open transaction of a producer has held reading up; 0 where none does.
+    OPEN_TRANSACTION = Kind::Gauge, "claimgate_open_transaction_seconds", [];
     /// Length of the offset map in the last commit's metadata; the broker takes 4096 bytes.
     OFFSET_MAP_BYTES = Kind::Gauge, "claimgate_offset_map_bytes", ["partition"];
     /// Spans that did not reach the collector.

@@ -26,7 +26,7 @@ mod otlp;
 pub mod spans;
 
 pub use health::{Component, Health};
-pub use meter::Meter;
+pub use meter::{IntakeMeter, Meter};
 pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
 
 impl std::fmt::Debug for Telemetry {

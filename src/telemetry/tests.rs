@@ -14,7 +14,7 @@ use super::metrics::{ALL, Kind};
 use super::otlp::{FollowLinks, Watched};
 use super::*;
 use crate::decision::Decision;
-use crate::intake::Partition;
+use crate::intake::{Input, Partition};
 use crate::trace::TraceContext;
 
 const FACTS: ClaimFacts<'static> = ClaimFacts {
@@ -290,6 +290,10 @@ fn record_everything() {
     meter.flood(true);
     meter.assigned([Partition::claims(0), Partition::claims(1), Partition::retry(0)].into_iter());
     meter.offset_map(Partition::claims(3), 17);
+    let intake = IntakeMeter::default();
+    intake.records_lost(Input::Claims, 3);
+    intake.read_again(Input::Retry, 2);
+    intake.held_up(latency);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A partition that nobody has: its owner was killed while it gave it back, and was back before the group missed it.
+//! A partition that nobody has: its owner was killed while it gave it back, and was back before the
+//! group missed it.
 
 use std::time::Duration;
 
@@ -32,12 +33,36 @@ async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
     lab.simulator.set_faults(Faults::default()).expect("no faults");
     produce(60);
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
-    assert!(
-        log("w1").contains("nobody in the group") || log("w2").contains("nobody in the group"),
-        "there was no orphan, so this test tested nothing\n{}\n{}",
-        log("w1"),
-        log("w2")
-    );
+    let visits = |worker: &str| log(worker).matches("nobody in the group").count();
+    // Without an orphan this test would have tested nothing.
+    assert_eq!(visits("w1") + visits("w2"), 1, "visitors\n{}\n{}", log("w1"), log("w2"));
     assert_eq!((first.stop().await, second.stop().await), (Some(0), Some(0)));
+    expected.verify(&lab).await;
+}
+
+/// A partition that is given back slowly has no owner for as long, and needs no help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn review_17_a_slow_drain_is_no_orphan() {
+    let all = ApiFaults { latency: Latency::Uniform(11_000.0, 11_000.0), ..ApiFaults::default() };
+    let options =
+        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let Some(lab) = Lab::with("slow-drains", options).await else { return };
+    let slow = "[risk.intelligent_qr_code]\ntimeout = \"14s\"\n[worker]\ndrain_timeout = \"14s\"";
+    let mut expected = Expected::default();
+    let mut workers: Vec<_> = (1..=2).map(|number| lab.worker(&format!("dynamic-{number}"), slow)).collect();
+    let log =
+        |number: usize| std::fs::read_to_string(lab.log(&format!("dynamic-{number}"))).unwrap_or_default();
+    lab.wait("both at work", LONG, async || (1..=2).all(|worker| log(worker).contains("claims/"))).await;
+    expected.produce(&lab, (0..60).map(|number| format!("clm-{number}")));
+    lab.wait("calls under way", LONG, async || !lab.simulator.calls().all().is_empty()).await;
+    workers.push(lab.worker("dynamic-3", slow));
+    lab.wait("the newcomer at work", LONG, async || log(3).contains("claims/")).await;
+    lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    for number in 1..=3 {
+        assert!(!log(number).contains("nobody in the group"), "{}", log(number));
+    }
+    for worker in &mut workers {
+        assert_eq!(worker.stop().await, Some(0));
+    }
     expected.verify(&lab).await;
 }

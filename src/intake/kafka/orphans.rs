@@ -1,79 +1,116 @@
 //! Partitions that belong to nobody, and how they are found an owner.
 //!
-//! In a cooperative rebalance a partition moves in two rounds: its old owner gives it back, then asks for the second round in which
-//! the new one gets it. A static member that is killed between the two and is back before its session ends never asks, and the group, which
-//! does not rebalance when a static member returns, leaves the partition without an owner for as long as nobody comes or goes. So whoever
-//! has just got an assignment looks whether the group has dealt out every partition. If it has not, twice in a row, a member without a
-//! name joins and leaves again: that makes the group rebalance.
+//! In a cooperative rebalance a partition moves in two rounds: its old owner gives it back, then
+//! asks for the second round in which the new one gets it. A static member that is killed between
+//! the two and is back before its session ends never asks, and the group, which does not rebalance
+//! when a static member returns, leaves the partition without an owner for as long as nobody comes
+//! or goes. So whoever has just got an assignment looks whether the group has dealt out every
+//! partition. Where one stays without an owner for longer than its old owner may take to give it
+//! back, one member sends a visitor, who joins and leaves again: that makes the group rebalance.
+//! The visitor subscribes to the retry topic alone, so that nobody has to give anything up for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Rebalances;
+use crate::intake::{Input, Partition};
 
 /// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Looks after each assignment: for longer than a rebalance takes.
-const LOOKS: u32 = 8;
+/// How much longer than a drain may take a partition is without an owner before that is taken for
+/// good.
+const MARGIN: Duration = Duration::from_secs(5);
+/// The visitor comes at a random time within this, so that two who both think that it is theirs do
+/// not meet.
+const JITTER_MS: u64 = 3_000;
 /// How long a question to the group's coordinator may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the member without a name stays, at most.
+/// How long the visitor stays, at most.
 const STAY: Duration = Duration::from_secs(5);
-
-/// A topic and the number of one of its partitions.
-type Named = (String, i32);
 
 /// Looks after orphans until it is told to stop, or the consumer is gone.
 pub(super) struct Watch {
     pub(super) consumer: Weak<BaseConsumer<Rebalances>>,
     /// How to join the group as a member without a name.
     pub(super) visitor: ClientConfig,
-    pub(super) group_id: String,
-    /// `kafka.input_topic`: the retry topic's partitions go with its own.
-    pub(super) topic: String,
+    /// How long a member may take to give a partition back.
+    pub(super) drain_timeout: Duration,
     pub(super) stop: Arc<AtomicBool>,
+}
+
+/// The group, as its coordinator tells it.
+#[derive(Debug, Default)]
+struct Dealt {
+    /// What nobody has.
+    orphans: BTreeSet<i32>,
+    /// Whether it is for this member to send the visitor.
+    is_ours: bool,
 }
 
 impl Watch {
     pub(super) fn run(self) {
-        let (mut epoch, mut looks, mut before) = (0, LOOKS, BTreeSet::new());
-        while self.sleep() {
+        let patience = self.drain_timeout + MARGIN;
+        // For longer than a rebalance takes, and an orphan is waited for.
+        let watched = 2 * patience + 2 * LOOK_EVERY;
+        let (mut epoch, mut until) = (0, Instant::now() + watched);
+        let mut since: BTreeMap<i32, Instant> = BTreeMap::new();
+        while self.sleep(LOOK_EVERY) {
             let Some(consumer) = self.consumer.upgrade() else { return };
+            self.look_whether_readable(&consumer);
             let now = consumer.context().epoch.load(Ordering::Relaxed);
             if now != epoch {
-                (epoch, looks) = (now, LOOKS);
+                (epoch, until) = (now, Instant::now() + watched);
             }
-            if looks == 0 {
+            if Instant::now() > until {
+                since.clear();
                 continue;
             }
-            looks -= 1;
-            let orphans = self.orphans(&consumer).unwrap_or_else(|error| {
-                debug!(error.message = %error, "the group could not be asked who has which partition");
-                BTreeSet::new()
-            });
+            let dealt = self.look(&consumer);
             drop(consumer);
-            let stay: Vec<String> =
-                orphans.intersection(&before).map(|(topic, number)| format!("{topic}/{number}")).collect();
-            if !stay.is_empty() {
-                warn!(partitions = %stay.join(" "), "nobody in the group has these partitions; it is made to deal them out anew");
-                self.visit();
-                looks = LOOKS;
+            since.retain(|number, _| dealt.orphans.contains(number));
+            for number in &dealt.orphans {
+                since.entry(*number).or_insert_with(Instant::now);
             }
-            before = orphans;
+            let is_late = |number: &&i32| since[*number].elapsed() > patience;
+            let late: Vec<i32> = dealt.orphans.iter().filter(is_late).copied().collect();
+            if dealt.is_ours && !late.is_empty() {
+                self.rescue(&late);
+                (until, since) = (Instant::now() + watched, BTreeMap::new());
+            }
         }
     }
 
-    /// Waits for the next look; says whether there is to be one.
-    fn sleep(&self) -> bool {
-        let until = Instant::now() + LOOK_EVERY;
+    /// Makes the group rebalance, unless it has meanwhile.
+    fn rescue(&self, late: &[i32]) {
+        if !self.sleep(Duration::from_millis(fastrand::u64(..JITTER_MS))) {
+            return;
+        }
+        let Some(consumer) = self.consumer.upgrade() else { return };
+        let dealt = self.look(&consumer);
+        let topic = consumer.context().topic(Partition::retry(0)).to_owned();
+        drop(consumer);
+        let still: Vec<String> = late
+            .iter()
+            .filter(|number| dealt.orphans.contains(number))
+            .map(|number| format!("claims/{number}"))
+            .collect();
+        if !still.is_empty() {
+            warn!(partitions = %still.join(" "), "nobody in the group has these partitions; it is made to deal them out anew");
+            self.visit(&topic);
+        }
+    }
+
+    /// Waits; says whether to go on.
+    fn sleep(&self, how_long: Duration) -> bool {
+        let until = Instant::now() + how_long;
         while Instant::now() < until {
             if self.stop.load(Ordering::Relaxed) {
                 return false;
@@ -83,34 +120,31 @@ impl Watch {
         true
     }
 
-    /// What the group has dealt out to nobody. Nothing while it rebalances.
-    fn orphans(&self, consumer: &BaseConsumer<Rebalances>) -> KafkaResult<BTreeSet<Named>> {
-        let groups = consumer.fetch_group_list(Some(&self.group_id), ASK_TIMEOUT)?;
-        let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else {
-            return Ok(BTreeSet::new());
-        };
-        let metadata = consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let mut orphans: BTreeSet<Named> =
-            partitions.map(|partition| (self.topic.clone(), partition.id())).collect();
-        for member in group.members() {
-            match member.assignment().and_then(assigned) {
-                Some(assigned) => orphans.retain(|partition| !assigned.contains(partition)),
-                // What cannot be read may be anything.
-                None => return Ok(BTreeSet::new()),
-            }
+    fn look(&self, consumer: &BaseConsumer<Rebalances>) -> Dealt {
+        dealt(consumer).unwrap_or_else(|error| {
+            debug!(error.message = %error, "the group could not be asked who has which partition");
+            Dealt::default()
+        })
+    }
+
+    /// Fetches that were denied are denied silently from then on, and none says that they are not
+    /// any more: this one tries.
+    fn look_whether_readable(&self, consumer: &BaseConsumer<Rebalances>) {
+        let rebalances = consumer.context();
+        if rebalances.troubles().fetch.is_some() && may_read(&self.visitor, &rebalances.topics) {
+            rebalances.troubles().fetch = None;
+            info!("Kafka lets this principal read its topics again");
         }
-        Ok(orphans)
     }
 
     /// Joins the group without a name, and leaves it again.
-    fn visit(&self) {
+    fn visit(&self, topic: &str) {
         let visitor: KafkaResult<BaseConsumer> = self.visitor.create();
-        match visitor.and_then(|visitor| visitor.subscribe(&[&self.topic]).map(|()| visitor)) {
+        match visitor.and_then(|visitor| visitor.subscribe(&[topic]).map(|()| visitor)) {
             Ok(visitor) => {
                 let until = Instant::now() + STAY;
                 while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
-                    // What it reads it commits nothing of: whoever has the partition next reads it again.
+                    // What it reads it commits nothing of: whoever has the partition reads it, too.
                     drop(visitor.poll(Duration::from_millis(100)));
                 }
             }
@@ -119,9 +153,59 @@ impl Watch {
     }
 }
 
-/// The partitions in a member's assignment, as Kafka's consumers write it (`ConsumerProtocolAssignment`): a version, then each topic with its
-/// partitions, big-endian.
-fn assigned(mut bytes: &[u8]) -> Option<BTreeSet<Named>> {
+/// Whether the end of each topic's first partition can be reached.
+fn may_read(client: &ClientConfig, topics: &[String; 2]) -> bool {
+    let mut reader = client.clone();
+    reader.set("enable.partition.eof", "true");
+    let mut ends = TopicPartitionList::new();
+    for topic in topics {
+        if ends.add_partition_offset(topic, 0, Offset::End).is_err() {
+            return false;
+        }
+    }
+    let reader: KafkaResult<BaseConsumer> = reader.create();
+    let Ok(reader) = reader.and_then(|reader| reader.assign(&ends).map(|()| reader)) else { return false };
+    let until = Instant::now() + ASK_TIMEOUT;
+    let mut reached = 0;
+    while reached < topics.len() && Instant::now() < until {
+        match reader.poll(Duration::from_millis(100)) {
+            Some(Err(KafkaError::PartitionEOF(_))) => reached += 1,
+            Some(Err(_)) => return false,
+            Some(Ok(_)) | None => {}
+        }
+    }
+    reached == topics.len()
+}
+
+/// What the group has dealt out to whom. Nothing while it rebalances.
+fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
+    let rebalances = consumer.context();
+    let topic = rebalances.topic(Partition::claims(0));
+    let groups = consumer.fetch_group_list(Some(&rebalances.group_id), ASK_TIMEOUT)?;
+    let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else {
+        return Ok(Dealt::default());
+    };
+    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let mut orphans: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
+    let mut members = BTreeMap::new();
+    for member in group.members() {
+        // What cannot be read may be anything.
+        let Some(assigned) = member.assignment().and_then(|bytes| assigned(bytes, topic)) else {
+            return Ok(Dealt::default());
+        };
+        orphans.retain(|number| !assigned.contains(number));
+        members.insert(member.id().to_owned(), assigned);
+    }
+    // The client does not say its own id, but what it has been given tells it from all others.
+    let first = members.values().find(|assigned| !assigned.is_empty());
+    let held = rebalances.held_numbers(Input::Claims);
+    Ok(Dealt { orphans, is_ours: first.is_none_or(|first| *first == held) })
+}
+
+/// The topic's partitions in a member's assignment, as Kafka's consumers write it
+/// (`ConsumerProtocolAssignment`): a version, then each topic with its partitions, big-endian.
+fn assigned(mut bytes: &[u8], wanted: &str) -> Option<BTreeSet<i32>> {
     fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = bytes.split_at_checked(count)?;
         *bytes = rest;
@@ -139,7 +223,10 @@ fn assigned(mut bytes: &[u8]) -> Option<BTreeSet<Named>> {
         let length = u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?);
         let topic = std::str::from_utf8(take(&mut bytes, usize::from(length))?).ok()?;
         for _ in 0..number(&mut bytes)? {
-            partitions.insert((topic.to_owned(), number(&mut bytes)?));
+            let number = number(&mut bytes)?;
+            if topic == wanted {
+                partitions.insert(number);
+            }
         }
     }
     Some(partitions)
@@ -154,16 +241,16 @@ mod tests {
     #[test]
     fn an_assignment_is_read_as_kafka_writes_it() {
         let bytes = b"\x00\x01\x00\x00\x00\x02\x00\x01a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x03\x00\x02bc\x00\x00\x00\x01\x00\x00\x00\x07\xff\xff\xff\xff";
-        let expected = [("a", 0), ("a", 3), ("bc", 7)].map(|(topic, number)| (topic.to_owned(), number));
-        assert_eq!(assigned(bytes), Some(BTreeSet::from(expected)));
-        assert_eq!(assigned(b""), Some(BTreeSet::new()), "a member that has nothing");
-        assert_eq!(assigned(&bytes[..20]), None);
+        assert_eq!(assigned(bytes, "a"), Some([0, 3].into()));
+        assert_eq!(assigned(bytes, "bc"), Some([7].into()));
+        assert_eq!(assigned(b"", "a"), Some([].into()), "a member that has nothing");
+        assert_eq!(assigned(&bytes[..20], "a"), None);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _: Option<BTreeSet<Named>> = assigned(&bytes);
+            let _: Option<BTreeSet<i32>> = assigned(&bytes, "a");
         }
     }
 }

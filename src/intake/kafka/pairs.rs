@@ -1,9 +1,10 @@
 //! Which partitions of the retry topic go with which of the input topic.
 //!
-//! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p` has every `retry/r` with
-//! `r mod (partitions of the input topic) = p` as well. The invariant: while all partitions of the input topic have an owner, so
-//! has every one of the retry topic, and only one. A parked claim goes to `retry/(p mod partitions of the retry topic)`; where
-//! the topics have equally many, that is the partition beside its own.
+//! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p`
+//! has every `retry/r` with `r mod (partitions of the input topic) = p` as well. The invariant:
+//! while all partitions of the input topic have an owner, so has every one of the retry topic, and
+//! only one. A parked claim goes to `retry/(p mod partitions of the retry topic)`; where the topics
+//! have equally many, that is the partition beside its own.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The retry partitions that go with these partitions of the input topic; others among them are passed over.
+    /// The retry partitions that go with these partitions of the input topic; others among them are
+    /// passed over.
     pub(super) fn beside(self, held: impl IntoIterator<Item = Partition>) -> BTreeSet<Partition> {
         let held: BTreeSet<i32> = held
             .into_iter()

@@ -1,35 +1,51 @@
 //! What happens when partitions come and go, on the consumer's thread.
 //!
-//! The invariants: a member has a retry partition if and only if it has the partition of the input topic that it goes with, see
-//! [`pairs`](super::pairs); a revocation waits for the worker, but not for ever.
+//! The invariants: a member has a retry partition if and only if it has the partition of the input
+//! topic that it goes with, see [`pairs`](super::pairs); a revocation waits for the worker, but not
+//! for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 
-use super::brokers;
 use super::commits::CommitCount;
 use super::pairs::Counts;
+use super::progress::{Log, Progress};
+use super::statistics::{self, Statistics};
 use crate::intake::{Commit, Event, Input, Partition};
+use crate::telemetry::IntakeMeter;
+
+/// What keeps the consumer from its work though brokers answer, in a sentence each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Troubles {
+    /// The group does not let it in.
+    pub(super) group: Option<String>,
+    /// It may not read a topic.
+    pub(super) fetch: Option<String>,
+}
 
 /// The consumer's callbacks. They run on the consumer's thread, within its poll.
 #[derive(Debug)]
 pub struct Rebalances {
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) group_id: String,
     /// Counts the assignments.
     pub(super) epoch: AtomicU32,
-    /// The partitions that are this member's, each with its assignment's epoch. The worker learns of a loss a moment later than this
-    /// thread, and the publisher must not commit in that moment: this is what it looks at.
+    /// The partitions that are this member's, each with its assignment's epoch. The worker learns
+    /// of a loss a moment later than this thread, and the publisher must not commit in that moment:
+    /// this is what it looks at.
     pub(super) held: Mutex<BTreeMap<Partition, u32>>,
     /// Commits that the publisher's side sends on its own: a revocation waits for them.
     pub commits: CommitCount,
@@ -37,6 +53,14 @@ pub struct Rebalances {
     pub(super) topics: [String; 2],
     /// How many partitions the topics had at the last assignment.
     pub(super) counts: Mutex<Counts>,
+    pub(super) progress: Mutex<Progress>,
+    /// What the last statistics said of the partitions' logs, until the thread has handed over what
+    /// was read before.
+    pub(super) looked: Mutex<Vec<(Partition, Log)>>,
+    pub(super) troubles: Mutex<Troubles>,
+    /// A topic that was deleted and made anew under this consumer: what is known about it is void.
+    pub(super) renewed: OnceLock<String>,
+    pub(super) meter: IntakeMeter,
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) bootstrap_servers: String,
@@ -50,8 +74,30 @@ impl ClientContext for Rebalances {
     /// What goes wrong comes out of the poll as well, and is told there.
     fn error(&self, _: KafkaError, _: &str) {}
 
+    /// Of the client's debug lines only one is of interest. Fetches name the topic by its id: that
+    /// the id is another is told before any record of the new topic can be read.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => {
+                if let Some(topic) = statistics::renewed(line)
+                    && self.topics.iter().any(|ours| ours == topic)
+                {
+                    self.renewed.get_or_init(|| topic.to_owned());
+                }
+            }
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                info!(target: "librdkafka", "{facility}: {line}")
+            }
+            RDKafkaLogLevel::Warning => warn!(target: "librdkafka", "{facility}: {line}"),
+            _ => error!(target: "librdkafka", "{facility}: {line}"),
+        }
+    }
+
     fn stats_raw(&self, statistics: &[u8]) {
-        let Some(answers) = brokers::any_answers(statistics, self.silent_max) else { return };
+        let Some(statistics) = Statistics::read(statistics) else { return };
+        let logs = statistics.logs().map(|(topic, number, log)| (self.partition(topic, number), log));
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = logs.collect();
+        let answers = statistics.any_answers(self.silent_max);
         let said =
             if answers { Ok(()) } else { Err(format!("no broker of {} answers", self.bootstrap_servers)) };
         match (&said, self.away.swap(!answers, Ordering::Relaxed)) {
@@ -59,6 +105,8 @@ impl ClientContext for Rebalances {
             (Ok(()), true) => info!("a broker answers the consumer again"),
             (Err(_), true) | (Ok(()), false) => {}
         }
+        let troubles = self.troubles().clone();
+        let said = said.and_then(|()| troubles.group.or(troubles.fetch).map_or(Ok(()), Err));
         // A worker that is gone needs no telling.
         drop(self.events.blocking_send(Event::Brokers(said)));
     }
@@ -79,14 +127,44 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
-    /// Whether all of these are for assignments that still hold. To be asked after the group's metadata were fetched: what is lost later, the
-    /// group refuses under these.
+    /// Whether all of these are for assignments that still hold. To be asked after the group's
+    /// metadata were fetched: what is lost later, the group refuses under these.
     pub fn holds(&self, commits: &[Commit]) -> bool {
+        if self.renewed.get().is_some() {
+            return false;
+        }
         let held = self.held();
         commits.iter().all(|commit| held.get(&commit.partition) == Some(&commit.epoch))
     }
 
-    /// The retry partition for what was read from the partition of this number. `None` before the first assignment.
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers of the partitions of a topic that are this member's.
+    pub(super) fn held_numbers(&self, input: Input) -> BTreeSet<i32> {
+        self.held()
+            .keys()
+            .filter(|partition| partition.input == input)
+            .map(|partition| partition.number)
+            .collect()
+    }
+
+    pub(super) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held().is_empty()
+    }
+
+    /// What is to be committed without a batch, see [`Progress::following`].
+    pub fn following(&self, last: &BTreeMap<Partition, (Commit, Instant)>, refresh: Duration) -> Vec<Commit> {
+        self.progress().following(last, refresh, Instant::now())
+    }
+
+    /// The retry partition for what was read from the partition of this number. `None` before the
+    /// first assignment.
     pub fn retry_of(&self, number: i32) -> Option<i32> {
         self.counts().retry_of(number)
     }
@@ -117,6 +195,10 @@ impl Rebalances {
         list.elements().iter().map(partition).collect()
     }
 
+    pub(super) fn take_looked(&self) -> Vec<(Partition, Log)> {
+        std::mem::take(&mut *self.looked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
@@ -125,8 +207,9 @@ impl Rebalances {
         list
     }
 
-    /// Takes on the partitions of the input topic that the group gives, and the retry partitions beside them: the group does not deal
-    /// those out. Called at every rebalance, if with no partition; so retry partitions that were added meanwhile are found, too.
+    /// Takes on the partitions of the input topic that the group gives, and the retry partitions
+    /// beside them: the group does not deal those out. Called at every rebalance, if with no
+    /// partition; so retry partitions that were added meanwhile are found, too.
     fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Result<(), String> {
         let take = |partitions: &TopicPartitionList| {
             consumer
@@ -134,9 +217,11 @@ impl Rebalances {
                 .map_err(|error| format!("cannot take partitions on: {error}"))
         };
         if self.events.is_closed() {
-            // The worker is gone, and the consumer about to leave: only the group's question is to be answered.
+            // The worker is gone, and the consumer about to leave: only the group's question is to
+            // be answered.
             return take(given);
         }
+        self.troubles().group = None;
         let counts = self.count_partitions(consumer)?;
         let given: Vec<Partition> = self.partitions(given);
         let held: Vec<Partition> = self.held().keys().copied().collect();
@@ -145,7 +230,8 @@ impl Rebalances {
             |partition: &&Partition| partition.input == Input::Retry && !beside.contains(*partition);
         let foreign: Vec<Partition> = held.iter().filter(is_foreign).copied().collect();
         if !foreign.is_empty() {
-            // Partitions were added to the input topic. What others get by that was written by nobody here: it is empty.
+            // Partitions were added to the input topic. What others get by that was written by
+            // nobody here: it is empty.
             self.give_back(consumer, &foreign)?;
         }
         *self.counts() = counts;
@@ -153,6 +239,8 @@ impl Rebalances {
         let (list, assigned) = self.starts(consumer, &new.collect::<Vec<_>>())?;
         info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
         self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
+        let now = Instant::now();
+        assigned.iter().for_each(|assigned| self.progress().assigned(assigned, now));
         if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
             return Ok(());
         }
@@ -195,9 +283,10 @@ impl Rebalances {
 
     fn let_go(&self, partitions: &[Partition]) {
         self.held().retain(|partition, _| !partitions.contains(partition));
+        partitions.iter().for_each(|partition| self.progress().revoked(*partition));
     }
 }
 
-fn labels(partitions: impl Iterator<Item = Partition>) -> String {
+pub(super) fn labels(partitions: impl Iterator<Item = Partition>) -> String {
     partitions.map(Partition::label).collect::<Vec<_>>().join(" ")
 }

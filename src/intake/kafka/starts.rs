@@ -1,6 +1,7 @@
 //! Where a partition's new owner starts: what the broker is asked before it takes the partition on.
 //!
-//! The invariant: an assignment's committed offset and its metadata are read once, and reading starts from that very offset.
+//! The invariant: an assignment's committed offset and its metadata are read once, and reading
+//! starts from that very offset.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tracing::warn;
 
 use super::Rebalances;
 use super::pairs::Counts;
+use super::rebalances::labels;
 use crate::intake::{Assigned, Input, Partition};
 use crate::kafka::metadata;
 
@@ -20,7 +22,8 @@ use crate::kafka::metadata;
 const ASK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Rebalances {
-    /// Reads what the group has committed for these partitions, once, and starts from that very offset: two readings could differ.
+    /// Reads what the group has committed for these partitions, once, and starts from that very
+    /// offset: two readings could differ.
     pub(super) fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -51,10 +54,40 @@ impl Rebalances {
             let partition = self.partition(element.topic(), element.partition());
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
+        self.tell_anew(consumer, &assigned)?;
         Ok((list, assigned))
     }
 
-    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like any other.
+    /// Tells which partitions are read from their start, for the group has committed nothing for
+    /// them, though there is something to read.
+    fn tell_anew(&self, consumer: &BaseConsumer<Self>, assigned: &[Assigned]) -> Result<(), String> {
+        let (mut partitions, mut records) = (Vec::new(), 0);
+        for assigned in assigned.iter().filter(|assigned| assigned.offset.is_none()) {
+            let (partition, topic) = (assigned.partition, self.topic(assigned.partition));
+            let (start, end) = self.ask(&format!("the ends of {topic}/{}", partition.number), || {
+                consumer.fetch_watermarks(topic, partition.number, self.request_timeout)
+            })?;
+            if end > start {
+                partitions.push(partition);
+                records += end - start;
+                self.meter.read_again(partition.input, end - start);
+            }
+        }
+        if !partitions.is_empty() {
+            warn!(
+                partitions = %labels(partitions.into_iter()),
+                offsets = records,
+                "the group {:?} has committed nothing here: {records} offsets are read from the start. If \
+                 claims of them were decided before, their decisions are published again: the group's name \
+                 is new, or its offsets have expired or were reset",
+                self.group_id
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like
+    /// any other.
     fn ask<T>(&self, what: &str, question: impl Fn() -> KafkaResult<T>) -> Result<T, String> {
         let mut told = false;
         loop {

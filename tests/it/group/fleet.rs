@@ -1,6 +1,8 @@
-//! Several workers of one group, on topics of eight partitions; what each of them has is read from its log.
+//! Several workers of one group, on topics of eight partitions; what each of them has is read from
+//! its log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use claimgate::simulator::SimulatorOptions;
@@ -14,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Workers, by their instance's name.
 pub(crate) struct Fleet {
-    pub(crate) lab: Lab,
+    pub(crate) lab: Arc<Lab>,
     pub(crate) workers: BTreeMap<String, Worker>,
     pub(crate) expected: Expected,
     more: String,
@@ -40,6 +42,7 @@ impl Fleet {
             create_topic(&lab, topic, count).await;
         }
         let (workers, expected) = (BTreeMap::new(), Expected::default());
+        let lab = Arc::new(lab);
         Some(Self { lab, workers, expected, more: more.to_owned(), partitions, started: 0, produced: 0 })
     }
 
@@ -121,8 +124,9 @@ impl Fleet {
         has
     }
 
-    /// What is wrong with how the partitions are spread over the workers; `None` where every one has one owner, no worker has two more of
-    /// the input topic's than another, and each has the retry partitions of the same numbers.
+    /// What is wrong with how the partitions are spread over the workers; `None` where every one
+    /// has one owner, no worker has two more of the input topic's than another, and each has the
+    /// retry partitions of the same numbers.
     pub(crate) fn unfair(&self) -> Option<String> {
         let each: BTreeMap<&str, BTreeSet<String>> =
             self.workers.keys().map(|instance| (instance.as_str(), self.has(instance))).collect();

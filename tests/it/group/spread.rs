@@ -11,8 +11,8 @@ use crate::lab::PARTITIONS;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Out to eight workers, in to two, a rolling restart, a SIGKILL: the work is shared after each, and nobody is asked about twice by a
-/// worker that comes or goes in good order.
+/// Out to eight workers, in to two, a rolling restart, a SIGKILL: the work is shared after each,
+/// and nobody is asked about twice by a worker that comes or goes in good order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d01_partitions_of_claims_are_spread_evenly_whatever_comes_and_goes() {
     let Some(mut fleet) = Fleet::new("spread", simulator(), 8, "").await else { return };
@@ -76,11 +76,12 @@ async fn report_d01_two_workers_do_the_work_of_two() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// Whoever has a claim's partition has the retry partition that the claim is deferred to: claims of one subject, and copies of one claim,
-/// stay with one worker.
+/// Whoever has a claim's partition has the retry partition that the claim is deferred to: claims of
+/// one subject, and copies of one claim, stay with one worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d15_a_deferred_claim_stays_with_the_worker_of_its_partition() {
-    let more = "[retry]\nin_process_for = \"1ms\"\npark_interval = \"1s\"";
+    let more = "[retry]\nin_process_for = \"1ms\"\npark_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
+        [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
     let Some(mut fleet) = Fleet::new("beside", simulator(), PARTITIONS, more).await else { return };
     for _ in 0..2 {
         fleet.start(false);

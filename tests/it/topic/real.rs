@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::intake::kafka::KafkaIntake;
+use claimgate::intake::kafka::{KafkaIntake, Leave};
 use claimgate::outbox::kafka::KafkaPublisher;
 use claimgate::outbox::message::Topic;
 
@@ -28,7 +28,7 @@ impl Cluster for Lab {
     async fn leave(&self, intake: KafkaIntake, publisher: KafkaPublisher) {
         let leave = move || {
             drop(publisher);
-            intake.stop();
+            intake.stop(Leave::ForNow);
         };
         tokio::task::spawn_blocking(leave).await.expect("it leaves");
     }

@@ -1,0 +1,292 @@
+//! How far each partition was read, beside what its log is said to be: what retention took before
+//! it was read, what was read again, and what stands still.
+//!
+//! Pure. The invariant: an offset counts as lost only if it lies below the log's start, was not
+//! read, and was not done before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::intake::offset_map::OffsetMap;
+use crate::intake::{Assigned, Commit, Partition};
+
+/// Steps over offsets without a record that are remembered until the log is looked at again, per
+/// partition.
+const GAPS: usize = 64;
+
+/// A partition's log, as the last answer to a fetch said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Log {
+    /// Its first offset.
+    pub(super) start: i64,
+    /// The offset after its last record.
+    pub(super) end: i64,
+    /// The offset of the first record of a transaction that is open, or `end`.
+    pub(super) stable: i64,
+    /// The offset that is fetched next, and whether all before it was handed over.
+    pub(super) position: Option<i64>,
+}
+
+/// Partitions, by what is known of them.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    partitions: BTreeMap<Partition, State>,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: u32,
+    /// What the group had committed, and when that was read.
+    committed: Option<(i64, String)>,
+    since: Instant,
+    /// The offset after the last one read, or the committed one before the first; `None` where
+    /// there is neither.
+    next: Option<i64>,
+    /// Below `end`, only these were not done when the partition was assigned.
+    open: BTreeSet<i64>,
+    end: i64,
+    /// Offsets that reading stepped over since the log was last looked at: from, and to before.
+    gaps: Vec<(i64, i64)>,
+    /// Since when an open transaction holds reading up, and the offset at which.
+    held_up: Option<(Instant, i64)>,
+    /// Up to here there is no record that was not handed over.
+    position: Option<i64>,
+}
+
+impl Progress {
+    /// A partition was taken on.
+    pub(super) fn assigned(&mut self, assigned: &Assigned, now: Instant) {
+        let map =
+            assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
+        let map = map.and_then(Result::ok);
+        let state = State {
+            epoch: assigned.epoch,
+            committed: assigned.offset.map(|offset| (offset, assigned.metadata.clone())),
+            since: now,
+            next: assigned.offset,
+            end: map.as_ref().map_or(0, OffsetMap::end),
+            open: map.map(OffsetMap::into_open).unwrap_or_default(),
+            gaps: Vec::new(),
+            held_up: None,
+            position: None,
+        };
+        self.partitions.insert(assigned.partition, state);
+    }
+
+    /// A partition was given back.
+    pub(super) fn revoked(&mut self, partition: Partition) {
+        self.partitions.remove(&partition);
+    }
+
+    /// A record was read. Where reading went back, the offset that had been expected.
+    pub(super) fn read(&mut self, partition: Partition, offset: i64) -> Option<i64> {
+        let state = self.partitions.get_mut(&partition)?;
+        let expected = state.next.replace(offset.saturating_add(1)).unwrap_or(offset);
+        if offset > expected && state.gaps.len() < GAPS {
+            state.gaps.push((expected, offset));
+        }
+        (offset < expected).then_some(expected)
+    }
+
+    /// A partition's log was looked at. Says how many records were lost to retention since the last
+    /// look.
+    pub(super) fn looked(&mut self, partition: Partition, log: Log, now: Instant) -> u64 {
+        let Some(state) = self.partitions.get_mut(&partition) else { return 0 };
+        let mut lost: i64 = std::mem::take(&mut state.gaps)
+            .into_iter()
+            .map(|(from, to)| state.unread(from, to.min(log.start)))
+            .sum();
+        if log.position.is_some()
+            && let Some(next) = state.next.filter(|next| *next < log.start)
+        {
+            lost += state.unread(next, log.start);
+            state.next = Some(log.start);
+        }
+        state.position = log.position;
+        let stands = log.stable < log.end && log.position == Some(log.stable);
+        state.held_up = match state.held_up {
+            Some((since, at)) if stands && at == log.stable => Some((since, at)),
+            _ => stands.then_some((now, log.stable)),
+        };
+        u64::try_from(lost).unwrap_or(0)
+    }
+
+    /// Which partition an open transaction has held up for longest, and for how long.
+    pub(super) fn held_up(&self, now: Instant) -> Option<(Partition, i64, Duration)> {
+        let held_up = self.partitions.iter().filter_map(|(partition, state)| {
+            let (since, at) = state.held_up?;
+            Some((*partition, at, now.saturating_duration_since(since)))
+        });
+        held_up.max_by_key(|(_, _, so_long)| *so_long)
+    }
+
+    /// What is to be committed without a batch, where these were the last commits, and when: the
+    /// committed offset follows over what holds no record, and one that was committed `refresh` ago
+    /// is said again.
+    pub(super) fn following(
+        &self,
+        last: &BTreeMap<Partition, (Commit, Instant)>,
+        refresh: Duration,
+        now: Instant,
+    ) -> Vec<Commit> {
+        let follow = |(partition, state): (&Partition, &State)| {
+            let own = last.get(partition).filter(|(commit, _)| commit.epoch == state.epoch).cloned();
+            let (commit, at) = own.or_else(|| {
+                let (offset, metadata) = state.committed.clone()?;
+                Some((Commit { partition: *partition, epoch: state.epoch, offset, metadata }, state.since))
+            })?;
+            match state.beyond(commit.offset).filter(|_| commit.metadata.is_empty()) {
+                Some(position) => Some(Commit { offset: position, ..commit }),
+                None => (now.saturating_duration_since(at) >= refresh).then_some(commit),
+            }
+        };
+        self.partitions.iter().filter_map(follow).collect()
+    }
+}
+
+impl State {
+    /// How far there is no record behind a committed offset that says that all before it is done.
+    fn beyond(&self, committed: i64) -> Option<i64> {
+        let all_below = self.next.is_some_and(|next| next <= committed) && self.end <= committed;
+        self.position.filter(|position| all_below && *position > committed)
+    }
+
+    /// How many offsets of a range were not done when the partition was assigned.
+    fn unread(&self, from: i64, to: i64) -> i64 {
+        if from >= to {
+            return 0;
+        }
+        let below = self.open.range(from..to.min(self.end).max(from)).count();
+        i64::try_from(below).unwrap_or(i64::MAX) + (to - from.max(self.end)).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::offset_map;
+
+    const CLAIMS: Partition = Partition { input: crate::intake::Input::Claims, number: 0 };
+
+    fn at(offset: Option<i64>, metadata: String) -> Progress {
+        let mut progress = Progress::default();
+        progress.assigned(
+            &Assigned { partition: CLAIMS, epoch: 7, offset, metadata, log_end: 1_000 },
+            Instant::now(),
+        );
+        progress
+    }
+
+    fn log(start: i64, end: i64) -> Log {
+        Log { start, end, stable: end, position: Some(end) }
+    }
+
+    #[test]
+    fn what_retention_took_before_it_was_read_is_lost() {
+        let now = Instant::now();
+        let mut progress = at(Some(10), String::new());
+        assert_eq!(progress.read(CLAIMS, 10), None);
+        assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
+        // Markers and compaction make gaps, too.
+        progress.read(CLAIMS, 20);
+        assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
+        progress.read(CLAIMS, 60);
+        assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 29, "21 to 49");
+        assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 0, "counted once");
+        assert_eq!(progress.looked(CLAIMS, log(100, 100), now), 39, "nothing is left to be read");
+        assert_eq!(progress.looked(CLAIMS, log(100, 100), now), 0);
+    }
+
+    #[test]
+    fn what_was_done_before_is_not_lost() {
+        let open = [10, 15];
+        let mut progress = at(Some(10), offset_map::encode(10, &open, 20));
+        progress.read(CLAIMS, 30);
+        assert_eq!(progress.looked(CLAIMS, log(25, 100), Instant::now()), 2 + 5);
+    }
+
+    #[test]
+    fn a_log_that_is_new_to_the_group_has_lost_nothing() {
+        let mut progress = at(None, String::new());
+        progress.read(CLAIMS, 500);
+        assert_eq!(progress.looked(CLAIMS, log(500, 600), Instant::now()), 0);
+    }
+
+    #[test]
+    fn what_is_still_to_be_handed_over_is_not_lost() {
+        let mut progress = at(Some(10), String::new());
+        let log = Log { position: None, ..log(50, 100) };
+        assert_eq!(progress.looked(CLAIMS, log, Instant::now()), 0);
+    }
+
+    #[test]
+    fn a_step_back_is_told() {
+        let mut progress = at(Some(10), String::new());
+        assert_eq!((progress.read(CLAIMS, 10), progress.read(CLAIMS, 0)), (None, Some(11)));
+        assert_eq!((progress.read(CLAIMS, 1), progress.read(Partition::retry(0), 1)), (None, None));
+    }
+
+    #[test]
+    fn an_open_transaction_holds_reading_up_from_when_its_first_record_is_met() {
+        let began = Instant::now();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        let mut progress = at(Some(10), String::new());
+        let open = Log { stable: 40, position: Some(40), ..log(0, 100) };
+        progress.looked(CLAIMS, Log { position: Some(30), ..open }, began);
+        assert_eq!(progress.held_up(later(1)), None, "there is still something to read");
+        progress.looked(CLAIMS, open, later(3));
+        progress.looked(CLAIMS, open, later(6));
+        assert_eq!(progress.held_up(later(9)), Some((CLAIMS, 40, Duration::from_secs(6))));
+        progress.looked(CLAIMS, log(0, 100), later(9));
+        assert_eq!(progress.held_up(later(9)), None);
+    }
+
+    #[test]
+    fn report_p12_a_commit_follows_over_markers_when_all_before_is_done() {
+        let (now, never) = (Instant::now(), Duration::MAX);
+        let mut progress = at(Some(10), String::new());
+        let followed = |progress: &Progress, last: &[(u32, i64, &str)]| -> Vec<i64> {
+            let commit = |(epoch, offset, metadata): &(u32, i64, &str)| Commit {
+                partition: CLAIMS,
+                epoch: *epoch,
+                offset: *offset,
+                metadata: (*metadata).to_owned(),
+            };
+            let last = last.iter().map(|last| (CLAIMS, (commit(last), now))).collect();
+            progress.following(&last, never, now).iter().map(|commit| commit.offset).collect()
+        };
+        progress.looked(CLAIMS, log(0, 10), now);
+        assert_eq!(followed(&progress, &[]), [0; 0]);
+        progress.looked(CLAIMS, log(0, 12), now);
+        assert_eq!(followed(&progress, &[]), [12], "two markers");
+        progress.read(CLAIMS, 12);
+        progress.looked(CLAIMS, log(0, 14), now);
+        assert_eq!(followed(&progress, &[]), [0; 0], "record 12 is not done");
+        assert_eq!(followed(&progress, &[(7, 13, "")]), [14], "it is, and 13 is a marker");
+        assert_eq!(followed(&progress, &[(6, 13, "")]), [0; 0], "that was another assignment");
+        assert_eq!(
+            followed(&progress, &[(7, 13, "map")]),
+            [0; 0],
+            "something beyond is done, so something is not"
+        );
+        progress.looked(CLAIMS, Log { position: None, ..log(0, 14) }, now);
+        assert_eq!(followed(&progress, &[(7, 13, "")]), [0; 0], "who knows what is on its way");
+    }
+
+    /// The broker forgets the offsets of a topic that the group does not subscribe to.
+    #[test]
+    fn an_old_commit_is_said_again() {
+        let mut progress = Progress::default();
+        let (began, hour) = (Instant::now(), Duration::from_secs(3_600));
+        let (partition, map) = (Partition::retry(1), offset_map::encode(3, &[3], 5));
+        let assigned = Assigned { partition, epoch: 7, offset: Some(3), metadata: map.clone(), log_end: 9 };
+        progress.assigned(&assigned, began);
+        assert_eq!(progress.following(&BTreeMap::new(), hour, began + hour / 2), []);
+        let again = Commit { partition, epoch: 7, offset: 3, metadata: map };
+        assert_eq!(progress.following(&BTreeMap::new(), hour, began + hour), std::slice::from_ref(&again));
+        let last = [(partition, (again, began + hour))].into();
+        assert_eq!(progress.following(&last, hour, began + hour + hour / 2), []);
+    }
+}

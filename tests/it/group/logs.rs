@@ -1,0 +1,226 @@
+//! What becomes of claims when a log or the committed offsets change under the group.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Fleet;
+use super::fleet::create_topic;
+use crate::exactly_once::simulator;
+use crate::lab::{Lab, PARTITIONS, claim, client};
+use crate::oracle::{Expected, outcome};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
+    client(&lab.kafka).create().expect("an admin client")
+}
+
+/// TOML for a worker that tells its metrics, and where.
+fn with_metrics() -> (String, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    (format!("[http]\nlisten = \"{free}\""), format!("http://{free}"))
+}
+
+/// The sum of a metric over its labels.
+async fn metric(url: &str, name: &str) -> f64 {
+    let Ok(answer) = reqwest::get(format!("{url}/metrics")).await else { return 0.0 };
+    let text = answer.text().await.unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+/// Sends claims over all partitions, by a producer that knows nothing of what was before.
+fn send_anew(fleet: &mut Fleet, count: i32) {
+    let producer: BaseProducer = client(&fleet.lab.kafka).create().expect("a producer");
+    let topic = fleet.lab.topic("claims");
+    for number in 0..count {
+        let id = format!("new-{number}");
+        let event = claim(&id, &format!("user-{id}"));
+        let record = BaseRecord::<(), str>::to(&topic).partition(number % fleet.partitions).payload(&event);
+        producer.send(record).expect("queued");
+        fleet.expected.claims.insert(id);
+    }
+    producer.flush(SOON).expect("sent");
+}
+
+/// Retention removes claims that a stopped group has not read: that is counted, and told with the
+/// count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told_with_its_count() {
+    let (more, url) = with_metrics();
+    let Some(mut fleet) = Fleet::new("retention", simulator(), PARTITIONS, &more).await else { return };
+    let worker = fleet.start(false);
+    fleet.produce(60);
+    fleet.decided().await;
+    fleet.stop(&worker).await;
+    // 60 more, ten of each partition: three quarters of those of partition 0 and all of partition 1
+    // are removed.
+    let kept = fleet.expected.claims.clone();
+    fleet.produce(60);
+    let mut before = TopicPartitionList::new();
+    let topic = fleet.lab.topic("claims");
+    before.add_partition_offset(&topic, 0, Offset::Offset(17)).expect("an offset");
+    before.add_partition_offset(&topic, 1, Offset::Offset(20)).expect("an offset");
+    admin(&fleet.lab).delete_records(&before, &AdminOptions::new()).await.expect("Kafka deletes them");
+    let gone = |id: &String| {
+        let number: usize = id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number");
+        number >= 60 && (number % 6 == 1 || (number % 6 == 0 && number / 6 < 17))
+    };
+    fleet.expected = Expected {
+        claims: fleet.expected.claims.iter().filter(|id| kept.contains(*id) || !gone(id)).cloned().collect(),
+        ..Expected::default()
+    };
+    let worker = fleet.start(false);
+    fleet.decided().await;
+    let counted = async || metric(&url, "claimgate_records_lost_total").await >= 17.0;
+    fleet.lab.wait("the loss counted", SOON, counted).await;
+    let log = fleet.log(&worker);
+    assert!(
+        log.contains("7 offsets of claims/0 are gone") && log.contains("10 offsets of claims/1 are gone"),
+        "{log}"
+    );
+    assert!((metric(&url, "claimgate_records_lost_total").await - 17.0).abs() < 0.1);
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}
+
+/// The topic is deleted and made anew under the worker, which has read 40 claims; the new one has
+/// 61.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
+    let Some(mut fleet) = Fleet::new("anew", simulator(), 1, "").await else { return };
+    let worker = fleet.start(false);
+    fleet.produce(40);
+    fleet.decided().await;
+    let topic = fleet.lab.topic("claims");
+    let admin = admin(&fleet.lab);
+    for result in admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("Kafka answers") {
+        result.expect("it is deleted");
+    }
+    create_topic(&fleet.lab, "claims", 1).await;
+    send_anew(&mut fleet, 61);
+    let mut ended = fleet.workers.remove(&worker).expect("it runs");
+    assert_eq!(ended.end(SOON).await, Some(1), "{}", fleet.log(&worker));
+    let log = fleet.log(&worker);
+    assert!(log.contains("was deleted and made anew"), "{log}");
+    fleet.start(false);
+    fleet.decided().await;
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}
+
+/// The group's offsets are gone: what will be published again is told before, with its count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p05_decisions_that_are_published_again_are_told_before() {
+    let (more, url) = with_metrics();
+    let Some(mut fleet) = Fleet::new("expired", simulator(), PARTITIONS, &more).await else { return };
+    let worker = fleet.start(false);
+    fleet.produce(30);
+    fleet.decided().await;
+    fleet.stop(&worker).await;
+    let group = fleet.lab.name.clone();
+    for result in
+        admin(&fleet.lab).delete_groups(&[&group], &AdminOptions::new()).await.expect("Kafka answers")
+    {
+        result.expect("it is deleted");
+    }
+    let worker = fleet.start(false);
+    let again = async || outcome(&fleet.lab).decisions.values().map(Vec::len).sum::<usize>() == 60;
+    fleet.lab.wait("every decision published again", SOON, again).await;
+    let log = fleet.log(&worker);
+    assert!(log.contains("has committed nothing here: 30 offsets are read from the start"), "{log}");
+    assert!((metric(&url, "claimgate_offsets_read_again_total").await - 30.0).abs() < 0.1);
+    fleet.stop_all().await;
+}
+
+/// A producer begins a transaction and hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p14_a_transaction_that_nobody_ends_is_told() {
+    let (more, url) = with_metrics();
+    let Some(mut fleet) = Fleet::new("hanging", simulator(), PARTITIONS, &more).await else { return };
+    fleet.start(false);
+    fleet.produce(12);
+    fleet.decided().await;
+    let mut settings = client(&fleet.lab.kafka);
+    settings.set("transactional.id", format!("{}-hangs", fleet.lab.name));
+    let hangs: BaseProducer = settings.create().expect("a producer");
+    hangs.init_transactions(SOON).expect("started");
+    hangs.begin_transaction().expect("begun");
+    let (topic, event) = (fleet.lab.topic("claims"), claim("never", "user-never"));
+    hangs.send(BaseRecord::<(), str>::to(&topic).partition(3).payload(&event)).expect("queued");
+    hangs.flush(SOON).expect("sent");
+    fleet.produce(12);
+    let held_up = async || metric(&url, "claimgate_open_transaction_seconds").await;
+    fleet.lab.wait("the gauge", SOON, async || held_up().await > 2.0).await;
+    hangs.abort_transaction(SOON).expect("aborted");
+    fleet.decided().await;
+    fleet.lab.wait("all well again", SOON, async || held_up().await < 0.1).await;
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}
+
+/// Partitions are added to the retry topic and to the input topic, while two workers are at work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_d01_partitions_that_are_added_are_shared_too() {
+    let more = "[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = \"1000\"";
+    let Some(mut fleet) = Fleet::new("growing", simulator(), 4, more).await else { return };
+    fleet.start(false);
+    fleet.start(false);
+    fleet.fair("before", SOON).await;
+    fleet.produce(40);
+    for topic in ["retry", "claims"] {
+        let name = fleet.lab.topic(topic);
+        let grown = NewPartitions::new(&name, 8);
+        for result in
+            admin(&fleet.lab).create_partitions(&[grown], &AdminOptions::new()).await.expect("an answer")
+        {
+            result.expect("they are made");
+        }
+    }
+    fleet.partitions = 8;
+    fleet.fair("afterwards", SOON).await;
+    send_anew(&mut fleet, 40);
+    fleet.decided().await;
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}
+
+/// Another application has the group's name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p15_a_group_of_others_is_named() {
+    let (more, url) = with_metrics();
+    let Some(mut fleet) = Fleet::new("strangers", simulator(), PARTITIONS, &more).await else { return };
+    let mut settings = client(&fleet.lab.kafka);
+    settings.set("group.id", &fleet.lab.name).set("partition.assignment.strategy", "range");
+    let stranger: BaseConsumer = settings.create().expect("a consumer");
+    stranger.subscribe(&[&fleet.lab.topic("claims")]).expect("subscribed");
+    let lab = std::sync::Arc::clone(&fleet.lab);
+    lab.wait("the stranger in the group", SOON, async || {
+        drop(stranger.poll(Duration::from_millis(50)));
+        stranger.assignment().is_ok_and(|assigned| assigned.count() > 0)
+    })
+    .await;
+    let worker = fleet.start(false);
+    let sentence = "(kafka.group_id) has members that are no claimgate";
+    lab.wait("the sentence", SOON, async || {
+        drop(stranger.poll(Duration::from_millis(50)));
+        let said = match reqwest::get(format!("{url}/readyz")).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        said.contains(sentence)
+    })
+    .await;
+    assert_eq!(fleet.log(&worker).matches(sentence).count(), 1, "once: {}", fleet.log(&worker));
+    stranger.unsubscribe();
+    drop(stranger);
+    fleet.produce(12);
+    fleet.decided().await;
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}
