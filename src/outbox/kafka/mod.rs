@@ -4,6 +4,7 @@
 //! delivery reports first, then the offsets, then the commit. The invariant: after a commit whose end is uncertain, nothing is
 //! published before it is known whether that commit took place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -21,6 +22,7 @@ mod bounds;
 mod clients;
 mod commits;
 mod deliveries;
+mod following;
 mod judging;
 mod sending;
 mod transactions;
@@ -104,6 +106,8 @@ impl KafkaPublisher {
             bounds: Arc::clone(&bounds),
             reader: BoundsReader::new(runtime),
             commits,
+            committed: BTreeMap::new(),
+            followed: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())

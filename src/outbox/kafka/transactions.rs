@@ -1,7 +1,7 @@
 //! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -14,6 +14,7 @@ use tracing::debug;
 use super::bounds::{Bounds, BoundsReader};
 use super::commits::CommitQueue;
 use super::deliveries::Deliveries;
+use super::following::{Committed, IDLE};
 use super::judging::is_fenced;
 use super::sending::{Failure, look};
 use super::{Command, clients};
@@ -41,11 +42,14 @@ pub(super) struct Transactions {
     pub(super) reader: BoundsReader,
     /// Where `at_least_once` hands its offsets over.
     pub(super) commits: Option<CommitQueue>,
+    /// What was committed last, and when commits without a batch were looked for.
+    pub(super) committed: Committed,
+    pub(super) followed: Instant,
 }
 
 /// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
 /// itself; an abort that overtook a message would leave that one open.
-fn abort(producer: &BaseProducer<Deliveries>) {
+pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
     producer.purge(PurgeConfig::default().queue());
     let deadline = Instant::now() + ABORT_TIMEOUT;
     while producer.in_flight_count() > 0 {
@@ -67,7 +71,15 @@ impl Transactions {
             self.producer = self.make_producer().ok();
         }
         self.reader.read(&self.bounds, &self.settings);
-        while let Ok(command) = commands.recv() {
+        loop {
+            let command = match commands.recv_timeout(IDLE) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.follow();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             self.reader.look_again(&self.bounds, &self.settings);
             let result = match self.settings.guarantee {
                 Guarantee::ExactlyOnce => self.transact(&command),
@@ -77,8 +89,12 @@ impl Transactions {
                 // Perhaps the topic takes less than it did.
                 self.reader.read(&self.bounds, &self.settings);
             }
+            if result.is_ok() {
+                self.note(&command.commits);
+            }
             // A worker that is gone needs no answer.
             drop(command.reply.send(result.map_err(|failure| self.not_published(failure))));
+            self.follow();
         }
     }
 
@@ -129,7 +145,11 @@ impl Transactions {
         result
     }
 
-    fn transaction(&self, producer: &BaseProducer<Deliveries>, command: &Command) -> Result<(), Failure> {
+    pub(super) fn transaction(
+        &self,
+        producer: &BaseProducer<Deliveries>,
+        command: &Command,
+    ) -> Result<(), Failure> {
         let timeout = self.settings.request_timeout;
         producer.begin_transaction().map_err(Failure::Aborted)?;
         self.deliver(producer, &command.parcels)?;

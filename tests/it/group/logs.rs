@@ -224,3 +224,63 @@ async fn report_p15_a_group_of_others_is_named() {
     fleet.stop_all().await;
     fleet.expected.verify(&fleet.lab).await;
 }
+
+/// What the group has not committed of both topics.
+fn lag(lab: &Lab) -> i64 {
+    let group: BaseConsumer = client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
+    let mut lag = 0;
+    for topic in ["claims", "retry"].map(|topic| lab.topic(topic)) {
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_range(&topic, 0, PARTITIONS - 1);
+        for element in group.committed_offsets(partitions, SOON).expect("the offsets").elements() {
+            let (_, end) = group.fetch_watermarks(&topic, element.partition(), SOON).expect("the log's end");
+            lag += end - element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(0);
+        }
+    }
+    lag
+}
+
+/// Markers of transactions, the producer's own and this worker's in the retry topic, and what was
+/// aborted, are no lag.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_p12_the_lag_is_0_when_all_is_done() {
+    let more = "[retry]\nin_process_for = \"1ms\"\npark_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
+        [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
+    let Some(mut fleet) = Fleet::new("markers", simulator(), PARTITIONS, more).await else { return };
+    fleet.start(false);
+    fleet.produce_of(12, "-transient-1");
+    let mut settings = client(&fleet.lab.kafka);
+    settings.set("transactional.id", format!("{}-upstream", fleet.lab.name));
+    let upstream: BaseProducer = settings.create().expect("a producer");
+    upstream.init_transactions(SOON).expect("started");
+    let topic = fleet.lab.topic("claims");
+    for (round, commits) in [true, false, true, false].into_iter().enumerate() {
+        upstream.begin_transaction().expect("begun");
+        for number in 0..PARTITIONS {
+            let id = format!("txn-{round}-{number}");
+            let event = claim(&id, &format!("user-{id}"));
+            upstream
+                .send(BaseRecord::<(), str>::to(&topic).partition(number).payload(&event))
+                .expect("queued");
+            if commits {
+                fleet.expected.claims.insert(id);
+            }
+        }
+        upstream.flush(SOON).expect("sent");
+        if commits {
+            upstream.commit_transaction(SOON).expect("committed")
+        } else {
+            upstream.abort_transaction(SOON).expect("aborted")
+        }
+    }
+    fleet.decided().await;
+    fleet.lab.wait("no lag", SOON, async || lag(&fleet.lab) == 0).await;
+    // A successor begins behind the markers and repeats nothing.
+    fleet.stop_all().await;
+    fleet.start(false);
+    fleet.produce(12);
+    fleet.decided().await;
+    fleet.lab.wait("no lag again", SOON, async || lag(&fleet.lab) == 0).await;
+    fleet.stop_all().await;
+    fleet.expected.verify(&fleet.lab).await;
+}

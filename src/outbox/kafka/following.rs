@@ -1,0 +1,70 @@
+//! Commits that no batch calls for: the committed offset follows the consumer over what holds no
+//! record, and is said again before the broker forgets it.
+//!
+//! Offsets of transaction markers and of aborted records belong to nobody's batch; a group that had
+//! read everything would show a lag for ever. And a broker forgets the offsets of a topic that its
+//! group does not subscribe to, as the retry topic, when none was committed for
+//! `offsets.retention.minutes`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Command;
+use super::sending::Failure;
+use super::transactions::{Transactions, abort};
+use crate::intake::{Commit, Partition};
+use crate::kafka::Guarantee;
+
+/// How often this is looked at, at most.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+/// Offsets that were committed so long ago are committed again. Brokers keep them for seven days
+/// unless told otherwise.
+const REFRESH: Duration = Duration::from_secs(3_600);
+
+/// The last commit of each partition, and when it was made.
+pub(super) type Committed = BTreeMap<Partition, (Commit, Instant)>;
+
+impl Transactions {
+    /// Notes what was committed.
+    pub(super) fn note(&mut self, commits: &[Commit]) {
+        let now = Instant::now();
+        self.committed.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
+    }
+
+    /// Commits what is to be committed without a batch, in a transaction of its own. What fails is
+    /// tried again.
+    pub(super) fn follow(&mut self) {
+        if self.settings.guarantee != Guarantee::ExactlyOnce
+            || self.doubt.is_some()
+            || self.followed.elapsed() < IDLE
+        {
+            return;
+        }
+        self.followed = Instant::now();
+        let commits = self.consumer.context().following(&self.committed, REFRESH);
+        if commits.is_empty() {
+            return;
+        }
+        let Some(producer) = self.producer.take() else { return };
+        let (reply, _) = oneshot::channel();
+        let command = Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };
+        match self.transaction(&producer, &command) {
+            Ok(()) => {
+                self.producer = Some(producer);
+                self.note(&command.commits);
+            }
+            Err(failure) => {
+                // Whether it took place does not matter; the next producer finds out.
+                if !matches!(failure, Failure::Uncertain(_)) {
+                    abort(&producer);
+                }
+                debug!("offsets without a batch were not committed; they are tried again");
+            }
+        }
+    }
+}
