@@ -52,6 +52,22 @@ pub enum Sign {
     Failing,
     /// It refuses us, and no retry mends that soon.
     Misconfigured,
+    /// It asks for the call once more, at once, in a new form (a new signature, a new token). That says nothing yet of a
+    /// closed breaker's API, and a probe has not succeeded by it.
+    Pending,
+    /// It refused the new form, too. It counts as a failure; a breaker that opens by it says that the set-up is at fault:
+    /// this host's clock, the token, the keys.
+    Repeated,
+}
+
+impl Sign {
+    /// Whether no retry mends it, so that somebody has to.
+    fn blames_set_up(self) -> bool {
+        match self {
+            Self::Misconfigured | Self::Repeated => true,
+            Self::Well | Self::Failing | Self::Pending => false,
+        }
+    }
 }
 
 /// The machine.
@@ -115,6 +131,7 @@ impl Breaker {
     /// A call has ended. `probe` says whether it was made as one. Returns whether the breaker opened by it.
     pub fn ended(&mut self, sign: Sign, probe: bool, now: Instant) -> bool {
         match &mut self.state {
+            State::Closed { .. } if sign == Sign::Pending => {}
             State::Closed { since, calls, failures } => {
                 if now.duration_since(*since) > self.settings.window {
                     (*since, *calls, *failures) = (now, 0, 0);
@@ -125,12 +142,12 @@ impl Breaker {
                 let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
                 let opens = match sign {
                     // Though it be the one that makes them enough.
-                    Sign::Well => false,
-                    Sign::Failing => failing,
+                    Sign::Well | Sign::Pending => false,
+                    Sign::Failing | Sign::Repeated => failing,
                     Sign::Misconfigured => true,
                 };
                 if opens {
-                    self.open(sign == Sign::Misconfigured, 0, now, now);
+                    self.open(sign.blames_set_up(), 0, now, now);
                     return true;
                 }
             }
@@ -138,7 +155,7 @@ impl Breaker {
                 *probing = false;
                 if sign != Sign::Well {
                     let (since, times) = (*since, times.saturating_add(1));
-                    self.open(sign == Sign::Misconfigured, times, since, now);
+                    self.open(sign.blames_set_up(), times, since, now);
                     return true;
                 }
                 *succeeded += 1;
@@ -150,6 +167,30 @@ impl Breaker {
             State::Open { .. } | State::HalfOpen { .. } => {}
         }
         false
+    }
+
+    /// The API cannot be called at all until somebody mends the set-up: as if it had refused us. Returns whether the breaker
+    /// opened by it.
+    pub fn deny(&mut self, now: Instant) -> bool {
+        match &mut self.state {
+            State::Closed { .. } => {
+                self.open(true, 0, now, now);
+                true
+            }
+            State::Open { misconfigured, .. } | State::HalfOpen { misconfigured, .. } => {
+                *misconfigured = true;
+                false
+            }
+        }
+    }
+
+    /// A call that [`Breaker::called`] announced was not made after all.
+    pub fn withdrawn(&mut self, probe: bool) {
+        if let State::HalfOpen { probing, .. } = &mut self.state
+            && probe
+        {
+            *probing = false;
+        }
     }
 
     /// Since when no calls but probes are made; `None` while it is closed.
@@ -281,15 +322,53 @@ mod tests {
         assert_eq!(breaker.passage(now), Passage::Barred(Some(now + Duration::from_secs(60))));
     }
 
+    #[test]
+    fn review_04_calls_that_ask_again_in_vain_open_it_and_never_close_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings(), now);
+        // A wrong clock: each claim is signed anew at once, and few of the further calls are in the budget.
+        for claim in 0..100 {
+            let opened = breaker.ended(Sign::Pending, false, now);
+            assert!(!opened, "the first of a claim says nothing yet");
+            if claim % 10 == 0 && breaker.ended(Sign::Repeated, false, now) {
+                assert_eq!(breaker.state(), ("open", true), "somebody has to mend this");
+            }
+        }
+        assert!(breaker.open_since().is_some(), "however many first calls went before");
+        let mut at = now;
+        for _ in 0..5 {
+            let Passage::Barred(Some(until)) = breaker.passage(at) else { panic!("it is open") };
+            at = until;
+            breaker.called();
+            assert!(breaker.ended(Sign::Pending, true, at), "such a probe closes nothing");
+        }
+    }
+
+    #[test]
+    fn review_10_an_api_that_cannot_be_called_is_denied_and_probed_seldom() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings(), now);
+        assert!(breaker.deny(now));
+        assert!(!breaker.deny(now), "it is open already");
+        assert_eq!(breaker.state(), ("open", true));
+        assert_eq!(breaker.passage(now), Passage::Barred(Some(now + Duration::from_secs(60))));
+        let later = now + Duration::from_secs(60);
+        breaker.called();
+        assert_eq!(breaker.passage(later), Passage::Barred(None));
+        breaker.withdrawn(true);
+        assert_eq!(breaker.passage(later), Passage::Probe, "a call that was not made is no probe");
+    }
+
     proptest! {
         #[test]
-        fn an_open_breaker_lets_nothing_through_but_one_probe(signs in prop::collection::vec((0..3_u8, 0..5_000_u64), 1..500)) {
+        fn an_open_breaker_lets_nothing_through_but_one_probe(signs in prop::collection::vec((0..5_u8, 0..5_000_u64), 1..500)) {
             let mut now = Instant::now();
             let mut breaker = Breaker::new(settings(), now);
             let mut probes = 0;
             for (sign, wait) in signs {
                 now += Duration::from_millis(wait);
-                let sign = [Sign::Well, Sign::Failing, Sign::Misconfigured][usize::from(sign)];
+                let signs = [Sign::Well, Sign::Failing, Sign::Misconfigured, Sign::Pending, Sign::Repeated];
+                let sign = signs[usize::from(sign)];
                 let closed = breaker.open_since().is_none();
                 match breaker.passage(now) {
                     Passage::Free => prop_assert!(closed),

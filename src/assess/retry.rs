@@ -2,7 +2,7 @@
 //!
 //! A pure machine: time and seed are arguments, and it returns a [`Step`] that the worker carries out.
 //! The invariants: a verdict or a refusal ends the claim; nothing is retried past `retry.in_process_for`; the two single
-//! retries (a new nonce, a new token) happen once each in a claim's life.
+//! retries (a new nonce, a new token) happen once each in a claim's life, and only they say nothing against the API.
 //!
 //! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
 
@@ -13,6 +13,7 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::breaker::Sign;
 use super::budget;
 use crate::decision::{Decision, Finding};
 use crate::risk::{Again, Fault, Reading};
@@ -92,9 +93,15 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The history of a claim that an API was asked about `earlier` times before it was parked.
-    pub fn resumed(earlier: u32) -> Self {
-        Self { earlier, ..Self::default() }
+    /// The history of a claim that an API was asked about `earlier` times before it was parked, at last with this reason:
+    /// one that was parked for want of a good signature or token has had its single retry.
+    pub fn resumed(earlier: u32, reason: &str) -> Self {
+        Self {
+            earlier,
+            resigned: matches!(reason, "request_expired" | "request_replayed"),
+            renewed_token: reason == "bad_access_token",
+            ..Self::default()
+        }
     }
 
     /// Counts an attempt that is about to be made; returns its number, 1 for the very first.
@@ -114,14 +121,32 @@ impl Retry {
         self.earlier.saturating_add(self.attempts)
     }
 
-    /// Says what follows. `retry_after` is the answer's header, `max_attempts` the API's own bound, `seed` random.
-    pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> Step {
-        let (fault, again) = match reading {
-            Reading::Verdict { finding, provider_code } => return Step::Assessed(finding, provider_code),
-            Reading::Refused(fault) => return Step::Refused(fault),
-            Reading::Configuration(fault) => (fault, Again::Backoff),
-            Reading::Transient(fault, again) => (fault, again),
+    /// Says what follows, and what the reading says about the API's health. `retry_after` is the answer's header,
+    /// `max_attempts` the API's own bound, `seed` random.
+    pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> (Sign, Step) {
+        let (fault, again, sign) = match reading {
+            Reading::Verdict { finding, provider_code } => {
+                return (Sign::Well, Step::Assessed(finding, provider_code));
+            }
+            Reading::Refused(fault) => return (Sign::Well, Step::Refused(fault)),
+            Reading::Configuration(fault) => (fault, Again::Backoff, Sign::Misconfigured),
+            Reading::Transient(fault, again) => (fault, again, self.sign(again)),
         };
+        (sign, self.retry(settings, fault, again, context))
+    }
+
+    /// What a transient reading says: a new signature or token may mend it the first time, and not the second.
+    fn sign(&self, again: Again) -> Sign {
+        match again {
+            Again::Backoff => Sign::Failing,
+            Again::Lasting => Sign::Misconfigured,
+            Again::Resigned if self.resigned => Sign::Repeated,
+            Again::NewToken if self.renewed_token => Sign::Repeated,
+            Again::Resigned | Again::NewToken => Sign::Pending,
+        }
+    }
+
+    fn retry(&mut self, settings: &Settings, fault: Fault, again: Again, context: &Context) -> Step {
         if context.max_attempts.is_some_and(|max| self.attempts() >= max) {
             return Step::GiveUp(fault);
         }
@@ -212,7 +237,7 @@ mod tests {
             for (index, seed) in seeds.into_iter().enumerate() {
                 retry.begin(now);
                 let most = settings.max_interval.min(settings.initial_interval * 2_u32.saturating_pow(u32::try_from(index).unwrap()).min(1_000));
-                match retry.after(&settings, transient(Again::Backoff), &context(now, seed)) {
+                match retry.after(&settings, transient(Again::Backoff), &context(now, seed)).1 {
                     Step::RetryAt(at) => {
                         prop_assert!(at - now <= most, "pause {index}: {:?} > {most:?}", at - now);
                         prop_assert!(at - start <= settings.in_process_for);
@@ -234,11 +259,12 @@ mod tests {
         let now = Instant::now();
         let finding = Finding::Level { level: 0, risk_types: vec![] };
         let verdict = Reading::Verdict { finding: finding.clone(), provider_code: 0 };
-        assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), Step::Assessed(finding, 0));
+        let assessed = (Sign::Well, Step::Assessed(finding, 0));
+        assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), assessed);
         let fault = Fault::coded("bad_openid", 2);
         assert_eq!(
             retry.after(&settings(), Reading::Refused(fault.clone()), &context(now, 0)),
-            Step::Refused(fault)
+            (Sign::Well, Step::Refused(fault))
         );
     }
 
@@ -249,13 +275,33 @@ mod tests {
         retry.begin(now);
         for again in [Again::Resigned, Again::NewToken] {
             assert_eq!(
-                retry.after(&settings, transient(again), &context(now, u32::MAX)),
+                retry.after(&settings, transient(again), &context(now, u32::MAX)).1,
                 Step::RetryAt(now),
                 "{again:?}"
             );
-            let second = retry.after(&settings, transient(again), &context(now, u32::MAX));
+            let (_, second) = retry.after(&settings, transient(again), &context(now, u32::MAX));
             assert!(matches!(second, Step::RetryAt(at) if at > now), "{again:?}: {second:?}");
         }
+    }
+
+    #[test]
+    fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_against_the_api() {
+        let (settings, now) = (settings(), Instant::now());
+        for (again, reason) in [(Again::Resigned, "request_expired"), (Again::NewToken, "bad_access_token")] {
+            let mut retry = Retry::default();
+            let mut sign = || retry.after(&settings, transient(again), &context(now, 0)).0;
+            assert_eq!([sign(), sign(), sign()], [Sign::Pending, Sign::Repeated, Sign::Repeated]);
+            let mut parked = Retry::resumed(3, reason);
+            let (sign, step) = parked.after(&settings, transient(again), &context(now, u32::MAX));
+            assert_eq!(sign, Sign::Repeated, "{again:?}: it was parked for that very reason");
+            assert_ne!(step, Step::RetryAt(now), "{again:?}: it has had its retry at once");
+            let mut parked = Retry::resumed(3, "http_5xx");
+            assert_eq!(parked.after(&settings, transient(again), &context(now, 0)).0, Sign::Pending);
+        }
+        let mut retry = Retry::default();
+        let signs = [Again::Backoff, Again::Lasting]
+            .map(|again| retry.after(&settings, transient(again), &context(now, 0)).0);
+        assert_eq!(signs, [Sign::Failing, Sign::Misconfigured]);
     }
 
     #[test]
@@ -263,7 +309,7 @@ mod tests {
         let (settings, now) = (settings(), Instant::now());
         for (asked, granted) in [(2, 2), (3_600, 10)] {
             let context = Context { retry_after: Some(Duration::from_secs(asked)), ..context(now, 0) };
-            let step = Retry::default().after(&settings, transient(Again::Backoff), &context);
+            let (_, step) = Retry::default().after(&settings, transient(Again::Backoff), &context);
             assert_eq!(step, Step::RetryAt(now + Duration::from_secs(granted)));
         }
     }
@@ -280,10 +326,10 @@ mod tests {
     #[test]
     fn attempts_before_the_parking_count() {
         let now = Instant::now();
-        let mut retry = Retry::resumed(1);
+        let mut retry = Retry::resumed(1, "http_5xx");
         let context = Context { max_attempts: Some(2), ..context(now, 0) };
         assert_eq!(retry.begin(now), 2);
-        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::GiveUp(_)));
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::GiveUp(_)));
     }
 
     #[test]
@@ -292,8 +338,8 @@ mod tests {
         let mut retry = Retry::default();
         let context = Context { max_attempts: Some(2), ..context(now, 0) };
         assert_eq!(retry.begin(now), 1);
-        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::RetryAt(_)));
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::RetryAt(_)));
         assert_eq!(retry.begin(now), 2);
-        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context), Step::GiveUp(_)));
+        assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::GiveUp(_)));
     }
 }

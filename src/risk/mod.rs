@@ -29,6 +29,7 @@ pub mod tencent_cloud;
 pub mod wechat;
 
 mod captcha;
+mod remedy;
 mod tolerant;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use documented::documented_codes;
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
+pub use remedy::remedy;
 pub use section::Misconfigured;
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
@@ -212,10 +214,10 @@ pub enum Again {
     Backoff,
     /// At once with a new nonce and timestamp, a single time; then like [`Again::Backoff`].
     Resigned,
-    /// At once with a new access token, a single time; then like [`Again::Backoff`]. No failure of the API.
+    /// At once with a new access token, a single time; then like [`Again::Backoff`].
     NewToken,
-    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up): see
-    /// [`Reading::opens_breaker`].
+    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up): the API's breaker opens
+    /// at once.
     Lasting,
 }
 
@@ -275,20 +277,5 @@ impl Reading {
     /// Whether the claim is to be asked about again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transient(..) | Self::Configuration(_))
-    }
-
-    /// Whether the attempt counts against the API: it gave no result, and the fault is neither the claim's nor that of a
-    /// nonce, a timestamp or a token that is about to be replaced.
-    pub fn is_failure(&self) -> bool {
-        match self {
-            Self::Transient(_, again) => matches!(again, Again::Backoff | Again::Lasting),
-            Self::Configuration(_) => true,
-            Self::Verdict { .. } | Self::Refused(_) => false,
-        }
-    }
-
-    /// Whether the API's breaker opens at once (contract 5): no retry mends this soon. Permission, keys, balance, quota.
-    pub fn opens_breaker(&self) -> bool {
-        matches!(self, Self::Configuration(_) | Self::Transient(_, Again::Lasting))
     }
 }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
 use crate::assess::Next;
-use crate::assess::breaker::Sign;
 use crate::assess::http::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
@@ -20,7 +19,7 @@ use crate::intake::{Ticket, TicketId};
 use crate::outbox::{
     Call, Disposition, PublishError, Published, Received, Recorded, Sealed, Settled, StoreError,
 };
-use crate::risk::{Again, Answer, ApiId, Attempt, Fault, Reading, RiskApi};
+use crate::risk::{Again, Answer, ApiId, Attempt, Fault, Reading, RiskApi, remedy};
 use crate::telemetry::AttemptSpan;
 
 /// What a task brings back.
@@ -97,27 +96,42 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     pub(super) fn after_call(&mut self, attempted: Attempted) {
-        let Attempted { mut job, requested_at, request, exchange, span } = attempted;
-        let route = self.terms.registry.get(job.api);
-        let (reading, outcome) = read(route.api.as_ref(), &exchange);
-        if self.desk.release(job.api.index(), sign(&reading), job.probe, Instant::now()) && !job.probe {
-            warn!(
-                claimgate.api = route.api.name(),
-                "the breaker of {} opened: {}",
-                route.api.name(),
-                reason(&reading)
-            );
+        let (reading, outcome) = {
+            let api = self.terms.registry.get(attempted.job.api).api.as_ref();
+            read(api, &attempted.exchange)
+        };
+        let response = attempted.exchange.result.as_ref().ok();
+        let context = Context {
+            now: Instant::now(),
+            seed: self.terms.random.u32(..),
+            retry_after: response.and_then(|response| response.retry_after),
+            max_attempts: self.terms.registry.get(attempted.job.api).api.max_attempts(),
+        };
+        let mut job = self.keep_call(attempted, &reading, outcome);
+        if let (Reading::Transient(_, Again::NewToken), Some(lease)) = (&reading, job.lease.take()) {
+            self.token.refused(&lease);
         }
         let reason = reason(&reading);
-        let retry_after = exchange.result.as_ref().ok().and_then(|response| response.retry_after);
+        let (sign, step) = job.retry.after(&self.terms.retry, reading, &context);
+        if self.desk.release(job.api.index(), sign, job.probe, context.now) && !job.probe {
+            self.warn_of_breaker(job.api, reason);
+        }
+        self.take_step(job, step);
+    }
+
+    /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
+    fn keep_call(&mut self, attempted: Attempted, reading: &Reading, outcome: &'static str) -> Box<Job> {
+        let Attempted { job, requested_at, request, exchange, span } = attempted;
+        let api = self.terms.registry.get(job.api).api.name();
+        let reason = reason(reading);
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
         span.ended(http_status, outcome, reason);
-        self.terms.meter.attempt(route.api.name(), outcome, reason, exchange.latency);
+        self.terms.meter.attempt(api, outcome, reason, exchange.latency);
         self.batch.add_call(Call {
             id: Uuid::now_v7(),
             claim_id: job.claim.claim_id.clone(),
             attempt: job.retry.attempts(),
-            api: route.api.name(),
+            api,
             requested_at,
             latency: micros(exchange.latency),
             http_status,
@@ -128,17 +142,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             response: exchange.result.ok().map(|response| response.body),
             trace_id: job.received.trace.trace_id(),
         });
-        if let (Reading::Transient(_, Again::NewToken), Some(lease)) = (&reading, job.lease.take()) {
-            self.token.refused(&lease);
-        }
-        let context = Context {
-            now: Instant::now(),
-            seed: self.terms.random.u32(..),
-            retry_after,
-            max_attempts: route.api.max_attempts(),
-        };
-        let step = job.retry.after(&self.terms.retry, reading, &context);
-        self.take_step(job, step);
+        job
+    }
+
+    /// One line when a breaker opens: what the last call met, and what somebody can do about it.
+    pub(super) fn warn_of_breaker(&self, api: ApiId, reason: &'static str) {
+        let api = self.terms.registry.get(api).api.name();
+        let (colon, remedy) = remedy(reason).map_or(("", ""), |remedy| (": ", remedy));
+        warn!(claimgate.api = api, error.type = reason, "the breaker of {api} opened: {reason}{colon}{remedy}");
     }
 
     fn take_step(&mut self, job: Box<Job>, step: Step) {
@@ -258,17 +269,6 @@ fn read(api: &dyn RiskApi, exchange: &Exchange) -> (Reading, &'static str) {
     };
     let outcome = reading.outcome();
     (reading, outcome)
-}
-
-/// What a reading says about its API's health.
-fn sign(reading: &Reading) -> Sign {
-    if reading.opens_breaker() {
-        Sign::Misconfigured
-    } else if reading.is_failure() {
-        Sign::Failing
-    } else {
-        Sign::Well
-    }
 }
 
 pub(super) fn answer(response: &Response) -> Answer<'_> {

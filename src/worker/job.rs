@@ -71,7 +71,8 @@ impl Job {
         let mut hasher = DefaultHasher::new();
         claim.subject().hash(&mut hasher);
         let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-        let retry = Retry::resumed(parking.as_ref().map_or(0, |parking| parking.attempts));
+        let resumed = |parking: &Parking| Retry::resumed(parking.attempts, &parking.reason);
+        let retry = parking.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {
             ticket,
             received,

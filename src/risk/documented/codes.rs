@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
+use crate::assess::breaker::Sign;
 use crate::assess::retry::{Context, Retry, Settings, Step};
 use crate::decision::{Decision, Policy};
 use crate::risk::{Again, Answer, Reading, RiskApi};
@@ -54,7 +55,7 @@ fn becomes(reading: &Reading) -> &'static str {
     loop {
         retry.begin(now);
         let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None };
-        match retry.after(&settings, reading.clone(), &context) {
+        match retry.after(&settings, reading.clone(), &context).1 {
             Step::Assessed(..) => return "decided",
             Step::Refused(fault) => {
                 let ruling = policy.refused(fault.reason, fault.provider_code);
@@ -196,8 +197,32 @@ fn the_classes_mean_what_their_table_says() {
     ];
     assert_eq!(classes.len(), readings.len());
     for reading in readings {
-        let expected =
-            vec![becomes(&reading).to_owned(), yes(reading.is_failure()), yes(reading.opens_breaker())];
+        let signs = signs(&reading);
+        let counts = match signs.map(counts) {
+            [false, true] => "if it repeats".to_owned(),
+            [first, second] => {
+                assert_eq!(first, second);
+                yes(first)
+            }
+        };
+        let opens = yes(signs[0] == Sign::Misconfigured);
+        let expected = vec![becomes(&reading).to_owned(), counts, opens];
         assert_eq!(classes[&found(&reading).0], expected, "{reading:?}");
+    }
+}
+
+/// What the answer says of the API the first time in a claim's life, and the second time.
+fn signs(reading: &Reading) -> [Sign; 2] {
+    let defaults: toml::Table = DEFAULTS.parse().unwrap();
+    let settings: Settings = defaults["retry"].clone().try_into().unwrap();
+    let context = Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None };
+    let mut retry = Retry::default();
+    [(); 2].map(|()| retry.after(&settings, reading.clone(), &context).0)
+}
+
+fn counts(sign: Sign) -> bool {
+    match sign {
+        Sign::Failing | Sign::Misconfigured | Sign::Repeated => true,
+        Sign::Well | Sign::Pending => false,
     }
 }
