@@ -52,11 +52,11 @@ pub enum Sign {
     Failing,
     /// It refuses us, and no retry mends that soon.
     Misconfigured,
-    /// It asks for the call once more, at once, in a new form (a new signature, a new token). That says nothing yet of a
-    /// closed breaker's API, and a probe has not succeeded by it.
+    /// It asks for the call once more, at once, in a new form (a new signature, a new token). That
+    /// says nothing yet of a closed breaker's API, and a probe has not succeeded by it.
     Pending,
-    /// It refused the new form, too. It counts as a failure; a breaker that opens by it says that the set-up is at fault:
-    /// this host's clock, the token, the keys.
+    /// It refused the new form, too. It counts as a failure; a breaker that opens by it says that
+    /// the set-up is at fault: this host's clock, the token, the keys.
     Repeated,
 }
 
@@ -169,8 +169,8 @@ impl Breaker {
         false
     }
 
-    /// The API cannot be called at all until somebody mends the set-up: as if it had refused us. Returns whether the breaker
-    /// opened by it.
+    /// The API cannot be called at all until somebody mends the set-up: as if it had refused us.
+    /// Returns whether the breaker opened by it.
     pub fn deny(&mut self, now: Instant) -> bool {
         match &mut self.state {
             State::Closed { .. } => {
@@ -326,7 +326,8 @@ mod tests {
     fn review_04_calls_that_ask_again_in_vain_open_it_and_never_close_it() {
         let now = Instant::now();
         let mut breaker = Breaker::new(settings(), now);
-        // A wrong clock: each claim is signed anew at once, and few of the further calls are in the budget.
+        // A wrong clock: each claim is signed anew at once, and few of the further calls are in the
+        // budget.
         for claim in 0..100 {
             let opened = breaker.ended(Sign::Pending, false, now);
             assert!(!opened, "the first of a claim says nothing yet");

@@ -190,6 +190,12 @@ impl<T: Waiting> Desk<T> {
         counter.breaker.ended(sign, probe, now)
     }
 
+    /// An API cannot be called until somebody mends the set-up. Returns whether its breaker opened
+    /// by it.
+    pub fn deny(&mut self, api: usize, now: Instant) -> bool {
+        self.apis[api].breaker.deny(now)
+    }
+
     /// Says whether an API that needs an access token has one: without, no calls are made.
     pub fn set_has_token(&mut self, api: usize, has_token: bool) {
         self.apis[api].has_no_token = !has_token;

@@ -2,7 +2,8 @@
 //!
 //! A pure machine: time and seed are arguments, and it returns a [`Step`] that the worker carries out.
 //! The invariants: a verdict or a refusal ends the claim; nothing is retried past `retry.in_process_for`; the two single
-//! retries (a new nonce, a new token) happen once each in a claim's life, and only they say nothing against the API.
+//! retries (a new nonce, a new token) happen once each in a claim's life, and only they say nothing
+//! against the API.
 //!
 //! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
 
@@ -93,8 +94,9 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The history of a claim that an API was asked about `earlier` times before it was parked, at last with this reason:
-    /// one that was parked for want of a good signature or token has had its single retry.
+    /// The history of a claim that an API was asked about `earlier` times before it was parked, at
+    /// last with this reason: one that was parked for want of a good signature or token has had its
+    /// single retry.
     pub fn resumed(earlier: u32, reason: &str) -> Self {
         Self {
             earlier,
@@ -121,8 +123,8 @@ impl Retry {
         self.earlier.saturating_add(self.attempts)
     }
 
-    /// Says what follows, and what the reading says about the API's health. `retry_after` is the answer's header,
-    /// `max_attempts` the API's own bound, `seed` random.
+    /// Says what follows, and what the reading says about the API's health. `retry_after` is the
+    /// answer's header, `max_attempts` the API's own bound, `seed` random.
     pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> (Sign, Step) {
         let (fault, again, sign) = match reading {
             Reading::Verdict { finding, provider_code } => {
@@ -135,7 +137,8 @@ impl Retry {
         (sign, self.retry(settings, fault, again, context))
     }
 
-    /// What a transient reading says: a new signature or token may mend it the first time, and not the second.
+    /// What a transient reading says: a new signature or token may mend it the first time, and not
+    /// the second.
     fn sign(&self, again: Again) -> Sign {
         match again {
             Again::Backoff => Sign::Failing,

@@ -216,8 +216,8 @@ pub enum Again {
     Resigned,
     /// At once with a new access token, a single time; then like [`Again::Backoff`].
     NewToken,
-    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up): the API's breaker opens
-    /// at once.
+    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up):
+    /// the API's breaker opens at once.
     Lasting,
 }
 

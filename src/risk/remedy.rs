@@ -1,4 +1,5 @@
-//! What somebody can do about a fault that no retry mends: one half of a sentence for the log, by reason.
+//! What somebody can do about a fault that no retry mends: one half of a sentence for the log, by
+//! reason.
 //!
 //! Owns no reason: those are the APIs' own. A reason without a remedy is one that mends itself.
 

@@ -95,7 +95,7 @@ async fn access_token(client: &Client, source: &TokenSource, config: &Config) ->
     if let Err(cause) = client.reach(place, REACH_TIMEOUT).await {
         return Finding::wrong(WHAT, format!("{place} (wechat.base_url) cannot be reached: {cause}"));
     }
-    let exchange = client.send(source.token_request(), REACH_TIMEOUT).await;
+    let exchange = client.send(source.token_request(false), REACH_TIMEOUT).await;
     let response = match exchange.result {
         Ok(response) => response,
         Err(failure) => {

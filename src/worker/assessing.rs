@@ -108,8 +108,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             max_attempts: self.terms.registry.get(attempted.job.api).api.max_attempts(),
         };
         let mut job = self.keep_call(attempted, &reading, outcome);
-        if let (Reading::Transient(_, Again::NewToken), Some(lease)) = (&reading, job.lease.take()) {
-            self.token.refused(&lease);
+        if let Some(lease) = job.lease.take() {
+            self.token_was_used(&lease, &reading, context.now);
         }
         let reason = reason(&reading);
         let (sign, step) = job.retry.after(&self.terms.retry, reading, &context);

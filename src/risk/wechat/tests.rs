@@ -21,7 +21,7 @@ fn token(status: u16, body: &str) -> Result<(String, u64), Fault> {
 
 #[test]
 fn a_token_is_asked_for_at_the_configured_endpoint() {
-    let stable = tokens("stable").token_request();
+    let stable = tokens("stable").token_request(false);
     assert_eq!(
         (stable.method, stable.url.as_str()),
         (Method::Post, "https://api.weixin.qq.com/cgi-bin/stable_token")
@@ -31,7 +31,7 @@ fn a_token_is_asked_for_at_the_configured_endpoint() {
         "grant_type": "client_credential", "appid": "wx0000000000000001", "secret": "app+secret", "force_refresh": false,
     });
     assert_eq!(body, expected);
-    let classic = tokens("classic").token_request();
+    let classic = tokens("classic").token_request(false);
     let url = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=wx0000000000000001&secret=";
     assert_eq!((classic.method, classic.url), (Method::Get, format!("{url}app%2Bsecret")));
     assert_eq!(classic.redacted, format!("GET {url}***"));

@@ -15,6 +15,9 @@ use crate::risk::signature::encode;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
 use crate::risk::{Answer, Fault, Method, Request};
 
+/// No token lives longer; WeChat's live for two hours.
+const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+
 /// Fetches access tokens. Who keeps them, and for how long, is the caller's concern.
 #[derive(Debug, Clone)]
 pub struct TokenSource {
@@ -40,14 +43,20 @@ impl TokenSource {
         self.settings.token_endpoint == TokenEndpoint::Classic
     }
 
-    /// The request for a token.
-    pub fn token_request(&self) -> Request {
+    /// Whether the endpoint can be made to hand out another token than the current one.
+    pub fn can_force(&self) -> bool {
+        self.settings.token_endpoint == TokenEndpoint::Stable
+    }
+
+    /// The request for a token; `force` demands another one than the current one, where that can be
+    /// demanded.
+    pub fn token_request(&self, force: bool) -> Request {
         let base_url = self.settings.base_url.trim_end_matches('/');
         let (app_id, secret) = (&self.settings.app_id, self.settings.app_secret.expose_secret());
         match self.settings.token_endpoint {
             TokenEndpoint::Stable => {
                 let url = format!("{base_url}/cgi-bin/stable_token");
-                let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": false});
+                let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": force});
                 let redacted = format!("POST {url}\n\n{}", body("***"));
                 Request { method: Method::Post, url, body: Some((JSON, body(secret).to_string())), redacted }
             }
@@ -69,6 +78,7 @@ impl TokenSource {
     pub fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
         let unreadable = || {
             let reason = match answer.status {
+                300..=399 => "redirected",
                 429 => "rate_limited",
                 400..=499 => "http_4xx",
                 _ => "malformed_answer",
@@ -85,8 +95,13 @@ impl TokenSource {
             envelope.access_token.given().filter(|token| !token.trim().is_empty()).ok_or_else(unreadable)?;
         let seconds = envelope.expires_in.given().and_then(|seconds| u64::try_from(seconds).ok());
         let seconds = seconds.filter(|seconds| *seconds > 0).ok_or_else(unreadable)?;
-        Ok(Token { value: value.into(), expires_in: Duration::from_secs(seconds) })
+        Ok(Token { value: value.into(), expires_in: Duration::from_secs(seconds).min(LONGEST_LIFE) })
     }
+}
+
+/// Whether the reason of [`TokenSource::read_token`] is one that no repetition mends.
+pub fn is_denied(reason: &str) -> bool {
+    !matches!(reason, "busy" | "rate_limited" | "malformed_answer" | "unknown_code")
 }
 
 /// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an outdated token.

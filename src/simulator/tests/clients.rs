@@ -93,7 +93,7 @@ async fn every_client_is_understood_and_understands() {
     {
         let registry = registry(&client.simulator, csec);
         let source = registry.token_source().unwrap();
-        let (status, body) = send(&client, source.token_request()).await;
+        let (status, body) = send(&client, source.token_request(false)).await;
         source.read_token(&Answer { status, body: &body }).unwrap();
         let token = client.token().await;
         for (kind, api) in KINDS {

@@ -1,0 +1,209 @@
+//! The access token: fetched once however many claims wait, renewed before it ends, dropped when an
+//! API refuses it.
+//!
+//! A pure machine: time is an argument; the worker sends the request that [`Token::wants_fetch`]
+//! asks for. The invariants: at most one fetch is under way; a refusal drops only the very token
+//! that was refused, for a newer one may have come in the meantime; fetches that refusals cause are
+//! [`REFUSED_PAUSE`] apart at least, and the more so the more often the new token is refused, too;
+//! a text that was refused is no new token.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+/// Renewed this long before its end.
+const RENEW_BEFORE: Duration = Duration::from_secs(200);
+/// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
+const FETCH_PAUSE: Duration = Duration::from_millis(250);
+const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// So many fetches in a row that fail are more than a hiccup.
+const FAILURES_OF_A_HICCUP: u32 = 5;
+/// The pause between two fetches that refusals cause: doubled with each new token that is refused,
+/// too, up to [`REFUSED_PAUSE_MAX`]. Each fetch of a classic token voids that of every other
+/// system, and 2,000 a day are allowed.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// A refresh by force is allowed so many times a day (`getStableAccessToken`).
+const FORCED_A_DAY: usize = 20;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A token as a call uses it. Cheap to copy; its generation says which one it was.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    generation: u64,
+    value: Arc<SecretString>,
+}
+
+impl Lease {
+    /// The secret.
+    pub fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+}
+
+/// How a token is to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// The current one, or a new one if that is about to end.
+    Plain,
+    /// A new one in any case: the current one was refused, and is handed out all the same.
+    Forced,
+}
+
+/// What to make of a fetch, or of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// It may happen once in a while.
+    Good,
+    /// It goes on like that until somebody mends the set-up: the APIs cannot be called.
+    Bad,
+}
+
+/// The state of the process's one token.
+#[derive(Debug, Default)]
+pub struct Token {
+    current: Option<Current>,
+    generation: u64,
+    fetching: bool,
+    /// Fetches that failed in a row, and why the last one did.
+    failures: u32,
+    reason: Option<&'static str>,
+    not_before: Option<Instant>,
+    /// The text that was refused last.
+    refused: Option<Arc<SecretString>>,
+    /// Tokens that were refused in a row, each before it served a single call.
+    strikes: u32,
+    /// The last fetch that a refusal caused.
+    refetched: Option<Instant>,
+    /// The refreshes by force of the last day.
+    forced: VecDeque<Instant>,
+    wants_force: bool,
+}
+
+#[derive(Debug)]
+struct Current {
+    lease: Lease,
+    expires: Instant,
+    renew: Instant,
+}
+
+impl Token {
+    /// The token, where a usable one is at hand.
+    pub fn lease(&self, now: Instant) -> Option<Lease> {
+        self.current.as_ref().filter(|current| now < current.expires).map(|current| current.lease.clone())
+    }
+
+    /// How a fetch is to be made, if one is to be made now; it then counts as under way.
+    pub fn wants_fetch(&mut self, now: Instant) -> Option<Fetch> {
+        let fresh = self.current.as_ref().is_some_and(|current| now < current.renew);
+        if fresh || self.fetching || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.fetching = true;
+        if self.current.is_none() && self.refused.is_some() {
+            self.refetched = Some(now);
+        }
+        if std::mem::take(&mut self.wants_force) && self.may_force_at(now) == Some(now) {
+            self.forced.push_back(now);
+            return Some(Fetch::Forced);
+        }
+        Some(Fetch::Plain)
+    }
+
+    /// When [`Token::wants_fetch`] may say yes next; `None` while a fetch is under way.
+    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        if self.fetching {
+            return None;
+        }
+        let due = self.current.as_ref().map_or(now, |current| current.renew);
+        Some(self.not_before.map_or(due, |at| at.max(due)))
+    }
+
+    /// A fetch brought a token that lives for `expires_in`. `can_force` says whether its endpoint
+    /// can be made to hand out another one.
+    pub fn fetched(
+        &mut self,
+        value: SecretString,
+        expires_in: Duration,
+        can_force: bool,
+        now: Instant,
+    ) -> Outlook {
+        (self.fetching, self.failures, self.reason, self.not_before) = (false, 0, None, None);
+        let same = |refused: &Arc<SecretString>| refused.expose_secret() == value.expose_secret();
+        if self.current.is_none() && self.refused.as_ref().is_some_and(same) {
+            return self.fetched_refused(can_force, now);
+        }
+        self.generation += 1;
+        let lease = Lease { generation: self.generation, value: Arc::new(value) };
+        let expires_in = expires_in.min(DAY);
+        // A token that lives shorter than the usual margin is renewed at half its life.
+        let renew = now + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);
+        self.current = Some(Current { lease, expires: now + expires_in, renew });
+        Outlook::Good
+    }
+
+    /// The endpoint hands out what was refused. A fetch by force may help, unless one just did not.
+    fn fetched_refused(&mut self, can_force: bool, now: Instant) -> Outlook {
+        let just_forced = self.forced.back().is_some_and(|at| Some(*at) == self.refetched);
+        match self.may_force_at(now).filter(|_| can_force && !just_forced) {
+            Some(at) => {
+                (self.wants_force, self.not_before) = (true, Some(at));
+                Outlook::Good
+            }
+            None => self.strike(),
+        }
+    }
+
+    /// A fetch failed for this reason. `denied` says that the endpoint refused, and that no
+    /// repetition mends it. Returns the outlook, and whether the reason is news.
+    pub fn fetch_failed(&mut self, reason: &'static str, denied: bool, now: Instant) -> (Outlook, bool) {
+        self.fetching = false;
+        let pause = FETCH_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(FETCH_PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + pause);
+        let is_news = self.reason.replace(reason) != Some(reason);
+        let is_bad = denied || self.failures >= FAILURES_OF_A_HICCUP;
+        (if is_bad { Outlook::Bad } else { Outlook::Good }, is_news)
+    }
+
+    /// An API refused this token: it is dropped if it is still the current one.
+    pub fn refused(&mut self, lease: &Lease) -> Outlook {
+        if self.current.as_ref().is_none_or(|current| current.lease.generation != lease.generation) {
+            return Outlook::Good;
+        }
+        self.current = None;
+        self.refused = Some(Arc::clone(&lease.value));
+        self.strike()
+    }
+
+    /// An API took this token.
+    pub fn accepted(&mut self, lease: &Lease) {
+        if self.current.as_ref().is_some_and(|current| current.lease.generation == lease.generation) {
+            self.strikes = 0;
+        }
+    }
+
+    /// One more token is no use: the next fetch waits, and for longer each time.
+    fn strike(&mut self) -> Outlook {
+        self.strikes = self.strikes.saturating_add(1);
+        let doublings = self.strikes.saturating_sub(2);
+        let pause = REFUSED_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(REFUSED_PAUSE_MAX);
+        self.not_before = self.refetched.map(|at| at + pause);
+        if self.strikes < 2 { Outlook::Good } else { Outlook::Bad }
+    }
+
+    /// When a refresh by force is allowed: now, a little later, or not today.
+    fn may_force_at(&mut self, now: Instant) -> Option<Instant> {
+        while self.forced.front().is_some_and(|at| now.duration_since(*at) >= DAY) {
+            self.forced.pop_front();
+        }
+        let last = self.forced.back().map_or(now, |at| (*at + REFUSED_PAUSE).max(now));
+        (self.forced.len() < FORCED_A_DAY).then_some(last)
+    }
+}
+
+#[cfg(test)]
+mod tests;
