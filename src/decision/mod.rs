@@ -116,6 +116,11 @@ impl Reason {
     pub fn new(code: &str, value: Option<i64>, name: Option<&str>) -> Self {
         Self { code: code.to_owned(), value, name: name.map(str::to_owned), group: None }
     }
+
+    fn bytes(&self) -> usize {
+        let texts = [Some(&self.code), self.name.as_ref(), self.group.as_ref()];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
 }
 
 /// Where an event came from.
@@ -174,6 +179,15 @@ pub struct Verdict {
     pub subject: String,
     /// [`crate::claim::Claim::fingerprint`].
     pub fingerprint: [u8; 32],
+}
+
+impl Verdict {
+    /// The memory that an answer took in it: the script, the risk types, and the reasons made of
+    /// them.
+    pub fn bytes(&self) -> usize {
+        let reasons: usize = self.reasons.iter().map(Reason::bytes).sum();
+        self.challenge.as_ref().map_or(0, String::len) + size_of_val(self.risk_types.as_slice()) + reasons
+    }
 }
 
 /// The id of a claim's decision: the same for ever, so that a consumer can tell a repeat.

@@ -1,13 +1,13 @@
 //! The batch that fills while the last one is on its way.
 
-use super::{Call, Sealed, Settled};
+use super::{Call, Disposition, Sealed, Settled};
 
 /// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every record in it is in flight.
 #[derive(Debug, Default)]
 pub struct Batch {
     settled: Vec<Settled>,
     calls: Vec<Call>,
-    /// Of the answers in `calls`.
+    /// Of the attempts, and of what the answers brought into the verdicts.
     bytes: usize,
     /// Batches closed so far.
     closed: u64,
@@ -16,6 +16,7 @@ pub struct Batch {
 impl Batch {
     /// Adds a record that has ended.
     pub fn settle(&mut self, settled: Settled) {
+        self.bytes += weight(&settled);
         self.settled.push(settled);
     }
 
@@ -40,7 +41,7 @@ impl Batch {
         self.calls.len()
     }
 
-    /// The bytes of the answers that wait.
+    /// The bytes of the answers that wait, and of what they brought into verdicts.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -49,19 +50,93 @@ impl Batch {
     /// recorded before the answer that it rests on.
     pub fn seal(&mut self, max: usize) -> Sealed {
         let settled = self.settled.drain(..max.min(self.settled.len())).collect();
-        self.bytes = 0;
+        self.bytes = self.settled.iter().map(weight).sum();
         self.closed += 1;
         Sealed { number: self.closed, settled, calls: std::mem::take(&mut self.calls) }
     }
 
     /// Puts a batch that could not be recorded back in front.
     pub fn unseal(&mut self, sealed: Sealed) {
-        self.settled.splice(0..0, sealed.settled);
+        self.bytes += sealed.settled.iter().map(weight).sum::<usize>();
         self.bytes += sealed.calls.iter().map(size).sum::<usize>();
+        self.settled.splice(0..0, sealed.settled);
         self.calls.splice(0..0, sealed.calls);
     }
 }
 
 fn size(call: &Call) -> usize {
-    call.response.as_ref().map_or(0, Vec::len)
+    call.request.len() + call.response.as_ref().map_or(0, Vec::len)
+}
+
+fn weight(settled: &Settled) -> usize {
+    match &settled.disposition {
+        Disposition::Assessed(verdict) | Disposition::Recalled(verdict) | Disposition::Duplicate(verdict) => {
+            verdict.bytes()
+        }
+        Disposition::Parked(_) | Disposition::Quarantined(_) | Disposition::Repeated => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Decision, Reason, Source, Verdict};
+    use crate::intake::{Admission, Assigned, Ledger, Partition};
+    use crate::outbox::Received;
+    use crate::trace::TraceContext;
+
+    /// A record whose answer brought so many risk types.
+    fn settled(ledger: &mut Ledger, offset: i64, types: usize) -> Settled {
+        let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
+            panic!("taken on")
+        };
+        let source = Source { topic: String::new(), partition: 0, offset };
+        let verdict = Verdict {
+            claim_id: String::new(),
+            kind: String::new(),
+            api: String::new(),
+            api_schema: String::new(),
+            decision: Decision::Review,
+            reasons: vec![Reason::new("risk_type", Some(101), Some("batch_operation")); types],
+            level: Some(0),
+            risk_types: vec![101; types],
+            provider_code: Some(0),
+            policy_version: String::new(),
+            attempts: 1,
+            challenge: None,
+            claimed_at: 0,
+            decided_at: 0,
+            source: source.clone(),
+            trace_id: String::new(),
+            subject: String::new(),
+            fingerprint: [0; 32],
+        };
+        let received = Received {
+            source,
+            key: None,
+            headers: vec![],
+            payload: None,
+            received_at: 0,
+            trace: TraceContext::fresh(1),
+        };
+        Settled { ticket, received, claim_id: None, disposition: Disposition::Assessed(Box::new(verdict)) }
+    }
+
+    #[test]
+    fn review_19_what_an_answer_brought_is_weighed_as_long_as_it_waits() {
+        let mut ledger = Ledger::default();
+        let partition = Partition::claims(0);
+        let assigned = Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
+        ledger.assign(&assigned);
+        let mut batch = Batch::default();
+        for (offset, types) in [(0, 0), (1, 64), (2, 64)] {
+            batch.settle(settled(&mut ledger, offset, types));
+        }
+        let whole = batch.bytes();
+        assert!(whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()), "{whole} bytes");
+        let sealed = batch.seal(2);
+        assert_eq!(batch.bytes(), whole / 2, "what goes is no longer weighed, what stays is");
+        batch.unseal(sealed);
+        assert_eq!(batch.bytes(), whole);
+    }
 }

@@ -76,7 +76,7 @@ impl PostgresStore {
         let mut transaction = server.answer(lease.begin()).await?;
 
         let mut taken = HashSet::new();
-        for rows in chunks(&firsts, |row| verdict_bytes(row.verdict)) {
+        for rows in chunks(&firsts, |row| row.verdict.bytes()) {
             taken.extend(server.answer(rows::insert_verdicts(&mut transaction, rows)).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) =
@@ -203,10 +203,6 @@ fn chunks<T>(rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
         chunks.push(&rows[start..]);
     }
     chunks
-}
-
-fn verdict_bytes(verdict: &Verdict) -> usize {
-    verdict.challenge.as_ref().map_or(0, String::len)
 }
 
 fn event_bytes(event: &Received) -> usize {
