@@ -12,6 +12,9 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+/// The most risk types of one answer.
+pub(super) const MOST_RISK_TYPES: usize = 64;
+
 /// A field of an answer, as found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Found<T> {
@@ -48,8 +51,41 @@ impl<T> Found<T> {
 
 /// Reads a whole body, a byte order mark before it allowed.
 pub(super) fn read<T: Readable>(body: &[u8]) -> Option<T> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice::<Found<T>>(body).ok().and_then(Found::given)
+    let body = without_mark(body);
+    let found = serde_json::from_slice::<Found<T>>(body);
+    let found = found.or_else(|_| serde_json::from_slice(&escaped(body)));
+    found.ok().and_then(Found::given)
+}
+
+/// Reads JSON that is the content of a text.
+pub(super) fn read_text<T: Readable>(text: &str) -> Option<T> {
+    read(text.as_bytes())
+}
+
+/// The body without the byte order mark before it.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// The same JSON with every control character within a text written as JSON demands: some servers
+/// pass on what they were sent as it is. What was a good answer stays the same answer.
+fn escaped(body: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(body.len() + 64);
+    let (mut in_text, mut after_backslash) = (false, false);
+    for byte in body {
+        if in_text && *byte < b' ' {
+            if after_backslash {
+                // No escape begins so: the backslash stands for itself.
+                escaped.push(b'\\');
+            }
+            escaped.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            in_text ^= *byte == b'"' && !after_backslash;
+            escaped.push(*byte);
+        }
+        after_backslash = in_text && *byte == b'\\' && !after_backslash;
+    }
+    escaped
 }
 
 /// What can be read from JSON. Every form that a type does not take makes it unusable, and fails nothing else.
@@ -94,7 +130,9 @@ impl Readable for String {
 }
 
 /// Risk types: a list of numbers; one number stands for a list of one, an empty text for none. A code nobody knows is
-/// kept; one that is no number makes the list unusable, for it might have been the one that matters.
+/// kept; one that is no number makes the list unusable, for it might have been the one that
+/// matters. So does a code too many: the tables have some 30, and each one costs memory, a row and
+/// a message.
 impl Readable for Vec<i32> {
     fn integer(value: i64) -> Option<Self> {
         i32::try_from(value).ok().map(|code| vec![code])
@@ -108,10 +146,12 @@ impl Readable for Vec<i32> {
         let mut codes = Some(Self::new());
         while let Some(element) = list.next_element::<Found<i64>>()? {
             let code = element.given().and_then(|code| i32::try_from(code).ok());
-            codes = codes.zip(code).map(|(mut codes, code)| {
-                codes.push(code);
-                codes
-            });
+            codes = codes.filter(|codes: &Self| codes.len() < MOST_RISK_TYPES).zip(code).map(
+                |(mut codes, code)| {
+                    codes.push(code);
+                    codes
+                },
+            );
         }
         Ok(codes)
     }
@@ -193,5 +233,40 @@ impl Visitor<'_> for Keys {
     fn visit_str<E: Error>(self, key: &str) -> Result<&'static str, E> {
         let key = key.trim();
         Ok(self.0.iter().find(|name| key.eq_ignore_ascii_case(name)).copied().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped_text(body: &str) -> String {
+        String::from_utf8(escaped(body.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_control_character_is_escaped_within_texts_alone() {
+        assert_eq!(
+            escaped_text("{\n\"a\nb\":\t\"\u{0}\\\"\u{1f}\"}"),
+            "{\n\"a\\u000ab\":\t\"\\u0000\\\"\\u001f\"}"
+        );
+        assert_eq!(escaped_text("\"a\\\\\"\n\"b\\\n\""), "\"a\\\\\"\n\"b\\\\\\u000a\"", "backslashes");
+        assert_eq!(read::<String>(b"\"a\nb\\nc\""), Some("a\nb\nc".to_owned()));
+    }
+
+    #[test]
+    fn report_p06_a_control_character_does_not_make_another_value_of_what_decides() {
+        assert_eq!(read::<i64>(b"\"0\x01\""), None);
+        assert_eq!(read::<i64>(b"0\x01"), None);
+        assert_eq!(read::<i64>(b"\"1\n\""), read::<i64>(br#""1\n""#), "as if it had been escaped");
+        assert_eq!(read::<i64>(b"\"1\x002\""), None);
+    }
+
+    #[test]
+    fn review_19_more_risk_types_than_any_table_has_are_unusable() {
+        let list = |length: usize| format!("[{}1]", "1,".repeat(length - 1));
+        assert_eq!(read::<Vec<i32>>(list(64).as_bytes()).map(|codes| codes.len()), Some(64));
+        assert_eq!(read::<Vec<i32>>(list(65).as_bytes()), None);
+        assert_eq!(read::<Vec<i32>>(list(500_000).as_bytes()), None);
     }
 }

@@ -208,6 +208,33 @@ fn answers_are_read_tolerantly_and_never_guessed() {
 }
 
 #[test]
+fn report_p06_a_raw_control_character_in_a_text_that_decides_nothing_is_read_over() {
+    let registry = api(REGISTRATION.name, "");
+    let reading = |body: &str| read(only(&registry), 200, body);
+    for control in ['\n', '\t', '\r', '\0', '\u{1f}'] {
+        let message = |text: &str| format!("{{\"code\":0,\"message\":\"{text}\",\"level\":3}}");
+        assert_eq!(reading(&message(&format!("a{control}b"))), level(3, &[]), "{control:?}");
+        assert_eq!(reading(&format!("{{\"code\":\"0{control}x\",\"level\":3}}")), malformed(), "{control:?}");
+        let of_level = reading(&format!("{{\"code\":0,\"level\":\"{control}x\"}}"));
+        assert_eq!(of_level, transient("malformed_answer", 0), "{control:?}");
+    }
+    assert_eq!(reading("{\"code\":4000,\"message\":\"uid\u{1}\"}"), refused("bad_parameter", 4000));
+    assert_eq!(reading("{\"code\":0,\u{1}\"level\":3}"), malformed(), "outside of texts it is no JSON");
+}
+
+#[test]
+fn review_19_a_list_of_risk_types_without_end_is_a_malformed_answer() {
+    let registry = api(REGISTRATION.name, "");
+    let answer = |types: usize| {
+        let list = vec!["1"; types].join(",");
+        read(only(&registry), 200, &format!("{{\"code\":0,\"level\":0,\"riskType\":[{list}]}}"))
+    };
+    assert_eq!(answer(64), level(0, &[1; 64]));
+    assert_eq!(answer(65), transient("malformed_answer", 0));
+    assert_eq!(answer(524_000), transient("malformed_answer", 0));
+}
+
+#[test]
 fn risk_types_are_those_of_2021() {
     use crate::decision::Effect::{Approves, Explains, NotAssessed, Rejects};
     let registry = api(REGISTRATION.name, "");

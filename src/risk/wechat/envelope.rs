@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess};
 use super::codes::{classify_inner, classify_outer};
 use super::{HIGHEST_LEVEL, ServiceMarket};
 use crate::decision::Finding;
-use crate::risk::tolerant::{Found, Keys, Readable, read};
+use crate::risk::tolerant::{Found, Keys, Readable, read, read_text};
 use crate::risk::{Again, Answer, Fault, Reading};
 
 impl ServiceMarket {
@@ -74,7 +74,7 @@ struct Inner {
 impl Readable for Inner {
     /// In every sample the inner envelope is JSON within a text.
     fn text(text: &str) -> Option<Self> {
-        serde_json::from_str::<Found<NotText<Self>>>(text).ok()?.given().map(|inner| inner.0)
+        read_text::<NotText<Self>>(text).map(|inner| inner.0)
     }
 
     fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
@@ -97,7 +97,7 @@ struct InnerData {
 
 impl Readable for InnerData {
     fn text(text: &str) -> Option<Self> {
-        serde_json::from_str::<Found<NotText<Self>>>(text).ok()?.given().map(|data| data.0)
+        read_text::<NotText<Self>>(text).map(|data| data.0)
     }
 
     fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {

@@ -149,6 +149,20 @@ fn a_claim_from_a_mobile_app_carries_the_users_token_and_no_other_does() {
 }
 
 #[test]
+fn report_p06_a_raw_control_character_in_the_inner_answer_is_read_over() {
+    let registry = api("wechat_account", "");
+    let inner = json!({ "code": 0, "msg": "MSG", "data": { "risklevel": 2 } }).to_string();
+    // Escaped within the outer text, it is raw within the inner one.
+    let answer = |message: &str| {
+        json!({ "errcode": 0, "errmsg": "ok", "data": inner.replace("MSG", message) }).to_string()
+    };
+    let reading = |body: &str| read(only(&registry), 200, body);
+    assert_eq!(reading(&answer("a\nb")), level(2, &[]));
+    assert_eq!(reading(&answer("ab").replace("ok", "o\u{2}k")), level(2, &[]));
+    assert_eq!(reading(&answer("a\nb").replace(":2}", ":2\u{2}}")), malformed());
+}
+
+#[test]
 fn the_imei_stands_in_for_a_device_id() {
     let registry = api("wechat_account", "");
     let claim = claim(json!({ "client": { "device_id": null } }));
