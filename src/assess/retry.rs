@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::breaker::Sign;
@@ -53,7 +54,19 @@ pub struct Settings {
     /// Provider codes that are transient on every API.
     pub transient_codes: Vec<i64>,
     /// The decision of a claim that no API would assess.
+    #[serde(deserialize_with = "final_decision")]
     pub on_unassessed: Decision,
+}
+
+/// A decision that ends a claim: there is no captcha to challenge a user with whom no API would
+/// assess.
+fn final_decision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decision, D::Error> {
+    match Decision::deserialize(deserializer)? {
+        Decision::Challenge => Err(D::Error::custom(
+            "this is `approve`, `review` or `reject`: there is nothing to challenge with",
+        )),
+        decision @ (Decision::Approve | Decision::Review | Decision::Reject) => Ok(decision),
+    }
 }
 
 /// What to do after an attempt.
@@ -305,6 +318,17 @@ mod tests {
         let signs = [Again::Backoff, Again::Lasting]
             .map(|again| retry.after(&settings, transient(again), &context(now, 0)).0);
         assert_eq!(signs, [Sign::Failing, Sign::Misconfigured]);
+    }
+
+    #[test]
+    fn review_21_a_challenge_is_no_decision_of_a_claim_that_nobody_assessed() {
+        let read = |word: &str| {
+            let config = crate::config::Config::from_toml(&format!("[retry]\non_unassessed = \"{word}\""));
+            config.map(|config| config.retry.on_unassessed).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("reject"), Ok(Decision::Reject));
+        let error = read("challenge").unwrap_err();
+        assert!(error.contains("retry.on_unassessed: this is `approve`, `review` or `reject`"), "{error}");
     }
 
     #[test]

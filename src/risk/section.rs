@@ -178,6 +178,11 @@ impl<'a> Setup<'a> {
         self.in_use.get().cloned().unwrap_or_default()
     }
 
+    /// The whole key of one of the section's.
+    pub fn key(&self, key: &str) -> String {
+        format!("risk.{}.{key}", self.name)
+    }
+
     /// `path`, or the API's default.
     pub fn path(&self, default: &str) -> String {
         self.path.as_deref().unwrap_or(default).to_owned()

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::section::{Misconfigured, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
+use super::tolerant::without_mark;
 use super::{Again, Answer, Attempt, Fault, Method, Reading, Registration, Request, RiskApi, captcha};
 use crate::claim::{Claim, Malformed};
 use crate::decision::Finding;
@@ -28,7 +29,7 @@ pub struct Settings {
     pub signature_method: SignatureMethod,
     /// 0: the answer is JSON with the script in it. 1: the answer is the script.
     pub script: u8,
-    /// With `script = 1`: the JavaScript function that the answer calls on error.
+    /// With `script = 1`, which needs it: the JavaScript function that the answer calls on error.
     pub callback: Option<String>,
 }
 
@@ -51,6 +52,11 @@ fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
     if callback.as_deref().is_some_and(|callback| script == 0 || callback.is_empty() || !is_name(callback)) {
         return at("callback", "this is the name of a JavaScript function, and needs `script = 1`");
     }
+    if script == 1 && callback.is_none() {
+        let problem = "`script = 1` needs the name of a JavaScript function here: without it, an error cannot be \
+                       told from a script";
+        return at("callback", problem);
+    }
     let client = Client::new("CaptchaQuery", ApiSettings { method, signature_method }, setup)?;
     Ok(Box::new(CaptchaQuery { client, raw_script: script == 1, callback }))
 }
@@ -65,10 +71,11 @@ impl CaptchaQuery {
 
     /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on the way.
     fn read_raw(&self, answer: &Answer<'_>) -> Reading {
-        if !answer.is_success() || answer.body.trim_ascii_start().starts_with(b"{") {
+        let body = without_mark(answer.body);
+        if !answer.is_success() || body.trim_ascii_start().starts_with(b"{") {
             return self.read_json(answer);
         }
-        match std::str::from_utf8(answer.body) {
+        match std::str::from_utf8(body) {
             Ok(script) if self.reports_error(script) => {
                 Reading::Transient(Fault { reason: "error_callback", provider_code: None }, Again::Backoff)
             }

@@ -112,6 +112,18 @@ fn with_script_1_the_body_is_the_script() {
 }
 
 #[test]
+fn review_21_an_error_behind_a_byte_order_mark_is_no_script() {
+    let registry = api(REGISTRATION.name, "script = 1\ncallback = 'failed'");
+    let reading = |body: &str| read(only(&registry), 200, &format!("\u{feff}{body}"));
+    assert_eq!(reading(r#"{"code":4000}"#), refused("bad_parameter", 4000));
+    assert!(
+        matches!(reading("failed({})"), Reading::Transient(fault, _) if fault.reason == "error_callback")
+    );
+    assert_eq!(reading("<html>"), malformed());
+    assert_eq!(reading("a()"), challenge("a()".to_owned()));
+}
+
+#[test]
 fn a_script_or_callback_that_makes_no_sense_is_named() {
     let fault = |keys: &str| {
         let toml = format!("{CREDENTIALS}\n[risk.captcha_query]\n{keys}");
@@ -120,4 +132,5 @@ fn a_script_or_callback_that_makes_no_sense_is_named() {
     assert_eq!(fault("script = 2").as_deref(), Some("risk.captcha_query.script"));
     assert_eq!(fault("callback = 'failed'").as_deref(), Some("risk.captcha_query.callback"));
     assert_eq!(fault("script = 1\ncallback = 'a(b)'").as_deref(), Some("risk.captcha_query.callback"));
+    assert_eq!(fault("script = 1").as_deref(), Some("risk.captcha_query.callback"), "an error would pass");
 }

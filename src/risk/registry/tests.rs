@@ -77,6 +77,7 @@ fn text_from_the_environment_becomes_numbers_and_lists() {
         ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__SERVES", "qr_code, coupon"),
         ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__METHOD", "POST"),
         ("CLAIMGATE__RISK__CAPTCHA_QUERY__SCRIPT", "1"),
+        ("CLAIMGATE__RISK__CAPTCHA_QUERY__CALLBACK", "failed"),
         ("CLAIMGATE__RISK__MINI_PROGRAM__SERVES", ""),
     ];
     let environment =
@@ -163,12 +164,30 @@ fn a_missing_secret_is_named_only_if_it_is_needed() {
 
 #[test]
 fn the_wechat_apis_share_a_base_url_unless_they_have_their_own() {
-    let credentials = CREDENTIALS.replace("[retry]", "base_url = 'http://gateway:1/'\n[retry]");
-    let sections = "[risk.wechat_account]\n[risk.wechat_marketing]\nbase_url = 'http://other:2'";
+    let credentials = CREDENTIALS.replace("[retry]", "base_url = 'https://gateway:1/'\n[retry]");
+    let sections = "[risk.wechat_account]\n[risk.wechat_marketing]\nbase_url = 'https://other:2'";
     let registry = registry(&format!("{credentials}\n{sections}")).unwrap();
     let url = |name| registry.get(registry.find(name).unwrap()).api.request(&claim(json!({})), &ATTEMPT).url;
-    assert!(url("wechat_account").starts_with("http://gateway:1/tcb/servicemarket?"));
-    assert!(url("wechat_marketing").starts_with("http://other:2/tcb/servicemarket?"));
+    assert!(url("wechat_account").starts_with("https://gateway:1/tcb/servicemarket?"));
+    assert!(url("wechat_marketing").starts_with("https://other:2/tcb/servicemarket?"));
+}
+
+#[test]
+fn review_21_the_app_secret_and_its_tokens_travel_in_clear_on_this_host_alone() {
+    let with = |shared: &str, own: &str| {
+        let credentials = CREDENTIALS.replace("[retry]", &format!("{shared}\n[retry]"));
+        registry(&format!("{credentials}\n[risk.wechat_account]\n{own}")).err().map(|fault| fault.key)
+    };
+    for host in ["api.weixin.qq.com", "10.0.0.7:80", "localhost.example.com", "127.0.0.1.example.com"] {
+        let base_url = format!("base_url = 'http://{host}'");
+        assert_eq!(with(&base_url, "").as_deref(), Some("wechat.base_url"), "{host}");
+        assert_eq!(with("", &base_url).as_deref(), Some("risk.wechat_account.base_url"), "{host}");
+        let allowed = format!("{base_url}\nallow_http = true");
+        assert_eq!(with(&allowed, &base_url), None, "{host}");
+    }
+    for host in ["localhost:8080", "127.0.0.1:8080", "127.9.9.9/x", "[::1]:8080"] {
+        assert_eq!(with(&format!("base_url = 'http://{host}'"), ""), None, "{host}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! Sources: WeChat "小程序风控 API" (outer and inner envelope), `auth.getAccessToken` and `getStableAccessToken`.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -43,6 +44,9 @@ pub struct Settings {
     pub app_secret: SecretString,
     /// Scheme and host of WeChat's server or of the gateway before it.
     pub base_url: String,
+    /// Whether `http://` may lead to another host: the app's secret and its tokens then travel in
+    /// clear.
+    pub allow_http: bool,
     /// Where access tokens are fetched.
     pub token_endpoint: TokenEndpoint,
 }
@@ -53,6 +57,7 @@ impl Default for Settings {
             app_id: String::new(),
             app_secret: SecretString::default(),
             base_url: "https://api.weixin.qq.com".to_owned(),
+            allow_http: false,
             token_endpoint: TokenEndpoint::default(),
         }
     }
@@ -96,9 +101,18 @@ impl ServiceMarket {
     pub fn new(product: Product, setup: &mut Setup<'_>) -> Result<Self, Misconfigured> {
         let settings = &setup.shared.wechat;
         check_base_url("wechat.base_url", &settings.base_url)?;
+        let base_url = setup.base_url(&settings.base_url);
+        let urls = [("wechat.base_url".to_owned(), &settings.base_url), (setup.key("base_url"), &base_url)];
+        for (key, url) in urls {
+            if !settings.allow_http && !is_private(url) {
+                let problem = "the app's secret or its access token would travel in clear: use https://, or set \
+                               wechat.allow_http = true where this is no more than a stand-in";
+                return Err(Misconfigured::new(key, problem));
+            }
+        }
         setup.require("wechat.app_id", &settings.app_id)?;
         setup.require("wechat.app_secret", settings.app_secret.expose_secret())?;
-        let url = format!("{}{}?access_token=", setup.base_url(&settings.base_url), setup.path(PATH));
+        let url = format!("{base_url}{}?access_token=", setup.path(PATH));
         Ok(Self { product, url, transient_codes: setup.shared.transient_codes.clone() })
     }
 
@@ -132,6 +146,18 @@ impl ServiceMarket {
         let url = format!("{}{}", self.url, encode(attempt.token.unwrap_or_default()));
         Request { method: Method::Post, url, body: Some((JSON, body)), redacted }
     }
+}
+
+/// Whether nobody on the way can read what is sent there: it is encrypted, or does not leave this
+/// host.
+fn is_private(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return true };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What the levels lead to by default (contract 3.3).
