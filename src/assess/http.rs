@@ -5,7 +5,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
@@ -15,6 +17,9 @@ use crate::risk::{Method, Request};
 
 /// The largest body that is read; what is beyond is cut off, and the reader will find the rest malformed.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// The longest cause, in characters.
+const CAUSE_MAX: usize = 300;
 
 /// A risk API's HTTP side, as the worker sees it.
 pub trait Http: Clone + Send + Sync + 'static {
@@ -29,6 +34,9 @@ pub struct Exchange {
     pub latency: Duration,
     /// What came.
     pub result: Result<Response, Failure>,
+    /// Why no answer came, or what is odd about the one that came: one line in the words of the
+    /// network, of TLS or of HTTP, without secrets.
+    pub cause: Option<String>,
 }
 
 /// An answer that arrived.
@@ -101,27 +109,35 @@ impl Client {
         Ok(Self { client: builder.build()?, egress: egress.clone() })
     }
 
-    async fn exchange(&self, request: Request, timeout: Duration) -> Result<Response, Failure> {
+    /// The answer, and what is odd about it.
+    async fn exchange(
+        &self,
+        request: Request,
+        timeout: Duration,
+    ) -> reqwest::Result<(Response, Option<String>)> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
-        let mut builder = self.client.request(method, request.url).timeout(timeout);
+        // The raw answer is evidence: it is to come as it is.
+        let builder = self.client.request(method, request.url).header(ACCEPT_ENCODING, "identity");
+        let mut builder = builder.timeout(timeout);
         if let Some((content_type, body)) = request.body {
             builder = builder.header(CONTENT_TYPE, content_type).body(body);
         }
-        let mut response = builder.send().await.map_err(|error| classify(&error))?;
+        let mut response = builder.send().await?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
+        let oddity = oddity(status, response.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+        while let Some(chunk) = response.chunk().await? {
             let room = BODY_MAX_BYTES - body.len();
             body.extend_from_slice(&chunk[..room.min(chunk.len())]);
             if body.len() == BODY_MAX_BYTES {
                 break;
             }
         }
-        Ok(Response { status, retry_after, body })
+        Ok((Response { status, retry_after, body }, oddity))
     }
 }
 
@@ -129,7 +145,11 @@ impl Http for Client {
     async fn send(&self, request: Request, timeout: Duration) -> Exchange {
         let sent = Instant::now();
         let result = self.exchange(request, timeout).await;
-        Exchange { latency: sent.elapsed(), result }
+        let latency = sent.elapsed();
+        match result {
+            Ok((response, oddity)) => Exchange { latency, result: Ok(response), cause: oddity },
+            Err(error) => Exchange { latency, result: Err(classify(&error)), cause: Some(cause(error)) },
+        }
     }
 }
 
@@ -143,6 +163,42 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
 }
 
+/// The error and what caused it, in their own words. The URL, which carries accounts and
+/// signatures, is left out.
+fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words.push_str(": ");
+            words.push_str(&text);
+        }
+        source = error.source();
+    }
+    one_line(&words)
+}
+
+/// What makes an answer unreadable though it came whole: it sends its reader elsewhere, or is
+/// packed though nobody asked.
+fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if (300..400).contains(&status) {
+        // The rest of the address may carry a token.
+        let to = header(LOCATION).and_then(|to| reqwest::Url::parse(to).ok());
+        let host = to.as_ref().and_then(|to| to.host_str());
+        return Some(one_line(&format!("HTTP {status}, a redirect to {}", host.unwrap_or("another path"))));
+    }
+    let encoding = header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
+    Some(one_line(&format!("the answer is encoded as {encoding}, which was not asked for")))
+}
+
+/// A bounded line without control characters.
+fn one_line(words: &str) -> String {
+    words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(CAUSE_MAX).collect()
+}
+
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -151,4 +207,75 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
     Duration::try_from(date - OffsetDateTime::now_utc()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What the client makes of a server that answers one request with these bytes; and the
+    /// request.
+    async fn exchange(scheme: &str, answer: &'static str) -> (Exchange, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("{scheme}://{}/?Signature=secret", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let (mut head, mut length) = ([0; 4096], 0);
+            while !head[..length].ends_with(b"\r\n\r\n") {
+                match stream.read(&mut head[length..]).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => length += read,
+                }
+                if head[0] != b'G' {
+                    break;
+                }
+            }
+            drop(stream.write_all(answer.as_bytes()).await);
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
+        let exchange = Client::new().expect("a client").send(request, Duration::from_secs(5)).await;
+        (exchange, server.await.expect("the server does not panic"))
+    }
+
+    #[tokio::test]
+    async fn report_p17_an_answer_is_asked_for_as_it_is() {
+        let packed = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x08";
+        let (exchange, head) = exchange("http", packed).await;
+        assert!(head.to_ascii_lowercase().contains("\r\naccept-encoding: identity\r\n"), "{head}");
+        assert_eq!(exchange.cause.as_deref(), Some("the answer is encoded as gzip, which was not asked for"));
+    }
+
+    #[tokio::test]
+    async fn report_p17_a_redirect_is_not_followed_and_says_where_it_leads() {
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/?token=secret\r\nContent-Length: 0\r\n\r\n";
+        let (exchange, _) = exchange("http", redirect).await;
+        assert_eq!(exchange.result.map(|response| response.status), Ok(302));
+        assert_eq!(exchange.cause.as_deref(), Some("HTTP 302, a redirect to login.example.com"));
+    }
+
+    #[tokio::test]
+    async fn report_p10_a_failure_brings_its_cause_and_no_secret() {
+        let (plain, _) = exchange("https", "HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        assert_eq!(plain.result, Err(Failure::Connect));
+        let cause = plain.cause.expect("a cause");
+        assert!(cause.contains("wrong version number"), "TLS to a server without: {cause}");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/?Signature=secret", listener.local_addr().expect("an address"));
+        drop(listener);
+        let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
+        let refused = Client::new().expect("a client").send(request, Duration::from_secs(5)).await;
+        let refusal = refused.cause.expect("a cause");
+        assert!(refusal.contains("onnection refused"), "{refusal}");
+        let (cut, _) = exchange("http", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
+        assert_eq!(cut.result, Err(Failure::Broken));
+        let broken = cut.cause.expect("a cause");
+        assert!(broken.contains("end of file"), "{broken}");
+        for cause in [cause, refusal, broken] {
+            assert!(cause.len() <= CAUSE_MAX && !cause.contains("secret"), "{cause}");
+        }
+    }
 }

@@ -1,12 +1,16 @@
 //! The batch that fills while the last one is on its way.
 
-use super::{Call, Disposition, Sealed, Settled};
+use super::{Call, Disposition, Sealed, Settled, TokenExchange};
+
+/// So many exchanges of access tokens wait for a Postgres that is away; of more, the latest do.
+const MOST_TOKEN_EXCHANGES: usize = 256;
 
 /// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every record in it is in flight.
 #[derive(Debug, Default)]
 pub struct Batch {
     settled: Vec<Settled>,
     calls: Vec<Call>,
+    token_exchanges: Vec<TokenExchange>,
     /// Of the attempts, and of what the answers brought into the verdicts.
     bytes: usize,
     /// Batches closed so far.
@@ -26,9 +30,16 @@ impl Batch {
         self.calls.push(call);
     }
 
+    /// Adds an exchange by which an access token was to be had.
+    pub fn add_token_exchange(&mut self, exchange: TokenExchange) {
+        self.token_exchanges.push(exchange);
+        let surplus = self.token_exchanges.len().saturating_sub(MOST_TOKEN_EXCHANGES);
+        self.token_exchanges.drain(..surplus);
+    }
+
     /// Whether there is nothing to flush.
     pub fn is_empty(&self) -> bool {
-        self.settled.is_empty() && self.calls.is_empty()
+        self.settled.is_empty() && self.calls.is_empty() && self.token_exchanges.is_empty()
     }
 
     /// Records and attempts that wait.
@@ -52,7 +63,9 @@ impl Batch {
         let settled = self.settled.drain(..max.min(self.settled.len())).collect();
         self.bytes = self.settled.iter().map(weight).sum();
         self.closed += 1;
-        Sealed { number: self.closed, settled, calls: std::mem::take(&mut self.calls) }
+        let calls = std::mem::take(&mut self.calls);
+        let token_exchanges = std::mem::take(&mut self.token_exchanges);
+        Sealed { number: self.closed, settled, calls, token_exchanges }
     }
 
     /// Puts a batch that could not be recorded back in front.
@@ -61,6 +74,7 @@ impl Batch {
         self.bytes += sealed.calls.iter().map(size).sum::<usize>();
         self.settled.splice(0..0, sealed.settled);
         self.calls.splice(0..0, sealed.calls);
+        self.token_exchanges.splice(0..0, sealed.token_exchanges);
     }
 }
 

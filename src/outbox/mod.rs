@@ -88,12 +88,39 @@ pub struct Call {
     pub outcome: &'static str,
     /// Why, in a bounded word; empty for a verdict.
     pub reason: &'static str,
+    /// Why no usable answer came, in the words of whoever noticed.
+    pub cause: Option<String>,
     /// The request, secrets removed.
     pub request: String,
     /// The answer's exact bytes; `None` where none came.
     pub response: Option<Vec<u8>>,
     /// The trace in which it was made, 32 hex digits.
     pub trace_id: String,
+}
+
+/// One request for an access token: a row of `token_exchanges`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenExchange {
+    /// The row's own id, time-ordered.
+    pub id: Uuid,
+    /// When it was sent, UNIX microseconds.
+    pub requested_at: i64,
+    /// From the sending to the last byte, microseconds.
+    pub latency: i64,
+    /// The HTTP status, where an answer came.
+    pub http_status: Option<u16>,
+    /// The provider's code, where it could be read.
+    pub provider_code: Option<i64>,
+    /// `fetched` or `failed`.
+    pub outcome: &'static str,
+    /// Why, in a bounded word; empty where a token was fetched.
+    pub reason: &'static str,
+    /// Why no usable answer came, in the words of whoever noticed.
+    pub cause: Option<String>,
+    /// The request, the secret removed.
+    pub request: String,
+    /// The first bytes of the answer, the token removed; `None` where none came.
+    pub response: Option<Vec<u8>>,
 }
 
 /// How a record ends. Every record that was taken on ends in exactly one of these.
@@ -158,6 +185,7 @@ pub struct Sealed {
     number: u64,
     settled: Vec<Settled>,
     calls: Vec<Call>,
+    token_exchanges: Vec<TokenExchange>,
 }
 
 /// A batch that Postgres has: what its tables say is what will be published.
@@ -177,6 +205,11 @@ impl Sealed {
     /// The records and their ends.
     pub fn settled(&self) -> &[Settled] {
         &self.settled
+    }
+
+    /// The requests for access tokens since the last batch.
+    pub fn token_exchanges(&self) -> &[TokenExchange] {
+        &self.token_exchanges
     }
 
     /// The attempts made, also for claims that are not decided yet.

@@ -84,7 +84,8 @@ pub trait RiskApi: Send + Sync {
     /// The request of one attempt, signed.
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
 
-    /// Makes sense of an answer. Called for 2xx answers and 4xx other than 429; must take any bytes.
+    /// Makes sense of an answer. Called for 2xx and 3xx answers and 4xx other than 429; must take
+    /// any bytes.
     fn read(&self, answer: &Answer<'_>) -> Reading;
 
     /// This API's own table of risk types: the same code means different things to different schemas.
@@ -176,11 +177,13 @@ impl Answer<'_> {
 
     /// What an answer says whose body is not what the API promises.
     ///
-    /// With 2xx the next answer may be whole. With 4xx something between us and the API spoke: about the set-up where
-    /// the status says so (who asks, and where), else about this one request.
+    /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
+    /// fault. With 4xx something between us and the API spoke: about the set-up where the status
+    /// says so (who asks, and where), else about this one request.
     pub fn unreadable(&self) -> Reading {
         let fault = Fault { reason: "http_4xx", provider_code: None };
         match self.status {
+            300..=399 => Reading::Configuration(Fault { reason: "redirected", provider_code: None }),
             401 | 403 | 404 | 405 | 407 => Reading::Configuration(fault),
             408 | 425 | 429 => Reading::Transient(fault, Again::Backoff),
             400..=499 => Reading::Refused(fault),

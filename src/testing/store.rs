@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::claim::Malformed;
 use crate::decision::Verdict;
-use crate::outbox::{Call, Disposition, Received, Sealed, Store, StoreError};
+use crate::outbox::{Call, Disposition, Received, Sealed, Store, StoreError, TokenExchange};
 
 /// A store in memory. Clones share their content, as two workers share a database.
 #[derive(Debug, Default, Clone)]
@@ -40,6 +40,7 @@ struct State {
     verdicts: HashMap<String, Verdict>,
     events: Vec<Received>,
     calls: BTreeMap<Uuid, Call>,
+    token_exchanges: BTreeMap<Uuid, TokenExchange>,
     dead_letters: BTreeMap<(String, i32, i64, String), DeadLetter>,
     faults: VecDeque<StoreFault>,
     away: bool,
@@ -69,6 +70,11 @@ impl FakeStore {
     /// Every attempt, in the order of its id.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.values().cloned().collect()
+    }
+
+    /// Every exchange of an access token, in the order of its id.
+    pub fn token_exchanges(&self) -> Vec<TokenExchange> {
+        self.state().token_exchanges.values().cloned().collect()
     }
 
     /// Every dead letter, in the order of its source.
@@ -130,6 +136,9 @@ impl State {
         }
         for call in batch.calls() {
             self.calls.entry(call.id).or_insert_with(|| call.clone());
+        }
+        for exchange in batch.token_exchanges() {
+            self.token_exchanges.entry(exchange.id).or_insert_with(|| exchange.clone());
         }
         overruled
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::tokens::TokenAnswer;
 use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
 use crate::assess::Next;
 use crate::assess::http::{Exchange, Response};
@@ -26,7 +27,7 @@ use crate::telemetry::AttemptSpan;
 pub(super) enum Done {
     Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
     Called(Box<Attempted>),
-    Token(Exchange),
+    Token(Box<TokenAnswer>),
     Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
     Published(Result<Published, (Recorded, PublishError)>, Duration),
 }
@@ -107,6 +108,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             retry_after: response.and_then(|response| response.retry_after),
             max_attempts: self.terms.registry.get(attempted.job.api).api.max_attempts(),
         };
+        let cause = attempted.exchange.cause.clone();
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
             self.token_was_used(&lease, &reading, context.now);
@@ -114,7 +116,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let reason = reason(&reading);
         let (sign, step) = job.retry.after(&self.terms.retry, reading, &context);
         if self.desk.release(job.api.index(), sign, job.probe, context.now) && !job.probe {
-            self.warn_of_breaker(job.api, reason);
+            self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
         self.take_step(job, step);
     }
@@ -138,6 +140,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             provider_code: reading.provider_code(),
             outcome,
             reason,
+            cause: exchange.cause,
             request,
             response: exchange.result.ok().map(|response| response.body),
             trace_id: job.received.trace.trace_id(),
@@ -146,10 +149,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     /// One line when a breaker opens: what the last call met, and what somebody can do about it.
-    pub(super) fn warn_of_breaker(&self, api: ApiId, reason: &'static str) {
+    pub(super) fn warn_of_breaker(&self, api: ApiId, reason: &'static str, cause: Option<&str>) {
         let api = self.terms.registry.get(api).api.name();
-        let (colon, remedy) = remedy(reason).map_or(("", ""), |remedy| (": ", remedy));
-        warn!(claimgate.api = api, error.type = reason, "the breaker of {api} opened: {reason}{colon}{remedy}");
+        let why = sentence(reason, [cause, remedy(reason)]);
+        warn!(claimgate.api = api, error.type = reason, "the breaker of {api} opened: {why}");
     }
 
     fn take_step(&mut self, job: Box<Job>, step: Step) {
@@ -284,6 +287,11 @@ fn reason(reading: &Reading) -> &'static str {
     }
 }
 
-fn micros(duration: Duration) -> i64 {
+/// A reason with what is known beside it: `connect: connection refused`.
+pub(super) fn sentence(reason: &str, more: [Option<&str>; 2]) -> String {
+    [Some(reason)].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
+}
+
+pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

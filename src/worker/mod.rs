@@ -251,7 +251,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 Ok(())
             }
             Done::Token(exchange) => {
-                self.after_token_fetch(exchange);
+                self.after_token_fetch(*exchange);
                 Ok(())
             }
             Done::Recorded(result, latency) => self.after_record(result, latency),

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
+use uuid::Uuid;
 
-use super::assessing::{Done, answer};
+use super::assessing::{Done, answer, micros, sentence};
 use super::{Http, Intake, Publisher, Store, Worker};
 use crate::assess::http::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
-use crate::risk::wechat::is_denied;
+use crate::outbox::TokenExchange;
+use crate::risk::wechat::{is_denied, redacted, words};
 use crate::risk::{Again, ApiId, Fault, Reading, remedy};
 
 /// How long the fetch of an access token may take.
@@ -30,38 +33,53 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         if let Some(fetch) = self.token.wants_fetch(now) {
             self.fetching_token = true;
             let (http, request) = (self.ports.http.clone(), source.token_request(fetch == Fetch::Forced));
-            self.tasks.spawn(async move { Done::Token(http.send(request, TOKEN_TIMEOUT).await) });
+            let requested_at = self.terms.clock.micros();
+            self.tasks.spawn(async move {
+                let text = request.redacted.clone();
+                let exchange = http.send(request, TOKEN_TIMEOUT).await;
+                Done::Token(Box::new(TokenAnswer { requested_at, request: text, exchange }))
+            });
         }
     }
 
-    pub(super) fn after_token_fetch(&mut self, exchange: Exchange) {
+    pub(super) fn after_token_fetch(&mut self, fetched: TokenAnswer) {
         self.fetching_token = false;
         let now = Instant::now();
         let Some(source) = self.terms.registry.token_source() else { return };
-        let can_force = source.can_force();
-        let fetched = match &exchange.result {
+        let (exchange, can_force) = (&fetched.exchange, source.can_force());
+        let token = match &exchange.result {
             Ok(response) => source.read_token(&answer(response)),
             Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
         };
-        let came = exchange.result.is_ok();
-        match fetched {
+        let outcome = if token.is_ok() { "fetched" } else { "failed" };
+        self.terms.meter.token_fetch(outcome);
+        let text = token.as_ref().ok().map(|token| token.value.clone());
+        let fault = match token {
             Ok(token) => {
-                self.terms.meter.token_fetch("fetched");
                 if self.token.fetched(token.value, token.expires_in, can_force, now) == Outlook::Bad {
                     self.deny_without_token("bad_access_token", now);
                 }
+                None
             }
             Err(fault) => {
-                self.terms.meter.token_fetch("failed");
-                let denied = came && is_denied(fault.reason);
-                let (outlook, is_news) = self.token.fetch_failed(fault.reason, denied, now);
-                if is_news {
-                    warn_of_fetch(&fault);
-                }
-                if outlook == Outlook::Bad {
-                    self.deny_without_token(fault.reason, now);
-                }
+                self.token_was_denied(&fault, exchange, now);
+                Some(fault)
             }
+        };
+        self.batch.add_token_exchange(fetched.into_row(outcome, fault, text.as_ref()));
+    }
+
+    fn token_was_denied(&mut self, fault: &Fault, exchange: &Exchange, now: Instant) {
+        let said = exchange.result.as_ref().ok().and_then(|response| words(&answer(response)));
+        let denied = exchange.result.is_ok() && is_denied(fault.reason);
+        let (outlook, is_news) = self.token.fetch_failed(fault.reason, denied, now);
+        if is_news {
+            let why =
+                sentence(fault.reason, [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)]);
+            warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {why}");
+        }
+        if outlook == Outlook::Bad {
+            self.deny_without_token(fault.reason, now);
         }
     }
 
@@ -86,14 +104,40 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             routes.filter(|(_, route)| route.api.needs_token()).map(|(id, _)| id).collect();
         for id in needy {
             if self.desk.deny(id.index(), now) {
-                self.warn_of_breaker(id, reason);
+                self.warn_of_breaker(id, reason, None);
             }
         }
     }
 }
 
-fn warn_of_fetch(fault: &Fault) {
-    let Fault { reason, provider_code } = fault;
-    let (colon, remedy) = remedy(reason).map_or(("", ""), |remedy| (": ", remedy));
-    warn!(error.type = reason, provider_code, "no WeChat access token: {reason}{colon}{remedy}");
+/// A request for an access token that has ended.
+pub(super) struct TokenAnswer {
+    requested_at: i64,
+    request: String,
+    exchange: Exchange,
+}
+
+impl TokenAnswer {
+    /// The row of evidence.
+    fn into_row(
+        self,
+        outcome: &'static str,
+        fault: Option<Fault>,
+        token: Option<&SecretString>,
+    ) -> TokenExchange {
+        let Self { requested_at, request, exchange } = self;
+        let response = exchange.result.ok();
+        TokenExchange {
+            id: Uuid::now_v7(),
+            requested_at,
+            latency: micros(exchange.latency),
+            http_status: response.as_ref().map(|response| response.status),
+            provider_code: fault.as_ref().and_then(|fault| fault.provider_code),
+            outcome,
+            reason: fault.map_or("", |fault| fault.reason),
+            cause: exchange.cause,
+            request,
+            response: response.map(|response| redacted(&response.body, token)),
+        }
+    }
 }

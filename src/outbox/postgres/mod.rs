@@ -1,7 +1,9 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached, `record` the transaction of a
-//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in, `rows` its statements, `schema` the migrations, `retire` what is past its retention, `session` what a connection is bound by, `rights` whether the worker may write
+//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in,
+//! `rows` its statements, `exchanges` the one that needs no transaction, `schema` the migrations,
+//! `retire` what is past its retention, `session` what a connection is bound by, `rights` whether the worker may write
 //! what it will have to, `error` what a failure means.
 //!
 //! The invariant: a batch is in the tables whole or not at all, and writing it again changes nothing.
@@ -10,6 +12,7 @@ mod conflicts;
 mod connections;
 mod encode;
 mod error;
+mod exchanges;
 mod faults;
 mod record;
 mod retire;
@@ -121,6 +124,7 @@ impl Store for PostgresStore {
     }
 
     async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, Disposition)>, StoreError> {
+        self.record_exchanges(batch.token_exchanges()).await?;
         self.record_batch(batch.settled(), batch.calls()).await
     }
 }

@@ -156,6 +156,7 @@ fn ordinary(now: i64) -> (Verdict, Received, Call) {
         provider_code: Some(0),
         outcome: "verdict",
         reason: "",
+        cause: None,
         request: "GET /".to_owned(),
         response: Some(b"{}".to_vec()),
         trace_id: trace.trace_id(),

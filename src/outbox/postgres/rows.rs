@@ -125,11 +125,12 @@ pub(super) async fn insert_events(connection: &mut PgConnection, rows: &[Decided
 pub(super) async fn insert_calls(connection: &mut PgConnection, calls: &[Call]) -> sqlx::Result<()> {
     sqlx::query(
         "insert into risk_calls (
-            id, claim_id, attempt, api, requested_at, latency, http_status, provider_code, outcome, reason, request, response, trace_id
+            id, claim_id, attempt, api, requested_at, latency, http_status, provider_code, outcome, reason, request, response, trace_id,
+            cause
         )
         select * from unnest(
             $1::uuid[], $2::text[], $3::int[], $4::text[], $5::timestamptz[], $6::interval[], $7::int[], $8::bigint[], $9::text[],
-            $10::text[], $11::text[], $12::bytea[], $13::text[]
+            $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[]
         )
         on conflict do nothing",
     )
@@ -146,6 +147,7 @@ pub(super) async fn insert_calls(connection: &mut PgConnection, calls: &[Call]) 
     .bind(calls.iter().map(|call| Text(&call.request)).bind_iter())
     .bind(calls.iter().map(|call| call.response.as_deref()).bind_iter())
     .bind(calls.iter().map(|call| Text(&call.trace_id)).bind_iter())
+    .bind(calls.iter().map(|call| call.cause.as_deref().map(Text)).bind_iter())
     .execute(connection)
     .await?;
     Ok(())

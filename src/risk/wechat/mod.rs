@@ -23,7 +23,7 @@ mod codes;
 mod envelope;
 mod token;
 
-pub use token::{Token, TokenSource, is_denied};
+pub use token::{Token, TokenSource, is_denied, redacted, words};
 
 /// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";

@@ -1,11 +1,13 @@
 //! Access tokens, codes, and what of a claim reaches WeChat.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::body::message_id;
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Again, Answer, Fault, Method};
+use crate::risk::{Again, Answer, Fault, Method, Reading};
 
 fn tokens(endpoint: &str) -> TokenSource {
     let credentials = CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
@@ -79,6 +81,64 @@ fn a_failed_fetch_says_why() {
     ] {
         assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(Fault::coded(reason, code)));
     }
+}
+
+#[test]
+fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
+    let kept = |body: &str| String::from_utf8(redacted(body.as_bytes(), None)).unwrap();
+    let cases = [
+        (r#"{"access_token":"86_se-cret","expires_in":7200}"#, r#"{"access_token":"***","expires_in":7200}"#),
+        (r#"{"expires_in":1, "Access_Token" : "86_secret"}"#, r#"{"expires_in":1, "Access_Token" : "***"}"#),
+        (r#"{"data":"{\"access_token\":\"86_secret\"}"}"#, r#"{"data":"{\"access_token\":\"***"}"}"#),
+        (r#"{"access_token":"86_sec"#, r#"{"access_token":"***"#),
+        (r#"{"access_token":86}"#, r#"{"access_token":***}"#),
+        (
+            r#"{"access_token":"86_secret","access_token":"87_secret"}"#,
+            r#"{"access_token":"***","access_token":"***"}"#,
+        ),
+        (
+            r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4"}"#,
+            r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4"}"#,
+        ),
+        ("", ""),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(kept(body), expected);
+    }
+    assert_eq!(redacted(&[b'x'; 1 << 20], None).len(), 4_096, "a bounded part of it");
+    let elsewhere =
+        redacted(br#"{"access\u005ftoken":"86_secret","86_secret":1}"#, Some(&"86_secret".into()));
+    assert_eq!(String::from_utf8_lossy(&elsewhere), r#"{"access\u005ftoken":"***","***":1}"#);
+}
+
+#[test]
+fn report_p08_the_words_of_a_refusal_are_passed_on_in_one_line() {
+    let words = |body: &str| words(&Answer { status: 200, body: body.as_bytes() });
+    let refusal = r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4\nnot in whitelist rid: 1-2"}"#;
+    assert_eq!(words(refusal).as_deref(), Some("invalid ip 1.2.3.4 not in whitelist rid: 1-2"));
+    let long = json!({ "errmsg": "x".repeat(9_999) }).to_string();
+    assert_eq!(words(&long).map(|words| words.len()), Some(200));
+    assert_eq!(words("<html>"), None);
+}
+
+#[test]
+fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
+    let registry = api("wechat_account", "");
+    for status in [301, 302, 307, 308] {
+        let reading = read(only(&registry), status, "<a href='https://login.example.com'>");
+        let fault = Fault { reason: "redirected", provider_code: None };
+        assert_eq!(reading, Reading::Configuration(fault.clone()));
+        assert_eq!(token(status, ""), Err(fault));
+    }
+}
+
+#[test]
+fn review_21_a_token_lives_for_a_day_at_most() {
+    let body = format!(r#"{{"access_token":"a","expires_in":{}}}"#, i64::MAX);
+    let source = api("wechat_account", "");
+    let answer = Answer { status: 200, body: body.as_bytes() };
+    let token = source.token_source().unwrap().read_token(&answer).unwrap();
+    assert_eq!(token.expires_in, Duration::from_secs(86_400));
 }
 
 #[test]

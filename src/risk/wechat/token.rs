@@ -4,6 +4,7 @@
 //!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +18,13 @@ use crate::risk::{Answer, Fault, Method, Request};
 
 /// No token lives longer; WeChat's live for two hours.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+
+/// The key before the token.
+const KEY: &[u8] = b"access_token";
+/// So much of an answer is kept; a good one has some 200 bytes.
+const KEPT_BYTES: usize = 4_096;
+/// So many characters of the provider's words are passed on.
+const LONGEST_WORDS: usize = 200;
 
 /// Fetches access tokens. Who keeps them, and for how long, is the caller's concern.
 #[derive(Debug, Clone)]
@@ -99,6 +107,54 @@ impl TokenSource {
     }
 }
 
+/// What WeChat says about a refusal, where it says something: it names the address that is not
+/// allowed, and a request id.
+pub fn words(answer: &Answer<'_>) -> Option<String> {
+    let words = read::<Words>(answer.body)?.0.given()?;
+    Some(
+        words
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .take(LONGEST_WORDS)
+            .collect(),
+    )
+}
+
+/// The first bytes of an answer, for the record: without what stands where a token does, whether or
+/// not the rest can be read, and without the token that was read.
+pub fn redacted(body: &[u8], token: Option<&SecretString>) -> Vec<u8> {
+    let token = token.map(|token| token.expose_secret().as_bytes());
+    let body = token.map_or_else(|| Cow::Borrowed(body), |token| Cow::Owned(without(body, token)));
+    let (mut redacted, mut rest) = (Vec::new(), body.as_ref());
+    let at_key = |rest: &[u8]| rest.windows(KEY.len()).position(|found| found.eq_ignore_ascii_case(KEY));
+    while let Some(at) = at_key(rest) {
+        let (before, after) = rest.split_at(at + KEY.len());
+        redacted.extend_from_slice(before);
+        let is_between = |byte: &u8| b"\": \t\r\n\\".contains(byte);
+        let start = after.iter().position(|byte| !is_between(byte)).unwrap_or(after.len());
+        redacted.extend_from_slice(&after[..start]);
+        redacted.extend_from_slice(b"***");
+        let value = &after[start..];
+        let end = value.iter().position(|byte| b"\",}\r\n".contains(byte)).unwrap_or(value.len());
+        rest = &value[end..];
+    }
+    redacted.extend_from_slice(rest);
+    redacted.truncate(KEPT_BYTES);
+    redacted
+}
+
+/// The bytes with `***` in place of a text.
+fn without(mut body: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(body.len());
+    while let Some(at) = body.windows(text.len().max(1)).position(|found| found == text) {
+        rest.extend_from_slice(&body[..at]);
+        rest.extend_from_slice(b"***");
+        body = &body[at + text.len()..];
+    }
+    rest.extend_from_slice(body);
+    rest
+}
+
 /// Whether the reason of [`TokenSource::read_token`] is one that no repetition mends.
 pub fn is_denied(reason: &str) -> bool {
     !matches!(reason, "busy" | "rate_limited" | "malformed_answer" | "unknown_code")
@@ -140,5 +196,21 @@ impl Readable for TokenEnvelope {
             }
         }
         Ok(Some(envelope))
+    }
+}
+
+/// `errmsg` alone.
+struct Words(Found<String>);
+
+impl Readable for Words {
+    fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut words = Found::default();
+        while let Some(key) = object.next_key_seed(Keys(&["errmsg"]))? {
+            match key {
+                "errmsg" => words.merge(object.next_value()?),
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(Self(words)))
     }
 }

@@ -109,7 +109,7 @@ impl Http for RemoteApis {
         sleep(latency.min(timeout)).await;
         self.process.thawed().await;
         self.journal.notes().call_ended(number);
-        Exchange { latency: sent.elapsed(), result }
+        Exchange { latency: sent.elapsed(), result, cause: None }
     }
 }
 

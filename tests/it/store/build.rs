@@ -65,6 +65,7 @@ pub(crate) fn call(claim_id: &str) -> Call {
         provider_code: Some(-1),
         outcome: "transient",
         reason: "internal_error",
+        cause: Some("a broken pipe".to_owned()),
         request: "GET /?secretKey=…".to_owned(),
         response: Some(br#"{"code":4}"#.to_vec()),
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),

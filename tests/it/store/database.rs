@@ -126,6 +126,7 @@ struct CallRow {
     request: String,
     response: Option<Vec<u8>>,
     trace_id: String,
+    cause: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -155,7 +156,7 @@ impl Inspect for RealStore {
     async fn all_calls(&self) -> Vec<Call> {
         let rows: Vec<CallRow> = sqlx::query_as(
             "select id, claim_id, attempt, api, requested_at, latency, http_status, provider_code, outcome, reason, request, response,
-                trace_id
+                trace_id, cause
             from risk_calls order by id",
         )
         .fetch_all(&self.pool)
@@ -203,6 +204,7 @@ impl CallRow {
             provider_code: self.provider_code,
             outcome: self.outcome.leak(),
             reason: self.reason.leak(),
+            cause: self.cause,
             request: self.request,
             response: self.response,
             trace_id: self.trace_id,
