@@ -95,7 +95,7 @@ impl Refusing {
         let mut world = Self { token: with_token(start), now: start, fetches: vec![], outlooks: vec![] };
         // The first one served well, for long.
         world.token.accepted(&world.token.lease(start).expect("at hand"));
-        while world.now - start < span {
+        while world.now - start < span && world.fetches.len() < 5_000 {
             if let Some(lease) = world.token.lease(world.now) {
                 let outlook = world.token.refused(&lease);
                 world.outlooks.push(outlook);

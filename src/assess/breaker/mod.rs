@@ -1,0 +1,227 @@
+//! The circuit breaker of one API: stops the calls while they are of no use, and finds out when
+//! they are again.
+//!
+//! A pure machine: time is an argument, and it says what may be done; the desk does it.
+//!
+//! ```text
+//!            too many failures, or the API refuses us
+//!   closed ────────────────────────────────────────────► open
+//!      ▲                                                  │ its time is up
+//!      │ enough probes succeed                            ▼
+//!      └───────────────────────────────────────────── half-open
+//!                                                         │ a probe fails: open again, for longer
+//! ```
+//!
+//! The invariants: while it is open nothing is called but probes, one at a time; a call that was
+//! sent before it opened says nothing about what comes after.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+/// `[breaker]`: the same for every API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// It opens when so large a part of a window's calls failed…
+    pub failure_ratio: f64,
+    /// …and the window had at least so many.
+    pub min_calls: u32,
+    /// How long a window is.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How long it stays open before the first probe; twice as long after each probe that fails…
+    #[serde(with = "humantime_serde")]
+    pub open_for: Duration,
+    /// …but no longer than this.
+    #[serde(with = "humantime_serde")]
+    pub open_max: Duration,
+    /// The interval of probes while the API refuses us: no permission, bad signature, balance
+    /// exhausted.
+    #[serde(with = "humantime_serde")]
+    pub misconfigured_for: Duration,
+    /// So many probes in a row must succeed before it closes.
+    pub probes: u32,
+}
+
+/// What a call says about its API's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered, whatever it said.
+    Well,
+    /// It did not, or not usably.
+    Failing,
+    /// It refuses us, and no retry mends that soon.
+    Misconfigured,
+    /// It asks for the call once more, at once, in a new form (a new signature, a new token). That
+    /// says nothing yet of a closed breaker's API, and a probe has not succeeded by it.
+    Pending,
+    /// It refused the new form, too. It counts as a failure; a breaker that opens by it says that
+    /// the set-up is at fault: this host's clock, the token, the keys.
+    Repeated,
+}
+
+impl Sign {
+    /// Whether no retry mends it, so that somebody has to.
+    fn blames_set_up(self) -> bool {
+        match self {
+            Self::Misconfigured | Self::Repeated => true,
+            Self::Well | Self::Failing | Self::Pending => false,
+        }
+    }
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Breaker {
+    settings: Settings,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { since: Instant, calls: u32, failures: u32 },
+    Open { since: Instant, until: Instant, misconfigured: bool, times: u32 },
+    HalfOpen { since: Instant, probing: bool, succeeded: u32, misconfigured: bool, times: u32 },
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// Yes.
+    Free,
+    /// As a probe.
+    Probe,
+    /// Not before this time; without one, not before the probe under way has ended.
+    Barred(Option<Instant>),
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self { settings, state: State::Closed { since: now, calls: 0, failures: 0 } }
+    }
+
+    /// Whether a call may be made now.
+    pub fn passage(&self, now: Instant) -> Passage {
+        match &self.state {
+            State::Closed { .. } => Passage::Free,
+            State::Open { until, .. } if now < *until => Passage::Barred(Some(*until)),
+            State::HalfOpen { probing: true, .. } => Passage::Barred(None),
+            State::Open { .. } | State::HalfOpen { .. } => Passage::Probe,
+        }
+    }
+
+    /// A call is being made, with [`Breaker::passage`]'s leave.
+    pub fn called(&mut self) {
+        match &mut self.state {
+            State::Closed { .. } => {}
+            State::Open { since, misconfigured, times, .. } => {
+                self.state = State::HalfOpen {
+                    since: *since,
+                    probing: true,
+                    succeeded: 0,
+                    misconfigured: *misconfigured,
+                    times: *times,
+                };
+            }
+            State::HalfOpen { probing, .. } => *probing = true,
+        }
+    }
+
+    /// A call has ended. `probe` says whether it was made as one. Returns whether the breaker
+    /// opened by it.
+    pub fn ended(&mut self, sign: Sign, probe: bool, now: Instant) -> bool {
+        match &mut self.state {
+            State::Closed { .. } if sign == Sign::Pending => {}
+            State::Closed { since, calls, failures } => {
+                if now.duration_since(*since) > self.settings.window {
+                    (*since, *calls, *failures) = (now, 0, 0);
+                }
+                *calls = calls.saturating_add(1);
+                *failures = failures.saturating_add(u32::from(sign != Sign::Well));
+                let ratio = f64::from(*failures) / f64::from(*calls);
+                let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
+                let opens = match sign {
+                    // Though it be the one that makes them enough.
+                    Sign::Well | Sign::Pending => false,
+                    Sign::Failing | Sign::Repeated => failing,
+                    Sign::Misconfigured => true,
+                };
+                if opens {
+                    self.open(sign.blames_set_up(), 0, now, now);
+                    return true;
+                }
+            }
+            State::HalfOpen { since, probing, succeeded, misconfigured, times } if probe => {
+                *probing = false;
+                if sign != Sign::Well {
+                    let (since, times) = (*since, times.saturating_add(1));
+                    // A probe that is asked for anew leaves the blame where it was.
+                    let blame = sign.blames_set_up() || (sign == Sign::Pending && *misconfigured);
+                    self.open(blame, times, since, now);
+                    return true;
+                }
+                *succeeded += 1;
+                if *succeeded >= self.settings.probes {
+                    self.state = State::Closed { since: now, calls: 0, failures: 0 };
+                }
+            }
+            // Sent before it opened.
+            State::Open { .. } | State::HalfOpen { .. } => {}
+        }
+        false
+    }
+
+    /// The API cannot be called at all until somebody mends the set-up: as if it had refused us.
+    /// Returns whether the breaker opened by it.
+    pub fn deny(&mut self, now: Instant) -> bool {
+        match &mut self.state {
+            State::Closed { .. } => {
+                self.open(true, 0, now, now);
+                true
+            }
+            State::Open { misconfigured, .. } | State::HalfOpen { misconfigured, .. } => {
+                *misconfigured = true;
+                false
+            }
+        }
+    }
+
+    /// A call that [`Breaker::called`] announced was not made after all.
+    pub fn withdrawn(&mut self, probe: bool) {
+        if let State::HalfOpen { probing, .. } = &mut self.state
+            && probe
+        {
+            *probing = false;
+        }
+    }
+
+    /// Since when no calls but probes are made; `None` while it is closed.
+    pub fn open_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Closed { .. } => None,
+            State::Open { since, .. } | State::HalfOpen { since, .. } => Some(*since),
+        }
+    }
+
+    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API refuses us.
+    pub fn state(&self) -> (&'static str, bool) {
+        match &self.state {
+            State::Closed { .. } => ("closed", false),
+            State::Open { misconfigured, .. } => ("open", *misconfigured),
+            State::HalfOpen { misconfigured, .. } => ("half_open", *misconfigured),
+        }
+    }
+
+    fn open(&mut self, misconfigured: bool, times: u32, since: Instant, now: Instant) {
+        let doubled =
+            self.settings.open_for.saturating_mul(2_u32.saturating_pow(times)).min(self.settings.open_max);
+        let pause = if misconfigured { doubled.max(self.settings.misconfigured_for) } else { doubled };
+        self.state = State::Open { since, until: now + pause, misconfigured, times };
+    }
+}
+
+#[cfg(test)]
+mod tests;
