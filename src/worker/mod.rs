@@ -124,7 +124,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// A worker at rest.
     pub fn new(ports: Ports<I, S, P, H>, terms: Terms) -> Self {
         let now = Instant::now();
-        let standstill = Standstill::new(terms.kafka.session_timeout, now);
+        let standstill = Standstill::new(terms.kafka.session_timeout, now, terms.clock.micros());
         let counter = |route: &Route| {
             let limit =
                 Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
@@ -195,7 +195,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Does everything that can be done now; says when to look again.
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
-        if let Some(still) = self.standstill.turn(now) {
+        if let Some(still) = self.standstill.turn(now, self.terms.clock.micros()) {
             warn!(
                 "the worker stood still for {} ms: no calls until the group has had its say",
                 still.as_millis()

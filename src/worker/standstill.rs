@@ -1,5 +1,9 @@
 //! Standstill: a process that did not run for so long that others may have its partitions (SIGSTOP, a paused machine).
 //!
+//! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
+//! of day does, though somebody may set it. What either says is taken: a pause too many costs half
+//! a session's calls.
+//!
 //! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition. The invariant: between a standstill and
 //! the group's word on it, no API is asked.
 
@@ -15,18 +19,24 @@ pub(super) struct Standstill {
     /// Within this time the next heartbeat is answered.
     rest: Duration,
     last_turn: Instant,
+    /// The time of day of the last turn, UNIX microseconds.
+    last_seen: i64,
     until: Option<Instant>,
 }
 
 impl Standstill {
     /// For sessions of this length. The last heartbeat before a standstill may have been a quarter of it ago (`intake::kafka`).
-    pub(super) fn new(session_timeout: Duration, now: Instant) -> Self {
-        Self { longest: session_timeout * 3 / 4, rest: session_timeout / 2, last_turn: now, until: None }
+    pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
+        let (longest, rest) = (session_timeout * 3 / 4, session_timeout / 2);
+        Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
     }
 
-    /// A turn of the loop; how long it stood still, if that was too long.
-    pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
-        let still = now.duration_since(std::mem::replace(&mut self.last_turn, now));
+    /// A turn of the loop, at this time of day (UNIX microseconds); how long it stood still, if
+    /// that was too long.
+    pub(super) fn turn(&mut self, now: Instant, time_of_day: i64) -> Option<Duration> {
+        let since = now.duration_since(std::mem::replace(&mut self.last_turn, now));
+        let passed = time_of_day.saturating_sub(std::mem::replace(&mut self.last_seen, time_of_day));
+        let still = since.max(Duration::from_micros(u64::try_from(passed).unwrap_or(0)));
         if still <= self.longest {
             return None;
         }
@@ -54,14 +64,28 @@ mod tests {
     #[test]
     fn after_a_standstill_no_api_is_asked_until_the_group_has_had_its_say() {
         let start = Instant::now();
-        let mut standstill = Standstill::new(20 * SECOND, start);
-        assert_eq!(standstill.turn(start + 15 * SECOND), None);
+        let mut standstill = Standstill::new(20 * SECOND, start, 0);
+        assert_eq!(standstill.turn(start + 15 * SECOND, 15_000_000), None);
         assert!(!standstill.forbids_calls(start + 15 * SECOND));
         let woken = start + 31 * SECOND;
-        assert_eq!(standstill.turn(woken), Some(16 * SECOND));
-        assert_eq!(standstill.turn(woken + SECOND), None, "turns go on meanwhile");
+        assert_eq!(standstill.turn(woken, 31_000_000), Some(16 * SECOND));
+        assert_eq!(standstill.turn(woken + SECOND, 32_000_000), None, "turns go on meanwhile");
         assert!(standstill.forbids_calls(woken + 9 * SECOND));
         assert!(!standstill.forbids_calls(woken + 10 * SECOND));
         assert_eq!(standstill.ends(), Some(woken + 10 * SECOND));
+    }
+
+    #[test]
+    fn review_21_a_machine_that_was_paused_is_noticed_by_the_time_of_day() {
+        let start = Instant::now();
+        let mut standstill = Standstill::new(20 * SECOND, start, 0);
+        assert_eq!(standstill.turn(start + SECOND, 40_000_000), Some(40 * SECOND));
+        assert!(standstill.forbids_calls(start + 2 * SECOND));
+        assert_eq!(
+            standstill.turn(start + 2 * SECOND, 9_000_000),
+            None,
+            "a clock that is set back says nothing"
+        );
+        assert_eq!(standstill.turn(start + 3 * SECOND, 10_000_000), None);
     }
 }
