@@ -42,6 +42,9 @@ pub struct SimulateArgs {
     /// How long an access token is good after a newer one was fetched
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub token_grace: Duration,
+    /// How long a captcha's ticket lasts, if it says by `at-SECONDS` when it was earned
+    #[arg(long, default_value = "20m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ticket_life: Duration,
     /// Take parameters that the documents do not name
     #[arg(long)]
     pub lenient: bool,
@@ -103,6 +106,7 @@ impl From<SimulateArgs> for SimulatorOptions {
             app_secret: args.app_secret,
             token_life: args.token_life,
             token_grace: args.token_grace,
+            ticket_life: args.ticket_life,
             lenient: args.lenient,
             faults: Faults { all, ..Faults::default() },
             seed: args.seed,

@@ -92,7 +92,8 @@ fn reconsider(state: &State, form: &Form<'_>, api: Api, plan: &mut Plan) {
         }
         Api::CaptchaCheck => {
             let ticket = form.get("ticket").unwrap_or_default();
-            if verdict.level >= 3 || !state.tickets().passes(ticket) {
+            let is_good = state.tickets().passes(ticket, unix_seconds(), state.options.ticket_life);
+            if verdict.level >= 3 || !is_good {
                 plan.course = Course::Refused(Refusal::new(5100, "verification failed"));
             }
         }

@@ -1,6 +1,8 @@
-//! The tickets of solved captchas: each passes the first two checks and no more.
+//! The tickets of solved captchas: each passes the first two checks and no more, and none that is
+//! too old.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::super::verdicts;
 
@@ -19,9 +21,16 @@ impl Tickets {
         Self { capacity: capacity.max(1), passed: HashMap::new() }
     }
 
-    /// Whether the ticket is good this time. One with the word `wrong` never is.
-    pub(super) fn passes(&mut self, ticket: &str) -> bool {
-        if ticket.split(['-', '_', '.']).any(|piece| piece == "wrong") {
+    /// Whether the ticket is good this time, at `now` in UNIX seconds. One with the word `wrong`
+    /// never is; one that says by `at-N` when it was earned is good for as long as tickets live.
+    pub(super) fn passes(&mut self, ticket: &str, now: i64, life: Duration) -> bool {
+        let mut pieces = ticket.split(['-', '_', '.']);
+        if pieces.clone().any(|piece| piece == "wrong") {
+            return false;
+        }
+        let earned = pieces.find(|piece| *piece == "at").and_then(|_| pieces.next()?.parse::<i64>().ok());
+        let life = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+        if earned.is_some_and(|earned| now.saturating_sub(earned) > life) {
             return false;
         }
         if self.passed.len() >= self.capacity {
@@ -40,7 +49,9 @@ mod tests {
     #[test]
     fn a_ticket_passes_twice() {
         let mut tickets = Tickets::new(10);
-        assert_eq!([(); 3].map(|()| tickets.passes("t")), [true, true, false]);
-        assert!(tickets.passes("other") && !tickets.passes("wrong-1"));
+        let mut passes = |ticket| tickets.passes(ticket, 1_000, Duration::from_secs(60));
+        assert_eq!([(); 3].map(|()| passes("t")), [true, true, false]);
+        assert!(passes("other") && !passes("wrong-1"));
+        assert!(passes("ticket-at-940") && !passes("ticket-at-939") && passes("at"));
     }
 }
