@@ -190,6 +190,14 @@ impl<T: Waiting> Desk<T> {
         counter.breaker.ended(sign, probe, now)
     }
 
+    /// A call that [`Desk::next`] permitted is not made after all: its permit is free again, and
+    /// nobody learns from it.
+    pub fn withdraw(&mut self, api: usize, probe: bool, now: Instant) {
+        let counter = &mut self.apis[api];
+        counter.limit.release(now);
+        counter.breaker.withdrawn(probe);
+    }
+
     /// An API cannot be called until somebody mends the set-up. Returns whether its breaker opened
     /// by it.
     pub fn deny(&mut self, api: usize, now: Instant) -> bool {

@@ -341,6 +341,16 @@ impl Policy {
         }
     }
 
+    /// Rules on a claim that came to be asked about too late for the answer to mean anything. That
+    /// is no fault of the user's and no proof of innocence: a person decides, whatever
+    /// `retry.on_unassessed` says.
+    pub fn too_late(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: Decision::Review,
+            reasons: vec![Reason::new("unassessed", provider_code, Some(reason))],
+        }
+    }
+
     /// Rules on a claim that no API would answer in time; `reason` says what the last attempt met.
     pub fn unassessed(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
         Ruling {

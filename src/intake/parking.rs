@@ -14,13 +14,15 @@ const SINCE: &str = "claimgate-parked-since";
 const NOT_BEFORE: &str = "claimgate-not-before";
 /// How often an API was asked about it.
 const ATTEMPTS: &str = "claimgate-attempts";
+/// How many of these times the API cannot have seen it; 0 where the header is absent.
+const UNSEEN: &str = "claimgate-unseen";
 /// Why, in a bounded word.
 const REASON: &str = "claimgate-reason";
 /// Where the claim's event first stood.
 const SOURCE: &str = "claimgate-source";
 /// The name of the risk API that it waits for.
 const API: &str = "claimgate-api";
-const ALL: [&str; 7] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, REASON, SOURCE, API];
+const ALL: [&str; 8] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
 
 /// A parked claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Parking {
     pub not_before: i64,
     /// How often an API was asked about it.
     pub attempts: u32,
+    /// How many of these attempts the API cannot have seen: no connection was made.
+    pub unseen: u32,
     /// Why it was parked, in a bounded word.
     pub reason: String,
     /// Where the claim's event first stood: the source of its verdict.
@@ -53,6 +57,7 @@ impl Parking {
             since: number(SINCE)?,
             not_before: number(NOT_BEFORE)?,
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
+            unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
             reason: text(REASON)?.to_owned(),
             source: Source {
                 topic: topic.to_owned(),
@@ -71,6 +76,7 @@ impl Parking {
             (SINCE, self.since.to_string()),
             (NOT_BEFORE, self.not_before.to_string()),
             (ATTEMPTS, self.attempts.to_string()),
+            (UNSEEN, self.unseen.to_string()),
             (REASON, self.reason.clone()),
             (SOURCE, self.source.to_string()),
             (API, self.api.clone()),
@@ -97,6 +103,7 @@ mod tests {
             since: 1_000,
             not_before: 2_000,
             attempts: 7,
+            unseen: 3,
             reason: "http_5xx".to_owned(),
             source,
             api: "mini_program".to_owned(),
@@ -120,8 +127,9 @@ mod tests {
     #[test]
     fn half_a_history_is_none() {
         let whole = parking().headers(&Headers::new());
-        // The last is the API's name, which may be missing.
-        for missing in 0..whole.len() - 1 {
+        // These two may be missing.
+        let needed = |index: &usize| ![UNSEEN, API].contains(&whole[*index].0.as_str());
+        for missing in (0..whole.len()).filter(needed) {
             let mut half = whole.clone();
             half.remove(missing);
             assert_eq!(Parking::parse(&half), None);

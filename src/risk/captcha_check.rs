@@ -2,15 +2,19 @@
 //!
 //! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are `captcha.rs`'s, signature
 //! and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is judged by `code` alone (the document's own sample
-//! of success carries `"is_right":0`) and is not shown more often than it passes.
+//! of success carries `"is_right":0`), is not shown more often than it passes, and nobody is
+//! rejected for a ticket that ended while the claim waited.
 //!
 //! Source: Tencent Cloud 天御 "验证验证码票据", 2016.
 
-pub use super::tencent_cloud::ApiSettings as Settings;
+use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::section::{Misconfigured, Setup};
-use super::tencent_cloud::{Client, Parameters};
-use super::{Answer, Attempt, Reading, Registration, Request, RiskApi, captcha};
+use super::signature::SignatureMethod;
+use super::tencent_cloud::{ApiSettings, Client, Parameters};
+use super::{Answer, Attempt, Method, Reading, Registration, Request, RiskApi, captcha};
 use crate::claim::{Claim, Malformed};
 use crate::decision::Finding;
 
@@ -22,15 +26,51 @@ const VERIFICATION_FAILED: i64 = 5100;
 /// A good ticket passes its first two checks only (验证码问题说明); a third would reject an honest user.
 const CHECKS_OF_A_TICKET: u32 = 2;
 
+/// A ticket is late after this part of its life: the user may have earned it some time before the
+/// claim.
+const PART_UNTIL_LATE: u32 = 10;
+
+/// The section's own keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// See [`ApiSettings::method`].
+    pub method: Method,
+    /// See [`ApiSettings::signature_method`].
+    pub signature_method: SignatureMethod,
+    /// How long a ticket is good, counted from the claim's time. A claim that is older is not asked
+    /// about.
+    #[serde(with = "humantime_serde")]
+    pub ticket_lifetime: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let ApiSettings { method, signature_method } = ApiSettings::default();
+        Self { method, signature_method, ticket_lifetime: Duration::from_secs(20 * 60) }
+    }
+}
+
 /// The API.
 #[derive(Debug)]
 pub struct CaptchaCheck {
     client: Client,
+    ticket_lifetime: Duration,
 }
 
 fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
-    let settings: Settings = setup.settings()?;
-    Ok(Box::new(CaptchaCheck { client: Client::new("CaptchaCheck", settings, setup)? }))
+    let Settings { method, signature_method, ticket_lifetime } = setup.settings()?;
+    if ticket_lifetime.is_zero() {
+        let problem = "a ticket must be given some time: it lives for 20 minutes, says the provider";
+        return Err(Misconfigured::new("risk.captcha_check.ticket_lifetime", problem));
+    }
+    let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup)?;
+    Ok(Box::new(CaptchaCheck { client, ticket_lifetime }))
+}
+
+/// The time so long after the claim's, UNIX seconds.
+fn after_claim(claim: &Claim, time: Duration) -> i64 {
+    claim.claimed_at.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn parameters(claim: &Claim) -> Parameters<'_> {
@@ -54,6 +94,15 @@ impl RiskApi for CaptchaCheck {
 
     fn max_attempts(&self) -> Option<u32> {
         Some(CHECKS_OF_A_TICKET)
+    }
+
+    fn ask_until(&self, claim: &Claim) -> Option<i64> {
+        Some(after_claim(claim, self.ticket_lifetime))
+    }
+
+    fn is_late(&self, claim: &Claim, finding: &Finding, asked_at: i64) -> bool {
+        let late = after_claim(claim, self.ticket_lifetime / PART_UNTIL_LATE);
+        *finding == Finding::Ticket { valid: false } && asked_at > late
     }
 
     fn check(&self, claim: &Claim) -> Result<(), Malformed> {
@@ -116,6 +165,24 @@ mod tests {
         let registry = api(REGISTRATION.name, "");
         let claim = claim(json!({ "kind": "captcha_check", "captcha": { "ticket": "" } }));
         assert_eq!(fault_of(&registry, &claim), Some(("missing_field", "captcha.ticket".to_owned())));
+    }
+
+    #[test]
+    fn review_08_a_ticket_has_an_end_and_a_late_refusal_says_nothing_about_the_user() {
+        let registry = api(REGISTRATION.name, "");
+        let (api, claim) = (only(&registry), claim(json!({ "kind": "captcha_check" })));
+        let at = claim.claimed_at;
+        assert_eq!(api.ask_until(&claim), Some(at + 20 * 60));
+        let late = |valid, asked_at| api.is_late(&claim, &Finding::Ticket { valid }, asked_at);
+        assert_eq!([late(false, at - 9), late(false, at + 120), late(false, at + 121)], [false, false, true]);
+        assert!(!late(true, at + 1_199), "a ticket that passes is good");
+        let shorter = super::super::testing::api(REGISTRATION.name, "ticket_lifetime = '10s'");
+        assert_eq!(only(&shorter).ask_until(&claim), Some(at + 10));
+        let none = format!("{CREDENTIALS}\n[risk.captcha_check]\nticket_lifetime = '0s'");
+        assert_eq!(
+            super::super::testing::registry(&none).err().map(|fault| fault.key).as_deref(),
+            Some("risk.captcha_check.ticket_lifetime")
+        );
     }
 
     #[test]

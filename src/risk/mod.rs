@@ -70,6 +70,18 @@ pub trait RiskApi: Send + Sync {
         None
     }
 
+    /// Until when asking about this claim makes sense, UNIX seconds; `None` for ever. After that it
+    /// is not asked about, whoever is to blame for the delay, but left to a person.
+    fn ask_until(&self, _: &Claim) -> Option<i64> {
+        None
+    }
+
+    /// Whether what the API found, asked at this time (UNIX seconds), says less about the user than
+    /// about how late it was asked. Such a finding decides nothing.
+    fn is_late(&self, _: &Claim, _: &Finding, _asked_at: i64) -> bool {
+        false
+    }
+
     /// Whether a request needs an access token ([`Attempt::token`]).
     fn needs_token(&self) -> bool {
         false

@@ -73,6 +73,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     fn call(&mut self, mut job: Box<Job>, probe: bool, now: Instant) {
+        if self.is_too_late(&job) {
+            self.desk.withdraw(job.api.index(), probe, now);
+            return self.come_too_late(*job, None);
+        }
         let route = self.terms.registry.get(job.api);
         let number = job.retry.begin(now);
         job.probe = probe;
@@ -107,8 +111,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             seed: self.terms.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
             max_attempts: self.terms.registry.get(attempted.job.api).api.max_attempts(),
+            seen: attempted.exchange.result.as_ref().err().is_none_or(|failure| failure.is_ambiguous()),
         };
-        let cause = attempted.exchange.cause.clone();
+        let (cause, asked_at) = (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
             self.token_was_used(&lease, &reading, context.now);
@@ -118,7 +123,29 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         if self.desk.release(job.api.index(), sign, job.probe, context.now) && !job.probe {
             self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
-        self.take_step(job, step);
+        let late = matches!(&step, Step::Assessed(finding, _) if self.is_late(&job, finding, asked_at));
+        match step {
+            Step::Assessed(_, code) if late && self.ledger.is_live(&job.ticket) => {
+                self.come_too_late(*job, Some(code));
+            }
+            step => self.take_step(job, step),
+        }
+    }
+
+    /// Whether asking makes no sense any more.
+    pub(super) fn is_too_late(&self, job: &Job) -> bool {
+        let now = self.terms.clock.micros() / 1_000_000;
+        self.terms.registry.get(job.api).api.ask_until(&job.claim).is_some_and(|until| now >= until)
+    }
+
+    fn is_late(&self, job: &Job, finding: &Finding, asked_at: i64) -> bool {
+        self.terms.registry.get(job.api).api.is_late(&job.claim, finding, asked_at)
+    }
+
+    /// Ends a claim that waited for longer than the API's answer about it means anything.
+    pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
+        let ruling = self.terms.policy.too_late("ticket_expired", provider_code);
+        self.settle_assessed(job, ruling, None, provider_code);
     }
 
     /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
@@ -156,7 +183,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     fn take_step(&mut self, job: Box<Job>, step: Step) {
-        if !self.ledger.is_live(&job.ticket) {
+        // A good answer of a partition that went away is recorded all the same: its next owner need
+        // not ask again. It is published by whoever has the partition.
+        let ends = matches!(step, Step::Assessed(..) | Step::Refused(_));
+        if !ends && !self.ledger.is_live(&job.ticket) {
             self.terms.meter.stale_result();
             return self.leave_and_drop(*job);
         }

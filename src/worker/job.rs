@@ -71,7 +71,7 @@ impl Job {
         let mut hasher = DefaultHasher::new();
         claim.subject().hash(&mut hasher);
         let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-        let resumed = |parking: &Parking| Retry::resumed(parking.attempts, &parking.reason);
+        let resumed = |parking: &Parking| Retry::resumed(parking.attempts, parking.unseen, &parking.reason);
         let retry = parking.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {
             ticket,

@@ -12,6 +12,9 @@ use crate::outbox::{Disposition, Settled, message};
 use crate::risk::Fault;
 use crate::trace::TRACEPARENT;
 
+/// Milliseconds. A claim that has little time left is not parked for less.
+const SHORTEST_PAUSE: i64 = 1_000;
+
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// Parks what has waited for a call for too long, whatever the reason.
     pub(super) fn park_expired(&mut self, now: Instant) {
@@ -24,6 +27,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// enough. Where its API has no room, the claims behind it go along: one subject that always
     /// fails, each claim in its turn, would keep everybody else out.
     pub(super) fn park(&mut self, job: Job, fault: &Fault) {
+        if self.is_too_late(&job) {
+            return self.come_too_late(job, fault.provider_code);
+        }
         let now = self.terms.clock.micros() / 1_000;
         if !self.may_park(&job, now) {
             return self.give_up(job, fault);
@@ -113,8 +119,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let times = job.parking.as_ref().map_or(0, |parking| parking.times).saturating_add(1);
         let pause = self.terms.retry.park_for(times, self.terms.random.u32(..));
         self.pace.parked(job.api.index(), Instant::now());
-        let api = self.terms.registry.get(job.api).api.name();
+        let api = self.terms.registry.get(job.api).api.as_ref();
+        let left = api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
+        let api = api.name();
         self.terms.meter.parked(api);
+        // It comes back while there is still time to ask.
+        let pause = millis(pause);
+        let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
         let Job { ticket, mut received, claim, retry, .. } = job;
         // Whoever picks it up goes on in the same trace.
         if header(&received.headers, TRACEPARENT).is_none() {
@@ -123,8 +134,9 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let parking = Parking {
             times,
             since,
-            not_before: now.saturating_add(millis(pause)).min(give_up_at),
+            not_before: now.saturating_add(pause).min(give_up_at),
             attempts: retry.attempts(),
+            unseen: retry.unseen(),
             reason: fault.reason.to_owned(),
             source: received.source.clone(),
             api: api.to_owned(),

@@ -1,7 +1,8 @@
 //! Exchanges of access tokens: rows of `token_exchanges`.
 //!
-//! They belong to no claim and no verdict rests on them, so they are written before the batch that brings them, in a
-//! statement of their own; one that PostgreSQL refuses is told to the log and does not hold up the batch.
+//! They belong to no claim and no verdict rests on them, so they are written before the batch that
+//! brings them, in a statement of their own; one that PostgreSQL refuses is told to the log and
+//! does not hold up the batch.
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt;

@@ -54,7 +54,7 @@ fn becomes(reading: &Reading) -> &'static str {
     let (start, mut at_once) = (now, 0);
     loop {
         retry.begin(now);
-        let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None };
+        let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None, seen: true };
         match retry.after(&settings, reading.clone(), &context).1 {
             Step::Assessed(..) => return "decided",
             Step::Refused(fault) => {
@@ -215,7 +215,7 @@ fn the_classes_mean_what_their_table_says() {
 fn signs(reading: &Reading) -> [Sign; 2] {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
-    let context = Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None };
+    let context = Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None, seen: true };
     let mut retry = Retry::default();
     [(); 2].map(|()| retry.after(&settings, reading.clone(), &context).0)
 }

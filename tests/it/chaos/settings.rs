@@ -82,6 +82,8 @@ base_url = "{url}"
         text +=
             &format!("[risk.{api}]\nbase_url = \"{url}\"\ntimeout = \"{}ms\"\n", CALL_TIMEOUT.as_millis());
     }
+    // Of captcha_check: the claims are of 2021.
+    text += "ticket_lifetime = \"100years\"\n";
     for api in ["wechat_marketing", "wechat_account"] {
         text += &format!("[risk.{api}]\ntimeout = \"{}ms\"\n", CALL_TIMEOUT.as_millis());
     }

@@ -144,6 +144,8 @@ base_url = "{url}"
 base_url = "{url}"
 [risk.captcha_check]
 base_url = "{url}"
+# The tests' claims are of 2021.
+ticket_lifetime = "100years"
 [http]
 listen = ""
 "#,

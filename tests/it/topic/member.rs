@@ -97,6 +97,7 @@ impl<'a, C: Cluster> Member<'a, C> {
         let end = |record: &Record| {
             let reason = "http_5xx".to_owned();
             Disposition::Parked(Parking {
+                unseen: 0,
                 times: 1,
                 since: 1,
                 not_before: 2,

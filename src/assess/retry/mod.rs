@@ -1,0 +1,232 @@
+//! Retry: what follows an attempt's reading.
+//!
+//! A pure machine: time and seed are arguments, and it returns a [`Step`] that the worker carries
+//! out. The invariants: a verdict or a refusal ends the claim; nothing is retried past
+//! `retry.in_process_for`; the two single retries (a new nonce, a new token) happen once each in a
+//! claim's life, and only they say nothing against the API.
+//!
+//! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
+
+use super::breaker::Sign;
+use super::budget;
+use crate::decision::{Decision, Finding};
+use crate::risk::{Again, Fault, Reading};
+
+/// `[retry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The first pause is a random part of this.
+    #[serde(with = "humantime_serde")]
+    pub initial_interval: Duration,
+    /// Each further pause is a random part of this many times the last one.
+    pub multiplier: f64,
+    /// No pause is a part of more than this.
+    #[serde(with = "humantime_serde")]
+    pub max_interval: Duration,
+    /// A claim that is still transient so long after its first attempt is parked.
+    #[serde(with = "humantime_serde")]
+    pub in_process_for: Duration,
+    /// A claim is parked for about this long the first time, and twice as long each further time…
+    #[serde(with = "humantime_serde")]
+    pub park_interval: Duration,
+    /// …but no longer than this.
+    #[serde(with = "humantime_serde")]
+    pub park_max_interval: Duration,
+    /// A claim that is still transient so long after it was first taken on gets its `unassessed`
+    /// decision.
+    #[serde(with = "humantime_serde")]
+    pub give_up_after: Duration,
+    /// So many parked claims are held in memory until they are due; what is more stays in Kafka.
+    pub max_waiting: usize,
+    /// The longest `Retry-After` that is honoured; a longer one counts as this.
+    #[serde(with = "humantime_serde")]
+    pub retry_after_max: Duration,
+    /// `[retry.budget]`.
+    pub budget: budget::Settings,
+    /// Provider codes that are transient on every API.
+    pub transient_codes: Vec<i64>,
+    /// The decision of a claim that no API would assess.
+    #[serde(deserialize_with = "final_decision")]
+    pub on_unassessed: Decision,
+}
+
+/// A decision that ends a claim: there is no captcha to challenge a user with whom no API would
+/// assess.
+fn final_decision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decision, D::Error> {
+    match Decision::deserialize(deserializer)? {
+        Decision::Challenge => Err(D::Error::custom(
+            "this is `approve`, `review` or `reject`: there is nothing to challenge with",
+        )),
+        decision @ (Decision::Approve | Decision::Review | Decision::Reject) => Ok(decision),
+    }
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The claim is assessed.
+    Assessed(Finding, i64),
+    /// The claim will never be assessed.
+    Refused(Fault),
+    /// Ask again at this time.
+    RetryAt(Instant),
+    /// Its time in this process is up.
+    Park(Fault),
+    /// The API takes no further attempt.
+    GiveUp(Fault),
+}
+
+impl Settings {
+    /// How long a claim is parked for the `times`-th time: between half of its interval and the
+    /// whole, so that claims that were parked together do not come back together.
+    pub fn park_for(&self, times: u32, seed: u32) -> Duration {
+        let doubled = self.park_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
+        let interval = doubled.min(self.park_max_interval);
+        interval.mul_f64(0.5 + 0.5 * f64::from(seed) / f64::from(u32::MAX))
+    }
+}
+
+/// One claim's history of attempts.
+#[derive(Debug, Default)]
+pub struct Retry {
+    /// Before the claim was parked last.
+    earlier: u32,
+    attempts: u32,
+    /// Of all of them, those that the API cannot have seen.
+    unseen: u32,
+    started: Option<Instant>,
+    intervals: Option<ExponentialBackoff>,
+    resigned: bool,
+    renewed_token: bool,
+}
+
+impl Retry {
+    /// The history of a claim that an API was asked about `earlier` times before it was parked,
+    /// `unseen` of them in vain, at last with this reason: one that was parked for want of a good
+    /// signature or token has had its single retry.
+    pub fn resumed(earlier: u32, unseen: u32, reason: &str) -> Self {
+        Self {
+            earlier,
+            unseen,
+            resigned: matches!(reason, "request_expired" | "request_replayed"),
+            renewed_token: reason == "bad_access_token",
+            ..Self::default()
+        }
+    }
+
+    /// Counts an attempt that is about to be made; returns its number, 1 for the very first.
+    pub fn begin(&mut self, now: Instant) -> u32 {
+        self.started.get_or_insert(now);
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempts()
+    }
+
+    /// Whether no attempt was begun since the claim was taken on, or taken on again.
+    pub fn is_fresh(&self) -> bool {
+        self.attempts == 0
+    }
+
+    /// How many attempts were begun, those before the claim was parked included.
+    pub fn attempts(&self) -> u32 {
+        self.earlier.saturating_add(self.attempts)
+    }
+
+    /// How many of them the API cannot have seen: no connection was made.
+    pub fn unseen(&self) -> u32 {
+        self.unseen
+    }
+
+    /// Says what follows, and what the reading says about the API's health. `retry_after` is the
+    /// answer's header, `max_attempts` the API's own bound, `seed` random.
+    pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> (Sign, Step) {
+        let (fault, again, sign) = match reading {
+            Reading::Verdict { finding, provider_code } => {
+                return (Sign::Well, Step::Assessed(finding, provider_code));
+            }
+            Reading::Refused(fault) => return (Sign::Well, Step::Refused(fault)),
+            Reading::Configuration(fault) => (fault, Again::Backoff, Sign::Misconfigured),
+            Reading::Transient(fault, again) => (fault, again, self.sign(again)),
+        };
+        (sign, self.retry(settings, fault, again, context))
+    }
+
+    /// What a transient reading says: a new signature or token may mend it the first time, and not
+    /// the second.
+    fn sign(&self, again: Again) -> Sign {
+        match again {
+            Again::Backoff => Sign::Failing,
+            Again::Lasting => Sign::Misconfigured,
+            Again::Resigned if self.resigned => Sign::Repeated,
+            Again::NewToken if self.renewed_token => Sign::Repeated,
+            Again::Resigned | Again::NewToken => Sign::Pending,
+        }
+    }
+
+    fn retry(&mut self, settings: &Settings, fault: Fault, again: Again, context: &Context) -> Step {
+        self.unseen = self.unseen.saturating_add(u32::from(!context.seen));
+        let seen = self.attempts().saturating_sub(self.unseen);
+        if context.seen && context.max_attempts.is_some_and(|max| seen >= max) {
+            return Step::GiveUp(fault);
+        }
+        let at_once = match again {
+            Again::Resigned => !std::mem::replace(&mut self.resigned, true),
+            Again::NewToken => !std::mem::replace(&mut self.renewed_token, true),
+            Again::Backoff | Again::Lasting => false,
+        };
+        if at_once {
+            return Step::RetryAt(context.now);
+        }
+        let started = self.started.unwrap_or(context.now);
+        let at = context.now + self.pause(settings, context);
+        if at.duration_since(started) > settings.in_process_for {
+            Step::Park(fault)
+        } else {
+            Step::RetryAt(at)
+        }
+    }
+
+    /// Full jitter: anything up to the interval, so that claims that failed together do not come
+    /// back together.
+    fn pause(&mut self, settings: &Settings, context: &Context) -> Duration {
+        let intervals = self.intervals.get_or_insert_with(|| {
+            ExponentialBackoffBuilder::new()
+                .with_initial_interval(settings.initial_interval)
+                .with_multiplier(settings.multiplier)
+                .with_max_interval(settings.max_interval)
+                .with_randomization_factor(0.0)
+                .with_max_elapsed_time(None)
+                .build()
+        });
+        let interval = intervals.next_backoff().unwrap_or(settings.max_interval);
+        let jittered = interval.mul_f64(f64::from(context.seed) / f64::from(u32::MAX));
+        let asked = context.retry_after.unwrap_or_default().min(settings.retry_after_max);
+        jittered.max(asked)
+    }
+}
+
+/// What the machine is told besides the reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The present.
+    pub now: Instant,
+    /// Random.
+    pub seed: u32,
+    /// The answer's `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// The API's own bound on attempts that it has seen.
+    pub max_attempts: Option<u32>,
+    /// Whether it may have seen this one.
+    pub seen: bool,
+}
+
+#[cfg(test)]
+mod tests;
