@@ -7,6 +7,7 @@ mod dead_letters;
 mod exactly_once;
 mod failure_modes;
 mod group;
+mod health;
 mod hostile;
 mod lab;
 mod oracle;

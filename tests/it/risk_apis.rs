@@ -294,54 +294,58 @@ async fn what_somebody_must_mend_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_claims_that_meet_an_ended_token_fetch_one() {
+async fn sixty_four_claims_that_meet_an_expired_token_fetch_one() {
+    meet_an_ended_token("token-expired", 42001).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_claims_that_meet_an_invalid_token_fetch_one() {
+    meet_an_ended_token("token-invalid", 40001).await;
+}
+
+async fn meet_an_ended_token(name: &str, code: i64) {
     // All of them are on their way to the API before the first comes back.
     let slow = ApiFaults { latency: Latency::Fixed(400.0), ..ApiFaults::default() };
     let faults = Faults { apis: BTreeMap::from([(Api::WechatAccount, slow)]), ..Faults::default() };
-    let Some(lab) = Lab::with("token", SimulatorOptions { faults, ..SimulatorOptions::default() }).await
-    else {
+    let Some(lab) = Lab::with(name, SimulatorOptions { faults, ..SimulatorOptions::default() }).await else {
         return;
     };
     let mut worker = lab.worker("w1", "");
     decide(&lab, &[full("warm", "wechat_account", "o-warm-level-0")], 0).await;
     let fetches = || lab.simulator.calls().all().iter().filter(|call| call.api == Api::AccessToken).count();
     assert_eq!(fetches(), 1);
-    for (round, code) in [(1_usize, 42001), (2, 40001)] {
-        if code == 42001 {
-            lab.simulator.expire_tokens()
-        } else {
-            lab.simulator.invalidate_tokens()
-        }
-        let events: Vec<_> = (0..64)
-            .map(|number| {
-                full(&format!("{code}-{number}"), "wechat_account", &format!("o-{code}-{number}x-level-0"))
-            })
-            .collect();
-        let decisions = decide(&lab, &events, 1 + (round - 1) * 64).await;
-        assert_eq!(fetches(), 1 + round, "one fetch for {code}");
-        let ours: Vec<_> = decisions
-            .values()
-            .filter(|decision| {
-                decision["claim_id"].as_str().is_some_and(|id| id.starts_with(&code.to_string()))
-            })
-            .collect();
-        assert_eq!(ours.len(), 64);
-        assert!(
-            ours.iter().all(|decision| decision["decision"] == "approve" && decision["attempts"] == 2),
-            "{ours:?}"
-        );
-        let rows = sqlx::query(
-            "select provider_code, reason, count(*) from risk_calls where claim_id like $1 group by 1, 2 order by 1",
-        );
-        let rows = rows.bind(format!("{code}-%")).fetch_all(&lab.database).await.expect("rows");
-        let counts: Vec<(i64, String, i64)> =
-            rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-        assert_eq!(
-            counts,
-            [(0, String::new(), 64), (code, "bad_access_token".to_owned(), 64)],
-            "nothing else went wrong"
-        );
+    if code == 42001 {
+        lab.simulator.expire_tokens()
+    } else {
+        lab.simulator.invalidate_tokens()
     }
-    assert_eq!(lab.simulator.calls().totals()[&Api::WechatAccount].calls, 1 + 4 * 64);
+    let events: Vec<_> = (0..64)
+        .map(|number| {
+            full(&format!("{code}-{number}"), "wechat_account", &format!("o-{code}-{number}x-level-0"))
+        })
+        .collect();
+    let decisions = decide(&lab, &events, 1).await;
+    assert_eq!(fetches(), 2, "one fetch for {code}");
+    let ours: Vec<_> = decisions
+        .values()
+        .filter(|decision| decision["claim_id"].as_str().is_some_and(|id| id.starts_with(&code.to_string())))
+        .collect();
+    assert_eq!(ours.len(), 64);
+    assert!(
+        ours.iter().all(|decision| decision["decision"] == "approve" && decision["attempts"] == 2),
+        "{ours:?}"
+    );
+    let rows = sqlx::query(
+        "select provider_code, reason, count(*) from risk_calls where claim_id like $1 group by 1, 2 order by 1",
+    );
+    let rows = rows.bind(format!("{code}-%")).fetch_all(&lab.database).await.expect("rows");
+    let counts: Vec<(i64, String, i64)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert_eq!(
+        counts,
+        [(0, String::new(), 64), (code, "bad_access_token".to_owned(), 64)],
+        "nothing else went wrong"
+    );
+    assert_eq!(lab.simulator.calls().totals()[&Api::WechatAccount].calls, 1 + 2 * 64);
     assert_eq!(worker.stop().await, Some(0));
 }
