@@ -237,7 +237,10 @@ mod tests {
             String::from_utf8_lossy(&head[..length]).into_owned()
         });
         let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
-        let exchange = Client::new().expect("a client").send(request, Duration::from_secs(5)).await;
+        let exchange = Client::new(&egress::Settings::default())
+            .expect("a client")
+            .send(request, Duration::from_secs(5))
+            .await;
         (exchange, server.await.expect("the server does not panic"))
     }
 
@@ -267,7 +270,10 @@ mod tests {
         let url = format!("http://{}/?Signature=secret", listener.local_addr().expect("an address"));
         drop(listener);
         let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
-        let refused = Client::new().expect("a client").send(request, Duration::from_secs(5)).await;
+        let refused = Client::new(&egress::Settings::default())
+            .expect("a client")
+            .send(request, Duration::from_secs(5))
+            .await;
         let refusal = refused.cause.expect("a cause");
         assert!(refusal.contains("onnection refused"), "{refusal}");
         let (cut, _) = exchange("http", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;

@@ -130,6 +130,7 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
 #[test]
 fn a_parked_claim_keeps_the_number_of_its_partition() {
     let parking = Parking {
+        unseen: 0,
         times: 1,
         since: 1,
         not_before: 2,
@@ -196,6 +197,7 @@ fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
 
 fn parked(bytes: usize) -> Settled {
     let parking = Parking {
+        unseen: 0,
         times: 1,
         since: 1,
         not_before: 2,

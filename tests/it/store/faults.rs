@@ -139,6 +139,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         let first = seal(vec![], vec![attempt("odd 1"), attempt("odd 2"), attempt("even")]);
         assert_eq!(store.record(&first).await.expect("recorded"), []);
         let parking = Parking {
+            unseen: 0,
             api: String::new(),
             times: 1,
             since: 0,
