@@ -82,10 +82,16 @@ impl World {
         );
     }
 
+    /// Waits until every claim is decided.
+    pub(crate) async fn has_decided(&self) {
+        let Self { lab, tail, expected, .. } = self;
+        lab.wait("every claim decided", LONG, async || tail.count() >= expected.claims.len()).await;
+    }
+
     /// Nothing lost, nothing twice, no lag left, and a worker that ends as it should.
     pub(crate) async fn finish(mut self) {
-        let Self { lab, tail, expected, .. } = &self;
-        lab.wait("every claim decided", LONG, async || tail.count() >= expected.claims.len()).await;
+        self.has_decided().await;
+        let Self { lab, expected, .. } = &self;
         lab.wait("the group to have no lag", Duration::from_secs(20), async || lag(lab) == 0).await;
         assert!(expected.is_complete(&outcome(lab)));
         assert!(!self.worker.has_ended(), "the worker ended");
