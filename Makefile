@@ -66,6 +66,14 @@ chaos: setup ## Break everything under four workers, and look for a claim lost o
 		cargo test $(LOCKED) --release --all-features --test it -- --exact --nocapture \
 		chaos::everything_breaks_and_no_claim_is_lost_or_doubled
 
+# Its own Kafka and PostgreSQL, one worker, two minutes a row of the table: about twenty in all.
+.PHONY: fairness
+fairness: setup ## Put one API or one account in trouble, and measure what the others keep: make fairness FAIRNESS_SECONDS=…
+	@scripts/setup.sh test
+	cargo test $(LOCKED) --release --all-features --no-run --test it
+	scripts/with-services.sh cargo test $(LOCKED) --release --all-features --test it -- \
+		--ignored --nocapture --test-threads=1 fairness::
+
 .PHONY: up
 up: ## Start everything in Docker: broker, database, risk-API simulator, worker, telemetry collector
 	docker compose up --build --detach

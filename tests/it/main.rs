@@ -6,6 +6,7 @@ mod chaos;
 mod dead_letters;
 mod exactly_once;
 mod failure_modes;
+mod fairness;
 mod group;
 mod health;
 mod hostile;

@@ -1,0 +1,60 @@
+//! Fairness: one API is in trouble, or one account sends far more than its share. How much do the others keep of what they have alone?
+//!
+//! One worker with default settings. Two APIs are offered the same load, above half of what their calls at once can do; the one is in
+//! trouble, the other is measured in the second half of the time. `make fairness` prints the table of docs/reliability.md, two minutes a
+//! row; `FAIRNESS_SECONDS`, `FAIRNESS_RATE` and `FAIRNESS_LATENCY_MS` make it shorter or harder.
+
+mod figures;
+mod load;
+mod scenario;
+
+use std::sync::OnceLock;
+
+use figures::{Figures, HEAD};
+use scenario::{ALONE, Scenario, Settings};
+
+/// What B does when A is not there, measured once in a process.
+static B_ALONE: OnceLock<Figures> = OnceLock::new();
+
+/// Runs each scenario and prints its row; fails after the last one if the others lost too much in any.
+async fn hold(scenarios: &[Scenario]) {
+    let settings = Settings::from_environment();
+    println!("{settings:?}\n{HEAD}");
+    let alone = match B_ALONE.get() {
+        Some(alone) => alone.clone(),
+        None => {
+            let Some(alone) = scenario::run(&ALONE, &settings).await else { return };
+            B_ALONE.get_or_init(|| alone).clone()
+        }
+    };
+    println!("{}", alone.row(ALONE.what, &alone));
+    let mut faults = Vec::new();
+    for scenario in scenarios {
+        let Some(figures) = scenario::run(scenario, &settings).await else { return };
+        println!("{}", figures.row(scenario.what, &alone));
+        let kept = figures.kept(&alone);
+        if kept < scenario.keeps {
+            faults.push(format!("{}: the others kept {:.1} %", scenario.what, kept * 100.0));
+        }
+        faults.extend(figures.faults.iter().map(|fault| format!("{}: {fault}", scenario.what)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ten minutes: make fairness"]
+async fn review_03_an_api_that_is_slow_limited_or_half_sick_leaves_the_others_their_rate() {
+    hold(&scenario::SLOW_OR_HALF_SICK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "four minutes: make fairness"]
+async fn review_04_an_api_that_refuses_everything_leaves_the_others_their_rate() {
+    hold(&scenario::MISCONFIGURED).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "four minutes: make fairness"]
+async fn review_06_one_account_that_claims_all_the_time_leaves_the_others_their_rate() {
+    hold(&scenario::ONE_ACCOUNT).await;
+}
