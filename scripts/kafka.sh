@@ -16,6 +16,9 @@
 # CLAIMGATE_KAFKA_SECURE=1, at the first start and with jars only, makes it listen on a port for SASL_SSL as well, which it
 # writes to DIR/secure: the users are claimgate, who may do everything, and stranger, who may do nothing; each has the
 # password NAME-secret, for PLAIN and SCRAM-SHA-512. The broker's certificate is in DIR/secure.pem and signs itself.
+# CLAIMGATE_KAFKA_HEAP is how large a broker from jars may grow, 512m unless it says otherwise.
+# CLAIMGATE_KAFKA_VOTERS, CLAIMGATE_KAFKA_NODE and CLAIMGATE_KAFKA_CLUSTER, at the first start, make it one broker
+# of several: scripts/kafka-cluster.sh sets them.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -34,17 +37,22 @@ stop_limit=30  # seconds for an orderly stop; then it is killed
 # session has ended: 9 s by default. And after a SIGKILL a group coordinator of 4.2.0 was seen to serve offsets of minutes ago,
 # though its log had the last ones: it needs several reads for a log of more than 5 MB and had stopped after the first.
 # One read is enough here.
+# Of several brokers every topic is on three, and what is acknowledged is on two of them at least.
 settings() {
-    cat <<'SETTINGS'
+    local replicas=1 acknowledge=1
+    [ -z "${CLAIMGATE_KAFKA_VOTERS:-}" ] || replicas=3 acknowledge=2
+    cat <<SETTINGS
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor=$replicas
+min.insync.replicas=$acknowledge
+offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=5
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$acknowledge
 transaction.state.log.num.partitions=5
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor=$replicas
+share.coordinator.state.topic.min.isr=$acknowledge
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 offsets.load.buffer.size=67108864
@@ -55,7 +63,7 @@ SETTINGS
 
 # The ports it listens on, and where it tells clients to come; $1 is the address it binds.
 listeners() {
-    local client=$2 controller=$3 bound='' told='' kind=''
+    local client=$2 controller=$3 bound='' told='' kind='' node=${CLAIMGATE_KAFKA_NODE:-1}
     if [ -n "${CLAIMGATE_KAFKA_PROXY:-}" ]; then
         bound=,PROXIED://$1:$(cat "$dir/proxied")
         told=,PROXIED://127.0.0.1:$CLAIMGATE_KAFKA_PROXY
@@ -68,8 +76,8 @@ listeners() {
     fi
     cat <<LISTENERS
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
+node.id=$node
+controller.quorum.voters=${CLAIMGATE_KAFKA_VOTERS:-1@127.0.0.1:$controller}
 listeners=CLIENT://$1:$client,CONTROLLER://127.0.0.1:$controller$bound
 advertised.listeners=CLIENT://127.0.0.1:$client$told
 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT$kind
@@ -142,12 +150,17 @@ prepare_secure() {
     cat "$dir/secure.key" "$dir/secure.pem" >"$dir/keystore.pem"
 }
 
+# The controller's port among CLAIMGATE_KAFKA_VOTERS, `1@127.0.0.1:15001,2@127.0.0.1:15002`.
+voter_port() { tr ',' '\n' <<<"$CLAIMGATE_KAFKA_VOTERS" | sed -n "s/^$CLAIMGATE_KAFKA_NODE@127.0.0.1://p"; }
+
 # Ports, configuration and an empty data folder, for a first start.
 prepare_jars() {
     local client controller scram=()
     client=$(free_port)
     controller=$client
     while [ "$controller" = "$client" ]; do controller=$(free_port); done
+    # One of several was told where its controller listens.
+    [[ ,${CLAIMGATE_KAFKA_VOTERS:-} != *,"${CLAIMGATE_KAFKA_NODE:-1}"@127.0.0.1:* ]] || controller=$(voter_port)
     choose_proxied
     prepare_secure
     [ -z "${CLAIMGATE_KAFKA_SECURE:-}" ] || scram=(
@@ -165,6 +178,7 @@ prepare_jars() {
     java -cp "$jars/*" -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$here/kafka/log4j2.properties" \
         kafka.tools.StorageTool format --cluster-id "$(cluster_id)" --config "$dir/server.properties" "${scram[@]}" \
         >"$dir/format.log" 2>&1 ||
+        kafka.tools.StorageTool format --cluster-id "${CLAIMGATE_KAFKA_CLUSTER:-$(cluster_id)}" --config "$dir/server.properties" >"$dir/format.log" 2>&1 ||
         die "could not format the broker's folder $dir/data: $(tail -n 1 "$dir/format.log") (all of it is in $dir/format.log)"
     printf '%s\n' "$client" >"$dir/port"
 }
@@ -173,7 +187,7 @@ prepare_jars() {
 # them; whoever started it stops it.
 launch_jars() {
     set -m
-    nohup java -Xms128m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData \
+    nohup java -Xms128m -Xmx"${CLAIMGATE_KAFKA_HEAP:-512m}" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData \
         -Djava.awt.headless=true -Dlog4j2.disableJmx=true \
         -Dlog4j2.configurationFile="$here/kafka/log4j2.properties" -cp "$jars/*" \
         kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
