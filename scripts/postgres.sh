@@ -6,15 +6,19 @@
 #   scripts/postgres.sh stop DIR      orderly; data and port stay
 #   scripts/postgres.sh kill DIR      as a crash would: no checkpoint, the next start recovers
 #   scripts/postgres.sh restart DIR   stop, then start on the same port
+#   scripts/postgres.sh promote DIR   a standby becomes a primary
+#   scripts/postgres.sh synced DIR    whether a primary has a standby that has all it has (exit code 0)
 #   scripts/postgres.sh env DIR       CLAIMGATE_TEST_POSTGRES_URL=…
 #   scripts/postgres.sh remove DIR    stop it and delete DIR
 #
 # CLAIMGATE_POSTGRES_FSYNC=on, at the first start, makes it wait for the disk: for benchmarks.
+# CLAIMGATE_POSTGRES_FOLLOWS=DIR, at the first start, makes it a standby of the server in that DIR, which from then
+# on waits with each commit until the standby has it.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { die "usage: scripts/postgres.sh start|stop|kill|restart|env|remove DIR"; }
+usage() { die "usage: scripts/postgres.sh start|stop|kill|restart|promote|synced|env|remove DIR"; }
 [ $# -eq 2 ] || usage
 command=$1
 dir=$(absolute "$2")
@@ -100,8 +104,49 @@ logging_collector = off
 CONF
     as_user tee "$home/data/pg_hba.conf" >/dev/null <<'CONF'
 host all all 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
 CONF
     set_port
+}
+
+# Asks a server on loopback; $1 is its port.
+ask() { "$programs/psql" --host=127.0.0.1 --port="$1" --username=claimgate --dbname=postgres -qtAX -c "$2"; }
+
+# A copy of another server, which follows it by a slot of its own.
+make_standby() {
+    local primary
+    primary=$(cat "$1/port") || die "no PostgreSQL was ever started in $1, and $dir is to follow it"
+    as_user "$programs/pg_basebackup" --host=127.0.0.1 --port="$primary" --username=claimgate --pgdata="$home/data" \
+        --wal-method=stream --checkpoint=fast --create-slot --slot=standby --write-recovery-conf --no-sync \
+        >"$dir/basebackup.log" 2>&1 ||
+        die "pg_basebackup of the server in $1 failed: $(tail -n 1 "$dir/basebackup.log") (all of it is in $dir/basebackup.log)"
+    # Once it is promoted nobody follows it, and it has nobody to wait for.
+    as_user sed -i '/^synchronous_standby_names/d' "$home/data/postgresql.auto.conf"
+    set_port
+    : >"$dir/ready"
+}
+
+# The primary waits for its standby from now on; so does this, until the standby has all that the primary has.
+wait_for_standby() {
+    local primary deadline=$((SECONDS + 60))
+    primary=$(cat "$1/port")
+    ask "$primary" "alter system set synchronous_standby_names = '*'" >/dev/null
+    ask "$primary" 'select pg_reload_conf()' >/dev/null
+    until synced "$primary"; do
+        [ "$SECONDS" -lt "$deadline" ] || die "the standby in $dir does not catch up with the server in $1 within 60 s"
+        sleep 0.1
+    done
+}
+
+# Whether the standby has on its disk what the primary has, and the primary waits for it.
+synced() {
+    local query="select exists (select from pg_stat_replication where sync_state = 'sync' and flush_lsn >= pg_current_wal_flush_lsn())"
+    [ "$(ask "$1" "$query" 2>/dev/null)" = t ]
+}
+
+promote() {
+    as_user "$programs/pg_ctl" promote --pgdata="$home/data" --wait --timeout=60 --silent >/dev/null ||
+        die "PostgreSQL in $home could not be promoted within 60 s; the last lines of $home/log say why"
 }
 
 # The log grows over restarts: only what is new can be about this start.
@@ -123,7 +168,7 @@ start() {
     # The port is written last: without it, an earlier start was interrupted half-way.
     if [ ! -s "$dir/port" ]; then
         rm -rf "$home/data"
-        make_cluster
+        if [ -n "${CLAIMGATE_POSTGRES_FOLLOWS:-}" ]; then make_standby "$CLAIMGATE_POSTGRES_FOLLOWS"; else make_cluster; fi
         fresh=yes
     fi
     if ! running; then
@@ -145,6 +190,7 @@ start() {
             die "could not create the database claimgate on 127.0.0.1:$(port)"
         : >"$dir/ready"
     fi
+    [ -z "$fresh" ] || [ -z "${CLAIMGATE_POSTGRES_FOLLOWS:-}" ] || wait_for_standby "$CLAIMGATE_POSTGRES_FOLLOWS"
     environment
 }
 
@@ -172,7 +218,7 @@ remove() {
 
 case $command in
     env) environment ;;
-    start | stop | kill | restart | remove)
+    start | stop | kill | restart | promote | synced | remove)
         programs=$(postgres_programs) ||
             die "no PostgreSQL server programs in /usr/lib/postgresql/*/bin or PATH; run scripts/setup.sh demo"
         find_user
@@ -191,6 +237,11 @@ case $command in
                 stop fast
                 start
                 ;;
+            promote)
+                read_home
+                promote
+                ;;
+            synced) synced "$(port)" ;;
             remove) remove ;;
         esac
         ;;
