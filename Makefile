@@ -57,12 +57,14 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 	cargo bench $(LOCKED) --bench claims --no-run
 	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
-# Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and printed.
+# Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and printed. BROKERS=3 is a
+# cluster, of which each broker is killed in turn; with STANDBY=1 the database has a synchronous standby, which is promoted.
 .PHONY: chaos
-chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… SEED=…
+chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… BROKERS=3 STANDBY=1
 	@scripts/setup.sh test
 	CHAOS_SEED=$(SEED) CHAOS_CLAIMS=$(or $(CLAIMS),200000) CHAOS_KILLS=$(or $(KILLS),200) \
 		CHAOS_RATE=$(or $(RATE),300) CHAOS_MINUTES=$(or $(MINUTES),60) \
+		CHAOS_BROKERS=$(or $(BROKERS),1) CHAOS_STANDBY=$(or $(STANDBY),0) \
 		cargo test $(LOCKED) --release --all-features --test it -- --exact --nocapture \
 		chaos::everything_breaks_and_no_claim_is_lost_or_doubled
 

@@ -176,9 +176,8 @@ prepare_jars() {
     } >"$dir/server.properties"
     rm -rf "$dir/data"
     java -cp "$jars/*" -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$here/kafka/log4j2.properties" \
-        kafka.tools.StorageTool format --cluster-id "$(cluster_id)" --config "$dir/server.properties" "${scram[@]}" \
-        >"$dir/format.log" 2>&1 ||
-        kafka.tools.StorageTool format --cluster-id "${CLAIMGATE_KAFKA_CLUSTER:-$(cluster_id)}" --config "$dir/server.properties" >"$dir/format.log" 2>&1 ||
+        kafka.tools.StorageTool format --cluster-id "${CLAIMGATE_KAFKA_CLUSTER:-$(cluster_id)}" \
+        --config "$dir/server.properties" "${scram[@]}" >"$dir/format.log" 2>&1 ||
         die "could not format the broker's folder $dir/data: $(tail -n 1 "$dir/format.log") (all of it is in $dir/format.log)"
     printf '%s\n' "$client" >"$dir/port"
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Brokers that tests have of their own at once: each takes half a gigabyte, and a core while it starts.
+/// Brokers that tests have of their own at once: each takes half a gigabyte, and a core while it starts. A cluster counts as all of them.
 const BROKERS_MAX: usize = 2;
 static BROKERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A service that this test started by a script of the project, and removes in the end.
 pub(crate) struct Service {
     script: PathBuf,
+    /// Of [`BROKERS_MAX`].
+    brokers: usize,
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
 }
@@ -26,15 +28,20 @@ impl Service {
 
     /// The same, with variables that the script reads.
     pub(crate) fn start_with(script: &str, variables: &[(&'static str, String)]) -> Option<(Self, String)> {
-        if script == "kafka.sh" {
-            let free = |brokers| (brokers < BROKERS_MAX).then_some(brokers + 1);
+        let brokers = match script {
+            "kafka.sh" => 1,
+            "kafka-cluster.sh" => BROKERS_MAX,
+            _ => 0,
+        };
+        if brokers > 0 {
+            let free = |started| (started + brokers <= BROKERS_MAX).then_some(started + brokers);
             while BROKERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_err() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
         let folder = tempfile::tempdir().expect("a folder");
-        let service = Self { script, folder, variables: variables.to_vec() };
+        let service = Self { script, brokers, folder, variables: variables.to_vec() };
         match service.tell("start") {
             Ok(printed) => {
                 let (_, value) = printed.trim().rsplit_once("=").expect("KEY=value");
@@ -50,9 +57,15 @@ impl Service {
     }
 
     pub(crate) fn tell(&self, command: &str) -> Result<String, String> {
+        self.tell_about(command, &[])
+    }
+
+    /// The same, with what else the script takes.
+    pub(crate) fn tell_about(&self, command: &str, about: &[&str]) -> Result<String, String> {
         let output = Command::new(&self.script)
             .arg(command)
-            .arg(self.folder.path().join("service"))
+            .arg(self.place())
+            .args(about)
             .envs(self.variables.iter().cloned())
             .output()
             .expect("the script runs");
@@ -65,12 +78,17 @@ impl Service {
 
     /// The path of a file of the script's, by its name.
     pub(crate) fn path(&self, name: &str) -> String {
-        self.folder.path().join("service").join(name).display().to_string()
+        self.place().join(name).display().to_string()
+    }
+
+    /// The script's own folder.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.folder.path().join("service")
     }
 
     /// A file of the script's, by its name.
     pub(crate) fn file(&self, name: &str) -> String {
-        let path = self.folder.path().join("service").join(name);
+        let path = self.place().join(name);
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
@@ -90,9 +108,7 @@ impl Drop for Service {
         if let Err(why) = self.tell("remove") {
             eprintln!("the service in {} could not be removed: {why}", self.folder.path().display());
         }
-        if self.script.ends_with("kafka.sh") {
-            BROKERS.fetch_sub(1, Ordering::Relaxed);
-        }
+        BROKERS.fetch_sub(self.brokers, Ordering::Relaxed);
     }
 }
 

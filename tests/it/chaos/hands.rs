@@ -1,52 +1,62 @@
-//! Broker, database and risk APIs: each in a hand that breaks it when the script says so, and mends it.
+//! Brokers, database and risk APIs: each in a hand that breaks it when the script says so, and mends it.
 
 use std::sync::Arc;
 
 use claimgate::simulator::{ApiFaults, Faults, Latency};
 
-use super::super::service::Service;
 use super::World;
-use super::journal::{Outage, now};
+use super::journal::{Outage, Story, now};
 use super::plan::{Fault, Trouble, What};
 
-/// Breaks a service and mends it.
-pub(super) async fn break_service(world: Arc<World>, service: Arc<Service>, faults: Vec<Fault>) {
+/// What can be broken and mended; each takes as long as that takes.
+pub(super) trait Breakable: Send + Sync + 'static {
+    /// Breaks it and mends it.
+    fn suffer(&self, what: &What, world: &World) -> Result<(), String>;
+
+    /// What is still to be done when it works again.
+    fn repair(&self, what: &What) -> Result<(), String> {
+        let _ = what;
+        Ok(())
+    }
+}
+
+/// Breaks a service and mends it, fault by fault.
+pub(super) async fn break_service(world: Arc<World>, service: Arc<impl Breakable>, faults: Vec<Fault>) {
     for fault in faults {
         if !world.due(&fault).await {
             break;
         }
-        let (name, down) = match &fault.what {
-            What::BrokerRestart => ("broker restart", None),
-            What::DatabaseRestart => ("database restart", None),
-            What::BrokerKill { down } => ("broker SIGKILL", Some(*down)),
-            What::DatabaseKill { down } => ("database kill", Some(*down)),
-            other => unreachable!("{other:?} is none of a service's"),
-        };
-        world.journal.say(&match down {
+        let (name, what) = (fault.what.name(), Arc::new(fault.what));
+        world.journal.say(&match what.down() {
             Some(down) => format!("{name}, down for {down:?}"),
             None => name.to_owned(),
         });
-        let (begin, service) = (now(), Arc::clone(&service));
-        let broken = tokio::task::spawn_blocking(move || {
-            let Some(down) = down else { return service.tell("restart") };
-            service.tell("kill")?;
-            std::thread::sleep(down);
-            // On a busy machine the first start may take too long.
-            service.tell("start").or_else(|_| service.tell("start"))
-        });
-        if let Err(why) = broken.await.expect("the hand lives") {
-            world.journal.fault(format!("{name}: the lab could not mend what it broke: {why}"));
-        }
-        let mut story = world.journal.story();
-        story.outages.push(Outage { begin, end: now() });
-        if name.starts_with("broker") {
-            story.broker_outages += 1
-        } else {
-            story.database_outages += 1
-        };
-        drop(story);
+        let begin = now();
+        let (at, its, to) = (Arc::clone(&what), Arc::clone(&service), Arc::clone(&world));
+        let broken = tokio::task::spawn_blocking(move || its.suffer(&at, &to)).await;
+        count(&mut world.journal.story(), &what, Outage { begin, end: now() });
         world.journal.recovered(name);
+        let (at, its) = (Arc::clone(&what), Arc::clone(&service));
+        let repaired = tokio::task::spawn_blocking(move || its.repair(&at)).await;
+        for result in [broken, repaired] {
+            if let Err(why) = result.expect("the hand lives") {
+                world.journal.fault(format!("{name}: the lab could not mend what it broke: {why}"));
+            }
+        }
         world.done.send_modify(|done| *done += 1);
+    }
+}
+
+fn count(story: &mut Story, what: &What, outage: Outage) {
+    story.outages.push(outage);
+    match what {
+        What::BrokerRestart { .. } => story.broker_outages += 1,
+        What::BrokerKill { .. } => {
+            story.broker_outages += 1;
+            story.broker_kills += 1;
+        }
+        What::Promotion { .. } => story.promotions += 1,
+        _ => story.database_outages += 1,
     }
 }
 

@@ -16,7 +16,10 @@ pub(super) struct Story {
     pub(super) stops: usize,
     pub(super) terminations: usize,
     pub(super) broker_outages: usize,
+    /// Of these.
+    pub(super) broker_kills: usize,
     pub(super) database_outages: usize,
+    pub(super) promotions: usize,
     pub(super) api_faults: usize,
     /// What the lab found wrong by itself.
     pub(super) faults: Vec<String>,

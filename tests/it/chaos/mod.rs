@@ -1,12 +1,15 @@
 //! Chaos: four workers of one group on a real Kafka and a real PostgreSQL, the risk APIs simulated, and everything breaks, by a script
 //! that a seed replays. In the end an oracle compares what went in, what came out, what is recorded and what was asked, by identities.
 //!
-//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands` carry the faults out, `journal` keeps
-//! what was done; `evidence` gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
+//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands` carry the faults out, on `brokers` and
+//! `database`; `journal` keeps what was done; `evidence` gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
 //!
-//! `make test` runs it small, `make chaos CLAIMS=… KILLS=… SEED=…` as large as asked.
+//! `make test` runs it small, once with one broker and one database and once with three brokers and a standby; `make chaos CLAIMS=…
+//! KILLS=… SEED=… BROKERS=3 STANDBY=1` as large as asked.
 
+mod brokers;
 mod calls;
+mod database;
 mod evidence;
 mod fleet;
 mod hands;
@@ -28,8 +31,9 @@ use claimgate::simulator::SimulatorOptions;
 use tokio::sync::watch;
 
 use super::lab::{Lab, services};
-use super::service::Service;
 
+use brokers::Brokers;
+use database::Database;
 use fleet::Keeper;
 use journal::Journal;
 use plan::{Fault, Hand, WORKERS};
@@ -38,6 +42,8 @@ use traffic::Traffic;
 
 /// What a run may take beyond `CHAOS_MINUTES`: to settle, to stop and to be judged.
 const AFTERWARDS: Duration = Duration::from_secs(10 * 60);
+/// What three brokers, two databases and four workers are to find free.
+const CLUSTER_NEEDS_MB: u64 = 6 * 1024;
 
 /// What everybody shares.
 struct World {
@@ -83,16 +89,43 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
     let settings = Settings::from_environment();
-    if !settings.asked_for && services().is_none() {
+    if settings.asked_for || services().is_some() {
+        chaos("chaos", settings).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_and_primaries_die_for_good_and_no_claim_is_lost_or_doubled() {
+    if services().is_none() {
         return;
     }
+    match memory_available() {
+        Some(megabytes) if megabytes < CLUSTER_NEEDS_MB => {
+            eprintln!(
+                "left out: three brokers want {CLUSTER_NEEDS_MB} MB of memory, and {megabytes} are free"
+            );
+        }
+        _ => chaos("chaos-cluster", Settings::of_a_small_cluster()).await,
+    }
+}
+
+/// Megabytes that processes may have, as Linux tells.
+fn memory_available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024)
+}
+
+/// A run, from the start of its services to the verdict.
+async fn chaos(name: &str, settings: Settings) {
     println!("{}", settings.command());
-    let started = Service::start("postgres.sh").zip(Service::start("kafka.sh"));
+    let database = Database::start(settings.size.standby).await;
+    let started = database.zip(Brokers::start(settings.size.cluster));
     assert!(
         started.is_some() || !settings.asked_for,
         "Kafka and PostgreSQL are needed, and could not be started"
     );
-    let Some(((postgres, url), (kafka, bootstrap))) = started else { return };
+    let Some(((database, url), (brokers, bootstrap))) = started else { return };
     let options = SimulatorOptions {
         faults: hands::usual(),
         seed: settings.seed,
@@ -101,7 +134,7 @@ async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
         ..SimulatorOptions::default()
     };
     let world = Arc::new(World {
-        lab: Lab::at("chaos", options, bootstrap, url).await,
+        lab: Lab::at(name, options, bootstrap, url).await,
         settings,
         traffic: Traffic { seed: settings.seed, claims: settings.size.claims },
         journal: Journal::new(),
@@ -109,9 +142,10 @@ async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
         done: watch::Sender::new(0),
         phase: watch::Sender::new(Phase::Breaking),
     });
-    let (kafka, postgres) = (Arc::new(kafka), Arc::new(postgres));
+    brokers.verify(&world).await;
+    let (brokers, database) = (Arc::new(brokers), Arc::new(database));
     // The services are removed with their last owner, which is this function.
-    let running = run(&world, Arc::clone(&kafka), Arc::clone(&postgres));
+    let running = run(&world, Arc::clone(&brokers), Arc::clone(&database));
     let ended = tokio::time::timeout(settings.cap + AFTERWARDS, running).await;
     let Ok(report) = ended else {
         keep_logs(&world);
@@ -125,7 +159,7 @@ async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
 }
 
 /// Breaks everything, lets it come right, and looks at what came of it.
-async fn run(world: &Arc<World>, kafka: Arc<Service>, postgres: Arc<Service>) -> report::Report {
+async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>) -> report::Report {
     let faults = plan::plan(world.settings.seed, world.settings.size);
     let of = |hand: Hand| -> Vec<Fault> {
         faults.iter().filter(|fault| fault.what.hand() == hand).cloned().collect()
@@ -138,8 +172,8 @@ async fn run(world: &Arc<World>, kafka: Arc<Service>, postgres: Arc<Service>) ->
         })
         .collect();
     let hands = [
-        tokio::spawn(hands::break_service(Arc::clone(world), kafka, of(Hand::Broker))),
-        tokio::spawn(hands::break_service(Arc::clone(world), postgres, of(Hand::Database))),
+        tokio::spawn(hands::break_service(Arc::clone(world), brokers, of(Hand::Broker))),
+        tokio::spawn(hands::break_service(Arc::clone(world), database, of(Hand::Database))),
         tokio::spawn(hands::trouble_apis(Arc::clone(world), of(Hand::Apis))),
     ];
     let sent = sender::send(world, &observer, faults.len()).await;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use claimgate::simulator::Api;
 use fastrand::Rng;
 
+use super::super::cluster::Part;
+
 /// The workers of the group: half of them static members, half dynamic ones.
 pub(super) const WORKERS: usize = 4;
 /// Faults come after this part of the claims…
@@ -18,8 +20,12 @@ pub(super) const LAST: f64 = 0.96;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) claims: usize,
-    /// SIGKILLs; all other faults come in proportion, each of them once at least.
+    /// SIGKILLs of workers; all other faults come in proportion, each of them once at least.
     pub(super) kills: usize,
+    /// Three brokers instead of one: they die more often, for the others go on.
+    pub(super) cluster: bool,
+    /// The database has a standby, which is promoted.
+    pub(super) standby: bool,
 }
 
 /// One thing that goes wrong.
@@ -42,13 +48,15 @@ pub(super) enum What {
     /// SIGTERM; started again after a while.
     Terminate { worker: usize, down: Duration },
     /// An orderly restart.
-    BrokerRestart,
+    BrokerRestart { part: Part },
     /// SIGKILL.
-    BrokerKill { down: Duration },
+    BrokerKill { part: Part, down: Duration },
     /// An orderly restart.
     DatabaseRestart,
     /// As a crash: it recovers from its log.
     DatabaseKill { down: Duration },
+    /// The primary dies for good; after a while its standby is promoted.
+    Promotion { down: Duration },
     /// The risk APIs misbehave.
     Apis { trouble: Trouble, lasts: Duration },
 }
@@ -87,9 +95,31 @@ impl What {
             Self::Kill { worker, .. } | Self::Stop { worker, .. } | Self::Terminate { worker, .. } => {
                 Hand::Worker(*worker)
             }
-            Self::BrokerRestart | Self::BrokerKill { .. } => Hand::Broker,
-            Self::DatabaseRestart | Self::DatabaseKill { .. } => Hand::Database,
+            Self::BrokerRestart { .. } | Self::BrokerKill { .. } => Hand::Broker,
+            Self::DatabaseRestart | Self::DatabaseKill { .. } | Self::Promotion { .. } => Hand::Database,
             Self::Apis { .. } => Hand::Apis,
+        }
+    }
+
+    /// What befalls broker or database, in the journal's words.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::BrokerRestart { .. } => "broker restart",
+            Self::BrokerKill { .. } => "broker SIGKILL",
+            Self::DatabaseRestart => "database restart",
+            Self::DatabaseKill { .. } => "database kill",
+            Self::Promotion { .. } => "database failover",
+            other => unreachable!("{other:?} is none of a service's"),
+        }
+    }
+
+    /// How long a service is down beyond the time that it takes to stop and to start.
+    pub(super) fn down(&self) -> Option<Duration> {
+        match self {
+            Self::BrokerKill { down, .. } | Self::DatabaseKill { down } | Self::Promotion { down } => {
+                Some(*down)
+            }
+            _ => None,
         }
     }
 }
@@ -121,16 +151,33 @@ pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
         worker: (first + 1 + index) % WORKERS,
         down: millis(random, 0, 3_000),
     });
-    add(one_in(40), &mut random, &mut |_, _| What::BrokerRestart);
-    add(one_in(40), &mut random, &mut |_, random| What::BrokerKill { down: millis(random, 0, 2_000) });
+    let (restarts, kills) = if size.cluster { (one_in(20), one_in(5)) } else { (one_in(40), one_in(40)) };
+    add(restarts, &mut random, &mut |index, _| What::BrokerRestart { part: part(index + 1) });
+    add(kills, &mut random, &mut |index, random| What::BrokerKill {
+        part: part(index),
+        down: millis(random, 0, 2_000),
+    });
     add(one_in(25), &mut random, &mut |_, _| What::DatabaseRestart);
     add(one_in(25), &mut random, &mut |_, random| What::DatabaseKill { down: millis(random, 0, 3_000) });
     add(one_in(6), &mut random, &mut |index, random| What::Apis {
         trouble: trouble(index, random),
         lasts: millis(random, 2_000, 8_000),
     });
+    // Last of all: without a standby a seed's script is what it was.
+    let promotions = if size.standby { one_in(33) } else { 0 };
+    add(promotions, &mut random, &mut |_, random| What::Promotion { down: millis(random, 0, 3_000) });
     faults.sort_by_key(|fault| (fault.after_claims, fault.pause));
     faults
+}
+
+/// In turn.
+fn part(index: usize) -> Part {
+    match index % 3 {
+        0 => Part::Group,
+        // The static members' transactional ids are known.
+        1 => Part::Transactions(index % (WORKERS / 2)),
+        _ => Part::Leader(index % 6),
+    }
 }
 
 /// In turn, the first at random: a small run has one of them, a large one all.
@@ -157,7 +204,7 @@ fn millis(random: &mut Rng, least: u64, most: u64) -> Duration {
 mod tests {
     use super::*;
 
-    const LARGE: Size = Size { claims: 200_000, kills: 200 };
+    const LARGE: Size = Size { claims: 200_000, kills: 200, cluster: false, standby: false };
 
     #[test]
     fn the_script_is_a_function_of_the_seed() {
@@ -167,12 +214,22 @@ mod tests {
 
     #[test]
     fn a_small_run_has_every_sort_of_fault_and_all_the_kills() {
-        let faults = plan(1, Size { claims: 3_000, kills: 6 });
+        let faults = plan(1, Size { claims: 3_000, kills: 6, ..LARGE });
         let kills = faults.iter().filter(|fault| matches!(fault.what, What::Kill { .. })).count();
         assert_eq!((kills, faults.len()), (6, 13));
         let sorts: std::collections::HashSet<_> =
             faults.iter().map(|fault| std::mem::discriminant(&fault.what)).collect();
         assert_eq!(sorts.len(), 8, "{faults:?}");
+    }
+
+    #[test]
+    fn a_run_of_a_cluster_kills_brokers_for_each_of_their_parts_and_promotes() {
+        let faults = plan(1, Size { claims: 100_000, kills: 100, cluster: true, standby: true });
+        let count = |is: fn(&What) -> bool| faults.iter().filter(|fault| is(&fault.what)).count();
+        assert_eq!(count(|what| matches!(what, What::BrokerKill { .. })), 20);
+        assert_eq!(count(|what| matches!(what, What::BrokerKill { part: Part::Group, .. })), 7);
+        assert_eq!(count(|what| matches!(what, What::BrokerKill { part: Part::Leader(_), .. })), 6);
+        assert_eq!(count(|what| matches!(what, What::Promotion { .. })), 3);
     }
 
     #[test]

@@ -58,6 +58,8 @@ impl Report {
             ("SIGSTOPs longer than the session", story.stops.to_string()),
             ("SIGTERMs", story.terminations.to_string()),
             ("broker restarts and kills", story.broker_outages.to_string()),
+            ("of these SIGKILLs", story.broker_kills.to_string()),
+            ("database failovers to the standby", story.promotions.to_string()),
             ("database restarts and kills", story.database_outages.to_string()),
             ("API faults", story.api_faults.to_string()),
             (

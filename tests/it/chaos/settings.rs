@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::cluster::BROKERS;
 use super::plan::Size;
 
 /// Records that a worker takes on at once: so many calls at most are lost with it.
@@ -27,14 +28,21 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// `CHAOS_SEED`, `CHAOS_CLAIMS`, `CHAOS_KILLS`, `CHAOS_RATE` and `CHAOS_MINUTES`.
+    /// `CHAOS_SEED`, `CHAOS_CLAIMS`, `CHAOS_KILLS`, `CHAOS_RATE`, `CHAOS_MINUTES`, `CHAOS_BROKERS` (1 or 3) and `CHAOS_STANDBY` (0 or 1).
     pub(super) fn from_environment() -> Self {
         let number = |key: &str| {
             let text = std::env::var(key).ok().filter(|text| !text.trim().is_empty())?;
             Some(text.trim().parse::<u64>().unwrap_or_else(|error| panic!("{key}={text:?}: {error}")))
         };
         let count = |key, default: usize| number(key).map_or(default, |number| number as usize);
-        let size = Size { claims: count("CHAOS_CLAIMS", 3_000).max(100), kills: count("CHAOS_KILLS", 6) };
+        let brokers = count("CHAOS_BROKERS", 1);
+        assert!([1, BROKERS].contains(&brokers), "CHAOS_BROKERS={brokers}: it is 1 or {BROKERS}");
+        let size = Size {
+            claims: count("CHAOS_CLAIMS", 3_000).max(100),
+            kills: count("CHAOS_KILLS", 6),
+            cluster: brokers == BROKERS,
+            standby: count("CHAOS_STANDBY", 0) > 0,
+        };
         Self {
             seed: number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..)),
             size,
@@ -44,12 +52,25 @@ impl Settings {
         }
     }
 
+    /// Three brokers and a standby, as small as it can be.
+    pub(super) fn of_a_small_cluster() -> Self {
+        let size = Size { claims: 2_000, kills: 4, cluster: true, standby: true };
+        let seed = fastrand::u64(..);
+        Self { seed, size, rate: 75, cap: Duration::from_secs(180), asked_for: false }
+    }
+
     /// The command that repeats the run.
     pub(super) fn command(&self) -> String {
-        format!(
-            "make chaos SEED={} CLAIMS={} KILLS={} RATE={}",
-            self.seed, self.size.claims, self.size.kills, self.rate
-        )
+        let Size { claims, kills, cluster, standby } = self.size;
+        let mut command =
+            format!("make chaos SEED={} CLAIMS={claims} KILLS={kills} RATE={}", self.seed, self.rate);
+        if cluster {
+            command += &format!(" BROKERS={BROKERS}");
+        }
+        if standby {
+            command += " STANDBY=1";
+        }
+        command
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) use reading::Seen;
 pub(crate) use worker::Worker;
 
 pub(crate) const PARTITIONS: i32 = 6;
+/// `default.replication.factor`.
+const AS_THE_BROKERS_SAY: TopicReplication<'_> = TopicReplication::Fixed(-1);
 
 /// One test's own world.
 pub(crate) struct Lab {
@@ -102,7 +104,7 @@ impl Lab {
         let names: Vec<String> =
             ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
         let topics: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+            names.iter().map(|name| NewTopic::new(name, PARTITIONS, AS_THE_BROKERS_SAY)).collect();
         for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers") {
             result.expect("the topic is new");
         }
