@@ -3,6 +3,7 @@
 //! Each test is there twice: short, for the suite, and at its full length, `--ignored`:
 //! `cargo test --all-features --test it -- --ignored --nocapture --test-threads=1 outages`
 
+mod cluster;
 mod ending;
 mod isolation;
 mod kafka;
