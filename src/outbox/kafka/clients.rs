@@ -11,6 +11,10 @@ use crate::kafka::{Guarantee, Settings, client_error};
 
 /// The largest batch that the producer makes: librdkafka's own bound.
 const BATCH_MAX_BYTES: usize = 1_000_000;
+/// `send_offsets_to_transaction` keeps no time (librdkafka #5456): where the group's coordinator has
+/// died it asks for the new one only when some connection comes or goes, and may wait for that for
+/// ever (#5511). A connection on which nothing is said goes after this.
+const IDLE_MAX_MS: &str = "5000";
 
 /// A producer that has not met a broker yet.
 pub(super) fn producer(settings: &Settings, transactional_id: &str) -> KafkaResult<BaseProducer<Deliveries>> {
@@ -44,6 +48,7 @@ fn config(settings: &Settings, transactional_id: &str) -> ClientConfig {
         ("linger.ms", "1".to_owned()),
         ("batch.size", settings.max_message_bytes.clamp(1, BATCH_MAX_BYTES).to_string()),
         ("queue.buffering.max.messages", "100000".to_owned()),
+        ("connections.max.idle.ms", IDLE_MAX_MS.to_owned()),
     ] {
         if config.get(key).is_none() {
             config.set(key, value);
