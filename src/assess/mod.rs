@@ -209,6 +209,15 @@ impl<T: Waiting> Desk<T> {
         self.apis[api].has_no_token = !has_token;
     }
 
+    /// The worker has these partitions of the input topic, of so many: what is a bound of the whole
+    /// group is shared out by that.
+    pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant) {
+        for counter in &mut self.apis {
+            // Whoever had a partition before has ended its calls, or its session ended long after them.
+            counter.limit.set_share(held, partitions, now, now);
+        }
+    }
+
     /// The next call that may be made.
     pub fn next(&mut self, now: Instant) -> Next<T> {
         self.queue_due_retries(now);

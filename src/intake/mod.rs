@@ -117,7 +117,12 @@ pub struct Assigned {
 #[derive(Debug)]
 pub enum Event {
     /// Partitions were given to this worker.
-    Assigned(Vec<Assigned>),
+    Assigned {
+        /// The partitions.
+        partitions: Vec<Assigned>,
+        /// How many partitions the input topic has.
+        of: u32,
+    },
     /// Records were read.
     Records(Vec<Record>),
     /// Partitions are to be given back: finish what is in flight, then drop `release`; the consumer waits for that.

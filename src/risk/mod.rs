@@ -47,7 +47,7 @@ mod tests;
 pub(crate) use documented::documented_codes;
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
 pub use remedy::remedy;
-pub use section::Misconfigured;
+pub use section::{Misconfigured, Scope};
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
 pub trait RiskApi: Send + Sync {

@@ -14,7 +14,17 @@ use super::Shared;
 use crate::decision::Levels;
 
 /// The keys that every section has. All others are the API's own.
-const COMMON: [&str; 7] = ["serves", "base_url", "path", "timeout", "concurrency", "rate_limit", "policy"];
+const COMMON: [&str; 9] = [
+    "serves",
+    "base_url",
+    "path",
+    "timeout",
+    "concurrency",
+    "concurrency_scope",
+    "rate_limit",
+    "rate_limit_scope",
+    "policy",
+];
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,12 +56,27 @@ pub struct Section {
     /// How long one call may take, from the first byte sent to the last received.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// Calls at once, per worker. At the bound claims wait.
+    /// Calls at once. At the bound claims wait.
     pub concurrency: u32,
-    /// Calls per second, per worker; absent means no limit. At the bound claims wait.
+    /// Whose bound `concurrency` is.
+    pub concurrency_scope: Scope,
+    /// Calls per second; absent means no limit. At the bound claims wait.
     pub rate_limit: Option<f64>,
+    /// Whose bound `rate_limit` is.
+    pub rate_limit_scope: Scope,
     /// Which levels lead to which decision; the API knows its default.
     pub policy: Option<Levels>,
+}
+
+/// Whose bound a limit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Each worker's own.
+    Worker,
+    /// That of all workers of the consumer group together: each uses the share that its partitions
+    /// of the input topic are of all its partitions, so that no coordinator is needed.
+    Group,
 }
 
 impl Default for Section {
@@ -62,7 +87,9 @@ impl Default for Section {
             path: None,
             timeout: Duration::from_secs(2),
             concurrency: 64,
+            concurrency_scope: Scope::Worker,
             rate_limit: None,
+            rate_limit_scope: Scope::Worker,
             policy: None,
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::broker::FakeBroker;
 use super::process::Process;
 use crate::intake::kafka::Intake;
-use crate::intake::{Assigned, Commit, Event, Partition, Record};
+use crate::intake::{Assigned, Commit, Event, Input, Partition, Record};
 
 /// Records that are handed over at once, at most.
 const CHUNK: usize = 8;
@@ -200,8 +200,11 @@ impl Reader {
                 lock(&self.member.seat).held.insert(partition, self.epoch);
                 Assigned { partition, epoch: self.epoch, offset, metadata, log_end }
             });
-            let assigned = assigned.collect();
-            return self.events.send(Event::Assigned(assigned)).await.ok();
+            let partitions = assigned.collect();
+            let all = self.broker.partitions();
+            let of = all.iter().filter(|partition| partition.input == Input::Claims).count();
+            let of = u32::try_from(of).unwrap_or(0);
+            return self.events.send(Event::Assigned { partitions, of }).await.ok();
         }
         self.read().await
     }

@@ -12,14 +12,15 @@ use super::{Http, Intake, Job, Publisher, Store, Worker};
 use crate::claim::{Claim, Malformed};
 use crate::decision::Source;
 use crate::intake::parking::Parking;
-use crate::intake::{Admission, Assigned, Input, Record, Ticket, header};
+use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
 use crate::outbox::{Disposition, Received, Settled};
 use crate::risk::Registry;
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
-    pub(super) fn take_partitions(&mut self, assigned: &[Assigned]) {
+    pub(super) fn take_partitions(&mut self, assigned: &[Assigned], input_partitions: u32) {
+        self.input_partitions = input_partitions;
         for assigned in assigned {
             if let Some(warning) = self.ledger.assign(assigned) {
                 warn!(
@@ -28,8 +29,18 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 );
             }
         }
+        self.share_limits();
         self.terms.health.set_ready(Component::Group, Ok(()));
         self.terms.meter.assigned(self.ledger.partitions());
+    }
+
+    /// Uses of the group's limits what the partitions at work are worth.
+    pub(super) fn share_limits(&mut self) {
+        let at_work =
+            |partition: &Partition| partition.input == Input::Claims && !self.is_closing(*partition);
+        let held: Vec<i32> =
+            self.ledger.partitions().filter(at_work).map(|partition| partition.number).collect();
+        self.desk.set_share(&held, self.input_partitions, Instant::now());
     }
 
     pub(super) fn take_records(&mut self, records: Vec<Record>) {

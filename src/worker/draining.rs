@@ -41,6 +41,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     pub(super) fn begin_to_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
         self.releases
             .push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
+        self.share_limits();
         self.drop_unsent();
     }
 
@@ -64,6 +65,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         for release in &mut self.releases {
             release.partitions.retain(|partition| !partitions.contains(partition));
         }
+        self.share_limits();
         self.drop_unsent();
         self.terms.meter.assigned(self.ledger.partitions());
         let why = "the group took the worker's partitions away; it joins again";

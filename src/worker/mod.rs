@@ -39,7 +39,7 @@ use crate::intake::lanes::Lanes;
 use crate::intake::waiting::WaitingRoom;
 use crate::intake::{Event, Ledger};
 use crate::outbox::{Batch, Publisher, Store};
-use crate::risk::Route;
+use crate::risk::{Route, Scope};
 use crate::telemetry::Peer;
 
 mod admission;
@@ -112,6 +112,8 @@ pub struct Worker<I, S, P, H> {
     waiting: WaitingRoom,
     pace: Pace,
     releases: Vec<draining::Release>,
+    /// How many partitions the input topic has.
+    input_partitions: u32,
     stopping: Option<Instant>,
     store_rests_until: Option<Instant>,
     /// When the store last answered.
@@ -127,7 +129,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let standstill = Standstill::new(terms.kafka.session_timeout, now, terms.clock.micros());
         let counter = |route: &Route| {
             let limit =
-                Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit);
+                Limit::new(usize::try_from(route.concurrency).unwrap_or(usize::MAX), route.rate_limit)
+                    .of_group(
+                        route.concurrency_scope == Scope::Group,
+                        route.rate_limit_scope == Scope::Group,
+                    );
             Counter::new(
                 limit,
                 Breaker::new(terms.breaker.clone(), now),
@@ -161,6 +167,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             tasks: JoinSet::new(),
             in_flight: InFlight::default(),
             releases: Vec::new(),
+            input_partitions: 0,
             stopping: None,
             store_rests_until: None,
             store_heard: now,
@@ -223,7 +230,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     fn take_event(&mut self, event: Option<Event>) -> Result<(), Ended> {
         match event {
             Some(Event::Records(records)) => self.take_records(records),
-            Some(Event::Assigned(assigned)) => self.take_partitions(&assigned),
+            Some(Event::Assigned { partitions, of }) => self.take_partitions(&partitions, of),
             Some(Event::Revoked { partitions, release }) => self.begin_to_release(&partitions, release),
             Some(Event::Lost(partitions)) => self.lose(&partitions),
             Some(Event::Brokers(answers)) => self.hear_of_brokers(answers),

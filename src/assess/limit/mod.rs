@@ -19,6 +19,8 @@ use share::Bounds;
 #[derive(Debug)]
 pub struct Limit {
     concurrency: usize,
+    /// Whether the concurrency, and whether the rate, are the whole group's.
+    of_group: (bool, bool),
     in_flight: usize,
     rate: Option<Rate>,
     bounds: Bounds,
@@ -45,6 +47,7 @@ impl Limit {
     pub fn new(concurrency: usize, rate_limit: Option<f64>) -> Self {
         Self {
             concurrency,
+            of_group: (true, true),
             in_flight: 0,
             rate: rate_limit.map(Rate::new),
             bounds: Bounds::all(concurrency),
@@ -54,11 +57,22 @@ impl Limit {
         }
     }
 
+    /// Says whether the concurrency, and whether the rate, are bounds of the whole group. One that is
+    /// not stays this worker's own, whatever its share.
+    #[must_use]
+    pub fn of_group(self, concurrency: bool, rate: bool) -> Self {
+        Self { of_group: (concurrency, rate), ..self }
+    }
+
     /// From now on only the share of these partitions, of so many, may be used: what is less counts
     /// at once, what is more from `from`, when the calls of the partitions' last owner have ended.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant, from: Instant) {
         self.settle(now);
-        let bounds = Bounds::of_partitions(self.concurrency, held, partitions);
+        let (own, part) =
+            (Bounds::all(self.concurrency), Bounds::of_partitions(self.concurrency, held, partitions));
+        let (concurrency, rate) = self.of_group;
+        let calls = if concurrency { part } else { own };
+        let bounds = Bounds { speed: if rate { part.speed } else { own.speed }, ..calls };
         self.bounds = self.bounds.min(bounds);
         self.grows = (self.bounds != bounds).then_some((from, bounds));
         self.settle(now);

@@ -241,7 +241,8 @@ impl Rebalances {
         self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
         let now = Instant::now();
         assigned.iter().for_each(|assigned| self.progress().assigned(assigned, now));
-        if self.events.blocking_send(Event::Assigned(assigned)).is_err() {
+        let of = u32::try_from(counts.claims).unwrap_or(0);
+        if self.events.blocking_send(Event::Assigned { partitions: assigned, of }).is_err() {
             return Ok(());
         }
         take(&list)

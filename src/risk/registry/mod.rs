@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::section::{Misconfigured, Section, Setup};
+use super::section::{Misconfigured, Scope, Section, Setup};
 use super::{RiskApi, tencent_cloud, wechat};
 use crate::claim::{Claim, Malformed};
 use crate::decision::{Decision, Levels, Policy};
@@ -66,8 +66,12 @@ pub struct Route {
     pub timeout: Duration,
     /// Calls at once, at least 1.
     pub concurrency: u32,
+    /// Whose bound `concurrency` is.
+    pub concurrency_scope: Scope,
     /// Calls per second, more than 0; `None` means no limit.
     pub rate_limit: Option<f64>,
+    /// Whose bound `rate_limit` is.
+    pub rate_limit_scope: Scope,
     /// Which levels lead to which decision; `None` where the API gives no level.
     pub levels: Option<Levels>,
 }
@@ -129,8 +133,17 @@ impl Registry {
         setup.finish()?;
         let levels = levels(api.as_ref(), section.policy)
             .map_err(|problem| Misconfigured::new(format!("risk.{name}.policy"), problem))?;
-        let Section { timeout, concurrency, rate_limit, .. } = section;
-        self.routes.push(Route { api, base_url, timeout, concurrency, rate_limit, levels });
+        let Section { timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, .. } = section;
+        self.routes.push(Route {
+            api,
+            base_url,
+            timeout,
+            concurrency,
+            concurrency_scope,
+            rate_limit,
+            rate_limit_scope,
+            levels,
+        });
         Ok(())
     }
 

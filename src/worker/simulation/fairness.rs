@@ -23,10 +23,14 @@ const SOON: Duration = Duration::from_secs(2);
 fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
     let pause = Duration::from_millis(1_000 / RATE);
     let event = |number: u64| {
-        let (kind, id) = if number % 2 == 0 { ("qr_code", "a") } else { ("mini_program", "b") };
+        let (kind, id) = if number.is_multiple_of(2) { ("qr_code", "a") } else { ("mini_program", "b") };
         let partition = Partition::claims(i32::try_from(number / 2 % 3).expect("small"));
         let event = claim(&format!("{id}{}", number / 2), kind, &subject(number), "red packet");
-        (if number % 2 == 0 { pause } else { Duration::ZERO }, partition, Produced::Event(Some(event)))
+        (
+            if number.is_multiple_of(2) { pause } else { Duration::ZERO },
+            partition,
+            Produced::Event(Some(event)),
+        )
     };
     Plan {
         partitions: (3, 3),
@@ -84,6 +88,7 @@ fn review_04_an_api_that_refuses_every_signature_does_not_hold_up_the_other() {
 
 #[test]
 fn review_06_a_busy_account_does_not_hold_up_the_others() {
-    let busy = |number| if number % 2 == 0 { "bot".to_owned() } else { format!("user{number}") };
+    let busy =
+        |number: u64| if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") };
     assert_the_other_is_well("one account", &plan(Mood::default(), busy));
 }

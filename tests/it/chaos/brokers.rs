@@ -36,7 +36,8 @@ impl Breakable for Brokers {
         let (What::BrokerRestart { part } | What::BrokerKill { part, .. }) = what else {
             unreachable!("{what:?} is none of a broker's")
         };
-        let tell: Box<dyn Fn(&str) -> Result<(), String>> = match self {
+        type Tell<'a> = Box<dyn Fn(&str) -> Result<(), String> + 'a>;
+        let tell: Tell<'_> = match self {
             Self::One(service) => Box::new(|command| service.tell(command).map(drop)),
             Self::Three(cluster) => {
                 let found = cluster.that_has(*part, &world.lab);

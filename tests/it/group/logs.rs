@@ -69,7 +69,7 @@ async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told
     admin(&fleet.lab).delete_records(&before, &AdminOptions::new()).await.expect("Kafka deletes them");
     let gone = |id: &String| {
         let number: usize = id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number");
-        number >= 60 && (number % 6 == 1 || (number % 6 == 0 && number / 6 < 17))
+        number >= 60 && (number % 6 == 1 || (number.is_multiple_of(6) && number / 6 < 17))
     };
     fleet.expected = Expected {
         claims: fleet.expected.claims.iter().filter(|id| kept.contains(*id) || !gone(id)).cloned().collect(),

@@ -45,8 +45,8 @@ impl<'a, C: Cluster> Member<'a, C> {
     ) -> Option<(Vec<Partition>, Option<SyncSender<()>>)> {
         let event = tokio::time::timeout(within, self.intake.next()).await.ok()?;
         match event.expect("the consumer lives") {
-            Event::Assigned(assigned) => {
-                for assigned in assigned {
+            Event::Assigned { partitions, .. } => {
+                for assigned in partitions {
                     assert_eq!(self.ledger.assign(&assigned), None, "the metadata is believed");
                 }
                 Some((Vec::new(), None))
