@@ -11,6 +11,8 @@ use crate::outbox::Received;
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     partitions: BTreeMap<Partition, BTreeMap<i64, Entry>>,
+    /// How many were taken on at each time.
+    since: BTreeMap<i64, usize>,
     records: usize,
     bytes: usize,
 }
@@ -29,9 +31,9 @@ impl InFlight {
         let partition = self.partitions.entry(ticket.partition()).or_default();
         if let Some(before) = partition.insert(ticket.offset(), entry) {
             // Taken on again after its partition went and came back, while the first is still on its way out.
-            self.records -= 1;
-            self.bytes -= before.bytes;
+            self.forget(&before);
         }
+        *self.since.entry(received.received_at).or_default() += 1;
         self.records += 1;
         self.bytes += bytes;
     }
@@ -40,14 +42,24 @@ impl InFlight {
     pub(super) fn remove(&mut self, ticket: &Ticket, received: &Received) {
         let Some(partition) = self.partitions.get_mut(&ticket.partition()) else { return };
         let offset = ticket.offset();
-        if partition.get(&offset).is_some_and(|entry| entry.since == received.received_at)
-            && let Some(entry) = partition.remove(&offset)
-        {
-            self.records -= 1;
-            self.bytes -= entry.bytes;
-        }
+        let is_it = partition.get(&offset).is_some_and(|entry| entry.since == received.received_at);
+        let entry = if is_it { partition.remove(&offset) } else { None };
         if partition.is_empty() {
             self.partitions.remove(&ticket.partition());
+        }
+        if let Some(entry) = entry {
+            self.forget(&entry);
+        }
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        self.records -= 1;
+        self.bytes -= entry.bytes;
+        if let Some(count) = self.since.get_mut(&entry.since) {
+            *count -= 1;
+            if *count == 0 {
+                self.since.remove(&entry.since);
+            }
         }
     }
 
@@ -66,8 +78,8 @@ impl InFlight {
         !self.partitions.contains_key(&partition)
     }
 
-    /// When the oldest was taken on, UNIX microseconds: of each partition the first is looked at.
+    /// When the oldest was taken on, UNIX microseconds.
     pub(super) fn oldest(&self) -> Option<i64> {
-        self.partitions.values().filter_map(|records| records.values().next()).map(|entry| entry.since).min()
+        self.since.first_key_value().map(|(since, _)| *since)
     }
 }
