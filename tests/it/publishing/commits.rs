@@ -93,11 +93,12 @@ async fn report_d16_a_killed_worker_stops_none_of_the_others() {
     let (killed_ms, killed) = (now_ms(), Instant::now());
     let mut again = lab.worker("dynamic-4", AT_LEAST_ONCE);
     ids.extend(trickle(&lab, killed + SESSION - Duration::from_secs(4), "during").await);
-    // The group still waits: a stop now must not lose what is on its way to Postgres.
-    let told_ms = now_ms();
-    assert_eq!(workers[survivors[0]].stop().await, Some(0));
     let silent = silences(&lab, killed_ms);
     println!("D16: killed {victim}, silent: {silent:?}, of those that live: {theirs:?}");
+    // The group still waits: a stop now must not lose what is on its way to Postgres. It takes until
+    // the group is at rest, and what the worker had not begun is its successor's then.
+    let told_ms = now_ms();
+    assert_eq!(workers[survivors[0]].stop().await, Some(0));
     for partition in &theirs {
         let silence = silent.get(partition).copied().unwrap_or(Duration::MAX);
         assert!(silence < SILENT_MAX, "claims/{partition} was silent for {silence:?}");
