@@ -61,6 +61,20 @@ impl Config {
                 ));
             }
         }
+        // A blank at the end of a group's name is another group.
+        let names = [("group_id", Some(&kafka.group_id)), ("instance_id", kafka.instance_id.as_ref())];
+        let topics = topics.iter().map(|(key, _)| *key).zip([
+            Some(&kafka.input_topic),
+            Some(&kafka.output_topic),
+            Some(&kafka.retry_topic),
+            Some(&kafka.dead_letter_topic),
+        ]);
+        let has_blanks = |name: &Option<&String>| {
+            name.is_some_and(|name| !name.trim().is_empty() && name.contains(char::is_whitespace))
+        };
+        if let Some((key, _)) = names.into_iter().chain(topics).find(|(_, name)| has_blanks(name)) {
+            return Err(format!("kafka.{key} holds white space, which no such name has; remove it"));
+        }
         if kafka.instance_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
             return Err(
                 "kafka.instance_id is empty; give each worker its own name, or leave the key out".to_owned()

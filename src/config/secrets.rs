@@ -19,13 +19,15 @@ enum Alphabet {
     Any,
 }
 
-/// Every secret, and the ids that stand beside one.
-pub(super) const SECRETS: [Secret; 8] = [
+/// Every secret, and the ids and names that are signed or sent beside one.
+pub(super) const SECRETS: [Secret; 10] = [
     Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
     Secret { section: "egress", key: "proxy", alphabet: Alphabet::Any },
     Secret { section: "postgres", key: "url", alphabet: Alphabet::Any },
+    Secret { section: "tencent_cloud", key: "region", alphabet: Alphabet::Vendor },
     Secret { section: "tencent_cloud", key: "secret_id", alphabet: Alphabet::Vendor },
     Secret { section: "tencent_cloud", key: "secret_key", alphabet: Alphabet::Vendor },
+    Secret { section: "tencent_cloud", key: "signed_host", alphabet: Alphabet::Vendor },
     Secret { section: "tencent_cloud", key: "token", alphabet: Alphabet::Vendor },
     Secret { section: "wechat", key: "app_id", alphabet: Alphabet::Vendor },
     Secret { section: "wechat", key: "app_secret", alphabet: Alphabet::Vendor },

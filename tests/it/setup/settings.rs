@@ -66,6 +66,7 @@ fn review_low_what_cannot_work_is_refused() {
         ("RETRY__MAX_WAITING", "0", "retry.max_waiting"),
         ("RETRY__PARK_INTERVAL", "0s", "retry.park_interval"),
         ("KAFKA__RETRY_TOPIC", "reward.claims.dead-letter", "kafka.retry_topic"),
+        ("KAFKA__GROUP_ID", "claimgate ", "kafka.group_id"),
         ("RISK__CAPTCHA_CHECK__TIMEOUT", "1m", "risk.captcha_check.timeout"),
         ("RISK__CAPTCHA_CHECK__CONCURRENCY", "0", "risk.captcha_check.concurrency"),
         ("RISK__CAPTCHA_CHECK__TIMEOUT", "0s", "risk.captcha_check.timeout"),
