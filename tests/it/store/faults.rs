@@ -140,8 +140,8 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         assert_eq!(store.record(&first).await.expect("recorded"), []);
         let parking = Parking {
             unseen: 0,
-            api: String::new(),
             times: 1,
+            api: "intelligent_qr_code".to_owned(),
             since: 0,
             not_before: 0,
             attempts: 1,
