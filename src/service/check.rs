@@ -27,6 +27,7 @@ const PROXY_VARIABLES: [&str; 6] =
 pub async fn check(config: &Config) -> Result<(), String> {
     let mut findings = risk_apis(config).await;
     findings.push(postgres(config).await);
+    findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
     let topics = config.kafka.look_at_topics(config.retry.give_up_after).await;
     let answers = topics.iter().all(|finding| finding.what != "Kafka" || finding.grade != Grade::Wrong);
     findings.extend(topics);
