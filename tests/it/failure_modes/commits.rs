@@ -99,8 +99,8 @@ async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
     );
     broker.request_errors(RDKafkaApiKey::Produce, &[[refused, taken, taken, taken]; 8].concat());
-    // Two decisions fill a batch, so that several are under way at once.
-    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"\nmax_message_bytes = 2000");
+    // Few decisions fill a batch, so that several are under way at once.
+    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"\nmax_message_bytes = 4096");
     lab.wait("the group to have no lag", LONG, async || lag(&lab) == 0).await;
     assert_eq!(worker.stop().await, Some(0));
     let decided = outcome(&lab).decisions;
