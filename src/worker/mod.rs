@@ -7,13 +7,18 @@
 //!                        ledger.confirm ◄── publish ◄── record ◄────────── batch
 //! ```
 //!
-//! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits for one thing to happen: an event of
-//! the consumer, the end of a task, a time, or the signal to stop. Everything slow is a task; a task owns what it works on and
-//! brings it back. What happens at each station stands in a file of its own: [`admission`], [`recalling`], [`assessing`], [`parking`],
-//! [`flushing`], [`draining`]; [`tokens`] and [`flooding`] look after what concerns all claims.
+//! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits
+//! for one thing to happen: an event of the consumer, the end of a task, a time, or the signal to stop.
+//! Everything slow is a task; a task owns what it works on and brings it back. What happens at each
+//! station stands in a file of its own: [`admission`], [`recalling`], [`assessing`], [`parking`],
+//! [`flushing`], [`draining`]; [`tokens`] and [`flooding`] look after what concerns all claims. What is
+//! pure bookkeeping does, too: [`room`] says who may take on how much, [`undecided`] who waits for whose
+//! verdict, [`pipeline`] what may be recorded and published next.
 //!
-//! The invariants: every ticket is in exactly one place (a job, a follower, the batch, a flush); one
-//! recall is under way at a time, one batch is written and one published; no call is made whose answer could not be kept.
+//! The invariants: every ticket is in exactly one place (a job, a follower, a seat of the waiting room,
+//! the batch, a flush); one recall is under way at a time, one batch is written and one published; no
+//! call is made whose answer could not be kept, and none whose claim was not looked up in the last
+//! second.
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
