@@ -35,7 +35,7 @@ pub(crate) struct TestDatabase {
 /// Runs a test on a migrated database of its own, and drops that whatever comes of the test. Says so where there is no PostgreSQL.
 pub(crate) async fn with_database(test: impl AsyncFnOnce(&TestDatabase)) {
     let migrated = async |database: &TestDatabase| {
-        assert_eq!(database.store().await.store.migrate().await.expect("the migrations"), 5);
+        assert_eq!(database.store().await.store.migrate().await.expect("the migrations"), 6);
         test(database).await;
     };
     with_empty_database(migrated).await;
