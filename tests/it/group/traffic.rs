@@ -17,6 +17,8 @@ use crate::lab::{Event, Lab, PARTITIONS, claim};
 
 /// Claims a second.
 const RATE: u64 = 100;
+/// Without a decision for so long there are no more: a worker that was frozen rests before it calls.
+const IDLE: Duration = Duration::from_secs(8);
 
 /// Claims are sent, and decisions looked at, until this is ended.
 pub(crate) struct Traffic {
@@ -132,7 +134,7 @@ fn observe(lab: &Lab, stop: &AtomicBool) -> Vec<Decided> {
                 });
             }
             Some(Err(error)) => panic!("reading decisions: {error}"),
-            None if stop.load(Ordering::Relaxed) && idle_since.elapsed() > Duration::from_secs(2) => {
+            None if stop.load(Ordering::Relaxed) && idle_since.elapsed() > IDLE => {
                 return decided;
             }
             None => {}
