@@ -1,8 +1,8 @@
 //! Standstill: a process that did not run for so long that others may have its partitions (SIGSTOP, a paused machine).
 //!
 //! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
-//! of day does, though somebody may set it. What either says is taken: a pause too many costs half
-//! a session's calls.
+//! of day does, though somebody may set it. What either says is taken: a pause too many costs a
+//! second's calls.
 //!
 //! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition. The invariant: between a standstill and
 //! the group's word on it, no API is asked.
@@ -10,6 +10,9 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// After a pause the client beats at once, and hears within this time whether it is a member still.
+const REST: Duration = Duration::from_secs(1);
 
 /// Watches the turns of the worker's loop, which has one each second at least.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(super) struct Standstill {
 impl Standstill {
     /// For sessions of this length. The last heartbeat before a standstill may have been a quarter of it ago (`intake::kafka`).
     pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
-        let (longest, rest) = (session_timeout * 3 / 4, session_timeout / 2);
+        let (longest, rest) = (session_timeout * 3 / 4, REST.min(session_timeout / 2));
         Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
     }
 
@@ -70,9 +73,9 @@ mod tests {
         let woken = start + 31 * SECOND;
         assert_eq!(standstill.turn(woken, 31_000_000), Some(16 * SECOND));
         assert_eq!(standstill.turn(woken + SECOND, 32_000_000), None, "turns go on meanwhile");
-        assert!(standstill.forbids_calls(woken + 9 * SECOND));
-        assert!(!standstill.forbids_calls(woken + 10 * SECOND));
-        assert_eq!(standstill.ends(), Some(woken + 10 * SECOND));
+        assert!(standstill.forbids_calls(woken + SECOND / 2));
+        assert!(!standstill.forbids_calls(woken + SECOND));
+        assert_eq!(standstill.ends(), Some(woken + SECOND));
     }
 
     #[test]
@@ -80,7 +83,7 @@ mod tests {
         let start = Instant::now();
         let mut standstill = Standstill::new(20 * SECOND, start, 0);
         assert_eq!(standstill.turn(start + SECOND, 40_000_000), Some(40 * SECOND));
-        assert!(standstill.forbids_calls(start + 2 * SECOND));
+        assert!(standstill.forbids_calls(start + 3 * SECOND / 2));
         assert_eq!(
             standstill.turn(start + 2 * SECOND, 9_000_000),
             None,

@@ -46,7 +46,7 @@ async fn row_04_members_that_come_and_go_repeat_no_call() {
 async fn row_09_one_stuck_claim_before_50_000_done_ones() {
     let Some(lab) = Lab::new("stuck").await else { return };
     // The first claim's API call never ends; its call may take an hour.
-    let more = "[risk.intelligent_qr_code]\ntimeout = \"1h\"";
+    let more = "[worker]\ndrain_timeout = \"2h\"\n[risk.intelligent_qr_code]\ntimeout = \"1h\"";
     let mut events = vec![Event::of(claim("stuck", "user-hang")).on(0)];
     let mut expected = Expected::default();
     for number in 0..500 {
@@ -162,7 +162,9 @@ async fn row_24_a_stop_without_a_broker_ends_in_time() {
         // At once, and after the session has ended.
         tokio::time::sleep(wait).await;
         let told = Instant::now();
-        assert_eq!(world.worker.stop().await, Some(0), "a drain that ran out of time is no failure");
+        // 1 where something was left to publish.
+        let code = world.worker.stop().await;
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
         let took = told.elapsed();
         println!("row 24: the worker ended after {} ms", took.as_millis());
         assert!(took < Duration::from_secs(3 + 8), "the worker ended after {took:?}");
