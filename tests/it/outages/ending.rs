@@ -66,7 +66,11 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     println!("{name}: {repeated} calls repeated");
     let most = if end == End::Terminated { 0 } else { unrecorded.len() as u64 };
     assert!(repeated <= most, "{repeated} calls repeated, and {most} answers were lost with the process");
-    world.finish().await;
+    match guarantee {
+        "exactly_once" => world.finish().await,
+        // A batch that was on its way when the worker ended may be there twice.
+        _ => world.finish_at_least_once().await,
+    }
 }
 
 /// Calls that were answered with a verdict, and have no row.

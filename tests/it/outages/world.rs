@@ -1,5 +1,6 @@
 //! A lab with a worker under load, and what an outage is measured by.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
@@ -85,7 +86,8 @@ impl World {
     /// Waits until every claim is decided.
     pub(crate) async fn has_decided(&self) {
         let Self { lab, tail, expected, .. } = self;
-        lab.wait("every claim decided", LONG, async || tail.count() >= expected.claims.len()).await;
+        let decided = || tail.seen().into_iter().map(|seen| seen.claim_id).collect::<BTreeSet<_>>().len();
+        lab.wait("every claim decided", LONG, async || decided() >= expected.claims.len()).await;
     }
 
     /// Nothing lost, nothing twice, no lag left, and a worker that ends as it should.
@@ -100,6 +102,21 @@ impl World {
         let asked = self.lab.simulator.calls().counts();
         let again = asked.values().filter(|calls| **calls > 1).count();
         println!("{}: {} claims, {again} of them asked about again", self.lab.name, asked.len());
+    }
+
+    /// Nothing lost, every decision of a claim the same one, and a worker that ends as it should.
+    pub(crate) async fn finish_at_least_once(mut self) {
+        self.has_decided().await;
+        let outcome = outcome(&self.lab);
+        assert!(self.expected.is_complete(&outcome));
+        for (id, decisions) in &outcome.decisions {
+            let first = &decisions[0]["decision_id"];
+            assert!(
+                decisions.iter().all(|decision| decision["decision_id"] == *first),
+                "{id}: {decisions:?}"
+            );
+        }
+        assert_eq!(self.worker.stop().await, Some(0));
     }
 }
 
