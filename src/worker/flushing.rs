@@ -53,12 +53,12 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     ) -> Result<(), Ended> {
         match result {
             Ok(recorded) => {
-                self.store_answered();
                 self.terms.meter.recorded(latency);
                 for settled in recorded.settled() {
                     self.settle_followers(settled);
                 }
                 self.pipeline.recorded(recorded, Instant::now());
+                self.store_answered();
                 Ok(())
             }
             Err((sealed, error)) => {

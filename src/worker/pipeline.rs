@@ -23,6 +23,8 @@ const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Pipeline {
     /// With the number of its attempts.
     recording: Option<(FlushSpan, usize)>,
+    /// Postgres did not take the last batch that it was given.
+    refused: bool,
     /// Recorded, and not tried yet.
     waiting: VecDeque<(Recorded, FlushSpan)>,
     publishing: Option<FlushSpan>,
@@ -48,10 +50,12 @@ impl Pipeline {
     /// Postgres did not take the batch.
     pub(super) fn record_failed(&mut self) {
         self.recording = None;
+        self.refused = true;
     }
 
     /// Postgres has the batch.
     pub(super) fn recorded(&mut self, batch: Recorded, now: Instant) {
+        self.refused = false;
         self.busy_since.get_or_insert(now);
         let (span, _) = self.recording.take().unwrap_or_default();
         self.waiting.push_back((batch, span));
@@ -99,6 +103,11 @@ impl Pipeline {
     /// Whether Kafka refused or did not answer the last time.
     pub(super) fn is_failing(&self) -> bool {
         self.rests_until.is_some()
+    }
+
+    /// Whether Postgres did not take the last batch: that it answers questions says nothing then.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// How many attempts are on their way to Postgres.

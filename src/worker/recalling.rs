@@ -165,7 +165,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     pub(super) fn store_answered(&mut self) {
         self.store_heard = Instant::now();
-        if self.store_rests_until.take().is_some() {
+        // It may answer questions and take no rows, as with a full disk: no call is made then.
+        if !self.pipeline.is_refused() && self.store_rests_until.take().is_some() {
             info!("Postgres answers again");
             self.terms.health.set_ready(Component::Store, Ok(()));
         }
