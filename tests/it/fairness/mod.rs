@@ -6,6 +6,7 @@
 
 mod figures;
 mod load;
+mod quota;
 mod scenario;
 
 use std::sync::OnceLock;
