@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::share::Ratio;
 
-/// So much of a second's calls may come at once.
-const BURST: Duration = Duration::from_millis(10);
+/// So far ahead of its time a call may be made: what a call is late, for timers and loops take their
+/// time, the next ones make up for.
+const AHEAD: Duration = Duration::from_millis(10);
 
 /// How far the time at which the next call is due, were they evenly spaced, lies ahead.
 #[derive(Debug)]
@@ -40,8 +41,7 @@ impl Rate {
         if speed.is_none() {
             return Err(None);
         }
-        let tolerance = speed.of(BURST).saturating_sub(self.interval);
-        let missing = self.lead.saturating_sub(tolerance);
+        let missing = self.lead.saturating_sub(speed.of(AHEAD));
         if missing.is_zero() {
             return Ok(());
         }

@@ -26,7 +26,7 @@ fn without_a_partition_no_call_is_made_and_a_larger_share_waits_for_its_time() {
     assert_eq!(limit.acquire(now), Permission::NotBefore(now + SECOND));
     let at = now + SECOND;
     assert_eq!(limit.acquire(at), Permission::Granted);
-    assert_eq!(limit.acquire(at), Permission::NotBefore(at + 20 * MILLISECOND + Duration::from_nanos(1)));
+    assert_eq!(limit.acquire(at), Permission::NotBefore(at + 10 * MILLISECOND + Duration::from_nanos(1)));
     let at = at + 21 * MILLISECOND;
     assert_eq!(limit.acquire(at), Permission::Granted);
     assert_eq!(limit.acquire(at + SECOND), Permission::Full, "two of four permits");
@@ -122,6 +122,22 @@ proptest! {
         prop_assert!(f64::from(granted) >= 2.0 * share * 0.99 - 1.0, "{granted} calls in 2 s at {share} a second");
     }
 
+    /// A timer and a turn of the loop come a few milliseconds late, each time.
+    #[test]
+    fn lateness_costs_no_calls(rate in 1.0..300.0_f64, held in 1..8_i32, late in 0..8_000_u64) {
+        let (mut limit, start) = (Limit::new(usize::MAX, Some(rate)), Instant::now());
+        limit.set_share(&(0..held).collect::<Vec<_>>(), 8, start, start);
+        let (mut now, mut granted) = (start, 0_u32);
+        while now - start < 10 * SECOND {
+            match limit.acquire(now) {
+                Permission::Granted => granted += 1,
+                Permission::NotBefore(at) => now = at + Duration::from_micros(late),
+                Permission::Full => prop_assert!(false),
+            }
+        }
+        let share = rate * f64::from(held) / 8.0;
+        prop_assert!(f64::from(granted) >= 10.0 * share * 0.98 - 2.0, "{granted} in 10 s at {share} a second");
+    }
 }
 
 proptest! {
