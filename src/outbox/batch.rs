@@ -87,7 +87,7 @@ fn weight(settled: &Settled) -> usize {
         Disposition::Assessed(verdict) | Disposition::Recalled(verdict) | Disposition::Duplicate(verdict) => {
             verdict.bytes()
         }
-        Disposition::Parked(_) | Disposition::Quarantined(_) | Disposition::Repeated => 0,
+        Disposition::Parked(_) | Disposition::Quarantined(_) => 0,
     }
 }
 

@@ -132,9 +132,6 @@ pub enum Disposition {
     Recalled(Box<Verdict>),
     /// Decided before, from another record with the same content; `worker.on_duplicate` says what becomes of it.
     Duplicate(Box<Verdict>),
-    /// Another record of the claim, with the same content, is on its way or parked: whatever becomes
-    /// of that one, nothing is to be published for this one.
-    Repeated,
     /// No answer for now: to the retry topic, for later.
     Parked(Parking),
     /// No claim: a dead letter.

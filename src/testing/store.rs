@@ -128,10 +128,7 @@ impl State {
                     }
                 }
                 Disposition::Quarantined(malformed) => self.bury(&settled.received, malformed),
-                Disposition::Recalled(_)
-                | Disposition::Duplicate(_)
-                | Disposition::Repeated
-                | Disposition::Parked(_) => {}
+                Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Parked(_) => {}
             }
         }
         for call in batch.calls() {

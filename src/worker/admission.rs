@@ -199,19 +199,15 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
-        let (claim_id, ticket, fingerprint) = (job.claim.claim_id.clone(), job.ticket.id(), job.fingerprint);
-        match self.undecided.enter(claim_id, ticket, fingerprint, job) {
+        let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
+        match self.undecided.enter(claim_id, ticket, job) {
             Entered::Leads(job) => self.unrecalled.push(job),
             Entered::Waits => {}
-            // While that one is live, its claim gets a decision: this record is done with.
-            Entered::Full { record: job, head, repeats: true } if self.ledger.knows(&head) => {
-                self.settle_repeated(*job);
-            }
-            Entered::Full { record: mut job, .. } if !self.may_put_off(&job) => {
+            Entered::Full(job) if self.may_put_off(&job) => self.put_off(*job, "sent_again"),
+            Entered::Full(mut job) => {
                 self.vacate(&mut job);
                 self.held.push(job);
             }
-            Entered::Full { record: job, .. } => self.put_off(*job, "sent_again"),
         }
     }
 

@@ -134,7 +134,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// A claim's record on its way has gone without an end: the next one that carries the claim is
     /// looked up.
     pub(super) fn next_in_line(&mut self, claim_id: &str, ticket: TicketId) {
-        let next = self.undecided.left(claim_id, ticket, |job| job.fingerprint);
+        let next = self.undecided.left(claim_id, ticket);
         self.unrecalled.extend(next);
     }
 

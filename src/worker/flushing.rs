@@ -77,19 +77,17 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             Disposition::Assessed(verdict)
             | Disposition::Recalled(verdict)
             | Disposition::Duplicate(verdict) => {
-                let Some((_, followers)) = self.undecided.ended(claim_id, ticket) else { return };
-                for follower in followers {
+                for follower in self.undecided.ended(claim_id, ticket) {
                     self.settle_known(*follower, verdict.as_ref().clone());
                 }
             }
             Disposition::Parked(_) if self.ledger.is_live(&settled.ticket) => {
-                let Some((fingerprint, followers)) = self.undecided.ended(claim_id, ticket) else { return };
-                self.park_followers(&fingerprint, followers, "sent_again");
+                let followers = self.undecided.ended(claim_id, ticket);
+                self.park_followers(followers);
             }
             // The claim has a verdict of another worker's, or this record will not be published and is
             // read again: the next in line asks the store anew.
             Disposition::Parked(_) | Disposition::Quarantined(_) => self.next_in_line(claim_id, ticket),
-            Disposition::Repeated => {}
         }
     }
 
@@ -180,7 +178,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 self.terms.meter.decided(&verdict.kind, verdict.decision, latency);
             }
             Disposition::Quarantined(malformed) => self.terms.meter.dead_letter(malformed.error),
-            Disposition::Parked(_) | Disposition::Duplicate(_) | Disposition::Repeated => {}
+            Disposition::Parked(_) | Disposition::Duplicate(_) => {}
         }
     }
 }

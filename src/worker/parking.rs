@@ -71,32 +71,17 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         self.batch.settle(Settled { ticket, received, claim_id: None, disposition });
     }
 
-    /// What waited behind a claim that was parked: the same content needs no more, other content
-    /// goes along.
-    pub(super) fn park_followers(
-        &mut self,
-        fingerprint: &[u8; 32],
-        followers: Vec<Box<Job>>,
-        reason: &'static str,
-    ) {
+    /// What waited behind a claim that was parked goes along. Even one with the same content is not
+    /// done with before there is a verdict: it may be the record that a verdict, which another worker
+    /// recorded and this one has not seen, names as its source. Then its decision is published with it.
+    pub(super) fn park_followers(&mut self, followers: Vec<Box<Job>>) {
         for follower in followers {
-            if follower.fingerprint == *fingerprint {
-                self.settle_repeated(*follower);
-            } else if self.may_park(&follower, self.terms.clock.micros() / 1_000) {
-                self.put_off(*follower, reason);
+            if self.may_park(&follower, self.terms.clock.micros() / 1_000) {
+                self.put_off(*follower, "sent_again");
             } else {
                 self.enter(follower);
             }
         }
-    }
-
-    /// Ends a record whose claim is on its way by another record with the same content.
-    pub(super) fn settle_repeated(&mut self, mut job: Job) {
-        self.vacate(&mut job);
-        self.terms.meter.duplicate();
-        let Job { ticket, received, claim, .. } = job;
-        let claim_id = Some(claim.claim_id);
-        self.batch.settle(Settled { ticket, received, claim_id, disposition: Disposition::Repeated });
     }
 
     /// A job ends or is dropped: its place is free.

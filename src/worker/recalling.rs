@@ -141,7 +141,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             }
             Disposition::Duplicate(_) => self.terms.meter.duplicate(),
             Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
-            Disposition::Assessed(_) | Disposition::Parked(_) | Disposition::Repeated => {}
+            Disposition::Assessed(_) | Disposition::Parked(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });

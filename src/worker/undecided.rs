@@ -23,8 +23,6 @@ pub(super) struct Undecided<T> {
 struct Line<T> {
     /// The record that is on its way.
     head: TicketId,
-    /// What identifies its content.
-    fingerprint: [u8; 32],
     behind: VecDeque<(TicketId, T)>,
 }
 
@@ -36,14 +34,7 @@ pub(super) enum Entered<T> {
     /// It waits behind another.
     Waits,
     /// Too many wait already.
-    Full {
-        /// The record.
-        record: T,
-        /// The one that is on its way.
-        head: TicketId,
-        /// Whether both have the same content.
-        repeats: bool,
-    },
+    Full(T),
 }
 
 impl<T> Default for Undecided<T> {
@@ -53,52 +44,37 @@ impl<T> Default for Undecided<T> {
 }
 
 impl<T> Undecided<T> {
-    /// A record comes, with what identifies its content.
-    pub(super) fn enter(
-        &mut self,
-        claim_id: String,
-        ticket: TicketId,
-        fingerprint: [u8; 32],
-        record: T,
-    ) -> Entered<T> {
+    /// A record comes.
+    pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Entered<T> {
         match self.lines.entry(claim_id) {
             Entry::Occupied(mut line) if line.get().behind.len() < BEHIND_MAX => {
                 line.get_mut().behind.push_back((ticket, record));
                 Entered::Waits
             }
-            Entry::Occupied(line) => {
-                let Line { head, fingerprint: content, .. } = line.get();
-                Entered::Full { record, head: *head, repeats: *content == fingerprint }
-            }
+            Entry::Occupied(_) => Entered::Full(record),
             Entry::Vacant(line) => {
-                line.insert(Line { head: ticket, fingerprint, behind: VecDeque::new() });
+                line.insert(Line { head: ticket, behind: VecDeque::new() });
                 Entered::Leads(record)
             }
         }
     }
 
-    /// A record has its end, and so have those that wait behind it: these, and what identifies the
-    /// content of the one that was on its way.
-    pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Option<([u8; 32], Vec<T>)> {
-        self.lines.get(claim_id).filter(|line| line.head == ticket)?;
-        let line = self.lines.remove(claim_id)?;
-        Some((line.fingerprint, line.behind.into_iter().map(|(_, record)| record).collect()))
+    /// A record has its end, and so have those that wait behind it: these.
+    pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Vec<T> {
+        let is_head = self.lines.get(claim_id).is_some_and(|line| line.head == ticket);
+        let line = is_head.then(|| self.lines.remove(claim_id)).flatten();
+        let behind = line.map(|line| line.behind).unwrap_or_default();
+        behind.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// A record was dropped without an end: the next one heads the line, and goes on. `fingerprint`
-    /// says what identifies its content.
-    pub(super) fn left(
-        &mut self,
-        claim_id: &str,
-        ticket: TicketId,
-        fingerprint: impl FnOnce(&T) -> [u8; 32],
-    ) -> Option<T> {
+    /// A record was dropped without an end: the next one heads the line, and goes on.
+    pub(super) fn left(&mut self, claim_id: &str, ticket: TicketId) -> Option<T> {
         let line = self.lines.get_mut(claim_id).filter(|line| line.head == ticket)?;
         let Some((next, record)) = line.behind.pop_front() else {
             self.lines.remove(claim_id);
             return None;
         };
-        (line.head, line.fingerprint) = (next, fingerprint(&record));
+        line.head = next;
         Some(record)
     }
 
@@ -138,32 +114,25 @@ mod tests {
     fn those_behind_get_the_verdict_of_the_one_in_front() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        assert_eq!(undecided.enter("c".to_owned(), first, [0; 32], 1), Entered::Leads(1));
+        assert_eq!(undecided.enter("c".to_owned(), first, 1), Entered::Leads(1));
         assert_eq!(
-            (
-                undecided.enter("c".to_owned(), second, [0; 32], 2),
-                undecided.enter("c".to_owned(), third, [0; 32], 3)
-            ),
+            (undecided.enter("c".to_owned(), second, 2), undecided.enter("c".to_owned(), third, 3)),
             (Entered::Waits, Entered::Waits)
         );
-        assert_eq!(undecided.enter("other".to_owned(), first, [0; 32], 4), Entered::Leads(4));
-        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![2, 3])));
-        assert_eq!(
-            undecided.enter("c".to_owned(), second, [0; 32], 5),
-            Entered::Leads(5),
-            "the line is gone"
-        );
+        assert_eq!(undecided.enter("other".to_owned(), first, 4), Entered::Leads(4));
+        assert_eq!(undecided.ended("c", first), vec![2, 3]);
+        assert_eq!(undecided.enter("c".to_owned(), second, 5), Entered::Leads(5), "the line is gone");
     }
 
     #[test]
     fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, [0; 32], 1);
-        undecided.enter("c".to_owned(), second, [0; 32], 2);
-        undecided.enter("c".to_owned(), third, [0; 32], 3);
-        assert_eq!(undecided.left("c", first, |_| [0; 32]), Some(2));
-        assert_eq!(undecided.ended("c", second), Some(([0; 32], vec![3])));
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
+        undecided.enter("c".to_owned(), third, 3);
+        assert_eq!(undecided.left("c", first), Some(2));
+        assert_eq!(undecided.ended("c", second), vec![3]);
     }
 
     /// A seed of the simulation found it: the line was ended by a record that had been settled before its partition went and came back, a
@@ -172,47 +141,39 @@ mod tests {
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, [0; 32], 1);
-        undecided.enter("c".to_owned(), second, [0; 32], 2);
-        assert_eq!(undecided.ended("c", before), None);
-        assert_eq!(undecided.left("c", before, |_| [0; 32]), None);
-        assert_eq!(undecided.left("c", second, |_| [0; 32]), None, "nor does one that waits");
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
+        assert_eq!(undecided.ended("c", before), Vec::<i32>::new());
+        assert_eq!(undecided.left("c", before), None);
+        assert_eq!(undecided.left("c", second), None, "nor does one that waits");
         assert_eq!(
-            undecided.enter("c".to_owned(), third, [0; 32], 3),
+            undecided.enter("c".to_owned(), third, 3),
             Entered::Waits,
             "the first is on its way still"
         );
-        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![2, 3])));
+        assert_eq!(undecided.ended("c", first), vec![2, 3]);
     }
 
     #[test]
     fn those_that_wait_can_be_sent_away() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        undecided.enter("c".to_owned(), first, [0; 32], 1);
-        undecided.enter("c".to_owned(), second, [0; 32], 2);
-        undecided.enter("c".to_owned(), third, [0; 32], 3);
+        undecided.enter("c".to_owned(), first, 1);
+        undecided.enter("c".to_owned(), second, 2);
+        undecided.enter("c".to_owned(), third, 3);
         assert_eq!(undecided.take_behind(|record| *record == 2), [2]);
-        assert_eq!(undecided.ended("c", first), Some(([0; 32], vec![3])));
+        assert_eq!(undecided.ended("c", first), vec![3]);
     }
 
     #[test]
-    fn review_06_a_line_is_bounded_and_tells_repeats_from_other_content() {
+    fn review_06_a_line_is_bounded() {
         let ([first, second, third], _) = tickets();
         let mut undecided = Undecided::default();
-        assert_eq!(undecided.enter("c".to_owned(), first, [1; 32], 0), Entered::Leads(0));
+        assert_eq!(undecided.enter("c".to_owned(), first, 0), Entered::Leads(0));
         for number in 0..BEHIND_MAX {
-            assert_eq!(undecided.enter("c".to_owned(), second, [1; 32], number), Entered::Waits);
+            assert_eq!(undecided.enter("c".to_owned(), second, number), Entered::Waits);
         }
-        assert_eq!(
-            undecided.enter("c".to_owned(), third, [1; 32], 7),
-            Entered::Full { record: 7, head: first, repeats: true }
-        );
-        assert_eq!(
-            undecided.enter("c".to_owned(), third, [2; 32], 8),
-            Entered::Full { record: 8, head: first, repeats: false }
-        );
-        let (fingerprint, behind) = undecided.ended("c", first).expect("it was on its way");
-        assert_eq!((fingerprint, behind.len()), ([1; 32], BEHIND_MAX));
+        assert_eq!(undecided.enter("c".to_owned(), third, 7), Entered::Full(7));
+        assert_eq!(undecided.ended("c", first).len(), BEHIND_MAX);
     }
 }

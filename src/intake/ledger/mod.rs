@@ -144,11 +144,6 @@ impl Ledger {
 
     /// Whether a ticket's assignment still holds.
     pub fn is_live(&self, Ticket(id): &Ticket) -> bool {
-        self.knows(id)
-    }
-
-    /// The same, for the name of a ticket.
-    pub fn knows(&self, id: &TicketId) -> bool {
         self.partitions.get(&id.partition).is_some_and(|state| state.gave(id))
     }
 

@@ -50,10 +50,9 @@ impl Topic {
     /// Where a record's end is published, if it is.
     pub fn of(disposition: &Disposition) -> Self {
         match disposition {
-            Disposition::Assessed(_)
-            | Disposition::Recalled(_)
-            | Disposition::Duplicate(_)
-            | Disposition::Repeated => Self::Decisions,
+            Disposition::Assessed(_) | Disposition::Recalled(_) | Disposition::Duplicate(_) => {
+                Self::Decisions
+            }
             Disposition::Parked(_) => Self::Retry,
             Disposition::Quarantined(_) => Self::DeadLetters,
         }
@@ -102,7 +101,6 @@ pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Op
         Disposition::Duplicate(verdict) => {
             republish_duplicates.then(|| decision::message(verdict, &settled.received, max_bytes))
         }
-        Disposition::Repeated => None,
         Disposition::Parked(parking) => {
             Some(parked(parking, &settled.received, settled.ticket.partition().number))
         }

@@ -75,10 +75,7 @@ impl Unkept {
                 let message = claims.get(settled.claim_id.as_ref()?)?;
                 Some((index, Disposition::Quarantined(Malformed::event("unrecordable", message.clone()))))
             }
-            Disposition::Recalled(_)
-            | Disposition::Duplicate(_)
-            | Disposition::Repeated
-            | Disposition::Quarantined(_) => None,
+            Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Quarantined(_) => None,
         };
         settled.iter().enumerate().filter_map(held).collect()
     }

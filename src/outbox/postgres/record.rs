@@ -173,7 +173,6 @@ fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<Dead<'
         Disposition::Assessed(_)
         | Disposition::Recalled(_)
         | Disposition::Duplicate(_)
-        | Disposition::Repeated
         | Disposition::Parked(_) => None,
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
