@@ -123,6 +123,8 @@ pub struct Worker<I, S, P, H> {
     store_rests_until: Option<Instant>,
     /// When the store last answered.
     store_heard: Instant,
+    /// When it was told that old decisions are published again.
+    repeats_told: Option<Instant>,
     standstill: Standstill,
     peers: Vec<Option<Peer>>,
 }
@@ -176,6 +178,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             stopping: None,
             store_rests_until: None,
             store_heard: now,
+            repeats_told: None,
             standstill,
         }
     }

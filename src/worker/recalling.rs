@@ -19,6 +19,11 @@ use crate::telemetry::Component;
 /// A store that was not asked anything for so long is asked for a sign of life: an idle worker would not notice that it is gone.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
+/// A verdict that is so old was published long ago, unless its worker was away ever since.
+const OLD: Duration = Duration::from_secs(600);
+/// The pause between two warnings.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
     /// Looks claims up in the store, all in one question: those that were taken on, and those that
     /// wait for a call and were looked up a while ago.
@@ -137,6 +142,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         match &disposition {
             Disposition::Recalled(verdict) => {
                 self.terms.meter.recalled();
+                self.warn_of_repeats(verdict);
                 job.span.decided(verdict.decision.as_str());
             }
             Disposition::Duplicate(_) => self.terms.meter.duplicate(),
@@ -145,6 +151,26 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         }
         let Job { ticket, received, claim, .. } = job;
         self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+    }
+
+    /// A decision is published again from the record of a crash, and that is recent. An old one says
+    /// that the group's offsets went back; it is told once a minute.
+    fn warn_of_repeats(&mut self, verdict: &Verdict) {
+        let age = self.terms.clock.micros().saturating_sub(verdict.decided_at);
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+        let now = Instant::now();
+        let told = self.repeats_told.is_some_and(|at| now.duration_since(at) < TELL_AGAIN);
+        if age < OLD || told {
+            return;
+        }
+        self.repeats_told = Some(now);
+        warn!(
+            claim.id = verdict.claim_id,
+            "decisions that were recorded up to {} minutes ago are published again: the offsets of group {} went \
+             back, or their worker was away for that long. docs/group.md says what that means",
+            age.as_secs() / 60,
+            self.terms.kafka.group_id
+        );
     }
 
     pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), Ended> {

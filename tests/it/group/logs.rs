@@ -129,11 +129,14 @@ async fn report_p05_decisions_that_are_published_again_are_told_before() {
     {
         result.expect("it is deleted");
     }
+    let earlier = "update verdicts set decided_at = decided_at - interval '1 hour'";
+    sqlx::raw_sql(earlier).execute(&fleet.lab.database).await.expect("they are older now");
     let worker = fleet.start(false);
     let again = async || outcome(&fleet.lab).decisions.values().map(Vec::len).sum::<usize>() == 60;
     fleet.lab.wait("every decision published again", SOON, again).await;
     let log = fleet.log(&worker);
     assert!(log.contains("has committed nothing here: 30 offsets are read from the start"), "{log}");
+    assert!(log.contains("minutes ago are published again"), "{log}");
     assert!((metric(&url, "claimgate_offsets_read_again_total").await - 30.0).abs() < 0.1);
     fleet.stop_all().await;
 }
