@@ -4,11 +4,12 @@
 //! so that no line repeats a claim's attributes and no span is formatted that nobody prints.
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt, reload};
 
+use super::filter::EachTime;
 use super::{LogFormat, TelemetryError};
 
 /// Overrides `telemetry.log`.
@@ -41,7 +42,7 @@ where
 {
     let (filter, handle) = reload::Layer::new(filter);
     let change: Change = Box::new(move |filter| handle.reload(filter));
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let filter = filter.and(EachTime(|metadata| metadata.is_event()));
     let layer = fmt::layer().with_writer(writer);
     let layer = match format {
         LogFormat::Text => layer.with_filter(filter).boxed(),

@@ -13,9 +13,9 @@ use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::filter::EachTime;
 use crate::trace::TraceContext;
 
 mod claim;
@@ -39,7 +39,7 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TARGET))
+        .with_filter(EachTime(|metadata| metadata.is_span() && metadata.target() == TARGET))
 }
 
 /// Makes spans; or makes none, at the cost of one look at an `Option`.

@@ -1,0 +1,42 @@
+//! Which layer sees which call sites.
+//!
+//! A layer's filter leaves its answer where the next event or span of the thread picks it up. A call
+//! site that is cached as "always wanted" does not ask, and picks up the answer that was meant for
+//! another: after a library has asked whether it should log, as sqlx does after every query, the next
+//! line or span was lost (tracing issue 2519). The invariant: what a layer may want is asked about
+//! each time.
+
+use tracing::Metadata;
+use tracing::subscriber::Interest;
+use tracing_subscriber::layer::{Context, Filter};
+
+/// Lets through what matches, and is asked each time.
+pub(super) struct EachTime(pub(super) fn(&Metadata<'_>) -> bool);
+
+impl<S> Filter<S> for EachTime {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        (self.0)(metadata)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if (self.0)(metadata) { Interest::sometimes() } else { Interest::never() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    /// What the tests of lines and spans rest on where they run beside others, whose subscribers
+    /// make the answers differ.
+    #[test]
+    fn nothing_is_always_wanted() {
+        let span = tracing::debug_span!("a span");
+        let metadata = span.metadata().expect("a span has its call site's");
+        let interest = |filter: EachTime| Filter::<Registry>::callsite_enabled(&filter, metadata);
+        assert!(interest(EachTime(|metadata| metadata.is_span())).is_sometimes());
+        assert!(interest(EachTime(|metadata| metadata.is_event())).is_never());
+    }
+}
