@@ -31,8 +31,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long the last commits of a worker that ends are waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The latest commit of each partition.
-type Due = BTreeMap<Partition, Commit>;
+/// The latest commit of each partition, and when it was handed over: one may be said twice.
+type Due = BTreeMap<Partition, (Commit, Instant)>;
 
 /// The side of who publishes.
 pub(super) struct CommitQueue {
@@ -69,7 +69,10 @@ impl CommitQueue {
     /// Hands offsets over, to be committed soon.
     pub(super) fn hand_over(&self, commits: &[Commit]) {
         let Some(due) = self.due.as_ref().filter(|_| !commits.is_empty()) else { return };
-        due.send_modify(|due| due.extend(commits.iter().map(|commit| (commit.partition, commit.clone()))));
+        let now = Instant::now();
+        due.send_modify(|due| {
+            due.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
+        });
         self.consumer.context().commits.hand_over();
     }
 
@@ -125,22 +128,21 @@ impl Committer {
     fn commit(&mut self) -> bool {
         let commits = &self.consumer.context().commits;
         let handed = commits.handed_over();
-        let due: Vec<Commit> = self.due.borrow_and_update().values().cloned().collect();
-        let is_open = |commit: &&Commit| {
-            self.done.get(&commit.partition) != Some(commit)
-                && self.consumer.context().holds(std::slice::from_ref(*commit))
-        };
-        let open: Vec<Commit> = due.iter().filter(is_open).cloned().collect();
+        let mut open = self.due.borrow_and_update().clone();
+        let done = &self.done;
+        open.retain(|partition, due| {
+            done.get(partition) != Some(due) && self.consumer.context().holds(std::slice::from_ref(&due.0))
+        });
         let committed = if open.is_empty() {
             Ok(())
         } else {
-            offsets(&self.settings, &open)
+            offsets(&self.settings, open.values().map(|(commit, _)| commit))
                 .and_then(|offsets| self.consumer.commit(&offsets, CommitMode::Sync))
         };
         match committed {
             Ok(()) => {
                 commits.are_done(handed);
-                self.done.extend(open.into_iter().map(|commit| (commit.partition, commit)));
+                self.done.extend(open);
                 if std::mem::take(&mut self.failing) {
                     info!("the group takes offsets again");
                 }

@@ -18,7 +18,6 @@ use super::Command;
 use super::sending::Failure;
 use super::transactions::{Transactions, abort};
 use crate::intake::{Commit, Partition};
-use crate::kafka::Guarantee;
 
 /// How often this is looked at, at most.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
@@ -36,20 +35,25 @@ impl Transactions {
         self.committed.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
     }
 
-    /// Commits what is to be committed without a batch, in a transaction of its own. What fails is
-    /// tried again.
+    /// Commits what is to be committed without a batch.
     pub(super) fn follow(&mut self) {
-        if self.settings.guarantee != Guarantee::ExactlyOnce
-            || self.doubt.is_some()
-            || self.followed.elapsed() < IDLE
-        {
+        if self.doubt.is_some() || self.followed.elapsed() < IDLE {
             return;
         }
         self.followed = Instant::now();
         let commits = self.consumer.context().following(&self.committed, REFRESH);
-        if commits.is_empty() {
-            return;
+        match &self.commits {
+            _ if commits.is_empty() => {}
+            Some(queue) => {
+                queue.hand_over(&commits);
+                self.note(&commits);
+            }
+            None => self.follow_in_transaction(commits),
         }
+    }
+
+    /// A transaction of its own. Where it fails the next look tries again.
+    fn follow_in_transaction(&mut self, commits: Vec<Commit>) {
         let Some(producer) = self.producer.take() else { return };
         let (reply, _) = oneshot::channel();
         let command = Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };

@@ -248,7 +248,10 @@ fn cause(producer: &BaseProducer<Deliveries>, failure: Failure) -> Failure {
 }
 
 /// Commits as librdkafka takes them.
-pub(super) fn offsets(settings: &Settings, commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+pub(super) fn offsets<'a>(
+    settings: &Settings,
+    commits: impl IntoIterator<Item = &'a Commit>,
+) -> KafkaResult<TopicPartitionList> {
     let mut offsets = TopicPartitionList::new();
     for commit in commits {
         let mut element =
