@@ -57,7 +57,7 @@ comment on column verdicts.api_schema is 'The edition of that API''s documents b
 comment on column verdicts.decision is 'approve: pay. challenge: the user must prove themselves first. review: a person decides. reject: do not pay.';
 comment on column verdicts.level is 'The risk level, 0 the lowest; null where the API gave none.';
 comment on column verdicts.risk_types is 'The types of risk as the API gave them, unknown ones too.';
-comment on column verdicts.reasons is 'Why: [{"code": "level"|"risk_type"|"refused"|"unassessed"|"captcha"|"ticket", "value": …, "name": …, "group": …}].';
+comment on column verdicts.reasons is 'Why: [{"code": "level"|"risk_type"|"unassessable"|"unassessed"|"captcha"|"ticket", "value": …, "name": …, "group": …}].';
 comment on column verdicts.provider_code is 'The API''s own return code; null where no answer came.';
 comment on column verdicts.policy_version is 'The hash of the policy that decided.';
 comment on column verdicts.attempts is 'How many times an API was asked; each is a row of risk_calls.';

@@ -34,7 +34,7 @@ comment on column risk_calls.requested_at is 'When the request was sent.';
 comment on column risk_calls.latency is 'From the sending to the last byte of the answer, or to the giving up.';
 comment on column risk_calls.http_status is 'The HTTP status; null where no answer came.';
 comment on column risk_calls.provider_code is 'The API''s own return code; null where there was none to read.';
-comment on column risk_calls.outcome is 'verdict, transient, refused, configuration, or unknown: sent, and no answer came.';
+comment on column risk_calls.outcome is 'assessed, transient, unassessable, access_denied, or unknown: sent, and no answer came.';
 comment on column risk_calls.reason is 'Why, in one word; empty for a verdict.';
 comment on column risk_calls.request is 'The request as it was sent, secrets removed. A NUL character stands as U+FFFD.';
 comment on column risk_calls.response is 'The answer, byte for byte; null where none came. As text: convert_from(response, ''UTF8'').';

@@ -1,68 +1,28 @@
-//! claimgate stands between reward claims and the money they pay out.
-//!
-//! It reads claim events from Kafka, asks the matching risk API about each one, keeps the verdict and every raw answer in Postgres, and
-//! publishes one decision per claim. The settlement pipeline pays from the decisions and must never miss or double one; auditors ask
-//! Postgres why a claim was refused; operators follow it by OpenTelemetry.
+//! A Kafka worker between reward claims and the money they pay out; the README says for whom.
 //!
 //! # A claim's journey
 //!
-//! ```text
-//!  Kafka                                        risk APIs (Tencent Cloud, WeChat)
-//!    │ claim events                                     ▲  │ answers
-//!    ▼                                                  │  ▼
-//!  intake ──► ledger ──► recall ──► lanes ──► desk ──► assess        every slow step is a task;
-//!  (thread)   ticket     decided    one at    permits,    │          the worker's loop owns the rest
-//!                        before?    a time    retries     ▼
-//!    ▲                      │       a subject           batch
-//!    │                      └──────────────────────────►  │
-//!    │ pause                                              ▼
-//!  ledger ◄── confirm ◄── publish (one Kafka transaction) ◄── record (one Postgres transaction)
-//!                         decisions, dead letters, offsets    verdicts, calls, events, dead letters
-//! ```
+//! 1. [`intake`] reads a *record* from Kafka. The ledger gives it a *ticket*: the duty to finish it
+//!    once. Offsets are committed when tickets end, in any order: what is done beyond the committed
+//!    offset travels in the commit's metadata, the *offset map*.
+//! 2. [`claim`] parses the event. One that is no claim becomes a *dead letter*.
+//! 3. [`outbox`] looks the claim up in Postgres (*recall*). One with a *verdict* (the row that says
+//!    what was decided and why) is not assessed again.
+//! 4. Claims of one *subject* (account type and id) go one at a time, through a *lane*.
+//! 5. [`assess`] schedules the call: limits, retry budget and circuit breaker by API. [`risk`]
+//!    writes the request and reads the answer, one file for each API. An error that passes is
+//!    retried; a claim that takes long is *deferred*: it leaves by the retry topic and comes back.
+//! 6. [`decision`] applies the policy: approve, challenge, review or reject.
+//! 7. [`outbox`] writes a batch to Postgres, then publishes it to Kafka together with the offsets,
+//!    each in one transaction: `Sealed` → `Recorded` → `Published`. Then its tickets end.
 //!
-//! # In reading order
+//! [`worker`] is the loop that runs all of it. Read it next.
 //!
-//! 1. [`worker`]: one loop that owns everything that changes. Start here.
-//! 2. [`claim`] and [`decision`]: what comes in, what goes out, and the rule between them. Pure.
-//! 3. [`intake`]: the ledger that cannot believe what Kafka has not acknowledged, the offset map, the lanes.
-//! 4. [`risk`]: the APIs, one file each; [`assess`]: how often, how fast and when they are asked.
-//! 5. [`outbox`]: `Sealed` → `Recorded` → `Published`, each the only door to the next.
-//! 6. [`service`] wires the real Kafka, Postgres and HTTP to the worker; [`config`], [`cli`] and [`telemetry`] do what they say.
-//! 7. [`dead_letters`] shows what is no claim, and sends it once more when it is mended.
-//! 8. [`audit`] answers auditors; [`simulator`] stands in for the risk APIs; [`demo`] shows it all on one machine.
+//! # Around the worker
 //!
-//! # Glossary
-//!
-//! One word per fact, the same in code, SQL, spans and configuration.
-//!
-//! | word | what it is |
-//! | --- | --- |
-//! | record | what Kafka delivers; an *event* is its payload |
-//! | claim | an event that is well-formed; any other becomes a *dead letter* |
-//! | ticket | the right and the duty to finish one record; it ends once |
-//! | watermark | the offset below which every record of a partition is done |
-//! | offset map | which records beyond the watermark are done; it travels in the commit's metadata |
-//! | subject | account type and id; the claims of one subject go one at a time, through a *lane* |
-//! | attempt | one question to a risk API; a *call* is its row |
-//! | reading | what an answer says: verdict, transient, refused, configuration |
-//! | finding | the usable content of a good answer: a risk level, a captcha, a ticket's validity |
-//! | verdict | what was decided about a claim, with provenance: a row; the first one recorded wins |
-//! | decision | approve, challenge, review or reject; also the event that says so |
-//! | disposition | how a record ended: assessed, recalled, duplicate, quarantined |
-//! | recall | to look up whether a claim has a verdict, before anybody is asked |
-//! | replay | a dead letter's event sent to the input topic once more; its *number* counts the event's replays, its *place* is where it went |
-//! | flood | so many malformed events that intake pauses and takes on *probes* only |
-//! | flush | one batch's way: record, publish, confirm |
-//!
-//! # The promises
-//!
-//! 1. Every well-formed claim gets exactly one decision, every other event exactly one dead letter, for a `read_committed` consumer, through
-//!    SIGKILL and failure of broker, database and APIs.
-//! 2. A verdict is written before its decision is visible, once per claim id.
-//! 3. Every answer of a risk API is kept byte for byte with the request that caused it, secrets removed.
-//! 4. A claim already decided is never sent to a risk API again.
-//! 5. One sick API does not slow the others, and none is asked faster than its bounds.
-//! 6. Claims of one subject are assessed one at a time, in order.
+//! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
+//! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
+//! [`audit`] answers auditors.
 
 pub mod assess;
 pub mod audit;

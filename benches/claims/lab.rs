@@ -214,7 +214,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Ended already, or ended now.
+        // WorkerError already, or ended now.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -4,8 +4,8 @@
 use std::sync::OnceLock;
 
 use claimgate::claim::Claim;
-use claimgate::decision::{Decision, Finding};
-use claimgate::risk::{Answer, Reading, Registry, Shared};
+use claimgate::decision::{Decision, Assessment};
+use claimgate::risk::{Answer, ApiResult, Registry, Shared};
 use config::{Config, File, FileFormat};
 
 fn registry(api: &str, keys: &str) -> Registry {
@@ -31,11 +31,11 @@ pub fn reader(api: &str, keys: &str, body: &[u8]) {
     let policy = registry.policy(Decision::Review);
     for status in [200, 400, 403] {
         let reading = route.api.read(&Answer { status, body });
-        let Reading::Verdict { finding, .. } = &reading else { continue };
-        if let Finding::Level { level, .. } = finding {
+        let ApiResult::Assessed { assessment, .. } = &reading else { continue };
+        if let Assessment::Level { level, .. } = assessment {
             assert!(status == 200 && Some(*level) <= route.api.highest_level());
         }
-        policy.rule(route.api.name(), finding, |code| route.api.risk_type(code));
+        policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
     }
 }
 

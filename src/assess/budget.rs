@@ -20,7 +20,7 @@ pub struct Settings {
     pub reserve: f64,
 }
 
-/// The purse.
+/// The budget: a balance of retries.
 #[derive(Debug)]
 pub struct Budget {
     settings: Settings,
@@ -29,18 +29,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full purse.
+    /// A full budget.
     pub fn new(settings: Settings, now: Instant) -> Self {
         Self { balance: settings.reserve, settings, counted: now }
     }
 
     /// A claim's first call is made.
-    pub fn earn(&mut self) {
+    pub fn deposit(&mut self) {
         self.balance = (self.balance + self.settings.ratio).min(self.settings.reserve);
     }
 
     /// Whether there is enough for a further call.
-    pub fn affords(&mut self, now: Instant) -> bool {
+    pub fn covers(&mut self, now: Instant) -> bool {
         let elapsed = now.duration_since(self.counted).as_secs_f64();
         self.counted = now;
         self.balance = (self.balance + elapsed * self.settings.per_second).min(self.settings.reserve);
@@ -48,7 +48,7 @@ impl Budget {
     }
 
     /// When time alone will have earned enough for a further call.
-    pub fn affords_at(&self, now: Instant) -> Instant {
+    pub fn covers_at(&self, now: Instant) -> Instant {
         let missing = (1.0 - self.balance).max(0.0) / self.settings.per_second;
         // A little more, so that rounding does not make somebody look in vain.
         now + Duration::try_from_secs_f64(missing).unwrap_or(Duration::from_secs(3_600))
@@ -56,7 +56,7 @@ impl Budget {
     }
 
     /// A further call is made.
-    pub fn pay(&mut self) {
+    pub fn withdraw(&mut self) {
         self.balance -= 1.0;
     }
 }
@@ -77,10 +77,10 @@ mod tests {
             for (is_first, wait) in steps {
                 now += Duration::from_millis(wait);
                 if is_first {
-                    budget.earn();
+                    budget.deposit();
                     first += 1.0;
-                } else if budget.affords(now) {
-                    budget.pay();
+                } else if budget.covers(now) {
+                    budget.withdraw();
                     further += 1.0;
                 }
             }
@@ -90,25 +90,25 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_purse_fills_with_time_and_with_first_calls() {
+    fn an_empty_budget_fills_with_time_and_with_first_calls() {
         let now = Instant::now();
         let mut budget = Budget::new(Settings { ratio: 0.5, per_second: 1.0, reserve: 2.0 }, now);
         let pay = |budget: &mut Budget, now| {
-            let affords = budget.affords(now);
-            if affords {
-                budget.pay();
+            let covered = budget.covers(now);
+            if covered {
+                budget.withdraw();
             }
-            affords
+            covered
         };
         assert_eq!(
             [pay(&mut budget, now), pay(&mut budget, now), pay(&mut budget, now)],
             [true, true, false]
         );
-        budget.earn();
+        budget.deposit();
         assert!(!pay(&mut budget, now));
-        budget.earn();
+        budget.deposit();
         assert!(pay(&mut budget, now));
-        let at = budget.affords_at(now);
+        let at = budget.covers_at(now);
         assert!(at > now && at <= now + Duration::from_millis(1_002));
         assert!(!pay(&mut budget, now) && pay(&mut budget, at));
     }

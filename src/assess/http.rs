@@ -2,7 +2,6 @@
 //!
 //! The only file that knows reqwest. It retries nothing and judges nothing: a failure is a word.
 
-use std::future::Future;
 use std::time::Duration;
 
 use reqwest::header::{
@@ -13,6 +12,7 @@ use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
 use super::egress;
+use super::exchange::{Exchange, Failure, Http, Response};
 use crate::risk::{Method, Request};
 
 /// The largest body that is read; what is beyond is cut off, and the reader will find the rest malformed.
@@ -20,62 +20,6 @@ pub const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// The longest cause, in characters.
 const CAUSE_MAX: usize = 300;
-
-/// A risk API's HTTP side, as the worker sees it.
-pub trait Http: Clone + Send + Sync + 'static {
-    /// Sends the request; the whole exchange takes no longer than `timeout`.
-    fn send(&self, request: Request, timeout: Duration) -> impl Future<Output = Exchange> + Send;
-}
-
-/// An attempt's outcome on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exchange {
-    /// From the sending to the last byte, or to the failure.
-    pub latency: Duration,
-    /// What came.
-    pub result: Result<Response, Failure>,
-    /// Why no answer came, or what is odd about the one that came: one line in the words of the
-    /// network, of TLS or of HTTP, without secrets.
-    pub cause: Option<String>,
-}
-
-/// An answer that arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// The `Retry-After` header, as a pause.
-    pub retry_after: Option<Duration>,
-    /// The body's bytes, at most [`BODY_MAX_BYTES`].
-    pub body: Vec<u8>,
-}
-
-/// Why no answer arrived. All of these are transient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection was made: the API has not seen the request.
-    Connect,
-    /// Not within the time; whether the API acted is unknown.
-    Timeout,
-    /// The connection broke; whether the API acted is unknown.
-    Broken,
-}
-
-impl Failure {
-    /// The word for `risk_calls.reason` and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken_connection",
-        }
-    }
-
-    /// Whether the API may have seen the request, and acted upon it.
-    pub fn is_ambiguous(self) -> bool {
-        self != Self::Connect
-    }
-}
 
 /// One connection pool for all APIs.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Assess: how often, how fast and when the risk APIs are asked.
 //!
-//! [`Desk`] is where claims wait: for a permit of their API, or for the time of their next attempt. [`retry`], [`limit`],
-//! [`breaker`], [`budget`] and [`token`] are pure machines, and so is the desk; [`http`] is the only file here that knows a socket.
+//! [`CallScheduler`] is where claims wait: for a permit of their API, or for the time of their next attempt. [`retry`], [`limit`],
+//! [`breaker`], [`budget`] and [`token`] are pure machines, and so is the scheduler; [`http`] is the only file here that knows a socket.
 //! The invariants: a waiting claim holds no permit and no connection; one API's queue never delays another's.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,15 +12,18 @@ use tokio::time::Instant;
 pub mod breaker;
 pub mod budget;
 pub mod egress;
+pub mod exchange;
 pub mod http;
 pub mod limit;
+pub mod permit;
 pub mod reach;
 pub mod retry;
 pub mod token;
 
-use breaker::{Breaker, Passage, Sign};
+use breaker::{Breaker, CallHealth};
 use budget::Budget;
-use limit::{Limit, Permission};
+use limit::Limit;
+use permit::Permit;
 
 /// Of the jobs that wait for a further call, so many are looked up again in time.
 const HEADS_FURTHER: usize = 64;
@@ -47,15 +50,15 @@ pub enum Delay {
 
 /// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
 #[derive(Debug)]
-pub struct Desk<T> {
-    apis: Vec<Counter<T>>,
+pub struct CallScheduler<T> {
+    apis: Vec<ApiQueue<T>>,
     retries: BTreeMap<(Instant, u64), (usize, T)>,
     sequence: u64,
 }
 
-/// One API's place at the desk.
+/// One API's place at the scheduler.
 #[derive(Debug)]
-pub struct Counter<T> {
+pub struct ApiQueue<T> {
     /// Jobs that wait for their first call, with the time since when.
     first: VecDeque<(Instant, T)>,
     /// Jobs that wait for a further call.
@@ -67,7 +70,7 @@ pub struct Counter<T> {
     has_no_token: bool,
 }
 
-/// What the desk has for the worker.
+/// What the scheduler has for the worker.
 #[derive(Debug)]
 pub enum Next<T> {
     /// Make this call; the API's permit is taken.
@@ -83,7 +86,7 @@ pub enum Next<T> {
     Wait(Option<Instant>),
 }
 
-impl<T: Waiting> Counter<T> {
+impl<T: Waiting> ApiQueue<T> {
     /// An API's place, within these bounds.
     pub fn new(limit: Limit, breaker: Breaker, budget: Budget) -> Self {
         let (first, further) = (VecDeque::new(), VecDeque::new());
@@ -109,7 +112,7 @@ impl<T: Waiting> Counter<T> {
     /// Where the jobs stand that may be called soon: of each queue so many from the front. Twice as
     /// many as may be under way, so that those in front were looked up before their turn comes.
     fn heads(&self, now: Instant) -> (usize, usize) {
-        let barred = self.has_no_token || matches!(self.breaker.passage(now), Passage::Barred(_));
+        let barred = self.has_no_token || self.breaker.permit(now).refused().is_some();
         if barred { (0, 0) } else { (self.limit.concurrency().saturating_mul(2), HEADS_FURTHER) }
     }
 
@@ -122,16 +125,17 @@ impl<T: Waiting> Counter<T> {
         if self.waiting() == 0 || self.has_no_token {
             return Err(None);
         }
-        let probe = match self.breaker.passage(now) {
-            Passage::Free => false,
-            Passage::Probe => true,
-            Passage::Barred(until) => return Err(until),
+        let probe = match self.breaker.permit(now) {
+            Permit::Granted => false,
+            Permit::Probe => true,
+            Permit::NotBefore(at) => return Err(Some(at)),
+            Permit::Full => return Err(None),
         };
         // A probe is no retry, and a claim that nobody has failed on yet says more about the API than one that failed before.
         let is_further =
-            !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.affords(now) };
+            !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.covers(now) };
         if !is_further && self.first.is_empty() {
-            return Err(Some(self.budget.affords_at(now)));
+            return Err(Some(self.budget.covers_at(now)));
         }
         let queue = if is_further { &self.further } else { &self.first };
         // Somebody else may have decided it while it waited: it is looked up first.
@@ -139,16 +143,16 @@ impl<T: Waiting> Counter<T> {
             return Err(None);
         }
         match self.limit.acquire(now) {
-            Permission::Full => return Err(None),
-            Permission::NotBefore(at) => return Err(Some(at)),
-            Permission::Granted => {}
+            Permit::Full => return Err(None),
+            Permit::NotBefore(at) => return Err(Some(at)),
+            Permit::Granted | Permit::Probe => {}
         }
         self.breaker.called();
         let queue = if is_further { &mut self.further } else { &mut self.first };
         match (is_further, probe) {
-            (true, false) => self.budget.pay(),
+            (true, false) => self.budget.withdraw(),
             (true, true) => {}
-            (false, _) => self.budget.earn(),
+            (false, _) => self.budget.deposit(),
         }
         let (_, job) = queue.pop_front().ok_or(None)?;
         Ok((job, probe))
@@ -166,9 +170,9 @@ impl<T: Waiting> Counter<T> {
     }
 }
 
-impl<T: Waiting> Desk<T> {
-    /// A desk for these APIs, by their index.
-    pub fn new(apis: Vec<Counter<T>>) -> Self {
+impl<T: Waiting> CallScheduler<T> {
+    /// A scheduler for these APIs, by their index.
+    pub fn new(apis: Vec<ApiQueue<T>>) -> Self {
         Self { apis, retries: BTreeMap::new(), sequence: 0 }
     }
 
@@ -184,18 +188,18 @@ impl<T: Waiting> Desk<T> {
     }
 
     /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether the breaker opened by it.
-    pub fn release(&mut self, api: usize, sign: Sign, probe: bool, now: Instant) -> bool {
-        let counter = &mut self.apis[api];
-        counter.limit.release(now);
-        counter.breaker.ended(sign, probe, now)
+    pub fn release(&mut self, api: usize, health: CallHealth, probe: bool, now: Instant) -> bool {
+        let api_queue = &mut self.apis[api];
+        api_queue.limit.release(now);
+        api_queue.breaker.ended(health, probe, now)
     }
 
-    /// A call that [`Desk::next`] permitted is not made after all: its permit is free again, and
+    /// A call that [`CallScheduler::next`] permitted is not made after all: its permit is free again, and
     /// nobody learns from it.
-    pub fn withdraw(&mut self, api: usize, probe: bool, now: Instant) {
-        let counter = &mut self.apis[api];
-        counter.limit.release(now);
-        counter.breaker.withdrawn(probe);
+    pub fn cancel(&mut self, api: usize, probe: bool, now: Instant) {
+        let api_queue = &mut self.apis[api];
+        api_queue.limit.release(now);
+        api_queue.breaker.cancelled(probe);
     }
 
     /// An API cannot be called until somebody mends the set-up. Returns whether its breaker opened
@@ -212,9 +216,9 @@ impl<T: Waiting> Desk<T> {
     /// The worker has these partitions of the input topic, of so many: what is a bound of the whole
     /// group is shared out by that.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant) {
-        for counter in &mut self.apis {
+        for api_queue in &mut self.apis {
             // Whoever had a partition before has ended its calls, or its session ended long after them.
-            counter.limit.set_share(held, partitions, now, now);
+            api_queue.limit.set_share(held, partitions, now, now);
         }
     }
 
@@ -222,8 +226,8 @@ impl<T: Waiting> Desk<T> {
     pub fn next(&mut self, now: Instant) -> Next<T> {
         self.queue_due_retries(now);
         let mut wake = self.retries.first_key_value().map(|((at, _), _)| *at);
-        for (api, counter) in self.apis.iter_mut().enumerate() {
-            match counter.next(now) {
+        for (api, api_queue) in self.apis.iter_mut().enumerate() {
+            match api_queue.next(now) {
                 Ok((job, probe)) => return Next::Call { api, job, probe },
                 Err(at) => wake = [wake, at].into_iter().flatten().min(),
             }
@@ -231,7 +235,7 @@ impl<T: Waiting> Desk<T> {
         Next::Wait(wake)
     }
 
-    /// Puts the jobs whose time has come into their queues; [`Desk::next`] does it, too.
+    /// Puts the jobs whose time has come into their queues; [`CallScheduler::next`] does it, too.
     pub fn queue_due_retries(&mut self, now: Instant) {
         while let Some(entry) = self.retries.first_entry() {
             if entry.key().0 > now {
@@ -245,8 +249,8 @@ impl<T: Waiting> Desk<T> {
     /// Takes out the waiting jobs that match: those of partitions that are given back.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
-        for counter in &mut self.apis {
-            for queue in [&mut counter.first, &mut counter.further] {
+        for api_queue in &mut self.apis {
+            for queue in [&mut api_queue.first, &mut api_queue.further] {
                 for (since, job) in std::mem::take(queue) {
                     if matches(&job) { taken.push(job) } else { queue.push_back((since, job)) }
                 }
@@ -265,18 +269,18 @@ impl<T: Waiting> Desk<T> {
     /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an API
     /// that answers slowly, seldom or not at all must not keep its claims in memory for long.
     pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, Delay)> {
-        let expired = |counter: &mut Counter<T>| {
-            let delay = counter.delay();
-            counter.take_expired(max_wait, now).into_iter().map(move |job| (job, delay)).collect::<Vec<_>>()
+        let expired = |api_queue: &mut ApiQueue<T>| {
+            let delay = api_queue.delay();
+            api_queue.take_expired(max_wait, now).into_iter().map(move |job| (job, delay)).collect::<Vec<_>>()
         };
         self.apis.iter_mut().flat_map(expired).collect()
     }
 
     /// The jobs that may be called soon.
     pub fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
-        let heads = self.apis.iter_mut().flat_map(move |counter| {
-            let (first, further) = counter.heads(now);
-            counter.first.iter_mut().take(first).chain(counter.further.iter_mut().take(further))
+        let heads = self.apis.iter_mut().flat_map(move |api_queue| {
+            let (first, further) = api_queue.heads(now);
+            api_queue.first.iter_mut().take(first).chain(api_queue.further.iter_mut().take(further))
         });
         heads.map(|(_, job)| job)
     }

@@ -13,22 +13,22 @@ impl Waiting for Job {
     }
 }
 
-fn counter(concurrency: usize, reserve: f64, now: Instant) -> Counter<Job> {
+fn api_queue(concurrency: usize, reserve: f64, now: Instant) -> ApiQueue<Job> {
     let breaker = breaker::Settings {
         failure_ratio: 0.5,
         min_calls: 2,
         window: Duration::from_secs(10),
         open_for: Duration::from_secs(1),
         open_max: Duration::from_secs(10),
-        misconfigured_for: Duration::from_secs(10),
+        access_denied_for: Duration::from_secs(10),
         probes: 1,
     };
     let budget = budget::Settings { ratio: 0.1, per_second: 1.0, reserve };
-    Counter::new(Limit::new(concurrency, None), Breaker::new(breaker, now), Budget::new(budget, now))
+    ApiQueue::new(Limit::new(concurrency, None), Breaker::new(breaker, now), Budget::new(budget, now))
 }
 
-fn desk(now: Instant) -> Desk<Job> {
-    Desk::new(vec![counter(1, 9.0, now), counter(8, 1.0, now)])
+fn scheduler(now: Instant) -> CallScheduler<Job> {
+    CallScheduler::new(vec![api_queue(1, 9.0, now), api_queue(8, 1.0, now)])
 }
 
 fn called(next: Next<Job>) -> Option<(usize, Job)> {
@@ -39,113 +39,117 @@ fn called(next: Next<Job>) -> Option<(usize, Job)> {
 }
 
 /// Makes the second API's breaker open.
-fn fail(desk: &mut Desk<Job>, now: Instant) {
+fn fail(scheduler: &mut CallScheduler<Job>, now: Instant) {
     for _ in 0..2 {
-        desk.submit(1, "failing", now);
-        assert_eq!(called(desk.next(now)), Some((1, "failing")));
-        desk.release(1, Sign::Failing, false, now);
+        scheduler.submit(1, "failing", now);
+        assert_eq!(called(scheduler.next(now)), Some((1, "failing")));
+        scheduler.release(1, CallHealth::Failing, false, now);
     }
-    assert!(desk.breaker(1).open_since().is_some());
+    assert!(scheduler.breaker(1).open_since().is_some());
 }
 
 #[test]
 fn a_full_api_does_not_hold_up_another() {
     let now = Instant::now();
-    let mut desk = desk(now);
+    let mut scheduler = scheduler(now);
     for job in ["a", "b"] {
-        desk.submit(0, job, now);
+        scheduler.submit(0, job, now);
     }
-    desk.submit(1, "c", now);
-    assert_eq!(called(desk.next(now)), Some((0, "a")));
-    assert_eq!(called(desk.next(now)), Some((1, "c")), "b waits for its permit, c does not");
-    assert_eq!(called(desk.next(now)), None);
-    desk.release(0, Sign::Well, false, now);
-    assert_eq!(called(desk.next(now)), Some((0, "b")));
+    scheduler.submit(1, "c", now);
+    assert_eq!(called(scheduler.next(now)), Some((0, "a")));
+    assert_eq!(called(scheduler.next(now)), Some((1, "c")), "b waits for its permit, c does not");
+    assert_eq!(called(scheduler.next(now)), None);
+    scheduler.release(0, CallHealth::Well, false, now);
+    assert_eq!(called(scheduler.next(now)), Some((0, "b")));
 }
 
 #[test]
 fn a_retry_waits_without_a_permit_until_its_time() {
     let now = Instant::now();
-    let mut desk = desk(now);
+    let mut scheduler = scheduler(now);
     let later = now + Duration::from_secs(1);
-    desk.submit_at(later, 0, "late again");
-    desk.submit(0, "now", now);
-    assert_eq!(called(desk.next(now)), Some((0, "now")));
-    desk.release(0, Sign::Well, false, now);
-    assert!(matches!(desk.next(now), Next::Wait(Some(at)) if at == later));
-    assert_eq!(called(desk.next(later)), Some((0, "late again")));
+    scheduler.submit_at(later, 0, "late again");
+    scheduler.submit(0, "now", now);
+    assert_eq!(called(scheduler.next(now)), Some((0, "now")));
+    scheduler.release(0, CallHealth::Well, false, now);
+    assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
+    assert_eq!(called(scheduler.next(later)), Some((0, "late again")));
 }
 
 #[test]
 fn retries_beyond_the_budget_wait_and_first_calls_do_not() {
     let now = Instant::now();
-    let mut desk = desk(now);
+    let mut scheduler = scheduler(now);
     for job in ["a again", "b again", "c"] {
-        desk.submit(1, job, now);
+        scheduler.submit(1, job, now);
     }
-    assert_eq!(called(desk.next(now)), Some((1, "a again")));
-    assert_eq!(called(desk.next(now)), Some((1, "c")));
-    let Next::Wait(Some(at)) = desk.next(now) else { panic!("the budget is spent") };
+    assert_eq!(called(scheduler.next(now)), Some((1, "a again")));
+    assert_eq!(called(scheduler.next(now)), Some((1, "c")));
+    let Next::Wait(Some(at)) = scheduler.next(now) else { panic!("the budget is spent") };
     assert!(at > now && at <= now + Duration::from_secs(1));
-    assert_eq!(called(desk.next(at)), Some((1, "b again")));
+    assert_eq!(called(scheduler.next(at)), Some((1, "b again")));
 }
 
 #[test]
 fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
     let now = Instant::now();
-    let mut desk = desk(now);
-    fail(&mut desk, now);
-    desk.submit(1, "a again", now);
-    desk.submit(1, "b", now);
+    let mut scheduler = scheduler(now);
+    fail(&mut scheduler, now);
+    scheduler.submit(1, "a again", now);
+    scheduler.submit(1, "b", now);
     let later = now + Duration::from_secs(1);
-    assert!(matches!(desk.next(now), Next::Wait(Some(at)) if at == later));
-    assert!(matches!(desk.next(later), Next::Call { api: 1, job: "b", probe: true }));
-    assert_eq!(called(desk.next(later)), None, "one probe at a time");
-    desk.release(1, Sign::Well, true, later);
-    assert_eq!(called(desk.next(later)), Some((1, "a again")));
+    assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
+    assert!(matches!(scheduler.next(later), Next::Call { api: 1, job: "b", probe: true }));
+    assert_eq!(called(scheduler.next(later)), None, "one probe at a time");
+    scheduler.release(1, CallHealth::Well, true, later);
+    assert_eq!(called(scheduler.next(later)), Some((1, "a again")));
 }
 
 #[test]
 fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
     let (now, max_wait) = (Instant::now(), Duration::from_secs(10));
-    let mut desk = desk(now);
-    fail(&mut desk, now);
+    let mut scheduler = scheduler(now);
+    fail(&mut scheduler, now);
     for job in ["a", "b", "c again"] {
-        desk.submit(0, job, now);
+        scheduler.submit(0, job, now);
     }
-    desk.submit(1, "d", now);
-    assert_eq!(called(desk.next(now)), Some((0, "c again")), "the API takes one at a time");
-    assert!(desk.take_expired(max_wait, now + max_wait).is_empty());
+    scheduler.submit(1, "d", now);
+    assert_eq!(called(scheduler.next(now)), Some((0, "c again")), "the API takes one at a time");
+    assert!(scheduler.take_expired(max_wait, now + max_wait).is_empty());
     let late = now + max_wait + Duration::from_secs(1);
     let expected = [("a", Delay::NoPermit), ("b", Delay::NoPermit), ("d", Delay::BreakerOpen)];
-    assert_eq!(desk.take_expired(max_wait, late), expected);
-    desk.set_has_token(0, false);
-    desk.submit(0, "e", now);
-    assert_eq!(desk.take_expired(max_wait, late), [("e", Delay::NoAccessToken)]);
+    assert_eq!(scheduler.take_expired(max_wait, late), expected);
+    scheduler.set_has_token(0, false);
+    scheduler.submit(0, "e", now);
+    assert_eq!(scheduler.take_expired(max_wait, late), [("e", Delay::NoAccessToken)]);
 }
 
 #[test]
 fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
     let now = Instant::now();
-    let mut desk = desk(now);
-    desk.submit(0, "stale", now);
-    desk.submit(1, "b", now);
-    assert_eq!(called(desk.next(now)), Some((1, "b")));
-    assert_eq!(called(desk.next(now)), None);
-    assert_eq!(desk.heads_mut(now).map(|job| *job).collect::<Vec<_>>(), ["stale"], "it is to be looked up");
-    desk.heads_mut(now).for_each(|job| *job = "fresh");
-    assert_eq!(called(desk.next(now)), Some((0, "fresh")));
+    let mut scheduler = scheduler(now);
+    scheduler.submit(0, "stale", now);
+    scheduler.submit(1, "b", now);
+    assert_eq!(called(scheduler.next(now)), Some((1, "b")));
+    assert_eq!(called(scheduler.next(now)), None);
+    assert_eq!(
+        scheduler.heads_mut(now).map(|job| *job).collect::<Vec<_>>(),
+        ["stale"],
+        "it is to be looked up"
+    );
+    scheduler.heads_mut(now).for_each(|job| *job = "fresh");
+    assert_eq!(called(scheduler.next(now)), Some((0, "fresh")));
 }
 
 #[test]
 fn what_is_taken_out_is_gone_and_the_rest_keeps_its_order() {
     let now = Instant::now();
-    let mut desk = desk(now);
+    let mut scheduler = scheduler(now);
     for job in ["a1", "b1", "a2"] {
-        desk.submit(1, job, now);
+        scheduler.submit(1, job, now);
     }
-    desk.submit_at(now, 1, "b2 again");
-    assert_eq!(desk.take(|job| job.starts_with('b')), ["b1", "b2 again"]);
-    assert_eq!(called(desk.next(now)), Some((1, "a1")));
-    assert_eq!(called(desk.next(now)), Some((1, "a2")));
+    scheduler.submit_at(now, 1, "b2 again");
+    assert_eq!(scheduler.take(|job| job.starts_with('b')), ["b1", "b2 again"]);
+    assert_eq!(called(scheduler.next(now)), Some((1, "a1")));
+    assert_eq!(called(scheduler.next(now)), Some((1, "a2")));
 }

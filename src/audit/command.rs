@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use super::retention::{Retention, enforce};
 use super::source::parse_source;
-use super::{AuditError, claim_file, decisions, refusals, source_file, subject_file, subject_hash, verify};
+use super::{
+    AuditError, claim_file, decisions, source_file, subject_file, unassessed_claims, verify,
+};
+use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
@@ -49,7 +52,7 @@ enum Question {
         since: Duration,
     },
     /// Which claims no risk API assessed, and what the APIs said
-    Refused {
+    Unassessed {
         /// How far back
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         since: Duration,
@@ -134,7 +137,9 @@ impl AuditCommand {
                 report(&subject_file(store, subject, limit).await?, json, out)
             }
             Question::Decisions { since } => report(&decisions(store, since).await?, json, out),
-            Question::Refused { since, limit } => report(&refusals(store, since, limit).await?, json, out),
+            Question::Unassessed { since, limit } => {
+                report(&unassessed_claims(store, since, limit).await?, json, out)
+            }
             Question::Source { source } => report(&source_file(store, source).await?, json, out),
             Question::Verify { claim_id } => {
                 let missing =

@@ -9,11 +9,11 @@
 mod claim;
 mod command;
 mod decisions;
-mod refused;
 pub mod retention;
 pub(crate) mod shown;
 pub(crate) mod source;
 mod subject;
+mod unassessed;
 mod verify;
 
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::outbox::{StoreError, postgres};
 pub use claim::{CallRow, ClaimFile, EventRow, VerdictRow, claim_file};
 pub use command::{AuditCommand, Auditor, End, Report};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
-pub use refused::{Refusal, RefusalCount, Refusals, refusals};
 pub use retention::Retention;
 pub use source::{DeadLetterRow, SourceFile, source_file};
-pub use subject::{SubjectFile, subject_file, subject_hash};
+pub use subject::{SubjectFile, subject_file};
+pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
 pub use verify::{Verification, verify};
 
 /// The section `[audit]`.

@@ -11,7 +11,7 @@ use super::shown::{optional, reasons, sheet};
 use crate::decision::{Decision, Policy, Reason, Ruling, Verdict};
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::{Store, StoreError};
-use crate::risk::{Answer, Reading, Registry};
+use crate::risk::{Answer, ApiResult, Registry};
 
 /// A verdict beside what its evidence leads to today.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub struct Verification {
     /// Whether the evidence leads to the same decision.
     pub agrees: bool,
     /// One sentence that says how this was found.
-    pub finding: String,
+    pub assessment: String,
     /// What was recorded; `None` where the claim has no verdict.
     pub recorded: Option<Outcome>,
     /// What the evidence leads to; `None` where there is none to read.
@@ -53,10 +53,10 @@ pub async fn verify(
 ) -> Result<Verification, StoreError> {
     let known = store.recall(vec![claim_id.to_owned()]).await?.remove(claim_id);
     let calls = calls(store, claim_id).await?;
-    let blank = |finding: String| Verification {
+    let blank = |assessment: String| Verification {
         claim_id: claim_id.to_owned(),
         agrees: false,
-        finding,
+        assessment,
         recorded: None,
         derived: None,
         call: None,
@@ -70,21 +70,21 @@ pub async fn verify(
         policy_version: verdict.policy_version.clone(),
     };
     match derive(&verdict, &calls, registry, policy) {
-        Err(finding) => Ok(Verification { recorded: Some(recorded), ..blank(finding) }),
+        Err(assessment) => Ok(Verification { recorded: Some(recorded), ..blank(assessment) }),
         Ok((ruling, call)) => {
             let derived = Outcome {
                 decision: ruling.decision,
                 reasons: ruling.reasons,
                 policy_version: policy.version().to_owned(),
             };
-            let (agrees, finding) = compare(&recorded, &derived);
+            let (agrees, assessment) = compare(&recorded, &derived);
             let call = call.map(|call| call.id);
             Ok(Verification {
                 agrees,
                 recorded: Some(recorded),
                 derived: Some(derived),
                 call,
-                ..blank(finding)
+                ..blank(assessment)
             })
         }
     }
@@ -112,8 +112,9 @@ fn derive<'a>(
             verdict.api_schema
         ));
     }
-    let decisive =
-        |call: &&CallRow| call.api == verdict.api && matches!(call.outcome.as_str(), "verdict" | "refused");
+    let decisive = |call: &&CallRow| {
+        call.api == verdict.api && matches!(call.outcome.as_str(), "assessed" | "unassessable")
+    };
     let in_time =
         |call: &&CallRow| call.requested_at.unix_timestamp_nanos() <= i128::from(verdict.decided_at) * 1_000;
     let call =
@@ -121,11 +122,13 @@ fn derive<'a>(
     let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
     let status = call.http_status.and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
     match api.read(&Answer { status, body }) {
-        Reading::Verdict { finding, .. } => {
-            Ok((policy.rule(api.name(), &finding, |code| api.risk_type(code)), Some(call)))
+        ApiResult::Assessed { assessment, .. } => {
+            Ok((policy.rule(api.name(), &assessment, |code| api.risk_type(code)), Some(call)))
         }
-        Reading::Refused(fault) => Ok((policy.refused(fault.reason, fault.provider_code), Some(call))),
-        Reading::Transient(fault, _) | Reading::Configuration(fault) => {
+        ApiResult::Unassessable(fault) => {
+            Ok((policy.unassessable(fault.reason, fault.provider_code), Some(call)))
+        }
+        ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => {
             Err(format!("the answer of attempt {} reads as no assessment today: {}", call.id, fault.reason))
         }
     }
@@ -133,7 +136,7 @@ fn derive<'a>(
 
 fn compare(recorded: &Outcome, derived: &Outcome) -> (bool, String) {
     let same_policy = recorded.policy_version == derived.policy_version;
-    let finding = match (recorded.decision == derived.decision, same_policy) {
+    let assessment = match (recorded.decision == derived.decision, same_policy) {
         (true, true) if recorded.reasons == derived.reasons => {
             "the kept answer leads to the recorded decision, for the same reasons"
         }
@@ -144,7 +147,7 @@ fn compare(recorded: &Outcome, derived: &Outcome) -> (bool, String) {
         (false, true) => "the kept answer leads to ANOTHER decision under the same policy",
         (false, false) => "the kept answer leads to another decision, for the policy has changed since",
     };
-    (recorded.decision == derived.decision, finding.to_owned())
+    (recorded.decision == derived.decision, assessment.to_owned())
 }
 
 impl Report for Verification {
@@ -173,7 +176,7 @@ impl Report for Verification {
             ("Recorded", outcome(&self.recorded)),
             ("Derived", outcome(&self.derived)),
             ("From call", optional(self.call)),
-            ("Finding", self.finding.clone()),
+            ("Assessment", self.assessment.clone()),
         ])
     }
 }

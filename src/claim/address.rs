@@ -3,7 +3,7 @@
 //! Pure. Which address is public, and what a text is that is none, the risk APIs say (risk type
 //! "not a public address"); what is refused here would be asked about, billed and misread.
 
-use super::Malformed;
+use super::DeadLetterReason;
 
 /// The field that this file is about.
 const FIELD: &str = "client.ip";
@@ -11,8 +11,8 @@ const FIELD: &str = "client.ip";
 /// The address without the blanks around it; `None` where nothing is left.
 ///
 /// # Errors
-/// [`Malformed`]: several addresses, a port, a zone, a network.
-pub(super) fn read(text: &str) -> Result<Option<String>, Malformed> {
+/// [`DeadLetterReason`]: several addresses, a port, a zone, a network.
+pub(super) fn read(text: &str) -> Result<Option<String>, DeadLetterReason> {
     let text = text.trim();
     let wrong = if text.contains([',', ';']) || text.contains(char::is_whitespace) {
         "holds more than one address; give the user's own and leave the proxies out"
@@ -25,5 +25,5 @@ pub(super) fn read(text: &str) -> Result<Option<String>, Malformed> {
     } else {
         return Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
     };
-    Err(Malformed::field("invalid_value", FIELD, format!("{} {wrong}", super::foreign::shown(text))))
+    Err(DeadLetterReason::field("invalid_value", FIELD, format!("{} {wrong}", super::foreign::shown(text))))
 }

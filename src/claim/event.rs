@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Account, AccountType, Captcha, Claim, Client, Identity, Login, Malformed, Reward, address, foreign,
+    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward, address, foreign,
 };
 
 /// Whole numbers up to here are exact in a JSON number with a fraction.
@@ -59,23 +59,23 @@ struct EventAccount {
 
 impl Event {
     /// The claim, where everything required is given.
-    fn into_claim(self) -> Result<Claim, Malformed> {
-        let claim_id = self.claim_id.ok_or_else(|| Malformed::missing("claim_id"))?;
-        let kind = self.kind.ok_or_else(|| Malformed::missing("kind"))?;
-        let claimed_at = self.claimed_at.ok_or_else(|| Malformed::missing("claimed_at"))?.0;
-        let account = self.account.ok_or_else(|| Malformed::missing("account"))?;
+    fn into_claim(self) -> Result<Claim, DeadLetterReason> {
+        let claim_id = self.claim_id.ok_or_else(|| DeadLetterReason::missing("claim_id"))?;
+        let kind = self.kind.ok_or_else(|| DeadLetterReason::missing("kind"))?;
+        let claimed_at = self.claimed_at.ok_or_else(|| DeadLetterReason::missing("claimed_at"))?.0;
+        let account = self.account.ok_or_else(|| DeadLetterReason::missing("account"))?;
         let account = Account {
-            kind: account.kind.ok_or_else(|| Malformed::missing("account.type"))?,
-            id: account.id.ok_or_else(|| Malformed::missing("account.id"))?,
+            kind: account.kind.ok_or_else(|| DeadLetterReason::missing("account.type"))?,
+            id: account.id.ok_or_else(|| DeadLetterReason::missing("account.id"))?,
             app_id: account.app_id,
             associate_id: account.associate_id,
             phone: account.phone,
             registered_at: account.registered_at.map(|seconds| seconds.0),
         };
-        let mut client = self.client.ok_or_else(|| Malformed::missing("client"))?;
+        let mut client = self.client.ok_or_else(|| DeadLetterReason::missing("client"))?;
         client.ip = client.ip.as_deref().map(address::read).transpose()?.flatten();
         if client.ip.is_none() {
-            return Err(Malformed::missing("client.ip"));
+            return Err(DeadLetterReason::missing("client.ip"));
         }
         Ok(Claim {
             claim_id,
@@ -95,12 +95,12 @@ impl Event {
 /// Reads an event's text.
 ///
 /// # Errors
-/// [`Malformed`]: no JSON object, a field of the wrong type, a required field missing.
-pub(super) fn read(text: &str) -> Result<Claim, Malformed> {
+/// [`DeadLetterReason`]: no JSON object, a field of the wrong type, a required field missing.
+pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
     // A struct would also be read from an array, by position; an event is an object.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
-            Ok(_) => Malformed::event("not_an_object", foreign::no_object(text)),
+            Ok(_) => DeadLetterReason::event("not_an_object", foreign::no_object(text)),
             Err(error) => not_json(text, error.to_string()),
         });
     }
@@ -111,12 +111,12 @@ pub(super) fn read(text: &str) -> Result<Claim, Malformed> {
 }
 
 /// Text that is no JSON: what it is instead, or else the parser's words.
-fn not_json(text: &str, words: String) -> Malformed {
-    Malformed::event("not_json", foreign::format(text.as_bytes()).unwrap_or(words))
+fn not_json(text: &str, words: String) -> DeadLetterReason {
+    DeadLetterReason::event("not_json", foreign::format(text.as_bytes()).unwrap_or(words))
 }
 
 /// An event without a claim id may be an envelope around one.
-fn in_envelope(text: &str, mut malformed: Malformed) -> Malformed {
+fn in_envelope(text: &str, mut malformed: DeadLetterReason) -> DeadLetterReason {
     if malformed.field.as_deref() == Some("claim_id")
         && let Some(envelope) = foreign::envelope(text)
     {
@@ -126,15 +126,15 @@ fn in_envelope(text: &str, mut malformed: Malformed) -> Malformed {
 }
 
 /// Says where the JSON is at fault: a second, slower reading that only malformed events pay for.
-fn locate(text: &str) -> Malformed {
+fn locate(text: &str) -> DeadLetterReason {
     let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
         Ok(_) if json.end().is_ok() => {
-            return Malformed::event("not_an_object", "the event is no JSON object");
+            return DeadLetterReason::event("not_an_object", "the event is no JSON object");
         }
         Ok(_) => {
             let detail = "there is text after the end of the JSON object; send one event a message";
-            return Malformed::event("not_json", detail);
+            return DeadLetterReason::event("not_json", detail);
         }
         Err(error) => error,
     };
@@ -147,11 +147,11 @@ fn locate(text: &str) -> Malformed {
         (serde_json::error::Category::Data, Some((key, _))) => {
             let field = if is_whole { key.to_owned() } else { format!("{path}.{key}") };
             let detail = format!("`{field}` is there twice; which of them counts nobody can know");
-            Malformed::field("duplicate_field", &field, detail)
+            DeadLetterReason::field("duplicate_field", &field, detail)
         }
-        (serde_json::error::Category::Data, None) => Malformed::field("wrong_type", &path, detail),
+        (serde_json::error::Category::Data, None) => DeadLetterReason::field("wrong_type", &path, detail),
         _ if is_whole => not_json(text, detail),
-        _ => Malformed { error: "not_json", field: Some(path), detail },
+        _ => DeadLetterReason { error: "not_json", field: Some(path), detail },
     }
 }
 

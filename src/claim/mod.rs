@@ -1,4 +1,4 @@
-//! A claim event: from bytes to [`Claim`] or [`Malformed`], and nothing else can build a `Claim`.
+//! A claim event: from bytes to [`Claim`] or [`DeadLetterReason`], and nothing else can build a `Claim`.
 //!
 //! Owns the shape of the event (contract 3.1) and every check that needs no risk API. Knows no Kafka, no clock.
 //! What an API demands on top (a phone number, an app id) is that API's own `check`.
@@ -13,8 +13,10 @@ mod address;
 mod differences;
 mod event;
 mod foreign;
+mod subject;
 
 use event::given;
+pub use subject::subject_hash;
 
 /// The longest `claim_id`, in characters (contract 3.1).
 pub const CLAIM_ID_MAX_CHARS: usize = 128;
@@ -221,7 +223,7 @@ optional_fields! {
 /// Why an event is no claim. It becomes a dead letter with these words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}: {detail}")]
-pub struct Malformed {
+pub struct DeadLetterReason {
     /// A bounded word, fit for a metric label: `not_json`, `missing_field`, …
     pub error: &'static str,
     /// The path of the field at fault, such as `account.id`.
@@ -230,7 +232,7 @@ pub struct Malformed {
     pub detail: String,
 }
 
-impl Malformed {
+impl DeadLetterReason {
     /// A fault of one field.
     pub fn field(error: &'static str, field: &str, detail: impl Into<String>) -> Self {
         Self { error, field: Some(field.to_owned()), detail: detail.into() }
@@ -257,15 +259,16 @@ impl Claim {
     /// Reads an event's payload. `max_bytes` is `kafka.max_event_bytes`.
     ///
     /// # Errors
-    /// [`Malformed`], with the field's path where one field is at fault.
-    pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, Malformed> {
-        let payload = payload.ok_or_else(|| Malformed::event("tombstone", "the event has no payload"))?;
+    /// [`DeadLetterReason`], with the field's path where one field is at fault.
+    pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, DeadLetterReason> {
+        let payload =
+            payload.ok_or_else(|| DeadLetterReason::event("tombstone", "the event has no payload"))?;
         if payload.len() > max_bytes {
-            return Err(Malformed::too_large(payload.len(), max_bytes));
+            return Err(DeadLetterReason::too_large(payload.len(), max_bytes));
         }
         let payload = foreign::without_mark(payload);
         let text = std::str::from_utf8(payload).map_err(|error| {
-            Malformed::event("not_utf8", foreign::format(payload).unwrap_or_else(|| error.to_string()))
+            DeadLetterReason::event("not_utf8", foreign::format(payload).unwrap_or_else(|| error.to_string()))
         })?;
         let claim = event::read(text)?;
         claim.check_id()?;
@@ -292,20 +295,24 @@ impl Claim {
 }
 
 impl Claim {
-    fn check_id(&self) -> Result<(), Malformed> {
+    fn check_id(&self) -> Result<(), DeadLetterReason> {
         let chars = self.claim_id.chars().count();
         if chars > CLAIM_ID_MAX_CHARS {
             let detail =
                 format!("{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have");
-            return Err(Malformed::field("out_of_range", "claim_id", detail));
+            return Err(DeadLetterReason::field("out_of_range", "claim_id", detail));
         }
         if self.claim_id.contains('\0') {
-            return Err(Malformed::field("invalid_value", "claim_id", "a claim id has no NUL character"));
+            return Err(DeadLetterReason::field(
+                "invalid_value",
+                "claim_id",
+                "a claim id has no NUL character",
+            ));
         }
         Ok(())
     }
 
-    fn check_ranges(&self) -> Result<(), Malformed> {
+    fn check_ranges(&self) -> Result<(), DeadLetterReason> {
         seconds("claimed_at", Some(self.claimed_at))?;
         seconds("account.registered_at", self.account.registered_at)?;
         within("client.latitude", self.client.latitude, -90.0, 90.0)?;
@@ -317,13 +324,13 @@ impl Claim {
     }
 }
 
-fn seconds(field: &str, value: Option<i64>) -> Result<(), Malformed> {
+fn seconds(field: &str, value: Option<i64>) -> Result<(), DeadLetterReason> {
     let Some(value) = value else { return Ok(()) };
     let finer = FINER_UNITS.iter().find(|(unit, _)| value > LAST_SECOND && value / unit <= LAST_SECOND);
     match finer {
         Some((unit, name)) => {
             let detail = format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
-            Err(Malformed::field("out_of_range", field, detail))
+            Err(DeadLetterReason::field("out_of_range", field, detail))
         }
         None => within(field, Some(value), 0, LAST_SECOND),
     }
@@ -339,11 +346,13 @@ fn within<T: PartialOrd + fmt::Display>(
     value: Option<T>,
     low: T,
     high: T,
-) -> Result<(), Malformed> {
+) -> Result<(), DeadLetterReason> {
     match value {
-        Some(value) if !(value >= low && value <= high) => {
-            Err(Malformed::field("out_of_range", field, format!("{value} is not within {low} and {high}")))
-        }
+        Some(value) if !(value >= low && value <= high) => Err(DeadLetterReason::field(
+            "out_of_range",
+            field,
+            format!("{value} is not within {low} and {high}"),
+        )),
         _ => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ fn full() -> Value {
     })
 }
 
-fn parse(event: &Value) -> Result<Claim, Malformed> {
+fn parse(event: &Value) -> Result<Claim, DeadLetterReason> {
     Claim::parse(Some(event.to_string().as_bytes()), MAX_BYTES)
 }
 

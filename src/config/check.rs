@@ -123,14 +123,14 @@ impl Config {
             ("retry.initial_interval", retry.initial_interval, false),
             ("retry.max_interval", retry.max_interval, false),
             ("retry.in_process_for", retry.in_process_for, true),
-            ("retry.park_interval", retry.park_interval, false),
-            ("retry.park_max_interval", retry.park_max_interval, false),
+            ("retry.defer_interval", retry.defer_interval, false),
+            ("retry.defer_max_interval", retry.defer_max_interval, false),
             ("retry.give_up_after", retry.give_up_after, false),
             ("retry.retry_after_max", retry.retry_after_max, true),
             ("breaker.window", breaker.window, false),
             ("breaker.open_for", breaker.open_for, false),
             ("breaker.open_max", breaker.open_max, false),
-            ("breaker.misconfigured_for", breaker.misconfigured_for, false),
+            ("breaker.access_denied_for", breaker.access_denied_for, false),
             ("dead_letters.window", self.dead_letters.window, false),
             ("dead_letters.probe_every", self.dead_letters.probe_every, false),
         ];
@@ -153,8 +153,8 @@ impl Config {
         if retry.initial_interval > retry.max_interval {
             return Err("retry.initial_interval: must be no more than retry.max_interval".to_owned());
         }
-        if retry.park_interval > retry.park_max_interval {
-            return Err("retry.park_interval: must be no more than retry.park_max_interval".to_owned());
+        if retry.defer_interval > retry.defer_max_interval {
+            return Err("retry.defer_interval: must be no more than retry.defer_max_interval".to_owned());
         }
         ratio("retry.budget.ratio", retry.budget.ratio)?;
         // With less, a retry could wait for ever.

@@ -197,9 +197,9 @@ fn a_file_that_is_no_toml_is_told_without_its_lines() {
 fn review_low_a_value_that_cannot_work_is_refused() {
     let wrong = [
         ("[retry]\nmax_waiting = 0", "retry.max_waiting"),
-        ("[retry]\npark_interval = \"0s\"", "retry.park_interval"),
-        ("[retry]\npark_interval = \"2h\"", "retry.park_interval"),
-        ("[retry]\npark_max_interval = \"0s\"", "retry.park_max_interval"),
+        ("[retry]\ndefer_interval = \"0s\"", "retry.defer_interval"),
+        ("[retry]\ndefer_interval = \"2h\"", "retry.defer_interval"),
+        ("[retry]\ndefer_max_interval = \"0s\"", "retry.defer_max_interval"),
         ("[retry]\ngive_up_after = \"0s\"", "retry.give_up_after"),
         ("[retry]\ngive_up_after = \"100000years\"", "retry.give_up_after"),
         ("[retry.budget]\nper_second = nan", "retry.budget.per_second"),
@@ -209,7 +209,7 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[retry.budget]\nratio = nan", "retry.budget.ratio"),
         ("[breaker]\nfailure_ratio = 0.0", "breaker.failure_ratio"),
         ("[breaker]\nwindow = \"0s\"", "breaker.window"),
-        ("[breaker]\nmisconfigured_for = \"0s\"", "breaker.misconfigured_for"),
+        ("[breaker]\naccess_denied_for = \"0s\"", "breaker.access_denied_for"),
         ("[breaker]\nopen_for = \"1m\"", "breaker.open_for"),
         ("[worker]\ndrain_timeout = \"0s\"", "worker.drain_timeout"),
         (

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::DeadLetterError;
 use super::address::{Address, parse_address};
 use super::filter::Filter;
-use super::journal::Warrant;
+use super::journal::Approval;
 use super::list::list;
 use super::outcome::Tally;
 use super::replay::{Replay, Request};
@@ -98,11 +98,11 @@ impl DeadLettersCommand {
     ///
     /// # Errors
     /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
-    pub async fn run(self, desk: DeadLetters<'_>, out: &mut impl Write) -> Result<(), DeadLetterError> {
+    pub async fn run(self, context: DeadLetters<'_>, out: &mut impl Write) -> Result<(), DeadLetterError> {
         let found = match self.action {
             Action::List { filter, limit } => {
                 let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());
-                list(desk.store, &selection, limit, self.json, out).await?
+                list(context.store, &selection, limit, self.json, out).await?
             }
             Action::Show { letter, raw } => {
                 let form = match (raw, self.json) {
@@ -110,10 +110,10 @@ impl DeadLettersCommand {
                     (false, true) => Form::Json,
                     (false, false) => Form::Text,
                 };
-                show(desk.store, &letter, form, out).await?
+                show(context.store, &letter, form, out).await?
             }
             Action::Replay(args) => {
-                let tally = Replay::begin(desk, args.request()?, self.json, out).await?.run().await?;
+                let tally = Replay::begin(context, args.request()?, self.json, out).await?.run().await?;
                 if !self.json && tally.letters() > 0 {
                     writeln!(out, "{}", summary(&tally))?;
                 }
@@ -132,7 +132,7 @@ impl DeadLettersCommand {
 impl ReplayArgs {
     fn request(self) -> Result<Request, DeadLetterError> {
         let Self { letters, filter, all, limit, again, dry_run, by, reason } = self;
-        let usage = |said: &str| Err(DeadLetterError::Usage(said.to_owned()));
+        let usage = |problem: &str| Err(DeadLetterError::Usage(problem.to_owned()));
         match (letters.is_empty(), filter.is_empty(), all) {
             (true, true, false) => {
                 return usage(
@@ -145,7 +145,7 @@ impl ReplayArgs {
             _ => {}
         }
         let selection = filter.select(OffsetDateTime::now_utc(), letters);
-        Ok(Request { selection, limit, again, dry_run, warrant: Warrant { by, reason } })
+        Ok(Request { selection, limit, again, dry_run, approval: Approval { by, reason } })
     }
 }
 

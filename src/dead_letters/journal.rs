@@ -22,7 +22,7 @@ pub(super) struct ReplayId {
 
 /// Who answers for a replay, and why it is made.
 #[derive(Debug, Clone)]
-pub(super) struct Warrant {
+pub(super) struct Approval {
     pub(super) by: String,
     pub(super) reason: String,
 }
@@ -77,7 +77,7 @@ impl From<IdRow> for ReplayId {
 pub(super) async fn announce(
     store: &PostgresStore,
     replays: &[ReplayId],
-    warrant: &Warrant,
+    approval: &Approval,
 ) -> Result<Vec<ReplayId>, StoreError> {
     let (topics, partitions, offsets, contents, numbers) = columns(replays.iter());
     let announced = sqlx::query_as(
@@ -87,7 +87,7 @@ pub(super) async fn announce(
         returning source_topic, source_partition, source_offset, content, number",
     );
     let announced = announced.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
-    let rows: Vec<IdRow> = store.fetch(announced.bind(&warrant.by).bind(&warrant.reason)).await?;
+    let rows: Vec<IdRow> = store.fetch(announced.bind(&approval.by).bind(&approval.reason)).await?;
     Ok(rows.into_iter().map(ReplayId::from).collect())
 }
 

@@ -21,11 +21,11 @@ mod letters;
 mod list;
 mod outcome;
 mod plan;
+mod portion;
+mod producer;
+mod recovery;
 mod replay;
-mod sender;
-mod sending;
 mod show;
-mod traces;
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ impl Tally {
 }
 
 /// The voice of a replay: one line for each letter.
-pub(super) struct Said<'a, W> {
+pub(super) struct Reporter<'a, W> {
     json: bool,
     out: &'a mut W,
     tally: Tally,
@@ -66,7 +66,7 @@ struct Line<'a> {
     why: Option<&'a str>,
 }
 
-impl<'a, W: Write> Said<'a, W> {
+impl<'a, W: Write> Reporter<'a, W> {
     pub(super) fn new(json: bool, out: &'a mut W) -> Self {
         Self { json, out, tally: Tally::default() }
     }

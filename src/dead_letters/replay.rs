@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 use super::address::{Address, ambiguous};
 use super::event::replays_before;
 use super::filter::Selection;
-use super::journal::{ReplayId, Warrant};
+use super::journal::{Approval, ReplayId};
 use super::letters::{LatestReplay, Letter, at_place, page, server_time};
 use super::list::summary;
-use super::outcome::{Outcome, Said, Tally};
+use super::outcome::{Outcome, Reporter, Tally};
 use super::plan::{Plan, plan};
-use super::sender::Sender;
+use super::producer::ReplayProducer;
 use super::{DeadLetterError, DeadLetters};
 use crate::audit::shown::instant;
 
@@ -34,32 +34,32 @@ pub(super) struct Request {
     pub(super) again: bool,
     /// Say what would be sent, and send nothing.
     pub(super) dry_run: bool,
-    pub(super) warrant: Warrant,
+    pub(super) approval: Approval,
 }
 
 /// A replay under way.
 pub(super) struct Replay<'a, W> {
-    pub(super) desk: DeadLetters<'a>,
+    pub(super) context: DeadLetters<'a>,
     pub(super) request: Request,
     /// When it began, by Postgres' clock.
     pub(super) started: OffsetDateTime,
     /// Made for the first letter that is to be sent.
-    pub(super) sender: Option<Sender>,
-    pub(super) said: Said<'a, W>,
+    pub(super) producer: Option<ReplayProducer>,
+    pub(super) reporter: Reporter<'a, W>,
 }
 
 impl<'a, W: Write> Replay<'a, W> {
     /// A replay of letters that are there now.
     pub(super) async fn begin(
-        desk: DeadLetters<'a>,
+        context: DeadLetters<'a>,
         mut request: Request,
         json: bool,
         out: &'a mut W,
     ) -> Result<Self, DeadLetterError> {
-        let started = server_time(desk.store).await?;
+        let started = server_time(context.store).await?;
         // A replay that is malformed still becomes a letter again: not one for this command.
         request.selection.recorded_before = Some(started);
-        Ok(Self { desk, request, started, sender: None, said: Said::new(json, out) })
+        Ok(Self { context, request, started, producer: None, reporter: Reporter::new(json, out) })
     }
 
     /// Replays what was asked for.
@@ -73,7 +73,7 @@ impl<'a, W: Write> Replay<'a, W> {
         let mut after: Option<Letter> = None;
         while left > 0 {
             let letters =
-                page(self.desk.store, &self.request.selection, after.as_ref(), PAGE.min(left)).await?;
+                page(self.context.store, &self.request.selection, after.as_ref(), PAGE.min(left)).await?;
             let Some(last) = letters.last() else { break };
             after = Some(last.clone());
             left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
@@ -87,10 +87,10 @@ impl<'a, W: Write> Replay<'a, W> {
         }
         if self.request.limit.is_none() {
             for named in self.request.selection.named.iter().filter(|named| missing.contains(named)) {
-                self.said.say(named, Outcome::Failed("no dead letter was this record".to_owned()))?;
+                self.reporter.say(named, Outcome::Failed("no dead letter was this record".to_owned()))?;
             }
         }
-        Ok(self.said.tally())
+        Ok(self.reporter.tally())
     }
 
     /// A place at which several events stood names none of them.
@@ -98,9 +98,9 @@ impl<'a, W: Write> Replay<'a, W> {
         let named = std::mem::take(&mut self.request.selection.named);
         let none_named = named.is_empty();
         for address in named {
-            let at = at_place(self.desk.store, &address).await?;
+            let at = at_place(self.context.store, &address).await?;
             if at.len() > 1 {
-                self.said.say(&address, Outcome::Failed(ambiguous(at.iter())))?;
+                self.reporter.say(&address, Outcome::Failed(ambiguous(at.iter())))?;
             } else {
                 self.request.selection.named.push(address);
             }
@@ -116,9 +116,9 @@ impl<'a, W: Write> Replay<'a, W> {
         let (mut due, mut unfinished) = (Vec::new(), Vec::new());
         for letter in letters {
             let before = replays_before(letter.replays_header.as_deref());
-            match plan(before, letter.latest_replay(), self.request.again, self.desk.max_replays) {
+            match plan(before, letter.latest_replay(), self.request.again, self.context.max_replays) {
                 Plan::Replay(number) if self.request.dry_run => {
-                    self.said.say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
+                    self.reporter.say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
                 }
                 Plan::Replay(number) => due.push(ReplayId { letter: letter.id(), number }),
                 Plan::Resume(latest) if self.request.dry_run => {
@@ -127,17 +127,18 @@ impl<'a, W: Write> Replay<'a, W> {
                         summary(letter),
                         latest.by
                     );
-                    self.said.say(&letter.id(), Outcome::WouldReplay(latest.number, said))?;
+                    self.reporter.say(&letter.id(), Outcome::WouldReplay(latest.number, said))?;
                 }
                 Plan::Resume(latest) => {
                     unfinished.push((ReplayId { letter: letter.id(), number: latest.number }, latest))
                 }
-                Plan::LeaveOut(latest) => self.said.say(
+                Plan::LeaveOut(latest) => self.reporter.say(
                     &letter.id(),
                     Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
                 )?,
                 Plan::Refuse { replays } => {
-                    self.said.say(&letter.id(), Outcome::Refused { replays, error: letter.error.clone() })?;
+                    self.reporter
+                        .say(&letter.id(), Outcome::Refused { replays, error: letter.error.clone() })?;
                 }
             }
         }
@@ -145,7 +146,7 @@ impl<'a, W: Write> Replay<'a, W> {
             return Ok(());
         }
         // From here on what earlier commands sent is in the topic, or never will be.
-        self.sender = Some(self.sender().await?);
+        self.producer = Some(self.take_producer().await?);
         let resumed = self.look_for(unfinished).await?;
         self.send(due, resumed).await
     }

@@ -1,7 +1,7 @@
 //! The business rule: what a risk API found, and what is decided from it.
 //!
-//! Owns [`Finding`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the settlement pipeline is told.
-//! Knows no API, no wire format of one, no clock. The invariant: a finding that says "not really assessed" never approves.
+//! Owns [`Assessment`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the settlement pipeline is told.
+//! Knows no API, no wire format of one, no clock. The invariant: a assessment that says "not really assessed" never approves.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Decision {
 
 /// What a risk API found out about a claim: the usable content of a good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum Assessment {
     /// A risk level, 0 the lowest, with the types of risk seen.
     Level {
         /// The API's own scale.
@@ -98,7 +98,7 @@ pub enum Effect {
 /// Why a claim was decided as it was: `{"code":"risk_type","value":101,"name":"batch_operation","group":"behaviour"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// `level`, `risk_type`, `refused`, `unassessed`, `captcha` or `ticket`.
+    /// `level`, `risk_type`, `unassessable`, `unassessed`, `captcha` or `ticket`.
     pub code: String,
     /// The level, the risk type or the provider's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -291,13 +291,18 @@ impl Policy {
     }
 
     /// Decides from what `api` found. `risk_type` looks a code up in that API's table.
-    pub fn rule(&self, api: &str, finding: &Finding, risk_type: impl Fn(i32) -> Option<RiskType>) -> Ruling {
-        match finding {
-            Finding::Level { level, risk_types } => self.rule_level(api, *level, risk_types, risk_type),
-            Finding::Challenge { .. } => {
+    pub fn rule(
+        &self,
+        api: &str,
+        assessment: &Assessment,
+        risk_type: impl Fn(i32) -> Option<RiskType>,
+    ) -> Ruling {
+        match assessment {
+            Assessment::Level { level, risk_types } => self.rule_level(api, *level, risk_types, risk_type),
+            Assessment::Challenge { .. } => {
                 Ruling { decision: Decision::Challenge, reasons: vec![Reason::new("captcha", None, None)] }
             }
-            Finding::Ticket { valid } => {
+            Assessment::Ticket { valid } => {
                 let (decision, name) =
                     if *valid { (Decision::Approve, "valid") } else { (Decision::Reject, "invalid") };
                 Ruling { decision, reasons: vec![Reason::new("ticket", None, Some(name))] }
@@ -334,10 +339,10 @@ impl Policy {
     }
 
     /// Rules on a claim that the API refused for good, such as one with a bad openid.
-    pub fn refused(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+    pub fn unassessable(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
         Ruling {
             decision: Decision::Review,
-            reasons: vec![Reason::new("refused", provider_code, Some(reason))],
+            reasons: vec![Reason::new("unassessable", provider_code, Some(reason))],
         }
     }
 

@@ -17,7 +17,7 @@ fn table(code: i32) -> Option<RiskType> {
 }
 
 fn decide(level: u8, risk_types: &[i32]) -> Decision {
-    policy().rule("qr", &Finding::Level { level, risk_types: risk_types.to_vec() }, table).decision
+    policy().rule("qr", &Assessment::Level { level, risk_types: risk_types.to_vec() }, table).decision
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn what_was_not_really_assessed_never_approves() {
 
 #[test]
 fn the_reasons_name_level_and_types() {
-    let ruling = policy().rule("qr", &Finding::Level { level: 2, risk_types: vec![1, 999] }, table);
+    let ruling = policy().rule("qr", &Assessment::Level { level: 2, risk_types: vec![1, 999] }, table);
     let json = serde_json::to_value(&ruling.reasons).expect("serialises");
     assert_eq!(
         json,
@@ -67,10 +67,10 @@ fn the_reasons_name_level_and_types() {
 
 #[test]
 fn captchas_challenge_and_tickets_decide() {
-    let rule = |finding| policy().rule("captcha", &finding, table).decision;
-    assert_eq!(rule(Finding::Challenge { script: "x".to_owned() }), Decision::Challenge);
-    assert_eq!(rule(Finding::Ticket { valid: true }), Decision::Approve);
-    assert_eq!(rule(Finding::Ticket { valid: false }), Decision::Reject);
+    let rule = |assessment| policy().rule("captcha", &assessment, table).decision;
+    assert_eq!(rule(Assessment::Challenge { script: "x".to_owned() }), Decision::Challenge);
+    assert_eq!(rule(Assessment::Ticket { valid: true }), Decision::Approve);
+    assert_eq!(rule(Assessment::Ticket { valid: false }), Decision::Reject);
 }
 
 #[test]

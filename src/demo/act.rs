@@ -17,7 +17,7 @@ use super::watch::Counts;
 use crate::telemetry::metrics;
 
 /// Without anything new for so long, the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(180);
+const MAX_WAIT: Duration = Duration::from_secs(180);
 /// How far the sending may be ahead of the worker.
 const AHEAD: usize = 4_000;
 
@@ -51,21 +51,21 @@ impl<'a> Act<'a> {
 
     /// Runs until everything is sent and done; returns what was sent, and when PostgreSQL was away meanwhile.
     pub(super) async fn run(mut self) -> Result<(Vec<Sent>, Option<Range<i64>>), String> {
-        let (mut last, mut deadline) = (Tally::default(), Instant::now() + PATIENCE);
+        let (mut last, mut deadline) = (Tally::default(), Instant::now() + MAX_WAIT);
         loop {
             tokio::time::sleep(LOOK).await;
             self.stage.worker.check()?;
             let tally = self.tally();
             self.progress.show(&tally);
             if tally != last {
-                (last, deadline) = (tally, Instant::now() + PATIENCE);
+                (last, deadline) = (tally, Instant::now() + MAX_WAIT);
             }
             self.begin_outage(&last);
             if self.is_over().await? {
                 break;
             }
             if Instant::now() > deadline {
-                return Err(last.what_is_missing(self.total, PATIENCE));
+                return Err(last.what_is_missing(self.total, MAX_WAIT));
             }
         }
         self.progress.finish(&self.tally());
@@ -76,10 +76,10 @@ impl<'a> Act<'a> {
     }
 
     fn tally(&self) -> Tally {
-        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name, metrics::PARKED.name];
-        let [skipped, retries, parked] = self.stage.worker.metrics(names);
+        let names = [metrics::DUPLICATES.name, metrics::RETRIES.name, metrics::DEFERRED.name];
+        let [skipped, retries, deferred] = self.stage.worker.metrics(names);
         let Counts { decisions, dead_letters } = self.stage.watch.counts();
-        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries, parked }
+        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries, deferred }
     }
 
     fn begin_outage(&mut self, tally: &Tally) {

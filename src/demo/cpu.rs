@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// CPU times of the whole process, and of the threads that run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct ApiResult {
     whole: Duration,
     threads: BTreeMap<String, (String, Duration)>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Spent {
 }
 
 /// Reads them now.
-pub(super) fn read() -> Option<Reading> {
+pub(super) fn read() -> Option<ApiResult> {
     let (_, whole) = stat(&fs::read_to_string("/proc/self/stat").ok()?)?;
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/task").ok()?.flatten() {
@@ -38,15 +38,15 @@ pub(super) fn read() -> Option<Reading> {
             threads.insert(id, thread);
         }
     }
-    Some(Reading { whole, threads })
+    Some(ApiResult { whole, threads })
 }
 
 /// What was spent since.
-pub(super) fn since(before: Option<&Reading>) -> Option<Spent> {
+pub(super) fn since(before: Option<&ApiResult>) -> Option<Spent> {
     Some(spent(before?, &read()?))
 }
 
-fn spent(before: &Reading, after: &Reading) -> Spent {
+fn spent(before: &ApiResult, after: &ApiResult) -> Spent {
     let of = |is: &dyn Fn(&str) -> bool| {
         let spent = after.threads.iter().filter(|(_, (name, _))| is(name)).map(|(id, (_, time))| {
             let start = before.threads.get(id).map_or(Duration::ZERO, |(_, time)| *time);
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_was_spent_is_told_apart_by_thread() {
-        let reading = |whole, worker, broker| Reading {
+        let reading = |whole, worker, broker| ApiResult {
             whole: Duration::from_secs(whole),
             threads: [("1", worker::THREAD, worker), ("2", "rdk:broker1", broker)]
                 .map(|(id, name, time)| (id.to_owned(), (name.to_owned(), Duration::from_secs(time))))

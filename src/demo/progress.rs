@@ -18,7 +18,7 @@ pub(super) struct Tally {
     pub(super) skipped: usize,
     pub(super) retries: usize,
     /// Claims sent to the retry topic, each time counted.
-    pub(super) parked: usize,
+    pub(super) deferred: usize,
 }
 
 impl Tally {
@@ -28,10 +28,10 @@ impl Tally {
     }
 
     /// One sentence for when nothing happens any more.
-    pub(super) fn what_is_missing(&self, total: usize, patience: Duration) -> String {
+    pub(super) fn what_is_missing(&self, total: usize, max_wait: Duration) -> String {
         format!(
             "nothing new came for {} s: of {total} events {} were sent, and {} of these have no end ({self})",
-            patience.as_secs(),
+            max_wait.as_secs(),
             self.sent,
             self.sent.saturating_sub(self.done())
         )
@@ -40,10 +40,10 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { sent, decisions, dead_letters, skipped, retries, parked } = self;
+        let Self { sent, decisions, dead_letters, skipped, retries, deferred } = self;
         write!(
             f,
-            "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {parked} times parked"
+            "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {deferred} times deferred"
         )
     }
 }

@@ -3,7 +3,7 @@
 use super::evidence::{Evidence, VerdictRow};
 use super::report::section;
 use super::stage::Stage;
-use crate::audit::{AuditError, Report, claim_file, refusals, source_file, verify};
+use crate::audit::{AuditError, Report, claim_file, source_file, unassessed_claims, verify};
 use crate::decision::{Decision, Source};
 use crate::outbox::postgres::{PostgresStore, Settings};
 
@@ -37,8 +37,8 @@ async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Re
         let (registry, policy) = &stage.risk_apis;
         print(&verify(store, registry, policy, claim_id).await?);
     }
-    section("Which claims did no risk API assess?   claimgate audit refused --limit 5");
-    print(&refusals(store, SINCE, 5).await?);
+    section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");
+    print(&unassessed_claims(store, SINCE, 5).await?);
     if let Some(row) = evidence.tables.dead_letters.iter().find(|row| row.error == "claim_id_conflict") {
         let topic = stage.kafka.input_topic.clone();
         let source = Source { topic, partition: row.source_partition, offset: row.source_offset };

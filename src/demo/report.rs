@@ -80,9 +80,9 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     println!("{}", decisions(&evidence.tables.verdicts));
     section("What the risk APIs were asked");
     println!("{}", calls(&evidence.tables.calls, &evidence.tables.verdicts));
-    let parked = evidence.messages.parked.len();
+    let deferred = evidence.messages.deferred.len();
     println!(
-        "Claims were parked in the retry topic {parked} times: those that no API would assess for {IN_PROCESS_FOR}."
+        "Claims were deferred in the retry topic {deferred} times: those that no API would assess for {IN_PROCESS_FOR}."
     );
     section("What was no claim");
     println!("{}", dead_letters(evidence));
@@ -139,7 +139,7 @@ fn row(name: &str, counts: &[usize]) -> Vec<Cell> {
 
 /// Per API: claims, calls, of these repeated ones, and how the calls ended.
 fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
-    const OUTCOMES: [&str; 5] = ["verdict", "transient", "unknown", "refused", "configuration"];
+    const OUTCOMES: [&str; 5] = ["assessed", "transient", "unknown", "unassessable", "access_denied"];
     let mut apis: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
     let mut repeated: HashMap<&str, usize> = HashMap::new();
     for call in calls {
@@ -155,7 +155,7 @@ fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
         "verdict",
         "transient",
         "no answer",
-        "refused",
+        "unassessable",
         "unassessed claims",
     ]);
     for (api, outcomes) in &apis {
@@ -194,9 +194,9 @@ fn dead_letters(evidence: &Evidence) -> Table {
 }
 
 fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Table {
-    let parked: HashSet<&[u8]> = evidence
+    let deferred: HashSet<&[u8]> = evidence
         .messages
-        .parked
+        .deferred
         .iter()
         .filter_map(|message| header(&message.headers, "claimgate-source"))
         .collect();
@@ -212,9 +212,9 @@ fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Table {
     for sent in &evidence.sent {
         let Expected::Decision(claim) = &sent.event.expected else { continue };
         let Some(seen_at) = seen.get(&claim.claim_id) else { continue };
-        let is_parked = parked.contains(sent.source.to_string().as_bytes());
+        let is_deferred = deferred.contains(sent.source.to_string().as_bytes());
         let retried = attempts.get(claim.claim_id.as_str()).is_some_and(|attempts| *attempts > 1);
-        let class = match (is_parked, retried, touched(sent.sent_at, *seen_at)) {
+        let class = match (is_deferred, retried, touched(sent.sent_at, *seen_at)) {
             (true, ..) => 4,
             (_, _, true) => 3,
             (_, retried, _) => 1 + usize::from(retried),
@@ -228,7 +228,7 @@ fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Table {
         "decided by the first attempt",
         "retried",
         "while PostgreSQL was away, or just back",
-        "parked",
+        "deferred",
     ]
     .into_iter()
     .zip(times)

@@ -74,8 +74,8 @@ pub(super) struct Partitions {
 pub(super) struct Messages {
     pub(super) decisions: Vec<Message>,
     pub(super) dead_letters: Vec<Message>,
-    /// Claims that were parked in the retry topic.
-    pub(super) parked: Vec<Message>,
+    /// Claims that were deferred in the retry topic.
+    pub(super) deferred: Vec<Message>,
 }
 
 #[derive(Default)]
@@ -175,13 +175,13 @@ impl Eye {
     fn keep(&self, message: Message) {
         let mut seen = self.seen();
         seen.next.insert((message.place.topic.clone(), message.place.partition), message.place.offset + 1);
-        let Messages { decisions, dead_letters, parked } = &mut seen.messages;
+        let Messages { decisions, dead_letters, deferred } = &mut seen.messages;
         if message.place.topic == self.settings.output_topic {
             decisions.push(message);
         } else if message.place.topic == self.settings.dead_letter_topic {
             dead_letters.push(message);
         } else {
-            parked.push(message);
+            deferred.push(message);
         }
     }
 

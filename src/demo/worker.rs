@@ -18,7 +18,7 @@ use crate::{service, telemetry};
 /// The name of the worker's thread, by which its CPU time is found.
 pub(super) const THREAD: &str = "worker";
 
-/// How long a claim is asked about in vain before it is parked.
+/// How long a claim is asked about in vain before it is deferred.
 pub(super) const IN_PROCESS_FOR: &str = "2s";
 /// How long before it is decided without an answer.
 pub(super) const GIVE_UP_AFTER: &str = "8s";
@@ -58,8 +58,8 @@ pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -
         initial_interval = \"100ms\"
         max_interval = \"1s\"
         in_process_for = \"{IN_PROCESS_FOR}\"
-        park_interval = \"1s\"
-        park_max_interval = \"2s\"
+        defer_interval = \"1s\"
+        defer_max_interval = \"2s\"
         give_up_after = \"{GIVE_UP_AFTER}\"
         retry_after_max = \"1s\"
         [tencent_cloud]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// So many entries may wait behind a head; who comes then is to be put off.
+/// So many entries may wait behind a head; who comes then is to be deferred.
 const WAITING_MAX: usize = 64;
 
 /// The queues, by subject. A lane exists while its head is out.

@@ -1,62 +1,30 @@
 //! Intake: records come in from Kafka, and the ledger knows which of them are done.
 //!
-//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`kafka`] is the only file here that knows Kafka.
+//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`consumer`] is the only module here that knows Kafka.
 //! The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
 
 pub mod backlog;
+pub mod consumer;
+pub mod deferral;
 pub mod flood;
-pub mod kafka;
 pub mod lanes;
 pub mod ledger;
 pub mod offset_map;
-pub mod parking;
 pub mod waiting;
+
+use std::collections::BTreeSet;
+use std::future::Future;
 
 pub use ledger::{Admission, Commit, Ledger, Ticket, TicketId};
 
-/// Which of the topics that the worker reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Input {
-    /// `kafka.input_topic`: claims as they are made.
-    Claims,
-    /// `kafka.retry_topic`: parked claims.
-    Retry,
-}
+pub use crate::kafka::{Input, Partition};
 
-impl Input {
-    /// Its value of a metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Claims => "claims",
-            Self::Retry => "retry",
-        }
-    }
-}
-
-/// A partition of a topic that the worker reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Partition {
-    /// The topic.
-    pub input: Input,
-    /// The partition's number.
-    pub number: i32,
-}
-
-impl Partition {
-    /// A partition of the input topic.
-    pub fn claims(number: i32) -> Self {
-        Self { input: Input::Claims, number }
-    }
-
-    /// Its value of a metric's label: `claims/3`.
-    pub fn label(self) -> String {
-        format!("{}/{}", self.input.label(), self.number)
-    }
-
-    /// A partition of the retry topic.
-    pub fn retry(number: i32) -> Self {
-        Self { input: Input::Retry, number }
-    }
+/// Where records come from, as the worker sees it.
+pub trait Intake: Send {
+    /// The next event; `None` once the consumer has ended.
+    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+    /// From now on these partitions, and no others, are paused.
+    fn pause(&mut self, partitions: BTreeSet<Partition>);
 }
 
 /// Headers of a record, in order. A value may be absent (Kafka's null) and be any bytes.

@@ -1,4 +1,4 @@
-//! The waiting room: parked claims whose time has not come.
+//! The waiting room: deferred claims whose time has not come.
 //!
 //! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has seats
 //! of its own, so that the claims of one that is away for hours do not stand before those of another.
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Record, Ticket};
 
-/// Parked claims, by API and by the time they are due.
+/// Deferred claims, by API and by the time they are due.
 #[derive(Debug)]
 pub struct WaitingRoom {
     /// By the number of the API; the last is for claims that do not say theirs.
@@ -74,7 +74,7 @@ impl WaitingRoom {
     }
 
     /// Sends away those whose partition goes: whoever gets it reads them again.
-    pub fn send_away(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
+    pub fn remove_where(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         for row in &mut self.rows {
             row.by_due.retain(|_, (ticket, _)| !goes(ticket));
             row.bytes = row.by_due.values().map(|(_, record)| record.bytes()).sum();
@@ -149,7 +149,7 @@ mod tests {
         for (ticket, record) in seats(4) {
             room.enter(None, now, ticket, record);
         }
-        room.send_away(|ticket| ticket.offset() % 2 == 0);
+        room.remove_where(|ticket| ticket.offset() % 2 == 0);
         assert_eq!((room.len(), bytes(&room)), (2, 20));
     }
 

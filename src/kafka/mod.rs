@@ -12,14 +12,14 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::intake::Input;
-use crate::outbox::message::Topic;
 
 pub mod check;
 mod names;
+mod places;
 mod topics;
 mod words;
 
+pub use places::{Input, Partition, Topic};
 pub(crate) use words::{Quiet, client_error};
 
 /// `[kafka]`.
@@ -36,9 +36,9 @@ pub struct Settings {
     pub input_topic: String,
     /// Decisions.
     pub output_topic: String,
-    /// Parked claims.
+    /// Deferred claims.
     pub retry_topic: String,
-    /// Malformed events.
+    /// DeadLetterReason events.
     pub dead_letter_topic: String,
     /// What a crash may repeat.
     pub guarantee: Guarantee,

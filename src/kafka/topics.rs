@@ -1,6 +1,6 @@
 //! What the four topics need of their configuration, and what is said where they do not have it. Pure.
 //!
-//! A compacted topic keeps one record a key: of several claims, parked claims or dead letters of one
+//! A compacted topic keeps one record a key: of several claims, deferred claims or dead letters of one
 //! key all but the last are gone, and nobody sees it. So that is refused.
 
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ pub(super) fn judge(settings: &Settings, give_up_after: Duration, topics: &[Topi
         findings.push(Finding::warning(
             "Kafka",
             format!(
-                "kafka.retry_topic has {retry} partitions and kafka.input_topic {input}; give both the same number, or parked \
+                "kafka.retry_topic has {retry} partitions and kafka.input_topic {input}; give both the same number, or deferred \
                  claims are spread unevenly over the workers"
             ),
         ));
@@ -118,14 +118,14 @@ fn doubts(
             && retention < give_up_after
         {
             doubts.push(format!(
-                "retention.ms is {}, less than retry.give_up_after ({}): a parked claim may be removed before it is decided",
+                "retention.ms is {}, less than retry.give_up_after ({}): a deferred claim may be removed before it is decided",
                 humantime::format_duration(retention),
                 humantime::format_duration(give_up_after)
             ));
         }
         if number("retention.bytes").is_some() {
             doubts.push(
-                "retention.bytes is set: parked claims may be removed before they are decided; set it to -1"
+                "retention.bytes is set: deferred claims may be removed before they are decided; set it to -1"
                     .to_owned(),
             );
         }

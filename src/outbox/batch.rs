@@ -1,6 +1,6 @@
 //! The batch that fills while the last one is on its way.
 
-use super::{Call, Disposition, Sealed, Settled, TokenExchange};
+use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
 
 /// So many exchanges of access tokens wait for a Postgres that is away; of more, the latest do.
 const MOST_TOKEN_EXCHANGES: usize = 256;
@@ -8,7 +8,7 @@ const MOST_TOKEN_EXCHANGES: usize = 256;
 /// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every record in it is in flight.
 #[derive(Debug, Default)]
 pub struct Batch {
-    settled: Vec<Settled>,
+    completed: Vec<Completed>,
     calls: Vec<Call>,
     token_exchanges: Vec<TokenExchange>,
     /// Of the attempts, and of what the answers brought into the verdicts.
@@ -19,9 +19,9 @@ pub struct Batch {
 
 impl Batch {
     /// Adds a record that has ended.
-    pub fn settle(&mut self, settled: Settled) {
-        self.bytes += weight(&settled);
-        self.settled.push(settled);
+    pub fn complete(&mut self, completed: Completed) {
+        self.bytes += weight(&completed);
+        self.completed.push(completed);
     }
 
     /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the same.
@@ -39,12 +39,12 @@ impl Batch {
 
     /// Whether there is nothing to flush.
     pub fn is_empty(&self) -> bool {
-        self.settled.is_empty() && self.calls.is_empty() && self.token_exchanges.is_empty()
+        self.completed.is_empty() && self.calls.is_empty() && self.token_exchanges.is_empty()
     }
 
     /// Records and attempts that wait.
     pub fn len(&self) -> usize {
-        self.settled.len() + self.calls.len()
+        self.completed.len() + self.calls.len()
     }
 
     /// Attempts that wait.
@@ -60,19 +60,19 @@ impl Batch {
     /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts all go along: no verdict may be
     /// recorded before the answer that it rests on.
     pub fn seal(&mut self, max: usize) -> Sealed {
-        let settled = self.settled.drain(..max.min(self.settled.len())).collect();
-        self.bytes = self.settled.iter().map(weight).sum();
+        let completed = self.completed.drain(..max.min(self.completed.len())).collect();
+        self.bytes = self.completed.iter().map(weight).sum();
         self.closed += 1;
         let calls = std::mem::take(&mut self.calls);
         let token_exchanges = std::mem::take(&mut self.token_exchanges);
-        Sealed { number: self.closed, settled, calls, token_exchanges }
+        Sealed { number: self.closed, completed, calls, token_exchanges }
     }
 
     /// Puts a batch that could not be recorded back in front.
     pub fn unseal(&mut self, sealed: Sealed) {
-        self.bytes += sealed.settled.iter().map(weight).sum::<usize>();
+        self.bytes += sealed.completed.iter().map(weight).sum::<usize>();
         self.bytes += sealed.calls.iter().map(size).sum::<usize>();
-        self.settled.splice(0..0, sealed.settled);
+        self.completed.splice(0..0, sealed.completed);
         self.calls.splice(0..0, sealed.calls);
         self.token_exchanges.splice(0..0, sealed.token_exchanges);
     }
@@ -82,12 +82,12 @@ fn size(call: &Call) -> usize {
     call.request.len() + call.response.as_ref().map_or(0, Vec::len)
 }
 
-fn weight(settled: &Settled) -> usize {
-    match &settled.disposition {
-        Disposition::Assessed(verdict) | Disposition::Recalled(verdict) | Disposition::Duplicate(verdict) => {
-            verdict.bytes()
-        }
-        Disposition::Parked(_) | Disposition::Quarantined(_) => 0,
+fn weight(completed: &Completed) -> usize {
+    match &completed.outcome {
+        RecordOutcome::Assessed(verdict)
+        | RecordOutcome::Recalled(verdict)
+        | RecordOutcome::Duplicate(verdict) => verdict.bytes(),
+        RecordOutcome::Deferred(_) | RecordOutcome::DeadLettered(_) => 0,
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use crate::trace::TraceContext;
 
     /// A record whose answer brought so many risk types.
-    fn settled(ledger: &mut Ledger, offset: i64, types: usize) -> Settled {
+    fn completed(ledger: &mut Ledger, offset: i64, types: usize) -> Completed {
         let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
             panic!("taken on")
         };
@@ -133,7 +133,7 @@ mod tests {
             received_at: 0,
             trace: TraceContext::fresh(1),
         };
-        Settled { ticket, received, claim_id: None, disposition: Disposition::Assessed(Box::new(verdict)) }
+        Completed { ticket, received, claim_id: None, outcome: RecordOutcome::Assessed(Box::new(verdict)) }
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         ledger.assign(&assigned);
         let mut batch = Batch::default();
         for (offset, types) in [(0, 0), (1, 64), (2, 64)] {
-            batch.settle(settled(&mut ledger, offset, types));
+            batch.complete(completed(&mut ledger, offset, types));
         }
         let whole = batch.bytes();
         assert!(whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()), "{whole} bytes");

@@ -1,7 +1,7 @@
 //! Outbox: what became of each record goes to Postgres, then to Kafka, then back to the ledger.
 //!
 //! [`Sealed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing can be published that is not
-//! recorded, and nothing confirmed that is not published. [`batch`] and [`message`] are pure; [`postgres`] and [`kafka`] are the
+//! recorded, and nothing confirmed that is not published. [`batch`] and [`message`] are pure; [`postgres`] and [`producer`] are the
 //! only files here that know an outside system.
 
 use std::collections::HashMap;
@@ -10,16 +10,16 @@ use std::future::Future;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::claim::Malformed;
+use crate::claim::DeadLetterReason;
 use crate::decision::{Source, Verdict};
-use crate::intake::parking::Parking;
+use crate::intake::deferral::Deferral;
 use crate::intake::{Commit, Headers, Ledger, Ticket, event_bytes};
 use crate::trace::TraceContext;
 
 pub mod batch;
-pub mod kafka;
 pub mod message;
 pub mod postgres;
+pub mod producer;
 
 pub use batch::Batch;
 
@@ -47,7 +47,7 @@ impl Received {
     }
 
     /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets can begin anew: the place alone does not
-    /// identify an event, place and content do. The headers of a parked claim's history are left out, for they are not the event's own.
+    /// identify an event, place and content do. The headers of a deferred claim's history are left out, for they are not the event's own.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |part: Option<&[u8]>| {
@@ -57,7 +57,7 @@ impl Received {
         };
         add(self.key.as_deref());
         add(self.payload.as_deref());
-        for (name, value) in Parking::strip(self.headers.clone()) {
+        for (name, value) in Deferral::strip(self.headers.clone()) {
             add(Some(name.as_bytes()));
             add(value.as_deref());
         }
@@ -84,7 +84,7 @@ pub struct Call {
     pub http_status: Option<u16>,
     /// The API's return code, where it could be read.
     pub provider_code: Option<i64>,
-    /// `verdict`, `transient`, `refused`, `configuration` or `unknown` (sent, and no answer came).
+    /// `assessed`, `transient`, `unassessable`, `access_denied` or `unknown` (sent, and no answer came).
     pub outcome: &'static str,
     /// Why, in a bounded word; empty for a verdict.
     pub reason: &'static str,
@@ -125,7 +125,7 @@ pub struct TokenExchange {
 
 /// How a record ends. Every record that was taken on ends in exactly one of these.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Disposition {
+pub enum RecordOutcome {
     /// Decided now, by a risk API's answer or by the lack of one.
     Assessed(Box<Verdict>),
     /// Decided before, from this very record: a crash fell between Postgres and Kafka.
@@ -133,12 +133,12 @@ pub enum Disposition {
     /// Decided before, from another record with the same content; `worker.on_duplicate` says what becomes of it.
     Duplicate(Box<Verdict>),
     /// No answer for now: to the retry topic, for later.
-    Parked(Parking),
+    Deferred(Deferral),
     /// No claim: a dead letter.
-    Quarantined(Malformed),
+    DeadLettered(DeadLetterReason),
 }
 
-impl Disposition {
+impl RecordOutcome {
     /// What becomes of a record whose claim has a verdict already (contract 3.1).
     pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
         // What is new at a used place is new: a topic that was made anew counts from 0 again.
@@ -149,7 +149,7 @@ impl Disposition {
                 "claim id {:?} was used before, with other content, by {}",
                 verdict.claim_id, verdict.source
             );
-            Self::Quarantined(Malformed::field("claim_id_conflict", "claim_id", detail))
+            Self::DeadLettered(DeadLetterReason::field("claim_id_conflict", "claim_id", detail))
         }
     }
 
@@ -165,7 +165,7 @@ impl Disposition {
 
 /// A record with its end.
 #[derive(Debug)]
-pub struct Settled {
+pub struct Completed {
     /// The record's ticket.
     pub ticket: Ticket,
     /// The record.
@@ -173,14 +173,14 @@ pub struct Settled {
     /// The claim's id, where the record is a claim.
     pub claim_id: Option<String>,
     /// How it ended.
-    pub disposition: Disposition,
+    pub outcome: RecordOutcome,
 }
 
 /// A batch that is closed: on its way into Postgres.
 #[derive(Debug)]
 pub struct Sealed {
     number: u64,
-    settled: Vec<Settled>,
+    completed: Vec<Completed>,
     calls: Vec<Call>,
     token_exchanges: Vec<TokenExchange>,
 }
@@ -189,19 +189,19 @@ pub struct Sealed {
 #[derive(Debug)]
 pub struct Recorded {
     number: u64,
-    settled: Vec<Settled>,
+    completed: Vec<Completed>,
 }
 
 /// A batch that Kafka has acknowledged, commit and all.
 #[derive(Debug)]
 pub struct Published {
-    settled: Vec<Settled>,
+    completed: Vec<Completed>,
 }
 
 impl Sealed {
     /// The records and their ends.
-    pub fn settled(&self) -> &[Settled] {
-        &self.settled
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
     }
 
     /// The requests for access tokens since the last batch.
@@ -221,10 +221,10 @@ impl Sealed {
     pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
         match store.record(&self).await {
             Ok(overruled) => {
-                for (index, disposition) in overruled {
-                    self.settled[index].disposition = disposition;
+                for (index, outcome) in overruled {
+                    self.completed[index].outcome = outcome;
                 }
-                Ok(Recorded { number: self.number, settled: self.settled })
+                Ok(Recorded { number: self.number, completed: self.completed })
             }
             Err(error) => Err((self, error)),
         }
@@ -238,31 +238,31 @@ impl Recorded {
     }
 
     /// The records and their ends.
-    pub fn settled(&self) -> &[Settled] {
-        &self.settled
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
     }
 
     /// Adds a batch that was recorded later. Only for batches of which no commit was tried: the
     /// number stays the first one's.
     pub fn append(&mut self, mut later: Self) {
-        self.settled.append(&mut later.settled);
+        self.completed.append(&mut later.completed);
     }
 
     /// Takes out the records whose assignment has ended: they belong to somebody else now, who will recall what was recorded.
-    pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Settled>) {
-        gone.extend(self.settled.extract_if(.., |settled| !ledger.is_live(&settled.ticket)));
+    pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Completed>) {
+        gone.extend(self.completed.extract_if(.., |completed| !ledger.is_live(&completed.ticket)));
     }
 
     /// Takes out these records, by their places in the batch.
-    pub fn take_out(&mut self, places: &[usize]) -> Vec<Settled> {
+    pub fn take_out(&mut self, places: &[usize]) -> Vec<Completed> {
         let mut place = 0..;
-        let is_taken = |_: &mut Settled| place.next().is_some_and(|place| places.contains(&place));
-        self.settled.extract_if(.., is_taken).collect()
+        let is_taken = |_: &mut Completed| place.next().is_some_and(|place| places.contains(&place));
+        self.completed.extract_if(.., is_taken).collect()
     }
 
     /// What the commit of this batch would say.
     pub fn commits(&self, ledger: &Ledger) -> Vec<Commit> {
-        ledger.plan(self.settled.iter().map(|settled| &settled.ticket))
+        ledger.plan(self.completed.iter().map(|completed| &completed.ticket))
     }
 
     /// Publishes the batch and commits its records, at once.
@@ -275,7 +275,7 @@ impl Recorded {
         commits: Vec<Commit>,
     ) -> Result<Published, (Self, PublishError)> {
         match publisher.publish(&self, commits).await {
-            Ok(()) => Ok(Published { settled: self.settled }),
+            Ok(()) => Ok(Published { completed: self.completed }),
             Err(error) => Err((self, error)),
         }
     }
@@ -283,8 +283,8 @@ impl Recorded {
 
 impl Published {
     /// The records of the batch, whose tickets are to be confirmed.
-    pub fn into_settled(self) -> Vec<Settled> {
-        self.settled
+    pub fn into_completed(self) -> Vec<Completed> {
+        self.completed
     }
 }
 
@@ -298,12 +298,12 @@ pub trait Store: Send + Sync {
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
-    /// Returns, by index into [`Sealed::settled`], the ends that the table overruled: the claim had a verdict already, and the
+    /// Returns, by index into [`Sealed::completed`], the ends that the table overruled: the claim had a verdict already, and the
     /// first one recorded wins. A conflict found this way has its dead letter written as well.
     fn record(
         &self,
         batch: &Sealed,
-    ) -> impl Future<Output = Result<Vec<(usize, Disposition)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(usize, RecordOutcome)>, StoreError>> + Send;
 }
 
 /// Why Postgres did not do as asked.
@@ -327,7 +327,7 @@ pub trait Publisher: Send + Sync {
     ) -> impl Future<Output = Result<(), PublishError>> + Send;
 
     /// The largest message that the retry topic takes, as far as is known now.
-    fn parked_max_bytes(&self) -> usize;
+    fn deferred_max_bytes(&self) -> usize;
 }
 
 /// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible, or all of it already is and
@@ -340,7 +340,7 @@ pub enum PublishError {
     /// The retry topic takes these records, by their places in the batch, in no form: each needs
     /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
     #[error("the retry topic takes {} of the batch's claims in no form", .0.len())]
-    Unparkable(Vec<usize>),
+    Undeferrable(Vec<usize>),
     /// The worker must end.
     #[error("{0}")]
     Fatal(String),

@@ -6,7 +6,7 @@
 //! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
 
 use super::tencent_cloud::Parameters;
-use crate::claim::{AccountType, Claim, Malformed};
+use crate::claim::{AccountType, Claim, DeadLetterReason};
 
 /// `accountType` (输入参数): not the set of `IntelligentQRCode`.
 fn account_type(kind: AccountType) -> Option<u32> {
@@ -42,17 +42,17 @@ pub(super) fn parameters(claim: &Claim) -> Parameters<'_> {
 }
 
 /// What both APIs demand of a claim.
-pub(super) fn check(claim: &Claim) -> Result<(), Malformed> {
+pub(super) fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
     let Claim { account, captcha, .. } = claim;
     if account_type(account.kind).is_none() {
-        return Err(Malformed::field(
+        return Err(DeadLetterReason::field(
             "invalid_value",
             "account.type",
             "the captcha APIs do not take this type",
         ));
     }
     if matches!(account.kind, AccountType::Qq | AccountType::Wechat) && account.app_id.is_none() {
-        return Err(Malformed::missing("account.app_id"));
+        return Err(DeadLetterReason::missing("account.app_id"));
     }
     for (field, given) in [
         ("account.registered_at", account.registered_at.is_some()),
@@ -60,7 +60,7 @@ pub(super) fn check(claim: &Claim) -> Result<(), Malformed> {
         ("captcha.business_id", captcha.business_id.is_some()),
     ] {
         if !given {
-            return Err(Malformed::missing(field));
+            return Err(DeadLetterReason::missing(field));
         }
     }
     Ok(())

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters};
-use super::{Answer, Attempt, Method, Reading, Registration, Request, RiskApi, captcha};
-use crate::claim::{Claim, Malformed};
-use crate::decision::Finding;
+use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
+use crate::claim::{Claim, DeadLetterReason};
+use crate::decision::Assessment;
 
 /// `[risk.captcha_check]`.
 pub const REGISTRATION: Registration = Registration { name: "captcha_check", kind: "captcha_check", build };
@@ -58,11 +58,11 @@ pub struct CaptchaCheck {
     ticket_lifetime: Duration,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let Settings { method, signature_method, ticket_lifetime } = setup.settings()?;
     if ticket_lifetime.is_zero() {
         let problem = "a ticket must be given some time: it lives for 20 minutes, says the provider";
-        return Err(Misconfigured::new("risk.captcha_check.ticket_lifetime", problem));
+        return Err(ConfigError::new("risk.captcha_check.ticket_lifetime", problem));
     }
     let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup)?;
     Ok(Box::new(CaptchaCheck { client, ticket_lifetime }))
@@ -100,15 +100,15 @@ impl RiskApi for CaptchaCheck {
         Some(after_claim(claim, self.ticket_lifetime))
     }
 
-    fn is_late(&self, claim: &Claim, finding: &Finding, asked_at: i64) -> bool {
+    fn is_late(&self, claim: &Claim, assessment: &Assessment, asked_at: i64) -> bool {
         let late = after_claim(claim, self.ticket_lifetime / PART_UNTIL_LATE);
-        *finding == Finding::Ticket { valid: false } && asked_at > late
+        *assessment == Assessment::Ticket { valid: false } && asked_at > late
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         captcha::check(claim)?;
         if claim.captcha.ticket.is_none() {
-            return Err(Malformed::missing("captcha.ticket"));
+            return Err(DeadLetterReason::missing("captcha.ticket"));
         }
         self.client.check(&parameters(claim))
     }
@@ -117,11 +117,11 @@ impl RiskApi for CaptchaCheck {
         self.client.request(parameters(claim), attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         match self.client.open(answer) {
-            Ok(_) => Reading::Verdict { finding: Finding::Ticket { valid: true }, provider_code: 0 },
-            Err(reading) if reading.provider_code() == Some(VERIFICATION_FAILED) => Reading::Verdict {
-                finding: Finding::Ticket { valid: false },
+            Ok(_) => ApiResult::Assessed { assessment: Assessment::Ticket { valid: true }, provider_code: 0 },
+            Err(reading) if reading.provider_code() == Some(VERIFICATION_FAILED) => ApiResult::Assessed {
+                assessment: Assessment::Ticket { valid: false },
                 provider_code: VERIFICATION_FAILED,
             },
             Err(reading) => reading,
@@ -136,8 +136,8 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn ticket(valid: bool, provider_code: i64) -> Reading {
-        Reading::Verdict { finding: Finding::Ticket { valid }, provider_code }
+    fn ticket(valid: bool, provider_code: i64) -> ApiResult {
+        ApiResult::Assessed { assessment: Assessment::Ticket { valid }, provider_code }
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         let (api, claim) = (only(&registry), claim(json!({ "kind": "captcha_check" })));
         let at = claim.claimed_at;
         assert_eq!(api.ask_until(&claim), Some(at + 20 * 60));
-        let late = |valid, asked_at| api.is_late(&claim, &Finding::Ticket { valid }, asked_at);
+        let late = |valid, asked_at| api.is_late(&claim, &Assessment::Ticket { valid }, asked_at);
         assert_eq!([late(false, at - 9), late(false, at + 120), late(false, at + 121)], [false, false, true]);
         assert!(!late(true, at + 1_199), "a ticket that passes is good");
         let shorter = super::super::testing::api(REGISTRATION.name, "ticket_lifetime = '10s'");
@@ -197,7 +197,7 @@ mod tests {
                 ("verification_failed_as_text.json", ticket(false, 5100)),
                 ("is_right_without_code.json", malformed()),
                 ("error_6000.json", transient("internal_error", 6000)),
-                ("error_4000.json", refused("bad_parameter", 4000)),
+                ("error_4000.json", unassessable("bad_parameter", 4000)),
                 ("html.html", malformed()),
             ],
         );

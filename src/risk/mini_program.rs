@@ -8,10 +8,10 @@
 
 pub use super::tencent_cloud::ApiSettings as Settings;
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
-use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, Malformed};
+use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+use crate::claim::{AccountType, Claim, DeadLetterReason};
 use crate::decision::{Effect, Levels, RiskType};
 
 /// `[risk.mini_program]`.
@@ -23,7 +23,7 @@ pub struct MiniProgram {
     client: Client,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let settings: Settings = setup.settings()?;
     Ok(Box::new(MiniProgram { client: Client::new("IntelligentQRCode", settings, setup)? }))
 }
@@ -83,19 +83,19 @@ impl RiskApi for MiniProgram {
         Some(default_levels())
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if account_type(claim.account.kind).is_none() {
-            return Err(Malformed::field(
+            return Err(DeadLetterReason::field(
                 "invalid_value",
                 "account.type",
                 "the mini-program API does not take this type",
             ));
         }
         if claim.login.token.is_none() {
-            return Err(Malformed::missing("login.token"));
+            return Err(DeadLetterReason::missing("login.token"));
         }
         if claim.reward.goods.is_none() {
-            return Err(Malformed::missing("reward.goods"));
+            return Err(DeadLetterReason::missing("reward.goods"));
         }
         self.client.check(&parameters(claim))
     }
@@ -104,7 +104,7 @@ impl RiskApi for MiniProgram {
         self.client.request(parameters(claim), attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         self.client.read_level(answer)
     }
 

@@ -1,6 +1,6 @@
 //! The risk APIs: one file each, and what several of them share.
 //!
-//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a [`Reading`] of an [`Answer`].
+//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a [`ApiResult`] of an [`Answer`].
 //! It knows no socket, no clock, no randomness: time, nonce and access token are handed to it with the [`Attempt`].
 //! Who sends the request, how often and when is [`crate::assess`]'s concern.
 //!
@@ -11,8 +11,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::claim::{Claim, Malformed};
-use crate::decision::{Finding, Levels, RiskType};
+use crate::claim::{Claim, DeadLetterReason};
+use crate::decision::{Assessment, Levels, RiskType};
 
 pub mod registry;
 pub mod section;
@@ -47,7 +47,7 @@ mod tests;
 pub(crate) use documented::documented_codes;
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
 pub use remedy::remedy;
-pub use section::{Misconfigured, Scope};
+pub use section::{ConfigError, Scope};
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
 pub trait RiskApi: Send + Sync {
@@ -77,8 +77,8 @@ pub trait RiskApi: Send + Sync {
     }
 
     /// Whether what the API found, asked at this time (UNIX seconds), says less about the user than
-    /// about how late it was asked. Such a finding decides nothing.
-    fn is_late(&self, _: &Claim, _: &Finding, _asked_at: i64) -> bool {
+    /// about how late it was asked. Such a assessment decides nothing.
+    fn is_late(&self, _: &Claim, _: &Assessment, _asked_at: i64) -> bool {
         false
     }
 
@@ -90,15 +90,15 @@ pub trait RiskApi: Send + Sync {
     /// What this API demands of a claim beyond contract 3.1, checked before anything is sent.
     ///
     /// # Errors
-    /// [`Malformed`], naming the field.
-    fn check(&self, claim: &Claim) -> Result<(), Malformed>;
+    /// [`DeadLetterReason`], naming the field.
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason>;
 
     /// The request of one attempt, signed.
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
 
     /// Makes sense of an answer. Called for 2xx and 3xx answers and 4xx other than 429; must take
     /// any bytes.
-    fn read(&self, answer: &Answer<'_>) -> Reading;
+    fn read(&self, answer: &Answer<'_>) -> ApiResult;
 
     /// This API's own table of risk types: the same code means different things to different schemas.
     fn risk_types(&self) -> &'static [RiskType] {
@@ -192,13 +192,13 @@ impl Answer<'_> {
     /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
     /// fault. With 4xx something between us and the API spoke: about the set-up where the status
     /// says so (who asks, and where), else about this one request.
-    pub fn unreadable(&self) -> Reading {
+    pub fn unreadable(&self) -> ApiResult {
         let fault = Fault { reason: "http_4xx", provider_code: None };
         match self.status {
-            300..=399 => Reading::Configuration(Fault { reason: "redirected", provider_code: None }),
-            401 | 403 | 404 | 405 | 407 => Reading::Configuration(fault),
-            408 | 425 | 429 => Reading::Transient(fault, Again::Backoff),
-            400..=499 => Reading::Refused(fault),
+            300..=399 => ApiResult::AccessDenied(Fault { reason: "redirected", provider_code: None }),
+            401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
+            408 | 425 | 429 => ApiResult::Transient(fault, RetryHint::Backoff),
+            400..=499 => ApiResult::Unassessable(fault),
             _ => Fault::malformed_answer(),
         }
     }
@@ -206,32 +206,32 @@ impl Answer<'_> {
 
 /// What an answer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
+pub enum ApiResult {
     /// The API assessed the claim.
-    Verdict {
+    Assessed {
         /// What it found.
-        finding: Finding,
+        assessment: Assessment,
         /// Its return code.
         provider_code: i64,
     },
     /// Asking again may help.
-    Transient(Fault, Again),
+    Transient(Fault, RetryHint),
     /// Asking again will not help: this claim is not assessable.
-    Refused(Fault),
+    Unassessable(Fault),
     /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no claim's fault.
-    Configuration(Fault),
+    AccessDenied(Fault),
 }
 
 /// How a transient fault is to be met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryHint {
     /// After a growing pause.
     Backoff,
-    /// At once with a new nonce and timestamp, a single time; then like [`Again::Backoff`].
-    Resigned,
-    /// At once with a new access token, a single time; then like [`Again::Backoff`].
+    /// At once with a new nonce and timestamp, a single time; then like [`RetryHint::Backoff`].
+    FreshSignature,
+    /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
     NewToken,
-    /// Like [`Again::Backoff`], though no retry mends it soon (a balance or a quota is used up):
+    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used up):
     /// the API's breaker opens at once.
     Lasting,
 }
@@ -252,19 +252,19 @@ impl Fault {
     }
 
     /// A body that is not what the API promises: transient, for the next answer may be whole.
-    pub fn malformed_answer() -> Reading {
-        Reading::Transient(Self { reason: "malformed_answer", provider_code: None }, Again::Backoff)
+    pub fn malformed_answer() -> ApiResult {
+        ApiResult::Transient(Self { reason: "malformed_answer", provider_code: None }, RetryHint::Backoff)
     }
 }
 
-impl Reading {
+impl ApiResult {
     /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's word wins over the table.
-    /// What no retry mends soon stays so ([`Again::Lasting`]).
+    /// What no retry mends soon stays so ([`RetryHint::Lasting`]).
     pub fn or_listed(self, transient_codes: &[i64]) -> Self {
         let listed = |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
         match self {
-            Self::Refused(fault) if listed(&fault) => Self::Transient(fault, Again::Backoff),
-            Self::Configuration(fault) if listed(&fault) => Self::Transient(fault, Again::Lasting),
+            Self::Unassessable(fault) if listed(&fault) => Self::Transient(fault, RetryHint::Backoff),
+            Self::AccessDenied(fault) if listed(&fault) => Self::Transient(fault, RetryHint::Lasting),
             reading => reading,
         }
     }
@@ -272,18 +272,18 @@ impl Reading {
     /// The word for `risk_calls.outcome` and metric labels.
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::Verdict { .. } => "verdict",
+            Self::Assessed { .. } => "assessed",
             Self::Transient(..) => "transient",
-            Self::Refused(_) => "refused",
-            Self::Configuration(_) => "configuration",
+            Self::Unassessable(_) => "unassessable",
+            Self::AccessDenied(_) => "access_denied",
         }
     }
 
     /// The API's return code, where there is one.
     pub fn provider_code(&self) -> Option<i64> {
         match self {
-            Self::Verdict { provider_code, .. } => Some(*provider_code),
-            Self::Transient(fault, _) | Self::Refused(fault) | Self::Configuration(fault) => {
+            Self::Assessed { provider_code, .. } => Some(*provider_code),
+            Self::Transient(fault, _) | Self::Unassessable(fault) | Self::AccessDenied(fault) => {
                 fault.provider_code
             }
         }
@@ -291,6 +291,6 @@ impl Reading {
 
     /// Whether the claim is to be asked about again.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(..) | Self::Configuration(_))
+        matches!(self, Self::Transient(..) | Self::AccessDenied(_))
     }
 }

@@ -1,6 +1,6 @@
 //! One section `[risk.<api>]` of the configuration: the keys every API has, and the rest for the API's own settings.
 //!
-//! Owns names, defaults and bounds of the common keys, and [`Misconfigured`], which names a key by its whole path. Knows
+//! Owns names, defaults and bounds of the common keys, and [`ConfigError`], which names a key by its whole path. Knows
 //! no API. The invariant: a [`Section`] that was read holds only values that can be worked with.
 
 use std::cell::OnceCell;
@@ -29,14 +29,14 @@ const COMMON: [&str; 9] = [
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct Misconfigured {
+pub struct ConfigError {
     /// The whole key, such as `risk.intelligent_qr_code.path`.
     pub key: String,
     /// One sentence for the operator.
     pub problem: String,
 }
 
-impl Misconfigured {
+impl ConfigError {
     /// A fault of one key.
     pub fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
@@ -99,11 +99,10 @@ impl Section {
     /// Splits the section of the API `name` into the common keys, checked, and the API's own.
     ///
     /// # Errors
-    /// [`Misconfigured`], naming the key.
-    pub fn read(name: &str, section: Value) -> Result<(Self, Map<String, Value>), Misconfigured> {
+    /// [`ConfigError`], naming the key.
+    pub fn read(name: &str, section: Value) -> Result<(Self, Map<String, Value>), ConfigError> {
         let prefix = format!("risk.{name}");
-        let table =
-            section.into_table().map_err(|_| Misconfigured::new(&prefix, "this must be a section"))?;
+        let table = section.into_table().map_err(|_| ConfigError::new(&prefix, "this must be a section"))?;
         let (mut common, own): (Map<_, _>, Map<_, _>) =
             table.into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
         if let Some(serves) = common.get_mut("serves") {
@@ -114,8 +113,8 @@ impl Section {
         Ok((section, own))
     }
 
-    fn check(&self, prefix: &str) -> Result<(), Misconfigured> {
-        let at = |key: &str, problem: &str| Err(Misconfigured::new(format!("{prefix}.{key}"), problem));
+    fn check(&self, prefix: &str) -> Result<(), ConfigError> {
+        let at = |key: &str, problem: &str| Err(ConfigError::new(format!("{prefix}.{key}"), problem));
         if self.serves.iter().flatten().any(String::is_empty) {
             return at("serves", "a kind of claim must not be empty");
         }
@@ -144,12 +143,12 @@ impl Section {
 /// Checks a URL that paths are appended to.
 ///
 /// # Errors
-/// [`Misconfigured`] with this key.
-pub fn check_base_url(key: &str, base_url: &str) -> Result<(), Misconfigured> {
+/// [`ConfigError`] with this key.
+pub fn check_base_url(key: &str, base_url: &str) -> Result<(), ConfigError> {
     let host =
         base_url.strip_prefix("https://").or_else(|| base_url.strip_prefix("http://")).unwrap_or_default();
     if host.is_empty() || host.starts_with('/') || host.contains('@') || host.contains(is_no_path) {
-        return Err(Misconfigured::new(
+        return Err(ConfigError::new(
             key,
             "this must be a URL such as `https://host:port`, without credentials",
         ));
@@ -188,8 +187,8 @@ impl<'a> Setup<'a> {
     /// The API's own settings: the keys of its section that are not common to all.
     ///
     /// # Errors
-    /// [`Misconfigured`], naming the key.
-    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, Misconfigured> {
+    /// [`ConfigError`], naming the key.
+    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, ConfigError> {
         decode(&format!("risk.{}", self.name), std::mem::take(&mut self.own))
     }
 
@@ -218,10 +217,10 @@ impl<'a> Setup<'a> {
     /// Demands that a key outside the API's section is set.
     ///
     /// # Errors
-    /// [`Misconfigured`] with this key.
-    pub fn require(&self, key: &str, value: &str) -> Result<(), Misconfigured> {
+    /// [`ConfigError`] with this key.
+    pub fn require(&self, key: &str, value: &str) -> Result<(), ConfigError> {
         if value.trim().is_empty() {
-            return Err(Misconfigured::new(
+            return Err(ConfigError::new(
                 key,
                 format!("this is required, for `risk.{}` is in use", self.name),
             ));
@@ -230,7 +229,7 @@ impl<'a> Setup<'a> {
     }
 
     /// Checks that no key is left that nobody read.
-    pub(super) fn finish(self) -> Result<(), Misconfigured> {
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
         match self.own.keys().min() {
             Some(key) => Err(unknown_key(format!("risk.{}.{key}", self.name), "unknown key")),
             None => Ok(()),
@@ -239,7 +238,7 @@ impl<'a> Setup<'a> {
 }
 
 /// Reads a table in the manner of the `config` crate: text from the environment becomes numbers.
-fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Result<T, Misconfigured> {
+fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Result<T, ConfigError> {
     let value = Value::new(None, ValueKind::Table(table));
     serde_path_to_error::deserialize(value).map_err(|error| {
         let key = match error.path().to_string().as_str() {
@@ -250,13 +249,13 @@ fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Resul
         if problem.starts_with("unknown field") {
             unknown_key(key, &problem)
         } else {
-            Misconfigured { key, problem }
+            ConfigError { key, problem }
         }
     })
 }
 
-fn unknown_key(key: String, problem: &str) -> Misconfigured {
-    Misconfigured { key, problem: format!("{problem}; every section also takes {}", COMMON.join(", ")) }
+fn unknown_key(key: String, problem: &str) -> ConfigError {
+    ConfigError { key, problem: format!("{problem}; every section also takes {}", COMMON.join(", ")) }
 }
 
 /// A list that came from the environment is one text: `qr_code,coupon`.

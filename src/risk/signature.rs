@@ -3,7 +3,7 @@
 //! Owns the algorithm and nothing else: it knows no API, no claim, no common parameters. The invariant: what is signed
 //! is the raw value, what is sent is that value percent-encoded once, so that the receiver signs the same text.
 //!
-//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs' `Sign`.
+//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs' `CallHealth`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

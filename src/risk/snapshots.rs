@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::testing::*;
-use super::{Again, Answer, Reading, RiskApi};
-use crate::decision::{Decision, Finding};
+use super::{Answer, ApiResult, RetryHint, RiskApi};
+use crate::decision::{Assessment, Decision};
 
 /// A request as a person reads it: line, parameters or body, and what is stored of it.
 fn shown(api: &str, keys: &str, changes: Value) -> String {
@@ -31,7 +31,7 @@ fn shown(api: &str, keys: &str, changes: Value) -> String {
 }
 
 /// What every fixture of an API is read as, and what is decided then.
-fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Finding) -> Decision) -> String {
+fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Assessment) -> Decision) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
     let mut lines = BTreeMap::new();
     for file in std::fs::read_dir(path).unwrap() {
@@ -40,16 +40,22 @@ fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Finding) -> Dec
         let status = name.strip_prefix("http_").map_or(200, |rest| rest[..3].parse().unwrap());
         let body = std::fs::read(file.path()).unwrap();
         let said = match api.read(&Answer { status, body: &body }) {
-            Reading::Verdict { finding, provider_code } => {
-                format!("verdict {provider_code}: {} -> {}", found(&finding), decide(&finding).as_str())
+            ApiResult::Assessed { assessment, provider_code } => {
+                format!(
+                    "assessed {provider_code}: {} -> {}",
+                    found(&assessment),
+                    decide(&assessment).as_str()
+                )
             }
-            Reading::Transient(fault, again) => {
-                let how = if again == Again::Backoff { String::new() } else { format!(", {again:?}") };
+            ApiResult::Transient(fault, again) => {
+                let how = if again == RetryHint::Backoff { String::new() } else { format!(", {again:?}") };
                 format!("transient{how}: {}{}", fault.reason, code(fault.provider_code))
             }
-            Reading::Refused(fault) => format!("refused: {}{}", fault.reason, code(fault.provider_code)),
-            Reading::Configuration(fault) => {
-                format!("configuration: {}{}", fault.reason, code(fault.provider_code))
+            ApiResult::Unassessable(fault) => {
+                format!("unassessable: {}{}", fault.reason, code(fault.provider_code))
+            }
+            ApiResult::AccessDenied(fault) => {
+                format!("access_denied: {}{}", fault.reason, code(fault.provider_code))
             }
         };
         lines.insert(name, said);
@@ -57,11 +63,11 @@ fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Finding) -> Dec
     lines.iter().map(|(name, said)| format!("{name:40} {said}\n")).collect()
 }
 
-fn found(finding: &Finding) -> String {
-    match finding {
-        Finding::Level { level, risk_types } => format!("level {level}, risk types {risk_types:?}"),
-        Finding::Challenge { script } => format!("script {script:?}"),
-        Finding::Ticket { valid } => format!("ticket {}", if *valid { "good" } else { "not good" }),
+fn found(assessment: &Assessment) -> String {
+    match assessment {
+        Assessment::Level { level, risk_types } => format!("level {level}, risk types {risk_types:?}"),
+        Assessment::Challenge { script } => format!("script {script:?}"),
+        Assessment::Ticket { valid } => format!("ticket {}", if *valid { "good" } else { "not good" }),
     }
 }
 
@@ -102,7 +108,8 @@ fn readings_of_every_fixture() {
     for folder in super::registry::APIS.iter().map(|registration| registration.name) {
         let registry = super::testing::api(folder, "");
         let (policy, api) = (registry.policy(Decision::Review), only(&registry));
-        let decide = |finding: &Finding| policy.rule(folder, finding, |code| api.risk_type(code)).decision;
+        let decide =
+            |assessment: &Assessment| policy.rule(folder, assessment, |code| api.risk_type(code)).decision;
         insta::assert_snapshot!(format!("readings_of_{folder}"), readings_of(folder, api, decide));
     }
 }

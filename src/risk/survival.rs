@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use fastrand::Rng;
 
 use super::tests::{GOOD, every_api};
-use super::{Answer, Reading, Registry};
-use crate::decision::{Decision, Finding};
+use super::{Answer, ApiResult, Registry};
+use crate::decision::{Assessment, Decision};
 
 const INPUTS: u32 = 1_000_000;
 /// Statuses as a reader meets them; most answers come with 200.
@@ -85,13 +85,13 @@ fn read_all(
     for (_, route) in registry.iter() {
         let reading = route.api.read(answer);
         *counts.entry((route.api.name(), reading.outcome())).or_default() += 1;
-        if let Reading::Verdict { finding, .. } = &reading {
+        if let ApiResult::Assessed { assessment, .. } = &reading {
             // A verdict of `captcha_check` that is an error code may come with any status.
-            assert!(answer.is_success() || matches!(finding, Finding::Ticket { valid: false }));
-            if let Finding::Level { level, .. } = finding {
+            assert!(answer.is_success() || matches!(assessment, Assessment::Ticket { valid: false }));
+            if let Assessment::Level { level, .. } = assessment {
                 assert!(Some(*level) <= route.api.highest_level());
             }
-            policy.rule(route.api.name(), finding, |code| route.api.risk_type(code));
+            policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
         }
     }
     let word = if registry.token_source().is_some_and(|source| source.read_token(answer).is_ok()) {

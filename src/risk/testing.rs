@@ -7,10 +7,10 @@ use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
 
 use super::{
-    Again, Answer, ApiId, Attempt, Fault, Misconfigured, Reading, Registry, Request, RiskApi, Shared,
+    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, Registry, Request, RetryHint, RiskApi, Shared,
 };
 use crate::claim::Claim;
-use crate::decision::Finding;
+use crate::decision::Assessment;
 
 /// The credentials of Tencent's documents, and the codes that the user named.
 pub(super) const CREDENTIALS: &str = r#"
@@ -25,11 +25,11 @@ pub(super) const CREDENTIALS: &str = r#"
 "#;
 
 /// A registry from the text of a configuration.
-pub(super) fn registry(toml: &str) -> Result<Registry, Misconfigured> {
+pub(super) fn registry(toml: &str) -> Result<Registry, ConfigError> {
     build(&Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build().unwrap())
 }
 
-pub(super) fn build(config: &Config) -> Result<Registry, Misconfigured> {
+pub(super) fn build(config: &Config) -> Result<Registry, ConfigError> {
     let shared = Shared {
         tencent_cloud: config.get("tencent_cloud").unwrap_or_default(),
         wechat: config.get("wechat").unwrap_or_default(),
@@ -113,7 +113,7 @@ pub(super) fn fault_of(registry: &Registry, claim: &Claim) -> Option<(&'static s
 
 /// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name them all.
 /// A file whose name begins with `http_<status>_` is an answer with that status.
-pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, Reading)]) {
+pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiResult)]) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
     for (name, reading) in expected {
         let body = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -126,47 +126,50 @@ pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, Readi
     assert_eq!(files.collect::<BTreeSet<_>>(), named, "every fixture is in the table");
 }
 
-pub(super) fn level(level: u8, risk_types: &[i32]) -> Reading {
-    Reading::Verdict { finding: Finding::Level { level, risk_types: risk_types.to_vec() }, provider_code: 0 }
+pub(super) fn level(level: u8, risk_types: &[i32]) -> ApiResult {
+    ApiResult::Assessed {
+        assessment: Assessment::Level { level, risk_types: risk_types.to_vec() },
+        provider_code: 0,
+    }
 }
 
-pub(super) fn transient(reason: &'static str, code: i64) -> Reading {
-    Reading::Transient(Fault::coded(reason, code), Again::Backoff)
+pub(super) fn transient(reason: &'static str, code: i64) -> ApiResult {
+    ApiResult::Transient(Fault::coded(reason, code), RetryHint::Backoff)
 }
 
 /// A transient fault that opens the breaker.
-pub(super) fn lasting(reason: &'static str, code: i64) -> Reading {
-    again(reason, code, Again::Lasting)
+pub(super) fn lasting(reason: &'static str, code: i64) -> ApiResult {
+    again(reason, code, RetryHint::Lasting)
 }
 
-pub(super) fn again(reason: &'static str, code: i64, again: Again) -> Reading {
-    Reading::Transient(Fault::coded(reason, code), again)
+pub(super) fn again(reason: &'static str, code: i64, again: RetryHint) -> ApiResult {
+    ApiResult::Transient(Fault::coded(reason, code), again)
 }
 
-pub(super) fn refused(reason: &'static str, code: i64) -> Reading {
-    Reading::Refused(Fault::coded(reason, code))
+pub(super) fn unassessable(reason: &'static str, code: i64) -> ApiResult {
+    ApiResult::Unassessable(Fault::coded(reason, code))
 }
 
-pub(super) fn configuration(reason: &'static str, code: i64) -> Reading {
-    Reading::Configuration(Fault::coded(reason, code))
+pub(super) fn access_denied(reason: &'static str, code: i64) -> ApiResult {
+    ApiResult::AccessDenied(Fault::coded(reason, code))
 }
 
 /// An unreadable answer with 2xx.
-pub(super) fn malformed() -> Reading {
+pub(super) fn malformed() -> ApiResult {
     Fault::malformed_answer()
 }
 
 /// An unreadable answer with 4xx that blames this request.
-pub(super) fn http_4xx() -> Reading {
-    Reading::Refused(Fault { reason: "http_4xx", provider_code: None })
+pub(super) fn http_4xx() -> ApiResult {
+    ApiResult::Unassessable(Fault { reason: "http_4xx", provider_code: None })
 }
 
 /// An unreadable answer with 4xx that blames the set-up.
-pub(super) fn http_4xx_of_the_set_up() -> Reading {
-    Reading::Configuration(Fault { reason: "http_4xx", provider_code: None })
+pub(super) fn http_4xx_of_the_set_up() -> ApiResult {
+    ApiResult::AccessDenied(Fault { reason: "http_4xx", provider_code: None })
 }
 
 /// An answer of an API whose code alone is set.
-pub(super) fn read(api: &dyn RiskApi, status: u16, body: &str) -> Reading {
+pub(super) fn read(api: &dyn RiskApi, status: u16, body: &str) -> ApiResult {
     api.read(&Answer { status, body: body.as_bytes() })
 }

@@ -28,15 +28,15 @@ pub(super) const GOOD: [&str; 4] = [
     r#"{"code":"0","message":"No Error","script":"document.write('captcha');"}"#,
 ];
 
-fn read_by_all(registry: &Registry, status: u16, body: &[u8]) -> Vec<Reading> {
+fn read_by_all(registry: &Registry, status: u16, body: &[u8]) -> Vec<ApiResult> {
     let answer = Answer { status, body };
     // The token endpoint is asked too.
     registry.token_source().unwrap().read_token(&answer).map_or_else(drop, drop);
     registry.iter().map(|(_, route)| route.api.read(&answer)).collect()
 }
 
-fn is_verdict(reading: &Reading) -> bool {
-    matches!(reading, Reading::Verdict { .. })
+fn is_verdict(reading: &ApiResult) -> bool {
+    matches!(reading, ApiResult::Assessed { .. })
 }
 
 proptest! {

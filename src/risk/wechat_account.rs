@@ -5,10 +5,10 @@
 //!
 //! Source: WeChat "小程序风控 API", 账号风险识别.
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::wechat::{HIGHEST_LEVEL, Product, ServiceMarket, default_levels};
-use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
-use crate::claim::{Claim, Malformed};
+use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Levels;
 
 /// `[risk.wechat_account]`, which has no keys but the common ones.
@@ -20,7 +20,7 @@ const PRODUCT: Product = Product { api: "weopensecuseracctrisklevel", service_id
 #[derive(Debug)]
 pub struct WechatAccount(ServiceMarket);
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     Ok(Box::new(WechatAccount(ServiceMarket::new(PRODUCT, setup)?)))
 }
 
@@ -45,7 +45,7 @@ impl RiskApi for WechatAccount {
         true
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         self.0.check(claim)
     }
 
@@ -53,7 +53,7 @@ impl RiskApi for WechatAccount {
         self.0.request(claim, attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         self.0.read(answer)
     }
 }
@@ -90,8 +90,8 @@ mod tests {
             &[
                 ("document_call.json", level(0, &[])),
                 ("level_2.json", level(2, &[])),
-                ("inner_3.json", configuration("no_permission", 3)),
-                ("error_openid.json", refused("bad_openid", 40003)),
+                ("inner_3.json", access_denied("no_permission", 3)),
+                ("error_openid.json", unassessable("bad_openid", 40003)),
             ],
         );
     }

@@ -5,10 +5,10 @@
 //!
 //! Source: WeChat "小程序风控 API", 营销活动反作弊.
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::wechat::{HIGHEST_LEVEL, Product, ServiceMarket, default_levels};
-use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
-use crate::claim::{Claim, Malformed};
+use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Levels;
 
 /// `[risk.wechat_marketing]`, which has no keys but the common ones.
@@ -21,7 +21,7 @@ const PRODUCT: Product = Product { api: "weopensecriskservice", service_id: 3, r
 #[derive(Debug)]
 pub struct WechatMarketing(ServiceMarket);
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     Ok(Box::new(WechatMarketing(ServiceMarket::new(PRODUCT, setup)?)))
 }
 
@@ -46,7 +46,7 @@ impl RiskApi for WechatMarketing {
         true
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         self.0.check(claim)
     }
 
@@ -54,7 +54,7 @@ impl RiskApi for WechatMarketing {
         self.0.request(claim, attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         self.0.read(answer)
     }
 }
@@ -63,7 +63,7 @@ impl RiskApi for WechatMarketing {
 mod tests {
     use serde_json::json;
 
-    use super::super::Again;
+    use super::super::RetryHint;
     use super::super::testing::*;
     use super::REGISTRATION;
 
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn answers_are_read_tolerantly_and_never_guessed() {
         let registry = api(REGISTRATION.name, "");
-        let token = |code| again("bad_access_token", code, Again::NewToken);
+        let token = |code| again("bad_access_token", code, RetryHint::NewToken);
         readings(
             only(&registry),
             REGISTRATION.name,
@@ -111,13 +111,13 @@ mod tests {
                 ("data_absent.json", malformed()),
                 ("errcode_absent.json", malformed()),
                 ("data_beside_error.json", transient("service_failed", 9_301_002)),
-                ("inner_1.json", refused("bad_parameter", 1)),
-                ("inner_2.json", refused("bad_openid", 2)),
-                ("inner_3.json", configuration("no_permission", 3)),
+                ("inner_1.json", unassessable("bad_parameter", 1)),
+                ("inner_2.json", unassessable("bad_openid", 2)),
+                ("inner_3.json", access_denied("no_permission", 3)),
                 ("inner_4.json", transient("internal_error", 4)),
                 ("inner_9.json", transient("bad_service_id", 9)),
-                ("inner_11.json", refused("bad_openid", 11)),
-                ("inner_12.json", refused("not_logged_in", 12)),
+                ("inner_11.json", unassessable("bad_openid", 11)),
+                ("inner_12.json", unassessable("not_logged_in", 12)),
                 ("inner_13.json", lasting("insufficient_balance", 13)),
                 ("inner_unknown.json", transient("unknown_code", 99)),
                 ("error_token_expired.json", token(42001)),
@@ -131,7 +131,7 @@ mod tests {
                 ("truncated.json", malformed()),
                 ("deep_nesting.json", malformed()),
                 ("http_412_html.html", http_4xx()),
-                ("http_400_envelope.json", refused("bad_request", 47001)),
+                ("http_400_envelope.json", unassessable("bad_request", 47001)),
             ],
         );
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::assess::http::{Client, Http};
+use crate::assess::exchange::Http;
+use crate::assess::http::Client;
 use crate::config::Config;
 use crate::findings::{Finding, Grade};
-use crate::outbox::kafka::check_producer;
 use crate::outbox::postgres::PostgresStore;
+use crate::outbox::producer::check_producer;
 use crate::risk::wechat::TokenSource;
 use crate::risk::{Answer, Route};
 

@@ -85,9 +85,9 @@ pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Resul
     let store = PostgresStore::connect(&config.audit.for_questions(&config.postgres))
         .await
         .map_err(|error| error.to_string())?;
-    let desk =
+    let context =
         DeadLetters { store: &store, kafka: &config.kafka, max_replays: config.dead_letters.max_replays };
-    let done = command.run(desk, &mut std::io::stdout().lock()).await;
+    let done = command.run(context, &mut std::io::stdout().lock()).await;
     store.close().await;
     done.map_err(|error| {
         let code = match error {

@@ -19,16 +19,16 @@ use tracing::{info, warn};
 use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
 use crate::findings::Grade;
-use crate::intake::kafka::{KafkaIntake, Leave, Membership};
+use crate::intake::consumer::{KafkaIntake, Leave, Membership};
 use crate::kafka::check::first_wrong;
 use crate::kafka::client_error;
 use crate::outbox::StoreError;
-use crate::outbox::kafka::KafkaPublisher;
 use crate::outbox::postgres::PostgresStore;
+use crate::outbox::producer::KafkaPublisher;
 use crate::risk::Registry;
 use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Meter, Telemetry};
-use crate::worker::{Clock, Drain, Ports, Terms, Worker};
+use crate::worker::{Clock, Connections, Drain, Ports, Worker, WorkerContext};
 
 pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
@@ -67,8 +67,18 @@ pub async fn run(
 }
 
 /// Everything that runs while the worker does.
+/// The real outside systems.
+struct Real;
+
+impl Ports for Real {
+    type Intake = KafkaIntake;
+    type Store = PostgresStore;
+    type Publisher = KafkaPublisher;
+    type Http = Client;
+}
+
 struct Service {
-    worker: Worker<KafkaIntake, PostgresStore, KafkaPublisher, Client>,
+    worker: Worker<Real>,
     membership: Membership,
     /// SIGUSR1: as SIGTERM, for one who does not come back.
     for_good: Signal,
@@ -109,9 +119,9 @@ impl Service {
         let membership = intake.membership();
         let republish = config.worker.on_duplicate == OnDuplicate::Republish;
         let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)?;
-        let ports = Ports { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
+        let ports = Connections::<Real> { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
         let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
-        let worker = Worker::new(ports, terms(&config, registry, policy, telemetry, health));
+        let worker = Worker::new(ports, context(&config, registry, policy, telemetry, health));
         Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
     }
 
@@ -193,16 +203,16 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
     Ok(store)
 }
 
-fn terms(
+fn context(
     config: &Config,
     registry: Arc<Registry>,
     policy: crate::decision::Policy,
     telemetry: &Telemetry,
     health: Health,
-) -> Terms {
+) -> WorkerContext {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
-    Terms {
+    WorkerContext {
         kafka: config.kafka.clone(),
         worker: config.worker.clone(),
         retry: config.retry.clone(),

@@ -56,7 +56,7 @@ pub enum Outcome {
     /// A bare HTTP status.
     HttpStatus,
     /// A body that is not what the API promises.
-    Malformed,
+    DeadLetterReason,
     /// A reset connection.
     Reset,
     /// No answer.

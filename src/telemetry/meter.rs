@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::metrics as names;
 use crate::decision::Decision;
-use crate::intake::{Input, Partition};
+use crate::kafka::{Input, Partition};
 
 /// The worker's metrics. Made after [`init`](super::init); one that is made before counts nothing.
 pub struct Meter {
@@ -36,9 +36,9 @@ pub struct Meter {
 
 struct PerApi {
     retries: Counter,
-    parked: Counter,
+    deferred: Counter,
     breaker_open: Gauge,
-    breaker_misconfigured: Gauge,
+    breaker_access_denied: Gauge,
     attempt_duration: Histogram,
     queued: Gauge,
 }
@@ -70,9 +70,9 @@ impl Meter {
             }),
             apis: Labelled::new(apis, |api| PerApi {
                 retries: counter!(names::RETRIES.name, "api" => api.clone()),
-                parked: counter!(names::PARKED.name, "api" => api.clone()),
+                deferred: counter!(names::DEFERRED.name, "api" => api.clone()),
                 breaker_open: gauge!(names::BREAKER_OPEN.name, "api" => api.clone()),
-                breaker_misconfigured: gauge!(names::BREAKER_MISCONFIGURED.name, "api" => api.clone()),
+                breaker_access_denied: gauge!(names::BREAKER_ACCESS_DENIED.name, "api" => api.clone()),
                 attempt_duration: histogram!(names::ATTEMPT_DURATION.name, "api" => api.clone()),
                 queued: gauge!(names::QUEUED.name, "api" => api),
             }),
@@ -121,16 +121,16 @@ impl Meter {
         self.apis.get(api).retries.increment(1);
     }
 
-    /// Whether an API's breaker is open, and whether because the API refuses us.
-    pub fn breaker(&self, api: &str, open: bool, misconfigured: bool) {
+    /// Whether an API's breaker is open, and whether because the API denies us access.
+    pub fn breaker(&self, api: &str, open: bool, access_denied: bool) {
         let gauges = self.apis.get(api);
         gauges.breaker_open.set(if open { 1.0 } else { 0.0 });
-        gauges.breaker_misconfigured.set(if misconfigured { 1.0 } else { 0.0 });
+        gauges.breaker_access_denied.set(if access_denied { 1.0 } else { 0.0 });
     }
 
     /// A claim was sent to the retry topic.
-    pub fn parked(&self, api: &str) {
-        self.apis.get(api).parked.increment(1);
+    pub fn deferred(&self, api: &str) {
+        self.apis.get(api).deferred.increment(1);
     }
 
     /// An access token was fetched, or was not.

@@ -68,10 +68,10 @@ metrics! {
     RETRIES = Kind::Counter, "claimgate_retries_total", ["api"];
     /// 1 while the breaker of an API is open: nothing is called but probes.
     BREAKER_OPEN = Kind::Gauge, "claimgate_breaker_open", ["api"];
-    /// 1 while it is open because the API refuses us: permission, signature, balance.
-    BREAKER_MISCONFIGURED = Kind::Gauge, "claimgate_breaker_misconfigured", ["api"];
+    /// 1 while it is open because the API denies us access: permission, signature, balance.
+    BREAKER_ACCESS_DENIED = Kind::Gauge, "claimgate_breaker_access_denied", ["api"];
     /// Claims sent to the retry topic, for later.
-    PARKED = Kind::Counter, "claimgate_parked_total", ["api"];
+    DEFERRED = Kind::Counter, "claimgate_deferred_total", ["api"];
     /// From sending a request to the last byte of the answer, or to giving up on it.
     ATTEMPT_DURATION = CALL, "claimgate_attempt_duration_seconds", ["api"];
     /// Fetches of an access token.

@@ -14,7 +14,7 @@ use super::metrics::{ALL, Kind};
 use super::otlp::{FollowLinks, Watched};
 use super::*;
 use crate::decision::Decision;
-use crate::intake::{Input, Partition};
+use crate::kafka::{Input, Partition};
 use crate::trace::TraceContext;
 
 const FACTS: ClaimFacts<'static> = ClaimFacts {
@@ -118,7 +118,7 @@ fn attempts_are_children_of_their_claim() {
     let (claim, _context) = spans.claim(&FACTS, None, 0);
     let peer = Peer::new("intelligent_qr_code", "https://user:secret@csec.example/v2?Signature=secret");
     claim.attempt(&peer, "POST", 1).ended(Some(503), "transient", "server_error");
-    claim.attempt(&peer, "GET", 2).ended(Some(200), "verdict", "");
+    claim.attempt(&peer, "GET", 2).ended(Some(200), "assessed", "");
     drop(claim);
 
     let (claim, failed, good) =
@@ -151,7 +151,7 @@ fn attempts_without_an_answer_and_dead_letters_are_errors() {
     claim
         .attempt(&Peer::new("wechat_account", "http://127.0.0.1:8080"), "GET", 1)
         .ended(None, "unknown", "timeout");
-    claim.quarantined("missing_field");
+    claim.dead_lettered("missing_field");
     drop(claim);
 
     let attempt = collector.span("GET");

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::broker::FakeBroker;
 use super::process::Process;
-use crate::intake::kafka::Intake;
+use crate::intake::Intake;
 use crate::intake::{Assigned, Commit, Event, Input, Partition, Record};
 
 /// Records that are handed over at once, at most.

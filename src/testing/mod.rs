@@ -16,4 +16,4 @@ pub use intake::{FakeIntake, Membership};
 pub use process::Process;
 pub use publisher::FakePublisher;
 pub use store::{DeadLetter, FakeStore, StoreFault};
-pub use weather::{Fate, Weather};
+pub use weather::{FaultProfile, InjectedFault};

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::broker::{FakeBroker, Rejected};
 use super::intake::Membership;
 use super::process::Process;
-use super::weather::Fate;
+use super::weather::InjectedFault;
 use crate::intake::Commit;
 use crate::outbox::message::{self, Message};
 use crate::outbox::{PublishError, Publisher, Recorded};
@@ -51,7 +51,7 @@ impl FakePublisher {
     }
 
     /// One way takes its time, unless nobody answers at all.
-    async fn way(&self) -> Result<Fate, PublishError> {
+    async fn way(&self) -> Result<InjectedFault, PublishError> {
         let weather = self.broker.weather();
         let (way, fate) = {
             let mut state = self.state();
@@ -59,7 +59,7 @@ impl FakePublisher {
         };
         sleep(way).await;
         self.process.thawed().await;
-        if fate == Fate::Refused {
+        if fate == InjectedFault::Refused {
             Err(PublishError::Aborted("the fake broker is away".to_owned()))
         } else {
             Ok(fate)
@@ -116,11 +116,11 @@ impl FakePublisher {
         };
         let ended = self.commit(transaction, fate).await;
         match (fate, ended) {
-            (Fate::Done, Some(Ok(()))) => {
+            (InjectedFault::Done, Some(Ok(()))) => {
                 self.state().epoch = Some(epoch);
                 Ok(())
             }
-            (Fate::Done, Some(Err(rejection))) => Err(rejected(rejection)),
+            (InjectedFault::Done, Some(Err(rejection))) => Err(rejected(rejection)),
             _ => {
                 self.state().doubt = Some((batch, commits));
                 Err(PublishError::Aborted("the fake broker's answer was lost".to_owned()))
@@ -139,13 +139,13 @@ impl FakePublisher {
     }
 
     /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are not waited for.
-    async fn commit(&self, transaction: u64, fate: Fate) -> Option<Result<(), Rejected>> {
+    async fn commit(&self, transaction: u64, fate: InjectedFault) -> Option<Result<(), Rejected>> {
         let weather = self.broker.weather();
         let (mut there, back) = {
             let mut state = self.state();
             (weather.way(&mut state.random), weather.way(&mut state.random))
         };
-        if fate == Fate::Late {
+        if fate == InjectedFault::Late {
             there += there.max(Duration::from_millis(1)) * self.state().random.u32(1..1_000);
         }
         let (answer, answered) = oneshot::channel();
@@ -155,7 +155,7 @@ impl FakePublisher {
             // Whoever asked may be gone.
             drop(answer.send(broker.finish(transaction, true)));
         });
-        if fate == Fate::Late {
+        if fate == InjectedFault::Late {
             sleep(back).await;
             return None;
         }
@@ -176,12 +176,15 @@ fn rejected(rejection: Rejected) -> PublishError {
 
 impl Publisher for FakePublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let messages =
-            batch.settled().iter().filter_map(|settled| message::of(settled, false, MAX_BYTES)).collect();
+        let messages = batch
+            .completed()
+            .iter()
+            .filter_map(|completed| message::of(completed, false, MAX_BYTES))
+            .collect();
         self.transact(batch.number(), messages, commits).await
     }
 
-    fn parked_max_bytes(&self) -> usize {
+    fn deferred_max_bytes(&self) -> usize {
         MAX_BYTES
     }
 }

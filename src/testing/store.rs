@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use uuid::Uuid;
 
-use crate::claim::Malformed;
+use crate::claim::DeadLetterReason;
 use crate::decision::Verdict;
-use crate::outbox::{Call, Disposition, Received, Sealed, Store, StoreError, TokenExchange};
+use crate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError, TokenExchange};
 
 /// A store in memory. Clones share their content, as two workers share a database.
 #[derive(Debug, Default, Clone)]
@@ -32,7 +32,7 @@ pub struct DeadLetter {
     /// The event.
     pub received: Received,
     /// What is wrong with it.
-    pub malformed: Malformed,
+    pub malformed: DeadLetterReason,
 }
 
 #[derive(Debug, Default)]
@@ -109,26 +109,26 @@ impl Store for FakeStore {
         })
     }
 
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, Disposition)>, StoreError> {
+    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         self.operate(|state| state.record(batch))
     }
 }
 
 impl State {
-    fn record(&mut self, batch: &Sealed) -> Vec<(usize, Disposition)> {
+    fn record(&mut self, batch: &Sealed) -> Vec<(usize, RecordOutcome)> {
         let mut overruled = Vec::new();
-        for (index, settled) in batch.settled().iter().enumerate() {
-            match &settled.disposition {
-                Disposition::Assessed(verdict) => {
-                    if let Some(end) = self.decide(verdict, &settled.received) {
-                        if let Disposition::Quarantined(malformed) = &end {
-                            self.bury(&settled.received, malformed);
+        for (index, completed) in batch.completed().iter().enumerate() {
+            match &completed.outcome {
+                RecordOutcome::Assessed(verdict) => {
+                    if let Some(end) = self.decide(verdict, &completed.received) {
+                        if let RecordOutcome::DeadLettered(malformed) = &end {
+                            self.bury(&completed.received, malformed);
                         }
                         overruled.push((index, end));
                     }
                 }
-                Disposition::Quarantined(malformed) => self.bury(&settled.received, malformed),
-                Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Parked(_) => {}
+                RecordOutcome::DeadLettered(malformed) => self.bury(&completed.received, malformed),
+                RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) | RecordOutcome::Deferred(_) => {}
             }
         }
         for call in batch.calls() {
@@ -141,16 +141,16 @@ impl State {
     }
 
     /// Keeps a verdict, unless the claim has one; then says how the record ends.
-    fn decide(&mut self, verdict: &Verdict, received: &Received) -> Option<Disposition> {
+    fn decide(&mut self, verdict: &Verdict, received: &Received) -> Option<RecordOutcome> {
         if let Some(known) = self.verdicts.get(&verdict.claim_id) {
-            return Some(Disposition::of_known(known.clone(), &received.source, &verdict.fingerprint));
+            return Some(RecordOutcome::of_known(known.clone(), &received.source, &verdict.fingerprint));
         }
         self.verdicts.insert(verdict.claim_id.clone(), verdict.clone());
         self.events.push(received.clone());
         None
     }
 
-    fn bury(&mut self, received: &Received, malformed: &Malformed) {
+    fn bury(&mut self, received: &Received, malformed: &DeadLetterReason) {
         let source = &received.source;
         let letter = || DeadLetter { received: received.clone(), malformed: malformed.clone() };
         self.dead_letters

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 /// What may happen to a request, and how often.
 #[derive(Debug, Clone)]
-pub struct Weather {
+pub struct FaultProfile {
     /// Each way, request and answer, takes a random part of this.
     pub delay: Duration,
     /// The part of requests that are refused: nothing was done.
@@ -21,7 +21,7 @@ pub struct Weather {
 
 /// What happens to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum InjectedFault {
     /// It is done and answered.
     Done,
     /// It is not done.
@@ -32,23 +32,23 @@ pub enum Fate {
     Late,
 }
 
-impl Weather {
+impl FaultProfile {
     /// Nothing goes wrong, and nothing takes any time.
     pub fn fair() -> Self {
         Self { delay: Duration::ZERO, refused: 0.0, answer_lost: 0.0, late: 0.0, is_away: false }
     }
 
     /// What happens to the next request.
-    pub fn fate(&self, random: &mut Rng) -> Fate {
+    pub fn fate(&self, random: &mut Rng) -> InjectedFault {
         let draw = random.f64();
         if self.is_away || draw < self.refused {
-            Fate::Refused
+            InjectedFault::Refused
         } else if draw < self.refused + self.answer_lost {
-            Fate::AnswerLost
+            InjectedFault::AnswerLost
         } else if draw < self.refused + self.answer_lost + self.late {
-            Fate::Late
+            InjectedFault::Late
         } else {
-            Fate::Done
+            InjectedFault::Done
         }
     }
 

@@ -1,71 +1,41 @@
 //! Assessing: one attempt at a risk API, and what follows from its answer.
 
-use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::tokens::TokenAnswer;
-use super::{Http, Intake, Job, Peer, Publisher, Store, UNRECORDED_MAX, UNRECORDED_MAX_BYTES, Worker};
+use super::task::{Attempted, Done};
+use super::{Http, Job, Ports, Worker};
 use crate::assess::Next;
-use crate::assess::http::{Exchange, Response};
+use crate::assess::exchange::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
-use crate::audit::subject_hash;
-use crate::claim::Claim;
-use crate::decision::{Finding, Ruling, Verdict};
-use crate::intake::{Ticket, TicketId};
-use crate::outbox::{
-    Call, Disposition, PublishError, Published, Received, Recorded, Sealed, Settled, StoreError,
-};
-use crate::risk::{Again, Answer, ApiId, Attempt, Fault, Reading, RiskApi, remedy};
-use crate::telemetry::AttemptSpan;
+use crate::claim::{Claim, subject_hash};
+use crate::decision::{Assessment, Ruling, Verdict};
+use crate::intake::Ticket;
+use crate::outbox::{Call, Completed, Received, RecordOutcome};
+use crate::risk::{Answer, ApiId, ApiResult, Attempt, Fault, RetryHint, RiskApi, remedy};
+use crate::telemetry::Peer;
 
-/// What a task brings back.
-pub(super) enum Done {
-    Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
-    Called(Box<Attempted>),
-    Token(Box<TokenAnswer>),
-    Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
-    Published(Result<Published, (Recorded, PublishError)>, Duration),
-}
-
-/// The claims of one question to the store.
-pub(super) struct LookedUp {
-    /// Those that were taken on since the last one.
-    pub(super) new: Vec<Box<Job>>,
-    /// Those that wait at the desk, and may be called soon.
-    pub(super) waiting: BTreeSet<TicketId>,
-}
-
-/// An attempt that has ended.
-pub(super) struct Attempted {
-    job: Box<Job>,
-    requested_at: i64,
-    request: String,
-    exchange: Exchange,
-    span: AttemptSpan,
-}
-
-impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
         self.look_after_token(now);
-        if self.standstill.forbids_calls(now) {
+        if self.calls.pause_guard.forbids_calls(now) {
             return None;
         }
         loop {
             // An answer that comes now must find room in the store.
-            let full = self.batch.len() >= UNRECORDED_MAX || self.batch.bytes() >= UNRECORDED_MAX_BYTES;
-            if full || self.store_rests_until.is_some() {
+            let full = self.outflow.is_full();
+            if full || self.outflow.store_rests_until.is_some() {
                 return None;
             }
-            match self.desk.next(now) {
+            match self.calls.scheduler.next(now) {
                 Next::Call { job, probe, .. } => self.call(job, probe, now),
                 Next::Wait(at) => {
-                    self.park_expired(now);
+                    self.defer_expired(now);
                     return at;
                 }
             }
@@ -74,23 +44,23 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     fn call(&mut self, mut job: Box<Job>, probe: bool, now: Instant) {
         if self.is_too_late(&job) {
-            self.desk.withdraw(job.api.index(), probe, now);
+            self.calls.scheduler.cancel(job.api.index(), probe, now);
             return self.come_too_late(*job, None);
         }
-        let route = self.terms.registry.get(job.api);
+        let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
         job.probe = probe;
-        job.lease = if route.api.needs_token() { self.token.lease(now) } else { None };
-        let requested_at = self.terms.clock.micros();
+        job.lease = if route.api.needs_token() { self.calls.token.lease(now) } else { None };
+        let requested_at = self.context.clock.micros();
         let attempt = Attempt {
             number,
             now: requested_at / 1_000_000,
-            nonce: self.terms.random.u64(1..=u64::MAX >> 1),
+            nonce: self.context.random.u64(1..=u64::MAX >> 1),
             token: job.lease.as_ref().map(Lease::expose),
         };
         let request = route.api.request(&job.claim, &attempt);
         let peer =
-            self.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
+            self.calls.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
         let span = job.span.attempt(peer, request.method.as_str(), number);
         let (http, timeout) = (self.ports.http.clone(), route.timeout);
         self.tasks.spawn(async move {
@@ -102,15 +72,15 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     pub(super) fn after_call(&mut self, attempted: Attempted) {
         let (reading, outcome) = {
-            let api = self.terms.registry.get(attempted.job.api).api.as_ref();
+            let api = self.context.registry.get(attempted.job.api).api.as_ref();
             read(api, &attempted.exchange)
         };
         let response = attempted.exchange.result.as_ref().ok();
         let context = Context {
             now: Instant::now(),
-            seed: self.terms.random.u32(..),
+            seed: self.context.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
-            max_attempts: self.terms.registry.get(attempted.job.api).api.max_attempts(),
+            max_attempts: self.context.registry.get(attempted.job.api).api.max_attempts(),
             seen: attempted.exchange.result.as_ref().err().is_none_or(|failure| failure.is_ambiguous()),
         };
         let (cause, asked_at) = (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
@@ -119,11 +89,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             self.token_was_used(&lease, &reading, context.now);
         }
         let reason = reason(&reading);
-        let (sign, step) = job.retry.after(&self.terms.retry, reading, &context);
-        if self.desk.release(job.api.index(), sign, job.probe, context.now) && !job.probe {
+        let (health, step) = job.retry.after(&self.context.retry, reading, &context);
+        if self.calls.scheduler.release(job.api.index(), health, job.probe, context.now) && !job.probe {
             self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
-        let late = matches!(&step, Step::Assessed(finding, _) if self.is_late(&job, finding, asked_at));
+        let late = matches!(&step, Step::Assessed(assessment, _) if self.is_late(&job, assessment, asked_at));
         match step {
             Step::Assessed(_, code) if late && self.ledger.is_live(&job.ticket) => {
                 self.come_too_late(*job, Some(code));
@@ -134,29 +104,29 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// Whether asking makes no sense any more.
     pub(super) fn is_too_late(&self, job: &Job) -> bool {
-        let now = self.terms.clock.micros() / 1_000_000;
-        self.terms.registry.get(job.api).api.ask_until(&job.claim).is_some_and(|until| now >= until)
+        let now = self.context.clock.micros() / 1_000_000;
+        self.context.registry.get(job.api).api.ask_until(&job.claim).is_some_and(|until| now >= until)
     }
 
-    fn is_late(&self, job: &Job, finding: &Finding, asked_at: i64) -> bool {
-        self.terms.registry.get(job.api).api.is_late(&job.claim, finding, asked_at)
+    fn is_late(&self, job: &Job, assessment: &Assessment, asked_at: i64) -> bool {
+        self.context.registry.get(job.api).api.is_late(&job.claim, assessment, asked_at)
     }
 
     /// Ends a claim that waited for longer than the API's answer about it means anything.
     pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
-        let ruling = self.terms.policy.too_late("ticket_expired", provider_code);
+        let ruling = self.context.policy.too_late("ticket_expired", provider_code);
         self.settle_assessed(job, ruling, None, provider_code);
     }
 
     /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
-    fn keep_call(&mut self, attempted: Attempted, reading: &Reading, outcome: &'static str) -> Box<Job> {
+    fn keep_call(&mut self, attempted: Attempted, reading: &ApiResult, outcome: &'static str) -> Box<Job> {
         let Attempted { job, requested_at, request, exchange, span } = attempted;
-        let api = self.terms.registry.get(job.api).api.name();
+        let api = self.context.registry.get(job.api).api.name();
         let reason = reason(reading);
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
         span.ended(http_status, outcome, reason);
-        self.terms.meter.attempt(api, outcome, reason, exchange.latency);
-        self.batch.add_call(Call {
+        self.context.meter.attempt(api, outcome, reason, exchange.latency);
+        self.outflow.batch.add_call(Call {
             id: Uuid::now_v7(),
             claim_id: job.claim.claim_id.clone(),
             attempt: job.retry.attempts(),
@@ -177,7 +147,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
 
     /// One line when a breaker opens: what the last call met, and what somebody can do about it.
     pub(super) fn warn_of_breaker(&self, api: ApiId, reason: &'static str, cause: Option<&str>) {
-        let api = self.terms.registry.get(api).api.name();
+        let api = self.context.registry.get(api).api.name();
         let why = sentence(reason, [cause, remedy(reason)]);
         warn!(claimgate.api = api, error.type = reason, "the breaker of {api} opened: {why}");
     }
@@ -185,33 +155,33 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     fn take_step(&mut self, job: Box<Job>, step: Step) {
         // A good answer of a partition that went away is recorded all the same: its next owner need
         // not ask again. It is published by whoever has the partition.
-        let ends = matches!(step, Step::Assessed(..) | Step::Refused(_));
+        let ends = matches!(step, Step::Assessed(..) | Step::Unassessable(_));
         if !ends && !self.ledger.is_live(&job.ticket) {
-            self.terms.meter.stale_result();
+            self.context.meter.stale_result();
             return self.leave_and_drop(*job);
         }
-        let api = self.terms.registry.get(job.api).api.as_ref();
+        let api = self.context.registry.get(job.api).api.as_ref();
         match step {
-            Step::Assessed(finding, code) => {
-                let ruling = self.terms.policy.rule(api.name(), &finding, |code| api.risk_type(code));
-                self.settle_assessed(*job, ruling, Some(finding), Some(code));
+            Step::Assessed(assessment, code) => {
+                let ruling = self.context.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
+                self.settle_assessed(*job, ruling, Some(assessment), Some(code));
             }
-            Step::Refused(fault) => {
-                let ruling = self.terms.policy.refused(fault.reason, fault.provider_code);
+            Step::Unassessable(fault) => {
+                let ruling = self.context.policy.unassessable(fault.reason, fault.provider_code);
                 self.settle_assessed(*job, ruling, None, fault.provider_code);
             }
-            Step::Park(fault) => self.park(*job, &fault),
+            Step::Defer(fault) => self.defer(*job, &fault),
             Step::GiveUp(fault) => self.give_up(*job, &fault),
-            Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.drop_or_park(*job),
+            Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.drop_or_defer(*job),
             Step::RetryAt(at) => {
-                self.terms.meter.retry(api.name());
-                self.desk.submit_at(at, job.api.index(), job);
+                self.context.meter.retry(api.name());
+                self.calls.scheduler.submit_at(at, job.api.index(), job);
             }
         }
     }
 
     pub(super) fn give_up(&mut self, job: Job, fault: &Fault) {
-        let ruling = self.terms.policy.unassessed(fault.reason, fault.provider_code);
+        let ruling = self.context.policy.unassessed(fault.reason, fault.provider_code);
         self.settle_assessed(job, ruling, None, fault.provider_code);
     }
 
@@ -220,14 +190,14 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         &mut self,
         mut job: Job,
         ruling: Ruling,
-        finding: Option<Finding>,
+        assessment: Option<Assessment>,
         provider_code: Option<i64>,
     ) {
         self.vacate(&mut job);
         job.span.decided(ruling.decision.as_str());
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
-        let assessed = Assessed { api, fingerprint, attempts, ruling, finding, provider_code };
+        let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
         self.settle_verdict(ticket, received, claim, assessed);
         let next = self.lanes.leave(lane);
         self.submit(next);
@@ -241,13 +211,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         claim: Claim,
         assessed: Assessed,
     ) {
-        let Assessed { api, fingerprint, attempts, ruling, finding, provider_code } = assessed;
-        let (level, risk_types, challenge) = match finding {
-            Some(Finding::Level { level, risk_types }) => (Some(level), risk_types, None),
-            Some(Finding::Challenge { script }) => (None, Vec::new(), Some(script)),
-            Some(Finding::Ticket { .. }) | None => (None, Vec::new(), None),
+        let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
+        let (level, risk_types, challenge) = match assessment {
+            Some(Assessment::Level { level, risk_types }) => (Some(level), risk_types, None),
+            Some(Assessment::Challenge { script }) => (None, Vec::new(), Some(script)),
+            Some(Assessment::Ticket { .. }) | None => (None, Vec::new(), None),
         };
-        let api = self.terms.registry.get(api).api.as_ref();
+        let api = self.context.registry.get(api).api.as_ref();
         let verdict = Verdict {
             api: api.name().to_owned(),
             api_schema: api.schema().to_owned(),
@@ -256,15 +226,15 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             level,
             risk_types,
             provider_code,
-            policy_version: self.terms.policy.version().to_owned(),
+            policy_version: self.context.policy.version().to_owned(),
             attempts,
             challenge,
             claimed_at: claim.claimed_at,
-            decided_at: self.terms.clock.micros(),
+            decided_at: self.context.clock.micros(),
             source: received.source.clone(),
             trace_id: received.trace.trace_id(),
             subject: subject_hash(
-                self.terms.subject_key.as_ref(),
+                self.context.subject_key.as_ref(),
                 claim.account.kind.as_str(),
                 &claim.account.id,
             ),
@@ -272,8 +242,8 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,
         };
-        let disposition = Disposition::Assessed(Box::new(verdict));
-        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+        let outcome = RecordOutcome::Assessed(Box::new(verdict));
+        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 }
 
@@ -285,13 +255,13 @@ pub(super) struct Assessed {
     /// How often an API was asked.
     pub(super) attempts: u32,
     pub(super) ruling: Ruling,
-    pub(super) finding: Option<Finding>,
+    pub(super) assessment: Option<Assessment>,
     pub(super) provider_code: Option<i64>,
 }
 
 /// The reading of an exchange, and the word for `risk_calls.outcome`.
-fn read(api: &dyn RiskApi, exchange: &Exchange) -> (Reading, &'static str) {
-    let transient = |reason| Reading::Transient(Fault { reason, provider_code: None }, Again::Backoff);
+fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, &'static str) {
+    let transient = |reason| ApiResult::Transient(Fault { reason, provider_code: None }, RetryHint::Backoff);
     let reading = match &exchange.result {
         // The request may have reached the API and may have been acted upon.
         Err(failure) if failure.is_ambiguous() => return (transient(failure.as_str()), "unknown"),
@@ -308,10 +278,10 @@ pub(super) fn answer(response: &Response) -> Answer<'_> {
     Answer { status: response.status, body: &response.body }
 }
 
-fn reason(reading: &Reading) -> &'static str {
+fn reason(reading: &ApiResult) -> &'static str {
     match reading {
-        Reading::Verdict { .. } => "",
-        Reading::Transient(fault, _) | Reading::Refused(fault) | Reading::Configuration(fault) => {
+        ApiResult::Assessed { .. } => "",
+        ApiResult::Transient(fault, _) | ApiResult::Unassessable(fault) | ApiResult::AccessDenied(fault) => {
             fault.reason
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Http, Intake, Job, Publisher, Store, Worker};
+use super::{Intake as _, Job, Ports, Worker};
 use crate::intake::{Partition, Ticket, TicketId};
 use crate::risk::Fault;
 use crate::telemetry::Component;
@@ -37,44 +37,55 @@ impl Drain {
     }
 }
 
-impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
-    pub(super) fn begin_to_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
-        self.releases
+/// Partitions on their way out, and the worker's own end.
+#[derive(Default)]
+pub(super) struct Draining {
+    /// What is to be given back.
+    pub(super) releases: Vec<Release>,
+    /// Until when what is in flight may finish, once the worker was told to stop.
+    pub(super) stopping: Option<Instant>,
+    /// How many partitions the input topic has.
+    pub(super) input_partitions: u32,
+}
+
+impl<P: Ports> Worker<P> {
+    pub(super) fn start_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
+        self.drain.releases
             .push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
         self.share_limits();
         self.drop_unsent();
     }
 
-    pub(super) fn begin_to_stop(&mut self) {
-        info!(in_flight = self.in_flight.records(), "stopping: what is in flight finishes first");
-        self.stopping = Some(Instant::now() + self.terms.worker.drain_timeout);
-        self.terms.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
+    pub(super) fn start_drain(&mut self) {
+        info!(in_flight = self.inflow.in_flight.records(), "stopping: what is in flight finishes first");
+        self.drain.stopping = Some(Instant::now() + self.context.worker.drain_timeout);
+        self.context.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
         let partitions: BTreeSet<Partition> = self.ledger.partitions().collect();
         self.ports.intake.pause(partitions.clone());
-        self.releases.push(Release { partitions, release: None });
+        self.drain.releases.push(Release { partitions, release: None });
         self.drop_unsent();
     }
 
     /// Partitions are gone already: whatever of them is in flight is void.
-    pub(super) fn lose(&mut self, partitions: &[Partition]) {
+    pub(super) fn on_partitions_lost(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             self.ledger.revoke(*partition);
-            self.backlog.forget(*partition);
-            self.terms.meter.offset_map(*partition, 0);
+            self.inflow.backlog.forget(*partition);
+            self.context.meter.offset_map(*partition, 0);
         }
-        for release in &mut self.releases {
+        for release in &mut self.drain.releases {
             release.partitions.retain(|partition| !partitions.contains(partition));
         }
         self.share_limits();
         self.drop_unsent();
-        self.terms.meter.assigned(self.ledger.partitions());
+        self.context.meter.assigned(self.ledger.partitions());
         let why = "the group took the worker's partitions away; it joins again";
-        self.terms.health.set_ready(Component::Group, Err(why.to_owned()));
+        self.context.health.set_ready(Component::Group, Err(why.to_owned()));
     }
 
     /// Whether no new calls are to be made for a partition.
     pub(super) fn is_closing(&self, partition: Partition) -> bool {
-        self.stopping.is_some() || self.releases.iter().any(|release| release.partitions.contains(&partition))
+        self.drain.stopping.is_some() || self.drain.releases.iter().any(|release| release.partitions.contains(&partition))
     }
 
     /// Drops every job that waits and whose partition is to go, or is gone.
@@ -82,27 +93,27 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
         let closing: BTreeSet<Partition> =
             self.ledger.partitions().filter(|partition| self.is_closing(*partition)).collect();
         for partition in &closing {
-            self.backlog.forget(*partition);
+            self.inflow.backlog.forget(*partition);
         }
         let ledger = &self.ledger;
         let is_gone = |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
         let goes = |job: &Job| is_gone(&job.ticket);
-        self.waiting.send_away(is_gone);
-        self.flood.abandon_probe();
-        let mut dropped: Vec<Box<Job>> = self.unrecalled.extract_if(.., |job| goes(job)).collect();
-        let mut without_line = self.undecided.take_behind(|job| goes(job));
-        without_line.extend(self.held.extract_if(.., |job| goes(job)));
+        self.inflow.waiting.remove_where(is_gone);
+        self.inflow.flood.abandon_probe();
+        let mut dropped: Vec<Box<Job>> = self.lookups.new.extract_if(.., |job| goes(job)).collect();
+        let mut without_line = self.duplicates.take_behind(|job| goes(job));
+        without_line.extend(self.inflow.held.extract_if(.., |job| goes(job)));
         dropped.extend(self.lanes.take(|job| goes(job)));
-        let heads = self.desk.take(|job| goes(job));
+        let heads = self.calls.scheduler.take(|job| goes(job));
         for mut job in without_line {
             self.vacate(&mut job);
-            self.in_flight.remove(&job.ticket, &job.received);
+            self.inflow.in_flight.remove(&job.ticket, &job.received);
         }
         for job in dropped {
             self.drop_job(*job);
         }
         for job in heads {
-            self.drop_or_park(*job);
+            self.drop_or_defer(*job);
         }
     }
 
@@ -114,11 +125,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some were
-    /// made, it is parked with their number: whoever took it on again would begin with none.
-    pub(super) fn drop_or_park(&mut self, job: Job) {
-        let counts = self.terms.registry.get(job.api).api.max_attempts().is_some();
+    /// made, it is deferred with their number: whoever took it on again would begin with none.
+    pub(super) fn drop_or_defer(&mut self, job: Job) {
+        let counts = self.context.registry.get(job.api).api.max_attempts().is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
-            self.park(job, &Fault { reason: "partition_moves", provider_code: None });
+            self.defer(job, &Fault { reason: "partition_moves", provider_code: None });
         } else {
             self.leave_and_drop(job);
         }
@@ -127,45 +138,45 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
     pub(super) fn drop_job(&mut self, mut job: Job) {
         self.vacate(&mut job);
-        self.in_flight.remove(&job.ticket, &job.received);
+        self.inflow.in_flight.remove(&job.ticket, &job.received);
         self.next_in_line(&job.claim.claim_id, job.ticket.id());
     }
 
     /// A claim's record on its way has gone without an end: the next one that carries the claim is
     /// looked up.
     pub(super) fn next_in_line(&mut self, claim_id: &str, ticket: TicketId) {
-        let next = self.undecided.left(claim_id, ticket);
-        self.unrecalled.extend(next);
+        let next = self.duplicates.left(claim_id, ticket);
+        self.lookups.new.extend(next);
     }
 
     /// Gives back what has nothing in flight any more.
-    pub(super) fn let_go_of_partitions(&mut self) {
-        let idle = |partition: &Partition| self.in_flight.is_idle(*partition);
+    pub(super) fn finish_revocations(&mut self) {
+        let idle = |partition: &Partition| self.inflow.in_flight.is_idle(*partition);
         let ready: Vec<Release> =
-            self.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
+            self.drain.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
         for release in ready {
             for partition in &release.partitions {
                 self.ledger.revoke(*partition);
-                self.terms.meter.offset_map(*partition, 0);
+                self.context.meter.offset_map(*partition, 0);
             }
-            self.terms.meter.assigned(self.ledger.partitions());
+            self.context.meter.assigned(self.ledger.partitions());
             drop(release.release);
         }
     }
 
     /// How the drain ended, once it has: nothing is in flight any more, or the time is over.
     pub(super) fn drained(&self) -> Option<Drain> {
-        let deadline = self.stopping?;
-        let idle = self.releases.is_empty()
-            && self.batch.is_empty()
-            && self.pipeline.is_idle()
+        let deadline = self.drain.stopping?;
+        let idle = self.drain.releases.is_empty()
+            && self.outflow.batch.is_empty()
+            && self.outflow.pipeline.is_idle()
             && self.calls_under_way() == 0;
-        let unrecorded = self.batch.calls() + self.pipeline.recording() + self.calls_under_way();
-        let left = Drain { unpublished: self.in_flight.records(), unrecorded };
+        let unrecorded = self.outflow.batch.calls() + self.outflow.pipeline.recording() + self.calls_under_way();
+        let left = Drain { unpublished: self.inflow.in_flight.records(), unrecorded };
         (idle || Instant::now() >= deadline).then_some(left)
     }
 
     fn calls_under_way(&self) -> usize {
-        self.terms.registry.iter().map(|(id, _)| self.desk.in_flight(id.index())).sum()
+        self.context.registry.iter().map(|(id, _)| self.calls.scheduler.in_flight(id.index())).sum()
     }
 }

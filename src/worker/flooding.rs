@@ -1,20 +1,20 @@
 //! Floods: the worker tells [`Flood`](crate::intake::flood::Flood) how events of the input topic turn out, and tells people what it says.
 //!
-//! Parked claims were judged when they first came: they begin no flood, end none, and come in during one.
+//! Deferred claims were judged when they first came: they begin no flood, end none, and come in during one.
 
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::{Http, Intake, Publisher, Store, Worker};
+use super::{Ports, Worker};
 use crate::intake::flood::{Bounds, Change};
 use crate::intake::{Input, Ticket};
 
-impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+impl<P: Ports> Worker<P> {
     /// A record was read: a claim, or malformed.
     pub(super) fn was_read(&mut self, ticket: &Ticket, malformed: bool) {
         if ticket.partition().input == Input::Claims {
             let place = (ticket.partition(), ticket.offset());
-            let change = self.flood.read(Instant::now(), place, malformed);
+            let change = self.inflow.flood.read(Instant::now(), place, malformed);
             self.tell_flood(change);
         }
     }
@@ -23,13 +23,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     pub(super) fn looked_up(&mut self, ticket: &Ticket, conflict: bool) {
         if ticket.partition().input == Input::Claims {
             let place = (ticket.partition(), ticket.offset());
-            let change = self.flood.looked_up(Instant::now(), place, conflict);
+            let change = self.inflow.flood.looked_up(Instant::now(), place, conflict);
             self.tell_flood(change);
         }
     }
 
     fn tell_flood(&self, change: Option<Change>) {
-        let Bounds { window, probe_every, .. } = &self.terms.flood;
+        let Bounds { window, probe_every, .. } = &self.context.flood;
         let found = match change {
             None => return,
             Some(Change::Over) => {

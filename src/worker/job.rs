@@ -10,7 +10,7 @@ use crate::assess::retry::Retry;
 use crate::assess::token::Lease;
 use crate::claim::Claim;
 use crate::intake::Ticket;
-use crate::intake::parking::Parking;
+use crate::intake::deferral::Deferral;
 use crate::outbox::Received;
 use crate::risk::ApiId;
 use crate::telemetry::ClaimSpan;
@@ -29,8 +29,8 @@ pub(super) struct Job {
     /// The lane: a hash of the subject.
     pub(super) lane: u64,
     pub(super) retry: Retry,
-    /// Its history, where it was parked before.
-    pub(super) parking: Option<Parking>,
+    /// Its history, where it was deferred before.
+    pub(super) deferral: Option<Deferral>,
     /// Whether it has a place in the room of its API.
     pub(super) has_place: bool,
     /// When the store last had no verdict for it.
@@ -59,20 +59,21 @@ impl Job {
         self.looked_up.is_none_or(|at| now.duration_since(at) > LOOKED_UP_FOR / 2)
     }
 
-    /// A claim that was just read, or read again after it was parked.
+    /// A claim that was just read, or read again after it was deferred.
     pub(super) fn new(
         ticket: Ticket,
         received: Received,
         claim: Claim,
         api: ApiId,
-        parking: Option<Parking>,
+        deferral: Option<Deferral>,
         span: ClaimSpan,
     ) -> Box<Self> {
         let mut hasher = DefaultHasher::new();
         claim.subject().hash(&mut hasher);
         let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-        let resumed = |parking: &Parking| Retry::resumed(parking.attempts, parking.unseen, &parking.reason);
-        let retry = parking.as_ref().map(resumed).unwrap_or_default();
+        let resumed =
+            |deferral: &Deferral| Retry::resumed(deferral.attempts, deferral.unseen, &deferral.reason);
+        let retry = deferral.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {
             ticket,
             received,
@@ -81,7 +82,7 @@ impl Job {
             api,
             lane,
             retry,
-            parking,
+            deferral,
             has_place: false,
             looked_up: None,
             probe: false,

@@ -1,9 +1,9 @@
-//! How often a parked claim that finds no room or no seat goes to the end of the retry topic, so that
+//! How often a deferred claim that finds no room or no seat goes to the end of the retry topic, so that
 //! the claims of other APIs behind it are seen.
 //!
 //! Pure: time is an argument. It costs a message each time, and is of use only where others stand
 //! behind. A worker writes itself what it reads from its retry partitions, so it knows: quick while
-//! claims of another API were parked lately, slow otherwise, for others may stand there since before
+//! claims of another API were deferred lately, slow otherwise, for others may stand there since before
 //! this worker's time.
 
 use std::time::Duration;
@@ -20,8 +20,8 @@ const SLOW: Settings = Settings { ratio: 0.0, per_second: 10.0, reserve: 10.0 };
 /// The pace.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// When a claim of each API was parked last.
-    parked: Vec<Option<Instant>>,
+    /// When a claim of each API was deferred last.
+    deferred: Vec<Option<Instant>>,
     /// How long it may wait at most: then it is not behind any more.
     lately: Duration,
     quick: Budget,
@@ -29,34 +29,34 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For so many APIs, and parkings of at most this length.
-    pub(super) fn new(apis: usize, park_max: Duration, now: Instant) -> Self {
+    /// For so many APIs, and deferrals of at most this length.
+    pub(super) fn new(apis: usize, defer_max: Duration, now: Instant) -> Self {
         Self {
-            parked: vec![None; apis],
-            lately: park_max,
+            deferred: vec![None; apis],
+            lately: defer_max,
             quick: Budget::new(QUICK, now),
             slow: Budget::new(SLOW, now),
         }
     }
 
-    /// A claim of this API was parked.
-    pub(super) fn parked(&mut self, api: usize, now: Instant) {
-        self.parked[api] = Some(now);
+    /// A claim of this API was deferred.
+    pub(super) fn deferred(&mut self, api: usize, now: Instant) {
+        self.deferred[api] = Some(now);
     }
 
     /// Whether a claim of this API may go to the end now.
-    pub(super) fn affords(&mut self, api: Option<usize>, now: Instant) -> bool {
-        self.budget(api, now).affords(now)
+    pub(super) fn covers(&mut self, api: Option<usize>, now: Instant) -> bool {
+        self.budget(api, now).covers(now)
     }
 
     /// A claim of this API goes to the end.
-    pub(super) fn pay(&mut self, api: Option<usize>, now: Instant) {
-        self.budget(api, now).pay();
+    pub(super) fn withdraw(&mut self, api: Option<usize>, now: Instant) {
+        self.budget(api, now).withdraw();
     }
 
     fn budget(&mut self, api: Option<usize>, now: Instant) -> &mut Budget {
         let lately = |at: &Option<Instant>| at.is_some_and(|at| now.duration_since(at) <= self.lately);
-        let mut others = self.parked.iter().enumerate().filter(|(other, _)| Some(*other) != api);
+        let mut others = self.deferred.iter().enumerate().filter(|(other, _)| Some(*other) != api);
         if others.any(|(_, at)| lately(at)) { &mut self.quick } else { &mut self.slow }
     }
 }
@@ -72,14 +72,14 @@ mod tests {
         let paid = |pace: &mut Pace, from: u64| {
             let times = (from..from + 1_000).map(|second| start + Duration::from_secs(second));
             times.flat_map(|at| std::iter::repeat_n(at, 300)).fold(0, |paid, at| {
-                let affords = pace.affords(Some(0), at);
-                affords.then(|| pace.pay(Some(0), at));
-                paid + u32::from(affords)
+                let covered = pace.covers(Some(0), at);
+                covered.then(|| pace.withdraw(Some(0), at));
+                paid + u32::from(covered)
             })
         };
-        pace.parked(0, start);
+        pace.deferred(0, start);
         assert!((9_990..10_020).contains(&paid(&mut pace, 0)), "its own claims do not count");
-        pace.parked(1, start + Duration::from_secs(2_000));
+        pace.deferred(1, start + Duration::from_secs(2_000));
         let quick = paid(&mut pace, 2_000);
         assert!((21_500..22_500).contains(&quick), "for a minute: {quick}");
     }

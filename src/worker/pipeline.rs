@@ -72,7 +72,8 @@ impl Pipeline {
         }
         let (mut batch, span) = self.waiting.pop_front()?;
         // Batches that came while the publisher was busy are small and many: they share a transaction.
-        let fits = |batch: &Recorded, next: &Recorded| batch.settled().len() + next.settled().len() <= max;
+        let fits =
+            |batch: &Recorded, next: &Recorded| batch.completed().len() + next.completed().len() <= max;
         while self.waiting.front().is_some_and(|(next, _)| fits(&batch, next)) {
             let Some((next, joined)) = self.waiting.pop_front() else { break };
             batch.append(next);

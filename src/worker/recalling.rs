@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::assessing::{Done, LookedUp};
-use super::{Ended, Http, Intake, Job, OUTAGE_PAUSE, Publisher, Store, Worker};
+use super::task::{Done, LookedUp};
+use super::{Job, OUTAGE_PAUSE, Ports, Store, Worker, WorkerError};
 use crate::decision::Verdict;
 use crate::intake::TicketId;
-use crate::outbox::{Disposition, Settled, StoreError};
+use crate::outbox::{Completed, RecordOutcome, StoreError};
 use crate::telemetry::Component;
 
 /// A store that was not asked anything for so long is asked for a sign of life: an idle worker would not notice that it is gone.
@@ -24,16 +24,27 @@ const OLD: Duration = Duration::from_secs(600);
 /// The pause between two warnings.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+/// Claims to look up in Postgres.
+#[derive(Default)]
+pub(super) struct Lookups {
+    /// Claims that were not looked up yet.
+    pub(super) new: Vec<Box<Job>>,
+    /// Whether a query is under way.
+    pub(super) under_way: bool,
+    /// When it was told that old decisions are published again.
+    pub(super) repeats_told: Option<Instant>,
+}
+
+impl<P: Ports> Worker<P> {
     /// Looks claims up in the store, all in one question: those that were taken on, and those that
     /// wait for a call and were looked up a while ago.
     pub(super) fn recall(&mut self, now: Instant) {
         // A claim that is due again is looked up like any other, and a token is fetched for it.
-        self.desk.queue_due_retries(now);
-        if self.recalling || self.store_rests_until.is_some_and(|until| now < until) {
+        self.calls.scheduler.queue_due_retries(now);
+        if self.lookups.under_way || self.outflow.store_rests(now) {
             return;
         }
-        let stale = self.desk.heads_mut(now).filter(|job| job.is_to_be_looked_up(now));
+        let stale = self.calls.scheduler.heads_mut(now).filter(|job| job.is_to_be_looked_up(now));
         let (waiting, mut claim_ids): (BTreeSet<TicketId>, Vec<String>) = stale
             .map(|job| {
                 // Not called before the answer is there.
@@ -41,11 +52,11 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 (job.ticket.id(), job.claim.claim_id.clone())
             })
             .unzip();
-        if self.unrecalled.is_empty() && waiting.is_empty() && !self.wants_sign_of_life(now) {
+        if self.lookups.new.is_empty() && waiting.is_empty() && !self.wants_sign_of_life(now) {
             return;
         }
-        self.recalling = true;
-        let new = std::mem::take(&mut self.unrecalled);
+        self.lookups.under_way = true;
+        let new = std::mem::take(&mut self.lookups.new);
         claim_ids.extend(new.iter().map(|job| job.claim.claim_id.clone()));
         if claim_ids.is_empty() {
             // Nobody's id: only whether the store answers is of interest.
@@ -59,20 +70,20 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
     /// waits would find out that it is well again.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
-        let asks = self.pipeline.is_recording() || !self.batch.is_empty();
-        !asks && (self.store_rests_until.is_some() || now.duration_since(self.store_heard) >= PROBE_AFTER)
+        let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch.is_empty();
+        !asks && (self.outflow.store_rests_until.is_some() || now.duration_since(self.outflow.store_heard) >= PROBE_AFTER)
     }
 
     pub(super) fn after_recall(
         &mut self,
         LookedUp { new, waiting }: LookedUp,
         verdicts: Result<HashMap<String, Verdict>, StoreError>,
-    ) -> Result<(), Ended> {
-        self.recalling = false;
+    ) -> Result<(), WorkerError> {
+        self.lookups.under_way = false;
         let mut verdicts = match verdicts {
             Ok(verdicts) => verdicts,
             Err(error) => {
-                self.unrecalled.splice(0..0, new);
+                self.lookups.new.splice(0..0, new);
                 return self.store_failed(error);
             }
         };
@@ -84,7 +95,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             if self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket) {
                 self.drop_job(*job);
             } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
-                self.settle_known(*job, verdict);
+                self.complete_known(*job, verdict);
             } else {
                 self.looked_up(&job.ticket, false);
                 self.enter_lane(job);
@@ -94,10 +105,10 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that, it
-    /// is put off.
+    /// is deferred.
     fn enter_lane(&mut self, job: Box<Job>) {
-        if !self.lanes.has_room(job.lane) && self.may_put_off(&job) {
-            return self.put_off(*job, "subject_busy");
+        if !self.lanes.has_room(job.lane) && self.may_defer_untried(&job) {
+            return self.defer_untried(*job, "subject_busy");
         }
         let lane = job.lane;
         let head = self.lanes.enter(lane, job);
@@ -115,7 +126,7 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             return;
         }
         let mut decided = false;
-        for job in self.desk.heads_mut(now).filter(|job| waiting.contains(&job.ticket.id())) {
+        for job in self.calls.scheduler.heads_mut(now).filter(|job| waiting.contains(&job.ticket.id())) {
             job.looked_up = Some(now);
             decided |= verdicts.contains_key(&job.claim.claim_id);
         }
@@ -123,78 +134,78 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
             return;
         }
         let found = self
-            .desk
+            .calls.scheduler
             .take(|job| waiting.contains(&job.ticket.id()) && verdicts.contains_key(&job.claim.claim_id));
         for job in found {
             let (lane, verdict) = (job.lane, verdicts.get(&job.claim.claim_id).cloned());
             let Some(verdict) = verdict else { continue };
-            self.settle_known(*job, verdict);
+            self.complete_known(*job, verdict);
             let next = self.lanes.leave(lane);
             self.submit(next);
         }
     }
 
     /// Ends a job whose claim has a verdict already.
-    pub(super) fn settle_known(&mut self, mut job: Job, verdict: Verdict) {
+    pub(super) fn complete_known(&mut self, mut job: Job, verdict: Verdict) {
         self.vacate(&mut job);
-        let disposition = Disposition::of_known(verdict, &job.received.source, &job.fingerprint);
-        self.looked_up(&job.ticket, matches!(disposition, Disposition::Quarantined(_)));
-        match &disposition {
-            Disposition::Recalled(verdict) => {
-                self.terms.meter.recalled();
+        let outcome = RecordOutcome::of_known(verdict, &job.received.source, &job.fingerprint);
+        self.looked_up(&job.ticket, matches!(outcome, RecordOutcome::DeadLettered(_)));
+        match &outcome {
+            RecordOutcome::Recalled(verdict) => {
+                self.context.meter.recalled();
                 self.warn_of_repeats(verdict);
                 job.span.decided(verdict.decision.as_str());
             }
-            Disposition::Duplicate(_) => self.terms.meter.duplicate(),
-            Disposition::Quarantined(malformed) => job.span.quarantined(malformed.error),
-            Disposition::Assessed(_) | Disposition::Parked(_) => {}
+            RecordOutcome::Duplicate(_) => self.context.meter.duplicate(),
+            RecordOutcome::DeadLettered(malformed) => job.span.dead_lettered(malformed.error),
+            RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
-        self.batch.settle(Settled { ticket, received, claim_id: Some(claim.claim_id), disposition });
+        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 
     /// A decision is published again from the record of a crash, and that is recent. An old one says
     /// that the group's offsets went back; it is told once a minute.
     fn warn_of_repeats(&mut self, verdict: &Verdict) {
-        let age = self.terms.clock.micros().saturating_sub(verdict.decided_at);
+        let age = self.context.clock.micros().saturating_sub(verdict.decided_at);
         let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
         let now = Instant::now();
-        let told = self.repeats_told.is_some_and(|at| now.duration_since(at) < TELL_AGAIN);
+        let told = self.lookups.repeats_told.is_some_and(|at| now.duration_since(at) < TELL_AGAIN);
         if age < OLD || told {
             return;
         }
-        self.repeats_told = Some(now);
+        self.lookups.repeats_told = Some(now);
         warn!(
             claim.id = verdict.claim_id,
             "decisions that were recorded up to {} minutes ago are published again: the offsets of group {} went \
              back, or their worker was away for that long. docs/group.md says what that means",
             age.as_secs() / 60,
-            self.terms.kafka.group_id
+            self.context.kafka.group_id
         );
     }
 
-    pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), Ended> {
+    pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), WorkerError> {
         let reason = match error {
-            StoreError::Fatal(reason) => return Err(Ended::Store(reason)),
+            StoreError::Fatal(reason) => return Err(WorkerError::Store(reason)),
             StoreError::Transient(reason) => reason,
         };
-        if self.store_rests_until.is_none() {
+        if self.outflow.store_rests_until.is_none() {
             warn!(
                 "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
             );
         }
-        self.terms.meter.record_failed();
-        self.terms.health.set_ready(Component::Store, Err(reason));
-        self.store_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
+        self.context.meter.record_failed();
+        self.context.health.set_ready(Component::Store, Err(reason));
+        self.outflow.store_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
         Ok(())
     }
 
     pub(super) fn store_answered(&mut self) {
-        self.store_heard = Instant::now();
+        self.outflow.store_heard = Instant::now();
         // It may answer questions and take no rows, as with a full disk: no call is made then.
-        if !self.pipeline.is_refused() && self.store_rests_until.take().is_some() {
+        if !self.outflow.pipeline.is_refused() && self.outflow.store_rests_until.take().is_some() {
             info!("Postgres answers again");
-            self.terms.health.set_ready(Component::Store, Ok(()));
+            self.context.health.set_ready(Component::Store, Ok(()));
         }
     }
 }

@@ -7,33 +7,34 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::assessing::{Done, answer, micros, sentence};
-use super::{Http, Intake, Publisher, Store, Worker};
-use crate::assess::http::Exchange;
+use super::assessing::{answer, micros, sentence};
+use super::task::Done;
+use super::{Http as _, Ports, Worker};
+use crate::assess::exchange::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
 use crate::outbox::TokenExchange;
 use crate::risk::wechat::{is_denied, redacted, words};
-use crate::risk::{Again, ApiId, Fault, Reading, remedy};
+use crate::risk::{ApiId, ApiResult, Fault, RetryHint, remedy};
 
 /// How long the fetch of an access token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S, P, H> {
+impl<P: Ports> Worker<P> {
     /// Keeps the access token fresh while claims need it, and shuts the APIs that have none.
     pub(super) fn look_after_token(&mut self, now: Instant) {
-        let Some(source) = self.terms.registry.token_source() else { return };
-        let (mut wanted, at_hand) = (false, self.token.lease(now).is_some());
-        for (id, _) in self.terms.registry.iter().filter(|(_, route)| route.api.needs_token()) {
-            self.desk.set_has_token(id.index(), at_hand);
-            wanted |= self.desk.waiting(id.index()) > 0;
+        let Some(source) = self.context.registry.token_source() else { return };
+        let (mut wanted, at_hand) = (false, self.calls.token.lease(now).is_some());
+        for (id, _) in self.context.registry.iter().filter(|(_, route)| route.api.needs_token()) {
+            self.calls.scheduler.set_has_token(id.index(), at_hand);
+            wanted |= self.calls.scheduler.waiting(id.index()) > 0;
         }
-        if !wanted || self.fetching_token {
+        if !wanted || self.calls.fetching_token {
             return;
         }
-        if let Some(fetch) = self.token.wants_fetch(now) {
-            self.fetching_token = true;
+        if let Some(fetch) = self.calls.token.wants_fetch(now) {
+            self.calls.fetching_token = true;
             let (http, request) = (self.ports.http.clone(), source.token_request(fetch == Fetch::Forced));
-            let requested_at = self.terms.clock.micros();
+            let requested_at = self.context.clock.micros();
             self.tasks.spawn(async move {
                 let text = request.redacted.clone();
                 let exchange = http.send(request, TOKEN_TIMEOUT).await;
@@ -43,20 +44,20 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     pub(super) fn after_token_fetch(&mut self, fetched: TokenAnswer) {
-        self.fetching_token = false;
+        self.calls.fetching_token = false;
         let now = Instant::now();
-        let Some(source) = self.terms.registry.token_source() else { return };
+        let Some(source) = self.context.registry.token_source() else { return };
         let (exchange, can_force) = (&fetched.exchange, source.can_force());
         let token = match &exchange.result {
             Ok(response) => source.read_token(&answer(response)),
             Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
         };
         let outcome = if token.is_ok() { "fetched" } else { "failed" };
-        self.terms.meter.token_fetch(outcome);
+        self.context.meter.token_fetch(outcome);
         let text = token.as_ref().ok().map(|token| token.value.clone());
         let fault = match token {
             Ok(token) => {
-                if self.token.fetched(token.value, token.expires_in, can_force, now) == Outlook::Bad {
+                if self.calls.token.fetched(token.value, token.expires_in, can_force, now) == Outlook::Bad {
                     self.deny_without_token("bad_access_token", now);
                 }
                 None
@@ -66,13 +67,13 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
                 Some(fault)
             }
         };
-        self.batch.add_token_exchange(fetched.into_row(outcome, fault, text.as_ref()));
+        self.outflow.batch.add_token_exchange(fetched.into_row(outcome, fault, text.as_ref()));
     }
 
     fn token_was_denied(&mut self, fault: &Fault, exchange: &Exchange, now: Instant) {
         let said = exchange.result.as_ref().ok().and_then(|response| words(&answer(response)));
         let denied = exchange.result.is_ok() && is_denied(fault.reason);
-        let (outlook, is_news) = self.token.fetch_failed(fault.reason, denied, now);
+        let (outlook, is_news) = self.calls.token.fetch_failed(fault.reason, denied, now);
         if is_news {
             let why =
                 sentence(fault.reason, [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)]);
@@ -84,26 +85,26 @@ impl<I: Intake, S: Store + 'static, P: Publisher + 'static, H: Http> Worker<I, S
     }
 
     /// A call that used this token has ended with this reading.
-    pub(super) fn token_was_used(&mut self, lease: &Lease, reading: &Reading, now: Instant) {
+    pub(super) fn token_was_used(&mut self, lease: &Lease, reading: &ApiResult, now: Instant) {
         match reading {
-            Reading::Transient(_, Again::NewToken) => {
-                if self.token.refused(lease) == Outlook::Bad {
+            ApiResult::Transient(_, RetryHint::NewToken) => {
+                if self.calls.token.refused(lease) == Outlook::Bad {
                     self.deny_without_token("bad_access_token", now);
                 }
             }
-            Reading::Verdict { .. } | Reading::Refused(_) => self.token.accepted(lease),
-            Reading::Transient(..) | Reading::Configuration(_) => {}
+            ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => self.calls.token.accepted(lease),
+            ApiResult::Transient(..) | ApiResult::AccessDenied(_) => {}
         }
     }
 
     /// There is no usable token, and will not be until somebody mends the set-up: the APIs that
     /// need one refuse us.
     fn deny_without_token(&mut self, reason: &'static str, now: Instant) {
-        let routes = self.terms.registry.iter();
+        let routes = self.context.registry.iter();
         let needy: Vec<ApiId> =
             routes.filter(|(_, route)| route.api.needs_token()).map(|(id, _)| id).collect();
         for id in needy {
-            if self.desk.deny(id.index(), now) {
+            if self.calls.scheduler.deny(id.index(), now) {
                 self.warn_of_breaker(id, reason, None);
             }
         }

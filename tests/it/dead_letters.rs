@@ -543,7 +543,7 @@ async fn an_event_that_is_too_large_fails_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     let Some(lab) = Lab::new("flood").await else { return };
-    let parked = Event::of(claim("parked", "user-transient-12")).on(0);
+    let deferred = Event::of(claim("deferred", "user-transient-12")).on(0);
     let mut events: Vec<Event> = malformed(300).into_iter().map(|event| event.on(0)).collect();
     events.push(Event::of(claim("behind", "user")).on(0));
     events.extend(malformed(50).into_iter().map(|event| event.on(0)));
@@ -551,7 +551,7 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     let more = format!(
         "[dead_letters]\nmax_run = 100\nprobe_every = \"50ms\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[breaker]\nmin_calls = 1000000\n\
-         [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"300ms\"\npark_interval = \"1s\"\n\
+         [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"300ms\"\ndefer_interval = \"1s\"\n\
          [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0"
     );
     let mut worker = lab.worker("w1", &more);
@@ -563,8 +563,8 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
         let line = format!("claimgate_dead_letter_flood {value}");
         get("/metrics").await.is_some_and(|(_, metrics)| metrics.lines().any(|found| found == line))
     };
-    lab.produce(&[parked]);
-    lab.wait("the parked claim", LONG, async || !lab.read("retry").is_empty()).await;
+    lab.produce(&[deferred]);
+    lab.wait("the deferred claim", LONG, async || !lab.read("retry").is_empty()).await;
     lab.produce(&events);
     lab.wait("the flood", LONG, async || flood("1").await).await;
     let letters = count(&lab, "dead_letters").await;
@@ -577,7 +577,7 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
             decision["claim_id"] == id
         })
     };
-    lab.wait("the parked claim's decision", LONG, async || decided("parked")).await;
+    lab.wait("the deferred claim's decision", LONG, async || decided("deferred")).await;
     assert!(!decided("behind") && flood("1").await, "it came in during the flood and did not end it");
     lab.wait("the claim behind the flood", LONG, async || decided("behind")).await;
     lab.wait("the end of the flood", LONG, async || flood("0").await).await;

@@ -5,6 +5,7 @@
 mod chaos;
 mod cluster;
 mod dead_letters;
+mod deferral;
 mod exactly_once;
 mod failure_modes;
 mod fairness;
@@ -15,7 +16,6 @@ mod lab;
 mod oracle;
 mod orphans;
 mod outages;
-mod parking;
 mod proxy;
 mod publishing;
 mod refusals;

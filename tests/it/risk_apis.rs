@@ -169,7 +169,7 @@ async fn every_kind_sends_the_documented_request_and_gets_its_decision() {
         assert_eq!(json!(row.get::<Option<i16>, _>(3)), level);
         let call = sqlx::query("select outcome, attempt, request from risk_calls where claim_id = $1");
         let call = call.bind(id).fetch_one(&lab.database).await.expect("one row");
-        assert_eq!((call.get::<&str, _>(0), call.get::<i32, _>(1)), ("verdict", 1));
+        assert_eq!((call.get::<&str, _>(0), call.get::<i32, _>(1)), ("assessed", 1));
         let stored: &str = call.get(2);
         for secret in ["user%2Btoken", "user+token", "ticket%2B", claimgate::simulator::SECRET_ID] {
             assert!(!stored.contains(secret), "{secret} is in {stored}");
@@ -265,7 +265,7 @@ async fn codes_lead_where_the_documents_say() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_must_mend_is_waited_for() {
     let Some(lab) = Lab::new("mended").await else { return };
-    let mut worker = lab.worker("w1", "[breaker]\nmisconfigured_for = \"300ms\"\nprobes = 1");
+    let mut worker = lab.worker("w1", "[breaker]\naccess_denied_for = \"300ms\"\nprobes = 1");
     let cases = [
         ("mini_program", 13, "insufficient_balance"),
         ("captcha", 4100, "bad_signature"),

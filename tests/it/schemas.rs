@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use claimgate::claim::{Claim, Malformed};
+use claimgate::claim::{Claim, DeadLetterReason};
 use claimgate::config::Config;
 use claimgate::decision::{Decision, Reason, Source, Verdict};
 use claimgate::demo::claims;
 use claimgate::intake::{Admission, Assigned, Headers, Input, Ledger, Partition};
 use claimgate::outbox::message::{self, Message};
-use claimgate::outbox::{Disposition, Received, Settled};
+use claimgate::outbox::{Completed, Received, RecordOutcome};
 use claimgate::risk::Registry;
 use claimgate::trace::TraceContext;
 use jsonschema::Validator;
@@ -40,7 +40,7 @@ fn registry() -> Registry {
 }
 
 /// What the worker makes of an event.
-fn judged(registry: &Registry, event: &Value) -> Result<(), Malformed> {
+fn judged(registry: &Registry, event: &Value) -> Result<(), DeadLetterReason> {
     let claim = Claim::parse(Some(event.to_string().as_bytes()), MAX_BYTES)?;
     registry.route(&claim).map(drop)
 }
@@ -209,7 +209,7 @@ fn source() -> Source {
 }
 
 /// What the worker publishes for a record that ends so.
-fn published(disposition: Disposition, headers: Headers, max_bytes: usize) -> Message {
+fn published(outcome: RecordOutcome, headers: Headers, max_bytes: usize) -> Message {
     let mut ledger = Ledger::default();
     let partition = Partition { input: Input::Claims, number: 3 };
     ledger.assign(&Assigned {
@@ -230,8 +230,8 @@ fn published(disposition: Disposition, headers: Headers, max_bytes: usize) -> Me
         received_at: 1,
         trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, state: None },
     };
-    let settled = Settled { ticket, received, claim_id: None, disposition };
-    message::of(&settled, false, max_bytes).expect("published")
+    let completed = Completed { ticket, received, claim_id: None, outcome };
+    message::of(&completed, false, max_bytes).expect("published")
 }
 
 fn verdicts() -> Vec<Verdict> {
@@ -253,7 +253,7 @@ fn verdicts() -> Vec<Verdict> {
             ..verdict(Decision::Challenge, vec![reason("captcha", None, None)])
         },
         verdict(Decision::Reject, vec![reason("ticket", None, Some("invalid"))]),
-        verdict(Decision::Review, vec![reason("refused", Some(-1), Some("bad_parameter"))]),
+        verdict(Decision::Review, vec![reason("unassessable", Some(-1), Some("bad_parameter"))]),
         Verdict {
             attempts: 0,
             ..verdict(Decision::Approve, vec![reason("unassessed", None, Some("timeout"))])
@@ -268,7 +268,7 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
     let declared = schema["properties"].as_object().expect("properties");
     for verdict in verdicts() {
         for max_bytes in [MAX_BYTES, 2_048] {
-            let message = published(Disposition::Assessed(Box::new(verdict.clone())), vec![], max_bytes);
+            let message = published(RecordOutcome::Assessed(Box::new(verdict.clone())), vec![], max_bytes);
             let decision: Value = serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
             demand(&validator, &decision);
             for (name, _) in decision.as_object().expect("an object") {
@@ -286,7 +286,7 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
 #[test]
 fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
     let validator = validator(&schema("decision"));
-    let message = published(Disposition::Assessed(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
+    let message = published(RecordOutcome::Assessed(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
     let decision: Value = serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
     for (name, value) in [
         ("decision", json!("pay")),
@@ -312,12 +312,12 @@ fn the_headers_of_dead_letters_are_what_their_schema_says() {
     let own = vec![("tenant".to_owned(), Some(b"a".to_vec())), ("claimgate-error".to_owned(), None)];
     let long = "account.".repeat(100);
     for malformed in [
-        Malformed::missing("account.id"),
-        Malformed::event("tombstone", "the event has no payload"),
-        Malformed::field("wrong_type", &long, "?"),
+        DeadLetterReason::missing("account.id"),
+        DeadLetterReason::event("tombstone", "the event has no payload"),
+        DeadLetterReason::field("wrong_type", &long, "?"),
     ] {
         for (max_bytes, truncated) in [(MAX_BYTES, false), (4_096, true)] {
-            let message = published(Disposition::Quarantined(malformed.clone()), own.clone(), max_bytes);
+            let message = published(RecordOutcome::DeadLettered(malformed.clone()), own.clone(), max_bytes);
             let headers: Value = message
                 .headers
                 .iter()

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use claimgate::claim::Claim;
 use claimgate::config::Config;
-use claimgate::decision::{Finding, Policy, Ruling};
-use claimgate::risk::{Answer, Attempt, Reading, Registry};
+use claimgate::decision::{Assessment, Policy, Ruling};
+use claimgate::risk::{Answer, ApiResult, Attempt, Registry};
 use futures::StreamExt as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
@@ -122,11 +122,12 @@ impl Assessor {
         let status = response.status().as_u16();
         let body = response.bytes().await?;
         let latency = sent.elapsed();
-        let Reading::Verdict { finding, provider_code } = api.read(&Answer { status, body: &body }) else {
+        let ApiResult::Assessed { assessment, provider_code } = api.read(&Answer { status, body: &body })
+        else {
             return Err(format!("no verdict in {}", String::from_utf8_lossy(&body)).into());
         };
-        let ruling = self.policy.rule(api.name(), &finding, |code| api.risk_type(code));
-        let Finding::Level { level, risk_types } = finding else { return Err("no level".into()) };
+        let ruling = self.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
+        let Assessment::Level { level, risk_types } = assessment else { return Err("no level".into()) };
         Ok(Row {
             key: message.key().unwrap_or_default().to_vec(),
             partition: message.partition(),

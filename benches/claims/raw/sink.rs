@@ -111,7 +111,7 @@ impl Sink {
             "insert into risk_calls (
                 id, claim_id, requested_at, latency, http_status, provider_code, request, response, attempt, api, outcome, reason, trace_id
             )
-            select given.*, 1, 'intelligent_qr_code', 'verdict', '', ''
+            select given.*, 1, 'intelligent_qr_code', 'assessed', '', ''
             from unnest(
                 $1::uuid[], $2::text[], $3::timestamptz[], $4::interval[], $5::int[], $6::bigint[], $7::text[], $8::bytea[]
             ) as given",

@@ -1,7 +1,7 @@
 //! The circuit breaker of one API: stops the calls while they are of no use, and finds out when
 //! they are again.
 //!
-//! A pure machine: time is an argument, and it says what may be done; the desk does it.
+//! A pure machine: time is an argument, and it says what may be done; the scheduler does it.
 //!
 //! ```text
 //!            too many failures, or the API refuses us
@@ -20,6 +20,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::permit::Permit;
+
 /// `[breaker]`: the same for every API.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,23 +39,23 @@ pub struct Settings {
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
     pub open_max: Duration,
-    /// The interval of probes while the API refuses us: no permission, bad signature, balance
+    /// The interval of probes while the API denies us access: no permission, bad signature, balance
     /// exhausted.
     #[serde(with = "humantime_serde")]
-    pub misconfigured_for: Duration,
+    pub access_denied_for: Duration,
     /// So many probes in a row must succeed before it closes.
     pub probes: u32,
 }
 
 /// What a call says about its API's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub enum CallHealth {
     /// It answered, whatever it said.
     Well,
     /// It did not, or not usably.
     Failing,
-    /// It refuses us, and no retry mends that soon.
-    Misconfigured,
+    /// It denies us access, and no retry mends that soon.
+    AccessDenied,
     /// It asks for the call once more, at once, in a new form (a new signature, a new token). That
     /// says nothing yet of a closed breaker's API, and a probe has not succeeded by it.
     Pending,
@@ -62,11 +64,11 @@ pub enum Sign {
     Repeated,
 }
 
-impl Sign {
+impl CallHealth {
     /// Whether no retry mends it, so that somebody has to.
     fn blames_set_up(self) -> bool {
         match self {
-            Self::Misconfigured | Self::Repeated => true,
+            Self::AccessDenied | Self::Repeated => true,
             Self::Well | Self::Failing | Self::Pending => false,
         }
     }
@@ -82,19 +84,8 @@ pub struct Breaker {
 #[derive(Debug)]
 enum State {
     Closed { since: Instant, calls: u32, failures: u32 },
-    Open { since: Instant, until: Instant, misconfigured: bool, times: u32 },
-    HalfOpen { since: Instant, probing: bool, succeeded: u32, misconfigured: bool, times: u32 },
-}
-
-/// Whether a call may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
-    /// Yes.
-    Free,
-    /// As a probe.
-    Probe,
-    /// Not before this time; without one, not before the probe under way has ended.
-    Barred(Option<Instant>),
+    Open { since: Instant, until: Instant, access_denied: bool, times: u32 },
+    HalfOpen { since: Instant, probing: bool, succeeded: u32, access_denied: bool, times: u32 },
 }
 
 impl Breaker {
@@ -104,25 +95,25 @@ impl Breaker {
     }
 
     /// Whether a call may be made now.
-    pub fn passage(&self, now: Instant) -> Passage {
+    pub fn permit(&self, now: Instant) -> Permit {
         match &self.state {
-            State::Closed { .. } => Passage::Free,
-            State::Open { until, .. } if now < *until => Passage::Barred(Some(*until)),
-            State::HalfOpen { probing: true, .. } => Passage::Barred(None),
-            State::Open { .. } | State::HalfOpen { .. } => Passage::Probe,
+            State::Closed { .. } => Permit::Granted,
+            State::Open { until, .. } if now < *until => Permit::NotBefore(*until),
+            State::HalfOpen { probing: true, .. } => Permit::Full,
+            State::Open { .. } | State::HalfOpen { .. } => Permit::Probe,
         }
     }
 
-    /// A call is being made, with [`Breaker::passage`]'s leave.
+    /// A call is being made, with [`Breaker::permit`]'s leave.
     pub fn called(&mut self) {
         match &mut self.state {
             State::Closed { .. } => {}
-            State::Open { since, misconfigured, times, .. } => {
+            State::Open { since, access_denied, times, .. } => {
                 self.state = State::HalfOpen {
                     since: *since,
                     probing: true,
                     succeeded: 0,
-                    misconfigured: *misconfigured,
+                    access_denied: *access_denied,
                     times: *times,
                 };
             }
@@ -132,34 +123,34 @@ impl Breaker {
 
     /// A call has ended. `probe` says whether it was made as one. Returns whether the breaker
     /// opened by it.
-    pub fn ended(&mut self, sign: Sign, probe: bool, now: Instant) -> bool {
+    pub fn ended(&mut self, health: CallHealth, probe: bool, now: Instant) -> bool {
         match &mut self.state {
-            State::Closed { .. } if sign == Sign::Pending => {}
+            State::Closed { .. } if health == CallHealth::Pending => {}
             State::Closed { since, calls, failures } => {
                 if now.duration_since(*since) > self.settings.window {
                     (*since, *calls, *failures) = (now, 0, 0);
                 }
                 *calls = calls.saturating_add(1);
-                *failures = failures.saturating_add(u32::from(sign != Sign::Well));
+                *failures = failures.saturating_add(u32::from(health != CallHealth::Well));
                 let ratio = f64::from(*failures) / f64::from(*calls);
                 let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
-                let opens = match sign {
+                let opens = match health {
                     // Though it be the one that makes them enough.
-                    Sign::Well | Sign::Pending => false,
-                    Sign::Failing | Sign::Repeated => failing,
-                    Sign::Misconfigured => true,
+                    CallHealth::Well | CallHealth::Pending => false,
+                    CallHealth::Failing | CallHealth::Repeated => failing,
+                    CallHealth::AccessDenied => true,
                 };
                 if opens {
-                    self.open(sign.blames_set_up(), 0, now, now);
+                    self.open(health.blames_set_up(), 0, now, now);
                     return true;
                 }
             }
-            State::HalfOpen { since, probing, succeeded, misconfigured, times } if probe => {
+            State::HalfOpen { since, probing, succeeded, access_denied, times } if probe => {
                 *probing = false;
-                if sign != Sign::Well {
+                if health != CallHealth::Well {
                     let (since, times) = (*since, times.saturating_add(1));
                     // A probe that is asked for anew leaves the blame where it was.
-                    let blame = sign.blames_set_up() || (sign == Sign::Pending && *misconfigured);
+                    let blame = health.blames_set_up() || (health == CallHealth::Pending && *access_denied);
                     self.open(blame, times, since, now);
                     return true;
                 }
@@ -174,7 +165,7 @@ impl Breaker {
         false
     }
 
-    /// The API cannot be called at all until somebody mends the set-up: as if it had refused us.
+    /// The API cannot be called at all until somebody mends the set-up: as if it had denied us access.
     /// Returns whether the breaker opened by it.
     pub fn deny(&mut self, now: Instant) -> bool {
         match &mut self.state {
@@ -182,15 +173,15 @@ impl Breaker {
                 self.open(true, 0, now, now);
                 true
             }
-            State::Open { misconfigured, .. } | State::HalfOpen { misconfigured, .. } => {
-                *misconfigured = true;
+            State::Open { access_denied, .. } | State::HalfOpen { access_denied, .. } => {
+                *access_denied = true;
                 false
             }
         }
     }
 
     /// A call that [`Breaker::called`] announced was not made after all.
-    pub fn withdrawn(&mut self, probe: bool) {
+    pub fn cancelled(&mut self, probe: bool) {
         if let State::HalfOpen { probing, .. } = &mut self.state
             && probe
         {
@@ -206,20 +197,20 @@ impl Breaker {
         }
     }
 
-    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API refuses us.
+    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API denies us access.
     pub fn state(&self) -> (&'static str, bool) {
         match &self.state {
             State::Closed { .. } => ("closed", false),
-            State::Open { misconfigured, .. } => ("open", *misconfigured),
-            State::HalfOpen { misconfigured, .. } => ("half_open", *misconfigured),
+            State::Open { access_denied, .. } => ("open", *access_denied),
+            State::HalfOpen { access_denied, .. } => ("half_open", *access_denied),
         }
     }
 
-    fn open(&mut self, misconfigured: bool, times: u32, since: Instant, now: Instant) {
+    fn open(&mut self, access_denied: bool, times: u32, since: Instant, now: Instant) {
         let doubled =
             self.settings.open_for.saturating_mul(2_u32.saturating_pow(times)).min(self.settings.open_max);
-        let pause = if misconfigured { doubled.max(self.settings.misconfigured_for) } else { doubled };
-        self.state = State::Open { since, until: now + pause, misconfigured, times };
+        let pause = if access_denied { doubled.max(self.settings.access_denied_for) } else { doubled };
+        self.state = State::Open { since, until: now + pause, access_denied, times };
     }
 }
 

@@ -9,7 +9,7 @@ fn settings() -> Settings {
         window: Duration::from_secs(10),
         open_for: Duration::from_secs(1),
         open_max: Duration::from_secs(30),
-        misconfigured_for: Duration::from_secs(60),
+        access_denied_for: Duration::from_secs(60),
         probes: 3,
     }
 }
@@ -18,16 +18,16 @@ fn settings() -> Settings {
 fn a_call_that_went_well_opens_nothing() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
-    assert!((0..9).all(|_| !breaker.ended(Sign::Failing, false, now)), "too few calls to judge by");
-    assert!(!breaker.ended(Sign::Well, false, now));
-    assert_eq!(breaker.passage(now), Passage::Free);
-    assert!(breaker.ended(Sign::Failing, false, now), "ten of eleven");
+    assert!((0..9).all(|_| !breaker.ended(CallHealth::Failing, false, now)), "too few calls to judge by");
+    assert!(!breaker.ended(CallHealth::Well, false, now));
+    assert_eq!(breaker.permit(now), Permit::Granted);
+    assert!(breaker.ended(CallHealth::Failing, false, now), "ten of eleven");
 }
 
 fn opened(now: Instant) -> Breaker {
     let mut breaker = Breaker::new(settings(), now);
     for _ in 0..10 {
-        breaker.ended(Sign::Failing, false, now);
+        breaker.ended(CallHealth::Failing, false, now);
     }
     assert_eq!(breaker.state(), ("open", false));
     breaker
@@ -38,13 +38,13 @@ fn it_opens_at_the_ratio_and_not_before_there_were_enough_calls() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
     for _ in 0..9 {
-        assert!(!breaker.ended(Sign::Failing, false, now));
+        assert!(!breaker.ended(CallHealth::Failing, false, now));
     }
-    assert!(breaker.ended(Sign::Failing, false, now), "the tenth");
+    assert!(breaker.ended(CallHealth::Failing, false, now), "the tenth");
     let mut breaker = Breaker::new(settings(), now);
     for call in 0..1_000 {
-        let sign = if call % 5 < 2 { Sign::Failing } else { Sign::Well };
-        breaker.ended(if call < 10 { Sign::Well } else { sign }, false, now);
+        let health = if call % 5 < 2 { CallHealth::Failing } else { CallHealth::Well };
+        breaker.ended(if call < 10 { CallHealth::Well } else { health }, false, now);
     }
     assert_eq!(breaker.state(), ("closed", false), "two fifths are not half");
 }
@@ -54,25 +54,28 @@ fn an_old_window_is_forgotten() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
     for _ in 0..9 {
-        breaker.ended(Sign::Failing, false, now);
+        breaker.ended(CallHealth::Failing, false, now);
     }
-    assert!(!breaker.ended(Sign::Failing, false, now + Duration::from_secs(11)));
+    assert!(!breaker.ended(CallHealth::Failing, false, now + Duration::from_secs(11)));
 }
 
 #[test]
 fn one_probe_at_a_time_and_enough_of_them_close_it() {
     let now = Instant::now();
     let mut breaker = opened(now);
-    assert_eq!(breaker.passage(now), Passage::Barred(Some(now + Duration::from_secs(1))));
+    assert_eq!(breaker.permit(now), Permit::NotBefore(now + Duration::from_secs(1)));
     let later = now + Duration::from_secs(1);
     for _ in 0..3 {
-        assert_eq!(breaker.passage(later), Passage::Probe);
+        assert_eq!(breaker.permit(later), Permit::Probe);
         breaker.called();
-        assert_eq!(breaker.passage(later), Passage::Barred(None));
-        assert!(!breaker.ended(Sign::Failing, false, later), "a call that was sent before says nothing");
-        breaker.ended(Sign::Well, true, later);
+        assert_eq!(breaker.permit(later), Permit::Full);
+        assert!(
+            !breaker.ended(CallHealth::Failing, false, later),
+            "a call that was sent before says nothing"
+        );
+        breaker.ended(CallHealth::Well, true, later);
     }
-    assert_eq!((breaker.passage(later), breaker.open_since()), (Passage::Free, None));
+    assert_eq!((breaker.permit(later), breaker.open_since()), (Permit::Granted, None));
 }
 
 #[test]
@@ -81,11 +84,11 @@ fn each_failed_probe_doubles_the_pause_up_to_its_bound() {
     let (mut breaker, mut at) = (opened(now), now);
     let mut pauses = Vec::new();
     for _ in 0..7 {
-        let Passage::Barred(Some(until)) = breaker.passage(at) else { panic!("it is open") };
+        let Permit::NotBefore(until) = breaker.permit(at) else { panic!("it is open") };
         pauses.push((until - at).as_secs());
         at = until;
         breaker.called();
-        assert!(breaker.ended(Sign::Failing, true, at));
+        assert!(breaker.ended(CallHealth::Failing, true, at));
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     assert_eq!(breaker.open_since(), Some(now), "it never was well in between");
@@ -95,9 +98,9 @@ fn each_failed_probe_doubles_the_pause_up_to_its_bound() {
 fn an_api_that_refuses_us_opens_it_at_once_and_is_probed_seldom() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
-    assert!(breaker.ended(Sign::Misconfigured, false, now));
+    assert!(breaker.ended(CallHealth::AccessDenied, false, now));
     assert_eq!(breaker.state(), ("open", true));
-    assert_eq!(breaker.passage(now), Passage::Barred(Some(now + Duration::from_secs(60))));
+    assert_eq!(breaker.permit(now), Permit::NotBefore(now + Duration::from_secs(60)));
 }
 
 #[test]
@@ -107,19 +110,19 @@ fn review_04_calls_that_ask_again_in_vain_open_it_and_never_close_it() {
     // A wrong clock: each claim is signed anew at once, and few of the further calls are in the
     // budget.
     for claim in 0..100 {
-        let opened = breaker.ended(Sign::Pending, false, now);
+        let opened = breaker.ended(CallHealth::Pending, false, now);
         assert!(!opened, "the first of a claim says nothing yet");
-        if claim % 10 == 0 && breaker.ended(Sign::Repeated, false, now) {
+        if claim % 10 == 0 && breaker.ended(CallHealth::Repeated, false, now) {
             assert_eq!(breaker.state(), ("open", true), "somebody has to mend this");
         }
     }
     assert!(breaker.open_since().is_some(), "however many first calls went before");
     let mut at = now;
     for _ in 0..5 {
-        let Passage::Barred(Some(until)) = breaker.passage(at) else { panic!("it is open") };
+        let Permit::NotBefore(until) = breaker.permit(at) else { panic!("it is open") };
         at = until;
         breaker.called();
-        assert!(breaker.ended(Sign::Pending, true, at), "such a probe closes nothing");
+        assert!(breaker.ended(CallHealth::Pending, true, at), "such a probe closes nothing");
         assert_eq!(breaker.state(), ("open", true), "and clears nobody of blame");
     }
 }
@@ -131,40 +134,38 @@ fn review_10_an_api_that_cannot_be_called_is_denied_and_probed_seldom() {
     assert!(breaker.deny(now));
     assert!(!breaker.deny(now), "it is open already");
     assert_eq!(breaker.state(), ("open", true));
-    assert_eq!(breaker.passage(now), Passage::Barred(Some(now + Duration::from_secs(60))));
+    assert_eq!(breaker.permit(now), Permit::NotBefore(now + Duration::from_secs(60)));
     let later = now + Duration::from_secs(60);
     breaker.called();
-    assert_eq!(breaker.passage(later), Passage::Barred(None));
-    breaker.withdrawn(true);
-    assert_eq!(breaker.passage(later), Passage::Probe, "a call that was not made is no probe");
+    assert_eq!(breaker.permit(later), Permit::Full);
+    breaker.cancelled(true);
+    assert_eq!(breaker.permit(later), Permit::Probe, "a call that was not made is no probe");
 }
 
 proptest! {
     #[test]
-    fn an_open_breaker_lets_nothing_through_but_one_probe(signs in prop::collection::vec((0..5_u8, 0..5_000_u64), 1..500)) {
+    fn an_open_breaker_lets_nothing_through_but_one_probe(healths in prop::collection::vec((0..5_u8, 0..5_000_u64), 1..500)) {
         let mut now = Instant::now();
         let mut breaker = Breaker::new(settings(), now);
         let mut probes = 0;
-        for (sign, wait) in signs {
+        for (health, wait) in healths {
             now += Duration::from_millis(wait);
-            let signs = [Sign::Well, Sign::Failing, Sign::Misconfigured, Sign::Pending, Sign::Repeated];
-            let sign = signs[usize::from(sign)];
+            let healths = [CallHealth::Well, CallHealth::Failing, CallHealth::AccessDenied, CallHealth::Pending, CallHealth::Repeated];
+            let health = healths[usize::from(health)];
             let closed = breaker.open_since().is_none();
-            match breaker.passage(now) {
-                Passage::Free => prop_assert!(closed),
-                Passage::Probe => {
+            match breaker.permit(now) {
+                Permit::Granted => prop_assert!(closed),
+                Permit::Probe => {
                     prop_assert!(!closed && probes == 0);
                     breaker.called();
                     probes = 1;
                     continue;
                 }
-                Passage::Barred(until) => {
-                    prop_assert!(!closed);
-                    prop_assert!(until.is_none_or(|until| until > now));
-                }
+                Permit::NotBefore(until) => prop_assert!(!closed && until > now),
+                Permit::Full => prop_assert!(!closed),
             }
             let probe = std::mem::take(&mut probes) == 1;
-            breaker.ended(sign, probe, now);
+            breaker.ended(health, probe, now);
         }
     }
 }

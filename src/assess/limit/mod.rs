@@ -9,6 +9,8 @@
 
 use tokio::time::Instant;
 
+use super::permit::Permit;
+
 mod rate;
 mod share;
 
@@ -29,17 +31,6 @@ pub struct Limit {
     /// Since when one call more than the whole permits is under way.
     extra_since: Option<Instant>,
     extra_rests_until: Option<Instant>,
-}
-
-/// Whether a call may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// Yes, and it is counted.
-    Granted,
-    /// As many calls as may be are under way.
-    Full,
-    /// Not before this time.
-    NotBefore(Instant),
 }
 
 impl Limit {
@@ -67,7 +58,7 @@ impl Limit {
     /// From now on only the share of these partitions, of so many, may be used: what is less counts
     /// at once, what is more from `from`, when the calls of the partitions' last owner have ended.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant, from: Instant) {
-        self.settle(now);
+        self.advance(now);
         let (own, part) =
             (Bounds::all(self.concurrency), Bounds::of_partitions(self.concurrency, held, partitions));
         let (concurrency, rate) = self.of_group;
@@ -75,12 +66,12 @@ impl Limit {
         let bounds = Bounds { speed: if rate { part.speed } else { own.speed }, ..calls };
         self.bounds = self.bounds.min(bounds);
         self.grows = (self.bounds != bounds).then_some((from, bounds));
-        self.settle(now);
+        self.advance(now);
     }
 
     /// Asks for a permit.
-    pub fn acquire(&mut self, now: Instant) -> Permission {
-        self.settle(now);
+    pub fn acquire(&mut self, now: Instant) -> Permit {
+        self.advance(now);
         let refusal = match self.permit(now) {
             Ok(extra) => match self.rate.as_ref().map_or(Ok(()), |rate| rate.ready(self.bounds.speed, now)) {
                 Ok(()) => {
@@ -89,19 +80,19 @@ impl Limit {
                         rate.take();
                     }
                     self.in_flight += 1;
-                    return Permission::Granted;
+                    return Permit::Granted;
                 }
                 Err(at) => at,
             },
             Err(at) => at,
         };
         let grows = self.grows.map(|(from, _)| from);
-        [refusal, grows].into_iter().flatten().min().map_or(Permission::Full, Permission::NotBefore)
+        [refusal, grows].into_iter().flatten().min().map_or(Permit::Full, Permit::NotBefore)
     }
 
     /// Gives a permit back: the call has ended.
     pub fn release(&mut self, now: Instant) {
-        self.settle(now);
+        self.advance(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight <= self.bounds.whole
             && let Some(since) = self.extra_since.take()
@@ -139,7 +130,7 @@ impl Limit {
     }
 
     /// Lets time pass; a share that was to grow by now has grown.
-    fn settle(&mut self, now: Instant) {
+    fn advance(&mut self, now: Instant) {
         if let Some((from, bounds)) = self.grows.filter(|(from, _)| *from <= now) {
             self.pass(from);
             self.grows = None;

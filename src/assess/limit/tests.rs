@@ -11,9 +11,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn no_more_calls_at_once_than_allowed() {
     let (mut limit, now) = (Limit::new(2, None), Instant::now());
     let three = [limit.acquire(now), limit.acquire(now), limit.acquire(now)];
-    assert_eq!(three, [Permission::Granted, Permission::Granted, Permission::Full]);
+    assert_eq!(three, [Permit::Granted, Permit::Granted, Permit::Full]);
     limit.release(now);
-    assert_eq!(limit.acquire(now), Permission::Granted);
+    assert_eq!(limit.acquire(now), Permit::Granted);
     assert_eq!(limit.in_flight(), 2);
 }
 
@@ -21,30 +21,30 @@ fn no_more_calls_at_once_than_allowed() {
 fn without_a_partition_no_call_is_made_and_a_larger_share_waits_for_its_time() {
     let (mut limit, now) = (Limit::new(4, Some(100.0)), Instant::now());
     limit.set_share(&[], 4, now, now);
-    assert_eq!(limit.acquire(now), Permission::Full);
+    assert_eq!(limit.acquire(now), Permit::Full);
     limit.set_share(&[0, 1], 4, now, now + SECOND);
-    assert_eq!(limit.acquire(now), Permission::NotBefore(now + SECOND));
+    assert_eq!(limit.acquire(now), Permit::NotBefore(now + SECOND));
     let at = now + SECOND;
-    assert_eq!(limit.acquire(at), Permission::Granted);
-    assert_eq!(limit.acquire(at), Permission::NotBefore(at + 15 * MILLISECOND + Duration::from_nanos(1)));
+    assert_eq!(limit.acquire(at), Permit::Granted);
+    assert_eq!(limit.acquire(at), Permit::NotBefore(at + 15 * MILLISECOND + Duration::from_nanos(1)));
     let at = at + 21 * MILLISECOND;
-    assert_eq!(limit.acquire(at), Permission::Granted);
-    assert_eq!(limit.acquire(at + SECOND), Permission::Full, "two of four permits");
+    assert_eq!(limit.acquire(at), Permit::Granted);
+    assert_eq!(limit.acquire(at + SECOND), Permit::Full, "two of four permits");
     limit.set_share(&[1], 4, at, at);
     limit.release(at + SECOND);
-    assert_eq!(limit.acquire(at + SECOND), Permission::Full, "one of four, and one is under way");
+    assert_eq!(limit.acquire(at + SECOND), Permit::Full, "one of four, and one is under way");
 }
 
 #[test]
 fn a_part_of_a_permit_is_one_call_for_that_part_of_the_time() {
     let (mut limit, start) = (Limit::new(1, None), Instant::now());
     limit.set_share(&[3], 4, start, start);
-    assert_eq!(limit.acquire(start), Permission::Granted);
-    assert_eq!(limit.acquire(start), Permission::Full);
+    assert_eq!(limit.acquire(start), Permit::Granted);
+    assert_eq!(limit.acquire(start), Permit::Full);
     limit.release(start + SECOND);
-    let Permission::NotBefore(at) = limit.acquire(start + SECOND) else { panic!("it rests") };
+    let Permit::NotBefore(at) = limit.acquire(start + SECOND) else { panic!("it rests") };
     assert_eq!((at - start).as_secs(), 4, "one second in four");
-    assert_eq!(limit.acquire(at), Permission::Granted);
+    assert_eq!(limit.acquire(at), Permit::Granted);
 }
 
 /// Calls of `limit` as fast as it allows, between which the caller waits; when each was granted.
@@ -52,12 +52,12 @@ fn granted(limit: &mut Limit, mut now: Instant, waits: impl Iterator<Item = Dura
     let mut granted = Vec::new();
     for wait in waits {
         match limit.acquire(now) {
-            Permission::Granted => granted.push(now),
-            Permission::NotBefore(at) => {
+            Permit::Granted => granted.push(now),
+            Permit::NotBefore(at) => {
                 assert!(at > now);
                 now = at;
             }
-            Permission::Full => panic!("unbounded concurrency is never full"),
+            Permit::Full | Permit::Probe => panic!("unbounded concurrency is never full"),
         }
         now += wait;
     }
@@ -113,9 +113,9 @@ proptest! {
         let (mut now, mut granted) = (start, 0_u32);
         while now - start < 2 * SECOND {
             match limit.acquire(now) {
-                Permission::Granted => granted += 1,
-                Permission::NotBefore(at) => now = at,
-                Permission::Full => prop_assert!(false),
+                Permit::Granted => granted += 1,
+                Permit::NotBefore(at) => now = at,
+                Permit::Full | Permit::Probe => prop_assert!(false),
             }
         }
         let share = rate * f64::from(held) / 8.0;
@@ -130,9 +130,9 @@ proptest! {
         let (mut now, mut granted) = (start, 0_u32);
         while now - start < 10 * SECOND {
             match limit.acquire(now) {
-                Permission::Granted => granted += 1,
-                Permission::NotBefore(at) => now = at + Duration::from_micros(late),
-                Permission::Full => prop_assert!(false),
+                Permit::Granted => granted += 1,
+                Permit::NotBefore(at) => now = at + Duration::from_micros(late),
+                Permit::Full | Permit::Probe => prop_assert!(false),
             }
         }
         let share = rate * f64::from(held) / 8.0;
@@ -158,7 +158,7 @@ proptest! {
             group.share(now, now);
             for _ in 0..millis {
                 for limit in &mut group.limits {
-                    while limit.acquire(now) == Permission::Granted {
+                    while limit.acquire(now) == Permit::Granted {
                         times.push(now);
                     }
                 }
@@ -193,7 +193,7 @@ proptest! {
                     *ends > now
                 });
                 for (worker, limit) in group.limits.iter_mut().enumerate() {
-                    while limit.acquire(now) == Permission::Granted {
+                    while limit.acquire(now) == Permit::Granted {
                         calls.push((now + MILLISECOND * *lengths.next().unwrap(), worker));
                     }
                 }
@@ -227,7 +227,7 @@ proptest! {
                 *ends > now
             });
             for (worker, limit) in group.limits.iter_mut().enumerate() {
-                while limit.acquire(now) == Permission::Granted {
+                while limit.acquire(now) == Permit::Granted {
                     calls.push((now + MILLISECOND * *lengths.next().unwrap(), worker));
                 }
             }

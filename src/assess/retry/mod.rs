@@ -15,10 +15,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
-use super::breaker::Sign;
+use super::breaker::CallHealth;
 use super::budget;
-use crate::decision::{Decision, Finding};
-use crate::risk::{Again, Fault, Reading};
+use crate::decision::{Assessment, Decision};
+use crate::risk::{ApiResult, Fault, RetryHint};
 
 /// `[retry]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,20 +32,20 @@ pub struct Settings {
     /// No pause is a part of more than this.
     #[serde(with = "humantime_serde")]
     pub max_interval: Duration,
-    /// A claim that is still transient so long after its first attempt is parked.
+    /// A claim that is still transient so long after its first attempt is deferred.
     #[serde(with = "humantime_serde")]
     pub in_process_for: Duration,
-    /// A claim is parked for about this long the first time, and twice as long each further time…
+    /// A claim is deferred for about this long the first time, and twice as long each further time…
     #[serde(with = "humantime_serde")]
-    pub park_interval: Duration,
+    pub defer_interval: Duration,
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
-    pub park_max_interval: Duration,
+    pub defer_max_interval: Duration,
     /// A claim that is still transient so long after it was first taken on gets its `unassessed`
     /// decision.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,
-    /// So many parked claims are held in memory until they are due; what is more stays in Kafka.
+    /// So many deferred claims are held in memory until they are due; what is more stays in Kafka.
     pub max_waiting: usize,
     /// The longest `Retry-After` that is honoured; a longer one counts as this.
     #[serde(with = "humantime_serde")]
@@ -74,23 +74,23 @@ fn final_decision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decision
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The claim is assessed.
-    Assessed(Finding, i64),
+    Assessed(Assessment, i64),
     /// The claim will never be assessed.
-    Refused(Fault),
+    Unassessable(Fault),
     /// Ask again at this time.
     RetryAt(Instant),
     /// Its time in this process is up.
-    Park(Fault),
+    Defer(Fault),
     /// The API takes no further attempt.
     GiveUp(Fault),
 }
 
 impl Settings {
-    /// How long a claim is parked for the `times`-th time: between half of its interval and the
-    /// whole, so that claims that were parked together do not come back together.
-    pub fn park_for(&self, times: u32, seed: u32) -> Duration {
-        let doubled = self.park_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
-        let interval = doubled.min(self.park_max_interval);
+    /// How long a claim is deferred for the `times`-th time: between half of its interval and the
+    /// whole, so that claims that were deferred together do not come back together.
+    pub fn defer_for(&self, times: u32, seed: u32) -> Duration {
+        let doubled = self.defer_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
+        let interval = doubled.min(self.defer_max_interval);
         interval.mul_f64(0.5 + 0.5 * f64::from(seed) / f64::from(u32::MAX))
     }
 }
@@ -98,26 +98,26 @@ impl Settings {
 /// One claim's history of attempts.
 #[derive(Debug, Default)]
 pub struct Retry {
-    /// Before the claim was parked last.
+    /// Before the claim was deferred last.
     earlier: u32,
     attempts: u32,
     /// Of all of them, those that the API cannot have seen.
     unseen: u32,
     started: Option<Instant>,
     intervals: Option<ExponentialBackoff>,
-    resigned: bool,
+    signed_again: bool,
     renewed_token: bool,
 }
 
 impl Retry {
-    /// The history of a claim that an API was asked about `earlier` times before it was parked,
-    /// `unseen` of them in vain, at last with this reason: one that was parked for want of a good
+    /// The history of a claim that an API was asked about `earlier` times before it was deferred,
+    /// `unseen` of them in vain, at last with this reason: one that was deferred for want of a good
     /// signature or token has had its single retry.
     pub fn resumed(earlier: u32, unseen: u32, reason: &str) -> Self {
         Self {
             earlier,
             unseen,
-            resigned: matches!(reason, "request_expired" | "request_replayed"),
+            signed_again: matches!(reason, "request_expired" | "request_replayed"),
             renewed_token: reason == "bad_access_token",
             ..Self::default()
         }
@@ -135,7 +135,7 @@ impl Retry {
         self.attempts == 0
     }
 
-    /// How many attempts were begun, those before the claim was parked included.
+    /// How many attempts were begun, those before the claim was deferred included.
     pub fn attempts(&self) -> u32 {
         self.earlier.saturating_add(self.attempts)
     }
@@ -147,40 +147,45 @@ impl Retry {
 
     /// Says what follows, and what the reading says about the API's health. `retry_after` is the
     /// answer's header, `max_attempts` the API's own bound, `seed` random.
-    pub fn after(&mut self, settings: &Settings, reading: Reading, context: &Context) -> (Sign, Step) {
-        let (fault, again, sign) = match reading {
-            Reading::Verdict { finding, provider_code } => {
-                return (Sign::Well, Step::Assessed(finding, provider_code));
+    pub fn after(
+        &mut self,
+        settings: &Settings,
+        reading: ApiResult,
+        context: &Context,
+    ) -> (CallHealth, Step) {
+        let (fault, again, health) = match reading {
+            ApiResult::Assessed { assessment, provider_code } => {
+                return (CallHealth::Well, Step::Assessed(assessment, provider_code));
             }
-            Reading::Refused(fault) => return (Sign::Well, Step::Refused(fault)),
-            Reading::Configuration(fault) => (fault, Again::Backoff, Sign::Misconfigured),
-            Reading::Transient(fault, again) => (fault, again, self.sign(again)),
+            ApiResult::Unassessable(fault) => return (CallHealth::Well, Step::Unassessable(fault)),
+            ApiResult::AccessDenied(fault) => (fault, RetryHint::Backoff, CallHealth::AccessDenied),
+            ApiResult::Transient(fault, again) => (fault, again, self.health(again)),
         };
-        (sign, self.retry(settings, fault, again, context))
+        (health, self.retry(settings, fault, again, context))
     }
 
     /// What a transient reading says: a new signature or token may mend it the first time, and not
     /// the second.
-    fn sign(&self, again: Again) -> Sign {
+    fn health(&self, again: RetryHint) -> CallHealth {
         match again {
-            Again::Backoff => Sign::Failing,
-            Again::Lasting => Sign::Misconfigured,
-            Again::Resigned if self.resigned => Sign::Repeated,
-            Again::NewToken if self.renewed_token => Sign::Repeated,
-            Again::Resigned | Again::NewToken => Sign::Pending,
+            RetryHint::Backoff => CallHealth::Failing,
+            RetryHint::Lasting => CallHealth::AccessDenied,
+            RetryHint::FreshSignature if self.signed_again => CallHealth::Repeated,
+            RetryHint::NewToken if self.renewed_token => CallHealth::Repeated,
+            RetryHint::FreshSignature | RetryHint::NewToken => CallHealth::Pending,
         }
     }
 
-    fn retry(&mut self, settings: &Settings, fault: Fault, again: Again, context: &Context) -> Step {
+    fn retry(&mut self, settings: &Settings, fault: Fault, again: RetryHint, context: &Context) -> Step {
         self.unseen = self.unseen.saturating_add(u32::from(!context.seen));
         let seen = self.attempts().saturating_sub(self.unseen);
         if context.seen && context.max_attempts.is_some_and(|max| seen >= max) {
             return Step::GiveUp(fault);
         }
         let at_once = match again {
-            Again::Resigned => !std::mem::replace(&mut self.resigned, true),
-            Again::NewToken => !std::mem::replace(&mut self.renewed_token, true),
-            Again::Backoff | Again::Lasting => false,
+            RetryHint::FreshSignature => !std::mem::replace(&mut self.signed_again, true),
+            RetryHint::NewToken => !std::mem::replace(&mut self.renewed_token, true),
+            RetryHint::Backoff | RetryHint::Lasting => false,
         };
         if at_once {
             return Step::RetryAt(context.now);
@@ -188,7 +193,7 @@ impl Retry {
         let started = self.started.unwrap_or(context.now);
         let at = context.now + self.pause(settings, context);
         if at.duration_since(started) > settings.in_process_for {
-            Step::Park(fault)
+            Step::Defer(fault)
         } else {
             Step::RetryAt(at)
         }

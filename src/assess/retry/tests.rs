@@ -9,8 +9,8 @@ fn settings() -> Settings {
         max_interval: Duration::from_secs(5),
         in_process_for: Duration::from_secs(30),
         retry_after_max: Duration::from_secs(10),
-        park_interval: Duration::from_secs(60),
-        park_max_interval: Duration::from_secs(3_600),
+        defer_interval: Duration::from_secs(60),
+        defer_max_interval: Duration::from_secs(3_600),
         give_up_after: Duration::from_secs(86_400),
         max_waiting: 10,
         budget: budget::Settings { ratio: 0.1, per_second: 10.0, reserve: 100.0 },
@@ -19,8 +19,8 @@ fn settings() -> Settings {
     }
 }
 
-fn transient(again: Again) -> Reading {
-    Reading::Transient(Fault::coded("internal_error", 5), again)
+fn transient(again: RetryHint) -> ApiResult {
+    ApiResult::Transient(Fault::coded("internal_error", 5), again)
 }
 
 fn context(now: Instant, seed: u32) -> Context {
@@ -35,14 +35,14 @@ proptest! {
         for (index, seed) in seeds.into_iter().enumerate() {
             retry.begin(now);
             let most = settings.max_interval.min(settings.initial_interval * 2_u32.saturating_pow(u32::try_from(index).unwrap()).min(1_000));
-            match retry.after(&settings, transient(Again::Backoff), &context(now, seed)).1 {
+            match retry.after(&settings, transient(RetryHint::Backoff), &context(now, seed)).1 {
                 Step::RetryAt(at) => {
                     prop_assert!(at - now <= most, "pause {index}: {:?} > {most:?}", at - now);
                     prop_assert!(at - start <= settings.in_process_for);
                     now = at;
                 }
-                Step::Park(_) => {
-                    prop_assert!(now - start + most > settings.in_process_for, "parked too early");
+                Step::Defer(_) => {
+                    prop_assert!(now - start + most > settings.in_process_for, "deferred too early");
                     break;
                 }
                 other => prop_assert!(false, "{other:?}"),
@@ -55,14 +55,14 @@ proptest! {
 fn a_verdict_and_a_refusal_end_the_claim() {
     let mut retry = Retry::default();
     let now = Instant::now();
-    let finding = Finding::Level { level: 0, risk_types: vec![] };
-    let verdict = Reading::Verdict { finding: finding.clone(), provider_code: 0 };
-    let assessed = (Sign::Well, Step::Assessed(finding, 0));
+    let assessment = Assessment::Level { level: 0, risk_types: vec![] };
+    let verdict = ApiResult::Assessed { assessment: assessment.clone(), provider_code: 0 };
+    let assessed = (CallHealth::Well, Step::Assessed(assessment, 0));
     assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), assessed);
     let fault = Fault::coded("bad_openid", 2);
     assert_eq!(
-        retry.after(&settings(), Reading::Refused(fault.clone()), &context(now, 0)),
-        (Sign::Well, Step::Refused(fault))
+        retry.after(&settings(), ApiResult::Unassessable(fault.clone()), &context(now, 0)),
+        (CallHealth::Well, Step::Unassessable(fault))
     );
 }
 
@@ -71,7 +71,7 @@ fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
     let (settings, now) = (settings(), Instant::now());
     let mut retry = Retry::default();
     retry.begin(now);
-    for again in [Again::Resigned, Again::NewToken] {
+    for again in [RetryHint::FreshSignature, RetryHint::NewToken] {
         assert_eq!(
             retry.after(&settings, transient(again), &context(now, u32::MAX)).1,
             Step::RetryAt(now),
@@ -85,21 +85,26 @@ fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
 #[test]
 fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_against_the_api() {
     let (settings, now) = (settings(), Instant::now());
-    for (again, reason) in [(Again::Resigned, "request_expired"), (Again::NewToken, "bad_access_token")] {
+    for (again, reason) in
+        [(RetryHint::FreshSignature, "request_expired"), (RetryHint::NewToken, "bad_access_token")]
+    {
         let mut retry = Retry::default();
-        let mut sign = || retry.after(&settings, transient(again), &context(now, 0)).0;
-        assert_eq!([sign(), sign(), sign()], [Sign::Pending, Sign::Repeated, Sign::Repeated]);
-        let mut parked = Retry::resumed(3, 0, reason);
-        let (sign, step) = parked.after(&settings, transient(again), &context(now, u32::MAX));
-        assert_eq!(sign, Sign::Repeated, "{again:?}: it was parked for that very reason");
+        let mut health = || retry.after(&settings, transient(again), &context(now, 0)).0;
+        assert_eq!(
+            [health(), health(), health()],
+            [CallHealth::Pending, CallHealth::Repeated, CallHealth::Repeated]
+        );
+        let mut deferred = Retry::resumed(3, 0, reason);
+        let (health, step) = deferred.after(&settings, transient(again), &context(now, u32::MAX));
+        assert_eq!(health, CallHealth::Repeated, "{again:?}: it was deferred for that very reason");
         assert_ne!(step, Step::RetryAt(now), "{again:?}: it has had its retry at once");
-        let mut parked = Retry::resumed(3, 0, "http_5xx");
-        assert_eq!(parked.after(&settings, transient(again), &context(now, 0)).0, Sign::Pending);
+        let mut deferred = Retry::resumed(3, 0, "http_5xx");
+        assert_eq!(deferred.after(&settings, transient(again), &context(now, 0)).0, CallHealth::Pending);
     }
     let mut retry = Retry::default();
-    let signs = [Again::Backoff, Again::Lasting]
+    let healths = [RetryHint::Backoff, RetryHint::Lasting]
         .map(|again| retry.after(&settings, transient(again), &context(now, 0)).0);
-    assert_eq!(signs, [Sign::Failing, Sign::Misconfigured]);
+    assert_eq!(healths, [CallHealth::Failing, CallHealth::AccessDenied]);
 }
 
 #[test]
@@ -118,27 +123,27 @@ fn retry_after_is_honoured_within_its_bound() {
     let (settings, now) = (settings(), Instant::now());
     for (asked, granted) in [(2, 2), (3_600, 10)] {
         let context = Context { retry_after: Some(Duration::from_secs(asked)), ..context(now, 0) };
-        let (_, step) = Retry::default().after(&settings, transient(Again::Backoff), &context);
+        let (_, step) = Retry::default().after(&settings, transient(RetryHint::Backoff), &context);
         assert_eq!(step, Step::RetryAt(now + Duration::from_secs(granted)));
     }
 }
 
 #[test]
-fn a_claim_is_parked_for_longer_each_time_up_to_a_bound() {
+fn a_claim_is_deferred_for_longer_each_time_up_to_a_bound() {
     let settings = settings();
-    let longest: Vec<u64> = (1..=8).map(|times| settings.park_for(times, u32::MAX).as_secs()).collect();
+    let longest: Vec<u64> = (1..=8).map(|times| settings.defer_for(times, u32::MAX).as_secs()).collect();
     assert_eq!(longest, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
-    assert_eq!(settings.park_for(1, 0).as_secs(), 30);
-    assert_eq!(settings.park_for(u32::MAX, u32::MAX).as_secs(), 3_600);
+    assert_eq!(settings.defer_for(1, 0).as_secs(), 30);
+    assert_eq!(settings.defer_for(u32::MAX, u32::MAX).as_secs(), 3_600);
 }
 
 #[test]
-fn attempts_before_the_parking_count() {
+fn attempts_before_the_deferral_count() {
     let now = Instant::now();
     let mut retry = Retry::resumed(1, 0, "http_5xx");
     let context = Context { max_attempts: Some(2), ..context(now, 0) };
     assert_eq!(retry.begin(now), 2);
-    assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::GiveUp(_)));
+    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::GiveUp(_)));
 }
 
 #[test]
@@ -148,14 +153,14 @@ fn review_15_attempts_that_were_never_seen_use_up_nothing() {
     for _ in 0..5 {
         retry.begin(now);
         let unseen = Context { max_attempts: Some(2), seen: false, ..context(now, 0) };
-        let (_, step) = retry.after(&settings, transient(Again::Backoff), &unseen);
+        let (_, step) = retry.after(&settings, transient(RetryHint::Backoff), &unseen);
         assert!(matches!(step, Step::RetryAt(_)), "{step:?}");
     }
     assert_eq!((retry.attempts(), retry.unseen()), (12, 12));
     let seen = Context { max_attempts: Some(2), ..context(now, 0) };
     let mut after = || {
         retry.begin(now);
-        retry.after(&settings, transient(Again::Backoff), &seen).1
+        retry.after(&settings, transient(RetryHint::Backoff), &seen).1
     };
     assert!(matches!(after(), Step::RetryAt(_)), "the first that was seen");
     assert!(matches!(after(), Step::GiveUp(_)), "the second");
@@ -167,7 +172,7 @@ fn an_api_may_bound_the_attempts() {
     let mut retry = Retry::default();
     let context = Context { max_attempts: Some(2), ..context(now, 0) };
     assert_eq!(retry.begin(now), 1);
-    assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::RetryAt(_)));
+    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::RetryAt(_)));
     assert_eq!(retry.begin(now), 2);
-    assert!(matches!(retry.after(&settings(), transient(Again::Backoff), &context).1, Step::GiveUp(_)));
+    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::GiveUp(_)));
 }

@@ -17,7 +17,7 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
         "Every decision is the one that the policy makes of the API's answer; no answer, no approval",
     );
     let mut answered: HashMap<&str, usize> = HashMap::new();
-    for call in evidence.tables.calls.iter().filter(|call| call.outcome == "verdict") {
+    for call in evidence.tables.calls.iter().filter(|call| call.outcome == "assessed") {
         *answered.entry(call.claim_id.as_str()).or_default() += 1;
     }
     for row in &evidence.tables.verdicts {

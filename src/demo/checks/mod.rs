@@ -53,7 +53,7 @@ pub(super) fn check(mut evidence: Evidence) -> Vec<Promise> {
         dead_letters_in_the_topic(evidence),
         dead_letters_in_the_table(evidence),
         events_are_kept(evidence, &claims),
-        parked_whole(evidence),
+        deferred_whole(evidence),
         calls::are_kept(evidence, &claims),
         calls::never_again(evidence, &claims),
     ]
@@ -196,31 +196,31 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     promise
 }
 
-fn parked_whole(evidence: &Evidence) -> Promise {
+fn deferred_whole(evidence: &Evidence) -> Promise {
     let mut promise =
-        Promise::new("Every claim that is parked waits in the retry topic as it came, and says why");
+        Promise::new("Every claim that is deferred waits in the retry topic as it came, and says why");
     let sent: HashMap<String, &Sent> =
         evidence.sent.iter().map(|sent| (sent.source.to_string(), sent)).collect();
-    for message in &evidence.messages.parked {
+    for message in &evidence.messages.deferred {
         promise.compared += 1;
         let source = header_text(&message.headers, "claimgate-source");
         let Some(Sent { event, .. }) = sent.get(&source) else {
             promise.broken.push(format!(
-                "{} was parked and claims to be {source:?}, which was never sent",
+                "{} was deferred and claims to be {source:?}, which was never sent",
                 message.place
             ));
             continue;
         };
         let whole = message.payload == event.payload
             && message.key.as_deref() == event.key.as_deref().map(str::as_bytes);
-        promise.demand(whole, || format!("the parked {source} is not the event that was sent"));
+        promise.demand(whole, || format!("the deferred {source} is not the event that was sent"));
         let says = ["producer", "claimgate-reason", "claimgate-not-before"];
         promise.demand(says.iter().all(|name| header(&message.headers, name).is_some()), || {
-            format!("the parked {source} lacks a header")
+            format!("the deferred {source} lacks a header")
         });
         promise.demand(
             event.expected.dead_letter().is_none_or(|(error, _)| error == "claim_id_conflict"),
-            || format!("the parked {source} is no claim"),
+            || format!("the deferred {source} is no claim"),
         );
     }
     promise

@@ -7,12 +7,12 @@ use crate::demo::claims::Expected;
 use crate::demo::evidence::Evidence;
 use crate::demo::traffic::Sent;
 
-/// The events with what must come of them, now that it is known who was parked: the first event with an id is the claim, but while it is
-/// parked a later one may overtake it (contract, promise 6). Then the later one is the claim, and the parked one repeats it.
+/// The events with what must come of them, now that it is known who was deferred: the first event with an id is the claim, but while it is
+/// deferred a later one may overtake it (contract, promise 6). Then the later one is the claim, and the deferred one repeats it.
 pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
-    let parked: HashSet<String> = evidence
+    let deferred: HashSet<String> = evidence
         .messages
-        .parked
+        .deferred
         .iter()
         .map(|message| header_text(&message.headers, "claimgate-source"))
         .collect();
@@ -34,7 +34,7 @@ pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
                 let earlier = first
                     .get(&claim_id)
                     .copied()
-                    .filter(|earlier| parked.contains(&sent[*earlier].source.to_string()));
+                    .filter(|earlier| deferred.contains(&sent[*earlier].source.to_string()));
                 if let Some(earlier) = earlier.filter(|_| decided.get(claim_id.as_str()) == Some(&here)) {
                     let (before, from_here) = sent.split_at_mut(index);
                     std::mem::swap(&mut before[earlier].event.expected, &mut from_here[0].event.expected);

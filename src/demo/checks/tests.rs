@@ -104,7 +104,7 @@ fn dead_letter(sent: &Sent) -> Message {
     }
 }
 
-fn parked(sent: &Sent) -> Message {
+fn deferred(sent: &Sent) -> Message {
     let history = ["claimgate-reason", "claimgate-not-before"].map(|name| text(name, "1"));
     let own = [text("producer", "demo"), text("claimgate-source", &sent.source.to_string())];
     Message { headers: own.into_iter().chain(history).collect(), ..dead_letter(sent) }
@@ -117,7 +117,7 @@ fn row_of_call(offset: i64, api: &str, request: &str) -> CallRow {
         api: api.to_owned(),
         requested_at: at(DECIDED - 1),
         http_status: Some(200),
-        outcome: "verdict".to_owned(),
+        outcome: "assessed".to_owned(),
         request: request.to_owned(),
     }
 }
@@ -174,7 +174,7 @@ fn evidence() -> Evidence {
         messages: Messages {
             decisions: tables.verdicts.iter().map(decision).collect(),
             dead_letters: vec![dead_letter(&bad)],
-            parked: vec![parked(&claims[0])],
+            deferred: vec![deferred(&claims[0])],
         },
         asked: vec![
             asked(0, Api::IntelligentQrCode, Some(77), "code"),
@@ -203,7 +203,7 @@ const DECISIONS: usize = 2;
 const LETTERS: usize = 3;
 const LETTER_ROWS: usize = 4;
 const EVENTS: usize = 5;
-const PARKED: usize = 6;
+const DEFERRED: usize = 6;
 const CALLS: usize = 7;
 const AGAIN: usize = 8;
 
@@ -348,7 +348,7 @@ fn an_event_that_is_not_kept_as_it_came_is_found() {
 }
 
 #[test]
-fn a_parked_claim_may_be_overtaken_and_no_other() {
+fn a_deferred_claim_may_be_overtaken_and_no_other() {
     // The repeat has the verdict, and its bytes and place are kept.
     let overtake = |evidence: &mut Evidence| {
         let row = &mut evidence.tables.verdicts[0];
@@ -360,18 +360,22 @@ fn a_parked_claim_may_be_overtaken_and_no_other() {
     assert_eq!(found(overtake), (vec![], String::new()));
     let (broken, _) = found(|evidence| {
         overtake(evidence);
-        evidence.messages.parked.clear();
+        evidence.messages.deferred.clear();
     });
     assert!(broken.contains(&VERDICTS));
 }
 
 #[test]
-fn a_parked_claim_that_is_not_as_it_came_is_found() {
-    assert_eq!(found(|evidence| evidence.messages.parked[0].payload = None).0, [PARKED]);
-    assert_eq!(found(|evidence| evidence.messages.parked[0].headers.truncate(2)).0, [PARKED], "no reason");
+fn a_deferred_claim_that_is_not_as_it_came_is_found() {
+    assert_eq!(found(|evidence| evidence.messages.deferred[0].payload = None).0, [DEFERRED]);
     assert_eq!(
-        found(|evidence| evidence.messages.parked.extend([parked(&evidence.sent[3])])).0,
-        [PARKED],
+        found(|evidence| evidence.messages.deferred[0].headers.truncate(2)).0,
+        [DEFERRED],
+        "no reason"
+    );
+    assert_eq!(
+        found(|evidence| evidence.messages.deferred.extend([deferred(&evidence.sent[3])])).0,
+        [DEFERRED],
         "no claim"
     );
 }

@@ -6,7 +6,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::scripts::{Fate, SCRIPTS};
+use super::scripts::{ExpectedEnd, SCRIPTS};
 use super::{Event, Expectation, Expected};
 use crate::decision::Decision;
 use crate::simulator::{self, Api};
@@ -94,7 +94,7 @@ pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Eve
     let scripted = scripted.max(SCRIPTS.len()).min(count);
     let mut events = Vec::with_capacity(count);
     // Hopeless claims come once each: with a share of them, most calls would be theirs.
-    let again = SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, Fate::Hopeless)).cycle();
+    let again = SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, ExpectedEnd::Hopeless)).cycle();
     for (index, (kind, words, fate)) in SCRIPTS.iter().chain(again).take(scripted).enumerate() {
         let (account_type, id) = new_account(*kind, random);
         let account = (account_type, format!("{id}-{words}"));
@@ -119,7 +119,7 @@ pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Eve
             draft.json["client"]["ip"] = "127.0.0.1".into();
             draft.public = false;
         }
-        events.push(event(draft, &Fate::Valued, random));
+        events.push(event(draft, &ExpectedEnd::Valued, random));
     }
     events
 }
@@ -134,16 +134,16 @@ fn claim_id(index: usize) -> String {
     format!("clm-20210930-{index:06}")
 }
 
-fn event(draft: Draft, fate: &Fate, random: &mut Rng) -> Event {
+fn event(draft: Draft, fate: &ExpectedEnd, random: &mut Rng) -> Event {
     let decision = match fate {
-        Fate::Valued => draft.decision(),
-        Fate::Refused | Fate::Hopeless => Decision::Review,
+        ExpectedEnd::Valued => draft.decision(),
+        ExpectedEnd::Refused | ExpectedEnd::Hopeless => Decision::Review,
     };
     let expectation = Expectation {
         claim_id: draft.claim_id,
         kind: draft.kind.name(),
         decision,
-        hopeless: matches!(fate, Fate::Hopeless),
+        hopeless: matches!(fate, ExpectedEnd::Hopeless),
         account: draft.account.clone(),
     };
     let trace =

@@ -3,7 +3,7 @@
 use super::good::Kind;
 
 /// What an account's words make of its claims.
-pub(super) enum Fate {
+pub(super) enum ExpectedEnd {
     /// They are valued as the simulator says.
     Valued,
     /// The API refuses them for good.
@@ -12,10 +12,10 @@ pub(super) enum Fate {
     Hopeless,
 }
 
-use Fate::{Hopeless, Refused, Valued};
+use ExpectedEnd::{Hopeless, Refused, Valued};
 
 /// Accounts of which something is known beforehand.
-pub(super) const SCRIPTS: [(Kind, &str, Fate); 56] = [
+pub(super) const SCRIPTS: [(Kind, &str, ExpectedEnd); 56] = [
     (Kind::QrCode, "level-0", Valued),
     (Kind::QrCode, "level-1-risk-1", Valued),
     (Kind::QrCode, "level-2-risk-101-risk-201", Valued),

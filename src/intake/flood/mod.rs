@@ -67,7 +67,7 @@ enum State {
 /// The counters of calm times.
 #[derive(Debug, Default)]
 struct Calm {
-    /// Malformed events since the last one that could be read.
+    /// DeadLetterReason events since the last one that could be read.
     run: u32,
     /// Conflicts since the last claim that was none.
     conflicts: u32,

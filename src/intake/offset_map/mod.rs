@@ -32,7 +32,7 @@ pub struct OffsetMap {
 
 /// Why metadata is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Disbelief {
+pub enum OffsetMapError {
     /// Somebody else's, or another version's.
     #[error("the commit metadata is not of this version of claimgate")]
     Foreign,
@@ -133,32 +133,32 @@ impl OffsetMap {
     /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is done beyond it.
     ///
     /// # Errors
-    /// [`Disbelief`]; the caller goes on as with empty metadata.
-    pub fn decode(offset: i64, metadata: &str, log_end: i64) -> Result<Self, Disbelief> {
+    /// [`OffsetMapError`]; the caller goes on as with empty metadata.
+    pub fn decode(offset: i64, metadata: &str, log_end: i64) -> Result<Self, OffsetMapError> {
         if metadata.is_empty() {
             return Ok(Self { open: BTreeSet::new(), end: offset });
         }
-        let text = metadata.strip_prefix(MAGIC).ok_or(Disbelief::Foreign)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Disbelief::Garbled("not base64"))?;
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(Disbelief::Garbled("too short"))?;
+        let text = metadata.strip_prefix(MAGIC).ok_or(OffsetMapError::Foreign)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OffsetMapError::Garbled("not base64"))?;
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(OffsetMapError::Garbled("too short"))?;
         if *sum != checksum(offset, body) {
-            return Err(Disbelief::Garbled("checksum"));
+            return Err(OffsetMapError::Garbled("checksum"));
         }
-        let (kind, mut rest) = body.split_first().ok_or(Disbelief::Garbled("too short"))?;
-        let span = take_varint(&mut rest).ok_or(Disbelief::Garbled("span"))?;
+        let (kind, mut rest) = body.split_first().ok_or(OffsetMapError::Garbled("too short"))?;
+        let span = take_varint(&mut rest).ok_or(OffsetMapError::Garbled("span"))?;
         let end = i64::try_from(span)
             .ok()
             .and_then(|span| offset.checked_add(span))
-            .ok_or(Disbelief::Garbled("span"))?;
+            .ok_or(OffsetMapError::Garbled("span"))?;
         if end > log_end {
-            return Err(Disbelief::BeyondLog { end, log_end });
+            return Err(OffsetMapError::BeyondLog { end, log_end });
         }
         let open = match *kind {
             RUNS => decode_runs(offset, rest, end),
             BITSET => decode_bitset(offset, rest, span),
-            _ => return Err(Disbelief::Foreign),
+            _ => return Err(OffsetMapError::Foreign),
         };
-        open.map(|open| Self { open, end }).ok_or(Disbelief::Garbled("payload"))
+        open.map(|open| Self { open, end }).ok_or(OffsetMapError::Garbled("payload"))
     }
 
     /// The offset after the last one that the map speaks of.

@@ -55,8 +55,8 @@ proptest! {
         if let Ok(changed) = String::from_utf8(bytes) {
             prop_assert!(OffsetMap::decode(base, &changed, i64::MAX).is_err());
         }
-        prop_assert_eq!(OffsetMap::decode(base + 1, &metadata, i64::MAX), Err(Disbelief::Garbled("checksum")));
-        prop_assert_eq!(OffsetMap::decode(base, &metadata, end - 1), Err(Disbelief::BeyondLog { end, log_end: end - 1 }));
+        prop_assert_eq!(OffsetMap::decode(base + 1, &metadata, i64::MAX), Err(OffsetMapError::Garbled("checksum")));
+        prop_assert_eq!(OffsetMap::decode(base, &metadata, end - 1), Err(OffsetMapError::BeyondLog { end, log_end: end - 1 }));
     }
 
     #[test]
@@ -94,6 +94,6 @@ fn the_bound_leaves_room_for_what_a_partition_usually_has_open() {
 #[test]
 fn foreign_metadata_is_not_believed() {
     for foreign in ["consumer-1", "cg2:AAAA", "{\"json\":1}"] {
-        assert_eq!(OffsetMap::decode(0, foreign, 10), Err(Disbelief::Foreign));
+        assert_eq!(OffsetMap::decode(0, foreign, 10), Err(OffsetMapError::Foreign));
     }
 }

@@ -5,7 +5,7 @@
 //! it is left out; nothing is sent again as it was refused.
 
 use super::{Message, Topic, of};
-use crate::outbox::{Disposition, Settled};
+use crate::outbox::{Completed, RecordOutcome};
 
 /// The largest message that each topic takes, in the order of [`Topic::ALL`].
 pub type Limits = [usize; 3];
@@ -16,7 +16,7 @@ const LEFT_OUT_MAX: usize = 8;
 /// The messages of one batch.
 #[derive(Debug)]
 pub struct Drafts<'a> {
-    settled: &'a [Settled],
+    completed: &'a [Completed],
     republish_duplicates: bool,
     drafts: Vec<Draft>,
     /// By topic: the lightest message that was refused alone, for its size.
@@ -69,14 +69,14 @@ pub type Lesson = (Topic, usize);
 
 impl<'a> Drafts<'a> {
     /// The drafts of what these records call for.
-    pub fn new(settled: &'a [Settled], republish_duplicates: bool) -> Self {
-        let is_published = |settled: &Settled| {
-            republish_duplicates || !matches!(settled.disposition, Disposition::Duplicate(_))
+    pub fn new(completed: &'a [Completed], republish_duplicates: bool) -> Self {
+        let is_published = |completed: &Completed| {
+            republish_duplicates || !matches!(completed.outcome, RecordOutcome::Duplicate(_))
         };
-        let drafts = settled.iter().enumerate().filter(|(_, settled)| is_published(settled));
-        let draft = |(index, settled): (usize, &Settled)| Draft {
+        let drafts = completed.iter().enumerate().filter(|(_, completed)| is_published(completed));
+        let draft = |(index, completed): (usize, &Completed)| Draft {
             index,
-            topic: Topic::of(&settled.disposition),
+            topic: super::topic_of(&completed.outcome),
             weight: 0,
             together: usize::MAX,
             least: false,
@@ -84,7 +84,7 @@ impl<'a> Drafts<'a> {
             delivered: false,
         };
         let drafts = drafts.map(draft).collect();
-        Self { settled, republish_duplicates, drafts, refused: [None; 3] }
+        Self { completed, republish_duplicates, drafts, refused: [None; 3] }
     }
 
     /// The messages to be sent next, made for these limits.
@@ -95,8 +95,8 @@ impl<'a> Drafts<'a> {
         {
             let limit = limits[draft.topic as usize];
             let max_bytes = if draft.least { 0 } else { limit };
-            let settled = &self.settled[draft.index];
-            let Some(message) = of(settled, self.republish_duplicates, max_bytes) else { continue };
+            let completed = &self.completed[draft.index];
+            let Some(message) = of(completed, self.republish_duplicates, max_bytes) else { continue };
             draft.weight = message.weight();
             // As heavy as one that was refused, at its smallest: it would be refused as well. No
             // decision is left out untried.
@@ -153,21 +153,21 @@ impl<'a> Drafts<'a> {
     }
 
     fn least_weight(&self, draft: usize) -> usize {
-        let settled = self.drafts.get(draft).map(|draft| &self.settled[draft.index]);
-        let least = settled.and_then(|settled| of(settled, self.republish_duplicates, 0));
+        let completed = self.drafts.get(draft).map(|draft| &self.completed[draft.index]);
+        let least = completed.and_then(|completed| of(completed, self.republish_duplicates, 0));
         least.map_or(usize::MAX, |least| least.weight())
     }
 
-    /// The records, by their places in the batch, that were to be parked and cannot be: the retry
+    /// The records, by their places in the batch, that were to be deferred and cannot be: the retry
     /// topic takes them in no form.
-    pub fn unparkable(&self, limits: &Limits) -> Vec<usize> {
+    pub fn undeferrable(&self, limits: &Limits) -> Vec<usize> {
         let limit = limits[Topic::Retry as usize];
-        let parked = || self.drafts.iter().filter(|draft| draft.topic == Topic::Retry);
-        if !parked().any(|draft| draft.left_out) {
+        let deferred = || self.drafts.iter().filter(|draft| draft.topic == Topic::Retry);
+        if !deferred().any(|draft| draft.left_out) {
             return Vec::new();
         }
         let cannot = |draft: &&Draft| draft.left_out || draft.weight > limit;
-        parked().filter(cannot).map(|draft| draft.index).collect()
+        deferred().filter(cannot).map(|draft| draft.index).collect()
     }
 
     /// Whether so many decisions are left out that their topic is at fault, and not they.
@@ -176,8 +176,8 @@ impl<'a> Drafts<'a> {
     }
 
     /// The records of a topic whose messages are left out.
-    pub fn left_out(&self, topic: Topic) -> impl Iterator<Item = &'a Settled> {
+    pub fn left_out(&self, topic: Topic) -> impl Iterator<Item = &'a Completed> {
         let left_out = move |draft: &&Draft| draft.left_out && draft.topic == topic;
-        self.drafts.iter().filter(left_out).map(|draft| &self.settled[draft.index])
+        self.drafts.iter().filter(left_out).map(|draft| &self.completed[draft.index])
     }
 }

@@ -3,10 +3,10 @@
 //! Pure. The invariant: a message is only larger than the bound it was made for if it cannot be
 //! made smaller; one that was made smaller says so and leaves out what Postgres has.
 
-use super::{Disposition, Received, Settled};
-use crate::claim::Malformed;
+use super::{Completed, Received, RecordOutcome};
+use crate::claim::DeadLetterReason;
 use crate::intake::Headers;
-use crate::intake::parking::Parking;
+use crate::intake::deferral::Deferral;
 
 mod decision;
 mod drafts;
@@ -14,48 +14,25 @@ mod drafts;
 pub use decision::DECISION_SCHEMA;
 pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
+pub use crate::kafka::Topic;
+
 /// What the framing of a batch with one record adds to the record's key, value and headers, at
 /// most.
 const FRAME_MAX_BYTES: usize = 128;
 /// What a header's framing adds to its name and value, at most.
 const HEADER_FRAME_MAX_BYTES: usize = 10;
-/// What parking adds to an event, at most: the names of its headers, a topic's name, some numbers,
+/// What deferral adds to an event, at most: the names of its headers, a topic's name, some numbers,
 /// and a `traceparent`.
 const HISTORY_MAX_BYTES: usize = 1_024;
 
-/// Which of the output topics a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic {
-    /// `kafka.output_topic`.
-    Decisions,
-    /// `kafka.dead_letter_topic`.
-    DeadLetters,
-    /// `kafka.retry_topic`.
-    Retry,
-}
-
-impl Topic {
-    /// Every topic, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Decisions, Self::DeadLetters, Self::Retry];
-
-    /// Its value of a metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Decisions => "decisions",
-            Self::DeadLetters => "dead_letters",
-            Self::Retry => "retry",
+/// Where a record's end is published, if it is.
+fn topic_of(outcome: &RecordOutcome) -> Topic {
+    match outcome {
+        RecordOutcome::Assessed(_) | RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) => {
+            Topic::Decisions
         }
-    }
-
-    /// Where a record's end is published, if it is.
-    pub fn of(disposition: &Disposition) -> Self {
-        match disposition {
-            Disposition::Assessed(_) | Disposition::Recalled(_) | Disposition::Duplicate(_) => {
-                Self::Decisions
-            }
-            Disposition::Parked(_) => Self::Retry,
-            Disposition::Quarantined(_) => Self::DeadLetters,
-        }
+        RecordOutcome::Deferred(_) => Topic::Retry,
+        RecordOutcome::DeadLettered(_) => Topic::DeadLetters,
     }
 }
 
@@ -93,35 +70,37 @@ fn weight_of_headers(headers: &Headers) -> usize {
 
 /// The message that a record's end calls for, at most `max_bytes` large if it can be made so;
 /// `None` where nothing is to be published.
-pub fn of(settled: &Settled, republish_duplicates: bool, max_bytes: usize) -> Option<Message> {
-    match &settled.disposition {
-        Disposition::Assessed(verdict) | Disposition::Recalled(verdict) => {
-            Some(decision::message(verdict, &settled.received, max_bytes))
+pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -> Option<Message> {
+    match &completed.outcome {
+        RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
+            Some(decision::message(verdict, &completed.received, max_bytes))
         }
-        Disposition::Duplicate(verdict) => {
-            republish_duplicates.then(|| decision::message(verdict, &settled.received, max_bytes))
+        RecordOutcome::Duplicate(verdict) => {
+            republish_duplicates.then(|| decision::message(verdict, &completed.received, max_bytes))
         }
-        Disposition::Parked(parking) => {
-            Some(parked(parking, &settled.received, settled.ticket.partition().number))
+        RecordOutcome::Deferred(deferral) => {
+            Some(deferred(deferral, &completed.received, completed.ticket.partition().number))
         }
-        Disposition::Quarantined(malformed) => Some(dead_letter(malformed, &settled.received, max_bytes)),
+        RecordOutcome::DeadLettered(malformed) => {
+            Some(dead_letter(malformed, &completed.received, max_bytes))
+        }
     }
 }
 
 /// The event as it was received, with its history, for the retry partition of its own number: whoever has the one has the other, see
-/// [`crate::intake::kafka`]. It cannot be made smaller: see [`fits_parked`].
-fn parked(parking: &Parking, received: &Received, partition: i32) -> Message {
+/// [`crate::intake::consumer`]. It cannot be made smaller: see [`fits_deferred`].
+fn deferred(deferral: &Deferral, received: &Received, partition: i32) -> Message {
     Message {
         topic: Topic::Retry,
         partition: Some(partition),
         key: received.key.clone(),
         payload: received.payload.clone(),
-        headers: parking.headers(&received.headers),
+        headers: deferral.headers(&received.headers),
     }
 }
 
-/// Whether a parked event would be at most `max_bytes` large, its history included.
-pub fn fits_parked(received: &Received, max_bytes: usize) -> bool {
+/// Whether a deferred event would be at most `max_bytes` large, its history included.
+pub fn fits_deferred(received: &Received, max_bytes: usize) -> bool {
     size(received) + FRAME_MAX_BYTES + HISTORY_MAX_BYTES <= max_bytes
 }
 
@@ -134,7 +113,7 @@ fn size(received: &Received) -> usize {
 
 /// The whole event; or a message that refers to the row in Postgres; or, where the event's key
 /// would not fit either, one that has its place for a key.
-fn dead_letter(malformed: &Malformed, received: &Received, max_bytes: usize) -> Message {
+fn dead_letter(malformed: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| {
         ["claimgate-error", "claimgate-error-field", "claimgate-source", "claimgate-content"].contains(&name)
     };

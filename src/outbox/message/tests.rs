@@ -7,7 +7,7 @@ use crate::trace::{TRACEPARENT, TraceContext};
 
 const MAX_BYTES: usize = 1_000_000;
 
-fn settled(disposition: Disposition) -> Settled {
+fn completed(outcome: RecordOutcome) -> Completed {
     let mut ledger = Ledger::default();
     ledger.assign(&Assigned {
         partition: Partition::claims(3),
@@ -30,7 +30,7 @@ fn settled(disposition: Disposition) -> Settled {
         received_at: 1,
         trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, state: Some("v=1".to_owned()) },
     };
-    Settled { ticket, received, claim_id: None, disposition }
+    Completed { ticket, received, claim_id: None, outcome }
 }
 
 fn source() -> Source {
@@ -67,7 +67,7 @@ fn payload(message: &Message) -> Value {
 #[test]
 fn a_decision_says_what_the_contract_says() {
     let message =
-        of(&settled(Disposition::Assessed(Box::new(verdict()))), false, MAX_BYTES).expect("published");
+        of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES).expect("published");
     assert_eq!(message.topic, Topic::Decisions);
     assert_eq!(
         message.key.as_deref(),
@@ -98,23 +98,23 @@ fn a_decision_says_what_the_contract_says() {
 
 #[test]
 fn a_recalled_decision_is_the_same_to_the_byte() {
-    let first = of(&settled(Disposition::Assessed(Box::new(verdict()))), false, MAX_BYTES);
-    assert_eq!(of(&settled(Disposition::Recalled(Box::new(verdict()))), false, MAX_BYTES), first);
+    let first = of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES);
+    assert_eq!(of(&completed(RecordOutcome::Recalled(Box::new(verdict()))), false, MAX_BYTES), first);
 }
 
 #[test]
 fn a_duplicate_is_published_only_where_that_is_wanted() {
-    let duplicate = settled(Disposition::Duplicate(Box::new(verdict())));
+    let duplicate = completed(RecordOutcome::Duplicate(Box::new(verdict())));
     assert_eq!(of(&duplicate, false, MAX_BYTES), None);
     assert!(of(&duplicate, true, MAX_BYTES).is_some());
 }
 
 #[test]
 fn a_dead_letter_keeps_the_event_and_says_why() {
-    let malformed = Malformed::field("missing_field", "account.id", "required");
-    let settled = settled(Disposition::Quarantined(malformed));
-    let content = settled.received.content();
-    let message = of(&settled, false, MAX_BYTES).expect("published");
+    let malformed = DeadLetterReason::field("missing_field", "account.id", "required");
+    let completed = completed(RecordOutcome::DeadLettered(malformed));
+    let content = completed.received.content();
+    let message = of(&completed, false, MAX_BYTES).expect("published");
     assert_eq!((message.topic, message.key), (Topic::DeadLetters, None));
     assert_eq!(message.payload.as_deref(), Some(&b"\xff\0"[..]));
     let expected = [
@@ -128,8 +128,8 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
 }
 
 #[test]
-fn a_parked_claim_keeps_the_number_of_its_partition() {
-    let parking = Parking {
+fn a_deferred_claim_keeps_the_number_of_its_partition() {
+    let deferral = Deferral {
         unseen: 0,
         times: 1,
         since: 1,
@@ -139,24 +139,24 @@ fn a_parked_claim_keeps_the_number_of_its_partition() {
         api: String::new(),
         source: source(),
     };
-    let settled = settled(Disposition::Parked(parking));
-    let message = of(&settled, false, MAX_BYTES).expect("published");
-    assert_eq!((message.topic, message.partition), (Topic::Retry, Some(settled.ticket.partition().number)));
+    let completed = completed(RecordOutcome::Deferred(deferral));
+    let message = of(&completed, false, MAX_BYTES).expect("published");
+    assert_eq!((message.topic, message.partition), (Topic::Retry, Some(completed.ticket.partition().number)));
 }
 
 #[test]
 fn what_is_too_large_says_so_and_fits() {
     let long = Verdict { challenge: Some("x".repeat(5_000)), ..verdict() };
-    let message = of(&settled(Disposition::Assessed(Box::new(long))), false, 4_096).expect("published");
+    let message = of(&completed(RecordOutcome::Assessed(Box::new(long))), false, 4_096).expect("published");
     assert_eq!(
         (&payload(&message)["challenge"], &payload(&message)["truncated"]),
         (&Value::Null, &json!(true))
     );
     assert!(message.payload.as_ref().is_some_and(|payload| payload.len() < 4_096));
 
-    let mut settled = settled(Disposition::Quarantined(Malformed::event("not_json", "x")));
-    settled.received.payload = Some(vec![b'x'; 5_000]);
-    let message = of(&settled, false, 4_096).expect("published");
+    let mut completed = completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
+    completed.received.payload = Some(vec![b'x'; 5_000]);
+    let message = of(&completed, false, 4_096).expect("published");
     assert_eq!(message.payload, None);
     assert!(
         header(&message.headers, "claimgate-truncated").is_some()
@@ -169,34 +169,34 @@ fn what_is_too_large_says_so_and_fits() {
 /// it.
 #[test]
 fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id() {
-    let mut settled = settled(Disposition::Assessed(Box::new(verdict())));
-    settled.received.key = Some(vec![b'k'; 900_000]);
-    let message = of(&settled, false, 900_300).expect("published");
+    let mut completed = completed(RecordOutcome::Assessed(Box::new(verdict())));
+    completed.received.key = Some(vec![b'k'; 900_000]);
+    let message = of(&completed, false, 900_300).expect("published");
     assert_eq!(message.key.as_deref(), Some(&b"clm-20210930-000017"[..]));
     assert!(message.weight() <= 900_300);
     assert_eq!(payload(&message)["truncated"], json!(true), "it says so");
     assert_eq!(payload(&message)["reasons"], json!([{"code": "level", "value": 2}]), "what fits is there");
-    let message = of(&settled, false, MAX_BYTES).expect("published");
+    let message = of(&completed, false, MAX_BYTES).expect("published");
     assert_eq!(message.key.map(|key| key.len()), Some(900_000), "where it fits it stays");
 }
 
 #[test]
 fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
-    let malformed = Malformed::field("wrong_type", &"account.".repeat(500), "?");
-    for disposition in [Disposition::Assessed(Box::new(long)), Disposition::Quarantined(malformed)] {
-        let mut settled = settled(disposition);
-        settled.received.key = Some(vec![b'k'; 500_000]);
-        settled.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];
-        settled.received.trace.state = Some("v=".to_owned() + &"1".repeat(500));
-        let least = of(&settled, false, 0).expect("published");
+    let malformed = DeadLetterReason::field("wrong_type", &"account.".repeat(500), "?");
+    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(malformed)] {
+        let mut completed = completed(outcome);
+        completed.received.key = Some(vec![b'k'; 500_000]);
+        completed.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];
+        completed.received.trace.state = Some("v=".to_owned() + &"1".repeat(500));
+        let least = of(&completed, false, 0).expect("published");
         assert!(least.weight() < 1_500, "{} bytes", least.weight());
         assert!(least.key.is_some(), "a compacted topic takes it, too");
     }
 }
 
-fn parked(bytes: usize) -> Settled {
-    let parking = Parking {
+fn deferred(bytes: usize) -> Completed {
+    let deferral = Deferral {
         unseen: 0,
         times: 1,
         since: 1,
@@ -206,19 +206,19 @@ fn parked(bytes: usize) -> Settled {
         api: String::new(),
         source: source(),
     };
-    let mut settled = settled(Disposition::Parked(parking));
-    settled.received.payload = Some(vec![b'x'; bytes]);
-    settled
+    let mut completed = completed(RecordOutcome::Deferred(deferral));
+    completed.received.payload = Some(vec![b'x'; bytes]);
+    completed
 }
 
 #[test]
 fn what_is_said_to_fit_the_retry_topic_fits() {
     for bytes in [0, 10, 5_000] {
-        let mut settled = parked(bytes);
+        let mut completed = deferred(bytes);
         // What the worker adds to an event that has no trace of its own.
-        settled.received.headers.push((TRACEPARENT.to_owned(), Some(vec![b'0'; 55])));
-        let weight = of(&settled, false, 0).expect("published").weight();
-        let least = (0..20_000).find(|max_bytes| fits_parked(&settled.received, *max_bytes));
+        completed.received.headers.push((TRACEPARENT.to_owned(), Some(vec![b'0'; 55])));
+        let weight = of(&completed, false, 0).expect("published").weight();
+        let least = (0..20_000).find(|max_bytes| fits_deferred(&completed.received, *max_bytes));
         assert!(least.is_some_and(|least| weight <= least && least < weight + 1_500), "{weight} {least:?}");
     }
 }
@@ -255,10 +255,10 @@ fn rounds(drafts: &mut Drafts<'_>, limits: &Limits, takes: impl Fn(&Message) -> 
 /// others go through.
 #[test]
 fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
-    let mut batch: Vec<Settled> =
-        (0..1_000).map(|_| settled(Disposition::Assessed(Box::new(verdict())))).collect();
+    let mut batch: Vec<Completed> =
+        (0..1_000).map(|_| completed(RecordOutcome::Assessed(Box::new(verdict())))).collect();
     let bad = Verdict { claim_id: "bad".to_owned(), ..verdict() };
-    batch[617] = settled(Disposition::Assessed(Box::new(bad)));
+    batch[617] = completed(RecordOutcome::Assessed(Box::new(bad)));
     let mut drafts = Drafts::new(&batch, false);
     let limits = [MAX_BYTES; 3];
     let rounds = rounds(&mut drafts, &limits, |message| payload(message)["claim_id"] != json!("bad"));
@@ -271,8 +271,8 @@ fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
 /// then it is waited for.
 #[test]
 fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does_not_take() {
-    let batch: Vec<Settled> =
-        (0..1_000).map(|_| settled(Disposition::Assessed(Box::new(verdict())))).collect();
+    let batch: Vec<Completed> =
+        (0..1_000).map(|_| completed(RecordOutcome::Assessed(Box::new(verdict())))).collect();
     let mut drafts = Drafts::new(&batch, false);
     let rounds = rounds(&mut drafts, &[MAX_BYTES; 3], |_| false);
     assert!(rounds.len() <= 40, "{} rounds", rounds.len());
@@ -283,11 +283,12 @@ fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does
 /// enough for those as large.
 #[test]
 fn review_05_one_refusal_teaches_for_all_messages_as_large() {
-    let batch: Vec<Settled> = (0..64)
+    let batch: Vec<Completed> = (0..64)
         .map(|_| {
-            let mut settled = settled(Disposition::Quarantined(Malformed::event("not_json", "x")));
-            settled.received.payload = Some(vec![b'x'; 5_000]);
-            settled
+            let mut completed =
+                completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
+            completed.received.payload = Some(vec![b'x'; 5_000]);
+            completed
         })
         .collect();
     let mut drafts = Drafts::new(&batch, false);
@@ -306,22 +307,22 @@ fn review_05_one_refusal_teaches_for_all_messages_as_large() {
     assert!(parcels.iter().all(|parcel| parcel.message.payload.is_none() && parcel.weight < 1_000));
 }
 
-/// A parked claim cannot be made smaller: it needs another end, and so does every one that is as
+/// A deferred claim cannot be made smaller: it needs another end, and so does every one that is as
 /// large.
 #[test]
-fn review_05_parked_claims_that_their_topic_does_not_take_are_named() {
-    let batch = [parked(10), parked(9_000), parked(8_000), parked(20)];
+fn review_05_deferred_claims_that_their_topic_does_not_take_are_named() {
+    let batch = [deferred(10), deferred(9_000), deferred(8_000), deferred(20)];
     let mut drafts = Drafts::new(&batch, false);
     let mut limits = [MAX_BYTES; 3];
     drafts.parcels(&limits);
     let refusal = |draft| Refusal { draft, too_large: true, alone: false };
     assert_eq!(drafts.refused(&[0, 1, 2, 3].map(refusal), &limits), []);
-    assert_eq!(drafts.unparkable(&limits), [0; 0], "not known yet which");
+    assert_eq!(drafts.undeferrable(&limits), [0; 0], "not known yet which");
     drafts.parcels(&limits);
     drafts.refused(&[2, 3].map(refusal), &limits);
     let parcels = drafts.parcels(&limits);
     let weight = parcels[2].weight;
     assert_eq!(drafts.refused(&[refusal(2)], &limits), [(Topic::Retry, weight)]);
     limits[Topic::Retry as usize] = weight - 1;
-    assert_eq!(drafts.unparkable(&limits), [1, 2]);
+    assert_eq!(drafts.undeferrable(&limits), [1, 2]);
 }

@@ -11,9 +11,9 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::record::{End, Entry};
 use super::rows;
-use crate::claim::{Claim, Malformed};
+use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Verdict;
-use crate::outbox::{Disposition, Received};
+use crate::outbox::{Received, RecordOutcome};
 
 /// So many first events are in memory at once: each may have a megabyte.
 const AT_ONCE: usize = 16;
@@ -29,12 +29,12 @@ impl PostgresStore {
         ends: &mut Vec<End<'a>>,
     ) -> Result<(), Failure> {
         let conflict =
-            |end: &Disposition| matches!(end, Disposition::Quarantined(why) if why.error == CONFLICT);
-        let found = ends.extract_if(.., |end| conflict(&end.disposition));
-        let own = entries.iter().filter(|entry| conflict(entry.disposition)).map(|entry| End {
+            |end: &RecordOutcome| matches!(end, RecordOutcome::DeadLettered(why) if why.error == CONFLICT);
+        let found = ends.extract_if(.., |end| conflict(&end.outcome));
+        let own = entries.iter().filter(|entry| conflict(entry.outcome)).map(|entry| End {
             index: entry.index,
             received: entry.received,
-            disposition: entry.disposition.clone(),
+            outcome: entry.outcome.clone(),
         });
         let mut conflicts: Vec<End<'a>> = found.collect();
         conflicts.extend(own);
@@ -66,14 +66,14 @@ fn explain(end: &mut End<'_>, claim: &Claim, firsts: &HashMap<String, Vec<u8>>, 
     let first = firsts.get(&claim.claim_id).and_then(|payload| self::claim(Some(payload)));
     let differing = first.map(|first| first.differences(claim));
     match differing.as_deref() {
-        Some([]) => end.disposition = Disposition::of_same(verdict.clone(), source),
+        Some([]) => end.outcome = RecordOutcome::of_same(verdict.clone(), source),
         Some(fields) => {
-            if let Disposition::Quarantined(Malformed { detail, .. }) = &mut end.disposition {
+            if let RecordOutcome::DeadLettered(DeadLetterReason { detail, .. }) = &mut end.outcome {
                 *detail = format!("{detail}; they differ in {}", fields.join(", "));
             }
         }
         // Without the first event, the same place is taken for the same event: Kafka delivers more often twice than it begins anew.
-        None if verdict.source == *source => end.disposition = Disposition::of_same(verdict.clone(), source),
+        None if verdict.source == *source => end.outcome = RecordOutcome::of_same(verdict.clone(), source),
         None => {}
     }
 }

@@ -23,7 +23,7 @@ use super::session::{self, Setting};
 use super::settings::Settings;
 
 /// A server that has not answered after this many times its own bound on a statement is taken for dead.
-const PATIENCE: u32 = 2;
+const MAX_WAIT: u32 = 2;
 /// A connection that was idle for longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
 /// A connection older than this is made anew: names come to mean other servers, and servers' memory grows.
@@ -47,7 +47,7 @@ pub(super) struct Connections {
     idle: Mutex<Vec<Idle>>,
     connect_timeout: Duration,
     /// How long an answer may take.
-    patience: Duration,
+    max_wait: Duration,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Connections {
             permits: Semaphore::new(settings.max_connections.min(1_000) as usize),
             idle: Mutex::default(),
             connect_timeout: settings.connect_timeout,
-            patience: settings.statement_timeout * PATIENCE,
+            max_wait: settings.statement_timeout * MAX_WAIT,
             timeout_key: settings.timeout_key,
             session: session::settings(settings.statement_timeout),
             options,
@@ -131,7 +131,7 @@ impl Connections {
         if since.elapsed() < FRESH {
             return Some((connection, born));
         }
-        match timeout(self.patience.min(self.connect_timeout / 2), connection.ping()).await {
+        match timeout(self.max_wait.min(self.connect_timeout / 2), connection.ping()).await {
             Ok(Ok(())) => Some((connection, born)),
             // What ended this one has likely ended the others too.
             Ok(Err(_)) | Err(_) => {
@@ -146,10 +146,10 @@ impl Connections {
         &self,
         statement: impl Future<Output = sqlx::Result<T>>,
     ) -> Result<T, Failure> {
-        match timeout(self.patience, statement).await {
+        match timeout(self.max_wait, statement).await {
             Ok(answer) => answer.map_err(|error| self.failure(&error)),
             Err(_) => {
-                let message = format!("{}: no answer within {} ms", self.place, self.patience.as_millis());
+                let message = format!("{}: no answer within {} ms", self.place, self.max_wait.as_millis());
                 Err(Failure::Store(StoreError::Transient(message)))
             }
         }

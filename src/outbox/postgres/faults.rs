@@ -15,8 +15,8 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::record::{Entry, Overruled, entries};
 use super::rows::{self, Dead};
-use crate::claim::Malformed;
-use crate::outbox::{Call, Disposition, Received, Settled, StoreError};
+use crate::claim::DeadLetterReason;
+use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 
 /// So many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
@@ -25,9 +25,9 @@ const UNKEPT_MAX: usize = 1_000;
 
 /// How many rows of a batch were refused, by the server's code.
 #[derive(Debug, Default)]
-struct Refusals(HashMap<String, usize>);
+struct UnassessedClaims(HashMap<String, usize>);
 
-impl Refusals {
+impl UnassessedClaims {
     fn count(&mut self, place: &str, code: String, message: &str) -> Result<(), StoreError> {
         let rows = self.0.entry(code).or_default();
         *rows += 1;
@@ -65,26 +65,29 @@ impl Unkept {
     }
 
     /// The ends of a batch's records that are held back, by index.
-    pub(super) fn hold_back(&self, settled: &[Settled]) -> Overruled {
+    pub(super) fn hold_back(&self, completed: &[Completed]) -> Overruled {
         let claims = self.claims();
         if claims.is_empty() {
             return Overruled::new();
         }
-        let held = |(index, settled): (usize, &Settled)| match settled.disposition {
-            Disposition::Assessed(_) | Disposition::Parked(_) => {
-                let message = claims.get(settled.claim_id.as_ref()?)?;
-                Some((index, Disposition::Quarantined(Malformed::event("unrecordable", message.clone()))))
+        let held = |(index, completed): (usize, &Completed)| match completed.outcome {
+            RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {
+                let message = claims.get(completed.claim_id.as_ref()?)?;
+                Some((
+                    index,
+                    RecordOutcome::DeadLettered(DeadLetterReason::event("unrecordable", message.clone())),
+                ))
             }
-            Disposition::Recalled(_) | Disposition::Duplicate(_) | Disposition::Quarantined(_) => None,
+            RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) | RecordOutcome::DeadLettered(_) => None,
         };
-        settled.iter().enumerate().filter_map(held).collect()
+        completed.iter().enumerate().filter_map(held).collect()
     }
 
     /// The batch is recorded: the claims that were held back have their dead letters, and may be replayed. Returns all that was overruled.
-    pub(super) fn release(&self, settled: &[Settled], held: Overruled, mut ends: Overruled) -> Overruled {
+    pub(super) fn release(&self, completed: &[Completed], held: Overruled, mut ends: Overruled) -> Overruled {
         let mut claims = self.claims();
         for (index, _) in &held {
-            if let Some(claim_id) = &settled[*index].claim_id {
+            if let Some(claim_id) = &completed[*index].claim_id {
                 claims.remove(claim_id);
             }
         }
@@ -97,29 +100,29 @@ impl PostgresStore {
     /// Writes everything but the rows at fault.
     pub(super) async fn record_around_faults(
         &self,
-        settled: &[Settled],
+        completed: &[Completed],
         calls: &[Call],
     ) -> Result<Overruled, StoreError> {
-        let mut refusals = Refusals::default();
+        let mut refusals = UnassessedClaims::default();
         // Answers first: whatever is wrong with the other tables, they were given and are kept.
         self.record_calls_around_faults(calls, &mut refusals).await?;
         self.try_rows().await?;
-        let held = self.unkept.hold_back(settled);
-        let ends = self.record_settled_around_faults(&entries(settled, &held), &mut refusals).await?;
-        Ok(self.unkept.release(settled, held, ends))
+        let held = self.unkept.hold_back(completed);
+        let ends = self.record_settled_around_faults(&entries(completed, &held), &mut refusals).await?;
+        Ok(self.unkept.release(completed, held, ends))
     }
 
     /// Halves the records until those at fault stand alone, in batch order: the first of two records of one claim still wins.
     async fn record_settled_around_faults(
         &self,
         entries: &[Entry<'_>],
-        refusals: &mut Refusals,
+        refusals: &mut UnassessedClaims,
     ) -> Result<Overruled, StoreError> {
         let (mut overruled, mut refused) = (Overruled::new(), Vec::new());
         let mut open: Vec<_> = iter::once(0..entries.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
             match self.record_at_once(&entries[range.clone()], &[]).await {
-                Ok(ends) => overruled.extend(ends.into_iter().map(|end| (end.index, end.disposition))),
+                Ok(ends) => overruled.extend(ends.into_iter().map(|end| (end.index, end.outcome))),
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
                 Err(Failure::Data { code, message }) => {
@@ -130,15 +133,19 @@ impl PostgresStore {
         }
         // Not before all was looked at: where the table is at fault, no claim becomes a dead letter.
         for (entry, message) in refused {
-            let malformed = self.quarantine(entry.received, message).await?;
-            overruled.push((entry.index, Disposition::Quarantined(malformed)));
+            let malformed = self.dead_letter(entry.received, message).await?;
+            overruled.push((entry.index, RecordOutcome::DeadLettered(malformed)));
         }
         Ok(overruled)
     }
 
     /// The dead letter of a record that PostgreSQL refuses.
-    async fn quarantine(&self, received: &Received, message: String) -> Result<Malformed, StoreError> {
-        let malformed = Malformed::event("unrecordable", message);
+    async fn dead_letter(
+        &self,
+        received: &Received,
+        message: String,
+    ) -> Result<DeadLetterReason, StoreError> {
+        let malformed = DeadLetterReason::event("unrecordable", message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
         let rows = [Dead::new(received, &malformed)];
         let server = &self.connections;
@@ -156,7 +163,7 @@ impl PostgresStore {
     async fn record_calls_around_faults(
         &self,
         calls: &[Call],
-        refusals: &mut Refusals,
+        refusals: &mut UnassessedClaims,
     ) -> Result<(), StoreError> {
         let mut refused = Vec::new();
         let mut open: Vec<_> = iter::once(0..calls.len()).collect();
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn review_18_a_few_rows_may_be_at_fault_and_more_are_the_tables() {
-        let mut refusals = Refusals::default();
+        let mut refusals = UnassessedClaims::default();
         for code in ["23502", "P0001"] {
             for _ in 0..FEW {
                 refusals.count("db", code.to_owned(), "said").expect("a few");

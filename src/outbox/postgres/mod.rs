@@ -29,7 +29,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 
-use super::{Disposition, Sealed, Store, StoreError};
+use super::{RecordOutcome, Sealed, Store, StoreError};
 use crate::decision::Verdict;
 use connections::Connections;
 use error::Failure;
@@ -123,8 +123,8 @@ impl Store for PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, Disposition)>, StoreError> {
+    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         self.record_exchanges(batch.token_exchanges()).await?;
-        self.record_batch(batch.settled(), batch.calls()).await
+        self.record_batch(batch.completed(), batch.calls()).await
     }
 }

@@ -13,7 +13,7 @@ use super::encode::{clean, clean_reasons};
 use super::error::Failure;
 use super::rows::{self, Dead, Decided};
 use crate::decision::Verdict;
-use crate::outbox::{Call, Disposition, Received, Settled, StoreError};
+use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 
 /// The most bytes that one statement carries, unless a single row has more. A message to the server ends at 1 GB, and a batch
 /// of large events could reach that.
@@ -25,7 +25,7 @@ pub(super) struct Entry<'a> {
     /// Its index in the batch.
     pub(super) index: usize,
     pub(super) received: &'a Received,
-    pub(super) disposition: &'a Disposition,
+    pub(super) outcome: &'a RecordOutcome,
 }
 
 /// An end that the tables overruled.
@@ -34,24 +34,24 @@ pub(super) struct End<'a> {
     /// The record's index in the batch.
     pub(super) index: usize,
     pub(super) received: &'a Received,
-    pub(super) disposition: Disposition,
+    pub(super) outcome: RecordOutcome,
 }
 
 /// The same, by index alone, as the batch takes it.
-pub(super) type Overruled = Vec<(usize, Disposition)>;
+pub(super) type Overruled = Vec<(usize, RecordOutcome)>;
 
 impl PostgresStore {
     /// Writes a batch; where PostgreSQL refuses a row, everything but that row.
     pub(super) async fn record_batch(
         &self,
-        settled: &[Settled],
+        completed: &[Completed],
         calls: &[Call],
     ) -> Result<Overruled, StoreError> {
-        let held = self.unkept.hold_back(settled);
-        match self.record_at_once(&entries(settled, &held), calls).await {
+        let held = self.unkept.hold_back(completed);
+        match self.record_at_once(&entries(completed, &held), calls).await {
             Ok(ends) => {
-                let ends = ends.into_iter().map(|end| (end.index, end.disposition)).collect();
-                Ok(self.unkept.release(settled, held, ends))
+                let ends = ends.into_iter().map(|end| (end.index, end.outcome)).collect();
+                Ok(self.unkept.release(completed, held, ends))
             }
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data { message, .. }) => {
@@ -59,7 +59,7 @@ impl PostgresStore {
                     db.error = message,
                     "PostgreSQL refused a batch; looking for the row at fault"
                 );
-                self.record_around_faults(settled, calls).await
+                self.record_around_faults(completed, calls).await
             }
         }
     }
@@ -117,29 +117,29 @@ impl PostgresStore {
                     format!("{}: claim {:?} was neither inserted nor found", self.place(), verdict.claim_id);
                 Failure::Store(StoreError::Transient(message))
             })?;
-            let disposition = Disposition::of_known(known, &received.source, &verdict.fingerprint);
-            ends.push(End { index, received, disposition });
+            let outcome = RecordOutcome::of_known(known, &received.source, &verdict.fingerprint);
+            ends.push(End { index, received, outcome });
         }
         Ok(())
     }
 }
 
 /// A batch's records, with the ends that `held` gives them in place of their own. `held` is sorted by index.
-pub(super) fn entries<'a>(settled: &'a [Settled], held: &'a [(usize, Disposition)]) -> Vec<Entry<'a>> {
+pub(super) fn entries<'a>(completed: &'a [Completed], held: &'a [(usize, RecordOutcome)]) -> Vec<Entry<'a>> {
     let mut held = held.iter().peekable();
-    let entry = |(index, settled): (usize, &'a Settled)| {
+    let entry = |(index, completed): (usize, &'a Completed)| {
         let other = held.next_if(|(of, _)| *of == index);
-        let disposition = other.map_or(&settled.disposition, |(_, disposition)| disposition);
-        Entry { index, received: &settled.received, disposition }
+        let outcome = other.map_or(&completed.outcome, |(_, outcome)| outcome);
+        Entry { index, received: &completed.received, outcome }
     };
-    settled.iter().enumerate().map(entry).collect()
+    completed.iter().enumerate().map(entry).collect()
 }
 
 /// The claims that the batch decides, sorted by claim id: the first record of each in batch order, and the others.
 fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
     let mut rows: Vec<Decided<'a>> = Vec::with_capacity(entries.len());
-    for Entry { index, received, disposition } in entries.iter().copied() {
-        if let Disposition::Assessed(verdict) = disposition {
+    for Entry { index, received, outcome } in entries.iter().copied() {
+        if let RecordOutcome::Assessed(verdict) = outcome {
             rows.push(Decided { index, verdict, received });
         }
     }
@@ -158,22 +158,22 @@ fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     let mut verdict = row.verdict.clone();
     verdict.challenge = verdict.challenge.map(|script| clean(&script).into_owned());
     verdict.reasons = reasons.unwrap_or(verdict.reasons);
-    let disposition = Disposition::Assessed(Box::new(verdict));
-    Some(End { index: row.index, received: row.received, disposition })
+    let outcome = RecordOutcome::Assessed(Box::new(verdict));
+    Some(End { index: row.index, received: row.received, outcome })
 }
 
 /// The batch's dead letters, sorted by what identifies them.
 fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<Dead<'a>> {
     let overruled: HashSet<usize> = ends.iter().map(|end| end.index).collect();
     let own = entries.iter().filter(|entry| !overruled.contains(&entry.index));
-    let own = own.map(|entry| (entry.received, entry.disposition));
-    let found = ends.iter().map(|end| (end.received, &end.disposition));
-    let dead = |(received, disposition): (&'a Received, &'a Disposition)| match disposition {
-        Disposition::Quarantined(malformed) => Some(Dead::new(received, malformed)),
-        Disposition::Assessed(_)
-        | Disposition::Recalled(_)
-        | Disposition::Duplicate(_)
-        | Disposition::Parked(_) => None,
+    let own = own.map(|entry| (entry.received, entry.outcome));
+    let found = ends.iter().map(|end| (end.received, &end.outcome));
+    let dead = |(received, outcome): (&'a Received, &'a RecordOutcome)| match outcome {
+        RecordOutcome::DeadLettered(malformed) => Some(Dead::new(received, malformed)),
+        RecordOutcome::Assessed(_)
+        | RecordOutcome::Recalled(_)
+        | RecordOutcome::Duplicate(_)
+        | RecordOutcome::Deferred(_) => None,
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
     rows.sort_by(|one, other| {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error::{Failure, POOLER};
 use super::rows::{self, Dead, Decided};
 use super::{PostgresStore, StoreError};
-use crate::claim::Malformed;
+use crate::claim::DeadLetterReason;
 use crate::decision::{Decision, Source, Verdict};
 use crate::outbox::{Call, Received};
 use crate::trace::TraceContext;
@@ -52,7 +52,7 @@ impl PostgresStore {
         let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
-        let malformed = Malformed::event("unrecordable", "a check");
+        let malformed = DeadLetterReason::event("unrecordable", "a check");
         let dead = [Dead::new(&received, &malformed)];
         let server = &self.connections;
         let mut refusing = "verdicts";
@@ -154,7 +154,7 @@ fn ordinary(now: i64) -> (Verdict, Received, Call) {
         latency: 1,
         http_status: Some(200),
         provider_code: Some(0),
-        outcome: "verdict",
+        outcome: "assessed",
         reason: "",
         cause: None,
         request: "GET /".to_owned(),

@@ -10,7 +10,7 @@ use sqlx::postgres::PgBindIterExt;
 use sqlx::types::Json;
 
 use super::encode::{HeaderList, IntegerList, Micros, ReasonList, Text, TraceId, interval};
-use crate::claim::Malformed;
+use crate::claim::DeadLetterReason;
 use crate::decision::{Decision, Reason, Source, Verdict};
 use crate::outbox::{Call, Received};
 
@@ -29,11 +29,11 @@ pub(super) struct Dead<'a> {
     pub(super) received: &'a Received,
     /// [`Received::content`]: with the place it identifies the row.
     pub(super) content: String,
-    pub(super) malformed: &'a Malformed,
+    pub(super) malformed: &'a DeadLetterReason,
 }
 
 impl<'a> Dead<'a> {
-    pub(super) fn new(received: &'a Received, malformed: &'a Malformed) -> Self {
+    pub(super) fn new(received: &'a Received, malformed: &'a DeadLetterReason) -> Self {
         Self { received, content: received.content(), malformed }
     }
 }

@@ -8,13 +8,13 @@
 
 use serde::Deserialize;
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
 use super::tolerant::without_mark;
-use super::{Again, Answer, Attempt, Fault, Method, Reading, Registration, Request, RiskApi, captcha};
-use crate::claim::{Claim, Malformed};
-use crate::decision::Finding;
+use super::{Answer, ApiResult, Attempt, Fault, Method, Registration, Request, RetryHint, RiskApi, captcha};
+use crate::claim::{Claim, DeadLetterReason};
+use crate::decision::Assessment;
 
 /// `[risk.captcha_query]`.
 pub const REGISTRATION: Registration = Registration { name: "captcha_query", kind: "captcha", build };
@@ -41,9 +41,9 @@ pub struct CaptchaQuery {
     callback: Option<String>,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let Settings { method, signature_method, script, callback } = setup.settings()?;
-    let at = |key: &str, problem: &str| Err(Misconfigured::new(format!("risk.captcha_query.{key}"), problem));
+    let at = |key: &str, problem: &str| Err(ConfigError::new(format!("risk.captcha_query.{key}"), problem));
     if script > 1 {
         return at("script", "this is 0 (JSON) or 1 (JavaScript)");
     }
@@ -70,15 +70,16 @@ impl CaptchaQuery {
     }
 
     /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on the way.
-    fn read_raw(&self, answer: &Answer<'_>) -> Reading {
+    fn read_raw(&self, answer: &Answer<'_>) -> ApiResult {
         let body = without_mark(answer.body);
         if !answer.is_success() || body.trim_ascii_start().starts_with(b"{") {
             return self.read_json(answer);
         }
         match std::str::from_utf8(body) {
-            Ok(script) if self.reports_error(script) => {
-                Reading::Transient(Fault { reason: "error_callback", provider_code: None }, Again::Backoff)
-            }
+            Ok(script) if self.reports_error(script) => ApiResult::Transient(
+                Fault { reason: "error_callback", provider_code: None },
+                RetryHint::Backoff,
+            ),
             Ok(script) if is_script(script) => challenge(script.to_owned()),
             _ => Fault::malformed_answer(),
         }
@@ -89,7 +90,7 @@ impl CaptchaQuery {
         rest.is_some_and(|rest| rest.trim_start().starts_with('('))
     }
 
-    fn read_json(&self, answer: &Answer<'_>) -> Reading {
+    fn read_json(&self, answer: &Answer<'_>) -> ApiResult {
         match self.client.open(answer) {
             Ok(envelope) => match envelope.script().filter(|script| is_script(script)) {
                 Some(script) => challenge(script),
@@ -100,8 +101,8 @@ impl CaptchaQuery {
     }
 }
 
-fn challenge(script: String) -> Reading {
-    Reading::Verdict { finding: Finding::Challenge { script }, provider_code: 0 }
+fn challenge(script: String) -> ApiResult {
+    ApiResult::Assessed { assessment: Assessment::Challenge { script }, provider_code: 0 }
 }
 
 /// Not empty, no HTML, and no NUL, which Postgres cannot keep in a text.
@@ -123,7 +124,7 @@ impl RiskApi for CaptchaQuery {
         None
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         captcha::check(claim)?;
         self.client.check(&self.parameters(claim))
     }
@@ -132,7 +133,7 @@ impl RiskApi for CaptchaQuery {
         self.client.request(self.parameters(claim), attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         if self.raw_script { self.read_raw(answer) } else { self.read_json(answer) }
     }
 }

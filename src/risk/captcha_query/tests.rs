@@ -1,4 +1,4 @@
-//! Golden requests, the claims that are refused, and readings over `tests/fixtures/captcha_query/`.
+//! Golden requests, the claims that are rejected by its checks, and readings over `tests/fixtures/captcha_query/`.
 
 use serde_json::json;
 
@@ -89,7 +89,7 @@ fn answers_are_read() {
             ("script_with_nul.json", no_script()),
             ("script_with_lone_surrogate.json", malformed()),
             ("raw_script.js", malformed()),
-            ("error_4000.json", refused("bad_parameter", 4000)),
+            ("error_4000.json", unassessable("bad_parameter", 4000)),
             ("error_5100.json", transient("operation_failed", 5100)),
             ("html.html", malformed()),
         ],
@@ -102,11 +102,11 @@ fn with_script_1_the_body_is_the_script() {
     let reading = |body| read(only(&registry), 200, body);
     let script = "document.write('captcha');";
     assert_eq!(reading(script), challenge(script.to_owned()));
-    assert_eq!(reading(r#"{"code":4000}"#), refused("bad_parameter", 4000));
+    assert_eq!(reading(r#"{"code":4000}"#), unassessable("bad_parameter", 4000));
     assert_eq!(reading(r#"{"code":0,"script":"a()"}"#), challenge("a()".to_owned()));
     assert_eq!([reading("<html>"), reading(" \n"), reading("a\0b")], [malformed(), malformed(), malformed()]);
     assert!(
-        matches!(reading(" failed({code: 4000})"), Reading::Transient(fault, _) if fault.reason == "error_callback")
+        matches!(reading(" failed({code: 4000})"), ApiResult::Transient(fault, _) if fault.reason == "error_callback")
     );
     assert_eq!(read(only(&registry), 400, script), http_4xx());
 }
@@ -115,9 +115,9 @@ fn with_script_1_the_body_is_the_script() {
 fn review_21_an_error_behind_a_byte_order_mark_is_no_script() {
     let registry = api(REGISTRATION.name, "script = 1\ncallback = 'failed'");
     let reading = |body: &str| read(only(&registry), 200, &format!("\u{feff}{body}"));
-    assert_eq!(reading(r#"{"code":4000}"#), refused("bad_parameter", 4000));
+    assert_eq!(reading(r#"{"code":4000}"#), unassessable("bad_parameter", 4000));
     assert!(
-        matches!(reading("failed({})"), Reading::Transient(fault, _) if fault.reason == "error_callback")
+        matches!(reading("failed({})"), ApiResult::Transient(fault, _) if fault.reason == "error_callback")
     );
     assert_eq!(reading("<html>"), malformed());
     assert_eq!(reading("a()"), challenge("a()".to_owned()));

@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::assess::breaker::Sign;
+use crate::assess::breaker::CallHealth;
 use crate::assess::retry::{Context, Retry, Settings, Step};
 use crate::decision::{Decision, Policy};
-use crate::risk::{Again, Answer, Reading, RiskApi};
+use crate::risk::{Answer, ApiResult, RetryHint, RiskApi};
 
 /// What a table says of a code.
 type Entry = (String, String, String);
@@ -32,21 +32,21 @@ fn documented(section: &str, part: &str) -> (BTreeMap<i64, Entry>, Option<Entry>
 }
 
 /// What the code makes of an answer, in the words of the tables.
-fn found(reading: &Reading) -> Entry {
+fn found(reading: &ApiResult) -> Entry {
     let (class, reason) = match reading {
-        Reading::Verdict { .. } => ("verdict", ""),
-        Reading::Transient(fault, Again::Backoff) => ("transient", fault.reason),
-        Reading::Transient(fault, Again::Resigned) => ("resigned", fault.reason),
-        Reading::Transient(fault, Again::NewToken) => ("new_token", fault.reason),
-        Reading::Transient(fault, Again::Lasting) => ("lasting", fault.reason),
-        Reading::Refused(fault) => ("refused", fault.reason),
-        Reading::Configuration(fault) => ("configuration", fault.reason),
+        ApiResult::Assessed { .. } => ("assessed", ""),
+        ApiResult::Transient(fault, RetryHint::Backoff) => ("transient", fault.reason),
+        ApiResult::Transient(fault, RetryHint::FreshSignature) => ("fresh_signature", fault.reason),
+        ApiResult::Transient(fault, RetryHint::NewToken) => ("new_token", fault.reason),
+        ApiResult::Transient(fault, RetryHint::Lasting) => ("lasting", fault.reason),
+        ApiResult::Unassessable(fault) => ("unassessable", fault.reason),
+        ApiResult::AccessDenied(fault) => ("access_denied", fault.reason),
     };
     (class.to_owned(), reason.to_owned(), becomes(reading).to_owned())
 }
 
-/// What becomes of the claim, played through: the answer comes again and again until the claim is parked.
-fn becomes(reading: &Reading) -> &'static str {
+/// What becomes of the claim, played through: the answer comes again and again until the claim is deferred.
+fn becomes(reading: &ApiResult) -> &'static str {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
     let policy = Policy::new(BTreeMap::new(), Decision::Review);
@@ -57,9 +57,12 @@ fn becomes(reading: &Reading) -> &'static str {
         let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None, seen: true };
         match retry.after(&settings, reading.clone(), &context).1 {
             Step::Assessed(..) => return "decided",
-            Step::Refused(fault) => {
-                let ruling = policy.refused(fault.reason, fault.provider_code);
-                assert_eq!((ruling.decision, ruling.reasons[0].code.as_str()), (Decision::Review, "refused"));
+            Step::Unassessable(fault) => {
+                let ruling = policy.unassessable(fault.reason, fault.provider_code);
+                assert_eq!(
+                    (ruling.decision, ruling.reasons[0].code.as_str()),
+                    (Decision::Review, "unassessable")
+                );
                 assert_eq!(retry.attempts(), 1);
                 return "review";
             }
@@ -69,7 +72,7 @@ fn becomes(reading: &Reading) -> &'static str {
             }
             Step::GiveUp(fault) => panic!("{fault:?} is given up on after {} attempts", retry.attempts()),
             // It waits, comes back, and at the end of its time it gets this ruling.
-            Step::Park(fault) => {
+            Step::Defer(fault) => {
                 let ruling = policy.unassessed(fault.reason, fault.provider_code);
                 assert_eq!(
                     (ruling.decision, ruling.reasons[0].code.as_str()),
@@ -94,7 +97,7 @@ fn check(section: &str, part: &str, api: &dyn RiskApi, skip: &[i64], answer: imp
         let reading = api.read(&Answer { status: 200, body: answer(code).as_bytes() });
         let expected = codes.get(&code).or(other.as_ref()).unwrap_or_else(|| panic!("{part}: {code}"));
         assert_eq!(found(&reading), *expected, "{}: {part}: {code}", api.name());
-        if !matches!(reading, Reading::Verdict { .. }) {
+        if !matches!(reading, ApiResult::Assessed { .. }) {
             assert_eq!(reading.provider_code(), Some(code), "the code is kept");
         }
     }
@@ -189,30 +192,30 @@ fn the_classes_mean_what_their_table_says() {
     let readings = [
         level(0, &[]),
         transient("", 1),
-        again("", 1, Again::Resigned),
-        again("", 1, Again::NewToken),
+        again("", 1, RetryHint::FreshSignature),
+        again("", 1, RetryHint::NewToken),
         lasting("", 1),
-        refused("", 1),
-        configuration("", 1),
+        unassessable("", 1),
+        access_denied("", 1),
     ];
     assert_eq!(classes.len(), readings.len());
     for reading in readings {
-        let signs = signs(&reading);
-        let counts = match signs.map(counts) {
+        let healths = healths(&reading);
+        let counts = match healths.map(counts) {
             [false, true] => "if it repeats".to_owned(),
             [first, second] => {
                 assert_eq!(first, second);
                 yes(first)
             }
         };
-        let opens = yes(signs[0] == Sign::Misconfigured);
+        let opens = yes(healths[0] == CallHealth::AccessDenied);
         let expected = vec![becomes(&reading).to_owned(), counts, opens];
         assert_eq!(classes[&found(&reading).0], expected, "{reading:?}");
     }
 }
 
 /// What the answer says of the API the first time in a claim's life, and the second time.
-fn signs(reading: &Reading) -> [Sign; 2] {
+fn healths(reading: &ApiResult) -> [CallHealth; 2] {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
     let context = Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None, seen: true };
@@ -220,9 +223,9 @@ fn signs(reading: &Reading) -> [Sign; 2] {
     [(); 2].map(|()| retry.after(&settings, reading.clone(), &context).0)
 }
 
-fn counts(sign: Sign) -> bool {
-    match sign {
-        Sign::Failing | Sign::Misconfigured | Sign::Repeated => true,
-        Sign::Well | Sign::Pending => false,
+fn counts(health: CallHealth) -> bool {
+    match health {
+        CallHealth::Failing | CallHealth::AccessDenied | CallHealth::Repeated => true,
+        CallHealth::Well | CallHealth::Pending => false,
     }
 }

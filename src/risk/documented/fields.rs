@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::claim::{Claim, Malformed};
+use crate::claim::{Claim, DeadLetterReason};
 use crate::risk::{Method, RiskApi};
 
 /// One row of a table of fields.
@@ -74,7 +74,7 @@ fn get<'a>(event: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(event, |at, key| &at[key])
 }
 
-fn attempt(event: &Value, registry: &Registry) -> Result<Claim, Malformed> {
+fn attempt(event: &Value, registry: &Registry) -> Result<Claim, DeadLetterReason> {
     let claim = Claim::parse(Some(event.to_string().as_bytes()), 1 << 20)?;
     registry.route(&claim).map(|_| claim)
 }

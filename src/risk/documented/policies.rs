@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::decision::{Decision, Effect, Finding, RiskType};
-use crate::risk::{Reading, RiskApi};
+use crate::decision::{Assessment, Decision, Effect, RiskType};
+use crate::risk::{ApiResult, RiskApi};
 
 /// The documented levels of an API, and what each leads to.
 fn levels(api: &str) -> Option<BTreeMap<i64, Decision>> {
@@ -42,9 +42,9 @@ fn answer(api: &dyn RiskApi, level: i64, risk_types: &[i32]) -> String {
 fn decide(registry: &Registry, level: i64, risk_types: &[i32]) -> Option<Decision> {
     let api = only(registry);
     match read(api, 200, &answer(api, level, risk_types)) {
-        Reading::Verdict { finding: finding @ Finding::Level { .. }, .. } => {
+        ApiResult::Assessed { assessment: assessment @ Assessment::Level { .. }, .. } => {
             let policy = registry.policy(Decision::Review);
-            Some(policy.rule(api.name(), &finding, |code| api.risk_type(code)).decision)
+            Some(policy.rule(api.name(), &assessment, |code| api.risk_type(code)).decision)
         }
         _ => None,
     }

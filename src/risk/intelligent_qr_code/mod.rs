@@ -8,10 +8,10 @@
 
 pub use super::tencent_cloud::ApiSettings as Settings;
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
-use super::{Answer, Attempt, Reading, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, Malformed};
+use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+use crate::claim::{AccountType, Claim, DeadLetterReason};
 use crate::decision::{Effect, Levels, RiskType};
 
 /// `[risk.intelligent_qr_code]`.
@@ -23,7 +23,7 @@ pub struct IntelligentQrCode {
     client: Client,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let settings: Settings = setup.settings()?;
     Ok(Box::new(IntelligentQrCode { client: Client::new("IntelligentQRCode", settings, setup)? }))
 }
@@ -91,23 +91,23 @@ impl RiskApi for IntelligentQrCode {
         Some(default_levels())
     }
 
-    fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if account_type(claim.account.kind).is_none() {
-            return Err(Malformed::field(
+            return Err(DeadLetterReason::field(
                 "invalid_value",
                 "account.type",
                 "IntelligentQRCode does not take this type",
             ));
         }
         if claim.account.kind == AccountType::Qq && claim.account.app_id.is_none() {
-            return Err(Malformed::missing("account.app_id"));
+            return Err(DeadLetterReason::missing("account.app_id"));
         }
         if claim.reward.goods.is_none() {
-            return Err(Malformed::missing("reward.goods"));
+            return Err(DeadLetterReason::missing("reward.goods"));
         }
         // A mini-program: its session key signs the nonce.
         if claim.login.wechat_subtype == Some(2) && claim.login.nonce.is_none() {
-            return Err(Malformed::missing("login.nonce"));
+            return Err(DeadLetterReason::missing("login.nonce"));
         }
         self.client.check(&parameters(claim))
     }
@@ -116,7 +116,7 @@ impl RiskApi for IntelligentQrCode {
         self.client.request(parameters(claim), attempt)
     }
 
-    fn read(&self, answer: &Answer<'_>) -> Reading {
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
         self.client.read_level(answer)
     }
 

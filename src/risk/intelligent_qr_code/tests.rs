@@ -1,10 +1,10 @@
-//! Golden requests, the claims that are refused, and readings over `tests/fixtures/intelligent_qr_code/`.
+//! Golden requests, the claims that are rejected by its checks, and readings over `tests/fixtures/intelligent_qr_code/`.
 
 use serde_json::json;
 
 use super::REGISTRATION;
 use crate::risk::testing::*;
-use crate::risk::{Again, Method};
+use crate::risk::{Method, RetryHint};
 
 #[test]
 fn request_is_the_published_vector() {
@@ -177,9 +177,9 @@ fn answers_are_read_tolerantly_and_never_guessed() {
             ("code_null.json", malformed()),
             ("code_word.json", malformed()),
             ("error_as_text.json", transient("operation_failed", 5100)),
-            ("error_4000_with_module_code.json", refused("bad_parameter", 4000)),
-            ("error_4100.json", configuration("bad_signature", 4100)),
-            ("error_4500.json", again("request_replayed", 4500, Again::Resigned)),
+            ("error_4000_with_module_code.json", unassessable("bad_parameter", 4000)),
+            ("error_4100.json", access_denied("bad_signature", 4100)),
+            ("error_4500.json", again("request_replayed", 4500, RetryHint::FreshSignature)),
             ("error_with_level.json", transient("internal_error", 6000)),
             ("error_13.json", lasting("insufficient_balance", 13)),
             ("error_unknown.json", transient("unknown_code", -3001)),
@@ -201,7 +201,7 @@ fn answers_are_read_tolerantly_and_never_guessed() {
             ("deep_nesting_unclosed.json", malformed()),
             ("http_403_html.html", http_4xx_of_the_set_up()),
             ("http_400_html.html", http_4xx()),
-            ("http_400_envelope.json", refused("bad_parameter", 4000)),
+            ("http_400_envelope.json", unassessable("bad_parameter", 4000)),
             ("http_400_claims_success.json", http_4xx()),
         ],
     );
@@ -218,7 +218,7 @@ fn report_p06_a_raw_control_character_in_a_text_that_decides_nothing_is_read_ove
         let of_level = reading(&format!("{{\"code\":0,\"level\":\"{control}x\"}}"));
         assert_eq!(of_level, transient("malformed_answer", 0), "{control:?}");
     }
-    assert_eq!(reading("{\"code\":4000,\"message\":\"uid\u{1}\"}"), refused("bad_parameter", 4000));
+    assert_eq!(reading("{\"code\":4000,\"message\":\"uid\u{1}\"}"), unassessable("bad_parameter", 4000));
     assert_eq!(reading("{\"code\":0,\u{1}\"level\":3}"), malformed(), "outside of texts it is no JSON");
 }
 

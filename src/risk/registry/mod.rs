@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::section::{Misconfigured, Scope, Section, Setup};
+use super::section::{ConfigError, Scope, Section, Setup};
 use super::{RiskApi, tencent_cloud, wechat};
-use crate::claim::{Claim, Malformed};
+use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::{Decision, Levels, Policy};
 
 /// Every risk API. A new one is its file, its `mod` and a line here.
@@ -31,7 +31,7 @@ pub struct Registration {
     /// The kind of claim that it serves where its section does not say.
     pub kind: &'static str,
     /// Builds the API from its section.
-    pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, Misconfigured>,
+    pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError>,
 }
 
 /// The sections that several APIs share.
@@ -87,17 +87,17 @@ impl Registry {
     /// Builds every API that has a section in `[risk]` and serves something.
     ///
     /// # Errors
-    /// [`Misconfigured`], naming the whole key.
-    pub fn new(sections: BTreeMap<String, Value>, shared: &Shared) -> Result<Self, Misconfigured> {
+    /// [`ConfigError`], naming the whole key.
+    pub fn new(sections: BTreeMap<String, Value>, shared: &Shared) -> Result<Self, ConfigError> {
         if shared.transient_codes.contains(&0) {
-            return Err(Misconfigured::new("retry.transient_codes", "0 is the code of success"));
+            return Err(ConfigError::new("retry.transient_codes", "0 is the code of success"));
         }
         let mut registry = Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: None };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name) else {
                 let names: Vec<_> = APIS.iter().map(|registration| registration.name).collect();
                 let problem = format!("there is no such risk API; there are {}", names.join(", "));
-                return Err(Misconfigured::new(format!("risk.{name}"), problem));
+                return Err(ConfigError::new(format!("risk.{name}"), problem));
             };
             let (section, own) = Section::read(registration.name, section)?;
             registry.add(registration, section, own, shared)?;
@@ -114,7 +114,7 @@ impl Registry {
         section: Section,
         own: config::Map<String, Value>,
         shared: &Shared,
-    ) -> Result<(), Misconfigured> {
+    ) -> Result<(), ConfigError> {
         let name = registration.name;
         let kinds = section.serves.clone().unwrap_or_else(|| vec![registration.kind.to_owned()]);
         if kinds.is_empty() {
@@ -124,7 +124,7 @@ impl Registry {
         for kind in kinds {
             let problem = format!("`{kind}` is served already");
             if self.by_kind.insert(kind, id).is_some() {
-                return Err(Misconfigured::new(format!("risk.{name}.serves"), problem));
+                return Err(ConfigError::new(format!("risk.{name}.serves"), problem));
             }
         }
         let mut setup = Setup::new(name, &section, own, shared);
@@ -132,7 +132,7 @@ impl Registry {
         let base_url = setup.server();
         setup.finish()?;
         let levels = levels(api.as_ref(), section.policy)
-            .map_err(|problem| Misconfigured::new(format!("risk.{name}.policy"), problem))?;
+            .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
         let Section { timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, .. } = section;
         self.routes.push(Route {
             api,
@@ -150,11 +150,15 @@ impl Registry {
     /// The API that serves this claim, which holds all that the API demands of it.
     ///
     /// # Errors
-    /// [`Malformed`]: a kind that no API serves, or what [`RiskApi::check`] found.
-    pub fn route(&self, claim: &Claim) -> Result<ApiId, Malformed> {
+    /// [`DeadLetterReason`]: a kind that no API serves, or what [`RiskApi::check`] found.
+    pub fn route(&self, claim: &Claim) -> Result<ApiId, DeadLetterReason> {
         let Some(id) = self.by_kind.get(&claim.kind) else {
             let shown: String = claim.kind.chars().take(64).collect();
-            return Err(Malformed::field("unknown_kind", "kind", format!("no risk API serves {shown:?}")));
+            return Err(DeadLetterReason::field(
+                "unknown_kind",
+                "kind",
+                format!("no risk API serves {shown:?}"),
+            ));
         };
         self.get(*id).api.check(claim)?;
         Ok(*id)

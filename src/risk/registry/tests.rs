@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::risk::testing::*;
 
-fn fault(toml: &str) -> Misconfigured {
+fn fault(toml: &str) -> ConfigError {
     registry(toml).err().unwrap()
 }
 

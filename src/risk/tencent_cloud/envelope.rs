@@ -8,16 +8,16 @@
 use serde::de::{IgnoredAny, MapAccess};
 
 use super::{Client, HIGHEST_LEVEL};
-use crate::decision::Finding;
+use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
-use crate::risk::{Again, Answer, Fault, Reading};
+use crate::risk::{Answer, ApiResult, Fault, RetryHint};
 
 impl Client {
     /// Opens the envelope of an answer with `code` 0.
     ///
     /// # Errors
     /// What the answer says when it carries no result: its error code's class, or that it cannot be read.
-    pub fn open(&self, answer: &Answer<'_>) -> Result<Envelope, Reading> {
+    pub fn open(&self, answer: &Answer<'_>) -> Result<Envelope, ApiResult> {
         let Some(envelope) = read::<Envelope>(answer.body) else {
             return Err(answer.unreadable());
         };
@@ -29,7 +29,7 @@ impl Client {
     }
 
     /// Reads an answer that promises a risk level.
-    pub fn read_level(&self, answer: &Answer<'_>) -> Reading {
+    pub fn read_level(&self, answer: &Answer<'_>) -> ApiResult {
         let envelope = match self.open(answer) {
             Ok(envelope) => envelope,
             Err(reading) => return reading,
@@ -46,7 +46,7 @@ impl Client {
         };
         match level.zip(risk_types) {
             Some((level, risk_types)) => {
-                Reading::Verdict { finding: Finding::Level { level, risk_types }, provider_code: 0 }
+                ApiResult::Assessed { assessment: Assessment::Level { level, risk_types }, provider_code: 0 }
             }
             None => without_result(),
         }
@@ -54,8 +54,8 @@ impl Client {
 }
 
 /// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken for "clean".
-pub fn without_result() -> Reading {
-    Reading::Transient(Fault::coded("malformed_answer", 0), Again::Backoff)
+pub fn without_result() -> ApiResult {
+    ApiResult::Transient(Fault::coded("malformed_answer", 0), RetryHint::Backoff)
 }
 
 /// The fields of an answer that decide. Everything else is kept with the raw answer only.
@@ -91,29 +91,29 @@ impl Readable for Envelope {
 }
 
 /// The class of an error code of API 2.0 (csec's `错误码`, and the shared `返回结果/错误码`).
-fn classify(code: i64) -> Reading {
+fn classify(code: i64) -> ApiResult {
     let fault = |reason| Fault::coded(reason, code);
-    let transient = |reason| Reading::Transient(fault(reason), Again::Backoff);
-    let lasting = |reason| Reading::Transient(fault(reason), Again::Lasting);
+    let transient = |reason| ApiResult::Transient(fault(reason), RetryHint::Backoff);
+    let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         // Not in csec's table: the balance, as the user of this project names the code for every API.
         13 => lasting("insufficient_balance"),
-        4000 => Reading::Refused(fault("bad_parameter")),
-        4100 => Reading::Configuration(fault("bad_signature")),
-        4101..=4103 | 4110 => Reading::Configuration(fault("no_permission")),
-        4104 => Reading::Configuration(fault("bad_secret_id")),
-        4105 | 4106 => Reading::Configuration(fault("bad_session_token")),
-        4200 => Reading::Transient(fault("request_expired"), Again::Resigned),
-        4300 => Reading::Configuration(fault("access_denied")),
+        4000 => ApiResult::Unassessable(fault("bad_parameter")),
+        4100 => ApiResult::AccessDenied(fault("bad_signature")),
+        4101..=4103 | 4110 => ApiResult::AccessDenied(fault("no_permission")),
+        4104 => ApiResult::AccessDenied(fault("bad_secret_id")),
+        4105 | 4106 => ApiResult::AccessDenied(fault("bad_session_token")),
+        4200 => ApiResult::Transient(fault("request_expired"), RetryHint::FreshSignature),
+        4300 => ApiResult::AccessDenied(fault("access_denied")),
         4400 => lasting("quota_exceeded"),
-        4500 => Reading::Transient(fault("request_replayed"), Again::Resigned),
-        4600 => Reading::Refused(fault("bad_protocol")),
-        5000 => Reading::Refused(fault("resource_missing")),
+        4500 => ApiResult::Transient(fault("request_replayed"), RetryHint::FreshSignature),
+        4600 => ApiResult::Unassessable(fault("bad_protocol")),
+        5000 => ApiResult::Unassessable(fault("resource_missing")),
         5100 => transient("operation_failed"),
-        5200 => Reading::Refused(fault("purchase_failed")),
-        5300 => Reading::Refused(fault("insufficient_balance")),
-        5400 => Reading::Refused(fault("partly_failed")),
-        5500 => Reading::Refused(fault("not_qualified")),
+        5200 => ApiResult::Unassessable(fault("purchase_failed")),
+        5300 => ApiResult::Unassessable(fault("insufficient_balance")),
+        5400 => ApiResult::Unassessable(fault("partly_failed")),
+        5500 => ApiResult::Unassessable(fault("not_qualified")),
         6000 => transient("internal_error"),
         6100 => transient("unsupported_or_maintenance"),
         6200 => transient("maintenance"),

@@ -9,10 +9,10 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::{Misconfigured, Setup};
+use super::section::{ConfigError, Setup};
 use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
-use crate::claim::Malformed;
+use crate::claim::DeadLetterReason;
 use crate::decision::Levels;
 
 mod envelope;
@@ -84,8 +84,8 @@ impl Client {
     /// The client for `Action=action`.
     ///
     /// # Errors
-    /// [`Misconfigured`], naming the credential that is missing.
-    pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Result<Self, Misconfigured> {
+    /// [`ConfigError`], naming the credential that is missing.
+    pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Result<Self, ConfigError> {
         let settings = &setup.shared.tencent_cloud;
         setup.require("tencent_cloud.secret_id", &settings.secret_id)?;
         setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret())?;
@@ -104,9 +104,9 @@ impl Client {
     /// Checks what the wire demands of any parameter.
     ///
     /// # Errors
-    /// [`Malformed`], naming the claim's field: a value that begins with `@` on POST, where signers and servers disagree
+    /// [`DeadLetterReason`], naming the claim's field: a value that begins with `@` on POST, where signers and servers disagree
     /// whether it is signed, or values too long to be sent.
-    pub fn check(&self, parameters: &Parameters<'_>) -> Result<(), Malformed> {
+    pub fn check(&self, parameters: &Parameters<'_>) -> Result<(), DeadLetterReason> {
         let longest = match self.api.method {
             Method::Get => LONGEST_GET,
             Method::Post => LONGEST_POST,
@@ -115,7 +115,7 @@ impl Client {
         for parameter in parameters.iter() {
             if self.api.method == Method::Post && parameter.value.starts_with('@') {
                 let detail = "a value sent by POST must not begin with `@`";
-                return Err(Malformed::field("invalid_value", parameter.field, detail));
+                return Err(DeadLetterReason::field("invalid_value", parameter.field, detail));
             }
             length += parameter.length();
             if parameter.length() > largest.1 {
@@ -126,7 +126,7 @@ impl Client {
             let detail = format!(
                 "with this value the parameters are longer than {longest} bytes, which cannot be sent"
             );
-            return Err(Malformed::field("out_of_range", largest.0, detail));
+            return Err(DeadLetterReason::field("out_of_range", largest.0, detail));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::risk::signature::encode;
 use crate::risk::testing::*;
-use crate::risk::{Again, Attempt, Method, Reading};
+use crate::risk::{ApiResult, Attempt, Method, RetryHint};
 
 #[test]
 fn every_error_code_has_its_class() {
@@ -30,7 +30,7 @@ fn every_error_code_has_its_class() {
         (5400, "partly_failed"),
         (5500, "not_qualified"),
     ] {
-        assert_eq!(reading(code), refused(reason, code));
+        assert_eq!(reading(code), unassessable(reason, code));
     }
     for (code, reason) in [
         (4100, "bad_signature"),
@@ -43,13 +43,13 @@ fn every_error_code_has_its_class() {
         (4110, "no_permission"),
         (4300, "access_denied"),
     ] {
-        assert_eq!(reading(code), configuration(reason, code));
+        assert_eq!(reading(code), access_denied(reason, code));
     }
     for (code, reason) in [(13, "insufficient_balance"), (4400, "quota_exceeded")] {
         assert_eq!(reading(code), lasting(reason, code));
     }
-    assert_eq!(reading(4200), again("request_expired", 4200, Again::Resigned));
-    assert_eq!(reading(4500), again("request_replayed", 4500, Again::Resigned));
+    assert_eq!(reading(4200), again("request_expired", 4200, RetryHint::FreshSignature));
+    assert_eq!(reading(4500), again("request_replayed", 4500, RetryHint::FreshSignature));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn the_operators_transient_codes_win_over_the_table() {
     let reading = |code: i64| read(only(&registry), 200, &format!("{{\"code\":{code}}}"));
     assert_eq!(reading(4000), transient("bad_parameter", 4000));
     assert_eq!(reading(4100), lasting("bad_signature", 4100));
-    assert_eq!(reading(4500), again("request_replayed", 4500, Again::Resigned));
+    assert_eq!(reading(4500), again("request_replayed", 4500, RetryHint::FreshSignature));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_http_status_without_an_envelope_says_who_is_at_fault() {
         assert_eq!(read(only(&registry), status, "<html>"), http_4xx_of_the_set_up());
     }
     for status in [408, 425, 429] {
-        assert!(matches!(read(only(&registry), status, ""), Reading::Transient(..)));
+        assert!(matches!(read(only(&registry), status, ""), ApiResult::Transient(..)));
     }
     for status in [100, 200, 204, 500, 503, 0, u16::MAX] {
         assert_eq!(read(only(&registry), status, "<html>"), malformed());

@@ -9,13 +9,13 @@ use serde::de::{IgnoredAny, MapAccess};
 
 use super::codes::{classify_inner, classify_outer};
 use super::{HIGHEST_LEVEL, ServiceMarket};
-use crate::decision::Finding;
+use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read, read_text};
-use crate::risk::{Again, Answer, Fault, Reading};
+use crate::risk::{Answer, ApiResult, Fault, RetryHint};
 
 impl ServiceMarket {
     /// Reads both envelopes, the outer one of the market and the inner one of the product.
-    pub fn read(&self, answer: &Answer<'_>) -> Reading {
+    pub fn read(&self, answer: &Answer<'_>) -> ApiResult {
         let Some(outer) = read::<Outer>(answer.body) else {
             return answer.unreadable();
         };
@@ -34,10 +34,10 @@ impl ServiceMarket {
                 match level.and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= HIGHEST_LEVEL)
                 {
                     Some(level) => {
-                        let finding = Finding::Level { level, risk_types: Vec::new() };
-                        Reading::Verdict { finding, provider_code: 0 }
+                        let assessment = Assessment::Level { level, risk_types: Vec::new() };
+                        ApiResult::Assessed { assessment, provider_code: 0 }
                     }
-                    None => Reading::Transient(Fault::coded("malformed_answer", 0), Again::Backoff),
+                    None => ApiResult::Transient(Fault::coded("malformed_answer", 0), RetryHint::Backoff),
                 }
             }
             Some(code) => classify_inner(code).or_listed(&self.transient_codes),

@@ -12,10 +12,10 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::{Misconfigured, Setup, check_base_url};
+use super::section::{ConfigError, Setup, check_base_url};
 use super::signature::encode;
 use super::{Attempt, Method, Request};
-use crate::claim::{AccountType, Claim, Malformed};
+use crate::claim::{AccountType, Claim, DeadLetterReason};
 use crate::decision::Levels;
 
 mod body;
@@ -97,8 +97,8 @@ impl ServiceMarket {
     /// The client for a product.
     ///
     /// # Errors
-    /// [`Misconfigured`], naming the credential that is missing.
-    pub fn new(product: Product, setup: &mut Setup<'_>) -> Result<Self, Misconfigured> {
+    /// [`ConfigError`], naming the credential that is missing.
+    pub fn new(product: Product, setup: &mut Setup<'_>) -> Result<Self, ConfigError> {
         let settings = &setup.shared.wechat;
         check_base_url("wechat.base_url", &settings.base_url)?;
         let base_url = setup.base_url(&settings.base_url);
@@ -107,7 +107,7 @@ impl ServiceMarket {
             if !settings.allow_http && !is_private(url) {
                 let problem = "the app's secret or its access token would travel in clear: use https://, or set \
                                wechat.allow_http = true where this is no more than a stand-in";
-                return Err(Misconfigured::new(key, problem));
+                return Err(ConfigError::new(key, problem));
             }
         }
         setup.require("wechat.app_id", &settings.app_id)?;
@@ -119,17 +119,17 @@ impl ServiceMarket {
     /// What every product demands of a claim.
     ///
     /// # Errors
-    /// [`Malformed`], naming the field.
-    pub fn check(&self, claim: &Claim) -> Result<(), Malformed> {
+    /// [`DeadLetterReason`], naming the field.
+    pub fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if claim.account.kind != AccountType::Wechat {
-            return Err(Malformed::field(
+            return Err(DeadLetterReason::field(
                 "invalid_value",
                 "account.type",
                 "this API takes WeChat openids only",
             ));
         }
         if claim.login.source == Some(MOBILE_APP) && claim.login.token.is_none() {
-            return Err(Malformed::missing("login.token"));
+            return Err(DeadLetterReason::missing("login.token"));
         }
         Ok(())
     }

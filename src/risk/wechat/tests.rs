@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::body::message_id;
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Again, Answer, Fault, Method, Reading};
+use crate::risk::{Answer, ApiResult, Fault, Method, RetryHint};
 
 fn tokens(endpoint: &str) -> TokenSource {
     let credentials = CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
@@ -127,7 +127,7 @@ fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
     for status in [301, 302, 307, 308] {
         let reading = read(only(&registry), status, "<a href='https://login.example.com'>");
         let fault = Fault { reason: "redirected", provider_code: None };
-        assert_eq!(reading, Reading::Configuration(fault.clone()));
+        assert_eq!(reading, ApiResult::AccessDenied(fault.clone()));
         assert_eq!(token(status, ""), Err(fault));
     }
 }
@@ -164,7 +164,7 @@ fn every_outer_code_has_its_class() {
         assert_eq!(reading(code), lasting(reason, code));
     }
     for code in [40001, 40014, 42001] {
-        assert_eq!(reading(code), again("bad_access_token", code, Again::NewToken));
+        assert_eq!(reading(code), again("bad_access_token", code, RetryHint::NewToken));
     }
     for (code, reason) in [
         (40003, "bad_openid"),
@@ -175,18 +175,18 @@ fn every_outer_code_has_its_class() {
         (40097, "bad_request"),
         (9_301_001, "bad_parameter"),
     ] {
-        assert_eq!(reading(code), refused(reason, code));
+        assert_eq!(reading(code), unassessable(reason, code));
     }
     for code in [48001, 48004, 50002, 61004, 61007] {
-        assert_eq!(reading(code), configuration("not_authorised", code));
+        assert_eq!(reading(code), access_denied("not_authorised", code));
     }
     for code in [9_301_006, 9_301_007, 9_301_008] {
-        assert_eq!(reading(code), configuration("service_not_bought", code));
+        assert_eq!(reading(code), access_denied("service_not_bought", code));
     }
     for code in [40013, 40125, 40164, 40243, 41001] {
-        assert_eq!(reading(code), configuration("bad_credentials", code));
+        assert_eq!(reading(code), access_denied("bad_credentials", code));
     }
-    assert_eq!(reading(9_301_013), configuration("wrong_api_type", 9_301_013));
+    assert_eq!(reading(9_301_013), access_denied("wrong_api_type", 9_301_013));
 }
 
 #[test]

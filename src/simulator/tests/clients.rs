@@ -4,8 +4,8 @@ use config::{Config, File, FileFormat};
 
 use super::*;
 use crate::claim::Claim;
-use crate::decision::Finding;
-use crate::risk::{Answer, Attempt, Method, Reading, Registry, Request, Shared};
+use crate::decision::Assessment;
+use crate::risk::{Answer, ApiResult, Attempt, Method, Registry, Request, Shared};
 
 const KINDS: [(&str, Api); 6] = [
     ("qr_code", Api::IntelligentQrCode),
@@ -75,7 +75,7 @@ async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
 }
 
 /// Asks one API about a claim, by way of claimgate's own client.
-async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> Reading {
+async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> ApiResult {
     let api = &registry.get(registry.route(claim).unwrap()).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
@@ -101,11 +101,15 @@ async fn every_client_is_understood_and_understands() {
                 let account = format!("{kind}-{full}-{}-{words}", csec.len());
                 let reading = ask(&client, &registry, &claim(kind, &account, full), &token).await;
                 let level = expected(api, &account).level;
-                let Reading::Verdict { finding, .. } = reading else { panic!("{account}: {reading:?}") };
-                match finding {
-                    Finding::Level { level: given, .. } => assert_eq!(i64::from(given), level, "{account}"),
-                    Finding::Challenge { script } => assert!(script.contains("function"), "{account}"),
-                    Finding::Ticket { valid } => assert_eq!(valid, level < 3, "{account}"),
+                let ApiResult::Assessed { assessment, .. } = reading else {
+                    panic!("{account}: {reading:?}")
+                };
+                match assessment {
+                    Assessment::Level { level: given, .. } => {
+                        assert_eq!(i64::from(given), level, "{account}")
+                    }
+                    Assessment::Challenge { script } => assert!(script.contains("function"), "{account}"),
+                    Assessment::Ticket { valid } => assert_eq!(valid, level < 3, "{account}"),
                 }
                 assert_eq!((client.last_call().api, &*client.last_call().account), (api, account.as_str()));
             }

@@ -60,7 +60,7 @@ impl ClaimSpan {
     }
 
     /// Notes that the event becomes a dead letter; `error` is its bounded word.
-    pub fn quarantined(&self, error: &'static str) {
+    pub fn dead_lettered(&self, error: &'static str) {
         if let Some(span) = &self.0 {
             fail(span, error, error);
         }
@@ -126,7 +126,7 @@ impl AttemptSpan {
         match http_status {
             Some(status @ 400..) => fail(&span, &status.to_string(), reason),
             // What the API found or refused for good is an answer like any other.
-            _ if matches!(outcome, "verdict" | "refused") => {}
+            _ if matches!(outcome, "assessed" | "unassessable") => {}
             _ => fail(&span, reason, reason),
         }
     }

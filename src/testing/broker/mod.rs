@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use fastrand::Rng;
 use tokio::time::Instant;
 
-use super::Weather;
+use super::FaultProfile;
 use super::signal::Signal;
 use crate::intake::{Commit, Headers, Partition, Record};
 use crate::outbox::message::Message;
@@ -57,7 +57,7 @@ pub(super) enum Rejected {
 pub(super) type Acquired = (Partition, Option<(i64, String)>, i64);
 
 impl FakeBroker {
-    /// A broker with so many partitions of claims and of parked claims, all empty.
+    /// A broker with so many partitions of claims and of deferred claims, all empty.
     pub fn new(claims: i32, retry: i32, random: Rng) -> Self {
         let partitions = (0..claims).map(Partition::claims).chain((0..retry).map(Partition::retry));
         let state = State::new(partitions.collect(), random);
@@ -81,7 +81,7 @@ impl FakeBroker {
     }
 
     /// From now on the broker does so well.
-    pub fn set_weather(&self, weather: Weather) {
+    pub fn set_weather(&self, weather: FaultProfile) {
         self.change(|state| state.weather = weather);
     }
 
@@ -148,7 +148,7 @@ impl FakeBroker {
         result
     }
 
-    pub(super) fn weather(&self) -> Weather {
+    pub(super) fn weather(&self) -> FaultProfile {
         self.state().weather.clone()
     }
 

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::{Rejected, Transaction};
 use crate::intake::{Commit, Headers, Input, Partition, Record};
 use crate::outbox::message::{Message, Topic};
-use crate::testing::Weather;
+use crate::testing::FaultProfile;
 
 /// A transaction that is open.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) producers: BTreeMap<String, u32>,
     pub(super) group: Group,
     pub(super) next_id: u64,
-    pub(super) weather: Weather,
+    pub(super) weather: FaultProfile,
 }
 
 /// The offset after the last.
@@ -49,7 +49,7 @@ impl State {
             producers: BTreeMap::new(),
             group: Group::new(partitions, random),
             next_id: 0,
-            weather: Weather::fair(),
+            weather: FaultProfile::fair(),
         }
     }
 
@@ -99,17 +99,17 @@ impl State {
         for commit in &open.commits {
             self.committed.insert(commit.partition, (commit.offset, commit.metadata.clone()));
         }
-        for parked in open.messages.iter().filter(|message| message.topic == Topic::Retry) {
+        for deferred in open.messages.iter().filter(|message| message.topic == Topic::Retry) {
             let count = self.logs.keys().filter(|partition| partition.input == Input::Retry).count();
             let count = i32::try_from(count).unwrap_or(i32::MAX);
-            let Some(number) = parked.partition.and_then(|number| number.checked_rem(count)) else {
+            let Some(number) = deferred.partition.and_then(|number| number.checked_rem(count)) else {
                 continue;
             };
             self.append(
                 Partition::retry(number),
-                parked.key.clone(),
-                parked.headers.clone(),
-                parked.payload.clone(),
+                deferred.key.clone(),
+                deferred.headers.clone(),
+                deferred.payload.clone(),
             );
         }
         let Open { member, held, messages, commits, .. } = open;

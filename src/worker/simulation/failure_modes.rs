@@ -7,7 +7,7 @@ use super::plan::{Act, Instance, Mood, Plan, Produced, claim};
 use super::world::World;
 use super::{number, simulate, verify};
 use crate::intake::Partition;
-use crate::testing::Weather;
+use crate::testing::FaultProfile;
 
 /// Ten claims of five subjects in one partition, one worker, no faults but those that a test adds. Each way to a service takes up to 20 ms.
 pub(super) fn calm() -> Plan {
@@ -15,7 +15,7 @@ pub(super) fn calm() -> Plan {
         let event = claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
         (Duration::ZERO, Partition::claims(0), Produced::Event(Some(event)))
     });
-    let weather = Weather { delay: Duration::from_millis(20), ..Weather::fair() };
+    let weather = FaultProfile { delay: Duration::from_millis(20), ..FaultProfile::fair() };
     Plan {
         partitions: (1, 1),
         workers: vec![Instance { is_static: true }],

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::world::World;
 use crate::claim::Claim;
 use crate::decision::Verdict;
+use crate::intake::deferral::Deferral;
 use crate::intake::offset_map::OffsetMap;
-use crate::intake::parking::Parking;
 use crate::intake::{Commit, Input, Partition, Record, header};
 use crate::outbox::message::{Message, Topic};
 
@@ -24,7 +24,7 @@ struct Oracle<'a> {
     /// Positions whose dead letter is visible.
     buried: HashSet<Position>,
     /// Positions whose claim stands in the retry topic.
-    parked: BTreeMap<Position, u32>,
+    deferred: BTreeMap<Position, u32>,
 }
 
 /// Everything that was promised and not kept.
@@ -35,7 +35,7 @@ pub(super) fn faults(world: &World) -> Vec<String> {
         faults: std::mem::take(&mut world.journal.notes().faults),
         decided: HashSet::new(),
         buried: HashSet::new(),
-        parked: BTreeMap::new(),
+        deferred: BTreeMap::new(),
     };
     oracle.follow_transactions();
     oracle.look_at_the_end();
@@ -57,10 +57,11 @@ impl Oracle<'_> {
                         }
                     }
                     Topic::Retry => {
-                        let times = text(message, "claimgate-parked").parse().unwrap_or(0);
+                        let times = text(message, "claimgate-deferred").parse().unwrap_or(0);
                         let position = text(message, "claimgate-source");
-                        if self.parked.insert(position.clone(), times).is_some_and(|before| before >= times) {
-                            self.faults.push(format!("{position}: parked for the {times}. time again"));
+                        if self.deferred.insert(position.clone(), times).is_some_and(|before| before >= times)
+                        {
+                            self.faults.push(format!("{position}: deferred for the {times}. time again"));
                         }
                     }
                 }
@@ -112,8 +113,9 @@ impl Oracle<'_> {
     /// Whether what was to become of a record is visible.
     fn is_done(&self, record: &Record) -> bool {
         let position = position(self.world, record);
-        let times = Parking::parse(&record.headers).map_or(0, |parking| parking.times);
-        if self.buried.contains(&position) || self.parked.get(&position).is_some_and(|parked| *parked > times)
+        let times = Deferral::parse(&record.headers).map_or(0, |deferral| deferral.times);
+        if self.buried.contains(&position)
+            || self.deferred.get(&position).is_some_and(|deferred| *deferred > times)
         {
             return true;
         }

@@ -7,12 +7,12 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::intake::Partition;
-use crate::testing::Weather;
+use crate::testing::FaultProfile;
 
 /// One run.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// Partitions of claims, and of parked claims.
+    /// Partitions of claims, and of deferred claims.
     pub(super) partitions: (i32, i32),
     /// Workers of the group; a static one keeps its name when it is started again.
     pub(super) workers: Vec<Instance>,
@@ -20,8 +20,8 @@ pub(super) struct Plan {
     pub(super) events: Vec<(Duration, Partition, Produced)>,
     /// What goes wrong, each after a pause.
     pub(super) acts: Vec<(Duration, Act)>,
-    pub(super) store: Weather,
-    pub(super) broker: Weather,
+    pub(super) store: FaultProfile,
+    pub(super) broker: FaultProfile,
     /// The part of API calls that fail in some way.
     pub(super) api_faults: f64,
     /// What ails each API for the whole run.
@@ -93,7 +93,7 @@ pub(super) enum Act {
     Restart(usize),
     /// SIGSTOP for a while; its session may end meanwhile.
     Freeze(usize, Duration),
-    /// The group loses patience with a worker that is well.
+    /// The group loses max_wait with a worker that is well.
     Expel(usize),
     /// Partitions move.
     Rebalance,
@@ -111,7 +111,7 @@ impl Plan {
         let partitions = (random.i32(1..=3), random.i32(1..=2));
         let workers = random.usize(1..=3);
         let claims = random.usize(3..=14);
-        let rough = |random: &mut Rng| Weather {
+        let rough = |random: &mut Rng| FaultProfile {
             delay: Duration::from_millis(random.u64(0..40)),
             refused: 0.15 * random.f64() * random.f64(),
             answer_lost: 0.15 * random.f64() * random.f64(),

@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep};
 
 use super::journal::{Journal, Life};
 use super::plan::Mood;
-use crate::assess::http::{Exchange, Failure, Http, Response};
+use crate::assess::exchange::{Exchange, Failure, Http, Response};
 use crate::decision::Verdict;
-use crate::outbox::{Disposition, Sealed, Store, StoreError};
+use crate::outbox::{RecordOutcome, Sealed, Store, StoreError};
 use crate::risk::Request;
-use crate::testing::{FakeStore, Fate, Process, Weather};
+use crate::testing::{FakeStore, FaultProfile, InjectedFault, Process};
 
 /// Postgres, far away.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteStore {
     pub(super) store: FakeStore,
-    pub(super) weather: Arc<Mutex<Weather>>,
+    pub(super) weather: Arc<Mutex<FaultProfile>>,
     pub(super) random: Arc<Mutex<Rng>>,
     pub(super) process: Process,
     pub(super) journal: Journal,
@@ -28,7 +28,7 @@ pub(super) struct RemoteStore {
 }
 
 impl RemoteStore {
-    async fn way(&self) -> Fate {
+    async fn way(&self) -> InjectedFault {
         let (way, fate) = {
             let (weather, mut random) =
                 (self.weather.lock().expect("no panic"), self.random.lock().expect("no panic"));
@@ -42,10 +42,10 @@ impl RemoteStore {
         let away = || StoreError::Transient("the simulated store is away".to_owned());
         self.process.thawed().await;
         let fate = self.way().await;
-        let answer = if fate == Fate::Refused { Err(away()) } else { operation().await };
+        let answer = if fate == InjectedFault::Refused { Err(away()) } else { operation().await };
         self.way().await;
         self.process.thawed().await;
-        if fate == Fate::Done { answer } else { Err(away()) }
+        if fate == InjectedFault::Done { answer } else { Err(away()) }
     }
 }
 
@@ -58,10 +58,10 @@ impl Store for RemoteStore {
         .await
     }
 
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, Disposition)>, StoreError> {
+    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         let verdicts = || {
-            batch.settled().iter().filter_map(|settled| match &settled.disposition {
-                Disposition::Assessed(verdict) => Some(verdict.claim_id.as_str()),
+            batch.completed().iter().filter_map(|completed| match &completed.outcome {
+                RecordOutcome::Assessed(verdict) => Some(verdict.claim_id.as_str()),
                 _ => None,
             })
         };

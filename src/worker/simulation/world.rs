@@ -14,11 +14,11 @@ use super::ports::{Apis, RemoteApis, RemoteStore};
 use crate::config::Config;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
-use crate::testing::{FakeBroker, FakeIntake, FakePublisher, FakeStore, Process, Transaction, Weather};
-use crate::worker::{Clock, Drain, Ended, Ports, Terms, Worker};
+use crate::testing::{FakeBroker, FakeIntake, FakePublisher, FakeStore, FaultProfile, Process, Transaction};
+use crate::worker::{Clock, Connections, Drain, Ports, Worker, WorkerContext, WorkerError};
 
 /// So long after the last fault everything must have ended.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
 /// A silent member is thrown out after this.
 const SESSION: Duration = Duration::from_secs(2);
 /// Friday, 2021-10-01.
@@ -36,8 +36,8 @@ drain_timeout = "3s"
 initial_interval = "50ms"
 max_interval = "400ms"
 in_process_for = "1s"
-park_interval = "1s"
-park_max_interval = "4s"
+defer_interval = "1s"
+defer_max_interval = "4s"
 give_up_after = "20s"
 max_waiting = 4
 [dead_letters]
@@ -48,7 +48,7 @@ min_calls = 5
 window = "2s"
 open_for = "100ms"
 open_max = "1s"
-misconfigured_for = "1s"
+access_denied_for = "1s"
 probes = 1
 "#;
 
@@ -83,10 +83,20 @@ pub(super) struct World {
     plan: Plan,
     started: Instant,
     apis: Arc<Mutex<Apis>>,
-    store_weather: Arc<Mutex<Weather>>,
+    store_weather: Arc<Mutex<FaultProfile>>,
     random: Rng,
     slots: Vec<Slot>,
     lives: usize,
+}
+
+/// The fakes that a simulated worker works on.
+struct Simulated;
+
+impl Ports for Simulated {
+    type Intake = FakeIntake;
+    type Store = RemoteStore;
+    type Publisher = FakePublisher;
+    type Http = RemoteApis;
 }
 
 /// A place for a worker, and who is there at the moment.
@@ -99,11 +109,11 @@ struct Life {
     name: String,
     process: Process,
     stop: oneshot::Sender<()>,
-    ended: JoinHandle<Result<(FakeIntake, Drain), Ended>>,
+    ended: JoinHandle<Result<(FakeIntake, Drain), WorkerError>>,
 }
 
 impl World {
-    /// Settings that the runs share. Reading them takes longer than a run.
+    /// Settings that the runs share. ApiResult them takes longer than a run.
     pub(super) fn settings() -> Arc<Config> {
         Arc::new(Config::from_toml(&format!("{SHORT_TIMES}{APIS}")).expect("the settings are right"))
     }
@@ -177,18 +187,18 @@ impl World {
 
     /// Waits, with nothing going wrong any more but what the APIs do, until nothing is left to do.
     async fn settle(&mut self) {
-        self.broker.set_weather(Weather {
+        self.broker.set_weather(FaultProfile {
             refused: 0.0,
             answer_lost: 0.0,
             late: 0.0,
             ..self.plan.broker.clone()
         });
         *self.store_weather.lock().expect("no panic") =
-            Weather { refused: 0.0, answer_lost: 0.0, late: 0.0, ..self.plan.store.clone() };
+            FaultProfile { refused: 0.0, answer_lost: 0.0, late: 0.0, ..self.plan.store.clone() };
         let broker = self.broker.clone();
         let done = broker.until(FakeBroker::has_no_lag);
-        if timeout(PATIENCE, done).await.is_err() {
-            self.fault(format!("{PATIENCE:?} after the last fault there is still lag"));
+        if timeout(MAX_WAIT, done).await.is_err() {
+            self.fault(format!("{MAX_WAIT:?} after the last fault there is still lag"));
         }
         for slot in 0..self.slots.len() {
             self.stop(slot).await;
@@ -239,7 +249,7 @@ impl World {
                 weather.lock().expect("no panic").is_away = false;
             }
             Act::BrokerAway(a_while) => {
-                self.broker.set_weather(Weather { is_away: true, ..self.plan.broker.clone() });
+                self.broker.set_weather(FaultProfile { is_away: true, ..self.plan.broker.clone() });
                 sleep(a_while).await;
                 self.broker.set_weather(self.plan.broker.clone());
             }
@@ -278,8 +288,8 @@ impl World {
             journal: self.journal.clone(),
             life,
         };
-        let ports = Ports { intake, store: Arc::new(store), publisher: Arc::new(publisher), http };
-        let worker = Worker::new(ports, self.terms());
+        let ports = Connections::<Simulated> { intake, store: Arc::new(store), publisher: Arc::new(publisher), http };
+        let worker = Worker::new(ports, self.context());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             if stopped.await.is_err() {
@@ -297,7 +307,7 @@ impl World {
         let Some(life) = self.slots[slot].life.take() else { return };
         // One that has ended hears nothing, and says below how it ended.
         life.stop.send(()).ok();
-        match timeout(PATIENCE, life.ended).await {
+        match timeout(MAX_WAIT, life.ended).await {
             Ok(Ok(Ok((intake, _)))) => intake.leave(),
             Ok(Ok(Err(ended))) => self.fault(format!("{} ended: {ended}", life.name)),
             Ok(Err(error)) => self.fault(format!("{} failed: {error}", life.name)),
@@ -305,9 +315,9 @@ impl World {
         }
     }
 
-    fn terms(&mut self) -> Terms {
+    fn context(&mut self) -> WorkerContext {
         let (registry, policy) = self.config.risk_apis().expect("the settings are right");
-        Terms {
+        WorkerContext {
             kafka: crate::kafka::Settings {
                 offset_metadata_max_bytes: self.plan.offset_metadata_max,
                 ..self.config.kafka.clone()

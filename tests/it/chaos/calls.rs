@@ -15,7 +15,7 @@ const ROUNDING_MS: i64 = 2;
 /// A busy machine may be so late with what is due at once.
 const SLACK_MS: i64 = 3_000;
 /// Within this time a claim that was looked up is asked about: it waits for a permit and for its retries no longer than
-/// `retry.in_process_for`, each, before it is parked.
+/// `retry.in_process_for`, each, before it is deferred.
 const SOON_MS: i64 = 4_000;
 
 /// What was asked.
@@ -155,16 +155,16 @@ fn judge_repeats(
         .get(&number)
         .and_then(|decisions| decisions.first())
         .map(|decision| decision.at_ms);
-    let parked_twice = evidence.parked.contains(&number) && evidence.events_of(number) > 1;
+    let deferred_twice = evidence.deferred.contains(&number) && evidence.events_of(number) > 1;
     let mut answered: Option<&Seen<'_>> = None;
     for seen in calls {
         if let Some(first) = answered {
-            let causes = Causes { story, lives, recorded_at, parked_twice };
+            let causes = Causes { story, lives, recorded_at, deferred_twice };
             let cause = causes.of(first, seen);
             *asked.repeated.entry(cause.unwrap_or("unexplained")).or_default() += 1;
             let after = decided_at.is_some_and(|at| seen.call.at_ms > at + ROUNDING_MS);
             asked.after_decision += usize::from(after);
-            if cause.is_none() || (after && cause != Some(SLEEP) && !parked_twice) {
+            if cause.is_none() || (after && cause != Some(SLEEP) && !deferred_twice) {
                 let decided = if after { "after its decision was sent" } else { "before its decision" };
                 wrong.push(format!(
                     "{}: asked again {decided} ({decided_at:?}; {cause:?}): {:?} (row {:?}) and {:?} (row {:?})",
@@ -180,21 +180,21 @@ fn judge_repeats(
 
 const SLEEP: &str = "a stop longer than the session";
 const LATE: &str = "the answer came too late or not whole";
-/// A parked claim is nobody's until it is due: another event of it may be assessed at the same moment by another worker.
-const TWICE: &str = "sent twice, one of the two parked";
+/// A deferred claim is nobody's until it is due: another event of it may be assessed at the same moment by another worker.
+const TWICE: &str = "sent twice, one of the two deferred";
 
 /// Where a repeated call can come from.
 struct Causes<'a> {
     story: &'a Story,
     lives: &'a HashMap<&'a str, &'a Life>,
     recorded_at: Option<i64>,
-    parked_twice: bool,
+    deferred_twice: bool,
 }
 
 impl Causes<'_> {
     /// Why the API was asked again, which had answered before.
     fn of(&self, first: &Seen<'_>, again: &Seen<'_>) -> Option<&'static str> {
-        // Whoever takes a claim on looks it up first, and then asks soon or parks it: so long after the row only a sleeper asks.
+        // Whoever takes a claim on looks it up first, and then asks soon or defers it: so long after the row only a sleeper asks.
         if self.recorded_at.is_some_and(|at| again.call.at_ms > self.visible_at(first, at) + SOON_MS) {
             return self.has_just_woken(again).then_some(SLEEP);
         }
@@ -219,7 +219,7 @@ impl Causes<'_> {
         if sleeps.flat_map(|life| &life.sleeps).any(|(begin, end)| meets(*begin, *end)) {
             return Some(SLEEP);
         }
-        if self.parked_twice {
+        if self.deferred_twice {
             return Some(TWICE);
         }
         if self.story.outages.iter().any(|outage| meets(outage.begin, outage.end)) {

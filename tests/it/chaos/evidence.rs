@@ -34,8 +34,8 @@ pub(super) struct Evidence {
     pub(super) dead_rows: HashMap<Place, String>,
     /// How many events there are of each claim.
     events: HashMap<usize, usize>,
-    /// Claims that were parked.
-    pub(super) parked: HashSet<usize>,
+    /// Claims that were deferred.
+    pub(super) deferred: HashSet<usize>,
     pub(super) calls: Vec<Call>,
     pub(super) attempts: Vec<Attempt>,
     /// What could not be read.
@@ -99,7 +99,7 @@ impl Evidence {
             dead: HashMap::new(),
             dead_rows: HashMap::new(),
             events: HashMap::new(),
-            parked: HashSet::new(),
+            deferred: HashSet::new(),
             calls: lab.simulator.calls().all(),
             attempts: Vec::new(),
             wrong: Vec::new(),
@@ -110,7 +110,7 @@ impl Evidence {
         lab.each("claims", |seen| all.take_record(&seen));
         lab.each("decisions", |seen| all.take_decision(&seen));
         lab.each("dead", |seen| all.take_dead_letter(lab, &seen));
-        lab.each("retry", |seen| all.parked.extend(header(&seen, traffic::NUMBER).parse::<usize>().ok()));
+        lab.each("retry", |seen| all.deferred.extend(header(&seen, traffic::NUMBER).parse::<usize>().ok()));
         all.read_tables(lab).await;
         all
     }

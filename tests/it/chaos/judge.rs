@@ -13,7 +13,7 @@ pub(super) struct Tally {
     /// Events that the lab had to send more than once.
     pub(super) resent: usize,
     pub(super) dead_letters: usize,
-    pub(super) parked: usize,
+    pub(super) deferred: usize,
     /// Claims without a decision, and malformed events without a dead letter.
     pub(super) lost: usize,
     /// Claims with more than one decision, and events with more than one dead letter.
@@ -31,7 +31,7 @@ pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<Stri
         events: evidence.records.len(),
         resent: evidence.resent,
         dead_letters: evidence.dead.len(),
-        parked: evidence.parked.len(),
+        deferred: evidence.deferred.len(),
         ..Tally::default()
     };
     wrong.extend(evidence.wrong.iter().cloned());

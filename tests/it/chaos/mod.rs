@@ -181,7 +181,7 @@ async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>)
     for hand in hands {
         hand.await.expect("the hand did what it had to");
     }
-    let settled = settling::settle(world, &observer, sent).await;
+    let completed = settling::settle(world, &observer, sent).await;
     world.phase.send_replace(Phase::Over);
     for keeper in keepers {
         keeper.await.expect("the keeper lives").stop().await;
@@ -191,14 +191,14 @@ async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>)
     let evidence = evidence::Evidence::gather(&world.lab, sent).await;
     let story = world.journal.story().clone();
     let mut wrong = story.faults.clone();
-    wrong.extend(settled.wrong.clone());
+    wrong.extend(completed.wrong.clone());
     let tally = judge::judge(&evidence, &world.traffic, &mut wrong);
     let asked = calls::judge(&evidence, &story, &mut wrong);
     report::Report {
         settings: world.settings,
         elapsed: world.journal.elapsed(),
         longest: observer::longest_wait(&seen, &story),
-        settled,
+        completed,
         story,
         tally,
         asked,

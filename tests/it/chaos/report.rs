@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) elapsed: Duration,
     /// From a fault's end to the next decision.
     pub(super) longest: Option<(Duration, String)>,
-    pub(super) settled: Settled,
+    pub(super) completed: Settled,
     pub(super) story: Story,
     pub(super) tally: Tally,
     pub(super) asked: Asked,
@@ -66,7 +66,7 @@ impl Report {
                 "workers that gave up and were started again",
                 story.lives.iter().filter(gave_up).count().to_string(),
             ),
-            ("claims parked", tally.parked.to_string()),
+            ("claims deferred", tally.deferred.to_string()),
             ("dead letters", tally.dead_letters.to_string()),
             ("lost", tally.lost.to_string()),
             ("doubled", tally.doubled.to_string()),
@@ -84,7 +84,7 @@ impl Report {
                     .as_ref()
                     .map_or_else(|| "none".to_owned(), |(wait, what)| format!("{} ({what})", time(*wait))),
             ),
-            ("lag 0 after the last fault", self.settled.after.map_or_else(|| "never".to_owned(), time)),
+            ("lag 0 after the last fault", self.completed.after.map_or_else(|| "never".to_owned(), time)),
             ("duration", time(self.elapsed)),
             ("seed", self.settings.seed.to_string()),
             ("command", format!("`{}`", self.settings.command())),

@@ -86,14 +86,14 @@ drain_timeout = "{drain}s"
 initial_interval = "50ms"
 max_interval = "300ms"
 in_process_for = "1500ms"
-park_interval = "2s"
-park_max_interval = "8s"
+defer_interval = "2s"
+defer_max_interval = "8s"
 [retry.budget]
 per_second = 50.0
 # A claim of which nobody but itself is left probes its API once in this time: twenty probes, where the API fails it twenty times.
 [breaker]
 open_max = "1s"
-misconfigured_for = "2s"
+access_denied_for = "2s"
 [wechat]
 base_url = "{url}"
 "#,

@@ -89,7 +89,7 @@ impl Traffic {
             48..51 => "-transient-1-cut",
             51..54 => "-transient-1-html",
             54..58 => "-slow-300ms",
-            // Parked, once or more often.
+            // Deferred, once or more often.
             58..60 => "-transient-20",
             _ => "",
         };

@@ -13,9 +13,9 @@ use crate::tail::Tail;
 const LONG: Duration = Duration::from_secs(180);
 
 /// An API is away for a while, under a steady load of claims that need it: what does that cost in calls?
-async fn storm(name: &str, away: Duration, park_interval: &str) {
+async fn storm(name: &str, away: Duration, defer_interval: &str) {
     let Some(lab) = Lab::new(name).await else { return };
-    let worker_settings = format!("[retry]\npark_interval = \"{park_interval}\"");
+    let worker_settings = format!("[retry]\ndefer_interval = \"{defer_interval}\"");
     let (mut worker, tail) = (lab.worker("w1", &worker_settings), Tail::of(&lab));
     let mut expected = Expected::default();
     let mut produce = |count: usize| {
@@ -107,7 +107,7 @@ async fn row_25_an_answer_that_never_came_is_kept_as_unknown() {
     .expect("rows");
     let outcomes: Vec<(i32, String)> =
         rows.iter().map(|row| (row.get("attempt"), row.get("outcome"))).collect();
-    assert_eq!(outcomes, [(1, "unknown".to_owned()), (2, "verdict".to_owned())]);
+    assert_eq!(outcomes, [(1, "unknown".to_owned()), (2, "assessed".to_owned())]);
     assert_eq!(rows[0].get::<String, _>("reason"), "timeout");
     assert_eq!(rows[0].get::<Option<Vec<u8>>, _>("response"), None);
     let nonce = |row: &sqlx::postgres::PgRow| {

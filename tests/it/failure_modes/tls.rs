@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use claimgate::assess::http::{Client, Http};
+use claimgate::assess::exchange::Http;
+use claimgate::assess::http::Client;
 use claimgate::config::Config;
 use claimgate::risk::{Method, Request};
 

@@ -258,7 +258,7 @@ async fn report_p12_the_lag_is_0_when_all_is_done_without_transactions() {
 }
 
 async fn the_lag_is_0_when_all_is_done(name: &str, guarantee: &str) {
-    let more = "[retry]\nin_process_for = \"1ms\"\npark_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
+    let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
         [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
     let more = format!("{guarantee}{more}");
     let Some(mut fleet) = Fleet::new(name, simulator(), PARTITIONS, &more).await else { return };

@@ -17,7 +17,7 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
     let mut worker = lab.worker("w1", &http);
     lab.produce(&[claims("qr_code", 400), claims("mini_program", 400)].concat());
     lab.wait("the breaker", LONG, async || {
-        metric(&metrics, "claimgate_breaker_misconfigured{api=\"intelligent_qr_code\"} 1").await
+        metric(&metrics, "claimgate_breaker_access_denied{api=\"intelligent_qr_code\"} 1").await
     })
     .await;
     lab.wait("the other API's claims", LONG, async || decided(&lab, "mini_program").await == 400).await;
@@ -29,7 +29,7 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
     let probes = calls(&lab, Api::IntelligentQrCode) - before;
     assert!(probes <= 3, "{probes} calls in 6 s of an API that is probed every 5 s");
     assert!(
-        metric(&metrics, "claimgate_breaker_misconfigured{api=\"intelligent_qr_code\"} 1").await,
+        metric(&metrics, "claimgate_breaker_access_denied{api=\"intelligent_qr_code\"} 1").await,
         "a probe that is answered so does not close it"
     );
     lab.simulator.set_faults(claimgate::simulator::Faults::default()).expect("no faults");

@@ -64,14 +64,14 @@ async fn review_08_nobody_is_rejected_because_a_ticket_ended_while_the_claim_wai
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// The API is away for the whole of a ticket's life: the claim is parked no longer than that.
+/// The API is away for the whole of a ticket's life: the claim is deferred no longer than that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_08_no_claim_is_parked_beyond_its_tickets_life() {
-    let Some(lab) = Lab::new("ticket-parked").await else { return };
+async fn review_08_no_claim_is_deferred_beyond_its_tickets_life() {
+    let Some(lab) = Lab::new("ticket-deferred").await else { return };
     let closed = free();
     let more = format!(
         "[risk.captcha_check]\nbase_url = \"http://{closed}\"\nticket_lifetime = \"15s\"\n\
-        [retry]\ninitial_interval = \"50ms\"\nin_process_for = \"1s\"\npark_interval = \"1m\""
+        [retry]\ninitial_interval = \"50ms\"\nin_process_for = \"1s\"\ndefer_interval = \"1m\""
     );
     let mut worker = lab.worker("w1", &more);
     lab.produce(&[check("waits", 0, "ticket")]);
@@ -89,11 +89,11 @@ async fn review_15_refused_connections_use_up_no_check_of_a_ticket() {
     let address = free();
     let more = format!(
         "[risk.captcha_check]\nbase_url = \"http://{address}\"\n[retry]\ninitial_interval = \"50ms\"\n\
-        max_interval = \"200ms\"\nin_process_for = \"3s\"\npark_interval = \"2s\"\n[breaker]\nmin_calls = 1000"
+        max_interval = \"200ms\"\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\n[breaker]\nmin_calls = 1000"
     );
     let mut worker = lab.worker("w1", &more);
     lab.produce(&[check("waits", 0, "ticket")]);
-    // Through a parking, too: the history goes along.
+    // Through a deferral, too: the history goes along.
     lab.wait("the retry topic", LONG, async || !lab.read("retry").is_empty()).await;
     assert_eq!(verdicts(&lab).await, [], "nobody gave up");
     let options = SimulatorOptions { listen: address, ..SimulatorOptions::default() };

@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::{LONG, always, calls, claims, decided, lines, log, metric, with_metrics};
 use crate::lab::Lab;
 
-const DENIED: &str = "claimgate_breaker_misconfigured{api=\"wechat_account\"} 1";
+const DENIED: &str = "claimgate_breaker_access_denied{api=\"wechat_account\"} 1";
 
 /// Both APIs refuse every token that the platform hands out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,7 +89,7 @@ async fn report_d02_a_wrong_app_secret_sets_the_gauge_and_names_the_key() {
     let mut worker = lab.worker("w1", &format!("{http}[wechat]\napp_secret = \"wrong\"\n"));
     lab.produce(&[claims("wechat_account", 10), claims("wechat_marketing", 10)].concat());
     for api in ["wechat_account", "wechat_marketing"] {
-        let line = format!("claimgate_breaker_misconfigured{{api=\"{api}\"}} 1");
+        let line = format!("claimgate_breaker_access_denied{{api=\"{api}\"}} 1");
         lab.wait("the gauge", LONG, async || metric(&metrics, &line).await).await;
     }
     let warnings = lines(&lab, "no WeChat access token");

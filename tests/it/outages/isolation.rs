@@ -41,11 +41,11 @@ fn faults(sick: bool) -> Faults {
 }
 
 impl Isolation {
-    async fn new(name: &str, park_interval: &str) -> Option<Self> {
+    async fn new(name: &str, defer_interval: &str) -> Option<Self> {
         let options = SimulatorOptions { faults: faults(false), ..SimulatorOptions::default() };
         let lab = Lab::with(name, options).await?;
         let (worker, tail) =
-            (lab.worker("w1", &format!("[retry]\npark_interval = \"{park_interval}\"")), Tail::of(&lab));
+            (lab.worker("w1", &format!("[retry]\ndefer_interval = \"{defer_interval}\"")), Tail::of(&lab));
         let mut isolation = Self { lab, worker, tail, expected: Expected::default(), rounds: 0 };
         isolation.round(Load { claims: 600, ticks: 1 }, false).await;
         Some(isolation)

@@ -104,13 +104,13 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     expected.verify(&lab).await;
 }
 
-const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\npark_interval = \"1s\"\n\
+const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
     [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
 
-/// The retry topic takes less than the input topic: a claim that cannot be parked is decided as
+/// The retry topic takes less than the input topic: a claim that cannot be deferred is decided as
 /// unassessed, the others wait for their API. The worker either knows it from the topic, or finds
 /// it out.
-async fn claims_that_cannot_be_parked(name: &str, knows: bool) {
+async fn claims_that_cannot_be_deferred(name: &str, knows: bool) {
     let Some(lab) = Lab::new(name).await else { return };
     if knows {
         set_max_bytes(&lab, "retry", 3_000).await;
@@ -122,7 +122,7 @@ async fn claims_that_cannot_be_parked(name: &str, knows: bool) {
     let mut expected = first;
     let mut events = Vec::new();
     for number in 0..60 {
-        // Each account answers only after so many calls that its claim has to be parked.
+        // Each account answers only after so many calls that its claim has to be deferred.
         let (id, account) = (format!("clm-{number}"), format!("user-{number}-transient-12"));
         let key = if number % 10 == 0 { vec![b'k'; 6_000] } else { b"short".to_vec() };
         events.push(Event { key: Some(key), ..Event::of(claim(&id, &account)) });
@@ -138,17 +138,17 @@ async fn claims_that_cannot_be_parked(name: &str, knows: bool) {
         let right = if number % 10 == 0 { "unassessed" } else { "level" };
         assert_eq!(reason, right, "claim {number}");
     }
-    assert!(lab.read("retry").len() >= 54, "the others were parked");
+    assert!(lab.read("retry").len() >= 54, "the others were deferred");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_05_a_claim_that_the_retry_topic_is_known_not_to_take_is_decided() {
-    claims_that_cannot_be_parked("unparkable-known", true).await;
+    claims_that_cannot_be_deferred("undeferrable-known", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_05_a_claim_that_the_retry_topic_turns_out_not_to_take_is_decided() {
-    claims_that_cannot_be_parked("unparkable", false).await;
+    claims_that_cannot_be_deferred("undeferrable", false).await;
 }
 
 /// Dead letters whose topic takes nothing at all: their rows are all there is, which is said and

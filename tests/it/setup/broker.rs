@@ -114,13 +114,13 @@ fn report_p09_the_brokers_refusals_are_told_apart_in_the_clients_words() {
     assert!(denied.contains("denies") && !denied.contains("does not exist"), "{denied}");
 }
 
-/// The README's own example, with this broker's address and files.
+/// The example of docs/getting-started.md, with this broker's address and files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d09_the_readmes_example_of_a_login_works() {
     let Some((_, postgres)) = super::super::lab::services() else { return };
     let Some((_broker, secure, plain, certificate)) = secure_broker() else { return };
-    let readme = include_str!("../../../README.md");
-    let (_, example) = readme.split_once("[kafka.properties]\n").expect("the README has the section");
+    let guide = include_str!("../../../docs/getting-started.md");
+    let (_, example) = guide.split_once("[kafka.properties]\n").expect("the guide has the section");
     let (example, _) = example.split_once("\n\n").expect("it ends");
     let folder = tempfile::tempdir().expect("a folder");
     let password = folder.path().join("password");

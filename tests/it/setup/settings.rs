@@ -64,7 +64,7 @@ fn report_p19_every_key_can_come_from_every_source() {
 fn review_low_what_cannot_work_is_refused() {
     for (key, value, named) in [
         ("RETRY__MAX_WAITING", "0", "retry.max_waiting"),
-        ("RETRY__PARK_INTERVAL", "0s", "retry.park_interval"),
+        ("RETRY__DEFER_INTERVAL", "0s", "retry.defer_interval"),
         ("KAFKA__RETRY_TOPIC", "reward.claims.dead-letter", "kafka.retry_topic"),
         ("KAFKA__GROUP_ID", "claimgate ", "kafka.group_id"),
         ("RISK__CAPTCHA_CHECK__TIMEOUT", "1m", "risk.captcha_check.timeout"),

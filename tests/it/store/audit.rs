@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use claimgate::audit::{AuditCommand, Auditor, End, Retention, subject_hash};
-use claimgate::claim::Malformed;
+use claimgate::audit::{AuditCommand, Auditor, End, Retention};
+use claimgate::claim::subject_hash;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::{Decision, Policy, Reason, Verdict};
-use claimgate::outbox::{Call, Disposition, Store};
+use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::risk::{Registry, Shared};
 use clap::Parser;
 use config::{Config, File, FileFormat};
@@ -23,7 +24,7 @@ struct Line {
     audit: AuditCommand,
 }
 
-struct Desk {
+struct Office {
     store: RealStore,
     key: SecretString,
     registry: Registry,
@@ -34,7 +35,7 @@ struct Desk {
 /// The document's own sample of an answer.
 const ANSWER: &[u8] = include_bytes!("../../fixtures/intelligent_qr_code/document_sample.json");
 
-impl Desk {
+impl Office {
     fn new(store: RealStore) -> Self {
         let registry = registry();
         let policy = registry.policy(Decision::Review);
@@ -78,27 +79,27 @@ fn registry() -> Registry {
 }
 
 /// A verdict as the worker makes it from `ANSWER`, decided just now.
-fn honest(desk: &Desk, claim_id: &str, offset: i64) -> (Verdict, Call) {
-    use claimgate::risk::{Answer, Reading};
-    let (_, route) = desk.registry.iter().next().expect("an API");
-    let Reading::Verdict { finding, provider_code } = route.api.read(&Answer { status: 200, body: ANSWER })
+fn honest(office: &Office, claim_id: &str, offset: i64) -> (Verdict, Call) {
+    use claimgate::risk::{Answer, ApiResult};
+    let (_, route) = office.registry.iter().next().expect("an API");
+    let ApiResult::Assessed { assessment, provider_code } = route.api.read(&Answer { status: 200, body: ANSWER })
     else {
         panic!("the document's sample is a verdict")
     };
-    let ruling = desk.policy.rule(route.api.name(), &finding, |code| route.api.risk_type(code));
+    let ruling = office.policy.rule(route.api.name(), &assessment, |code| route.api.risk_type(code));
     let now = i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
     let verdict = Verdict {
         decision: ruling.decision,
         reasons: ruling.reasons,
         provider_code: Some(provider_code),
-        policy_version: desk.policy.version().to_owned(),
-        subject: subject_hash(Some(&desk.key), "phone", "15912345687"),
+        policy_version: office.policy.version().to_owned(),
+        subject: subject_hash(Some(&office.key), "phone", "15912345687"),
         decided_at: now,
         ..verdict(claim_id, offset)
     };
     let answered = Call {
         requested_at: now - 5_000,
-        outcome: "verdict",
+        outcome: "assessed",
         reason: "",
         provider_code: Some(provider_code),
         response: Some(ANSWER.to_vec()),
@@ -107,15 +108,15 @@ fn honest(desk: &Desk, claim_id: &str, offset: i64) -> (Verdict, Call) {
     (verdict, answered)
 }
 
-fn settled(verdict: Verdict) -> (claimgate::outbox::Received, Disposition) {
+fn completed(verdict: Verdict) -> (claimgate::outbox::Received, RecordOutcome) {
     super::build::assessed(verdict)
 }
 
 #[tokio::test]
 async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
     with_database(async |database| {
-        let desk = Desk::new(database.store().await);
-        let (verdict, answered) = honest(&desk, "a", 1);
+        let office = Office::new(database.store().await);
+        let (verdict, answered) = honest(&office, "a", 1);
         let hostile =
             Call { requested_at: NOW, response: Some(b"\x1b]0;owned\x07\xff".to_vec()), ..call("a") };
         let unanswered = Call {
@@ -126,9 +127,9 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
             ..call("a")
         };
         let calls = vec![answered, hostile, unanswered];
-        desk.store.record(&seal(vec![settled(verdict.clone())], calls)).await.expect("recorded");
+        office.store.record(&seal(vec![completed(verdict.clone())], calls)).await.expect("recorded");
 
-        let (text, found) = desk.ask("claim a").await;
+        let (text, found) = office.ask("claim a").await;
         assert!(found && !text.contains('\u{1b}'), "{text}");
         let sample = std::str::from_utf8(ANSWER).expect("text").trim();
         for part in [
@@ -142,7 +143,7 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        let file = desk.ask_json("claim a").await;
+        let file = office.ask_json("claim a").await;
         assert_eq!(file["verdict"]["decision"], verdict.decision.as_str());
         assert_eq!(file["verdict"]["claimed_at"], "9999-12-31T23:59:59Z");
         assert_eq!(file["calls"][0]["response"], json!({ "base64": "G10wO293bmVkB/8=" }));
@@ -151,7 +152,7 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
         assert_eq!(file["calls"][2]["response"]["text"].as_str().expect("text").as_bytes(), ANSWER);
         assert_eq!(file["events"][0]["payload"], json!({ "text": r#"{"claim_id":"a"}"# }));
 
-        let (text, found) = desk.ask("claim b").await;
+        let (text, found) = office.ask("claim b").await;
         assert!(!found && text.contains("no verdict for claim \"b\""), "{text}");
     })
     .await;
@@ -160,24 +161,24 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
 #[tokio::test]
 async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
     with_database(async |database| {
-        let mut desk = Desk::new(database.store().await);
-        let (first, _) = honest(&desk, "a", 1);
-        let second = Verdict { decided_at: first.decided_at + 1, ..honest(&desk, "b", 2).0 };
-        desk.store
-            .record(&seal(vec![settled(first), settled(second), settled(verdict("c", 3))], vec![]))
+        let mut office = Office::new(database.store().await);
+        let (first, _) = honest(&office, "a", 1);
+        let second = Verdict { decided_at: first.decided_at + 1, ..honest(&office, "b", 2).0 };
+        office.store
+            .record(&seal(vec![completed(first), completed(second), completed(verdict("c", 3))], vec![]))
             .await
             .expect("recorded");
-        let file = desk.ask_json("subject phone 15912345687").await;
+        let file = office.ask_json("subject phone 15912345687").await;
         let ids: Vec<_> =
             file["verdicts"].as_array().expect("rows").iter().map(|row| row["claim_id"].clone()).collect();
         assert_eq!(ids, ["b", "a"], "latest first");
         assert_eq!(
-            desk.ask_json("subject phone 15912345687 --limit 1").await["verdicts"].as_array().map(Vec::len),
+            office.ask_json("subject phone 15912345687 --limit 1").await["verdicts"].as_array().map(Vec::len),
             Some(1)
         );
-        assert!(!desk.ask("subject qq 15912345687").await.1);
-        desk.key = "another".into();
-        assert!(!desk.ask("subject phone 15912345687").await.1);
+        assert!(!office.ask("subject qq 15912345687").await.1);
+        office.key = "another".into();
+        assert!(!office.ask("subject phone 15912345687").await.1);
         assert!(Line::try_parse_from(["audit", "subject", "fax", "1"]).is_err());
     })
     .await;
@@ -186,38 +187,38 @@ async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
 #[tokio::test]
 async fn decisions_are_counted_with_their_reasons() {
     with_database(async |database| {
-        let desk = Desk::new(database.store().await);
+        let office = Office::new(database.store().await);
         let level = |value| Reason::new("level", Some(value), None);
         let decided = |n: i64, decision, reasons| {
-            let verdict = honest(&desk, &format!("claim {n}"), n).0;
-            settled(Verdict { decision, reasons, ..verdict })
+            let verdict = honest(&office, &format!("claim {n}"), n).0;
+            completed(Verdict { decision, reasons, ..verdict })
         };
         let mut records: Vec<_> = (0..6).map(|n| decided(n, Decision::Approve, vec![level(0)])).collect();
         records.push(decided(6, Decision::Approve, vec![]));
         records.push(decided(7, Decision::Reject, vec![level(4), Reason::new("risk_type", Some(1), Some("one"))]));
         records.push(decided(8, Decision::Reject, vec![level(3), level(4)]));
-        records.push(decided(9, Decision::Review, vec![Reason::new("refused", Some(4500), Some("bad_openid"))]));
+        records.push(decided(9, Decision::Review, vec![Reason::new("unassessable", Some(4500), Some("bad_openid"))]));
         // Long ago, and so not counted.
-        records.push(settled(verdict("old", 10)));
-        desk.store.record(&seal(records, vec![])).await.expect("recorded");
+        records.push(completed(verdict("old", 10)));
+        office.store.record(&seal(records, vec![])).await.expect("recorded");
 
-        let counts = desk.ask_json("decisions --since 1h").await["counts"].clone();
+        let counts = office.ask_json("decisions --since 1h").await["counts"].clone();
         let found: Vec<_> = counts.as_array().expect("rows").iter().map(|row| (row["decision"].clone(), row["claims"].clone())).collect();
         assert_eq!(found, [(json!("approve"), json!(7)), (json!("review"), json!(1)), (json!("reject"), json!(2))]);
         assert_eq!(counts[0]["share"], 0.7);
         assert_eq!(counts[2]["reasons"][0], json!({ "reason": { "code": "level", "value": 4 }, "claims": 2 }));
         assert_eq!(counts[2]["reasons"].as_array().map(Vec::len), Some(3));
-        let (text, _) = desk.ask("decisions").await;
+        let (text, _) = office.ask("decisions").await;
         assert!(text.contains("| intelligent_qr_code | approve  | 7      | 70.0 % | level 0 (6)"), "{text}");
 
-        let refusals = desk.ask_json("refused").await;
-        assert_eq!(refusals["counts"], json!([
-            { "api": "intelligent_qr_code", "code": "refused", "name": "bad_openid", "provider_code": 4500, "claims": 1 }
+        let unassessed = office.ask_json("unassessed").await;
+        assert_eq!(unassessed["counts"], json!([
+            { "api": "intelligent_qr_code", "code": "unassessable", "name": "bad_openid", "provider_code": 4500, "claims": 1 }
         ]));
-        assert_eq!(refusals["claims"][0]["claim_id"], "claim 9");
-        assert!(desk.ask("refused").await.0.contains("bad_openid"));
-        assert!(!desk.ask("decisions --since 1us").await.1);
-        assert_eq!(desk.ask("refused --since 1us").await, ("every claim of that time was assessed\n".to_owned(), false));
+        assert_eq!(unassessed["claims"][0]["claim_id"], "claim 9");
+        assert!(office.ask("unassessed").await.0.contains("bad_openid"));
+        assert!(!office.ask("decisions --since 1us").await.1);
+        assert_eq!(office.ask("unassessed --since 1us").await, ("every claim of that time was assessed\n".to_owned(), false));
     })
     .await;
 }
@@ -225,23 +226,23 @@ async fn decisions_are_counted_with_their_reasons() {
 #[tokio::test]
 async fn a_record_is_found_by_where_it_stood() {
     with_database(async |database| {
-        let desk = Desk::new(database.store().await);
+        let office = Office::new(database.store().await);
         let dead =
-            (event(2), Disposition::Quarantined(Malformed::field("wrong_type", "account.id", "no text")));
-        desk.store.record(&seal(vec![settled(verdict("a", 1)), dead], vec![])).await.expect("recorded");
-        let decided = desk.ask_json("source reward.claims/3/1").await;
+            (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "account.id", "no text")));
+        office.store.record(&seal(vec![completed(verdict("a", 1)), dead], vec![])).await.expect("recorded");
+        let decided = office.ask_json("source reward.claims/3/1").await;
         assert_eq!(
             (&decided["verdicts"][0]["claim_id"], &decided["events"][0]["claim_id"]),
             (&json!("a"), &json!("a"))
         );
-        let dead = desk.ask_json("source reward.claims/3/2").await;
+        let dead = office.ask_json("source reward.claims/3/2").await;
         assert_eq!(dead["dead_letters"][0]["error_field"], "account.id");
         assert_eq!(
             dead["dead_letters"][0]["headers"][0],
             json!({ "name": "traceparent", "text": "00-ab-cd-01" })
         );
-        assert!(desk.ask("source reward.claims/3/2").await.0.contains("wrong_type, field account.id"));
-        assert!(!desk.ask("source reward.claims/3/9").await.1);
+        assert!(office.ask("source reward.claims/3/2").await.0.contains("wrong_type, field account.id"));
+        assert!(!office.ask("source reward.claims/3/9").await.1);
     })
     .await;
 }
@@ -249,26 +250,26 @@ async fn a_record_is_found_by_where_it_stood() {
 #[tokio::test]
 async fn a_decision_is_derived_anew_from_the_answer_that_is_kept() {
     with_database(async |database| {
-        let desk = Desk::new(database.store().await);
-        let (good, answer) = honest(&desk, "good", 1);
-        let (forged, forged_answer) = honest(&desk, "forged", 2);
+        let office = Office::new(database.store().await);
+        let (good, answer) = honest(&office, "good", 1);
+        let (forged, forged_answer) = honest(&office, "forged", 2);
         let other =
             Decision::ALL.into_iter().find(|decision| *decision != forged.decision).expect("there are four");
         let forged = Verdict { decision: other, ..forged };
-        let older = Verdict { policy_version: "sha256:older".to_owned(), ..honest(&desk, "older", 3).0 };
-        let older_answer = Call { claim_id: "older".to_owned(), ..honest(&desk, "older", 3).1 };
-        let (unkept, _) = honest(&desk, "unkept", 4);
+        let older = Verdict { policy_version: "sha256:older".to_owned(), ..honest(&office, "older", 3).0 };
+        let older_answer = Call { claim_id: "older".to_owned(), ..honest(&office, "older", 3).1 };
+        let (unkept, _) = honest(&office, "unkept", 4);
         let unassessed = Verdict {
             decision: Decision::Review,
             reasons: vec![Reason::new("unassessed", Some(13), Some("balance"))],
-            ..honest(&desk, "unassessed", 5).0
+            ..honest(&office, "unassessed", 5).0
         };
         let unread = Call { requested_at: good.decided_at - 9_000, ..call("good") };
-        let late = Call { requested_at: good.decided_at + 9_000, ..honest(&desk, "good", 1).1 };
+        let late = Call { requested_at: good.decided_at + 9_000, ..honest(&office, "good", 1).1 };
         let late = Call { response: Some(b"{}".to_vec()), ..late };
-        let records = [good, forged, older, unkept, unassessed].map(settled).to_vec();
+        let records = [good, forged, older, unkept, unassessed].map(completed).to_vec();
         let calls = vec![unread, answer.clone(), late, forged_answer, older_answer];
-        desk.store.record(&seal(records, calls)).await.expect("recorded");
+        office.store.record(&seal(records, calls)).await.expect("recorded");
 
         for (claim, agrees, part) in [
             ("good", true, "for the same reasons"),
@@ -278,10 +279,10 @@ async fn a_decision_is_derived_anew_from_the_answer_that_is_kept() {
             ("unassessed", true, "for the same reasons"),
             ("unknown", false, "has no verdict"),
         ] {
-            let (text, found) = desk.ask(&format!("verify {claim}")).await;
+            let (text, found) = office.ask(&format!("verify {claim}")).await;
             assert!(found == agrees && text.contains(part), "{claim}: {text}");
         }
-        let good = desk.ask_json("verify good").await;
+        let good = office.ask_json("verify good").await;
         assert_eq!(good["call"], json!(answer.id));
         assert_eq!(good["derived"], good["recorded"]);
     })
@@ -291,21 +292,21 @@ async fn a_decision_is_derived_anew_from_the_answer_that_is_kept() {
 #[tokio::test]
 async fn retention_drops_what_it_says_and_nothing_else() {
     with_database(async |database| {
-        let mut desk = Desk::new(database.store().await);
-        let (verdict, answered) = honest(&desk, "a", 1);
+        let mut office = Office::new(database.store().await);
+        let (verdict, answered) = honest(&office, "a", 1);
         let old = Call { requested_at: 1_000_000_000_000_000, ..call("a") };
         database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
-        desk.store.record(&seal(vec![settled(verdict)], vec![answered, old])).await.expect("recorded");
+        office.store.record(&seal(vec![completed(verdict)], vec![answered, old])).await.expect("recorded");
         assert_eq!(
-            desk.ask("retention").await.0,
+            office.ask("retention").await.0,
             "nothing is past its retention\n",
             "everything is kept by default"
         );
-        desk.retention.risk_calls = Some(std::time::Duration::from_secs(86_400));
-        let (would, _) = desk.ask("retention --dry-run").await;
+        office.retention.risk_calls = Some(std::time::Duration::from_secs(86_400));
+        let (would, _) = office.ask("retention --dry-run").await;
         assert!(would.starts_with("would drop risk_calls_y2001m09, "), "{would}");
         assert_eq!(database.number("select count(*) from risk_calls").await, 2, "a dry run drops nothing");
-        let (done, _) = desk.ask("retention").await;
+        let (done, _) = office.ask("retention").await;
         assert_eq!(done, would.replace("would drop", "dropped"));
         assert_eq!(database.number("select count(*) from risk_calls").await, 1);
         assert_eq!(

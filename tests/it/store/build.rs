@@ -1,9 +1,9 @@
 //! Records, verdicts and batches for the suite.
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::{Decision, Reason, Source, Verdict};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
-use claimgate::outbox::{Batch, Call, Disposition, Received, Sealed, Settled};
+use claimgate::outbox::{Batch, Call, Completed, Received, RecordOutcome, Sealed};
 use claimgate::trace::TraceContext;
 use uuid::Uuid;
 
@@ -73,17 +73,17 @@ pub(crate) fn call(claim_id: &str) -> Call {
 }
 
 /// A record that ends in this verdict.
-pub(crate) fn assessed(verdict: Verdict) -> (Received, Disposition) {
-    (event(verdict.source.offset), Disposition::Assessed(Box::new(verdict)))
+pub(crate) fn assessed(verdict: Verdict) -> (Received, RecordOutcome) {
+    (event(verdict.source.offset), RecordOutcome::Assessed(Box::new(verdict)))
 }
 
 /// A record that is no claim.
-pub(crate) fn malformed(offset: i64) -> (Received, Disposition) {
-    (event(offset), Disposition::Quarantined(Malformed::missing("account.id")))
+pub(crate) fn malformed(offset: i64) -> (Received, RecordOutcome) {
+    (event(offset), RecordOutcome::DeadLettered(DeadLetterReason::missing("account.id")))
 }
 
 /// A closed batch. Every record gets a ticket, as the worker gives it.
-pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> Sealed {
+pub(crate) fn seal(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) -> Sealed {
     let mut ledger = Ledger::default();
     let assigned = Assigned {
         partition: Partition::claims(0),
@@ -95,16 +95,16 @@ pub(crate) fn seal(records: Vec<(Received, Disposition)>, calls: Vec<Call>) -> S
     assert_eq!(ledger.assign(&assigned), None);
     let mut batch = Batch::default();
     let size = records.len().max(calls.len());
-    for (offset, (received, disposition)) in (0..).zip(records) {
+    for (offset, (received, outcome)) in (0..).zip(records) {
         let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
             panic!("a fresh partition has no done records")
         };
-        let claim_id = match &disposition {
-            Disposition::Assessed(verdict) => Some(verdict.claim_id.clone()),
-            Disposition::Parked(parking) => Some(parking.reason.clone()),
+        let claim_id = match &outcome {
+            RecordOutcome::Assessed(verdict) => Some(verdict.claim_id.clone()),
+            RecordOutcome::Deferred(deferral) => Some(deferral.reason.clone()),
             _ => None,
         };
-        batch.settle(Settled { ticket, received, claim_id, disposition });
+        batch.complete(Completed { ticket, received, claim_id, outcome });
     }
     for call in calls {
         batch.add_call(call);

@@ -2,13 +2,13 @@
 
 use claimgate::claim::Claim;
 use claimgate::decision::Verdict;
-use claimgate::outbox::{Disposition, Received, Store};
+use claimgate::outbox::{Received, RecordOutcome, Store};
 
 use super::build::{assessed, event, seal, verdict};
 use super::{Inspect, with_database};
 
 /// A well-formed event at this offset, and the end that it comes to.
-fn claimed(offset: i64, id: &str, account: &str, goods: &str) -> (Received, Disposition) {
+fn claimed(offset: i64, id: &str, account: &str, goods: &str) -> (Received, RecordOutcome) {
     let payload = format!(
         r#"{{"claim_id":"{id}","kind":"qr_code","claimed_at":1632994480,"account":{{"type":"wechat","id":"{account}"}},
             "client":{{"ip":"121.14.96.121"}},"reward":{{"goods":"{goods}"}}}}"#
@@ -19,16 +19,16 @@ fn claimed(offset: i64, id: &str, account: &str, goods: &str) -> (Received, Disp
     (Received { payload: Some(payload), ..event(offset) }, assessed(verdict).1)
 }
 
-fn verdict_of(record: &(Received, Disposition)) -> Verdict {
+fn verdict_of(record: &(Received, RecordOutcome)) -> Verdict {
     match &record.1 {
-        Disposition::Assessed(verdict) => verdict.as_ref().clone(),
+        RecordOutcome::Assessed(verdict) => verdict.as_ref().clone(),
         other => panic!("{other:?}"),
     }
 }
 
-fn known(first: &Verdict, record: &(Received, Disposition)) -> (Received, Disposition) {
+fn known(first: &Verdict, record: &(Received, RecordOutcome)) -> (Received, RecordOutcome) {
     let fingerprint = verdict_of(record).fingerprint;
-    (record.0.clone(), Disposition::of_known(first.clone(), &record.0.source, &fingerprint))
+    (record.0.clone(), RecordOutcome::of_known(first.clone(), &record.0.source, &fingerprint))
 }
 
 #[tokio::test]
@@ -64,19 +64,22 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
         let other = claimed(1, "a", "another", "red packet");
         for record in [other.clone(), known(&verdict, &other)] {
             let end = store.record(&seal(vec![record], vec![])).await.expect("recorded").pop();
-            let Some((0, Disposition::Quarantined(malformed))) = end else { panic!("{end:?}") };
+            let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
             assert_eq!(malformed.error, "claim_id_conflict");
         }
         assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
         // The same event once more is recalled, also where an older version hashed the first one otherwise.
         let hashed_otherwise =
-            (first.0.clone(), Disposition::of_known(verdict.clone(), &first.0.source, &[9; 32]));
+            (first.0.clone(), RecordOutcome::of_known(verdict.clone(), &first.0.source, &[9; 32]));
         let sent_again = claimed(7, "a", "one", "red packet");
         let sent_again =
-            (sent_again.0.clone(), Disposition::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]));
+            (sent_again.0.clone(), RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]));
         let ends = store.record(&seal(vec![hashed_otherwise, sent_again], vec![])).await.expect("recorded");
         let verdict = Box::new(verdict);
-        assert_eq!(ends, [(0, Disposition::Recalled(verdict.clone())), (1, Disposition::Duplicate(verdict))]);
+        assert_eq!(
+            ends,
+            [(0, RecordOutcome::Recalled(verdict.clone())), (1, RecordOutcome::Duplicate(verdict))]
+        );
         assert_eq!(store.all_dead_letters().await.len(), 1);
     })
     .await;

@@ -1,8 +1,8 @@
 //! What every store promises (contract 2, promises 1 to 3).
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::Verdict;
-use claimgate::outbox::{Disposition, Sealed, Store};
+use claimgate::outbox::{RecordOutcome, Sealed, Store};
 
 use super::Inspect;
 use super::build::{assessed, call, event, malformed, seal, verdict};
@@ -11,7 +11,7 @@ async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
     store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id)
 }
 
-async fn record(store: &impl Store, batch: &Sealed) -> Vec<(usize, Disposition)> {
+async fn record(store: &impl Store, batch: &Sealed) -> Vec<(usize, RecordOutcome)> {
     let mut overruled = store.record(batch).await.expect("record");
     overruled.sort_by_key(|(index, _)| *index);
     overruled
@@ -37,7 +37,7 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
     };
     let mut received = event(1);
     (received.key, received.headers, received.payload) = (None, vec![], None);
-    record(&store, &seal(vec![(received.clone(), Disposition::Assessed(Box::new(given.clone())))], vec![]))
+    record(&store, &seal(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]))
         .await;
     assert_eq!(recalled(&store, "a").await, Some(given));
     assert_eq!(store.all_events().await, [received]);
@@ -59,8 +59,8 @@ pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     let imposter = Verdict { fingerprint: [8; 32], ..verdict("a", 3) };
     let batch = seal(vec![assessed(verdict("b", 4)), assessed(imposter), assessed(twin)], vec![]);
     let overruled = record(&store, &batch).await;
-    let conflict = Disposition::of_known(first.clone(), &event(3).source, &[8; 32]);
-    assert_eq!(overruled, [(1, conflict.clone()), (2, Disposition::Duplicate(Box::new(first.clone())))]);
+    let conflict = RecordOutcome::of_known(first.clone(), &event(3).source, &[8; 32]);
+    assert_eq!(overruled, [(1, conflict.clone()), (2, RecordOutcome::Duplicate(Box::new(first.clone())))]);
 
     assert_eq!(recalled(&store, "a").await, Some(first));
     assert_eq!(recalled(&store, "b").await, Some(verdict("b", 4)));
@@ -68,7 +68,7 @@ pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     let letters = store.all_dead_letters().await;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].received, event(3));
-    assert_eq!(Disposition::Quarantined(letters[0].malformed.clone()), conflict);
+    assert_eq!(RecordOutcome::DeadLettered(letters[0].malformed.clone()), conflict);
     assert_eq!(letters[0].malformed.error, "claim_id_conflict");
 }
 
@@ -82,9 +82,9 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
     );
     let overruled = record(&store, &batch).await;
     assert_eq!(overruled.len(), 2);
-    assert_eq!(overruled[0], (2, Disposition::Duplicate(Box::new(first.clone()))));
+    assert_eq!(overruled[0], (2, RecordOutcome::Duplicate(Box::new(first.clone()))));
     assert!(
-        matches!(&overruled[1], (3, Disposition::Quarantined(malformed)) if malformed.error == "claim_id_conflict")
+        matches!(&overruled[1], (3, RecordOutcome::DeadLettered(malformed)) if malformed.error == "claim_id_conflict")
     );
     assert_eq!(recalled(&store, "z").await, Some(first));
 }
@@ -94,7 +94,7 @@ pub(crate) async fn the_same_record_again_is_recalled(store: impl Inspect) {
     record(&store, &seal(vec![assessed(first.clone())], vec![])).await;
     let again = Verdict { attempts: 9, decided_at: first.decided_at + 1, ..first.clone() };
     let overruled = record(&store, &seal(vec![assessed(again)], vec![])).await;
-    assert_eq!(overruled, [(0, Disposition::Recalled(Box::new(first)))]);
+    assert_eq!(overruled, [(0, RecordOutcome::Recalled(Box::new(first)))]);
     assert_eq!(store.all_events().await, [event(1)]);
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn recording_a_batch_again_changes_nothing(store: impl Inspect)
     assert_eq!(record(&store, &batch).await, []);
     let before = (store.all_calls().await, store.all_events().await, store.all_dead_letters().await);
     let overruled = record(&store, &batch).await;
-    assert_eq!(overruled, [(0, Disposition::Recalled(Box::new(verdict("a", 1))))]);
+    assert_eq!(overruled, [(0, RecordOutcome::Recalled(Box::new(verdict("a", 1))))]);
     assert_eq!((store.all_calls().await, store.all_events().await, store.all_dead_letters().await), before);
 }
 
@@ -131,7 +131,7 @@ pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
     received.headers = vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
     let mut letter = (received.clone(), malformed(2).1);
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
-    let decided = (received.clone(), Disposition::Assessed(Box::new(verdict("a", 1))));
+    let decided = (received.clone(), RecordOutcome::Assessed(Box::new(verdict("a", 1))));
     record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()])).await;
     assert_eq!(store.all_calls().await, [attempt, empty]);
     assert_eq!(store.all_events().await, [received]);
@@ -146,7 +146,7 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     given.reasons[0].name = Some(odd.to_owned());
     let mut attempt = call(odd);
     attempt.request = odd.to_owned();
-    let letter = (event(2), Disposition::Quarantined(Malformed::field("wrong_type", odd, odd)));
+    let letter = (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", odd, odd)));
     let other = verdict("e\u{301}", 3);
     let normalised = verdict("\u{e9}", 4);
     let records =
@@ -160,7 +160,7 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     );
     assert_eq!(recalled(&store, "\u{e9}").await, Some(normalised));
     assert_eq!(store.all_calls().await, [attempt]);
-    assert_eq!(Disposition::Quarantined(store.all_dead_letters().await[0].malformed.clone()), letter.1);
+    assert_eq!(RecordOutcome::DeadLettered(store.all_dead_letters().await[0].malformed.clone()), letter.1);
 }
 
 pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
@@ -172,14 +172,14 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     let mut received = event(1);
     received.headers = vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
     let mut letter =
-        (received.clone(), Disposition::Quarantined(Malformed::field("wrong_type", "a\0", "\0")));
+        (received.clone(), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "a\0", "\0")));
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
-    let decided = (received, Disposition::Assessed(Box::new(given.clone())));
+    let decided = (received, RecordOutcome::Assessed(Box::new(given.clone())));
     let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
     // What the table says is what is published, whatever the store made of the character.
     let published = match overruled.as_slice() {
         [] => given,
-        [(0, Disposition::Assessed(verdict))] => verdict.as_ref().clone(),
+        [(0, RecordOutcome::Assessed(verdict))] => verdict.as_ref().clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(recalled(&store, "a").await, Some(published));
@@ -190,7 +190,8 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
 pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let mut tombstone = malformed(5);
     (tombstone.0.key, tombstone.0.payload) = (None, None);
-    tombstone.1 = Disposition::Quarantined(Malformed::event("tombstone", "the event has no payload"));
+    tombstone.1 =
+        RecordOutcome::DeadLettered(DeadLetterReason::event("tombstone", "the event has no payload"));
     let first = seal(vec![malformed(6), tombstone.clone()], vec![]);
     assert_eq!(record(&store, &first).await, []);
     let mut again = malformed(6);
@@ -200,11 +201,11 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let sources: Vec<i64> = letters.iter().map(|letter| letter.received.source.offset).collect();
     assert_eq!(sources, [5, 6, 7]);
     assert_eq!(
-        (letters[0].received.clone(), Disposition::Quarantined(letters[0].malformed.clone())),
+        (letters[0].received.clone(), RecordOutcome::DeadLettered(letters[0].malformed.clone())),
         tombstone
     );
     assert_eq!(
-        (letters[1].received.clone(), Disposition::Quarantined(letters[1].malformed.clone())),
+        (letters[1].received.clone(), RecordOutcome::DeadLettered(letters[1].malformed.clone())),
         malformed(6)
     );
 }
@@ -237,8 +238,8 @@ pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_
 
 pub(crate) async fn an_empty_batch_is_recorded(store: impl Inspect) {
     assert_eq!(record(&store, &seal(vec![], vec![])).await, []);
-    let recalled_before = (event(1), Disposition::Recalled(Box::new(verdict("a", 1))));
-    let duplicate = (event(2), Disposition::Duplicate(Box::new(verdict("a", 1))));
+    let recalled_before = (event(1), RecordOutcome::Recalled(Box::new(verdict("a", 1))));
+    let duplicate = (event(2), RecordOutcome::Duplicate(Box::new(verdict("a", 1))));
     assert_eq!(record(&store, &seal(vec![recalled_before, duplicate], vec![])).await, []);
     assert!(store.all_events().await.is_empty() && recalled(&store, "a").await.is_none());
 }
@@ -281,7 +282,7 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
             tokio::spawn(async move {
                 let recorded =
                     batch.record(&store).await.map_err(|(_, error)| error).expect("no deadlock, no error");
-                recorded.settled().iter().map(|settled| settled.disposition.clone()).collect::<Vec<_>>()
+                recorded.completed().iter().map(|completed| completed.outcome.clone()).collect::<Vec<_>>()
             })
         });
         let mut published = Vec::new();
@@ -292,12 +293,12 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         let known = store.recall(claim_ids).await.expect("recall");
         assert_eq!(known.len(), 40);
         let mut winners = 0;
-        for disposition in published {
-            let (Disposition::Assessed(verdict) | Disposition::Recalled(verdict)) = &disposition else {
-                panic!("{disposition:?}")
+        for outcome in published {
+            let (RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict)) = &outcome else {
+                panic!("{outcome:?}")
             };
             assert_eq!(**verdict, known[&verdict.claim_id], "both publish what the table says");
-            winners += usize::from(matches!(disposition, Disposition::Assessed(_)));
+            winners += usize::from(matches!(outcome, RecordOutcome::Assessed(_)));
         }
         assert_eq!(winners, 40, "each claim has one winner");
     }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::{Source, Verdict};
 use claimgate::intake::Headers;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
-use claimgate::outbox::{Call, Disposition, Received, Sealed, Store, StoreError};
+use claimgate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError};
 use claimgate::testing::DeadLetter;
 use claimgate::trace::TraceContext;
 use futures::FutureExt;
@@ -106,7 +106,7 @@ impl Store for RealStore {
     async fn recall(&self, claim_ids: Vec<String>) -> Result<HashMap<String, Verdict>, StoreError> {
         self.store.recall(claim_ids).await
     }
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, Disposition)>, StoreError> {
+    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         self.store.record(batch).await
     }
 }
@@ -227,7 +227,8 @@ impl EventRow {
             received_at: micros(self.received_at),
             trace,
         };
-        let malformed = Malformed { error: self.error.leak(), field: self.error_field, detail: self.detail };
+        let malformed =
+            DeadLetterReason { error: self.error.leak(), field: self.error_field, detail: self.detail };
         DeadLetter { received, malformed }
     }
 }

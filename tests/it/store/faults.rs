@@ -1,9 +1,9 @@
 //! A row that the database refuses, and a table that refuses rows.
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::{Source, Verdict};
-use claimgate::intake::parking::Parking;
-use claimgate::outbox::{Call, Disposition, Sealed, Store, StoreError};
+use claimgate::intake::deferral::Deferral;
+use claimgate::outbox::{Call, RecordOutcome, Sealed, Store, StoreError};
 
 use super::build::{assessed, call, event, malformed, seal, verdict};
 use super::{Inspect, TestDatabase, with_database};
@@ -32,11 +32,11 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
             panic!("{overruled:?}")
         };
         for end in [one, three, eight] {
-            let Disposition::Quarantined(malformed) = end else { panic!("{end:?}") };
+            let RecordOutcome::DeadLettered(malformed) = end else { panic!("{end:?}") };
             assert_eq!(malformed.error, "unrecordable");
             assert!(malformed.detail.contains("odd"), "{malformed}");
         }
-        assert_eq!(*twin, Disposition::Duplicate(Box::new(verdict("claim 0", 0))));
+        assert_eq!(*twin, RecordOutcome::Duplicate(Box::new(verdict("claim 0", 0))));
         assert_eq!(store.recall(ids(0..10)).await.expect("recall").len(), 7);
         assert_eq!(store.all_events().await.len(), 7);
         let letters = store.all_dead_letters().await;
@@ -138,7 +138,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         // The attempt comes first, the end of its claim in a later batch.
         let first = seal(vec![], vec![attempt("odd 1"), attempt("odd 2"), attempt("even")]);
         assert_eq!(store.record(&first).await.expect("recorded"), []);
-        let parking = Parking {
+        let deferral = Deferral {
             unseen: 0,
             times: 1,
             api: "intelligent_qr_code".to_owned(),
@@ -151,10 +151,10 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         };
         let batch = || seal(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);
         let (one, again) = (batch(), batch());
-        let parked = seal(vec![(event(2), Disposition::Parked(parking))], vec![]);
-        for batch in [one, parked] {
+        let deferred = seal(vec![(event(2), RecordOutcome::Deferred(deferral))], vec![]);
+        for batch in [one, deferred] {
             let ends = store.record(&batch).await.expect("recorded");
-            let [(0, Disposition::Quarantined(Malformed { error: "unrecordable", detail, .. }))] =
+            let [(0, RecordOutcome::DeadLettered(DeadLetterReason { error: "unrecordable", detail, .. }))] =
                 ends.as_slice()
             else {
                 panic!("{ends:?}")
@@ -165,7 +165,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         // The operator mends the table and replays the letter: the claim is asked about again, and decided.
         database.execute("alter table risk_calls drop constraint odd").await;
         let ends = store.record(&again).await.expect("recorded");
-        assert_eq!(ends, [(1, Disposition::Recalled(Box::new(verdict("even", 3))))]);
+        assert_eq!(ends, [(1, RecordOutcome::Recalled(Box::new(verdict("even", 3))))]);
         assert_eq!(counts(database).await, [2, 1, 2]);
     })
     .await;

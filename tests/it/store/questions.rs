@@ -36,7 +36,8 @@ fn claim(claim_id: &str, offset: i64, decision: Decision) -> (Verdict, Call) {
         decided_at: NOW,
         ..verdict(claim_id, offset)
     };
-    let answered = Call { outcome: "verdict", reason: "", response: Some(ANSWER.to_vec()), ..call(claim_id) };
+    let answered =
+        Call { outcome: "assessed", reason: "", response: Some(ANSWER.to_vec()), ..call(claim_id) };
     (verdict, answered)
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::intake::{Input, Partition};
-use claimgate::outbox::Disposition;
+use claimgate::outbox::RecordOutcome;
 use claimgate::outbox::message::Topic;
 
 use super::{Cluster, Member};
@@ -52,15 +52,15 @@ pub(crate) async fn what_is_done_beyond_the_watermark_comes_back_with_the_partit
     member.leave().await;
 }
 
-pub(crate) async fn a_parked_claim_comes_back_through_the_retry_topic(cluster: impl Cluster) {
+pub(crate) async fn a_deferred_claim_comes_back_through_the_retry_topic(cluster: impl Cluster) {
     cluster.produce(1, "later");
     let mut member = Member::join(&cluster, "w1").await;
     member.take(1).await;
-    member.park(|_| true).await.expect("published");
+    member.defer(|_| true).await.expect("published");
     member.take(1).await;
     let (_, record) = &member.taken[0];
     assert_eq!((record.partition.input, record.payload.as_deref()), (Input::Retry, Some(&b"later"[..])));
-    assert!(record.headers.iter().any(|(name, _)| name == "claimgate-parked"));
+    assert!(record.headers.iter().any(|(name, _)| name == "claimgate-deferred"));
     member.leave().await;
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn nothing_is_committed_for_an_assignment_that_has_ended(cluste
     cluster.produce(0, "a");
     let mut member = Member::join(&cluster, "w1").await;
     member.take(1).await;
-    let end = |_: &_| Disposition::Quarantined(Malformed::event("not_json", "a test"));
+    let end = |_: &_| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
     let stale =
         member.publish(|_| true, end, |commits| commits.iter_mut().for_each(|commit| commit.epoch += 1));
     stale.await.expect_err("the assignment is another");

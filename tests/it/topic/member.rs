@@ -3,12 +3,12 @@
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use claimgate::claim::Malformed;
+use claimgate::claim::DeadLetterReason;
 use claimgate::decision::Source;
-use claimgate::intake::kafka::Intake;
-use claimgate::intake::parking::Parking;
+use claimgate::intake::Intake;
+use claimgate::intake::deferral::Deferral;
 use claimgate::intake::{Admission, Commit, Event, Ledger, Partition, Record, Ticket};
-use claimgate::outbox::{Batch, Disposition, PublishError, Received, Settled};
+use claimgate::outbox::{Batch, Completed, PublishError, Received, RecordOutcome};
 use claimgate::testing::FakeStore;
 use claimgate::trace::TraceContext;
 
@@ -88,15 +88,15 @@ impl<'a, C: Cluster> Member<'a, C> {
 
     /// Publishes those taken records that match, as dead letters.
     pub(crate) async fn bury(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
-        let end = |_: &Record| Disposition::Quarantined(Malformed::event("not_json", "a test"));
+        let end = |_: &Record| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
         self.publish(matches, end, |_| {}).await
     }
 
-    /// Publishes those taken records that match, as parked claims.
-    pub(crate) async fn park(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
+    /// Publishes those taken records that match, as deferred claims.
+    pub(crate) async fn defer(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
         let end = |record: &Record| {
             let reason = "http_5xx".to_owned();
-            Disposition::Parked(Parking {
+            RecordOutcome::Deferred(Deferral {
                 unseen: 0,
                 times: 1,
                 since: 1,
@@ -114,15 +114,15 @@ impl<'a, C: Cluster> Member<'a, C> {
     pub(crate) async fn publish(
         &mut self,
         matches: impl Fn(&Record) -> bool,
-        end: impl Fn(&Record) -> Disposition,
+        end: impl Fn(&Record) -> RecordOutcome,
         spoil: impl Fn(&mut Vec<Commit>),
     ) -> Result<(), PublishError> {
         for (ticket, record) in self.taken.extract_if(.., |(_, record)| matches(record)) {
-            let (disposition, source) = (end(&record), source(&record));
+            let (outcome, source) = (end(&record), source(&record));
             let Record { key, headers, payload, .. } = record;
             let trace = TraceContext::fresh(1);
             let received = Received { source, key, headers, payload, received_at: 1, trace };
-            self.batch.settle(Settled { ticket, received, claim_id: None, disposition });
+            self.batch.complete(Completed { ticket, received, claim_id: None, outcome });
         }
         let sealed = self.batch.seal(100);
         let recorded = sealed.record(&FakeStore::default()).await.expect("the store takes it");
@@ -130,7 +130,7 @@ impl<'a, C: Cluster> Member<'a, C> {
         spoil(&mut commits);
         match recorded.publish(&self.publisher, commits).await {
             Ok(published) => {
-                self.ledger.confirm(published.into_settled().into_iter().map(|settled| settled.ticket));
+                self.ledger.confirm(published.into_completed().into_iter().map(|completed| completed.ticket));
                 Ok(())
             }
             Err((_, error)) => Err(error),

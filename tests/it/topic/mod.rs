@@ -5,7 +5,7 @@ mod fake;
 mod member;
 mod real;
 
-use claimgate::intake::kafka::Intake;
+use claimgate::intake::Intake;
 use claimgate::outbox::Publisher;
 use claimgate::outbox::message::Topic;
 pub(crate) use member::Member;
@@ -51,7 +51,7 @@ macro_rules! over_every_cluster {
 over_every_cluster! {
     a_batch_is_visible_whole_and_its_offsets_with_it
     what_is_done_beyond_the_watermark_comes_back_with_the_partition
-    a_parked_claim_comes_back_through_the_retry_topic
+    a_deferred_claim_comes_back_through_the_retry_topic
     whoever_takes_over_a_name_fences_the_one_who_had_it
     a_partition_is_given_back_only_when_it_was_let_go
     nothing_is_committed_for_an_assignment_that_has_ended

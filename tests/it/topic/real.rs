@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use claimgate::intake::kafka::{KafkaIntake, Leave};
-use claimgate::outbox::kafka::KafkaPublisher;
+use claimgate::intake::consumer::{KafkaIntake, Leave};
 use claimgate::outbox::message::Topic;
+use claimgate::outbox::producer::KafkaPublisher;
 
 use super::Cluster;
 use crate::lab::{Event, Lab};

@@ -1,10 +1,10 @@
-//! Standstill: a process that did not run for so long that others may have its partitions (SIGSTOP, a paused machine).
+//! PauseGuard: a process that did not run for so long that others may have its partitions (SIGSTOP, a paused machine).
 //!
 //! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
 //! of day does, though somebody may set it. What either says is taken: a pause too many costs a
 //! second's calls.
 //!
-//! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition. The invariant: between a standstill and
+//! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition. The invariant: between a pause_guard and
 //! the group's word on it, no API is asked.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// Watches the turns of the worker's loop, which has one each second at least.
 #[derive(Debug)]
-pub(super) struct Standstill {
+pub(super) struct PauseGuard {
     /// So long without a turn may have cost the partitions.
     longest: Duration,
     /// Within this time the next heartbeat is answered.
@@ -27,8 +27,8 @@ pub(super) struct Standstill {
     until: Option<Instant>,
 }
 
-impl Standstill {
-    /// For sessions of this length. The last heartbeat before a standstill may have been a quarter of it ago (`intake::kafka`).
+impl PauseGuard {
+    /// For sessions of this length. The last heartbeat before a pause_guard may have been a quarter of it ago (`intake::consumer`).
     pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
         let (longest, rest) = (session_timeout * 3 / 4, REST.min(session_timeout / 2));
         Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
@@ -67,28 +67,28 @@ mod tests {
     #[test]
     fn after_a_standstill_no_api_is_asked_until_the_group_has_had_its_say() {
         let start = Instant::now();
-        let mut standstill = Standstill::new(20 * SECOND, start, 0);
-        assert_eq!(standstill.turn(start + 15 * SECOND, 15_000_000), None);
-        assert!(!standstill.forbids_calls(start + 15 * SECOND));
+        let mut pause_guard = PauseGuard::new(20 * SECOND, start, 0);
+        assert_eq!(pause_guard.turn(start + 15 * SECOND, 15_000_000), None);
+        assert!(!pause_guard.forbids_calls(start + 15 * SECOND));
         let woken = start + 31 * SECOND;
-        assert_eq!(standstill.turn(woken, 31_000_000), Some(16 * SECOND));
-        assert_eq!(standstill.turn(woken + SECOND, 32_000_000), None, "turns go on meanwhile");
-        assert!(standstill.forbids_calls(woken + SECOND / 2));
-        assert!(!standstill.forbids_calls(woken + SECOND));
-        assert_eq!(standstill.ends(), Some(woken + SECOND));
+        assert_eq!(pause_guard.turn(woken, 31_000_000), Some(16 * SECOND));
+        assert_eq!(pause_guard.turn(woken + SECOND, 32_000_000), None, "turns go on meanwhile");
+        assert!(pause_guard.forbids_calls(woken + SECOND / 2));
+        assert!(!pause_guard.forbids_calls(woken + SECOND));
+        assert_eq!(pause_guard.ends(), Some(woken + SECOND));
     }
 
     #[test]
     fn review_21_a_machine_that_was_paused_is_noticed_by_the_time_of_day() {
         let start = Instant::now();
-        let mut standstill = Standstill::new(20 * SECOND, start, 0);
-        assert_eq!(standstill.turn(start + SECOND, 40_000_000), Some(40 * SECOND));
-        assert!(standstill.forbids_calls(start + 3 * SECOND / 2));
+        let mut pause_guard = PauseGuard::new(20 * SECOND, start, 0);
+        assert_eq!(pause_guard.turn(start + SECOND, 40_000_000), Some(40 * SECOND));
+        assert!(pause_guard.forbids_calls(start + 3 * SECOND / 2));
         assert_eq!(
-            standstill.turn(start + 2 * SECOND, 9_000_000),
+            pause_guard.turn(start + 2 * SECOND, 9_000_000),
             None,
             "a clock that is set back says nothing"
         );
-        assert_eq!(standstill.turn(start + 3 * SECOND, 10_000_000), None);
+        assert_eq!(pause_guard.turn(start + 3 * SECOND, 10_000_000), None);
     }
 }

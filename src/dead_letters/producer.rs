@@ -19,7 +19,7 @@ use crate::kafka::{Quiet, Settings, check_place, client_error};
 const MAX_MESSAGE_BYTES: &str = "1000000000";
 
 /// The producer of replays. There is one at a time: a newer one ends it.
-pub(super) struct Sender {
+pub(super) struct ReplayProducer {
     producer: FutureProducer<Quiet>,
     settings: Settings,
     partitions: i32,
@@ -33,7 +33,7 @@ pub(super) enum SendError {
     Ended(DeadLetterError),
 }
 
-impl Sender {
+impl ReplayProducer {
     /// Connects, and puts an end to whatever an earlier command was about to send.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p`
 //! has every `retry/r` with `r mod (partitions of the input topic) = p` as well. The invariant:
 //! while all partitions of the input topic have an owner, so has every one of the retry topic, and
-//! only one. A parked claim goes to `retry/(p mod partitions of the retry topic)`; where the topics
+//! only one. A deferred claim goes to `retry/(p mod partitions of the retry topic)`; where the topics
 //! have equally many, that is the partition beside its own.
 
 use std::collections::BTreeSet;
@@ -63,13 +63,13 @@ mod tests {
         }
 
         #[test]
-        fn a_parked_claim_stays_with_its_worker_where_there_are_enough_retry_partitions(
+        fn a_deferred_claim_stays_with_its_worker_where_there_are_enough_retry_partitions(
             claims in 1..20_i32, more in 0..20_i32, number in 0..20_i32,
         ) {
             let (counts, number) = (Counts { claims, retry: claims + more }, number % claims);
             let to = counts.retry_of(number).map(Partition::retry).expect("there are partitions");
             prop_assert!(counts.beside([Partition::claims(number)]).contains(&to));
-            // Also when it is parked once more.
+            // Also when it is deferred once more.
             prop_assert_eq!(counts.retry_of(to.number), Some(to.number));
         }
     }

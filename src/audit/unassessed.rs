@@ -13,19 +13,19 @@ use crate::outbox::postgres::PostgresStore;
 
 /// Claims that were decided without an assessment.
 #[derive(Debug, Serialize)]
-pub struct Refusals {
+pub struct UnassessedClaims {
     /// How many, by cause, most frequent first.
-    pub counts: Vec<RefusalCount>,
+    pub counts: Vec<UnassessedCount>,
     /// The latest ones.
-    pub claims: Vec<Refusal>,
+    pub claims: Vec<UnassessedClaim>,
 }
 
 /// How often one cause kept a claim from being assessed.
 #[derive(Debug, Serialize, sqlx::FromRow)]
-pub struct RefusalCount {
+pub struct UnassessedCount {
     /// The API.
     pub api: String,
-    /// `refused` by the API, or `unassessed` for the lack of a usable answer.
+    /// `unassessable` by the API, or `unassessed` for the lack of a usable answer.
     pub code: String,
     /// What the last attempt met.
     pub name: Option<String>,
@@ -37,7 +37,7 @@ pub struct RefusalCount {
 
 /// A claim that was decided without an assessment.
 #[derive(Debug, Serialize, sqlx::FromRow)]
-pub struct Refusal {
+pub struct UnassessedClaim {
     /// When it was decided.
     #[serde(with = "time::serde::rfc3339")]
     pub decided_at: OffsetDateTime,
@@ -47,7 +47,7 @@ pub struct Refusal {
     pub api: String,
     /// What was decided all the same.
     pub decision: String,
-    /// `refused` or `unassessed`.
+    /// `unassessable` or `unassessed`.
     pub code: String,
     /// What the last attempt met.
     pub name: Option<String>,
@@ -61,11 +61,15 @@ pub struct Refusal {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn refusals(store: &PostgresStore, since: Duration, limit: u32) -> Result<Refusals, StoreError> {
+pub async fn unassessed_claims(
+    store: &PostgresStore,
+    since: Duration,
+    limit: u32,
+) -> Result<UnassessedClaims, StoreError> {
     let counts = sqlx::query_as(
         "select api, reason->>'code' as code, reason->>'name' as name, (reason->>'value')::bigint as provider_code, count(*) as claims
         from verdicts cross join jsonb_array_elements(reasons) as reason
-        where decided_at >= now() - $1 and reason->>'code' in ('refused', 'unassessed')
+        where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
         group by 1, 2, 3, 4 order by claims desc, api, code, name, provider_code",
     );
     let claims = sqlx::query_as(
@@ -73,16 +77,16 @@ pub async fn refusals(store: &PostgresStore, since: Duration, limit: u32) -> Res
             decided_at, claim_id, api, decision, reason->>'code' as code, reason->>'name' as name,
             (reason->>'value')::bigint as provider_code, attempts
         from verdicts cross join jsonb_array_elements(reasons) as reason
-        where decided_at >= now() - $1 and reason->>'code' in ('refused', 'unassessed')
+        where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
         order by decided_at desc, claim_id limit $2",
     );
-    Ok(Refusals {
+    Ok(UnassessedClaims {
         counts: store.fetch(counts.bind(interval(since))).await?,
         claims: store.fetch(claims.bind(interval(since)).bind(i64::from(limit))).await?,
     })
 }
 
-impl Report for Refusals {
+impl Report for UnassessedClaims {
     fn found(&self) -> bool {
         !self.counts.is_empty()
     }
@@ -92,7 +96,7 @@ impl Report for Refusals {
             return "every claim of that time was assessed\n".to_owned();
         }
         let counts = self.counts.iter().map(|count| {
-            let RefusalCount { api, code, name, provider_code, claims } = count;
+            let UnassessedCount { api, code, name, provider_code, claims } = count;
             [api.clone(), code.clone(), optional(name.as_ref()), optional(*provider_code), claims.to_string()]
         });
         let counts = table(["api", "outcome", "reason", "code", "claims"], counts);
@@ -104,7 +108,7 @@ impl Report for Refusals {
     }
 }
 
-fn cells(claim: &Refusal) -> [String; 8] {
+fn cells(claim: &UnassessedClaim) -> [String; 8] {
     [
         instant(claim.decided_at),
         claim.claim_id.clone(),

@@ -36,7 +36,7 @@ pub(super) struct Reader {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) leave: Arc<OnceLock<Leave>>,
     /// How long a stop waits for the group to come to rest.
-    pub(super) patience: Duration,
+    pub(super) max_wait: Duration,
     /// Whether a transaction that holds reading up was told.
     pub(super) told_held_up: bool,
 }
@@ -55,10 +55,10 @@ impl Reader {
             if !chunk.is_empty() && self.events.blocking_send(Event::Records(chunk)).is_err() {
                 break;
             }
-            self.look();
+            self.poll_broker();
         }
         let how = self.leave.get().copied().unwrap_or(Leave::ForNow);
-        farewell::leave(self.consumer, how, self.patience);
+        farewell::leave(self.consumer, how, self.max_wait);
     }
 
     /// Waits for a record, then takes what else is there.
@@ -102,7 +102,7 @@ impl Reader {
 
     /// Takes what the statistics said of the logs. Everything that was read before them has been
     /// handed over.
-    fn look(&mut self) {
+    fn poll_broker(&mut self) {
         let rebalances = self.consumer.context();
         let looked = rebalances.take_looked();
         if looked.is_empty() {

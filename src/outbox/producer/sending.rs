@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::deliveries::{Deliveries, Label};
 use super::transactions::Transactions;
-use crate::intake::kafka::SharedConsumer;
+use crate::intake::consumer::SharedConsumer;
 use crate::kafka::Guarantee;
 use crate::outbox::message::{Parcel, Refusal, Topic};
 
@@ -34,7 +34,7 @@ pub(super) enum Failure {
 
 /// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when its time is over, however early a
 /// report comes, and spins through the last millisecond: it would be the longest part of a flush.
-pub(super) fn look(producer: &BaseProducer<Deliveries>) {
+pub(super) fn poll_deliveries(producer: &BaseProducer<Deliveries>) {
     let deliveries = producer.context();
     let before = deliveries.reported();
     producer.poll(Duration::ZERO);
@@ -91,7 +91,7 @@ impl Delivery<'_> {
             if Instant::now() > self.deadline {
                 return Err(Failure::Topic(topic, RDKafkaErrorCode::MessageTimedOut));
             }
-            look(self.producer);
+            poll_deliveries(self.producer);
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Delivery<'_> {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
                     if Instant::now() < self.deadline =>
                 {
-                    look(self.producer);
+                    poll_deliveries(self.producer);
                     record = back;
                 }
                 Err((error, _)) => {

@@ -10,9 +10,9 @@ use super::event::{Event, producers_headers, replays_headers};
 use super::journal::{ReplayId, announce, record_places};
 use super::letters::{Content, LatestReplay, contents};
 use super::outcome::Outcome;
+use super::producer::{ReplayProducer, SendError};
 use super::replay::{Replay, replayed};
-use super::sender::{SendError, Sender};
-use super::{DeadLetterError, traces};
+use super::{DeadLetterError, recovery};
 use crate::decision::Source;
 
 impl<W: Write> Replay<'_, W> {
@@ -31,7 +31,7 @@ impl<W: Write> Replay<'_, W> {
                 Some(place) => {
                     let why =
                         format!("{}, though its command was cut short: it is at {place}", replayed(&latest));
-                    self.said.say(&id.letter, Outcome::LeftOut(why))?;
+                    self.reporter.say(&id.letter, Outcome::LeftOut(why))?;
                 }
                 None => missing.push(id),
             }
@@ -45,19 +45,19 @@ impl<W: Write> Replay<'_, W> {
         replays: HashSet<ReplayId>,
         since: OffsetDateTime,
     ) -> Result<HashMap<ReplayId, Source>, DeadLetterError> {
-        let settings = self.desk.kafka.clone();
-        let found = tokio::task::spawn_blocking(move || traces::find(&settings, &replays, since));
+        let settings = self.context.kafka.clone();
+        let found = tokio::task::spawn_blocking(move || recovery::find(&settings, &replays, since));
         let found = found.await.map_err(|error| DeadLetterError::Kafka(error.to_string()))??;
         let places: Vec<(ReplayId, Source)> = found.clone().into_iter().collect();
-        record_places(self.desk.store, &places, &self.request.warrant.by).await?;
+        record_places(self.context.store, &places, &self.request.approval.by).await?;
         Ok(found)
     }
 
-    /// The sender at hand, or a new one.
-    pub(super) async fn sender(&mut self) -> Result<Sender, DeadLetterError> {
-        match self.sender.take() {
-            Some(sender) => Ok(sender),
-            None => Sender::start(self.desk.kafka).await,
+    /// The producer at hand, or a new one.
+    pub(super) async fn take_producer(&mut self) -> Result<ReplayProducer, DeadLetterError> {
+        match self.producer.take() {
+            Some(producer) => Ok(producer),
+            None => ReplayProducer::start(self.context.kafka).await,
         }
     }
 
@@ -68,24 +68,24 @@ impl<W: Write> Replay<'_, W> {
         resumed: Vec<ReplayId>,
     ) -> Result<(), DeadLetterError> {
         let letters: Vec<LetterId> = due.iter().chain(&resumed).map(|id| id.letter.clone()).collect();
-        let kept = contents(self.desk.store, &letters).await?;
+        let kept = contents(self.context.store, &letters).await?;
         let mut kept: HashMap<LetterId, Content> =
             kept.into_iter().map(|content| (content.id(), content)).collect();
         let announced: HashSet<ReplayId> =
-            announce(self.desk.store, &due, &self.request.warrant).await?.into_iter().collect();
+            announce(self.context.store, &due, &self.request.approval).await?.into_iter().collect();
         let mut events = Vec::new();
         for id in due.iter().filter(|id| announced.contains(id)).chain(&resumed) {
             match kept.remove(&id.letter).and_then(|content| event(id, content)) {
                 Some(event) => events.push(event),
                 None => {
                     let why = "its row in dead_letters is gone, or its headers cannot be read".to_owned();
-                    self.said.say(&id.letter, Outcome::Failed(why))?;
+                    self.reporter.say(&id.letter, Outcome::Failed(why))?;
                 }
             }
         }
         for id in due.iter().filter(|id| !announced.contains(id)) {
             let why = format!("somebody else announced its replay {} at this moment", id.number);
-            self.said.say(&id.letter, Outcome::LeftOut(why))?;
+            self.reporter.say(&id.letter, Outcome::LeftOut(why))?;
         }
         self.send_in_transactions(events).await
     }
@@ -93,19 +93,19 @@ impl<W: Write> Replay<'_, W> {
     /// Sends events in one transaction; if one of them is too large for the topic, all but that one.
     async fn send_in_transactions(&mut self, mut events: Vec<Event>) -> Result<(), DeadLetterError> {
         while !events.is_empty() {
-            match self.sender().await?.send(&events).await {
+            match self.take_producer().await?.send(&events).await {
                 Ok((sender, places)) => {
-                    self.sender = Some(sender);
+                    self.producer = Some(sender);
                     let places: Vec<(ReplayId, Source)> = events.iter().map(Event::id).zip(places).collect();
-                    record_places(self.desk.store, &places, &self.request.warrant.by).await?;
+                    record_places(self.context.store, &places, &self.request.approval.by).await?;
                     for (id, place) in places {
-                        self.said.say(&id.letter, Outcome::Replayed(id.number, place))?;
+                        self.reporter.say(&id.letter, Outcome::Replayed(id.number, place))?;
                     }
                     return Ok(());
                 }
                 Err(SendError::TooLarge(index)) => {
                     let why = "with the headers of its replay it is too large for the topic".to_owned();
-                    self.said.say(&events.remove(index).letter, Outcome::Failed(why))?;
+                    self.reporter.say(&events.remove(index).letter, Outcome::Failed(why))?;
                     self.forget_taken_over(&mut events).await?;
                 }
                 Err(SendError::Ended(error)) => return Err(error),
@@ -116,12 +116,12 @@ impl<W: Write> Replay<'_, W> {
 
     /// While there was no sender, another command may have found these replays announced and not sent, and sent them.
     async fn forget_taken_over(&mut self, events: &mut Vec<Event>) -> Result<(), DeadLetterError> {
-        self.sender = Some(self.sender().await?);
+        self.producer = Some(self.take_producer().await?);
         let found = self.find(events.iter().map(Event::id).collect(), self.started).await?;
         events.retain(|event| !found.contains_key(&event.id()));
         for (id, place) in found {
             let why = format!("another command sent its replay {} meanwhile: it is at {place}", id.number);
-            self.said.say(&id.letter, Outcome::LeftOut(why))?;
+            self.reporter.say(&id.letter, Outcome::LeftOut(why))?;
         }
         Ok(())
     }

@@ -6,28 +6,43 @@ use secrecy::SecretString;
 use tokio::task::JoinError;
 
 use super::Clock;
+use crate::assess::exchange::Http;
 use crate::assess::{breaker, retry};
 use crate::decision::Policy;
+use crate::intake::Intake;
 use crate::intake::flood;
+use crate::outbox::{Publisher, Store};
 use crate::risk::Registry;
 use crate::telemetry::{Health, Meter, Spans};
 use crate::{config, kafka};
 
+/// The kinds of the outside systems: the real ones, or fakes.
+pub trait Ports {
+    /// Where records come from.
+    type Intake: Intake;
+    /// Where verdicts are kept.
+    type Store: Store + 'static;
+    /// Where decisions go.
+    type Publisher: Publisher + 'static;
+    /// How risk APIs are reached.
+    type Http: Http;
+}
+
 /// The outside systems.
 #[derive(Debug)]
-pub struct Ports<I, S, P, H> {
+pub struct Connections<P: Ports> {
     /// Where records come from.
-    pub intake: I,
+    pub intake: P::Intake,
     /// Where verdicts are kept.
-    pub store: Arc<S>,
+    pub store: Arc<P::Store>,
     /// Where decisions go.
-    pub publisher: Arc<P>,
+    pub publisher: Arc<P::Publisher>,
     /// How risk APIs are reached.
-    pub http: H,
+    pub http: P::Http,
 }
 
 /// What the worker is told about itself.
-pub struct Terms {
+pub struct WorkerContext {
     /// `[kafka]`, for the names of topics and the bounds on messages.
     pub kafka: kafka::Settings,
     /// `[worker]`.
@@ -58,7 +73,7 @@ pub struct Terms {
 
 /// Why the worker ended before it was told to.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum WorkerError {
     /// The consumer cannot go on.
     #[error("{0}")]
     Intake(String),

@@ -1,4 +1,4 @@
-//! Parking: a claim that stays transient leaves the worker, survives restarts, and comes back.
+//! Deferral: a claim that stays transient leaves the worker, survives restarts, and comes back.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use super::lab::{Event, Lab, claim};
 use super::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(90);
-const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\npark_interval = \"2s\"\n\
+const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"2s\"\n\
     [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_parked_claim_survives_restarts_and_is_decided_once() {
-    let Some(lab) = Lab::new("parking").await else { return };
+async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
+    let Some(lab) = Lab::new("deferral").await else { return };
     let mut expected = Expected::default();
     let mut events = Vec::new();
     for number in 0..300 {
         let id = format!("clm-{number}");
-        // Every tenth account answers only after so many calls that its claim was parked at least once.
+        // Every tenth account answers only after so many calls that its claim was deferred at least once.
         let words = if number % 10 == 0 { "-transient-25" } else { "" };
         let headers = vec![("tenant".to_owned(), b"a".to_vec())];
         events.push(Event { headers, ..Event::of(claim(&id, &format!("user-{number}{words}"))) });
@@ -28,11 +28,11 @@ async fn a_parked_claim_survives_restarts_and_is_decided_once() {
     let mut worker = lab.worker("w1", QUICK);
     lab.wait("claims in the retry topic", LONG, async || lab.read("retry").len() >= 30).await;
     worker.kill();
-    let parked = lab.read("retry");
-    let first = parked
+    let deferred = lab.read("retry");
+    let first = deferred
         .iter()
-        .find(|parked| parked.headers["claimgate-parked"] == b"1")
-        .expect("parked for the first time");
+        .find(|deferred| deferred.headers["claimgate-deferred"] == b"1")
+        .expect("deferred for the first time");
     assert_eq!(first.headers["tenant"], b"a", "the event's own headers stay");
     assert!(String::from_utf8_lossy(&first.headers["claimgate-source"]).starts_with(&lab.topic("claims")));
     let mut worker = lab.worker("w1", QUICK);
@@ -49,7 +49,7 @@ async fn a_parked_claim_survives_restarts_and_is_decided_once() {
     assert_eq!(attempts.len(), 30);
     assert!(
         attempts.iter().all(|attempts| *attempts > 5),
-        "attempts of earlier parkings count: {attempts:?}"
+        "attempts of earlier deferrals count: {attempts:?}"
     );
 }
 
@@ -73,7 +73,7 @@ async fn a_claim_that_nobody_answers_ends_as_unassessed() {
         (Some("reject"), Some("unassessed"))
     );
     assert_eq!(hopeless["source"]["topic"], lab.topic("claims"), "its first position");
-    assert!(!lab.read("retry").is_empty(), "it was parked first");
+    assert!(!lab.read("retry").is_empty(), "it was deferred first");
 }
 
 /// One API is dead: the others do not notice, nobody is asked in vain, and all mends itself.
@@ -97,7 +97,7 @@ async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
         events.push(Event::of(event));
     }
     lab.produce(&events);
-    let more = "[retry]\nin_process_for = \"3s\"\npark_interval = \"2s\"\npark_max_interval = \"4s\"\n[worker]\nmax_in_flight = 300";
+    let more = "[retry]\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\ndefer_max_interval = \"4s\"\n[worker]\nmax_in_flight = 300";
     let mut worker = lab.worker("w1", more);
     lab.wait("the claims of the others", LONG, async || well.is_complete(&outcome(&lab))).await;
     tokio::time::sleep(Duration::from_secs(8)).await;

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::transactions::offsets;
-use crate::intake::kafka::SharedConsumer;
+use crate::intake::consumer::SharedConsumer;
 use crate::intake::{Commit, Partition};
 use crate::kafka::{Settings, client_error};
 use crate::telemetry::meter;

@@ -1,15 +1,15 @@
-//! Parking: what a parked claim carries in its headers, so that it survives restarts and whoever picks it up knows its history.
+//! Deferral: what a deferred claim carries in its headers, so that it survives restarts and whoever picks it up knows its history.
 //!
-//! Pure. A parked claim is the event as it was received, written to the retry topic in the transaction that completes its record. The
-//! invariant: what [`Parking::headers`] writes, [`Parking::parse`] reads; anything else reads as never parked.
+//! Pure. A deferred claim is the event as it was received, written to the retry topic in the transaction that completes its record. The
+//! invariant: what [`Deferral::headers`] writes, [`Deferral::parse`] reads; anything else reads as never deferred.
 
 use super::{Headers, header};
 use crate::decision::Source;
 
-/// How often the claim was parked.
-const TIMES: &str = "claimgate-parked";
+/// How often the claim was deferred.
+const TIMES: &str = "claimgate-deferred";
 /// Since when it is tried, UNIX milliseconds.
-const SINCE: &str = "claimgate-parked-since";
+const SINCE: &str = "claimgate-deferred-since";
 /// Not to be asked about before this time, UNIX milliseconds.
 const NOT_BEFORE: &str = "claimgate-not-before";
 /// How often an API was asked about it.
@@ -24,10 +24,10 @@ const SOURCE: &str = "claimgate-source";
 const API: &str = "claimgate-api";
 const ALL: [&str; 8] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
 
-/// A parked claim's history.
+/// A deferred claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parking {
-    /// How often it was parked, 1 for the first time.
+pub struct Deferral {
+    /// How often it was deferred, 1 for the first time.
     pub times: u32,
     /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried yet.
     pub since: i64,
@@ -37,7 +37,7 @@ pub struct Parking {
     pub attempts: u32,
     /// How many of these attempts the API cannot have seen: no connection was made.
     pub unseen: u32,
-    /// Why it was parked, in a bounded word.
+    /// Why it was deferred, in a bounded word.
     pub reason: String,
     /// Where the claim's event first stood: the source of its verdict.
     pub source: Source,
@@ -45,7 +45,7 @@ pub struct Parking {
     pub api: String,
 }
 
-impl Parking {
+impl Deferral {
     /// Reads the history out of a record's headers; `None` where there is none, or not a whole one.
     pub fn parse(headers: &Headers) -> Option<Self> {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
@@ -68,7 +68,7 @@ impl Parking {
         })
     }
 
-    /// The headers of the parked record: the event's own, and the history.
+    /// The headers of the deferred record: the event's own, and the history.
     pub fn headers(&self, event: &Headers) -> Headers {
         let mut headers = Self::strip(event.clone());
         let history = [
@@ -96,9 +96,9 @@ impl Parking {
 mod tests {
     use super::*;
 
-    fn parking() -> Parking {
+    fn deferral() -> Deferral {
         let source = Source { topic: "reward/claims".to_owned(), partition: 3, offset: 8812 };
-        Parking {
+        Deferral {
             times: 2,
             since: 1_000,
             not_before: 2_000,
@@ -113,29 +113,29 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_the_events_own_headers_stay() {
         let own: Headers = vec![("tenant".to_owned(), Some(vec![0xff])), ("null".to_owned(), None)];
-        let once = parking().headers(&own);
-        assert_eq!(Parking::parse(&once), Some(parking()));
-        let twice = Parking { times: 3, ..parking() }.headers(&once);
+        let once = deferral().headers(&own);
+        assert_eq!(Deferral::parse(&once), Some(deferral()));
+        let twice = Deferral { times: 3, ..deferral() }.headers(&once);
         assert_eq!(
-            Parking::parse(&twice).map(|parking| parking.times),
+            Deferral::parse(&twice).map(|deferral| deferral.times),
             Some(3),
             "the older history is replaced"
         );
-        assert_eq!(Parking::strip(twice), own);
+        assert_eq!(Deferral::strip(twice), own);
     }
 
     #[test]
     fn half_a_history_is_none() {
-        let whole = parking().headers(&Headers::new());
+        let whole = deferral().headers(&Headers::new());
         // These two may be missing.
         let needed = |index: &usize| ![UNSEEN, API].contains(&whole[*index].0.as_str());
         for missing in (0..whole.len()).filter(needed) {
             let mut half = whole.clone();
             half.remove(missing);
-            assert_eq!(Parking::parse(&half), None);
+            assert_eq!(Deferral::parse(&half), None);
         }
         let mut garbled = whole;
         garbled[0].1 = Some(b"\xff".to_vec());
-        assert_eq!(Parking::parse(&garbled), None);
+        assert_eq!(Deferral::parse(&garbled), None);
     }
 }

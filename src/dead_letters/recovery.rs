@@ -1,6 +1,6 @@
 //! Replays that were cut short: whether their events are in the input topic, for Kafka alone knows.
 //!
-//! Only looked for after [`super::sender::Sender::start`]: from then on, what an earlier command sent is there or never will be.
+//! Only looked for after [`super::producer::ReplayProducer::start`]: from then on, what an earlier command sent is there or never will be.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -16,10 +16,10 @@ use super::commits::CommitQueue;
 use super::deliveries::Deliveries;
 use super::following::{Committed, IDLE};
 use super::judging::is_fenced;
-use super::sending::{Failure, look};
+use super::sending::{Failure, poll_deliveries};
 use super::{Command, clients};
 use crate::intake::Commit;
-use crate::intake::kafka::SharedConsumer;
+use crate::intake::consumer::SharedConsumer;
 use crate::kafka::{Guarantee, Settings, metadata};
 use crate::outbox::message::{Parcel, Topic};
 use crate::telemetry::meter;
@@ -56,7 +56,7 @@ pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
         if Instant::now() > deadline {
             return debug!("messages of the transaction are still under way; the next producer ends it");
         }
-        look(producer);
+        poll_deliveries(producer);
     }
     if let Err(error) = producer.abort_transaction(ABORT_TIMEOUT) {
         debug!(error.message = %error, "the transaction could not be aborted; the next producer ends it");

@@ -34,7 +34,7 @@ use transactions::Transactions;
 
 use super::{PublishError, Publisher, Recorded};
 use crate::intake::Commit;
-use crate::intake::kafka::SharedConsumer;
+use crate::intake::consumer::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 use crate::telemetry::meter;
 
@@ -151,11 +151,11 @@ impl KafkaPublisher {
 /// Says which messages are in no topic: their rows in Postgres are all there is.
 fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
     for topic in Topic::ALL {
-        for settled in drafts.left_out(topic) {
+        for completed in drafts.left_out(topic) {
             meter::unpublishable(topic.label());
             error!(
-                source = %settled.received.source,
-                claim_id = settled.claim_id.as_deref(),
+                source = %completed.received.source,
+                claim_id = completed.claim_id.as_deref(),
                 "the topic of {} takes the message about this record in no form ({code}); its row in Postgres is all there is",
                 topic.label()
             );
@@ -177,7 +177,7 @@ impl Drop for KafkaPublisher {
 
 impl Publisher for KafkaPublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let mut drafts = Drafts::new(batch.settled(), self.republish_duplicates);
+        let mut drafts = Drafts::new(batch.completed(), self.republish_duplicates);
         let mut refused = None;
         loop {
             match self.flush(batch.number(), &mut drafts, commits.clone(), refused).await {
@@ -200,14 +200,14 @@ impl Publisher for KafkaPublisher {
                     "the topic of decisions takes no messages: {code}; see its max.message.bytes and policies"
                 )));
             }
-            let unparkable = drafts.unparkable(&self.bounds.limits());
-            if !unparkable.is_empty() {
-                return Err(PublishError::Unparkable(unparkable));
+            let undeferrable = drafts.undeferrable(&self.bounds.limits());
+            if !undeferrable.is_empty() {
+                return Err(PublishError::Undeferrable(undeferrable));
             }
         }
     }
 
-    fn parked_max_bytes(&self) -> usize {
+    fn deferred_max_bytes(&self) -> usize {
         self.bounds.limit(Topic::Retry)
     }
 }

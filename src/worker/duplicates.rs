@@ -2,7 +2,7 @@
 //! its verdict.
 //!
 //! Pure bookkeeping. The invariants: only the record that is on its way ends its line. One that was
-//! settled earlier, by the verdict of another or in an assignment that has ended, may be recorded only
+//! completed earlier, by the verdict of another or in an assignment that has ended, may be recorded only
 //! now; it has no say about those that came since. A line is bounded.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ const BEHIND_MAX: usize = 64;
 
 /// The lines, by claim id.
 #[derive(Debug)]
-pub(super) struct Undecided<T> {
+pub(super) struct DuplicateQueues<T> {
     lines: BTreeMap<String, Line<T>>,
 }
 
@@ -37,13 +37,13 @@ pub(super) enum Entered<T> {
     Full(T),
 }
 
-impl<T> Default for Undecided<T> {
+impl<T> Default for DuplicateQueues<T> {
     fn default() -> Self {
         Self { lines: BTreeMap::new() }
     }
 }
 
-impl<T> Undecided<T> {
+impl<T> DuplicateQueues<T> {
     /// A record comes.
     pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Entered<T> {
         match self.lines.entry(claim_id) {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn those_behind_get_the_verdict_of_the_one_in_front() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = Undecided::default();
+        let mut undecided = DuplicateQueues::default();
         assert_eq!(undecided.enter("c".to_owned(), first, 1), Entered::Leads(1));
         assert_eq!(
             (undecided.enter("c".to_owned(), second, 2), undecided.enter("c".to_owned(), third, 3)),
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = Undecided::default();
+        let mut undecided = DuplicateQueues::default();
         undecided.enter("c".to_owned(), first, 1);
         undecided.enter("c".to_owned(), second, 2);
         undecided.enter("c".to_owned(), third, 3);
@@ -135,12 +135,12 @@ mod tests {
         assert_eq!(undecided.ended("c", second), vec![3]);
     }
 
-    /// A seed of the simulation found it: the line was ended by a record that had been settled before its partition went and came back, a
+    /// A seed of the simulation found it: the line was ended by a record that had been completed before its partition went and came back, a
     /// third record found no line, and one claim was asked about by two.
     #[test]
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
-        let mut undecided = Undecided::default();
+        let mut undecided = DuplicateQueues::default();
         undecided.enter("c".to_owned(), first, 1);
         undecided.enter("c".to_owned(), second, 2);
         assert_eq!(undecided.ended("c", before), Vec::<i32>::new());
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn those_that_wait_can_be_sent_away() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = Undecided::default();
+        let mut undecided = DuplicateQueues::default();
         undecided.enter("c".to_owned(), first, 1);
         undecided.enter("c".to_owned(), second, 2);
         undecided.enter("c".to_owned(), third, 3);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn review_06_a_line_is_bounded() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = Undecided::default();
+        let mut undecided = DuplicateQueues::default();
         assert_eq!(undecided.enter("c".to_owned(), first, 0), Entered::Leads(0));
         for number in 0..BEHIND_MAX {
             assert_eq!(undecided.enter("c".to_owned(), second, number), Entered::Waits);

@@ -31,11 +31,11 @@ pub enum Leave {
     ForGood,
 }
 
-/// Leaves the group, and waits for that; `patience` bounds how long the group may take to come to
+/// Leaves the group, and waits for that; `max_wait` bounds how long the group may take to come to
 /// rest.
-pub(super) fn leave(consumer: SharedConsumer, how: Leave, patience: Duration) {
+pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     if consumer.client().fatal_error().is_none() {
-        wait_for_rest(&consumer, patience);
+        wait_for_rest(&consumer, max_wait);
     }
     if how == Leave::ForGood {
         unsubscribe(&consumer);
@@ -56,8 +56,8 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, patience: Duration) {
 }
 
 /// Polls, so that the group's questions are answered, until no rebalance is under way.
-fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, patience: Duration) {
-    let deadline = Instant::now() + patience;
+fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
+    let deadline = Instant::now() + max_wait;
     let mut rested = false;
     loop {
         // What is read is not handed over: whoever has the partition next reads it again.

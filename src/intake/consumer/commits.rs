@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 /// How long a revocation waits for commits that are on their way.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -37,7 +37,7 @@ impl CommitCount {
 
     /// Waits until all are done, for a bounded time: what is not, the next owner repeats.
     pub(super) fn wait(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + MAX_WAIT;
         while self.done.load(Ordering::Acquire) < self.handed_over() {
             if Instant::now() >= deadline {
                 warn!("the group did not take the last offsets in time; decisions may be published again");

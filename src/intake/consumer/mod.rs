@@ -33,7 +33,7 @@ use orphans::Watch;
 use reader::Reader;
 pub use rebalances::Rebalances;
 
-use super::{Event, Partition};
+use super::{Event, Intake, Partition};
 use crate::kafka::Settings;
 use crate::telemetry::IntakeMeter;
 
@@ -45,7 +45,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the group waits for a member that does not join a rebalance, and a member for the
 /// group's answer; librdkafka's default is five minutes, in which nobody is decided. The thread
 /// polls always, so only a drain may take longer.
-const REBALANCE_PATIENCE: Duration = Duration::from_secs(30);
+const REBALANCE_MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How often a member asks whether the group rebalances: nobody's partitions move before all have
 /// asked.
@@ -61,16 +61,8 @@ pub struct KafkaIntake {
     paused: watch::Sender<BTreeSet<Partition>>,
     stop: Arc<AtomicBool>,
     leave: Arc<OnceLock<Leave>>,
-    patience: Duration,
+    max_wait: Duration,
     thread: Option<JoinHandle<()>>,
-}
-
-/// Intake, as the worker sees it.
-pub trait Intake: Send {
-    /// The next event; `None` once the consumer has ended.
-    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
-    /// From now on these partitions, and no others, are paused.
-    fn pause(&mut self, partitions: BTreeSet<Partition>);
 }
 
 impl Intake for KafkaIntake {
@@ -124,7 +116,7 @@ impl KafkaIntake {
             Watch { consumer: Arc::downgrade(&consumer), visitor, drain_timeout, stop: Arc::clone(&stop) };
         spawn("orphans", move || watch.run())?;
         // A member that is gone holds the group up until its session ends.
-        let (leave, patience) =
+        let (leave, max_wait) =
             (Arc::new(OnceLock::new()), settings.session_timeout + Duration::from_secs(1));
         let reader = Reader {
             consumer: Arc::clone(&consumer),
@@ -134,18 +126,18 @@ impl KafkaIntake {
             epoch: 0,
             stop: Arc::clone(&stop),
             leave: Arc::clone(&leave),
-            patience,
+            max_wait,
             told_held_up: false,
         };
         let thread = spawn("consumer", move || reader.run())?;
-        Ok((Self { events, paused, stop, leave, patience, thread: Some(thread) }, consumer))
+        Ok((Self { events, paused, stop, leave, max_wait, thread: Some(thread) }, consumer))
     }
 
     /// What ends the thread, to be kept where the worker cannot lose it. Whoever asks a second time
     /// gets one that does nothing.
     pub fn membership(&mut self) -> Membership {
         let (stop, leave) = (Arc::clone(&self.stop), Arc::clone(&self.leave));
-        Membership { stop, leave, patience: self.patience, thread: self.thread.take() }
+        Membership { stop, leave, max_wait: self.max_wait, thread: self.thread.take() }
     }
 
     /// Leaves the group, see [`Membership::end`].
@@ -162,7 +154,7 @@ pub struct Membership {
     stop: Arc<AtomicBool>,
     leave: Arc<OnceLock<Leave>>,
     /// How long the group may take to come to rest before the worker leaves it.
-    patience: Duration,
+    max_wait: Duration,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -174,7 +166,7 @@ impl Membership {
         self.leave.get_or_init(|| how);
         self.stop.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return };
-        let deadline = Instant::now() + self.patience + CLOSE_TIMEOUT;
+        let deadline = Instant::now() + self.max_wait + CLOSE_TIMEOUT;
         while !thread.is_finished() {
             if Instant::now() > deadline {
                 return warn!("the group was not told that this worker leaves; it will find out by itself");
@@ -208,10 +200,10 @@ fn consumer_config(settings: &Settings, drain_timeout: Duration) -> rdkafka::Cli
     if let Some(instance) = &settings.instance_id {
         config.set("group.instance.id", instance);
     }
-    let patience = REBALANCE_PATIENCE.max(settings.session_timeout).max(2 * drain_timeout);
+    let max_wait = REBALANCE_MAX_WAIT.max(settings.session_timeout).max(2 * drain_timeout);
     let defaults = [
         ("heartbeat.interval.ms", HEARTBEAT.min(settings.session_timeout / 4).as_millis().max(1).to_string()),
-        ("max.poll.interval.ms", patience.as_millis().to_string()),
+        ("max.poll.interval.ms", max_wait.as_millis().to_string()),
         // A question that is not answered within this ends its connection: a peer that fell silent
         // is found out.
         ("socket.timeout.ms", settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string()),
@@ -236,16 +228,16 @@ mod tests {
     /// Five minutes, librdkafka's default, are five minutes in which nobody is decided.
     #[test]
     fn a_rebalance_waits_half_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
-        let patience = |text: &str, drain: u64| {
+        let max_wait = |text: &str, drain: u64| {
             let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
             let settings = Config::from_toml(&text).expect("settings").kafka;
             let config = consumer_config(&settings, Duration::from_secs(drain));
             config.get("max.poll.interval.ms").expect("set").to_owned()
         };
-        assert_eq!(patience("", 12), "30000");
-        assert_eq!(patience("", 45), "90000");
-        assert_eq!(patience("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
-        assert_eq!(patience("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");
+        assert_eq!(max_wait("", 12), "30000");
+        assert_eq!(max_wait("", 45), "90000");
+        assert_eq!(max_wait("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
+        assert_eq!(max_wait("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");
     }
 
     #[test]

@@ -57,9 +57,9 @@ struct Dealt {
 
 impl Watch {
     pub(super) fn run(self) {
-        let patience = self.drain_timeout + MARGIN;
+        let max_wait = self.drain_timeout + MARGIN;
         // For longer than a rebalance takes, and an orphan is waited for.
-        let watched = 2 * patience + 2 * LOOK_EVERY;
+        let watched = 2 * max_wait + 2 * LOOK_EVERY;
         let (mut epoch, mut until) = (0, Instant::now() + watched);
         let mut since: BTreeMap<i32, Instant> = BTreeMap::new();
         while self.sleep(LOOK_EVERY) {
@@ -79,7 +79,7 @@ impl Watch {
             for number in &dealt.orphans {
                 since.entry(*number).or_insert_with(Instant::now);
             }
-            let is_late = |number: &&i32| since[*number].elapsed() > patience;
+            let is_late = |number: &&i32| since[*number].elapsed() > max_wait;
             let late: Vec<i32> = dealt.orphans.iter().filter(is_late).copied().collect();
             if dealt.is_ours && !late.is_empty() {
                 self.rescue(&late);

@@ -1,0 +1,50 @@
+//! Claims that wait for a call, and what allows one. Pure bookkeeping.
+
+use tokio::time::Instant;
+
+use super::pause_guard::PauseGuard;
+use super::{Job, WorkerContext};
+use crate::assess::breaker::Breaker;
+use crate::assess::budget::Budget;
+use crate::assess::limit::Limit;
+use crate::assess::token::Token;
+use crate::assess::{ApiQueue, CallScheduler};
+use crate::risk::{Route, Scope};
+use crate::telemetry::Peer;
+
+/// Calls to come.
+pub(super) struct Calls {
+    /// Claims that wait for a permit of their API, or for the time of their next attempt.
+    pub(super) scheduler: CallScheduler<Box<Job>>,
+    /// WeChat's access token.
+    pub(super) token: Token,
+    /// Whether it is being fetched.
+    pub(super) fetching_token: bool,
+    /// Holds calls back after the process was paused: its partitions may be another worker's.
+    pub(super) pause_guard: PauseGuard,
+    /// By API: where its calls go, as spans name it.
+    pub(super) peers: Vec<Option<Peer>>,
+}
+
+impl Calls {
+    pub(super) fn new(context: &WorkerContext, now: Instant) -> Self {
+        let queue = |route: &Route| {
+            let concurrency = usize::try_from(route.concurrency).unwrap_or(usize::MAX);
+            let of_group =
+                (route.concurrency_scope == Scope::Group, route.rate_limit_scope == Scope::Group);
+            ApiQueue::new(
+                Limit::new(concurrency, route.rate_limit).of_group(of_group.0, of_group.1),
+                Breaker::new(context.breaker.clone(), now),
+                Budget::new(context.retry.budget.clone(), now),
+            )
+        };
+        let pause_guard = PauseGuard::new(context.kafka.session_timeout, now, context.clock.micros());
+        Self {
+            scheduler: CallScheduler::new(context.registry.iter().map(|(_, route)| queue(route)).collect()),
+            token: Token::default(),
+            fetching_token: false,
+            pause_guard,
+            peers: vec![None; context.registry.len()],
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Deferral: a claim that stays transient leaves the worker by the retry topic, with its history; or gets its last decision.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Job, Ports, Publisher as _, Worker};
+use crate::assess::{Delay, retry};
+use crate::intake::deferral::Deferral;
+use crate::intake::{Record, Ticket, header};
+use crate::outbox::{Completed, RecordOutcome, message};
+use crate::risk::Fault;
+use crate::trace::TRACEPARENT;
+
+/// Milliseconds. A claim that has little time left is not deferred for less.
+const SHORTEST_PAUSE: i64 = 1_000;
+
+impl<P: Ports> Worker<P> {
+    /// Defers what has waited for a call for too long, whatever the reason.
+    pub(super) fn defer_expired(&mut self, now: Instant) {
+        for (job, delay) in self.calls.scheduler.take_expired(self.context.retry.in_process_for, now) {
+            self.defer(*job, &fault(delay_reason(delay)));
+        }
+    }
+
+    /// Sends a claim to the retry topic, for later; or decides it, when it has been tried for long
+    /// enough. Where its API has no room, the claims behind it go along: one subject that always
+    /// fails, each claim in its turn, would keep everybody else out.
+    pub(super) fn defer(&mut self, job: Job, fault: &Fault) {
+        if self.is_too_late(&job) {
+            return self.come_too_late(job, fault.provider_code);
+        }
+        let now = self.context.clock.micros() / 1_000;
+        if !self.may_defer(&job, now) {
+            return self.give_up(job, fault);
+        }
+        let (lane, api) = (job.lane, job.api);
+        if !self.inflow.has_room(&self.context.worker) || !self.inflow.room.admits(api.index(), Instant::now()) {
+            let (retry, max_bytes) = (&self.context.retry, self.ports.publisher.deferred_max_bytes());
+            let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
+            for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
+                self.settle_deferred(*behind, fault, now);
+            }
+        }
+        self.settle_deferred(job, fault, now);
+        let next = self.lanes.leave(lane);
+        self.submit(next);
+    }
+
+    /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
+    /// worker, for it would only grow.
+    pub(super) fn may_defer_untried(&self, job: &Job) -> bool {
+        let leaves = self.outflow.store_rests_until.is_none() && !self.outflow.pipeline.is_failing();
+        leaves && self.may_defer(job, self.context.clock.micros() / 1_000)
+    }
+
+    /// Defers a claim that is in no lane, for want of room.
+    pub(super) fn defer_untried(&mut self, job: Job, reason: &'static str) {
+        self.settle_deferred(job, &fault(reason), self.context.clock.micros() / 1_000);
+    }
+
+    /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that those
+    /// behind it are seen.
+    pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record) {
+        let Some(deferral) = Deferral::parse(&record.headers) else { return };
+        let (_, mut received) = self.receive(record, None, Some(&deferral));
+        received.headers = Deferral::strip(received.headers);
+        self.inflow.in_flight.add(&ticket, &received);
+        let times = deferral.times.saturating_add(1);
+        let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
+        self.outflow.batch.complete(Completed { ticket, received, claim_id: None, outcome });
+    }
+
+    /// What waited behind a claim that was deferred goes along. Even one with the same content is not
+    /// done with before there is a verdict: it may be the record that a verdict, which another worker
+    /// recorded and this one has not seen, names as its source. Then its decision is published with it.
+    pub(super) fn defer_followers(&mut self, followers: Vec<Box<Job>>) {
+        for follower in followers {
+            if self.may_defer(&follower, self.context.clock.micros() / 1_000) {
+                self.defer_untried(*follower, "sent_again");
+            } else {
+                self.enter(follower);
+            }
+        }
+    }
+
+    /// A job ends or is dropped: its place is free.
+    pub(super) fn vacate(&mut self, job: &mut Job) {
+        if std::mem::take(&mut job.has_place) {
+            self.inflow.room.leave(job.api.index(), job.received.bytes());
+        }
+    }
+
+    pub(super) fn may_defer(&self, job: &Job, now: i64) -> bool {
+        may_defer(job, &self.context.retry, self.ports.publisher.deferred_max_bytes(), now)
+    }
+
+    pub(super) fn settle_deferred(&mut self, mut job: Job, fault: &Fault, now: i64) {
+        self.vacate(&mut job);
+        // A claim that nobody was asked about, for others were first, is not tried yet.
+        let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&fault.reason);
+        let since = if is_tried { deferred_since(&job) } else { now };
+        let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
+        let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
+        let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
+        self.inflow.pace.deferred(job.api.index(), Instant::now());
+        let api = self.context.registry.get(job.api).api.as_ref();
+        let left = api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
+        let api = api.name();
+        self.context.meter.deferred(api);
+        // It comes back while there is still time to ask.
+        let pause = millis(pause);
+        let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
+        let Job { ticket, mut received, claim, retry, .. } = job;
+        // Whoever picks it up goes on in the same trace.
+        if header(&received.headers, TRACEPARENT).is_none() {
+            received.headers.push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
+        }
+        let deferral = Deferral {
+            times,
+            since,
+            not_before: now.saturating_add(pause).min(give_up_at),
+            attempts: retry.attempts(),
+            unseen: retry.unseen(),
+            reason: fault.reason.to_owned(),
+            source: received.source.clone(),
+            api: api.to_owned(),
+        };
+        let outcome = RecordOutcome::Deferred(deferral);
+        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+    }
+}
+
+/// Since when a claim is tried, UNIX milliseconds.
+fn deferred_since(job: &Job) -> i64 {
+    job.deferral.as_ref().map_or(job.received.received_at / 1_000, |deferral| deferral.since)
+}
+
+/// Whether a claim may wait for longer, and fits into the retry topic with its history.
+fn may_defer(job: &Job, retry: &retry::Settings, max_bytes: usize, now: i64) -> bool {
+    now < deferred_since(job).saturating_add(millis(retry.give_up_after))
+        && message::fits_deferred(&job.received, max_bytes)
+}
+
+/// Why a claim waits though its API is well.
+const WAITS: [&str; 4] = ["no_room", "subject_busy", "sent_again", "no_permit"];
+
+fn delay_reason(delay: Delay) -> &'static str {
+    match delay {
+        Delay::BreakerOpen => "breaker_open",
+        Delay::NoAccessToken => "no_access_token",
+        Delay::NoPermit => "no_permit",
+    }
+}
+
+fn fault(reason: &'static str) -> Fault {
+    Fault { reason, provider_code: None }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

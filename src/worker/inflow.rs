@@ -1,0 +1,54 @@
+//! What waits to be taken on, and how much may be. Pure bookkeeping.
+
+use tokio::time::Instant;
+
+use super::in_flight::InFlight;
+use super::pace::Pace;
+use super::room::Room;
+use super::{Job, WorkerContext};
+use crate::config;
+use crate::intake::backlog::Backlog;
+use crate::intake::flood::Flood;
+use crate::intake::waiting::WaitingRoom;
+
+/// Deferred claims at hand have so many bytes at most; more stay in Kafka until some are due.
+const WAITING_MAX_BYTES: usize = 32 << 20;
+
+/// Records on their way in.
+pub(super) struct Inflow {
+    /// Records that the consumer delivered and nobody took on.
+    pub(super) backlog: Backlog,
+    /// Whether malformed events come in such numbers that intake pauses.
+    pub(super) flood: Flood,
+    /// Deferred claims whose time has not come.
+    pub(super) waiting: WaitingRoom,
+    /// Claims that found no room and could not be deferred: their partitions wait with them.
+    pub(super) held: Vec<Box<Job>>,
+    /// How often a deferred claim may be deferred again for want of room.
+    pub(super) pace: Pace,
+    /// How much the claims of each API may take up.
+    pub(super) room: Room,
+    /// What was taken on and is not published.
+    pub(super) in_flight: InFlight,
+}
+
+impl Inflow {
+    pub(super) fn new(context: &WorkerContext, now: Instant) -> Self {
+        let (apis, config::Worker { max_in_flight, max_in_flight_bytes, .. }) =
+            (context.registry.len(), &context.worker);
+        Self {
+            backlog: Backlog::default(),
+            flood: Flood::new(context.flood.clone()),
+            waiting: WaitingRoom::new(apis, context.retry.max_waiting, WAITING_MAX_BYTES),
+            held: Vec::new(),
+            pace: Pace::new(apis, context.retry.defer_max_interval, now),
+            room: Room::new(*max_in_flight, *max_in_flight_bytes, apis),
+            in_flight: InFlight::default(),
+        }
+    }
+
+    /// Whether the worker as a whole may take on one record more.
+    pub(super) fn has_room(&self, bounds: &config::Worker) -> bool {
+        self.in_flight.records() < bounds.max_in_flight && self.in_flight.bytes() < bounds.max_in_flight_bytes
+    }
+}

@@ -1,0 +1,38 @@
+//! What the worker's tasks bring back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::Job;
+use super::tokens::TokenAnswer;
+use crate::assess::exchange::Exchange;
+use crate::decision::Verdict;
+use crate::intake::TicketId;
+use crate::outbox::{PublishError, Published, Recorded, Sealed, StoreError};
+use crate::telemetry::AttemptSpan;
+
+/// What a task brings back.
+pub(super) enum Done {
+    Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
+    Called(Box<Attempted>),
+    Token(Box<TokenAnswer>),
+    Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
+    Published(Result<Published, (Recorded, PublishError)>, Duration),
+}
+
+/// The claims of one query to the store.
+pub(super) struct LookedUp {
+    /// Those that were taken on since the last one.
+    pub(super) new: Vec<Box<Job>>,
+    /// Those that wait for a call, and may be called soon.
+    pub(super) waiting: BTreeSet<TicketId>,
+}
+
+/// An attempt that has ended.
+pub(super) struct Attempted {
+    pub(super) job: Box<Job>,
+    pub(super) requested_at: i64,
+    pub(super) request: String,
+    pub(super) exchange: Exchange,
+    pub(super) span: AttemptSpan,
+}

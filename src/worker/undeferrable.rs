@@ -1,0 +1,45 @@
+//! Deferred claims that the retry topic takes in no form: each gets its last decision.
+//!
+//! The publisher finds out, when the claim's record as deferred is in Postgres already. The verdict
+//! is recorded with the next flush.
+
+use tracing::warn;
+
+use super::assessing::Assessed;
+use super::{Ports, Worker};
+use crate::claim::Claim;
+use crate::outbox::{Completed, RecordOutcome};
+
+impl<P: Ports> Worker<P> {
+    /// Decides a claim that was to be deferred and cannot be.
+    pub(super) fn give_up_undeferrable(&mut self, completed: Completed) {
+        let Completed { ticket, received, claim_id, outcome } = completed;
+        let RecordOutcome::Deferred(deferral) = outcome else {
+            // Only what is to be deferred goes to the retry topic.
+            return self.outflow.batch.complete(Completed { ticket, received, claim_id, outcome });
+        };
+        // It was a claim when it was read, and it is one still.
+        let claim = Claim::parse(received.payload.as_deref(), usize::MAX);
+        match claim.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api))) {
+            Ok((claim, api)) => {
+                warn!(
+                    source = %received.source,
+                    "a claim is too large for the retry topic and is decided as unassessed"
+                );
+                let assessed = Assessed {
+                    api,
+                    fingerprint: claim.fingerprint(),
+                    attempts: deferral.attempts,
+                    ruling: self.context.policy.unassessed(&deferral.reason, None),
+                    assessment: None,
+                    provider_code: None,
+                };
+                self.settle_verdict(ticket, received, claim, assessed);
+            }
+            Err(malformed) => {
+                let outcome = RecordOutcome::DeadLettered(malformed);
+                self.outflow.batch.complete(Completed { ticket, received, claim_id, outcome });
+            }
+        }
+    }
+}
