@@ -1,16 +1,32 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95-bookworm AS source
 WORKDIR /build
 COPY . .
-# The caches keep the registry and the compiled dependencies between builds; what a cache holds is in no layer,
-# so the binary moves out of it.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin claimgate \
+
+# Each binary is built on its own, so that neither gets features of the other's dependencies.
+# The caches keep the registry and the compiled dependencies between builds, and serve one build at a
+# time; what a cache holds is in no layer, so the binary moves out of it.
+FROM source AS build-simulator
+RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
+    --mount=type=cache,sharing=locked,target=/build/target \
+    cargo build --release --locked --package claimgate-simulator \
+    && cp target/release/claimgate-simulator /usr/local/bin/claimgate-simulator
+
+FROM source AS build
+RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
+    --mount=type=cache,sharing=locked,target=/build/target \
+    cargo build --release --locked --package claimgate \
     && cp target/release/claimgate /usr/local/bin/claimgate
 
-FROM debian:bookworm-slim
+# The risk APIs' stand-in, for docker-compose.yml: `docker build --target simulator`.
+FROM debian:bookworm-slim AS simulator
+COPY --from=build-simulator /usr/local/bin/claimgate-simulator /usr/local/bin/claimgate-simulator
+USER 10001:10001
+ENTRYPOINT ["claimgate-simulator"]
+
+# The worker: the last stage, which a build without --target makes.
+FROM debian:bookworm-slim AS worker
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/*

@@ -22,26 +22,38 @@ build: setup ## Build the release binary, target/release/claimgate
 .PHONY: demo
 demo: setup ## Two minutes of the whole thing on this machine: broker, database and risk APIs included
 	@scripts/setup.sh demo
-	cargo run $(LOCKED) --release -- demo $(ARGS)
+	cargo run $(LOCKED) --release --package claimgate-demo -- $(ARGS)
 
 # Built first, so that no broker waits for the compiler. A machine where Kafka or PostgreSQL can't be installed
 # still runs the tests that need neither; with CI=true that is a failure.
 .PHONY: test
 test: setup ## Run every test, beside a private Apache Kafka and a private PostgreSQL
 	@scripts/setup.sh test || test "$(CI)" != true
-	cargo test $(LOCKED) --all-features --no-run
-	scripts/with-services.sh cargo test $(LOCKED) --all-features --no-fail-fast $(ARGS)
+	cargo test $(LOCKED) --workspace --all-features --no-run
+	scripts/with-services.sh cargo test $(LOCKED) --workspace --all-features --no-fail-fast $(ARGS)
+
+.PHONY: unit
+unit: setup ## Unit and property tests and the simulation, which need no service: make unit ARGS=ledger
+	cargo test $(LOCKED) --workspace --all-features --lib --bins --test architecture $(ARGS)
+
+.PHONY: snapshots
+snapshots: setup ## Accept changed snapshots: read their diff before committing
+	INSTA_UPDATE=always cargo test $(LOCKED) --all-features --lib snapshots
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
 
 .PHONY: check
 check: setup ## The fast look while writing: format and clippy
-	cargo fmt --check
-	cargo clippy $(LOCKED) --all-targets --all-features
+	cargo fmt --all --check
+	cargo clippy $(LOCKED) --workspace --all-targets --all-features
 
 .PHONY: lint
 lint: setup ## Format, clippy and docs without a warning; dependencies and scripts where their checkers are installed
-	cargo fmt --check
-	cargo clippy $(LOCKED) --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --document-private-items --all-features
+	cargo fmt --all --check
+	cargo clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --workspace --no-deps --document-private-items --all-features
 	scripts/deny.sh
 	@if command -v shellcheck >/dev/null; then \
 		shellcheck --external-sources --severity=warning scripts/*.sh .ci/run; \

@@ -7,9 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
-use crate::demo::{self, DemoArgs};
 use crate::service::Failure;
-use crate::simulator::{self, SimulateArgs};
 use crate::{service, telemetry};
 
 /// Stands between reward claims and the money they pay out.
@@ -27,9 +25,6 @@ pub struct Cli {
 enum Command {
     /// Run the worker until SIGTERM or SIGINT
     Run,
-    Demo(DemoArgs),
-    /// Serve simulated risk APIs
-    Simulate(Box<SimulateArgs>),
     /// Apply the database migrations
     Migrate,
     /// Check configuration and connections, and say what is wrong
@@ -47,10 +42,6 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config.as_deref();
         match self.command {
-            Command::Demo(args) => Ok(block_on(2, demo::run(args))?),
-            Command::Simulate(args) => {
-                Ok(block_on(2, async { simulator::run(*args).await.map_err(|error| error.to_string()) })?)
-            }
             Command::Run => {
                 let file = config;
                 let config = Self::load(file)?;

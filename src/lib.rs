@@ -22,7 +22,8 @@
 //!
 //! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
 //! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
-//! [`audit`] answers auditors.
+//! [`audit`] answers auditors. Packages of their own, and no part of the worker: `crates/simulator`
+//! stands in for the risk APIs, `crates/demo` shows it all on one machine.
 
 pub mod assess;
 pub mod audit;
@@ -31,14 +32,12 @@ pub mod cli;
 pub mod config;
 pub mod dead_letters;
 pub mod decision;
-pub mod demo;
 pub mod findings;
 pub mod intake;
 pub mod kafka;
 pub mod outbox;
 pub mod risk;
 pub mod service;
-pub mod simulator;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use claimgate::simulator::{SECRET_ID, SECRET_KEY};
+use claimgate_simulator::{SECRET_ID, SECRET_KEY, SimulateArgs};
+use clap::Parser as _;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::Outcome;
 use crate::plan::Contender;
+use crate::{Outcome, SIMULATOR};
 
 /// Of every topic.
 pub(crate) const PARTITIONS: i32 = 6;
@@ -220,6 +221,14 @@ impl Drop for Process {
     }
 }
 
+/// What the process of the risk API does: serve until it is told to stop. The first argument stands for
+/// a program's name.
+pub(crate) fn simulate(arguments: &[String]) -> Outcome<()> {
+    let arguments = SimulateArgs::try_parse_from(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(runtime.block_on(claimgate_simulator::run(arguments))?)
+}
+
 /// The risk API, in a process of its own.
 pub(crate) struct Simulator {
     _process: Process,
@@ -231,8 +240,8 @@ impl Simulator {
     /// A simulator whose every answer takes so long.
     pub(crate) fn start(latency: Duration) -> Outcome<Self> {
         let latency = humantime::format_duration(latency).to_string();
-        let mut command = command(claimgate()?, &std::env::temp_dir());
-        command.args(["simulate", "--listen", "127.0.0.1:0", "--latency", &latency]).stdout(Stdio::piped());
+        let mut command = command(std::env::current_exe()?, &std::env::temp_dir());
+        command.args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", &latency]).stdout(Stdio::piped());
         let mut process = Process::start("the simulator", &mut command)?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {

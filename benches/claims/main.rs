@@ -24,11 +24,14 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// The hidden first argument that makes this program the raw loop; the second one is its configuration.
 const RAW_LOOP: &str = "raw-loop";
+/// The one that makes it the simulator; the others are the simulator's own.
+const SIMULATOR: &str = "simulator";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [RAW_LOOP, config] => raw::run(&PathBuf::from(config)),
+        [SIMULATOR, ..] => lab::simulate(&arguments),
         // What `cargo bench` adds; without it somebody runs all targets to see that they start.
         _ if arguments.iter().any(|argument| argument == "--bench") => {
             plan::Plan::from_environment().and_then(|plan| plan.run())

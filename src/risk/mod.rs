@@ -43,8 +43,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(crate) use documented::documented_codes;
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
 pub use remedy::remedy;
 pub use section::{ConfigError, Scope};

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, clippy::cast_possible_truncation, reason = "tests may panic, and count little")]
 
 mod chaos;
+mod clients;
 mod cluster;
 mod dead_letters;
 mod deferral;

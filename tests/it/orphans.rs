@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 
 use super::lab::Lab;
 use super::oracle::{Expected, outcome};

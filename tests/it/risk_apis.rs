@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use claimgate::simulator::{Api, ApiFaults, Faults, Latency, Requested, SimulatorOptions};
+use claimgate_simulator::{Api, ApiFaults, Faults, Latency, Requested, SimulatorOptions};
 use serde_json::{Value, json};
 use sqlx::Row;
 
@@ -55,7 +55,7 @@ businessId 7\nsceneId 2";
 /// The parameters of a request of csec, one a line, but for what is fresh: the common ones and these.
 fn csec(action: &str, own: &str) -> Value {
     let common =
-        [("Action", action), ("Region", "ap-guangzhou"), ("SecretId", claimgate::simulator::SECRET_ID)];
+        [("Action", action), ("Region", "ap-guangzhou"), ("SecretId", claimgate_simulator::SECRET_ID)];
     let own = own.lines().map(|line| line.split_once(' ').expect("a name and a value"));
     let all: BTreeMap<_, _> = common.into_iter().chain(own).collect();
     json!({ "method": "GET", "path": "/v2/index.php", "parameters": all, "json": null })
@@ -139,7 +139,7 @@ async fn every_kind_sends_the_documented_request_and_gets_its_decision() {
         lab.simulator.requests().into_iter().partition(|request| request.path.starts_with("/cgi-bin/"));
     assert_eq!(sort(seen.iter().map(without_fresh).collect()), sort(requests));
     let ask = json!({
-        "grant_type": "client_credential", "appid": claimgate::simulator::APP_ID, "secret": claimgate::simulator::APP_SECRET,
+        "grant_type": "client_credential", "appid": claimgate_simulator::APP_ID, "secret": claimgate_simulator::APP_SECRET,
         "force_refresh": false,
     });
     let fetches: Vec<_> = tokens.iter().map(|request| (&*request.path, request.json())).collect();
@@ -171,7 +171,7 @@ async fn every_kind_sends_the_documented_request_and_gets_its_decision() {
         let call = call.bind(id).fetch_one(&lab.database).await.expect("one row");
         assert_eq!((call.get::<&str, _>(0), call.get::<i32, _>(1)), ("assessed", 1));
         let stored: &str = call.get(2);
-        for secret in ["user%2Btoken", "user+token", "ticket%2B", claimgate::simulator::SECRET_ID] {
+        for secret in ["user%2Btoken", "user+token", "ticket%2B", claimgate_simulator::SECRET_ID] {
             assert!(!stored.contains(secret), "{secret} is in {stored}");
         }
     }

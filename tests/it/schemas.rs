@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use claimgate::claim::{Claim, DeadLetterReason};
 use claimgate::config::Config;
 use claimgate::decision::{Decision, Reason, Source, Verdict};
-use claimgate::demo::claims;
 use claimgate::intake::{Admission, Assigned, Headers, Input, Ledger, Partition};
 use claimgate::outbox::message::{self, Message};
 use claimgate::outbox::{Completed, Received, RecordOutcome};
 use claimgate::risk::Registry;
 use claimgate::trace::TraceContext;
+use claimgate_demo::claims;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 

@@ -66,12 +66,6 @@ fn ranges(cell: &str) -> Vec<RangeInclusive<i64>> {
     cell.split(',').filter(|text| !text.trim().is_empty()).map(range).collect()
 }
 
-/// The codes of a table, for whoever tries them all.
-pub(crate) fn documented_codes(section: &str, part: &str) -> Vec<i64> {
-    let rows = table(section, part);
-    rows.iter().filter(|row| row[0] != "any other").flat_map(|row| ranges(&row[0])).flatten().collect()
-}
-
 /// An API as a fresh installation has it, with the transient codes of `config/default.toml`.
 fn by_default(name: &str) -> Registry {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use claimgate::simulator::{Api, Call};
+use claimgate_simulator::{Api, Call};
 
 use super::evidence::{Attempt, Evidence};
 use super::journal::{End, Life, Story};

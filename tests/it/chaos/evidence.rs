@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use claimgate::simulator::Call;
+use claimgate_simulator::Call;
 use serde::Deserialize;
 use sqlx::Row;
 

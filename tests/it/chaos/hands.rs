@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency};
+use claimgate_simulator::{ApiFaults, Faults, Latency};
 
 use super::World;
 use super::journal::{Outage, Story, now};

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claimgate::simulator::SimulatorOptions;
+use claimgate_simulator::SimulatorOptions;
 use tokio::sync::watch;
 
 use super::lab::{Lab, services};

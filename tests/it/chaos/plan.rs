@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::Api;
+use claimgate_simulator::Api;
 use fastrand::Rng;
 
 use super::super::cluster::Part;

@@ -3,7 +3,7 @@
 //!
 //! Each event says in a header what it is, so that the oracle can judge every record of the topic by itself.
 
-use claimgate::simulator::{self, Api, Call, Outcome};
+use claimgate_simulator::{Api, Call, Outcome};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ impl Traffic {
     pub(super) fn level(&self, number: usize) -> Option<i64> {
         let draft = self.draft(number);
         let has_level = !matches!(draft.api, Api::CaptchaQuery | Api::CaptchaCheck);
-        has_level.then(|| simulator::expected(draft.api, &draft.account).level)
+        has_level.then(|| claimgate_simulator::expected(draft.api, &draft.account).level)
     }
 
     fn draft(&self, number: usize) -> Draft {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{Api, ApiFaults, Faults};
+use claimgate_simulator::{Api, ApiFaults, Faults};
 use sqlx::Row;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use claimgate::audit::{Retention, retention};
 use claimgate::outbox::{Store, StoreError};
-use claimgate::simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
 
 use crate::lab::{Event, Lab, claim, services};
 use crate::oracle::{Expected, outcome};

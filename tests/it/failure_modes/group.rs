@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use claimgate::intake::offset_map::OffsetMap;
-use claimgate::simulator::{Api, ApiFaults, Faults};
+use claimgate_simulator::{Api, ApiFaults, Faults};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 use time::OffsetDateTime;
 
 use super::load::{Account, Stream, send};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use claimgate::simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
 use tokio::time::Instant;
 
 use super::figures::Figures;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 use tokio::time::{Instant, sleep};
 
 use super::{Fleet, Traffic};

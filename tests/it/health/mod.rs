@@ -7,7 +7,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use claimgate::simulator::{Api, ApiFaults, Faults};
+use claimgate_simulator::{Api, ApiFaults, Faults};
 use serde_json::{Value, json};
 
 use crate::lab::{Event, Lab, claim};

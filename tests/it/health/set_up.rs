@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::Api;
+use claimgate_simulator::Api;
 use sqlx::Row;
 
 use super::{LONG, always, calls, claims, decided, lines, metric, with_metrics};
@@ -32,7 +32,7 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
         metric(&metrics, "claimgate_breaker_access_denied{api=\"intelligent_qr_code\"} 1").await,
         "a probe that is answered so does not close it"
     );
-    lab.simulator.set_faults(claimgate::simulator::Faults::default()).expect("no faults");
+    lab.simulator.set_faults(claimgate_simulator::Faults::default()).expect("no faults");
     lab.wait("everything", LONG, async || decided(&lab, "qr_code").await == 400).await;
     assert_eq!(worker.stop().await, Some(0));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{Api, Simulator, SimulatorOptions};
+use claimgate_simulator::{Api, Simulator, SimulatorOptions};
 use serde_json::{Value, json};
 
 use super::{LONG, calls};

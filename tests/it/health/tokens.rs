@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{APP_SECRET, Api, Faults};
+use claimgate_simulator::{APP_SECRET, Api, Faults};
 use sqlx::Row;
 
 use super::{LONG, always, calls, claims, decided, lines, log, metric, with_metrics};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use claimgate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
+use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use claimgate::simulator::{Call, Outcome};
+use claimgate_simulator::{Call, Outcome};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
 use tokio::time::Instant;
 
 use crate::lab::{Event, Lab, PARTITIONS, Worker, claim};

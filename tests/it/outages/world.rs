@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;

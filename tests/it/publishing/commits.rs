@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use claimgate::simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
 use tokio::time::Instant;
 
 use super::{LONG, log};

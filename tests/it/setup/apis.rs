@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use claimgate::simulator::{Simulator, SimulatorOptions};
+use claimgate_simulator::{Simulator, SimulatorOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -178,7 +178,7 @@ async fn report_d02_check_fetches_an_access_token_and_bills_nothing() {
             claimgate(
                 "check",
                 &[
-                    ("CLAIMGATE__WECHAT__APP_ID", claimgate::simulator::APP_ID),
+                    ("CLAIMGATE__WECHAT__APP_ID", claimgate_simulator::APP_ID),
                     ("CLAIMGATE__WECHAT__APP_SECRET", &secret),
                     ("CLAIMGATE__WECHAT__BASE_URL", &url),
                     ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__BASE_URL", &url),
@@ -189,7 +189,7 @@ async fn report_d02_check_fetches_an_access_token_and_bills_nothing() {
             )
         })
     };
-    let output = settings(claimgate::simulator::APP_SECRET).await.expect("it ran");
+    let output = settings(claimgate_simulator::APP_SECRET).await.expect("it ran");
     assert!(lines(&output, "WeChat access token").starts_with("ok"));
     for api in [
         "intelligent_qr_code",

@@ -134,7 +134,7 @@ async fn report_d09_the_readmes_example_of_a_login_works() {
             _ => line.to_owned(),
         })
         .collect();
-    let lab = Lab::at("login", claimgate::simulator::SimulatorOptions::default(), plain, postgres).await;
+    let lab = Lab::at("login", claimgate_simulator::SimulatorOptions::default(), plain, postgres).await;
     let more =
         format!("[kafka]\nbootstrap_servers = {secure:?}\n[kafka.properties]\n{}", properties.join("\n"));
     assert!(lab.claimgate("", &["migrate"]).await.status.success(), "the schema is made");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
+use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 
 use super::super::lab::{Event, Lab, claim};
 

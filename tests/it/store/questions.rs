@@ -4,7 +4,7 @@ use std::process::Output;
 
 use claimgate::decision::{Decision, Reason, Verdict};
 use claimgate::outbox::{Call, Store};
-use claimgate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
+use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 
 use super::build::{NOW, assessed, call, seal, verdict};
 use super::{TestDatabase, with_database};

@@ -9,7 +9,7 @@ use super::claims::{Expectation, Expected};
 use super::evidence::{DeadLetterRow, Evidence, VerdictRow};
 use super::traffic::Sent;
 use super::watch::Message;
-use crate::intake::{Headers, header};
+use claimgate::intake::{Headers, header};
 
 mod calls;
 mod decisions;

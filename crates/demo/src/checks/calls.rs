@@ -9,8 +9,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{Claims, Promise};
-use crate::demo::evidence::{CallRow, Evidence};
-use crate::simulator::{self, Api};
+use crate::evidence::{CallRow, Evidence};
+use claimgate_simulator::Api;
 
 /// What a call is recognised by.
 type Mark<'a> = (&'a str, &'a str, String);
@@ -89,7 +89,7 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     promise
 }
 
-fn mark_of_call(call: &simulator::Call) -> String {
+fn mark_of_call(call: &claimgate_simulator::Call) -> String {
     call.nonce.map_or_else(|| call.claim.to_string(), |nonce| nonce.to_string())
 }
 

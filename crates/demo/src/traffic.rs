@@ -9,9 +9,9 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use time::OffsetDateTime;
 
 use super::claims::Event;
-use crate::decision::Source;
-use crate::kafka::Settings;
-use crate::trace::TRACEPARENT;
+use claimgate::decision::Source;
+use claimgate::kafka::Settings;
+use claimgate::trace::TRACEPARENT;
 
 /// How long the sending takes, if the worker keeps up.
 const SPREAD: Duration = Duration::from_secs(8);

@@ -1,4 +1,4 @@
-//! `claimgate demo`: the whole thing on one machine, with no set-up, and the promises checked at the end.
+//! `claimgate-demo`: the whole thing on one machine, with no set-up, and the promises checked at the end.
 //!
 //! This file is the story, `act` its part with the action. What runs is in `stage`, the claims in [`claims`], the pace of their sending in
 //! `traffic`, what consumers see in `watch`; `evidence` is what there is to judge by, `checks` judges, `report` and `questions` print.
@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use clap::Args;
+use clap::Parser;
 use tokio::time::Instant;
 
-use crate::service;
-use crate::telemetry::metrics;
+use claimgate::service;
+use claimgate::telemetry::metrics;
 
 pub mod claims;
 
@@ -42,7 +42,8 @@ const INTERRUPTED: &str = "interrupted; what was started is stopped";
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims; check what was promised.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
 pub struct DemoArgs {
     /// How many events to send
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(claims::FEWEST as i64..=200_000))]

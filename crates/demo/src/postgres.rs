@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the scripts share.
-const LIB: &str = include_str!("../../scripts/lib.sh");
+const LIB: &str = include_str!("../../../scripts/lib.sh");
 /// Starts and stops PostgreSQL.
-const SCRIPT: &str = include_str!("../../scripts/postgres.sh");
+const SCRIPT: &str = include_str!("../../../scripts/postgres.sh");
 /// What to do where there is none.
 const NONE: &str = "the demo needs PostgreSQL's server programs, and there are none in /usr/lib/postgresql/*/bin or PATH; \
     install them with: sudo apt-get install --no-install-recommends postgresql";

@@ -14,8 +14,8 @@ use super::cpu::Spent;
 use super::evidence::{CallRow, Evidence, VerdictRow};
 use super::stage::Stage;
 use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
-use crate::decision::Decision;
-use crate::intake::header;
+use claimgate::decision::Decision;
+use claimgate::intake::header;
 
 /// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait behind it.
 const CATCH_UP: i64 = 1_000_000;

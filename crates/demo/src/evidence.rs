@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::traffic::Sent;
 use super::watch::Messages;
-use crate::simulator::Call;
+use claimgate_simulator::Call;
 
 /// How long PostgreSQL may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

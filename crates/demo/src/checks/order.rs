@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::header_text;
-use crate::demo::claims::Expected;
-use crate::demo::evidence::Evidence;
-use crate::demo::traffic::Sent;
+use crate::claims::Expected;
+use crate::evidence::Evidence;
+use crate::traffic::Sent;
 
 /// The events with what must come of them, now that it is known who was deferred: the first event with an id is the claim, but while it is
 /// deferred a later one may overtake it (contract, promise 6). Then the later one is the claim, and the deferred one repeats it.

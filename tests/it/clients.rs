@@ -1,11 +1,16 @@
 //! claimgate's own clients against the simulator: two independent readings of the same documents must agree.
 
-use config::{Config, File, FileFormat};
+use std::cell::Cell;
+use std::time::Duration;
 
-use super::*;
-use crate::claim::Claim;
-use crate::decision::Assessment;
-use crate::risk::{Answer, ApiResult, Attempt, Method, Registry, Request, Shared};
+use claimgate::claim::Claim;
+use claimgate::decision::Assessment;
+use claimgate::risk::{Answer, ApiResult, Attempt, Method, Registry, Request, Shared};
+use claimgate_simulator::{
+    APP_ID, APP_SECRET, Api, Call, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions, expected,
+};
+use config::{Config, File, FileFormat};
+use serde_json::{Value, json};
 
 const KINDS: [(&str, Api); 6] = [
     ("qr_code", Api::IntelligentQrCode),
@@ -16,6 +21,34 @@ const KINDS: [(&str, Api); 6] = [
     ("captcha_check", Api::CaptchaCheck),
 ];
 
+/// A simulator, and what sends it the requests of claimgate's clients.
+struct Client {
+    simulator: Simulator,
+    http: reqwest::Client,
+    nonce: Cell<u64>,
+}
+
+impl Client {
+    async fn start() -> Self {
+        let simulator = Simulator::start(SimulatorOptions::default()).await.expect("a free port");
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+        Self { simulator, http, nonce: Cell::new(1000) }
+    }
+
+    /// A new access token by way of the stable endpoint.
+    async fn token(&self) -> String {
+        let ask = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
+        let url = format!("{}/cgi-bin/stable_token", self.simulator.base_url());
+        let response = self.http.post(url).body(ask.to_string()).send().await.expect("an answer");
+        let answer: Value = serde_json::from_str(&response.text().await.expect("a text")).expect("JSON");
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    fn last_call(&self) -> Call {
+        self.simulator.calls().all().pop().expect("a call")
+    }
+}
+
 /// All six APIs on the simulator, csec with these keys on top.
 fn registry(simulator: &Simulator, csec: &str) -> Registry {
     let base_url = simulator.base_url();
@@ -24,16 +57,18 @@ fn registry(simulator: &Simulator, csec: &str) -> Registry {
          [wechat]\napp_id = '{APP_ID}'\napp_secret = '{APP_SECRET}'\nbase_url = '{base_url}'\n"
     );
     for (_, api) in KINDS {
-        let own = if api.is_wechat() { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
+        let is_wechat = matches!(api, Api::WechatMarketing | Api::WechatAccount);
+        let own = if is_wechat { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
         toml.push_str(&format!("[risk.{api}]\n{own}"));
     }
-    let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().unwrap();
+    let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().expect("TOML");
     let shared = Shared {
-        tencent_cloud: config.get("tencent_cloud").unwrap(),
-        wechat: config.get("wechat").unwrap(),
+        tencent_cloud: config.get("tencent_cloud").expect("read"),
+        wechat: config.get("wechat").expect("read"),
         transient_codes: vec![],
     };
-    Registry::new(config.get_table("risk").unwrap().into_iter().collect(), &shared).unwrap()
+    let sections = config.get_table("risk").expect("read").into_iter().collect();
+    Registry::new(sections, &shared).expect("every API builds")
 }
 
 /// A claim with every field, or with those alone that its kind requires.
@@ -59,7 +94,7 @@ fn claim(kind: &str, account: &str, full: bool) -> Claim {
         event["identity"] = json!({"certificate_id": "c"});
         event["captcha"]["scene_id"] = json!(2);
     }
-    Claim::parse(Some(event.to_string().as_bytes()), 1 << 20).unwrap()
+    Claim::parse(Some(event.to_string().as_bytes()), 1 << 20).expect("a claim")
 }
 
 async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
@@ -70,13 +105,13 @@ async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
             client.http.post(request.url).header("content-type", content_type).body(body)
         }
     };
-    let response = builder.send().await.unwrap();
-    (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    let response = builder.send().await.expect("an answer");
+    (response.status().as_u16(), response.bytes().await.expect("a body").to_vec())
 }
 
 /// Asks one API about a claim, by way of claimgate's own client.
-async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> ApiResult {
-    let api = &registry.get(registry.route(claim).unwrap()).api;
+async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> Reading {
+    let api = &registry.get(registry.route(claim).expect("an API of its kind")).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let attempt = Attempt { number: 1, now, nonce, token: api.needs_token().then_some(token) };
@@ -88,7 +123,7 @@ async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -
 
 #[tokio::test]
 async fn every_client_is_understood_and_understands() {
-    let client = Client::start(SimulatorOptions::default()).await;
+    let client = Client::start().await;
     for (csec, full) in [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
     {
         let registry = registry(&client.simulator, csec);
@@ -119,7 +154,7 @@ async fn every_client_is_understood_and_understands() {
 
 #[tokio::test]
 async fn every_client_tells_errors_from_verdicts() {
-    let client = Client::start(SimulatorOptions::default()).await;
+    let client = Client::start().await;
     let registry = registry(&client.simulator, "");
     let token = client.token().await;
     for (kind, _) in KINDS {

@@ -1,8 +1,9 @@
 //! The risk APIs, simulated: faithful in what they take and answer, scriptable in what goes wrong, and fast.
 //!
 //! For the demo, the tests, the benchmarks and a user's staging; `docs/simulator.md` is the manual. It shares
-//! no code with the clients in [`crate::risk`]: signature, envelopes and parameter tables are written a
-//! second time, from the providers' documents, so that one misreading does not agree with itself.
+//! no code with claimgate's clients, and this package does not depend on claimgate: signature, envelopes
+//! and parameter tables are written a second time, from the providers' documents, so that one misreading
+//! does not agree with itself.
 //!
 //! In reading order: `server` takes a request to `csec` or `wechat`, which check it as the provider would.
 //! What becomes of the call is decided in `plan`, from the words of the account (`script`), the random

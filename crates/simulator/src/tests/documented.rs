@@ -2,7 +2,30 @@
 //! and whole requests.
 
 use super::*;
-use crate::risk::documented_codes;
+
+const PAGE: &str = include_str!("../../../../docs/risk-apis.md");
+
+/// The codes in the first table below these two headings, for whoever tries them all.
+fn documented_codes(section: &str, part: &str) -> Vec<i64> {
+    let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).expect("the section is there");
+    let section = rest.split("\n## ").next().unwrap();
+    let (_, part) = section.split_once(&format!("\n### {part}\n")).expect("the part is there");
+    let rows = part.lines().skip_while(|line| !line.starts_with("| "));
+    // Behind the head and the line below it.
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    let first = rows.map(|row| row.split('|').nth(1).unwrap().trim());
+    first.filter(|cell| *cell != "any other").flat_map(numbers).collect()
+}
+
+/// `4–8, 10`: the numbers of a cell.
+fn numbers(cell: &str) -> Vec<i64> {
+    let number = |text: &str| text.trim().parse::<i64>().unwrap_or_else(|_| panic!("{cell:?} has {text:?}"));
+    let range = |text: &str| match text.split_once('–') {
+        Some((low, high)) => number(low)..=number(high),
+        None => number(text)..=number(text),
+    };
+    cell.split(',').filter(|text| !text.trim().is_empty()).flat_map(range).collect()
+}
 
 /// A request of IntelligentQRCode in which this parameter is empty, and signed so.
 fn with_empty(client: &Client, name: &'static str) -> String {

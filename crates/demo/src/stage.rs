@@ -13,11 +13,11 @@ use super::postgres::{Postgres, Server};
 use super::traffic::now_micros;
 use super::watch::{Partitions, Watch};
 use super::worker::{self, Worker};
-use crate::decision::Policy;
-use crate::kafka;
-use crate::risk::Registry;
-use crate::simulator::{Api, ApiFaults, Faults, Latency, Simulator, SimulatorOptions};
-use crate::telemetry::metrics;
+use claimgate::decision::Policy;
+use claimgate::kafka;
+use claimgate::risk::Registry;
+use claimgate::telemetry::metrics;
+use claimgate_simulator::{Api, ApiFaults, Faults, Latency, Simulator, SimulatorOptions};
 
 const PARTITIONS: Partitions = Partitions { input: 6, output: 3 };
 /// How long the worker may take until it has its partitions.

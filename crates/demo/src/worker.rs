@@ -11,9 +11,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::oneshot;
 
 use super::claims::MAX_EVENT_BYTES;
-use crate::config::Config;
-use crate::simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
-use crate::{service, telemetry};
+use claimgate::config::Config;
+use claimgate::{service, telemetry};
+use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 
 /// The name of the worker's thread, by which its CPU time is found.
 pub(super) const THREAD: &str = "worker";

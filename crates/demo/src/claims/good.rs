@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::scripts::{ExpectedEnd, SCRIPTS};
 use super::{Event, Expectation, Expected};
-use crate::decision::Decision;
-use crate::simulator::{self, Api};
+use claimgate::decision::Decision;
+use claimgate_simulator::Api;
 
 /// The time of the providers' own samples: 2021-09-30T09:34:40Z.
 const FIRST_CLAIM: i64 = 1_632_994_480;
@@ -159,7 +159,7 @@ fn event(draft: Draft, fate: &ExpectedEnd, random: &mut Rng) -> Event {
 impl Draft {
     /// What the default policy decides (contract 3.3) of what the simulator thinks of the account.
     fn decision(&self) -> Decision {
-        let verdict = simulator::expected(self.kind.api(), &self.account);
+        let verdict = claimgate_simulator::expected(self.kind.api(), &self.account);
         let not_assessed: &[i32] = match self.kind {
             Kind::Captcha => return Decision::Challenge,
             Kind::CaptchaCheck if verdict.level >= 3 || self.json["captcha"]["ticket"] == "ticket-wrong" => {

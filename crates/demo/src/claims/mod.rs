@@ -7,7 +7,7 @@
 
 use fastrand::Rng;
 
-use crate::decision::Decision;
+use claimgate::decision::Decision;
 
 mod bad;
 mod good;
@@ -138,7 +138,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::claim::Claim;
+    use claimgate::claim::Claim;
 
     #[test]
     fn the_same_seed_makes_the_same_events_and_another_makes_others() {

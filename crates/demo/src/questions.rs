@@ -3,9 +3,9 @@
 use super::evidence::{Evidence, VerdictRow};
 use super::report::section;
 use super::stage::Stage;
-use crate::audit::{AuditError, Report, claim_file, source_file, unassessed_claims, verify};
-use crate::decision::{Decision, Source};
-use crate::outbox::postgres::{PostgresStore, Settings};
+use claimgate::audit::{AuditError, Report, claim_file, unassessed_claims, source_file, verify};
+use claimgate::decision::{Decision, Source};
+use claimgate::outbox::postgres::{PostgresStore, Settings};
 
 /// How far back a demo can go.
 const SINCE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

@@ -1,6 +1,5 @@
 //! The simulator from outside: real HTTP, real signatures, and what the log says afterwards.
 
-mod clients;
 mod control;
 mod csec;
 mod documented;

@@ -14,7 +14,7 @@ use super::progress::{Progress, Tally};
 use super::stage::{self, Stage, blocking};
 use super::traffic::{self, Sent};
 use super::watch::Counts;
-use crate::telemetry::metrics;
+use claimgate::telemetry::metrics;
 
 /// Without anything new for so long, the demo gives up.
 const MAX_WAIT: Duration = Duration::from_secs(180);

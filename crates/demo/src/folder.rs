@@ -70,7 +70,7 @@ fn clean_up(folder: &Path) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let pid = name.parse::<u32>().ok();
         let running = Path::new("/proc").join(name).join("comm");
-        let is_demo = fs::read_to_string(running).is_ok_and(|comm| comm.trim() == "claimgate");
+        let is_demo = fs::read_to_string(running).is_ok_and(|comm| comm.trim() == "claimgate-demo");
         if pid.is_none() || is_demo || !path.join("postgres").is_dir() {
             continue;
         }

@@ -5,11 +5,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::decision::{Decision, Source};
-use crate::demo::claims::Event;
-use crate::demo::evidence::{CallRow, EventRow, Tables};
-use crate::demo::watch::Messages;
-use crate::simulator::{Api, Call, Outcome};
+use crate::claims::Event;
+use crate::evidence::{CallRow, EventRow, Tables};
+use crate::watch::Messages;
+use claimgate::decision::{Decision, Source};
+use claimgate_simulator::{Api, Call, Outcome};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const DECIDED: i64 = 1_632_994_481;

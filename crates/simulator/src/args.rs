@@ -1,9 +1,9 @@
-//! `claimgate simulate`: the simulator as a server of its own.
+//! `claimgate-simulator`: the simulator as a server of its own.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::Parser;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,7 +13,8 @@ use super::{Simulator, SimulatorError};
 
 /// Serve the simulated risk APIs: Tencent Cloud on /v2/index.php, WeChat on /tcb/servicemarket,
 /// /wxa/servicemarket and /cgi-bin, and /control/… for faults and the log of calls.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
 pub struct SimulateArgs {
     /// Where to listen; nothing is authenticated, so keep it off public networks
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]

@@ -8,8 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::{Claims, Promise, demand_no_repeats, header_text};
-use crate::demo::evidence::{Evidence, VerdictRow};
-use crate::demo::watch::Message;
+use crate::evidence::{Evidence, VerdictRow};
+use crate::watch::Message;
 
 /// The decision that the contract's policy makes of what the simulator thinks of the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
@@ -45,7 +45,7 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
 }
 
 /// No API answered in time.
-pub(in crate::demo) fn is_unassessed(row: &VerdictRow) -> bool {
+pub(crate) fn is_unassessed(row: &VerdictRow) -> bool {
     row.reasons.as_array().is_some_and(|reasons| reasons.iter().any(|reason| reason["code"] == "unassessed"))
 }
 

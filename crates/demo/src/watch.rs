@@ -14,9 +14,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use super::traffic::now_micros;
-use crate::decision::Source;
-use crate::intake::Headers;
-use crate::kafka::Settings;
+use claimgate::decision::Source;
+use claimgate::intake::Headers;
+use claimgate::kafka::Settings;
 
 const POLL: Duration = Duration::from_millis(100);
 
