@@ -14,7 +14,8 @@ use crate::{service, telemetry};
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None, propagate_version = true)]
 pub struct Cli {
-    /// A configuration file; it wins over config/default.toml and config/<CLAIMGATE_ENV>.toml, the environment wins over it
+    /// A configuration file; it wins over config/default.toml and config/<CLAIMGATE_ENV>.toml, the
+    /// environment wins over it
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -45,10 +46,13 @@ impl Cli {
             Command::Run => {
                 let file = config;
                 let config = Self::load(file)?;
-                let instance =
-                    config.kafka.instance_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-                let telemetry =
-                    telemetry::init(&config.telemetry, &instance).map_err(|error| error.to_string())?;
+                let instance = config
+                    .kafka
+                    .instance_id
+                    .clone()
+                    .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+                let telemetry = telemetry::init(&config.telemetry, &instance)
+                    .map_err(|error| error.to_string())?;
                 let threads = config.worker.threads;
                 let work = service::run(config, &telemetry, std::future::pending());
                 let result = block_on(threads, service::with_hangups(file, &telemetry, work));
@@ -79,8 +83,12 @@ impl Cli {
     }
 }
 
-/// Runs a future on a runtime of so many threads; one thread is this one, which saves every hand-over between threads.
-fn block_on<T, E: From<String>>(threads: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+/// Runs a future on a runtime of so many threads; one thread is this one, which saves every
+/// hand-over between threads.
+fn block_on<T, E: From<String>>(
+    threads: usize,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut builder = if threads == 1 {
         tokio::runtime::Builder::new_current_thread()
     } else {

@@ -1,7 +1,7 @@
 //! W3C trace context: from a claim's headers into the decision's.
 //!
-//! Pure: ids are handed in. A `traceparent` that is not well-formed is ignored, as the specification asks
-//! (<https://www.w3.org/TR/trace-context/>, section 3.2).
+//! Pure: ids are handed in. A `traceparent` that is not well-formed is ignored, as the
+//! specification asks (<https://www.w3.org/TR/trace-context/>, section 3.2).
 
 /// The headers that carry the context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -37,9 +37,12 @@ impl TraceContext {
         let mut parts = text.split('-');
         let (version, trace_id, span_id, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let lower_hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower_hex =
+            |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let whole = [(version, 2), (trace_id, 32), (span_id, 16), (flags, 2)];
-        if whole.iter().any(|(part, length)| part.len() != *length || !lower_hex(part)) || version == "ff" {
+        if whole.iter().any(|(part, length)| part.len() != *length || !lower_hex(part))
+            || version == "ff"
+        {
             return None;
         }
         if version == "00" && parts.next().is_some() {
@@ -49,7 +52,9 @@ impl TraceContext {
         let span_id = u64::from_str_radix(span_id, 16).ok().filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
         let state = tracestate.and_then(|state| std::str::from_utf8(state).ok()).filter(|state| {
-            !state.is_empty() && state.len() <= TRACESTATE_MAX && !state.contains(['\0', '\r', '\n'])
+            !state.is_empty()
+                && state.len() <= TRACESTATE_MAX
+                && !state.contains(['\0', '\r', '\n'])
         });
         Some(Self { trace_id, span_id, flags, state: state.map(str::to_owned) })
     }
@@ -91,7 +96,12 @@ mod tests {
             b"\xff\x00",
         ];
         for traceparent in malformed {
-            assert_eq!(TraceContext::parse(traceparent, None), None, "{}", traceparent.escape_ascii());
+            assert_eq!(
+                TraceContext::parse(traceparent, None),
+                None,
+                "{}",
+                traceparent.escape_ascii()
+            );
         }
     }
 

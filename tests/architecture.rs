@@ -65,7 +65,8 @@ fn no_module_imports_one_of_a_higher_layer() {
             continue;
         };
         for path in &file.paths {
-            let Some(other) = path.strip_prefix("crate::").and_then(|path| path.split("::").next()) else {
+            let Some(other) = path.strip_prefix("crate::").and_then(|path| path.split("::").next())
+            else {
                 continue;
             };
             if height_of_import(other).is_some_and(|of_import| of_import > height) {
@@ -84,11 +85,15 @@ fn pure_files_know_no_outside_world() {
         pure += 1;
         let is_impure = |path: &&String| {
             IMPURE.iter().any(|impure| {
-                let begins = path.strip_prefix(impure).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+                let begins = path
+                    .strip_prefix(impure)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
                 begins || path.ends_with(impure)
             })
         };
-        faults.extend(file.paths.iter().filter(is_impure).map(|path| format!("{} knows {path}", file.name)));
+        faults.extend(
+            file.paths.iter().filter(is_impure).map(|path| format!("{} knows {path}", file.name)),
+        );
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(pure > 20, "only {pure} files call themselves pure");
@@ -139,9 +144,12 @@ fn shipped_files() -> Vec<File> {
     files
 }
 
-/// `//! Pure: …`, `//! … Pure bookkeeping.`; but not "`x` and `y` are pure", which speaks of others.
+/// `//! Pure: …`, `//! … Pure bookkeeping.`; but not "`x` and `y` are pure", which speaks of
+/// others.
 fn says_pure(line: &str) -> bool {
-    ["Pure.", "Pure:", "Pure bookkeeping", "A pure machine"].iter().any(|words| line.contains(words))
+    ["Pure.", "Pure:", "Pure bookkeeping", "A pure machine"]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 fn module_file(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
@@ -175,7 +183,8 @@ impl<'ast> Visit<'ast> for Collector {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let segments: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if segments.len() > 1 {
             self.paths.insert(segments.join("::"));
         }
@@ -185,13 +194,16 @@ impl<'ast> Visit<'ast> for Collector {
 
 impl Collector {
     fn take_use(&mut self, before: String, tree: &UseTree) {
-        let join = |name: String| if before.is_empty() { name } else { format!("{before}::{name}") };
+        let join =
+            |name: String| if before.is_empty() { name } else { format!("{before}::{name}") };
         match tree {
             UseTree::Path(path) => self.take_use(join(path.ident.to_string()), &path.tree),
             UseTree::Name(name) => drop(self.paths.insert(join(name.ident.to_string()))),
             UseTree::Rename(rename) => drop(self.paths.insert(join(rename.ident.to_string()))),
             UseTree::Glob(_) => drop(self.paths.insert(before)),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.take_use(before.clone(), tree)),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.take_use(before.clone(), tree))
+            }
         }
     }
 }
@@ -212,7 +224,10 @@ fn attributes(item: &Item) -> &[Attribute] {
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     let names_test = |attribute: &&Attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string().contains("test"))
+            && attribute
+                .meta
+                .require_list()
+                .is_ok_and(|list| list.tokens.to_string().contains("test"))
     };
     attributes.iter().any(|attribute| names_test(&attribute))
 }

@@ -1,4 +1,5 @@
-//! The world of one run: topics and a database of its own, on the broker and the server that are there, and the simulator.
+//! The world of one run: topics and a database of its own, on the broker and the server that are
+//! there, and the simulator.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -22,7 +23,8 @@ pub(crate) const PARTITIONS: i32 = 6;
 /// Calls of the risk API at once, in the worker and in the raw loop.
 pub(crate) const CONCURRENCY: usize = 64;
 
-/// The claimgate that is measured: the one that was built with this program, or another, to compare two builds.
+/// The claimgate that is measured: the one that was built with this program, or another, to compare
+/// two builds.
 pub(crate) fn claimgate() -> Outcome<PathBuf> {
     let other = std::env::var("CLAIMGATE_BENCH_BINARY").ok();
     Ok(std::path::absolute(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_claimgate")))?)
@@ -42,9 +44,11 @@ impl Lab {
     /// The lab that `scripts/with-services.sh` names.
     pub(crate) fn from_environment() -> Outcome<Self> {
         let need = |key: &str| {
-            std::env::var(key).map_err(|_| format!("{key} is not set; start this with `make bench`"))
+            std::env::var(key)
+                .map_err(|_| format!("{key} is not set; start this with `make bench`"))
         };
-        let (kafka, postgres) = (need("KAFKA_BOOTSTRAP_SERVERS")?, need("CLAIMGATE_TEST_POSTGRES_URL")?);
+        let (kafka, postgres) =
+            (need("KAFKA_BOOTSTRAP_SERVERS")?, need("CLAIMGATE_TEST_POSTGRES_URL")?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let guard = runtime.enter();
         let admin = ClientConfig::new().set("bootstrap.servers", &kafka).create()?;
@@ -56,12 +60,19 @@ impl Lab {
     pub(crate) fn world(&self, name: &str) -> Outcome<World<'_>> {
         let world = World { lab: self, name: name.to_owned() };
         let topics = world.topics();
-        let topics: Vec<NewTopic<'_>> =
-            topics.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        for result in self.runtime.block_on(self.admin.create_topics(&topics, &AdminOptions::new()))? {
+        let topics: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+            .collect();
+        for result in
+            self.runtime.block_on(self.admin.create_topics(&topics, &AdminOptions::new()))?
+        {
             result.map_err(|(topic, code)| format!("topic {topic} cannot be made: {code}"))?;
         }
-        self.execute(&format!("create database {} encoding 'UTF8' template template0", world.database()))?;
+        self.execute(&format!(
+            "create database {} encoding 'UTF8' template template0",
+            world.database()
+        ))?;
         Ok(world)
     }
 
@@ -95,14 +106,19 @@ impl World<'_> {
     }
 
     fn postgres(&self) -> String {
-        let server =
-            self.lab.postgres.rsplit_once('/').map_or(self.lab.postgres.as_str(), |(server, _)| server);
+        let server = self
+            .lab
+            .postgres
+            .rsplit_once('/')
+            .map_or(self.lab.postgres.as_str(), |(server, _)| server);
         format!("{server}/{}", self.database())
     }
 
-    /// The configuration of a contender: the defaults, but for where things are and for what is compared.
+    /// The configuration of a contender: the defaults, but for where things are and for what is
+    /// compared.
     pub(crate) fn configuration(&self, contender: Contender, simulator: &str) -> String {
-        let guarantee = if contender == Contender::AtLeastOnce { "at_least_once" } else { "exactly_once" };
+        let guarantee =
+            if contender == Contender::AtLeastOnce { "at_least_once" } else { "exactly_once" };
         let (kafka, postgres, name) = (&self.lab.kafka, self.postgres(), &self.name);
         format!(
             r#"
@@ -154,15 +170,18 @@ impl Drop for World<'_> {
     fn drop(&mut self) {
         let topics = self.topics();
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        let deleted = self.lab.runtime.block_on(self.lab.admin.delete_topics(&topics, &AdminOptions::new()));
-        let dropped = self.lab.execute(&format!("drop database if exists {} with (force)", self.database()));
+        let deleted =
+            self.lab.runtime.block_on(self.lab.admin.delete_topics(&topics, &AdminOptions::new()));
+        let dropped =
+            self.lab.execute(&format!("drop database if exists {} with (force)", self.database()));
         if deleted.is_err() || dropped.is_err() {
             eprintln!("bench: topics or database {} are left behind", self.name);
         }
     }
 }
 
-/// A command in a folder that has no configuration, with nothing of the environment but the worker's own settings.
+/// A command in a folder that has no configuration, with nothing of the environment but the
+/// worker's own settings.
 pub(crate) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().current_dir(folder).stdin(Stdio::null());
@@ -221,11 +240,12 @@ impl Drop for Process {
     }
 }
 
-/// What the process of the risk API does: serve until it is told to stop. The first argument stands for
-/// a program's name.
+/// What the process of the risk API does: serve until it is told to stop. The first argument stands
+/// for a program's name.
 pub(crate) fn simulate(arguments: &[String]) -> Outcome<()> {
     let arguments = SimulateArgs::try_parse_from(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     Ok(runtime.block_on(claimgate_simulator::run(arguments))?)
 }
 
@@ -241,7 +261,9 @@ impl Simulator {
     pub(crate) fn start(latency: Duration) -> Outcome<Self> {
         let latency = humantime::format_duration(latency).to_string();
         let mut command = command(std::env::current_exe()?, &std::env::temp_dir());
-        command.args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", &latency]).stdout(Stdio::piped());
+        command
+            .args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", &latency])
+            .stdout(Stdio::piped());
         let mut process = Process::start("the simulator", &mut command)?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {

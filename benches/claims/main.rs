@@ -1,8 +1,9 @@
 //! What a claim costs: the worker beside a raw loop that does the same work and promises nothing.
 //!
-//! `make bench` runs it; `docs/performance.md` says what it measures and what came of it. The figure that holds from machine to
-//! machine is the ratio: CPU time of the worker per claim, divided by that of the raw loop, measured in turn on the same broker,
-//! database and simulator. In reading order: [`plan`] says what is run, [`run`] how one run is measured, [`report`] what is
+//! `make bench` runs it; `docs/performance.md` says what it measures and what came of it. The
+//! figure that holds from machine to machine is the ratio: CPU time of the worker per claim,
+//! divided by that of the raw loop, measured in turn on the same broker, database and simulator. In
+//! reading order: [`plan`] says what is run, [`run`] how one run is measured, [`report`] what is
 //! printed. [`raw`] is the raw loop, a process of its own like the worker and the simulator.
 //!
 //! The invariant: a run that did not decide every claim, or left a row out, has no figure.
@@ -22,7 +23,8 @@ mod run;
 /// What goes wrong in a benchmark ends it with a sentence.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// The hidden first argument that makes this program the raw loop; the second one is its configuration.
+/// The hidden first argument that makes this program the raw loop; the second one is its
+/// configuration.
 const RAW_LOOP: &str = "raw-loop";
 /// The one that makes it the simulator; the others are the simulator's own.
 const SIMULATOR: &str = "simulator";

@@ -1,4 +1,5 @@
-//! Who sees the decisions: a `read_committed` consumer of the output topic, as the settlement pipeline is one.
+//! Who sees the decisions: a `read_committed` consumer of the output topic, as the settlement
+//! pipeline is one.
 
 use std::collections::HashMap;
 use std::time::Duration;

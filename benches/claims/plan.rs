@@ -73,21 +73,27 @@ impl Plan {
         let rounds = number("ROUNDS", 3, 1, 20)?;
         let rate = number("RATE", 500, 0, 5_000)?;
         let mut scenarios = Vec::new();
-        for latency in text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none") {
+        for latency in
+            text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none")
+        {
             let latency = humantime::parse_duration(latency)
                 .map_err(|error| format!("LATENCIES: {latency:?}: {error}"))?;
             scenarios.push(Scenario { claims, arrival: Arrival::Waiting, latency, rounds });
         }
         if rate > 0 {
-            let (arrival, latency) = (Arrival::Steady(u32::try_from(rate)?), Duration::from_millis(20));
+            let (arrival, latency) =
+                (Arrival::Steady(u32::try_from(rate)?), Duration::from_millis(20));
             // Six seconds, once: the cost of an idle worker's small batches is plain to see.
             scenarios.push(Scenario { claims: 6 * rate, arrival, latency, rounds: 1 });
         }
         let names = text("CONTENDERS", "raw_loop at_least_once exactly_once");
-        let named = |contender: &Contender| names.split_whitespace().any(|name| name == contender.name());
+        let named =
+            |contender: &Contender| names.split_whitespace().any(|name| name == contender.name());
         let contenders: Vec<Contender> = Contender::ALL.into_iter().filter(named).collect();
         if contenders.is_empty() || contenders.len() != names.split_whitespace().count() {
-            return Err(format!("CONTENDERS: there are {:?}", Contender::ALL.map(Contender::name)).into());
+            return Err(
+                format!("CONTENDERS: there are {:?}", Contender::ALL.map(Contender::name)).into()
+            );
         }
         Ok(Self { scenarios, contenders })
     }
@@ -105,10 +111,18 @@ impl Plan {
                         let minutes = LAST_START.as_secs() / 60;
                         return Err(format!("{minutes} minutes have passed; ask for less").into());
                     }
-                    let name = format!("bench-{}-{number}-{}-{round}", std::process::id(), contender.name());
+                    let name = format!(
+                        "bench-{}-{number}-{}-{round}",
+                        std::process::id(),
+                        contender.name()
+                    );
                     let figures = run::measure(&lab, &name, contender, scenario, &simulator)?;
-                    let (elapsed, cpu) = (figures.elapsed.as_secs_f64(), figures.usage.cpu.as_secs_f64());
-                    eprintln!("{name}: {} claims in {elapsed:.1} s, {cpu:.2} s of CPU", scenario.claims);
+                    let (elapsed, cpu) =
+                        (figures.elapsed.as_secs_f64(), figures.usage.cpu.as_secs_f64());
+                    eprintln!(
+                        "{name}: {} claims in {elapsed:.1} s, {cpu:.2} s of CPU",
+                        scenario.claims
+                    );
                     report.add(contender, figures);
                 }
             }
@@ -118,8 +132,8 @@ impl Plan {
         Ok(())
     }
 
-    /// The contenders of a round: in turn, and each round another one first, so that whatever the machine does meanwhile falls on all
-    /// of them alike.
+    /// The contenders of a round: in turn, and each round another one first, so that whatever the
+    /// machine does meanwhile falls on all of them alike.
     fn turn(&self, round: usize) -> Vec<Contender> {
         let mut contenders = self.contenders.clone();
         contenders.rotate_left(round % self.contenders.len());
@@ -128,12 +142,16 @@ impl Plan {
 }
 
 fn text(key: &str, default: &str) -> String {
-    std::env::var(key).ok().filter(|value| !value.trim().is_empty()).unwrap_or_else(|| default.to_owned())
+    std::env::var(key)
+        .ok()
+        .filter(|value| !value.trim().is_empty())
+        .unwrap_or_else(|| default.to_owned())
 }
 
 fn number(key: &str, default: usize, least: usize, most: usize) -> Outcome<usize> {
     let value = text(key, &default.to_string());
-    let number: usize = value.trim().parse().map_err(|error| format!("{key}: {value:?}: {error}"))?;
+    let number: usize =
+        value.trim().parse().map_err(|error| format!("{key}: {value:?}: {error}"))?;
     if (least..=most).contains(&number) {
         Ok(number)
     } else {

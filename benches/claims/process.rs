@@ -33,12 +33,15 @@ impl Usage {
             let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
             let is_main = task.file_name().to_string_lossy() == pid.to_string();
             let name = if is_main { "main".to_owned() } else { group(read("comm").trim()) };
-            let nanoseconds =
-                read("schedstat").split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0);
+            let nanoseconds = read("schedstat")
+                .split(' ')
+                .next()
+                .and_then(|first| first.parse().ok())
+                .unwrap_or(0);
             *usage.threads.entry(name).or_default() += Duration::from_nanos(nanoseconds);
             let status = read("status");
-            usage.switches +=
-                field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:");
+            usage.switches += field(&status, "voluntary_ctxt_switches:")
+                + field(&status, "nonvoluntary_ctxt_switches:");
         }
         Ok(usage)
     }
@@ -46,8 +49,10 @@ impl Usage {
     /// What was used since `before`; the memory is the most of all time.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let earlier = |name: &str| before.threads.get(name).copied().unwrap_or_default();
-        let threads =
-            self.threads.iter().map(|(name, cpu)| (name.clone(), cpu.saturating_sub(earlier(name))));
+        let threads = self
+            .threads
+            .iter()
+            .map(|(name, cpu)| (name.clone(), cpu.saturating_sub(earlier(name))));
         Self {
             cpu: self.cpu.saturating_sub(before.cpu),
             threads: threads.collect(),
@@ -57,14 +62,18 @@ impl Usage {
     }
 }
 
-/// User and system time. The kernel counts them in nanoseconds and tells them in hundredths of a second.
+/// User and system time. The kernel counts them in nanoseconds and tells them in hundredths of a
+/// second.
 fn cpu(pid: u32) -> Outcome<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in brackets, may hold blanks and brackets itself.
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/<pid>/stat")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |index: usize| {
-        fields.get(index).and_then(|field| field.parse::<u64>().ok()).ok_or("no times in /proc/<pid>/stat")
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<u64>().ok())
+            .ok_or("no times in /proc/<pid>/stat")
     };
     let (user, system) = (ticks(11)?, ticks(12)?);
     Ok(Duration::from_millis((user + system) * 1_000 / ticks_per_second()))
@@ -74,7 +83,8 @@ fn ticks_per_second() -> u64 {
     static TICKS: OnceLock<u64> = OnceLock::new();
     *TICKS.get_or_init(|| {
         let said = Command::new("getconf").arg("CLK_TCK").output().ok();
-        let said = said.and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok());
+        let said =
+            said.and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok());
         said.filter(|ticks| *ticks > 0).unwrap_or(100)
     })
 }
@@ -86,5 +96,7 @@ fn group(name: &str) -> String {
 
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }

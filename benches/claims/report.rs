@@ -35,7 +35,10 @@ impl Spread {
 impl Report {
     /// A report of what will be added to it.
     pub(crate) fn new(scenario: Scenario, contenders: &[Contender]) -> Self {
-        Self { scenario, runs: contenders.iter().map(|contender| (*contender, Vec::new())).collect() }
+        Self {
+            scenario,
+            runs: contenders.iter().map(|contender| (*contender, Vec::new())).collect(),
+        }
     }
 
     /// Adds a contender's next run.
@@ -58,17 +61,25 @@ impl Report {
         let raw = self.runs.iter().find(|(contender, _)| *contender == Contender::RawLoop);
         let raw = raw.map(|(_, runs)| runs.as_slice()).unwrap_or_default();
         Spread::of(
-            runs.iter().zip(raw).map(|(run, raw)| run.usage.cpu.as_secs_f64() / raw.usage.cpu.as_secs_f64()),
+            runs.iter()
+                .zip(raw)
+                .map(|(run, raw)| run.usage.cpu.as_secs_f64() / raw.usage.cpu.as_secs_f64()),
         )
     }
 
-    fn line(&self, f: &mut fmt::Formatter<'_>, contender: Contender, runs: &[Figures]) -> fmt::Result {
+    fn line(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        contender: Contender,
+        runs: &[Figures],
+    ) -> fmt::Result {
         let cpu = Spread::of(runs.iter().map(|run| self.per_claim(run.usage.cpu)));
         let speed = Spread::of(runs.iter().map(|run| self.claims() / run.elapsed.as_secs_f64()));
         let switches = Spread::of(runs.iter().map(|run| float(run.usage.switches) / self.claims()));
         let ratio = self.ratio(runs).median;
         let ratio = if ratio.is_finite() { format!("{ratio:.2}") } else { "-".to_owned() };
-        let memory = Spread::of(runs.iter().map(|run| float(run.usage.peak_rss) / f64::from(1 << 20)));
+        let memory =
+            Spread::of(runs.iter().map(|run| float(run.usage.peak_rss) / f64::from(1 << 20)));
         write!(
             f,
             "{:<15}{:>8.1}{:>8.1}{:>8.1}{:>10}{:>10.0}{:>8.0}{:>8.0}{:>11.2}{:>10.0}",
@@ -84,19 +95,25 @@ impl Report {
             memory.most,
         )?;
         if let Some(run) = runs.iter().find(|run| !run.latencies.is_empty()) {
-            let at =
-                |share: usize| run.latencies[(run.latencies.len() - 1) * share / 100].as_secs_f64() * 1e3;
+            let at = |share: usize| {
+                run.latencies[(run.latencies.len() - 1) * share / 100].as_secs_f64() * 1e3
+            };
             write!(f, "{:>11.1}{:>8.1}", at(50), at(99))?;
         }
         writeln!(f)
     }
 
-    fn threads(&self, f: &mut fmt::Formatter<'_>, contender: Contender, runs: &[Figures]) -> fmt::Result {
+    fn threads(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        contender: Contender,
+        runs: &[Figures],
+    ) -> fmt::Result {
         let mut names: BTreeMap<&str, f64> = BTreeMap::new();
         for name in runs.iter().flat_map(|run| run.usage.threads.keys()) {
-            let figures = runs
-                .iter()
-                .map(|run| self.per_claim(run.usage.threads.get(name).copied().unwrap_or_default()));
+            let figures = runs.iter().map(|run| {
+                self.per_claim(run.usage.threads.get(name).copied().unwrap_or_default())
+            });
             names.insert(name, Spread::of(figures).median);
         }
         let mut shares: Vec<_> = names.into_iter().filter(|(_, share)| *share >= 0.05).collect();

@@ -1,7 +1,8 @@
 //! One run: a contender decides every claim of a scenario, and what it used meanwhile is measured.
 //!
-//! The clock starts when the contender has started, has decided some claims to warm up, and is idle again; it stops when the last
-//! decision was seen. Whatever is spent on a claim therefore falls between the two, all of it.
+//! The clock starts when the contender has started, has decided some claims to warm up, and is idle
+//! again; it stops when the last decision was seen. Whatever is spent on a claim therefore falls
+//! between the two, all of it.
 
 use std::fs::File;
 use std::path::Path;
@@ -23,7 +24,8 @@ const WARM_UP: usize = 1_000;
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to decide the claims.
 const DECIDE_WITHIN: Duration = Duration::from_secs(180);
-/// Before the first claim and after the last decision: what else is under way, such as a commit, ends.
+/// Before the first claim and after the last decision: what else is under way, such as a commit,
+/// ends.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// What came of a run.
@@ -33,7 +35,8 @@ pub(crate) struct Figures {
     pub(crate) usage: Usage,
     /// From the moment when the first claim could be read to the last decision.
     pub(crate) elapsed: Duration,
-    /// Of each claim, from its sending to its decision, shortest first; empty where claims waited in line.
+    /// Of each claim, from its sending to its decision, shortest first; empty where claims waited
+    /// in line.
     pub(crate) latencies: Vec<Duration>,
 }
 
@@ -51,12 +54,19 @@ pub(crate) fn measure(
     std::fs::write(&config, world.configuration(contender, &simulator.url))?;
     let log = folder.path().join("log");
     let process = start(contender, &config, &log)?;
-    let mut run =
-        Run { process, observer: Observer::new(&lab.kafka, &world.topic("decisions"))?, lab, world };
+    let mut run = Run {
+        process,
+        observer: Observer::new(&lab.kafka, &world.topic("decisions"))?,
+        lab,
+        world,
+    };
     let figures = run.figures(scenario).map_err(|error| {
         let log = std::fs::read_to_string(&log).unwrap_or_default();
         let last = log.lines().count().saturating_sub(10);
-        format!("{name}: no figure: {error}\n{}", log.lines().skip(last).collect::<Vec<_>>().join("\n"))
+        format!(
+            "{name}: no figure: {error}\n{}",
+            log.lines().skip(last).collect::<Vec<_>>().join("\n")
+        )
     })?;
     run.process.stop()?;
     Ok(figures)
@@ -64,9 +74,12 @@ pub(crate) fn measure(
 
 fn start(contender: Contender, config: &Path, log: &Path) -> Outcome<Process> {
     let folder = config.parent().ok_or("the configuration is in no folder")?;
-    let migrated = command(claimgate()?, folder).arg("--config").arg(config).arg("migrate").output()?;
+    let migrated =
+        command(claimgate()?, folder).arg("--config").arg(config).arg("migrate").output()?;
     if !migrated.status.success() {
-        return Err(format!("the migrations fail: {}", String::from_utf8_lossy(&migrated.stderr)).into());
+        return Err(
+            format!("the migrations fail: {}", String::from_utf8_lossy(&migrated.stderr)).into()
+        );
     }
     let mut command = if contender == Contender::RawLoop {
         let mut command = command(std::env::current_exe()?, folder);
@@ -98,14 +111,17 @@ impl Run<'_> {
         producer.flush()?;
         self.until_decided(WARM_UP, START_WITHIN)?;
         let figures = match scenario.arrival {
-            Arrival::Waiting => self.waiting(&Producer::hiding(&self.lab.kafka, topic)?, scenario.claims)?,
+            Arrival::Waiting => {
+                self.waiting(&Producer::hiding(&self.lab.kafka, topic)?, scenario.claims)?
+            }
             Arrival::Steady(rate) => self.steady(&producer, scenario.claims, rate)?,
         };
         self.verify(scenario.claims)?;
         Ok(figures)
     }
 
-    /// Every claim is in the topic before the clock starts; the end of their transaction shows them all at once.
+    /// Every claim is in the topic before the clock starts; the end of their transaction shows them
+    /// all at once.
     fn waiting(&mut self, producer: &Producer, claims: usize) -> Outcome<Figures> {
         for number in 0..claims {
             producer.send("run", number)?;
@@ -188,7 +204,9 @@ impl Run<'_> {
         for table in ["verdicts", "risk_calls"] {
             let rows = self.world.rows(table)?;
             if rows != WARM_UP + claims {
-                return Err(format!("{rows} rows in {table} for {} claims", WARM_UP + claims).into());
+                return Err(
+                    format!("{rows} rows in {table} for {} claims", WARM_UP + claims).into()
+                );
             }
         }
         Ok(())

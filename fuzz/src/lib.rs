@@ -1,5 +1,5 @@
-//! What every fuzz target does with its bytes: no reader may panic, guess a level, or find a verdict where the status is
-//! no success.
+//! What every fuzz target does with its bytes: no reader may panic, guess a level, or find a
+//! verdict where the status is no success.
 
 use std::sync::OnceLock;
 

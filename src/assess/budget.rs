@@ -1,7 +1,9 @@
-//! The retry budget of one API: retries are a bounded part of all calls, so that an outage is not answered with a storm.
+//! The retry budget of one API: retries are a bounded part of all calls, so that an outage is not
+//! answered with a storm.
 //!
-//! Pure: time is an argument. Each first call of a claim earns a part of a retry, and so does time, a little; each further call of a
-//! claim costs one. The invariant: over any span, further calls ≤ `ratio` × first calls + `per_second` × seconds + the reserve.
+//! Pure: time is an argument. Each first call of a claim earns a part of a retry, and so does time,
+//! a little; each further call of a claim costs one. The invariant: over any span, further calls ≤
+//! `ratio` × first calls + `per_second` × seconds + the reserve.
 
 use std::time::Duration;
 
@@ -43,7 +45,8 @@ impl Budget {
     pub fn covers(&mut self, now: Instant) -> bool {
         let elapsed = now.duration_since(self.counted).as_secs_f64();
         self.counted = now;
-        self.balance = (self.balance + elapsed * self.settings.per_second).min(self.settings.reserve);
+        self.balance =
+            (self.balance + elapsed * self.settings.per_second).min(self.settings.reserve);
         self.balance >= 1.0
     }
 

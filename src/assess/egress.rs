@@ -37,8 +37,8 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         let Some(url) = self.proxy() else { return Ok(()) };
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        let host =
-            rest.map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/'));
+        let host = rest
+            .map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/'));
         let is_place = |host: &str| {
             !host.is_empty()
                 && !host.starts_with(':')
@@ -64,9 +64,12 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_url_and_its_password_is_never_printed() {
-        for url in
-            ["http://proxy:3128", "https://user:hunter2@proxy", "http://[::1]:3128/", "http://127.0.0.1:1"]
-        {
+        for url in [
+            "http://proxy:3128",
+            "https://user:hunter2@proxy",
+            "http://[::1]:3128/",
+            "http://127.0.0.1:1",
+        ] {
             assert_eq!(at(url).check(), Ok(()), "{url}");
         }
         for url in [

@@ -15,7 +15,8 @@ use super::egress;
 use super::exchange::{Exchange, Failure, Http, Response};
 use crate::risk::{Method, Request};
 
-/// The largest body that is read; what is beyond is cut off, and the reader will find the rest malformed.
+/// The largest body that is read; what is beyond is cut off, and the reader will find the rest
+/// malformed.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// The longest cause, in characters.
@@ -44,7 +45,8 @@ impl Client {
             .tcp_keepalive(Duration::from_secs(30))
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(30))
-            // A retry by the client would resend the very same nonce, which the APIs refuse as a replay.
+            // A retry by the client would resend the very same nonce, which the APIs refuse as a
+            // replay.
             .retry(reqwest::retry::never());
         if let Some(url) = egress.proxy() {
             let no_proxy = reqwest::NoProxy::from_string(&egress.no_proxy.join(","));
@@ -92,7 +94,9 @@ impl Http for Client {
         let latency = sent.elapsed();
         match result {
             Ok((response, oddity)) => Exchange { latency, result: Ok(response), cause: oddity },
-            Err(error) => Exchange { latency, result: Err(classify(&error)), cause: Some(cause(error)) },
+            Err(error) => {
+                Exchange { latency, result: Err(classify(&error)), cause: Some(cause(error)) }
+            }
         }
     }
 }
@@ -132,15 +136,23 @@ fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
         // The rest of the address may carry a token.
         let to = header(LOCATION).and_then(|to| reqwest::Url::parse(to).ok());
         let host = to.as_ref().and_then(|to| to.host_str());
-        return Some(one_line(&format!("HTTP {status}, a redirect to {}", host.unwrap_or("another path"))));
+        return Some(one_line(&format!(
+            "HTTP {status}, a redirect to {}",
+            host.unwrap_or("another path")
+        )));
     }
-    let encoding = header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
+    let encoding =
+        header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
     Some(one_line(&format!("the answer is encoded as {encoding}, which was not asked for")))
 }
 
 /// A bounded line without control characters.
 fn one_line(words: &str) -> String {
-    words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(CAUSE_MAX).collect()
+    words
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(CAUSE_MAX)
+        .collect()
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
@@ -164,7 +176,8 @@ mod tests {
     /// request.
     async fn exchange(scheme: &str, answer: &'static str) -> (Exchange, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("{scheme}://{}/?Signature=secret", listener.local_addr().expect("an address"));
+        let url =
+            format!("{scheme}://{}/?Signature=secret", listener.local_addr().expect("an address"));
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a client");
             let (mut head, mut length) = ([0; 4096], 0);
@@ -190,10 +203,14 @@ mod tests {
 
     #[tokio::test]
     async fn report_p17_an_answer_is_asked_for_as_it_is() {
-        let packed = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x08";
+        let packed =
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x08";
         let (exchange, head) = exchange("http", packed).await;
         assert!(head.to_ascii_lowercase().contains("\r\naccept-encoding: identity\r\n"), "{head}");
-        assert_eq!(exchange.cause.as_deref(), Some("the answer is encoded as gzip, which was not asked for"));
+        assert_eq!(
+            exchange.cause.as_deref(),
+            Some("the answer is encoded as gzip, which was not asked for")
+        );
     }
 
     #[tokio::test]
@@ -211,7 +228,8 @@ mod tests {
         let cause = plain.cause.expect("a cause");
         assert!(cause.contains("wrong version number"), "TLS to a server without: {cause}");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/?Signature=secret", listener.local_addr().expect("an address"));
+        let url =
+            format!("http://{}/?Signature=secret", listener.local_addr().expect("an address"));
         drop(listener);
         let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
         let refused = Client::new(&egress::Settings::default())

@@ -1,8 +1,9 @@
 //! Assess: how often, how fast and when the risk APIs are asked.
 //!
-//! [`CallScheduler`] is where claims wait: for a permit of their API, or for the time of their next attempt. [`retry`], [`limit`],
-//! [`breaker`], [`budget`] and [`token`] are pure machines, and so is the scheduler; [`http`] is the only file here that knows a socket.
-//! The invariants: a waiting claim holds no permit and no connection; one API's queue never delays another's.
+//! [`CallScheduler`] is where claims wait: for a permit of their API, or for the time of their next
+//! attempt. [`retry`], [`limit`], [`breaker`], [`budget`] and [`token`] are pure machines, and so
+//! is the scheduler; [`http`] is the only file here that knows a socket. The invariants: a waiting
+//! claim holds no permit and no connection; one API's queue never delays another's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -131,9 +132,10 @@ impl<T: Waiting> ApiQueue<T> {
             Permit::NotBefore(at) => return Err(Some(at)),
             Permit::Full => return Err(None),
         };
-        // A probe is no retry, and a claim that nobody has failed on yet says more about the API than one that failed before.
-        let is_further =
-            !self.further.is_empty() && if probe { self.first.is_empty() } else { self.budget.covers(now) };
+        // A probe is no retry, and a claim that nobody has failed on yet says more about the API
+        // than one that failed before.
+        let is_further = !self.further.is_empty()
+            && if probe { self.first.is_empty() } else { self.budget.covers(now) };
         if !is_further && self.first.is_empty() {
             return Err(Some(self.budget.covers_at(now)));
         }
@@ -187,15 +189,16 @@ impl<T: Waiting> CallScheduler<T> {
         self.retries.insert((at, self.sequence), (api, job));
     }
 
-    /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether the breaker opened by it.
+    /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether
+    /// the breaker opened by it.
     pub fn release(&mut self, api: usize, health: CallHealth, probe: bool, now: Instant) -> bool {
         let api_queue = &mut self.apis[api];
         api_queue.limit.release(now);
         api_queue.breaker.ended(health, probe, now)
     }
 
-    /// A call that [`CallScheduler::next`] permitted is not made after all: its permit is free again, and
-    /// nobody learns from it.
+    /// A call that [`CallScheduler::next`] permitted is not made after all: its permit is free
+    /// again, and nobody learns from it.
     pub fn cancel(&mut self, api: usize, probe: bool, now: Instant) {
         let api_queue = &mut self.apis[api];
         api_queue.limit.release(now);
@@ -217,7 +220,8 @@ impl<T: Waiting> CallScheduler<T> {
     /// group is shared out by that.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant) {
         for api_queue in &mut self.apis {
-            // Whoever had a partition before has ended its calls, or its session ended long after them.
+            // Whoever had a partition before has ended its calls, or its session ended long after
+            // them.
             api_queue.limit.set_share(held, partitions, now, now);
         }
     }
@@ -266,12 +270,16 @@ impl<T: Waiting> CallScheduler<T> {
         taken
     }
 
-    /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an API
-    /// that answers slowly, seldom or not at all must not keep its claims in memory for long.
+    /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an
+    /// API that answers slowly, seldom or not at all must not keep its claims in memory for long.
     pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, Delay)> {
         let expired = |api_queue: &mut ApiQueue<T>| {
             let delay = api_queue.delay();
-            api_queue.take_expired(max_wait, now).into_iter().map(move |job| (job, delay)).collect::<Vec<_>>()
+            api_queue
+                .take_expired(max_wait, now)
+                .into_iter()
+                .map(move |job| (job, delay))
+                .collect::<Vec<_>>()
         };
         self.apis.iter_mut().flat_map(expired).collect()
     }

@@ -17,7 +17,8 @@ impl Client {
         let url = format!("{}/", base_url.trim_end_matches('/'));
         let answer = self.client.head(url).timeout(timeout).send().await;
         let status = answer.map_err(|error| words(error.without_url()))?.status().as_u16();
-        // To an http:// URL a proxy passes requests on: what it answers itself is no answer of the server.
+        // To an http:// URL a proxy passes requests on: what it answers itself is no answer of the
+        // server.
         match (self.egress.place(), status) {
             (Some(_), 407) => Err("the proxy demands a user and a password".to_owned()),
             (Some(_), 502..=504) if base_url.starts_with("http://") => {

@@ -24,7 +24,11 @@ fn api_queue(concurrency: usize, reserve: f64, now: Instant) -> ApiQueue<Job> {
         probes: 1,
     };
     let budget = budget::Settings { ratio: 0.1, per_second: 1.0, reserve };
-    ApiQueue::new(Limit::new(concurrency, None), Breaker::new(breaker, now), Budget::new(budget, now))
+    ApiQueue::new(
+        Limit::new(concurrency, None),
+        Breaker::new(breaker, now),
+        Budget::new(budget, now),
+    )
 }
 
 fn scheduler(now: Instant) -> CallScheduler<Job> {

@@ -7,7 +7,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::command::Report;
-use super::shown::{bytes_as_json, instant, optional, printable, printable_bytes, reasons, sheet, table};
+use super::shown::{
+    bytes_as_json, instant, optional, printable, printable_bytes, reasons, sheet, table,
+};
 use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -116,7 +118,10 @@ pub async fn claim_file(store: &PostgresStore, claim_id: &str) -> Result<ClaimFi
 }
 
 /// Every attempt made for a claim, oldest first.
-pub(super) async fn calls(store: &PostgresStore, claim_id: &str) -> Result<Vec<CallRow>, StoreError> {
+pub(super) async fn calls(
+    store: &PostgresStore,
+    claim_id: &str,
+) -> Result<Vec<CallRow>, StoreError> {
     let query = sqlx::query_as(
         "select
             id, attempt, api, requested_at, (extract(epoch from latency) * 1000)::float8 as latency_ms, http_status, provider_code,
@@ -148,7 +153,8 @@ impl Report for ClaimFile {
             text += &format!("\n{}", table(header, self.calls.iter().map(CallRow::cells)));
         }
         for call in &self.calls {
-            let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
+            let answer =
+                call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
             text += &format!(
                 "\nCall {}, {}\n{}\n{answer}\n",
                 call.id,
@@ -162,9 +168,13 @@ impl Report for ClaimFile {
 
 impl VerdictRow {
     fn text(&self) -> String {
-        let source = format!("{}/{}/{}", self.source_topic, self.source_partition, self.source_offset);
+        let source =
+            format!("{}/{}/{}", self.source_topic, self.source_partition, self.source_offset);
         sheet([
-            ("Claim", format!("{} ({}), claimed {}", self.claim_id, self.kind, instant(self.claimed_at))),
+            (
+                "Claim",
+                format!("{} ({}), claimed {}", self.claim_id, self.kind, instant(self.claimed_at)),
+            ),
             (
                 "Decision",
                 format!(

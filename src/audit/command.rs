@@ -88,7 +88,8 @@ pub struct Auditor<'a> {
     pub subject_key: Option<&'a SecretString>,
     /// `audit.retention`.
     pub retention: &'a Retention,
-    /// The risk APIs and the policy, where the question needs them: see [`AuditCommand::needs_risk_apis`].
+    /// The risk APIs and the policy, where the question needs them: see
+    /// [`AuditCommand::needs_risk_apis`].
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
 }
 
@@ -142,12 +143,17 @@ impl AuditCommand {
             }
             Question::Source { source } => report(&source_file(store, source).await?, json, out),
             Question::Verify { claim_id } => {
-                let missing =
-                    || AuditError::Usage("`audit verify` needs the risk APIs' configuration".to_owned());
+                let missing = || {
+                    AuditError::Usage(
+                        "`audit verify` needs the risk APIs' configuration".to_owned(),
+                    )
+                };
                 let (registry, policy) = risk_apis.ok_or_else(missing)?;
                 report(&verify(store, registry, policy, &claim_id).await?, json, out)
             }
-            Question::Retention { dry_run } => report(&enforce(store, retention, dry_run).await?, json, out),
+            Question::Retention { dry_run } => {
+                report(&enforce(store, retention, dry_run).await?, json, out)
+            }
         }
     }
 }

@@ -89,8 +89,11 @@ impl Report for Decisions {
 }
 
 fn cells(count: &DecisionCount) -> [String; 5] {
-    let reasons: Vec<String> =
-        count.reasons.iter().map(|each| format!("{} ({})", reason(&each.reason), each.claims)).collect();
+    let reasons: Vec<String> = count
+        .reasons
+        .iter()
+        .map(|each| format!("{} ({})", reason(&each.reason), each.claims))
+        .collect();
     let share = format!("{:.1} %", count.share * 100.0);
     [count.api.clone(), count.decision.clone(), count.claims.to_string(), share, reasons.join("; ")]
 }

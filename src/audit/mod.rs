@@ -1,8 +1,9 @@
 //! Audit: what people ask of the record, long after a claim was decided.
 //!
-//! Questions are functions from a store to a report; a report is data first (`--json`) and a text second. [`AuditCommand`] is the
-//! command line over them. This module reads; only [`retention`] takes anything away, and only by a command. Together with
-//! [`crate::outbox::postgres`] it is all that knows the tables.
+//! Questions are functions from a store to a report; a report is data first (`--json`) and a text
+//! second. [`AuditCommand`] is the command line over them. This module reads; only [`retention`]
+//! takes anything away, and only by a command. Together with [`crate::outbox::postgres`] it is all
+//! that knows the tables.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
@@ -36,9 +37,11 @@ pub use verify::{Verification, verify};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Keys the hash by which a subject is searched; without one, whoever reads the table can guess phone numbers.
+    /// Keys the hash by which a subject is searched; without one, whoever reads the table can guess
+    /// phone numbers.
     pub subject_key: SecretString,
-    /// How long the server may take over one question: `claimgate audit …` and `claimgate dead-letters …`.
+    /// How long the server may take over one question: `claimgate audit …` and `claimgate
+    /// dead-letters …`.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     /// `[audit.retention]`: how long the evidence is kept.
@@ -95,5 +98,9 @@ pub enum AuditError {
 
 /// A length of time as PostgreSQL has it.
 fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
 }

@@ -1,6 +1,8 @@
-//! How long the evidence is kept. Verdicts and the record of replays are kept for ever; the rest need not be.
+//! How long the evidence is kept. Verdicts and the record of replays are kept for ever; the rest
+//! need not be.
 //!
-//! The worker never takes evidence away: `claimgate audit retention` does, run by the owner of the tables.
+//! The worker never takes evidence away: `claimgate audit retention` does, run by the owner of the
+//! tables.
 
 use std::time::Duration;
 
@@ -63,8 +65,8 @@ const PARTITIONED: [(&str, &str, &str); 2] = [
     ("claim_events", "claim_events_default", "received_at"),
 ];
 
-/// Drops what is past its retention, unless `dry_run`. A partition goes when its youngest row may be too old, so rows are kept for up to a
-/// month more. Only the owner of the tables may do this.
+/// Drops what is past its retention, unless `dry_run`. A partition goes when its youngest row may
+/// be too old, so rows are kept for up to a month more. Only the owner of the tables may do this.
 ///
 /// # Errors
 /// [`StoreError`]; what was dropped before it stays dropped.
@@ -120,7 +122,8 @@ async fn rows(
         return Ok(Rows { table, rows: store.delete_older(table, time_column, kept).await? });
     }
     let sql = format!("select count(*) from {table} where {time_column} < now() - $1");
-    let found: Vec<(i64,)> = store.fetch(sqlx::query_as(AssertSqlSafe(sql)).bind(interval(kept))).await?;
+    let found: Vec<(i64,)> =
+        store.fetch(sqlx::query_as(AssertSqlSafe(sql)).bind(interval(kept))).await?;
     Ok(Rows { table, rows: found.first().map_or(0, |(rows,)| rows.unsigned_abs()) })
 }
 
@@ -131,10 +134,13 @@ impl Report for Expired {
 
     fn text(&self) -> String {
         let Self { dry_run, partitions, rows } = self;
-        let [drop, delete] = if *dry_run { ["would drop", "would delete"] } else { ["dropped", "deleted"] };
-        let partitions =
-            partitions.iter().map(|Partition { name, bytes }| format!("{drop} {name}, {bytes} bytes\n"));
-        let rows = rows.iter().map(|Rows { table, rows }| format!("{delete} {rows} rows of {table}\n"));
+        let [drop, delete] =
+            if *dry_run { ["would drop", "would delete"] } else { ["dropped", "deleted"] };
+        let partitions = partitions
+            .iter()
+            .map(|Partition { name, bytes }| format!("{drop} {name}, {bytes} bytes\n"));
+        let rows =
+            rows.iter().map(|Rows { table, rows }| format!("{delete} {rows} rows of {table}\n"));
         let text: String = partitions.chain(rows).collect();
         if text.is_empty() { "nothing is past its retention\n".to_owned() } else { text }
     }
@@ -160,7 +166,8 @@ mod tests {
 
     #[test]
     fn everything_is_kept_unless_a_duration_of_days_says_otherwise() {
-        let read = |json: &str| serde_json::from_str::<Retention>(json).map_err(|error| error.to_string());
+        let read =
+            |json: &str| serde_json::from_str::<Retention>(json).map_err(|error| error.to_string());
         assert_eq!(read("{}"), Ok(Retention::default()));
         assert_eq!(read(r#"{"risk_calls":"forever"}"#), Ok(Retention::default()));
         let days = Duration::from_secs(400 * 86_400);

@@ -1,4 +1,5 @@
-//! How values are shown: to a terminal without letting them speak to it, and as JSON without losing a byte.
+//! How values are shown: to a terminal without letting them speak to it, and as JSON without losing
+//! a byte.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use comfy_table::{Table, presets};

@@ -12,7 +12,8 @@ use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// What is kept about one record. A topic that was made anew counts from 0 again, so there can be several of each.
+/// What is kept about one record. A topic that was made anew counts from 0 again, so there can be
+/// several of each.
 #[derive(Debug, Serialize)]
 pub struct SourceFile {
     /// The record.
@@ -95,8 +96,10 @@ impl Report for SourceFile {
         }
         let mut text = String::new();
         if !self.verdicts.is_empty() {
-            text +=
-                &table(["decided at", "claim", "kind", "decision", "why"], self.verdicts.iter().map(cells));
+            text += &table(
+                ["decided at", "claim", "kind", "decision", "why"],
+                self.verdicts.iter().map(cells),
+            );
         }
         for event in &self.events {
             text += &format!(
@@ -115,7 +118,10 @@ impl Report for SourceFile {
 impl DeadLetterRow {
     fn text(&self) -> String {
         let sheet = sheet([
-            ("Dead letter", format!("{}, field {}", self.error, optional(self.error_field.as_ref()))),
+            (
+                "Dead letter",
+                format!("{}, field {}", self.error, optional(self.error_field.as_ref())),
+            ),
             ("Content", self.content.clone()),
             ("Detail", self.detail.clone()),
             ("Received", instant(self.received_at)),
@@ -137,7 +143,9 @@ pub(crate) fn parse_source(text: &str) -> Result<Source, String> {
         };
         Some(source).filter(|source| !source.topic.is_empty())
     };
-    parse().ok_or_else(|| "a record is topic/partition/offset, such as reward.claims/3/8812".to_owned())
+    parse().ok_or_else(|| {
+        "a record is topic/partition/offset, such as reward.claims/3/8812".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -148,8 +156,14 @@ mod tests {
     fn a_record_is_read_as_it_is_written() {
         let source = Source { topic: "reward.claims".to_owned(), partition: 3, offset: 8812 };
         assert_eq!(parse_source(&source.to_string()), Ok(source));
-        for wrong in ["", "reward.claims", "reward.claims/3", "reward.claims/x/1", "/3/4", "reward.claims/3/"]
-        {
+        for wrong in [
+            "",
+            "reward.claims",
+            "reward.claims/3",
+            "reward.claims/x/1",
+            "/3/4",
+            "reward.claims/3/",
+        ] {
             assert!(parse_source(wrong).is_err(), "{wrong}");
         }
     }

@@ -97,7 +97,13 @@ impl Report for UnassessedClaims {
         }
         let counts = self.counts.iter().map(|count| {
             let UnassessedCount { api, code, name, provider_code, claims } = count;
-            [api.clone(), code.clone(), optional(name.as_ref()), optional(*provider_code), claims.to_string()]
+            [
+                api.clone(),
+                code.clone(),
+                optional(name.as_ref()),
+                optional(*provider_code),
+                claims.to_string(),
+            ]
         });
         let counts = table(["api", "outcome", "reason", "code", "claims"], counts);
         let claims = table(

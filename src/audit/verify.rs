@@ -1,7 +1,7 @@
 //! "Would the answer that is kept lead to the decision that is kept?"
 //!
-//! The stored bytes are read again by the API's own [`crate::risk::RiskApi::read`] and ruled on by the policy in force. Nothing
-//! is asked of a risk API, and nothing is written.
+//! The stored bytes are read again by the API's own [`crate::risk::RiskApi::read`] and ruled on by
+//! the policy in force. Nothing is asked of a risk API, and nothing is written.
 
 use serde::Serialize;
 
@@ -98,7 +98,10 @@ fn derive<'a>(
     policy: &Policy,
 ) -> Result<(Ruling, Option<&'a CallRow>), String> {
     if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
-        return Ok((policy.unassessed(reason.name.as_deref().unwrap_or_default(), reason.value), None));
+        return Ok((
+            policy.unassessed(reason.name.as_deref().unwrap_or_default(), reason.value),
+            None,
+        ));
     }
     let id = registry
         .find(&verdict.api)
@@ -115,10 +118,14 @@ fn derive<'a>(
     let decisive = |call: &&CallRow| {
         call.api == verdict.api && matches!(call.outcome.as_str(), "assessed" | "unassessable")
     };
-    let in_time =
-        |call: &&CallRow| call.requested_at.unix_timestamp_nanos() <= i128::from(verdict.decided_at) * 1_000;
-    let call =
-        calls.iter().filter(decisive).rfind(in_time).ok_or("the answer that decided is not kept any more")?;
+    let in_time = |call: &&CallRow| {
+        call.requested_at.unix_timestamp_nanos() <= i128::from(verdict.decided_at) * 1_000
+    };
+    let call = calls
+        .iter()
+        .filter(decisive)
+        .rfind(in_time)
+        .ok_or("the answer that decided is not kept any more")?;
     let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
     let status = call.http_status.and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
     match api.read(&Answer { status, body }) {
@@ -128,9 +135,10 @@ fn derive<'a>(
         ApiResult::Unassessable(fault) => {
             Ok((policy.unassessable(fault.reason, fault.provider_code), Some(call)))
         }
-        ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => {
-            Err(format!("the answer of attempt {} reads as no assessment today: {}", call.id, fault.reason))
-        }
+        ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => Err(format!(
+            "the answer of attempt {} reads as no assessment today: {}",
+            call.id, fault.reason
+        )),
     }
 }
 
@@ -143,9 +151,13 @@ fn compare(recorded: &Outcome, derived: &Outcome) -> (bool, String) {
         (true, true) => {
             "the kept answer leads to the recorded decision, but for other reasons: the API's table has changed"
         }
-        (true, false) => "the kept answer leads to the recorded decision under today's policy as well",
+        (true, false) => {
+            "the kept answer leads to the recorded decision under today's policy as well"
+        }
         (false, true) => "the kept answer leads to ANOTHER decision under the same policy",
-        (false, false) => "the kept answer leads to another decision, for the policy has changed since",
+        (false, false) => {
+            "the kept answer leads to another decision, for the policy has changed since"
+        }
     };
     (recorded.decision == derived.decision, assessment.to_owned())
 }

@@ -25,5 +25,9 @@ pub(super) fn read(text: &str) -> Result<Option<String>, DeadLetterReason> {
     } else {
         return Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
     };
-    Err(DeadLetterReason::field("invalid_value", FIELD, format!("{} {wrong}", super::foreign::shown(text))))
+    Err(DeadLetterReason::field(
+        "invalid_value",
+        FIELD,
+        format!("{} {wrong}", super::foreign::shown(text)),
+    ))
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use super::Claim;
 
 impl Claim {
-    /// The paths of the fields that are not the same in both, such as `claimed_at` and `account.id`. No values: they are personal.
+    /// The paths of the fields that are not the same in both, such as `claimed_at` and
+    /// `account.id`. No values: they are personal.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let value = |claim: &Self| serde_json::to_value(claim).unwrap_or_default();
         let mut paths = Vec::new();
@@ -48,8 +49,10 @@ mod tests {
     #[test]
     fn report_d12_each_field_that_differs_is_named_by_its_path() {
         assert_eq!(claim("a", "").differences(&claim("a", r#","extra":1"#)), [""; 0]);
-        let other =
-            claim("b", r#","reward":{"goods":"red packet","share":1},"identity":{"certificate_id":"1"}"#);
+        let other = claim(
+            "b",
+            r#","reward":{"goods":"red packet","share":1},"identity":{"certificate_id":"1"}"#,
+        );
         let expected = ["account.id", "identity.certificate_id", "reward.goods", "reward.share"];
         for mut paths in [claim("a", "").differences(&other), other.differences(&claim("a", ""))] {
             paths.sort();

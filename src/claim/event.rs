@@ -1,6 +1,7 @@
 //! The wire side of a claim event: JSON to fields, with the path of the field at fault.
 //!
-//! Owns what "not given" means and how a time may be written. Knows nothing of what a field is good for.
+//! Owns what "not given" means and how a time may be written. Knows nothing of what a field is good
+//! for.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward, address, foreign,
+    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward,
+    address, foreign,
 };
 
 /// Whole numbers up to here are exact in a JSON number with a fraction.
@@ -149,7 +151,9 @@ fn locate(text: &str) -> DeadLetterReason {
             let detail = format!("`{field}` is there twice; which of them counts nobody can know");
             DeadLetterReason::field("duplicate_field", &field, detail)
         }
-        (serde_json::error::Category::Data, None) => DeadLetterReason::field("wrong_type", &path, detail),
+        (serde_json::error::Category::Data, None) => {
+            DeadLetterReason::field("wrong_type", &path, detail)
+        }
         _ if is_whole => not_json(text, detail),
         _ => DeadLetterReason { error: "not_json", field: Some(path), detail },
     }
@@ -196,7 +200,8 @@ impl<'de> Deserialize<'de> for Seconds {
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Seconds, E> {
                 let time = OffsetDateTime::parse(value, &Rfc3339);
-                time.map(|time| Seconds(time.unix_timestamp())).map_err(|_| E::custom(not_a_time(value)))
+                time.map(|time| Seconds(time.unix_timestamp()))
+                    .map_err(|_| E::custom(not_a_time(value)))
             }
         }
         deserializer.deserialize_any(SecondsVisitor)
@@ -214,7 +219,9 @@ fn not_a_time(text: &str) -> String {
             "{shown} has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end"
         );
     }
-    format!("{shown} is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00")
+    format!(
+        "{shown} is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00"
+    )
 }
 
 /// Reads a value of which empty text, null and absence mean the same: not given (contract 3.1).
@@ -240,7 +247,8 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             T::deserialize(value.into_deserializer()).map(Some)
         }
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
-            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no other.
+            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no
+            // other.
             if value.fract() == 0.0
                 && value.abs() <= WHOLE_MAX
                 && let Ok(whole) = format!("{value:.0}").parse::<i64>()
@@ -250,7 +258,11 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             T::deserialize(value.into_deserializer()).map(Some)
         }
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
-            if value.is_empty() { Ok(None) } else { T::deserialize(value.into_deserializer()).map(Some) }
+            if value.is_empty() {
+                Ok(None)
+            } else {
+                T::deserialize(value.into_deserializer()).map(Some)
+            }
         }
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
             T::deserialize(MapAccessDeserializer::new(map)).map(Some)

@@ -19,7 +19,9 @@ pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
 /// What the bytes are, where they are recognised, and what to do about it.
 pub(super) fn format(payload: &[u8]) -> Option<String> {
     let compressed = |name: &str| {
-        format!("the payload is {name} data; set the producer's `compression.type` and send the JSON itself")
+        format!(
+            "the payload is {name} data; set the producer's `compression.type` and send the JSON itself"
+        )
     };
     let known = match payload {
         [] => "the event is empty".to_owned(),
@@ -49,7 +51,9 @@ pub(super) fn no_object(text: &str) -> String {
         Ok(serde_json::Value::String(inner)) if inner.trim_start().starts_with('{') => {
             "the event is a JSON text that holds JSON; it was encoded twice".to_owned()
         }
-        Ok(serde_json::Value::Array(_)) => "the event is a JSON list; send one object a message".to_owned(),
+        Ok(serde_json::Value::Array(_)) => {
+            "the event is a JSON list; send one object a message".to_owned()
+        }
         _ => "the event is JSON and no object".to_owned(),
     }
 }
@@ -62,7 +66,9 @@ pub(super) fn envelope(text: &str) -> Option<&'static str> {
     let keys: BTreeSet<String> = serde_json::from_str::<Object>(text).ok()?.0.into_keys().collect();
     let has = |names: &[&str]| names.iter().all(|name| keys.contains(*name));
     if has(&["schema", "payload"]) {
-        Some("the event is wrapped by Kafka Connect; set `value.converter.schemas.enable = false` there")
+        Some(
+            "the event is wrapped by Kafka Connect; set `value.converter.schemas.enable = false` there",
+        )
     } else if has(&["specversion", "data"]) {
         Some("the event is wrapped as a structured CloudEvent; send its `data` alone")
     } else if has(&["op", "after"]) {

@@ -1,8 +1,10 @@
-//! A claim event: from bytes to [`Claim`] or [`DeadLetterReason`], and nothing else can build a `Claim`.
+//! A claim event: from bytes to [`Claim`] or [`DeadLetterReason`], and nothing else can build a
+//! `Claim`.
 //!
-//! Owns the shape of the event (contract 3.1) and every check that needs no risk API. Knows no Kafka, no clock.
-//! What an API demands on top (a phone number, an app id) is that API's own `check`.
-//! The invariant: whoever holds a `Claim` holds every required field, each within its range, none of them empty.
+//! Owns the shape of the event (contract 3.1) and every check that needs no risk API. Knows no
+//! Kafka, no clock. What an API demands on top (a phone number, an app id) is that API's own
+//! `check`. The invariant: whoever holds a `Claim` holds every required field, each within its
+//! range, none of them empty.
 
 use std::fmt;
 
@@ -56,7 +58,8 @@ pub struct Claim {
     only_parse_builds_this: (),
 }
 
-/// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose claims are kept in order.
+/// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose
+/// claims are kept in order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Account {
     /// Whose identifier `id` is; on the wire `type`.
@@ -261,14 +264,17 @@ impl Claim {
     /// # Errors
     /// [`DeadLetterReason`], with the field's path where one field is at fault.
     pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, DeadLetterReason> {
-        let payload =
-            payload.ok_or_else(|| DeadLetterReason::event("tombstone", "the event has no payload"))?;
+        let payload = payload
+            .ok_or_else(|| DeadLetterReason::event("tombstone", "the event has no payload"))?;
         if payload.len() > max_bytes {
             return Err(DeadLetterReason::too_large(payload.len(), max_bytes));
         }
         let payload = foreign::without_mark(payload);
         let text = std::str::from_utf8(payload).map_err(|error| {
-            DeadLetterReason::event("not_utf8", foreign::format(payload).unwrap_or_else(|| error.to_string()))
+            DeadLetterReason::event(
+                "not_utf8",
+                foreign::format(payload).unwrap_or_else(|| error.to_string()),
+            )
         })?;
         let claim = event::read(text)?;
         claim.check_id()?;
@@ -286,10 +292,12 @@ impl Claim {
         self.client.ip.as_deref().unwrap_or_default()
     }
 
-    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint are one claim sent twice. What is not
-    /// given is left out, so that a field which the contract gains later changes no hash of a claim without it.
+    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint
+    /// are one claim sent twice. What is not given is left out, so that a field which the contract
+    /// gains later changes no hash of a claim without it.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let canonical = serde_json::to_vec(self).expect("a struct of strings and numbers always serialises");
+        let canonical =
+            serde_json::to_vec(self).expect("a struct of strings and numbers always serialises");
         Sha256::digest(canonical).into()
     }
 }
@@ -298,8 +306,9 @@ impl Claim {
     fn check_id(&self) -> Result<(), DeadLetterReason> {
         let chars = self.claim_id.chars().count();
         if chars > CLAIM_ID_MAX_CHARS {
-            let detail =
-                format!("{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have");
+            let detail = format!(
+                "{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have"
+            );
             return Err(DeadLetterReason::field("out_of_range", "claim_id", detail));
         }
         if self.claim_id.contains('\0') {
@@ -326,10 +335,12 @@ impl Claim {
 
 fn seconds(field: &str, value: Option<i64>) -> Result<(), DeadLetterReason> {
     let Some(value) = value else { return Ok(()) };
-    let finer = FINER_UNITS.iter().find(|(unit, _)| value > LAST_SECOND && value / unit <= LAST_SECOND);
+    let finer =
+        FINER_UNITS.iter().find(|(unit, _)| value > LAST_SECOND && value / unit <= LAST_SECOND);
     match finer {
         Some((unit, name)) => {
-            let detail = format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
+            let detail =
+                format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
             Err(DeadLetterReason::field("out_of_range", field, detail))
         }
         None => within(field, Some(value), 0, LAST_SECOND),

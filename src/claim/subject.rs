@@ -4,13 +4,16 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// The key where none is configured. It is in the source for all to read: it makes the column searchable, not secret.
+/// The key where none is configured. It is in the source for all to read: it makes the column
+/// searchable, not secret.
 const DEFAULT_KEY: &str = "claimgate";
 
-/// The subject as `verdicts.subject` holds it: hex of HMAC-SHA256 over `type:id`. `account_type` is the word on the wire.
+/// The subject as `verdicts.subject` holds it: hex of HMAC-SHA256 over `type:id`. `account_type` is
+/// the word on the wire.
 pub fn subject_hash(key: Option<&SecretString>, account_type: &str, id: &str) -> String {
     let key = key.map_or(DEFAULT_KEY, |key| key.expose_secret());
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(account_type.as_bytes());
     mac.update(b":");
     mac.update(id.as_bytes());

@@ -47,7 +47,8 @@ fn the_contracts_example_is_read_whole() {
 
 #[test]
 fn a_time_may_be_a_text() {
-    let claim = parse(&with("/claimed_at", json!("2021-09-30T17:34:40+08:00"))).expect("well-formed");
+    let claim =
+        parse(&with("/claimed_at", json!("2021-09-30T17:34:40+08:00"))).expect("well-formed");
     assert_eq!(claim.claimed_at, 1_632_994_480);
 }
 
@@ -71,15 +72,30 @@ fn report_p18_bytes_that_are_no_event_are_recognised() {
     let utf_16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let connect = json!({"schema": {}, "payload": full()}).to_string();
     assert_told(&[
-        ([b"\0\0\0\x01\x02", json.as_bytes()].concat(), "not_json", None, "Schema Registry (schema 258)"),
-        ([b"\0\0\0\x01\xf2", json.as_bytes()].concat(), "not_utf8", None, "Schema Registry (schema 498)"),
+        (
+            [b"\0\0\0\x01\x02", json.as_bytes()].concat(),
+            "not_json",
+            None,
+            "Schema Registry (schema 258)",
+        ),
+        (
+            [b"\0\0\0\x01\xf2", json.as_bytes()].concat(),
+            "not_utf8",
+            None,
+            "Schema Registry (schema 498)",
+        ),
         (vec![0x1f, 0x8b, 8, 0], "not_utf8", None, "gzip"),
         ([&[0xff, 0xfe], &utf_16[..]].concat(), "not_utf8", None, "UTF-16"),
         (utf_16, "not_json", None, "UTF-16"),
         (vec![], "not_json", None, "empty"),
         (text("{'claim_id': 'x'}"), "not_json", None, "double"),
         (text(&format!("{json}\n{json}")), "not_json", None, "one event a message"),
-        (text(&serde_json::to_string(&json).expect("a text")), "not_an_object", None, "encoded twice"),
+        (
+            text(&serde_json::to_string(&json).expect("a text")),
+            "not_an_object",
+            None,
+            "encoded twice",
+        ),
         (text(&format!("[{json}]")), "not_an_object", None, "one object a message"),
         (text(&connect), "missing_field", Some("claim_id"), "Kafka Connect"),
     ]);
@@ -96,10 +112,30 @@ fn report_p18_a_field_at_fault_is_named_with_what_it_should_be() {
     assert_told(&[
         (twice, "duplicate_field", Some("claim_id"), "twice"),
         (twice_within, "duplicate_field", Some("account.id"), "twice"),
-        (sent("/account/type", json!(2)), "wrong_type", Some(kind), "one of the words qq, wechat, phone"),
-        (sent("/account/type", json!("WeChat")), "wrong_type", Some(kind), "one of the words qq, wechat"),
-        (sent("/claimed_at", json!(1_632_994_480_123_i64)), "out_of_range", Some(at), "milliseconds"),
-        (sent("/claimed_at", json!(1_632_994_480_123_456_i64)), "out_of_range", Some(at), "microseconds"),
+        (
+            sent("/account/type", json!(2)),
+            "wrong_type",
+            Some(kind),
+            "one of the words qq, wechat, phone",
+        ),
+        (
+            sent("/account/type", json!("WeChat")),
+            "wrong_type",
+            Some(kind),
+            "one of the words qq, wechat",
+        ),
+        (
+            sent("/claimed_at", json!(1_632_994_480_123_i64)),
+            "out_of_range",
+            Some(at),
+            "milliseconds",
+        ),
+        (
+            sent("/claimed_at", json!(1_632_994_480_123_456_i64)),
+            "out_of_range",
+            Some(at),
+            "microseconds",
+        ),
         (sent("/claimed_at", json!("1632994480")), "wrong_type", Some(at), "number in quotes"),
         (sent("/claimed_at", json!("2021-09-30 17:34:40")), "wrong_type", Some(at), "time zone"),
     ]);
@@ -142,8 +178,16 @@ fn report_p18_what_has_one_meaning_is_read() {
 
 #[test]
 fn a_missing_null_or_empty_required_field_is_named() {
-    let required =
-        ["claim_id", "kind", "claimed_at", "account", "account/type", "account/id", "client", "client/ip"];
+    let required = [
+        "claim_id",
+        "kind",
+        "claimed_at",
+        "account",
+        "account/type",
+        "account/id",
+        "client",
+        "client/ip",
+    ];
     for field in required {
         let pointer = format!("/{field}");
         for event in [without(&pointer), with(&pointer, Value::Null), with(&pointer, json!(""))] {
@@ -159,9 +203,14 @@ fn a_missing_null_or_empty_required_field_is_named() {
 
 #[test]
 fn an_empty_optional_field_is_as_good_as_none() {
-    for pointer in
-        ["/login", "/reward", "/account/phone", "/client/latitude", "/reward/share", "/captcha/type"]
-    {
+    for pointer in [
+        "/login",
+        "/reward",
+        "/account/phone",
+        "/client/latitude",
+        "/reward/share",
+        "/captcha/type",
+    ] {
         let none = parse(&without(pointer)).expect("optional");
         assert_eq!(parse(&with(pointer, json!(""))).expect("optional"), none, "{pointer}");
         assert_eq!(
@@ -216,7 +265,10 @@ fn a_value_out_of_range_is_named() {
         let malformed = parse(&with(pointer, value)).expect_err("out of range");
         assert_eq!(malformed.error, "out_of_range", "{pointer}");
     }
-    assert!(parse(&with("/claim_id", json!("é".repeat(128)))).is_ok(), "characters are counted, not bytes");
+    assert!(
+        parse(&with("/claim_id", json!("é".repeat(128)))).is_ok(),
+        "characters are counted, not bytes"
+    );
 }
 
 #[test]

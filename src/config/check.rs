@@ -1,7 +1,7 @@
 //! What the types do not say: bounds of single values, and values that cannot work together.
 //!
-//! Pure. Each refusal is one sentence that names the key. The invariant: a configuration that passed
-//! holds no value with which the worker would stand still, spin or overflow.
+//! Pure. Each refusal is one sentence that names the key. The invariant: a configuration that
+//! passed holds no value with which the worker would stand still, spin or overflow.
 
 use std::time::Duration;
 
@@ -55,14 +55,16 @@ impl Config {
             ("dead_letter_topic", kafka.dead_letter_topic.trim()),
         ];
         for (index, (key, topic)) in topics.iter().enumerate() {
-            if let Some((earlier, _)) = topics[..index].iter().find(|(_, earlier)| earlier == topic) {
+            if let Some((earlier, _)) = topics[..index].iter().find(|(_, earlier)| earlier == topic)
+            {
                 return Err(format!(
                     "kafka.{key} and kafka.{earlier} are both {topic:?}; each needs a topic of its own"
                 ));
             }
         }
         // A blank at the end of a group's name is another group.
-        let names = [("group_id", Some(&kafka.group_id)), ("instance_id", kafka.instance_id.as_ref())];
+        let names =
+            [("group_id", Some(&kafka.group_id)), ("instance_id", kafka.instance_id.as_ref())];
         let topics = topics.iter().map(|(key, _)| *key).zip([
             Some(&kafka.input_topic),
             Some(&kafka.output_topic),
@@ -73,11 +75,14 @@ impl Config {
             name.is_some_and(|name| !name.trim().is_empty() && name.contains(char::is_whitespace))
         };
         if let Some((key, _)) = names.into_iter().chain(topics).find(|(_, name)| has_blanks(name)) {
-            return Err(format!("kafka.{key} holds white space, which no such name has; remove it"));
+            return Err(format!(
+                "kafka.{key} holds white space, which no such name has; remove it"
+            ));
         }
         if kafka.instance_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
             return Err(
-                "kafka.instance_id is empty; give each worker its own name, or leave the key out".to_owned()
+                "kafka.instance_id is empty; give each worker its own name, or leave the key out"
+                    .to_owned(),
             );
         }
         if kafka.session_timeout > SESSION_MAX {
@@ -151,10 +156,14 @@ impl Config {
             return Err("retry.multiplier: must be at least 1".to_owned());
         }
         if retry.initial_interval > retry.max_interval {
-            return Err("retry.initial_interval: must be no more than retry.max_interval".to_owned());
+            return Err(
+                "retry.initial_interval: must be no more than retry.max_interval".to_owned()
+            );
         }
         if retry.defer_interval > retry.defer_max_interval {
-            return Err("retry.defer_interval: must be no more than retry.defer_max_interval".to_owned());
+            return Err(
+                "retry.defer_interval: must be no more than retry.defer_max_interval".to_owned()
+            );
         }
         ratio("retry.budget.ratio", retry.budget.ratio)?;
         // With less, a retry could wait for ever.
@@ -163,7 +172,9 @@ impl Config {
             ("retry.budget.reserve", retry.budget.reserve, 1.0),
         ];
         match budget.iter().find(|(_, value, least)| !(*value >= *least && value.is_finite())) {
-            Some((key, ..)) if *key == "retry.budget.reserve" => Err(format!("{key}: must be at least 1")),
+            Some((key, ..)) if *key == "retry.budget.reserve" => {
+                Err(format!("{key}: must be at least 1"))
+            }
             Some((key, ..)) => Err(format!("{key}: must be more than 0")),
             None => Ok(()),
         }

@@ -2,7 +2,8 @@
 //!
 //! Owns three spellings that every source may use for the same key: `<key>_file` for a secret, one
 //! text for a list, `_` for `.` in the name of a librdkafka property. Knows no meaning of any key.
-//! The invariant: after [`resolve`] each key has one spelling, and the last source that gave it won.
+//! The invariant: after [`resolve`] each key has one spelling, and the last source that gave it
+//! won.
 
 use config::{Map, Value, ValueKind};
 
@@ -47,7 +48,9 @@ fn merge(into: &mut Value, from: Value) {
             // A secret that this source gives directly wins over an earlier source's file, and the
             // other way round.
             let spellings = from.keys().map(|key| other_spelling(key));
-            spellings.filter(|other| !from.contains_key(other)).for_each(|other| drop(into.remove(&other)));
+            spellings
+                .filter(|other| !from.contains_key(other))
+                .for_each(|other| drop(into.remove(&other)));
             for (key, value) in from {
                 let nothing = || Value::new(None, ValueKind::Table(Map::new()));
                 merge(into.entry(key).or_insert_with(nothing), value);
@@ -79,14 +82,18 @@ pub(super) fn resolve(root: &mut Value) -> Result<(), ConfigError> {
     for secret in &SECRETS {
         let Some(section) = at(root, &[secret.section]) else { continue };
         read_file(section, secret.section, secret.key)?;
-        if let Some(ValueKind::String(text)) = section.get_mut(secret.key).map(|value| &mut value.kind) {
+        if let Some(ValueKind::String(text)) =
+            section.get_mut(secret.key).map(|value| &mut value.kind)
+        {
             *text = secrets::clean(secret, text).map_err(ConfigError)?;
         }
     }
     if let Some(properties) = at(root, &["kafka", "properties"]) {
         for name in SECRET_PROPERTIES {
             read_file(properties, "kafka.properties", name)?;
-            if let Some(ValueKind::String(text)) = properties.get_mut(name).map(|value| &mut value.kind) {
+            if let Some(ValueKind::String(text)) =
+                properties.get_mut(name).map(|value| &mut value.kind)
+            {
                 *text = secrets::without_ends(text).to_owned();
             }
         }
@@ -108,10 +115,13 @@ fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result
     let Some(path) = table.remove(&format!("{key}{IN_A_FILE}")) else { return Ok(()) };
     let path = path.into_string().unwrap_or_default();
     let named = format!("{section}.{key}{IN_A_FILE}");
-    let given =
-        table.get(key).is_some_and(|value| value.clone().into_string().is_ok_and(|text| !text.is_empty()));
+    let given = table
+        .get(key)
+        .is_some_and(|value| value.clone().into_string().is_ok_and(|text| !text.is_empty()));
     if given {
-        return Err(ConfigError(format!("{named}: {section}.{key} is given, too; give one of them")));
+        return Err(ConfigError(format!(
+            "{named}: {section}.{key} is given, too; give one of them"
+        )));
     }
     let secret = std::fs::read(&path)
         .map_err(|error| ConfigError(format!("{named}: cannot read {path:?}: {error}")))?;
@@ -130,8 +140,9 @@ fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result
 fn split_lists(value: &mut Value, path: &[&str], key: &str) -> Result<(), ConfigError> {
     match (path, &mut value.kind) {
         ([], ValueKind::String(text)) => {
-            value.kind =
-                ValueKind::Array(split(text).map_err(|problem| ConfigError(format!("{key}: {problem}")))?);
+            value.kind = ValueKind::Array(
+                split(text).map_err(|problem| ConfigError(format!("{key}: {problem}")))?,
+            );
             Ok(())
         }
         ([step, rest @ ..], ValueKind::Table(table)) => {

@@ -1,7 +1,8 @@
 //! Configuration: one value, checked whole, before anything starts.
 //!
-//! Owns where settings come from and in which order; what a section means belongs to the module that it configures. The invariants: an
-//! unknown key is an error that names it; a secret is never printed.
+//! Owns where settings come from and in which order; what a section means belongs to the module
+//! that it configures. The invariants: an unknown key is an error that names it; a secret is never
+//! printed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -92,14 +93,19 @@ pub enum OnDuplicate {
 pub struct ConfigError(String);
 
 impl Config {
-    /// Reads the defaults, `config/<CLAIMGATE_ENV>.toml`, the `file` and the environment, in this order.
+    /// Reads the defaults, `config/<CLAIMGATE_ENV>.toml`, the `file` and the environment, in this
+    /// order.
     ///
     /// # Errors
-    /// [`ConfigError`]: a file that cannot be read, an unknown key, a value of the wrong type or out of range.
+    /// [`ConfigError`]: a file that cannot be read, an unknown key, a value of the wrong type or
+    /// out of range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut root = table(Map::new());
         layers::overlay(&mut root, read(File::from_str(DEFAULTS, FileFormat::Toml))?);
-        layers::overlay(&mut root, read(File::new("config/default.toml", FileFormat::Toml).required(false))?);
+        layers::overlay(
+            &mut root,
+            read(File::new("config/default.toml", FileFormat::Toml).required(false))?,
+        );
         if let Some(name) = std::env::var_os("CLAIMGATE_ENV").filter(|name| !name.is_empty()) {
             let path = format!("config/{}.toml", name.to_string_lossy());
             layers::overlay(&mut root, read(File::new(&path, FileFormat::Toml))?);
@@ -108,13 +114,16 @@ impl Config {
             layers::overlay(&mut root, read(File::from(file).format(FileFormat::Toml))?);
         }
         check_environment()?;
-        let environment =
-            Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").ignore_empty(false);
+        let environment = Environment::with_prefix(PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .ignore_empty(false);
         layers::overlay(&mut root, read(environment)?);
         Self::of(root)
     }
 
-    /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for tests and the demo.
+    /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for
+    /// tests and the demo.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -147,10 +156,12 @@ impl Config {
             wechat: self.wechat.clone(),
             transient_codes: self.retry.transient_codes.clone(),
         };
-        let registry =
-            Registry::new(self.risk.clone(), &shared).map_err(|error| ConfigError(error.to_string()))?;
+        let registry = Registry::new(self.risk.clone(), &shared)
+            .map_err(|error| ConfigError(error.to_string()))?;
         if registry.is_empty() {
-            return Err(ConfigError("risk: no API serves any kind of claim; give one a `serves`".to_owned()));
+            return Err(ConfigError(
+                "risk: no API serves any kind of claim; give one a `serves`".to_owned(),
+            ));
         }
         self.check_together(&registry)?;
         let policy = registry.policy(self.retry.on_unassessed);
@@ -185,7 +196,9 @@ fn describe(error: &config::ConfigError) -> String {
 
 /// Refuses a value that is no text; the reader's own error would print it.
 fn check_environment() -> Result<(), ConfigError> {
-    let ours = |name: &std::ffi::OsString| name.to_string_lossy().to_uppercase().starts_with("CLAIMGATE__");
+    let ours = |name: &std::ffi::OsString| {
+        name.to_string_lossy().to_uppercase().starts_with("CLAIMGATE__")
+    };
     match std::env::vars_os().find(|(name, value)| ours(name) && value.to_str().is_none()) {
         Some((name, _)) => {
             Err(ConfigError(format!("{}: the value is not UTF-8 text", name.to_string_lossy())))

@@ -20,9 +20,11 @@ fn the_defaults_are_whole_and_build_every_api() {
 
 #[test]
 fn an_unknown_key_is_named() {
-    for (text, key) in
-        [("[kafka]\ntopik = \"x\"", "topik"), ("[kafkaa]\nx = 1", "kafkaa"), ("[worker]\nmax = 1", "max")]
-    {
+    for (text, key) in [
+        ("[kafka]\ntopik = \"x\"", "topik"),
+        ("[kafkaa]\nx = 1", "kafkaa"),
+        ("[worker]\nmax = 1", "max"),
+    ] {
         assert!(error(text).contains(key), "{}", error(text));
     }
     let config = Config::from_toml(&format!("{CREDENTIALS}[risk.intelligent_qr_code]\nfoo = 1"))
@@ -43,8 +45,14 @@ fn a_wrong_value_is_named_by_its_key() {
         ("[dead_letters]\nmax_replays = 0", "max_replays"),
         ("[dead_letters]\nprobe_every = \"0s\"", "probe_every"),
         ("[kafka]\ntransaction_timeout = \"1h\"", "kafka.transaction_timeout"),
-        ("[kafka.properties]\n\"enable.auto.commit\" = \"true\"", "kafka.properties.enable.auto.commit"),
-        ("[kafka.properties]\nisolation_level = \"read_uncommitted\"", "kafka.properties.isolation.level"),
+        (
+            "[kafka.properties]\n\"enable.auto.commit\" = \"true\"",
+            "kafka.properties.enable.auto.commit",
+        ),
+        (
+            "[kafka.properties]\nisolation_level = \"read_uncommitted\"",
+            "kafka.properties.isolation.level",
+        ),
     ];
     for (text, key) in wrong {
         assert!(error(text).contains(key), "{}", error(text));
@@ -53,7 +61,8 @@ fn a_wrong_value_is_named_by_its_key() {
 
 #[test]
 fn librdkafka_properties_may_be_written_with_dots() {
-    let config = Config::from_toml("[kafka.properties]\n\"security.protocol\" = \"SASL_SSL\"").expect("good");
+    let config = Config::from_toml("[kafka.properties]\n\"security.protocol\" = \"SASL_SSL\"")
+        .expect("good");
     assert_eq!(config.kafka.client().get("security.protocol"), Some("SASL_SSL"));
 }
 
@@ -68,7 +77,8 @@ fn a_missing_secret_is_named_by_its_key() {
 fn a_secret_may_stand_in_a_file_and_is_never_printed() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "hunter2\n").expect("written");
-    let config = Config::from_toml(&format!("[wechat]\napp_secret_file = {:?}", file.path())).expect("good");
+    let config =
+        Config::from_toml(&format!("[wechat]\napp_secret_file = {:?}", file.path())).expect("good");
     use secrecy::ExposeSecret;
     assert_eq!(config.wechat.app_secret.expose_secret(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -82,7 +92,8 @@ fn layered(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErr
     for text in [DEFAULTS, toml] {
         layers::overlay(&mut root, read(File::from_str(text, FileFormat::Toml))?);
     }
-    let given = environment.iter().map(|(key, value)| (format!("CLAIMGATE__{key}"), (*value).to_owned()));
+    let given =
+        environment.iter().map(|(key, value)| (format!("CLAIMGATE__{key}"), (*value).to_owned()));
     let source = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__");
     layers::overlay(&mut root, read(source.source(Some(given.collect())))?);
     Config::of(root)
@@ -104,10 +115,14 @@ fn report_p19_every_key_can_come_from_the_environment() {
     let (registry, _) = config.risk_apis().expect("the levels are whole");
     let id = registry.find("intelligent_qr_code").expect("it serves");
     let levels = registry.get(id).levels.clone().expect("levels");
-    assert_eq!((levels.approve, levels.challenge, levels.reject), (vec![0, 1], vec![2], vec![3, 4]));
+    assert_eq!(
+        (levels.approve, levels.challenge, levels.reject),
+        (vec![0, 1], vec![2], vec![3, 4])
+    );
     let named = layered("", &[("RETRY__TRANSIENT_CODES", "[4,")]).expect_err("no JSON").to_string();
     assert!(named.contains("retry.transient_codes"), "{named}");
-    let named = layered("", &[("RETRY__TRANSIENT_CODES", "four")]).expect_err("no number").to_string();
+    let named =
+        layered("", &[("RETRY__TRANSIENT_CODES", "four")]).expect_err("no number").to_string();
     assert!(named.contains("retry.transient_codes"), "{named}");
 }
 
@@ -119,7 +134,9 @@ fn report_p19_a_secret_of_kafka_can_stand_in_a_file() {
     let quoted = format!("[kafka.properties]\n\"sasl.password_file\" = {path:?}");
     let underscored = format!("[kafka.properties]\nsasl_password_file = {path:?}");
     let from_environment = ("KAFKA__PROPERTIES__SASL_PASSWORD_FILE", path.as_str());
-    for config in [layered(&quoted, &[]), layered(&underscored, &[]), layered("", &[from_environment])] {
+    for config in
+        [layered(&quoted, &[]), layered(&underscored, &[]), layered("", &[from_environment])]
+    {
         let config = config.expect("good");
         assert_eq!(config.kafka.client().get("sasl.password"), Some("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
@@ -137,13 +154,17 @@ fn report_p19_the_last_source_wins_in_whatever_spelling() {
     std::fs::write(file.path(), "from-file").expect("written");
     let path = file.path().display().to_string();
     use secrecy::ExposeSecret;
-    let config =
-        layered(&format!("[wechat]\napp_secret_file = {path:?}"), &[("WECHAT__APP_SECRET", "direct")]);
+    let config = layered(
+        &format!("[wechat]\napp_secret_file = {path:?}"),
+        &[("WECHAT__APP_SECRET", "direct")],
+    );
     assert_eq!(config.expect("good").wechat.app_secret.expose_secret(), "direct");
     let config = layered("[wechat]\napp_secret = 'direct'", &[("WECHAT__APP_SECRET_FILE", &path)]);
     assert_eq!(config.expect("good").wechat.app_secret.expose_secret(), "from-file");
-    let config =
-        layered("[kafka.properties]\n\"client.rack\" = 'a'", &[("KAFKA__PROPERTIES__CLIENT_RACK", "b")]);
+    let config = layered(
+        "[kafka.properties]\n\"client.rack\" = 'a'",
+        &[("KAFKA__PROPERTIES__CLIENT_RACK", "b")],
+    );
     assert_eq!(config.expect("good").kafka.client().get("client.rack"), Some("b"));
     let both = error(&format!("[wechat]\napp_secret = 'direct'\napp_secret_file = {path:?}"));
     assert!(both.contains("wechat.app_secret_file") && !both.contains("direct"), "{both}");
@@ -157,7 +178,9 @@ fn report_p16_what_surrounds_a_secret_is_taken_off_and_what_cannot_be_in_one_is_
         let text = around.replace('@', "hunter2");
         std::fs::write(file.path(), &text).expect("written");
         let path = file.path().display().to_string();
-        for environment in [("WECHAT__APP_SECRET", text.as_str()), ("WECHAT__APP_SECRET_FILE", &path)] {
+        for environment in
+            [("WECHAT__APP_SECRET", text.as_str()), ("WECHAT__APP_SECRET_FILE", &path)]
+        {
             let config = layered("", &[environment]).expect("good");
             assert_eq!(config.wechat.app_secret.expose_secret(), "hunter2", "{around:?}");
         }
@@ -170,7 +193,8 @@ fn report_p16_what_surrounds_a_secret_is_taken_off_and_what_cannot_be_in_one_is_
         ("TENCENT_CLOUD__TOKEN", "tencent_cloud.token"),
     ];
     for (variable, key) in keys {
-        for value in ["\"hunter2\"", "'hunter2'", "hunter 2", "hunter\n2", "hunter2é", "“hunter2”"] {
+        for value in ["\"hunter2\"", "'hunter2'", "hunter 2", "hunter\n2", "hunter2é", "“hunter2”"]
+        {
             let refusal = layered("", &[(variable, value)]).expect_err(value).to_string();
             assert!(refusal.contains(key) && !refusal.contains("hunter"), "{refusal}");
         }
@@ -237,8 +261,12 @@ fn review_low_a_value_that_cannot_work_is_refused() {
 #[test]
 fn review_low_a_call_may_not_outlast_a_drain() {
     let text = format!("{CREDENTIALS}[risk.captcha_query]\ntimeout = \"11s\"");
-    let refusal =
-        Config::from_toml(&text).expect("read later").risk_apis().err().expect("too long").to_string();
+    let refusal = Config::from_toml(&text)
+        .expect("read later")
+        .risk_apis()
+        .err()
+        .expect("too long")
+        .to_string();
     assert!(
         refusal.contains("risk.captcha_query.timeout") && refusal.contains("worker.drain_timeout"),
         "{refusal}"

@@ -1,6 +1,8 @@
-//! How a dead letter is named: by where its event stood and, where several stood there one after the other, by what it was.
+//! How a dead letter is named: by where its event stood and, where several stood there one after
+//! the other, by what it was.
 //!
-//! Pure. A topic that was made anew, or moved to another cluster, counts from 0 again: the place alone does not identify an event.
+//! Pure. A topic that was made anew, or moved to another cluster, counts from 0 again: the place
+//! alone does not identify an event.
 
 use std::fmt;
 
@@ -32,7 +34,8 @@ pub(super) struct Address {
 impl Address {
     /// Whether it names this letter.
     pub(super) fn names(&self, letter: &LetterId) -> bool {
-        self.source == letter.source && self.content.as_ref().is_none_or(|content| *content == letter.content)
+        self.source == letter.source
+            && self.content.as_ref().is_none_or(|content| *content == letter.content)
     }
 }
 
@@ -66,7 +69,11 @@ pub(super) fn parse_letter(text: &str) -> Option<LetterId> {
 /// What to say where a place alone names several letters.
 pub(super) fn ambiguous<'a>(letters: impl Iterator<Item = &'a LetterId>) -> String {
     let letters: Vec<String> = letters.map(ToString::to_string).collect();
-    format!("{} events stood there, one after the other; name one: {}", letters.len(), letters.join(", "))
+    format!(
+        "{} events stood there, one after the other; name one: {}",
+        letters.len(),
+        letters.join(", ")
+    )
 }
 
 #[cfg(test)]

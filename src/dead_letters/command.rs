@@ -38,7 +38,8 @@ enum Action {
     },
     /// One letter whole: headers, payload, and who replayed it
     Show {
-        /// topic/partition/offset@content, as `list` has it; without @content where one event stood there
+        /// topic/partition/offset@content, as `list` has it; without @content where one event stood
+        /// there
         #[arg(value_parser = parse_address)]
         letter: Address,
         /// Write the payload's exact bytes, and nothing else
@@ -79,7 +80,11 @@ struct ReplayArgs {
 /// A text that says something.
 fn said(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() { Err("it is empty: auditors will ask".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("it is empty: auditors will ask".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// What the commands work with.
@@ -98,7 +103,11 @@ impl DeadLettersCommand {
     ///
     /// # Errors
     /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
-    pub async fn run(self, context: DeadLetters<'_>, out: &mut impl Write) -> Result<(), DeadLetterError> {
+    pub async fn run(
+        self,
+        context: DeadLetters<'_>,
+        out: &mut impl Write,
+    ) -> Result<(), DeadLetterError> {
         let found = match self.action {
             Action::List { filter, limit } => {
                 let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());
@@ -113,7 +122,8 @@ impl DeadLettersCommand {
                 show(context.store, &letter, form, out).await?
             }
             Action::Replay(args) => {
-                let tally = Replay::begin(context, args.request()?, self.json, out).await?.run().await?;
+                let tally =
+                    Replay::begin(context, args.request()?, self.json, out).await?.run().await?;
                 if !self.json && tally.letters() > 0 {
                     writeln!(out, "{}", summary(&tally))?;
                 }

@@ -1,6 +1,8 @@
-//! A dead letter's event as it is sent once more: its own key, payload and headers, and two headers that say so.
+//! A dead letter's event as it is sent once more: its own key, payload and headers, and two headers
+//! that say so.
 //!
-//! Pure. The invariant: the count in the headers grows by one with every replay, whoever made it and whatever the event became meanwhile.
+//! Pure. The invariant: the count in the headers grows by one with every replay, whoever made it
+//! and whatever the event became meanwhile.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
@@ -57,7 +59,8 @@ pub(super) fn producers_headers(kept: Vec<KeptHeader>) -> Option<Headers> {
     kept.into_iter().map(value).collect()
 }
 
-/// The headers of a replay: the event's own, and its count and origin in place of an earlier replay's.
+/// The headers of a replay: the event's own, and its count and origin in place of an earlier
+/// replay's.
 pub(super) fn replays_headers(mut own: Headers, number: i32, letter: &LetterId) -> Headers {
     own.retain(|(name, _)| name != REPLAYS && name != REPLAYED_FROM);
     own.push((REPLAYS.to_owned(), Some(number.to_string().into_bytes())));
@@ -65,7 +68,8 @@ pub(super) fn replays_headers(mut own: Headers, number: i32, letter: &LetterId) 
     own
 }
 
-/// How often an event was replayed before, from its header; 0 where there is none, or none that claimgate wrote.
+/// How often an event was replayed before, from its header; 0 where there is none, or none that
+/// claimgate wrote.
 pub(super) fn replays_before(header: Option<&str>) -> i32 {
     header.and_then(|text| text.parse().ok()).filter(|count| *count > 0).unwrap_or(0)
 }
@@ -82,9 +86,9 @@ mod tests {
 
     #[test]
     fn kept_headers_come_back_in_order_with_their_bytes_and_their_absence() {
-        let kept =
-            r#"[{"name":"b","text":"红"},{"name":"a"},{"name":"b","base64":"/wA="},{"name":"","text":""}]"#;
-        let headers = producers_headers(serde_json::from_str(kept).expect("headers")).expect("readable");
+        let kept = r#"[{"name":"b","text":"红"},{"name":"a"},{"name":"b","base64":"/wA="},{"name":"","text":""}]"#;
+        let headers =
+            producers_headers(serde_json::from_str(kept).expect("headers")).expect("readable");
         let expected: Headers = vec![
             ("b".to_owned(), Some("红".as_bytes().to_vec())),
             ("a".to_owned(), None),

@@ -1,4 +1,5 @@
-//! Which dead letters are meant: the filters of the command line, and the condition in SQL that stands for them.
+//! Which dead letters are meant: the filters of the command line, and the condition in SQL that
+//! stands for them.
 
 use std::time::Duration;
 
@@ -48,9 +49,9 @@ fn parse_time(text: &str) -> Result<Time, String> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return Ok(Time::At(at));
     }
-    humantime::parse_duration(text)
-        .map(Time::Ago)
-        .map_err(|_| "a time is 2021-09-30T09:34:40Z, or a span such as 2h for so long ago".to_owned())
+    humantime::parse_duration(text).map(Time::Ago).map_err(|_| {
+        "a time is 2021-09-30T09:34:40Z, or a span such as 2h for so long ago".to_owned()
+    })
 }
 
 impl Time {
@@ -107,7 +108,8 @@ impl Filter {
     }
 }
 
-/// The condition on `dead_letters as letter`: `$1` to `$12`, which [`Selection::bind`] gives their values.
+/// The condition on `dead_letters as letter`: `$1` to `$12`, which [`Selection::bind`] gives their
+/// values.
 macro_rules! selected {
     () => {
         "($1::text is null or letter.error = $1)
@@ -135,10 +137,12 @@ impl Selection {
         &self,
         query: QueryAs<'q, Postgres, R, PgArguments>,
     ) -> QueryAs<'q, Postgres, R, PgArguments> {
-        let topics: Vec<String> = self.named.iter().map(|named| named.source.topic.clone()).collect();
+        let topics: Vec<String> =
+            self.named.iter().map(|named| named.source.topic.clone()).collect();
         let partitions: Vec<i32> = self.named.iter().map(|named| named.source.partition).collect();
         let offsets: Vec<i64> = self.named.iter().map(|named| named.source.offset).collect();
-        let contents: Vec<Option<String>> = self.named.iter().map(|named| named.content.clone()).collect();
+        let contents: Vec<Option<String>> =
+            self.named.iter().map(|named| named.content.clone()).collect();
         query
             .bind(self.error.clone())
             .bind(self.field.clone())

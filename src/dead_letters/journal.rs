@@ -1,7 +1,9 @@
-//! The journal of replays: `dead_letter_replays` and `dead_letter_replay_places`. Rows are only ever added.
+//! The journal of replays: `dead_letter_replays` and `dead_letter_replay_places`. Rows are only
+//! ever added.
 //!
-//! A replay is announced, its event is sent, its place is recorded. Whatever ends the command in between leaves an announcement without a
-//! place, which is the truth: nobody knows until the topic is read.
+//! A replay is announced, its event is sent, its place is recorded. Whatever ends the command in
+//! between leaves an announcement without a place, which is the truth: nobody knows until the topic
+//! is read.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -73,7 +75,8 @@ impl From<IdRow> for ReplayId {
     }
 }
 
-/// Announces replays; returns those that are ours to make. Of two commands that announce the same one, the second does not get it.
+/// Announces replays; returns those that are ours to make. Of two commands that announce the same
+/// one, the second does not get it.
 pub(super) async fn announce(
     store: &PostgresStore,
     replays: &[ReplayId],
@@ -86,7 +89,8 @@ pub(super) async fn announce(
         on conflict do nothing
         returning source_topic, source_partition, source_offset, content, number",
     );
-    let announced = announced.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
+    let announced =
+        announced.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
     let rows: Vec<IdRow> = store.fetch(announced.bind(&approval.by).bind(&approval.reason)).await?;
     Ok(rows.into_iter().map(ReplayId::from).collect())
 }
@@ -114,14 +118,19 @@ pub(super) async fn record_places(
         on conflict do nothing
         returning source_topic, source_partition, source_offset, content, number",
     );
-    let recorded = recorded.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
-    let recorded = recorded.bind(place_topics).bind(place_partitions).bind(place_offsets).bind(recorded_by);
+    let recorded =
+        recorded.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
+    let recorded =
+        recorded.bind(place_topics).bind(place_partitions).bind(place_offsets).bind(recorded_by);
     let _: Vec<IdRow> = store.fetch(recorded).await?;
     Ok(())
 }
 
 /// The replays of a letter, in order.
-pub(super) async fn history(store: &PostgresStore, letter: &LetterId) -> Result<Vec<ReplayRow>, StoreError> {
+pub(super) async fn history(
+    store: &PostgresStore,
+    letter: &LetterId,
+) -> Result<Vec<ReplayRow>, StoreError> {
     let history = sqlx::query_as(
         "select
             number, replayed_by, reason, announced_at, place_topic, place_partition, place_offset, recorded_by, recorded_at

@@ -1,4 +1,5 @@
-//! The questions to `dead_letters`: what a list shows, what a replay must know, and the events themselves.
+//! The questions to `dead_letters`: what a list shows, what a replay must know, and the events
+//! themselves.
 
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -71,8 +72,11 @@ impl Letter {
     /// Which letter it is.
     pub(super) fn id(&self) -> LetterId {
         let Self { source_topic, source_partition, source_offset, content, .. } = self;
-        let source =
-            Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset };
+        let source = Source {
+            topic: source_topic.clone(),
+            partition: *source_partition,
+            offset: *source_offset,
+        };
         LetterId { source, content: content.clone() }
     }
 
@@ -91,8 +95,11 @@ impl Content {
     /// Which letter it is.
     pub(super) fn id(&self) -> LetterId {
         let Self { source_topic, source_partition, source_offset, content, .. } = self;
-        let source =
-            Source { topic: source_topic.clone(), partition: *source_partition, offset: *source_offset };
+        let source = Source {
+            topic: source_topic.clone(),
+            partition: *source_partition,
+            offset: *source_offset,
+        };
         LetterId { source, content: content.clone() }
     }
 }
@@ -164,7 +171,10 @@ pub(super) async fn page(
 }
 
 /// What is wrong with a selection's letters, most frequent first.
-pub(super) async fn counts(store: &PostgresStore, selection: &Selection) -> Result<Vec<Count>, StoreError> {
+pub(super) async fn counts(
+    store: &PostgresStore,
+    selection: &Selection,
+) -> Result<Vec<Count>, StoreError> {
     let counts = sqlx::query_as(concat!(
         "select letter.error, letter.error_field, count(*) as letters, min(letter.received_at) as first, max(letter.received_at) as last
         from dead_letters as letter where ",
@@ -191,8 +201,12 @@ pub(super) async fn contents(
     store.fetch(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
 }
 
-/// The letters that an address names: more than one where it is a place at which several events stood.
-pub(super) async fn at_place(store: &PostgresStore, address: &Address) -> Result<Vec<LetterId>, StoreError> {
+/// The letters that an address names: more than one where it is a place at which several events
+/// stood.
+pub(super) async fn at_place(
+    store: &PostgresStore,
+    address: &Address,
+) -> Result<Vec<LetterId>, StoreError> {
     let Source { topic, partition, offset } = &address.source;
     let contents = sqlx::query_as(
         "select content from dead_letters
@@ -201,7 +215,10 @@ pub(super) async fn at_place(store: &PostgresStore, address: &Address) -> Result
     );
     let contents = contents.bind(topic).bind(partition).bind(offset).bind(&address.content);
     let contents: Vec<(String,)> = store.fetch(contents).await?;
-    Ok(contents.into_iter().map(|(content,)| LetterId { source: address.source.clone(), content }).collect())
+    Ok(contents
+        .into_iter()
+        .map(|(content,)| LetterId { source: address.source.clone(), content })
+        .collect())
 }
 
 /// What time it is by the server's clock.

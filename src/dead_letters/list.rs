@@ -100,8 +100,9 @@ fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String 
         ["received at", "letter", "error", "field", "key", "bytes", "replays", "replayed"],
         letters.iter().map(cells),
     );
-    let more = more_than
-        .map(|limit| format!("\nThese are the newest {limit}; there are more: raise --limit, or filter.\n"));
+    let more = more_than.map(|limit| {
+        format!("\nThese are the newest {limit}; there are more: raise --limit, or filter.\n")
+    });
     format!("{counts}\n{letters}{}", more.unwrap_or_default())
 }
 
@@ -120,11 +121,16 @@ fn cells(letter: &Letter) -> [String; 8] {
 
 /// A letter in a few words.
 pub(super) fn summary(letter: &Letter) -> String {
-    let field = letter.error_field.as_deref().map(|field| format!(" {}", cut(field))).unwrap_or_default();
-    let payload =
-        letter.payload_bytes.map_or_else(|| "a tombstone".to_owned(), |bytes| format!("{bytes} bytes"));
-    let key =
-        letter.key.as_deref().map(|key| format!(", key {}", cut(&printable_bytes(key)))).unwrap_or_default();
+    let field =
+        letter.error_field.as_deref().map(|field| format!(" {}", cut(field))).unwrap_or_default();
+    let payload = letter
+        .payload_bytes
+        .map_or_else(|| "a tombstone".to_owned(), |bytes| format!("{bytes} bytes"));
+    let key = letter
+        .key
+        .as_deref()
+        .map(|key| format!(", key {}", cut(&printable_bytes(key))))
+        .unwrap_or_default();
     format!("{}{field}, {payload}{key}", letter.error)
 }
 

@@ -1,14 +1,17 @@
-//! Dead letters: what they are, and how their events are sent once more when what was wrong with them is mended.
+//! Dead letters: what they are, and how their events are sent once more when what was wrong with
+//! them is mended.
 //!
-//! The table `dead_letters` has the exact bytes of every one; this module reads it. [`replay`] is the only part that sends anything,
-//! [`journal`] the only one that writes: who replayed what, why, and where it went. [`plan`], [`event`], [`address`]
-//! and [`filter`] are pure.
+//! The table `dead_letters` has the exact bytes of every one; this module reads it. [`replay`] is
+//! the only part that sends anything, [`journal`] the only one that writes: who replayed what, why,
+//! and where it went. [`plan`], [`event`], [`address`] and [`filter`] are pure.
 //!
 //! The invariants:
 //! - No event is sent before its replay is announced in Postgres, so that none is without a trace.
-//! - No event is sent twice under one number: of two announcements Postgres takes one, and a replay that was cut short is looked for
-//!   in the topic, by the only producer that could have sent it, before it is sent again.
-//! - No event is replayed more than `dead_letters.max_replays` times: its count travels in its headers.
+//! - No event is sent twice under one number: of two announcements Postgres takes one, and a replay
+//!   that was cut short is looked for in the topic, by the only producer that could have sent it,
+//!   before it is sent again.
+//! - No event is replayed more than `dead_letters.max_replays` times: its count travels in its
+//!   headers.
 //!
 //! `docs/dead-letters.md` is the page for whoever was woken by them.
 
@@ -74,7 +77,9 @@ impl Settings {
     /// One sentence that names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.max_replays == 0 || self.max_run == 0 || self.min_events == 0 {
-            return Err("dead_letters: max_replays, max_run and min_events must be at least 1".to_owned());
+            return Err(
+                "dead_letters: max_replays, max_run and min_events must be at least 1".to_owned()
+            );
         }
         // At 0 every event would be a flood, and a flood that is never probed never ends.
         if !(self.max_ratio > 0.0 && self.max_ratio <= 1.0) {

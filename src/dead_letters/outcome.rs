@@ -72,7 +72,11 @@ impl<'a, W: Write> Reporter<'a, W> {
     }
 
     /// Says what became of a letter.
-    pub(super) fn say(&mut self, letter: &impl Display, outcome: Outcome) -> Result<(), DeadLetterError> {
+    pub(super) fn say(
+        &mut self,
+        letter: &impl Display,
+        outcome: Outcome,
+    ) -> Result<(), DeadLetterError> {
         let tally = &mut self.tally;
         let count = match outcome {
             Outcome::Replayed(..) => &mut tally.replayed,
@@ -83,7 +87,8 @@ impl<'a, W: Write> Reporter<'a, W> {
         };
         *count += 1;
         if self.json {
-            serde_json::to_writer(&mut *self.out, &outcome.line(letter)).map_err(std::io::Error::from)?;
+            serde_json::to_writer(&mut *self.out, &outcome.line(letter))
+                .map_err(std::io::Error::from)?;
             self.out.write_all(b"\n")?;
         } else {
             writeln!(self.out, "{}", printable(&format!("{letter}: {}", outcome.text())))?;
@@ -101,7 +106,9 @@ impl Outcome {
     fn text(&self) -> String {
         match self {
             Self::Replayed(number, place) => format!("replayed as {place}, replay {number}"),
-            Self::WouldReplay(number, said) => format!("would be replayed, replay {number}: {said}"),
+            Self::WouldReplay(number, said) => {
+                format!("would be replayed, replay {number}: {said}")
+            }
             Self::LeftOut(why) => format!("left out: {why}"),
             Self::Refused { replays, error } => format!(
                 "refused: it was replayed {replays} times (dead_letters.max_replays) and is a dead letter still ({error}); \
@@ -121,7 +128,9 @@ impl Outcome {
         };
         match self {
             Self::Replayed(number, place) => line("replayed", Some(number), Some(place), None),
-            Self::WouldReplay(number, said) => line("would_replay", Some(number), None, Some(said.as_str())),
+            Self::WouldReplay(number, said) => {
+                line("would_replay", Some(number), None, Some(said.as_str()))
+            }
             Self::LeftOut(why) => line("left_out", None, None, Some(why.as_str())),
             Self::Refused { error, .. } => line("refused", None, None, Some(error.as_str())),
             Self::Failed(why) => line("failed", None, None, Some(why.as_str())),

@@ -9,7 +9,8 @@ use super::letters::LatestReplay;
 pub(super) enum Plan {
     /// Announce a replay with this number, and send its event.
     Replay(i32),
-    /// Its latest replay was announced and perhaps never sent: look in the topic, and send it under its own number if it is not there.
+    /// Its latest replay was announced and perhaps never sent: look in the topic, and send it under
+    /// its own number if it is not there.
     Resume(LatestReplay),
     /// It was replayed already.
     LeaveOut(LatestReplay),
@@ -20,8 +21,14 @@ pub(super) enum Plan {
     },
 }
 
-/// The plan for a letter: `replays_before` is the count in its own header, `latest` its latest replay from the journal.
-pub(super) fn plan(replays_before: i32, latest: Option<LatestReplay>, again: bool, max_replays: u32) -> Plan {
+/// The plan for a letter: `replays_before` is the count in its own header, `latest` its latest
+/// replay from the journal.
+pub(super) fn plan(
+    replays_before: i32,
+    latest: Option<LatestReplay>,
+    again: bool,
+    max_replays: u32,
+) -> Plan {
     let replays = match latest {
         Some(latest) if !latest.has_place => return Plan::Resume(latest),
         Some(latest) if !again => return Plan::LeaveOut(latest),
@@ -43,7 +50,12 @@ mod tests {
     use super::*;
 
     fn latest(number: i32, has_place: bool) -> LatestReplay {
-        LatestReplay { number, by: "ann".to_owned(), announced_at: OffsetDateTime::UNIX_EPOCH, has_place }
+        LatestReplay {
+            number,
+            by: "ann".to_owned(),
+            announced_at: OffsetDateTime::UNIX_EPOCH,
+            has_place,
+        }
     }
 
     #[test]

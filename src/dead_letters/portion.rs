@@ -1,4 +1,5 @@
-//! The part of a replay that Kafka sees: look for what was cut short, announce, send, record the places.
+//! The part of a replay that Kafka sees: look for what was cut short, announce, send, record the
+//! places.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -29,8 +30,10 @@ impl<W: Write> Replay<'_, W> {
         for (id, latest) in unfinished {
             match found.get(&id) {
                 Some(place) => {
-                    let why =
-                        format!("{}, though its command was cut short: it is at {place}", replayed(&latest));
+                    let why = format!(
+                        "{}, though its command was cut short: it is at {place}",
+                        replayed(&latest)
+                    );
                     self.reporter.say(&id.letter, Outcome::LeftOut(why))?;
                 }
                 None => missing.push(id),
@@ -67,7 +70,8 @@ impl<W: Write> Replay<'_, W> {
         due: Vec<ReplayId>,
         resumed: Vec<ReplayId>,
     ) -> Result<(), DeadLetterError> {
-        let letters: Vec<LetterId> = due.iter().chain(&resumed).map(|id| id.letter.clone()).collect();
+        let letters: Vec<LetterId> =
+            due.iter().chain(&resumed).map(|id| id.letter.clone()).collect();
         let kept = contents(self.context.store, &letters).await?;
         let mut kept: HashMap<LetterId, Content> =
             kept.into_iter().map(|content| (content.id(), content)).collect();
@@ -78,7 +82,8 @@ impl<W: Write> Replay<'_, W> {
             match kept.remove(&id.letter).and_then(|content| event(id, content)) {
                 Some(event) => events.push(event),
                 None => {
-                    let why = "its row in dead_letters is gone, or its headers cannot be read".to_owned();
+                    let why =
+                        "its row in dead_letters is gone, or its headers cannot be read".to_owned();
                     self.reporter.say(&id.letter, Outcome::Failed(why))?;
                 }
             }
@@ -90,13 +95,18 @@ impl<W: Write> Replay<'_, W> {
         self.send_in_transactions(events).await
     }
 
-    /// Sends events in one transaction; if one of them is too large for the topic, all but that one.
-    async fn send_in_transactions(&mut self, mut events: Vec<Event>) -> Result<(), DeadLetterError> {
+    /// Sends events in one transaction; if one of them is too large for the topic, all but that
+    /// one.
+    async fn send_in_transactions(
+        &mut self,
+        mut events: Vec<Event>,
+    ) -> Result<(), DeadLetterError> {
         while !events.is_empty() {
             match self.take_producer().await?.send(&events).await {
                 Ok((sender, places)) => {
                     self.producer = Some(sender);
-                    let places: Vec<(ReplayId, Source)> = events.iter().map(Event::id).zip(places).collect();
+                    let places: Vec<(ReplayId, Source)> =
+                        events.iter().map(Event::id).zip(places).collect();
                     record_places(self.context.store, &places, &self.request.approval.by).await?;
                     for (id, place) in places {
                         self.reporter.say(&id.letter, Outcome::Replayed(id.number, place))?;
@@ -104,7 +114,8 @@ impl<W: Write> Replay<'_, W> {
                     return Ok(());
                 }
                 Err(SendError::TooLarge(index)) => {
-                    let why = "with the headers of its replay it is too large for the topic".to_owned();
+                    let why =
+                        "with the headers of its replay it is too large for the topic".to_owned();
                     self.reporter.say(&events.remove(index).letter, Outcome::Failed(why))?;
                     self.forget_taken_over(&mut events).await?;
                 }
@@ -114,13 +125,17 @@ impl<W: Write> Replay<'_, W> {
         Ok(())
     }
 
-    /// While there was no sender, another command may have found these replays announced and not sent, and sent them.
+    /// While there was no sender, another command may have found these replays announced and not
+    /// sent, and sent them.
     async fn forget_taken_over(&mut self, events: &mut Vec<Event>) -> Result<(), DeadLetterError> {
         self.producer = Some(self.take_producer().await?);
         let found = self.find(events.iter().map(Event::id).collect(), self.started).await?;
         events.retain(|event| !found.contains_key(&event.id()));
         for (id, place) in found {
-            let why = format!("another command sent its replay {} meanwhile: it is at {place}", id.number);
+            let why = format!(
+                "another command sent its replay {} meanwhile: it is at {place}",
+                id.number
+            );
             self.reporter.say(&id.letter, Outcome::LeftOut(why))?;
         }
         Ok(())

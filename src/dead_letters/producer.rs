@@ -1,8 +1,9 @@
 //! The way of replayed events to Kafka: one producer, one transaction for each portion.
 //!
-//! Why transactions, where acknowledged messages seem enough: a command that was killed may have left messages on their way. The next one
-//! takes over the transactional id, and from then on what the earlier one sent is in the topic or never will be. The invariant: whatever
-//! is in the topic for a `read_committed` consumer was sent by the latest command, or before it began.
+//! Why transactions, where acknowledged messages seem enough: a command that was killed may have
+//! left messages on their way. The next one takes over the transactional id, and from then on what
+//! the earlier one sent is in the topic or never will be. The invariant: whatever is in the topic
+//! for a `read_committed` consumer was sent by the latest command, or before it began.
 
 use futures::future::try_join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -25,7 +26,8 @@ pub(super) struct ReplayProducer {
     partitions: i32,
 }
 
-/// Why a portion was not sent. Nothing of it is in the topic, unless the error says that this is not known.
+/// Why a portion was not sent. Nothing of it is in the topic, unless the error says that this is
+/// not known.
 pub(super) enum SendError {
     /// The event with this index is too large for the topic.
     TooLarge(usize),
@@ -59,13 +61,14 @@ impl ReplayProducer {
             // An event that is too large for the topic must not take others with it.
             .set("batch.num.messages", "1");
         let said = |error: KafkaError| sentence(&settings, &error);
-        let producer: FutureProducer<Quiet> = config.create_with_context(Quiet::default()).map_err(said)?;
+        let producer: FutureProducer<Quiet> =
+            config.create_with_context(Quiet::default()).map_err(said)?;
         producer.init_transactions(settings.request_timeout).map_err(said)?;
         Ok(Self { producer, settings, partitions })
     }
 
-    /// Sends these events, all or none, and says where each of them is. After an error there is need of a new sender, which puts an
-    /// end to what this one leaves behind.
+    /// Sends these events, all or none, and says where each of them is. After an error there is
+    /// need of a new sender, which puts an end to what this one leaves behind.
     ///
     /// # Errors
     /// [`SendError`].
@@ -80,25 +83,30 @@ impl ReplayProducer {
                 Ok((self, places))
             }
             Err((index, error)) => {
-                // Best effort: an open transaction would hold the workers up for as long as it may last.
+                // Best effort: an open transaction would hold the workers up for as long as it may
+                // last.
                 drop(blocking_kafka(move || producer.abort_transaction(timeout)).await);
-                let too_large = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
+                let too_large =
+                    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
                 Err(if too_large { SendError::TooLarge(index) } else { self.ended(&error) })
             }
         }
     }
 
-    /// Hands the events to the producer and waits for every report: a transaction is only committed when all are there. The first
-    /// that is bad says why; those behind it would only time out.
+    /// Hands the events to the producer and waits for every report: a transaction is only committed
+    /// when all are there. The first that is bad says why; those behind it would only time out.
     async fn deliver(&self, events: &[Event]) -> Result<Vec<Source>, (usize, KafkaError)> {
         let mut reports = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
-            let report =
-                self.producer.send_result(self.record(event)).map_err(|(error, _)| (index, error))?;
+            let report = self
+                .producer
+                .send_result(self.record(event))
+                .map_err(|(error, _)| (index, error))?;
             let topic = self.settings.input_topic.clone();
             reports.push(async move {
                 let delivered = report.await.map_err(|_| (index, KafkaError::Canceled))?;
-                let Delivery { partition, offset, .. } = delivered.map_err(|(error, _)| (index, error))?;
+                let Delivery { partition, offset, .. } =
+                    delivered.map_err(|(error, _)| (index, error))?;
                 check_place(offset).map_err(|code| (index, KafkaError::MessageProduction(code)))?;
                 Ok(Source { topic, partition, offset })
             });
@@ -106,7 +114,8 @@ impl ReplayProducer {
         try_join_all(reports).await
     }
 
-    /// The event as a record: on the partition it came from, where the claims of its key are, if it came from this topic.
+    /// The event as a record: on the partition it came from, where the claims of its key are, if it
+    /// came from this topic.
     fn record<'a>(&'a self, event: &'a Event) -> FutureRecord<'a, [u8], [u8]> {
         let mut headers = OwnedHeaders::new_with_capacity(event.headers.len());
         for (key, value) in &event.headers {
@@ -114,8 +123,9 @@ impl ReplayProducer {
         }
         let Source { topic, partition, .. } = &event.letter.source;
         let mut record = FutureRecord::to(&self.settings.input_topic).headers(headers);
-        record.partition = Some(*partition)
-            .filter(|partition| *topic == self.settings.input_topic && *partition < self.partitions);
+        record.partition = Some(*partition).filter(|partition| {
+            *topic == self.settings.input_topic && *partition < self.partitions
+        });
         record.key = event.key.as_deref();
         record.payload = event.payload.as_deref();
         record
@@ -130,8 +140,11 @@ impl ReplayProducer {
 }
 
 fn sentence(settings: &Settings, error: &KafkaError) -> DeadLetterError {
-    let fenced =
-        [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::InvalidProducerEpoch];
+    let fenced = [
+        RDKafkaErrorCode::Fenced,
+        RDKafkaErrorCode::ProducerFenced,
+        RDKafkaErrorCode::InvalidProducerEpoch,
+    ];
     let sentence = match error.rdkafka_error_code() {
         Some(code) if fenced.contains(&code) => {
             "another replay was started and took over: wait until it is done, then run this one again"
@@ -154,7 +167,9 @@ fn sentence(settings: &Settings, error: &KafkaError) -> DeadLetterError {
 async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, DeadLetterError> + Send + 'static,
 ) -> Result<T, DeadLetterError> {
-    tokio::task::spawn_blocking(call).await.map_err(|error| DeadLetterError::Kafka(error.to_string()))?
+    tokio::task::spawn_blocking(call)
+        .await
+        .map_err(|error| DeadLetterError::Kafka(error.to_string()))?
 }
 
 async fn blocking_kafka(

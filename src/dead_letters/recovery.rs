@@ -1,6 +1,7 @@
 //! Replays that were cut short: whether their events are in the input topic, for Kafka alone knows.
 //!
-//! Only looked for after [`super::producer::ReplayProducer::start`]: from then on, what an earlier command sent is there or never will be.
+//! Only looked for after [`super::producer::ReplayProducer::start`]: from then on, what an earlier
+//! command sent is there or never will be.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::kafka::{Quiet, Settings};
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 /// The pause before another look at how far the topic is committed.
 const LOOK: Duration = Duration::from_millis(200);
-/// Another producer's open transaction hides what stands behind it; brokers end one after a minute by default.
+/// Another producer's open transaction hides what stands behind it; brokers end one after a minute
+/// by default.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 
 /// Finds the events of these replays in the input topic, where they are. Blocks.
@@ -52,15 +54,18 @@ pub(super) fn find(
         let topic = &settings.input_topic;
         assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(said)?;
     }
-    let assignment = consumer.offsets_for_times(assignment, settings.request_timeout).map_err(said)?;
+    let assignment =
+        consumer.offsets_for_times(assignment, settings.request_timeout).map_err(said)?;
     consumer.assign(&assignment).map_err(said)?;
     let (mut found, mut ended) = (HashMap::new(), HashSet::new());
     while ended.len() < assignment.count() {
         match consumer.poll(settings.request_timeout) {
             Some(Ok(message)) => {
-                if let Some(replay) = replay_of(&message).filter(|replay| replays.contains(replay)) {
+                if let Some(replay) = replay_of(&message).filter(|replay| replays.contains(replay))
+                {
                     let topic = settings.input_topic.clone();
-                    let place = Source { topic, partition: message.partition(), offset: message.offset() };
+                    let place =
+                        Source { topic, partition: message.partition(), offset: message.offset() };
                     found.insert(replay, place);
                 }
             }
@@ -83,7 +88,8 @@ fn wait_for_open_transactions(
     let everything = settings.quiet_consumer("read_uncommitted").map_err(DeadLetterError::Kafka)?;
     let deadline = Instant::now() + OPEN_TRANSACTION;
     let end = |consumer: &BaseConsumer<Quiet>, partition| {
-        let ends = consumer.fetch_watermarks(&settings.input_topic, partition, settings.request_timeout);
+        let ends =
+            consumer.fetch_watermarks(&settings.input_topic, partition, settings.request_timeout);
         ends.map(|(_, end)| end).map_err(|error| {
             DeadLetterError::Kafka(format!(
                 "the end of topic {:?} (kafka.input_topic) cannot be read: {error}",

@@ -1,7 +1,8 @@
 //! Replaying: page by page, portion by portion, each letter to its own end.
 //!
-//! A portion's way: plan, look for what was cut short, announce, send, record the places, say so ([`super::sending`] is all but the
-//! plan). The order is the point: whatever ends the command between two steps, the next command finds out and goes on from there.
+//! A portion's way: plan, look for what was cut short, announce, send, record the places, say so
+//! ([`super::sending`] is all but the plan). The order is the point: whatever ends the command
+//! between two steps, the next command finds out and goes on from there.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -22,7 +23,8 @@ use crate::audit::shown::instant;
 
 /// Letters that are looked at together, without their payloads.
 const PAGE: u32 = 500;
-/// The bytes of letters that are in memory, and in one transaction, at once; a single larger one goes alone.
+/// The bytes of letters that are in memory, and in one transaction, at once; a single larger one
+/// goes alone.
 const PORTION_BYTES: i64 = 8 << 20;
 
 /// What is to be replayed, and how.
@@ -73,7 +75,8 @@ impl<'a, W: Write> Replay<'a, W> {
         let mut after: Option<Letter> = None;
         while left > 0 {
             let letters =
-                page(self.context.store, &self.request.selection, after.as_ref(), PAGE.min(left)).await?;
+                page(self.context.store, &self.request.selection, after.as_ref(), PAGE.min(left))
+                    .await?;
             let Some(last) = letters.last() else { break };
             after = Some(last.clone());
             left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
@@ -86,8 +89,10 @@ impl<'a, W: Write> Replay<'a, W> {
             }
         }
         if self.request.limit.is_none() {
-            for named in self.request.selection.named.iter().filter(|named| missing.contains(named)) {
-                self.reporter.say(named, Outcome::Failed("no dead letter was this record".to_owned()))?;
+            for named in self.request.selection.named.iter().filter(|named| missing.contains(named))
+            {
+                self.reporter
+                    .say(named, Outcome::Failed("no dead letter was this record".to_owned()))?;
             }
         }
         Ok(self.reporter.tally())
@@ -116,9 +121,11 @@ impl<'a, W: Write> Replay<'a, W> {
         let (mut due, mut unfinished) = (Vec::new(), Vec::new());
         for letter in letters {
             let before = replays_before(letter.replays_header.as_deref());
-            match plan(before, letter.latest_replay(), self.request.again, self.context.max_replays) {
+            match plan(before, letter.latest_replay(), self.request.again, self.context.max_replays)
+            {
                 Plan::Replay(number) if self.request.dry_run => {
-                    self.reporter.say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
+                    self.reporter
+                        .say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
                 }
                 Plan::Replay(number) => due.push(ReplayId { letter: letter.id(), number }),
                 Plan::Resume(latest) if self.request.dry_run => {
@@ -129,16 +136,17 @@ impl<'a, W: Write> Replay<'a, W> {
                     );
                     self.reporter.say(&letter.id(), Outcome::WouldReplay(latest.number, said))?;
                 }
-                Plan::Resume(latest) => {
-                    unfinished.push((ReplayId { letter: letter.id(), number: latest.number }, latest))
-                }
+                Plan::Resume(latest) => unfinished
+                    .push((ReplayId { letter: letter.id(), number: latest.number }, latest)),
                 Plan::LeaveOut(latest) => self.reporter.say(
                     &letter.id(),
                     Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
                 )?,
                 Plan::Refuse { replays } => {
-                    self.reporter
-                        .say(&letter.id(), Outcome::Refused { replays, error: letter.error.clone() })?;
+                    self.reporter.say(
+                        &letter.id(),
+                        Outcome::Refused { replays, error: letter.error.clone() },
+                    )?;
                 }
             }
         }

@@ -44,12 +44,15 @@ pub(super) async fn show(
         }
         return Err(DeadLetterError::Usage(format!("{address}: {}", ambiguous(letters.iter()))));
     };
-    let found =
-        dead_letters(store, &id.source).await?.into_iter().find(|letter| letter.content == id.content);
+    let found = dead_letters(store, &id.source)
+        .await?
+        .into_iter()
+        .find(|letter| letter.content == id.content);
     let Some(letter) = found else { return Ok(false) };
     match form {
         Form::Raw => {
-            let tombstone = || DeadLetterError::Usage(format!("{id} is a tombstone: it has no payload"));
+            let tombstone =
+                || DeadLetterError::Usage(format!("{id} is a tombstone: it has no payload"));
             out.write_all(&letter.payload.ok_or_else(tombstone)?)?;
         }
         Form::Json => {
@@ -70,8 +73,10 @@ impl LetterFile {
     fn text(&self, id: &LetterId) -> String {
         let letter = &self.dead_letter;
         let payload = letter.payload.as_deref();
-        let bytes = payload
-            .map_or_else(|| "none: a tombstone".to_owned(), |payload| format!("{} bytes", payload.len()));
+        let bytes = payload.map_or_else(
+            || "none: a tombstone".to_owned(),
+            |payload| format!("{} bytes", payload.len()),
+        );
         let mut text = sheet([
             ("Dead letter", id.to_string()),
             ("Error", format!("{}, field {}", letter.error, optional(letter.error_field.as_ref()))),
@@ -98,7 +103,9 @@ impl LetterFile {
             return "It was not replayed.\n".to_owned();
         }
         let rows = self.replays.iter().map(|replay| {
-            let place = replay.place().map_or_else(|| "not known yet".to_owned(), |place| place.to_string());
+            let place = replay
+                .place()
+                .map_or_else(|| "not known yet".to_owned(), |place| place.to_string());
             [
                 replay.number.to_string(),
                 instant(replay.announced_at),

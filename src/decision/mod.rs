@@ -1,7 +1,8 @@
 //! The business rule: what a risk API found, and what is decided from it.
 //!
-//! Owns [`Assessment`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the settlement pipeline is told.
-//! Knows no API, no wire format of one, no clock. The invariant: a assessment that says "not really assessed" never approves.
+//! Owns [`Assessment`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the
+//! settlement pipeline is told. Knows no API, no wire format of one, no clock. The invariant: a
+//! assessment that says "not really assessed" never approves.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +82,8 @@ pub struct RiskType {
     pub effect: Effect,
 }
 
-/// What a type of risk does to the decision that the level gave (contract 3.3). Later variants win over earlier ones.
+/// What a type of risk does to the decision that the level gave (contract 3.3). Later variants win
+/// over earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -95,7 +97,8 @@ pub enum Effect {
     Rejects,
 }
 
-/// Why a claim was decided as it was: `{"code":"risk_type","value":101,"name":"batch_operation","group":"behaviour"}`.
+/// Why a claim was decided as it was:
+/// `{"code":"risk_type","value":101,"name":"batch_operation","group":"behaviour"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// `level`, `risk_type`, `unassessable`, `unassessed`, `captcha` or `ticket`.
@@ -140,7 +143,8 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded for a claim wins.
+/// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded
+/// for a claim wins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     /// The claim's idempotency key.
@@ -186,7 +190,9 @@ impl Verdict {
     /// them.
     pub fn bytes(&self) -> usize {
         let reasons: usize = self.reasons.iter().map(Reason::bytes).sum();
-        self.challenge.as_ref().map_or(0, String::len) + size_of_val(self.risk_types.as_slice()) + reasons
+        self.challenge.as_ref().map_or(0, String::len)
+            + size_of_val(self.risk_types.as_slice())
+            + reasons
     }
 }
 
@@ -204,7 +210,8 @@ pub struct Ruling {
     pub reasons: Vec<Reason>,
 }
 
-/// Which levels of one API lead to which decision: `[risk.<api>.policy]`. Every level stands in exactly one list.
+/// Which levels of one API lead to which decision: `[risk.<api>.policy]`. Every level stands in
+/// exactly one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Levels {
@@ -244,7 +251,9 @@ impl Levels {
             }
         }
         match listed.into_iter().find(|level| *level > highest) {
-            Some(level) => Err(format!("level {level} does not exist: the API's highest is {highest}")),
+            Some(level) => {
+                Err(format!("level {level} does not exist: the API's highest is {highest}"))
+            }
             None => Ok(()),
         }
     }
@@ -255,7 +264,8 @@ impl Levels {
 pub struct Policy {
     levels: BTreeMap<String, Levels>,
     on_unassessed: Decision,
-    /// By API, the types of risk that change a decision. They are looked up in the API's table; here they are part of the version.
+    /// By API, the types of risk that change a decision. They are looked up in the API's table;
+    /// here they are part of the version.
     effects: BTreeMap<String, BTreeMap<i32, Effect>>,
     #[serde(skip)]
     version: String,
@@ -271,8 +281,11 @@ impl Policy {
     #[must_use]
     pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
         let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
-        let effects: BTreeMap<i32, Effect> =
-            risk_types.iter().filter(decides).map(|risk_type| (risk_type.code, risk_type.effect)).collect();
+        let effects: BTreeMap<i32, Effect> = risk_types
+            .iter()
+            .filter(decides)
+            .map(|risk_type| (risk_type.code, risk_type.effect))
+            .collect();
         if !effects.is_empty() {
             self.effects.insert(api.to_owned(), effects);
         }
@@ -298,13 +311,19 @@ impl Policy {
         risk_type: impl Fn(i32) -> Option<RiskType>,
     ) -> Ruling {
         match assessment {
-            Assessment::Level { level, risk_types } => self.rule_level(api, *level, risk_types, risk_type),
-            Assessment::Challenge { .. } => {
-                Ruling { decision: Decision::Challenge, reasons: vec![Reason::new("captcha", None, None)] }
+            Assessment::Level { level, risk_types } => {
+                self.rule_level(api, *level, risk_types, risk_type)
             }
+            Assessment::Challenge { .. } => Ruling {
+                decision: Decision::Challenge,
+                reasons: vec![Reason::new("captcha", None, None)],
+            },
             Assessment::Ticket { valid } => {
-                let (decision, name) =
-                    if *valid { (Decision::Approve, "valid") } else { (Decision::Reject, "invalid") };
+                let (decision, name) = if *valid {
+                    (Decision::Approve, "valid")
+                } else {
+                    (Decision::Reject, "invalid")
+                };
                 Ruling { decision, reasons: vec![Reason::new("ticket", None, Some(name))] }
             }
         }
@@ -317,14 +336,19 @@ impl Policy {
         risk_types: &[i32],
         risk_type: impl Fn(i32) -> Option<RiskType>,
     ) -> Ruling {
-        // A level outside the policy cannot be read from an answer; should one come, a person looks at it.
-        let by_level =
-            self.levels.get(api).and_then(|levels| levels.decide(level)).unwrap_or(Decision::Review);
+        // A level outside the policy cannot be read from an answer; should one come, a person looks
+        // at it.
+        let by_level = self
+            .levels
+            .get(api)
+            .and_then(|levels| levels.decide(level))
+            .unwrap_or(Decision::Review);
         let mut reasons = vec![Reason::new("level", Some(i64::from(level)), None)];
         let mut strongest = Effect::Explains;
         for code in risk_types {
             let known = risk_type(*code);
-            let mut reason = Reason::new("risk_type", Some(i64::from(*code)), known.map(|known| known.name));
+            let mut reason =
+                Reason::new("risk_type", Some(i64::from(*code)), known.map(|known| known.name));
             reason.group = known.map(|known| known.group.to_owned());
             reasons.push(reason);
             strongest = strongest.max(known.map_or(Effect::Explains, |known| known.effect));

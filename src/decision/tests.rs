@@ -1,7 +1,8 @@
 use super::*;
 
 fn policy() -> Policy {
-    let levels = Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] };
+    let levels =
+        Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] };
     Policy::new(BTreeMap::from([("qr".to_owned(), levels)]), Decision::Review)
 }
 
@@ -17,7 +18,9 @@ fn table(code: i32) -> Option<RiskType> {
 }
 
 fn decide(level: u8, risk_types: &[i32]) -> Decision {
-    policy().rule("qr", &Assessment::Level { level, risk_types: risk_types.to_vec() }, table).decision
+    policy()
+        .rule("qr", &Assessment::Level { level, risk_types: risk_types.to_vec() }, table)
+        .decision
 }
 
 #[test]
@@ -53,7 +56,8 @@ fn what_was_not_really_assessed_never_approves() {
 
 #[test]
 fn the_reasons_name_level_and_types() {
-    let ruling = policy().rule("qr", &Assessment::Level { level: 2, risk_types: vec![1, 999] }, table);
+    let ruling =
+        policy().rule("qr", &Assessment::Level { level: 2, risk_types: vec![1, 999] }, table);
     let json = serde_json::to_value(&ruling.reasons).expect("serialises");
     assert_eq!(
         json,
@@ -84,12 +88,15 @@ fn the_version_changes_with_the_content_alone() {
 #[test]
 fn review_low_the_version_covers_what_types_of_risk_do() {
     let risk_type = |code, effect| RiskType { code, name: "x", group: "account", effect };
-    let rejects =
-        policy().with_risk_types("qr", &[risk_type(4, Effect::Rejects), risk_type(1, Effect::Explains)]);
+    let rejects = policy()
+        .with_risk_types("qr", &[risk_type(4, Effect::Rejects), risk_type(1, Effect::Explains)]);
     let approves = policy().with_risk_types("qr", &[risk_type(4, Effect::Approves)]);
     let nothing = policy().with_risk_types("qr", &[risk_type(4, Effect::Explains)]);
     assert_ne!(rejects.version(), approves.version(), "the table of effects is part of the policy");
-    assert_eq!((nothing.version(), rejects.version() == policy().version()), (policy().version(), false));
+    assert_eq!(
+        (nothing.version(), rejects.version() == policy().version()),
+        (policy().version(), false)
+    );
 }
 
 #[test]
@@ -102,7 +109,10 @@ fn a_policy_gives_every_level_one_decision() {
     };
     assert_eq!(levels(&[0, 1], &[2, 3]).check(3), Ok(()));
     assert_eq!(levels(&[0, 1], &[3]).check(3), Err("level 2 has no decision".to_owned()));
-    assert_eq!(levels(&[0, 1], &[1, 2, 3]).check(3), Err("level 1 has more than one decision".to_owned()));
+    assert_eq!(
+        levels(&[0, 1], &[1, 2, 3]).check(3),
+        Err("level 1 has more than one decision".to_owned())
+    );
     assert_eq!(
         levels(&[0], &[1, 2]).check(1),
         Err("level 2 does not exist: the API's highest is 1".to_owned())

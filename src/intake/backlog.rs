@@ -1,7 +1,8 @@
 //! The backlog: records that were read and are not taken on yet, for want of room.
 //!
-//! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by pausing: [`Backlog::paused`] says which
-//! partitions to pause, with hysteresis, for a pause costs Kafka's client its prefetched records.
+//! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by
+//! pausing: [`Backlog::paused`] says which partitions to pause, with hysteresis, for a pause costs
+//! Kafka's client its prefetched records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -33,10 +34,13 @@ impl Backlog {
 
     /// Takes the next record of a partition that has room for it, each partition in its turn.
     pub fn pop(&mut self, mut has_room_for: impl FnMut(&Record) -> bool) -> Option<Record> {
-        let behind =
-            self.queues.iter().filter(|(partition, _)| self.turn.is_some_and(|turn| **partition > turn));
-        let mut heads =
-            behind.chain(&self.queues).filter_map(|(partition, queue)| Some((*partition, queue.front()?)));
+        let behind = self
+            .queues
+            .iter()
+            .filter(|(partition, _)| self.turn.is_some_and(|turn| **partition > turn));
+        let mut heads = behind
+            .chain(&self.queues)
+            .filter_map(|(partition, queue)| Some((*partition, queue.front()?)));
         let (partition, _) = heads.find(|(_, record)| has_room_for(record))?;
         let queue = self.queues.get_mut(&partition)?;
         let record = queue.pop_front()?;
@@ -53,11 +57,15 @@ impl Backlog {
         for record in self.queues.remove(&partition).unwrap_or_default() {
             self.bytes -= size(&record);
         }
-        // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us would pause it again when it comes back.
+        // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us
+        // would pause it again when it comes back.
     }
 
     /// The partitions that are to be paused now; `None` where that is as it was.
-    pub fn paused(&mut self, assigned: impl Iterator<Item = Partition>) -> Option<BTreeSet<Partition>> {
+    pub fn paused(
+        &mut self,
+        assigned: impl Iterator<Item = Partition>,
+    ) -> Option<BTreeSet<Partition>> {
         let waiting = |partition: &Partition| self.queues.get(partition).map_or(0, VecDeque::len);
         let full = self.bytes >= HIGH_BYTES;
         let is_paused = |partition: &Partition| {
@@ -113,7 +121,11 @@ mod tests {
         let one = || std::iter::once(Partition::claims(1));
         assert_eq!(backlog.paused(one()), Some(one().collect()));
         backlog.forget(Partition::claims(1));
-        assert_eq!(backlog.paused(std::iter::empty()), Some(BTreeSet::new()), "or it comes back paused");
+        assert_eq!(
+            backlog.paused(std::iter::empty()),
+            Some(BTreeSet::new()),
+            "or it comes back paused"
+        );
         assert_eq!(backlog.paused(one()), None);
     }
 
@@ -137,7 +149,9 @@ mod tests {
         backlog.push(record(1, 0));
         backlog.push(record(2, 0));
         assert_eq!(
-            backlog.pop(|record| record.partition.number == 2).map(|record| record.partition.number),
+            backlog
+                .pop(|record| record.partition.number == 2)
+                .map(|record| record.partition.number),
             Some(2)
         );
         assert_eq!(backlog.pop(|record| record.partition.number == 2), None);
@@ -160,7 +174,10 @@ mod tests {
         }
         assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), None, "hysteresis");
         backlog.pop(|_| true);
-        assert_eq!(backlog.paused([1, 2].map(Partition::claims).into_iter()), Some(BTreeSet::new()));
+        assert_eq!(
+            backlog.paused([1, 2].map(Partition::claims).into_iter()),
+            Some(BTreeSet::new())
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Deferral: what a deferred claim carries in its headers, so that it survives restarts and whoever picks it up knows its history.
+//! Deferral: what a deferred claim carries in its headers, so that it survives restarts and whoever
+//! picks it up knows its history.
 //!
-//! Pure. A deferred claim is the event as it was received, written to the retry topic in the transaction that completes its record. The
-//! invariant: what [`Deferral::headers`] writes, [`Deferral::parse`] reads; anything else reads as never deferred.
+//! Pure. A deferred claim is the event as it was received, written to the retry topic in the
+//! transaction that completes its record. The invariant: what [`Deferral::headers`] writes,
+//! [`Deferral::parse`] reads; anything else reads as never deferred.
 
 use super::{Headers, header};
 use crate::decision::Source;
@@ -29,7 +31,8 @@ const ALL: [&str; 8] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOUR
 pub struct Deferral {
     /// How often it was deferred, 1 for the first time.
     pub times: u32,
-    /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried yet.
+    /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried
+    /// yet.
     pub since: i64,
     /// Not to be asked about before this time, UNIX milliseconds.
     pub not_before: i64,

@@ -1,7 +1,8 @@
 //! Lanes: the claims of one subject go one at a time, in order; different subjects side by side.
 //!
-//! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting for a retry) is not known here.
-//! The invariant: at most one entry of a subject is out (returned and not yet left), and they come out in the order they entered.
+//! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting
+//! for a retry) is not known here. The invariant: at most one entry of a subject is out (returned
+//! and not yet left), and they come out in the order they entered.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,7 +22,8 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Enters an entry at the end of its subject's lane. It comes back at once where the lane was empty: it is the head now.
+    /// Enters an entry at the end of its subject's lane. It comes back at once where the lane was
+    /// empty: it is the head now.
     pub fn enter(&mut self, subject: u64, entry: T) -> Option<T> {
         match self.lanes.get_mut(&subject) {
             Some(queue) => {
@@ -49,7 +51,8 @@ impl<T> Lanes<T> {
         next
     }
 
-    /// Takes out the entries that wait and match. Heads are out already: the caller drops them and says `leave`.
+    /// Takes out the entries that wait and match. Heads are out already: the caller drops them and
+    /// says `leave`.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for queue in self.lanes.values_mut() {

@@ -1,7 +1,7 @@
 //! Intake: records come in from Kafka, and the ledger knows which of them are done.
 //!
-//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`consumer`] is the only module here that knows Kafka.
-//! The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
+//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`consumer`] is the only module here that
+//! knows Kafka. The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
 
 pub mod backlog;
 pub mod consumer;
@@ -37,7 +37,8 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
 
 /// The size of an event in bytes: key, headers and payload.
 pub fn event_bytes(key: Option<&[u8]>, headers: &Headers, payload: Option<&[u8]>) -> usize {
-    let header = |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
+    let header =
+        |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
     let headers = headers.iter().map(header).sum::<usize>();
     key.map_or(0, <[u8]>::len) + headers + payload.map_or(0, <[u8]>::len)
 }
@@ -49,7 +50,8 @@ pub struct Record {
     pub partition: Partition,
     /// Its offset there.
     pub offset: i64,
-    /// The worker's latest assignment when it was read: it is void if its partition was assigned later.
+    /// The worker's latest assignment when it was read: it is void if its partition was assigned
+    /// later.
     pub epoch: u32,
     /// The producer's key.
     pub key: Option<Vec<u8>>,
@@ -77,7 +79,8 @@ pub struct Assigned {
     pub offset: Option<i64>,
     /// The commit's metadata: the offsets done beyond the committed one, see [`offset_map`].
     pub metadata: String,
-    /// The offset after the partition's last record at the time of the assignment: no map reaches beyond it.
+    /// The offset after the partition's last record at the time of the assignment: no map reaches
+    /// beyond it.
     pub log_end: i64,
 }
 
@@ -93,7 +96,8 @@ pub enum Event {
     },
     /// Records were read.
     Records(Vec<Record>),
-    /// Partitions are to be given back: finish what is in flight, then drop `release`; the consumer waits for that.
+    /// Partitions are to be given back: finish what is in flight, then drop `release`; the consumer
+    /// waits for that.
     Revoked {
         /// The partitions.
         partitions: Vec<Partition>,

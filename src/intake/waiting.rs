@@ -1,7 +1,8 @@
 //! The waiting room: deferred claims whose time has not come.
 //!
-//! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has seats
-//! of its own, so that the claims of one that is away for hours do not stand before those of another.
+//! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has
+//! seats of its own, so that the claims of one that is away for hours do not stand before those of
+//! another.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,8 @@ impl WaitingRoom {
     ) -> Option<(Ticket, Record)> {
         let unnamed = self.rows.len() - 1;
         let dues = self.rows.iter().enumerate().filter_map(|(api, row)| Some((row.due()?, api)));
-        let due = dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
+        let due =
+            dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
         let (_, api) = due.min()?;
         let row = &mut self.rows[api];
         let (_, (ticket, record)) = row.by_due.pop_first()?;
@@ -112,13 +114,22 @@ mod tests {
 
     fn seats(count: i64) -> Vec<(Ticket, Record)> {
         let (mut ledger, partition) = (Ledger::default(), Partition::retry(1));
-        ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 });
+        ledger.assign(&Assigned {
+            partition,
+            epoch: 1,
+            offset: None,
+            metadata: String::new(),
+            log_end: 9,
+        });
         let seat = |offset| {
             let Admission::Ticket(ticket) = ledger.admit(partition, offset, 1) else {
                 unreachable!("the partition is assigned")
             };
             let payload = Some(vec![0; 10]);
-            (ticket, Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload })
+            (
+                ticket,
+                Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload },
+            )
         };
         (0..count).map(seat).collect()
     }
@@ -137,8 +148,9 @@ mod tests {
         assert_eq!(room.due_after(now), Some(now + Duration::from_secs(10)));
         assert_eq!(room.next_due(now + Duration::from_secs(9), |_| true), None);
         let late = now + Duration::from_secs(60);
-        let order: Vec<i64> =
-            std::iter::from_fn(|| room.next_due(late, |_| true)).map(|(ticket, _)| ticket.offset()).collect();
+        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(late, |_| true))
+            .map(|(ticket, _)| ticket.offset())
+            .collect();
         assert_eq!(order, [1, 2, 0]);
         assert_eq!((room.is_empty(), bytes(&room)), (true, 0));
     }
@@ -165,7 +177,8 @@ mod tests {
         let (ticket, record) = seats.next().expect("five");
         room.enter(Some(1), now + Duration::from_secs(1), ticket, record);
         let late = now + Duration::from_secs(2);
-        let (ticket, _) = room.next_due(late, |api| api == Some(1)).expect("the first one has no room");
+        let (ticket, _) =
+            room.next_due(late, |api| api == Some(1)).expect("the first one has no room");
         assert_eq!(ticket.offset(), 2);
         assert_eq!(room.due_after(late), None, "what is due and has no room wakes nobody");
     }

@@ -1,12 +1,15 @@
-//! A look at the broker: whether it answers, what the four topics are like, what the principal may do.
+//! A look at the broker: whether it answers, what the four topics are like, what the principal may
+//! do.
 //!
-//! `run` takes the first half of it at its start, `claimgate check` all of it. Nothing is produced, no
-//! group is joined, and no worker's transactional id is used.
+//! `run` takes the first half of it at its start, `claimgate check` all of it. Nothing is produced,
+//! no group is joined, and no worker's transactional id is used.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -40,9 +43,10 @@ impl Settings {
         let topic = |(used_as, partitions): (Use, Result<i32, String>)| Topic {
             used_as,
             partitions: partitions.unwrap_or_default(),
-            configuration: configurations
-                .as_ref()
-                .map_or_else(|error| error.clone().map(Err), |found| found.get(used_as.name(self)).cloned()),
+            configuration: configurations.as_ref().map_or_else(
+                |error| error.clone().map(Err),
+                |found| found.get(used_as.name(self)).cloned(),
+            ),
         };
         let topics: Vec<Topic> = counted.into_iter().map(topic).collect();
         judge(self, give_up_after, &topics)
@@ -55,11 +59,14 @@ impl Settings {
     fn count_partitions(&self) -> Result<Counted, String> {
         let consumer = self.quiet_consumer("read_committed")?;
         self.reach(&consumer)?;
-        let count = |used_as: Use| (used_as, self.check_topic(&consumer, used_as.key(), used_as.name(self)));
+        let count = |used_as: Use| {
+            (used_as, self.check_topic(&consumer, used_as.key(), used_as.name(self)))
+        };
         Ok(Use::ALL.into_iter().map(count).collect())
     }
 
-    /// The topics' configurations by name. The error is `None` where the broker does not know the question.
+    /// The topics' configurations by name. The error is `None` where the broker does not know the
+    /// question.
     async fn configurations(
         &self,
     ) -> Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, Option<String>> {
@@ -73,7 +80,8 @@ impl Settings {
         let resources = Use::ALL.map(|used_as| ResourceSpecifier::Topic(used_as.name(self)));
         let options = AdminOptions::new().request_timeout(Some(self.request_timeout));
         let described = admin.describe_configs(&resources, &options).await.map_err(refused)?;
-        // A refusal does not say of which topic it is: they come in the order in which they were asked for.
+        // A refusal does not say of which topic it is: they come in the order in which they were
+        // asked for.
         let named = Use::ALL.iter().map(|used_as| used_as.name(self).to_owned()).zip(described);
         Ok(named.map(|(name, result)| read(name, result)).collect())
     }
@@ -103,8 +111,10 @@ impl Settings {
         let group = format!("group {} (kafka.group_id)", self.group_id);
         let committed = consumer.committed_offsets(partitions, self.request_timeout);
         let committed = committed.map(|_| "its offsets can be read".to_owned());
-        let mut findings =
-            vec![Finding::of(group, committed.map_err(|error| denied("the group", "Read", &error)))];
+        let mut findings = vec![Finding::of(
+            group,
+            committed.map_err(|error| denied("the group", "Read", &error)),
+        )];
         for used_as in [Use::Input, Use::Retry] {
             if let Err(words) = try_topic(&consumer, used_as.name(self)) {
                 let what = format!("topic {} (kafka.{})", used_as.name(self), used_as.key());
@@ -120,9 +130,9 @@ impl Settings {
         let mut config = self.client();
         config.set("transactional.id", &id).set("enable.idempotence", "true");
         config.set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
-        let tried = config
-            .create_with_context(Quiet::default())
-            .and_then(|producer: BaseProducer<Quiet>| producer.init_transactions(self.request_timeout));
+        let tried = config.create_with_context(Quiet::default()).and_then(
+            |producer: BaseProducer<Quiet>| producer.init_transactions(self.request_timeout),
+        );
         let tried = tried.map(|()| format!("a producer may begin as {id:?}"));
         let words = |error: KafkaError| {
             format!(
@@ -136,7 +146,9 @@ impl Settings {
 
 /// What is wrong, where a topic is.
 fn missing(counted: &[(Use, Result<i32, String>)]) -> Option<Vec<Finding>> {
-    let wrong = |(_, found): &(Use, Result<i32, String>)| Some(Finding::wrong("Kafka", found.clone().err()?));
+    let wrong = |(_, found): &(Use, Result<i32, String>)| {
+        Some(Finding::wrong("Kafka", found.clone().err()?))
+    };
     let wrong: Vec<Finding> = counted.iter().filter_map(wrong).collect();
     (!wrong.is_empty()).then_some(wrong)
 }
@@ -165,7 +177,10 @@ fn try_topic(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<(), String> 
     match consumer.poll(READ_TIMEOUT) {
         Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => Ok(()),
         Some(Err(error)) => Err(denied("the topic", "Read", &error)),
-        None => Err(format!("nothing was read of it within {}", humantime::format_duration(READ_TIMEOUT))),
+        None => Err(format!(
+            "nothing was read of it within {}",
+            humantime::format_duration(READ_TIMEOUT)
+        )),
     }
 }
 
@@ -177,7 +192,9 @@ fn denied(what: &str, right: &str, error: &KafkaError) -> String {
         RDKafkaErrorCode::ClusterAuthorizationFailed,
     ];
     match error.rdkafka_error_code().filter(|code| denied.contains(code)) {
-        Some(code) => format!("Kafka denies it to this principal ({code:?}); grant {right} on {what}"),
+        Some(code) => {
+            format!("Kafka denies it to this principal ({code:?}); grant {right} on {what}")
+        }
         None => with_remedy(&client_error(error)),
     }
 }
@@ -185,5 +202,9 @@ fn denied(what: &str, right: &str, error: &KafkaError) -> String {
 /// The first fault of some findings, as the sentence with which `run` ends.
 pub fn first_wrong(findings: &[Finding]) -> Option<String> {
     let wrong = findings.iter().find(|finding| finding.grade == Grade::Wrong)?;
-    Some(if wrong.what == "Kafka" { wrong.words.clone() } else { format!("{}: {}", wrong.what, wrong.words) })
+    Some(if wrong.what == "Kafka" {
+        wrong.words.clone()
+    } else {
+        format!("{}: {}", wrong.what, wrong.words)
+    })
 }

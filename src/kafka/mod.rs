@@ -12,7 +12,6 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-
 pub mod check;
 mod names;
 mod places;
@@ -30,7 +29,8 @@ pub struct Settings {
     pub bootstrap_servers: String,
     /// The consumer group.
     pub group_id: String,
-    /// This worker's name within its group, stable over restarts: static membership and fast recovery. Absent: a random one.
+    /// This worker's name within its group, stable over restarts: static membership and fast
+    /// recovery. Absent: a random one.
     pub instance_id: Option<String>,
     /// Claim events.
     pub input_topic: String,
@@ -44,15 +44,17 @@ pub struct Settings {
     pub guarantee: Guarantee,
     /// A larger event is malformed.
     pub max_event_bytes: usize,
-    /// The largest message that is published; a larger one says so and leaves out what Postgres has.
+    /// The largest message that is published; a larger one says so and leaves out what Postgres
+    /// has.
     pub max_message_bytes: usize,
-    /// The brokers' bound on the metadata of a commit, `offset.metadata.max.bytes`. A partition whose
-    /// map of done records comes near it takes no more records on.
+    /// The brokers' bound on the metadata of a commit, `offset.metadata.max.bytes`. A partition
+    /// whose map of done records comes near it takes no more records on.
     pub offset_metadata_max_bytes: usize,
     /// A worker that is silent for so long loses its partitions.
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
-    /// A transaction that is open for so long is aborted by the broker. Shorter than `session_timeout`.
+    /// A transaction that is open for so long is aborted by the broker. Shorter than
+    /// `session_timeout`.
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Duration,
     /// How long a question to the broker may take.
@@ -75,7 +77,8 @@ pub enum Guarantee {
 /// The pause before a topic that is not there is looked for again.
 const TOPIC_PAUSE: Duration = Duration::from_millis(200);
 
-/// Properties that the promises rest on, or that have a key of their own; with their other names in librdkafka.
+/// Properties that the promises rest on, or that have a key of their own; with their other names in
+/// librdkafka.
 const RESERVED: [&str; 22] = [
     "auto.commit.enable",
     "auto.offset.reset",
@@ -125,7 +128,9 @@ impl Settings {
             return Err(format!("kafka.{key} is empty; give it a value"));
         }
         if self.transaction_timeout >= self.session_timeout {
-            return Err("kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned());
+            return Err(
+                "kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned()
+            );
         }
         if let Some(key) =
             self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str()))
@@ -136,9 +141,13 @@ impl Settings {
         }
         let is_insecure = |key: &str, value: &str| {
             let insecure = INSECURE.iter().find(|(name, _)| *name == key.replace('_', "."));
-            insecure.is_some_and(|(_, values)| values.contains(&value.trim().to_ascii_lowercase().as_str()))
+            insecure.is_some_and(|(_, values)| {
+                values.contains(&value.trim().to_ascii_lowercase().as_str())
+            })
         };
-        if let Some((key, value)) = self.properties.iter().find(|(key, value)| is_insecure(key, value)) {
+        if let Some((key, value)) =
+            self.properties.iter().find(|(key, value)| is_insecure(key, value))
+        {
             return Err(format!(
                 "kafka.properties.{key} = {value:?} would let anybody pose as the broker; name the authority that signed \
                  its certificate in kafka.properties.ssl.ca.location instead"
@@ -180,7 +189,8 @@ impl Settings {
         client
     }
 
-    /// The configuration of a consumer: of its group, and of the times that librdkafka holds against each other.
+    /// The configuration of a consumer: of its group, and of the times that librdkafka holds
+    /// against each other.
     pub fn consumer(&self) -> ClientConfig {
         let mut consumer = self.client();
         consumer
@@ -190,7 +200,10 @@ impl Settings {
     }
 
     /// A consumer that is no member of the group and says nothing of its own.
-    pub(crate) fn quiet_consumer(&self, isolation_level: &str) -> Result<BaseConsumer<Quiet>, String> {
+    pub(crate) fn quiet_consumer(
+        &self,
+        isolation_level: &str,
+    ) -> Result<BaseConsumer<Quiet>, String> {
         let mut consumer = self.consumer();
         consumer
             .set("enable.auto.commit", "false")
@@ -215,11 +228,15 @@ impl Settings {
         let answer = consumer.fetch_metadata(Some(&self.input_topic), self.request_timeout);
         answer.map(drop).map_err(|error| {
             let words = words::explain(consumer, &error);
-            format!("cannot reach Kafka at {} (kafka.bootstrap_servers): {words}", self.bootstrap_servers)
+            format!(
+                "cannot reach Kafka at {} (kafka.bootstrap_servers): {words}",
+                self.bootstrap_servers
+            )
         })
     }
 
-    /// A topic that was only just made, or whose leader is being elected, gets its time. Says how many partitions it has.
+    /// A topic that was only just made, or whose leader is being elected, gets its time. Says how
+    /// many partitions it has.
     pub(crate) fn check_topic(
         &self,
         consumer: &BaseConsumer<Quiet>,
@@ -229,12 +246,15 @@ impl Settings {
         let servers = &self.bootstrap_servers;
         let deadline = Instant::now() + self.request_timeout;
         loop {
-            let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| {
-                let words = words::explain(consumer, &error);
-                format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {words}")
-            })?;
+            let metadata =
+                consumer.fetch_metadata(Some(topic), self.request_timeout).map_err(|error| {
+                    let words = words::explain(consumer, &error);
+                    format!("cannot reach Kafka at {servers} (kafka.bootstrap_servers): {words}")
+                })?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
-            match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+            match found
+                .map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len()))
+            {
                 Some((None, partitions)) if partitions > 0 => {
                     return Ok(i32::try_from(partitions).unwrap_or(i32::MAX));
                 }
@@ -263,10 +283,12 @@ impl Settings {
 /// The metadata of a committed offset. rdkafka panics on metadata that is not UTF-8, which can only
 /// be foreign.
 pub(crate) fn metadata(element: &TopicPartitionListElem<'_>) -> String {
-    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_else(|_| "\u{fffd}".to_owned())
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()))
+        .unwrap_or_else(|_| "\u{fffd}".to_owned())
 }
 
-/// Whether an error of a client only says that brokers cannot be reached; the client goes on trying by itself, and says it often.
+/// Whether an error of a client only says that brokers cannot be reached; the client goes on trying
+/// by itself, and says it often.
 pub(crate) fn is_outage(error: &KafkaError) -> bool {
     let outage = [
         RDKafkaErrorCode::AllBrokersDown,
@@ -279,8 +301,9 @@ pub(crate) fn is_outage(error: &KafkaError) -> bool {
 
 /// Whether a message that librdkafka calls delivered is anywhere: only if the report says where.
 ///
-/// librdkafka (2.12.1) calls a message delivered, too, when one behind it was. But a leader that has just been elected may refuse the first and
-/// take the second, for it knows nothing of this producer yet; then the first is nowhere. Seen on Apache Kafka 4.2.0, and told in issue 921 of
+/// librdkafka (2.12.1) calls a message delivered, too, when one behind it was. But a leader that
+/// has just been elected may refuse the first and take the second, for it knows nothing of this
+/// producer yet; then the first is nowhere. Seen on Apache Kafka 4.2.0, and told in issue 921 of
 /// confluent-kafka-go.
 ///
 /// # Errors

@@ -31,7 +31,8 @@ mod tests {
     use super::*;
 
     fn settings(group: &str) -> Settings {
-        let text = format!("[kafka]\ngroup_id = {group:?}\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"");
+        let text =
+            format!("[kafka]\ngroup_id = {group:?}\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"");
         crate::config::Config::from_toml(&text).expect("the settings are right").kafka
     }
 

@@ -1,7 +1,8 @@
-//! What the four topics need of their configuration, and what is said where they do not have it. Pure.
+//! What the four topics need of their configuration, and what is said where they do not have it.
+//! Pure.
 //!
-//! A compacted topic keeps one record a key: of several claims, deferred claims or dead letters of one
-//! key all but the last are gone, and nobody sees it. So that is refused.
+//! A compacted topic keeps one record a key: of several claims, deferred claims or dead letters of
+//! one key all but the last are gone, and nobody sees it. So that is refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,30 +47,41 @@ impl Use {
 pub(super) struct Topic {
     pub(super) used_as: Use,
     pub(super) partitions: i32,
-    /// Its configuration, or why it cannot be read; `None` where the broker does not know the question.
+    /// Its configuration, or why it cannot be read; `None` where the broker does not know the
+    /// question.
     pub(super) configuration: Option<Result<BTreeMap<String, String>, String>>,
 }
 
 /// One finding for each topic, and one for each doubt about it.
-pub(super) fn judge(settings: &Settings, give_up_after: Duration, topics: &[Topic]) -> Vec<Finding> {
-    let partitions =
-        |used_as| topics.iter().find(|topic| topic.used_as == used_as).map(|topic| topic.partitions);
+pub(super) fn judge(
+    settings: &Settings,
+    give_up_after: Duration,
+    topics: &[Topic],
+) -> Vec<Finding> {
+    let partitions = |used_as| {
+        topics.iter().find(|topic| topic.used_as == used_as).map(|topic| topic.partitions)
+    };
     let mut findings = Vec::new();
     for topic in topics {
-        let what = format!("topic {} (kafka.{})", topic.used_as.name(settings), topic.used_as.key());
+        let what =
+            format!("topic {} (kafka.{})", topic.used_as.name(settings), topic.used_as.key());
         let doubts = match &topic.configuration {
             None => Ok(Vec::new()),
             Some(Err(error)) => Ok(vec![format!(
                 "its configuration cannot be read ({error}), so nobody knows whether it is compacted; grant DescribeConfigs"
             )]),
-            Some(Ok(configuration)) => doubts(settings, give_up_after, topic.used_as, configuration),
+            Some(Ok(configuration)) => {
+                doubts(settings, give_up_after, topic.used_as, configuration)
+            }
         };
         match doubts {
             Err(wrong) => findings.push(Finding::wrong(what, wrong)),
             Ok(doubts) if doubts.is_empty() => {
                 findings.push(Finding::ok(what, format!("{} partitions", topic.partitions)));
             }
-            Ok(doubts) => findings.extend(doubts.into_iter().map(|doubt| Finding::warning(&what, doubt))),
+            Ok(doubts) => {
+                findings.extend(doubts.into_iter().map(|doubt| Finding::warning(&what, doubt)))
+            }
         }
     }
     if let (Some(input), Some(retry)) = (partitions(Use::Input), partitions(Use::Retry))
@@ -97,8 +109,9 @@ fn doubts(
     configuration: &BTreeMap<String, String>,
 ) -> Result<Vec<String>, String> {
     let value = |name: &str| configuration.get(name).map(String::as_str);
-    let number =
-        |name: &str| value(name).and_then(|value| value.parse::<i64>().ok()).filter(|value| *value >= 0);
+    let number = |name: &str| {
+        value(name).and_then(|value| value.parse::<i64>().ok()).filter(|value| *value >= 0)
+    };
     let mut doubts = Vec::new();
     if value("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         match used_as {
@@ -114,7 +127,8 @@ fn doubts(
         }
     }
     if used_as == Use::Retry {
-        if let Some(retention) = number("retention.ms").map(|ms| Duration::from_millis(ms.unsigned_abs()))
+        if let Some(retention) =
+            number("retention.ms").map(|ms| Duration::from_millis(ms.unsigned_abs()))
             && retention < give_up_after
         {
             doubts.push(format!(
@@ -151,7 +165,8 @@ mod tests {
     use crate::findings::Grade;
 
     fn topic(used_as: Use, partitions: i32, configuration: &[(&str, &str)]) -> Topic {
-        let pairs = configuration.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let pairs =
+            configuration.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Topic { used_as, partitions, configuration: Some(Ok(pairs.collect())) }
     }
 
@@ -188,12 +203,19 @@ mod tests {
             (Use::DeadLetters, "max.message.bytes", "1000", "kafka.max_message_bytes"),
         ] {
             let findings = judged(&[topic(used_as, 8, &[(key, value)])]);
-            assert!(findings[0].grade == Grade::Warning && findings[0].words.contains(words), "{findings:?}");
+            assert!(
+                findings[0].grade == Grade::Warning && findings[0].words.contains(words),
+                "{findings:?}"
+            );
         }
         for (key, value) in
             [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", "1048588")]
         {
-            assert_eq!(judged(&[topic(Use::Retry, 8, &[(key, value)])])[0].grade, Grade::Ok, "{key}");
+            assert_eq!(
+                judged(&[topic(Use::Retry, 8, &[(key, value)])])[0].grade,
+                Grade::Ok,
+                "{key}"
+            );
         }
         let findings = judged(&[topic(Use::Input, 8, &[]), topic(Use::Retry, 6, &[])]);
         assert_eq!(findings.last().map(|finding| finding.grade), Some(Grade::Warning));
@@ -201,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_configuration_that_may_not_be_read_is_no_fault() {
-        let denied = Topic { configuration: Some(Err("denied".to_owned())), ..topic(Use::Input, 8, &[]) };
+        let denied =
+            Topic { configuration: Some(Err("denied".to_owned())), ..topic(Use::Input, 8, &[]) };
         assert_eq!(judged(&[denied])[0].grade, Grade::Warning);
         let unknown = Topic { configuration: None, ..topic(Use::Input, 8, &[]) };
         assert_eq!(judged(&[unknown])[0].grade, Grade::Ok);

@@ -5,7 +5,8 @@ use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
 /// So many exchanges of access tokens wait for a Postgres that is away; of more, the latest do.
 const MOST_TOKEN_EXCHANGES: usize = 256;
 
-/// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every record in it is in flight.
+/// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every
+/// record in it is in flight.
 #[derive(Debug, Default)]
 pub struct Batch {
     completed: Vec<Completed>,
@@ -24,7 +25,8 @@ impl Batch {
         self.completed.push(completed);
     }
 
-    /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the same.
+    /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the
+    /// same.
     pub fn add_call(&mut self, call: Call) {
         self.bytes += size(&call);
         self.calls.push(call);
@@ -57,8 +59,8 @@ impl Batch {
         self.bytes
     }
 
-    /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts all go along: no verdict may be
-    /// recorded before the answer that it rests on.
+    /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts
+    /// all go along: no verdict may be recorded before the answer that it rests on.
     pub fn seal(&mut self, max: usize) -> Sealed {
         let completed = self.completed.drain(..max.min(self.completed.len())).collect();
         self.bytes = self.completed.iter().map(weight).sum();
@@ -133,21 +135,30 @@ mod tests {
             received_at: 0,
             trace: TraceContext::fresh(1),
         };
-        Completed { ticket, received, claim_id: None, outcome: RecordOutcome::Assessed(Box::new(verdict)) }
+        Completed {
+            ticket,
+            received,
+            claim_id: None,
+            outcome: RecordOutcome::Assessed(Box::new(verdict)),
+        }
     }
 
     #[test]
     fn review_19_what_an_answer_brought_is_weighed_as_long_as_it_waits() {
         let mut ledger = Ledger::default();
         let partition = Partition::claims(0);
-        let assigned = Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
+        let assigned =
+            Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
         ledger.assign(&assigned);
         let mut batch = Batch::default();
         for (offset, types) in [(0, 0), (1, 64), (2, 64)] {
             batch.complete(completed(&mut ledger, offset, types));
         }
         let whole = batch.bytes();
-        assert!(whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()), "{whole} bytes");
+        assert!(
+            whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()),
+            "{whole} bytes"
+        );
         let sealed = batch.seal(2);
         assert_eq!(batch.bytes(), whole / 2, "what goes is no longer weighed, what stays is");
         batch.unseal(sealed);

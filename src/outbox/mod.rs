@@ -1,8 +1,9 @@
 //! Outbox: what became of each record goes to Postgres, then to Kafka, then back to the ledger.
 //!
-//! [`Sealed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing can be published that is not
-//! recorded, and nothing confirmed that is not published. [`batch`] and [`message`] are pure; [`postgres`] and [`producer`] are the
-//! only files here that know an outside system.
+//! [`Sealed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing
+//! can be published that is not recorded, and nothing confirmed that is not published. [`batch`]
+//! and [`message`] are pure; [`postgres`] and [`producer`] are the only files here that know an
+//! outside system.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -46,12 +47,14 @@ impl Received {
         event_bytes(self.key.as_deref(), &self.headers, self.payload.as_deref())
     }
 
-    /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets can begin anew: the place alone does not
-    /// identify an event, place and content do. The headers of a deferred claim's history are left out, for they are not the event's own.
+    /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets
+    /// can begin anew: the place alone does not identify an event, place and content do. The
+    /// headers of a deferred claim's history are left out, for they are not the event's own.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |part: Option<&[u8]>| {
-            // The length goes first, so that no two events are the same text. Nothing is not the empty text.
+            // The length goes first, so that no two events are the same text. Nothing is not the
+            // empty text.
             hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
             hash.update(part.unwrap_or_default());
         };
@@ -84,7 +87,8 @@ pub struct Call {
     pub http_status: Option<u16>,
     /// The API's return code, where it could be read.
     pub provider_code: Option<i64>,
-    /// `assessed`, `transient`, `unassessable`, `access_denied` or `unknown` (sent, and no answer came).
+    /// `assessed`, `transient`, `unassessable`, `access_denied` or `unknown` (sent, and no answer
+    /// came).
     pub outcome: &'static str,
     /// Why, in a bounded word; empty for a verdict.
     pub reason: &'static str,
@@ -130,7 +134,8 @@ pub enum RecordOutcome {
     Assessed(Box<Verdict>),
     /// Decided before, from this very record: a crash fell between Postgres and Kafka.
     Recalled(Box<Verdict>),
-    /// Decided before, from another record with the same content; `worker.on_duplicate` says what becomes of it.
+    /// Decided before, from another record with the same content; `worker.on_duplicate` says what
+    /// becomes of it.
     Duplicate(Box<Verdict>),
     /// No answer for now: to the retry topic, for later.
     Deferred(Deferral),
@@ -153,7 +158,8 @@ impl RecordOutcome {
         }
     }
 
-    /// What becomes of a record whose claim has a verdict already, from an event with the same content.
+    /// What becomes of a record whose claim has a verdict already, from an event with the same
+    /// content.
     pub fn of_same(verdict: Verdict, source: &Source) -> Self {
         if verdict.source == *source {
             Self::Recalled(Box::new(verdict))
@@ -214,10 +220,12 @@ impl Sealed {
         &self.calls
     }
 
-    /// Writes the batch to Postgres. Where a verdict was there before, the end of its record becomes what the table says.
+    /// Writes the batch to Postgres. Where a verdict was there before, the end of its record
+    /// becomes what the table says.
     ///
     /// # Errors
-    /// The batch comes back with the store's error. To try again is safe: the store's writes are idempotent.
+    /// The batch comes back with the store's error. To try again is safe: the store's writes are
+    /// idempotent.
     pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
         match store.record(&self).await {
             Ok(overruled) => {
@@ -232,7 +240,8 @@ impl Sealed {
 }
 
 impl Recorded {
-    /// Tells this batch from the worker's others: a publisher that is in doubt about one must know whether it is asked again for that one.
+    /// Tells this batch from the worker's others: a publisher that is in doubt about one must know
+    /// whether it is asked again for that one.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -248,7 +257,8 @@ impl Recorded {
         self.completed.append(&mut later.completed);
     }
 
-    /// Takes out the records whose assignment has ended: they belong to somebody else now, who will recall what was recorded.
+    /// Takes out the records whose assignment has ended: they belong to somebody else now, who will
+    /// recall what was recorded.
     pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Completed>) {
         gone.extend(self.completed.extract_if(.., |completed| !ledger.is_live(&completed.ticket)));
     }
@@ -256,7 +266,8 @@ impl Recorded {
     /// Takes out these records, by their places in the batch.
     pub fn take_out(&mut self, places: &[usize]) -> Vec<Completed> {
         let mut place = 0..;
-        let is_taken = |_: &mut Completed| place.next().is_some_and(|place| places.contains(&place));
+        let is_taken =
+            |_: &mut Completed| place.next().is_some_and(|place| places.contains(&place));
         self.completed.extract_if(.., is_taken).collect()
     }
 
@@ -268,7 +279,8 @@ impl Recorded {
     /// Publishes the batch and commits its records, at once.
     ///
     /// # Errors
-    /// The batch comes back with the publisher's error. To try again is safe after an abort; see [`PublishError`].
+    /// The batch comes back with the publisher's error. To try again is safe after an abort; see
+    /// [`PublishError`].
     pub async fn publish(
         self,
         publisher: &impl Publisher,
@@ -298,8 +310,9 @@ pub trait Store: Send + Sync {
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
-    /// Returns, by index into [`Sealed::completed`], the ends that the table overruled: the claim had a verdict already, and the
-    /// first one recorded wins. A conflict found this way has its dead letter written as well.
+    /// Returns, by index into [`Sealed::completed`], the ends that the table overruled: the claim
+    /// had a verdict already, and the first one recorded wins. A conflict found this way has its
+    /// dead letter written as well.
     fn record(
         &self,
         batch: &Sealed,
@@ -330,8 +343,8 @@ pub trait Publisher: Send + Sync {
     fn deferred_max_bytes(&self) -> usize;
 }
 
-/// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible, or all of it already is and
-/// the generation check will refuse a second one.
+/// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible,
+/// or all of it already is and the generation check will refuse a second one.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Try again: the transaction was aborted, or the producer was made anew.

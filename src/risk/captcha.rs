@@ -1,7 +1,8 @@
 //! What the two captcha APIs of csec share: their parameters and what they demand of a claim.
 //!
-//! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same `userIp`, `businessId`,
-//! `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same user, for the ticket is bound to them.
+//! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same
+//! `userIp`, `businessId`, `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same
+//! user, for the ticket is bound to them.
 //!
 //! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
 

@@ -1,9 +1,10 @@
 //! `CaptchaCheck`, edition of 2016: whether the ticket that a user's answer earned is good.
 //!
-//! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are `captcha.rs`'s, signature
-//! and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is judged by `code` alone (the document's own sample
-//! of success carries `"is_right":0`), is not shown more often than it passes, and nobody is
-//! rejected for a ticket that ended while the claim waited.
+//! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are
+//! `captcha.rs`'s, signature and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is
+//! judged by `code` alone (the document's own sample of success carries `"is_right":0`), is not
+//! shown more often than it passes, and nobody is rejected for a ticket that ended while the claim
+//! waited.
 //!
 //! Source: Tencent Cloud 天御 "验证验证码票据", 2016.
 
@@ -19,7 +20,8 @@ use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_check]`.
-pub const REGISTRATION: Registration = Registration { name: "captcha_check", kind: "captcha_check", build };
+pub const REGISTRATION: Registration =
+    Registration { name: "captcha_check", kind: "captcha_check", build };
 
 /// The ticket is not good. To csec's other APIs this code means "failed, ask again".
 const VERIFICATION_FAILED: i64 = 5100;
@@ -61,7 +63,8 @@ pub struct CaptchaCheck {
 fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let Settings { method, signature_method, ticket_lifetime } = setup.settings()?;
     if ticket_lifetime.is_zero() {
-        let problem = "a ticket must be given some time: it lives for 20 minutes, says the provider";
+        let problem =
+            "a ticket must be given some time: it lives for 20 minutes, says the provider";
         return Err(ConfigError::new("risk.captcha_check.ticket_lifetime", problem));
     }
     let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup)?;
@@ -119,11 +122,16 @@ impl RiskApi for CaptchaCheck {
 
     fn read(&self, answer: &Answer<'_>) -> ApiResult {
         match self.client.open(answer) {
-            Ok(_) => ApiResult::Assessed { assessment: Assessment::Ticket { valid: true }, provider_code: 0 },
-            Err(reading) if reading.provider_code() == Some(VERIFICATION_FAILED) => ApiResult::Assessed {
-                assessment: Assessment::Ticket { valid: false },
-                provider_code: VERIFICATION_FAILED,
+            Ok(_) => ApiResult::Assessed {
+                assessment: Assessment::Ticket { valid: true },
+                provider_code: 0,
             },
+            Err(reading) if reading.provider_code() == Some(VERIFICATION_FAILED) => {
+                ApiResult::Assessed {
+                    assessment: Assessment::Ticket { valid: false },
+                    provider_code: VERIFICATION_FAILED,
+                }
+            }
             Err(reading) => reading,
         }
     }
@@ -154,8 +162,9 @@ mod tests {
         let query = api("captcha_query", "");
         let of_query = wire(&only(&query).request(&claim, &ATTEMPT));
         for name in ["userIp", "businessId", "captchaType", "uid", "sceneId", "registerTime"] {
-            let value =
-                |sent: &[(String, String)]| sent.iter().find(|(key, _)| key == name).cloned().unwrap();
+            let value = |sent: &[(String, String)]| {
+                sent.iter().find(|(key, _)| key == name).cloned().unwrap()
+            };
             assert_eq!(value(&sent), value(&of_query));
         }
     }
@@ -164,7 +173,10 @@ mod tests {
     fn a_claim_without_a_ticket_is_malformed() {
         let registry = api(REGISTRATION.name, "");
         let claim = claim(json!({ "kind": "captcha_check", "captcha": { "ticket": "" } }));
-        assert_eq!(fault_of(&registry, &claim), Some(("missing_field", "captcha.ticket".to_owned())));
+        assert_eq!(
+            fault_of(&registry, &claim),
+            Some(("missing_field", "captcha.ticket".to_owned()))
+        );
     }
 
     #[test]
@@ -174,7 +186,10 @@ mod tests {
         let at = claim.claimed_at;
         assert_eq!(api.ask_until(&claim), Some(at + 20 * 60));
         let late = |valid, asked_at| api.is_late(&claim, &Assessment::Ticket { valid }, asked_at);
-        assert_eq!([late(false, at - 9), late(false, at + 120), late(false, at + 121)], [false, false, true]);
+        assert_eq!(
+            [late(false, at - 9), late(false, at + 120), late(false, at + 121)],
+            [false, false, true]
+        );
         assert!(!late(true, at + 1_199), "a ticket that passes is good");
         let shorter = super::super::testing::api(REGISTRATION.name, "ticket_lifetime = '10s'");
         assert_eq!(only(&shorter).ask_until(&claim), Some(at + 10));

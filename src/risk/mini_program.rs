@@ -1,8 +1,9 @@
 //! `IntelligentQRCode`, the schema of December 2018: mini-programs.
 //!
-//! Owns the wire names of this schema and its table of risk types. Signature, envelope and error codes are
-//! [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with another schema's meaning: here 101
-//! is an account of low credit, to [`super::intelligent_qr_code`] it is a batch operation.
+//! Owns the wire names of this schema and its table of risk types. Signature, envelope and error
+//! codes are [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with
+//! another schema's meaning: here 101 is an account of low credit, to
+//! [`super::intelligent_qr_code`] it is a batch operation.
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", revision of 2018-12-13.
 
@@ -15,7 +16,8 @@ use crate::claim::{AccountType, Claim, DeadLetterReason};
 use crate::decision::{Effect, Levels, RiskType};
 
 /// `[risk.mini_program]`.
-pub const REGISTRATION: Registration = Registration { name: "mini_program", kind: "mini_program", build };
+pub const REGISTRATION: Registration =
+    Registration { name: "mini_program", kind: "mini_program", build };
 
 /// The API.
 #[derive(Debug)]
@@ -122,8 +124,18 @@ const RISK_TYPES: [RiskType; 9] = [
     RiskType { code: 202, name: "code_trading", group: "behaviour", effect: Effect::Explains },
     RiskType { code: 203, name: "bot", group: "behaviour", effect: Effect::Explains },
     RiskType { code: 204, name: "abnormal_scanning", group: "behaviour", effect: Effect::Explains },
-    RiskType { code: 301, name: "abnormal_environment", group: "environment", effect: Effect::Explains },
-    RiskType { code: 302, name: "js_report_abnormal", group: "environment", effect: Effect::Explains },
+    RiskType {
+        code: 301,
+        name: "abnormal_environment",
+        group: "environment",
+        effect: Effect::Explains,
+    },
+    RiskType {
+        code: 302,
+        name: "js_report_abnormal",
+        group: "environment",
+        effect: Effect::Explains,
+    },
 ];
 
 #[cfg(test)]
@@ -202,8 +214,9 @@ mod tests {
     fn the_same_codes_mean_other_things_than_in_2021() {
         let (old, new) = (api(REGISTRATION.name, ""), api("intelligent_qr_code", ""));
         let names = |code| {
-            [&old, &new]
-                .map(|registry| only(registry).risk_type(code).map(|found| found.name).unwrap_or_default())
+            [&old, &new].map(|registry| {
+                only(registry).risk_type(code).map(|found| found.name).unwrap_or_default()
+            })
         };
         assert_eq!(names(101), ["low_credit", "batch_operation"]);
         assert_eq!(names(102), ["junk_account", "bot"]);

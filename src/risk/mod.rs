@@ -1,8 +1,9 @@
 //! The risk APIs: one file each, and what several of them share.
 //!
-//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a [`ApiResult`] of an [`Answer`].
-//! It knows no socket, no clock, no randomness: time, nonce and access token are handed to it with the [`Attempt`].
-//! Who sends the request, how often and when is [`crate::assess`]'s concern.
+//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a
+//! [`ApiResult`] of an [`Answer`]. It knows no socket, no clock, no randomness: time, nonce and
+//! access token are handed to it with the [`Attempt`]. Who sends the request, how often and when is
+//! [`crate::assess`]'s concern.
 //!
 //! Adding an API: one new file beside this one, its `mod` + registration pair, one config section
 //! (`docs/adding-a-risk-api.md`).
@@ -58,7 +59,8 @@ pub trait RiskApi: Send + Sync {
     /// The highest risk level it gives; `None` where it gives none.
     fn highest_level(&self) -> Option<u8>;
 
-    /// What its levels lead to where `[risk.<api>.policy]` says nothing (contract 3.3); `None` where it gives none.
+    /// What its levels lead to where `[risk.<api>.policy]` says nothing (contract 3.3); `None`
+    /// where it gives none.
     fn default_levels(&self) -> Option<Levels> {
         None
     }
@@ -98,7 +100,8 @@ pub trait RiskApi: Send + Sync {
     /// any bytes.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
 
-    /// This API's own table of risk types: the same code means different things to different schemas.
+    /// This API's own table of risk types: the same code means different things to different
+    /// schemas.
     fn risk_types(&self) -> &'static [RiskType] {
         &[]
     }
@@ -193,7 +196,9 @@ impl Answer<'_> {
     pub fn unreadable(&self) -> ApiResult {
         let fault = Fault { reason: "http_4xx", provider_code: None };
         match self.status {
-            300..=399 => ApiResult::AccessDenied(Fault { reason: "redirected", provider_code: None }),
+            300..=399 => {
+                ApiResult::AccessDenied(Fault { reason: "redirected", provider_code: None })
+            }
             401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
             408 | 425 | 429 => ApiResult::Transient(fault, RetryHint::Backoff),
             400..=499 => ApiResult::Unassessable(fault),
@@ -216,7 +221,8 @@ pub enum ApiResult {
     Transient(Fault, RetryHint),
     /// Asking again will not help: this claim is not assessable.
     Unassessable(Fault),
-    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no claim's fault.
+    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no
+    /// claim's fault.
     AccessDenied(Fault),
 }
 
@@ -229,15 +235,16 @@ pub enum RetryHint {
     FreshSignature,
     /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
     NewToken,
-    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used up):
-    /// the API's breaker opens at once.
+    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used
+    /// up): the API's breaker opens at once.
     Lasting,
 }
 
 /// What went wrong with an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// A bounded word, fit for a metric label: `internal_error`, `bad_openid`, `malformed_answer`, …
+    /// A bounded word, fit for a metric label: `internal_error`, `bad_openid`, `malformed_answer`,
+    /// …
     pub reason: &'static str,
     /// The API's return code, where there is one.
     pub provider_code: Option<i64>,
@@ -251,18 +258,26 @@ impl Fault {
 
     /// A body that is not what the API promises: transient, for the next answer may be whole.
     pub fn malformed_answer() -> ApiResult {
-        ApiResult::Transient(Self { reason: "malformed_answer", provider_code: None }, RetryHint::Backoff)
+        ApiResult::Transient(
+            Self { reason: "malformed_answer", provider_code: None },
+            RetryHint::Backoff,
+        )
     }
 }
 
 impl ApiResult {
-    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's word wins over the table.
-    /// What no retry mends soon stays so ([`RetryHint::Lasting`]).
+    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's
+    /// word wins over the table. What no retry mends soon stays so ([`RetryHint::Lasting`]).
     pub fn or_listed(self, transient_codes: &[i64]) -> Self {
-        let listed = |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
+        let listed =
+            |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
         match self {
-            Self::Unassessable(fault) if listed(&fault) => Self::Transient(fault, RetryHint::Backoff),
-            Self::AccessDenied(fault) if listed(&fault) => Self::Transient(fault, RetryHint::Lasting),
+            Self::Unassessable(fault) if listed(&fault) => {
+                Self::Transient(fault, RetryHint::Backoff)
+            }
+            Self::AccessDenied(fault) if listed(&fault) => {
+                Self::Transient(fault, RetryHint::Lasting)
+            }
             reading => reading,
         }
     }

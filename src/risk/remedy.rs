@@ -32,7 +32,9 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "service_not_bought" | "wrong_api_type" => {
             "the service market does not sell this API to wechat.app_id"
         }
-        "bad_credentials" => "check wechat.app_id, wechat.app_secret and the app's list of allowed addresses",
+        "bad_credentials" => {
+            "check wechat.app_id, wechat.app_secret and the app's list of allowed addresses"
+        }
         "bad_app_secret" => "check wechat.app_secret",
         "bad_app_id" => "check wechat.app_id",
         "bad_grant_type" => "check wechat.base_url and wechat.token_endpoint",
@@ -41,7 +43,9 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         }
         "ip_not_confirmed" => "the app's administrator has to confirm this host's address",
         "app_secret_frozen" => "the app's administrator has to unfreeze the secret",
-        "http_4xx" => "check base_url and path of the API's section, and what the gateway before it demands",
+        "http_4xx" => {
+            "check base_url and path of the API's section, and what the gateway before it demands"
+        }
         "redirected" => {
             "base_url or path leads to a page that sends callers elsewhere, such as a log-in page"
         }

@@ -1,7 +1,9 @@
-//! One section `[risk.<api>]` of the configuration: the keys every API has, and the rest for the API's own settings.
+//! One section `[risk.<api>]` of the configuration: the keys every API has, and the rest for the
+//! API's own settings.
 //!
-//! Owns names, defaults and bounds of the common keys, and [`ConfigError`], which names a key by its whole path. Knows
-//! no API. The invariant: a [`Section`] that was read holds only values that can be worked with.
+//! Owns names, defaults and bounds of the common keys, and [`ConfigError`], which names a key by
+//! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
+//! can be worked with.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -47,7 +49,8 @@ impl ConfigError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Section {
-    /// The kinds of claim that the API serves; its usual kind where the key is absent, none where the list is empty.
+    /// The kinds of claim that the API serves; its usual kind where the key is absent, none where
+    /// the list is empty.
     pub serves: Option<Vec<String>>,
     /// Scheme, host and port of the server or of the gateway before it; the API knows its default.
     pub base_url: Option<String>,
@@ -102,7 +105,9 @@ impl Section {
     /// [`ConfigError`], naming the key.
     pub fn read(name: &str, section: Value) -> Result<(Self, Map<String, Value>), ConfigError> {
         let prefix = format!("risk.{name}");
-        let table = section.into_table().map_err(|_| ConfigError::new(&prefix, "this must be a section"))?;
+        let table = section
+            .into_table()
+            .map_err(|_| ConfigError::new(&prefix, "this must be a section"))?;
         let (mut common, own): (Map<_, _>, Map<_, _>) =
             table.into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
         if let Some(serves) = common.get_mut("serves") {
@@ -114,7 +119,8 @@ impl Section {
     }
 
     fn check(&self, prefix: &str) -> Result<(), ConfigError> {
-        let at = |key: &str, problem: &str| Err(ConfigError::new(format!("{prefix}.{key}"), problem));
+        let at =
+            |key: &str, problem: &str| Err(ConfigError::new(format!("{prefix}.{key}"), problem));
         if self.serves.iter().flatten().any(String::is_empty) {
             return at("serves", "a kind of claim must not be empty");
         }
@@ -133,7 +139,11 @@ impl Section {
         if let Some(base_url) = &self.base_url {
             check_base_url(&format!("{prefix}.base_url"), base_url)?;
         }
-        if self.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(is_no_path)) {
+        if self
+            .path
+            .as_ref()
+            .is_some_and(|path| !path.starts_with('/') || path.contains(is_no_path))
+        {
             return at("path", "a path begins with `/` and has neither query nor blanks");
         }
         Ok(())
@@ -145,8 +155,10 @@ impl Section {
 /// # Errors
 /// [`ConfigError`] with this key.
 pub fn check_base_url(key: &str, base_url: &str) -> Result<(), ConfigError> {
-    let host =
-        base_url.strip_prefix("https://").or_else(|| base_url.strip_prefix("http://")).unwrap_or_default();
+    let host = base_url
+        .strip_prefix("https://")
+        .or_else(|| base_url.strip_prefix("http://"))
+        .unwrap_or_default();
     if host.is_empty() || host.starts_with('/') || host.contains('@') || host.contains(is_no_path) {
         return Err(ConfigError::new(
             key,
@@ -255,7 +267,10 @@ fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Resul
 }
 
 fn unknown_key(key: String, problem: &str) -> ConfigError {
-    ConfigError { key, problem: format!("{problem}; every section also takes {}", COMMON.join(", ")) }
+    ConfigError {
+        key,
+        problem: format!("{problem}; every section also takes {}", COMMON.join(", ")),
+    }
 }
 
 /// A list that came from the environment is one text: `qr_code,coupon`.

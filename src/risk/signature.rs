@@ -1,9 +1,11 @@
 //! Tencent Cloud API v2 signature: the text to sign, its HMAC, and the encoding on the wire.
 //!
-//! Owns the algorithm and nothing else: it knows no API, no claim, no common parameters. The invariant: what is signed
-//! is the raw value, what is sent is that value percent-encoded once, so that the receiver signs the same text.
+//! Owns the algorithm and nothing else: it knows no API, no claim, no common parameters. The
+//! invariant: what is signed is the raw value, what is sent is that value percent-encoded once, so
+//! that the receiver signs the same text.
 //!
-//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs' `CallHealth`.
+//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs'
+//! `CallHealth`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,10 +32,12 @@ pub enum SignatureMethod {
     HmacSha256,
 }
 
-/// The text to sign: method, host, path, `?` and every parameter but `Signature`, sorted by byte order, values raw.
+/// The text to sign: method, host, path, `?` and every parameter but `Signature`, sorted by byte
+/// order, values raw.
 ///
-/// `_` in a key counts as `.`. On POST the official signers leave out values that begin with `@` (a legacy of file
-/// uploads), so this does too; [`super::tencent_cloud`] refuses to send such a value.
+/// `_` in a key counts as `.`. On POST the official signers leave out values that begin with `@` (a
+/// legacy of file uploads), so this does too; [`super::tencent_cloud`] refuses to send such a
+/// value.
 pub fn string_to_sign<'a>(
     method: Method,
     host: &str,
@@ -42,7 +46,9 @@ pub fn string_to_sign<'a>(
 ) -> String {
     let mut signed: Vec<(String, &str)> = parameters
         .into_iter()
-        .filter(|(name, value)| *name != "Signature" && !(method == Method::Post && value.starts_with('@')))
+        .filter(|(name, value)| {
+            *name != "Signature" && !(method == Method::Post && value.starts_with('@'))
+        })
         .map(|(name, value)| (name.replace('_', "."), value))
         .collect();
     signed.sort_unstable();
@@ -63,14 +69,18 @@ pub fn string_to_sign<'a>(
 /// `base64(HMAC(secret_key, text))`.
 pub fn sign(method: SignatureMethod, secret_key: &str, text: &str) -> String {
     match method {
-        SignatureMethod::HmacSha1 => STANDARD.encode(mac::<Hmac<Sha1>>(secret_key, text).as_slice()),
-        SignatureMethod::HmacSha256 => STANDARD.encode(mac::<Hmac<Sha256>>(secret_key, text).as_slice()),
+        SignatureMethod::HmacSha1 => {
+            STANDARD.encode(mac::<Hmac<Sha1>>(secret_key, text).as_slice())
+        }
+        SignatureMethod::HmacSha256 => {
+            STANDARD.encode(mac::<Hmac<Sha256>>(secret_key, text).as_slice())
+        }
     }
 }
 
 fn mac<M: Mac + KeyInit>(secret_key: &str, text: &str) -> hmac::digest::Output<M> {
-    let mut mac =
-        <M as KeyInit>::new_from_slice(secret_key.as_bytes()).expect("HMAC takes a key of any length");
+    let mut mac = <M as KeyInit>::new_from_slice(secret_key.as_bytes())
+        .expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes()
 }
@@ -87,12 +97,14 @@ mod tests {
     const KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA";
     const ID: &str = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA";
 
-    /// Signs the parameters of a published text to sign, given in any order, and holds the text against the published one.
+    /// Signs the parameters of a published text to sign, given in any order, and holds the text
+    /// against the published one.
     fn check(published: &str, method: SignatureMethod, key: &str, signature: &str) {
         let verb = if published.starts_with("POST") { Method::Post } else { Method::Get };
         let (head, query) = published.split_once('?').unwrap();
         let host = &head[verb.as_str().len()..head.find('/').unwrap()];
-        let mut parameters: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
+        let mut parameters: Vec<_> =
+            query.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
         parameters.reverse();
         parameters.push(("Signature", "never signed"));
         let text = string_to_sign(verb, host, "/v2/index.php", parameters);
@@ -144,7 +156,10 @@ mod tests {
     #[test]
     fn underscores_in_keys_are_dots_and_an_at_sign_is_dropped_on_post_only() {
         let parameters = [("b_c", "x_y"), ("a", "@alice"), ("B", "1")];
-        assert_eq!(string_to_sign(Method::Get, "h", "/p", parameters), "GETh/p?B=1&a=@alice&b.c=x_y");
+        assert_eq!(
+            string_to_sign(Method::Get, "h", "/p", parameters),
+            "GETh/p?B=1&a=@alice&b.c=x_y"
+        );
         assert_eq!(string_to_sign(Method::Post, "h", "/p", parameters), "POSTh/p?B=1&b.c=x_y");
     }
 

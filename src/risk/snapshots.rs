@@ -1,4 +1,5 @@
-//! Requests and readings as whole texts, in `src/risk/snapshots/`: what a person holds against the documents.
+//! Requests and readings as whole texts, in `src/risk/snapshots/`: what a person holds against the
+//! documents.
 //!
 //! `INSTA_UPDATE=always cargo test risk::snapshots` writes them anew.
 
@@ -18,20 +19,29 @@ fn shown(api: &str, keys: &str, changes: Value) -> String {
     let claim = claim(changes);
     assert_eq!(fault_of(&registry, &claim), None);
     let request = only(&registry).request(&claim, &ATTEMPT);
-    let mut text =
-        format!("{} {}\n", request.method.as_str(), request.url.split('?').next().unwrap_or_default());
+    let mut text = format!(
+        "{} {}\n",
+        request.method.as_str(),
+        request.url.split('?').next().unwrap_or_default()
+    );
     match &request.body {
         Some(("application/json", body)) => {
             let body: Value = serde_json::from_str(body).unwrap();
             write!(text, "{body:#}").unwrap();
         }
-        _ => wire(&request).iter().for_each(|(name, value)| writeln!(text, "    {name} = {value}").unwrap()),
+        _ => wire(&request)
+            .iter()
+            .for_each(|(name, value)| writeln!(text, "    {name} = {value}").unwrap()),
     }
     format!("{}\n\nStored:\n{}\n", text.trim_end(), request.redacted)
 }
 
 /// What every fixture of an API is read as, and what is decided then.
-fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Assessment) -> Decision) -> String {
+fn readings_of(
+    folder: &str,
+    api: &dyn RiskApi,
+    decide: impl Fn(&Assessment) -> Decision,
+) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
     let mut lines = BTreeMap::new();
     for file in std::fs::read_dir(path).unwrap() {
@@ -48,7 +58,11 @@ fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Assessment) -> 
                 )
             }
             ApiResult::Transient(fault, again) => {
-                let how = if again == RetryHint::Backoff { String::new() } else { format!(", {again:?}") };
+                let how = if again == RetryHint::Backoff {
+                    String::new()
+                } else {
+                    format!(", {again:?}")
+                };
                 format!("transient{how}: {}{}", fault.reason, code(fault.provider_code))
             }
             ApiResult::Unassessable(fault) => {
@@ -65,9 +79,13 @@ fn readings_of(folder: &str, api: &dyn RiskApi, decide: impl Fn(&Assessment) -> 
 
 fn found(assessment: &Assessment) -> String {
     match assessment {
-        Assessment::Level { level, risk_types } => format!("level {level}, risk types {risk_types:?}"),
+        Assessment::Level { level, risk_types } => {
+            format!("level {level}, risk types {risk_types:?}")
+        }
         Assessment::Challenge { script } => format!("script {script:?}"),
-        Assessment::Ticket { valid } => format!("ticket {}", if *valid { "good" } else { "not good" }),
+        Assessment::Ticket { valid } => {
+            format!("ticket {}", if *valid { "good" } else { "not good" })
+        }
     }
 }
 
@@ -81,7 +99,12 @@ fn requests_of_a_full_claim() {
     for (name, api, keys, changes) in [
         ("intelligent_qr_code", "intelligent_qr_code", "", json!({})),
         ("intelligent_qr_code_by_post", "intelligent_qr_code", by_post, json!({})),
-        ("mini_program", "mini_program", "", json!({ "kind": "mini_program", "reward": { "goods": "12" } })),
+        (
+            "mini_program",
+            "mini_program",
+            "",
+            json!({ "kind": "mini_program", "reward": { "goods": "12" } }),
+        ),
         ("wechat_marketing", "wechat_marketing", "", json!({ "kind": "wechat_marketing" })),
         ("wechat_account", "wechat_account", "", json!({ "kind": "wechat_account" })),
         (
@@ -108,8 +131,9 @@ fn readings_of_every_fixture() {
     for folder in super::registry::APIS.iter().map(|registration| registration.name) {
         let registry = super::testing::api(folder, "");
         let (policy, api) = (registry.policy(Decision::Review), only(&registry));
-        let decide =
-            |assessment: &Assessment| policy.rule(folder, assessment, |code| api.risk_type(code)).decision;
+        let decide = |assessment: &Assessment| {
+            policy.rule(folder, assessment, |code| api.risk_type(code)).decision
+        };
         insta::assert_snapshot!(format!("readings_of_{folder}"), readings_of(folder, api, decide));
     }
 }

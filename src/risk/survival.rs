@@ -1,6 +1,8 @@
-//! A million damaged answers through every reader. For a fuzzer that looks for its inputs itself see `fuzz/`.
+//! A million damaged answers through every reader. For a fuzzer that looks for its inputs itself
+//! see `fuzz/`.
 //!
-//! `cargo test --lib readers_survive_a_million_inputs -- --ignored --nocapture`; `CLAIMGATE_TEST_SEED` repeats a run.
+//! `cargo test --lib readers_survive_a_million_inputs -- --ignored --nocapture`;
+//! `CLAIMGATE_TEST_SEED` repeats a run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,7 +47,9 @@ fn seeds() -> Vec<Vec<u8>> {
     for folder in std::fs::read_dir(folders).unwrap() {
         let files = std::fs::read_dir(folder.unwrap().path()).unwrap();
         seeds.extend(
-            files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).filter(|body| body.len() < 2_000),
+            files
+                .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+                .filter(|body| body.len() < 2_000),
         );
     }
     seeds
@@ -63,13 +67,17 @@ fn damaged(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
             0 => body.truncate(at),
             1 if at < body.len() => body[at] = random.u8(..),
             2 if at < body.len() => drop(body.remove(at)),
-            3 => drop(body.splice(at..at, random.choice(PIECES).unwrap_or_default().iter().copied())),
+            3 => {
+                drop(body.splice(at..at, random.choice(PIECES).unwrap_or_default().iter().copied()))
+            }
             4 => {
                 let end = random.usize(at..=body.len());
                 let piece = body[at..end].to_vec();
                 drop(body.splice(at..at, piece));
             }
-            _ => body.extend_from_slice(random.choice(seeds).map(Vec::as_slice).unwrap_or_default()),
+            _ => {
+                body.extend_from_slice(random.choice(seeds).map(Vec::as_slice).unwrap_or_default())
+            }
         }
     }
     body
@@ -87,7 +95,9 @@ fn read_all(
         *counts.entry((route.api.name(), reading.outcome())).or_default() += 1;
         if let ApiResult::Assessed { assessment, .. } = &reading {
             // A verdict of `captcha_check` that is an error code may come with any status.
-            assert!(answer.is_success() || matches!(assessment, Assessment::Ticket { valid: false }));
+            assert!(
+                answer.is_success() || matches!(assessment, Assessment::Ticket { valid: false })
+            );
             if let Assessment::Level { level, .. } = assessment {
                 assert!(Some(*level) <= route.api.highest_level());
             }
@@ -105,7 +115,8 @@ fn read_all(
 #[test]
 #[ignore = "takes a minute"]
 fn readers_survive_a_million_inputs() {
-    let seed = std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let seed =
+        std::env::var("CLAIMGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let (registry, seeds, mut random) = (every_api(), seeds(), Rng::with_seed(seed));
     let mut counts = BTreeMap::new();
     for _ in 0..INPUTS {
@@ -113,7 +124,10 @@ fn readers_survive_a_million_inputs() {
         let status = *random.choice(&STATUSES).unwrap_or(&200);
         read_all(&registry, &Answer { status, body: &body }, &mut counts);
     }
-    println!("{INPUTS} inputs (CLAIMGATE_TEST_SEED={seed}, {} seeds), read by every reader:", seeds.len());
+    println!(
+        "{INPUTS} inputs (CLAIMGATE_TEST_SEED={seed}, {} seeds), read by every reader:",
+        seeds.len()
+    );
     for ((api, outcome), count) in counts {
         println!("    {api:20} {outcome:14} {count:8}");
     }

@@ -7,7 +7,8 @@ use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, Registry, Request, RetryHint, RiskApi, Shared,
+    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, Registry, Request, RetryHint, RiskApi,
+    Shared,
 };
 use crate::claim::Claim;
 use crate::decision::Assessment;
@@ -35,7 +36,8 @@ pub(super) fn build(config: &Config) -> Result<Registry, ConfigError> {
         wechat: config.get("wechat").unwrap_or_default(),
         transient_codes: config.get("retry.transient_codes").unwrap_or_default(),
     };
-    let sections: BTreeMap<_, _> = config.get_table("risk").unwrap_or_default().into_iter().collect();
+    let sections: BTreeMap<_, _> =
+        config.get_table("risk").unwrap_or_default().into_iter().collect();
     Registry::new(sections, &shared)
 }
 
@@ -102,26 +104,36 @@ pub(super) fn wire(request: &Request) -> Vec<(String, String)> {
         Some((_, body)) => body.as_str(),
         None => request.url.split_once('?').unwrap().1,
     };
-    let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
-    text.split('&').map(|pair| pair.split_once('=').unwrap()).map(|(k, v)| (decode(k), decode(v))).collect()
+    let decode =
+        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+    text.split('&')
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
 }
 
 /// Holds that a claim is routed, or else which field is at fault and how.
 pub(super) fn fault_of(registry: &Registry, claim: &Claim) -> Option<(&'static str, String)> {
-    registry.route(claim).map(ApiId::index).err().map(|fault| (fault.error, fault.field.unwrap_or_default()))
+    registry
+        .route(claim)
+        .map(ApiId::index)
+        .err()
+        .map(|fault| (fault.error, fault.field.unwrap_or_default()))
 }
 
-/// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name them all.
-/// A file whose name begins with `http_<status>_` is an answer with that status.
+/// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name
+/// them all. A file whose name begins with `http_<status>_` is an answer with that status.
 pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiResult)]) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
     for (name, reading) in expected {
-        let body = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let body =
+            std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let status = name.strip_prefix("http_").map_or(200, |rest| rest[..3].parse().unwrap());
         assert_eq!(api.read(&Answer { status, body: &body }), *reading, "{name}");
     }
-    let files =
-        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap());
     let named: BTreeSet<_> = expected.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(files.collect::<BTreeSet<_>>(), named, "every fixture is in the table");
 }

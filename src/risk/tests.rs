@@ -136,7 +136,11 @@ fn large_and_deep_bodies_cost_no_stack() {
     let registry = every_api();
     let size = 300_000;
     let text_within = |text: String| json!({ "errcode": 0, "data": text }).to_string();
-    let deep = format!("{{\"code\":0,\"level\":1,\"x\":{}{}}}", "[".repeat(size / 2), "]".repeat(size / 2));
+    let deep = format!(
+        "{{\"code\":0,\"level\":1,\"x\":{}{}}}",
+        "[".repeat(size / 2),
+        "]".repeat(size / 2)
+    );
     assert!(read_by_all(&registry, 200, deep.as_bytes()).contains(&level(1, &[])));
     for body in [
         "[".repeat(size),

@@ -1,8 +1,9 @@
 //! How answers are read: tolerantly, and without ever guessing.
 //!
-//! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around it (`"level "`,
-//! `Level`), a number may be written as text (`"code":"0"`). And what "never guessing" means: a value of the wrong
-//! type, or one key twice with different values, is [`Found::Unusable`], which no API may take for "clean".
+//! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around
+//! it (`"level "`, `Level`), a number may be written as text (`"code":"0"`). And what "never
+//! guessing" means: a value of the wrong type, or one key twice with different values, is
+//! [`Found::Unusable`], which no API may take for "clean".
 //!
 //! One pass, no tree of values: depth and size of a body cost neither stack nor memory.
 
@@ -28,7 +29,8 @@ pub(super) enum Found<T> {
 }
 
 impl<T: PartialEq> Found<T> {
-    /// Takes in what stands under the key: the first time it is kept, a second time it must be the same.
+    /// Takes in what stands under the key: the first time it is kept, a second time it must be the
+    /// same.
     pub(super) fn merge(&mut self, other: Self) {
         match (&*self, other) {
             (_, Self::Absent) => {}
@@ -88,7 +90,8 @@ fn escaped(body: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// What can be read from JSON. Every form that a type does not take makes it unusable, and fails nothing else.
+/// What can be read from JSON. Every form that a type does not take makes it unusable, and fails
+/// nothing else.
 pub(super) trait Readable: Sized {
     /// From a number without a fraction.
     fn integer(_: i64) -> Option<Self> {
@@ -129,17 +132,21 @@ impl Readable for String {
     }
 }
 
-/// Risk types: a list of numbers; one number stands for a list of one, an empty text for none. A code nobody knows is
-/// kept; one that is no number makes the list unusable, for it might have been the one that
-/// matters. So does a code too many: the tables have some 30, and each one costs memory, a row and
-/// a message.
+/// Risk types: a list of numbers; one number stands for a list of one, an empty text for none. A
+/// code nobody knows is kept; one that is no number makes the list unusable, for it might have been
+/// the one that matters. So does a code too many: the tables have some 30, and each one costs
+/// memory, a row and a message.
 impl Readable for Vec<i32> {
     fn integer(value: i64) -> Option<Self> {
         i32::try_from(value).ok().map(|code| vec![code])
     }
 
     fn text(value: &str) -> Option<Self> {
-        if value.trim().is_empty() { Some(Self::new()) } else { i64::text(value).and_then(Self::integer) }
+        if value.trim().is_empty() {
+            Some(Self::new())
+        } else {
+            i64::text(value).and_then(Self::integer)
+        }
     }
 
     fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
@@ -211,7 +218,8 @@ impl<'de, T: Readable> Visitor<'de> for FoundVisitor<T> {
     }
 }
 
-/// Reads a key and says which of these names it means; the empty name for none. Names are in lower case.
+/// Reads a key and says which of these names it means; the empty name for none. Names are in lower
+/// case.
 #[derive(Clone, Copy)]
 pub(super) struct Keys(pub(super) &'static [&'static str]);
 
@@ -250,7 +258,11 @@ mod tests {
             escaped_text("{\n\"a\nb\":\t\"\u{0}\\\"\u{1f}\"}"),
             "{\n\"a\\u000ab\":\t\"\\u0000\\\"\\u001f\"}"
         );
-        assert_eq!(escaped_text("\"a\\\\\"\n\"b\\\n\""), "\"a\\\\\"\n\"b\\\\\\u000a\"", "backslashes");
+        assert_eq!(
+            escaped_text("\"a\\\\\"\n\"b\\\n\""),
+            "\"a\\\\\"\n\"b\\\\\\u000a\"",
+            "backslashes"
+        );
         assert_eq!(read::<String>(b"\"a\nb\\nc\""), Some("a\nb\nc".to_owned()));
     }
 

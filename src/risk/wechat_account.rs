@@ -1,7 +1,7 @@
 //! WeChat 账号风险识别, `weopensecuseracctrisklevel`: the risk of an account at login.
 //!
-//! Owns the product's name, number and risk object. Request, envelopes and error codes are [`super::wechat`]'s. The
-//! invariant: `serviceid` and risk object are of the same product.
+//! Owns the product's name, number and risk object. Request, envelopes and error codes are
+//! [`super::wechat`]'s. The invariant: `serviceid` and risk object are of the same product.
 //!
 //! Source: WeChat "小程序风控 API", 账号风险识别.
 
@@ -12,9 +12,11 @@ use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Levels;
 
 /// `[risk.wechat_account]`, which has no keys but the common ones.
-pub const REGISTRATION: Registration = Registration { name: "wechat_account", kind: "wechat_account", build };
+pub const REGISTRATION: Registration =
+    Registration { name: "wechat_account", kind: "wechat_account", build };
 
-const PRODUCT: Product = Product { api: "weopensecuseracctrisklevel", service_id: 2, risk_key: "login_risk" };
+const PRODUCT: Product =
+    Product { api: "weopensecuseracctrisklevel", service_id: 2, risk_key: "login_risk" };
 
 /// The API.
 #[derive(Debug)]
@@ -74,11 +76,17 @@ mod tests {
         }));
         assert_eq!(fault_of(&registry, &claim), None);
         let request = only(&registry).request(&claim, &ATTEMPT);
-        assert_eq!(request.url, "https://api.weixin.qq.com/wxa/servicemarket?access_token=access%2Btoken");
+        assert_eq!(
+            request.url,
+            "https://api.weixin.qq.com/wxa/servicemarket?access_token=access%2Btoken"
+        );
         let body: Value = serde_json::from_str(&request.body.unwrap().1).unwrap();
         assert_eq!(body["api"], "weopensecuseracctrisklevel");
         let login_risk = json!({ "clientip": "121.14.96.121" });
-        assert_eq!(body["data"], json!({ "openid": "openid", "serviceid": 2, "login_risk": login_risk }));
+        assert_eq!(
+            body["data"],
+            json!({ "openid": "openid", "serviceid": 2, "login_risk": login_risk })
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! WeChat 营销活动反作弊, `weopensecriskservice`: cheating in marketing campaigns.
 //!
-//! Owns the product's name, number and risk object. Request, envelopes and error codes are [`super::wechat`]'s. The
-//! invariant: `serviceid` and risk object are of the same product.
+//! Owns the product's name, number and risk object. Request, envelopes and error codes are
+//! [`super::wechat`]'s. The invariant: `serviceid` and risk object are of the same product.
 //!
 //! Source: WeChat "小程序风控 API", 营销活动反作弊.
 
@@ -15,7 +15,8 @@ use crate::decision::Levels;
 pub const REGISTRATION: Registration =
     Registration { name: "wechat_marketing", kind: "wechat_marketing", build };
 
-const PRODUCT: Product = Product { api: "weopensecriskservice", service_id: 3, risk_key: "sale_risk" };
+const PRODUCT: Product =
+    Product { api: "weopensecriskservice", service_id: 3, risk_key: "sale_risk" };
 
 /// The API.
 #[derive(Debug)]
@@ -73,14 +74,18 @@ mod tests {
         let claim = claim(json!({ "kind": "wechat_marketing" }));
         assert_eq!(fault_of(&registry, &claim), None);
         let request = only(&registry).request(&claim, &ATTEMPT);
-        assert_eq!(request.url, "https://api.weixin.qq.com/tcb/servicemarket?access_token=access%2Btoken");
+        assert_eq!(
+            request.url,
+            "https://api.weixin.qq.com/tcb/servicemarket?access_token=access%2Btoken"
+        );
         let body = "{\"service\":\"wxd8a88093cf541a77\",\"api\":\"weopensecriskservice\",\
             \"data\":{\"openid\":\"oPDER5U0VMARiyXxUruU4SYmyOiw\",\"serviceid\":3,\
             \"sale_risk\":{\"mchcode\":\"merchant-1\",\"phonenum\":\"15912345687\",\"certid\":\"certificate-1\",\
             \"wifibssid\":\"66:77:88:99:aa:bb\",\"clientip\":\"121.14.96.121\",\"deviceid\":\"device-1\"}},\
             \"client_msg_id\":\"clm-20210930-000017-1\"}";
         assert_eq!(request.body, Some(("application/json", body.to_owned())));
-        let redacted = format!("POST https://api.weixin.qq.com/tcb/servicemarket?access_token=***\n\n{body}");
+        let redacted =
+            format!("POST https://api.weixin.qq.com/tcb/servicemarket?access_token=***\n\n{body}");
         assert_eq!(request.redacted, redacted);
     }
 

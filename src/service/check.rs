@@ -30,7 +30,8 @@ pub async fn check(config: &Config) -> Result<(), String> {
     findings.push(postgres(config).await);
     findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
     let topics = config.kafka.look_at_topics(config.retry.give_up_after).await;
-    let answers = topics.iter().all(|finding| finding.what != "Kafka" || finding.grade != Grade::Wrong);
+    let answers =
+        topics.iter().all(|finding| finding.what != "Kafka" || finding.grade != Grade::Wrong);
     findings.extend(topics);
     if let Err(words) = check_producer(&config.kafka) {
         findings.push(Finding::wrong("producer (kafka.properties)", words));
@@ -65,10 +66,14 @@ async fn risk_apis(config: &Config) -> Vec<Finding> {
 /// By which way calls leave.
 pub(super) fn egress(config: &Config) -> Option<Finding> {
     if let Some(proxy) = config.egress.place() {
-        return Some(Finding::ok("egress", format!("risk APIs are called through {proxy} (egress.proxy)")));
+        return Some(Finding::ok(
+            "egress",
+            format!("risk APIs are called through {proxy} (egress.proxy)"),
+        ));
     }
-    let variable =
-        PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
+    let variable = PROXY_VARIABLES
+        .iter()
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
     let words = format!(
         "{variable} is set and does not count for risk APIs; set egress.proxy if they are to go through it"
     );
@@ -79,7 +84,8 @@ async fn reach(client: &Client, route: &Route) -> Finding {
     let key = format!("risk.{}", route.api.name());
     let base_url = &route.base_url;
     let reached = client.reach(base_url, REACH_TIMEOUT).await;
-    let reached = reached.map(|status| format!("{base_url} answers (HTTP {status}, nothing was asked)"));
+    let reached =
+        reached.map(|status| format!("{base_url} answers (HTTP {status}, nothing was asked)"));
     Finding::of(
         &key,
         reached.map_err(|cause| format!("{base_url} ({key}.base_url) cannot be reached: {cause}")),
@@ -95,13 +101,19 @@ async fn access_token(client: &Client, source: &TokenSource, config: &Config) ->
     }
     let place = &config.wechat.base_url;
     if let Err(cause) = client.reach(place, REACH_TIMEOUT).await {
-        return Finding::wrong(WHAT, format!("{place} (wechat.base_url) cannot be reached: {cause}"));
+        return Finding::wrong(
+            WHAT,
+            format!("{place} (wechat.base_url) cannot be reached: {cause}"),
+        );
     }
     let exchange = client.send(source.token_request(false), REACH_TIMEOUT).await;
     let response = match exchange.result {
         Ok(response) => response,
         Err(failure) => {
-            return Finding::wrong(WHAT, format!("{place} (wechat.base_url): {}", failure.as_str()));
+            return Finding::wrong(
+                WHAT,
+                format!("{place} (wechat.base_url): {}", failure.as_str()),
+            );
         }
     };
     match source.read_token(&Answer { status: response.status, body: &response.body }) {
@@ -130,7 +142,8 @@ fn message(body: &[u8]) -> Option<String> {
 
 async fn postgres(config: &Config) -> Finding {
     let look = async {
-        let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+        let store =
+            PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
         store.check_schema().await.map_err(|error| error.to_string())?;
         store.check_rights().await.map_err(|error| error.to_string())?;
         store.close().await;

@@ -34,7 +34,8 @@ impl From<String> for Failure {
 /// # Errors
 /// One sentence that names the address, or what is wrong.
 pub async fn migrate(config: &Config) -> Result<(), String> {
-    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    let store =
+        PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
     let applied = store.migrate().await.map_err(|error| error.to_string())?;
     let partitions = store.ensure_partitions().await.map_err(|error| error.to_string())?;
     println!("{applied} migrations applied, {} partitions made", partitions.len());
@@ -61,7 +62,10 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         retention: &config.audit.retention,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
-    let end = command.run(auditor, &mut std::io::stdout().lock()).await.map_err(|error| error.to_string())?;
+    let end = command
+        .run(auditor, &mut std::io::stdout().lock())
+        .await
+        .map_err(|error| error.to_string())?;
     store.close().await;
     let (code, sentence) = match end {
         End::Found => return Ok(()),
@@ -70,9 +74,10 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
             DISAGREES,
             "the answer that is kept does not lead to the decision that is kept; the finding says why",
         ),
-        End::Unverifiable => {
-            (UNVERIFIABLE, "whether the decision is right cannot be found out; the finding says why")
-        }
+        End::Unverifiable => (
+            UNVERIFIABLE,
+            "whether the decision is right cannot be found out; the finding says why",
+        ),
     };
     Err(Failure { code, sentence: sentence.to_owned() })
 }
@@ -85,8 +90,11 @@ pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Resul
     let store = PostgresStore::connect(&config.audit.for_questions(&config.postgres))
         .await
         .map_err(|error| error.to_string())?;
-    let context =
-        DeadLetters { store: &store, kafka: &config.kafka, max_replays: config.dead_letters.max_replays };
+    let context = DeadLetters {
+        store: &store,
+        kafka: &config.kafka,
+        max_replays: config.dead_letters.max_replays,
+    };
     let done = command.run(context, &mut std::io::stdout().lock()).await;
     store.close().await;
     done.map_err(|error| {

@@ -1,6 +1,8 @@
-//! SIGHUP: the configuration is read once more, and what can change while the worker runs is changed.
+//! SIGHUP: the configuration is read once more, and what can change while the worker runs is
+//! changed.
 //!
-//! That is the filter of log lines. Secrets are in the clients that were made of them: they need a restart.
+//! That is the filter of log lines. Secrets are in the clients that were made of them: they need a
+//! restart.
 
 use std::path::Path;
 use std::pin::pin;
@@ -44,6 +46,8 @@ fn read_again(file: Option<&Path>, telemetry: &Telemetry) {
                 "SIGHUP: log lines are filtered by {filter:?} from now on; all other settings need a restart"
             );
         }
-        Err(problem) => error!("SIGHUP: nothing was changed, for the configuration is at fault: {problem}"),
+        Err(problem) => {
+            error!("SIGHUP: nothing was changed, for the configuration is at fault: {problem}")
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The worker as a service: the real Kafka, Postgres and HTTP, wired to [`Worker`].
 //!
-//! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is wrong at the start is said in
-//! one sentence that names the key or the address.
+//! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is
+//! wrong at the start is said in one sentence that names the key or the address.
 
 mod check;
 mod commands;
@@ -100,8 +100,12 @@ impl Service {
         health.set_ready(Component::Broker, Ok(()));
         let (stopped, stop) = oneshot::channel::<()>();
         let ended = async move { drop(stop.await) };
-        let endpoints =
-            telemetry::http::serve(&config.http.listen, health.clone(), telemetry.prometheus(), ended);
+        let endpoints = telemetry::http::serve(
+            &config.http.listen,
+            health.clone(),
+            telemetry.prometheus(),
+            ended,
+        );
         let endpoints = endpoints.await.map_err(|error| error.to_string())?;
         if let Some(warning) = config.audit.warning() {
             warn!("{warning}");
@@ -114,12 +118,17 @@ impl Service {
         let http = Client::new(&config.egress)
             .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
-        let (mut intake, consumer) =
-            KafkaIntake::start(&config.kafka, drain_timeout).map_err(|error| client_error(&error))?;
+        let (mut intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout)
+            .map_err(|error| client_error(&error))?;
         let membership = intake.membership();
         let republish = config.worker.on_duplicate == OnDuplicate::Republish;
         let publisher = KafkaPublisher::start(config.kafka.clone(), consumer, republish)?;
-        let ports = Connections::<Real> { intake, store: Arc::clone(&store), publisher: Arc::new(publisher), http };
+        let ports = Connections::<Real> {
+            intake,
+            store: Arc::clone(&store),
+            publisher: Arc::new(publisher),
+            http,
+        };
         let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
         let worker = Worker::new(ports, context(&config, registry, policy, telemetry, health));
         Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
@@ -168,7 +177,8 @@ fn told(drain: Drain) -> Result<(), String> {
     ))
 }
 
-/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something ends the start.
+/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something
+/// ends the start.
 async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
@@ -183,7 +193,8 @@ async fn look_around(config: &Config) -> Result<(), String> {
 /// # Errors
 /// One sentence that names the address, or what is missing.
 pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
-    let store = PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    let store =
+        PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
     if config.postgres.migrate {
         let applied = store.migrate().await.map_err(|error| error.to_string())?;
         if applied > 0 {
@@ -194,7 +205,8 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
     // A missing right or a table that takes no rows shows now and not with the first claim.
     match store.check_rights().await {
         Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
-        // Such as a failover that is not over yet: the worker waits for it as it does at any other time.
+        // Such as a failover that is not over yet: the worker waits for it as it does at any other
+        // time.
         Err(error @ StoreError::Transient(_)) => {
             warn!("whether the tables can be written is not known: {error}")
         }
@@ -229,7 +241,12 @@ fn context(
     }
 }
 
-fn log_start(config: &Config, registry: &Registry, policy: &str, endpoints: Option<std::net::SocketAddr>) {
+fn log_start(
+    config: &Config,
+    registry: &Registry,
+    policy: &str,
+    endpoints: Option<std::net::SocketAddr>,
+) {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     info!(
         kafka.bootstrap_servers = %config.kafka.bootstrap_servers,
@@ -245,8 +262,9 @@ fn log_start(config: &Config, registry: &Registry, policy: &str, endpoints: Opti
     );
 }
 
-/// Makes the next months' partitions in time. A failure is told and tried again soon: rows go to the default partition meanwhile. The worker
-/// takes nothing away: `claimgate audit retention` does.
+/// Makes the next months' partitions in time. A failure is told and tried again soon: rows go to
+/// the default partition meanwhile. The worker takes nothing away: `claimgate audit retention`
+/// does.
 async fn look_after_partitions(store: Arc<PostgresStore>) {
     loop {
         let pause = match store.ensure_partitions().await {
@@ -262,12 +280,14 @@ async fn look_after_partitions(store: Arc<PostgresStore>) {
     }
 }
 
-/// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the process as they always do; process 1 of a
-/// container they do not even end.
+/// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the
+/// process as they always do; process 1 of a container they do not even end.
 pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else { return std::future::pending().await };
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
+            return std::future::pending().await;
+        };
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
     }
 }

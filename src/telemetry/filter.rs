@@ -1,10 +1,10 @@
 //! Which layer sees which call sites.
 //!
-//! A layer's filter leaves its answer where the next event or span of the thread picks it up. A call
-//! site that is cached as "always wanted" does not ask, and picks up the answer that was meant for
-//! another: after a library has asked whether it should log, as sqlx does after every query, the next
-//! line or span was lost (tracing issue 2519). The invariant: what a layer may want is asked about
-//! each time.
+//! A layer's filter leaves its answer where the next event or span of the thread picks it up. A
+//! call site that is cached as "always wanted" does not ask, and picks up the answer that was meant
+//! for another: after a library has asked whether it should log, as sqlx does after every query,
+//! the next line or span was lost (tracing issue 2519). The invariant: what a layer may want is
+//! asked about each time.
 
 use tracing::Metadata;
 use tracing::subscriber::Interest;

@@ -1,7 +1,7 @@
 //! Whether the worker lives and whether it is ready.
 //!
-//! Owns the heartbeat and what each component last said of itself. Asks nobody anything: the worker tells.
-//! The invariant: reading it never waits for the worker.
+//! Owns the heartbeat and what each component last said of itself. Asks nobody anything: the worker
+//! tells. The invariant: reading it never waits for the worker.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,8 @@ pub enum Component {
     Store,
     /// Kafka answers.
     Broker,
-    /// The worker is a member of its consumer group; that the group left it without a partition is well.
+    /// The worker is a member of its consumer group; that the group left it without a partition is
+    /// well.
     Group,
 }
 
@@ -51,10 +52,13 @@ struct Shared {
 }
 
 impl Health {
-    /// Alive until `stale_after` has passed without a [beat](Self::beat); not ready until every component says it is.
+    /// Alive until `stale_after` has passed without a [beat](Self::beat); not ready until every
+    /// component says it is.
     pub fn new(stale_after: Duration) -> Self {
-        let components = Mutex::new(array::from_fn(|_| Err("nothing was heard of it yet".to_owned())));
-        let shared = Shared { started: Instant::now(), beat: AtomicU64::new(0), stale_after, components };
+        let components =
+            Mutex::new(array::from_fn(|_| Err("nothing was heard of it yet".to_owned())));
+        let shared =
+            Shared { started: Instant::now(), beat: AtomicU64::new(0), stale_after, components };
         Self { shared: Arc::new(shared) }
     }
 
@@ -65,7 +69,8 @@ impl Health {
 
     /// A component is ready, or is not, and why.
     pub fn set_ready(&self, component: Component, ready: Result<(), String>) {
-        self.shared.components.lock().unwrap_or_else(PoisonError::into_inner)[component as usize] = ready;
+        self.shared.components.lock().unwrap_or_else(PoisonError::into_inner)[component as usize] =
+            ready;
     }
 
     /// Whether the worker's loop made progress lately.
@@ -122,7 +127,10 @@ mod tests {
     #[tokio::test]
     async fn ready_is_when_every_component_is() {
         let health = Health::new(Duration::from_secs(10));
-        assert_eq!(health.ready(), Err("store is not ready: nothing was heard of it yet".to_owned()));
+        assert_eq!(
+            health.ready(),
+            Err("store is not ready: nothing was heard of it yet".to_owned())
+        );
         Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
         assert_eq!(health.ready(), Ok(()));
         health.set_ready(Component::Group, Err("the worker is draining".to_owned()));

@@ -26,8 +26,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The address of the endpoints; port 0 takes any free one, empty means that there are none. They tell anybody who
-    /// asks: keep the address private.
+    /// The address of the endpoints; port 0 takes any free one, empty means that there are none.
+    /// They tell anybody who asks: keep the address private.
     pub listen: String,
 }
 
@@ -83,7 +83,8 @@ impl Endpoints {
         self.address
     }
 
-    /// Waits, for a second at most, until requests under way are answered. To be called after `shutdown` is ready.
+    /// Waits, for a second at most, until requests under way are answered. To be called after
+    /// `shutdown` is ready.
     pub async fn finished(mut self) {
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await {
             Ok(Ok(Ok(()))) => {}
@@ -135,7 +136,10 @@ mod tests {
         assert!(body.starts_with("the worker made no progress"), "{body}");
 
         let (status, body) = get(endpoints.address(), "/readyz").await;
-        assert_eq!((status, body.as_str()), (503, "store is not ready: nothing was heard of it yet\n"));
+        assert_eq!(
+            (status, body.as_str()),
+            (503, "store is not ready: nothing was heard of it yet\n")
+        );
         Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
         assert_eq!(get(endpoints.address(), "/readyz").await, (200, "ok\n".to_owned()));
 
@@ -156,10 +160,15 @@ mod tests {
         let listen = taken.local_addr().expect("bound").to_string();
         let prometheus = metrics::builder().expect("valid buckets").build_recorder().handle();
         let health = Health::new(Duration::from_secs(1));
-        let error = serve(&listen, health.clone(), prometheus.clone(), std::future::pending()).await;
+        let error =
+            serve(&listen, health.clone(), prometheus.clone(), std::future::pending()).await;
         let error = error.expect_err("in use").to_string();
-        assert!(error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")), "{error}");
-        let none = serve("", health, prometheus, std::future::pending()).await.expect("nothing to bind");
+        assert!(
+            error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")),
+            "{error}"
+        );
+        let none =
+            serve("", health, prometheus, std::future::pending()).await.expect("nothing to bind");
         assert!(none.is_none());
     }
 }

@@ -1,7 +1,8 @@
 //! Log lines: which are printed, and how.
 //!
-//! Owns the filter and the format. The invariant: a line holds what its own call site gave it. Spans are invisible here,
-//! so that no line repeats a claim's attributes and no span is formatted that nobody prints.
+//! Owns the filter and the format. The invariant: a line holds what its own call site gave it.
+//! Spans are invisible here, so that no line repeats a claim's attributes and no span is formatted
+//! that nobody prints.
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
@@ -47,7 +48,8 @@ where
     let layer = match format {
         LogFormat::Text => layer.with_filter(filter).boxed(),
         LogFormat::Json => {
-            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            let layer =
+                layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
             layer.with_filter(filter).boxed()
         }
     };
@@ -70,12 +72,14 @@ mod tests {
 
     #[test]
     fn a_filter_at_fault_is_named() {
-        let configured = filter("claimgate=loud", environment("")).expect_err("no level").to_string();
+        let configured =
+            filter("claimgate=loud", environment("")).expect_err("no level").to_string();
         assert!(
             configured.starts_with("telemetry.log: \"claimgate=loud\" is no log filter: "),
             "{configured}"
         );
-        let environment = filter("info", environment("claimgate=loud")).expect_err("no level").to_string();
+        let environment =
+            filter("info", environment("claimgate=loud")).expect_err("no level").to_string();
         assert!(environment.starts_with("RUST_LOG: "), "{environment}");
     }
 }

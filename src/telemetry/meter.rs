@@ -1,7 +1,8 @@
 //! Recording: one small function for each thing that happens.
 //!
-//! Owns the handles of every metric, made once, so that counting costs an atomic add. Knows no clock.
-//! The invariant: a label is one of the names given at the start, a `&'static str` of the code, or `other`.
+//! Owns the handles of every metric, made once, so that counting costs an atomic add. Knows no
+//! clock. The invariant: a label is one of the names given at the start, a `&'static str` of the
+//! code, or `other`.
 
 use std::time::Duration;
 
@@ -111,8 +112,15 @@ impl Meter {
     }
 
     /// An attempt ended, in the words of `risk_calls`.
-    pub fn attempt(&self, api: &'static str, outcome: &'static str, reason: &'static str, latency: Duration) {
-        counter!(names::ATTEMPTS.name, "api" => api, "outcome" => outcome, "reason" => reason).increment(1);
+    pub fn attempt(
+        &self,
+        api: &'static str,
+        outcome: &'static str,
+        reason: &'static str,
+        latency: Duration,
+    ) {
+        counter!(names::ATTEMPTS.name, "api" => api, "outcome" => outcome, "reason" => reason)
+            .increment(1);
         self.apis.get(api).attempt_duration.record(latency);
     }
 
@@ -188,7 +196,10 @@ impl Meter {
     pub fn assigned(&self, partitions: impl Iterator<Item = Partition>) {
         let mut counts = [0; 2];
         partitions.for_each(|partition| counts[partition.input as usize] += 1);
-        self.assigned_partitions.iter().zip(counts).for_each(|(gauge, count)| gauge.set(float(count)));
+        self.assigned_partitions
+            .iter()
+            .zip(counts)
+            .for_each(|(gauge, count)| gauge.set(float(count)));
     }
 
     /// The length of a partition's offset map; 0 once the partition is given back.
@@ -264,14 +275,19 @@ struct Labelled<T> {
 
 impl<T> Labelled<T> {
     fn new(values: &[impl AsRef<str>], handles: impl Fn(String) -> T) -> Self {
-        let known =
-            values.iter().map(AsRef::as_ref).map(|value| (value.to_owned(), handles(value.to_owned())));
+        let known = values
+            .iter()
+            .map(AsRef::as_ref)
+            .map(|value| (value.to_owned(), handles(value.to_owned())));
         Self { known: known.collect(), other: handles("other".to_owned()) }
     }
 
     /// A handful of short names: looking through them is faster than hashing.
     fn get(&self, value: &str) -> &T {
-        self.known.iter().find(|(known, _)| known == value).map_or(&self.other, |(_, handles)| handles)
+        self.known
+            .iter()
+            .find(|(known, _)| known == value)
+            .map_or(&self.other, |(_, handles)| handles)
     }
 }
 

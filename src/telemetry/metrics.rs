@@ -1,7 +1,8 @@
 //! Every metric: its name, its labels, what it means.
 //!
-//! Owns the table that code, Prometheus and `docs/telemetry.md` share. [`Meter`](super::Meter) records.
-//! The invariant: units stand in names, and every label's values are bounded by configuration or by code.
+//! Owns the table that code, Prometheus and `docs/telemetry.md` share. [`Meter`](super::Meter)
+//! records. The invariant: units stand in names, and every label's values are bounded by
+//! configuration or by code.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
@@ -31,14 +32,17 @@ pub enum Kind {
 }
 
 /// Seconds that one call out of the process takes.
-const CALL: Kind =
-    Kind::Histogram(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+const CALL: Kind = Kind::Histogram(&[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+]);
 /// Seconds that a claim takes: milliseconds when all is well, up to a day when its API is away.
 const CLAIM: Kind = Kind::Histogram(&[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+    7200.0, 86400.0,
 ]);
 /// Records per flush.
-const SIZE: Kind = Kind::Histogram(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]);
+const SIZE: Kind =
+    Kind::Histogram(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]);
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident = $kind:expr, $text:literal, $labels:expr;)+) => {
@@ -60,7 +64,8 @@ metrics! {
     DEAD_LETTERS = Kind::Counter, "claimgate_dead_letters_total", ["error"];
     /// Events whose claim was decided before from another record with the same content.
     DUPLICATES = Kind::Counter, "claimgate_duplicates_total", [];
-    /// Claims whose verdict was found in Postgres after a crash or a rebalance, and published without another call.
+    /// Claims whose verdict was found in Postgres after a crash or a rebalance, and published
+    /// without another call.
     RECALLED = Kind::Counter, "claimgate_recalled_total", [];
     /// Attempts at risk APIs; the reason is empty for a verdict.
     ATTEMPTS = Kind::Counter, "claimgate_attempts_total", ["api", "outcome", "reason"];
@@ -100,19 +105,23 @@ metrics! {
     UNPUBLISHABLE = Kind::Counter, "claimgate_unpublishable_total", ["topic"];
     /// Records taken on and not yet published.
     IN_FLIGHT = Kind::Gauge, "claimgate_in_flight_claims", [];
-    /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a retry.
+    /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a
+    /// retry.
     QUEUED = Kind::Gauge, "claimgate_queued_claims", ["api"];
     /// For how long the oldest claim in flight has been there; 0 where there is none.
     OLDEST_CLAIM_AGE = Kind::Gauge, "claimgate_oldest_claim_age_seconds", [];
     /// 1 while no more records are taken on.
     INTAKE_PAUSED = Kind::Gauge, "claimgate_intake_paused", [];
-    /// 1 while a flood of malformed events holds intake up: nothing is taken on from the input topic but probes.
+    /// 1 while a flood of malformed events holds intake up: nothing is taken on from the input
+    /// topic but probes.
     DEAD_LETTER_FLOOD = Kind::Gauge, "claimgate_dead_letter_flood", [];
-    /// Partitions that this worker has, of the input topic (`claims`) and of the retry topic (`retry`).
+    /// Partitions that this worker has, of the input topic (`claims`) and of the retry topic
+    /// (`retry`).
     ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", ["topic"];
     /// Offsets that retention removed before they were read.
     RECORDS_LOST = Kind::Counter, "claimgate_records_lost_total", ["topic"];
-    /// Offsets that are read once more, or for the first time without a committed offset: what was decided of them is published again.
+    /// Offsets that are read once more, or for the first time without a committed offset: what was
+    /// decided of them is published again.
     OFFSETS_READ_AGAIN = Kind::Counter, "claimgate_offsets_read_again_total", ["topic"];
     /// For how long an open transaction of a producer has held reading up; 0 where none does.
     OPEN_TRANSACTION = Kind::Gauge, "claimgate_open_transaction_seconds", [];
@@ -124,7 +133,8 @@ metrics! {
     BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version"];
 }
 
-/// Tells the recorder what every metric means. Also starts those that speak before anything happens.
+/// Tells the recorder what every metric means. Also starts those that speak before anything
+/// happens.
 pub(super) fn describe() {
     for metric in ALL {
         match metric.kind {

@@ -1,8 +1,9 @@
-//! Telemetry: log lines for people, spans for traces, metrics for alarms, endpoints for the orchestrator.
+//! Telemetry: log lines for people, spans for traces, metrics for alarms, endpoints for the
+//! orchestrator.
 //!
-//! Owns what all of them are called and how they leave the process; `docs/telemetry.md` says how to read them.
-//! Knows no Kafka, no Postgres, no risk API. The invariant: telemetry may be lost, but it never blocks or fails the
-//! worker, and it never carries an account, a token or a body.
+//! Owns what all of them are called and how they leave the process; `docs/telemetry.md` says how to
+//! read them. Knows no Kafka, no Postgres, no risk API. The invariant: telemetry may be lost, but
+//! it never blocks or fails the worker, and it never carries an account, a token or a body.
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -32,20 +33,25 @@ pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, Step
 
 impl std::fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Telemetry").field("exports_spans", &self.exports_spans()).finish_non_exhaustive()
+        f.debug_struct("Telemetry")
+            .field("exports_spans", &self.exports_spans())
+            .finish_non_exhaustive()
     }
 }
 
 /// How long the last spans may take to reach the collector when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often recorded histogram values are folded into their buckets, whether or not anybody scrapes.
+/// How often recorded histogram values are folded into their buckets, whether or not anybody
+/// scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `[telemetry]`. Where spans go is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and its companions.
+/// `[telemetry]`. Where spans go is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and
+/// its companions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Which log lines are printed, in the syntax of `RUST_LOG`, which overrides it. Has no say over spans.
+    /// Which log lines are printed, in the syntax of `RUST_LOG`, which overrides it. Has no say
+    /// over spans.
     pub log: String,
     /// How they are printed.
     pub log_format: LogFormat,
@@ -103,8 +109,8 @@ pub struct Telemetry {
     _upkeep: SyncSender<()>,
 }
 
-/// Sets up logging, the recorder of metrics and, where the environment names a collector, the export of spans.
-/// Once per process.
+/// Sets up logging, the recorder of metrics and, where the environment names a collector, the
+/// export of spans. Once per process.
 ///
 /// # Errors
 /// [`TelemetryError`]: one sentence that names the setting at fault.
@@ -116,7 +122,11 @@ pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, Te
 ///
 /// # Errors
 /// As [`init`].
-pub fn init_to<W>(settings: &Settings, service_instance: &str, writer: W) -> Result<Telemetry, TelemetryError>
+pub fn init_to<W>(
+    settings: &Settings,
+    service_instance: &str,
+    writer: W,
+) -> Result<Telemetry, TelemetryError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
@@ -125,8 +135,9 @@ where
     let prometheus = metrics::builder()?.install_recorder()?;
     metrics::describe();
     let upkeep = start_upkeep(prometheus.clone())?;
-    let provider =
-        otlp::is_wanted(environment).then(|| otlp::provider(service_instance, environment)).transpose()?;
+    let provider = otlp::is_wanted(environment)
+        .then(|| otlp::provider(service_instance, environment))
+        .transpose()?;
     let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
     let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
@@ -144,7 +155,8 @@ impl Telemetry {
         self.provider.is_some()
     }
 
-    /// The spans for a worker of this consumer group; [off](Spans::off) where they would go nowhere.
+    /// The spans for a worker of this consumer group; [off](Spans::off) where they would go
+    /// nowhere.
     pub fn spans(&self, consumer_group: &str) -> Spans {
         if self.exports_spans() { Spans::on(consumer_group) } else { Spans::off() }
     }
@@ -175,7 +187,8 @@ impl Telemetry {
     }
 }
 
-/// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would grow for ever.
+/// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would
+/// grow for ever.
 fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>> {
     let (running, ended) = sync_channel(0);
     std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {

@@ -1,7 +1,8 @@
 //! Where spans go: an OpenTelemetry collector, over OTLP with HTTP and protobuf.
 //!
-//! Owns the exporter, the resource and the sampler, all of them set by the standard `OTEL_*` variables. Knows no claim.
-//! The invariant: spans leave on the exporter's own thread and queue; a collector that is away costs spans, never time.
+//! Owns the exporter, the resource and the sampler, all of them set by the standard `OTEL_*`
+//! variables. Knows no claim. The invariant: spans leave on the exporter's own thread and queue; a
+//! collector that is away costs spans, never time.
 
 use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,30 +15,35 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_QUEUE_SIZE, Sampler, SamplingResult,
-    SdkTracerProvider, ShouldSample, SpanData, SpanExporter,
+    BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_QUEUE_SIZE, Sampler,
+    SamplingResult, SdkTracerProvider, ShouldSample, SpanData, SpanExporter,
 };
 
 use super::metrics::SPANS_LOST;
 
-/// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's 2048 are less than a
-/// second's worth of claims; more than these are dropped.
+/// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
+/// 2048 are less than a second's worth of claims; more than these are dropped.
 const QUEUE_SIZE: usize = 16_384;
-/// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to each of its claims.
+/// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to
+/// each of its claims.
 const LINKS_PER_SPAN: u32 = 1_024;
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 
 /// Whether the environment names a collector and does not forbid its use.
 pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
-    let says = |key: &str, word: &str| environment(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
-    let named = ENDPOINTS.into_iter().any(|key| environment(key).is_some_and(|value| !value.is_empty()));
+    let says = |key: &str, word: &str| {
+        environment(key).is_some_and(|value| value.eq_ignore_ascii_case(word))
+    };
+    let named =
+        ENDPOINTS.into_iter().any(|key| environment(key).is_some_and(|value| !value.is_empty()));
     named && !says("OTEL_SDK_DISABLED", "true") && !says("OTEL_TRACES_EXPORTER", "none")
 }
 
 /// The protocol that the environment asks for, where it is one that is not built in.
 pub(super) fn ignored_protocol(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let asked = PROTOCOLS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()))?;
+    let asked =
+        PROTOCOLS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()))?;
     (!asked.eq_ignore_ascii_case("http/protobuf")).then_some(asked)
 }
 
@@ -46,13 +52,16 @@ pub(super) fn provider(
     service_instance: &str,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let endpoint = ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
-    let exporter = Watched::new(OtlpExporter::builder().with_http().build()?, &endpoint.unwrap_or_default());
+    let endpoint =
+        ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
+    let exporter =
+        Watched::new(OtlpExporter::builder().with_http().build()?, &endpoint.unwrap_or_default());
     let mut batches = BatchConfigBuilder::default();
     if environment(OTEL_BSP_MAX_QUEUE_SIZE).is_none() {
         batches = batches.with_max_queue_size(QUEUE_SIZE);
     }
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
+    let processor =
+        BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
     let mut provider = SdkTracerProvider::builder()
         .with_resource(resource(service_instance))
         .with_sampler(FollowLinks(Config::default().sampler))
@@ -70,15 +79,19 @@ fn resource(service_instance: &str) -> Resource {
     let resource = Resource::builder_empty()
         .with_service_name("claimgate")
         .with_attributes([version, instance])
-        .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);
+        .with_detectors(&[
+            Box::new(TelemetryResourceDetector),
+            Box::new(EnvResourceDetector::new()),
+        ]);
     match env::var("OTEL_SERVICE_NAME") {
         Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
         _ => resource.build(),
     }
 }
 
-/// The sampler that the environment asks for, but a root span is kept if one that it links to is kept: a flush has no
-/// parent, and whoever follows a claim that was sampled wants to see its flush.
+/// The sampler that the environment asks for, but a root span is kept if one that it links to is
+/// kept: a flush has no parent, and whoever follows a claim that was sampled wants to see its
+/// flush.
 #[derive(Debug, Clone)]
 pub(super) struct FollowLinks(pub(super) Box<dyn ShouldSample>);
 
@@ -94,7 +107,8 @@ impl ShouldSample for FollowLinks {
     ) -> SamplingResult {
         let is_root = parent.is_none_or(|parent| !parent.span().span_context().is_valid());
         if is_root && links.iter().any(|link| link.span_context.is_sampled()) {
-            return Sampler::AlwaysOn.should_sample(parent, trace_id, name, kind, attributes, links);
+            return Sampler::AlwaysOn
+                .should_sample(parent, trace_id, name, kind, attributes, links);
         }
         self.0.should_sample(parent, trace_id, name, kind, attributes, links)
     }
@@ -127,10 +141,13 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
             }
             Ok(()) => {}
             Err(error) => {
-                metrics::counter!(SPANS_LOST.name).increment(u64::try_from(spans).unwrap_or(u64::MAX));
+                metrics::counter!(SPANS_LOST.name)
+                    .increment(u64::try_from(spans).unwrap_or(u64::MAX));
                 if !self.is_failing.swap(true, Ordering::Relaxed) {
                     let collector = &self.collector;
-                    tracing::warn!("spans do not reach the collector at {collector} and are lost: {error}");
+                    tracing::warn!(
+                        "spans do not reach the collector at {collector} and are lost: {error}"
+                    );
                 }
             }
         }
@@ -177,7 +194,10 @@ mod tests {
     fn a_protocol_that_is_not_built_in_is_noticed() {
         let grpc = environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!(ignored_protocol(grpc).as_deref(), Some("grpc"));
-        assert_eq!(ignored_protocol(environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])), None);
+        assert_eq!(
+            ignored_protocol(environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])),
+            None
+        );
         assert_eq!(ignored_protocol(environment(&[])), None);
     }
 

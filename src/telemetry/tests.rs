@@ -1,4 +1,5 @@
-//! What a collector and a scraper are told, seen through a collector in memory and a recorder of the test's own.
+//! What a collector and a scraper are told, seen through a collector in memory and a recorder of
+//! the test's own.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,8 +77,11 @@ fn incoming(flags: u8) -> TraceContext {
 }
 
 fn attributes(span: &SpanData) -> Vec<String> {
-    let mut attributes: Vec<_> =
-        span.attributes.iter().map(|KeyValue { key, value, .. }| format!("{key}={value}")).collect();
+    let mut attributes: Vec<_> = span
+        .attributes
+        .iter()
+        .map(|KeyValue { key, value, .. }| format!("{key}={value}"))
+        .collect();
     attributes.sort();
     attributes
 }
@@ -116,7 +120,8 @@ fn a_claims_span_continues_the_incoming_trace_and_goes_on_into_the_decision() {
 fn attempts_are_children_of_their_claim() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
     let (claim, _context) = spans.claim(&FACTS, None, 0);
-    let peer = Peer::new("intelligent_qr_code", "https://user:secret@csec.example/v2?Signature=secret");
+    let peer =
+        Peer::new("intelligent_qr_code", "https://user:secret@csec.example/v2?Signature=secret");
     claim.attempt(&peer, "POST", 1).ended(Some(503), "transient", "server_error");
     claim.attempt(&peer, "GET", 2).ended(Some(200), "assessed", "");
     drop(claim);
@@ -147,7 +152,8 @@ fn attempts_are_children_of_their_claim() {
 #[test]
 fn attempts_without_an_answer_and_dead_letters_are_errors() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
-    let (claim, _context) = spans.claim(&ClaimFacts { claim_id: None, kind: None, ..FACTS }, None, 0);
+    let (claim, _context) =
+        spans.claim(&ClaimFacts { claim_id: None, kind: None, ..FACTS }, None, 0);
     claim
         .attempt(&Peer::new("wechat_account", "http://127.0.0.1:8080"), "GET", 1)
         .ended(None, "unknown", "timeout");
@@ -163,7 +169,8 @@ fn attempts_without_an_answer_and_dead_letters_are_errors() {
 #[test]
 fn a_flush_links_to_its_claims_and_holds_its_steps() {
     // The sampler keeps nothing by itself: the flush is kept for the sake of the claim that is.
-    let (collector, spans, _guard) = Collector::listen(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
+    let (collector, spans, _guard) =
+        Collector::listen(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let (sampled, context) = spans.claim(&FACTS, Some(incoming(1)), 0);
     drop(sampled);
     let flush = spans.flush([&context, &incoming(0)]);
@@ -182,7 +189,8 @@ fn a_flush_links_to_its_claims_and_holds_its_steps() {
     assert_eq!(record.parent_span_id, flush.span_context.span_id());
     assert_eq!(publish.parent_span_id, flush.span_context.span_id());
     assert_eq!((&record.status, &publish.status), (&Status::Unset, &Status::error("aborted")));
-    let expected = ["db.operation.batch.size=3", "db.operation.name=INSERT", "db.system.name=postgresql"];
+    let expected =
+        ["db.operation.batch.size=3", "db.operation.name=INSERT", "db.system.name=postgresql"];
     assert_eq!(attributes(&record), expected);
     assert!(attributes(&publish).contains(&"messaging.batch.message_count=2".to_owned()));
 }
@@ -231,7 +239,8 @@ fn only_spans_of_the_journey_are_exported() {
 fn spans_that_are_lost_are_counted() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, || {
-        let exporter = Watched::new(Collector { refuses: true, ..Collector::default() }, "http://collector");
+        let exporter =
+            Watched::new(Collector { refuses: true, ..Collector::default() }, "http://collector");
         let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
         let subscriber = tracing_subscriber::registry().with(spans::layer(provider.tracer("test")));
         let _guard = tracing::subscriber::set_default(subscriber);
@@ -255,13 +264,20 @@ fn every_metric_is_described_recorded_and_in_the_documentation() {
             Kind::Histogram(_) => "histogram",
         };
         for line in [format!("# HELP {name} {}", metric.help), format!("# TYPE {name} {kind}")] {
-            assert!(rendered.lines().any(|rendered| rendered == line), "no {line:?} in\n{rendered}");
+            assert!(
+                rendered.lines().any(|rendered| rendered == line),
+                "no {line:?} in\n{rendered}"
+            );
         }
         for label in metric.labels {
-            let labelled = |line: &str| line.starts_with(name) && line.contains(&format!("{label}=\""));
+            let labelled =
+                |line: &str| line.starts_with(name) && line.contains(&format!("{label}=\""));
             assert!(rendered.lines().any(labelled), "no {name} has the label {label}");
         }
-        assert!(documentation.contains(&format!("`{name}`")), "docs/telemetry.md does not explain {name}");
+        assert!(
+            documentation.contains(&format!("`{name}`")),
+            "docs/telemetry.md does not explain {name}"
+        );
     }
 }
 
@@ -320,7 +336,9 @@ fn report_d05_assigned_partitions_are_told_by_topic() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, || {
         let meter = Meter::new(&[] as &[&str], &[] as &[&str]);
-        meter.assigned([Partition::claims(0), Partition::claims(7), Partition::retry(0)].into_iter());
+        meter.assigned(
+            [Partition::claims(0), Partition::claims(7), Partition::retry(0)].into_iter(),
+        );
     });
     let text = recorder.handle().render();
     for line in [

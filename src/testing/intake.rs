@@ -19,7 +19,8 @@ const CHUNK: usize = 8;
 /// As many events wait for the worker as with the real one.
 const EVENTS: usize = 16;
 
-/// The worker's side of a member of the group. Dropped, it is a process that died: the group does not hear of it.
+/// The worker's side of a member of the group. Dropped, it is a process that died: the group does
+/// not hear of it.
 #[derive(Debug)]
 pub struct FakeIntake {
     events: mpsc::Receiver<Event>,
@@ -165,10 +166,14 @@ impl Reader {
     }
 
     /// The partitions that have something to read.
-    fn readable<'a>(&'a self, paused: &'a BTreeSet<Partition>) -> impl Iterator<Item = (Partition, i64)> {
+    fn readable<'a>(
+        &'a self,
+        paused: &'a BTreeSet<Partition>,
+    ) -> impl Iterator<Item = (Partition, i64)> {
         let positions = self.positions.iter().map(|(partition, position)| (*partition, *position));
-        positions
-            .filter(|(partition, from)| !paused.contains(partition) && self.broker.end(*partition) > *from)
+        positions.filter(|(partition, from)| {
+            !paused.contains(partition) && self.broker.end(*partition) > *from
+        })
     }
 
     /// Does one thing. `None` when nobody listens any more.
@@ -194,8 +199,8 @@ impl Reader {
         if !acquired.is_empty() {
             self.epoch += 1;
             let assigned = acquired.into_iter().map(|(partition, committed, log_end)| {
-                let (offset, metadata) =
-                    committed.map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
+                let (offset, metadata) = committed
+                    .map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
                 self.positions.insert(partition, offset.unwrap_or(0));
                 lock(&self.member.seat).held.insert(partition, self.epoch);
                 Assigned { partition, epoch: self.epoch, offset, metadata, log_end }
@@ -240,6 +245,10 @@ impl Reader {
         self.process.thawed().await;
         self.positions.insert(partition, next);
         records.iter_mut().for_each(|record: &mut Record| record.epoch = self.epoch);
-        if records.is_empty() { Some(()) } else { self.events.send(Event::Records(records)).await.ok() }
+        if records.is_empty() {
+            Some(())
+        } else {
+            self.events.send(Event::Records(records)).await.ok()
+        }
     }
 }

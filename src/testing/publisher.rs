@@ -40,8 +40,15 @@ struct State {
 }
 
 impl FakePublisher {
-    /// A publisher of this name, for the member that [`FakeIntake::join`](super::FakeIntake::join) made.
-    pub fn new(broker: &FakeBroker, name: &str, member: Membership, process: Process, random: Rng) -> Self {
+    /// A publisher of this name, for the member that [`FakeIntake::join`](super::FakeIntake::join)
+    /// made.
+    pub fn new(
+        broker: &FakeBroker,
+        name: &str,
+        member: Membership,
+        process: Process,
+        random: Rng,
+    ) -> Self {
         let state = Mutex::new(State { epoch: None, doubt: None, random });
         Self { broker: broker.clone(), name: name.to_owned(), member, process, state }
     }
@@ -71,7 +78,8 @@ impl FakePublisher {
         let is_live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
         let mut said = doubt.iter().filter(is_live).peekable();
         let is_there = |commit: &Commit| {
-            self.broker.committed(commit.partition) == Some((commit.offset, commit.metadata.clone()))
+            self.broker.committed(commit.partition)
+                == Some((commit.offset, commit.metadata.clone()))
         };
         said.peek().is_some() && said.all(is_there)
     }
@@ -104,7 +112,8 @@ impl FakePublisher {
         self.way().await?;
         let lost = || PublishError::Aborted("a partition was lost meanwhile".to_owned());
         let member = self.member.member_for(&commits).ok_or_else(lost)?;
-        let begun = self.broker.begin(member, (self.name.clone(), epoch), messages, commits.clone());
+        let begun =
+            self.broker.begin(member, (self.name.clone(), epoch), messages, commits.clone());
         let transaction = begun.map_err(rejected)?;
         self.abort_later(transaction);
         let fate = match self.way().await {
@@ -138,7 +147,8 @@ impl FakePublisher {
         });
     }
 
-    /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are not waited for.
+    /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are
+    /// not waited for.
     async fn commit(&self, transaction: u64, fate: InjectedFault) -> Option<Result<(), Rejected>> {
         let weather = self.broker.weather();
         let (mut there, back) = {
@@ -169,7 +179,9 @@ impl FakePublisher {
 fn rejected(rejection: Rejected) -> PublishError {
     match rejection {
         Rejected::Fenced => PublishError::Fatal("a newer producer has this name".to_owned()),
-        Rejected::NoMember => PublishError::Aborted("the member is not in the group any more".to_owned()),
+        Rejected::NoMember => {
+            PublishError::Aborted("the member is not in the group any more".to_owned())
+        }
         Rejected::Over => PublishError::Aborted("the transaction was aborted".to_owned()),
     }
 }

@@ -1,4 +1,5 @@
-//! A signal that wakes its waiters in the order in which they came. tokio's `watch` wakes them in a random one.
+//! A signal that wakes its waiters in the order in which they came. tokio's `watch` wakes them in a
+//! random one.
 
 use std::sync::Arc;
 

@@ -91,8 +91,12 @@ impl FakeStore {
         let fault = if state.away { Some(StoreFault::Refused) } else { state.faults.pop_front() };
         match fault {
             None => Ok(operation(&mut state)),
-            Some(StoreFault::Refused) => Err(StoreError::Transient("the fake store is away".to_owned())),
-            Some(StoreFault::Fatal) => Err(StoreError::Fatal("the fake store has ended".to_owned())),
+            Some(StoreFault::Refused) => {
+                Err(StoreError::Transient("the fake store is away".to_owned()))
+            }
+            Some(StoreFault::Fatal) => {
+                Err(StoreError::Fatal("the fake store has ended".to_owned()))
+            }
             Some(StoreFault::AnswerLost) => {
                 operation(&mut state);
                 Err(StoreError::Transient("the fake store's answer was lost".to_owned()))
@@ -128,7 +132,9 @@ impl State {
                     }
                 }
                 RecordOutcome::DeadLettered(malformed) => self.bury(&completed.received, malformed),
-                RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) | RecordOutcome::Deferred(_) => {}
+                RecordOutcome::Recalled(_)
+                | RecordOutcome::Duplicate(_)
+                | RecordOutcome::Deferred(_) => {}
             }
         }
         for call in batch.calls() {
@@ -143,7 +149,11 @@ impl State {
     /// Keeps a verdict, unless the claim has one; then says how the record ends.
     fn decide(&mut self, verdict: &Verdict, received: &Received) -> Option<RecordOutcome> {
         if let Some(known) = self.verdicts.get(&verdict.claim_id) {
-            return Some(RecordOutcome::of_known(known.clone(), &received.source, &verdict.fingerprint));
+            return Some(RecordOutcome::of_known(
+                known.clone(),
+                &received.source,
+                &verdict.fingerprint,
+            ));
         }
         self.verdicts.insert(verdict.claim_id.clone(), verdict.clone());
         self.events.push(received.clone());

@@ -1,6 +1,7 @@
 //! Admission: from a record to a job that waits to be looked up, or to a dead letter.
 //!
-//! A record gets its ticket, is parsed and routed. Records that share a claim id with one in flight follow it and are completed by its verdict.
+//! A record gets its ticket, is parsed and routed. Records that share a claim id with one in flight
+//! follow it and are completed by its verdict.
 
 use std::time::Duration;
 
@@ -36,8 +37,9 @@ impl<P: Ports> Worker<P> {
 
     /// Uses of the group's limits what the partitions at work are worth.
     pub(super) fn share_limits(&mut self) {
-        let at_work =
-            |partition: &Partition| partition.input == Input::Claims && !self.is_closing(*partition);
+        let at_work = |partition: &Partition| {
+            partition.input == Input::Claims && !self.is_closing(*partition)
+        };
         let held: Vec<i32> =
             self.ledger.partitions().filter(at_work).map(|partition| partition.number).collect();
         self.calls.scheduler.set_share(&held, self.drain.input_partitions, Instant::now());
@@ -60,7 +62,8 @@ impl<P: Ports> Worker<P> {
             self.place(job, now);
         }
         while self.inflow.has_room(&self.context.worker) {
-            let has_room = |api: Option<usize>| api.is_none_or(|api| self.inflow.room.admits(api, now));
+            let has_room =
+                |api: Option<usize>| api.is_none_or(|api| self.inflow.room.admits(api, now));
             let Some((ticket, record)) = self.inflow.waiting.next_due(now, has_room) else { break };
             self.begin(ticket, record, now);
         }
@@ -78,7 +81,8 @@ impl<P: Ports> Worker<P> {
                         has_place || self.inflow.pace.covers(api, now)
                     }
                 };
-                let is_held = self.inflow.held.iter().any(|job| job.ticket.partition() == record.partition);
+                let is_held =
+                    self.inflow.held.iter().any(|job| job.ticket.partition() == record.partition);
                 open && !is_held && self.ledger.has_room_for(record.partition, record.offset)
             };
             let Some(record) = self.inflow.backlog.pop(may) else { break };
@@ -124,7 +128,8 @@ impl<P: Ports> Worker<P> {
             }
             _ => Claim::parse(record.payload.as_deref(), max_bytes),
         };
-        let routed = parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
+        let routed =
+            parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
         let (span, received) =
             self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), deferral.as_ref());
         self.inflow.in_flight.add(&ticket, &received);
@@ -138,8 +143,9 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// A claim finds its place in the room of its API. Where that is full it is deferred, so that the
-    /// claims of other APIs behind it get through; where it cannot be, its partition waits with it.
+    /// A claim finds its place in the room of its API. Where that is full it is deferred, so that
+    /// the claims of other APIs behind it get through; where it cannot be, its partition waits with
+    /// it.
     fn place(&mut self, mut job: Box<Job>, now: Instant) {
         let api = job.api.index();
         if self.inflow.room.admits(api, now) {
@@ -165,8 +171,8 @@ impl<P: Ports> Worker<P> {
     ) -> (ClaimSpan, Received) {
         let topic = self.context.kafka.topic(record.partition.input);
         let traceparent = header(&record.headers, TRACEPARENT);
-        let incoming =
-            traceparent.and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
+        let incoming = traceparent
+            .and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
         let facts = ClaimFacts {
             topic,
             partition: record.partition.number,
@@ -174,13 +180,28 @@ impl<P: Ports> Worker<P> {
             claim_id: claim.map(|claim| claim.claim_id.as_str()),
             kind: claim.map(|claim| claim.kind.as_str()),
         };
-        let (span, trace) = self.context.spans.claim(&facts, incoming, self.context.random.u128(..));
-        // A deferred claim keeps its first position: that is the one that a verdict is compared with.
-        let here =
-            || Source { topic: topic.to_owned(), partition: record.partition.number, offset: record.offset };
+        let (span, trace) =
+            self.context.spans.claim(&facts, incoming, self.context.random.u128(..));
+        // A deferred claim keeps its first position: that is the one that a verdict is compared
+        // with.
+        let here = || Source {
+            topic: topic.to_owned(),
+            partition: record.partition.number,
+            offset: record.offset,
+        };
         let source = deferral.map_or_else(here, |deferral| deferral.source.clone());
         let Record { key, headers, payload, .. } = record;
-        (span, Received { source, key, headers, payload, received_at: self.context.clock.micros(), trace })
+        (
+            span,
+            Received {
+                source,
+                key,
+                headers,
+                payload,
+                received_at: self.context.clock.micros(),
+                trace,
+            },
+        )
     }
 
     fn dead_letter(
@@ -205,7 +226,9 @@ impl<P: Ports> Worker<P> {
         match self.duplicates.enter(claim_id, ticket, job) {
             Entered::Leads(job) => self.lookups.new.push(job),
             Entered::Waits => {}
-            Entered::Full(job) if self.may_defer_untried(&job) => self.defer_untried(*job, "sent_again"),
+            Entered::Full(job) if self.may_defer_untried(&job) => {
+                self.defer_untried(*job, "sent_again")
+            }
             Entered::Full(mut job) => {
                 self.vacate(&mut job);
                 self.inflow.held.push(job);

@@ -59,8 +59,8 @@ impl<P: Ports> Worker<P> {
             token: job.lease.as_ref().map(Lease::expose),
         };
         let request = route.api.request(&job.claim, &attempt);
-        let peer =
-            self.calls.peers[job.api.index()].get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
+        let peer = self.calls.peers[job.api.index()]
+            .get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
         let span = job.span.attempt(peer, request.method.as_str(), number);
         let (http, timeout) = (self.ports.http.clone(), route.timeout);
         self.tasks.spawn(async move {
@@ -81,16 +81,24 @@ impl<P: Ports> Worker<P> {
             seed: self.context.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
             max_attempts: self.context.registry.get(attempted.job.api).api.max_attempts(),
-            seen: attempted.exchange.result.as_ref().err().is_none_or(|failure| failure.is_ambiguous()),
+            seen: attempted
+                .exchange
+                .result
+                .as_ref()
+                .err()
+                .is_none_or(|failure| failure.is_ambiguous()),
         };
-        let (cause, asked_at) = (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
+        let (cause, asked_at) =
+            (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
             self.token_was_used(&lease, &reading, context.now);
         }
         let reason = reason(&reading);
         let (health, step) = job.retry.after(&self.context.retry, reading, &context);
-        if self.calls.scheduler.release(job.api.index(), health, job.probe, context.now) && !job.probe {
+        if self.calls.scheduler.release(job.api.index(), health, job.probe, context.now)
+            && !job.probe
+        {
             self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
         let late = matches!(&step, Step::Assessed(assessment, _) if self.is_late(&job, assessment, asked_at));
@@ -105,7 +113,12 @@ impl<P: Ports> Worker<P> {
     /// Whether asking makes no sense any more.
     pub(super) fn is_too_late(&self, job: &Job) -> bool {
         let now = self.context.clock.micros() / 1_000_000;
-        self.context.registry.get(job.api).api.ask_until(&job.claim).is_some_and(|until| now >= until)
+        self.context
+            .registry
+            .get(job.api)
+            .api
+            .ask_until(&job.claim)
+            .is_some_and(|until| now >= until)
     }
 
     fn is_late(&self, job: &Job, assessment: &Assessment, asked_at: i64) -> bool {
@@ -119,7 +132,12 @@ impl<P: Ports> Worker<P> {
     }
 
     /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
-    fn keep_call(&mut self, attempted: Attempted, reading: &ApiResult, outcome: &'static str) -> Box<Job> {
+    fn keep_call(
+        &mut self,
+        attempted: Attempted,
+        reading: &ApiResult,
+        outcome: &'static str,
+    ) -> Box<Job> {
         let Attempted { job, requested_at, request, exchange, span } = attempted;
         let api = self.context.registry.get(job.api).api.name();
         let reason = reason(reading);
@@ -163,7 +181,8 @@ impl<P: Ports> Worker<P> {
         let api = self.context.registry.get(job.api).api.as_ref();
         match step {
             Step::Assessed(assessment, code) => {
-                let ruling = self.context.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
+                let ruling =
+                    self.context.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
                 self.settle_assessed(*job, ruling, Some(assessment), Some(code));
             }
             Step::Unassessable(fault) => {
@@ -243,7 +262,12 @@ impl<P: Ports> Worker<P> {
             kind: claim.kind,
         };
         let outcome = RecordOutcome::Assessed(Box::new(verdict));
-        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+        self.outflow.batch.complete(Completed {
+            ticket,
+            received,
+            claim_id: Some(claim.claim_id),
+            outcome,
+        });
     }
 }
 
@@ -261,7 +285,8 @@ pub(super) struct Assessed {
 
 /// The reading of an exchange, and the word for `risk_calls.outcome`.
 fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, &'static str) {
-    let transient = |reason| ApiResult::Transient(Fault { reason, provider_code: None }, RetryHint::Backoff);
+    let transient =
+        |reason| ApiResult::Transient(Fault { reason, provider_code: None }, RetryHint::Backoff);
     let reading = match &exchange.result {
         // The request may have reached the API and may have been acted upon.
         Err(failure) if failure.is_ambiguous() => return (transient(failure.as_str()), "unknown"),
@@ -281,9 +306,9 @@ pub(super) fn answer(response: &Response) -> Answer<'_> {
 fn reason(reading: &ApiResult) -> &'static str {
     match reading {
         ApiResult::Assessed { .. } => "",
-        ApiResult::Transient(fault, _) | ApiResult::Unassessable(fault) | ApiResult::AccessDenied(fault) => {
-            fault.reason
-        }
+        ApiResult::Transient(fault, _)
+        | ApiResult::Unassessable(fault)
+        | ApiResult::AccessDenied(fault) => fault.reason,
     }
 }
 

@@ -38,9 +38,12 @@ impl Calls {
                 Budget::new(context.retry.budget.clone(), now),
             )
         };
-        let pause_guard = PauseGuard::new(context.kafka.session_timeout, now, context.clock.micros());
+        let pause_guard =
+            PauseGuard::new(context.kafka.session_timeout, now, context.clock.micros());
         Self {
-            scheduler: CallScheduler::new(context.registry.iter().map(|(_, route)| queue(route)).collect()),
+            scheduler: CallScheduler::new(
+                context.registry.iter().map(|(_, route)| queue(route)).collect(),
+            ),
             token: Token::default(),
             fetching_token: false,
             pause_guard,

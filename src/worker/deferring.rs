@@ -1,4 +1,5 @@
-//! Deferral: a claim that stays transient leaves the worker by the retry topic, with its history; or gets its last decision.
+//! Deferral: a claim that stays transient leaves the worker by the retry topic, with its history;
+//! or gets its last decision.
 
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ const SHORTEST_PAUSE: i64 = 1_000;
 impl<P: Ports> Worker<P> {
     /// Defers what has waited for a call for too long, whatever the reason.
     pub(super) fn defer_expired(&mut self, now: Instant) {
-        for (job, delay) in self.calls.scheduler.take_expired(self.context.retry.in_process_for, now) {
+        for (job, delay) in
+            self.calls.scheduler.take_expired(self.context.retry.in_process_for, now)
+        {
             self.defer(*job, &fault(delay_reason(delay)));
         }
     }
@@ -35,8 +38,11 @@ impl<P: Ports> Worker<P> {
             return self.give_up(job, fault);
         }
         let (lane, api) = (job.lane, job.api);
-        if !self.inflow.has_room(&self.context.worker) || !self.inflow.room.admits(api.index(), Instant::now()) {
-            let (retry, max_bytes) = (&self.context.retry, self.ports.publisher.deferred_max_bytes());
+        if !self.inflow.has_room(&self.context.worker)
+            || !self.inflow.room.admits(api.index(), Instant::now())
+        {
+            let (retry, max_bytes) =
+                (&self.context.retry, self.ports.publisher.deferred_max_bytes());
             let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
             for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
                 self.settle_deferred(*behind, fault, now);
@@ -50,7 +56,8 @@ impl<P: Ports> Worker<P> {
     /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
     /// worker, for it would only grow.
     pub(super) fn may_defer_untried(&self, job: &Job) -> bool {
-        let leaves = self.outflow.store_rests_until.is_none() && !self.outflow.pipeline.is_failing();
+        let leaves =
+            self.outflow.store_rests_until.is_none() && !self.outflow.pipeline.is_failing();
         leaves && self.may_defer(job, self.context.clock.micros() / 1_000)
     }
 
@@ -59,8 +66,8 @@ impl<P: Ports> Worker<P> {
         self.settle_deferred(job, &fault(reason), self.context.clock.micros() / 1_000);
     }
 
-    /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that those
-    /// behind it are seen.
+    /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
+    /// those behind it are seen.
     pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record) {
         let Some(deferral) = Deferral::parse(&record.headers) else { return };
         let (_, mut received) = self.receive(record, None, Some(&deferral));
@@ -71,9 +78,10 @@ impl<P: Ports> Worker<P> {
         self.outflow.batch.complete(Completed { ticket, received, claim_id: None, outcome });
     }
 
-    /// What waited behind a claim that was deferred goes along. Even one with the same content is not
-    /// done with before there is a verdict: it may be the record that a verdict, which another worker
-    /// recorded and this one has not seen, names as its source. Then its decision is published with it.
+    /// What waited behind a claim that was deferred goes along. Even one with the same content is
+    /// not done with before there is a verdict: it may be the record that a verdict, which another
+    /// worker recorded and this one has not seen, names as its source. Then its decision is
+    /// published with it.
     pub(super) fn defer_followers(&mut self, followers: Vec<Box<Job>>) {
         for follower in followers {
             if self.may_defer(&follower, self.context.clock.micros() / 1_000) {
@@ -105,7 +113,8 @@ impl<P: Ports> Worker<P> {
         let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
         self.inflow.pace.deferred(job.api.index(), Instant::now());
         let api = self.context.registry.get(job.api).api.as_ref();
-        let left = api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
+        let left =
+            api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
         let api = api.name();
         self.context.meter.deferred(api);
         // It comes back while there is still time to ask.
@@ -114,7 +123,9 @@ impl<P: Ports> Worker<P> {
         let Job { ticket, mut received, claim, retry, .. } = job;
         // Whoever picks it up goes on in the same trace.
         if header(&received.headers, TRACEPARENT).is_none() {
-            received.headers.push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
+            received
+                .headers
+                .push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
         }
         let deferral = Deferral {
             times,
@@ -127,7 +138,12 @@ impl<P: Ports> Worker<P> {
             api: api.to_owned(),
         };
         let outcome = RecordOutcome::Deferred(deferral);
-        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+        self.outflow.batch.complete(Completed {
+            ticket,
+            received,
+            claim_id: Some(claim.claim_id),
+            outcome,
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Draining: partitions are given back, and the worker stops.
 //!
-//! No new calls are made for what is to go; calls that were sent finish, are recorded and published within a bounded time. What was not
-//! sent is dropped: whoever gets the partition reads it again.
+//! No new calls are made for what is to go; calls that were sent finish, are recorded and published
+//! within a bounded time. What was not sent is dropped: whoever gets the partition reads it again.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
@@ -26,7 +26,8 @@ pub(super) struct Release {
 pub struct Drain {
     /// Records that were taken on and are not published: they are delivered again.
     pub unpublished: usize,
-    /// Calls that were sent and whose answers Postgres does not have: these claims are asked about again.
+    /// Calls that were sent and whose answers Postgres does not have: these claims are asked about
+    /// again.
     pub unrecorded: usize,
 }
 
@@ -50,14 +51,19 @@ pub(super) struct Draining {
 
 impl<P: Ports> Worker<P> {
     pub(super) fn start_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
-        self.drain.releases
-            .push(Release { partitions: partitions.iter().copied().collect(), release: Some(release) });
+        self.drain.releases.push(Release {
+            partitions: partitions.iter().copied().collect(),
+            release: Some(release),
+        });
         self.share_limits();
         self.drop_unsent();
     }
 
     pub(super) fn start_drain(&mut self) {
-        info!(in_flight = self.inflow.in_flight.records(), "stopping: what is in flight finishes first");
+        info!(
+            in_flight = self.inflow.in_flight.records(),
+            "stopping: what is in flight finishes first"
+        );
         self.drain.stopping = Some(Instant::now() + self.context.worker.drain_timeout);
         self.context.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
         let partitions: BTreeSet<Partition> = self.ledger.partitions().collect();
@@ -85,7 +91,8 @@ impl<P: Ports> Worker<P> {
 
     /// Whether no new calls are to be made for a partition.
     pub(super) fn is_closing(&self, partition: Partition) -> bool {
-        self.drain.stopping.is_some() || self.drain.releases.iter().any(|release| release.partitions.contains(&partition))
+        self.drain.stopping.is_some()
+            || self.drain.releases.iter().any(|release| release.partitions.contains(&partition))
     }
 
     /// Drops every job that waits and whose partition is to go, or is gone.
@@ -96,7 +103,8 @@ impl<P: Ports> Worker<P> {
             self.inflow.backlog.forget(*partition);
         }
         let ledger = &self.ledger;
-        let is_gone = |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
+        let is_gone =
+            |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
         let goes = |job: &Job| is_gone(&job.ticket);
         self.inflow.waiting.remove_where(is_gone);
         self.inflow.flood.abandon_probe();
@@ -124,8 +132,8 @@ impl<P: Ports> Worker<P> {
         self.submit(next);
     }
 
-    /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some were
-    /// made, it is deferred with their number: whoever took it on again would begin with none.
+    /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some
+    /// were made, it is deferred with their number: whoever took it on again would begin with none.
     pub(super) fn drop_or_defer(&mut self, job: Job) {
         let counts = self.context.registry.get(job.api).api.max_attempts().is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
@@ -152,8 +160,11 @@ impl<P: Ports> Worker<P> {
     /// Gives back what has nothing in flight any more.
     pub(super) fn finish_revocations(&mut self) {
         let idle = |partition: &Partition| self.inflow.in_flight.is_idle(*partition);
-        let ready: Vec<Release> =
-            self.drain.releases.extract_if(.., |release| release.partitions.iter().all(idle)).collect();
+        let ready: Vec<Release> = self
+            .drain
+            .releases
+            .extract_if(.., |release| release.partitions.iter().all(idle))
+            .collect();
         for release in ready {
             for partition in &release.partitions {
                 self.ledger.revoke(*partition);
@@ -171,7 +182,8 @@ impl<P: Ports> Worker<P> {
             && self.outflow.batch.is_empty()
             && self.outflow.pipeline.is_idle()
             && self.calls_under_way() == 0;
-        let unrecorded = self.outflow.batch.calls() + self.outflow.pipeline.recording() + self.calls_under_way();
+        let unrecorded =
+            self.outflow.batch.calls() + self.outflow.pipeline.recording() + self.calls_under_way();
         let left = Drain { unpublished: self.inflow.in_flight.records(), unrecorded };
         (idle || Instant::now() >= deadline).then_some(left)
     }

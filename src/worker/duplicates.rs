@@ -1,9 +1,9 @@
-//! Claims in flight by their id: one record of each is on its way, the others that carry it wait for
-//! its verdict.
+//! Claims in flight by their id: one record of each is on its way, the others that carry it wait
+//! for its verdict.
 //!
 //! Pure bookkeeping. The invariants: only the record that is on its way ends its line. One that was
-//! completed earlier, by the verdict of another or in an assignment that has ended, may be recorded only
-//! now; it has no say about those that came since. A line is bounded.
+//! completed earlier, by the verdict of another or in an assignment that has ended, may be recorded
+//! only now; it has no say about those that came since. A line is bounded.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -96,12 +96,19 @@ mod tests {
     use super::*;
     use crate::intake::{Admission, Assigned, Input, Ledger, Partition};
 
-    /// Tickets of one partition, over two assignments: the records are the same, the tickets are not.
+    /// Tickets of one partition, over two assignments: the records are the same, the tickets are
+    /// not.
     fn tickets() -> ([TicketId; 3], [TicketId; 3]) {
         let partition = Partition { input: Input::Claims, number: 0 };
         let mut ledger = Ledger::default();
         let mut assignment = |epoch| {
-            ledger.assign(&Assigned { partition, epoch, offset: None, metadata: String::new(), log_end: 3 });
+            ledger.assign(&Assigned {
+                partition,
+                epoch,
+                offset: None,
+                metadata: String::new(),
+                log_end: 3,
+            });
             [0, 1, 2].map(|offset| match ledger.admit(partition, offset, epoch) {
                 Admission::Ticket(ticket) => ticket.id(),
                 other => panic!("{other:?}"),
@@ -121,7 +128,11 @@ mod tests {
         );
         assert_eq!(undecided.enter("other".to_owned(), first, 4), Entered::Leads(4));
         assert_eq!(undecided.ended("c", first), vec![2, 3]);
-        assert_eq!(undecided.enter("c".to_owned(), second, 5), Entered::Leads(5), "the line is gone");
+        assert_eq!(
+            undecided.enter("c".to_owned(), second, 5),
+            Entered::Leads(5),
+            "the line is gone"
+        );
     }
 
     #[test]
@@ -135,8 +146,9 @@ mod tests {
         assert_eq!(undecided.ended("c", second), vec![3]);
     }
 
-    /// A seed of the simulation found it: the line was ended by a record that had been completed before its partition went and came back, a
-    /// third record found no line, and one claim was asked about by two.
+    /// A seed of the simulation found it: the line was ended by a record that had been completed
+    /// before its partition went and came back, a third record found no line, and one claim was
+    /// asked about by two.
     #[test]
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();

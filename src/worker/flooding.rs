@@ -1,6 +1,8 @@
-//! Floods: the worker tells [`Flood`](crate::intake::flood::Flood) how events of the input topic turn out, and tells people what it says.
+//! Floods: the worker tells [`Flood`](crate::intake::flood::Flood) how events of the input topic
+//! turn out, and tells people what it says.
 //!
-//! Deferred claims were judged when they first came: they begin no flood, end none, and come in during one.
+//! Deferred claims were judged when they first came: they begin no flood, end none, and come in
+//! during one.
 
 use tokio::time::Instant;
 use tracing::{error, info};

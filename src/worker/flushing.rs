@@ -1,8 +1,9 @@
 //! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
 //!
-//! Group commit without a linger: while one flush is under way the next batch fills, so that latency
-//! is lowest when idle and batches grow by themselves under load. Recording and publishing are two
-//! stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach Postgres.
+//! Group commit without a linger: while one flush is under way the next batch fills, so that
+//! latency is lowest when idle and batches grow by themselves under load. Recording and publishing
+//! are two stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach
+//! Postgres.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use tracing::{debug, warn};
 
 use super::task::Done;
 use super::{OUTAGE_PAUSE, Ports, Worker, WorkerError};
-use crate::outbox::{Completed, PublishError, Published, RecordOutcome, Recorded, Sealed, StoreError};
+use crate::outbox::{
+    Completed, PublishError, Published, RecordOutcome, Recorded, Sealed, StoreError,
+};
 use crate::telemetry::Component;
 
 impl<P: Ports> Worker<P> {
@@ -32,8 +35,10 @@ impl<P: Ports> Worker<P> {
     }
 
     fn record(&mut self, sealed: Sealed) {
-        let flush =
-            self.context.spans.flush(sealed.completed().iter().map(|completed| &completed.received.trace));
+        let flush = self
+            .context
+            .spans
+            .flush(sealed.completed().iter().map(|completed| &completed.received.trace));
         let span = flush.record(sealed.completed().len());
         self.outflow.pipeline.record_began(flush, sealed.calls().len());
         let store = Arc::clone(&self.ports.store);
@@ -86,8 +91,8 @@ impl<P: Ports> Worker<P> {
                 let followers = self.duplicates.ended(claim_id, ticket);
                 self.defer_followers(followers);
             }
-            // The claim has a verdict of another worker's, or this record will not be published and is
-            // read again: the next in line asks the store anew.
+            // The claim has a verdict of another worker's, or this record will not be published and
+            // is read again: the next in line asks the store anew.
             RecordOutcome::Deferred(_) | RecordOutcome::DeadLettered(_) => {
                 self.next_in_line(claim_id, ticket)
             }
@@ -111,7 +116,8 @@ impl<P: Ports> Worker<P> {
         for commit in &commits {
             self.context.meter.offset_map(commit.partition, commit.metadata.len());
         }
-        let span = self.outflow.pipeline.span().map(|flush| flush.publish(recorded.completed().len()));
+        let span =
+            self.outflow.pipeline.span().map(|flush| flush.publish(recorded.completed().len()));
         let span = span.unwrap_or_default();
         let publisher = Arc::clone(&self.ports.publisher);
         self.tasks.spawn(async move {
@@ -166,8 +172,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// The consumer says whether any broker answers: a worker with nothing to publish would not notice. What the publisher found out
-    /// stands until it finds otherwise.
+    /// The consumer says whether any broker answers: a worker with nothing to publish would not
+    /// notice. What the publisher found out stands until it finds otherwise.
     pub(super) fn on_broker_status(&mut self, answers: Result<(), String>) {
         if answers.is_err() || !self.outflow.pipeline.is_failing() {
             self.context.health.set_ready(Component::Broker, answers);
@@ -175,12 +181,15 @@ impl<P: Ports> Worker<P> {
     }
 
     fn count(&self, completed: &Completed, now: i64) {
-        let latency = Duration::from_micros(u64::try_from(now - completed.received.received_at).unwrap_or(0));
+        let latency =
+            Duration::from_micros(u64::try_from(now - completed.received.received_at).unwrap_or(0));
         match &completed.outcome {
             RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
                 self.context.meter.decided(&verdict.kind, verdict.decision, latency);
             }
-            RecordOutcome::DeadLettered(malformed) => self.context.meter.dead_letter(malformed.error),
+            RecordOutcome::DeadLettered(malformed) => {
+                self.context.meter.dead_letter(malformed.error)
+            }
             RecordOutcome::Deferred(_) | RecordOutcome::Duplicate(_) => {}
         }
     }

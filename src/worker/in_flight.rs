@@ -1,6 +1,7 @@
 //! What the worker has in flight: every record that was taken on and neither published nor dropped.
 //!
-//! Pure bookkeeping, for the bounds on intake, for knowing when a partition can be given back, and for the age of the oldest.
+//! Pure bookkeeping, for the bounds on intake, for knowing when a partition can be given back, and
+//! for the age of the oldest.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,8 @@ impl InFlight {
         let entry = Entry { since: received.received_at, bytes };
         let partition = self.partitions.entry(ticket.partition()).or_default();
         if let Some(before) = partition.insert(ticket.offset(), entry) {
-            // Taken on again after its partition went and came back, while the first is still on its way out.
+            // Taken on again after its partition went and came back, while the first is still on
+            // its way out.
             self.forget(&before);
         }
         *self.since.entry(received.received_at).or_default() += 1;
@@ -38,7 +40,8 @@ impl InFlight {
         self.bytes += bytes;
     }
 
-    /// A record was published or dropped. One that was taken on again since, after its partition went and came back, stays.
+    /// A record was published or dropped. One that was taken on again since, after its partition
+    /// went and came back, stays.
     pub(super) fn remove(&mut self, ticket: &Ticket, received: &Received) {
         let Some(partition) = self.partitions.get_mut(&ticket.partition()) else { return };
         let offset = ticket.offset();

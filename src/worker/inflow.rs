@@ -49,6 +49,7 @@ impl Inflow {
 
     /// Whether the worker as a whole may take on one record more.
     pub(super) fn has_room(&self, bounds: &config::Worker) -> bool {
-        self.in_flight.records() < bounds.max_in_flight && self.in_flight.bytes() < bounds.max_in_flight_bytes
+        self.in_flight.records() < bounds.max_in_flight
+            && self.in_flight.bytes() < bounds.max_in_flight_bytes
     }
 }

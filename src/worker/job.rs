@@ -15,8 +15,8 @@ use crate::outbox::Received;
 use crate::risk::ApiId;
 use crate::telemetry::ClaimSpan;
 
-/// A call that comes later after the claim was looked up is preceded by another look: another worker
-/// may have decided it meanwhile.
+/// A call that comes later after the claim was looked up is preceded by another look: another
+/// worker may have decided it meanwhile.
 const LOOKED_UP_FOR: Duration = Duration::from_secs(1);
 
 /// One claim on its way: everything that is known of it until it ends.
@@ -71,8 +71,9 @@ impl Job {
         let mut hasher = DefaultHasher::new();
         claim.subject().hash(&mut hasher);
         let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
-        let resumed =
-            |deferral: &Deferral| Retry::resumed(deferral.attempts, deferral.unseen, &deferral.reason);
+        let resumed = |deferral: &Deferral| {
+            Retry::resumed(deferral.attempts, deferral.unseen, &deferral.reason)
+        };
         let retry = deferral.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {
             ticket,

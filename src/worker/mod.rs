@@ -1,7 +1,7 @@
 //! The worker: one loop that owns everything that changes. There are no locks.
 //!
-//! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then waits
-//! for one thing: an event of the consumer, the end of a task, a time, or the signal to stop.
+//! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then
+//! waits for one thing: an event of the consumer, the end of a task, a time, or the signal to stop.
 //! Everything slow is a task, and a task owns what it works on and brings it back. A claim passes
 //! these files:
 //!
@@ -62,9 +62,9 @@ mod task;
 mod tokens;
 mod undeferrable;
 
+use calls::Calls;
 pub use clock::Clock;
 pub use context::{Connections, Ports, WorkerContext, WorkerError};
-use calls::Calls;
 pub use draining::Drain;
 use draining::Draining;
 use duplicates::DuplicateQueues;
@@ -123,12 +123,16 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout` has
-    /// passed. Gives the intake back, to be stopped, and says what was left.
+    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout`
+    /// has passed. Gives the intake back, to be stopped, and says what was left.
     ///
     /// # Errors
-    /// [`WorkerError`]: what will not mend by itself. Nothing is lost: what was not published is redelivered after a restart.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(P::Intake, Drain), WorkerError> {
+    /// [`WorkerError`]: what will not mend by itself. Nothing is lost: what was not published is
+    /// redelivered after a restart.
+    pub async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(P::Intake, Drain), WorkerError> {
         let mut shutdown = pin!(shutdown);
         loop {
             self.context.health.beat();
@@ -137,7 +141,8 @@ impl<P: Ports> Worker<P> {
                 return Ok((self.ports.intake, drain));
             }
             tokio::select! {
-                // In this order always: what is done makes room for what is new, and a simulation can be repeated.
+                // In this order always: what is done makes room for what is new, and a simulation
+                // can be repeated.
                 biased;
                 () = &mut shutdown, if self.drain.stopping.is_none() => self.start_drain(),
                 Some(done) = self.tasks.join_next() => self.take_done(done?)?,
@@ -179,7 +184,9 @@ impl<P: Ports> Worker<P> {
         match event {
             Some(Event::Records(records)) => self.take_records(records),
             Some(Event::Assigned { partitions, of }) => self.take_partitions(&partitions, of),
-            Some(Event::Revoked { partitions, release }) => self.start_release(&partitions, release),
+            Some(Event::Revoked { partitions, release }) => {
+                self.start_release(&partitions, release)
+            }
             Some(Event::Lost(partitions)) => self.on_partitions_lost(&partitions),
             Some(Event::Brokers(answers)) => self.on_broker_status(answers),
             Some(Event::Failed(reason)) => return Err(WorkerError::Intake(reason)),
@@ -215,12 +222,20 @@ impl<P: Ports> Worker<P> {
 
     fn set_gauges(&mut self) {
         let meter = &self.context.meter;
-        let age = self.inflow.in_flight.oldest().map_or(0, |oldest| self.context.clock.micros() - oldest);
-        meter.in_flight(self.inflow.in_flight.records(), Duration::from_micros(u64::try_from(age).unwrap_or(0)));
+        let age =
+            self.inflow.in_flight.oldest().map_or(0, |oldest| self.context.clock.micros() - oldest);
+        meter.in_flight(
+            self.inflow.in_flight.records(),
+            Duration::from_micros(u64::try_from(age).unwrap_or(0)),
+        );
         meter.paused(self.inflow.backlog.is_pausing());
         meter.flood(self.inflow.flood.is_on());
         for (id, route) in self.context.registry.iter() {
-            let waiting = self.inflow.room.claims(id.index()).saturating_sub(self.calls.scheduler.in_flight(id.index()));
+            let waiting = self
+                .inflow
+                .room
+                .claims(id.index())
+                .saturating_sub(self.calls.scheduler.in_flight(id.index()));
             meter.queued(route.api.name(), waiting);
             let (state, access_denied) = self.calls.scheduler.breaker(id.index()).state();
             meter.breaker(route.api.name(), state != "closed", access_denied);

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::pipeline::Pipeline;
 use crate::outbox::Batch;
 
-/// While so many ended records and attempts wait for Postgres, no more calls are made: an answer must
-/// not be lost.
+/// While so many ended records and attempts wait for Postgres, no more calls are made: an answer
+/// must not be lost.
 const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;

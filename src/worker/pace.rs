@@ -1,10 +1,10 @@
-//! How often a deferred claim that finds no room or no seat goes to the end of the retry topic, so that
-//! the claims of other APIs behind it are seen.
+//! How often a deferred claim that finds no room or no seat goes to the end of the retry topic, so
+//! that the claims of other APIs behind it are seen.
 //!
 //! Pure: time is an argument. It costs a message each time, and is of use only where others stand
 //! behind. A worker writes itself what it reads from its retry partitions, so it knows: quick while
-//! claims of another API were deferred lately, slow otherwise, for others may stand there since before
-//! this worker's time.
+//! claims of another API were deferred lately, slow otherwise, for others may stand there since
+//! before this worker's time.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ impl Pace {
     }
 
     fn budget(&mut self, api: Option<usize>, now: Instant) -> &mut Budget {
-        let lately = |at: &Option<Instant>| at.is_some_and(|at| now.duration_since(at) <= self.lately);
+        let lately =
+            |at: &Option<Instant>| at.is_some_and(|at| now.duration_since(at) <= self.lately);
         let mut others = self.deferred.iter().enumerate().filter(|(other, _)| Some(*other) != api);
         if others.any(|(_, at)| lately(at)) { &mut self.quick } else { &mut self.slow }
     }

@@ -1,11 +1,12 @@
-//! PauseGuard: a process that did not run for so long that others may have its partitions (SIGSTOP, a paused machine).
+//! PauseGuard: a process that did not run for so long that others may have its partitions (SIGSTOP,
+//! a paused machine).
 //!
 //! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
 //! of day does, though somebody may set it. What either says is taken: a pause too many costs a
 //! second's calls.
 //!
-//! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition. The invariant: between a pause_guard and
-//! the group's word on it, no API is asked.
+//! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition.
+//! The invariant: between a pause_guard and the group's word on it, no API is asked.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ pub(super) struct PauseGuard {
 }
 
 impl PauseGuard {
-    /// For sessions of this length. The last heartbeat before a pause_guard may have been a quarter of it ago (`intake::consumer`).
+    /// For sessions of this length. The last heartbeat before a pause_guard may have been a quarter
+    /// of it ago (`intake::consumer`).
     pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
         let (longest, rest) = (session_timeout * 3 / 4, REST.min(session_timeout / 2));
         Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
@@ -38,7 +40,8 @@ impl PauseGuard {
     /// that was too long.
     pub(super) fn turn(&mut self, now: Instant, time_of_day: i64) -> Option<Duration> {
         let since = now.duration_since(std::mem::replace(&mut self.last_turn, now));
-        let passed = time_of_day.saturating_sub(std::mem::replace(&mut self.last_seen, time_of_day));
+        let passed =
+            time_of_day.saturating_sub(std::mem::replace(&mut self.last_seen, time_of_day));
         let still = since.max(Duration::from_micros(u64::try_from(passed).unwrap_or(0)));
         if still <= self.longest {
             return None;
@@ -47,7 +50,8 @@ impl PauseGuard {
         Some(still)
     }
 
-    /// Whether the group has not had its say yet: the claims at hand may be decided by those who have their partitions now.
+    /// Whether the group has not had its say yet: the claims at hand may be decided by those who
+    /// have their partitions now.
     pub(super) fn forbids_calls(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }

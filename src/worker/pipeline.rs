@@ -1,9 +1,9 @@
-//! The two stages behind the batch: one batch at a time is written to Postgres, one at a time goes to
-//! Kafka, and what is written waits in between.
+//! The two stages behind the batch: one batch at a time is written to Postgres, one at a time goes
+//! to Kafka, and what is written waits in between.
 //!
-//! Pure bookkeeping. The invariants: batches are published in the order in which they were recorded;
-//! a batch that Kafka may have taken already is tried again as it was, before any other. Recording
-//! does not wait for a Kafka that is slow or away: an answer is in Postgres at most
+//! Pure bookkeeping. The invariants: batches are published in the order in which they were
+//! recorded; a batch that Kafka may have taken already is tried again as it was, before any other.
+//! Recording does not wait for a Kafka that is slow or away: an answer is in Postgres at most
 //! [`OVERLAP_AFTER`] later.
 
 use std::collections::VecDeque;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::outbox::Recorded;
 use crate::telemetry::FlushSpan;
 
-/// While Kafka is well, the next batch fills until the last one is published: it is larger, and costs
-/// less a claim. A publisher that is busy for longer than this is not waited for.
+/// While Kafka is well, the next batch fills until the last one is published: it is larger, and
+/// costs less a claim. A publisher that is busy for longer than this is not waited for.
 const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 
 /// What is under way behind the batch. A flush's span goes along with its batch.
@@ -71,9 +71,11 @@ impl Pipeline {
             return Some(batch);
         }
         let (mut batch, span) = self.waiting.pop_front()?;
-        // Batches that came while the publisher was busy are small and many: they share a transaction.
-        let fits =
-            |batch: &Recorded, next: &Recorded| batch.completed().len() + next.completed().len() <= max;
+        // Batches that came while the publisher was busy are small and many: they share a
+        // transaction.
+        let fits = |batch: &Recorded, next: &Recorded| {
+            batch.completed().len() + next.completed().len() <= max
+        };
         while self.waiting.front().is_some_and(|(next, _)| fits(&batch, next)) {
             let Some((next, joined)) = self.waiting.pop_front() else { break };
             batch.append(next);
@@ -88,15 +90,22 @@ impl Pipeline {
         self.publishing.as_ref()
     }
 
-    /// Kafka has the batch, or nothing of it was left to publish. Says whether Kafka had failed before.
+    /// Kafka has the batch, or nothing of it was left to publish. Says whether Kafka had failed
+    /// before.
     pub(super) fn published(&mut self, now: Instant) -> bool {
         self.publishing = None;
         self.busy_since = (!self.waiting.is_empty()).then_some(now);
         self.rests_until.take().is_some()
     }
 
-    /// Kafka did not take the batch; it is tried again after `pause`. Says whether it is the first time.
-    pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) -> bool {
+    /// Kafka did not take the batch; it is tried again after `pause`. Says whether it is the first
+    /// time.
+    pub(super) fn publish_failed(
+        &mut self,
+        batch: Recorded,
+        now: Instant,
+        pause: Duration,
+    ) -> bool {
         self.failed = Some((batch, self.publishing.take().unwrap_or_default()));
         self.rests_until.replace(now + pause).is_none()
     }

@@ -1,6 +1,8 @@
-//! Recall: a claim is looked up in the store before anybody is asked about it. One that has a verdict is not assessed again.
+//! Recall: a claim is looked up in the store before anybody is asked about it. One that has a
+//! verdict is not assessed again.
 //!
-//! One question at a time, for all that wait. It is also the sign of life by which a worker with nothing to do knows its store.
+//! One question at a time, for all that wait. It is also the sign of life by which a worker with
+//! nothing to do knows its store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use crate::intake::TicketId;
 use crate::outbox::{Completed, RecordOutcome, StoreError};
 use crate::telemetry::Component;
 
-/// A store that was not asked anything for so long is asked for a sign of life: an idle worker would not notice that it is gone.
+/// A store that was not asked anything for so long is asked for a sign of life: an idle worker
+/// would not notice that it is gone.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 /// A verdict that is so old was published long ago, unless its worker was away ever since.
@@ -67,11 +70,13 @@ impl<P: Ports> Worker<P> {
         self.tasks.spawn(async move { Done::Recalled(looked_up, store.recall(claim_ids).await) });
     }
 
-    /// Whether the store is to be asked though nobody has a question: it was silent for long, or it failed, and nothing else that
-    /// waits would find out that it is well again.
+    /// Whether the store is to be asked though nobody has a question: it was silent for long, or it
+    /// failed, and nothing else that waits would find out that it is well again.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
         let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch.is_empty();
-        !asks && (self.outflow.store_rests_until.is_some() || now.duration_since(self.outflow.store_heard) >= PROBE_AFTER)
+        !asks
+            && (self.outflow.store_rests_until.is_some()
+                || now.duration_since(self.outflow.store_heard) >= PROBE_AFTER)
     }
 
     pub(super) fn after_recall(
@@ -104,8 +109,8 @@ impl<P: Ports> Worker<P> {
         Ok(())
     }
 
-    /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that, it
-    /// is deferred.
+    /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that,
+    /// it is deferred.
     fn enter_lane(&mut self, job: Box<Job>) {
         if !self.lanes.has_room(job.lane) && self.may_defer_untried(&job) {
             return self.defer_untried(*job, "subject_busy");
@@ -126,16 +131,18 @@ impl<P: Ports> Worker<P> {
             return;
         }
         let mut decided = false;
-        for job in self.calls.scheduler.heads_mut(now).filter(|job| waiting.contains(&job.ticket.id())) {
+        for job in
+            self.calls.scheduler.heads_mut(now).filter(|job| waiting.contains(&job.ticket.id()))
+        {
             job.looked_up = Some(now);
             decided |= verdicts.contains_key(&job.claim.claim_id);
         }
         if !decided {
             return;
         }
-        let found = self
-            .calls.scheduler
-            .take(|job| waiting.contains(&job.ticket.id()) && verdicts.contains_key(&job.claim.claim_id));
+        let found = self.calls.scheduler.take(|job| {
+            waiting.contains(&job.ticket.id()) && verdicts.contains_key(&job.claim.claim_id)
+        });
         for job in found {
             let (lane, verdict) = (job.lane, verdicts.get(&job.claim.claim_id).cloned());
             let Some(verdict) = verdict else { continue };
@@ -161,11 +168,16 @@ impl<P: Ports> Worker<P> {
             RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
-        self.outflow.batch.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+        self.outflow.batch.complete(Completed {
+            ticket,
+            received,
+            claim_id: Some(claim.claim_id),
+            outcome,
+        });
     }
 
-    /// A decision is published again from the record of a crash, and that is recent. An old one says
-    /// that the group's offsets went back; it is told once a minute.
+    /// A decision is published again from the record of a crash, and that is recent. An old one
+    /// says that the group's offsets went back; it is told once a minute.
     fn warn_of_repeats(&mut self, verdict: &Verdict) {
         let age = self.context.clock.micros().saturating_sub(verdict.decided_at);
         let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));

@@ -1,9 +1,9 @@
 //! Who may take on how much: the room of the worker, shared among the risk APIs.
 //!
-//! Pure: time is an argument. Counts, for each API, the claims that were taken on and are not decided
-//! yet. The invariants, while claims of several APIs come in: each of them may always take on a
-//! guaranteed share, and none may have more than half of the room. An API whose claims come alone may
-//! have all of it.
+//! Pure: time is an argument. Counts, for each API, the claims that were taken on and are not
+//! decided yet. The invariants, while claims of several APIs come in: each of them may always take
+//! on a guaranteed share, and none may have more than half of the room. An API whose claims come
+//! alone may have all of it.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ impl Room {
     /// A claim has its end, or was dropped.
     pub(super) fn leave(&mut self, api: usize, bytes: usize) {
         let used = &mut self.shares[api].used;
-        (used.claims, used.bytes) = (used.claims.saturating_sub(1), used.bytes.saturating_sub(bytes));
+        (used.claims, used.bytes) =
+            (used.claims.saturating_sub(1), used.bytes.saturating_sub(bytes));
     }
 
     /// How many claims of this API have a place.
@@ -65,7 +66,8 @@ impl Room {
 
     /// Whether this API may take on one more claim.
     pub(super) fn admits(&self, api: usize, now: Instant) -> bool {
-        let lately = |share: &&Share| share.came.is_some_and(|came| now.duration_since(came) <= LATELY);
+        let lately =
+            |share: &&Share| share.came.is_some_and(|came| now.duration_since(came) <= LATELY);
         let (before, own_and_after) = self.shares.split_at(api);
         let others: Vec<&Share> = before.iter().chain(&own_and_after[1..]).filter(lately).collect();
         let own = self.shares[api].used;

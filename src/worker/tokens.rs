@@ -33,7 +33,8 @@ impl<P: Ports> Worker<P> {
         }
         if let Some(fetch) = self.calls.token.wants_fetch(now) {
             self.calls.fetching_token = true;
-            let (http, request) = (self.ports.http.clone(), source.token_request(fetch == Fetch::Forced));
+            let (http, request) =
+                (self.ports.http.clone(), source.token_request(fetch == Fetch::Forced));
             let requested_at = self.context.clock.micros();
             self.tasks.spawn(async move {
                 let text = request.redacted.clone();
@@ -57,7 +58,9 @@ impl<P: Ports> Worker<P> {
         let text = token.as_ref().ok().map(|token| token.value.clone());
         let fault = match token {
             Ok(token) => {
-                if self.calls.token.fetched(token.value, token.expires_in, can_force, now) == Outlook::Bad {
+                if self.calls.token.fetched(token.value, token.expires_in, can_force, now)
+                    == Outlook::Bad
+                {
                     self.deny_without_token("bad_access_token", now);
                 }
                 None
@@ -75,8 +78,10 @@ impl<P: Ports> Worker<P> {
         let denied = exchange.result.is_ok() && is_denied(fault.reason);
         let (outlook, is_news) = self.calls.token.fetch_failed(fault.reason, denied, now);
         if is_news {
-            let why =
-                sentence(fault.reason, [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)]);
+            let why = sentence(
+                fault.reason,
+                [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)],
+            );
             warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {why}");
         }
         if outlook == Outlook::Bad {
@@ -92,7 +97,9 @@ impl<P: Ports> Worker<P> {
                     self.deny_without_token("bad_access_token", now);
                 }
             }
-            ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => self.calls.token.accepted(lease),
+            ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => {
+                self.calls.token.accepted(lease)
+            }
             ApiResult::Transient(..) | ApiResult::AccessDenied(_) => {}
         }
     }

@@ -1,4 +1,5 @@
-//! claimgate's own clients against the simulator: two independent readings of the same documents must agree.
+//! claimgate's own clients against the simulator: two independent readings of the same documents
+//! must agree.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -31,7 +32,8 @@ struct Client {
 impl Client {
     async fn start() -> Self {
         let simulator = Simulator::start(SimulatorOptions::default()).await.expect("a free port");
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
         Self { simulator, http, nonce: Cell::new(1000) }
     }
 
@@ -40,7 +42,8 @@ impl Client {
         let ask = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
         let url = format!("{}/cgi-bin/stable_token", self.simulator.base_url());
         let response = self.http.post(url).body(ask.to_string()).send().await.expect("an answer");
-        let answer: Value = serde_json::from_str(&response.text().await.expect("a text")).expect("JSON");
+        let answer: Value =
+            serde_json::from_str(&response.text().await.expect("a text")).expect("JSON");
         answer["access_token"].as_str().expect("a token").to_owned()
     }
 
@@ -58,10 +61,14 @@ fn registry(simulator: &Simulator, csec: &str) -> Registry {
     );
     for (_, api) in KINDS {
         let is_wechat = matches!(api, Api::WechatMarketing | Api::WechatAccount);
-        let own = if is_wechat { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
+        let own =
+            if is_wechat { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
         toml.push_str(&format!("[risk.{api}]\n{own}"));
     }
-    let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().expect("TOML");
+    let config = Config::builder()
+        .add_source(File::from_str(&toml, FileFormat::Toml))
+        .build()
+        .expect("TOML");
     let shared = Shared {
         tencent_cloud: config.get("tencent_cloud").expect("read"),
         wechat: config.get("wechat").expect("read"),
@@ -110,7 +117,7 @@ async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
 }
 
 /// Asks one API about a claim, by way of claimgate's own client.
-async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> Reading {
+async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> ApiResult {
     let api = &registry.get(registry.route(claim).expect("an API of its kind")).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
@@ -124,7 +131,8 @@ async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -
 #[tokio::test]
 async fn every_client_is_understood_and_understands() {
     let client = Client::start().await;
-    for (csec, full) in [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
+    for (csec, full) in
+        [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
     {
         let registry = registry(&client.simulator, csec);
         let source = registry.token_source().unwrap();
@@ -132,7 +140,9 @@ async fn every_client_is_understood_and_understands() {
         source.read_token(&Answer { status, body: &body }).unwrap();
         let token = client.token().await;
         for (kind, api) in KINDS {
-            for words in ["level-0", "level-2", "level-3", "level-1-level-space", "level-3-string-code"] {
+            for words in
+                ["level-0", "level-2", "level-3", "level-1-level-space", "level-3-string-code"]
+            {
                 let account = format!("{kind}-{full}-{}-{words}", csec.len());
                 let reading = ask(&client, &registry, &claim(kind, &account, full), &token).await;
                 let level = expected(api, &account).level;
@@ -143,10 +153,15 @@ async fn every_client_is_understood_and_understands() {
                     Assessment::Level { level: given, .. } => {
                         assert_eq!(i64::from(given), level, "{account}")
                     }
-                    Assessment::Challenge { script } => assert!(script.contains("function"), "{account}"),
+                    Assessment::Challenge { script } => {
+                        assert!(script.contains("function"), "{account}")
+                    }
                     Assessment::Ticket { valid } => assert_eq!(valid, level < 3, "{account}"),
                 }
-                assert_eq!((client.last_call().api, &*client.last_call().account), (api, account.as_str()));
+                assert_eq!(
+                    (client.last_call().api, &*client.last_call().account),
+                    (api, account.as_str())
+                );
             }
         }
     }

@@ -20,7 +20,8 @@ const ASK: Duration = Duration::from_secs(5);
 pub(crate) enum Part {
     /// It coordinates the workers' group.
     Group,
-    /// It coordinates the transactions of the worker with this number, which is called `w` and the number.
+    /// It coordinates the transactions of the worker with this number, which is called `w` and the
+    /// number.
     Transactions(usize),
     /// It leads this partition of the claims.
     Leader(usize),
@@ -41,22 +42,29 @@ impl Cluster {
         self.0.tell_about(command, &[&broker.to_string()]).map(drop)
     }
 
-    /// Whether the topics are as safe as they are said to be: three replicas, of which two have what is acknowledged.
+    /// Whether the topics are as safe as they are said to be: three replicas, of which two have
+    /// what is acknowledged.
     pub(crate) async fn verify(&self, lab: &Lab) {
-        let admin: AdminClient<DefaultClientContext> = client(&lab.kafka).create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> =
+            client(&lab.kafka).create().expect("an admin client");
         for topic in ["claims", "decisions", "retry", "dead"].map(|topic| lab.topic(topic)) {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), ASK).expect("the brokers answer");
+            let metadata =
+                admin.inner().fetch_metadata(Some(&topic), ASK).expect("the brokers answer");
             let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-            let replicas: Vec<usize> = partitions.map(|partition| partition.replicas().len()).collect();
+            let replicas: Vec<usize> =
+                partitions.map(|partition| partition.replicas().len()).collect();
             assert!(
                 replicas.iter().all(|count| *count == BROKERS) && !replicas.is_empty(),
                 "{topic}: {replicas:?}"
             );
             let asked = [ResourceSpecifier::Topic(&topic)];
-            let found =
-                admin.describe_configs(&asked, &AdminOptions::new()).await.expect("the brokers answer");
+            let found = admin
+                .describe_configs(&asked, &AdminOptions::new())
+                .await
+                .expect("the brokers answer");
             let config = found.into_iter().next().expect("one topic").expect("its configuration");
-            let acknowledge = config.get("min.insync.replicas").and_then(|entry| entry.value.clone());
+            let acknowledge =
+                config.get("min.insync.replicas").and_then(|entry| entry.value.clone());
             assert_eq!(acknowledge.as_deref(), Some("2"), "{topic}");
         }
     }
@@ -77,12 +85,14 @@ impl Cluster {
             Part::Leader(partition) => partition,
             Part::Group | Part::Transactions(_) => place_of(&key, partitions.len().max(1)),
         };
-        let found = partitions.iter().find(|partition| usize::try_from(partition.id()) == Ok(place))?;
+        let found =
+            partitions.iter().find(|partition| usize::try_from(partition.id()) == Ok(place))?;
         usize::try_from(found.leader()).ok()
     }
 }
 
-/// The partition of a group's offsets, or of a transaction's state, as Kafka chooses it: by Java's hash of the text.
+/// The partition of a group's offsets, or of a transaction's state, as Kafka chooses it: by Java's
+/// hash of the text.
 fn place_of(key: &str, partitions: usize) -> usize {
     let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     key.encode_utf16().fold(0, add).checked_abs().unwrap_or(0) as usize % partitions

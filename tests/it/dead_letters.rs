@@ -117,13 +117,20 @@ async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refu
     let first: Vec<&Seen> =
         all.iter().filter(|seen| seen.payload.as_deref() == Some(b"no claim 0")).collect();
     for seen in &first {
-        assert_eq!((seen.key.as_deref(), &seen.headers["tenant"][..]), (Some(&b"k"[..]), &b"a"[..]));
+        assert_eq!(
+            (seen.key.as_deref(), &seen.headers["tenant"][..]),
+            (Some(&b"k"[..]), &b"a"[..])
+        );
         assert_eq!(seen.partition, first[0].partition, "the partition of its producer's choice");
     }
     assert_journal_of_8(&lab).await;
     let dead = lab.read("dead");
-    let counts: Vec<Option<String>> = dead.iter().map(|seen| header(seen, "claimgate-replays")).collect();
-    assert_eq!((dead.len(), counts.iter().filter(|count| count.as_deref() == Some("3")).count()), (10, 3));
+    let counts: Vec<Option<String>> =
+        dead.iter().map(|seen| header(seen, "claimgate-replays")).collect();
+    assert_eq!(
+        (dead.len(), counts.iter().filter(|count| count.as_deref() == Some("3")).count()),
+        (10, 3)
+    );
 }
 
 async fn assert_journal_of_8(lab: &Lab) {
@@ -136,7 +143,8 @@ async fn assert_journal_of_8(lab: &Lab) {
     .expect("rows");
     assert_eq!(rows.len(), 8);
     assert!(
-        rows.iter().all(|(_, by, reason, in_order)| by == "ann" && reason == WARRANT[3] && *in_order),
+        rows.iter()
+            .all(|(_, by, reason, in_order)| by == "ann" && reason == WARRANT[3] && *in_order),
         "{rows:?}"
     );
 }
@@ -165,7 +173,8 @@ async fn a_claim_whose_kind_is_served_now_gets_its_one_decision() {
     wait_for_letters(&lab, 2).await;
     assert_eq!(worker.stop().await, Some(0));
 
-    let mut worker = lab.worker("w1", "[risk.intelligent_qr_code]\nserves = [\"qr_code\", \"bottle_cap\"]");
+    let mut worker =
+        lab.worker("w1", "[risk.intelligent_qr_code]\nserves = [\"qr_code\", \"bottle_cap\"]");
     for _ in 0..3 {
         let said = replay(&lab, "", &["--error", "unknown_kind", "--again"]).await;
         assert_eq!(said.code, Some(0), "{}{}", said.out, said.error);
@@ -180,7 +189,9 @@ async fn a_claim_whose_kind_is_served_now_gets_its_one_decision() {
     let decisions: Vec<Value> = lab
         .read("decisions")
         .iter()
-        .map(|seen| serde_json::from_slice(seen.payload.as_deref().expect("a payload")).expect("JSON"))
+        .map(|seen| {
+            serde_json::from_slice(seen.payload.as_deref().expect("a payload")).expect("JSON")
+        })
         .collect();
     let of = |id: &str| decisions.iter().filter(|decision| decision["claim_id"] == id).count();
     assert_eq!((of("cap-1"), of("fine"), decisions.len()), (1, 1, 2));
@@ -199,9 +210,15 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
     let elsewhere = "[kafka]\nbootstrap_servers = \"127.0.0.1:1\"\nrequest_timeout = \"2s\"";
     let said = replay(&lab, elsewhere, &["--all", "--dry-run"]).await;
     assert_eq!(said.code, Some(0), "{}", said.error);
-    assert_eq!(said.out.matches("would be replayed, replay 1: not_json").count(), 3, "{}", said.out);
+    assert_eq!(
+        said.out.matches("would be replayed, replay 1: not_json").count(),
+        3,
+        "{}",
+        said.out
+    );
     assert!(
-        said.out.ends_with("3 would be replayed, nothing was sent; 0 left out, 0 refused, 0 failed\n"),
+        said.out
+            .ends_with("3 would be replayed, nothing was sent; 0 left out, 0 refused, 0 failed\n"),
         "{}",
         said.out
     );
@@ -231,8 +248,13 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
     assert_eq!((count(&lab, "dead_letter_replays").await, lab.read("claims").len()), (0, 3));
 
     let limited =
-        replay(&lab, "", &["--since", "1h", "--until", "2199-01-01T00:00:00Z", "--limit", "2"]).await;
-    assert!(limited.out.ends_with("2 replayed; 0 left out, 0 refused, 0 failed\n"), "{}", limited.out);
+        replay(&lab, "", &["--since", "1h", "--until", "2199-01-01T00:00:00Z", "--limit", "2"])
+            .await;
+    assert!(
+        limited.out.ends_with("2 replayed; 0 left out, 0 refused, 0 failed\n"),
+        "{}",
+        limited.out
+    );
     let rest = replay(&lab, "", &["--field", "account.id"]).await;
     assert_eq!(rest.code, Some(3), "none has this field");
     let rest = replay(&lab, "", &["--topic", &lab.topic("claims"), "--not-replayed"]).await;
@@ -258,7 +280,9 @@ async fn shown_whole(lab: &Lab, events: &[Event]) {
         let raw = lab.claimgate("", &["dead-letters", "show", &source, "--raw"]).await;
         match &event.payload {
             Some(payload) => assert_eq!(&raw.stdout, payload),
-            None => assert!(String::from_utf8_lossy(&raw.stderr).contains("is a tombstone"), "{raw:?}"),
+            None => {
+                assert!(String::from_utf8_lossy(&raw.stderr).contains("is a tombstone"), "{raw:?}")
+            }
         }
     }
 }
@@ -281,7 +305,8 @@ async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
         Event { key: Some(vec![b'k'; 50_000]), ..Event::default() },
         Event { key: Some(Vec::new()), ..Event::of("") },
     ];
-    let Some(lab) = lab_with("hostileletters", &events.clone().map(|event| event.on(1))).await else {
+    let Some(lab) = lab_with("hostileletters", &events.clone().map(|event| event.on(1))).await
+    else {
         return;
     };
     let list = dead_letters(&lab, "", &["list"]).await;
@@ -315,7 +340,11 @@ async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
         assert_eq!(seen.headers, expected);
     }
     let shown = dead_letters(&lab, "", &["show", &format!("{}/1/0", lab.topic("claims"))]).await;
-    assert!(shown.out.contains("the producer is mended") && shown.out.contains("/1/3"), "{}", shown.out);
+    assert!(
+        shown.out.contains("the producer is mended") && shown.out.contains("/1/3"),
+        "{}",
+        shown.out
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,9 +355,10 @@ async fn with_kafka_away_one_sentence_says_so_and_a_second_run_doubles_nothing()
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.error);
     assert!(said.error.contains("127.0.0.1:1 (kafka.bootstrap_servers)"), "{}", said.error);
     assert_eq!(said.error.lines().count(), 1, "{}", said.error);
-    for expected in
-        ["5 replayed; 0 left out, 0 refused, 0 failed\n", "0 replayed; 5 left out, 0 refused, 0 failed\n"]
-    {
+    for expected in [
+        "5 replayed; 0 left out, 0 refused, 0 failed\n",
+        "0 replayed; 5 left out, 0 refused, 0 failed\n",
+    ] {
         let said = replay(&lab, "", &["--all"]).await;
         assert!(said.code == Some(0) && said.out.ends_with(expected), "{}{}", said.out, said.error);
     }
@@ -371,7 +401,8 @@ fn send(lab: &Lab, producer: &BaseProducer, source: &str, payload: &str) {
     producer.flush(Duration::from_secs(10)).expect("delivered");
 }
 
-/// Whatever ended a command between announcement, sending and the record of the place: the next one finds out.
+/// Whatever ended a command between announcement, sending and the record of the place: the next one
+/// finds out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_was_cut_short_is_finished_once() {
     let Some(lab) = lab_with("cutshort", &malformed(4)).await else { return };
@@ -403,7 +434,9 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
     for source in [&unsent_source, &open_source] {
         assert!(said.out.contains(&format!("{source}: replayed as")), "{}", said.out);
     }
-    producer.commit_transaction(Duration::from_secs(10)).expect_err("the earlier command is fenced");
+    producer
+        .commit_transaction(Duration::from_secs(10))
+        .expect_err("the earlier command is fenced");
     let again = replay(&lab, "", &["--all"]).await;
     assert!(again.out.ends_with("0 replayed; 4 left out, 0 refused, 0 failed\n"), "{}", again.out);
     let all = replays(&lab);
@@ -415,7 +448,10 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
     .fetch_all(&lab.database)
     .await
     .expect("rows");
-    assert_eq!(rows, [("ann".to_owned(), "ann".to_owned(), 1), ("bob".to_owned(), "ann".to_owned(), 3)]);
+    assert_eq!(
+        rows,
+        [("ann".to_owned(), "ann".to_owned(), 1), ("bob".to_owned(), "ann".to_owned(), 3)]
+    );
     let places: Vec<(i32, i64, String)> = sqlx::query_as(
         "select place_partition, place_offset, concat_ws('/', source_topic, source_partition, source_offset) || '@' || content from dead_letter_replay_places",
     )
@@ -435,9 +471,11 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_operators_at_once_send_no_letter_twice() {
     let Some(lab) = lab_with("twoops", &malformed(1_200)).await else { return };
-    let (one, two) = tokio::join!(replay(&lab, "", &["--all"]), replay(&lab, "", &["--error", "not_json"]));
+    let (one, two) =
+        tokio::join!(replay(&lab, "", &["--all"]), replay(&lab, "", &["--error", "not_json"]));
     for said in [&one, &two] {
-        let fine = said.code == Some(0) || said.error.contains("another replay was started and took over");
+        let fine =
+            said.code == Some(0) || said.error.contains("another replay was started and took over");
         assert!(fine && said.error.lines().count() <= 1, "{}", said.error);
     }
     let last = replay(&lab, "", &["--all"]).await;
@@ -449,12 +487,17 @@ async fn two_operators_at_once_send_no_letter_twice() {
     assert_eq!(count(&lab, "dead_letter_replay_places").await, 1_200);
 }
 
-/// A replay that took place may stand behind somebody else's open transaction, where no `read_committed` consumer sees it yet.
+/// A replay that took place may stand behind somebody else's open transaction, where no
+/// `read_committed` consumer sees it yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_behind_an_open_transaction_is_waited_for() {
-    let Some(lab) = lab_with("opentransaction", &[Event::of("no claim").on(0)]).await else { return };
+    let Some(lab) = lab_with("opentransaction", &[Event::of("no claim").on(0)]).await else {
+        return;
+    };
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &lab.kafka).set("transactional.id", format!("{}-somebody", lab.name));
+    client
+        .set("bootstrap.servers", &lab.kafka)
+        .set("transactional.id", format!("{}-somebody", lab.name));
     let somebody: BaseProducer = client.create().expect("a producer");
     somebody.init_transactions(Duration::from_secs(10)).expect("started");
     let source = announce(&lab, "no claim").await;
@@ -497,7 +540,10 @@ async fn a_replay_that_is_killed_again_and_again_sends_each_letter_once() {
                 kills += 1;
                 let announced = count(&lab, "dead_letter_replays").await;
                 cut_short += u64::from(announced > count(&lab, "dead_letter_replay_places").await);
-                println!("seed {seed}: killed after {patience:?}, {} announced", announced - before);
+                println!(
+                    "seed {seed}: killed after {patience:?}, {} announced",
+                    announced - before
+                );
             }
         }
         assert!(kills < 100, "seed {seed}: it does not come to its end");
@@ -547,8 +593,10 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     let mut events: Vec<Event> = malformed(300).into_iter().map(|event| event.on(0)).collect();
     events.push(Event::of(claim("behind", "user")).on(0));
     events.extend(malformed(50).into_iter().map(|event| event.on(0)));
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a port")
+        .port();
     let more = format!(
         "[dead_letters]\nmax_run = 100\nprobe_every = \"50ms\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[breaker]\nmin_calls = 1000000\n\
          [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"300ms\"\ndefer_interval = \"1s\"\n\
@@ -569,7 +617,11 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     lab.wait("the flood", LONG, async || flood("1").await).await;
     let letters = count(&lab, "dead_letters").await;
     assert!((90..=140).contains(&letters), "{letters} dead letters at the beginning of the flood");
-    assert_eq!(get("/readyz").await.map(|(status, _)| status), Some(200), "a restart would not mend it");
+    assert_eq!(
+        get("/readyz").await.map(|(status, _)| status),
+        Some(200),
+        "a restart would not mend it"
+    );
     let decided = |id: &str| {
         lab.read("decisions").iter().any(|seen| {
             let decision: Value =
@@ -578,20 +630,27 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
         })
     };
     lab.wait("the deferred claim's decision", LONG, async || decided("deferred")).await;
-    assert!(!decided("behind") && flood("1").await, "it came in during the flood and did not end it");
+    assert!(
+        !decided("behind") && flood("1").await,
+        "it came in during the flood and did not end it"
+    );
     lab.wait("the claim behind the flood", LONG, async || decided("behind")).await;
     lab.wait("the end of the flood", LONG, async || flood("0").await).await;
     wait_for_letters(&lab, 350).await;
     assert_eq!(worker.stop().await, Some(0));
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
     assert_eq!(log.matches("ERROR").count(), 1, "{log}");
-    assert!(log.contains("a flood of malformed events: 100 in a row (dead_letters.max_run)"), "{log}");
+    assert!(
+        log.contains("a flood of malformed events: 100 in a row (dead_letters.max_run)"),
+        "{log}"
+    );
     assert!(log.contains("the flood of malformed events is over"), "{log}");
     lab.wait("every dead letter, once", LONG, async || lab.read("dead").len() == 350).await;
     assert_eq!(lab.read("decisions").len(), 2);
 }
 
-/// A topic that was made anew, or another cluster, counts from 0 again: an older event stood where this one stands.
+/// A topic that was made anew, or another cluster, counts from 0 again: an older event stood where
+/// this one stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p04_events_that_stood_at_one_place_are_told_apart() {
     let Some(lab) = Lab::new("usedplace").await else { return };
@@ -614,11 +673,15 @@ async fn report_p04_events_that_stood_at_one_place_are_told_apart() {
 
     let truncated = &lab.read("dead")[0];
     assert_eq!(truncated.payload, None);
-    let [source, content] =
-        ["claimgate-source", "claimgate-content"].map(|name| header(truncated, name).expect("a header"));
+    let [source, content] = ["claimgate-source", "claimgate-content"]
+        .map(|name| header(truncated, name).expect("a header"));
     assert_eq!(source, place);
     let raw = dead_letters(&lab, "", &["show", &format!("{source}@{content}"), "--raw"]).await;
-    assert_eq!((raw.code, raw.out), (Some(0), payload.clone()), "the truncated message finds its own row");
+    assert_eq!(
+        (raw.code, raw.out),
+        (Some(0), payload.clone()),
+        "the truncated message finds its own row"
+    );
     let ambiguous = dead_letters(&lab, "", &["show", &place]).await;
     assert_ne!(ambiguous.code, Some(0));
     for letter in [format!("{place}@{content}"), format!("{place}@00000000000000aa")] {

@@ -18,7 +18,8 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
     let mut events = Vec::new();
     for number in 0..300 {
         let id = format!("clm-{number}");
-        // Every tenth account answers only after so many calls that its claim was deferred at least once.
+        // Every tenth account answers only after so many calls that its claim was deferred at least
+        // once.
         let words = if number % 10 == 0 { "-transient-25" } else { "" };
         let headers = vec![("tenant".to_owned(), b"a".to_vec())];
         events.push(Event { headers, ..Event::of(claim(&id, &format!("user-{number}{words}"))) });
@@ -34,7 +35,10 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
         .find(|deferred| deferred.headers["claimgate-deferred"] == b"1")
         .expect("deferred for the first time");
     assert_eq!(first.headers["tenant"], b"a", "the event's own headers stay");
-    assert!(String::from_utf8_lossy(&first.headers["claimgate-source"]).starts_with(&lab.topic("claims")));
+    assert!(
+        String::from_utf8_lossy(&first.headers["claimgate-source"])
+            .starts_with(&lab.topic("claims"))
+    );
     let mut worker = lab.worker("w1", QUICK);
     tokio::time::sleep(Duration::from_secs(1)).await;
     worker.kill();
@@ -56,13 +60,19 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_nobody_answers_ends_as_unassessed() {
     let Some(lab) = Lab::new("unassessed").await else { return };
-    lab.produce(&[Event::of(claim("hopeless", "user-code-6000")), Event::of(claim("fine", "user"))]);
+    lab.produce(&[
+        Event::of(claim("hopeless", "user-code-6000")),
+        Event::of(claim("fine", "user")),
+    ]);
     let mut worker = lab.worker(
         "w1",
-        &QUICK.replace("[retry]\n", "[retry]\ngive_up_after = \"3s\"\non_unassessed = \"reject\"\n"),
+        &QUICK
+            .replace("[retry]\n", "[retry]\ngive_up_after = \"3s\"\non_unassessed = \"reject\"\n"),
     );
-    let expected =
-        Expected { claims: ["hopeless".to_owned(), "fine".to_owned()].into(), ..Expected::default() };
+    let expected = Expected {
+        claims: ["hopeless".to_owned(), "fine".to_owned()].into(),
+        ..Expected::default()
+    };
     lab.wait("both decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
@@ -101,13 +111,16 @@ async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
     let mut worker = lab.worker("w1", more);
     lab.wait("the claims of the others", LONG, async || well.is_complete(&outcome(&lab))).await;
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let in_vain = lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
+    let in_vain =
+        lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
     // A window's worth until the breaker opens, then probes.
     assert!(in_vain < 150, "{in_vain} calls of a dead API");
     lab.simulator.set_faults(Faults::default()).expect("no faults");
-    lab.wait("all claims after the API came back", LONG, async || all.is_complete(&outcome(&lab))).await;
+    lab.wait("all claims after the API came back", LONG, async || all.is_complete(&outcome(&lab)))
+        .await;
     assert_eq!(worker.stop().await, Some(0));
     all.verify(&lab).await;
-    let calls = lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
+    let calls =
+        lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
     assert!(calls - in_vain <= 550, "{} calls for 500 claims", calls - in_vain);
 }

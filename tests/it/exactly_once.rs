@@ -39,7 +39,10 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
             let other = claim(&id, "somebody-else");
             expected.dead.push((other.clone().into_bytes(), "claim_id_conflict"));
             // Behind the first one, so that it is known which of the two is the claim.
-            events.push(Event { key: Some(format!("key-{}", number % 97).into_bytes()), ..Event::of(other) });
+            events.push(Event {
+                key: Some(format!("key-{}", number % 97).into_bytes()),
+                ..Event::of(other)
+            });
         }
         expected.claims.insert(id);
     }

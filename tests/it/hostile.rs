@@ -1,4 +1,5 @@
-//! Records of any content never crash or wedge the worker: each gets exactly one decision or one dead letter.
+//! Records of any content never crash or wedge the worker: each gets exactly one decision or one
+//! dead letter.
 
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ async fn records_of_any_content_are_survived() {
     events.push(Event { headers, key: Some(vec![b'k'; 50_000]), ..Event::of("{") });
     lab.produce(&events);
     let mut worker = lab.worker("w1", "[worker]\nmax_in_flight = 20");
-    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab)))
+        .await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
 }
@@ -77,13 +79,17 @@ async fn an_event_as_large_as_may_be_wedges_nothing() {
     let mut expected = Expected::default();
     for (index, size) in [1_040_000, 1_048_400].into_iter().enumerate() {
         let garbage = vec![b'x'; size];
-        lab.produce(&[Event::of(garbage.clone()), Event::of(claim(&format!("behind-{index}"), "u"))]);
+        lab.produce(&[
+            Event::of(garbage.clone()),
+            Event::of(claim(&format!("behind-{index}"), "u")),
+        ]);
         expected.claims.insert(format!("behind-{index}"));
         // The second leaves no room: Postgres has the whole event, the message says where.
         expected.dead.push((if index == 0 { garbage } else { Vec::new() }, "not_json"));
     }
     let mut worker = lab.worker("w1", "");
-    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab)))
+        .await;
     assert_eq!(worker.stop().await, Some(0));
     let sizes: Vec<i32> = sqlx::query_scalar("select length(payload) from dead_letters order by 1")
         .fetch_all(&lab.database)

@@ -1,6 +1,11 @@
-//! Integration tests: the real Apache Kafka, the real PostgreSQL, the real binary. `scripts/with-services.sh` starts what they need.
+//! Integration tests: the real Apache Kafka, the real PostgreSQL, the real binary.
+//! `scripts/with-services.sh` starts what they need.
 
-#![expect(clippy::panic, clippy::cast_possible_truncation, reason = "tests may panic, and count little")]
+#![expect(
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests may panic, and count little"
+)]
 
 mod chaos;
 mod clients;

@@ -34,10 +34,13 @@ pub(crate) fn outcome(lab: &Lab) -> Outcome {
 }
 
 impl Expected {
-    /// Sends a claim under each of these ids, each of an account of its own, and expects it to be decided.
+    /// Sends a claim under each of these ids, each of an account of its own, and expects it to be
+    /// decided.
     pub(crate) fn produce(&mut self, lab: &Lab, ids: impl Iterator<Item = String>) {
         let ids: Vec<String> = ids.collect();
-        lab.produce(&ids.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>());
+        lab.produce(
+            &ids.iter().map(|id| Event::of(claim(id, &format!("user-{id}")))).collect::<Vec<_>>(),
+        );
         self.claims.extend(ids);
     }
 
@@ -60,7 +63,10 @@ impl Expected {
         let mut recorded: BTreeMap<String, (String, i32, i64)> = BTreeMap::new();
         for row in rows {
             let id: String = row.get("claim_id");
-            recorded.insert(id, (row.get("decision"), row.get("source_partition"), row.get("source_offset")));
+            recorded.insert(
+                id,
+                (row.get("decision"), row.get("source_partition"), row.get("source_offset")),
+            );
         }
         for id in &self.claims {
             let decisions = outcome.decisions.get(id).map_or(&[][..], Vec::as_slice);
@@ -107,8 +113,11 @@ impl Expected {
             .iter()
             .map(|dead| (dead.payload.clone().unwrap_or_default(), text(dead, "claimgate-error")))
             .collect();
-        let expected: Vec<(Vec<u8>, String)> =
-            self.dead.iter().map(|(payload, error)| (payload.clone(), (*error).to_owned())).collect();
+        let expected: Vec<(Vec<u8>, String)> = self
+            .dead
+            .iter()
+            .map(|(payload, error)| (payload.clone(), (*error).to_owned()))
+            .collect();
         let count = |letters: Vec<(Vec<u8>, String)>| {
             let mut counts: BTreeMap<(Vec<u8>, String), usize> = BTreeMap::new();
             letters.into_iter().for_each(|letter| *counts.entry(letter).or_default() += 1);
@@ -126,17 +135,22 @@ impl Expected {
             only
         };
         faults.extend(
-            beyond(&found, &expected).into_iter().map(|letter| format!("dead letter too much: {letter}")),
+            beyond(&found, &expected)
+                .into_iter()
+                .map(|letter| format!("dead letter too much: {letter}")),
         );
         faults.extend(
-            beyond(&expected, &found).into_iter().map(|letter| format!("dead letter missing: {letter}")),
+            beyond(&expected, &found)
+                .into_iter()
+                .map(|letter| format!("dead letter missing: {letter}")),
         );
     }
 }
 
 /// The dead letters in the topic and in the table are the same.
 async fn verify_dead_rows(lab: &Lab, outcome: &Outcome, faults: &mut Vec<String>) {
-    let sources: Vec<String> = outcome.dead.iter().map(|dead| text(dead, "claimgate-source")).collect();
+    let sources: Vec<String> =
+        outcome.dead.iter().map(|dead| text(dead, "claimgate-source")).collect();
     let recorded: Vec<String> = sqlx::query_scalar(
         "select concat_ws('/', source_topic, source_partition, source_offset) from dead_letters",
     )

@@ -14,8 +14,10 @@ const LONG: Duration = Duration::from_secs(90);
 async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
     // Calls take so long that giving a partition back takes as long.
     let all = ApiFaults { latency: Latency::Uniform(8_000.0, 9_000.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let Some(lab) = Lab::with("orphans", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"10s\"\n[worker]\ndrain_timeout = \"10s\"";
     let mut expected = Expected::default();
@@ -44,15 +46,20 @@ async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_17_a_slow_drain_is_no_orphan() {
     let all = ApiFaults { latency: Latency::Uniform(11_000.0, 11_000.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let Some(lab) = Lab::with("slow-drains", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"14s\"\n[worker]\ndrain_timeout = \"14s\"";
     let mut expected = Expected::default();
-    let mut workers: Vec<_> = (1..=2).map(|number| lab.worker(&format!("dynamic-{number}"), slow)).collect();
-    let log =
-        |number: usize| std::fs::read_to_string(lab.log(&format!("dynamic-{number}"))).unwrap_or_default();
-    lab.wait("both at work", LONG, async || (1..=2).all(|worker| log(worker).contains("claims/"))).await;
+    let mut workers: Vec<_> =
+        (1..=2).map(|number| lab.worker(&format!("dynamic-{number}"), slow)).collect();
+    let log = |number: usize| {
+        std::fs::read_to_string(lab.log(&format!("dynamic-{number}"))).unwrap_or_default()
+    };
+    lab.wait("both at work", LONG, async || (1..=2).all(|worker| log(worker).contains("claims/")))
+        .await;
     expected.produce(&lab, (0..60).map(|number| format!("clm-{number}")));
     lab.wait("calls under way", LONG, async || !lab.simulator.calls().all().is_empty()).await;
     workers.push(lab.worker("dynamic-3", slow));

@@ -1,7 +1,7 @@
 //! A network between a worker and a server that can fall silent: no error, no close, nothing.
 //!
-//! What is sent into a silence is held, as a network holds what it will send again: it arrives when the silence ends, however late,
-//! unless the connection is cut.
+//! What is sent into a silence is held, as a network holds what it will send again: it arrives when
+//! the silence ends, however late, unless the connection is cut.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,8 @@ struct Network {
     silent_below: u64,
     /// Connections with lower numbers are closed.
     cut_below: u64,
-    /// The next Kafka request of this kind is late by so much, and everything behind it on its connection.
+    /// The next Kafka request of this kind is late by so much, and everything behind it on its
+    /// connection.
     late: Option<(i16, Duration)>,
 }
 
@@ -87,7 +88,8 @@ impl Proxy {
         });
     }
 
-    /// Holds up the next Kafka request of this kind (the protocol's `api_key`), and everything behind it on its connection.
+    /// Holds up the next Kafka request of this kind (the protocol's `api_key`), and everything
+    /// behind it on its connection.
     pub(crate) fn hold_up(&self, request: i16, late: Duration) {
         self.network.send_modify(|network| network.late = Some((request, late)));
     }
@@ -143,7 +145,8 @@ async fn forward(
     }
 }
 
-/// As [`forward`], with an eye on what each request is, should they be Kafka's: a length in four bytes, then the kind in two.
+/// As [`forward`], with an eye on what each request is, should they be Kafka's: a length in four
+/// bytes, then the kind in two.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -174,7 +177,8 @@ async fn requests(
                 late.is_some()
             });
             if let Some(late) = late {
-                // What came before it is on its way; the server waits for the rest of a request that has begun.
+                // What came before it is on its way; the server waits for the rest of a request
+                // that has begun.
                 if to.write_all(&buffer[sent..index]).await.is_err() {
                     return;
                 }

@@ -1,10 +1,12 @@
-//! What is wrong at the start is said in one sentence that names the key or the address; the exit code is not 0, and nothing panics.
+//! What is wrong at the start is said in one sentence that names the key or the address; the exit
+//! code is not 0, and nothing panics.
 
 use std::process::Command;
 
 use super::lab::Lab;
 
-/// Runs `claimgate run` with these settings from the environment; its standard error, which must be one line.
+/// Runs `claimgate run` with these settings from the environment; its standard error, which must be
+/// one line.
 fn refusal(settings: &[(&str, &str)]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
     command.arg("run").env_clear().current_dir(std::env::temp_dir());
@@ -28,7 +30,9 @@ fn refusal(settings: &[(&str, &str)]) -> String {
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.lines().count(), 1, "more than one sentence:\n{error}");
     assert!(
-        error.starts_with("claimgate: ") && !error.contains("panicked") && !error.contains("hunter2"),
+        error.starts_with("claimgate: ")
+            && !error.contains("panicked")
+            && !error.contains("hunter2"),
         "{error}"
     );
     error
@@ -39,7 +43,11 @@ fn an_unknown_or_wrong_key_is_named() {
     for (key, value, named) in [
         ("CLAIMGATE__KAFKA__TOPIK", "x", "topik"),
         ("CLAIMGATE__WORKER__MAX_IN_FLIGHT", "many", "worker.max_in_flight"),
-        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__TIMEOUT", "soon", "risk.intelligent_qr_code.timeout"),
+        (
+            "CLAIMGATE__RISK__INTELLIGENT_QR_CODE__TIMEOUT",
+            "soon",
+            "risk.intelligent_qr_code.timeout",
+        ),
         ("CLAIMGATE__RISK__NO_SUCH_API__PATH", "/x", "risk.no_such_api"),
         ("CLAIMGATE__POSTGRES__URL", "", "postgres.url"),
         ("CLAIMGATE__POSTGRES__URL", "mysql://x", "postgres.url"),
@@ -53,8 +61,10 @@ fn an_unknown_or_wrong_key_is_named() {
 
 #[test]
 fn an_unreachable_postgres_is_named() {
-    let error =
-        refusal(&[("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate")]);
+    let error = refusal(&[(
+        "CLAIMGATE__POSTGRES__URL",
+        "postgres://claimgate:hunter2@127.0.0.1:1/claimgate",
+    )]);
     assert!(error.contains("127.0.0.1:1") && error.contains("postgres.url"), "{error}");
 }
 

@@ -1,4 +1,5 @@
-//! The six risk APIs through the whole pipeline: what reaches them on the wire, and what becomes of their answers.
+//! The six risk APIs through the whole pipeline: what reaches them on the wire, and what becomes of
+//! their answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,10 +53,14 @@ const CAPTCHA: &str = "accountType 2\nappId wx0000000000000001\nassociateAccount
 userIp 121.14.96.121\nxForwardedFor 10.0.0.1, 121.14.96.121\nmacAddress 00:11:22:33:44:55\nimei imei-1\ncaptchaType 8
 businessId 7\nsceneId 2";
 
-/// The parameters of a request of csec, one a line, but for what is fresh: the common ones and these.
+/// The parameters of a request of csec, one a line, but for what is fresh: the common ones and
+/// these.
 fn csec(action: &str, own: &str) -> Value {
-    let common =
-        [("Action", action), ("Region", "ap-guangzhou"), ("SecretId", claimgate_simulator::SECRET_ID)];
+    let common = [
+        ("Action", action),
+        ("Region", "ap-guangzhou"),
+        ("SecretId", claimgate_simulator::SECRET_ID),
+    ];
     let own = own.lines().map(|line| line.split_once(' ').expect("a name and a value"));
     let all: BTreeMap<_, _> = common.into_iter().chain(own).collect();
     json!({ "method": "GET", "path": "/v2/index.php", "parameters": all, "json": null })
@@ -72,8 +77,11 @@ fn without_fresh(request: &Requested) -> Value {
     seen.as_object_mut().expect("an object").remove("sequence");
     for name in FRESH {
         let given = seen["parameters"].as_object_mut().expect("an object").remove(name);
-        let expected =
-            if &*request.path == "/v2/index.php" { name != "access_token" } else { name == "access_token" };
+        let expected = if &*request.path == "/v2/index.php" {
+            name != "access_token"
+        } else {
+            name == "access_token"
+        };
         assert_eq!(given.is_some_and(|value| value != ""), expected, "{name} in {request:?}");
     }
     seen
@@ -112,8 +120,10 @@ fn documented() -> Vec<(Value, Value)> {
 async fn decide(lab: &Lab, events: &[Value], before: usize) -> BTreeMap<String, Value> {
     lab.produce(&events.iter().map(|event| Event::of(event.to_string())).collect::<Vec<_>>());
     let count = before + events.len();
-    lab.wait("every decision", LONG, async || lab.read("decisions").len() + lab.read("dead").len() >= count)
-        .await;
+    lab.wait("every decision", LONG, async || {
+        lab.read("decisions").len() + lab.read("dead").len() >= count
+    })
+    .await;
     assert_eq!(lab.read("dead"), [], "no claim is malformed");
     let decision = |payload: Vec<u8>| serde_json::from_slice::<Value>(&payload).expect("JSON");
     lab.read("decisions")
@@ -135,8 +145,11 @@ async fn every_kind_sends_the_documented_request_and_gets_its_decision() {
         requests.sort_by_key(Value::to_string);
         requests
     };
-    let (tokens, seen): (Vec<_>, Vec<_>) =
-        lab.simulator.requests().into_iter().partition(|request| request.path.starts_with("/cgi-bin/"));
+    let (tokens, seen): (Vec<_>, Vec<_>) = lab
+        .simulator
+        .requests()
+        .into_iter()
+        .partition(|request| request.path.starts_with("/cgi-bin/"));
     assert_eq!(sort(seen.iter().map(without_fresh).collect()), sort(requests));
     let ask = json!({
         "grant_type": "client_credential", "appid": claimgate_simulator::APP_ID, "secret": claimgate_simulator::APP_SECRET,
@@ -163,11 +176,14 @@ async fn every_kind_sends_the_documented_request_and_gets_its_decision() {
         );
         assert_eq!(found["reasons"][0]["code"], reason);
         assert_eq!(found["challenge"].is_null(), id != "captcha", "{found}");
-        let row = sqlx::query("select api, api_schema, decision, level from verdicts where claim_id = $1");
+        let row = sqlx::query(
+            "select api, api_schema, decision, level from verdicts where claim_id = $1",
+        );
         let row = row.bind(id).fetch_one(&lab.database).await.expect("a row");
         assert_eq!([row.get::<&str, _>(0), row.get(1), row.get(2)], [api, schema, decision]);
         assert_eq!(json!(row.get::<Option<i16>, _>(3)), level);
-        let call = sqlx::query("select outcome, attempt, request from risk_calls where claim_id = $1");
+        let call =
+            sqlx::query("select outcome, attempt, request from risk_calls where claim_id = $1");
         let call = call.bind(id).fetch_one(&lab.database).await.expect("one row");
         assert_eq!((call.get::<&str, _>(0), call.get::<i32, _>(1)), ("assessed", 1));
         let stored: &str = call.get(2);
@@ -194,9 +210,14 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
     ];
     let decisions = decide(&lab, &events, 0).await;
     let script = |id: &str| decisions[id]["challenge"].as_str().map(str::to_owned);
-    assert!(script("first").is_some_and(|script| script.contains("capInit")), "{}", decisions["first"]);
+    assert!(
+        script("first").is_some_and(|script| script.contains("capInit")),
+        "{}",
+        decisions["first"]
+    );
     assert_ne!(script("first"), script("second"), "each page load has a script of its own");
-    let shown = |id: &str| ["decision", "provider_code", "attempts"].map(|key| decisions[id][key].clone());
+    let shown =
+        |id: &str| ["decision", "provider_code", "attempts"].map(|key| decisions[id][key].clone());
     assert_eq!(shown("good"), [json!("approve"), json!(0), json!(1)]);
     assert_eq!(shown("wrong"), [json!("reject"), json!(5100), json!(1)]);
     assert_eq!(shown("mended"), [json!("approve"), json!(0), json!(2)]);
@@ -209,11 +230,13 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// Codes and statuses that no breaker minds; `docs/risk-apis.md` has them all, and `risk::documented` tries them all.
+/// Codes and statuses that no breaker minds; `docs/risk-apis.md` has them all, and
+/// `risk::documented` tries them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_lead_where_the_documents_say() {
     let Some(lab) = Lab::new("codes").await else { return };
-    let mut worker = lab.worker("w1", "[retry]\ninitial_interval = \"20ms\"\n[breaker]\nmin_calls = 1000");
+    let mut worker =
+        lab.worker("w1", "[retry]\ninitial_interval = \"20ms\"\n[breaker]\nmin_calls = 1000");
     let mut cases = Vec::new();
     for (kind, codes) in [
         ("qr_code", &[4000, 4600, 5000, 5200, 5300, 5400, 5500][..]),
@@ -221,7 +244,9 @@ async fn codes_lead_where_the_documents_say() {
         ("wechat_marketing", &[1, 2, 11, 12, 40003, 43104, 47001, 9_301_001]),
         ("captcha", &[4000]),
     ] {
-        cases.extend(codes.iter().map(|code| (kind, format!("code-{code}"), "review", json!(code), 1)));
+        cases.extend(
+            codes.iter().map(|code| (kind, format!("code-{code}"), "review", json!(code), 1)),
+        );
     }
     for (kind, codes) in [
         ("qr_code", &[4, 9, 10, 4200, 4500, 5100, 6000, 6100, 6200, 7777, -3001][..]),
@@ -230,9 +255,9 @@ async fn codes_lead_where_the_documents_say() {
     ] {
         let decision = if kind == "captcha" { "challenge" } else { "approve" };
         cases.extend(
-            codes
-                .iter()
-                .map(|code| (kind, format!("transient-1-level-0-code-{code}"), decision, json!(0), 2)),
+            codes.iter().map(|code| {
+                (kind, format!("transient-1-level-0-code-{code}"), decision, json!(0), 2)
+            }),
         );
     }
     for (kind, words) in [
@@ -240,7 +265,9 @@ async fn codes_lead_where_the_documents_say() {
         ("wechat_account", &["inner-truncated"]),
     ] {
         cases.extend(
-            words.iter().map(|word| (kind, format!("transient-1-level-0-{word}"), "approve", json!(0), 2)),
+            words
+                .iter()
+                .map(|word| (kind, format!("transient-1-level-0-{word}"), "approve", json!(0), 2)),
         );
     }
     cases.push(("qr_code", "http-400".to_owned(), "review", json!(null), 1));
@@ -250,7 +277,9 @@ async fn codes_lead_where_the_documents_say() {
     cases.push(("wechat_account", "level-2-inner-object".to_owned(), "review", json!(0), 1));
     let events: Vec<_> = cases
         .iter()
-        .map(|(kind, words, ..)| full(&format!("{kind}-{words}"), kind, &format!("o-{kind}-{words}")))
+        .map(|(kind, words, ..)| {
+            full(&format!("{kind}-{words}"), kind, &format!("o-{kind}-{words}"))
+        })
         .collect();
     let decisions = decide(&lab, &events, 0).await;
     for (kind, words, decision, code, attempts) in &cases {
@@ -285,8 +314,9 @@ async fn what_somebody_must_mend_is_waited_for() {
             (&decisions[kind]["decision"], &decisions[kind]["attempts"]),
             (&json!(decision), &json!(2))
         );
-        let first =
-            sqlx::query("select provider_code, reason from risk_calls where claim_id = $1 and attempt = 1");
+        let first = sqlx::query(
+            "select provider_code, reason from risk_calls where claim_id = $1 and attempt = 1",
+        );
         let first = first.bind(kind).fetch_one(&lab.database).await.expect("a row");
         assert_eq!((first.get::<i64, _>(0), first.get::<&str, _>(1)), (code, reason));
     }
@@ -307,12 +337,15 @@ async fn meet_an_ended_token(name: &str, code: i64) {
     // All of them are on their way to the API before the first comes back.
     let slow = ApiFaults { latency: Latency::Fixed(400.0), ..ApiFaults::default() };
     let faults = Faults { apis: BTreeMap::from([(Api::WechatAccount, slow)]), ..Faults::default() };
-    let Some(lab) = Lab::with(name, SimulatorOptions { faults, ..SimulatorOptions::default() }).await else {
+    let Some(lab) =
+        Lab::with(name, SimulatorOptions { faults, ..SimulatorOptions::default() }).await
+    else {
         return;
     };
     let mut worker = lab.worker("w1", "");
     decide(&lab, &[full("warm", "wechat_account", "o-warm-level-0")], 0).await;
-    let fetches = || lab.simulator.calls().all().iter().filter(|call| call.api == Api::AccessToken).count();
+    let fetches =
+        || lab.simulator.calls().all().iter().filter(|call| call.api == Api::AccessToken).count();
     assert_eq!(fetches(), 1);
     if code == 42001 {
         lab.simulator.expire_tokens()
@@ -321,14 +354,20 @@ async fn meet_an_ended_token(name: &str, code: i64) {
     }
     let events: Vec<_> = (0..64)
         .map(|number| {
-            full(&format!("{code}-{number}"), "wechat_account", &format!("o-{code}-{number}x-level-0"))
+            full(
+                &format!("{code}-{number}"),
+                "wechat_account",
+                &format!("o-{code}-{number}x-level-0"),
+            )
         })
         .collect();
     let decisions = decide(&lab, &events, 1).await;
     assert_eq!(fetches(), 2, "one fetch for {code}");
     let ours: Vec<_> = decisions
         .values()
-        .filter(|decision| decision["claim_id"].as_str().is_some_and(|id| id.starts_with(&code.to_string())))
+        .filter(|decision| {
+            decision["claim_id"].as_str().is_some_and(|id| id.starts_with(&code.to_string()))
+        })
         .collect();
     assert_eq!(ours.len(), 64);
     assert!(

@@ -23,19 +23,24 @@ fn schema(name: &str) -> Value {
 }
 
 fn validator(schema: &Value) -> Validator {
-    jsonschema::draft202012::options().should_validate_formats(true).build(schema).expect("a schema")
+    jsonschema::draft202012::options()
+        .should_validate_formats(true)
+        .build(schema)
+        .expect("a schema")
 }
 
 fn demand(validator: &Validator, instance: &Value) {
-    let errors: Vec<String> =
-        validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<String> = validator
+        .iter_errors(instance)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{instance}\n{}", errors.join("\n"));
 }
 
 fn registry() -> Registry {
-    let credentials =
-        "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'";
-    let (registry, _) = Config::from_toml(credentials).expect("good").risk_apis().expect("every API builds");
+    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'";
+    let (registry, _) =
+        Config::from_toml(credentials).expect("good").risk_apis().expect("every API builds");
     registry
 }
 
@@ -67,7 +72,9 @@ fn pointers(event: &Value) -> Vec<String> {
     let mut pointers = Vec::new();
     for (name, value) in event.as_object().expect("an object") {
         pointers.push(format!("/{name}"));
-        pointers.extend(value.as_object().into_iter().flatten().map(|(field, _)| format!("/{name}/{field}")));
+        pointers.extend(
+            value.as_object().into_iter().flatten().map(|(field, _)| format!("/{name}/{field}")),
+        );
     }
     pointers
 }
@@ -84,8 +91,8 @@ fn the_schemas_are_schemas_and_hold_for_their_own_examples() {
     }
 }
 
-/// One field at a time is given every sort of value, or taken away: schema and worker must agree whether that is a claim.
-/// What is put in the place of each field.
+/// One field at a time is given every sort of value, or taken away: schema and worker must agree
+/// whether that is a claim. What is put in the place of each field.
 fn values() -> Vec<Value> {
     vec![
         json!(null),
@@ -151,7 +158,11 @@ fn the_schema_of_claims_accepts_what_the_worker_accepts() {
             }
             let mut event = whole.clone();
             let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
-            event.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object").remove(field);
+            event
+                .pointer_mut(parent)
+                .and_then(Value::as_object_mut)
+                .expect("an object")
+                .remove(field);
             agree(&event, &format!("{kind} without {pointer}"));
         }
     }
@@ -167,7 +178,9 @@ fn the_demos_events_are_claims_to_the_schema_if_they_are_to_be_decided() {
             dead_letter.is_none_or(|error| words.contains(error)),
             "{dead_letter:?} is not in the schema"
         );
-        let Some(Ok(json)) = event.payload.as_deref().map(serde_json::from_slice::<Value>) else { continue };
+        let Some(Ok(json)) = event.payload.as_deref().map(serde_json::from_slice::<Value>) else {
+            continue;
+        };
         if !matches!(dead_letter, Some("too_large" | "unknown_kind" | "claim_id_conflict")) {
             assert_eq!(validator.is_valid(&json), dead_letter.is_none(), "{dead_letter:?} {json}");
             assert_eq!(judged(&registry, &json).is_ok(), dead_letter.is_none(), "{json}");
@@ -177,7 +190,8 @@ fn the_demos_events_are_claims_to_the_schema_if_they_are_to_be_decided() {
 
 fn known_errors() -> BTreeSet<String> {
     let schema = schema("dead-letter");
-    let examples = schema["properties"]["claimgate-error"]["examples"].as_array().expect("examples");
+    let examples =
+        schema["properties"]["claimgate-error"]["examples"].as_array().expect("examples");
     examples.iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 
@@ -268,13 +282,17 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
     let declared = schema["properties"].as_object().expect("properties");
     for verdict in verdicts() {
         for max_bytes in [MAX_BYTES, 2_048] {
-            let message = published(RecordOutcome::Assessed(Box::new(verdict.clone())), vec![], max_bytes);
-            let decision: Value = serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
+            let message =
+                published(RecordOutcome::Assessed(Box::new(verdict.clone())), vec![], max_bytes);
+            let decision: Value =
+                serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
             demand(&validator, &decision);
             for (name, _) in decision.as_object().expect("an object") {
                 assert!(declared.contains_key(name), "{name} is not in the schema");
             }
-            for name in schema["required"].as_array().expect("names").iter().filter_map(Value::as_str) {
+            for name in
+                schema["required"].as_array().expect("names").iter().filter_map(Value::as_str)
+            {
                 let mut less = decision.clone();
                 less.as_object_mut().expect("an object").remove(name);
                 assert!(!validator.is_valid(&less), "without {name} it is no decision");
@@ -286,8 +304,10 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
 #[test]
 fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
     let validator = validator(&schema("decision"));
-    let message = published(RecordOutcome::Assessed(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
-    let decision: Value = serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
+    let message =
+        published(RecordOutcome::Assessed(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
+    let decision: Value =
+        serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
     for (name, value) in [
         ("decision", json!("pay")),
         ("decision_id", json!("17")),
@@ -309,7 +329,8 @@ fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
 fn the_headers_of_dead_letters_are_what_their_schema_says() {
     let schema = schema("dead-letter");
     let validator = validator(&schema);
-    let own = vec![("tenant".to_owned(), Some(b"a".to_vec())), ("claimgate-error".to_owned(), None)];
+    let own =
+        vec![("tenant".to_owned(), Some(b"a".to_vec())), ("claimgate-error".to_owned(), None)];
     let long = "account.".repeat(100);
     for malformed in [
         DeadLetterReason::missing("account.id"),
@@ -317,12 +338,16 @@ fn the_headers_of_dead_letters_are_what_their_schema_says() {
         DeadLetterReason::field("wrong_type", &long, "?"),
     ] {
         for (max_bytes, truncated) in [(MAX_BYTES, false), (4_096, true)] {
-            let message = published(RecordOutcome::DeadLettered(malformed.clone()), own.clone(), max_bytes);
+            let message =
+                published(RecordOutcome::DeadLettered(malformed.clone()), own.clone(), max_bytes);
             let headers: Value = message
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    (name.clone(), json!(String::from_utf8_lossy(value.as_deref().unwrap_or_default())))
+                    (
+                        name.clone(),
+                        json!(String::from_utf8_lossy(value.as_deref().unwrap_or_default())),
+                    )
                 })
                 .collect::<serde_json::Map<_, _>>()
                 .into();
@@ -331,7 +356,8 @@ fn the_headers_of_dead_letters_are_what_their_schema_says() {
                 (headers.get("claimgate-truncated").is_some(), headers.get("tenant").is_some()),
                 (truncated, !truncated)
             );
-            let declared = |name: &String| name == "tenant" || schema["properties"].get(name).is_some();
+            let declared =
+                |name: &String| name == "tenant" || schema["properties"].get(name).is_some();
             assert!(headers.as_object().expect("an object").keys().all(declared), "{headers}");
         }
     }

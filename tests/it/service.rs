@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Brokers that tests have of their own at once: each takes half a gigabyte, and a core while it starts. A cluster counts as all of them.
+/// Brokers that tests have of their own at once: each takes half a gigabyte, and a core while it
+/// starts. A cluster counts as all of them.
 const BROKERS_MAX: usize = 2;
 static BROKERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -21,13 +22,17 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts one. `None`, with a note, where the tests were given services and this machine cannot start any of its own.
+    /// Starts one. `None`, with a note, where the tests were given services and this machine cannot
+    /// start any of its own.
     pub(crate) fn start(script: &str) -> Option<(Self, String)> {
         Self::start_with(script, &[])
     }
 
     /// The same, with variables that the script reads.
-    pub(crate) fn start_with(script: &str, variables: &[(&'static str, String)]) -> Option<(Self, String)> {
+    pub(crate) fn start_with(
+        script: &str,
+        variables: &[(&'static str, String)],
+    ) -> Option<(Self, String)> {
         let brokers = match script {
             "kafka.sh" => 1,
             "kafka-cluster.sh" => BROKERS_MAX,
@@ -70,7 +75,11 @@ impl Service {
             .output()
             .expect("the script runs");
         if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
+            Ok(String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .to_owned())
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
@@ -106,7 +115,10 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if let Err(why) = self.tell("remove") {
-            eprintln!("the service in {} could not be removed: {why}", self.folder.path().display());
+            eprintln!(
+                "the service in {} could not be removed: {why}",
+                self.folder.path().display()
+            );
         }
         BROKERS.fetch_sub(self.brokers, Ordering::Relaxed);
     }
@@ -114,5 +126,6 @@ impl Drop for Service {
 
 /// Whether the test runner started this service, and not the caller.
 fn started_here(service: &str) -> bool {
-    std::env::var("CLAIMGATE_TEST_SERVICES").is_ok_and(|folder| Path::new(&folder).join(service).exists())
+    std::env::var("CLAIMGATE_TEST_SERVICES")
+        .is_ok_and(|folder| Path::new(&folder).join(service).exists())
 }

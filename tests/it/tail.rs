@@ -41,7 +41,9 @@ impl Tail {
         let mut partitions = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
             let topic = lab.topic("decisions");
-            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
+            partitions
+                .add_partition_offset(&topic, partition, Offset::Beginning)
+                .expect("assignable");
         }
         consumer.assign(&partitions).expect("assigned");
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -53,7 +55,8 @@ impl Tail {
                 let payload = message.payload().expect("a decision has a payload");
                 let decision: Value = serde_json::from_slice(payload).expect("JSON");
                 let text = |name: &str| decision[name].as_str().expect("text").to_owned();
-                let decided = Decided { claim_id: text("claim_id"), api: text("api"), at: Instant::now() };
+                let decided =
+                    Decided { claim_id: text("claim_id"), api: text("api"), at: Instant::now() };
                 into.lock().unwrap_or_else(PoisonError::into_inner).push(decided);
             }
         });
@@ -71,8 +74,15 @@ impl Tail {
     }
 
     /// When the first decision after a moment came, of the claims that `counts` knows.
-    pub(crate) fn first_after(&self, moment: Instant, counts: impl Fn(&str) -> bool) -> Option<Instant> {
-        self.seen().into_iter().find(|seen| seen.at > moment && counts(&seen.claim_id)).map(|seen| seen.at)
+    pub(crate) fn first_after(
+        &self,
+        moment: Instant,
+        counts: impl Fn(&str) -> bool,
+    ) -> Option<Instant> {
+        self.seen()
+            .into_iter()
+            .find(|seen| seen.at > moment && counts(&seen.claim_id))
+            .map(|seen| seen.at)
     }
 }
 

@@ -27,16 +27,26 @@ async fn a_worker_tells_its_health_and_keeps_the_trace() {
     .await;
     assert_eq!(get("/livez").await.map(|(status, _)| status), Some(200));
 
-    let headers =
-        vec![("traceparent".to_owned(), TRACEPARENT.into()), ("tracestate".to_owned(), b"vendor=1".to_vec())];
-    lab.produce(&[Event { headers, ..Event::of(claim("traced", "user-transient-1")) }, Event::of("{")]);
+    let headers = vec![
+        ("traceparent".to_owned(), TRACEPARENT.into()),
+        ("tracestate".to_owned(), b"vendor=1".to_vec()),
+    ];
+    lab.produce(&[
+        Event { headers, ..Event::of(claim("traced", "user-transient-1")) },
+        Event::of("{"),
+    ]);
     let all_there = async || !lab.read("decisions").is_empty() && !lab.read("dead").is_empty();
     lab.wait("the decision", Duration::from_secs(60), all_there).await;
     let decision = lab.read("decisions").remove(0);
-    let payload: Value = serde_json::from_slice(&decision.payload.expect("a payload")).expect("JSON");
+    let payload: Value =
+        serde_json::from_slice(&decision.payload.expect("a payload")).expect("JSON");
     assert_eq!(payload["trace_id"], TRACE_ID);
     let header = |name: &str| String::from_utf8_lossy(&decision.headers[name]).into_owned();
-    assert!(header("traceparent").starts_with(&format!("00-{TRACE_ID}-")), "{}", header("traceparent"));
+    assert!(
+        header("traceparent").starts_with(&format!("00-{TRACE_ID}-")),
+        "{}",
+        header("traceparent")
+    );
     assert_eq!(header("tracestate"), "vendor=1");
     let traces: Vec<String> = sqlx::query_scalar(
         "select trace_id from risk_calls where claim_id = 'traced' union all select trace_id from verdicts",

@@ -1,8 +1,9 @@
 //! The raw loop: the worker's work with the worker's libraries, and no promise kept.
 //!
-//! It parses each claim, signs its request, asks the risk API over HTTP, reads the answer, writes verdict and call to the same
-//! tables, many rows at once, and publishes the decision as JSON. Its offsets are committed by a timer, whatever was done. It keeps
-//! no order, repeats nothing, recognises no claim that came before, and loses what is in flight when it dies.
+//! It parses each claim, signs its request, asks the risk API over HTTP, reads the answer, writes
+//! verdict and call to the same tables, many rows at once, and publishes the decision as JSON. Its
+//! offsets are committed by a timer, whatever was done. It keeps no order, repeats nothing,
+//! recognises no claim that came before, and loses what is in flight when it dies.
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,8 +59,11 @@ pub(crate) fn run(config: &Path) -> Outcome<()> {
 
 async fn work(config: &Config) -> Outcome<()> {
     let (registry, policy) = config.risk_apis()?;
-    let assessor =
-        Assessor { registry, policy, http: reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()? };
+    let assessor = Assessor {
+        registry,
+        policy,
+        http: reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?,
+    };
     let url = config.postgres.url.as_ref().ok_or("postgres.url")?.expose_secret();
     let sink = Sink {
         database: PgPoolOptions::new().max_connections(4).connect(url).await?,
@@ -106,7 +110,8 @@ struct Assessor {
 
 impl Assessor {
     async fn assess(&self, message: &BorrowedMessage<'_>) -> Outcome<Row> {
-        let claim = Claim::parse(message.payload(), usize::MAX).map_err(|malformed| malformed.detail)?;
+        let claim =
+            Claim::parse(message.payload(), usize::MAX).map_err(|malformed| malformed.detail)?;
         let id = self.registry.route(&claim).map_err(|malformed| malformed.detail)?;
         let api = &self.registry.get(id).api;
         let requested_at = OffsetDateTime::now_utc();
@@ -122,12 +127,15 @@ impl Assessor {
         let status = response.status().as_u16();
         let body = response.bytes().await?;
         let latency = sent.elapsed();
-        let ApiResult::Assessed { assessment, provider_code } = api.read(&Answer { status, body: &body })
+        let ApiResult::Assessed { assessment, provider_code } =
+            api.read(&Answer { status, body: &body })
         else {
             return Err(format!("no verdict in {}", String::from_utf8_lossy(&body)).into());
         };
         let ruling = self.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
-        let Assessment::Level { level, risk_types } = assessment else { return Err("no level".into()) };
+        let Assessment::Level { level, risk_types } = assessment else {
+            return Err("no level".into());
+        };
         Ok(Row {
             key: message.key().unwrap_or_default().to_vec(),
             partition: message.partition(),

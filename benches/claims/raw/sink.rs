@@ -146,7 +146,10 @@ impl Sink {
             };
             let payload = serde_json::to_vec(&decision)?;
             let record = FutureRecord::to(&self.output_topic).key(&row.key).payload(&payload);
-            self.producer.send(record, Duration::from_secs(10)).await.map_err(|(error, _)| error)?;
+            self.producer
+                .send(record, Duration::from_secs(10))
+                .await
+                .map_err(|(error, _)| error)?;
             Outcome::Ok(())
         };
         try_join_all(rows.iter().map(send)).await?;

@@ -1,4 +1,5 @@
-//! The part of the story in which things happen: events are sent, PostgreSQL goes and comes back, the worker gets done.
+//! The part of the story in which things happen: events are sent, PostgreSQL goes and comes back,
+//! the worker gets done.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// Runs until everything is sent and done; returns what was sent, and when PostgreSQL was away meanwhile.
+    /// Runs until everything is sent and done; returns what was sent, and when PostgreSQL was away
+    /// meanwhile.
     pub(super) async fn run(mut self) -> Result<(Vec<Sent>, Option<Range<i64>>), String> {
         let (mut last, mut deadline) = (Tally::default(), Instant::now() + MAX_WAIT);
         loop {
@@ -79,7 +81,14 @@ impl<'a> Act<'a> {
         let names = [metrics::DUPLICATES.name, metrics::RETRIES.name, metrics::DEFERRED.name];
         let [skipped, retries, deferred] = self.stage.worker.metrics(names);
         let Counts { decisions, dead_letters } = self.stage.watch.counts();
-        Tally { sent: self.sent.load(Ordering::Relaxed), decisions, dead_letters, skipped, retries, deferred }
+        Tally {
+            sent: self.sent.load(Ordering::Relaxed),
+            decisions,
+            dead_letters,
+            skipped,
+            retries,
+            deferred,
+        }
     }
 
     fn begin_outage(&mut self, tally: &Tally) {

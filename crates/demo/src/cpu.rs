@@ -23,7 +23,8 @@ pub(super) struct Spent {
     pub(super) whole: Duration,
     /// By the worker's loop, its consumer and its publisher.
     pub(super) worker: Duration,
-    /// By the threads of librdkafka: the worker's, the demo's and the stand-in broker, which cannot be told apart.
+    /// By the threads of librdkafka: the worker's, the demo's and the stand-in broker, which cannot
+    /// be told apart.
     pub(super) librdkafka: Duration,
 }
 
@@ -34,7 +35,9 @@ pub(super) fn read() -> Option<ApiResult> {
     for entry in fs::read_dir("/proc/self/task").ok()?.flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
         // A thread may have ended since it was listed.
-        if let Some(thread) = fs::read_to_string(entry.path().join("stat")).ok().as_deref().and_then(stat) {
+        if let Some(thread) =
+            fs::read_to_string(entry.path().join("stat")).ok().as_deref().and_then(stat)
+        {
             threads.insert(id, thread);
         }
     }
@@ -48,10 +51,11 @@ pub(super) fn since(before: Option<&ApiResult>) -> Option<Spent> {
 
 fn spent(before: &ApiResult, after: &ApiResult) -> Spent {
     let of = |is: &dyn Fn(&str) -> bool| {
-        let spent = after.threads.iter().filter(|(_, (name, _))| is(name)).map(|(id, (_, time))| {
-            let start = before.threads.get(id).map_or(Duration::ZERO, |(_, time)| *time);
-            time.saturating_sub(start)
-        });
+        let spent =
+            after.threads.iter().filter(|(_, (name, _))| is(name)).map(|(id, (_, time))| {
+                let start = before.threads.get(id).map_or(Duration::ZERO, |(_, time)| *time);
+                time.saturating_sub(start)
+            });
         spent.sum()
     };
     Spent {
@@ -86,7 +90,9 @@ mod tests {
         let reading = |whole, worker, broker| ApiResult {
             whole: Duration::from_secs(whole),
             threads: [("1", worker::THREAD, worker), ("2", "rdk:broker1", broker)]
-                .map(|(id, name, time)| (id.to_owned(), (name.to_owned(), Duration::from_secs(time))))
+                .map(|(id, name, time)| {
+                    (id.to_owned(), (name.to_owned(), Duration::from_secs(time)))
+                })
                 .into(),
         };
         let Spent { whole, worker, librdkafka } = spent(&reading(10, 3, 1), &reading(17, 5, 2));

@@ -1,6 +1,8 @@
-//! What there is to judge by when all is done: what was sent, what the tables say, what a consumer saw, what the simulator was asked.
+//! What there is to judge by when all is done: what was sent, what the tables say, what a consumer
+//! saw, what the simulator was asked.
 //!
-//! Reads the tables with SQL of its own: an auditor does not use the code of the worker that he audits.
+//! Reads the tables with SQL of its own: an auditor does not use the code of the worker that he
+//! audits.
 
 use std::time::Duration;
 
@@ -96,7 +98,8 @@ pub(super) struct CallRow {
 impl Tables {
     /// Reads them whole.
     pub(super) async fn read(url: &str) -> Result<Self, String> {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect(url);
+        let pool =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect(url);
         let pool = pool.await.map_err(|error| format!("the demo cannot reach {url}: {error}"))?;
         let tables = Self::fetch(&pool).await;
         pool.close().await;

@@ -21,7 +21,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder: `named`, or `target/demo/<pid>` where there is a `target`, or a temporary one.
+    /// Makes the folder: `named`, or `target/demo/<pid>` where there is a `target`, or a temporary
+    /// one.
     pub(super) fn make(named: Option<&Path>) -> Result<Self, String> {
         let pid = std::process::id();
         let path = match named {
@@ -54,7 +55,8 @@ impl Folder {
         self.path.join("worker.log")
     }
 
-    /// Deletes what nobody needs any more: the log stays if it was asked for or `failed` made it interesting.
+    /// Deletes what nobody needs any more: the log stays if it was asked for or `failed` made it
+    /// interesting.
     pub(super) fn tidy(&self, failed: bool) {
         let path = if self.named || failed { self.path.join("scripts") } else { self.path.clone() };
         if let Err(error) = fs::remove_dir_all(&path) {
@@ -75,8 +77,10 @@ fn clean_up(folder: &Path) {
             continue;
         }
         eprintln!("removing what an earlier demo left in {}", path.display());
-        let removed = Server::new(&path, path.join("postgres")).and_then(|server| server.command("remove"));
-        let gone = removed.and_then(|_| fs::remove_dir_all(&path).map_err(|error| error.to_string()));
+        let removed =
+            Server::new(&path, path.join("postgres")).and_then(|server| server.command("remove"));
+        let gone =
+            removed.and_then(|_| fs::remove_dir_all(&path).map_err(|error| error.to_string()));
         if let Err(problem) = gone {
             eprintln!("{problem}");
         }

@@ -1,7 +1,9 @@
-//! `claimgate-demo`: the whole thing on one machine, with no set-up, and the promises checked at the end.
+//! `claimgate-demo`: the whole thing on one machine, with no set-up, and the promises checked at
+//! the end.
 //!
-//! This file is the story, `act` its part with the action. What runs is in `stage`, the claims in [`claims`], the pace of their sending in
-//! `traffic`, what consumers see in `watch`; `evidence` is what there is to judge by, `checks` judges, `report` and `questions` print.
+//! This file is the story, `act` its part with the action. What runs is in `stage`, the claims in
+//! [`claims`], the pace of their sending in `traffic`, what consumers see in `watch`; `evidence` is
+//! what there is to judge by, `checks` judges, `report` and `questions` print.
 //!
 //! The invariant: whatever happens, what was started is stopped.
 
@@ -41,7 +43,8 @@ const INTERRUPTED: &str = "interrupted; what was started is stopped";
 /// How often the demo looks how far the worker is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims; check what was promised.
+/// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims;
+/// check what was promised.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct DemoArgs {
@@ -57,7 +60,8 @@ pub struct DemoArgs {
     /// Let everything run on until Ctrl-C, and say how to look at it
     #[arg(long)]
     pub keep: bool,
-    /// A new or empty folder for the database and the worker's log, which stays [default: target/demo/PID, or a temporary one]
+    /// A new or empty folder for the database and the worker's log, which stays [default:
+    /// target/demo/PID, or a temporary one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -93,7 +97,9 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
     }
     let log = stage.folder.log();
     let stopped = stage.strike(outcome.is_err()).await;
-    outcome.and(stopped).map_err(|problem| format!("{problem}\nThe worker's log is {}", log.display()))
+    outcome
+        .and(stopped)
+        .map_err(|problem| format!("{problem}\nThe worker's log is {}", log.display()))
 }
 
 /// Sends the events, waits until the worker is done with them, and judges.

@@ -1,6 +1,8 @@
-//! A private PostgreSQL in the demo's folder, by way of the project's own scripts, which this binary carries.
+//! A private PostgreSQL in the demo's folder, by way of the project's own scripts, which this
+//! binary carries.
 //!
-//! The invariant: what was started is removed, by [`Postgres::remove`] or, after an error or a panic, by the drop.
+//! The invariant: what was started is removed, by [`Postgres::remove`] or, after an error or a
+//! panic, by the drop.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -16,9 +18,11 @@ const SCRIPT: &str = include_str!("../../../scripts/postgres.sh");
 const NONE: &str = "the demo needs PostgreSQL's server programs, and there are none in /usr/lib/postgresql/*/bin or PATH; \
     install them with: sudo apt-get install --no-install-recommends postgresql";
 
-/// The script, and the folder that it is to work on. Its commands block: call them where that does no harm.
+/// The script, and the folder that it is to work on. Its commands block: call them where that does
+/// no harm.
 ///
-/// Clones share a lock: one command runs at a time, and none after `remove`, lest a server be started again that nobody stops.
+/// Clones share a lock: one command runs at a time, and none after `remove`, lest a server be
+/// started again that nobody stops.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     script: PathBuf,
@@ -72,9 +76,11 @@ impl Server {
 
 /// Runs a command to its end; the error is its last line on stderr.
 fn output(mut command: Command) -> Result<String, String> {
-    // A process group of its own: the terminal's Ctrl-C is for the demo, which then stops the server in order.
+    // A process group of its own: the terminal's Ctrl-C is for the demo, which then stops the
+    // server in order.
     let ended = command.stdin(Stdio::null()).process_group(0).output();
-    let ended = ended.map_err(|error| format!("the demo needs bash to start PostgreSQL: {error}"))?;
+    let ended =
+        ended.map_err(|error| format!("the demo needs bash to start PostgreSQL: {error}"))?;
     if ended.status.success() {
         return Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned());
     }

@@ -58,9 +58,11 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(total: usize) -> Self {
         let is_terminal = stderr().is_terminal();
-        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {bar:30} {pos}/{len}  {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {bar:30} {pos}/{len}  {msg}")
+        {
             bar.set_style(style);
         }
         Self { bar, is_terminal, last_line: Instant::now() }

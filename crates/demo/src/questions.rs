@@ -1,9 +1,10 @@
-//! What an auditor asks: some questions of `claimgate audit`, with their answers from the demo's own record.
+//! What an auditor asks: some questions of `claimgate audit`, with their answers from the demo's
+//! own record.
 
 use super::evidence::{Evidence, VerdictRow};
 use super::report::section;
 use super::stage::Stage;
-use claimgate::audit::{AuditError, Report, claim_file, unassessed_claims, source_file, verify};
+use claimgate::audit::{AuditError, Report, claim_file, source_file, unassessed_claims, verify};
 use claimgate::decision::{Decision, Source};
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 
@@ -19,14 +20,18 @@ const WIDTH: usize = 140;
 /// # Errors
 /// One sentence, if PostgreSQL does not answer.
 pub(super) async fn ask(stage: &Stage, evidence: &Evidence) -> Result<(), String> {
-    let store =
-        PostgresStore::lazy(&Settings::at(stage.postgres.url())).map_err(|error| error.to_string())?;
+    let store = PostgresStore::lazy(&Settings::at(stage.postgres.url()))
+        .map_err(|error| error.to_string())?;
     let asked = answer(&store, stage, evidence).await;
     store.close().await;
     asked.map_err(|error| format!("a question to PostgreSQL was not answered: {error}"))
 }
 
-async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Result<(), AuditError> {
+async fn answer(
+    store: &PostgresStore,
+    stage: &Stage,
+    evidence: &Evidence,
+) -> Result<(), AuditError> {
     if let Some(row) = refused(&evidence.tables.verdicts) {
         let claim_id = &row.claim_id;
         section(&format!("Why was this claim refused?   claimgate audit claim {claim_id}"));
@@ -39,7 +44,9 @@ async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Re
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");
     print(&unassessed_claims(store, SINCE, 5).await?);
-    if let Some(row) = evidence.tables.dead_letters.iter().find(|row| row.error == "claim_id_conflict") {
+    if let Some(row) =
+        evidence.tables.dead_letters.iter().find(|row| row.error == "claim_id_conflict")
+    {
         let topic = stage.kafka.input_topic.clone();
         let source = Source { topic, partition: row.source_partition, offset: row.source_offset };
         section(&format!("What became of this event?   claimgate audit source {source}"));
@@ -50,7 +57,10 @@ async fn answer(store: &PostgresStore, stage: &Stage, evidence: &Evidence) -> Re
 
 /// A claim that was refused, and not at its first attempt if there is one.
 fn refused(verdicts: &[VerdictRow]) -> Option<&VerdictRow> {
-    verdicts.iter().filter(|row| row.decision == Decision::Reject.as_str()).max_by_key(|row| row.attempts)
+    verdicts
+        .iter()
+        .filter(|row| row.decision == Decision::Reject.as_str())
+        .max_by_key(|row| row.attempts)
 }
 
 fn print(report: &impl Report) {

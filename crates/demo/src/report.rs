@@ -17,7 +17,8 @@ use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
 use claimgate::decision::Decision;
 use claimgate::intake::header;
 
-/// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait behind it.
+/// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait
+/// behind it.
 const CATCH_UP: i64 = 1_000_000;
 /// How many broken promises of one sort are told.
 const TOLD: usize = 5;
@@ -91,7 +92,9 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
         .iter()
         .filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. }))
         .count();
-    println!("Besides, {skipped} events said again what a claim had said before: they were skipped.");
+    println!(
+        "Besides, {skipped} events said again what a claim had said before: they were skipped."
+    );
     section("From an event's arrival in Kafka to a consumer's seeing its decision");
     println!("{}", latencies(evidence, measured.outage.as_ref()));
     section("What it cost");
@@ -139,7 +142,8 @@ fn row(name: &str, counts: &[usize]) -> Vec<Cell> {
 
 /// Per API: claims, calls, of these repeated ones, and how the calls ended.
 fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
-    const OUTCOMES: [&str; 5] = ["assessed", "transient", "unknown", "unassessable", "access_denied"];
+    const OUTCOMES: [&str; 5] =
+        ["assessed", "transient", "unknown", "unassessable", "access_denied"];
     let mut apis: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
     let mut repeated: HashMap<&str, usize> = HashMap::new();
     for call in calls {
@@ -207,7 +211,8 @@ fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Table {
         let claim_id = message.json()["claim_id"].as_str().unwrap_or_default().to_owned();
         seen.entry(claim_id).or_insert(message.seen_at);
     }
-    let touched = |from, until| outage.is_some_and(|away| from < away.end + CATCH_UP && until > away.start);
+    let touched =
+        |from, until| outage.is_some_and(|away| from < away.end + CATCH_UP && until > away.start);
     let mut times: [Vec<i64>; 5] = Default::default();
     for sent in &evidence.sent {
         let Expected::Decision(claim) = &sent.event.expected else { continue };
@@ -308,7 +313,10 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let times: Vec<i64> = (1..=200).collect();
-        assert_eq!([50, 95, 99, 100].map(|share| percentile(&times, share)), [100, 190, 198, 200].map(Some));
+        assert_eq!(
+            [50, 95, 99, 100].map(|share| percentile(&times, share)),
+            [100, 190, 198, 200].map(Some)
+        );
         assert_eq!(percentile(&[7], 50), Some(7));
         assert_eq!(percentile(&[], 50), None);
     }

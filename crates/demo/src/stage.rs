@@ -1,4 +1,5 @@
-//! What the demo starts, and stops again: a Kafka stand-in, PostgreSQL, the simulated risk APIs, the worker.
+//! What the demo starts, and stops again: a Kafka stand-in, PostgreSQL, the simulated risk APIs,
+//! the worker.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -56,11 +57,13 @@ impl Stage {
             }
         })
         .await?;
-        let kafka =
-            MockCluster::new(1).map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
-        let simulator =
-            Simulator::start(simulator_options(args.seed)).await.map_err(|error| error.to_string())?;
-        let config = worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
+        let kafka = MockCluster::new(1)
+            .map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
+        let simulator = Simulator::start(simulator_options(args.seed))
+            .await
+            .map_err(|error| error.to_string())?;
+        let config =
+            worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
         let Partitions { input, output } = PARTITIONS;
         let topics = config.kafka.clone();
         for (topic, partitions) in [
@@ -70,7 +73,9 @@ impl Stage {
             (&topics.dead_letter_topic, output),
         ] {
             let made = kafka.create_topic(topic, partitions, 1);
-            made.map_err(|error| format!("the Kafka stand-in does not make topic {topic}: {error}"))?;
+            made.map_err(|error| {
+                format!("the Kafka stand-in does not make topic {topic}: {error}")
+            })?;
         }
         let watch = Watch::start(&topics, PARTITIONS)?;
         let endpoints = config.http.listen.clone();
@@ -128,12 +133,15 @@ impl Stage {
     }
 }
 
-/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens. Returns from when until when it was
-/// away, UNIX microseconds.
+/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens.
+/// Returns from when until when it was away, UNIX microseconds.
 pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range<i64>, String> {
     let (stop, from) = (server.clone(), now_micros());
     blocking(move || stop.command("kill")).await?;
-    say(format!("PostgreSQL is killed in the middle of it, and stays away for {} s …", OUTAGE.as_secs()));
+    say(format!(
+        "PostgreSQL is killed in the middle of it, and stays away for {} s …",
+        OUTAGE.as_secs()
+    ));
     tokio::time::sleep(OUTAGE).await;
     blocking(move || server.command("start")).await?;
     say("… and is back. The worker was told nothing of it.".to_owned());

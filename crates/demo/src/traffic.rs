@@ -1,4 +1,5 @@
-//! The producers of claims, all of them in one: sends the events at a steady pace, and remembers where each one ended up.
+//! The producers of claims, all of them in one: sends the events at a steady pace, and remembers
+//! where each one ended up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +28,9 @@ pub(super) struct Sent {
     pub(super) sent_at: i64,
 }
 
-/// Sends every event; `sent` counts them. No more than `ahead` are sent beyond what `taken` says that the worker took on: the stand-in
-/// keeps five megabytes a partition, and forgets what is older.
+/// Sends every event; `sent` counts them. No more than `ahead` are sent beyond what `taken` says
+/// that the worker took on: the stand-in keeps five megabytes a partition, and forgets what is
+/// older.
 pub(super) async fn send(
     settings: Settings,
     events: Vec<Event>,
@@ -54,8 +56,10 @@ pub(super) async fn send(
         let deliveries: Result<Vec<_>, _> =
             chunk.iter().map(|event| enqueue(&producer, &settings.input_topic, event)).collect();
         for (event, delivery) in chunk.iter().zip(deliveries.map_err(|error| fails(&error))?) {
-            let delivery =
-                delivery.await.map_err(|error| fails(&error))?.map_err(|(error, _)| fails(&error))?;
+            let delivery = delivery
+                .await
+                .map_err(|error| fails(&error))?
+                .map_err(|(error, _)| fails(&error))?;
             let source = Source {
                 topic: settings.input_topic.clone(),
                 partition: delivery.partition,
@@ -78,7 +82,8 @@ fn enqueue(
     topic: &str,
     event: &Event,
 ) -> Result<DeliveryFuture, rdkafka::error::KafkaError> {
-    let mut headers = OwnedHeaders::new().insert(Header { key: "producer", value: Some("claimgate-demo") });
+    let mut headers =
+        OwnedHeaders::new().insert(Header { key: "producer", value: Some("claimgate-demo") });
     if let Some(traceparent) = &event.traceparent {
         headers = headers.insert(Header { key: TRACEPARENT, value: Some(traceparent) });
     }

@@ -1,5 +1,5 @@
-//! What a consumer of the output topics sees, as the settlement pipeline would, and of the retry topic; and whether the worker is done with
-//! the input.
+//! What a consumer of the output topics sees, as the settlement pipeline would, and of the retry
+//! topic; and whether the worker is done with the input.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,8 +88,11 @@ struct Seen {
 impl Watch {
     /// Starts to watch.
     pub(super) fn start(settings: &Settings, partitions: Partitions) -> Result<Self, String> {
-        let fails = |error: rdkafka::error::KafkaError| format!("the output topics cannot be read: {error}");
-        // The worker's group id lets this consumer ask what the worker has committed; it joins nothing and commits nothing.
+        let fails = |error: rdkafka::error::KafkaError| {
+            format!("the output topics cannot be read: {error}")
+        };
+        // The worker's group id lets this consumer ask what the worker has committed; it joins
+        // nothing and commits nothing.
         let consumer: BaseConsumer = settings
             .client()
             .set("group.id", &settings.group_id)
@@ -107,7 +110,9 @@ impl Watch {
         ];
         for (topic, partitions) in topics {
             for partition in 0..partitions {
-                assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(fails)?;
+                assignment
+                    .add_partition_offset(topic, partition, Offset::Beginning)
+                    .map_err(fails)?;
             }
         }
         consumer.assign(&assignment).map_err(fails)?;
@@ -139,11 +144,14 @@ impl Watch {
         self.eye.seen().messages.clone()
     }
 
-    /// A question that may be asked from any thread: whether the worker has committed everything, and all its output was seen.
-    /// It blocks.
+    /// A question that may be asked from any thread: whether the worker has committed everything,
+    /// and all its output was seen. It blocks.
     pub(super) fn is_complete(&self) -> impl FnOnce() -> Result<bool, String> + Send + 'static {
         let eye = Arc::clone(&self.eye);
-        move || eye.is_complete().map_err(|error| format!("the Kafka stand-in does not answer: {error}"))
+        move || {
+            eye.is_complete()
+                .map_err(|error| format!("the Kafka stand-in does not answer: {error}"))
+        }
     }
 
     /// Ends the thread.
@@ -174,7 +182,10 @@ impl Eye {
 
     fn keep(&self, message: Message) {
         let mut seen = self.seen();
-        seen.next.insert((message.place.topic.clone(), message.place.partition), message.place.offset + 1);
+        seen.next.insert(
+            (message.place.topic.clone(), message.place.partition),
+            message.place.offset + 1,
+        );
         let Messages { decisions, dead_letters, deferred } = &mut seen.messages;
         if message.place.topic == self.settings.output_topic {
             decisions.push(message);
@@ -190,8 +201,10 @@ impl Eye {
     }
 
     fn is_complete(&self) -> KafkaResult<bool> {
-        let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } = &self.settings;
-        // First what was consumed, then what was produced: a claim that moves on in between is seen as not done.
+        let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } =
+            &self.settings;
+        // First what was consumed, then what was produced: a claim that moves on in between is seen
+        // as not done.
         for topic in [input_topic, retry_topic] {
             if self.ends(topic, self.partitions.input)? != self.committed(topic)? {
                 return Ok(false);
@@ -209,7 +222,9 @@ impl Eye {
     }
 
     fn ends(&self, topic: &str, partitions: i32) -> KafkaResult<Vec<i64>> {
-        let end = |partition| self.consumer.fetch_watermarks(topic, partition, self.settings.request_timeout);
+        let end = |partition| {
+            self.consumer.fetch_watermarks(topic, partition, self.settings.request_timeout)
+        };
         (0..partitions).map(|partition| end(partition).map(|(_, end)| end)).collect()
     }
 
@@ -224,10 +239,17 @@ impl Eye {
 
 fn message(read: &BorrowedMessage<'_>) -> Message {
     let headers = read.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect()
     });
     Message {
-        place: Source { topic: read.topic().to_owned(), partition: read.partition(), offset: read.offset() },
+        place: Source {
+            topic: read.topic().to_owned(),
+            partition: read.partition(),
+            offset: read.offset(),
+        },
         key: read.key().map(<[u8]>::to_vec),
         payload: read.payload().map(<[u8]>::to_vec),
         headers: headers.unwrap_or_default(),

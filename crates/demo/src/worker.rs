@@ -31,8 +31,13 @@ pub(super) struct Worker {
     prometheus: PrometheusHandle,
 }
 
-/// The worker's configuration: the defaults, the demo's addresses, and times short enough for a demo.
-pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -> Result<Config, String> {
+/// The worker's configuration: the defaults, the demo's addresses, and times short enough for a
+/// demo.
+pub(super) fn config(
+    bootstrap_servers: &str,
+    postgres: &str,
+    risk_apis: &str,
+) -> Result<Config, String> {
     let http = free_port().map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
     let apis = ["intelligent_qr_code", "mini_program", "captcha_query", "captcha_check"];
     let apis: String = apis
@@ -77,7 +82,8 @@ pub(super) fn config(bootstrap_servers: &str, postgres: &str, risk_apis: &str) -
         listen = \"127.0.0.1:{http}\"
         {apis}"
     );
-    Config::from_toml(&toml).map_err(|error| format!("the demo's own configuration is wrong: {error}"))
+    Config::from_toml(&toml)
+        .map_err(|error| format!("the demo's own configuration is wrong: {error}"))
 }
 
 /// The system picks one; nobody else is likely to take it until the worker does.
@@ -88,7 +94,8 @@ fn free_port() -> std::io::Result<u16> {
 impl Worker {
     /// Starts it, with its log in a file.
     pub(super) fn start(config: Config, log: &Path) -> Result<Self, String> {
-        let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let file = File::create(log)
+            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let telemetry = telemetry::init_to(&config.telemetry, "demo", Arc::new(file))
             .map_err(|error| error.to_string())?;
         let prometheus = telemetry.prometheus();
@@ -98,8 +105,8 @@ impl Worker {
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-                let result =
-                    runtime.block_on(service::run(config, &telemetry, async { drop(stopped.await) }));
+                let result = runtime
+                    .block_on(service::run(config, &telemetry, async { drop(stopped.await) }));
                 runtime.shutdown_timeout(Duration::from_secs(1));
                 result
             });
@@ -107,7 +114,8 @@ impl Worker {
             end.get_or_init(|| result);
         };
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(work);
-        let thread = thread.map_err(|error| format!("cannot start the worker's thread: {error}"))?;
+        let thread =
+            thread.map_err(|error| format!("cannot start the worker's thread: {error}"))?;
         Ok(Self { stop: Some(stop), thread: Some(thread), ended, prometheus })
     }
 
@@ -158,7 +166,8 @@ impl Worker {
 fn metric(text: &str, name: &str) -> usize {
     let value = |line: &str| {
         let rest = line.strip_prefix(name)?;
-        let value = if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        let value =
+            if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };
         value.trim().parse::<usize>().ok()
     };
     text.lines().filter_map(value).sum()
@@ -170,15 +179,17 @@ mod tests {
 
     #[test]
     fn a_metric_is_the_sum_over_its_labels() {
-        let text =
-            "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\na_total_more 9\nb 2\n";
+        let text = "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\na_total_more 9\nb 2\n";
         assert_eq!([metric(text, "a_total"), metric(text, "b"), metric(text, "c")], [7, 2, 0]);
     }
 
     #[test]
     fn the_configuration_is_whole() {
-        let config =
-            config("127.0.0.1:1", "postgres://claimgate@127.0.0.1:2/claimgate", "http://127.0.0.1:3");
+        let config = config(
+            "127.0.0.1:1",
+            "postgres://claimgate@127.0.0.1:2/claimgate",
+            "http://127.0.0.1:3",
+        );
         let config = config.expect("good");
         let (registry, _) = config.risk_apis().expect("every API builds");
         assert_eq!(registry.len(), config.risk.len());

@@ -77,11 +77,14 @@ impl Api {
         }
     }
 
-    /// The transient codes that random faults draw from, unless the settings name others. Codes that a client
-    /// rightly meets with a long pause or an alarm (4400, 9, 13, 45009 …) are left to the settings.
+    /// The transient codes that random faults draw from, unless the settings name others. Codes
+    /// that a client rightly meets with a long pause or an alarm (4400, 9, 13, 45009 …) are left to
+    /// the settings.
     pub(super) fn transient_codes(self) -> &'static [i64] {
         match self {
-            Self::WechatMarketing | Self::WechatAccount => &[4, 5, 6, 7, 8, 10, -1, 9_301_002, 9_301_012],
+            Self::WechatMarketing | Self::WechatAccount => {
+                &[4, 5, 6, 7, 8, 10, -1, 9_301_002, 9_301_012]
+            }
             Self::AccessToken => &[-1],
             Self::CaptchaCheck => &[6000, 4, 5, 6, 7, 8, 10],
             _ => &[6000, 5100, 4, 5, 6, 7, 8, 10],

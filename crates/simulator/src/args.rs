@@ -168,7 +168,10 @@ mod tests {
                     --clock-tolerance off";
         let options = SimulatorOptions::from(Cli::parse_from(line.split(' ')).args);
         assert_eq!(options.faults.all.latency, Latency::Uniform(10.0, 30.0));
-        assert_eq!((options.faults.all.transient, options.clock_tolerance, options.seed), (0.02, None, 7));
+        assert_eq!(
+            (options.faults.all.transient, options.clock_tolerance, options.seed),
+            (0.02, None, 7)
+        );
         let shown = format!("{options:?} {}", Cli::command().render_long_help());
         assert!(!shown.contains(SECRET_KEY) && !shown.contains(APP_SECRET));
         let plain = SimulatorOptions::from(Cli::parse_from(["simulate", "--latency", "20ms"]).args);

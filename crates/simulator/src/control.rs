@@ -1,5 +1,5 @@
-//! `/control/…`: what a test or a person asks of the simulator itself while it runs. Nothing here is
-//! authenticated; the simulator belongs on a loopback address or a closed network.
+//! `/control/…`: what a test or a person asks of the simulator itself while it runs. Nothing here
+//! is authenticated; the simulator belongs on a loopback address or a closed network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,8 +109,8 @@ fn push_line(lines: &mut String, value: &impl Serialize) {
     }
 }
 
-/// `GET /control/calls?after=…&api=…&account=…`: the log as JSON lines, streamed a chunk at a time. It ends
-/// with what was the last call when it began.
+/// `GET /control/calls?after=…&api=…&account=…`: the log as JSON lines, streamed a chunk at a time.
+/// It ends with what was the last call when it began.
 pub(super) fn calls(state: &Arc<State>, query: &str) -> Response {
     let form = match Form::read(query) {
         Ok(form) => form,
@@ -120,23 +120,32 @@ pub(super) fn calls(state: &Arc<State>, query: &str) -> Response {
     let api = form.get("api").map(|name| Api::from_name(name).ok_or(name));
     let (after, api) = match (after, api.transpose()) {
         (Ok(after), Ok(api)) => (after, api),
-        (Err(_), _) => return server::respond(Reply::text(400, "after is the sequence of a call\n")),
-        (_, Err(name)) => return server::respond(Reply::text(400, format!("no API is called {name}\n"))),
+        (Err(_), _) => {
+            return server::respond(Reply::text(400, "after is the sequence of a call\n"));
+        }
+        (_, Err(name)) => {
+            return server::respond(Reply::text(400, format!("no API is called {name}\n")));
+        }
     };
     let (state, account, last) =
         (Arc::clone(state), form.get("account").map(str::to_owned), state.calls.len());
-    let chunks = stream::iter(std::iter::successors(Some((after, String::new())), move |(after, _)| {
-        let calls = state.calls.after(*after, CHUNK);
-        let next = calls.last()?.sequence;
-        let mut lines = String::new();
-        let wanted =
-            calls.iter().filter(|call| call.sequence <= last && api.is_none_or(|api| call.api == api));
-        for call in wanted.filter(|call| account.as_deref().is_none_or(|account| *call.account == *account)) {
-            push_line(&mut lines, call);
-        }
-        (*after < last).then_some((next, lines))
-    }));
-    let lines = futures::StreamExt::map(chunks, |(_, lines)| Ok::<_, std::convert::Infallible>(lines));
+    let chunks =
+        stream::iter(std::iter::successors(Some((after, String::new())), move |(after, _)| {
+            let calls = state.calls.after(*after, CHUNK);
+            let next = calls.last()?.sequence;
+            let mut lines = String::new();
+            let wanted = calls
+                .iter()
+                .filter(|call| call.sequence <= last && api.is_none_or(|api| call.api == api));
+            for call in wanted
+                .filter(|call| account.as_deref().is_none_or(|account| *call.account == *account))
+            {
+                push_line(&mut lines, call);
+            }
+            (*after < last).then_some((next, lines))
+        }));
+    let lines =
+        futures::StreamExt::map(chunks, |(_, lines)| Ok::<_, std::convert::Infallible>(lines));
     let mut response = Response::new(Body::from_stream(lines));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response

@@ -1,6 +1,6 @@
-//! Random faults: how much of what goes wrong, per API. Pure: a draw is a function of the settings and a key,
-//! and the key is made of seed, API, account and the number of the account's call, so that a run repeats
-//! itself whatever the order in which its calls arrive.
+//! Random faults: how much of what goes wrong, per API. Pure: a draw is a function of the settings
+//! and a key, and the key is made of seed, API, account and the number of the account's call, so
+//! that a run repeats itself whatever the order in which its calls arrive.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::api::Api;
 use super::script::Shape;
 
-/// The faults of every API: `{"all": {"transient": 0.02}, "apis": {"wechat_account": {"down": true}}}`.
+/// The faults of every API: `{"all": {"transient": 0.02}, "apis": {"wechat_account": {"down":
+/// true}}}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
@@ -20,8 +21,8 @@ pub struct Faults {
     pub apis: BTreeMap<Api, ApiFaults>,
 }
 
-/// The faults of one API. The six rates are shares of its calls and exclude each other: their sum is at most
-/// 1.
+/// The faults of one API. The six rates are shares of its calls and exclude each other: their sum
+/// is at most 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiFaults {
@@ -133,7 +134,9 @@ impl ApiFaults {
         }
         let longest = 3_600_000.0;
         match self.latency {
-            Latency::Fixed(ms) if !(0.0..=longest).contains(&ms) => Err(format!("a latency of {ms} ms")),
+            Latency::Fixed(ms) if !(0.0..=longest).contains(&ms) => {
+                Err(format!("a latency of {ms} ms"))
+            }
             Latency::Uniform(low, high) if !(low >= 0.0 && low <= high && high <= longest) => {
                 Err(format!("a latency from {low} to {high} ms"))
             }
@@ -153,7 +156,8 @@ impl ApiFaults {
             None => Fault::None,
             Some(0) => {
                 let own = api.transient_codes();
-                let codes = if self.transient_codes.is_empty() { own } else { &self.transient_codes };
+                let codes =
+                    if self.transient_codes.is_empty() { own } else { &self.transient_codes };
                 Fault::Code(codes[random.usize(..codes.len())])
             }
             Some(1) => Fault::Status([500, 502, 503, 504][random.usize(..4)], None),
@@ -190,14 +194,19 @@ mod tests {
             ..ApiFaults::default()
         };
         let api = Api::CaptchaCheck;
-        let draws: Vec<_> =
-            (0..10_000_u64).map(|key| faults.draw(api, key.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
-        let share = |kind: fn(&Fault) -> bool| draws.iter().filter(|(fault, _)| kind(fault)).count();
+        let draws: Vec<_> = (0..10_000_u64)
+            .map(|key| faults.draw(api, key.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        let share =
+            |kind: fn(&Fault) -> bool| draws.iter().filter(|(fault, _)| kind(fault)).count();
         assert!(share(|fault| matches!(fault, Fault::Code(_))).abs_diff(2000) < 200);
         assert!(share(|fault| *fault == Fault::Reset).abs_diff(1000) < 150);
         assert!(share(|fault| *fault == Fault::None).abs_diff(7000) < 300);
         assert!(draws.iter().all(|(_, latency)| (5..=9).contains(&latency.as_millis())));
-        assert!(draws.iter().all(|(fault, _)| *fault != Fault::Code(5100)), "5100 is final for this API");
+        assert!(
+            draws.iter().all(|(fault, _)| *fault != Fault::Code(5100)),
+            "5100 is final for this API"
+        );
         assert_eq!(faults.draw(api, 7), faults.draw(api, 7));
     }
 
@@ -209,8 +218,14 @@ mod tests {
         assert!(all(ApiFaults { hang: f64::NAN, ..ApiFaults::default() }).check().is_err());
         assert!(all(ApiFaults { hang: 0.6, reset: 0.6, ..ApiFaults::default() }).check().is_err());
         assert!(
-            all(ApiFaults { latency: Latency::Uniform(3.0, 2.0), ..ApiFaults::default() }).check().is_err()
+            all(ApiFaults { latency: Latency::Uniform(3.0, 2.0), ..ApiFaults::default() })
+                .check()
+                .is_err()
         );
-        assert!(all(ApiFaults { latency: Latency::Fixed(-1.0), ..ApiFaults::default() }).check().is_err());
+        assert!(
+            all(ApiFaults { latency: Latency::Fixed(-1.0), ..ApiFaults::default() })
+                .check()
+                .is_err()
+        );
     }
 }

@@ -43,7 +43,8 @@ impl<'a> Form<'a> {
     }
 }
 
-/// `+` and `%20` both are a space; a `%` that begins no escape stands for itself, as with the provider's PHP.
+/// `+` and `%20` both are a space; a `%` that begins no escape stands for itself, as with the
+/// provider's PHP.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8().ok();

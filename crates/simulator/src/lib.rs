@@ -1,17 +1,18 @@
-//! The risk APIs, simulated: faithful in what they take and answer, scriptable in what goes wrong, and fast.
+//! The risk APIs, simulated: faithful in what they take and answer, scriptable in what goes wrong,
+//! and fast.
 //!
-//! For the demo, the tests, the benchmarks and a user's staging; `docs/simulator.md` is the manual. It shares
-//! no code with claimgate's clients, and this package does not depend on claimgate: signature, envelopes
-//! and parameter tables are written a second time, from the providers' documents, so that one misreading
-//! does not agree with itself.
+//! For the demo, the tests, the benchmarks and a user's staging; `docs/simulator.md` is the manual.
+//! It shares no code with claimgate's clients, and this package does not depend on claimgate:
+//! signature, envelopes and parameter tables are written a second time, from the providers'
+//! documents, so that one misreading does not agree with itself.
 //!
-//! In reading order: `server` takes a request to `csec` or `wechat`, which check it as the provider would.
-//! What becomes of the call is decided in `plan`, from the words of the account (`script`), the random
-//! `faults` and the account's hash (`verdicts`), entered in the `log`, and sent. `control` is for those who
-//! watch.
+//! In reading order: `server` takes a request to `csec` or `wechat`, which check it as the provider
+//! would. What becomes of the call is decided in `plan`, from the words of the account (`script`),
+//! the random `faults` and the account's hash (`verdicts`), entered in the `log`, and sent.
+//! `control` is for those who watch.
 //!
-//! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict, and every
-//! call that reached the simulator whole is in the log before its answer leaves.
+//! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict,
+//! and every call that reached the simulator whole is in the log before its answer leaves.
 
 mod api;
 mod args;
@@ -110,7 +111,8 @@ impl Simulator {
         &self.state.calls
     }
 
-    /// The last whole requests, oldest first; none unless [`SimulatorOptions::remember_requests`] says how many.
+    /// The last whole requests, oldest first; none unless [`SimulatorOptions::remember_requests`]
+    /// says how many.
     pub fn requests(&self) -> Vec<Requested> {
         self.state.requests.all()
     }
@@ -133,13 +135,14 @@ impl Simulator {
         self.state.tokens().expire(Instant::now());
     }
 
-    /// Forgets every access token: the next call with one gets 40001, as if somebody else had fetched a newer
-    /// one.
+    /// Forgets every access token: the next call with one gets 40001, as if somebody else had
+    /// fetched a newer one.
     pub fn invalidate_tokens(&self) {
         self.state.tokens().forget();
     }
 
-    /// Forgets the log, the requests, the nonces, the tickets and the faults set since the start; access tokens stay.
+    /// Forgets the log, the requests, the nonces, the tickets and the faults set since the start;
+    /// access tokens stay.
     pub fn reset(&self) {
         self.state.reset();
     }
@@ -153,7 +156,9 @@ impl Simulator {
             Ok(Ok(Err(error))) => tracing::warn!(%error, "the simulator ended badly: {error}"),
             Ok(Err(error)) => tracing::warn!(%error, "the simulator ended badly: {error}"),
             Err(_) => {
-                tracing::debug!("the simulator leaves connections behind that are in the middle of a request")
+                tracing::debug!(
+                    "the simulator leaves connections behind that are in the middle of a request"
+                )
             }
         }
     }

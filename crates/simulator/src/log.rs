@@ -1,7 +1,8 @@
 //! What the simulator saw: a bounded ring of calls, and totals per API.
 //!
-//! A call is entered when its answer is decided, before it is sent: what a client cut off was asked and is
-//! billed all the same. The ring forgets its oldest calls, the totals forget nothing until they are cleared.
+//! A call is entered when its answer is decided, before it is sent: what a client cut off was asked
+//! and is billed all the same. The ring forgets its oldest calls, the totals forget nothing until
+//! they are cleared.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ pub struct Call {
     pub api: Api,
     /// `uid` or `openid`; for a token the app id; empty where there is none.
     pub account: Box<str>,
-    /// What tells claims of one account apart: `client_msg_id` (WeChat), `encryptedCode`, the captcha's
-    /// `ticket`.
+    /// What tells claims of one account apart: `client_msg_id` (WeChat), `encryptedCode`, the
+    /// captcha's `ticket`.
     pub claim: Box<str>,
     /// 1 for the first call of this account to this API.
     pub number: u32,
@@ -89,7 +90,8 @@ pub struct CallLog {
 struct Book {
     ring: VecDeque<Call>,
     entered: u64,
-    /// How often each (API, account) was here, by hash. As bounded as the ring: it starts afresh when full.
+    /// How often each (API, account) was here, by hash. As bounded as the ring: it starts afresh
+    /// when full.
     visits: HashMap<u64, u32>,
     /// Accounts with calls in flight, by hash.
     present: HashMap<u64, u32>,
@@ -252,7 +254,8 @@ mod tests {
     fn the_ring_forgets_its_oldest_calls_and_says_so() {
         let log = CallLog::new(3);
         ["a", "b", "c", "d", "d"].into_iter().for_each(|account| log.enter(call(account)));
-        let sequences = |calls: Vec<Call>| calls.iter().map(|call| call.sequence).collect::<Vec<_>>();
+        let sequences =
+            |calls: Vec<Call>| calls.iter().map(|call| call.sequence).collect::<Vec<_>>();
         assert_eq!(sequences(log.all()), [3, 4, 5]);
         assert_eq!(sequences(log.after(0, 2)), [3, 4]);
         assert_eq!(sequences(log.after(4, 9)), [5]);
@@ -289,7 +292,9 @@ mod tests {
         let json = serde_json::to_string(&call("u")).unwrap();
         assert!(json.contains(r#""api":"captcha_query","account":"u""#), "{json}");
         assert!(
-            json.contains(r#""nonce":"18446744073709551615","timestamp":null,"outcome":"answered""#),
+            json.contains(
+                r#""nonce":"18446744073709551615","timestamp":null,"outcome":"answered""#
+            ),
             "{json}"
         );
     }

@@ -18,8 +18,8 @@ pub const APP_SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The host that Tencent Cloud requests are signed for.
 pub const SIGNED_HOST: &str = "csec.api.qcloud.com";
 
-/// How a simulator behaves. `Default` is a simulator on a free port of the loopback address that knows the
-/// published credentials and makes no faults.
+/// How a simulator behaves. `Default` is a simulator on a free port of the loopback address that
+/// knows the published credentials and makes no faults.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
     /// Where to listen; port 0 takes a free one.
@@ -42,8 +42,8 @@ pub struct SimulatorOptions {
     pub token_grace: Duration,
     /// How long the ticket of a captcha is good that says when it was earned.
     pub ticket_life: Duration,
-    /// Takes parameters that the documents do not name, as the real APIs probably do. Otherwise they are
-    /// refused, so that a misspelt optional parameter is found.
+    /// Takes parameters that the documents do not name, as the real APIs probably do. Otherwise
+    /// they are refused, so that a misspelt optional parameter is found.
     pub lenient: bool,
     /// The faults at the start; they can be set anew at any time.
     pub faults: Faults,
@@ -51,7 +51,8 @@ pub struct SimulatorOptions {
     pub seed: u64,
     /// How many calls the log remembers; each takes about 250 bytes.
     pub log_capacity: usize,
-    /// How many whole requests are remembered ([`super::Requested`]); each takes as much as it had bytes, 1 MiB at most.
+    /// How many whole requests are remembered ([`super::Requested`]); each takes as much as it had
+    /// bytes, 1 MiB at most.
     pub remember_requests: usize,
 }
 

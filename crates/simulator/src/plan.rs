@@ -1,8 +1,9 @@
-//! What becomes of one call: the account's words, the random faults and the API's own refusal, put in order.
-//! Pure.
+//! What becomes of one call: the account's words, the random faults and the API's own refusal, put
+//! in order. Pure.
 //!
-//! The order: an API that is down, faults of the network and the gateway, what is wrong with the request
-//! itself, what the account's words ask for, a random transient code, and at last a verdict.
+//! The order: an API that is down, faults of the network and the gateway, what is wrong with the
+//! request itself, what the account's words ask for, a random transient code, and at last a
+//! verdict.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -59,7 +60,8 @@ pub(super) fn plan(
     faults: &ApiFaults,
     seed: u64,
 ) -> Plan {
-    let key = [&seed.to_le_bytes()[..], api.name().as_bytes(), account.as_bytes(), &number.to_le_bytes()];
+    let key =
+        [&seed.to_le_bytes()[..], api.name().as_bytes(), account.as_bytes(), &number.to_le_bytes()];
     let (fault, latency) = faults.draw(api, verdicts::hash(&key));
     let script = Script::read(account);
     let trouble = script.trouble(number, api.transient_code());
@@ -124,11 +126,18 @@ mod tests {
     #[test]
     fn random_faults_come_on_top_of_words_and_repeat_by_seed() {
         let faults = ApiFaults { transient: 1.0, transient_codes: vec![7], ..ApiFaults::default() };
-        assert!(matches!(course("level-3", 1, None, &faults), Course::Refused(Refusal { code: 7, .. })));
-        assert!(matches!(course("code-9", 1, None, &faults), Course::Refused(Refusal { code: 9, .. })));
+        assert!(matches!(
+            course("level-3", 1, None, &faults),
+            Course::Refused(Refusal { code: 7, .. })
+        ));
+        assert!(matches!(
+            course("code-9", 1, None, &faults),
+            Course::Refused(Refusal { code: 9, .. })
+        ));
         let half = ApiFaults { transient: 0.5, ..ApiFaults::default() };
-        let run =
-            |seed| (0..64).map(|n| plan(Api::MiniProgram, "u", n, None, &half, seed)).collect::<Vec<_>>();
+        let run = |seed| {
+            (0..64).map(|n| plan(Api::MiniProgram, "u", n, None, &half, seed)).collect::<Vec<_>>()
+        };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
     }

@@ -35,13 +35,17 @@ impl Reply {
     }
 }
 
-/// A verdict's body in the shape that is asked for; the API itself has seen to the shapes of its keys and
-/// values.
+/// A verdict's body in the shape that is asked for; the API itself has seen to the shapes of its
+/// keys and values.
 pub(super) fn shaped(mut reply: Reply, shape: Shape) -> Sending {
     let half = |body: &str| body.floor_char_boundary(body.len() / 2);
     match shape {
         Shape::Html => {
-            reply = Reply::new(200, HTML, "<!DOCTYPE html><html><body>Welcome to the Wi-Fi</body></html>")
+            reply = Reply::new(
+                200,
+                HTML,
+                "<!DOCTYPE html><html><body>Welcome to the Wi-Fi</body></html>",
+            )
         }
         Shape::Truncated => reply.body.truncate(half(&reply.body)),
         Shape::Empty => reply.body.clear(),
@@ -52,7 +56,9 @@ pub(super) fn shaped(mut reply: Reply, shape: Shape) -> Sending {
             reply.body.extend(std::iter::repeat_n('x', BIG.saturating_sub(reply.body.len() + 2)));
             reply.body.push_str("\"}");
         }
-        Shape::Big => reply.body.extend(std::iter::repeat_n(' ', BIG.saturating_sub(reply.body.len()))),
+        Shape::Big => {
+            reply.body.extend(std::iter::repeat_n(' ', BIG.saturating_sub(reply.body.len())))
+        }
         _ => {}
     }
     Sending::Reply(reply)

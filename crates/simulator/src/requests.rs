@@ -1,8 +1,9 @@
-//! Whole requests as they came in, for whoever holds them against the documents: the log says who was asked about whom,
-//! this says in which words.
+//! Whole requests as they came in, for whoever holds them against the documents: the log says who
+//! was asked about whom, this says in which words.
 //!
-//! A ring of `remember_requests` requests, none by default, for they hold what the log leaves out: signatures, tokens, and
-//! everything a claim says of a person. What is remembered is what arrived, whatever the answer.
+//! A ring of `remember_requests` requests, none by default, for they hold what the log leaves out:
+//! signatures, tokens, and everything a claim says of a person. What is remembered is what arrived,
+//! whatever the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,8 @@ pub struct Requested {
 }
 
 impl Requested {
-    /// The parameters of the query or, for a form, of the body, decoded. Empty where they cannot be read.
+    /// The parameters of the query or, for a form, of the body, decoded. Empty where they cannot be
+    /// read.
     pub fn parameters(&self) -> BTreeMap<String, String> {
         let is_form = &*self.method == "POST" && &*self.path == "/v2/index.php";
         let form = Form::read(if is_form { &self.body } else { &self.query }).unwrap_or_default();
@@ -43,7 +45,8 @@ impl Requested {
 }
 
 impl Serialize for Requested {
-    /// Decoded: `{"sequence":1,"method":"GET","path":"/v2/index.php","parameters":{…},"json":null}`.
+    /// Decoded:
+    /// `{"sequence":1,"method":"GET","path":"/v2/index.php","parameters":{…},"json":null}`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Requested", 5)?;
         object.serialize_field("sequence", &self.sequence)?;

@@ -1,8 +1,8 @@
-//! The words that an account id may carry to say how its calls go: `u17-level-3`, `transient-2-http-503`.
-//! Pure.
+//! The words that an account id may carry to say how its calls go: `u17-level-3`,
+//! `transient-2-http-503`. Pure.
 //!
-//! An id is cut at `-`, `_`, `.`, `:`, `/` and `@`; the words are found among the pieces (`docs/simulator.md`
-//! has the list). An id without any of them is left to its hash.
+//! An id is cut at `-`, `_`, `.`, `:`, `/` and `@`; the words are found among the pieces
+//! (`docs/simulator.md` has the list). An id without any of them is left to its hash.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ pub(super) enum Shape {
     Html,
     /// `truncated`: half the JSON text.
     Truncated,
-    /// `inner-truncated`: WeChat's inner JSON lacks its last brace, as in the provider's own sample.
+    /// `inner-truncated`: WeChat's inner JSON lacks its last brace, as in the provider's own
+    /// sample.
     InnerTruncated,
     /// `inner-object`: WeChat's `data` is an object instead of a string.
     InnerObject,
@@ -74,7 +75,10 @@ pub(super) enum Shape {
 impl Shape {
     /// Whether a tolerant client can still read the verdict.
     pub(super) fn is_readable(self) -> bool {
-        matches!(self, Self::Plain | Self::StringCode | Self::LevelSpace | Self::InnerObject | Self::Big)
+        matches!(
+            self,
+            Self::Plain | Self::StringCode | Self::LevelSpace | Self::InnerObject | Self::Big
+        )
     }
 }
 
@@ -92,7 +96,8 @@ impl Script {
             let taken = if next.is_empty() {
                 let mut ahead = pieces.clone();
                 ahead.next();
-                piece.ends_with("code") && ahead.next().is_some_and(|digits| script.take_minus(digits))
+                piece.ends_with("code")
+                    && ahead.next().is_some_and(|digits| script.take_minus(digits))
             } else {
                 script.take_pair(piece, next)
             };
@@ -108,8 +113,8 @@ impl Script {
         self.level.is_some() || !self.risk_types.is_empty()
     }
 
-    /// What goes wrong with the account's `number`th call (from 1) to an API whose transient code is
-    /// `default_code`.
+    /// What goes wrong with the account's `number`th call (from 1) to an API whose transient code
+    /// is `default_code`.
     pub(super) fn trouble(&self, number: u32, default_code: i64) -> Trouble {
         match self.transient {
             Some(calls) if number > calls => Trouble::default(),
@@ -167,7 +172,8 @@ impl Script {
         } else if word.ends_with("code") {
             self.trouble.code = Some(number.into());
         } else if word.ends_with("http") {
-            self.trouble.status = u16::try_from(number).ok().filter(|status| (200..1000).contains(status));
+            self.trouble.status =
+                u16::try_from(number).ok().filter(|status| (200..1000).contains(status));
         } else {
             return false;
         }
@@ -233,7 +239,10 @@ mod tests {
         assert_eq!(plain.trouble(2, 4).code, Some(4));
         assert_eq!(plain.trouble(3, 6000), Trouble::default());
         let resets = Script::read("u-transient-1-reset");
-        assert_eq!(resets.trouble(1, 6000), Trouble { silence: Some(Silence::Reset), ..Trouble::default() });
+        assert_eq!(
+            resets.trouble(1, 6000),
+            Trouble { silence: Some(Silence::Reset), ..Trouble::default() }
+        );
         assert_eq!(resets.trouble(2, 6000), Trouble::default());
         assert_eq!(Script::read("u-code-9").trouble(999, 6000).code, Some(9));
     }

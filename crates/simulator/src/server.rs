@@ -53,12 +53,15 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
         "/v2/index.php" => match parts.method {
             Method::GET => csec::exchange(state, caller, method, Ok(query)),
             Method::POST => {
-                let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let content_type =
+                    parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 csec::exchange(state, caller, method, form_body(content_type, &body))
             }
             _ => Reply::text(405, "GET or POST\n").into(),
         },
-        "/wxa/servicemarket" | "/tcb/servicemarket" => wechat::exchange(state, caller, method, query, &body),
+        "/wxa/servicemarket" | "/tcb/servicemarket" => {
+            wechat::exchange(state, caller, method, query, &body)
+        }
         "/cgi-bin/token" => wechat::classic(state, caller, query),
         "/cgi-bin/stable_token" => wechat::stable(state, caller, method, &body),
         _ => match path.strip_prefix("/control/") {
@@ -70,9 +73,11 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
     send(state, cut, exchange).await
 }
 
-/// A path may begin with `/caller/NAME`: whoever has that in its `base_url` is told apart in the log.
+/// A path may begin with `/caller/NAME`: whoever has that in its `base_url` is told apart in the
+/// log.
 fn caller_and_path(path: &str) -> (&str, &str) {
-    let named = path.strip_prefix("/caller/").and_then(|rest| rest.find('/').map(|end| rest.split_at(end)));
+    let named =
+        path.strip_prefix("/caller/").and_then(|rest| rest.find('/').map(|end| rest.split_at(end)));
     named.unwrap_or(("", path))
 }
 
@@ -116,7 +121,8 @@ pub(super) fn respond(reply: Reply) -> Response {
         Body::from(reply.body)
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, axum::http::HeaderValue::from_static(reply.content_type));
     if reply.cut {

@@ -1,5 +1,5 @@
-//! What all calls share, and the two moments when a call touches it: when it comes in and when its answer is
-//! decided.
+//! What all calls share, and the two moments when a call touches it: when it comes in and when its
+//! answer is decided.
 //!
 //! Every lock is held for a few instructions and never across an `.await`.
 
@@ -104,7 +104,8 @@ impl State {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything as at the start, but for access tokens, which stay as they are, and calls in flight.
+    /// Everything as at the start, but for access tokens, which stay as they are, and calls in
+    /// flight.
     pub(super) fn reset(&self) {
         self.calls.clear();
         self.requests.clear();
@@ -114,22 +115,45 @@ impl State {
     }
 
     /// A call comes in: what shall become of it?
-    pub(super) fn open(self: &Arc<Self>, asked: &Asked<'_>, refusal: Option<Refusal>) -> (Plan, Visit) {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        asked: &Asked<'_>,
+        refusal: Option<Refusal>,
+    ) -> (Plan, Visit) {
         let number = self.calls.arrive(asked.api, asked.account);
-        let visit = Visit { state: Arc::clone(self), api: asked.api, account: asked.account.into(), number };
+        let visit = Visit {
+            state: Arc::clone(self),
+            api: asked.api,
+            account: asked.account.into(),
+            number,
+        };
         let faults = self.faults();
-        let plan = plan(asked.api, asked.account, number, refusal, faults.of(asked.api), self.options.seed);
+        let plan = plan(
+            asked.api,
+            asked.account,
+            number,
+            refusal,
+            faults.of(asked.api),
+            self.options.seed,
+        );
         (plan, visit)
     }
 
     /// The answer is decided: `reply` is how the API would write it, if it is the API that answers.
-    pub(super) fn close(&self, asked: &Asked<'_>, plan: Plan, visit: Visit, reply: Reply) -> Exchange {
+    pub(super) fn close(
+        &self,
+        asked: &Asked<'_>,
+        plan: Plan,
+        visit: Visit,
+        reply: Reply,
+    ) -> Exchange {
         let (sending, outcome) = match &plan.course {
             Course::Hang => (Sending::Hang, Outcome::Hang),
             Course::Reset => (Sending::Reset, Outcome::Reset),
             Course::Status(status, retry_after) => {
-                let page =
-                    format!("<html><body><h1>{status}</h1>a gateway's answer, not the API's</body></html>");
+                let page = format!(
+                    "<html><body><h1>{status}</h1>a gateway's answer, not the API's</body></html>"
+                );
                 let reply = Reply { retry_after: *retry_after, ..Reply::new(*status, HTML, page) };
                 (Sending::Reply(reply), Outcome::HttpStatus)
             }
@@ -159,7 +183,11 @@ impl State {
             outcome,
             code,
             level,
-            http_status: if let Sending::Reply(reply) = &sending { Some(reply.status) } else { None },
+            http_status: if let Sending::Reply(reply) = &sending {
+                Some(reply.status)
+            } else {
+                None
+            },
         });
         Exchange { sending, delay: plan.delay, visit: Some(visit) }
     }

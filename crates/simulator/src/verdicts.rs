@@ -17,12 +17,13 @@ pub struct Verdict {
     pub risk_types: Vec<i32>,
 }
 
-/// The verdict of an API on an account: by the words in its id (`level-3`, `risk-101`) or else by its hash,
-/// of which 90 % have level 0, 4 % level 1, 3 % level 2, 2 % level 3 and 1 % level 4 (which WeChat calls 3).
+/// The verdict of an API on an account: by the words in its id (`level-3`, `risk-101`) or else by
+/// its hash, of which 90 % have level 0, 4 % level 1, 3 % level 2, 2 % level 3 and 1 % level 4
+/// (which WeChat calls 3).
 ///
-/// Two things come on top when a call is answered: IntelligentQRCode gives an account without words level 0
-/// and risk type 205 if `userIp` is not public, and CaptchaCheck refuses level 3 and above, and each ticket's
-/// third check.
+/// Two things come on top when a call is answered: IntelligentQRCode gives an account without words
+/// level 0 and risk type 205 if `userIp` is not public, and CaptchaCheck refuses level 3 and above,
+/// and each ticket's third check.
 pub fn expected(api: Api, account: &str) -> Verdict {
     verdict(api, account, &Script::read(account))
 }
@@ -54,7 +55,8 @@ pub(super) fn verdict(api: Api, account: &str, script: &Script) -> Verdict {
     Verdict { level, risk_types }
 }
 
-/// A hash that never changes: FNV-1a over the parts, each ended, then mixed (SplitMix64's finaliser).
+/// A hash that never changes: FNV-1a over the parts, each ended, then mixed (SplitMix64's
+/// finaliser).
 pub(super) fn hash(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
@@ -90,7 +92,10 @@ mod tests {
     fn words_dictate_the_verdict() {
         let verdict = expected(Api::IntelligentQrCode, "u-level-3-risk-101");
         assert_eq!(verdict, Verdict { level: 3, risk_types: vec![101] });
-        assert_eq!(expected(Api::MiniProgram, "u-risk-205"), Verdict { level: 0, risk_types: vec![205] });
+        assert_eq!(
+            expected(Api::MiniProgram, "u-risk-205"),
+            Verdict { level: 0, risk_types: vec![205] }
+        );
         assert_eq!(
             expected(Api::WechatAccount, "u-level-2-risk-7"),
             Verdict { level: 2, risk_types: vec![] }

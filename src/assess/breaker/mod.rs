@@ -133,7 +133,8 @@ impl Breaker {
                 *calls = calls.saturating_add(1);
                 *failures = failures.saturating_add(u32::from(health != CallHealth::Well));
                 let ratio = f64::from(*failures) / f64::from(*calls);
-                let failing = *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
+                let failing =
+                    *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
                 let opens = match health {
                     // Though it be the one that makes them enough.
                     CallHealth::Well | CallHealth::Pending => false,
@@ -150,7 +151,8 @@ impl Breaker {
                 if health != CallHealth::Well {
                     let (since, times) = (*since, times.saturating_add(1));
                     // A probe that is asked for anew leaves the blame where it was.
-                    let blame = health.blames_set_up() || (health == CallHealth::Pending && *access_denied);
+                    let blame =
+                        health.blames_set_up() || (health == CallHealth::Pending && *access_denied);
                     self.open(blame, times, since, now);
                     return true;
                 }
@@ -165,8 +167,8 @@ impl Breaker {
         false
     }
 
-    /// The API cannot be called at all until somebody mends the set-up: as if it had denied us access.
-    /// Returns whether the breaker opened by it.
+    /// The API cannot be called at all until somebody mends the set-up: as if it had denied us
+    /// access. Returns whether the breaker opened by it.
     pub fn deny(&mut self, now: Instant) -> bool {
         match &mut self.state {
             State::Closed { .. } => {
@@ -197,7 +199,8 @@ impl Breaker {
         }
     }
 
-    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API denies us access.
+    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API denies us
+    /// access.
     pub fn state(&self) -> (&'static str, bool) {
         match &self.state {
             State::Closed { .. } => ("closed", false),
@@ -207,9 +210,13 @@ impl Breaker {
     }
 
     fn open(&mut self, access_denied: bool, times: u32, since: Instant, now: Instant) {
-        let doubled =
-            self.settings.open_for.saturating_mul(2_u32.saturating_pow(times)).min(self.settings.open_max);
-        let pause = if access_denied { doubled.max(self.settings.access_denied_for) } else { doubled };
+        let doubled = self
+            .settings
+            .open_for
+            .saturating_mul(2_u32.saturating_pow(times))
+            .min(self.settings.open_max);
+        let pause =
+            if access_denied { doubled.max(self.settings.access_denied_for) } else { doubled };
         self.state = State::Open { since, until: now + pause, access_denied, times };
     }
 }

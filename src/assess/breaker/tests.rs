@@ -18,7 +18,10 @@ fn settings() -> Settings {
 fn a_call_that_went_well_opens_nothing() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
-    assert!((0..9).all(|_| !breaker.ended(CallHealth::Failing, false, now)), "too few calls to judge by");
+    assert!(
+        (0..9).all(|_| !breaker.ended(CallHealth::Failing, false, now)),
+        "too few calls to judge by"
+    );
     assert!(!breaker.ended(CallHealth::Well, false, now));
     assert_eq!(breaker.permit(now), Permit::Granted);
     assert!(breaker.ended(CallHealth::Failing, false, now), "ten of eleven");

@@ -48,8 +48,8 @@ impl Limit {
         }
     }
 
-    /// Says whether the concurrency, and whether the rate, are bounds of the whole group. One that is
-    /// not stays this worker's own, whatever its share.
+    /// Says whether the concurrency, and whether the rate, are bounds of the whole group. One that
+    /// is not stays this worker's own, whatever its share.
     #[must_use]
     pub fn of_group(self, concurrency: bool, rate: bool) -> Self {
         Self { of_group: (concurrency, rate), ..self }
@@ -59,8 +59,10 @@ impl Limit {
     /// at once, what is more from `from`, when the calls of the partitions' last owner have ended.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant, from: Instant) {
         self.advance(now);
-        let (own, part) =
-            (Bounds::all(self.concurrency), Bounds::of_partitions(self.concurrency, held, partitions));
+        let (own, part) = (
+            Bounds::all(self.concurrency),
+            Bounds::of_partitions(self.concurrency, held, partitions),
+        );
         let (concurrency, rate) = self.of_group;
         let calls = if concurrency { part } else { own };
         let bounds = Bounds { speed: if rate { part.speed } else { own.speed }, ..calls };
@@ -73,17 +75,19 @@ impl Limit {
     pub fn acquire(&mut self, now: Instant) -> Permit {
         self.advance(now);
         let refusal = match self.permit(now) {
-            Ok(extra) => match self.rate.as_ref().map_or(Ok(()), |rate| rate.ready(self.bounds.speed, now)) {
-                Ok(()) => {
-                    self.extra_since = self.extra_since.or_else(|| extra.then_some(now));
-                    if let Some(rate) = &mut self.rate {
-                        rate.take();
+            Ok(extra) => {
+                match self.rate.as_ref().map_or(Ok(()), |rate| rate.ready(self.bounds.speed, now)) {
+                    Ok(()) => {
+                        self.extra_since = self.extra_since.or_else(|| extra.then_some(now));
+                        if let Some(rate) = &mut self.rate {
+                            rate.take();
+                        }
+                        self.in_flight += 1;
+                        return Permit::Granted;
                     }
-                    self.in_flight += 1;
-                    return Permit::Granted;
+                    Err(at) => at,
                 }
-                Err(at) => at,
-            },
+            }
             Err(at) => at,
         };
         let grows = self.grows.map(|(from, _)| from);

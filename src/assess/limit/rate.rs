@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::share::Ratio;
 
-/// So far ahead of its time a call may be made: what a call is late, for timers and loops take their
-/// time, the next ones make up for.
+/// So far ahead of its time a call may be made: what a call is late, for timers and loops take
+/// their time, the next ones make up for.
 const AHEAD: Duration = Duration::from_millis(5);
 
 /// How far the time at which the next call is due, were they evenly spaced, lies ahead.

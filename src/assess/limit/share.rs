@@ -45,7 +45,8 @@ impl Ratio {
 
     fn min(self, other: Self) -> Self {
         let product = |a: u32, b: u32| u64::from(a) * u64::from(b);
-        if product(self.numerator, other.denominator) <= product(other.numerator, self.denominator) {
+        if product(self.numerator, other.denominator) <= product(other.numerator, self.denominator)
+        {
             self
         } else {
             other
@@ -63,8 +64,10 @@ impl Bounds {
     /// `partitions`. With fewer permits than partitions that would leave some with none, so each
     /// gets the same part of a permit's time.
     pub(super) fn of_partitions(concurrency: usize, held: &[i32], partitions: u32) -> Self {
-        let (all, partitions) = (usize::try_from(partitions).unwrap_or(usize::MAX), partitions.max(1));
-        let mut held: Vec<usize> = held.iter().filter_map(|number| usize::try_from(*number).ok()).collect();
+        let (all, partitions) =
+            (usize::try_from(partitions).unwrap_or(usize::MAX), partitions.max(1));
+        let mut held: Vec<usize> =
+            held.iter().filter_map(|number| usize::try_from(*number).ok()).collect();
         held.sort_unstable();
         held.dedup();
         held.retain(|number| *number < all);
@@ -76,17 +79,23 @@ impl Bounds {
             let product = u64::from(few) * u64::from(numerator);
             let whole = usize::try_from(product / u64::from(partitions)).unwrap_or(usize::MAX);
             let rest = u32::try_from(product % u64::from(partitions)).unwrap_or(0);
-            return Self { whole, extra: Ratio { numerator: rest, denominator: partitions }, speed };
+            return Self {
+                whole,
+                extra: Ratio { numerator: rest, denominator: partitions },
+                speed,
+            };
         }
         let all = all.max(1);
-        let permits = held.iter().map(|number| concurrency / all + usize::from(*number < concurrency % all));
+        let permits =
+            held.iter().map(|number| concurrency / all + usize::from(*number < concurrency % all));
         Self { whole: permits.sum(), extra: Ratio::NONE, speed }
     }
 
     /// What both allow.
     pub(super) fn min(self, other: Self) -> Self {
         let (fewer, more) = if self.whole <= other.whole { (self, other) } else { (other, self) };
-        let extra = if fewer.whole < more.whole { fewer.extra } else { fewer.extra.min(more.extra) };
+        let extra =
+            if fewer.whole < more.whole { fewer.extra } else { fewer.extra.min(more.extra) };
         Self { whole: fewer.whole, extra, speed: self.speed.min(other.speed) }
     }
 }

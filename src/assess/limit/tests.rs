@@ -26,7 +26,10 @@ fn without_a_partition_no_call_is_made_and_a_larger_share_waits_for_its_time() {
     assert_eq!(limit.acquire(now), Permit::NotBefore(now + SECOND));
     let at = now + SECOND;
     assert_eq!(limit.acquire(at), Permit::Granted);
-    assert_eq!(limit.acquire(at), Permit::NotBefore(at + 15 * MILLISECOND + Duration::from_nanos(1)));
+    assert_eq!(
+        limit.acquire(at),
+        Permit::NotBefore(at + 15 * MILLISECOND + Duration::from_nanos(1))
+    );
     let at = at + 21 * MILLISECOND;
     assert_eq!(limit.acquire(at), Permit::Granted);
     assert_eq!(limit.acquire(at + SECOND), Permit::Full, "two of four permits");
@@ -48,7 +51,11 @@ fn a_part_of_a_permit_is_one_call_for_that_part_of_the_time() {
 }
 
 /// Calls of `limit` as fast as it allows, between which the caller waits; when each was granted.
-fn granted(limit: &mut Limit, mut now: Instant, waits: impl Iterator<Item = Duration>) -> Vec<Instant> {
+fn granted(
+    limit: &mut Limit,
+    mut now: Instant,
+    waits: impl Iterator<Item = Duration>,
+) -> Vec<Instant> {
     let mut granted = Vec::new();
     for wait in waits {
         match limit.acquire(now) {
@@ -66,7 +73,8 @@ fn granted(limit: &mut Limit, mut now: Instant, waits: impl Iterator<Item = Dura
 
 /// The most calls that any second saw; `times` are sorted.
 fn busiest_second(times: &[Instant]) -> usize {
-    let within = |index: usize| times[index..].iter().take_while(|at| **at - times[index] < SECOND).count();
+    let within =
+        |index: usize| times[index..].iter().take_while(|at| **at - times[index] < SECOND).count();
     (0..times.len()).map(within).max().unwrap_or(0)
 }
 
@@ -77,7 +85,13 @@ struct Group {
 }
 
 impl Group {
-    fn new(workers: usize, partitions: usize, concurrency: usize, rate: Option<f64>, now: Instant) -> Self {
+    fn new(
+        workers: usize,
+        partitions: usize,
+        concurrency: usize,
+        rate: Option<f64>,
+        now: Instant,
+    ) -> Self {
         let limits = (0..workers).map(|_| Limit::new(concurrency, rate)).collect();
         let mut group = Self { owners: vec![0; partitions], limits };
         group.share(now, now);
@@ -88,7 +102,12 @@ impl Group {
         let partitions = u32::try_from(self.owners.len()).unwrap();
         for (worker, limit) in self.limits.iter_mut().enumerate() {
             let held = (0..).zip(&self.owners).filter(|(_, owner)| **owner == worker);
-            limit.set_share(&held.map(|(number, _)| number).collect::<Vec<i32>>(), partitions, now, from);
+            limit.set_share(
+                &held.map(|(number, _)| number).collect::<Vec<i32>>(),
+                partitions,
+                now,
+                from,
+            );
         }
     }
 }

@@ -89,7 +89,8 @@ impl Settings {
     /// How long a claim is deferred for the `times`-th time: between half of its interval and the
     /// whole, so that claims that were deferred together do not come back together.
     pub fn defer_for(&self, times: u32, seed: u32) -> Duration {
-        let doubled = self.defer_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
+        let doubled =
+            self.defer_interval.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
         let interval = doubled.min(self.defer_max_interval);
         interval.mul_f64(0.5 + 0.5 * f64::from(seed) / f64::from(u32::MAX))
     }
@@ -176,7 +177,13 @@ impl Retry {
         }
     }
 
-    fn retry(&mut self, settings: &Settings, fault: Fault, again: RetryHint, context: &Context) -> Step {
+    fn retry(
+        &mut self,
+        settings: &Settings,
+        fault: Fault,
+        again: RetryHint,
+        context: &Context,
+    ) -> Step {
         self.unseen = self.unseen.saturating_add(u32::from(!context.seen));
         let seen = self.attempts().saturating_sub(self.unseen);
         if context.seen && context.max_attempts.is_some_and(|max| seen >= max) {

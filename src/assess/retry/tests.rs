@@ -99,7 +99,10 @@ fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_again
         assert_eq!(health, CallHealth::Repeated, "{again:?}: it was deferred for that very reason");
         assert_ne!(step, Step::RetryAt(now), "{again:?}: it has had its retry at once");
         let mut deferred = Retry::resumed(3, 0, "http_5xx");
-        assert_eq!(deferred.after(&settings, transient(again), &context(now, 0)).0, CallHealth::Pending);
+        assert_eq!(
+            deferred.after(&settings, transient(again), &context(now, 0)).0,
+            CallHealth::Pending
+        );
     }
     let mut retry = Retry::default();
     let healths = [RetryHint::Backoff, RetryHint::Lasting]
@@ -110,12 +113,16 @@ fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_again
 #[test]
 fn review_21_a_challenge_is_no_decision_of_a_claim_that_nobody_assessed() {
     let read = |word: &str| {
-        let config = crate::config::Config::from_toml(&format!("[retry]\non_unassessed = \"{word}\""));
+        let config =
+            crate::config::Config::from_toml(&format!("[retry]\non_unassessed = \"{word}\""));
         config.map(|config| config.retry.on_unassessed).map_err(|error| error.to_string())
     };
     assert_eq!(read("reject"), Ok(Decision::Reject));
     let error = read("challenge").unwrap_err();
-    assert!(error.contains("retry.on_unassessed: this is `approve`, `review` or `reject`"), "{error}");
+    assert!(
+        error.contains("retry.on_unassessed: this is `approve`, `review` or `reject`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -131,7 +138,8 @@ fn retry_after_is_honoured_within_its_bound() {
 #[test]
 fn a_claim_is_deferred_for_longer_each_time_up_to_a_bound() {
     let settings = settings();
-    let longest: Vec<u64> = (1..=8).map(|times| settings.defer_for(times, u32::MAX).as_secs()).collect();
+    let longest: Vec<u64> =
+        (1..=8).map(|times| settings.defer_for(times, u32::MAX).as_secs()).collect();
     assert_eq!(longest, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
     assert_eq!(settings.defer_for(1, 0).as_secs(), 30);
     assert_eq!(settings.defer_for(u32::MAX, u32::MAX).as_secs(), 3_600);
@@ -143,7 +151,10 @@ fn attempts_before_the_deferral_count() {
     let mut retry = Retry::resumed(1, 0, "http_5xx");
     let context = Context { max_attempts: Some(2), ..context(now, 0) };
     assert_eq!(retry.begin(now), 2);
-    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::GiveUp(_)));
+    assert!(matches!(
+        retry.after(&settings(), transient(RetryHint::Backoff), &context).1,
+        Step::GiveUp(_)
+    ));
 }
 
 #[test]
@@ -172,7 +183,13 @@ fn an_api_may_bound_the_attempts() {
     let mut retry = Retry::default();
     let context = Context { max_attempts: Some(2), ..context(now, 0) };
     assert_eq!(retry.begin(now), 1);
-    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::RetryAt(_)));
+    assert!(matches!(
+        retry.after(&settings(), transient(RetryHint::Backoff), &context).1,
+        Step::RetryAt(_)
+    ));
     assert_eq!(retry.begin(now), 2);
-    assert!(matches!(retry.after(&settings(), transient(RetryHint::Backoff), &context).1, Step::GiveUp(_)));
+    assert!(matches!(
+        retry.after(&settings(), transient(RetryHint::Backoff), &context).1,
+        Step::GiveUp(_)
+    ));
 }

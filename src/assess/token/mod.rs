@@ -93,7 +93,10 @@ struct Current {
 impl Token {
     /// The token, where a usable one is at hand.
     pub fn lease(&self, now: Instant) -> Option<Lease> {
-        self.current.as_ref().filter(|current| now < current.expires).map(|current| current.lease.clone())
+        self.current
+            .as_ref()
+            .filter(|current| now < current.expires)
+            .map(|current| current.lease.clone())
     }
 
     /// How a fetch is to be made, if one is to be made now; it then counts as under way.
@@ -140,7 +143,8 @@ impl Token {
         let lease = Lease { generation: self.generation, value: Arc::new(value) };
         let expires_in = expires_in.min(DAY);
         // A token that lives shorter than the usual margin is renewed at half its life.
-        let renew = now + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);
+        let renew = now
+            + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);
         self.current = Some(Current { lease, expires: now + expires_in, renew });
         Outlook::Good
     }
@@ -159,9 +163,15 @@ impl Token {
 
     /// A fetch failed for this reason. `denied` says that the endpoint refused, and that no
     /// repetition mends it. Returns the outlook, and whether the reason is news.
-    pub fn fetch_failed(&mut self, reason: &'static str, denied: bool, now: Instant) -> (Outlook, bool) {
+    pub fn fetch_failed(
+        &mut self,
+        reason: &'static str,
+        denied: bool,
+        now: Instant,
+    ) -> (Outlook, bool) {
         self.fetching = false;
-        let pause = FETCH_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(FETCH_PAUSE_MAX);
+        let pause =
+            FETCH_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(FETCH_PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + pause);
         let is_news = self.reason.replace(reason) != Some(reason);
@@ -171,7 +181,8 @@ impl Token {
 
     /// An API refused this token: it is dropped if it is still the current one.
     pub fn refused(&mut self, lease: &Lease) -> Outlook {
-        if self.current.as_ref().is_none_or(|current| current.lease.generation != lease.generation) {
+        if self.current.as_ref().is_none_or(|current| current.lease.generation != lease.generation)
+        {
             return Outlook::Good;
         }
         self.current = None;
@@ -181,7 +192,8 @@ impl Token {
 
     /// An API took this token.
     pub fn accepted(&mut self, lease: &Lease) {
-        if self.current.as_ref().is_some_and(|current| current.lease.generation == lease.generation) {
+        if self.current.as_ref().is_some_and(|current| current.lease.generation == lease.generation)
+        {
             self.strikes = 0;
         }
     }
@@ -190,7 +202,8 @@ impl Token {
     fn strike(&mut self) -> Outlook {
         self.strikes = self.strikes.saturating_add(1);
         let doublings = self.strikes.saturating_sub(2);
-        let pause = REFUSED_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(REFUSED_PAUSE_MAX);
+        let pause =
+            REFUSED_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(REFUSED_PAUSE_MAX);
         self.not_before = self.refetched.map(|at| at + pause);
         if self.strikes < 2 { Outlook::Good } else { Outlook::Bad }
     }

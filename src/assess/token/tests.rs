@@ -92,7 +92,8 @@ impl Refusing {
     /// Plays `span`, looking once a second. `next` is the token that the platform hands out.
     fn play(can_force: bool, span: Duration, mut next: impl FnMut(Fetch) -> String) -> Self {
         let start = Instant::now();
-        let mut world = Self { token: with_token(start), now: start, fetches: vec![], outlooks: vec![] };
+        let mut world =
+            Self { token: with_token(start), now: start, fetches: vec![], outlooks: vec![] };
         // The first one served well, for long.
         world.token.accepted(&world.token.lease(start).expect("at hand"));
         while world.now - start < span && world.fetches.len() < 5_000 {
@@ -122,7 +123,11 @@ fn review_10_tokens_that_are_all_refused_are_fetched_seldom_and_blame_the_set_up
     let times: Vec<u64> = world.fetches.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(times[..5], [0, 30, 90, 210, 450], "the pauses double");
     assert!(times.len() < 200, "{} of 2,000 classic tokens a day", times.len());
-    assert_eq!(world.outlooks[..3], [Outlook::Good, Outlook::Good, Outlook::Bad], "the second refusal");
+    assert_eq!(
+        world.outlooks[..3],
+        [Outlook::Good, Outlook::Good, Outlook::Bad],
+        "the second refusal"
+    );
 }
 
 #[test]
@@ -135,9 +140,17 @@ fn review_10_a_refused_token_that_is_handed_out_again_is_refreshed_by_force_with
     assert_eq!(world.fetches[0], (Duration::ZERO, Fetch::Plain));
     assert_eq!(world.fetches[1], (Duration::ZERO, Fetch::Forced), "the same text is no new token");
     assert_eq!(world.outlooks[..2], [Outlook::Good, Outlook::Good]);
-    assert_eq!(world.outlooks[2..5], [Outlook::Good, Outlook::Bad, Outlook::Good], "then it is the set-up");
-    let forced: Vec<Duration> =
-        world.fetches.iter().filter(|(_, fetch)| *fetch == Fetch::Forced).map(|(at, _)| *at).collect();
+    assert_eq!(
+        world.outlooks[2..5],
+        [Outlook::Good, Outlook::Bad, Outlook::Good],
+        "then it is the set-up"
+    );
+    let forced: Vec<Duration> = world
+        .fetches
+        .iter()
+        .filter(|(_, fetch)| *fetch == Fetch::Forced)
+        .map(|(at, _)| *at)
+        .collect();
     assert!(forced.windows(2).all(|pair| pair[1] - pair[0] >= REFUSED_PAUSE));
     for start in &forced {
         let of_a_day = forced.iter().filter(|at| *at >= start && **at - *start < DAY).count();

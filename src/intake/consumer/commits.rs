@@ -40,7 +40,9 @@ impl CommitCount {
         let deadline = Instant::now() + MAX_WAIT;
         while self.done.load(Ordering::Acquire) < self.handed_over() {
             if Instant::now() >= deadline {
-                warn!("the group did not take the last offsets in time; decisions may be published again");
+                warn!(
+                    "the group did not take the last offsets in time; decisions may be published again"
+                );
                 return;
             }
             std::thread::sleep(LOOK);

@@ -78,7 +78,9 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
         }
         rested = rests;
         if Instant::now() > deadline {
-            return warn!("the group rebalances still; it may wait for this worker until its session ends");
+            return warn!(
+                "the group rebalances still; it may wait for this worker until its session ends"
+            );
         }
     }
 }

@@ -81,7 +81,10 @@ impl KafkaIntake {
     ///
     /// # Errors
     /// The client cannot be made of these settings.
-    pub fn start(settings: &Settings, drain_timeout: Duration) -> KafkaResult<(Self, SharedConsumer)> {
+    pub fn start(
+        settings: &Settings,
+        drain_timeout: Duration,
+    ) -> KafkaResult<(Self, SharedConsumer)> {
         let (sender, events) = mpsc::channel(EVENTS);
         let (paused, pauses) = watch::channel(BTreeSet::new());
         let rebalances = Rebalances {
@@ -112,8 +115,12 @@ impl KafkaIntake {
             .remove("group.instance.id")
             .set_log_level(RDKafkaLogLevel::Warning)
             .set("statistics.interval.ms", "0");
-        let watch =
-            Watch { consumer: Arc::downgrade(&consumer), visitor, drain_timeout, stop: Arc::clone(&stop) };
+        let watch = Watch {
+            consumer: Arc::downgrade(&consumer),
+            visitor,
+            drain_timeout,
+            stop: Arc::clone(&stop),
+        };
         spawn("orphans", move || watch.run())?;
         // A member that is gone holds the group up until its session ends.
         let (leave, max_wait) =
@@ -169,7 +176,9 @@ impl Membership {
         let deadline = Instant::now() + self.max_wait + CLOSE_TIMEOUT;
         while !thread.is_finished() {
             if Instant::now() > deadline {
-                return warn!("the group was not told that this worker leaves; it will find out by itself");
+                return warn!(
+                    "the group was not told that this worker leaves; it will find out by itself"
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -181,12 +190,15 @@ impl Membership {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> KafkaResult<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|error| KafkaError::ClientCreation(format!("cannot start the thread {name}: {error}")))
+    thread.map_err(|error| {
+        KafkaError::ClientCreation(format!("cannot start the thread {name}: {error}"))
+    })
 }
 
 fn consumer_config(settings: &Settings, drain_timeout: Duration) -> rdkafka::ClientConfig {
     let mut config = settings.consumer();
-    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |more| format!("{more},topic"));
+    let debug =
+        config.get("debug").map_or_else(|| "topic".to_owned(), |more| format!("{more},topic"));
     config
         // Whether a topic was made anew is told nowhere else, see `Rebalances::log`.
         .set("debug", debug)
@@ -202,17 +214,24 @@ fn consumer_config(settings: &Settings, drain_timeout: Duration) -> rdkafka::Cli
     }
     let max_wait = REBALANCE_MAX_WAIT.max(settings.session_timeout).max(2 * drain_timeout);
     let defaults = [
-        ("heartbeat.interval.ms", HEARTBEAT.min(settings.session_timeout / 4).as_millis().max(1).to_string()),
+        (
+            "heartbeat.interval.ms",
+            HEARTBEAT.min(settings.session_timeout / 4).as_millis().max(1).to_string(),
+        ),
         ("max.poll.interval.ms", max_wait.as_millis().to_string()),
         // A question that is not answered within this ends its connection: a peer that fell silent
         // is found out.
-        ("socket.timeout.ms", settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string()),
+        (
+            "socket.timeout.ms",
+            settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string(),
+        ),
         ("queued.max.messages.kbytes", "16384".to_owned()),
         ("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string()),
     ];
     for (key, value) in defaults {
         // What stands under [kafka.properties] wins.
-        let other_name = if key == "fetch.message.max.bytes" { "max.partition.fetch.bytes" } else { key };
+        let other_name =
+            if key == "fetch.message.max.bytes" { "max.partition.fetch.bytes" } else { key };
         if config.get(key).is_none() && config.get(other_name).is_none() {
             config.set(key, value);
         }
@@ -237,7 +256,10 @@ mod tests {
         assert_eq!(max_wait("", 12), "30000");
         assert_eq!(max_wait("", 45), "90000");
         assert_eq!(max_wait("[kafka]\nsession_timeout = \"2m\"", 12), "120000");
-        assert_eq!(max_wait("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12), "300000");
+        assert_eq!(
+            max_wait("[kafka.properties]\n\"max.poll.interval.ms\" = \"300000\"", 12),
+            "300000"
+        );
     }
 
     #[test]
@@ -252,7 +274,10 @@ mod tests {
         };
         assert_eq!(heartbeat(""), "300");
         assert_eq!(heartbeat("[kafka.properties]\n\"heartbeat.interval.ms\" = \"2000\""), "2000");
-        assert_eq!(heartbeat("[kafka]\nsession_timeout = \"1100ms\"\ntransaction_timeout = \"1s\""), "275");
+        assert_eq!(
+            heartbeat("[kafka]\nsession_timeout = \"1100ms\"\ntransaction_timeout = \"1s\""),
+            "275"
+        );
     }
 
     /// It was overwritten in silence.
@@ -273,7 +298,10 @@ mod tests {
                 Ok(settings) => {
                     let config = consumer_config(&settings, Duration::from_secs(10));
                     // To "debug" something is added.
-                    assert!(config.get(key).is_some_and(|value| value.starts_with("7777")), "{key}");
+                    assert!(
+                        config.get(key).is_some_and(|value| value.starts_with("7777")),
+                        "{key}"
+                    );
                 }
                 Err(error) => assert!(error.to_string().contains(key), "{error}"),
             }

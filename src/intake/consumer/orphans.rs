@@ -164,7 +164,9 @@ fn may_read(client: &ClientConfig, topics: &[String; 2]) -> bool {
         }
     }
     let reader: KafkaResult<BaseConsumer> = reader.create();
-    let Ok(reader) = reader.and_then(|reader| reader.assign(&ends).map(|()| reader)) else { return false };
+    let Ok(reader) = reader.and_then(|reader| reader.assign(&ends).map(|()| reader)) else {
+        return false;
+    };
     let until = Instant::now() + ASK_TIMEOUT;
     let mut reached = 0;
     while reached < topics.len() && Instant::now() < until {

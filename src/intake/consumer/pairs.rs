@@ -3,8 +3,8 @@
 //! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p`
 //! has every `retry/r` with `r mod (partitions of the input topic) = p` as well. The invariant:
 //! while all partitions of the input topic have an owner, so has every one of the retry topic, and
-//! only one. A deferred claim goes to `retry/(p mod partitions of the retry topic)`; where the topics
-//! have equally many, that is the partition beside its own.
+//! only one. A deferred claim goes to `retry/(p mod partitions of the retry topic)`; where the
+//! topics have equally many, that is the partition beside its own.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +26,9 @@ impl Counts {
             .filter(|partition| partition.input == Input::Claims)
             .map(|partition| partition.number)
             .collect();
-        let goes_with =
-            |number: &i32| number.checked_rem(self.claims).is_some_and(|beside| held.contains(&beside));
+        let goes_with = |number: &i32| {
+            number.checked_rem(self.claims).is_some_and(|beside| held.contains(&beside))
+        };
         (0..self.retry).filter(goes_with).map(Partition::retry).collect()
     }
 
@@ -46,7 +47,8 @@ mod tests {
     #[test]
     fn partitions_of_the_same_number_go_together() {
         let counts = Counts { claims: 3, retry: 3 };
-        let beside = counts.beside([Partition::claims(0), Partition::claims(2), Partition::retry(1)]);
+        let beside =
+            counts.beside([Partition::claims(0), Partition::claims(2), Partition::retry(1)]);
         assert_eq!(beside, [Partition::retry(0), Partition::retry(2)].into());
         assert_eq!(Counts::default().beside([Partition::claims(0)]), [].into());
         assert_eq!(Counts::default().retry_of(0), None);

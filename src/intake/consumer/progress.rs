@@ -58,8 +58,9 @@ struct State {
 impl Progress {
     /// A partition was taken on.
     pub(super) fn assigned(&mut self, assigned: &Assigned, now: Instant) {
-        let map =
-            assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
+        let map = assigned
+            .offset
+            .map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
         let map = map.and_then(Result::ok);
         let state = State {
             epoch: assigned.epoch,
@@ -132,10 +133,14 @@ impl Progress {
         now: Instant,
     ) -> Vec<Commit> {
         let follow = |(partition, state): (&Partition, &State)| {
-            let own = last.get(partition).filter(|(commit, _)| commit.epoch == state.epoch).cloned();
+            let own =
+                last.get(partition).filter(|(commit, _)| commit.epoch == state.epoch).cloned();
             let (commit, at) = own.or_else(|| {
                 let (offset, metadata) = state.committed.clone()?;
-                Some((Commit { partition: *partition, epoch: state.epoch, offset, metadata }, state.since))
+                Some((
+                    Commit { partition: *partition, epoch: state.epoch, offset, metadata },
+                    state.since,
+                ))
             })?;
             match state.beyond(commit.offset).filter(|_| commit.metadata.is_empty()) {
                 Some(position) => Some(Commit { offset: position, ..commit }),
@@ -281,11 +286,15 @@ mod tests {
         let mut progress = Progress::default();
         let (began, hour) = (Instant::now(), Duration::from_secs(3_600));
         let (partition, map) = (Partition::retry(1), offset_map::encode(3, &[3], 5));
-        let assigned = Assigned { partition, epoch: 7, offset: Some(3), metadata: map.clone(), log_end: 9 };
+        let assigned =
+            Assigned { partition, epoch: 7, offset: Some(3), metadata: map.clone(), log_end: 9 };
         progress.assigned(&assigned, began);
         assert_eq!(progress.following(&BTreeMap::new(), hour, began + hour / 2), []);
         let again = Commit { partition, epoch: 7, offset: 3, metadata: map };
-        assert_eq!(progress.following(&BTreeMap::new(), hour, began + hour), std::slice::from_ref(&again));
+        assert_eq!(
+            progress.following(&BTreeMap::new(), hour, began + hour),
+            std::slice::from_ref(&again)
+        );
         let last = [(partition, (again, began + hour))].into();
         assert_eq!(progress.following(&last, hour, began + hour + hour / 2), []);
     }

@@ -70,7 +70,11 @@ impl Reader {
                 Ok(message) => {
                     let rebalances = self.consumer.context();
                     let partition = rebalances.partition(message.topic(), message.partition());
-                    chunk.push(record(&message, partition, rebalances.epoch.load(Ordering::Relaxed)));
+                    chunk.push(record(
+                        &message,
+                        partition,
+                        rebalances.epoch.load(Ordering::Relaxed),
+                    ));
                 }
                 Err(error) => self.report(&error),
             }
@@ -95,7 +99,9 @@ impl Reader {
                      {expected}: Kafka has lost the end of its log, or it was cut; what was decided of it \
                      is published again"
                 );
-                rebalances.meter.read_again(record.partition.input, expected.saturating_sub(offset));
+                rebalances
+                    .meter
+                    .read_again(record.partition.input, expected.saturating_sub(offset));
             }
         }
     }
@@ -111,7 +117,8 @@ impl Reader {
         let now = Instant::now();
         for (partition, log) in looked {
             // A paused partition is not fetched: what is said of its log is old.
-            let log = if self.paused.contains(&partition) { Log { position: None, ..log } } else { log };
+            let log =
+                if self.paused.contains(&partition) { Log { position: None, ..log } } else { log };
             let lost = rebalances.progress().looked(partition, log, now);
             if lost > 0 {
                 let partition_label = partition.label();
@@ -145,7 +152,9 @@ impl Reader {
         if let Some((code, reason)) = self.consumer.client().fatal_error() {
             let failed = Event::Failed(match code {
                 RDKafkaErrorCode::FencedInstanceId => {
-                    format!("another worker took over kafka.instance_id: give each worker its own ({reason})")
+                    format!(
+                        "another worker took over kafka.instance_id: give each worker its own ({reason})"
+                    )
                 }
                 _ => format!("the consumer cannot go on: {reason} ({code})"),
             });
@@ -222,8 +231,9 @@ impl Reader {
     fn assigned(&self) -> BTreeSet<Partition> {
         let rebalances = self.consumer.context();
         let assigned = self.consumer.assignment().unwrap_or_default();
-        let partition =
-            |element: TopicPartitionListElem<'_>| rebalances.partition(element.topic(), element.partition());
+        let partition = |element: TopicPartitionListElem<'_>| {
+            rebalances.partition(element.topic(), element.partition())
+        };
         assigned.elements().into_iter().map(partition).collect()
     }
 }

@@ -95,11 +95,15 @@ impl ClientContext for Rebalances {
 
     fn stats_raw(&self, statistics: &[u8]) {
         let Some(statistics) = Statistics::read(statistics) else { return };
-        let logs = statistics.logs().map(|(topic, number, log)| (self.partition(topic, number), log));
+        let logs =
+            statistics.logs().map(|(topic, number, log)| (self.partition(topic, number), log));
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = logs.collect();
         let answers = statistics.any_answers(self.silent_max);
-        let said =
-            if answers { Ok(()) } else { Err(format!("no broker of {} answers", self.bootstrap_servers)) };
+        let said = if answers {
+            Ok(())
+        } else {
+            Err(format!("no broker of {} answers", self.bootstrap_servers))
+        };
         match (&said, self.away.swap(!answers, Ordering::Relaxed)) {
             (Err(reason), false) => warn!("{reason}; the consumer goes on when one does"),
             (Ok(()), true) => info!("a broker answers the consumer again"),
@@ -113,7 +117,12 @@ impl ClientContext for Rebalances {
 }
 
 impl ConsumerContext for Rebalances {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         let done = match error {
             RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
@@ -159,7 +168,11 @@ impl Rebalances {
     }
 
     /// What is to be committed without a batch, see [`Progress::following`].
-    pub fn following(&self, last: &BTreeMap<Partition, (Commit, Instant)>, refresh: Duration) -> Vec<Commit> {
+    pub fn following(
+        &self,
+        last: &BTreeMap<Partition, (Commit, Instant)>,
+        refresh: Duration,
+    ) -> Vec<Commit> {
         self.progress().following(last, refresh, Instant::now())
     }
 
@@ -190,8 +203,9 @@ impl Rebalances {
     }
 
     fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
-        let partition =
-            |element: &TopicPartitionListElem<'_>| self.partition(element.topic(), element.partition());
+        let partition = |element: &TopicPartitionListElem<'_>| {
+            self.partition(element.topic(), element.partition())
+        };
         list.elements().iter().map(partition).collect()
     }
 
@@ -199,7 +213,10 @@ impl Rebalances {
         std::mem::take(&mut *self.looked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+    pub(super) fn list<'a>(
+        &self,
+        partitions: impl IntoIterator<Item = &'a Partition>,
+    ) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             list.add_partition(self.topic(*partition), partition.number);
@@ -210,7 +227,11 @@ impl Rebalances {
     /// Takes on the partitions of the input topic that the group gives, and the retry partitions
     /// beside them: the group does not deal those out. Called at every rebalance, if with no
     /// partition; so retry partitions that were added meanwhile are found, too.
-    fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Result<(), String> {
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        given: &TopicPartitionList,
+    ) -> Result<(), String> {
         let take = |partitions: &TopicPartitionList| {
             consumer
                 .incremental_assign(partitions)
@@ -226,8 +247,9 @@ impl Rebalances {
         let given: Vec<Partition> = self.partitions(given);
         let held: Vec<Partition> = self.held().keys().copied().collect();
         let beside = counts.beside(held.iter().chain(&given).copied());
-        let is_foreign =
-            |partition: &&Partition| partition.input == Input::Retry && !beside.contains(*partition);
+        let is_foreign = |partition: &&Partition| {
+            partition.input == Input::Retry && !beside.contains(*partition)
+        };
         let foreign: Vec<Partition> = held.iter().filter(is_foreign).copied().collect();
         if !foreign.is_empty() {
             // Partitions were added to the input topic. What others get by that was written by
@@ -235,7 +257,9 @@ impl Rebalances {
             self.give_back(consumer, &foreign)?;
         }
         *self.counts() = counts;
-        let new = given.into_iter().chain(beside.into_iter().filter(|partition| !held.contains(partition)));
+        let new = given
+            .into_iter()
+            .chain(beside.into_iter().filter(|partition| !held.contains(partition)));
         let (list, assigned) = self.starts(consumer, &new.collect::<Vec<_>>())?;
         info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
         self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
@@ -249,27 +273,40 @@ impl Rebalances {
     }
 
     /// Gives back the partitions that the group takes away, and the retry partitions beside them.
-    fn revoke(&self, consumer: &BaseConsumer<Self>, taken: &TopicPartitionList) -> Result<(), String> {
+    fn revoke(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        taken: &TopicPartitionList,
+    ) -> Result<(), String> {
         let mut taken = self.partitions(taken);
         let held: Vec<Partition> = self.held().keys().copied().collect();
-        let beside =
-            self.counts().beside(held.iter().filter(|partition| !taken.contains(partition)).copied());
-        taken.extend(
-            held.iter().filter(|partition| partition.input == Input::Retry && !beside.contains(partition)),
-        );
+        let beside = self
+            .counts()
+            .beside(held.iter().filter(|partition| !taken.contains(partition)).copied());
+        taken
+            .extend(held.iter().filter(|partition| {
+                partition.input == Input::Retry && !beside.contains(partition)
+            }));
         self.give_back(consumer, &taken)
     }
 
     /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
-    fn give_back(&self, consumer: &BaseConsumer<Self>, revoked: &[Partition]) -> Result<(), String> {
+    fn give_back(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        revoked: &[Partition],
+    ) -> Result<(), String> {
         info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
         if consumer.assignment_lost() {
             self.let_go(revoked);
             drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
         } else {
             let (release, released) = sync_channel(1);
-            let told = self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), release });
-            if told.is_ok() && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout) {
+            let told =
+                self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), release });
+            if told.is_ok()
+                && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout)
+            {
                 warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
                 drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
             } else {

@@ -42,9 +42,11 @@ impl Rebalances {
                 _ => None,
             };
             let start = offset.map_or(Offset::Invalid, Offset::Offset);
-            list.set_partition_offset(element.topic(), element.partition(), start).map_err(|error| {
-                format!("cannot start partition {} at {start:?}: {error}", element.partition())
-            })?;
+            list.set_partition_offset(element.topic(), element.partition(), start).map_err(
+                |error| {
+                    format!("cannot start partition {} at {start:?}: {error}", element.partition())
+                },
+            )?;
             let metadata = metadata(&element);
             let log_end = if metadata.is_empty() {
                 i64::MAX
@@ -60,13 +62,18 @@ impl Rebalances {
 
     /// Tells which partitions are read from their start, for the group has committed nothing for
     /// them, though there is something to read.
-    fn tell_anew(&self, consumer: &BaseConsumer<Self>, assigned: &[Assigned]) -> Result<(), String> {
+    fn tell_anew(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        assigned: &[Assigned],
+    ) -> Result<(), String> {
         let (mut partitions, mut records) = (Vec::new(), 0);
         for assigned in assigned.iter().filter(|assigned| assigned.offset.is_none()) {
             let (partition, topic) = (assigned.partition, self.topic(assigned.partition));
-            let (start, end) = self.ask(&format!("the ends of {topic}/{}", partition.number), || {
-                consumer.fetch_watermarks(topic, partition.number, self.request_timeout)
-            })?;
+            let (start, end) = self
+                .ask(&format!("the ends of {topic}/{}", partition.number), || {
+                    consumer.fetch_watermarks(topic, partition.number, self.request_timeout)
+                })?;
             if end > start {
                 partitions.push(partition);
                 records += end - start;
@@ -136,10 +143,18 @@ impl Rebalances {
                 }
             })
         };
-        Ok(Counts { claims: count(Input::Claims, before.claims)?, retry: count(Input::Retry, before.retry)? })
+        Ok(Counts {
+            claims: count(Input::Claims, before.claims)?,
+            retry: count(Input::Retry, before.retry)?,
+        })
     }
 
-    fn log_end(&self, consumer: &BaseConsumer<Self>, topic: &str, number: i32) -> Result<i64, String> {
+    fn log_end(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        topic: &str,
+        number: i32,
+    ) -> Result<i64, String> {
         self.ask(&format!("the end of {topic}/{number}"), || {
             consumer.fetch_watermarks(topic, number, self.request_timeout).map(|(_, end)| end)
         })

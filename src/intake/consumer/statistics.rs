@@ -60,7 +60,8 @@ impl Broker {
 
 impl Fetched {
     fn log(&self) -> Option<Log> {
-        let is_drained = self.fetch_state == "active" && self.fetchq_cnt == 0 && self.next_offset >= 0;
+        let is_drained =
+            self.fetch_state == "active" && self.fetchq_cnt == 0 && self.next_offset >= 0;
         let log = Log {
             start: self.lo_offset,
             end: self.hi_offset,
@@ -109,7 +110,8 @@ mod tests {
     fn a_topic_that_was_made_anew_is_told_by_its_id() {
         let line = "[thrd:main]: Topic reward.claims changed id from 0dk5OcUnTSyvdVlVZfuaoQ to 1U8YmdZ0R0qTfHZ2rmPWSw";
         assert_eq!(renewed(line), Some("reward.claims"));
-        let first = "Topic reward.claims changed id from AAAAAAAAAAAAAAAAAAAAAA to 1U8YmdZ0R0qTfHZ2rmPWSw";
+        let first =
+            "Topic reward.claims changed id from AAAAAAAAAAAAAAAAAAAAAA to 1U8YmdZ0R0qTfHZ2rmPWSw";
         assert_eq!(renewed(first), None);
         assert_eq!(renewed("[thrd:main]: Topic reward.claims [0] Leader 1 Epoch 0"), None);
     }

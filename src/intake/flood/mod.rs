@@ -1,11 +1,13 @@
 //! The flood bound: a producer gone wrong must not drain its topic into dead letters.
 //!
-//! Pure: time is an argument. It watches how events of the input topic turn out. Too many malformed ones, in a row or as a part of a
-//! window, are a flood: then nothing is admitted but one record at a time, a *probe*, and a probe that is well-formed ends it.
+//! Pure: time is an argument. It watches how events of the input topic turn out. Too many malformed
+//! ones, in a row or as a part of a window, are a flood: then nothing is admitted but one record at
+//! a time, a *probe*, and a probe that is well-formed ends it.
 //!
-//! An event is judged twice: when it is read (malformed or not), and a well-formed one again when its claim was looked up, for a claim id
-//! that was used before with other content makes a dead letter too. The invariant: only what was admitted as a probe ends a flood, for
-//! what was in flight when it began says nothing about what comes; and only an event with a fault begins one.
+//! An event is judged twice: when it is read (malformed or not), and a well-formed one again when
+//! its claim was looked up, for a claim id that was used before with other content makes a dead
+//! letter too. The invariant: only what was admitted as a probe ends a flood, for what was in
+//! flight when it began says nothing about what comes; and only an event with a fault begins one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -126,7 +128,8 @@ impl Flood {
         }
     }
 
-    /// The claim of an event that was read before was looked up: it is a conflict with one recorded before, or it is not.
+    /// The claim of an event that was read before was looked up: it is a conflict with one recorded
+    /// before, or it is not.
     pub fn looked_up(&mut self, now: Instant, place: Place, conflict: bool) -> Option<Change> {
         match &mut self.state {
             State::Calm(calm) => {
@@ -147,7 +150,8 @@ impl Flood {
         }
     }
 
-    /// The probe may have been dropped with its partition: another one takes its place when it is due.
+    /// The probe may have been dropped with its partition: another one takes its place when it is
+    /// due.
     pub fn abandon_probe(&mut self) {
         if let State::Flooded { probe, .. } = &mut self.state {
             *probe = None;
@@ -171,7 +175,8 @@ impl Calm {
                 self.malformed -= old.malformed;
             }
         }
-        let current = self.steps.back().is_some_and(|step| now.duration_since(step.began) < window / STEPS);
+        let current =
+            self.steps.back().is_some_and(|step| now.duration_since(step.began) < window / STEPS);
         if !current {
             self.steps.push_back(Step { began: now, events: 0, malformed: 0 });
         }

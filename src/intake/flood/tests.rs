@@ -58,7 +58,11 @@ fn more_than_the_ratio_of_a_window_is_a_flood_once_there_are_enough_events() {
     let (mut flood, now) = (Flood::new(bounds()), Instant::now());
     // Two of three malformed, never five in a row.
     for offset in 0..19 {
-        assert_eq!(flood.read(now, place(offset), offset % 3 != 0), None, "{offset}: too few to tell");
+        assert_eq!(
+            flood.read(now, place(offset), offset % 3 != 0),
+            None,
+            "{offset}: too few to tell"
+        );
     }
     assert_eq!(flood.read(now, place(19), true), Some(Change::Ratio(13.0 / 20.0)));
 
@@ -71,7 +75,11 @@ fn more_than_the_ratio_of_a_window_is_a_flood_once_there_are_enough_events() {
 
     let mut half = Flood::new(bounds());
     for offset in 0..1_000 {
-        assert_eq!(half.read(now, place(offset), offset % 2 == 1), None, "half is not more than half");
+        assert_eq!(
+            half.read(now, place(offset), offset % 2 == 1),
+            None,
+            "half is not more than half"
+        );
     }
 }
 
@@ -106,7 +114,11 @@ fn a_probe_that_is_a_claim_ends_the_flood_and_counting_begins_anew() {
     let due = now + 10 * SECOND;
     assert_eq!(flood.read(due, place(5), false), None, "its claim is not looked up yet");
     assert!(!flood.admits(due + 60 * SECOND), "until then no other probe");
-    assert_eq!(flood.looked_up(due, place(2), false), None, "what was in flight before says nothing");
+    assert_eq!(
+        flood.looked_up(due, place(2), false),
+        None,
+        "what was in flight before says nothing"
+    );
     assert_eq!(flood.looked_up(due, place(5), false), Some(Change::Over));
     assert!(!flood.is_on() && flood.admits(due));
     for offset in 6..10 {
@@ -149,7 +161,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// However events come: between two claims without a fault no more dead letters are made than the run allows and the probes that time allows.
+    /// However events come: between two claims without a fault no more dead letters are made than
+    /// the run allows and the probes that time allows.
     #[test]
     fn a_flood_drains_no_more_than_the_run_and_the_probes(steps in steps()) {
         let (mut flood, start) = (Flood::new(bounds()), Instant::now());
@@ -174,7 +187,8 @@ proptest! {
                 }
             }
             let probes = now.duration_since(since).as_secs() / 10;
-            // DeadLetterReason events and conflicts have a run each, and a conflict that can be read breaks the other: the ratio catches that.
+            // DeadLetterReason events and conflicts have a run each, and a conflict that can be
+            // read breaks the other: the ratio catches that.
             prop_assert!(dead <= u64::from(bounds().min_events) + 5 + probes, "{dead} dead letters, {probes} probes");
         }
     }

@@ -1,11 +1,13 @@
 //! The ledger: which records are done, and what may be committed.
 //!
-//! Owns, per assigned partition, the offsets that are not done. Everything else below [`Ledger`]'s end is done: records
-//! that were confirmed, and offsets that no record has (compaction, transaction markers). Knows no Kafka.
+//! Owns, per assigned partition, the offsets that are not done. Everything else below [`Ledger`]'s
+//! end is done: records that were confirmed, and offsets that no record has (compaction,
+//! transaction markers). Knows no Kafka.
 //!
 //! The invariants:
 //! - A watermark never passes a record whose [`Ticket`] was not confirmed.
-//! - Only [`Ledger::confirm`] makes a record done; [`Ledger::plan`] merely says what a commit would say.
+//! - Only [`Ledger::confirm`] makes a record done; [`Ledger::plan`] merely says what a commit would
+//!   say.
 //! - A ticket of an assignment that has ended changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +39,8 @@ impl Ticket {
         self.0.offset
     }
 
-    /// What tells this ticket from all others, that of the same record in another assignment included.
+    /// What tells this ticket from all others, that of the same record in another assignment
+    /// included.
     pub fn id(&self) -> TicketId {
         self.0
     }
@@ -59,7 +62,8 @@ pub enum Admission {
 pub struct Commit {
     /// The partition.
     pub partition: Partition,
-    /// The assignment under which its records were read: nothing may be committed under it once it has ended.
+    /// The assignment under which its records were read: nothing may be committed under it once it
+    /// has ended.
     pub epoch: u32,
     /// The watermark: the offset of the first record that is not done.
     pub offset: i64,
@@ -87,7 +91,8 @@ struct State {
     /// How often the log began anew under this assignment. Tickets of before are void: the same
     /// offsets are other records now.
     restarts: u32,
-    /// Offsets taken on and not confirmed, and those that the restored map left open and that were not read yet.
+    /// Offsets taken on and not confirmed, and those that the restored map left open and that were
+    /// not read yet.
     open: BTreeSet<i64>,
     /// The offset after the last one read; `None` before the first, where nothing was committed.
     position: Option<i64>,
@@ -103,11 +108,12 @@ impl Ledger {
 
     /// Takes a partition on, from what the group had committed.
     ///
-    /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done beyond the watermark"; the
-    /// returned text says why, for the log.
+    /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done
+    /// beyond the watermark"; the returned text says why, for the log.
     pub fn assign(&mut self, assigned: &Assigned) -> Option<String> {
-        let restored =
-            assigned.offset.map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
+        let restored = assigned
+            .offset
+            .map(|offset| OffsetMap::decode(offset, &assigned.metadata, assigned.log_end));
         let (map, warning) = match restored {
             Some(Ok(map)) => (Some(map), None),
             Some(Err(error)) => (None, Some(error.to_string())),
@@ -129,10 +135,12 @@ impl Ledger {
         self.partitions.remove(&partition);
     }
 
-    /// Takes a record on that was read when `epoch` was the latest assignment. Records of a partition come in the order of their
-    /// offsets; one that was read before its partition's present assignment is stale.
+    /// Takes a record on that was read when `epoch` was the latest assignment. Records of a
+    /// partition come in the order of their offsets; one that was read before its partition's
+    /// present assignment is stale.
     pub fn admit(&mut self, partition: Partition, offset: i64, epoch: u32) -> Admission {
-        let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch <= epoch) else {
+        let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch <= epoch)
+        else {
             return Admission::Stale;
         };
         if !state.read(offset) {
@@ -147,7 +155,8 @@ impl Ledger {
         self.partitions.get(&id.partition).is_some_and(|state| state.gave(id))
     }
 
-    /// What a commit would say if these records were done as well. Tickets of ended assignments are passed over.
+    /// What a commit would say if these records were done as well. Tickets of ended assignments are
+    /// passed over.
     pub fn plan<'a>(&self, done: impl Iterator<Item = &'a Ticket>) -> Vec<Commit> {
         let mut by_partition: BTreeMap<Partition, BTreeSet<i64>> = BTreeMap::new();
         for Ticket(id) in done.filter(|ticket| self.is_live(ticket)) {
@@ -166,17 +175,19 @@ impl Ledger {
     /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
     pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for Ticket(id) in tickets {
-            if let Some(state) = self.partitions.get_mut(&id.partition).filter(|state| state.gave(&id)) {
+            if let Some(state) =
+                self.partitions.get_mut(&id.partition).filter(|state| state.gave(&id))
+            {
                 state.open.remove(&id.offset);
             }
         }
     }
 
-    /// Whether the partition's next record, which has this offset, may be taken on: with it, the map
-    /// is certain to fit into the commit's metadata, whatever is finished in whatever order.
+    /// Whether the partition's next record, which has this offset, may be taken on: with it, the
+    /// map is certain to fit into the commit's metadata, whatever is finished in whatever order.
     ///
-    /// A record within the restored map always may: it adds nothing to the map, and only its end can
-    /// make room.
+    /// A record within the restored map always may: it adds nothing to the map, and only its end
+    /// can make room.
     pub fn has_room_for(&self, partition: Partition, offset: i64) -> bool {
         self.partitions.get(&partition).is_none_or(|state| {
             let (open, span) = state.after_reading(offset);
@@ -211,7 +222,8 @@ impl State {
     fn after_reading(&self, offset: i64) -> (usize, i64) {
         let skipped = self.position.unwrap_or(offset)..offset;
         let gone = if skipped.is_empty() { 0 } else { self.open.range(skipped.clone()).count() };
-        let first = self.open.iter().find(|open| !skipped.contains(open)).copied().unwrap_or(offset);
+        let first =
+            self.open.iter().find(|open| !skipped.contains(open)).copied().unwrap_or(offset);
         (self.open.len() - gone + 1, offset.saturating_add(1).saturating_sub(first))
     }
 
@@ -219,14 +231,16 @@ impl State {
     fn read(&mut self, offset: i64) -> bool {
         let position = self.position.unwrap_or(offset);
         if offset < position {
-            // Kafka went back, for the log was cut or made anew: what was known about it is worth nothing.
+            // Kafka went back, for the log was cut or made anew: what was known about it is worth
+            // nothing.
             self.open.clear();
             self.restarts = self.restarts.wrapping_add(1);
             self.end = offset;
         } else if self.position.is_none() {
             self.end = offset;
         } else if !self.open.is_empty() && position < self.end {
-            // Open offsets of the restored map that were skipped have no record any more (compaction).
+            // Open offsets of the restored map that were skipped have no record any more
+            // (compaction).
             let skipped: Vec<i64> = self.open.range(position..offset).copied().collect();
             for gone in skipped {
                 self.open.remove(&gone);

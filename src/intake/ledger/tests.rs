@@ -84,7 +84,8 @@ impl World {
             .clone()
             .map_or((None, String::new()), |(offset, metadata)| (Some(offset), metadata));
         let log_end = self.log.last().map_or(0, |last| last + 1);
-        let assigned = Assigned { partition: PARTITION, epoch: self.epoch, offset, metadata, log_end };
+        let assigned =
+            Assigned { partition: PARTITION, epoch: self.epoch, offset, metadata, log_end };
         assert_eq!(self.ledger.assign(&assigned), None, "our own metadata is believed");
         self.next_read = offset.unwrap_or(0);
     }
@@ -113,7 +114,10 @@ impl World {
                     self.at_hand.push(ticket);
                 }
                 Admission::AlreadyDone => {
-                    assert!(self.published.contains_key(&offset), "{offset} is skipped and was not published")
+                    assert!(
+                        self.published.contains_key(&offset),
+                        "{offset} is skipped and was not published"
+                    )
                 }
                 Admission::Stale => unreachable!("records are stamped with the present epoch"),
             }
@@ -126,9 +130,14 @@ impl World {
             batch.iter().filter(|ticket| self.ledger.is_live(ticket)).map(Ticket::offset).collect();
         for commit in self.ledger.plan(batch.iter()) {
             assert!(commit.metadata.len() <= self.metadata_max, "{} bytes", commit.metadata.len());
-            let published = |offset: &i64| self.published.contains_key(offset) || live.contains(offset);
+            let published =
+                |offset: &i64| self.published.contains_key(offset) || live.contains(offset);
             let passed = self.log.range(..commit.offset).find(|offset| !published(offset));
-            assert_eq!(passed, None, "the watermark {} passed an unpublished record", commit.offset);
+            assert_eq!(
+                passed, None,
+                "the watermark {} passed an unpublished record",
+                commit.offset
+            );
             self.committed = Some((commit.offset, commit.metadata));
         }
         for offset in live {
@@ -201,7 +210,8 @@ proptest! {
         for offset in &world.log {
             prop_assert_eq!(world.published.get(offset), Some(&1), "record {}", offset);
         }
-        // The commit leaves nothing open but what compaction took away: that is found out with the next record that is done.
+        // The commit leaves nothing open but what compaction took away: that is found out with the
+        // next record that is done.
         prop_assert_eq!(world.ledger.open(), 0);
         let (offset, metadata) = world.committed.clone().expect("something was committed");
         let end = world.log.last().map_or(0, |last| last + 1);
@@ -274,7 +284,10 @@ fn a_partition_without_room_says_so() {
     let mut world = World::new((0..30_000).collect());
     world.poll(30_000);
     assert_eq!(world.at_hand.len(), 24_432, "more open records than any map can hold");
-    assert!(world.ledger.has_room_for(Partition::retry(3), 30_000), "somebody else's is not held up");
+    assert!(
+        world.ledger.has_room_for(Partition::retry(3), 30_000),
+        "somebody else's is not held up"
+    );
 }
 
 /// Every so many records one waits, the others are done: what happens to an API that is throttled.
@@ -282,8 +295,9 @@ fn with_every_nth_waiting(nth: i64, log_end: i64) -> World {
     let mut world = World::new((0..log_end).collect());
     while world.next_read < log_end && world.ledger.has_room_for(PARTITION, world.next_read) {
         world.poll(500);
-        let (waiting, done) =
-            std::mem::take(&mut world.at_hand).into_iter().partition(|ticket| ticket.offset() % nth == 0);
+        let (waiting, done) = std::mem::take(&mut world.at_hand)
+            .into_iter()
+            .partition(|ticket| ticket.offset() % nth == 0);
         (world.at_hand, world.batch) = (waiting, done);
         world.step(Step::FlushOk);
     }
@@ -329,8 +343,13 @@ fn review_02_a_gap_at_the_bound_never_makes_too_long_a_commit() {
 #[test]
 fn a_ticket_of_before_the_log_began_anew_finishes_no_record_of_the_new_one() {
     let mut ledger = Ledger::default();
-    let assigned =
-        Assigned { partition: PARTITION, epoch: 1, offset: Some(0), metadata: String::new(), log_end: 9 };
+    let assigned = Assigned {
+        partition: PARTITION,
+        epoch: 1,
+        offset: Some(0),
+        metadata: String::new(),
+        log_end: 9,
+    };
     ledger.assign(&assigned);
     let mut admit = |offset| match ledger.admit(PARTITION, offset, 1) {
         Admission::Ticket(ticket) => ticket,

@@ -1,13 +1,15 @@
-//! The done-beyond-watermark map: which records after the committed offset are done, as text for the commit's metadata.
+//! The done-beyond-watermark map: which records after the committed offset are done, as text for
+//! the commit's metadata.
 //!
-//! Owns the format and its size bound. Knows no Kafka, and no ledger.
-//! The invariants: a map that was written is read back as it was, or not at all; [`always_fits`] never promises too much, so that no
-//! completed offset is ever dropped.
+//! Owns the format and its size bound. Knows no Kafka, and no ledger. The invariants: a map that
+//! was written is read back as it was, or not at all; [`always_fits`] never promises too much, so
+//! that no completed offset is ever dropped.
 //!
-//! The text is `cg1:` + base64url of `kind (1) · span (varint) · payload · CRC-32 (4)`. The span counts the offsets from the committed
-//! one to the end of what is known. The payload is the smaller of run lengths (varints; open and done alternate, open first) and
-//! a bitset (1 = done, lowest bit first). The checksum covers the committed offset too: metadata that strayed to another offset is
-//! not believed.
+//! The text is `cg1:` + base64url of `kind (1) · span (varint) · payload · CRC-32 (4)`. The span
+//! counts the offsets from the committed one to the end of what is known. The payload is the
+//! smaller of run lengths (varints; open and done alternate, open first) and a bitset (1 = done,
+//! lowest bit first). The checksum covers the committed offset too: metadata that strayed to
+//! another offset is not believed.
 
 use std::collections::BTreeSet;
 
@@ -65,8 +67,8 @@ pub fn always_fits(open: usize, span: i64, metadata_max: usize) -> bool {
     bitset || runs
 }
 
-/// Writes the map for a commit at `offset`, with these `open` offsets (ascending, none below `offset`) and this end.
-/// Empty where nothing is done beyond `offset`.
+/// Writes the map for a commit at `offset`, with these `open` offsets (ascending, none below
+/// `offset`) and this end. Empty where nothing is done beyond `offset`.
 pub fn encode(offset: i64, open: &[i64], end: i64) -> String {
     let span = u64::try_from(end.saturating_sub(offset)).unwrap_or(0);
     if span == 0 || open.len() as u64 == span {
@@ -130,7 +132,8 @@ fn encode_bitset(offset: i64, open: &[i64], span: u64) -> Vec<u8> {
 }
 
 impl OffsetMap {
-    /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is done beyond it.
+    /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is done beyond
+    /// it.
     ///
     /// # Errors
     /// [`OffsetMapError`]; the caller goes on as with empty metadata.
@@ -139,8 +142,10 @@ impl OffsetMap {
             return Ok(Self { open: BTreeSet::new(), end: offset });
         }
         let text = metadata.strip_prefix(MAGIC).ok_or(OffsetMapError::Foreign)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OffsetMapError::Garbled("not base64"))?;
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(OffsetMapError::Garbled("too short"))?;
+        let bytes =
+            URL_SAFE_NO_PAD.decode(text).map_err(|_| OffsetMapError::Garbled("not base64"))?;
+        let (body, sum) =
+            bytes.split_last_chunk::<4>().ok_or(OffsetMapError::Garbled("too short"))?;
         if *sum != checksum(offset, body) {
             return Err(OffsetMapError::Garbled("checksum"));
         }
@@ -199,7 +204,11 @@ fn decode_bitset(offset: i64, bytes: &[u8], span: u64) -> Option<BTreeSet<i64>> 
         return None;
     }
     let is_open = |bit: &u64| {
-        let byte = usize::try_from(bit / 8).ok().and_then(|index| bytes.get(index)).copied().unwrap_or(0xff);
+        let byte = usize::try_from(bit / 8)
+            .ok()
+            .and_then(|index| bytes.get(index))
+            .copied()
+            .unwrap_or(0xff);
         byte & (1 << (bit % 8)) == 0
     };
     (0..span)

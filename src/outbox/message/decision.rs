@@ -70,7 +70,13 @@ pub(super) fn message(verdict: &Verdict, received: &Received, max_bytes: usize) 
 
 /// A decision under this key; `cut`: without what only explains it; `truncated`: saying that
 /// something is left out.
-fn build(verdict: &Verdict, received: &Received, key: &[u8], cut: bool, truncated: bool) -> Message {
+fn build(
+    verdict: &Verdict,
+    received: &Received,
+    key: &[u8],
+    cut: bool,
+    truncated: bool,
+) -> Message {
     let id = decision_id(&verdict.claim_id).to_string();
     let event = DecisionEvent {
         decision_id: id.clone(),
@@ -115,6 +121,7 @@ fn serialise(event: &DecisionEvent<'_>) -> Vec<u8> {
 /// A time in nanoseconds since 1970. `Claim` and clock keep it within the years that RFC 3339 can
 /// say.
 fn rfc3339(nanoseconds: i128) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     time.format(&Rfc3339).unwrap_or_default()
 }

@@ -90,18 +90,24 @@ impl<'a> Drafts<'a> {
     /// The messages to be sent next, made for these limits.
     pub fn parcels(&mut self, limits: &Limits) -> Vec<Parcel> {
         let mut parcels = Vec::with_capacity(self.drafts.len());
-        for (number, draft) in
-            self.drafts.iter_mut().enumerate().filter(|(_, draft)| !draft.left_out && !draft.delivered)
+        for (number, draft) in self
+            .drafts
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, draft)| !draft.left_out && !draft.delivered)
         {
             let limit = limits[draft.topic as usize];
             let max_bytes = if draft.least { 0 } else { limit };
             let completed = &self.completed[draft.index];
-            let Some(message) = of(completed, self.republish_duplicates, max_bytes) else { continue };
+            let Some(message) = of(completed, self.republish_duplicates, max_bytes) else {
+                continue;
+            };
             draft.weight = message.weight();
             // As heavy as one that was refused, at its smallest: it would be refused as well. No
             // decision is left out untried.
             let is_tried = draft.topic == Topic::Decisions;
-            if !is_tried && self.refused[draft.topic as usize].is_some_and(|refused| draft.weight >= refused)
+            if !is_tried
+                && self.refused[draft.topic as usize].is_some_and(|refused| draft.weight >= refused)
             {
                 draft.left_out = true;
                 continue;

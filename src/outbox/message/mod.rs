@@ -41,8 +41,8 @@ fn topic_of(outcome: &RecordOutcome) -> Topic {
 pub struct Message {
     /// Where it goes.
     pub topic: Topic,
-    /// The number of the partition that the record it ends was read from, where the message is to go to that of the same number; the
-    /// key decides where it is absent.
+    /// The number of the partition that the record it ends was read from, where the message is to
+    /// go to that of the same number; the key decides where it is absent.
     pub partition: Option<i32>,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -57,7 +57,10 @@ impl Message {
     /// this is the least that its `max.message.bytes` has to be.
     pub fn weight(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        weight_of_headers(&self.headers) + length(&self.key) + length(&self.payload) + FRAME_MAX_BYTES
+        weight_of_headers(&self.headers)
+            + length(&self.key)
+            + length(&self.payload)
+            + FRAME_MAX_BYTES
     }
 }
 
@@ -87,8 +90,9 @@ pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -
     }
 }
 
-/// The event as it was received, with its history, for the retry partition of its own number: whoever has the one has the other, see
-/// [`crate::intake::consumer`]. It cannot be made smaller: see [`fits_deferred`].
+/// The event as it was received, with its history, for the retry partition of its own number:
+/// whoever has the one has the other, see [`crate::intake::consumer`]. It cannot be made smaller:
+/// see [`fits_deferred`].
 fn deferred(deferral: &Deferral, received: &Received, partition: i32) -> Message {
     Message {
         topic: Topic::Retry,
@@ -115,7 +119,8 @@ fn size(received: &Received) -> usize {
 /// would not fit either, one that has its place for a key.
 fn dead_letter(malformed: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| {
-        ["claimgate-error", "claimgate-error-field", "claimgate-source", "claimgate-content"].contains(&name)
+        ["claimgate-error", "claimgate-error-field", "claimgate-source", "claimgate-content"]
+            .contains(&name)
     };
     let letter = |mut headers: Headers, key: Option<Vec<u8>>, payload: Option<Vec<u8>>| {
         headers.push(text("claimgate-error", malformed.error));

@@ -28,7 +28,12 @@ fn completed(outcome: RecordOutcome) -> Completed {
         ],
         payload: Some(b"\xff\0".to_vec()),
         received_at: 1,
-        trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, state: Some("v=1".to_owned()) },
+        trace: TraceContext {
+            trace_id: 0x4bf9,
+            span_id: 7,
+            flags: 1,
+            state: Some("v=1".to_owned()),
+        },
     };
     Completed { ticket, received, claim_id: None, outcome }
 }
@@ -66,8 +71,8 @@ fn payload(message: &Message) -> Value {
 
 #[test]
 fn a_decision_says_what_the_contract_says() {
-    let message =
-        of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES).expect("published");
+    let message = of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES)
+        .expect("published");
     assert_eq!(message.topic, Topic::Decisions);
     assert_eq!(
         message.key.as_deref(),
@@ -99,7 +104,10 @@ fn a_decision_says_what_the_contract_says() {
 #[test]
 fn a_recalled_decision_is_the_same_to_the_byte() {
     let first = of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES);
-    assert_eq!(of(&completed(RecordOutcome::Recalled(Box::new(verdict()))), false, MAX_BYTES), first);
+    assert_eq!(
+        of(&completed(RecordOutcome::Recalled(Box::new(verdict()))), false, MAX_BYTES),
+        first
+    );
 }
 
 #[test]
@@ -141,20 +149,25 @@ fn a_deferred_claim_keeps_the_number_of_its_partition() {
     };
     let completed = completed(RecordOutcome::Deferred(deferral));
     let message = of(&completed, false, MAX_BYTES).expect("published");
-    assert_eq!((message.topic, message.partition), (Topic::Retry, Some(completed.ticket.partition().number)));
+    assert_eq!(
+        (message.topic, message.partition),
+        (Topic::Retry, Some(completed.ticket.partition().number))
+    );
 }
 
 #[test]
 fn what_is_too_large_says_so_and_fits() {
     let long = Verdict { challenge: Some("x".repeat(5_000)), ..verdict() };
-    let message = of(&completed(RecordOutcome::Assessed(Box::new(long))), false, 4_096).expect("published");
+    let message =
+        of(&completed(RecordOutcome::Assessed(Box::new(long))), false, 4_096).expect("published");
     assert_eq!(
         (&payload(&message)["challenge"], &payload(&message)["truncated"]),
         (&Value::Null, &json!(true))
     );
     assert!(message.payload.as_ref().is_some_and(|payload| payload.len() < 4_096));
 
-    let mut completed = completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
+    let mut completed =
+        completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
     completed.received.payload = Some(vec![b'x'; 5_000]);
     let message = of(&completed, false, 4_096).expect("published");
     assert_eq!(message.payload, None);
@@ -175,7 +188,11 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
     assert_eq!(message.key.as_deref(), Some(&b"clm-20210930-000017"[..]));
     assert!(message.weight() <= 900_300);
     assert_eq!(payload(&message)["truncated"], json!(true), "it says so");
-    assert_eq!(payload(&message)["reasons"], json!([{"code": "level", "value": 2}]), "what fits is there");
+    assert_eq!(
+        payload(&message)["reasons"],
+        json!([{"code": "level", "value": 2}]),
+        "what fits is there"
+    );
     let message = of(&completed, false, MAX_BYTES).expect("published");
     assert_eq!(message.key.map(|key| key.len()), Some(900_000), "where it fits it stays");
 }
@@ -184,7 +201,8 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
 fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
     let malformed = DeadLetterReason::field("wrong_type", &"account.".repeat(500), "?");
-    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(malformed)] {
+    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(malformed)]
+    {
         let mut completed = completed(outcome);
         completed.received.key = Some(vec![b'k'; 500_000]);
         completed.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];
@@ -219,20 +237,29 @@ fn what_is_said_to_fit_the_retry_topic_fits() {
         completed.received.headers.push((TRACEPARENT.to_owned(), Some(vec![b'0'; 55])));
         let weight = of(&completed, false, 0).expect("published").weight();
         let least = (0..20_000).find(|max_bytes| fits_deferred(&completed.received, *max_bytes));
-        assert!(least.is_some_and(|least| weight <= least && least < weight + 1_500), "{weight} {least:?}");
+        assert!(
+            least.is_some_and(|least| weight <= least && least < weight + 1_500),
+            "{weight} {least:?}"
+        );
     }
 }
 
 /// A topic that takes a batch only if each of its messages passes. What was sent, round by round,
 /// until nothing is refused.
-fn rounds(drafts: &mut Drafts<'_>, limits: &Limits, takes: impl Fn(&Message) -> bool) -> Vec<Vec<usize>> {
+fn rounds(
+    drafts: &mut Drafts<'_>,
+    limits: &Limits,
+    takes: impl Fn(&Message) -> bool,
+) -> Vec<Vec<usize>> {
     let mut rounds = Vec::new();
     loop {
         let parcels = drafts.parcels(limits);
         let mut waves: Vec<Vec<&Parcel>> = Vec::new();
         for parcel in &parcels {
             match waves.last_mut() {
-                Some(wave) if wave.iter().chain([&parcel]).all(|parcel| parcel.together > wave.len()) => {
+                Some(wave)
+                    if wave.iter().chain([&parcel]).all(|parcel| parcel.together > wave.len()) =>
+                {
                     wave.push(parcel);
                 }
                 _ => waves.push(vec![parcel]),
@@ -244,7 +271,8 @@ fn rounds(drafts: &mut Drafts<'_>, limits: &Limits, takes: impl Fn(&Message) -> 
         }
         let refused = waves.iter().find(|wave| !wave.iter().all(|parcel| takes(&parcel.message)));
         let Some(refused) = refused else { return rounds };
-        let refusal = |parcel: &&Parcel| Refusal { draft: parcel.draft, too_large: false, alone: false };
+        let refusal =
+            |parcel: &&Parcel| Refusal { draft: parcel.draft, too_large: false, alone: false };
         let refusals: Vec<Refusal> = refused.iter().map(refusal).collect();
         drafts.refused(&refusals, limits);
         assert!(rounds.len() < 100, "it ends");
@@ -261,7 +289,8 @@ fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
     batch[617] = completed(RecordOutcome::Assessed(Box::new(bad)));
     let mut drafts = Drafts::new(&batch, false);
     let limits = [MAX_BYTES; 3];
-    let rounds = rounds(&mut drafts, &limits, |message| payload(message)["claim_id"] != json!("bad"));
+    let rounds =
+        rounds(&mut drafts, &limits, |message| payload(message)["claim_id"] != json!("bad"));
     assert!(rounds.len() <= 15, "{} rounds", rounds.len());
     assert_eq!(rounds.last().map(Vec::len), Some(999), "the others are published");
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 1);
@@ -293,7 +322,8 @@ fn review_05_one_refusal_teaches_for_all_messages_as_large() {
         .collect();
     let mut drafts = Drafts::new(&batch, false);
     let mut limits = [MAX_BYTES; 3];
-    let all: Vec<Refusal> = (0..64).map(|draft| Refusal { draft, too_large: true, alone: false }).collect();
+    let all: Vec<Refusal> =
+        (0..64).map(|draft| Refusal { draft, too_large: true, alone: false }).collect();
     for count in [64, 32, 16, 8, 4, 2] {
         drafts.parcels(&limits);
         assert_eq!(drafts.refused(&all[..count], &limits), []);

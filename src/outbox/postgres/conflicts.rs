@@ -1,7 +1,8 @@
 //! Two events with one claim id and different content: which fields differ?
 //!
-//! The first event is kept, so both are read and compared, by the reader of this version. Where they are the same after all (an older
-//! version hashed the first one otherwise), there is no conflict.
+//! The first event is kept, so both are read and compared, by the reader of this version. Where
+//! they are the same after all (an older version hashed the first one otherwise), there is no
+//! conflict.
 
 use std::collections::HashMap;
 
@@ -28,8 +29,7 @@ impl PostgresStore {
         entries: &[Entry<'a>],
         ends: &mut Vec<End<'a>>,
     ) -> Result<(), Failure> {
-        let conflict =
-            |end: &RecordOutcome| matches!(end, RecordOutcome::DeadLettered(why) if why.error == CONFLICT);
+        let conflict = |end: &RecordOutcome| matches!(end, RecordOutcome::DeadLettered(why) if why.error == CONFLICT);
         let found = ends.extract_if(.., |end| conflict(&end.outcome));
         let own = entries.iter().filter(|entry| conflict(entry.outcome)).map(|entry| End {
             index: entry.index,
@@ -41,7 +41,8 @@ impl PostgresStore {
         for some in conflicts.chunks_mut(AT_ONCE) {
             let claims: Vec<Option<Claim>> =
                 some.iter().map(|end| claim(end.received.payload.as_deref())).collect();
-            let ids: Vec<String> = claims.iter().flatten().map(|claim| claim.claim_id.clone()).collect();
+            let ids: Vec<String> =
+                claims.iter().flatten().map(|claim| claim.claim_id.clone()).collect();
             let server = &self.connections;
             let firsts = server.answer(rows::select_first_events(connection, &ids)).await?;
             let mut verdicts = server.answer(rows::select_verdicts(connection, &ids)).await?;
@@ -72,8 +73,11 @@ fn explain(end: &mut End<'_>, claim: &Claim, firsts: &HashMap<String, Vec<u8>>, 
                 *detail = format!("{detail}; they differ in {}", fields.join(", "));
             }
         }
-        // Without the first event, the same place is taken for the same event: Kafka delivers more often twice than it begins anew.
-        None if verdict.source == *source => end.outcome = RecordOutcome::of_same(verdict.clone(), source),
+        // Without the first event, the same place is taken for the same event: Kafka delivers more
+        // often twice than it begins anew.
+        None if verdict.source == *source => {
+            end.outcome = RecordOutcome::of_same(verdict.clone(), source)
+        }
         None => {}
     }
 }

@@ -1,10 +1,12 @@
 //! A few connections, shared, and no wait without a bound.
 //!
-//! Why not sqlx's pool: it pings a connection when it comes back, without a bound, and holds its permit meanwhile. A peer that
-//! falls silent at that moment costs the pool a connection for ever (transact-rs/sqlx #4349).
+//! Why not sqlx's pool: it pings a connection when it comes back, without a bound, and holds its
+//! permit meanwhile. A peer that falls silent at that moment costs the pool a connection for ever
+//! (transact-rs/sqlx #4349).
 //!
 //! The invariants:
-//! - A connection comes back only when every statement on it was answered; otherwise it is dropped, which closes its socket.
+//! - A connection comes back only when every statement on it was answered; otherwise it is dropped,
+//!   which closes its socket.
 //! - A permit comes back with its [`Lease`], whatever happened.
 
 use std::future::Future;
@@ -22,11 +24,13 @@ use super::error::Failure;
 use super::session::{self, Setting};
 use super::settings::Settings;
 
-/// A server that has not answered after this many times its own bound on a statement is taken for dead.
+/// A server that has not answered after this many times its own bound on a statement is taken for
+/// dead.
 const MAX_WAIT: u32 = 2;
 /// A connection that was idle for longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// A connection older than this is made anew: names come to mean other servers, and servers' memory grows.
+/// A connection older than this is made anew: names come to mean other servers, and servers' memory
+/// grows.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// How PostgreSQL ends its words where a statement was cancelled.
@@ -149,7 +153,8 @@ impl Connections {
         match timeout(self.max_wait, statement).await {
             Ok(answer) => answer.map_err(|error| self.failure(&error)),
             Err(_) => {
-                let message = format!("{}: no answer within {} ms", self.place, self.max_wait.as_millis());
+                let message =
+                    format!("{}: no answer within {} ms", self.place, self.max_wait.as_millis());
                 Err(Failure::Store(StoreError::Transient(message)))
             }
         }
@@ -181,7 +186,8 @@ impl Connections {
     }
 }
 
-/// A connection in use. Dropped in the middle of something, by an error, a timeout or a cancelled future, it is closed at once.
+/// A connection in use. Dropped in the middle of something, by an error, a timeout or a cancelled
+/// future, it is closed at once.
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     connection: Option<PgConnection>,
@@ -203,7 +209,8 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // What ended this connection has likely ended the others too: one failure is enough to find out.
+        // What ended this connection has likely ended the others too: one failure is enough to find
+        // out.
         if self.connection.take().is_some() {
             self.home.idle().clear();
         }

@@ -1,7 +1,8 @@
-//! Values on their way into columns, written straight into the statement's buffer: no column vector, no copy.
+//! Values on their way into columns, written straight into the statement's buffer: no column
+//! vector, no copy.
 //!
-//! The invariant: nothing that is encoded here is refused by PostgreSQL for its content. Its texts and its JSON hold no NUL
-//! character, so that one stands as U+FFFD.
+//! The invariant: nothing that is encoded here is refused by PostgreSQL for its content. Its texts
+//! and its JSON hold no NUL character, so that one stands as U+FFFD.
 
 use std::borrow::Cow;
 
@@ -22,7 +23,11 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A text without NUL characters.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Gives a type the SQL type of another one.

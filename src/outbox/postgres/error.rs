@@ -1,6 +1,7 @@
 //! What a failure of PostgreSQL means for the batch: try again, end, or look for the row at fault.
 //!
-//! [`Class::of_sqlstate`] is the whole rule and is pure. What it does not know is transient: to wait loudly loses nothing.
+//! [`Class::of_sqlstate`] is the whole rule and is pure. What it does not know is transient: to
+//! wait loudly loses nothing.
 
 use sqlx::migrate::MigrateError;
 
@@ -17,10 +18,10 @@ pub(super) enum Class {
     Data,
 }
 
-const UNKNOWN_SCHEMA: &str = "the schema is not the one this version needs: run `claimgate migrate`";
+const UNKNOWN_SCHEMA: &str =
+    "the schema is not the one this version needs: run `claimgate migrate`";
 const NO_PERMISSION: &str = "the role lacks a right: docs/audit.md lists the grants";
-const NO_LOGIN: &str =
-    "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
+const NO_LOGIN: &str = "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
 pub(super) const POOLER: &str = "a pooler in transaction mode loses what a session is told, and its prepared statements: let it pool sessions";
 const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: docs/postgres.md has the choices";
@@ -28,8 +29,9 @@ const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";
 
 impl Class {
-    /// Sorts an error code of the server (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-    /// `constraint`: whether the error names a constraint.
+    /// Sorts an error code of the server
+    /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). `constraint`: whether
+    /// the error names a constraint.
     pub(super) fn of_sqlstate(code: &str, constraint: bool) -> Self {
         match code {
             // A check violation without a constraint: no partition takes the row. No row's fault.
@@ -37,13 +39,15 @@ impl Class {
             "26000" | "42P05" => Self::Fatal(POOLER),
             "42501" => Self::Fatal(NO_PERMISSION),
             "3D000" => Self::Fatal(NO_DATABASE),
-            // 22 data exception, 23 integrity, 44 with check option, 54 too large, P0001 raised by a trigger.
+            // 22 data exception, 23 integrity, 44 with check option, 54 too large, P0001 raised by
+            // a trigger.
             "P0001" => Self::Data,
             _ => match code.get(..2).unwrap_or_default() {
                 "22" | "23" | "44" | "54" => Self::Data,
                 "28" => Self::Fatal(NO_LOGIN),
                 "3F" | "42" => Self::Fatal(UNKNOWN_SCHEMA),
-                // 08 connection, 25 read-only after a failover, 40 deadlock, 53 resources, 55 locks, 57 shutdown or timeout, …
+                // 08 connection, 25 read-only after a failover, 40 deadlock, 53 resources, 55
+                // locks, 57 shutdown or timeout, …
                 _ => Self::Transient,
             },
         }
@@ -89,7 +93,9 @@ impl Failure {
         match Class::of(error) {
             Class::Data => Self::Data { code: code(error), message },
             Class::Transient => Self::Store(StoreError::Transient(format!("{place}: {message}"))),
-            Class::Fatal(remedy) => Self::Store(StoreError::Fatal(format!("{place}: {message}; {remedy}"))),
+            Class::Fatal(remedy) => {
+                Self::Store(StoreError::Fatal(format!("{place}: {message}; {remedy}")))
+            }
         }
     }
 
@@ -110,7 +116,9 @@ pub(super) fn of_migration(place: &str, error: &MigrateError) -> StoreError {
             let place = format!("{place}: migration {version}");
             Failure::new(&place, error).into_store_error(&place)
         }
-        MigrateError::VersionMismatch(version) => StoreError::Fatal(changed_migration(place, *version)),
+        MigrateError::VersionMismatch(version) => {
+            StoreError::Fatal(changed_migration(place, *version))
+        }
         other => StoreError::Fatal(format!("{place}: {other}")),
     }
 }
@@ -127,7 +135,8 @@ fn code(error: &sqlx::Error) -> String {
     error.and_then(|error| error.code()).unwrap_or_default().into_owned()
 }
 
-/// The server's words with their code. Row data (the error's detail) is left out: it can hold what must not be logged.
+/// The server's words with their code. Row data (the error's detail) is left out: it can hold what
+/// must not be logged.
 fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => match error.code() {
@@ -147,9 +156,9 @@ mod tests {
     #[test]
     fn what_passes_is_transient() {
         let codes = [
-            "08006", "08001", "08P01", "25006", "25P02", "25P03", "40001", "40P01", "53100", "53200",
-            "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "58030", "XX000", "0A000",
-            "99999", "", "é",
+            "08006", "08001", "08P01", "25006", "25P02", "25P03", "40001", "40P01", "53100",
+            "53200", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "58030",
+            "XX000", "0A000", "99999", "", "é",
         ];
         for code in codes {
             assert_eq!(Class::of_sqlstate(code, false), Class::Transient, "{code}");
@@ -181,8 +190,10 @@ mod tests {
 
     #[test]
     fn what_one_row_can_cause_is_looked_for_row_by_row() {
-        for code in ["22P05", "22021", "22008", "22003", "23502", "23505", "23514", "44000", "54000", "P0001"]
-        {
+        for code in [
+            "22P05", "22021", "22008", "22003", "23502", "23505", "23514", "44000", "54000",
+            "P0001",
+        ] {
             assert_eq!(Class::of_sqlstate(code, true), Class::Data, "{code}");
         }
     }
@@ -190,7 +201,9 @@ mod tests {
     #[test]
     fn failures_below_sql_are_transient() {
         let reset = sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-        for error in [reset, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed] {
+        for error in
+            [reset, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed]
+        {
             assert_eq!(Class::of(&error), Class::Transient, "{error}");
         }
         let Failure::Store(StoreError::Transient(said)) =
@@ -198,6 +211,9 @@ mod tests {
         else {
             panic!("transient")
         };
-        assert_eq!(said, "PostgreSQL at db:5432/claims: no connection within `postgres.connect_timeout`");
+        assert_eq!(
+            said,
+            "PostgreSQL at db:5432/claims: no connection within `postgres.connect_timeout`"
+        );
     }
 }

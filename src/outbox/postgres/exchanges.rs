@@ -14,7 +14,10 @@ use crate::outbox::{StoreError, TokenExchange};
 
 impl PostgresStore {
     /// Keeps exchanges of access tokens. Writing them again changes nothing.
-    pub(super) async fn record_exchanges(&self, exchanges: &[TokenExchange]) -> Result<(), StoreError> {
+    pub(super) async fn record_exchanges(
+        &self,
+        exchanges: &[TokenExchange],
+    ) -> Result<(), StoreError> {
         if exchanges.is_empty() {
             return Ok(());
         }
@@ -39,7 +42,10 @@ impl PostgresStore {
     }
 }
 
-async fn insert_exchanges(connection: &mut PgConnection, exchanges: &[TokenExchange]) -> sqlx::Result<()> {
+async fn insert_exchanges(
+    connection: &mut PgConnection,
+    exchanges: &[TokenExchange],
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into token_exchanges (
             id, requested_at, latency, http_status, provider_code, outcome, reason, cause, request, response

@@ -1,10 +1,11 @@
 //! A batch that PostgreSQL refuses: is a row at fault, or its table?
 //!
-//! A table that refuses an ordinary row, or more than a few rows of a batch for one reason, is at fault itself: the worker ends with
-//! a sentence, and no claim pays for it. What is left is a row at fault. The batch is halved until it stands alone, and it becomes
-//! a dead letter.
+//! A table that refuses an ordinary row, or more than a few rows of a batch for one reason, is at
+//! fault itself: the worker ends with a sentence, and no claim pays for it. What is left is a row
+//! at fault. The batch is halved until it stands alone, and it becomes a dead letter.
 //!
-//! The invariants: attempts are written before verdicts, and a claim with an attempt that cannot be kept gets no verdict.
+//! The invariants: attempts are written before verdicts, and a claim with an attempt that cannot be
+//! kept gets no verdict.
 
 use std::collections::HashMap;
 use std::iter;
@@ -41,8 +42,8 @@ impl UnassessedClaims {
     }
 }
 
-/// Claims with an attempt that PostgreSQL did not take, and its words. Their next end is a dead letter: what was decided on an answer
-/// that is not kept could not be shown to anybody.
+/// Claims with an attempt that PostgreSQL did not take, and its words. Their next end is a dead
+/// letter: what was decided on an answer that is not kept could not be shown to anybody.
 #[derive(Debug, Default)]
 pub(super) struct Unkept(Mutex<HashMap<String, String>>);
 
@@ -75,16 +76,27 @@ impl Unkept {
                 let message = claims.get(completed.claim_id.as_ref()?)?;
                 Some((
                     index,
-                    RecordOutcome::DeadLettered(DeadLetterReason::event("unrecordable", message.clone())),
+                    RecordOutcome::DeadLettered(DeadLetterReason::event(
+                        "unrecordable",
+                        message.clone(),
+                    )),
                 ))
             }
-            RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) | RecordOutcome::DeadLettered(_) => None,
+            RecordOutcome::Recalled(_)
+            | RecordOutcome::Duplicate(_)
+            | RecordOutcome::DeadLettered(_) => None,
         };
         completed.iter().enumerate().filter_map(held).collect()
     }
 
-    /// The batch is recorded: the claims that were held back have their dead letters, and may be replayed. Returns all that was overruled.
-    pub(super) fn release(&self, completed: &[Completed], held: Overruled, mut ends: Overruled) -> Overruled {
+    /// The batch is recorded: the claims that were held back have their dead letters, and may be
+    /// replayed. Returns all that was overruled.
+    pub(super) fn release(
+        &self,
+        completed: &[Completed],
+        held: Overruled,
+        mut ends: Overruled,
+    ) -> Overruled {
         let mut claims = self.claims();
         for (index, _) in &held {
             if let Some(claim_id) = &completed[*index].claim_id {
@@ -108,11 +120,13 @@ impl PostgresStore {
         self.record_calls_around_faults(calls, &mut refusals).await?;
         self.try_rows().await?;
         let held = self.unkept.hold_back(completed);
-        let ends = self.record_settled_around_faults(&entries(completed, &held), &mut refusals).await?;
+        let ends =
+            self.record_settled_around_faults(&entries(completed, &held), &mut refusals).await?;
         Ok(self.unkept.release(completed, held, ends))
     }
 
-    /// Halves the records until those at fault stand alone, in batch order: the first of two records of one claim still wins.
+    /// Halves the records until those at fault stand alone, in batch order: the first of two
+    /// records of one claim still wins.
     async fn record_settled_around_faults(
         &self,
         entries: &[Entry<'_>],
@@ -131,7 +145,8 @@ impl PostgresStore {
                 }
             }
         }
-        // Not before all was looked at: where the table is at fault, no claim becomes a dead letter.
+        // Not before all was looked at: where the table is at fault, no claim becomes a dead
+        // letter.
         for (entry, message) in refused {
             let malformed = self.dead_letter(entry.received, message).await?;
             overruled.push((entry.index, RecordOutcome::DeadLettered(malformed)));
@@ -159,7 +174,8 @@ impl PostgresStore {
         Ok(malformed)
     }
 
-    /// Halves the attempts until those at fault stand alone. Their claims are remembered, and told to the log.
+    /// Halves the attempts until those at fault stand alone. Their claims are remembered, and told
+    /// to the log.
     async fn record_calls_around_faults(
         &self,
         calls: &[Call],
@@ -215,6 +231,9 @@ mod tests {
             }
         }
         let error = refusals.count("db", "P0001".to_owned(), "said");
-        assert!(matches!(&error, Err(StoreError::Fatal(said)) if said.contains("the table's")), "{error:?}");
+        assert!(
+            matches!(&error, Err(StoreError::Fatal(said)) if said.contains("the table's")),
+            "{error:?}"
+        );
     }
 }

@@ -1,12 +1,14 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
-//! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached, `record` the transaction of a
-//! batch, `faults` the search for what is refused, `conflicts` what two claims with one id differ in,
-//! `rows` its statements, `exchanges` the one that needs no transaction, `schema` the migrations,
-//! `retire` what is past its retention, `session` what a connection is bound by, `rights` whether the worker may write
-//! what it will have to, `error` what a failure means.
+//! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached,
+//! `record` the transaction of a batch, `faults` the search for what is refused, `conflicts` what
+//! two claims with one id differ in, `rows` its statements, `exchanges` the one that needs no
+//! transaction, `schema` the migrations, `retire` what is past its retention, `session` what a
+//! connection is bound by, `rights` whether the worker may write what it will have to, `error` what
+//! a failure means.
 //!
-//! The invariant: a batch is in the tables whole or not at all, and writing it again changes nothing.
+//! The invariant: a batch is in the tables whole or not at all, and writing it again changes
+//! nothing.
 
 mod conflicts;
 mod connections;
@@ -47,7 +49,8 @@ impl PostgresStore {
     /// Connects, so that a wrong address or password is known at once.
     ///
     /// # Errors
-    /// [`StoreError::Transient`] where the server cannot be reached, [`StoreError::Fatal`] where it refuses.
+    /// [`StoreError::Transient`] where the server cannot be reached, [`StoreError::Fatal`] where it
+    /// refuses.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
         let store = Self::lazy(settings)?;
         store.ping().await?;
@@ -116,7 +119,8 @@ impl Store for PostgresStore {
         }
         let ask = async {
             let mut lease = self.connections.lease().await?;
-            let known = self.connections.answer(rows::select_verdicts(&mut lease, &claim_ids)).await?;
+            let known =
+                self.connections.answer(rows::select_verdicts(&mut lease, &claim_ids)).await?;
             lease.keep();
             Ok(known)
         };

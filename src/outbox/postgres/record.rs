@@ -1,8 +1,8 @@
 //! One batch, one transaction: who wins a claim, and what is written beside.
 //!
-//! Owns the order in which the tables are written (verdicts first, sorted by claim id: it is their key on which workers wait for
-//! each other). What is refused is looked for in [`super::faults`]. The invariant: an end that is returned here or left alone is
-//! what the tables say.
+//! Owns the order in which the tables are written (verdicts first, sorted by claim id: it is their
+//! key on which workers wait for each other). What is refused is looked for in [`super::faults`].
+//! The invariant: an end that is returned here or left alone is what the tables say.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,8 +15,8 @@ use super::rows::{self, Dead, Decided};
 use crate::decision::Verdict;
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 
-/// The most bytes that one statement carries, unless a single row has more. A message to the server ends at 1 GB, and a batch
-/// of large events could reach that.
+/// The most bytes that one statement carries, unless a single row has more. A message to the server
+/// ends at 1 GB, and a batch of large events could reach that.
 const STATEMENT_BYTES: usize = 8 << 20;
 
 /// A record on its way into the tables.
@@ -91,7 +91,8 @@ impl PostgresStore {
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
         let mut ends: Vec<End<'a>> = won.iter().filter_map(as_written).collect();
         if !lost.is_empty() {
-            let claim_ids: Vec<String> = lost.iter().map(|row| row.verdict.claim_id.clone()).collect();
+            let claim_ids: Vec<String> =
+                lost.iter().map(|row| row.verdict.claim_id.clone()).collect();
             let known = server.answer(rows::select_verdicts(&mut transaction, &claim_ids)).await?;
             self.overrule(&lost, &known, &mut ends)?;
         }
@@ -113,8 +114,11 @@ impl PostgresStore {
     ) -> Result<(), Failure> {
         for Decided { index, verdict, received } in lost.iter().copied() {
             let known = known.get(&verdict.claim_id).cloned().ok_or_else(|| {
-                let message =
-                    format!("{}: claim {:?} was neither inserted nor found", self.place(), verdict.claim_id);
+                let message = format!(
+                    "{}: claim {:?} was neither inserted nor found",
+                    self.place(),
+                    verdict.claim_id
+                );
                 Failure::Store(StoreError::Transient(message))
             })?;
             let outcome = RecordOutcome::of_known(known, &received.source, &verdict.fingerprint);
@@ -124,8 +128,12 @@ impl PostgresStore {
     }
 }
 
-/// A batch's records, with the ends that `held` gives them in place of their own. `held` is sorted by index.
-pub(super) fn entries<'a>(completed: &'a [Completed], held: &'a [(usize, RecordOutcome)]) -> Vec<Entry<'a>> {
+/// A batch's records, with the ends that `held` gives them in place of their own. `held` is sorted
+/// by index.
+pub(super) fn entries<'a>(
+    completed: &'a [Completed],
+    held: &'a [(usize, RecordOutcome)],
+) -> Vec<Entry<'a>> {
     let mut held = held.iter().peekable();
     let entry = |(index, completed): (usize, &'a Completed)| {
         let other = held.next_if(|(of, _)| *of == index);
@@ -135,7 +143,8 @@ pub(super) fn entries<'a>(completed: &'a [Completed], held: &'a [(usize, RecordO
     completed.iter().enumerate().map(entry).collect()
 }
 
-/// The claims that the batch decides, sorted by claim id: the first record of each in batch order, and the others.
+/// The claims that the batch decides, sorted by claim id: the first record of each in batch order,
+/// and the others.
 fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
     let mut rows: Vec<Decided<'a>> = Vec::with_capacity(entries.len());
     for Entry { index, received, outcome } in entries.iter().copied() {
@@ -145,10 +154,12 @@ fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
     }
     rows.sort_by(|one, other| one.verdict.claim_id.cmp(&other.verdict.claim_id));
     let mut last = None;
-    rows.into_iter().partition(|row| last.replace(&row.verdict.claim_id) != Some(&row.verdict.claim_id))
+    rows.into_iter()
+        .partition(|row| last.replace(&row.verdict.claim_id) != Some(&row.verdict.claim_id))
 }
 
-/// The end of a record whose verdict PostgreSQL could not take letter by letter: the table's version is what will be published.
+/// The end of a record whose verdict PostgreSQL could not take letter by letter: the table's
+/// version is what will be published.
 fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     let reasons = clean_reasons(&row.verdict.reasons);
     let challenge = row.verdict.challenge.as_deref().filter(|script| script.contains('\0'));
@@ -205,8 +216,11 @@ fn chunks<T>(rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
 }
 
 fn event_bytes(event: &Received) -> usize {
-    let headers: usize =
-        event.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let headers: usize = event
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+        .sum();
     event.payload.as_ref().map_or(0, Vec::len) + event.key.as_ref().map_or(0, Vec::len) + headers
 }
 
@@ -220,8 +234,9 @@ mod tests {
 
     #[test]
     fn a_statement_is_bounded_but_takes_any_single_row() {
-        let lengths =
-            |rows: &[usize]| chunks(rows, |bytes| *bytes).iter().map(|chunk| chunk.len()).collect::<Vec<_>>();
+        let lengths = |rows: &[usize]| {
+            chunks(rows, |bytes| *bytes).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()
+        };
         let half = STATEMENT_BYTES / 2;
         assert_eq!(lengths(&[]), [0; 0]);
         assert_eq!(lengths(&[1; 500]), [500]);

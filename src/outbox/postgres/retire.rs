@@ -1,8 +1,9 @@
-//! Taking away what is past its retention: the only statements that drop or delete, and only the owner of the tables may run them.
+//! Taking away what is past its retention: the only statements that drop or delete, and only the
+//! owner of the tables may run them.
 //!
-//! Nobody is held up for long. A partition is dropped under a lock of its parent, before which inserts queue up: so the lock is waited for
-//! a moment at a time. (`detach … concurrently` is no way, for a table with a default partition refuses it.) Rows are deleted
-//! some at a time.
+//! Nobody is held up for long. A partition is dropped under a lock of its parent, before which
+//! inserts queue up: so the lock is waited for a moment at a time. (`detach … concurrently` is no
+//! way, for a table with a default partition refuses it.) Rows are deleted some at a time.
 
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ impl PostgresStore {
         Ok(dropped)
     }
 
-    /// Deletes the rows of a table that are older than `kept`, some at a time, and says how many there were. The names are the caller's own.
+    /// Deletes the rows of a table that are older than `kept`, some at a time, and says how many
+    /// there were. The names are the caller's own.
     pub(crate) async fn delete_older(
         &self,
         table: &str,
@@ -77,7 +79,8 @@ impl PostgresStore {
             let some = async {
                 let server = &self.connections;
                 let mut lease = server.lease().await?;
-                let delete = sqlx::query(AssertSqlSafe(sql.clone())).bind(kept.as_secs_f64()).bind(ROWS);
+                let delete =
+                    sqlx::query(AssertSqlSafe(sql.clone())).bind(kept.as_secs_f64()).bind(ROWS);
                 let done = server.answer(delete.execute(&mut *lease)).await?;
                 lease.keep();
                 Ok(done.rows_affected())

@@ -1,8 +1,9 @@
 //! Whether the worker may write what it will have to, asked before a claim depends on it.
 //!
-//! The tables are asked and not the catalogue alone: an ordinary row is written into each of them and taken back. So a missing right, a
-//! column that was added without a default, and a trigger that raises show at the start, and not with the first claim, which was
-//! asked about by then and billed.
+//! The tables are asked and not the catalogue alone: an ordinary row is written into each of them
+//! and taken back. So a missing right, a column that was added without a default, and a trigger
+//! that raises show at the start, and not with the first claim, which was asked about by then and
+//! billed.
 
 use sqlx::Connection;
 use time::OffsetDateTime;
@@ -28,10 +29,12 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
     where not has_function_privilege('claimgate_ensure_partitions(date, int)', 'execute')";
 
 impl PostgresStore {
-    /// Checks that this role may write what a worker writes, and that what a session is told holds. Leaves nothing behind.
+    /// Checks that this role may write what a worker writes, and that what a session is told holds.
+    /// Leaves nothing behind.
     ///
     /// # Errors
-    /// [`StoreError::Fatal`] with the rights that are missing, or with what refuses an ordinary row.
+    /// [`StoreError::Fatal`] with the rights that are missing, or with what refuses an ordinary
+    /// row.
     pub async fn check_rights(&self) -> Result<(), StoreError> {
         let lacking: Vec<(String,)> = self.fetch(sqlx::query_as(LACKING)).await?;
         if !lacking.is_empty() {
@@ -49,7 +52,8 @@ impl PostgresStore {
 
     /// Writes an ordinary row into each table that the worker writes to, and takes it back.
     pub(super) async fn try_rows(&self) -> Result<(), StoreError> {
-        let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+        let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000)
+            .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
         let malformed = DeadLetterReason::event("unrecordable", "a check");
@@ -66,7 +70,8 @@ impl PostgresStore {
             server.answer(rows::insert_calls(&mut transaction, &[call])).await?;
             refusing = "dead_letters";
             server.answer(rows::insert_dead_letters(&mut transaction, &dead)).await?;
-            let deferred = sqlx::raw_sql("set constraints all immediate").execute(&mut *transaction);
+            let deferred =
+                sqlx::raw_sql("set constraints all immediate").execute(&mut *transaction);
             server.answer(deferred).await?;
             server.answer(transaction.rollback()).await?;
             lease.keep();
@@ -83,7 +88,8 @@ impl PostgresStore {
         }
     }
 
-    /// Sees that two connections are two sessions. A pooler that lends them by the transaction makes them one.
+    /// Sees that two connections are two sessions. A pooler that lends them by the transaction
+    /// makes them one.
     async fn check_session(&self) -> Result<(), StoreError> {
         if self.connections.size() < 2 {
             return Ok(());
@@ -95,8 +101,9 @@ impl PostgresStore {
             let (mut one, mut other) = (server.lease().await?, server.lease().await?);
             let told = sqlx::query_as::<_, (String,)>(set).bind(&mark).fetch_one(&mut *one);
             server.answer(told).await?;
-            let seen =
-                sqlx::query_as::<_, (Option<String>,)>("select current_setting('claimgate.session', true)");
+            let seen = sqlx::query_as::<_, (Option<String>,)>(
+                "select current_setting('claimgate.session', true)",
+            );
             let (seen,) = server.answer(seen.fetch_one(&mut *other)).await?;
             let told = sqlx::query_as::<_, (String,)>(set).bind("").fetch_one(&mut *one);
             server.answer(told).await?;
@@ -106,9 +113,10 @@ impl PostgresStore {
         };
         match look.await.map_err(|failure| self.store_error(failure))? {
             true => Ok(()),
-            false => {
-                Err(StoreError::Fatal(format!("{}: two connections share a session; {POOLER}", self.place())))
-            }
+            false => Err(StoreError::Fatal(format!(
+                "{}: two connections share a session; {POOLER}",
+                self.place()
+            ))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! One statement per table, for any number of rows.
 //!
-//! Every insert takes its rows from `unnest` of one array a column and does nothing where the row is there already, so that a
-//! batch whose commit went unanswered can simply be written again. Knows no transaction and decides nothing.
+//! Every insert takes its rows from `unnest` of one array a column and does nothing where the row
+//! is there already, so that a batch whose commit went unanswered can simply be written again.
+//! Knows no transaction and decides nothing.
 
 use std::collections::HashMap;
 
@@ -38,8 +39,9 @@ impl<'a> Dead<'a> {
     }
 }
 
-/// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows` are sorted by claim id, each
-/// id once: two workers with the same claims then take their locks in the same order.
+/// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows`
+/// are sorted by claim id, each id once: two workers with the same claims then take their locks in
+/// the same order.
 pub(super) async fn insert_verdicts(
     connection: &mut PgConnection,
     rows: &[Decided<'_>],
@@ -97,7 +99,10 @@ pub(super) async fn insert_verdicts(
 }
 
 /// Keeps the events behind verdicts.
-pub(super) async fn insert_events(connection: &mut PgConnection, rows: &[Decided<'_>]) -> sqlx::Result<()> {
+pub(super) async fn insert_events(
+    connection: &mut PgConnection,
+    rows: &[Decided<'_>],
+) -> sqlx::Result<()> {
     let events = || rows.iter().map(|row| row.received);
     sqlx::query(
         "insert into claim_events
@@ -122,7 +127,10 @@ pub(super) async fn insert_events(connection: &mut PgConnection, rows: &[Decided
 }
 
 /// Keeps attempts at a risk API.
-pub(super) async fn insert_calls(connection: &mut PgConnection, calls: &[Call]) -> sqlx::Result<()> {
+pub(super) async fn insert_calls(
+    connection: &mut PgConnection,
+    calls: &[Call],
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into risk_calls (
             id, claim_id, attempt, api, requested_at, latency, http_status, provider_code, outcome, reason, request, response, trace_id,
@@ -253,7 +261,11 @@ impl VerdictRow {
             decision: Decision::from_word(&self.decision).ok_or_else(|| unreadable("decision"))?,
             level: self.level.map(u8::try_from).transpose().map_err(|_| unreadable("level"))?,
             attempts: u32::try_from(self.attempts).map_err(|_| unreadable("attempts"))?,
-            fingerprint: self.fingerprint.as_slice().try_into().map_err(|_| unreadable("fingerprint"))?,
+            fingerprint: self
+                .fingerprint
+                .as_slice()
+                .try_into()
+                .map_err(|_| unreadable("fingerprint"))?,
             claim_id: self.claim_id,
             kind: self.kind,
             api: self.api,

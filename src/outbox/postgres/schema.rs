@@ -1,6 +1,7 @@
 //! The schema: applied, checked, and kept supplied with partitions.
 //!
-//! The migrations are part of the binary. A database that is ahead of it, in the middle of a rolling update, is no error.
+//! The migrations are part of the binary. A database that is ahead of it, in the middle of a
+//! rolling update, is no error.
 
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -11,8 +12,8 @@ use super::{PostgresStore, StoreError};
 const MONTHS_AHEAD: i32 = 4;
 
 impl PostgresStore {
-    /// Applies the migrations that are missing and says how many. Several workers may do so at once. Where none is missing, a
-    /// role that may only insert and select is enough.
+    /// Applies the migrations that are missing and says how many. Several workers may do so at
+    /// once. Where none is missing, a role that may only insert and select is enough.
     ///
     /// # Errors
     /// [`StoreError`], naming the migration at fault.
@@ -24,7 +25,8 @@ impl PostgresStore {
             }
             State::Missing(versions) => versions.len(),
         };
-        // A migration may take long, and may wait long for another worker's: a connection of its own, without the bounds.
+        // A migration may take long, and may wait long for another worker's: a connection of its
+        // own, without the bounds.
         let connection = self.connections.unbounded().await;
         let mut connection = connection.map_err(|failure| self.store_error(failure))?;
         let apply = async {
@@ -42,7 +44,9 @@ impl PostgresStore {
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         match self.schema_state().await? {
             State::Current => Ok(()),
-            State::Changed(version) => Err(StoreError::Fatal(changed_migration(self.place(), version))),
+            State::Changed(version) => {
+                Err(StoreError::Fatal(changed_migration(self.place(), version)))
+            }
             State::Missing(versions) => {
                 let first = versions.first().map(String::as_str).unwrap_or_default();
                 let message = format!(
@@ -55,14 +59,17 @@ impl PostgresStore {
         }
     }
 
-    /// Makes the partitions of this month and the next ones that do not exist yet, and returns their names. Inserts do not
-    /// depend on it: without a partition of their own, rows go to the default one.
+    /// Makes the partitions of this month and the next ones that do not exist yet, and returns
+    /// their names. Inserts do not depend on it: without a partition of their own, rows go to the
+    /// default one.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn ensure_partitions(&self) -> Result<Vec<String>, StoreError> {
-        let made = sqlx::query_as("select claimgate_ensure_partitions((now() at time zone 'UTC')::date, $1)")
-            .bind(MONTHS_AHEAD);
+        let made = sqlx::query_as(
+            "select claimgate_ensure_partitions((now() at time zone 'UTC')::date, $1)",
+        )
+        .bind(MONTHS_AHEAD);
         let made: Vec<(String,)> = self.fetch(made).await?;
         Ok(made.into_iter().map(|(name,)| name).collect())
     }
@@ -73,7 +80,9 @@ impl PostgresStore {
         let mut applied: Vec<(i64, Vec<u8>)> = Vec::new();
         if exists == [(true,)] {
             applied = self
-                .fetch(sqlx::query_as("select version, checksum from _sqlx_migrations where success"))
+                .fetch(sqlx::query_as(
+                    "select version, checksum from _sqlx_migrations where success",
+                ))
                 .await?;
         }
         Ok(State::of(&migrator(), &applied))
@@ -123,7 +132,10 @@ mod tests {
         assert_eq!(State::of(&migrator, &all), State::Current);
         assert_eq!(State::of(&migrator, &newer), State::Current);
         let without_4 = [&all[..3], &all[4..]].concat();
-        assert_eq!(State::of(&migrator, &without_4), State::Missing(vec!["4 partitions".to_owned()]));
+        assert_eq!(
+            State::of(&migrator, &without_4),
+            State::Missing(vec!["4 partitions".to_owned()])
+        );
         let changed = [vec![(1, vec![0])], all[1..].to_vec()].concat();
         assert_eq!(State::of(&migrator, &changed), State::Changed(1));
     }

@@ -1,8 +1,9 @@
 //! What every session is bound by, and whether the session keeps it.
 //!
-//! The settings are made by `set_config` after the connection is there, and read back: a pooler such as PgBouncer refuses settings in
-//! the start-up packet, or is told to ignore them, and then they would silently not hold. The invariant: a connection that
-//! [`bind`] has taken holds every setting that the promises rest on.
+//! The settings are made by `set_config` after the connection is there, and read back: a pooler
+//! such as PgBouncer refuses settings in the start-up packet, or is told to ignore them, and then
+//! they would silently not hold. The invariant: a connection that [`bind`] has taken holds every
+//! setting that the promises rest on.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,10 +13,14 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::error::{Failure, POOLER};
 use crate::outbox::StoreError;
 
-/// How often the server probes a silent client, so that what a vanished worker had locked is free again within a minute. Not read
-/// back: behind a pooler or on a socket in the file system it has no meaning.
-const SERVER_KEEPALIVE: [(&str, &str); 3] =
-    [("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")];
+/// How often the server probes a silent client, so that what a vanished worker had locked is free
+/// again within a minute. Not read back: behind a pooler or on a socket in the file system it has
+/// no meaning.
+const SERVER_KEEPALIVE: [(&str, &str); 3] = [
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+];
 
 /// A setting's name and its value.
 pub(super) type Setting = (&'static str, String);
@@ -32,7 +37,8 @@ pub(super) fn settings(statement_timeout: Duration) -> Vec<Setting> {
         ("default_transaction_isolation", "read committed".to_owned()),
         // A verdict must outlive a crash of the server, for its decision is published next.
         ("synchronous_commit", "on".to_owned()),
-        // A plan made while a table was small must not be kept when it has grown; planning costs nothing beside 500 rows.
+        // A plan made while a table was small must not be kept when it has grown; planning costs
+        // nothing beside 500 rows.
         ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("timezone", "UTC".to_owned()),
     ]
@@ -88,8 +94,9 @@ mod tests {
     #[test]
     fn every_session_is_bounded() {
         let settings = settings(Duration::from_secs(10));
-        let value =
-            |wanted: &str| settings.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
+        let value = |wanted: &str| {
+            settings.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
+        };
         assert_eq!(value("statement_timeout"), Some("10000ms"));
         assert_eq!(value("lock_timeout"), Some("7500ms"));
         assert_eq!(value("synchronous_commit"), Some("on"));

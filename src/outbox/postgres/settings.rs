@@ -15,15 +15,16 @@ use crate::outbox::StoreError;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// `postgres://user:password@host:5432/database`; required. A secret, for it carries the password. Without an `sslmode` a server on
-    /// another machine has to prove who it is.
+    /// `postgres://user:password@host:5432/database`; required. A secret, for it carries the
+    /// password. Without an `sslmode` a server on another machine has to prove who it is.
     pub url: Option<SecretString>,
     /// Connections at once. Beyond that, a caller waits for up to `connect_timeout`.
     pub max_connections: u32,
     /// How long to wait for a connection, new or from the pool.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long the server may take over one statement. At the bound the batch is rolled back and tried again.
+    /// How long the server may take over one statement. At the bound the batch is rolled back and
+    /// tried again.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     /// Whether `claimgate run` applies the migrations that are missing.
@@ -60,27 +61,38 @@ impl Settings {
             ));
         }
         if self.statement_timeout.as_millis() == 0 {
-            return Err(StoreError::Fatal(format!("`{}` is 0: statements need a bound", self.timeout_key)));
+            return Err(StoreError::Fatal(format!(
+                "`{}` is 0: statements need a bound",
+                self.timeout_key
+            )));
         }
-        let url = self.url.as_ref().map(|url| url.expose_secret().trim()).filter(|url| !url.is_empty());
+        let url =
+            self.url.as_ref().map(|url| url.expose_secret().trim()).filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| {
             StoreError::Fatal("`postgres.url` is missing: where is the database?".to_owned())
         })?;
-        // The parser takes any scheme; its own words are left out, for they could quote the password.
+        // The parser takes any scheme; its own words are left out, for they could quote the
+        // password.
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let options = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres).ok_or_else(|| {
-            StoreError::Fatal(
-                "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database".to_owned(),
-            )
-        })?;
+        let options =
+            PgConnectOptions::from_str(url).ok().filter(|_| is_postgres).ok_or_else(|| {
+                StoreError::Fatal(
+                    "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database"
+                        .to_owned(),
+                )
+            })?;
         let options = if says_sslmode(url) || is_local(&options) {
             options
         } else {
             options.ssl_mode(PgSslMode::VerifyFull)
         };
-        // A pooler takes no setting in the start-up packet but the commonest: `session` makes the others. Statements are not logged:
-        // each line would carry the whole SQL, a dozen a batch while the server is slow.
-        Ok(options.application_name("claimgate").extra_float_digits(None).disable_statement_logging())
+        // A pooler takes no setting in the start-up packet but the commonest: `session` makes the
+        // others. Statements are not logged: each line would carry the whole SQL, a dozen a batch
+        // while the server is slow.
+        Ok(options
+            .application_name("claimgate")
+            .extra_float_digits(None)
+            .disable_statement_logging())
     }
 }
 
@@ -122,9 +134,14 @@ mod tests {
             "mysql://hunter2@host/db",
         ] {
             let refusal = refusal(&Settings::at(url));
-            assert!(refusal.contains("`postgres.url`") && !refusal.contains("hunter2"), "{refusal}");
+            assert!(
+                refusal.contains("`postgres.url`") && !refusal.contains("hunter2"),
+                "{refusal}"
+            );
         }
-        assert!(!format!("{:?}", Settings::at("postgres://user:hunter2@host/db")).contains("hunter2"));
+        assert!(
+            !format!("{:?}", Settings::at("postgres://user:hunter2@host/db")).contains("hunter2")
+        );
     }
 
     #[test]
@@ -138,13 +155,15 @@ mod tests {
 
     #[test]
     fn a_statement_has_a_bound() {
-        let endless = Settings { statement_timeout: Duration::ZERO, ..Settings::at("postgres://host/db") };
+        let endless =
+            Settings { statement_timeout: Duration::ZERO, ..Settings::at("postgres://host/db") };
         assert!(refusal(&endless).contains("`postgres.statement_timeout`"));
     }
 
     #[test]
     fn review_low_a_server_elsewhere_is_verified_unless_the_url_says_otherwise() {
-        let mode = |url: &str| Settings::at(url).connect_options().expect("a good URL").get_ssl_mode();
+        let mode =
+            |url: &str| Settings::at(url).connect_options().expect("a good URL").get_ssl_mode();
         for url in [
             "postgres://db.example/claims",
             "postgres://10.0.0.7/claims",
@@ -154,11 +173,17 @@ mod tests {
         ] {
             assert!(matches!(mode(url), PgSslMode::VerifyFull), "{url}: {:?}", mode(url));
         }
-        for url in ["postgres://127.0.0.1/claims", "postgres://[::1]/claims", "postgres://localhost:1/claims"]
-        {
+        for url in [
+            "postgres://127.0.0.1/claims",
+            "postgres://[::1]/claims",
+            "postgres://localhost:1/claims",
+        ] {
             assert!(matches!(mode(url), PgSslMode::Prefer), "{url}: {:?}", mode(url));
         }
         assert!(matches!(mode("postgres://db.example/claims?sslmode=disable"), PgSslMode::Disable));
-        assert!(matches!(mode("postgres://db.example/claims?a=b&ssl-mode=require"), PgSslMode::Require));
+        assert!(matches!(
+            mode("postgres://db.example/claims?a=b&ssl-mode=require"),
+            PgSslMode::Require
+        ));
     }
 }

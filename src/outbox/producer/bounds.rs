@@ -7,7 +7,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
+};
 use rdkafka::error::KafkaResult;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -80,7 +82,8 @@ impl BoundsReader {
 
     /// Looks again at what holds messages back, if that is long ago.
     pub(super) fn look_again(&mut self, bounds: &Bounds, settings: &Settings) {
-        if self.asked.is_some_and(|asked| asked.elapsed() >= LOOK_AGAIN) && bounds.is_holding_back() {
+        if self.asked.is_some_and(|asked| asked.elapsed() >= LOOK_AGAIN) && bounds.is_holding_back()
+        {
             bounds.forget_lessons();
             self.read(bounds, settings);
         }

@@ -11,13 +11,16 @@ use crate::kafka::{Guarantee, Settings, client_error};
 
 /// The largest batch that the producer makes: librdkafka's own bound.
 const BATCH_MAX_BYTES: usize = 1_000_000;
-/// `send_offsets_to_transaction` keeps no time (librdkafka #5456): where the group's coordinator has
-/// died it asks for the new one only when some connection comes or goes, and may wait for that for
-/// ever (#5511). A connection on which nothing is said goes after this.
+/// `send_offsets_to_transaction` keeps no time (librdkafka #5456): where the group's coordinator
+/// has died it asks for the new one only when some connection comes or goes, and may wait for that
+/// for ever (#5511). A connection on which nothing is said goes after this.
 const IDLE_MAX_MS: &str = "5000";
 
 /// A producer that has not met a broker yet.
-pub(super) fn producer(settings: &Settings, transactional_id: &str) -> KafkaResult<BaseProducer<Deliveries>> {
+pub(super) fn producer(
+    settings: &Settings,
+    transactional_id: &str,
+) -> KafkaResult<BaseProducer<Deliveries>> {
     config(settings, transactional_id).create_with_context(Deliveries::default())
 }
 
@@ -56,7 +59,10 @@ fn config(settings: &Settings, transactional_id: &str) -> ClientConfig {
     }
     config
         .set("enable.idempotence", "true")
-        .set("message.max.bytes", settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string())
+        .set(
+            "message.max.bytes",
+            settings.max_message_bytes.clamp(1_000, 1_000_000_000).to_string(),
+        )
         .set("delivery.timeout.ms", &timeout);
     if settings.guarantee == Guarantee::ExactlyOnce {
         config.set("transactional.id", transactional_id).set("transaction.timeout.ms", &timeout);

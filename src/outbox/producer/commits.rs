@@ -131,7 +131,8 @@ impl Committer {
         let mut open = self.due.borrow_and_update().clone();
         let done = &self.done;
         open.retain(|partition, due| {
-            done.get(partition) != Some(due) && self.consumer.context().holds(std::slice::from_ref(&due.0))
+            done.get(partition) != Some(due)
+                && self.consumer.context().holds(std::slice::from_ref(&due.0))
         });
         let committed = if open.is_empty() {
             Ok(())

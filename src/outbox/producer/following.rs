@@ -32,7 +32,8 @@ impl Transactions {
     /// Notes what was committed.
     pub(super) fn note(&mut self, commits: &[Commit]) {
         let now = Instant::now();
-        self.committed.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
+        self.committed
+            .extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
     }
 
     /// Commits what is to be committed without a batch.
@@ -56,7 +57,8 @@ impl Transactions {
     fn follow_in_transaction(&mut self, commits: Vec<Commit>) {
         let Some(producer) = self.producer.take() else { return };
         let (reply, _) = oneshot::channel();
-        let command = Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };
+        let command =
+            Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };
         match self.transaction(&producer, &command) {
             Ok(()) => {
                 self.producer = Some(producer);

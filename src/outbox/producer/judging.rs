@@ -66,7 +66,10 @@ impl Transactions {
 
 /// Whether the broker does not know the producer any more.
 pub(super) fn is_fenced(error: &KafkaError) -> bool {
-    let fenced =
-        [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::InvalidProducerEpoch];
+    let fenced = [
+        RDKafkaErrorCode::Fenced,
+        RDKafkaErrorCode::ProducerFenced,
+        RDKafkaErrorCode::InvalidProducerEpoch,
+    ];
     error.rdkafka_error_code().is_some_and(|code| fenced.contains(&code))
 }

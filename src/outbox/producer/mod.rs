@@ -1,8 +1,9 @@
 //! The publisher: a thread of its own, for rdkafka's transaction calls block.
 //!
-//! The only module of the outbox that knows Kafka. Its order within a transaction is what keeps a torn one from losing anything: all
-//! delivery reports first, then the offsets, then the commit. The invariant: after a commit whose end is uncertain, nothing is
-//! published before it is known whether that commit took place.
+//! The only module of the outbox that knows Kafka. Its order within a transaction is what keeps a
+//! torn one from losing anything: all delivery reports first, then the offsets, then the commit.
+//! The invariant: after a commit whose end is uncertain, nothing is published before it is known
+//! whether that commit took place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl KafkaPublisher {
         republish_duplicates: bool,
     ) -> Result<Self, String> {
         check_producer(&settings)?;
-        let threads = |error: std::io::Error| format!("the publisher's thread cannot be started: {error}");
+        let threads =
+            |error: std::io::Error| format!("the publisher's thread cannot be started: {error}");
         let runtime = Handle::current();
         // One flush is under way at a time.
         let (commands, received) = sync_channel(1);
@@ -92,7 +94,8 @@ impl KafkaPublisher {
         let commits = match settings.guarantee {
             Guarantee::ExactlyOnce => None,
             Guarantee::AtLeastOnce => {
-                let started = CommitQueue::start(settings.clone(), Arc::clone(&consumer), runtime.clone());
+                let started =
+                    CommitQueue::start(settings.clone(), Arc::clone(&consumer), runtime.clone());
                 Some(started.map_err(threads)?)
             }
         };
@@ -124,8 +127,9 @@ impl KafkaPublisher {
         commits: Vec<Commit>,
         refused: Option<RDKafkaErrorCode>,
     ) -> Result<(), NotPublished> {
-        let gone =
-            || NotPublished::Failed(PublishError::Fatal("the publisher's thread has ended".to_owned()));
+        let gone = || {
+            NotPublished::Failed(PublishError::Fatal("the publisher's thread has ended".to_owned()))
+        };
         let (reply, replied) = oneshot::channel();
         let parcels = drafts.parcels(&self.bounds.limits());
         let leaves_out = drafts.left_out(Topic::Decisions).next().is_some();
@@ -164,7 +168,8 @@ fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
 }
 
 impl Drop for KafkaPublisher {
-    /// Lets the thread let go of the consumer, so that whoever drops that last tells the group; waits for it, though not for a broker.
+    /// Lets the thread let go of the consumer, so that whoever drops that last tells the group;
+    /// waits for it, though not for a broker.
     fn drop(&mut self) {
         drop(self.commands.take());
         let Some(thread) = self.thread.take() else { return };

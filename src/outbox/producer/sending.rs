@@ -32,8 +32,9 @@ pub(super) enum Failure {
     Unread(KafkaError),
 }
 
-/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when its time is over, however early a
-/// report comes, and spins through the last millisecond: it would be the longest part of a flush.
+/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when
+/// its time is over, however early a report comes, and spins through the last millisecond: it would
+/// be the longest part of a flush.
 pub(super) fn poll_deliveries(producer: &BaseProducer<Deliveries>) {
     let deliveries = producer.context();
     let before = deliveries.reported();
@@ -105,10 +106,12 @@ impl Delivery<'_> {
             headers = headers.insert(Header { key, value: value.as_ref() });
         }
         let label = Label { draft: parcel.draft, topic: message.topic };
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(name, label.pack()).headers(headers);
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(name, label.pack()).headers(headers);
         record.key = message.key.as_deref();
         record.payload = message.payload.as_deref();
-        record.partition = message.partition.and_then(|number| self.consumer.context().retry_of(number));
+        record.partition =
+            message.partition.and_then(|number| self.consumer.context().retry_of(number));
         self.sent[message.topic as usize] += 1;
         loop {
             match self.producer.send(record) {
@@ -183,8 +186,10 @@ impl Transactions {
         if refusals.is_empty() {
             return Err(Failure::Topic(first.label.topic, first.code));
         }
-        let code =
-            failed.iter().find(|failed| is_refusal(failed.code)).map_or(first.code, |failed| failed.code);
+        let code = failed
+            .iter()
+            .find(|failed| is_refusal(failed.code))
+            .map_or(first.code, |failed| failed.code);
         let delivered = parcels.iter().map(|parcel| parcel.draft);
         // Of a transaction that is aborted nothing is.
         let keeps = self.settings.guarantee == Guarantee::AtLeastOnce;
@@ -215,8 +220,13 @@ mod tests {
     use crate::outbox::message::Message;
 
     fn parcel(weight: usize, together: usize) -> Parcel {
-        let message =
-            Message { topic: Topic::Retry, partition: None, key: None, payload: None, headers: Vec::new() };
+        let message = Message {
+            topic: Topic::Retry,
+            partition: None,
+            key: None,
+            payload: None,
+            headers: Vec::new(),
+        };
         Parcel { draft: 0, message, weight, together }
     }
 

@@ -24,8 +24,9 @@ use crate::kafka::{Guarantee, Settings, metadata};
 use crate::outbox::message::{Parcel, Topic};
 use crate::telemetry::meter;
 
-/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that is time lost, and the next producer's
-/// start ends the transaction in any case; but if that is long in coming, whoever reads what is committed waits for it.
+/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that
+/// is time lost, and the next producer's start ends the transaction in any case; but if that is
+/// long in coming, whoever reads what is committed waits for it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The thread's own state.
@@ -47,14 +48,17 @@ pub(super) struct Transactions {
     pub(super) followed: Instant,
 }
 
-/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message that was sent and takes none of them
-/// itself; an abort that overtook a message would leave that one open.
+/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message
+/// that was sent and takes none of them itself; an abort that overtook a message would leave that
+/// one open.
 pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
     producer.purge(PurgeConfig::default().queue());
     let deadline = Instant::now() + ABORT_TIMEOUT;
     while producer.in_flight_count() > 0 {
         if Instant::now() > deadline {
-            return debug!("messages of the transaction are still under way; the next producer ends it");
+            return debug!(
+                "messages of the transaction are still under way; the next producer ends it"
+            );
         }
         poll_deliveries(producer);
     }
@@ -66,7 +70,8 @@ pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
 impl Transactions {
     /// Takes commands until nobody can send one any more.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
-        // Made now, for its start takes longer than many a flush. Where that fails, the first flush makes one, and says what is wrong.
+        // Made now, for its start takes longer than many a flush. Where that fails, the first flush
+        // makes one, and says what is wrong.
         if self.settings.guarantee == Guarantee::ExactlyOnce {
             self.producer = self.make_producer().ok();
         }
@@ -119,7 +124,8 @@ impl Transactions {
             Some(producer) => producer,
             None => self.make_producer().map_err(Failure::Aborted)?,
         };
-        // Doubt about another batch is void: all of its records' assignments have ended, and what was read at the new ones is known.
+        // Doubt about another batch is void: all of its records' assignments have ended, and what
+        // was read at the new ones is known.
         if let Some((batch, doubt)) = self.doubt.take_if(|(batch, _)| *batch == command.batch) {
             match self.took_place(&doubt, &command.commits) {
                 Ok(true) => {
@@ -134,10 +140,13 @@ impl Transactions {
                 }
             }
         }
-        let result = self.transaction(&producer, command).map_err(|failure| cause(&producer, failure));
+        let result =
+            self.transaction(&producer, command).map_err(|failure| cause(&producer, failure));
         match &result {
             Ok(()) => self.producer = Some(producer),
-            Err(Failure::Uncertain(_)) => self.doubt = Some((command.batch, command.commits.clone())),
+            Err(Failure::Uncertain(_)) => {
+                self.doubt = Some((command.batch, command.commits.clone()))
+            }
             // The producer goes either way, for late delivery reports of this transaction must not
             // be counted in the next.
             Err(_) => abort(&producer),
@@ -159,34 +168,45 @@ impl Transactions {
             return Err(Failure::Aborted(KafkaError::Canceled));
         };
         self.check_held(&command.commits).map_err(Failure::Aborted)?;
-        producer.send_offsets_to_transaction(&offsets, &group, timeout).map_err(Failure::Aborted)?;
+        producer
+            .send_offsets_to_transaction(&offsets, &group, timeout)
+            .map_err(Failure::Aborted)?;
         let commit = producer.commit_transaction(timeout);
-        commit.map_err(
-            |error| if needs_abort(&error) { Failure::Aborted(error) } else { Failure::Uncertain(error) },
-        )
+        commit.map_err(|error| {
+            if needs_abort(&error) { Failure::Aborted(error) } else { Failure::Uncertain(error) }
+        })
     }
 
-    /// Whether the doubtful commit took place: it did if the group has exactly what it said, for nobody else commits for a partition that
-    /// was this worker's all the while. Partitions that are not in `live` were lost since, and say nothing.
+    /// Whether the doubtful commit took place: it did if the group has exactly what it said, for
+    /// nobody else commits for a partition that was this worker's all the while. Partitions that
+    /// are not in `live` were lost since, and say nothing.
     fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> KafkaResult<bool> {
         let live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
         let said: Vec<&Commit> = doubt.iter().filter(live).collect();
         let mut partitions = TopicPartitionList::new();
         for commit in &said {
-            partitions.add_partition(self.settings.topic(commit.partition.input), commit.partition.number);
+            partitions.add_partition(
+                self.settings.topic(commit.partition.input),
+                commit.partition.number,
+            );
         }
-        let committed = self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
+        let committed =
+            self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
         let has = |commit: &&Commit| {
-            let found = committed
-                .find_partition(self.settings.topic(commit.partition.input), commit.partition.number);
+            let found = committed.find_partition(
+                self.settings.topic(commit.partition.input),
+                commit.partition.number,
+            );
             found.is_some_and(|found| {
-                found.offset() == Offset::Offset(commit.offset) && metadata(&found) == commit.metadata
+                found.offset() == Offset::Offset(commit.offset)
+                    && metadata(&found) == commit.metadata
             })
         };
         Ok(!said.is_empty() && said.iter().all(has))
     }
 
-    /// A partition may have gone since the commits were planned, and the member may be in its group again: the group would not refuse them.
+    /// A partition may have gone since the commits were planned, and the member may be in its group
+    /// again: the group would not refuse them.
     fn check_held(&self, commits: &[Commit]) -> KafkaResult<()> {
         if self.consumer.context().holds(commits) {
             return Ok(());
@@ -242,7 +262,9 @@ fn needs_abort(error: &KafkaError) -> bool {
 /// What ended the producer says more than what that did to a message.
 fn cause(producer: &BaseProducer<Deliveries>, failure: Failure) -> Failure {
     match (failure, producer.client().fatal_error()) {
-        (Failure::Topic(..), Some((code, _))) => Failure::Aborted(KafkaError::MessageProduction(code)),
+        (Failure::Topic(..), Some((code, _))) => {
+            Failure::Aborted(KafkaError::MessageProduction(code))
+        }
         (failure, _) => failure,
     }
 }

@@ -1,8 +1,8 @@
 //! `CaptchaQuery`: a captcha for the user to solve.
 //!
-//! Owns the `script` parameter and what its two values make of an answer. Parameters are `captcha.rs`'s, signature
-//! and envelope [`super::tencent_cloud`]'s. The invariant: what is passed on as a script is text and not empty, and no
-//! page of a proxy.
+//! Owns the `script` parameter and what its two values make of an answer. Parameters are
+//! `captcha.rs`'s, signature and envelope [`super::tencent_cloud`]'s. The invariant: what is passed
+//! on as a script is text and not empty, and no page of a proxy.
 //!
 //! Source: Tencent Cloud 天御 "拉取验证码JavaScript", 2017-10.
 
@@ -12,12 +12,15 @@ use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
 use super::tolerant::without_mark;
-use super::{Answer, ApiResult, Attempt, Fault, Method, Registration, Request, RetryHint, RiskApi, captcha};
+use super::{
+    Answer, ApiResult, Attempt, Fault, Method, Registration, Request, RetryHint, RiskApi, captcha,
+};
 use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_query]`.
-pub const REGISTRATION: Registration = Registration { name: "captcha_query", kind: "captcha", build };
+pub const REGISTRATION: Registration =
+    Registration { name: "captcha_query", kind: "captcha", build };
 
 /// The section's own keys.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,13 +46,19 @@ pub struct CaptchaQuery {
 
 fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
     let Settings { method, signature_method, script, callback } = setup.settings()?;
-    let at = |key: &str, problem: &str| Err(ConfigError::new(format!("risk.captcha_query.{key}"), problem));
+    let at = |key: &str, problem: &str| {
+        Err(ConfigError::new(format!("risk.captcha_query.{key}"), problem))
+    };
     if script > 1 {
         return at("script", "this is 0 (JSON) or 1 (JavaScript)");
     }
-    let is_name =
-        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte));
-    if callback.as_deref().is_some_and(|callback| script == 0 || callback.is_empty() || !is_name(callback)) {
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte))
+    };
+    if callback
+        .as_deref()
+        .is_some_and(|callback| script == 0 || callback.is_empty() || !is_name(callback))
+    {
         return at("callback", "this is the name of a JavaScript function, and needs `script = 1`");
     }
     if script == 1 && callback.is_none() {
@@ -69,7 +78,8 @@ impl CaptchaQuery {
         parameters
     }
 
-    /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on the way.
+    /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on
+    /// the way.
     fn read_raw(&self, answer: &Answer<'_>) -> ApiResult {
         let body = without_mark(answer.body);
         if !answer.is_success() || body.trim_ascii_start().starts_with(b"{") {
@@ -86,7 +96,10 @@ impl CaptchaQuery {
     }
 
     fn reports_error(&self, script: &str) -> bool {
-        let rest = self.callback.as_deref().and_then(|callback| script.trim_start().strip_prefix(callback));
+        let rest = self
+            .callback
+            .as_deref()
+            .and_then(|callback| script.trim_start().strip_prefix(callback));
         rest.is_some_and(|rest| rest.trim_start().starts_with('('))
     }
 

@@ -1,4 +1,5 @@
-//! Golden requests, the claims that are rejected by its checks, and readings over `tests/fixtures/captcha_query/`.
+//! Golden requests, the claims that are rejected by its checks, and readings over
+//! `tests/fixtures/captcha_query/`.
 
 use serde_json::json;
 
@@ -20,10 +21,17 @@ fn request_is_the_published_vector() {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .filter(|(name, _)| *name != "accountType");
-    let text =
-        crate::risk::signature::string_to_sign(Method::Get, "csec.api.qcloud.com", "/v2/index.php", pairs);
-    let signature =
-        crate::risk::signature::sign(SignatureMethod::HmacSha1, "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA", &text);
+    let text = crate::risk::signature::string_to_sign(
+        Method::Get,
+        "csec.api.qcloud.com",
+        "/v2/index.php",
+        pairs,
+    );
+    let signature = crate::risk::signature::sign(
+        SignatureMethod::HmacSha1,
+        "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA",
+        &text,
+    );
     assert_eq!(signature, "H8/Pkx1WKSrrCckQzYszLMGgH5o=");
     assert!(sent.contains(&("accountType".to_owned(), "0".to_owned())));
 }
@@ -32,7 +40,8 @@ fn request_is_the_published_vector() {
 fn every_field_of_the_claim_is_sent_under_its_documented_name() {
     let registry = api(REGISTRATION.name, "script = 1\ncallback = 'failed'");
     let request = only(&registry).request(&claim(json!({ "kind": "captcha" })), &ATTEMPT);
-    let sent: Vec<_> = wire(&request).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let sent: Vec<_> =
+        wire(&request).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = [
         "accountType=2",
         "appId=wx0000000000000001",
@@ -68,7 +77,8 @@ fn claims_that_the_api_would_not_take_are_malformed() {
         assert_eq!(fault_of(&registry, &claim), Some((error, field.to_owned())));
     }
     for kind in ["other", "phone", "phone_code", "email"] {
-        let claim = claim(json!({ "kind": "captcha", "account": { "type": kind, "app_id": null } }));
+        let claim =
+            claim(json!({ "kind": "captcha", "account": { "type": kind, "app_id": null } }));
         assert_eq!(fault_of(&registry, &claim), None);
     }
 }
@@ -104,7 +114,10 @@ fn with_script_1_the_body_is_the_script() {
     assert_eq!(reading(script), challenge(script.to_owned()));
     assert_eq!(reading(r#"{"code":4000}"#), unassessable("bad_parameter", 4000));
     assert_eq!(reading(r#"{"code":0,"script":"a()"}"#), challenge("a()".to_owned()));
-    assert_eq!([reading("<html>"), reading(" \n"), reading("a\0b")], [malformed(), malformed(), malformed()]);
+    assert_eq!(
+        [reading("<html>"), reading(" \n"), reading("a\0b")],
+        [malformed(), malformed(), malformed()]
+    );
     assert!(
         matches!(reading(" failed({code: 4000})"), ApiResult::Transient(fault, _) if fault.reason == "error_callback")
     );
@@ -131,6 +144,13 @@ fn a_script_or_callback_that_makes_no_sense_is_named() {
     };
     assert_eq!(fault("script = 2").as_deref(), Some("risk.captcha_query.script"));
     assert_eq!(fault("callback = 'failed'").as_deref(), Some("risk.captcha_query.callback"));
-    assert_eq!(fault("script = 1\ncallback = 'a(b)'").as_deref(), Some("risk.captcha_query.callback"));
-    assert_eq!(fault("script = 1").as_deref(), Some("risk.captcha_query.callback"), "an error would pass");
+    assert_eq!(
+        fault("script = 1\ncallback = 'a(b)'").as_deref(),
+        Some("risk.captcha_query.callback")
+    );
+    assert_eq!(
+        fault("script = 1").as_deref(),
+        Some("risk.captcha_query.callback"),
+        "an error would pass"
+    );
 }

@@ -18,7 +18,8 @@ type Entry = (String, String, String);
 fn documented(section: &str, part: &str) -> (BTreeMap<i64, Entry>, Option<Entry>) {
     let (mut codes, mut other) = (BTreeMap::new(), None);
     for row in table(section, part) {
-        let word = |index: usize| spans(&row[index]).first().copied().unwrap_or_default().to_owned();
+        let word =
+            |index: usize| spans(&row[index]).first().copied().unwrap_or_default().to_owned();
         let entry = (word(2), word(3), row[4].clone());
         if row[0] == "any other" {
             other = Some(entry);
@@ -45,7 +46,8 @@ fn found(reading: &ApiResult) -> Entry {
     (class.to_owned(), reason.to_owned(), becomes(reading).to_owned())
 }
 
-/// What becomes of the claim, played through: the answer comes again and again until the claim is deferred.
+/// What becomes of the claim, played through: the answer comes again and again until the claim is
+/// deferred.
 fn becomes(reading: &ApiResult) -> &'static str {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
@@ -54,7 +56,8 @@ fn becomes(reading: &ApiResult) -> &'static str {
     let (start, mut at_once) = (now, 0);
     loop {
         retry.begin(now);
-        let context = Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None, seen: true };
+        let context =
+            Context { now, seed: u32::MAX / 2, retry_after: None, max_attempts: None, seen: true };
         match retry.after(&settings, reading.clone(), &context).1 {
             Step::Assessed(..) => return "decided",
             Step::Unassessable(fault) => {
@@ -70,7 +73,9 @@ fn becomes(reading: &ApiResult) -> &'static str {
                 at_once += u32::from(at == now);
                 now = at;
             }
-            Step::GiveUp(fault) => panic!("{fault:?} is given up on after {} attempts", retry.attempts()),
+            Step::GiveUp(fault) => {
+                panic!("{fault:?} is given up on after {} attempts", retry.attempts())
+            }
             // It waits, comes back, and at the end of its time it gets this ruling.
             Step::Defer(fault) => {
                 let ruling = policy.unassessed(fault.reason, fault.provider_code);
@@ -91,11 +96,18 @@ fn probes(codes: &BTreeMap<i64, Entry>) -> impl Iterator<Item = i64> {
     near.into_iter().chain(-1100..10_000).chain([39_999, 99_999, 9_301_005, i64::MIN, i64::MAX])
 }
 
-fn check(section: &str, part: &str, api: &dyn RiskApi, skip: &[i64], answer: impl Fn(i64) -> String) {
+fn check(
+    section: &str,
+    part: &str,
+    api: &dyn RiskApi,
+    skip: &[i64],
+    answer: impl Fn(i64) -> String,
+) {
     let (codes, other) = documented(section, part);
     for code in probes(&codes).filter(|code| !skip.contains(code)) {
         let reading = api.read(&Answer { status: 200, body: answer(code).as_bytes() });
-        let expected = codes.get(&code).or(other.as_ref()).unwrap_or_else(|| panic!("{part}: {code}"));
+        let expected =
+            codes.get(&code).or(other.as_ref()).unwrap_or_else(|| panic!("{part}: {code}"));
         assert_eq!(found(&reading), *expected, "{}: {part}: {code}", api.name());
         if !matches!(reading, ApiResult::Assessed { .. }) {
             assert_eq!(reading.provider_code(), Some(code), "the code is kept");
@@ -119,7 +131,8 @@ fn the_codes_of_captcha_check_are_its_own() {
     let (codes, _) = documented("captcha_check", "Codes");
     assert_eq!(codes.keys().copied().collect::<Vec<_>>(), [0, 5100]);
     for (code, expected) in codes {
-        let reading = read(only(&registry), 200, &json!({ "code": code, "is_right": 0 }).to_string());
+        let reading =
+            read(only(&registry), 200, &json!({ "code": code, "is_right": 0 }).to_string());
         assert_eq!(found(&reading), expected);
     }
 }
@@ -150,7 +163,9 @@ fn every_code_of_the_access_token_has_its_reason() {
         .iter()
         .flat_map(|row| ranges(&row[0]).into_iter().flatten().map(|code| (code, reason(row))))
         .collect();
-    for code in (-1100..50_000).chain(89_000..90_000).chain(61_000..62_000).filter(|code| *code != 0) {
+    for code in
+        (-1100..50_000).chain(89_000..90_000).chain(61_000..62_000).filter(|code| *code != 0)
+    {
         let body = json!({ "errcode": code, "errmsg": "" }).to_string();
         let fault = source.read_token(&Answer { status: 200, body: body.as_bytes() }).unwrap_err();
         let expected = codes.get(&code).cloned().unwrap_or_else(|| reason(&other[0]));
@@ -177,7 +192,11 @@ fn an_http_status_without_an_envelope_leads_where_the_table_says() {
         for (status, expected) in
             statuses.iter().filter(|(status, _)| **status < 429 || (430..500).contains(*status))
         {
-            assert_eq!(found(&read(only(&registry), *status, "<html>")), *expected, "{name}: {status}");
+            assert_eq!(
+                found(&read(only(&registry), *status, "<html>")),
+                *expected,
+                "{name}: {status}"
+            );
         }
     }
 }
@@ -218,7 +237,8 @@ fn the_classes_mean_what_their_table_says() {
 fn healths(reading: &ApiResult) -> [CallHealth; 2] {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
-    let context = Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None, seen: true };
+    let context =
+        Context { now: Instant::now(), seed: 0, retry_after: None, max_attempts: None, seen: true };
     let mut retry = Retry::default();
     [(); 2].map(|()| retry.after(&settings, reading.clone(), &context).0)
 }

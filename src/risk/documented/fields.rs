@@ -1,4 +1,5 @@
-//! The tables of fields: names, what is required and when, ranges, and the numbers of the account types.
+//! The tables of fields: names, what is required and when, ranges, and the numbers of the account
+//! types.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +48,11 @@ impl Condition {
             (false, _) => "1",
         };
         assert!(holds == *is || !values.contains(&value), "{field}: no value beyond {values:?}");
-        set(event, field, value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number)));
+        set(
+            event,
+            field,
+            value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number)),
+        );
     }
 }
 
@@ -120,7 +125,8 @@ fn common() -> BTreeSet<String> {
 
 /// The claim with all its fields, as far as this API's conditions want it.
 fn full(api: &dyn RiskApi, rows: &[Row]) -> Value {
-    let kind = registry::APIS.iter().find(|registration| registration.name == api.name()).unwrap().kind;
+    let kind =
+        registry::APIS.iter().find(|registration| registration.name == api.name()).unwrap().kind;
     let mut event = serde_json::to_value(claim(json!({ "kind": kind }))).unwrap();
     rows.iter().for_each(|row| row.sent.make(&mut event, true));
     event
@@ -160,12 +166,20 @@ fn what_is_not_given_is_not_sent_and_what_is_required_is_demanded() {
             for (index, field) in row.claim.iter().enumerate() {
                 set(&mut event, field, json!(""));
                 if let Some(next) = row.claim.get(index + 1) {
-                    assert_eq!(sent(&event, &registry)[row.wire], text(get(&event, next)), "{name}: {next}");
+                    assert_eq!(
+                        sent(&event, &registry)[row.wire],
+                        text(get(&event, next)),
+                        "{name}: {next}"
+                    );
                 }
             }
             let first = row.claim[0];
             if !matches!(row.required, Condition::Never) {
-                assert_eq!(fault(&event, &registry).as_deref(), Some(first), "{name} without {first}");
+                assert_eq!(
+                    fault(&event, &registry).as_deref(),
+                    Some(first),
+                    "{name} without {first}"
+                );
             }
             row.required.make(&mut event, false);
             if !matches!(row.required, Condition::Always) {
@@ -196,7 +210,9 @@ fn ranges_are_as_the_table_says() {
     for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         for row in rows.iter().filter(|row| !row.claim.is_empty()) {
-            let Some((low, high)) = spans(row.value).first().and_then(|span| bounds(span)) else { continue };
+            let Some((low, high)) = spans(row.value).first().and_then(|span| bounds(span)) else {
+                continue;
+            };
             let event = full(only(&registry), &rows);
             for (value, good) in [(low - 1, false), (low, true), (high, true), (high + 1, false)] {
                 let mut event = event.clone();
@@ -229,16 +245,25 @@ fn account_types_are_numbered_as_the_table_says_and_no_other_is_taken() {
         if types.is_empty() {
             types.insert("wechat".to_owned(), String::new());
         }
-        for word in ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"] {
+        for word in ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"]
+        {
             let mut event = full(only(&registry), &rows);
             set(&mut event, "account.type", json!(word));
             match types.get(word) {
                 None => {
-                    assert_eq!(fault(&event, &registry).as_deref(), Some("account.type"), "{name}: {word}")
+                    assert_eq!(
+                        fault(&event, &registry).as_deref(),
+                        Some("account.type"),
+                        "{name}: {word}"
+                    )
                 }
                 Some(number) => {
                     let sent = sent(&event, &registry);
-                    assert_eq!(sent.get("accountType").map_or("", String::as_str), number, "{name}: {word}");
+                    assert_eq!(
+                        sent.get("accountType").map_or("", String::as_str),
+                        number,
+                        "{name}: {word}"
+                    );
                 }
             }
         }
@@ -255,7 +280,8 @@ fn the_common_parameters_are_those_of_the_table() {
     let credentials = CREDENTIALS.replace("[wechat]", "token = 'sts'\n[wechat]");
     for (toml, expected) in [(CREDENTIALS.to_owned(), always), (credentials, common())] {
         let method = if expected == common() { "signature_method = 'HmacSHA256'" } else { "" };
-        let registry = testing::registry(&format!("{toml}\n[risk.mini_program]\n{method}")).unwrap();
+        let registry =
+            testing::registry(&format!("{toml}\n[risk.mini_program]\n{method}")).unwrap();
         let request = only(&registry).request(&claim(json!({ "kind": "mini_program" })), &ATTEMPT);
         assert_eq!(request.method, Method::Get);
         let names: BTreeSet<_> = wire(&request).into_iter().map(|(name, _)| name).collect();

@@ -1,5 +1,5 @@
-//! Holds the tables of `docs/risk-apis.md` against the code, in both directions: every row is tried, and what the code has
-//! beyond the rows fails as well.
+//! Holds the tables of `docs/risk-apis.md` against the code, in both directions: every row is
+//! tried, and what the code has beyond the rows fails as well.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -28,8 +28,9 @@ fn table(section: &str, part: &str) -> Rows {
 }
 
 fn find(section: &str, part: &str) -> Option<Rows> {
-    let heading =
-        |line: &str, level: &str| line.strip_prefix(level).map(|text| text.trim_matches('`').to_owned());
+    let heading = |line: &str, level: &str| {
+        line.strip_prefix(level).map(|text| text.trim_matches('`').to_owned())
+    };
     let (mut here, mut rows): ((String, String), Option<Rows>) = Default::default();
     for line in PAGE.lines() {
         if let Some(text) = heading(line, "## ") {
@@ -40,7 +41,11 @@ fn find(section: &str, part: &str) -> Option<Rows> {
         match line.strip_prefix("| ") {
             Some(_) if here != (section.to_owned(), part.to_owned()) => {}
             Some(row) => {
-                let cells = row.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+                let cells = row
+                    .trim_end_matches('|')
+                    .split('|')
+                    .map(|cell| cell.trim().to_owned())
+                    .collect();
                 rows.get_or_insert_default().push(cells);
             }
             None if rows.is_some() => break,
@@ -58,7 +63,8 @@ fn spans(cell: &str) -> Vec<&str> {
 
 /// `4–8, 10`: the numbers of a cell, each a range.
 fn ranges(cell: &str) -> Vec<RangeInclusive<i64>> {
-    let number = |text: &str| text.trim().parse::<i64>().unwrap_or_else(|_| panic!("{cell:?} has {text:?}"));
+    let number =
+        |text: &str| text.trim().parse::<i64>().unwrap_or_else(|_| panic!("{cell:?} has {text:?}"));
     let range = |text: &str| match text.split_once('–') {
         Some((low, high)) => number(low)..=number(high),
         None => number(text)..=number(text),
@@ -71,7 +77,8 @@ fn by_default(name: &str) -> Registry {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let codes = &defaults["retry"]["transient_codes"];
     let start = CREDENTIALS.find("[retry]").unwrap();
-    let toml = format!("{}[retry]\ntransient_codes = {codes}\n[risk.{name}]", &CREDENTIALS[..start]);
+    let toml =
+        format!("{}[retry]\ntransient_codes = {codes}\n[risk.{name}]", &CREDENTIALS[..start]);
     testing::registry(&toml).unwrap()
 }
 

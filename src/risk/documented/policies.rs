@@ -25,7 +25,15 @@ fn risk_types(api: &str) -> BTreeMap<i32, RiskType> {
     };
     let row = |row: Vec<String>| {
         let (code, name) = (row[0].parse().unwrap(), spans(&row[2])[0].to_owned().leak());
-        (code, RiskType { code, name, group: row[1].clone().leak(), effect: effect(spans(&row[3])[0]) })
+        (
+            code,
+            RiskType {
+                code,
+                name,
+                group: row[1].clone().leak(),
+                effect: effect(spans(&row[3])[0]),
+            },
+        )
     };
     find(api, "Risk types").unwrap_or_default().into_iter().map(row).collect()
 }
@@ -60,7 +68,11 @@ fn every_level_leads_where_the_table_says_and_there_are_no_others() {
             continue;
         };
         for level in -2..300 {
-            assert_eq!(decide(&registry, level, &[]), levels.get(&level).copied(), "{name}: {level}");
+            assert_eq!(
+                decide(&registry, level, &[]),
+                levels.get(&level).copied(),
+                "{name}: {level}"
+            );
         }
     }
 }
@@ -70,7 +82,11 @@ fn the_risk_types_are_those_of_the_tables_and_no_others() {
     for name in apis() {
         let (registry, documented) = (by_default(name), risk_types(name));
         for code in (-1000..20_000).chain([i32::MIN, i32::MAX]) {
-            assert_eq!(only(&registry).risk_type(code), documented.get(&code).copied(), "{name}: {code}");
+            assert_eq!(
+                only(&registry).risk_type(code),
+                documented.get(&code).copied(),
+                "{name}: {code}"
+            );
         }
     }
 }
@@ -111,7 +127,8 @@ fn every_risk_type_changes_what_every_level_leads_to_as_its_effect_says() {
 fn a_policy_in_configuration_replaces_the_whole_row() {
     let start = PAGE.find("`policy = {").unwrap();
     let policy = PAGE[start..].split('`').nth(1).unwrap();
-    let registry = testing::registry(&format!("{CREDENTIALS}\n[risk.mini_program]\n{policy}")).unwrap();
+    let registry =
+        testing::registry(&format!("{CREDENTIALS}\n[risk.mini_program]\n{policy}")).unwrap();
     let decided: Vec<_> = (0..=4).map(|level| decide(&registry, level, &[]).unwrap()).collect();
     use Decision::{Approve, Challenge, Reject, Review};
     assert_eq!(decided, [Approve, Approve, Challenge, Review, Reject]);

@@ -1,8 +1,9 @@
 //! `IntelligentQRCode`, the schema of 2021: scanned codes and red packets.
 //!
-//! Owns the wire names of this schema and its table of risk types. Signature, envelope and error codes are
-//! [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with another schema's meaning, for
-//! [`super::mini_program`] answers the same `Action` and means other things by the same numbers.
+//! Owns the wire names of this schema and its table of risk types. Signature, envelope and error
+//! codes are [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with
+//! another schema's meaning, for [`super::mini_program`] answers the same `Action` and means other
+//! things by the same numbers.
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", `IntelligentQRCode`.
 
@@ -15,7 +16,8 @@ use crate::claim::{AccountType, Claim, DeadLetterReason};
 use crate::decision::{Effect, Levels, RiskType};
 
 /// `[risk.intelligent_qr_code]`.
-pub const REGISTRATION: Registration = Registration { name: "intelligent_qr_code", kind: "qr_code", build };
+pub const REGISTRATION: Registration =
+    Registration { name: "intelligent_qr_code", kind: "qr_code", build };
 
 /// The API.
 #[derive(Debug)]
@@ -41,7 +43,8 @@ fn account_type(kind: AccountType) -> Option<u32> {
     }
 }
 
-/// The input parameters (输入参数), by wire name and claim field. `totaltimes` is spelled so, unlike `dayTimes`.
+/// The input parameters (输入参数), by wire name and claim field. `totaltimes` is spelled so, unlike
+/// `dayTimes`.
 fn parameters(claim: &Claim) -> Parameters<'_> {
     let Claim { account, client, login, reward, .. } = claim;
     // Asked for only where the account is no phone number.
@@ -135,9 +138,24 @@ const RISK_TYPES: [RiskType; 12] = [
     RiskType { code: 101, name: "batch_operation", group: "behaviour", effect: Effect::Explains },
     RiskType { code: 102, name: "bot", group: "behaviour", effect: Effect::Explains },
     RiskType { code: 103, name: "abnormal_scanning", group: "behaviour", effect: Effect::Explains },
-    RiskType { code: 104, name: "login_state_invalid", group: "behaviour", effect: Effect::NotAssessed },
-    RiskType { code: 201, name: "abnormal_environment", group: "environment", effect: Effect::Explains },
-    RiskType { code: 205, name: "not_a_public_ip", group: "environment", effect: Effect::NotAssessed },
+    RiskType {
+        code: 104,
+        name: "login_state_invalid",
+        group: "behaviour",
+        effect: Effect::NotAssessed,
+    },
+    RiskType {
+        code: 201,
+        name: "abnormal_environment",
+        group: "environment",
+        effect: Effect::Explains,
+    },
+    RiskType {
+        code: 205,
+        name: "not_a_public_ip",
+        group: "environment",
+        effect: Effect::NotAssessed,
+    },
     RiskType { code: 206, name: "abnormal_device", group: "device", effect: Effect::Explains },
 ];
 

@@ -1,4 +1,5 @@
-//! Golden requests, the claims that are rejected by its checks, and readings over `tests/fixtures/intelligent_qr_code/`.
+//! Golden requests, the claims that are rejected by its checks, and readings over
+//! `tests/fixtures/intelligent_qr_code/`.
 
 use serde_json::json;
 
@@ -18,7 +19,8 @@ fn request_is_the_published_vector() {
         },
     }));
     let request = only(&registry).request(&claim, &ATTEMPT);
-    let (id, signature) = ("AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA", "2%2FueCu9VIw56cbSPlGnAHPwtAWQ%3D");
+    let (id, signature) =
+        ("AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA", "2%2FueCu9VIw56cbSPlGnAHPwtAWQ%3D");
     let url = |id: &str, signature: &str| {
         format!(
             "https://csec.api.qcloud.com/v2/index.php?Action=IntelligentQRCode&Nonce=3557156860\
@@ -52,7 +54,8 @@ fn request_by_post_is_the_published_vector() {
     assert!(body.contains(
         "address=%E5%B9%BF%E4%B8%9C%E7%9C%81%E6%B7%B1%E5%9C%B3%E5%B8%82%E5%8D%97%E5%B1%B1%E5%8C%BA%20A%26B%2BC%3D1%2F2"
     ));
-    let signature = ("Signature".to_owned(), "jBS6DZ2Vt59MQhqrGGl33rgnDl2poeaIyxTmDjbfyyE=".to_owned());
+    let signature =
+        ("Signature".to_owned(), "jBS6DZ2Vt59MQhqrGGl33rgnDl2poeaIyxTmDjbfyyE=".to_owned());
     assert!(wire(&request).contains(&signature));
 }
 
@@ -60,7 +63,8 @@ fn request_by_post_is_the_published_vector() {
 fn every_field_of_the_claim_is_sent_under_its_documented_name() {
     let registry = api(REGISTRATION.name, "");
     let request = only(&registry).request(&claim(json!({})), &ATTEMPT);
-    let sent: Vec<_> = wire(&request).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let sent: Vec<_> =
+        wire(&request).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = [
         "accountType=2",
         "address=广东省深圳市南山区",
@@ -214,12 +218,23 @@ fn report_p06_a_raw_control_character_in_a_text_that_decides_nothing_is_read_ove
     for control in ['\n', '\t', '\r', '\0', '\u{1f}'] {
         let message = |text: &str| format!("{{\"code\":0,\"message\":\"{text}\",\"level\":3}}");
         assert_eq!(reading(&message(&format!("a{control}b"))), level(3, &[]), "{control:?}");
-        assert_eq!(reading(&format!("{{\"code\":\"0{control}x\",\"level\":3}}")), malformed(), "{control:?}");
+        assert_eq!(
+            reading(&format!("{{\"code\":\"0{control}x\",\"level\":3}}")),
+            malformed(),
+            "{control:?}"
+        );
         let of_level = reading(&format!("{{\"code\":0,\"level\":\"{control}x\"}}"));
         assert_eq!(of_level, transient("malformed_answer", 0), "{control:?}");
     }
-    assert_eq!(reading("{\"code\":4000,\"message\":\"uid\u{1}\"}"), unassessable("bad_parameter", 4000));
-    assert_eq!(reading("{\"code\":0,\u{1}\"level\":3}"), malformed(), "outside of texts it is no JSON");
+    assert_eq!(
+        reading("{\"code\":4000,\"message\":\"uid\u{1}\"}"),
+        unassessable("bad_parameter", 4000)
+    );
+    assert_eq!(
+        reading("{\"code\":0,\u{1}\"level\":3}"),
+        malformed(),
+        "outside of texts it is no JSON"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which risk APIs there are, and which one serves which kind of claim.
 //!
-//! Owns the list of APIs and [`Registry`], built once from `[risk]`. Knows nothing of what an API does. The invariant:
-//! every kind leads to one API at most, and every API in the registry has its credentials, its bounds and its policy.
+//! Owns the list of APIs and [`Registry`], built once from `[risk]`. Knows nothing of what an API
+//! does. The invariant: every kind leads to one API at most, and every API in the registry has its
+//! credentials, its bounds and its policy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,7 +95,8 @@ impl Registry {
         }
         let mut registry = Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: None };
         for (name, section) in sections {
-            let Some(registration) = APIS.iter().find(|registration| registration.name == name) else {
+            let Some(registration) = APIS.iter().find(|registration| registration.name == name)
+            else {
                 let names: Vec<_> = APIS.iter().map(|registration| registration.name).collect();
                 let problem = format!("there is no such risk API; there are {}", names.join(", "));
                 return Err(ConfigError::new(format!("risk.{name}"), problem));
@@ -133,7 +135,9 @@ impl Registry {
         setup.finish()?;
         let levels = levels(api.as_ref(), section.policy)
             .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
-        let Section { timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, .. } = section;
+        let Section {
+            timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, ..
+        } = section;
         self.routes.push(Route {
             api,
             base_url,
@@ -196,12 +200,14 @@ impl Registry {
 
     /// The policy in force: every route's levels, and what its types of risk do.
     pub fn policy(&self, on_unassessed: Decision) -> Policy {
-        let levels =
-            self.routes.iter().filter_map(|route| Some((route.api.name().to_owned(), route.levels.clone()?)));
-        let policy = Policy::new(levels.collect(), on_unassessed);
-        self.routes
+        let levels = self
+            .routes
             .iter()
-            .fold(policy, |policy, route| policy.with_risk_types(route.api.name(), route.api.risk_types()))
+            .filter_map(|route| Some((route.api.name().to_owned(), route.levels.clone()?)));
+        let policy = Policy::new(levels.collect(), on_unassessed);
+        self.routes.iter().fold(policy, |policy, route| {
+            policy.with_risk_types(route.api.name(), route.api.risk_types())
+        })
     }
 
     /// Where access tokens come from, if an API needs one.

@@ -55,7 +55,10 @@ fn the_contracts_kinds_schemas_and_policies_are_the_defaults() {
 fn the_bounds_have_defaults_and_can_be_set() {
     let registry = registry(&section("mini_program", "")).unwrap();
     let route = registry.get(registry.find("mini_program").unwrap());
-    assert_eq!((route.timeout, route.concurrency, route.rate_limit), (Duration::from_secs(2), 64, None));
+    assert_eq!(
+        (route.timeout, route.concurrency, route.rate_limit),
+        (Duration::from_secs(2), 64, None)
+    );
     let keys = "timeout = '250ms'\nconcurrency = 3\nrate_limit = 1000\nserves = ['a', 'b']\n\
                 policy = { approve = [0, 1], challenge = [], review = [2], reject = [3, 4] }";
     let registry = crate::risk::testing::registry(&section("mini_program", keys)).unwrap();
@@ -84,11 +87,16 @@ fn text_from_the_environment_becomes_numbers_and_lists() {
         environment.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     let config = Config::builder()
         .add_source(File::from_str(&section("mini_program", ""), FileFormat::Toml))
-        .add_source(Environment::with_prefix("CLAIMGATE").separator("__").source(Some(environment)));
+        .add_source(
+            Environment::with_prefix("CLAIMGATE").separator("__").source(Some(environment)),
+        );
     let registry = build(&config.build().unwrap()).unwrap();
     let route = registry.get(registry.find("intelligent_qr_code").unwrap());
     assert_eq!((route.concurrency, route.rate_limit), (7, Some(12.5)));
-    assert_eq!(registry.kinds().map(|(kind, _)| kind).collect::<Vec<_>>(), ["captcha", "coupon", "qr_code"]);
+    assert_eq!(
+        registry.kinds().map(|(kind, _)| kind).collect::<Vec<_>>(),
+        ["captcha", "coupon", "qr_code"]
+    );
     assert!(route.api.request(&claim(json!({})), &ATTEMPT).body.is_some());
 }
 
@@ -107,7 +115,11 @@ fn what_is_wrong_is_named_by_its_whole_key() {
         ("intelligent_qr_code", "rate_limit = nan", "risk.intelligent_qr_code.rate_limit"),
         ("intelligent_qr_code", "method = 'PUT'", "risk.intelligent_qr_code.method"),
         ("intelligent_qr_code", "base_url = 'localhost:80'", "risk.intelligent_qr_code.base_url"),
-        ("intelligent_qr_code", "base_url = 'https://user:pass@host'", "risk.intelligent_qr_code.base_url"),
+        (
+            "intelligent_qr_code",
+            "base_url = 'https://user:pass@host'",
+            "risk.intelligent_qr_code.base_url",
+        ),
         ("intelligent_qr_code", "base_url = 'https://'", "risk.intelligent_qr_code.base_url"),
         ("intelligent_qr_code", "path = 'v2/index.php'", "risk.intelligent_qr_code.path"),
         ("intelligent_qr_code", "path = '/v2?a=b'", "risk.intelligent_qr_code.path"),
@@ -138,8 +150,8 @@ fn what_is_wrong_is_named_by_its_whole_key() {
 
 #[test]
 fn one_kind_is_served_by_one_api() {
-    let toml =
-        section("intelligent_qr_code", "serves = ['qr_code']") + "[risk.mini_program]\nserves = ['qr_code']";
+    let toml = section("intelligent_qr_code", "serves = ['qr_code']")
+        + "[risk.mini_program]\nserves = ['qr_code']";
     assert_eq!(fault(&toml).to_string(), "risk.mini_program.serves: `qr_code` is served already");
 }
 
@@ -167,7 +179,9 @@ fn the_wechat_apis_share_a_base_url_unless_they_have_their_own() {
     let credentials = CREDENTIALS.replace("[retry]", "base_url = 'https://gateway:1/'\n[retry]");
     let sections = "[risk.wechat_account]\n[risk.wechat_marketing]\nbase_url = 'https://other:2'";
     let registry = registry(&format!("{credentials}\n{sections}")).unwrap();
-    let url = |name| registry.get(registry.find(name).unwrap()).api.request(&claim(json!({})), &ATTEMPT).url;
+    let url = |name| {
+        registry.get(registry.find(name).unwrap()).api.request(&claim(json!({})), &ATTEMPT).url
+    };
     assert!(url("wechat_account").starts_with("https://gateway:1/tcb/servicemarket?"));
     assert!(url("wechat_marketing").starts_with("https://other:2/tcb/servicemarket?"));
 }
@@ -176,9 +190,13 @@ fn the_wechat_apis_share_a_base_url_unless_they_have_their_own() {
 fn review_21_the_app_secret_and_its_tokens_travel_in_clear_on_this_host_alone() {
     let with = |shared: &str, own: &str| {
         let credentials = CREDENTIALS.replace("[retry]", &format!("{shared}\n[retry]"));
-        registry(&format!("{credentials}\n[risk.wechat_account]\n{own}")).err().map(|fault| fault.key)
+        registry(&format!("{credentials}\n[risk.wechat_account]\n{own}"))
+            .err()
+            .map(|fault| fault.key)
     };
-    for host in ["api.weixin.qq.com", "10.0.0.7:80", "localhost.example.com", "127.0.0.1.example.com"] {
+    for host in
+        ["api.weixin.qq.com", "10.0.0.7:80", "localhost.example.com", "127.0.0.1.example.com"]
+    {
         let base_url = format!("base_url = 'http://{host}'");
         assert_eq!(with(&base_url, "").as_deref(), Some("wechat.base_url"), "{host}");
         assert_eq!(with("", &base_url).as_deref(), Some("risk.wechat_account.base_url"), "{host}");

@@ -1,7 +1,7 @@
 //! The envelope of csec's answers, and what its codes mean.
 //!
-//! Owns the table of error codes. The invariant: an answer whose `code` is not a readable 0 never becomes an
-//! [`Envelope`], and one without a usable level never becomes a level.
+//! Owns the table of error codes. The invariant: an answer whose `code` is not a readable 0 never
+//! becomes an [`Envelope`], and one without a usable level never becomes a level.
 //!
 //! Sources: csec's `错误码`, and `返回结果/错误码` of API 2.0.
 
@@ -16,7 +16,8 @@ impl Client {
     /// Opens the envelope of an answer with `code` 0.
     ///
     /// # Errors
-    /// What the answer says when it carries no result: its error code's class, or that it cannot be read.
+    /// What the answer says when it carries no result: its error code's class, or that it cannot be
+    /// read.
     pub fn open(&self, answer: &Answer<'_>) -> Result<Envelope, ApiResult> {
         let Some(envelope) = read::<Envelope>(answer.body) else {
             return Err(answer.unreadable());
@@ -45,15 +46,17 @@ impl Client {
             Found::Unusable => None,
         };
         match level.zip(risk_types) {
-            Some((level, risk_types)) => {
-                ApiResult::Assessed { assessment: Assessment::Level { level, risk_types }, provider_code: 0 }
-            }
+            Some((level, risk_types)) => ApiResult::Assessed {
+                assessment: Assessment::Level { level, risk_types },
+                provider_code: 0,
+            },
             None => without_result(),
         }
     }
 }
 
-/// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken for "clean".
+/// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken
+/// for "clean".
 pub fn without_result() -> ApiResult {
     ApiResult::Transient(Fault::coded("malformed_answer", 0), RetryHint::Backoff)
 }
@@ -77,7 +80,9 @@ impl Envelope {
 impl Readable for Envelope {
     fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
         let mut envelope = Self::default();
-        while let Some(key) = object.next_key_seed(Keys(&["code", "level", "risktype", "script"]))? {
+        while let Some(key) =
+            object.next_key_seed(Keys(&["code", "level", "risktype", "script"]))?
+        {
             match key {
                 "code" => envelope.code.merge(object.next_value()?),
                 "level" => envelope.level.merge(object.next_value()?),
@@ -96,7 +101,8 @@ fn classify(code: i64) -> ApiResult {
     let transient = |reason| ApiResult::Transient(fault(reason), RetryHint::Backoff);
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
-        // Not in csec's table: the balance, as the user of this project names the code for every API.
+        // Not in csec's table: the balance, as the user of this project names the code for every
+        // API.
         13 => lasting("insufficient_balance"),
         4000 => ApiResult::Unassessable(fault("bad_parameter")),
         4100 => ApiResult::AccessDenied(fault("bad_signature")),

@@ -1,8 +1,10 @@
-//! What the APIs of csec (Tencent Cloud API v2) share: credentials, the signed request, the envelope, the error codes.
+//! What the APIs of csec (Tencent Cloud API v2) share: credentials, the signed request, the
+//! envelope, the error codes.
 //!
-//! Owns `[tencent_cloud]` and everything that is the same whatever the `Action`. Knows no claim and no risk type: an API
-//! hands over its [`Parameters`] and takes an [`Envelope`] back. The invariant: no secret and no user's token is in
-//! [`Request::redacted`], and an answer whose `code` is not a readable 0 never becomes an envelope.
+//! Owns `[tencent_cloud]` and everything that is the same whatever the `Action`. Knows no claim and
+//! no risk type: an API hands over its [`Parameters`] and takes an [`Envelope`] back. The
+//! invariant: no secret and no user's token is in [`Request::redacted`], and an answer whose `code`
+//! is not a readable 0 never becomes an envelope.
 //!
 //! Sources: risk-API documents of csec (`公共参数`, `接口鉴权`, `错误码`), see `docs/adding-a-risk-api.md`.
 
@@ -21,11 +23,13 @@ mod parameters;
 pub use envelope::{Envelope, without_result};
 pub use parameters::Parameters;
 
-/// Where csec answered before its hosts were closed; deployments point `base_url` at their own gateway.
+/// Where csec answered before its hosts were closed; deployments point `base_url` at their own
+/// gateway.
 const BASE_URL: &str = "https://csec.api.qcloud.com";
 /// The path of API 2.0, which is signed as well.
 const PATH: &str = "/v2/index.php";
-/// The longest parameters of a GET and of a POST: 32 KB and 1 MB for signatures of this version, less the common ones.
+/// The longest parameters of a GET and of a POST: 32 KB and 1 MB for signatures of this version,
+/// less the common ones.
 const LONGEST_GET: usize = 31 << 10;
 const LONGEST_POST: usize = 1023 << 10;
 /// The highest risk level of the APIs of csec that give one.
@@ -85,7 +89,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ConfigError`], naming the credential that is missing.
-    pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Result<Self, ConfigError> {
+    pub fn new(
+        action: &'static str,
+        api: ApiSettings,
+        setup: &Setup<'_>,
+    ) -> Result<Self, ConfigError> {
         let settings = &setup.shared.tencent_cloud;
         setup.require("tencent_cloud.secret_id", &settings.secret_id)?;
         setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret())?;
@@ -104,8 +112,8 @@ impl Client {
     /// Checks what the wire demands of any parameter.
     ///
     /// # Errors
-    /// [`DeadLetterReason`], naming the claim's field: a value that begins with `@` on POST, where signers and servers disagree
-    /// whether it is signed, or values too long to be sent.
+    /// [`DeadLetterReason`], naming the claim's field: a value that begins with `@` on POST, where
+    /// signers and servers disagree whether it is signed, or values too long to be sent.
     pub fn check(&self, parameters: &Parameters<'_>) -> Result<(), DeadLetterReason> {
         let longest = match self.api.method {
             Method::Get => LONGEST_GET,
@@ -146,9 +154,14 @@ impl Client {
             parameters.text("Token", "", Some(token));
         }
         parameters.sort();
-        let text =
-            string_to_sign(self.api.method, &self.settings.signed_host, &self.path, parameters.pairs());
-        let signature = sign(self.api.signature_method, self.settings.secret_key.expose_secret(), &text);
+        let text = string_to_sign(
+            self.api.method,
+            &self.settings.signed_host,
+            &self.path,
+            parameters.pairs(),
+        );
+        let signature =
+            sign(self.api.signature_method, self.settings.secret_key.expose_secret(), &text);
         parameters.common("Signature", signature);
         let (wire, redacted) = parameters.encoded();
         let method = self.api.method;
@@ -170,7 +183,8 @@ impl Client {
     }
 }
 
-/// What these levels lead to by default (contract 3.3); Tencent's own advice is to intercept 3 and 4.
+/// What these levels lead to by default (contract 3.3); Tencent's own advice is to intercept 3 and
+/// 4.
 pub fn default_levels() -> Levels {
     Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] }
 }

@@ -1,7 +1,7 @@
 //! The parameters of one request, on their way from the claim to the wire.
 //!
-//! Owns two rules: an empty value is never sent, and a number's text is fixed once, for the signature and for the wire.
-//! Knows no API's names but those of values that must not be stored.
+//! Owns two rules: an empty value is never sent, and a number's text is fixed once, for the
+//! signature and for the wire. Knows no API's names but those of values that must not be stored.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,12 @@ impl Parameter<'_> {
 
 impl<'a> Parameters<'a> {
     /// Adds a text under its wire name, unless it is absent or empty.
-    pub fn text(&mut self, name: &'static str, field: &'static str, value: Option<&'a str>) -> &mut Self {
+    pub fn text(
+        &mut self,
+        name: &'static str,
+        field: &'static str,
+        value: Option<&'a str>,
+    ) -> &mut Self {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.0.push(Parameter { name, field, value: Cow::Borrowed(value) });
         }

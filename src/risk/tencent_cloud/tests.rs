@@ -81,13 +81,16 @@ fn an_http_status_without_an_envelope_says_who_is_at_fault() {
 
 #[test]
 fn the_configured_path_method_and_credentials_are_used_and_the_signed_host_stays() {
-    let credentials = CREDENTIALS.replace("[wechat]", "region = 'gz'\ntoken = 'sts+token'\n[wechat]");
-    let keys = "base_url = 'http://127.0.0.1:8080/'\npath = '/gateway'\nsignature_method = 'HmacSHA256'";
+    let credentials =
+        CREDENTIALS.replace("[wechat]", "region = 'gz'\ntoken = 'sts+token'\n[wechat]");
+    let keys =
+        "base_url = 'http://127.0.0.1:8080/'\npath = '/gateway'\nsignature_method = 'HmacSHA256'";
     let registry = registry(&format!("{credentials}\n[risk.intelligent_qr_code]\n{keys}")).unwrap();
     let request = only(&registry).request(&claim(json!({})), &ATTEMPT);
     assert!(request.url.starts_with("http://127.0.0.1:8080/gateway?Action="));
     let sent = wire(&request);
-    let value = |name: &str| sent.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let value =
+        |name: &str| sent.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     assert_eq!(value("Region"), Some("gz"));
     assert_eq!(value("Token"), Some("sts+token"));
     assert_eq!(value("SignatureMethod"), Some("HmacSHA256"));
@@ -121,7 +124,10 @@ fn nothing_secret_shows_in_debug_output() {
     for secret in [&encode(&signature).to_string(), "AKID", "user%2Btoken", "access"] {
         assert!(!shown.contains(secret), "{secret} is in {shown}");
     }
-    let settings =
-        super::Settings { secret_key: "hidden".into(), token: Some("hidden".into()), ..Default::default() };
+    let settings = super::Settings {
+        secret_key: "hidden".into(),
+        token: Some("hidden".into()),
+        ..Default::default()
+    };
     assert!(!format!("{settings:?}").contains("hidden"));
 }

@@ -1,7 +1,7 @@
 //! The JSON body of a service-market request.
 //!
-//! Owns the wire names and the message id. The invariant: `data` is an object, with the product's risk object in it even
-//! when that one is empty, and no optional field is sent empty.
+//! Owns the wire names and the message id. The invariant: `data` is an object, with the product's
+//! risk object in it even when that one is empty, and no optional field is sent empty.
 //!
 //! Source: WeChat "小程序风控 API", 请求参数 and 服务请求 data 数据说明.
 
@@ -18,17 +18,23 @@ const SERVICE: &str = "wxd8a88093cf541a77";
 const LONGEST_MESSAGE_ID: usize = 64;
 
 /// The body of one attempt. `user_access_token` is the user's, which only mobile apps have.
-pub(super) fn body(product: Product, claim: &Claim, attempt: u32, user_access_token: Option<&str>) -> String {
+pub(super) fn body(
+    product: Product,
+    claim: &Claim,
+    attempt: u32,
+    user_access_token: Option<&str>,
+) -> String {
     let data = Data { product, claim, user_access_token };
     let client_msg_id = message_id(&claim.claim_id, attempt);
     let body = Body { service: SERVICE, api: product.api, data, client_msg_id };
     serde_json::to_string(&body).expect("a map of strings and numbers always serialises")
 }
 
-/// `{claim_id}-{attempt}`. A claim id that is too long, or has characters that an id should not have, is cut and told
-/// apart by its hash.
+/// `{claim_id}-{attempt}`. A claim id that is too long, or has characters that an id should not
+/// have, is cut and told apart by its hash.
 pub(super) fn message_id(claim_id: &str, attempt: u32) -> String {
-    let safe = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    let safe =
+        |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
     let suffix = format!("-{attempt}");
     if claim_id.len() + suffix.len() <= LONGEST_MESSAGE_ID
         && claim_id.chars().all(|character| safe(&character))
@@ -36,8 +42,11 @@ pub(super) fn message_id(claim_id: &str, attempt: u32) -> String {
         return format!("{claim_id}{suffix}");
     }
     let hash = hex::encode(&Sha256::digest(claim_id)[..8]);
-    let kept: String =
-        claim_id.chars().filter(safe).take(LONGEST_MESSAGE_ID - hash.len() - 1 - suffix.len()).collect();
+    let kept: String = claim_id
+        .chars()
+        .filter(safe)
+        .take(LONGEST_MESSAGE_ID - hash.len() - 1 - suffix.len())
+        .collect();
     format!("{kept}-{hash}{suffix}")
 }
 

@@ -11,7 +11,9 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         -1 | -1000 => transient("busy"),
-        40001 | 40014 | 42001 => ApiResult::Transient(fault("bad_access_token"), RetryHint::NewToken),
+        40001 | 40014 | 42001 => {
+            ApiResult::Transient(fault("bad_access_token"), RetryHint::NewToken)
+        }
         40003 | 43104 => ApiResult::Unassessable(fault("bad_openid")),
         43002 | 44002 | 47001 | 40097 => ApiResult::Unassessable(fault("bad_request")),
         45009 => lasting("quota_exceeded"),

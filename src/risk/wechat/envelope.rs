@@ -1,7 +1,7 @@
 //! The two envelopes of a service-market answer: the market's own, and within it the product's.
 //!
-//! The invariant: an answer becomes a verdict only when `errcode`, the inner `code` and the level are all there and
-//! readable.
+//! The invariant: an answer becomes a verdict only when `errcode`, the inner `code` and the level
+//! are all there and readable.
 //!
 //! Source: WeChat "小程序风控 API", 返回.
 
@@ -21,7 +21,9 @@ impl ServiceMarket {
         };
         match outer.errcode {
             Found::Given(0) if answer.is_success() => {}
-            Found::Given(code) if code != 0 => return classify_outer(code).or_listed(&self.transient_codes),
+            Found::Given(code) if code != 0 => {
+                return classify_outer(code).or_listed(&self.transient_codes);
+            }
             _ => return answer.unreadable(),
         }
         let Some(inner) = outer.data.given() else {
@@ -31,13 +33,18 @@ impl ServiceMarket {
         match inner.code.given() {
             None => Fault::malformed_answer(),
             Some(0) => {
-                match level.and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= HIGHEST_LEVEL)
+                match level
+                    .and_then(|level| u8::try_from(level).ok())
+                    .filter(|level| *level <= HIGHEST_LEVEL)
                 {
                     Some(level) => {
                         let assessment = Assessment::Level { level, risk_types: Vec::new() };
                         ApiResult::Assessed { assessment, provider_code: 0 }
                     }
-                    None => ApiResult::Transient(Fault::coded("malformed_answer", 0), RetryHint::Backoff),
+                    None => ApiResult::Transient(
+                        Fault::coded("malformed_answer", 0),
+                        RetryHint::Backoff,
+                    ),
                 }
             }
             Some(code) => classify_inner(code).or_listed(&self.transient_codes),
@@ -112,7 +119,8 @@ impl Readable for InnerData {
     }
 }
 
-/// An object that is not wrapped in a text once more: text within text within text must not become a recursion.
+/// An object that is not wrapped in a text once more: text within text within text must not become
+/// a recursion.
 struct NotText<T>(T);
 
 impl<T: Readable> Readable for NotText<T> {

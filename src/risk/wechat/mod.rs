@@ -1,10 +1,13 @@
-//! What the APIs of WeChat's service market share: the access token, the JSON envelope, the error codes.
+//! What the APIs of WeChat's service market share: the access token, the JSON envelope, the error
+//! codes.
 //!
-//! Owns `[wechat]` and everything that is the same whatever the product. Knows no risk beyond a level. The invariant: no
-//! secret, no access token and no user's token is in [`Request::redacted`], and an answer becomes a verdict only when
-//! `errcode`, the inner `code` and the level are all there and readable.
+//! Owns `[wechat]` and everything that is the same whatever the product. Knows no risk beyond a
+//! level. The invariant: no secret, no access token and no user's token is in
+//! [`Request::redacted`], and an answer becomes a verdict only when `errcode`, the inner `code` and
+//! the level are all there and readable.
 //!
-//! Sources: WeChat "小程序风控 API" (outer and inner envelope), `auth.getAccessToken` and `getStableAccessToken`.
+//! Sources: WeChat "小程序风控 API" (outer and inner envelope), `auth.getAccessToken` and
+//! `getStableAccessToken`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -67,7 +70,8 @@ impl Default for Settings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenEndpoint {
-    /// `/cgi-bin/stable_token`: every caller gets the same token, so workers do not invalidate each other's.
+    /// `/cgi-bin/stable_token`: every caller gets the same token, so workers do not invalidate each
+    /// other's.
     #[default]
     Stable,
     /// `/cgi-bin/token`: each fetch invalidates the token before it within five minutes.
@@ -102,7 +106,10 @@ impl ServiceMarket {
         let settings = &setup.shared.wechat;
         check_base_url("wechat.base_url", &settings.base_url)?;
         let base_url = setup.base_url(&settings.base_url);
-        let urls = [("wechat.base_url".to_owned(), &settings.base_url), (setup.key("base_url"), &base_url)];
+        let urls = [
+            ("wechat.base_url".to_owned(), &settings.base_url),
+            (setup.key("base_url"), &base_url),
+        ];
         for (key, url) in urls {
             if !settings.allow_http && !is_private(url) {
                 let problem = "the app's secret or its access token would travel in clear: use https://, or set \
@@ -136,7 +143,8 @@ impl ServiceMarket {
 
     /// The request, in the name of the attempt's access token.
     pub fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
-        let user_token = claim.login.token.as_deref().filter(|_| claim.login.source == Some(MOBILE_APP));
+        let user_token =
+            claim.login.token.as_deref().filter(|_| claim.login.source == Some(MOBILE_APP));
         let body = body::body(self.product, claim, attempt.number, user_token);
         let stored: Cow<'_, str> = match user_token {
             Some(_) => body::body(self.product, claim, attempt.number, Some("***")).into(),

@@ -10,7 +10,8 @@ use crate::risk::testing::*;
 use crate::risk::{Answer, ApiResult, Fault, Method, RetryHint};
 
 fn tokens(endpoint: &str) -> TokenSource {
-    let credentials = CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
+    let credentials =
+        CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
     let registry = registry(&format!("{credentials}\n[risk.wechat_account]")).unwrap();
     registry.token_source().unwrap().clone()
 }
@@ -87,9 +88,18 @@ fn a_failed_fetch_says_why() {
 fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
     let kept = |body: &str| String::from_utf8(redacted(body.as_bytes(), None)).unwrap();
     let cases = [
-        (r#"{"access_token":"86_se-cret","expires_in":7200}"#, r#"{"access_token":"***","expires_in":7200}"#),
-        (r#"{"expires_in":1, "Access_Token" : "86_secret"}"#, r#"{"expires_in":1, "Access_Token" : "***"}"#),
-        (r#"{"data":"{\"access_token\":\"86_secret\"}"}"#, r#"{"data":"{\"access_token\":\"***"}"}"#),
+        (
+            r#"{"access_token":"86_se-cret","expires_in":7200}"#,
+            r#"{"access_token":"***","expires_in":7200}"#,
+        ),
+        (
+            r#"{"expires_in":1, "Access_Token" : "86_secret"}"#,
+            r#"{"expires_in":1, "Access_Token" : "***"}"#,
+        ),
+        (
+            r#"{"data":"{\"access_token\":\"86_secret\"}"}"#,
+            r#"{"data":"{\"access_token\":\"***"}"}"#,
+        ),
         (r#"{"access_token":"86_sec"#, r#"{"access_token":"***"#),
         (r#"{"access_token":86}"#, r#"{"access_token":***}"#),
         (
@@ -196,7 +206,11 @@ fn a_claim_from_a_mobile_app_carries_the_users_token_and_no_other_does() {
     let app = of(json!({ "source": 3 }));
     let request = only(&registry).request(&app, &ATTEMPT);
     assert!(
-        request.body.unwrap().1.contains(r#""serviceid":2,"user_access_token":"user+token","login_risk":{"#)
+        request
+            .body
+            .unwrap()
+            .1
+            .contains(r#""serviceid":2,"user_access_token":"user+token","login_risk":{"#)
     );
     assert!(request.redacted.contains(r#""user_access_token":"***""#));
     assert!(!request.redacted.contains("user+token"));
@@ -237,7 +251,8 @@ fn a_message_id_is_short_and_safe_and_tells_claims_apart() {
     let mut made: Vec<_> = ids.into_iter().map(|id| message_id(id, u32::MAX)).collect();
     for id in &made {
         assert!(
-            id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            id.len() <= 64
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
             "{id}"
         );
     }

@@ -1,6 +1,7 @@
 //! The access token: how it is asked for, and how the answer is read.
 //!
-//! Knows nothing of when: who keeps the token, for how long, and how many wait for it is the caller's concern.
+//! Knows nothing of when: who keeps the token, for how long, and how many wait for it is the
+//! caller's concern.
 //!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
@@ -66,7 +67,12 @@ impl TokenSource {
                 let url = format!("{base_url}/cgi-bin/stable_token");
                 let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": force});
                 let redacted = format!("POST {url}\n\n{}", body("***"));
-                Request { method: Method::Post, url, body: Some((JSON, body(secret).to_string())), redacted }
+                Request {
+                    method: Method::Post,
+                    url,
+                    body: Some((JSON, body(secret).to_string())),
+                    redacted,
+                }
             }
             TokenEndpoint::Classic => {
                 let url = format!(
@@ -74,7 +80,12 @@ impl TokenSource {
                     encode(app_id)
                 );
                 let redacted = format!("GET {url}***");
-                Request { method: Method::Get, url: format!("{url}{}", encode(secret)), body: None, redacted }
+                Request {
+                    method: Method::Get,
+                    url: format!("{url}{}", encode(secret)),
+                    body: None,
+                    redacted,
+                }
             }
         }
     }
@@ -99,11 +110,17 @@ impl TokenSource {
             Found::Given(code) if code != 0 => return Err(Fault::coded(token_fault(code), code)),
             _ => return Err(unreadable()),
         }
-        let value =
-            envelope.access_token.given().filter(|token| !token.trim().is_empty()).ok_or_else(unreadable)?;
+        let value = envelope
+            .access_token
+            .given()
+            .filter(|token| !token.trim().is_empty())
+            .ok_or_else(unreadable)?;
         let seconds = envelope.expires_in.given().and_then(|seconds| u64::try_from(seconds).ok());
         let seconds = seconds.filter(|seconds| *seconds > 0).ok_or_else(unreadable)?;
-        Ok(Token { value: value.into(), expires_in: Duration::from_secs(seconds).min(LONGEST_LIFE) })
+        Ok(Token {
+            value: value.into(),
+            expires_in: Duration::from_secs(seconds).min(LONGEST_LIFE),
+        })
     }
 }
 
@@ -126,7 +143,8 @@ pub fn redacted(body: &[u8], token: Option<&SecretString>) -> Vec<u8> {
     let token = token.map(|token| token.expose_secret().as_bytes());
     let body = token.map_or_else(|| Cow::Borrowed(body), |token| Cow::Owned(without(body, token)));
     let (mut redacted, mut rest) = (Vec::new(), body.as_ref());
-    let at_key = |rest: &[u8]| rest.windows(KEY.len()).position(|found| found.eq_ignore_ascii_case(KEY));
+    let at_key =
+        |rest: &[u8]| rest.windows(KEY.len()).position(|found| found.eq_ignore_ascii_case(KEY));
     while let Some(at) = at_key(rest) {
         let (before, after) = rest.split_at(at + KEY.len());
         redacted.extend_from_slice(before);
@@ -160,7 +178,8 @@ pub fn is_denied(reason: &str) -> bool {
     !matches!(reason, "busy" | "rate_limited" | "malformed_answer" | "unknown_code")
 }
 
-/// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an outdated token.
+/// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an
+/// outdated token.
 fn token_fault(code: i64) -> &'static str {
     match code {
         -1 | -1000 => "busy",
@@ -187,7 +206,9 @@ struct TokenEnvelope {
 impl Readable for TokenEnvelope {
     fn object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
         let mut envelope = Self::default();
-        while let Some(key) = object.next_key_seed(Keys(&["errcode", "access_token", "expires_in"]))? {
+        while let Some(key) =
+            object.next_key_seed(Keys(&["errcode", "access_token", "expires_in"]))?
+        {
             match key {
                 "errcode" => envelope.errcode.merge(object.next_value()?),
                 "access_token" => envelope.access_token.merge(object.next_value()?),

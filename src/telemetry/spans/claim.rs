@@ -108,12 +108,14 @@ impl Peer {
     }
 }
 
-/// The span of one attempt, or none. Dropped without [`Self::ended`] it says that the attempt was given up.
+/// The span of one attempt, or none. Dropped without [`Self::ended`] it says that the attempt was
+/// given up.
 #[derive(Debug, Default)]
 pub struct AttemptSpan(Option<Span>);
 
 impl AttemptSpan {
-    /// Ends it with the words of `risk_calls`: the HTTP status where an answer came, the outcome and its bounded reason.
+    /// Ends it with the words of `risk_calls`: the HTTP status where an answer came, the outcome
+    /// and its bounded reason.
     pub fn ended(self, http_status: Option<u16>, outcome: &'static str, reason: &'static str) {
         let Some(span) = self.0 else { return };
         span.record("claimgate.outcome", outcome);

@@ -1,14 +1,18 @@
-//! The spans of a claim's journey: `process`, an attempt each, and the flush with its `record` and `publish`.
+//! The spans of a claim's journey: `process`, an attempt each, and the flush with its `record` and
+//! `publish`.
 //!
-//! Owns their names and attributes (OpenTelemetry's semantic conventions for messaging, HTTP clients and databases) and
-//! how a claim's trace context goes on into its decision. Knows no clock and no randomness but the SDK's.
-//! The invariant: where nothing is exported no span is made at all, and no span ever holds an account, a URL's query,
-//! a token or a body. None of these spans is ever entered, so each may live across any `.await`.
+//! Owns their names and attributes (OpenTelemetry's semantic conventions for messaging, HTTP
+//! clients and databases) and how a claim's trace context goes on into its decision. Knows no clock
+//! and no randomness but the SDK's. The invariant: where nothing is exported no span is made at
+//! all, and no span ever holds an account, a URL's query, a token or a body. None of these spans is
+//! ever entered, so each may live across any `.await`.
 
 use std::sync::Arc;
 
 use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -62,8 +66,9 @@ impl Spans {
 
     /// Starts a claim's span, as a child of the `incoming` context if there is one.
     ///
-    /// Returns, too, the context that goes on into the decision: the span's own, or, where there is no span, the incoming
-    /// one, or else a fresh one made of `seed`. The span ends with its last clone.
+    /// Returns, too, the context that goes on into the decision: the span's own, or, where there is
+    /// no span, the incoming one, or else a fresh one made of `seed`. The span ends with its last
+    /// clone.
     pub fn claim(
         &self,
         facts: &ClaimFacts<'_>,
@@ -73,7 +78,8 @@ impl Spans {
         let span = self.group.as_deref().map(|group| claim::start(facts, group));
         if let (Some(span), Some(incoming)) = (&span, &incoming) {
             // It can fail only if no layer listens, which shows below.
-            span.set_parent(Context::new().with_remote_span_context(span_context(incoming, true))).ok();
+            span.set_parent(Context::new().with_remote_span_context(span_context(incoming, true)))
+                .ok();
         }
         let context = span.as_ref().map(Span::context);
         let own = context.as_ref().map(|context| context.span().span_context().clone());

@@ -1,4 +1,5 @@
-//! The consumer group of a [`FakeBroker`](super::FakeBroker): who is a member, who is to have which partition, and who has it.
+//! The consumer group of a [`FakeBroker`](super::FakeBroker): who is a member, who is to have which
+//! partition, and who has it.
 //!
 //! The partitions of the input topic are dealt out; those of the retry topic go with them.
 
@@ -41,7 +42,8 @@ impl Group {
         }
     }
 
-    /// A new member. One that has its name already is replaced by it, and its partitions are free at once (static membership).
+    /// A new member. One that has its name already is replaced by it, and its partitions are free
+    /// at once (static membership).
     pub(super) fn join(&mut self, member: u64, name: &str) {
         let namesakes = self.members.iter().filter(|(_, other)| *other == name);
         self.replaced.extend(namesakes.map(|(member, _)| *member));
@@ -58,8 +60,12 @@ impl Group {
 
     /// Throws whoever has this name out.
     pub(super) fn expel(&mut self, name: &str) {
-        let gone: Vec<u64> =
-            self.members.iter().filter(|(_, other)| *other == name).map(|(member, _)| *member).collect();
+        let gone: Vec<u64> = self
+            .members
+            .iter()
+            .filter(|(_, other)| *other == name)
+            .map(|(member, _)| *member)
+            .collect();
         if gone.is_empty() {
             return;
         }
@@ -84,7 +90,8 @@ impl Group {
     /// What the member is to have and nobody has.
     pub(super) fn free_for(&self, member: u64) -> impl Iterator<Item = Partition> {
         let mine = self.target.iter().filter(move |(_, target)| **target == member);
-        mine.map(|(partition, _)| *partition).filter(|partition| !self.owners.contains_key(partition))
+        mine.map(|(partition, _)| *partition)
+            .filter(|partition| !self.owners.contains_key(partition))
     }
 
     pub(super) fn take(&mut self, partition: Partition, member: u64) {
@@ -121,7 +128,8 @@ impl Group {
         let share = self.partitions.len().div_ceil(self.members.len().max(1));
         self.random.shuffle(&mut self.partitions);
         let before = std::mem::take(&mut self.target);
-        let mut dealt: BTreeMap<u64, usize> = self.members.keys().map(|member| (*member, 0)).collect();
+        let mut dealt: BTreeMap<u64, usize> =
+            self.members.keys().map(|member| (*member, 0)).collect();
         let mut free = Vec::new();
         for partition in &self.partitions {
             let count = before.get(partition).and_then(|member| dealt.get_mut(member));
@@ -136,7 +144,9 @@ impl Group {
         for partition in free {
             let fewest = dealt.values().min().copied().unwrap_or(0);
             let poorest = dealt.iter_mut().filter(|(_, count)| **count == fewest);
-            let Some((member, count)) = self.random.choice(poorest.collect::<Vec<_>>()) else { return };
+            let Some((member, count)) = self.random.choice(poorest.collect::<Vec<_>>()) else {
+                return;
+            };
             *count += 1;
             self.target.insert(partition, *member);
         }

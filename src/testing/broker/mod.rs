@@ -1,8 +1,11 @@
-//! A Kafka in memory: logs, a consumer group and transactions, as far as the worker's promises rest on them.
+//! A Kafka in memory: logs, a consumer group and transactions, as far as the worker's promises rest
+//! on them.
 //!
-//! What it keeps of the real one's behaviour (`tests/it/topic` holds both to it): a transaction is visible whole or not at all; offsets are
-//! committed with their metadata, in the transaction; who is no member of the group any more, or whose producer was replaced by a newer one
-//! of the same name, commits nothing; committed offsets are read only when no transaction that would change them is open.
+//! What it keeps of the real one's behaviour (`tests/it/topic` holds both to it): a transaction is
+//! visible whole or not at all; offsets are committed with their metadata, in the transaction; who
+//! is no member of the group any more, or whose producer was replaced by a newer one of the same
+//! name, commits nothing; committed offsets are read only when no transaction that would change
+//! them is open.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -174,7 +177,11 @@ impl FakeBroker {
     }
 
     /// Which of these partitions the member is to give back.
-    pub(super) fn to_release(&self, member: u64, held: impl Iterator<Item = Partition>) -> Vec<Partition> {
+    pub(super) fn to_release(
+        &self,
+        member: u64,
+        held: impl Iterator<Item = Partition>,
+    ) -> Vec<Partition> {
         let state = self.state();
         held.filter(|partition| !state.group.is_meant_for(*partition, member)).collect()
     }
@@ -192,7 +199,8 @@ impl FakeBroker {
         end(&self.state().logs[&partition])
     }
 
-    /// Takes what is the member's to take: free, and with no open transaction that would still change what is committed.
+    /// Takes what is the member's to take: free, and with no open transaction that would still
+    /// change what is committed.
     pub(super) fn acquire(&self, member: u64) -> Vec<Acquired> {
         self.change(|state| {
             let free = state.free_for(member);
@@ -218,7 +226,8 @@ impl FakeBroker {
         (records, next)
     }
 
-    /// A new producer of this name: what an older one left open is aborted, and what it sends is refused. Its epoch.
+    /// A new producer of this name: what an older one left open is aborted, and what it sends is
+    /// refused. Its epoch.
     pub(super) fn make_producer(&self, name: &str) -> u32 {
         self.change(|state| {
             state.open.retain(|_, open| open.producer.0 != name);
@@ -228,7 +237,8 @@ impl FakeBroker {
         })
     }
 
-    /// Begins a transaction and hands all its content over; it is visible when it is ended with a commit.
+    /// Begins a transaction and hands all its content over; it is visible when it is ended with a
+    /// commit.
     pub(super) fn begin(
         &self,
         member: u64,

@@ -75,11 +75,13 @@ impl State {
         offset
     }
 
-    /// What the member is to take and can: no open transaction would still change what is committed for it, or for one beside it.
+    /// What the member is to take and can: no open transaction would still change what is committed
+    /// for it, or for one beside it.
     pub(super) fn free_for(&self, member: u64) -> Vec<Partition> {
         let is_open = |partition: &Partition| {
             let mut commits = self.open.values().flat_map(|open| &open.commits);
-            commits.any(|commit| self.group.beside(commit.partition) == self.group.beside(*partition))
+            commits
+                .any(|commit| self.group.beside(commit.partition) == self.group.beside(*partition))
         };
         self.group.free_for(member).filter(|partition| !is_open(partition)).collect()
     }
@@ -92,7 +94,8 @@ impl State {
     }
 
     pub(super) fn commit(&mut self, open: Open) -> Result<(), Rejected> {
-        // The group's check fell when the offsets were sent; from there on the transaction is the coordinator's to end.
+        // The group's check fell when the offsets were sent; from there on the transaction is the
+        // coordinator's to end.
         if self.producers.get(&open.producer.0) != Some(&open.producer.1) {
             return Err(Rejected::Fenced);
         }
@@ -100,9 +103,11 @@ impl State {
             self.committed.insert(commit.partition, (commit.offset, commit.metadata.clone()));
         }
         for deferred in open.messages.iter().filter(|message| message.topic == Topic::Retry) {
-            let count = self.logs.keys().filter(|partition| partition.input == Input::Retry).count();
+            let count =
+                self.logs.keys().filter(|partition| partition.input == Input::Retry).count();
             let count = i32::try_from(count).unwrap_or(i32::MAX);
-            let Some(number) = deferred.partition.and_then(|number| number.checked_rem(count)) else {
+            let Some(number) = deferred.partition.and_then(|number| number.checked_rem(count))
+            else {
                 continue;
             };
             self.append(

@@ -1,5 +1,6 @@
-//! Ways in which such workers lost or repeated data in public, each played through with its fault at every moment of a run. A test is named
-//! after the row of `docs/reliability.md` that tells its story.
+//! Ways in which such workers lost or repeated data in public, each played through with its fault
+//! at every moment of a run. A test is named after the row of `docs/reliability.md` that tells its
+//! story.
 
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use super::{number, simulate, verify};
 use crate::intake::Partition;
 use crate::testing::FaultProfile;
 
-/// Ten claims of five subjects in one partition, one worker, no faults but those that a test adds. Each way to a service takes up to 20 ms.
+/// Ten claims of five subjects in one partition, one worker, no faults but those that a test adds.
+/// Each way to a service takes up to 20 ms.
 pub(super) fn calm() -> Plan {
     let claims = (0..10).map(|number| {
-        let event = claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
+        let event =
+            claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
         (Duration::ZERO, Partition::claims(0), Produced::Event(Some(event)))
     });
     let weather = FaultProfile { delay: Duration::from_millis(20), ..FaultProfile::fair() };
@@ -43,19 +46,24 @@ fn at_every_millisecond(until: u64, plan: &Plan, acts: impl Fn(Duration) -> Vec<
 
 #[test]
 fn row_01_a_commit_never_comes_before_its_records_are_done() {
-    at_every_millisecond(400, &calm(), |moment| vec![(moment, Act::Kill(0, Duration::from_millis(50)))]);
+    at_every_millisecond(400, &calm(), |moment| {
+        vec![(moment, Act::Kill(0, Duration::from_millis(50)))]
+    });
 }
 
 #[test]
 fn row_02_a_poison_pill_does_not_carry_the_offset_past_its_elders() {
     let mut plan = calm();
-    // The first claim's calls fail for as long as the worker lives; the poison stands right behind it.
+    // The first claim's calls fail for as long as the worker lives; the poison stands right behind
+    // it.
     let stuck = claim("stuck", "qr_code", "stubborn", "red packet");
     let poison = Produced::Event(Some(b"\xff poison".to_vec()));
     plan.stubborn = 6;
     plan.events.insert(0, (Duration::ZERO, Partition::claims(0), Produced::Event(Some(stuck))));
     plan.events.insert(1, (Duration::ZERO, Partition::claims(0), poison));
-    at_every_millisecond(400, &plan, |moment| vec![(moment, Act::Kill(0, Duration::from_millis(50)))]);
+    at_every_millisecond(400, &plan, |moment| {
+        vec![(moment, Act::Kill(0, Duration::from_millis(50)))]
+    });
 }
 
 #[test]
@@ -73,8 +81,11 @@ fn row_03_nothing_is_committed_after_the_assignment_was_lost() {
 #[test]
 fn row_05_a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
     let mut plan = calm();
-    plan.workers =
-        vec![Instance { is_static: true }, Instance { is_static: false }, Instance { is_static: false }];
+    plan.workers = vec![
+        Instance { is_static: true },
+        Instance { is_static: false },
+        Instance { is_static: false },
+    ];
     plan.partitions = (3, 1);
     for (number, (_, partition, _)) in plan.events.iter_mut().enumerate() {
         *partition = Partition::claims(i32::try_from(number % 3).expect("small"));
@@ -94,7 +105,9 @@ fn row_05_a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
 fn row_10_a_worker_that_was_frozen_publishes_nothing_stale() {
     let mut plan = calm();
     plan.workers.push(Instance { is_static: false });
-    at_every_millisecond(300, &plan, |moment| vec![(moment, Act::Freeze(0, Duration::from_secs(3)))]);
+    at_every_millisecond(300, &plan, |moment| {
+        vec![(moment, Act::Freeze(0, Duration::from_secs(3)))]
+    });
 }
 
 #[test]
@@ -103,11 +116,15 @@ fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
     plan.api_faults = 0.6;
     let a_while = Duration::from_millis(200);
     at_every_millisecond(300, &plan, |moment| {
-        vec![(moment, Act::ApiAway(0, a_while)), (Duration::from_millis(5), Act::StoreAway(a_while))]
+        vec![
+            (moment, Act::ApiAway(0, a_while)),
+            (Duration::from_millis(5), Act::StoreAway(a_while)),
+        ]
     });
 }
 
-/// Ten minutes without the API, with the settings that a worker has by default: each claim is asked about once, and hardly more.
+/// Ten minutes without the API, with the settings that a worker has by default: each claim is asked
+/// about once, and hardly more.
 #[test]
 fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
     let (seconds, claims) = (600, 7_000);
@@ -115,7 +132,8 @@ fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
     let mut plan = calm();
     plan.events = (0..claims)
         .map(|number| {
-            let event = claim(&format!("c{number}"), "qr_code", &format!("user{number}"), "red packet");
+            let event =
+                claim(&format!("c{number}"), "qr_code", &format!("user{number}"), "red packet");
             (pause, Partition::claims(0), Produced::Event(Some(event)))
         })
         .collect();
@@ -123,9 +141,12 @@ fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
     plan.max_in_flight = 4_096;
     let world = simulate(1, &plan, &World::defaults());
     let calls = world.journal.notes().calls.len() as u64;
-    // The first comes half a second after the breaker opened, each further one twice as late, up to ten seconds.
+    // The first comes half a second after the breaker opened, each further one twice as late, up to
+    // ten seconds.
     let probes = 5 + seconds / 10;
     assert_eq!(world.store.verdicts().len() as u64, claims, "every claim is decided");
-    println!("{calls} calls for {claims} claims, in an outage of {outage:?}; at most {probes} probes");
+    println!(
+        "{calls} calls for {claims} claims, in an outage of {outage:?}; at most {probes} probes"
+    );
     assert!(calls <= claims * 11 / 10 + probes, "{calls} calls for {claims} claims");
 }

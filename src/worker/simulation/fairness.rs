@@ -23,7 +23,8 @@ const SOON: Duration = Duration::from_secs(2);
 fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
     let pause = Duration::from_millis(1_000 / RATE);
     let event = |number: u64| {
-        let (kind, id) = if number.is_multiple_of(2) { ("qr_code", "a") } else { ("mini_program", "b") };
+        let (kind, id) =
+            if number.is_multiple_of(2) { ("qr_code", "a") } else { ("mini_program", "b") };
         let partition = Partition::claims(i32::try_from(number / 2 % 3).expect("small"));
         let event = claim(&format!("{id}{}", number / 2), kind, &subject(number), "red packet");
         (
@@ -53,7 +54,9 @@ fn waits(world: &World, prefix: &str) -> Duration {
     }
     let wait = |number: u64| {
         let sent = Duration::from_millis((number + 1) * 1_000 / RATE);
-        decided.get(&format!("{prefix}{number}")).map_or(Duration::MAX, |at| at.saturating_sub(sent))
+        decided
+            .get(&format!("{prefix}{number}"))
+            .map_or(Duration::MAX, |at| at.saturating_sub(sent))
     };
     let mut waits: Vec<Duration> = (0..RATE * SECONDS).map(wait).collect();
     waits.sort_unstable();
@@ -88,7 +91,8 @@ fn review_04_an_api_that_refuses_every_signature_does_not_hold_up_the_other() {
 
 #[test]
 fn review_06_a_busy_account_does_not_hold_up_the_others() {
-    let busy =
-        |number: u64| if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") };
+    let busy = |number: u64| {
+        if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") }
+    };
     assert_the_other_is_well("one account", &plan(Mood::default(), busy));
 }

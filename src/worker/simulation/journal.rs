@@ -62,18 +62,24 @@ impl Notes {
     pub(super) fn call(&mut self, life: Life, claim_id: &str, subject: &str) -> usize {
         let key = (life, claim_id.to_owned());
         match (self.recalled.get(&key), self.recorded.get(claim_id)) {
-            (None, _) => self.faults.push(format!("{claim_id}: asked about without having been looked up")),
+            (None, _) => {
+                self.faults.push(format!("{claim_id}: asked about without having been looked up"))
+            }
             (Some(looked), Some(recorded)) if recorded < looked => {
                 self.faults.push(format!("{claim_id}: asked about although its verdict was found"));
             }
             _ => {}
         }
         if self.knows.contains_key(&key) {
-            self.faults.push(format!("{claim_id}: asked about by the worker that had recorded its verdict"));
+            self.faults.push(format!(
+                "{claim_id}: asked about by the worker that had recorded its verdict"
+            ));
         }
-        let beside = |call: &&CallSeen| call.life == life && call.subject == subject && call.ended.is_none();
+        let beside =
+            |call: &&CallSeen| call.life == life && call.subject == subject && call.ended.is_none();
         if let Some(call) = self.calls.iter().find(beside) {
-            self.faults.push(format!("{subject}: asked about {} and {claim_id} at once", call.claim_id));
+            self.faults
+                .push(format!("{subject}: asked about {} and {claim_id} at once", call.claim_id));
         }
         let (claim_id, subject) = (claim_id.to_owned(), subject.to_owned());
         self.calls.push(CallSeen { life, claim_id, subject, ended: None });

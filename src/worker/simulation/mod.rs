@@ -1,7 +1,9 @@
-//! The worker on fakes, thousands of times: each run is another mixture of kills, freezes, rebalances, outages, lost answers and API faults.
+//! The worker on fakes, thousands of times: each run is another mixture of kills, freezes,
+//! rebalances, outages, lost answers and API faults.
 //!
-//! A run is a function of its seed: time is paused and jumps from one event to the next, randomness is seeded, and one thread runs everything.
-//! `CLAIMGATE_TEST_SEED=… cargo test --all-features --lib simulation` repeats one; `CLAIMGATE_TEST_SCHEDULES` says how many are tried.
+//! A run is a function of its seed: time is paused and jumps from one event to the next, randomness
+//! is seeded, and one thread runs everything. `CLAIMGATE_TEST_SEED=… cargo test --all-features
+//! --lib simulation` repeats one; `CLAIMGATE_TEST_SCHEDULES` says how many are tried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +28,8 @@ const THREADS: u64 = 2;
 
 /// One run, to its end.
 fn simulate(seed: u64, plan: &Plan, config: &Arc<Config>) -> World {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
         let mut world = World::new(seed, plan.clone(), Arc::clone(config));
         world.run().await;

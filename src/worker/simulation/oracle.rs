@@ -44,7 +44,8 @@ pub(super) fn faults(world: &World) -> Vec<String> {
 }
 
 impl Oracle<'_> {
-    /// Each transaction, in order: nothing visible that is not recorded, nothing committed that is not visible.
+    /// Each transaction, in order: nothing visible that is not recorded, nothing committed that is
+    /// not visible.
     fn follow_transactions(&mut self) {
         for transaction in self.world.broker.transactions() {
             for message in &transaction.messages {
@@ -59,9 +60,13 @@ impl Oracle<'_> {
                     Topic::Retry => {
                         let times = text(message, "claimgate-deferred").parse().unwrap_or(0);
                         let position = text(message, "claimgate-source");
-                        if self.deferred.insert(position.clone(), times).is_some_and(|before| before >= times)
+                        if self
+                            .deferred
+                            .insert(position.clone(), times)
+                            .is_some_and(|before| before >= times)
                         {
-                            self.faults.push(format!("{position}: deferred for the {times}. time again"));
+                            self.faults
+                                .push(format!("{position}: deferred for the {times}. time again"));
                         }
                     }
                 }
@@ -82,8 +87,11 @@ impl Oracle<'_> {
         let payload = message.payload.as_deref().unwrap_or_default();
         let decision: Value = serde_json::from_slice(payload).unwrap_or_default();
         let claim_id = decision["claim_id"].as_str().unwrap_or_default().to_owned();
-        if self.world.journal.notes().recorded.get(&claim_id).is_none_or(|recorded| *recorded > at) {
-            self.faults.push(format!("{claim_id}: its decision was visible before its verdict was recorded"));
+        if self.world.journal.notes().recorded.get(&claim_id).is_none_or(|recorded| *recorded > at)
+        {
+            self.faults.push(format!(
+                "{claim_id}: its decision was visible before its verdict was recorded"
+            ));
         }
         let verdict = self.verdicts.get(&claim_id);
         if verdict.is_none_or(|verdict| decision["decision"] != verdict.decision.as_str()) {
@@ -121,7 +129,8 @@ impl Oracle<'_> {
         }
         let Ok(claim) = Claim::parse(record.payload.as_deref(), usize::MAX) else { return false };
         let Some(verdict) = self.verdicts.get(&claim.claim_id) else { return false };
-        // The decision is the first event's to publish; one like it may be done with as soon as there is a verdict.
+        // The decision is the first event's to publish; one like it may be done with as soon as
+        // there is a verdict.
         if verdict.source.to_string() == position {
             self.decided.contains(&claim.claim_id)
         } else {
@@ -142,7 +151,9 @@ impl Oracle<'_> {
                 if partition.input == Input::Claims {
                     positions.insert(position(self.world, &record));
                     claim_ids.extend(
-                        Claim::parse(record.payload.as_deref(), usize::MAX).ok().map(|claim| claim.claim_id),
+                        Claim::parse(record.payload.as_deref(), usize::MAX)
+                            .ok()
+                            .map(|claim| claim.claim_id),
                     );
                 }
             }
@@ -155,7 +166,8 @@ impl Oracle<'_> {
         let strangers = self.decided.iter().filter(|id| !claim_ids.contains(*id));
         self.faults.extend(strangers.map(|id| format!("{id}: decided, and nobody sent it")));
         let strangers = self.buried.iter().filter(|position| !positions.contains(*position));
-        self.faults.extend(strangers.map(|position| format!("{position}: buried, and nobody sent it")));
+        self.faults
+            .extend(strangers.map(|position| format!("{position}: buried, and nobody sent it")));
         let recorded: BTreeSet<&String> = self.verdicts.keys().collect();
         if recorded != self.decided.iter().collect() {
             self.faults.push(format!("recorded: {recorded:?}, decided: {:?}", self.decided));
@@ -163,9 +175,11 @@ impl Oracle<'_> {
         let letters = self.world.store.dead_letters();
         let rows: BTreeSet<Position> =
             letters.iter().map(|letter| letter.received.source.to_string()).collect();
-        // A conflict that was recorded, and whose record somebody else then found to be a repeat, keeps its row.
+        // A conflict that was recorded, and whose record somebody else then found to be a repeat,
+        // keeps its row.
         let without = self.buried.iter().filter(|position| !rows.contains(*position));
-        self.faults.extend(without.map(|position| format!("{position}: a dead letter without a row")));
+        self.faults
+            .extend(without.map(|position| format!("{position}: a dead letter without a row")));
     }
 
     /// No attempt is recorded that was not made, and none twice.
@@ -177,7 +191,9 @@ impl Oracle<'_> {
         for call in self.world.store.calls() {
             match made.get_mut(&call.claim_id) {
                 Some(left) if *left > 0 => *left -= 1,
-                _ => self.faults.push(format!("{}: an attempt is recorded that nobody made", call.claim_id)),
+                _ => self
+                    .faults
+                    .push(format!("{}: an attempt is recorded that nobody made", call.claim_id)),
             }
         }
     }

@@ -134,7 +134,11 @@ impl Plan {
     }
 }
 
-fn events(claims: usize, partitions: i32, random: &mut Rng) -> Vec<(Duration, Partition, Produced)> {
+fn events(
+    claims: usize,
+    partitions: i32,
+    random: &mut Rng,
+) -> Vec<(Duration, Partition, Produced)> {
     let mut events = Vec::new();
     // Few subjects are busy ones.
     let subjects = random.u8(1..=6);
@@ -149,7 +153,9 @@ fn events(claims: usize, partitions: i32, random: &mut Rng) -> Vec<(Duration, Pa
         let kind = if random.bool() { "qr_code" } else { "mini_program" };
         produce(Produced::Event(Some(claim(&id, kind, &subject, "red packet"))), random);
         match random.u8(..) {
-            0..20 => produce(Produced::Event(Some(claim(&id, kind, &subject, "red packet"))), random),
+            0..20 => {
+                produce(Produced::Event(Some(claim(&id, kind, &subject, "red packet"))), random)
+            }
             20..35 => produce(Produced::Event(Some(claim(&id, kind, &subject, "a car"))), random),
             35..50 => produce(
                 Produced::Event(Some(format!("{{\"claim_id\": \"bad{number}\"").into_bytes())),

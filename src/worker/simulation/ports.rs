@@ -1,4 +1,5 @@
-//! The store and the APIs as one life of a worker sees them: with delays and faults, and with a journal.
+//! The store and the APIs as one life of a worker sees them: with delays and faults, and with a
+//! journal.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,7 +39,10 @@ impl RemoteStore {
         fate
     }
 
-    async fn ask<T>(&self, operation: impl AsyncFnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    async fn ask<T>(
+        &self,
+        operation: impl AsyncFnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let away = || StoreError::Transient("the simulated store is away".to_owned());
         self.process.thawed().await;
         let fate = self.way().await;
@@ -104,7 +108,8 @@ impl Http for RemoteApis {
         let (sent, url) = (Instant::now(), request.url);
         let (claim_id, subject) = (parameter(&url, "encryptedcode"), parameter(&url, "uid"));
         let number = self.journal.notes().call(self.life, &claim_id, &subject);
-        let (latency, result) = self.apis.lock().expect("no panic").answer(&url, &claim_id, &subject);
+        let (latency, result) =
+            self.apis.lock().expect("no panic").answer(&url, &claim_id, &subject);
         let result = if latency < timeout { result } else { Err(Failure::Timeout) };
         sleep(latency.min(timeout)).await;
         self.process.thawed().await;
@@ -114,7 +119,12 @@ impl Http for RemoteApis {
 }
 
 impl Apis {
-    fn answer(&mut self, url: &str, claim_id: &str, subject: &str) -> (Duration, Result<Response, Failure>) {
+    fn answer(
+        &mut self,
+        url: &str,
+        claim_id: &str,
+        subject: &str,
+    ) -> (Duration, Result<Response, Failure>) {
         let asked = self.asked.entry(claim_id.to_owned()).or_default();
         *asked += 1;
         let mut hasher = DefaultHasher::new();
@@ -126,9 +136,11 @@ impl Apis {
         if self.away[api] {
             return (latency, Err(Failure::Connect));
         }
-        let answer =
-            |status: u16, body: String| Ok(Response { status, retry_after: None, body: body.into_bytes() });
-        let code = |code: i64| answer(200, format!("{{\"code\":{code},\"message\":\"simulated\"}}"));
+        let answer = |status: u16, body: String| {
+            Ok(Response { status, retry_after: None, body: body.into_bytes() })
+        };
+        let code =
+            |code: i64| answer(200, format!("{{\"code\":{code},\"message\":\"simulated\"}}"));
         if let Some(always) = mood.code {
             return (latency, code(always));
         }

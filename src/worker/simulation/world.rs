@@ -14,7 +14,9 @@ use super::ports::{Apis, RemoteApis, RemoteStore};
 use crate::config::Config;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
-use crate::testing::{FakeBroker, FakeIntake, FakePublisher, FakeStore, FaultProfile, Process, Transaction};
+use crate::testing::{
+    FakeBroker, FakeIntake, FakePublisher, FakeStore, FaultProfile, Process, Transaction,
+};
 use crate::worker::{Clock, Connections, Drain, Ports, Worker, WorkerContext, WorkerError};
 
 /// So long after the last fault everything must have ended.
@@ -115,7 +117,9 @@ struct Life {
 impl World {
     /// Settings that the runs share. ApiResult them takes longer than a run.
     pub(super) fn settings() -> Arc<Config> {
-        Arc::new(Config::from_toml(&format!("{SHORT_TIMES}{APIS}")).expect("the settings are right"))
+        Arc::new(
+            Config::from_toml(&format!("{SHORT_TIMES}{APIS}")).expect("the settings are right"),
+        )
     }
 
     /// The same, with batches as large as they become.
@@ -166,7 +170,9 @@ impl World {
             for (pause, partition, produced) in events {
                 sleep(pause).await;
                 match produced {
-                    Produced::Event(payload) => drop(broker.produce(partition, None, Vec::new(), payload)),
+                    Produced::Event(payload) => {
+                        broker.produce(partition, None, Vec::new(), payload);
+                    }
                     Produced::Nothing => broker.skip(partition),
                 }
             }
@@ -181,7 +187,8 @@ impl World {
 
     /// Every message that became visible, and when.
     pub(super) fn messages(&self) -> Vec<(Duration, Vec<Message>)> {
-        let since = |transaction: Transaction| (transaction.at - self.started, transaction.messages);
+        let since =
+            |transaction: Transaction| (transaction.at - self.started, transaction.messages);
         self.broker.transactions().into_iter().map(since).collect()
     }
 
@@ -226,7 +233,8 @@ impl World {
             }
             Act::Freeze(slot, a_while) => {
                 let Some(life) = &self.slots[slot].life else { return };
-                let (broker, name, process) = (self.broker.clone(), life.name.clone(), life.process.clone());
+                let (broker, name, process) =
+                    (self.broker.clone(), life.name.clone(), life.process.clone());
                 process.set_frozen(true);
                 tokio::spawn(async move {
                     sleep(a_while.min(SESSION)).await;
@@ -267,12 +275,20 @@ impl World {
     fn start(&mut self, slot: usize) {
         let life = self.lives;
         self.lives += 1;
-        let name =
-            if self.plan.workers[slot].is_static { format!("w{slot}") } else { format!("life-{life}") };
+        let name = if self.plan.workers[slot].is_static {
+            format!("w{slot}")
+        } else {
+            format!("life-{life}")
+        };
         let process = Process::default();
         let drain_timeout = self.config.worker.drain_timeout + Duration::from_secs(1);
-        let (intake, member) =
-            FakeIntake::join(&self.broker, &name, process.clone(), drain_timeout, self.random.fork());
+        let (intake, member) = FakeIntake::join(
+            &self.broker,
+            &name,
+            process.clone(),
+            drain_timeout,
+            self.random.fork(),
+        );
         let store = RemoteStore {
             store: self.store.clone(),
             weather: Arc::clone(&self.store_weather),
@@ -281,14 +297,20 @@ impl World {
             journal: self.journal.clone(),
             life,
         };
-        let publisher = FakePublisher::new(&self.broker, &name, member, process.clone(), self.random.fork());
+        let publisher =
+            FakePublisher::new(&self.broker, &name, member, process.clone(), self.random.fork());
         let http = RemoteApis {
             apis: Arc::clone(&self.apis),
             process: process.clone(),
             journal: self.journal.clone(),
             life,
         };
-        let ports = Connections::<Simulated> { intake, store: Arc::new(store), publisher: Arc::new(publisher), http };
+        let ports = Connections::<Simulated> {
+            intake,
+            store: Arc::new(store),
+            publisher: Arc::new(publisher),
+            http,
+        };
         let worker = Worker::new(ports, self.context());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
@@ -332,7 +354,10 @@ impl World {
             registry: Arc::new(registry),
             policy,
             subject_key: None,
-            meter: Meter::new(&["qr_code", "mini_program"], &["intelligent_qr_code", "mini_program"]),
+            meter: Meter::new(
+                &["qr_code", "mini_program"],
+                &["intelligent_qr_code", "mini_program"],
+            ),
             spans: Spans::off(),
             health: Health::new(Duration::from_secs(30)),
             clock: Clock::Simulated { since: self.started, micros: NOW_MICROS },

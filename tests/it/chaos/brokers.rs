@@ -42,9 +42,9 @@ impl Breakable for Brokers {
             Self::Three(cluster) => {
                 let found = cluster.that_has(*part, &world.lab);
                 let broker = found.unwrap_or_else(|| 1 + fastrand::usize(..BROKERS));
-                world
-                    .journal
-                    .say(&format!("broker {broker} is hit, for {part:?} is said to be with {found:?}"));
+                world.journal.say(&format!(
+                    "broker {broker} is hit, for {part:?} is said to be with {found:?}"
+                ));
                 Box::new(move |command| cluster.tell(command, broker))
             }
         };

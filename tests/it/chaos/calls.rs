@@ -1,5 +1,5 @@
-//! What the risk APIs were asked, against what is recorded: every call is a row or was lost with its worker, and every call too many
-//! has its cause.
+//! What the risk APIs were asked, against what is recorded: every call is a row or was lost with
+//! its worker, and every call too many has its cause.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,8 +14,8 @@ use super::traffic;
 const ROUNDING_MS: i64 = 2;
 /// A busy machine may be so late with what is due at once.
 const SLACK_MS: i64 = 3_000;
-/// Within this time a claim that was looked up is asked about: it waits for a permit and for its retries no longer than
-/// `retry.in_process_for`, each, before it is deferred.
+/// Within this time a claim that was looked up is asked about: it waits for a permit and for its
+/// retries no longer than `retry.in_process_for`, each, before it is deferred.
 const SOON_MS: i64 = 4_000;
 
 /// What was asked.
@@ -42,7 +42,8 @@ struct Seen<'a> {
 /// Counts, and says what has no explanation.
 pub(super) fn judge(evidence: &Evidence, story: &Story, wrong: &mut Vec<String>) -> Asked {
     let seen = matched(evidence, wrong);
-    let lives: HashMap<&str, &Life> = story.lives.iter().map(|life| (life.caller.as_str(), life)).collect();
+    let lives: HashMap<&str, &Life> =
+        story.lives.iter().map(|life| (life.caller.as_str(), life)).collect();
     let mut asked = Asked { calls: seen.len(), ..Asked::default() };
     judge_unrecorded(&seen, &lives, &mut asked, wrong);
     let mut by_claim: HashMap<usize, Vec<&Seen<'_>>> = HashMap::new();
@@ -55,8 +56,9 @@ pub(super) fn judge(evidence: &Evidence, story: &Story, wrong: &mut Vec<String>)
     asked
 }
 
-/// Finds the row of each call. Tencent Cloud's calls have a nonce each; WeChat's message ids can come again after a crash: a row's call
-/// is then the first one after the request was made. Rows with an answer choose first, for a request without one may never have arrived.
+/// Finds the row of each call. Tencent Cloud's calls have a nonce each; WeChat's message ids can
+/// come again after a crash: a row's call is then the first one after the request was made. Rows
+/// with an answer choose first, for a request without one may never have arrived.
 fn matched<'a>(evidence: &'a Evidence, wrong: &mut Vec<String>) -> Vec<Seen<'a>> {
     let mut seen = Vec::new();
     let mut open: HashMap<String, Vec<usize>> = HashMap::new();
@@ -80,7 +82,10 @@ fn matched<'a>(evidence: &'a Evidence, wrong: &mut Vec<String>) -> Vec<Seen<'a>>
         match candidates.iter_mut().find(is_free) {
             Some(index) if seen[*index].number == row.number => seen[*index].row = Some(row),
             Some(index) => {
-                wrong.push(format!("{row:?} is about another claim than its call {:?}", seen[*index].call));
+                wrong.push(format!(
+                    "{row:?} is about another claim than its call {:?}",
+                    seen[*index].call
+                ));
             }
             None if row.has_response => {
                 wrong.push(format!("an answer is recorded that the simulator never gave: {row:?}"));
@@ -110,10 +115,14 @@ fn judge_unrecorded(
             continue;
         };
         let cause = loss(life);
-        // Answers are recorded in their order: one that was asked for long before another that is recorded was not just in flight.
+        // Answers are recorded in their order: one that was asked for long before another that is
+        // recorded was not just in flight.
         let newest = newest_row.get(&*call.caller).copied().unwrap_or(0);
         if cause.is_none() || newest > call.at_ms + CALL_TIMEOUT.as_millis() as i64 + SLACK_MS {
-            wrong.push(format!("a call without a row, and {:?} does not explain it: {call:?}", life.end));
+            wrong.push(format!(
+                "a call without a row, and {:?} does not explain it: {call:?}",
+                life.end
+            ));
         }
         *asked.unrecorded.entry(cause.unwrap_or("unexplained")).or_default() += 1;
         lost.entry(&call.caller).or_default().insert(*number);
@@ -165,7 +174,8 @@ fn judge_repeats(
             let after = decided_at.is_some_and(|at| seen.call.at_ms > at + ROUNDING_MS);
             asked.after_decision += usize::from(after);
             if cause.is_none() || (after && cause != Some(SLEEP) && !deferred_twice) {
-                let decided = if after { "after its decision was sent" } else { "before its decision" };
+                let decided =
+                    if after { "after its decision was sent" } else { "before its decision" };
                 wrong.push(format!(
                     "{}: asked again {decided} ({decided_at:?}; {cause:?}): {:?} (row {:?}) and {:?} (row {:?})",
                     traffic::claim_id(number), first.call, first.row, seen.call, seen.row
@@ -180,7 +190,8 @@ fn judge_repeats(
 
 const SLEEP: &str = "a stop longer than the session";
 const LATE: &str = "the answer came too late or not whole";
-/// A deferred claim is nobody's until it is due: another event of it may be assessed at the same moment by another worker.
+/// A deferred claim is nobody's until it is due: another event of it may be assessed at the same
+/// moment by another worker.
 const TWICE: &str = "sent twice, one of the two deferred";
 
 /// Where a repeated call can come from.
@@ -194,28 +205,40 @@ struct Causes<'a> {
 impl Causes<'_> {
     /// Why the API was asked again, which had answered before.
     fn of(&self, first: &Seen<'_>, again: &Seen<'_>) -> Option<&'static str> {
-        // Whoever takes a claim on looks it up first, and then asks soon or defers it: so long after the row only a sleeper asks.
-        if self.recorded_at.is_some_and(|at| again.call.at_ms > self.visible_at(first, at) + SOON_MS) {
+        // Whoever takes a claim on looks it up first, and then asks soon or defers it: so long
+        // after the row only a sleeper asks.
+        if self
+            .recorded_at
+            .is_some_and(|at| again.call.at_ms > self.visible_at(first, at) + SOON_MS)
+        {
             return self.has_just_woken(again).then_some(SLEEP);
         }
         if first.row.is_some_and(|row| row.outcome == "unknown") {
             return Some(LATE);
         }
         let life = self.lives.get(&*first.call.caller)?;
-        // The row that would say so was lost with the worker, which had waited for the answer for as long as it may.
-        let waited = again.call.at_ms - first.call.at_ms >= CALL_TIMEOUT.as_millis() as i64 - ROUNDING_MS;
-        if first.row.is_none() && first.call.caller == again.call.caller && waited && loss(life).is_some() {
+        // The row that would say so was lost with the worker, which had waited for the answer for
+        // as long as it may.
+        let waited =
+            again.call.at_ms - first.call.at_ms >= CALL_TIMEOUT.as_millis() as i64 - ROUNDING_MS;
+        if first.row.is_none()
+            && first.call.caller == again.call.caller
+            && waited
+            && loss(life).is_some()
+        {
             return Some(LATE);
         }
         let ended = life.end.is_some_and(|(end, _)| end <= again.call.at_ms + ROUNDING_MS);
         if first.row.is_none() && ended {
             return loss(life);
         }
-        // Whoever slept through its session knows nothing of those who did its work meanwhile, nor they of it.
+        // Whoever slept through its session knows nothing of those who did its work meanwhile, nor
+        // they of it.
         let (from, to) = (first.call.at_ms, again.call.at_ms);
         let session = SESSION_TIMEOUT.as_millis() as i64;
         let meets = |begin: i64, end: i64| begin <= to && end + session + SLACK_MS >= from;
-        let sleeps = [first, again].into_iter().filter_map(|seen| self.lives.get(&*seen.call.caller));
+        let sleeps =
+            [first, again].into_iter().filter_map(|seen| self.lives.get(&*seen.call.caller));
         if sleeps.flat_map(|life| &life.sleeps).any(|(begin, end)| meets(*begin, *end)) {
             return Some(SLEEP);
         }
@@ -228,15 +251,19 @@ impl Causes<'_> {
         None
     }
 
-    /// When others could see the row: its time is that of the transaction's beginning, and its worker may have slept before the end.
+    /// When others could see the row: its time is that of the transaction's beginning, and its
+    /// worker may have slept before the end.
     fn visible_at(&self, first: &Seen<'_>, recorded_at: i64) -> i64 {
         let sleeps = self.lives.get(&*first.call.caller).map_or(&[][..], |life| &life.sleeps);
-        let asleep = sleeps.iter().find(|(begin, end)| (begin - SOON_MS..*end).contains(&recorded_at));
+        let asleep =
+            sleeps.iter().find(|(begin, end)| (begin - SOON_MS..*end).contains(&recorded_at));
         asleep.map_or(recorded_at, |(_, end)| *end)
     }
 
     fn has_just_woken(&self, seen: &Seen<'_>) -> bool {
         let sleeps = self.lives.get(&*seen.call.caller).map_or(&[][..], |life| &life.sleeps);
-        sleeps.iter().any(|(_, end)| (*end..end + SOON_MS).contains(&(seen.call.at_ms + ROUNDING_MS)))
+        sleeps
+            .iter()
+            .any(|(_, end)| (*end..end + SOON_MS).contains(&(seen.call.at_ms + ROUNDING_MS)))
     }
 }

@@ -1,4 +1,5 @@
-//! The database: one server, or a primary and a synchronous standby behind a switch, which leads everybody to the one that is primary.
+//! The database: one server, or a primary and a synchronous standby behind a switch, which leads
+//! everybody to the one that is primary.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl Database {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The primary dies for good, and the standby takes over. It has everything that was acknowledged, or it would not be promoted.
+    /// The primary dies for good, and the standby takes over. It has everything that was
+    /// acknowledged, or it would not be promoted.
     fn fail_over(&self, down: Duration) -> Result<(), String> {
         let mut servers = self.servers();
         let Some((standby, address)) = servers.standby.take() else {

@@ -1,5 +1,5 @@
-//! The evidence: what went in, what came out, what is recorded and what was asked, as Kafka, PostgreSQL and the simulator tell it after
-//! the run.
+//! The evidence: what went in, what came out, what is recorded and what was asked, as Kafka,
+//! PostgreSQL and the simulator tell it after the run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,8 @@ pub(super) struct Evidence {
     pub(super) sent: usize,
     /// Events that the lab sent again, for Kafka had not acknowledged them.
     pub(super) resent: usize,
-    /// What each record of the claims topic is: `claim`, `other` or `dead:…`, and the number of its claim.
+    /// What each record of the claims topic is: `claim`, `other` or `dead:…`, and the number of its
+    /// claim.
     pub(super) records: HashMap<Place, (usize, String)>,
     /// By the number of the claim.
     pub(super) decisions: HashMap<usize, Vec<Decision>>,
@@ -110,7 +111,9 @@ impl Evidence {
         lab.each("claims", |seen| all.take_record(&seen));
         lab.each("decisions", |seen| all.take_decision(&seen));
         lab.each("dead", |seen| all.take_dead_letter(lab, &seen));
-        lab.each("retry", |seen| all.deferred.extend(header(&seen, traffic::NUMBER).parse::<usize>().ok()));
+        lab.each("retry", |seen| {
+            all.deferred.extend(header(&seen, traffic::NUMBER).parse::<usize>().ok())
+        });
         all.read_tables(lab).await;
         all
     }
@@ -135,14 +138,20 @@ impl Evidence {
             Ok(published) => published,
             Err(error) => {
                 let (partition, offset) = (seen.partition, seen.offset);
-                return self.wrong.push(format!("decisions/{partition}/{offset} cannot be read: {error}"));
+                return self
+                    .wrong
+                    .push(format!("decisions/{partition}/{offset} cannot be read: {error}"));
             }
         };
         let Published { claim_id, decision, level, attempts, source } = published;
         match traffic::number(&claim_id) {
             Some(number) => {
-                let verdict = Verdict { decision, level, attempts, place: (source.partition, source.offset) };
-                self.decisions.entry(number).or_default().push(Decision { verdict, at_ms: seen.at_ms });
+                let verdict =
+                    Verdict { decision, level, attempts, place: (source.partition, source.offset) };
+                self.decisions
+                    .entry(number)
+                    .or_default()
+                    .push(Decision { verdict, at_ms: seen.at_ms });
             }
             None => self.strangers.push(claim_id),
         }

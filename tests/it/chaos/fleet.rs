@@ -1,4 +1,5 @@
-//! The fleet: the workers' processes, started again whenever they end, as an orchestrator does; and what is done to them.
+//! The fleet: the workers' processes, started again whenever they end, as an orchestrator does; and
+//! what is done to them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +27,17 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts a worker: the first half are static members, the others dynamic ones.
     pub(super) fn start(world: Arc<World>, index: usize) -> Self {
-        let name =
-            if index < super::plan::WORKERS / 2 { format!("w{index}") } else { format!("dynamic{index}") };
+        let name = if index < super::plan::WORKERS / 2 {
+            format!("w{index}")
+        } else {
+            format!("dynamic{index}")
+        };
         let (life, process) = launch(&world, &name, 1);
         Self { world, name, starts: 1, life, process }
     }
 
-    /// Does to the worker what the script says, and keeps it alive in between, until the run is over.
+    /// Does to the worker what the script says, and keeps it alive in between, until the run is
+    /// over.
     pub(super) async fn keep(mut self, faults: Vec<Fault>) -> Self {
         for fault in faults {
             if !self.tend_until_due(&fault).await {
@@ -77,7 +82,9 @@ impl Keeper {
         let code = self.process.end(Duration::from_secs(1)).await;
         self.world.journal.ended(self.life, End::GaveUp);
         let why = last_words(&self.world, &self.name);
-        self.world.journal.say(&format!("{}.{} gave up with {code:?}: {why}", self.name, self.starts));
+        self.world
+            .journal
+            .say(&format!("{}.{} gave up with {code:?}: {why}", self.name, self.starts));
         tokio::time::sleep(RESTART_PAUSE).await;
         self.launch();
     }
@@ -108,7 +115,8 @@ impl Keeper {
                 self.process.signal("-STOP");
                 let begin = now();
                 tokio::time::sleep(*asleep).await;
-                // Written down before it wakes: no call of the sleeper's comes before the end of its sleep.
+                // Written down before it wakes: no call of the sleeper's comes before the end of
+                // its sleep.
                 let mut story = world.journal.story();
                 story.lives[self.life].sleeps.push((begin, now()));
                 story.stops += 1;
@@ -142,7 +150,8 @@ impl Keeper {
             if begun.elapsed() > STOP_WITHIN {
                 self.process.kill();
                 journal.ended(self.life, End::Killed);
-                return journal.fault(format!("{who} did not stop within {STOP_WITHIN:?} of SIGTERM"));
+                return journal
+                    .fault(format!("{who} did not stop within {STOP_WITHIN:?} of SIGTERM"));
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -1,4 +1,5 @@
-//! Brokers, database and risk APIs: each in a hand that breaks it when the script says so, and mends it.
+//! Brokers, database and risk APIs: each in a hand that breaks it when the script says so, and
+//! mends it.
 
 use std::sync::Arc;
 
@@ -21,7 +22,11 @@ pub(super) trait Breakable: Send + Sync + 'static {
 }
 
 /// Breaks a service and mends it, fault by fault.
-pub(super) async fn break_service(world: Arc<World>, service: Arc<impl Breakable>, faults: Vec<Fault>) {
+pub(super) async fn break_service(
+    world: Arc<World>,
+    service: Arc<impl Breakable>,
+    faults: Vec<Fault>,
+) {
     for fault in faults {
         if !world.due(&fault).await {
             break;
@@ -109,6 +114,7 @@ fn faults_of(trouble: Trouble) -> Faults {
         Trouble::Dead(_) | Trouble::ExpiredTokens => ordinary(),
     };
     let dead = ApiFaults { down: true, ..ordinary() };
-    let apis = if let Trouble::Dead(api) = trouble { [(api, dead)].into() } else { Default::default() };
+    let apis =
+        if let Trouble::Dead(api) = trouble { [(api, dead)].into() } else { Default::default() };
     Faults { all, apis }
 }

@@ -1,4 +1,5 @@
-//! The journal: everything that was done to the system, with its time, as lines for a reader and as facts for the oracle.
+//! The journal: everything that was done to the system, with its time, as lines for a reader and as
+//! facts for the oracle.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,5 +104,6 @@ impl Journal {
 
 /// UNIX milliseconds.
 pub(super) fn now() -> i64 {
-    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000)
+        .unwrap_or(i64::MAX)
 }

@@ -1,4 +1,5 @@
-//! What must have become of every record of the claims topic, and whether it did: one by one, never by counts.
+//! What must have become of every record of the claims topic, and whether it did: one by one, never
+//! by counts.
 
 use std::collections::HashMap;
 
@@ -42,7 +43,9 @@ pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<Stri
     }
     let sent = |number: &&usize| **number < evidence.sent;
     let all = evidence.decisions.keys().chain(evidence.verdicts.keys());
-    wrong.extend(all.filter(|number| !sent(number)).map(|number| format!("claim {number}: nobody sent it")));
+    wrong.extend(
+        all.filter(|number| !sent(number)).map(|number| format!("claim {number}: nobody sent it")),
+    );
     for (place, (number, sort)) in &evidence.records {
         let error = match sort.strip_prefix("dead:") {
             Some(error) => Some(error),
@@ -65,8 +68,11 @@ fn compare_with_what_was_sent(evidence: &Evidence, traffic: &Traffic, wrong: &mu
     for number in 0..evidence.sent {
         for event in traffic.events(number) {
             let header = |name: &str| {
-                let found =
-                    event.headers.iter().find(|(header, _)| header == name).expect("the lab's own header");
+                let found = event
+                    .headers
+                    .iter()
+                    .find(|(header, _)| header == name)
+                    .expect("the lab's own header");
                 String::from_utf8_lossy(&found.1).into_owned()
             };
             let about: usize = header(traffic::NUMBER).parse().expect("a number");
@@ -75,12 +81,15 @@ fn compare_with_what_was_sent(evidence: &Evidence, traffic: &Traffic, wrong: &mu
     }
     let missing = open.iter().filter(|(_, count)| **count > 0);
     wrong.extend(
-        missing.map(|(event, count)| format!("the lab: {event:?} is {count} times missing in Kafka")),
+        missing
+            .map(|(event, count)| format!("the lab: {event:?} is {count} times missing in Kafka")),
     );
     let surplus = open.values().map(|count| usize::try_from(-count).unwrap_or(0)).sum::<usize>();
     if surplus > evidence.resent {
         let resent = evidence.resent;
-        wrong.push(format!("the lab: {surplus} events too many in Kafka, and {resent} were sent again"));
+        wrong.push(format!(
+            "the lab: {surplus} events too many in Kafka, and {resent} were sent again"
+        ));
     }
 }
 
@@ -113,7 +122,10 @@ fn judge_claim(
         wrong.push(format!("{id}: published {decisions:?}, recorded {row:?}"));
     }
     if row.level != traffic.level(number) {
-        wrong.push(format!("{id}: the API says level {:?}, recorded {row:?}", traffic.level(number)));
+        wrong.push(format!(
+            "{id}: the API says level {:?}, recorded {row:?}",
+            traffic.level(number)
+        ));
     }
     let at_its_place = evidence.records.get(&row.place);
     if at_its_place.is_none_or(|(there, sort)| *there != number || sort.starts_with("dead:")) {
@@ -121,7 +133,8 @@ fn judge_claim(
     }
 }
 
-/// Whether a claim's event is of other content than the one that got the verdict: whichever was recorded first.
+/// Whether a claim's event is of other content than the one that got the verdict: whichever was
+/// recorded first.
 fn loses(evidence: &Evidence, number: usize, sort: &str) -> bool {
     let winner = |row: &Verdict| evidence.records.get(&row.place).map(|(_, sort)| sort.as_str());
     evidence.verdicts.get(&number).and_then(winner).is_some_and(|winner| winner != sort)

@@ -1,11 +1,13 @@
-//! Chaos: four workers of one group on a real Kafka and a real PostgreSQL, the risk APIs simulated, and everything breaks, by a script
-//! that a seed replays. In the end an oracle compares what went in, what came out, what is recorded and what was asked, by identities.
+//! Chaos: four workers of one group on a real Kafka and a real PostgreSQL, the risk APIs simulated,
+//! and everything breaks, by a script that a seed replays. In the end an oracle compares what went
+//! in, what came out, what is recorded and what was asked, by identities.
 //!
-//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands` carry the faults out, on `brokers` and
-//! `database`; `journal` keeps what was done; `evidence` gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
+//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands`
+//! carry the faults out, on `brokers` and `database`; `journal` keeps what was done; `evidence`
+//! gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
 //!
-//! `make test` runs it small, once with one broker and one database and once with three brokers and a standby; `make chaos CLAIMS=…
-//! KILLS=… SEED=… BROKERS=3 STANDBY=1` as large as asked.
+//! `make test` runs it small, once with one broker and one database and once with three brokers and
+//! a standby; `make chaos CLAIMS=… KILLS=… SEED=… BROKERS=3 STANDBY=1` as large as asked.
 
 mod brokers;
 mod calls;
@@ -129,7 +131,8 @@ async fn chaos(name: &str, settings: Settings) {
     let options = SimulatorOptions {
         faults: hands::usual(),
         seed: settings.seed,
-        // Complete, or nothing could be proved from it: a claim is asked about twice at most, on average.
+        // Complete, or nothing could be proved from it: a claim is asked about twice at most, on
+        // average.
         log_capacity: 1_000_000.max(4 * settings.size.claims),
         ..SimulatorOptions::default()
     };
@@ -167,7 +170,8 @@ async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>)
     let observer = observer::Observer::start(&world.lab);
     let keepers: Vec<_> = (0..WORKERS)
         .map(|index| {
-            let (keeper, faults) = (Keeper::start(Arc::clone(world), index), of(Hand::Worker(index)));
+            let (keeper, faults) =
+                (Keeper::start(Arc::clone(world), index), of(Hand::Worker(index)));
             tokio::spawn(async move { keeper.keep(faults).await.tend().await })
         })
         .collect();
@@ -208,7 +212,8 @@ async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>)
 
 /// Copies the workers' logs to where they outlive the run.
 fn keep_logs(world: &World) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", world.settings.seed));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", world.settings.seed));
     std::fs::create_dir_all(&folder).expect("a folder");
     for entry in std::fs::read_dir(world.lab.folder.path()).expect("the lab's folder").flatten() {
         std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");

@@ -1,5 +1,6 @@
-//! The observer: a `read_committed` consumer that follows the decisions while the run goes on. It paces the producer and measures how
-//! long nobody was decided; the oracle reads for itself afterwards.
+//! The observer: a `read_committed` consumer that follows the decisions while the run goes on. It
+//! paces the producer and measures how long nobody was decided; the oracle reads for itself
+//! afterwards.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -36,7 +37,9 @@ impl Observer {
         let mut partitions = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
             let topic = lab.topic("decisions");
-            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
+            partitions
+                .add_partition_offset(&topic, partition, Offset::Beginning)
+                .expect("assignable");
         }
         consumer.assign(&partitions).expect("assigned");
         let (count, end) = (Arc::clone(&decided), Arc::clone(&stop));
@@ -66,8 +69,10 @@ fn follow(consumer: &BaseConsumer, decided: &AtomicUsize, stop: &AtomicBool) -> 
         // The end of a partition, or a broker that is away: both pass.
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
         times.push(journal::now());
-        let decision: Result<Decision, _> = serde_json::from_slice(message.payload().unwrap_or_default());
-        let Some(number) = decision.ok().and_then(|decision| traffic::number(&decision.claim_id)) else {
+        let decision: Result<Decision, _> =
+            serde_json::from_slice(message.payload().unwrap_or_default());
+        let Some(number) = decision.ok().and_then(|decision| traffic::number(&decision.claim_id))
+        else {
             continue;
         };
         if claims.len() <= number {
@@ -80,12 +85,13 @@ fn follow(consumer: &BaseConsumer, decided: &AtomicUsize, stop: &AtomicBool) -> 
     times
 }
 
-/// The longest time from a fault's end to the next decision, and after which fault. Where broker or database went away in between, the
-/// time counts from their return.
+/// The longest time from a fault's end to the next decision, and after which fault. Where broker or
+/// database went away in between, the time counts from their return.
 pub(super) fn longest_wait(seen: &[i64], story: &Story) -> Option<(Duration, String)> {
     let waits = story.recoveries.iter().filter_map(|(at, what)| {
         let next = seen.get(seen.partition_point(|time| time < at))?;
-        let is_overtaken = story.outages.iter().any(|outage| outage.begin < *next && outage.end > *at);
+        let is_overtaken =
+            story.outages.iter().any(|outage| outage.begin < *next && outage.end > *at);
         (!is_overtaken).then(|| (Duration::from_millis((next - at).unsigned_abs()), what.clone()))
     });
     waits.max_by_key(|(wait, _)| *wait)

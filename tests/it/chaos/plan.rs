@@ -1,6 +1,8 @@
-//! The script of faults: what breaks, when, and for how long. Pure: a function of the seed and the size of the run.
+//! The script of faults: what breaks, when, and for how long. Pure: a function of the seed and the
+//! size of the run.
 //!
-//! "When" is a number of claims that were sent, and a pause after it. On a slow machine a run takes longer and has the same faults.
+//! "When" is a number of claims that were sent, and a pause after it. On a slow machine a run takes
+//! longer and has the same faults.
 
 use std::time::Duration;
 
@@ -92,11 +94,13 @@ pub(super) enum Hand {
 impl What {
     pub(super) fn hand(&self) -> Hand {
         match self {
-            Self::Kill { worker, .. } | Self::Stop { worker, .. } | Self::Terminate { worker, .. } => {
-                Hand::Worker(*worker)
-            }
+            Self::Kill { worker, .. }
+            | Self::Stop { worker, .. }
+            | Self::Terminate { worker, .. } => Hand::Worker(*worker),
             Self::BrokerRestart { .. } | Self::BrokerKill { .. } => Hand::Broker,
-            Self::DatabaseRestart | Self::DatabaseKill { .. } | Self::Promotion { .. } => Hand::Database,
+            Self::DatabaseRestart | Self::DatabaseKill { .. } | Self::Promotion { .. } => {
+                Hand::Database
+            }
             Self::Apis { .. } => Hand::Apis,
         }
     }
@@ -116,9 +120,9 @@ impl What {
     /// How long a service is down beyond the time that it takes to stop and to start.
     pub(super) fn down(&self) -> Option<Duration> {
         match self {
-            Self::BrokerKill { down, .. } | Self::DatabaseKill { down } | Self::Promotion { down } => {
-                Some(*down)
-            }
+            Self::BrokerKill { down, .. }
+            | Self::DatabaseKill { down }
+            | Self::Promotion { down } => Some(*down),
             _ => None,
         }
     }
@@ -129,14 +133,15 @@ pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
     let mut random = Rng::with_seed(seed);
     let mut faults = Vec::new();
     let one_in = |share: usize| (size.kills / share).max(1);
-    let mut add = |count: usize, random: &mut Rng, make: &mut dyn FnMut(usize, &mut Rng) -> What| {
-        for index in 0..count {
-            let part = FIRST + (LAST - FIRST) * (index as f64 + random.f64()) / count as f64;
-            let after_claims = (size.claims as f64 * part) as usize;
-            let pause = millis(random, 0, 1_000);
-            faults.push(Fault { after_claims, pause, what: make(index, random) });
-        }
-    };
+    let mut add =
+        |count: usize, random: &mut Rng, make: &mut dyn FnMut(usize, &mut Rng) -> What| {
+            for index in 0..count {
+                let part = FIRST + (LAST - FIRST) * (index as f64 + random.f64()) / count as f64;
+                let after_claims = (size.claims as f64 * part) as usize;
+                let pause = millis(random, 0, 1_000);
+                faults.push(Fault { after_claims, pause, what: make(index, random) });
+            }
+        };
     add(size.kills, &mut random, &mut |_, random| What::Kill {
         worker: random.usize(..WORKERS),
         down: millis(random, 0, 3_000),
@@ -151,21 +156,26 @@ pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
         worker: (first + 1 + index) % WORKERS,
         down: millis(random, 0, 3_000),
     });
-    let (restarts, kills) = if size.cluster { (one_in(20), one_in(5)) } else { (one_in(40), one_in(40)) };
+    let (restarts, kills) =
+        if size.cluster { (one_in(20), one_in(5)) } else { (one_in(40), one_in(40)) };
     add(restarts, &mut random, &mut |index, _| What::BrokerRestart { part: part(index + 1) });
     add(kills, &mut random, &mut |index, random| What::BrokerKill {
         part: part(index),
         down: millis(random, 0, 2_000),
     });
     add(one_in(25), &mut random, &mut |_, _| What::DatabaseRestart);
-    add(one_in(25), &mut random, &mut |_, random| What::DatabaseKill { down: millis(random, 0, 3_000) });
+    add(one_in(25), &mut random, &mut |_, random| What::DatabaseKill {
+        down: millis(random, 0, 3_000),
+    });
     add(one_in(6), &mut random, &mut |index, random| What::Apis {
         trouble: trouble(index, random),
         lasts: millis(random, 2_000, 8_000),
     });
     // Last of all: without a standby a seed's script is what it was.
     let promotions = if size.standby { one_in(33) } else { 0 };
-    add(promotions, &mut random, &mut |_, random| What::Promotion { down: millis(random, 0, 3_000) });
+    add(promotions, &mut random, &mut |_, random| What::Promotion {
+        down: millis(random, 0, 3_000),
+    });
     faults.sort_by_key(|fault| (fault.after_claims, fault.pause));
     faults
 }
@@ -255,7 +265,9 @@ mod tests {
         for seed in 0..50 {
             let faults = plan(seed, LARGE);
             assert!(faults.is_sorted_by_key(|fault| fault.after_claims));
-            assert!(faults[0].after_claims >= 8_000 && faults[faults.len() - 1].after_claims < 192_000);
+            assert!(
+                faults[0].after_claims >= 8_000 && faults[faults.len() - 1].after_claims < 192_000
+            );
             let first_half = faults.iter().filter(|fault| fault.after_claims < 100_000).count();
             assert!((first_half as f64 / faults.len() as f64 - 0.5).abs() < 0.05);
         }

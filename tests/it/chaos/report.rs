@@ -31,7 +31,8 @@ impl Report {
         if self.wrong.is_empty() {
             return;
         }
-        let shown = self.wrong.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
+        let shown =
+            self.wrong.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
         panic!(
             "{} things are wrong; run it again with `{}`\n{shown}",
             self.wrong.len(),
@@ -43,7 +44,8 @@ impl Report {
         let (story, tally, asked) = (&self.story, &self.tally, &self.asked);
         let by_cause = |causes: &std::collections::BTreeMap<&str, usize>| {
             let total: usize = causes.values().sum();
-            let parts: Vec<String> = causes.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+            let parts: Vec<String> =
+                causes.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
             if parts.is_empty() { "0".to_owned() } else { format!("{total}: {}", parts.join(", ")) }
         };
         let gave_up = |life: &&super::journal::Life| matches!(life.end, Some((_, End::GaveUp)));
@@ -53,7 +55,10 @@ impl Report {
         vec![
             ("claims, unique", tally.claims.to_string()),
             ("events", tally.events.to_string()),
-            ("of these sent again, for Kafka had not said where they are", tally.resent.to_string()),
+            (
+                "of these sent again, for Kafka had not said where they are",
+                tally.resent.to_string(),
+            ),
             ("SIGKILLs", story.kills.to_string()),
             ("SIGSTOPs longer than the session", story.stops.to_string()),
             ("SIGTERMs", story.terminations.to_string()),
@@ -80,11 +85,15 @@ impl Report {
             ("of these after the decision was sent", asked.after_decision.to_string()),
             (
                 "longest from a fault's end to the next decision",
-                self.longest
-                    .as_ref()
-                    .map_or_else(|| "none".to_owned(), |(wait, what)| format!("{} ({what})", time(*wait))),
+                self.longest.as_ref().map_or_else(
+                    || "none".to_owned(),
+                    |(wait, what)| format!("{} ({what})", time(*wait)),
+                ),
             ),
-            ("lag 0 after the last fault", self.completed.after.map_or_else(|| "never".to_owned(), time)),
+            (
+                "lag 0 after the last fault",
+                self.completed.after.map_or_else(|| "never".to_owned(), time),
+            ),
             ("duration", time(self.elapsed)),
             ("seed", self.settings.seed.to_string()),
             ("command", format!("`{}`", self.settings.command())),

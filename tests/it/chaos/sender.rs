@@ -1,4 +1,5 @@
-//! The producer: sends claims at a bounded rate all the while, and waits for nobody but a group that is far behind.
+//! The producer: sends claims at a bounded rate all the while, and waits for nobody but a group
+//! that is far behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,8 @@ use std::time::Duration;
 use super::observer::Observer;
 use super::{Phase, World, breath, plan};
 
-/// The group may be so many seconds' worth of claims behind before the producer waits: what breaks is to meet work in progress.
+/// The group may be so many seconds' worth of claims behind before the producer waits: what breaks
+/// is to meet work in progress.
 const BACKLOG_SECONDS: usize = 10;
 /// How long Kafka may take for the last events.
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
@@ -21,7 +23,9 @@ pub(super) async fn send(world: &Arc<World>, observer: &Observer, faults: usize)
     let mut last = tokio::time::Instant::now();
     while sent < claims {
         if world.journal.elapsed() > world.settings.cap {
-            world.journal.say(&format!("CHAOS_MINUTES have passed: nothing is sent after {sent} claims"));
+            world
+                .journal
+                .say(&format!("CHAOS_MINUTES have passed: nothing is sent after {sent} claims"));
             world.phase.send_replace(Phase::Settling);
         }
         if *phase.borrow_and_update() != Phase::Breaking {

@@ -11,7 +11,8 @@ pub(super) const MAX_IN_FLIGHT: usize = 200;
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a worker drains.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A worker that is silent for so long has lost its partitions; [`super::super::lab`] says so to the workers.
+/// A worker that is silent for so long has lost its partitions; [`super::super::lab`] says so to
+/// the workers.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// A run, as the environment asks for it.
@@ -28,11 +29,16 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// `CHAOS_SEED`, `CHAOS_CLAIMS`, `CHAOS_KILLS`, `CHAOS_RATE`, `CHAOS_MINUTES`, `CHAOS_BROKERS` (1 or 3) and `CHAOS_STANDBY` (0 or 1).
+    /// `CHAOS_SEED`, `CHAOS_CLAIMS`, `CHAOS_KILLS`, `CHAOS_RATE`, `CHAOS_MINUTES`, `CHAOS_BROKERS`
+    /// (1 or 3) and `CHAOS_STANDBY` (0 or 1).
     pub(super) fn from_environment() -> Self {
         let number = |key: &str| {
             let text = std::env::var(key).ok().filter(|text| !text.trim().is_empty())?;
-            Some(text.trim().parse::<u64>().unwrap_or_else(|error| panic!("{key}={text:?}: {error}")))
+            Some(
+                text.trim()
+                    .parse::<u64>()
+                    .unwrap_or_else(|error| panic!("{key}={text:?}: {error}")),
+            )
         };
         let count = |key, default: usize| number(key).map_or(default, |number| number as usize);
         let brokers = count("CHAOS_BROKERS", 1);
@@ -62,8 +68,10 @@ impl Settings {
     /// The command that repeats the run.
     pub(super) fn command(&self) -> String {
         let Size { claims, kills, cluster, standby } = self.size;
-        let mut command =
-            format!("make chaos SEED={} CLAIMS={claims} KILLS={kills} RATE={}", self.seed, self.rate);
+        let mut command = format!(
+            "make chaos SEED={} CLAIMS={claims} KILLS={kills} RATE={}",
+            self.seed, self.rate
+        );
         if cluster {
             command += &format!(" BROKERS={BROKERS}");
         }
@@ -100,8 +108,10 @@ base_url = "{url}"
         drain = DRAIN_TIMEOUT.as_secs()
     );
     for api in ["intelligent_qr_code", "mini_program", "captcha_query", "captcha_check"] {
-        text +=
-            &format!("[risk.{api}]\nbase_url = \"{url}\"\ntimeout = \"{}ms\"\n", CALL_TIMEOUT.as_millis());
+        text += &format!(
+            "[risk.{api}]\nbase_url = \"{url}\"\ntimeout = \"{}ms\"\n",
+            CALL_TIMEOUT.as_millis()
+        );
     }
     // Of captcha_check: the claims are of 2021.
     text += "ticket_lifetime = \"100years\"\n";

@@ -36,13 +36,15 @@ pub(super) async fn settle(world: &Arc<World>, observer: &Observer, sent: usize)
     let mut said = Instant::now();
     loop {
         let asking = Arc::clone(world);
-        let left = tokio::task::spawn_blocking(move || lag(&asking.lab)).await.expect("the question ends");
+        let left =
+            tokio::task::spawn_blocking(move || lag(&asking.lab)).await.expect("the question ends");
         let elapsed = began.elapsed();
         match left {
             Ok(0) => {
                 world.journal.say(&format!("the lag is 0 after {elapsed:.1?}"));
-                let late = (elapsed > within)
-                    .then(|| format!("the lag was 0 after {elapsed:.1?}, and not within {within:?}"));
+                let late = (elapsed > within).then(|| {
+                    format!("the lag was 0 after {elapsed:.1?}, and not within {within:?}")
+                });
                 return Settled { after: Some(elapsed), wrong: late.into_iter().collect() };
             }
             left if elapsed > PATIENCE => {
@@ -54,7 +56,9 @@ pub(super) async fn settle(world: &Arc<World>, observer: &Observer, sent: usize)
             }
             left if said.elapsed() > Duration::from_secs(5) => {
                 said = Instant::now();
-                world.journal.say(&format!("lag {left:?}, {} of {sent} decided", observer.decided()));
+                world
+                    .journal
+                    .say(&format!("lag {left:?}, {} of {sent} decided", observer.decided()));
             }
             _ => {}
         }
@@ -62,7 +66,8 @@ pub(super) async fn settle(world: &Arc<World>, observer: &Observer, sent: usize)
     }
 }
 
-/// Records beyond what the group has committed. They are counted one by one, for the markers of transactions have offsets too.
+/// Records beyond what the group has committed. They are counted one by one, for the markers of
+/// transactions have offsets too.
 fn lag(lab: &Lab) -> KafkaResult<usize> {
     let consumer = lab.consumer(&lab.name);
     let mut partitions = TopicPartitionList::new();

@@ -1,7 +1,8 @@
-//! The events of a run: claims of several kinds, some sent twice, some in conflict, and events that are no claims. Pure: the events
-//! of a number are a function of the seed and the number.
+//! The events of a run: claims of several kinds, some sent twice, some in conflict, and events that
+//! are no claims. Pure: the events of a number are a function of the seed and the number.
 //!
-//! Each event says in a header what it is, so that the oracle can judge every record of the topic by itself.
+//! Each event says in a header what it is, so that the oracle can judge every record of the topic
+//! by itself.
 
 use claimgate_simulator::{Api, Call, Outcome};
 use fastrand::Rng;
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::super::lab::Event;
 
-/// What an event is: `claim`, `other` (the same claim id, other content), or `dead:` and the word for its error.
+/// What an event is: `claim`, `other` (the same claim id, other content), or `dead:` and the word
+/// for its error.
 pub(super) const SORT: &str = "chaos-sort";
 /// The number of the claim.
 pub(super) const NUMBER: &str = "chaos-number";
@@ -70,7 +72,8 @@ impl Traffic {
     }
 
     fn draft(&self, number: usize) -> Draft {
-        let mut random = Rng::with_seed(self.seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random =
+            Rng::with_seed(self.seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let api = match random.u8(..100) {
             0..52 => Api::IntelligentQrCode,
             52..67 => Api::MiniProgram,
@@ -109,7 +112,12 @@ impl Traffic {
 
 impl Draft {
     fn event(&self, number: usize) -> Event {
-        event(number, "claim", Some(self.json(number).to_string().into_bytes()), Some(self.account.clone()))
+        event(
+            number,
+            "claim",
+            Some(self.json(number).to_string().into_bytes()),
+            Some(self.account.clone()),
+        )
     }
 
     /// Behind the claim, in its partition.

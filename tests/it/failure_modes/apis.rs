@@ -12,7 +12,8 @@ use crate::tail::Tail;
 
 const LONG: Duration = Duration::from_secs(180);
 
-/// An API is away for a while, under a steady load of claims that need it: what does that cost in calls?
+/// An API is away for a while, under a steady load of claims that need it: what does that cost in
+/// calls?
 async fn storm(name: &str, away: Duration, defer_interval: &str) {
     let Some(lab) = Lab::new(name).await else { return };
     let worker_settings = format!("[retry]\ndefer_interval = \"{defer_interval}\"");
@@ -42,7 +43,8 @@ async fn storm(name: &str, away: Duration, defer_interval: &str) {
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
     let calls = lab.simulator.calls().len();
-    // Probes while it was open, by the defaults: after 0.5, 1, 2, 4 and 8 s, then every 10 s; and three that succeed.
+    // Probes while it was open, by the defaults: after 0.5, 1, 2, 4 and 8 s, then every 10 s; and
+    // three that succeed.
     let probes = 5 + away.as_secs() / 10 + 3;
     println!(
         "{name}: {calls} calls for {claims} claims, {in_vain} of them while the API was away for {away:?}; {probes} probes at most"
@@ -62,7 +64,8 @@ async fn row_20_an_outage_of_an_api_for_60_s_is_no_storm() {
     storm("storm-60", Duration::from_secs(60), "5s").await;
 }
 
-/// A subject about which the API never has an answer, with more claims than may be in flight: the others go past it.
+/// A subject about which the API never has an answer, with more claims than may be in flight: the
+/// others go past it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_22_a_subject_that_always_fails_freezes_nothing() {
     let Some(lab) = Lab::new("poison").await else { return };
@@ -78,7 +81,8 @@ async fn row_22_a_subject_that_always_fails_freezes_nothing() {
         expected.claims.insert(id);
     }
     lab.produce(&events);
-    let more = "[worker]\nmax_in_flight = 100\n[retry]\nin_process_for = \"2s\"\ngive_up_after = \"1h\"";
+    let more =
+        "[worker]\nmax_in_flight = 100\n[retry]\nin_process_for = \"2s\"\ngive_up_after = \"1h\"";
     let mut worker = lab.worker("w1", more);
     let began = Instant::now();
     lab.wait("the claims of the others", Duration::from_secs(40), async || {
@@ -89,7 +93,8 @@ async fn row_22_a_subject_that_always_fails_freezes_nothing() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// The API acted, and its answer never came: the attempt is kept as one whose end is not known, and the claim is asked about again.
+/// The API acted, and its answer never came: the attempt is kept as one whose end is not known, and
+/// the claim is asked about again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_25_an_answer_that_never_came_is_kept_as_unknown() {
     let Some(lab) = Lab::new("unknown").await else { return };
@@ -112,7 +117,11 @@ async fn row_25_an_answer_that_never_came_is_kept_as_unknown() {
     assert_eq!(rows[0].get::<Option<Vec<u8>>, _>("response"), None);
     let nonce = |row: &sqlx::postgres::PgRow| {
         let request: String = row.get("request");
-        request.split('&').find(|part| part.contains("Nonce=")).map(ToOwned::to_owned).expect("a nonce")
+        request
+            .split('&')
+            .find(|part| part.contains("Nonce="))
+            .map(ToOwned::to_owned)
+            .expect("a nonce")
     };
     assert_ne!(nonce(&rows[0]), nonce(&rows[1]), "each has its own");
 }

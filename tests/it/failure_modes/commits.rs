@@ -1,4 +1,5 @@
-//! Rows 7, 11 and 12: commits that are late, lost or hang, on a network that holds up one kind of request.
+//! Rows 7, 11 and 12: commits that are late, lost or hang, on a network that holds up one kind of
+//! request.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,8 +28,10 @@ async fn behind_a_proxy(name: &str, more: &str) -> Option<(Service, Proxy, World
     let port = proxy.address.port().to_string();
     let (kafka, bootstrap) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])?;
     proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
-    let more =
-        format!("[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"2s\"\n{more}", proxy.address);
+    let more = format!(
+        "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"2s\"\n{more}",
+        proxy.address
+    );
     let world = World::at(name, bootstrap, postgres, |_| more.clone()).await;
     Some((kafka, proxy, world))
 }
@@ -47,7 +50,9 @@ async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
 }
 
 /// A lab whose broker is within this process, and fails as it is told.
-async fn on_a_broker_that_obeys(name: &str) -> Option<(MockCluster<'static, DefaultProducerContext>, Lab)> {
+async fn on_a_broker_that_obeys(
+    name: &str,
+) -> Option<(MockCluster<'static, DefaultProducerContext>, Lab)> {
     let (_, postgres) = services()?;
     let broker = MockCluster::new(1).expect("a broker");
     let servers = broker.bootstrap_servers();
@@ -61,13 +66,15 @@ async fn on_a_broker_that_obeys(name: &str) -> Option<(MockCluster<'static, Defa
 /// Claims with one key, so that their decisions are in one partition, too.
 fn produce_to_one_partition(lab: &Lab) -> BTreeSet<String> {
     let ids: BTreeSet<String> = (0..200).map(|number| format!("clm-{number}")).collect();
-    let event = |id| Event { key: Some(b"one".to_vec()), ..Event::of(claim(id, &format!("user-{id}"))) };
+    let event =
+        |id| Event { key: Some(b"one".to_vec()), ..Event::of(claim(id, &format!("user-{id}"))) };
     lab.produce(&ids.iter().map(|id| event(id)).collect::<Vec<_>>());
     ids
 }
 
-/// A broker within this process that refuses commits as often as it is told: what was not acknowledged is not done, and is committed again
-/// though nothing new comes. The decisions, which their topic has, are not sent again for that.
+/// A broker within this process that refuses commits as often as it is told: what was not
+/// acknowledged is not done, and is committed again though nothing new comes. The decisions, which
+/// their topic has, are not sent again for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_07_a_commit_that_fails_is_not_done() {
     let Some((broker, lab)) = on_a_broker_that_obeys("refused-commit").await else { return };
@@ -88,8 +95,9 @@ async fn row_07_a_commit_that_fails_is_not_done() {
     assert!(lab.simulator.calls().counts().values().all(|calls| *calls == 1), "asked about again");
 }
 
-/// What has no row in the list, and happened to the tests' own producer: a partition's new leader refuses one batch and takes the next, and
-/// librdkafka calls both delivered. The decisions of the first would be nowhere, and their claims done.
+/// What has no row in the list, and happened to the tests' own producer: a partition's new leader
+/// refuses one batch and takes the next, and librdkafka calls both delivered. The decisions of the
+/// first would be nowhere, and their claims done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
     let Some((broker, lab)) = on_a_broker_that_obeys("nowhere").await else { return };
@@ -100,13 +108,21 @@ async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
     );
     broker.request_errors(RDKafkaApiKey::Produce, &[[refused, taken, taken, taken]; 8].concat());
     // Few decisions fill a batch, so that several are under way at once.
-    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"\nmax_message_bytes = 4096");
+    let mut worker =
+        lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"\nmax_message_bytes = 4096");
     lab.wait("the group to have no lag", LONG, async || lag(&lab) == 0).await;
     assert_eq!(worker.stop().await, Some(0));
     let decided = outcome(&lab).decisions;
-    assert_eq!(decided.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>(), "decisions are missing");
+    assert_eq!(
+        decided.keys().collect::<Vec<_>>(),
+        ids.iter().collect::<Vec<_>>(),
+        "decisions are missing"
+    );
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
-    assert!(log.contains("OutOfOrderSequenceNumber"), "no message was called delivered and nowhere:\n{log}");
+    assert!(
+        log.contains("OutOfOrderSequenceNumber"),
+        "no message was called delivered and nowhere:\n{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,15 +20,16 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
     let all = ApiFaults { latency: Latency::Fixed(1_500.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let Some(lab) = Lab::with("pool", options).await else { return };
     let mut expected = Expected::default();
     expected.claims.extend((0..2_500).map(|number| format!("clm-{number}")));
     let event = |id: &String| Event::of(claim(id, &format!("user-{id}")));
     lab.produce(&expected.claims.iter().map(event).collect::<Vec<_>>());
-    let more =
-        "[postgres]\nmax_connections = 2\n[risk.intelligent_qr_code]\nconcurrency = 1000\ntimeout = \"10s\"";
+    let more = "[postgres]\nmax_connections = 2\n[risk.intelligent_qr_code]\nconcurrency = 1000\ntimeout = \"10s\"";
     let mut worker = lab.worker("w1", more);
     let mut most = 0;
     lab.wait("every claim decided", LONG, async || {
@@ -49,11 +50,13 @@ async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
     expected.verify(&lab).await;
 }
 
-/// Every connection there is falls silent for ever, again and again: none of them is lost to the pool.
+/// Every connection there is falls silent for ever, again and again: none of them is lost to the
+/// pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_18_connections_that_fall_silent_for_ever_are_replaced() {
     let Some((kafka, postgres)) = services() else { return };
-    let server = postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
+    let server =
+        postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
     let proxy = Proxy::before(server.to_owned()).await;
     let through = |lab: &Lab| {
         let url = lab.postgres.replace(server, &proxy.address.to_string());
@@ -115,9 +118,12 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
         assert_eq!(store.ensure_partitions().await.expect("it may have partitions made").len(), 8);
 
         for table in ["verdicts", "risk_calls", "claim_events", "dead_letters"] {
-            for change in
-                ["update {} set claim_id = 'b'", "delete from {}", "truncate {}", "drop table {} cascade"]
-            {
+            for change in [
+                "update {} set claim_id = 'b'",
+                "delete from {}",
+                "truncate {}",
+                "drop table {} cascade",
+            ] {
                 // dead_letters has no claim_id; any column will do.
                 let change = change.replace("{}", table).replace("claim_id", "trace_id");
                 denied(database, worker, &change).await;
@@ -126,8 +132,10 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
         denied(database, worker, "delete from risk_calls_default").await;
         denied(database, worker, "select from dead_letter_replays").await;
         denied(database, worker, ANNOUNCE).await;
-        let all =
-            Retention { risk_calls: Some(std::time::Duration::from_secs(86_400)), ..Retention::default() };
+        let all = Retention {
+            risk_calls: Some(std::time::Duration::from_secs(86_400)),
+            ..Retention::default()
+        };
         let error = retention::enforce(&store, &all, false).await;
         assert!(
             matches!(&error, Err(StoreError::Fatal(said)) if said.contains("docs/audit.md")),

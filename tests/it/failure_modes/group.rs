@@ -71,8 +71,9 @@ async fn row_09_one_stuck_claim_before_50_000_done_ones() {
     worker.kill();
     let before = lab.simulator.calls().counts();
     let mut worker = lab.worker("w1", more);
-    let asked_again =
-        async || lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2;
+    let asked_again = async || {
+        lab.simulator.calls().all().iter().filter(|call| &*call.account == "user-hang").count() == 2
+    };
     lab.wait("the stuck claim asked about again", LONG, asked_again).await;
     lab.produce(&[Event::of(claim("last", "user-last")).on(0)]);
     expected.claims.insert("last".to_owned());
@@ -87,18 +88,22 @@ async fn row_09_one_stuck_claim_before_50_000_done_ones() {
     expected.verify(&lab).await;
 }
 
-/// What the group has committed for partition 0 of the claims: the offset and the map of what is done beyond it.
+/// What the group has committed for partition 0 of the claims: the offset and the map of what is
+/// done beyond it.
 fn committed(lab: &Lab) -> (i64, String) {
-    let group: BaseConsumer = client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
+    let group: BaseConsumer =
+        client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition(&lab.topic("claims"), 0);
-    let committed = group.committed_offsets(partitions, Duration::from_secs(10)).expect("the offset");
+    let committed =
+        group.committed_offsets(partitions, Duration::from_secs(10)).expect("the offset");
     let element = committed.find_partition(&lab.topic("claims"), 0).expect("it was asked for");
     let Offset::Offset(offset) = element.offset() else { return (0, String::new()) };
     (offset, element.metadata().to_owned())
 }
 
-/// A worker that was stopped for longer than its session and goes on must not publish what somebody else has published meanwhile.
+/// A worker that was stopped for longer than its session and goes on must not publish what somebody
+/// else has published meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale() {
     let Some(lab) = Lab::with("zombie", simulator()).await else { return };
@@ -119,7 +124,11 @@ async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale(
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     expected.verify(&lab).await;
-    assert_eq!((sleeper.stop().await, successor.stop().await), (Some(0), Some(0)), "it goes on as before");
+    assert_eq!(
+        (sleeper.stop().await, successor.stop().await),
+        (Some(0), Some(0)),
+        "it goes on as before"
+    );
 }
 
 /// An API that hangs for longer than Kafka lets a consumer be silent: the consumer is not silent.
@@ -148,7 +157,8 @@ async fn row_23_an_api_that_hangs_for_long_is_no_rebalance() {
     expected.verify(&lab).await;
 }
 
-/// SIGTERM while no broker answers, with claims in flight: the worker ends in time, and its successor finishes what it had.
+/// SIGTERM while no broker answers, with claims in flight: the worker ends in time, and its
+/// successor finishes what it had.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_24_a_stop_without_a_broker_ends_in_time() {
     let Some((_, postgres)) = services() else { return };

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -30,9 +32,12 @@ async fn verbose_vendor() -> String {
                 let request = String::from_utf8_lossy(&request);
                 let size = if request.contains("uid=huge") { 2 << 20 } else { 1_048_000 };
                 let script = "x".repeat(size);
-                let body = format!("{{\"code\":0,\"message\":\"No Error\",\"script\":\"{script}\"}}");
-                let head =
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let body =
+                    format!("{{\"code\":0,\"message\":\"No Error\",\"script\":\"{script}\"}}");
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
                 // A client that has read enough hangs up.
                 drop(client.write_all(format!("{head}{body}").as_bytes()).await);
             });
@@ -79,14 +84,22 @@ async fn row_13_an_answer_of_any_size_wedges_nothing() {
     expected.verify(&lab).await;
     let outcome = outcome(&lab);
     let large = &outcome.decisions["clm-10"][0];
-    assert_eq!((&large["decision"], &large["truncated"]), (&"challenge".into(), &true.into()), "{large}");
-    let kept: i32 = sqlx::query_scalar("select length(challenge) from verdicts where claim_id = 'clm-10'")
-        .fetch_one(&lab.database)
-        .await
-        .expect("a row");
+    assert_eq!(
+        (&large["decision"], &large["truncated"]),
+        (&"challenge".into(), &true.into()),
+        "{large}"
+    );
+    let kept: i32 =
+        sqlx::query_scalar("select length(challenge) from verdicts where claim_id = 'clm-10'")
+            .fetch_one(&lab.database)
+            .await
+            .expect("a row");
     assert_eq!(kept, 1_048_000, "Postgres has it whole");
     let huge = &outcome.decisions["clm-20"][0];
-    assert_eq!((&huge["decision"], &huge["reasons"][0]["code"]), (&"review".into(), &"unassessed".into()));
+    assert_eq!(
+        (&huge["decision"], &huge["reasons"][0]["code"]),
+        (&"review".into(), &"unassessed".into())
+    );
 }
 
 fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
@@ -132,14 +145,16 @@ async fn row_14_a_dead_letter_topic_that_takes_little_wedges_nothing() {
         assert!(letter.payload.as_ref().is_none_or(|payload| payload.starts_with(b"garbage")));
     }
     assert!(outcome.decisions.values().all(|decisions| decisions[0].get("truncated").is_none()));
-    let whole: i64 = sqlx::query_scalar("select count(*) from dead_letters where length(payload) > 5000")
-        .fetch_one(&lab.database)
-        .await
-        .expect("a number");
+    let whole: i64 =
+        sqlx::query_scalar("select count(*) from dead_letters where length(payload) > 5000")
+            .fetch_one(&lab.database)
+            .await
+            .expect("a number");
     assert_eq!(whole, 100, "Postgres has them whole");
 }
 
-/// The topic of decisions is deleted under the worker: it waits, names it, and goes on when somebody has made it again.
+/// The topic of decisions is deleted under the worker: it waits, names it, and goes on when
+/// somebody has made it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_14_an_output_topic_that_is_missing_is_waited_for() {
     let Some(lab) = Lab::new("missing").await else { return };

@@ -1,6 +1,8 @@
-//! Ways in which such workers lost or repeated data in public, each as a test that is named after its row of the list.
+//! Ways in which such workers lost or repeated data in public, each as a test that is named after
+//! its row of the list.
 //!
-//! Here are the rows that need the real services. What is a pure machine or a schedule of events is tested where it lives.
+//! Here are the rows that need the real services. What is a pure machine or a schedule of events is
+//! tested where it lives.
 //!
 //! | row | what went wrong elsewhere | test |
 //! | --- | --- | --- |

@@ -11,8 +11,7 @@ use claimgate::risk::{Method, Request};
 /// Properties that switch verification off are refused, by name.
 #[test]
 fn row_26_properties_that_verify_nothing_are_refused() {
-    let credentials =
-        "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'\n";
+    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'\n";
     for (key, value) in [
         ("enable.ssl.certificate.verification", "false"),
         ("enable_ssl_certificate_verification", "0"),
@@ -26,7 +25,9 @@ fn row_26_properties_that_verify_nothing_are_refused() {
             "{error}"
         );
     }
-    let fine = format!("{credentials}[kafka.properties]\n\"enable.ssl.certificate.verification\" = \"true\"");
+    let fine = format!(
+        "{credentials}[kafka.properties]\n\"enable.ssl.certificate.verification\" = \"true\""
+    );
     Config::from_toml(&fine).expect("verification may be asked for");
 }
 
@@ -36,13 +37,19 @@ async fn row_26_a_certificate_of_ones_own_is_not_believed() {
     let folder = tempfile::tempdir().expect("a folder");
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
-        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.stderr(Stdio::null());
         command
     };
     let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    let make =
-        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "1"];
+    let make = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days",
+        "1",
+    ];
     let Ok(made) = openssl(&[&make[..], &subject[..]].concat()).status() else {
         eprintln!("left out: there is no openssl");
         return;
@@ -55,12 +62,14 @@ async fn row_26_a_certificate_of_ones_own_is_not_believed() {
         .to_string();
     let serve = ["s_server", "-accept", &port, "-key", "key", "-cert", "cert", "-www", "-quiet"];
     let mut server = openssl(&serve).spawn().expect("openssl serves");
-    let request = |url: String| Request { method: Method::Get, url, body: None, redacted: String::new() };
+    let request =
+        |url: String| Request { method: Method::Get, url, body: None, redacted: String::new() };
     while tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let client = Client::new(&Default::default()).expect("a client");
-    let exchange = client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
+    let exchange =
+        client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
     let failure = exchange.result.expect_err("the certificate is nobody's");
     assert_eq!(failure.as_str(), "connect", "and nothing was sent");
     // It is the certificate: somebody who is told to believe it gets an answer.
@@ -69,7 +78,8 @@ async fn row_26_a_certificate_of_ones_own_is_not_believed() {
         .tls_danger_accept_invalid_certs(true)
         .build()
         .expect("a client");
-    let answer = believer.get(format!("https://localhost:{port}/")).send().await.expect("an answer");
+    let answer =
+        believer.get(format!("https://localhost:{port}/")).send().await.expect("an answer");
     assert!(answer.status().is_success());
     server.kill().expect("it can be killed");
     server.wait().expect("it ends");

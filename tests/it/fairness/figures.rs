@@ -26,10 +26,17 @@ pub(super) struct Figures {
 
 impl Figures {
     /// What the claims of `sent` got from `half` to `end`.
-    pub(super) fn of(sent: &Sent, decided: &[Decided], half: Instant, end: Instant, in_flight: u64) -> Self {
+    pub(super) fn of(
+        sent: &Sent,
+        decided: &[Decided],
+        half: Instant,
+        end: Instant,
+        in_flight: u64,
+    ) -> Self {
         let within = |at: &Instant| (half..end).contains(at);
         let mine = decided.iter().filter(|decided| within(&decided.at));
-        let mine = mine.filter_map(|decided| Some((sent.stream.number(&decided.claim_id)?, decided.at)));
+        let mine =
+            mine.filter_map(|decided| Some((sent.stream.number(&decided.claim_id)?, decided.at)));
         let mut waits: Vec<Duration> =
             mine.map(|(number, at)| at.saturating_duration_since(sent.at[number])).collect();
         waits.sort_unstable();

@@ -71,8 +71,14 @@ impl Stream {
 }
 
 /// Sends every stream at this rate for so long.
-pub(super) async fn send(lab: &Lab, streams: &[Stream], rate: usize, length: Duration) -> Vec<Sent> {
-    let mut all: Vec<Sent> = streams.iter().map(|stream| Sent { stream: *stream, at: Vec::new() }).collect();
+pub(super) async fn send(
+    lab: &Lab,
+    streams: &[Stream],
+    rate: usize,
+    length: Duration,
+) -> Vec<Sent> {
+    let mut all: Vec<Sent> =
+        streams.iter().map(|stream| Sent { stream: *stream, at: Vec::new() }).collect();
     let began = Instant::now();
     loop {
         let elapsed = began.elapsed().min(length);

@@ -1,8 +1,10 @@
-//! Fairness: one API is in trouble, or one account sends far more than its share. How much do the others keep of what they have alone?
+//! Fairness: one API is in trouble, or one account sends far more than its share. How much do the
+//! others keep of what they have alone?
 //!
-//! One worker with default settings. Two APIs are offered the same load, above half of what their calls at once can do; the one is in
-//! trouble, the other is measured in the second half of the time. `make fairness` prints the table of docs/reliability.md, two minutes a
-//! row; `FAIRNESS_SECONDS`, `FAIRNESS_RATE` and `FAIRNESS_LATENCY_MS` make it shorter or harder.
+//! One worker with default settings. Two APIs are offered the same load, above half of what their
+//! calls at once can do; the one is in trouble, the other is measured in the second half of the
+//! time. `make fairness` prints the table of docs/reliability.md, two minutes a row;
+//! `FAIRNESS_SECONDS`, `FAIRNESS_RATE` and `FAIRNESS_LATENCY_MS` make it shorter or harder.
 
 mod figures;
 mod load;
@@ -17,7 +19,8 @@ use scenario::{ALONE, Scenario, Settings};
 /// What B does when A is not there, measured once in a process.
 static B_ALONE: OnceLock<Figures> = OnceLock::new();
 
-/// Runs each scenario and prints its row; fails after the last one if the others lost too much in any.
+/// Runs each scenario and prints its row; fails after the last one if the others lost too much in
+/// any.
 async fn hold(scenarios: &[Scenario]) {
     let settings = Settings::from_environment();
     println!("{settings:?}\n{HEAD}");

@@ -1,4 +1,5 @@
-//! One quota for the whole group: however many workers there are, an API never sees more than its limit, and soon all of it is used again.
+//! One quota for the whole group: however many workers there are, an API never sees more than its
+//! limit, and soon all of it is used again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,10 +27,14 @@ const STEP: Duration = Duration::from_secs(25);
 #[ignore = "two minutes: make fairness"]
 async fn a_groups_quota_holds_while_workers_come_and_go() {
     let all = ApiFaults { latency: Latency::Uniform(20.0, 60.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let Some(lab) = Lab::with("quota", options).await else { return };
-    let more = format!("[risk.intelligent_qr_code]\nrate_limit = {LIMIT}.0\nrate_limit_scope = \"group\"\n");
+    let more = format!(
+        "[risk.intelligent_qr_code]\nrate_limit = {LIMIT}.0\nrate_limit_scope = \"group\"\n"
+    );
     let mut workers: BTreeMap<&str, Worker> = [("w1", lab.worker("w1", &more))].into();
     let stream = |name| Stream { name, kind: "qr_code", account: Account::Each };
     let mut changes = Vec::new();
@@ -78,5 +83,6 @@ fn most_in_a_second(at: &[i64]) -> usize {
 }
 
 fn unix_ms() -> i64 {
-    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).expect("this century")
+    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000)
+        .expect("this century")
 }

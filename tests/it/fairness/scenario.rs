@@ -62,7 +62,11 @@ pub(super) const MISCONFIGURED: [Scenario; 2] = [
 ];
 
 pub(super) const ONE_ACCOUNT: [Scenario; 2] = [
-    row("well; one account sends as much as all of B, by key", Trouble::OneAccount(Account::OneByKey), 0.90),
+    row(
+        "well; one account sends as much as all of B, by key",
+        Trouble::OneAccount(Account::OneByKey),
+        0.90,
+    ),
     row("the same in all partitions", Trouble::OneAccount(Account::OneEverywhere), 0.90),
 ];
 
@@ -73,7 +77,8 @@ pub(super) struct Settings {
     length: Duration,
     /// Claims a second, of each API.
     rate: usize,
-    /// How long an answer takes where all is well, in milliseconds: with 64 calls at once, 200 ms are 320 calls a second.
+    /// How long an answer takes where all is well, in milliseconds: with 64 calls at once, 200 ms
+    /// are 320 calls a second.
     latency: f64,
 }
 
@@ -105,19 +110,23 @@ impl Trouble {
         match self {
             Self::Alone => vec![B],
             Self::RefusesToken(_) => vec![a("wechat_marketing"), B],
-            Self::OneAccount(account) => vec![a("qr_code"), B, Stream { name: "hot", account, ..B }],
+            Self::OneAccount(account) => {
+                vec![a("qr_code"), B, Stream { name: "hot", account, ..B }]
+            }
             _ => vec![a("qr_code"), B],
         }
     }
 
     fn faults(self, settings: &Settings) -> Faults {
         let all = settings.well();
-        let fails = |share, codes| ApiFaults { transient: share, transient_codes: codes, ..all.clone() };
+        let fails =
+            |share, codes| ApiFaults { transient: share, transient_codes: codes, ..all.clone() };
         let apis: BTreeMap<Api, ApiFaults> = match self {
-            Self::Slow => {
-                [(Api::IntelligentQrCode, ApiFaults { latency: Latency::Fixed(1_000.0), ..all.clone() })]
-                    .into()
-            }
+            Self::Slow => [(
+                Api::IntelligentQrCode,
+                ApiFaults { latency: Latency::Fixed(1_000.0), ..all.clone() },
+            )]
+            .into(),
             Self::Fails(share) => [(Api::IntelligentQrCode, fails(share, vec![4]))].into(),
             Self::Refuses(code) => [(Api::IntelligentQrCode, fails(1.0, vec![code]))].into(),
             Self::RefusesToken(code) => [(Api::WechatMarketing, fails(1.0, vec![code]))].into(),
@@ -135,11 +144,15 @@ pub(super) async fn run(scenario: &Scenario, settings: &Settings) -> Option<Figu
         SimulatorOptions { faults: well.clone(), ..SimulatorOptions::default() },
     )
     .await?;
-    let listen =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let listen = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port");
     let mut more = format!("[http]\nlisten = \"{listen}\"\n");
     if scenario.trouble == Trouble::Limited {
-        more += &format!("[risk.intelligent_qr_code]\nrate_limit = {:.1}\n", settings.rate as f64 / 3.0);
+        more += &format!(
+            "[risk.intelligent_qr_code]\nrate_limit = {:.1}\n",
+            settings.rate as f64 / 3.0
+        );
     }
     let (mut worker, tail) = (lab.worker("w1", &more), Tail::of(&lab));
     let first = Stream { name: "first", ..B };
@@ -161,7 +174,9 @@ pub(super) async fn run(scenario: &Scenario, settings: &Settings) -> Option<Figu
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     if decided() < b.at.len() {
-        figures.faults.push(format!("{} claims of B are not decided {LONG:?} later", b.at.len() - decided()));
+        figures
+            .faults
+            .push(format!("{} claims of B are not decided {LONG:?} later", b.at.len() - decided()));
     }
     if worker.stop().await != Some(0) {
         figures.faults.push("the worker did not end as it should".to_owned());

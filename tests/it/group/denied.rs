@@ -45,9 +45,14 @@ fn acls(lab: &Lab, what: &str) {
     let source = lab.folder.path().join("Acls.java");
     std::fs::write(&source, ACLS).expect("written");
     let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka-jars");
-    let version = std::fs::read_dir(jars).expect("the jars").flatten().next().expect("a version").path();
+    let version =
+        std::fs::read_dir(jars).expect("the jars").flatten().next().expect("a version").path();
     let mut command = Command::new("java");
-    command.arg("-cp").arg(version.join("*")).arg(source).args([&lab.kafka, &lab.topic("claims"), what]);
+    command.arg("-cp").arg(version.join("*")).arg(source).args([
+        &lab.kafka,
+        &lab.topic("claims"),
+        what,
+    ]);
     let output = command.output().expect("java runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -60,11 +65,14 @@ async fn report_p09_a_worker_that_may_not_read_is_not_ready() {
     if !properties.exists() {
         return eprintln!("left out: a broker in Docker has no file of settings to be edited");
     }
-    let mut properties = std::fs::OpenOptions::new().append(true).open(properties).expect("settings");
+    let mut properties =
+        std::fs::OpenOptions::new().append(true).open(properties).expect("settings");
     properties.write_all(AUTHORIZER.as_bytes()).expect("written");
     kafka.run("restart");
     let lab = Lab::at("denied", simulator(), bootstrap, postgres).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a port");
     let mut worker = lab.worker("dynamic-1", &format!("[http]\nlisten = \"{free}\""));
     let ready = async || match reqwest::get(format!("http://{free}/readyz")).await {
         Ok(answer) => answer.text().await.unwrap_or_default(),
@@ -74,10 +82,14 @@ async fn report_p09_a_worker_that_may_not_read_is_not_ready() {
     expected.produce(&lab, (0..12).map(|number| format!("before-{number}")));
     lab.wait("decided", SOON, async || expected.is_complete(&outcome(&lab))).await;
     acls(&lab, "deny");
-    lab.wait("not ready", SOON, async || ready().await.contains("does not let this principal read")).await;
+    lab.wait("not ready", SOON, async || {
+        ready().await.contains("does not let this principal read")
+    })
+    .await;
     // Written by the lab, whose right to write stays; read only after the right is back.
     acls(&lab, "allow");
-    lab.wait("ready again", SOON, async || ready().await == "ok" || ready().await.trim() == "ok").await;
+    lab.wait("ready again", SOON, async || ready().await == "ok" || ready().await.trim() == "ok")
+        .await;
     expected.produce(&lab, (0..12).map(|number| format!("after-{number}")));
     lab.wait("decided", SOON, async || expected.is_complete(&outcome(&lab))).await;
     let log = std::fs::read_to_string(lab.log("dynamic-1")).expect("the log");

@@ -36,14 +36,25 @@ impl Fleet {
     ) -> Option<Self> {
         let (kafka, postgres) = services()?;
         let lab = Lab::without_topics(name, options, kafka, postgres).await;
-        for (topic, count) in
-            [("claims", partitions), ("retry", partitions), ("decisions", PARTITIONS), ("dead", PARTITIONS)]
-        {
+        for (topic, count) in [
+            ("claims", partitions),
+            ("retry", partitions),
+            ("decisions", PARTITIONS),
+            ("dead", PARTITIONS),
+        ] {
             create_topic(&lab, topic, count).await;
         }
         let (workers, expected) = (BTreeMap::new(), Expected::default());
         let lab = Arc::new(lab);
-        Some(Self { lab, workers, expected, more: more.to_owned(), partitions, started: 0, produced: 0 })
+        Some(Self {
+            lab,
+            workers,
+            expected,
+            more: more.to_owned(),
+            partitions,
+            started: 0,
+            produced: 0,
+        })
     }
 
     /// Starts one more worker, which has a name in its group or not.
@@ -131,7 +142,10 @@ impl Fleet {
         let each: BTreeMap<&str, BTreeSet<String>> =
             self.workers.keys().map(|instance| (instance.as_str(), self.has(instance))).collect();
         let of = |has: &BTreeSet<String>, topic: &str| -> BTreeSet<String> {
-            has.iter().filter_map(|partition| partition.strip_prefix(topic)).map(str::to_owned).collect()
+            has.iter()
+                .filter_map(|partition| partition.strip_prefix(topic))
+                .map(str::to_owned)
+                .collect()
         };
         let claims: Vec<BTreeSet<String>> = each.values().map(|has| of(has, "claims/")).collect();
         let retry: Vec<BTreeSet<String>> = each.values().map(|has| of(has, "retry/")).collect();
@@ -173,10 +187,12 @@ impl Fleet {
 }
 
 pub(crate) async fn create_topic(lab: &Lab, topic: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = client(&lab.kafka).create().expect("an admin client");
+    let admin: AdminClient<DefaultClientContext> =
+        client(&lab.kafka).create().expect("an admin client");
     let name = lab.topic(topic);
     let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-    for result in admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers") {
+    for result in admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers")
+    {
         result.expect("the topic is new");
     }
 }

@@ -22,7 +22,9 @@ fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
 
 /// TOML for a worker that tells its metrics, and where.
 fn with_metrics() -> (String, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a port");
     (format!("[http]\nlisten = \"{free}\""), format!("http://{free}"))
 }
 
@@ -41,7 +43,8 @@ fn send_anew(fleet: &mut Fleet, count: i32) {
     for number in 0..count {
         let id = format!("new-{number}");
         let event = claim(&id, &format!("user-{id}"));
-        let record = BaseRecord::<(), str>::to(&topic).partition(number % fleet.partitions).payload(&event);
+        let record =
+            BaseRecord::<(), str>::to(&topic).partition(number % fleet.partitions).payload(&event);
         producer.send(record).expect("queued");
         fleet.expected.claims.insert(id);
     }
@@ -53,7 +56,9 @@ fn send_anew(fleet: &mut Fleet, count: i32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told_with_its_count() {
     let (more, url) = with_metrics();
-    let Some(mut fleet) = Fleet::new("retention", simulator(), PARTITIONS, &more).await else { return };
+    let Some(mut fleet) = Fleet::new("retention", simulator(), PARTITIONS, &more).await else {
+        return;
+    };
     let worker = fleet.start(false);
     fleet.produce(60);
     fleet.decided().await;
@@ -66,13 +71,23 @@ async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told
     let topic = fleet.lab.topic("claims");
     before.add_partition_offset(&topic, 0, Offset::Offset(17)).expect("an offset");
     before.add_partition_offset(&topic, 1, Offset::Offset(20)).expect("an offset");
-    admin(&fleet.lab).delete_records(&before, &AdminOptions::new()).await.expect("Kafka deletes them");
+    admin(&fleet.lab)
+        .delete_records(&before, &AdminOptions::new())
+        .await
+        .expect("Kafka deletes them");
     let gone = |id: &String| {
-        let number: usize = id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number");
+        let number: usize =
+            id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number");
         number >= 60 && (number % 6 == 1 || (number.is_multiple_of(6) && number / 6 < 17))
     };
     fleet.expected = Expected {
-        claims: fleet.expected.claims.iter().filter(|id| kept.contains(*id) || !gone(id)).cloned().collect(),
+        claims: fleet
+            .expected
+            .claims
+            .iter()
+            .filter(|id| kept.contains(*id) || !gone(id))
+            .cloned()
+            .collect(),
         ..Expected::default()
     };
     let worker = fleet.start(false);
@@ -81,7 +96,8 @@ async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told
     fleet.lab.wait("the loss counted", SOON, counted).await;
     let log = fleet.log(&worker);
     assert!(
-        log.contains("7 offsets of claims/0 are gone") && log.contains("10 offsets of claims/1 are gone"),
+        log.contains("7 offsets of claims/0 are gone")
+            && log.contains("10 offsets of claims/1 are gone"),
         "{log}"
     );
     assert!((metric(&url, "claimgate_records_lost_total").await - 17.0).abs() < 0.1);
@@ -99,7 +115,8 @@ async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
     fleet.decided().await;
     let topic = fleet.lab.topic("claims");
     let admin = admin(&fleet.lab);
-    for result in admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("Kafka answers") {
+    for result in admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("Kafka answers")
+    {
         result.expect("it is deleted");
     }
     create_topic(&fleet.lab, "claims", 1).await;
@@ -118,14 +135,18 @@ async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p05_decisions_that_are_published_again_are_told_before() {
     let (more, url) = with_metrics();
-    let Some(mut fleet) = Fleet::new("expired", simulator(), PARTITIONS, &more).await else { return };
+    let Some(mut fleet) = Fleet::new("expired", simulator(), PARTITIONS, &more).await else {
+        return;
+    };
     let worker = fleet.start(false);
     fleet.produce(30);
     fleet.decided().await;
     fleet.stop(&worker).await;
     let group = fleet.lab.name.clone();
-    for result in
-        admin(&fleet.lab).delete_groups(&[&group], &AdminOptions::new()).await.expect("Kafka answers")
+    for result in admin(&fleet.lab)
+        .delete_groups(&[&group], &AdminOptions::new())
+        .await
+        .expect("Kafka answers")
     {
         result.expect("it is deleted");
     }
@@ -137,7 +158,10 @@ async fn report_p05_decisions_that_are_published_again_are_told_before() {
     let again = async || outcome(&fleet.lab).decisions.values().map(Vec::len).sum::<usize>() == 60;
     fleet.lab.wait("every decision published again", SOON, again).await;
     let log = fleet.log(&worker);
-    assert!(log.contains("has committed nothing here: 30 offsets are read from the start"), "{log}");
+    assert!(
+        log.contains("has committed nothing here: 30 offsets are read from the start"),
+        "{log}"
+    );
     assert!(log.contains("minutes ago are published again"), "{log}");
     assert!((metric(&url, "claimgate_offsets_read_again_total").await - 30.0).abs() < 0.1);
     fleet.stop_all().await;
@@ -147,7 +171,9 @@ async fn report_p05_decisions_that_are_published_again_are_told_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p14_a_transaction_that_nobody_ends_is_told() {
     let (more, url) = with_metrics();
-    let Some(mut fleet) = Fleet::new("hanging", simulator(), PARTITIONS, &more).await else { return };
+    let Some(mut fleet) = Fleet::new("hanging", simulator(), PARTITIONS, &more).await else {
+        return;
+    };
     fleet.start(false);
     fleet.produce(12);
     fleet.decided().await;
@@ -181,8 +207,10 @@ async fn report_d01_partitions_that_are_added_are_shared_too() {
     for topic in ["retry", "claims"] {
         let name = fleet.lab.topic(topic);
         let grown = NewPartitions::new(&name, 8);
-        for result in
-            admin(&fleet.lab).create_partitions(&[grown], &AdminOptions::new()).await.expect("an answer")
+        for result in admin(&fleet.lab)
+            .create_partitions(&[grown], &AdminOptions::new())
+            .await
+            .expect("an answer")
         {
             result.expect("they are made");
         }
@@ -199,7 +227,9 @@ async fn report_d01_partitions_that_are_added_are_shared_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p15_a_group_of_others_is_named() {
     let (more, url) = with_metrics();
-    let Some(mut fleet) = Fleet::new("strangers", simulator(), PARTITIONS, &more).await else { return };
+    let Some(mut fleet) = Fleet::new("strangers", simulator(), PARTITIONS, &more).await else {
+        return;
+    };
     let mut settings = client(&fleet.lab.kafka);
     settings.set("group.id", &fleet.lab.name).set("partition.assignment.strategy", "range");
     let stranger: BaseConsumer = settings.create().expect("a consumer");
@@ -232,13 +262,15 @@ async fn report_p15_a_group_of_others_is_named() {
 
 /// What the group has not committed of both topics.
 fn lag(lab: &Lab) -> i64 {
-    let group: BaseConsumer = client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
+    let group: BaseConsumer =
+        client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
     let mut lag = 0;
     for topic in ["claims", "retry"].map(|topic| lab.topic(topic)) {
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_range(&topic, 0, PARTITIONS - 1);
         for element in group.committed_offsets(partitions, SOON).expect("the offsets").elements() {
-            let (_, end) = group.fetch_watermarks(&topic, element.partition(), SOON).expect("the log's end");
+            let (_, end) =
+                group.fetch_watermarks(&topic, element.partition(), SOON).expect("the log's end");
             lag += end - element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(0);
         }
     }

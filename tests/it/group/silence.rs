@@ -91,8 +91,10 @@ fn again(fleet: &mut Fleet, old: &str, named: bool) -> String {
 /// One row of the table.
 async fn measure(what: What, named: bool) -> Option<f64> {
     let all = ApiFaults { latency: Latency::Uniform(20.0, 20.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let label = format!("{what:?}-{named}").to_lowercase();
     let mut fleet = Fleet::new(&label, options, PARTITIONS, SETTINGS).await?;
     let size = if what == What::Joins { 3 } else { 4 };
@@ -147,7 +149,8 @@ async fn report_d13_claims_hardly_wait_while_workers_come_and_go() {
 /// A worker that joins, and one that leaves: those that everybody meets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d13_a_worker_that_joins_or_leaves_is_hardly_noticed() {
-    for (what, named) in [(What::Joins, false), (What::Leaves, false), (What::LeavesForGood, true)] {
+    for (what, named) in [(What::Joins, false), (What::Leaves, false), (What::LeavesForGood, true)]
+    {
         let Some(too_long) = measure(what, named).await else { return };
         // Other tests may be at work on the same machine.
         assert!(too_long < 1.5, "{what:?}: {too_long:.1} s over its bar");

@@ -50,8 +50,10 @@ async fn report_d01_partitions_of_claims_are_spread_evenly_whatever_comes_and_go
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d01_two_workers_do_the_work_of_two() {
     let all = ApiFaults { latency: Latency::Uniform(100.0, 100.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let more = "[risk.intelligent_qr_code]\nconcurrency = 4";
     let Some(mut fleet) = Fleet::new("shared", options, 8, more).await else { return };
     let mut took = Vec::new();
@@ -64,8 +66,10 @@ async fn report_d01_two_workers_do_the_work_of_two() {
         let calls = fleet.lab.simulator.calls().len();
         fleet.produce(480);
         let lab = &fleet.lab;
-        lab.wait("the calls", Duration::from_secs(60), async || lab.simulator.calls().len() >= calls + 480)
-            .await;
+        lab.wait("the calls", Duration::from_secs(60), async || {
+            lab.simulator.calls().len() >= calls + 480
+        })
+        .await;
         took.push(began.elapsed().as_secs_f64());
         fleet.decided().await;
     }

@@ -17,7 +17,8 @@ use crate::lab::{Event, Lab, PARTITIONS, claim};
 
 /// Claims a second.
 const RATE: u64 = 100;
-/// Without a decision for so long there are no more: a worker that was frozen rests before it calls.
+/// Without a decision for so long there are no more: a worker that was frozen rests before it
+/// calls.
 const IDLE: Duration = Duration::from_secs(8);
 
 /// Claims are sent, and decisions looked at, until this is ended.
@@ -64,7 +65,9 @@ impl Traffic {
                 while !stop.load(Ordering::Relaxed) {
                     tick.tick().await;
                     let id = format!("{label}-{number}");
-                    lab.enqueue(&Event::of(claim(&id, &format!("user-{id}"))).on(number % PARTITIONS));
+                    lab.enqueue(
+                        &Event::of(claim(&id, &format!("user-{id}"))).on(number % PARTITIONS),
+                    );
                     sent.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Instant::now());
                     number += 1;
                 }
@@ -79,14 +82,17 @@ impl Traffic {
         self.producer.await.expect("the producer lives");
         let until = Instant::now();
         let observer = self.observer;
-        let decided = tokio::task::spawn_blocking(move || observer.join().expect("the observer lives"));
+        let decided =
+            tokio::task::spawn_blocking(move || observer.join().expect("the observer lives"));
         let decided = decided.await.expect("it ends");
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut silent = Duration::ZERO;
         for partition in 0..i64::from(PARTITIONS) {
             let mut last = since;
-            let seen =
-                decided.iter().filter(|decided| decided.partition == partition).map(|decided| decided.at);
+            let seen = decided
+                .iter()
+                .filter(|decided| decided.partition == partition)
+                .map(|decided| decided.at);
             for at in seen.filter(|at| *at > since).chain([until]) {
                 silent = silent.max(at.saturating_duration_since(last));
                 last = last.max(at);

@@ -20,10 +20,15 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
         metric(&metrics, "claimgate_breaker_access_denied{api=\"intelligent_qr_code\"} 1").await
     })
     .await;
-    lab.wait("the other API's claims", LONG, async || decided(&lab, "mini_program").await == 400).await;
+    lab.wait("the other API's claims", LONG, async || decided(&lab, "mini_program").await == 400)
+        .await;
     let warnings = lines(&lab, "the breaker of intelligent_qr_code opened");
     assert_eq!(warnings.len(), 1, "one warning: {warnings:?}");
-    assert!(warnings[0].contains("request_expired") && warnings[0].contains("clock"), "{}", warnings[0]);
+    assert!(
+        warnings[0].contains("request_expired") && warnings[0].contains("clock"),
+        "{}",
+        warnings[0]
+    );
     let before = calls(&lab, Api::IntelligentQrCode);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let probes = calls(&lab, Api::IntelligentQrCode) - before;
@@ -41,8 +46,9 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p10_why_an_api_is_out_of_reach_is_in_the_log_and_in_the_rows() {
     let Some(lab) = Lab::new("reach").await else { return };
-    let closed =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port");
     let plain = lab.simulator.base_url().replace("http://", "https://");
     let more = format!(
         "[risk.intelligent_qr_code]\nbase_url = \"http://{closed}\"\n[risk.mini_program]\nbase_url = \"{plain}\"\n\
@@ -58,7 +64,8 @@ async fn report_p10_why_an_api_is_out_of_reach_is_in_the_log_and_in_the_rows() {
         let line = lines(&lab, &opened).remove(0);
         assert!(line.contains(words) && !line.contains("uid="), "{line}");
         let row = async || {
-            let row = sqlx::query("select reason, cause from risk_calls where api = $1 limit 1").bind(api);
+            let row = sqlx::query("select reason, cause from risk_calls where api = $1 limit 1")
+                .bind(api);
             row.fetch_optional(&lab.database).await.expect("an answer")
         };
         lab.wait("a row", LONG, async || row().await.is_some()).await;

@@ -10,7 +10,8 @@ use crate::lab::{Event, Lab, claim};
 
 /// A claim of this age, in seconds, with this ticket.
 fn check(id: &str, age: i64, ticket: &str) -> Event {
-    let mut event: Value = serde_json::from_str(&claim(id, &format!("o-{id}-level-0"))).expect("JSON");
+    let mut event: Value =
+        serde_json::from_str(&claim(id, &format!("o-{id}-level-0"))).expect("JSON");
     event["kind"] = json!("captcha_check");
     event["claimed_at"] = json!(now() - age);
     event["account"]["app_id"] = json!("wx0000000000000001");
@@ -36,7 +37,8 @@ async fn verdicts(lab: &Lab) -> Vec<(String, String, String, Option<i64>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_08_nobody_is_rejected_because_a_ticket_ended_while_the_claim_waited() {
     let Some(lab) = Lab::new("ticket-life").await else { return };
-    let more = "[risk.captcha_check]\nticket_lifetime = \"20m\"\n[retry]\non_unassessed = \"reject\"";
+    let more =
+        "[risk.captcha_check]\nticket_lifetime = \"20m\"\n[retry]\non_unassessed = \"reject\"";
     let mut worker = lab.worker("w1", more);
     let earned = |ago: i64| format!("ticket-at-{}", now() - ago);
     lab.produce(&[
@@ -76,7 +78,8 @@ async fn review_08_no_claim_is_deferred_beyond_its_tickets_life() {
     let mut worker = lab.worker("w1", &more);
     lab.produce(&[check("waits", 0, "ticket")]);
     lab.wait("the retry topic", LONG, async || !lab.read("retry").is_empty()).await;
-    lab.wait("the verdict", Duration::from_secs(40), async || !verdicts(&lab).await.is_empty()).await;
+    lab.wait("the verdict", Duration::from_secs(40), async || !verdicts(&lab).await.is_empty())
+        .await;
     let expected = ("waits".to_owned(), "review".to_owned(), "ticket_expired".to_owned(), None);
     assert_eq!(verdicts(&lab).await, [expected]);
     assert_eq!(worker.stop().await, Some(0));
@@ -101,10 +104,11 @@ async fn review_15_refused_connections_use_up_no_check_of_a_ticket() {
     lab.wait("the verdict", LONG, async || !verdicts(&lab).await.is_empty()).await;
     let expected = ("waits".to_owned(), "approve".to_owned(), "valid".to_owned(), Some(0));
     assert_eq!(verdicts(&lab).await, [expected]);
-    let unseen: i64 = sqlx::query_scalar("select count(*) from risk_calls where reason = 'connect'")
-        .fetch_one(&lab.database)
-        .await
-        .expect("a number");
+    let unseen: i64 =
+        sqlx::query_scalar("select count(*) from risk_calls where reason = 'connect'")
+            .fetch_one(&lab.database)
+            .await
+            .expect("a number");
     assert!(unseen > 2, "{unseen} attempts in vain");
     assert_eq!(worker.stop().await, Some(0));
     simulator.stop().await;
@@ -112,5 +116,7 @@ async fn review_15_refused_connections_use_up_no_check_of_a_ticket() {
 
 /// An address of this host where nobody listens.
 fn free() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port")
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
 }

@@ -14,7 +14,9 @@ const DENIED: &str = "claimgate_breaker_access_denied{api=\"wechat_account\"} 1"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_p03_tokens_that_are_all_refused_are_fetched_seldom_and_blamed_on_the_set_up() {
     let Some(lab) = Lab::new("refused-tokens").await else { return };
-    lab.simulator.set_faults(always(&[Api::WechatMarketing, Api::WechatAccount], 40001)).expect("faults");
+    lab.simulator
+        .set_faults(always(&[Api::WechatMarketing, Api::WechatAccount], 40001))
+        .expect("faults");
     let (http, metrics) = with_metrics();
     let mut worker = lab.worker("w1", &http);
     lab.produce(&[claims("wechat_account", 200), claims("qr_code", 200)].concat());
@@ -38,7 +40,11 @@ async fn report_p03_tokens_that_are_all_refused_are_fetched_seldom_and_blamed_on
         "{}",
         warnings[0]
     );
-    assert!(calls(&lab, Api::WechatAccount) < 150, "{} calls in vain", calls(&lab, Api::WechatAccount));
+    assert!(
+        calls(&lab, Api::WechatAccount) < 150,
+        "{} calls in vain",
+        calls(&lab, Api::WechatAccount)
+    );
     assert_eq!(worker.stop().await, Some(0));
 }
 
@@ -59,7 +65,8 @@ async fn report_p08_a_denied_token_is_on_record_in_the_platforms_own_words() {
         assert!(warnings[0].contains(words), "{words} is missing in {}", warnings[0]);
     }
     lab.simulator.set_faults(always(&[Api::AccessToken], 45009)).expect("faults");
-    lab.wait("the next word", LONG, async || lines(&lab, "no WeChat access token").len() == 2).await;
+    lab.wait("the next word", LONG, async || lines(&lab, "no WeChat access token").len() == 2)
+        .await;
     lab.simulator.set_faults(Faults::default()).expect("no faults");
     lab.wait("everything", LONG, async || decided(&lab, "wechat_account").await == 10).await;
     assert_eq!(worker.stop().await, Some(0));
@@ -72,7 +79,11 @@ async fn report_p08_a_denied_token_is_on_record_in_the_platforms_own_words() {
     assert_eq!((first.get::<i64, _>(0), first.get::<&str, _>(1)), (40164, "failed"));
     assert!(first.get::<&str, _>(4).contains("\"errcode\":40164"), "{}", first.get::<&str, _>(4));
     assert_eq!((last.get::<Option<i64>, _>(0), last.get::<&str, _>(1)), (None, "fetched"));
-    assert!(last.get::<&str, _>(4).starts_with("{\"access_token\":\"***\","), "{}", last.get::<&str, _>(4));
+    assert!(
+        last.get::<&str, _>(4).starts_with("{\"access_token\":\"***\","),
+        "{}",
+        last.get::<&str, _>(4)
+    );
     for row in &rows {
         for kept in [row.get::<&str, _>(3), row.get(4)] {
             assert!(!kept.contains(APP_SECRET) && !kept.contains("86_"), "{kept}");

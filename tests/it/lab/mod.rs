@@ -1,7 +1,9 @@
-//! The lab: a topic set, a database and a simulator of its own for each test, on the real Kafka and the real Postgres.
+//! The lab: a topic set, a database and a simulator of its own for each test, on the real Kafka and
+//! the real Postgres.
 //!
-//! Workers are processes of the real binary, so that they can be killed. What went in, what the simulator saw, what Postgres has and
-//! what a `read_committed` consumer sees is compared by identities in [`super::oracle`].
+//! Workers are processes of the real binary, so that they can be killed. What went in, what the
+//! simulator saw, what Postgres has and what a `read_committed` consumer sees is compared by
+//! identities in [`super::oracle`].
 
 mod producer;
 mod reading;
@@ -39,7 +41,8 @@ pub(crate) struct Lab {
     producer: Producer,
 }
 
-/// The services, or `None` with a note where the test has to be left out: the runner's last lines say so, too.
+/// The services, or `None` with a note where the test has to be left out: the runner's last lines
+/// say so, too.
 pub(crate) fn services() -> Option<(String, String)> {
     let kafka = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok();
     let postgres = std::env::var("CLAIMGATE_TEST_POSTGRES_URL").ok();
@@ -61,7 +64,12 @@ impl Lab {
     }
 
     /// A lab on these services.
-    pub(crate) async fn at(name: &str, options: SimulatorOptions, kafka: String, postgres: String) -> Self {
+    pub(crate) async fn at(
+        name: &str,
+        options: SimulatorOptions,
+        kafka: String,
+        postgres: String,
+    ) -> Self {
         let lab = Self::without_topics(name, options, kafka, postgres).await;
         lab.create_topics().await;
         lab
@@ -100,12 +108,15 @@ impl Lab {
     }
 
     async fn create_topics(&self) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.kafka).create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> =
+            client(&self.kafka).create().expect("an admin client");
         let names: Vec<String> =
             ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
         let topics: Vec<NewTopic<'_>> =
             names.iter().map(|name| NewTopic::new(name, PARTITIONS, AS_THE_BROKERS_SAY)).collect();
-        for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers") {
+        for result in
+            admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers")
+        {
             result.expect("the topic is new");
         }
     }
@@ -114,7 +125,8 @@ impl Lab {
         format!("{}.{topic}", self.name)
     }
 
-    /// A worker's configuration: this lab's own, and `more` TOML sections. An instance called `dynamic…` is no static member.
+    /// A worker's configuration: this lab's own, and `more` TOML sections. An instance called
+    /// `dynamic…` is no static member.
     fn config(&self, instance: &str, more: &str) -> PathBuf {
         let url = self.simulator.base_url();
         let text = format!(
@@ -177,15 +189,25 @@ listen = ""
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
         command.arg("--config").arg(config).arg("run").env_clear().current_dir(self.folder.path());
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log).spawn();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
         Worker { child: child.expect("the worker starts") }
     }
 
-    /// Runs another command of the real binary to its end, with this lab's configuration and `more`.
+    /// Runs another command of the real binary to its end, with this lab's configuration and
+    /// `more`.
     pub(crate) async fn claimgate(&self, more: &str, arguments: &[&str]) -> std::process::Output {
         let config = self.config(&format!("command-{}", fastrand::u64(..)), more);
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_claimgate"));
-        command.arg("--config").arg(config).args(arguments).env_clear().current_dir(self.folder.path());
+        command
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.folder.path());
         command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the command runs")
     }
 
@@ -215,7 +237,12 @@ listen = ""
     }
 
     /// Waits until a condition holds, looking every 200 ms.
-    pub(crate) async fn wait(&self, what: &str, timeout: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn wait(
+        &self,
+        what: &str,
+        timeout: Duration,
+        mut holds: impl AsyncFnMut() -> bool,
+    ) {
         let deadline = tokio::time::Instant::now() + timeout;
         while !holds().await {
             if tokio::time::Instant::now() > deadline {
@@ -258,7 +285,10 @@ fn deep_merge(into: &mut toml::Value, from: toml::Value) {
     match (into, from) {
         (toml::Value::Table(into), toml::Value::Table(from)) => {
             for (key, value) in from {
-                deep_merge(into.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new())), value);
+                deep_merge(
+                    into.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new())),
+                    value,
+                );
             }
         }
         (into, from) => *into = from,

@@ -1,8 +1,9 @@
 //! The producer: every event that a test hands over gets to Kafka, through a broker's death, too.
 //!
-//! Kafka's client does not promise that. It calls events delivered that are nowhere, where a partition's leader was only just elected
-//! (`claimgate::kafka` has the story), and was seen to send nothing any more after a broker's return. What has no place in the topic is
-//! therefore kept, and sent again: an event may be there twice then, as with the producers of any user.
+//! Kafka's client does not promise that. It calls events delivered that are nowhere, where a
+//! partition's leader was only just elected (`claimgate::kafka` has the story), and was seen to
+//! send nothing any more after a broker's return. What has no place in the topic is therefore kept,
+//! and sent again: an event may be there twice then, as with the producers of any user.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +80,14 @@ impl Producer {
     pub(super) fn new(kafka: String, topic: String) -> Self {
         let unacknowledged = Unacknowledged::default();
         let client = Mutex::new(connect(&kafka, &unacknowledged));
-        Self { kafka, topic, client, unacknowledged, next: AtomicUsize::new(0), resent: AtomicUsize::new(0) }
+        Self {
+            kafka,
+            topic,
+            client,
+            unacknowledged,
+            next: AtomicUsize::new(0),
+            resent: AtomicUsize::new(0),
+        }
     }
 
     /// Hands an event over, to be sent in its own time.
@@ -100,7 +108,11 @@ impl Producer {
             if open.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "Kafka did not take {} events: {flushed:?}", open.len());
+            assert!(
+                Instant::now() < deadline,
+                "Kafka did not take {} events: {flushed:?}",
+                open.len()
+            );
             println!("the lab: {} events are sent again ({flushed:?})", open.len());
             self.resent.fetch_add(open.len(), Ordering::Relaxed);
             *client = connect(&self.kafka, &self.unacknowledged);
@@ -128,7 +140,10 @@ impl Producer {
         record.key = event.key.as_deref();
         record.payload = event.payload.as_deref();
         while let Err((error, back)) = client.send(record) {
-            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
+            assert_eq!(
+                error.rdkafka_error_code(),
+                Some(rdkafka::types::RDKafkaErrorCode::QueueFull)
+            );
             std::thread::sleep(Duration::from_millis(10));
             record = back;
         }
@@ -137,6 +152,9 @@ impl Producer {
 
 fn connect(kafka: &str, unacknowledged: &Unacknowledged) -> ThreadedProducer<Unacknowledged> {
     let mut settings = client(kafka);
-    settings.set("linger.ms", "5").set("enable.idempotence", "true").set("message.max.bytes", "1100000");
+    settings
+        .set("linger.ms", "5")
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", "1100000");
     settings.create_with_context(unacknowledged.clone()).expect("a producer")
 }

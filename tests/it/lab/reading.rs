@@ -23,8 +23,9 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn of(message: &BorrowedMessage<'_>) -> Self {
-        let pair =
-            |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
+        let pair = |header: Header<'_, &[u8]>| {
+            (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+        };
         Self {
             partition: message.partition(),
             offset: message.offset(),
@@ -46,13 +47,16 @@ impl Lab {
         all
     }
 
-    /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by partition in order.
+    /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by
+    /// partition in order.
     pub(crate) fn each(&self, topic: &str, mut show: impl FnMut(Seen)) {
         let topic = self.topic(topic);
         let consumer = self.consumer(&format!("{}-reader", self.name));
         let mut partitions = TopicPartitionList::new();
         for partition in 0..PARTITIONS {
-            partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
+            partitions
+                .add_partition_offset(&topic, partition, Offset::Beginning)
+                .expect("assignable");
         }
         consumer.assign(&partitions).expect("assigned");
         let mut ended = 0;

@@ -22,7 +22,8 @@ impl Worker {
         assert!(status.expect("kill runs").success());
     }
 
-    /// SIGTERM, then waits for the end; the exit code. On a busy machine a process may only just have begun: it is told when it listens.
+    /// SIGTERM, then waits for the end; the exit code. On a busy machine a process may only just
+    /// have begun: it is told when it listens.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         // One that has ended of its own has nobody to be told, and its exit code says so.
@@ -39,7 +40,8 @@ impl Worker {
 
     /// Whether SIGTERM has a handler, as Linux tells; elsewhere it is taken for granted.
     fn hears_sigterm(&self) -> bool {
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())) else {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+        else {
             return true;
         };
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -59,7 +61,10 @@ impl Worker {
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return status.code();
             }
-            assert!(tokio::time::Instant::now() < deadline, "the worker did not end within {timeout:?}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the worker did not end within {timeout:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

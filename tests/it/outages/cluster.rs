@@ -18,7 +18,8 @@ enum Then {
     Idle,
 }
 
-/// Whoever has this part dies and stays away. Claims go on being decided: those that were there, and those that come.
+/// Whoever has this part dies and stays away. Claims go on being decided: those that were there,
+/// and those that come.
 async fn dies(name: &str, part: Part, then: Then) {
     let Some((_, postgres)) = services() else { return };
     let Some((cluster, bootstrap)) = Cluster::start() else { return };
@@ -41,8 +42,9 @@ async fn dies(name: &str, part: Part, then: Then) {
     world.finish().await;
 }
 
-/// librdkafka waits for the group's coordinator whatever time it was given (#5456), also for one that is no broker any more (#5511): the
-/// worker that had nothing to publish meanwhile would wait for ever.
+/// librdkafka waits for the group's coordinator whatever time it was given (#5456), also for one
+/// that is no broker any more (#5511): the worker that had nothing to publish meanwhile would wait
+/// for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_groups_coordinator_dies_and_an_idle_worker_goes_on() {
     dies("coordinator-idle", Part::Group, Then::Idle).await;

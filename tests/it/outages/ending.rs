@@ -1,4 +1,5 @@
-//! A worker ends in the middle of a Kafka outage: what the APIs answered is in Postgres all the same, and nobody is asked again.
+//! A worker ends in the middle of a Kafka outage: what the APIs answered is in Postgres all the
+//! same, and nobody is asked again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,7 +24,8 @@ const UNRECORDED: Duration = Duration::from_secs(1);
 /// …and the simulator enters a call so long before it sends the answer ([`World`] says so to it).
 const LATENCY: Duration = Duration::from_millis(40);
 
-/// Kafka dies under load, some seconds later the worker ends, Kafka comes back, the worker starts anew.
+/// Kafka dies under load, some seconds later the worker ends, Kafka comes back, the worker starts
+/// anew.
 async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };
@@ -31,7 +33,10 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     let mut world = World::at(name, bootstrap, postgres, |_| more.clone()).await;
     let asked = world.calls();
     world.produce(8_000);
-    world.lab.wait("work in progress", Duration::from_secs(30), async || world.calls() > asked + 500).await;
+    world
+        .lab
+        .wait("work in progress", Duration::from_secs(30), async || world.calls() > asked + 500)
+        .await;
     kafka.run("kill");
     let asked = world.calls();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -52,7 +57,8 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     let ended = unix_ms(OffsetDateTime::now_utc());
     let unrecorded = unrecorded(&world.lab).await;
     let long_ago = ended - i64::try_from((UNRECORDED + LATENCY).as_millis()).expect("small");
-    let lost = unrecorded.iter().filter(|call| end == End::Terminated || call.at_ms < long_ago).count();
+    let lost =
+        unrecorded.iter().filter(|call| end == End::Terminated || call.at_ms < long_ago).count();
     println!(
         "{name}: {} of {} answers have no row, {lost} of them must have one",
         unrecorded.len(),
@@ -62,10 +68,14 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     kafka.run("start");
     world.worker = world.lab.worker("w1", &more);
     world.has_decided().await;
-    let repeated = world.lab.simulator.calls().counts().into_values().map(|calls| calls - 1).sum::<u64>();
+    let repeated =
+        world.lab.simulator.calls().counts().into_values().map(|calls| calls - 1).sum::<u64>();
     println!("{name}: {repeated} calls repeated");
     let most = if end == End::Terminated { 0 } else { unrecorded.len() as u64 };
-    assert!(repeated <= most, "{repeated} calls repeated, and {most} answers were lost with the process");
+    assert!(
+        repeated <= most,
+        "{repeated} calls repeated, and {most} answers were lost with the process"
+    );
     match guarantee {
         "exactly_once" => world.finish().await,
         // A batch that was on its way when the worker ended may be there twice.
@@ -75,10 +85,11 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
 
 /// Calls that were answered with a verdict, and have no row.
 async fn unrecorded(lab: &Lab) -> Vec<Call> {
-    let query =
-        "select substring(request from '[?&]Nonce=([0-9]+)') from risk_calls where response is not null";
-    let nonces: Vec<String> = sqlx::query_scalar(query).fetch_all(&lab.database).await.expect("the calls");
-    let recorded: HashSet<u64> = nonces.iter().map(|nonce| nonce.parse().expect("a number")).collect();
+    let query = "select substring(request from '[?&]Nonce=([0-9]+)') from risk_calls where response is not null";
+    let nonces: Vec<String> =
+        sqlx::query_scalar(query).fetch_all(&lab.database).await.expect("the calls");
+    let recorded: HashSet<u64> =
+        nonces.iter().map(|nonce| nonce.parse().expect("a number")).collect();
     let has_row = |call: &Call| call.nonce.is_some_and(|nonce| recorded.contains(&nonce));
     let calls = lab.simulator.calls().all().into_iter();
     calls.filter(|call| call.outcome == Outcome::Answered && !has_row(call)).collect()

@@ -1,7 +1,8 @@
 //! One API hangs: what do the others lose by it?
 //!
-//! The same load with the fault and without, in turns and in one run, so that what else the machine does weighs on both. The figures:
-//! `cargo test --all-features --test it -- --ignored --nocapture isolation`
+//! The same load with the fault and without, in turns and in one run, so that what else the machine
+//! does weighs on both. The figures: `cargo test --all-features --test it -- --ignored --nocapture
+//! isolation`
 
 use std::time::Duration;
 
@@ -44,14 +45,17 @@ impl Isolation {
     async fn new(name: &str, defer_interval: &str) -> Option<Self> {
         let options = SimulatorOptions { faults: faults(false), ..SimulatorOptions::default() };
         let lab = Lab::with(name, options).await?;
-        let (worker, tail) =
-            (lab.worker("w1", &format!("[retry]\ndefer_interval = \"{defer_interval}\"")), Tail::of(&lab));
+        let (worker, tail) = (
+            lab.worker("w1", &format!("[retry]\ndefer_interval = \"{defer_interval}\"")),
+            Tail::of(&lab),
+        );
         let mut isolation = Self { lab, worker, tail, expected: Expected::default(), rounds: 0 };
         isolation.round(Load { claims: 600, ticks: 1 }, false).await;
         Some(isolation)
     }
 
-    /// The decisions per second of the other APIs under a load, with the one API sick or well. Everything is decided in the end.
+    /// The decisions per second of the other APIs under a load, with the one API sick or well.
+    /// Everything is decided in the end.
     async fn round(&mut self, load: Load, sick: bool) -> f64 {
         self.lab.simulator.set_faults(faults(sick)).expect("faults");
         self.rounds += 1;
@@ -60,7 +64,8 @@ impl Isolation {
         for tick in 0..load.ticks {
             let event = |number: usize| {
                 let id = format!("{round}{number}");
-                let event = claim(&id, &format!("user-{id}")).replace("qr_code", KINDS[number % KINDS.len()]);
+                let event = claim(&id, &format!("user-{id}"))
+                    .replace("qr_code", KINDS[number % KINDS.len()]);
                 (id, Event::of(event).on(number as i32 % PARTITIONS))
             };
             let (ids, events): (Vec<_>, Vec<_>) =
@@ -74,10 +79,14 @@ impl Isolation {
         let others = (0..total).filter(|number| KINDS[number % KINDS.len()] != SICK).count();
         let tail = &self.tail;
         let of_others = || tail.seen().into_iter().skip(decided).filter(|seen| seen.api != SICK);
-        self.lab.wait("the decisions of the others", LONG, async || of_others().count() >= others).await;
+        self.lab
+            .wait("the decisions of the others", LONG, async || of_others().count() >= others)
+            .await;
         let last = of_others().map(|seen| seen.at).max().expect("there are some");
         self.lab.simulator.set_faults(faults(false)).expect("no faults");
-        self.lab.wait("the decisions of the sick API", LONG, async || tail.count() >= decided + total).await;
+        self.lab
+            .wait("the decisions of the sick API", LONG, async || tail.count() >= decided + total)
+            .await;
         others as f64 / last.duration_since(began).as_secs_f64()
     }
 
@@ -109,8 +118,9 @@ impl Isolation {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn isolation_of_an_api_that_hangs() {
     let Some(mut isolation) = Isolation::new("isolation", "1s").await else { return };
-    // 300 claims a second: a fraction of what a worker can, in a debug build and beside other tests. They disturb a measurement; a fault
-    // would take more, and from all three. The promise, 95 %, is measured where a test is alone.
+    // 300 claims a second: a fraction of what a worker can, in a debug build and beside other
+    // tests. They disturb a measurement; a fault would take more, and from all three. The promise,
+    // 95 %, is measured where a test is alone.
     let mut kept = 0.0;
     for _ in 0..3 {
         kept = isolation.kept("below saturation", Load { claims: 75, ticks: 16 }, 2).await;

@@ -15,7 +15,8 @@ enum First {
     Postgres,
 }
 
-/// Kafka stops and starts again. A claim that is made after that is decided as soon as one that waited.
+/// Kafka stops and starts again. A claim that is made after that is decided as soon as one that
+/// waited.
 async fn stopped(name: &str, away: Duration) {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };
@@ -50,7 +51,8 @@ async fn both_stopped(name: &str, away: Duration, first: First) {
     postgres.run("kill");
     kafka.run("kill");
     tokio::time::sleep(away / 2).await;
-    let (one, other) = if first == First::Kafka { (&kafka, &postgres) } else { (&postgres, &kafka) };
+    let (one, other) =
+        if first == First::Kafka { (&kafka, &postgres) } else { (&postgres, &kafka) };
     one.run("start");
     tokio::time::sleep(away / 2).await;
     let start = other.run("start");

@@ -27,7 +27,8 @@ async fn stopped(name: &str, away: Duration) {
     world.finish().await;
 }
 
-/// The disk under Postgres is full, first for verdicts, then for calls: the worker waits, says so, and goes on when there is room.
+/// The disk under Postgres is full, first for verdicts, then for calls: the worker waits, says so,
+/// and goes on when there is room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_waited_for() {
     let Some((kafka, postgres)) = services() else { return };

@@ -19,14 +19,20 @@ async fn an_idle_worker_notices_what_is_gone() {
         .and_then(|free| free.local_addr())
         .expect("a free port")
         .port();
-    let world = World::at("idle", bootstrap, url, |_| format!("[http]\nlisten = \"127.0.0.1:{port}\"")).await;
+    let world =
+        World::at("idle", bootstrap, url, |_| format!("[http]\nlisten = \"127.0.0.1:{port}\""))
+            .await;
     let ready = async || {
-        let answer = reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.expect("an answer");
+        let answer =
+            reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.expect("an answer");
         answer.text().await.expect("a body")
     };
     let within = async |bound: u64, what: &str, text: &str| {
         let began = Instant::now();
-        world.lab.wait(what, Duration::from_secs(bound), async || ready().await.contains(text)).await;
+        world
+            .lab
+            .wait(what, Duration::from_secs(bound), async || ready().await.contains(text))
+            .await;
         println!("idle: {what} after {} ms", began.elapsed().as_millis());
     };
     within(1, "ready", "ok").await;

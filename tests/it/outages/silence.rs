@@ -21,8 +21,7 @@ enum End {
 /// Bounds a fifth of the defaults, for silences that are a fifth as long.
 const SHORT: &str = "[postgres]\nstatement_timeout = \"2s\"\nconnect_timeout = \"1s\"\n\
     [kafka]\nrequest_timeout = \"2s\"\n";
-const FULL: &str =
-    "[kafka]\nrequest_timeout = \"10s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"15s\"\n";
+const FULL: &str = "[kafka]\nrequest_timeout = \"10s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"15s\"\n";
 
 fn both(one: &str, other: &str) -> String {
     let mut merged: toml::Table = toml::from_str(one).expect("TOML");
@@ -37,7 +36,8 @@ fn both(one: &str, other: &str) -> String {
 
 async fn silent_postgres(name: &str, bounds: &str, silence: Duration, end: End) {
     let Some((kafka, postgres)) = services() else { return };
-    let server = postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
+    let server =
+        postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
     let proxy = Proxy::before(server.to_owned()).await;
     let through = |lab: &Lab| {
         let url = lab.postgres.replace(server, &proxy.address.to_string());
@@ -70,11 +70,14 @@ async fn silent_kafka(name: &str, bounds: &str, silence: Duration, end: End) {
     let Some((_, postgres)) = services() else { return };
     let proxy = Proxy::alone().await;
     let port = proxy.address.port().to_string();
-    let Some((kafka, bootstrap)) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)]) else {
+    let Some((kafka, bootstrap)) =
+        Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])
+    else {
         return;
     };
     proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
-    let through = |_: &Lab| both(bounds, &format!("[kafka]\nbootstrap_servers = \"{}\"", proxy.address));
+    let through =
+        |_: &Lab| both(bounds, &format!("[kafka]\nbootstrap_servers = \"{}\"", proxy.address));
     let mut world = World::at(name, bootstrap, postgres, through).await;
     world.produce(3_000);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -127,14 +130,16 @@ async fn kafka_is_silent_for_30_s() {
     silent_kafka("kafka-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
 }
 
-/// Nobody is there yet, and the worker waits; in a container it is process 1, which signals without a handler do not reach.
+/// Nobody is there yet, and the worker waits; in a container it is process 1, which signals without
+/// a handler do not reach.
 #[tokio::test]
 async fn a_worker_that_waits_for_a_silent_postgres_stops_when_it_is_told() {
     let Some(lab) = Lab::new("silent-start").await else { return };
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound");
-    let url =
-        format!("[postgres]\nurl = \"postgres://claimgate@{address}/claimgate\"\nconnect_timeout = \"60s\"");
+    let url = format!(
+        "[postgres]\nurl = \"postgres://claimgate@{address}/claimgate\"\nconnect_timeout = \"60s\""
+    );
     let mut worker = lab.worker("w1", &url);
     let told = Instant::now();
     assert_eq!(worker.stop().await, Some(0));

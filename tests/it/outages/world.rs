@@ -33,8 +33,10 @@ impl World {
         more: impl Fn(&Lab) -> String,
     ) -> Self {
         let all = ApiFaults { latency: Latency::Uniform(5.0, 40.0), ..ApiFaults::default() };
-        let options =
-            SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+        let options = SimulatorOptions {
+            faults: Faults { all, ..Faults::default() },
+            ..SimulatorOptions::default()
+        };
         let lab = Lab::at(name, options, kafka, postgres).await;
         let (worker, tail) = (lab.worker("w1", &more(&lab)), Tail::of(&lab));
         let mut world = Self { lab, worker, tail, expected: Expected::default(), produced: 0 };
@@ -51,7 +53,8 @@ impl World {
         let id = |number| format!("clm-{number}");
         self.expected.claims.extend((first..self.produced).map(id));
         let partition = |number: usize| number as i32 % PARTITIONS;
-        let event = |number| Event::of(claim(&id(number), &format!("user-{number}"))).on(partition(number));
+        let event =
+            |number| Event::of(claim(&id(number), &format!("user-{number}"))).on(partition(number));
         self.lab.produce(&(first..self.produced).map(event).collect::<Vec<_>>());
         first
     }
@@ -61,7 +64,8 @@ impl World {
         self.lab.simulator.calls().len()
     }
 
-    /// Waits for the first decision after `back`, of the claims from number `from` on; how long it took.
+    /// Waits for the first decision after `back`, of the claims from number `from` on; how long it
+    /// took.
     pub(crate) async fn recovery(&self, what: &str, back: Instant, from: usize) -> Duration {
         let counts = |id: &str| id[4..].parse::<usize>().expect("a number") >= from;
         self.lab.wait(what, LONG, async || self.tail.first_after(back, counts).is_some()).await;
@@ -73,8 +77,8 @@ impl World {
         took
     }
 
-    /// The same; it has to be soon. Where the service itself took longer to start than that, so may the worker: this machine has other
-    /// things to do.
+    /// The same; it has to be soon. Where the service itself took longer to start than that, so may
+    /// the worker: this machine has other things to do.
     pub(crate) async fn recovers(&self, back: Instant, start: Duration) {
         let took = self.recovery("the first new decision", back, 0).await;
         assert!(
@@ -86,7 +90,8 @@ impl World {
     /// Waits until every claim is decided.
     pub(crate) async fn has_decided(&self) {
         let Self { lab, tail, expected, .. } = self;
-        let decided = || tail.seen().into_iter().map(|seen| seen.claim_id).collect::<BTreeSet<_>>().len();
+        let decided =
+            || tail.seen().into_iter().map(|seen| seen.claim_id).collect::<BTreeSet<_>>().len();
         lab.wait("every claim decided", LONG, async || decided() >= expected.claims.len()).await;
     }
 
@@ -122,7 +127,8 @@ impl World {
 
 /// Claims that the group has not committed yet.
 pub(crate) fn lag(lab: &Lab) -> i64 {
-    let group: BaseConsumer = client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
+    let group: BaseConsumer =
+        client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
     let (topic, timeout) = (lab.topic("claims"), Duration::from_secs(10));
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_range(&topic, 0, PARTITIONS - 1);

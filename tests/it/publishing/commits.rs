@@ -16,8 +16,7 @@ const SESSION: Duration = Duration::from_secs(12);
 /// The longest time in which a partition of a worker that lives may have no decision.
 const SILENT_MAX: Duration = Duration::from_secs(3);
 
-const AT_LEAST_ONCE: &str =
-    "[kafka]\nguarantee = \"at_least_once\"\nsession_timeout = \"12s\"\ntransaction_timeout = \"5s\"";
+const AT_LEAST_ONCE: &str = "[kafka]\nguarantee = \"at_least_once\"\nsession_timeout = \"12s\"\ntransaction_timeout = \"5s\"";
 
 /// The partitions of claims that a worker has, by its log.
 fn held(lab: &Lab, worker: &str) -> BTreeSet<i32> {
@@ -69,7 +68,8 @@ fn silences(lab: &Lab, from_ms: i64) -> BTreeMap<i32, Duration> {
 }
 
 fn now_ms() -> i64 {
-    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).expect("soon enough")
+    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000)
+        .expect("soon enough")
 }
 
 /// Three workers; one is killed and started again, so that the group waits for the dead member.
@@ -78,25 +78,30 @@ fn now_ms() -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d16_a_killed_worker_stops_none_of_the_others() {
     let all = ApiFaults { latency: Latency::Uniform(10.0, 30.0), ..ApiFaults::default() };
-    let options =
-        SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults: Faults { all, ..Faults::default() },
+        ..SimulatorOptions::default()
+    };
     let Some(lab) = Lab::with("d16", options).await else { return };
     let names = ["dynamic-1", "dynamic-2", "dynamic-3"];
-    let mut workers: Vec<Worker> = names.iter().map(|name| lab.worker(name, AT_LEAST_ONCE)).collect();
+    let mut workers: Vec<Worker> =
+        names.iter().map(|name| lab.worker(name, AT_LEAST_ONCE)).collect();
     let all_held = async || names.iter().map(|name| held(&lab, name).len()).sum::<usize>() == 6;
     lab.wait("every partition has an owner", LONG, all_held).await;
     let mut ids = trickle(&lab, Instant::now() + Duration::from_secs(3), "before").await;
-    let victim = (0..3).min_by_key(|worker| held(&lab, names[*worker]).len()).expect("there are three");
+    let victim =
+        (0..3).min_by_key(|worker| held(&lab, names[*worker]).len()).expect("there are three");
     let survivors: Vec<usize> = (0..3).filter(|worker| *worker != victim).collect();
-    let theirs: BTreeSet<i32> = survivors.iter().flat_map(|worker| held(&lab, names[*worker])).collect();
+    let theirs: BTreeSet<i32> =
+        survivors.iter().flat_map(|worker| held(&lab, names[*worker])).collect();
     workers[victim].kill();
     let (killed_ms, killed) = (now_ms(), Instant::now());
     let mut again = lab.worker("dynamic-4", AT_LEAST_ONCE);
     ids.extend(trickle(&lab, killed + SESSION - Duration::from_secs(4), "during").await);
     let silent = silences(&lab, killed_ms);
     println!("D16: killed {victim}, silent: {silent:?}, of those that live: {theirs:?}");
-    // The group still waits: a stop now must not lose what is on its way to Postgres. It takes until
-    // the group is at rest, and what the worker had not begun is its successor's then.
+    // The group still waits: a stop now must not lose what is on its way to Postgres. It takes
+    // until the group is at rest, and what the worker had not begun is its successor's then.
     let told_ms = now_ms();
     assert_eq!(workers[survivors[0]].stop().await, Some(0));
     for partition in &theirs {
@@ -138,10 +143,13 @@ async fn every_answer_has_its_row(lab: &Lab, from_ms: i64, told_ms: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orderly_restarts_publish_nothing_twice() {
     let Some(lab) = Lab::new("d16-restarts").await else { return };
-    let mut workers = vec![lab.worker("dynamic-0", AT_LEAST_ONCE), lab.worker("dynamic-1", AT_LEAST_ONCE)];
+    let mut workers =
+        vec![lab.worker("dynamic-0", AT_LEAST_ONCE), lab.worker("dynamic-1", AT_LEAST_ONCE)];
     let mut ids = BTreeSet::new();
     for round in 0..4 {
-        ids.extend(trickle(&lab, Instant::now() + Duration::from_secs(2), &format!("round-{round}")).await);
+        ids.extend(
+            trickle(&lab, Instant::now() + Duration::from_secs(2), &format!("round-{round}")).await,
+        );
         assert_eq!(workers.remove(0).stop().await, Some(0));
         workers.push(lab.worker(&format!("dynamic-{}", round + 2), AT_LEAST_ONCE));
     }

@@ -18,7 +18,9 @@ async fn review_16_a_transaction_that_outlives_its_time_ends_no_worker_with_a_na
     let Some((_, postgres)) = services() else { return };
     let proxy = Proxy::alone().await;
     let port = proxy.address.port().to_string();
-    let Some((kafka, bootstrap)) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)]) else {
+    let Some((kafka, bootstrap)) =
+        Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])
+    else {
         return;
     };
     proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));

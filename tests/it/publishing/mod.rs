@@ -18,7 +18,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// Sets the largest batch that a topic of the lab takes.
 async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
     let (topic, bytes) = (lab.topic(topic), bytes.to_string());
-    let admin: AdminClient<DefaultClientContext> = client(&lab.kafka).create().expect("an admin client");
+    let admin: AdminClient<DefaultClientContext> =
+        client(&lab.kafka).create().expect("an admin client");
     let set = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
     admin.alter_configs([&set], &AdminOptions::new()).await.expect("Kafka answers")[0]
         .as_ref()

@@ -8,7 +8,11 @@ use crate::lab::{Event, Lab, Seen, claim};
 use crate::oracle::{Expected, outcome};
 
 /// Claims of many accounts, with what `shape` makes of each.
-fn claims(lab: &Lab, ids: impl Iterator<Item = String>, shape: impl Fn(&str, Event) -> Event) -> Expected {
+fn claims(
+    lab: &Lab,
+    ids: impl Iterator<Item = String>,
+    shape: impl Fn(&str, Event) -> Event,
+) -> Expected {
     let expected = Expected { claims: ids.collect(), ..Expected::default() };
     let event = |id: &String| shape(id, Event::of(claim(id, &format!("user-{id}"))));
     lab.produce(&expected.claims.iter().map(event).collect::<Vec<_>>());
@@ -18,7 +22,8 @@ fn claims(lab: &Lab, ids: impl Iterator<Item = String>, shape: impl Fn(&str, Eve
 /// The one decision about a claim, as the topic has it.
 fn decision(lab: &Lab, id: &str) -> (Seen, Value) {
     let mut found = lab.read("decisions").into_iter().map(|seen| {
-        let value: Value = serde_json::from_slice(seen.payload.as_deref().expect("a payload")).expect("JSON");
+        let value: Value =
+            serde_json::from_slice(seen.payload.as_deref().expect("a payload")).expect("JSON");
         (seen, value)
     });
     found.find(|(_, value)| value["claim_id"] == id).expect("it is decided")
@@ -29,10 +34,11 @@ fn decision(lab: &Lab, id: &str) -> (Seen, Value) {
 async fn review_05_a_claim_whose_key_fills_a_message_is_decided_and_so_are_the_others() {
     let Some(lab) = Lab::new("key").await else { return };
     let mut worker = lab.worker("w1", "");
-    let expected = claims(&lab, (0..100).map(|number| format!("clm-{number}")), |id, event| match id {
-        "clm-50" => Event { key: Some(vec![b'k'; 1_047_500]), ..event },
-        _ => Event { key: Some(b"short".to_vec()), ..event },
-    });
+    let expected =
+        claims(&lab, (0..100).map(|number| format!("clm-{number}")), |id, event| match id {
+            "clm-50" => Event { key: Some(vec![b'k'; 1_047_500]), ..event },
+            _ => Event { key: Some(b"short".to_vec()), ..event },
+        });
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
@@ -57,7 +63,8 @@ async fn review_05_a_key_or_headers_that_are_too_large_make_an_event_malformed()
     let dead = [long, headers].map(|event| (event.into_bytes(), "too_large")).to_vec();
     let expected = Expected { claims: ["fine".to_owned()].into(), dead };
     let mut worker = lab.worker("w1", "[kafka]\nmax_event_bytes = 10000");
-    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab))).await;
+    lab.wait("every event decided or dead", LONG, async || expected.is_complete(&outcome(&lab)))
+        .await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
 }
@@ -68,18 +75,27 @@ async fn review_05_a_key_or_headers_that_are_too_large_make_an_event_malformed()
 async fn review_05_a_topic_that_takes_less_from_now_on_holds_nobody_up() {
     let Some(lab) = Lab::new("less").await else { return };
     let mut worker = lab.worker("w1", "");
-    let long_key = |id: &str, event| Event { key: Some(format!("{id:x<5000}").into_bytes()), ..event };
+    let long_key =
+        |id: &str, event| Event { key: Some(format!("{id:x<5000}").into_bytes()), ..event };
     let mut expected = claims(&lab, (0..50).map(|number| format!("before-{number}")), long_key);
     lab.wait("the first decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     set_max_bytes(&lab, "decisions", 3_000).await;
-    expected.claims.extend(claims(&lab, (0..200).map(|number| format!("after-{number}")), long_key).claims);
+    expected
+        .claims
+        .extend(claims(&lab, (0..200).map(|number| format!("after-{number}")), long_key).claims);
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
     let (seen, value) = decision(&lab, "after-7");
     assert_eq!(seen.key.as_deref(), Some(&b"after-7"[..]));
-    assert_eq!((&value["truncated"], &value["reasons"][0]["code"]), (&true.into(), &"level".into()));
-    assert!(log(&lab, "w1").contains("takes messages of at most 3000 bytes"), "it says what holds them back");
+    assert_eq!(
+        (&value["truncated"], &value["reasons"][0]["code"]),
+        (&true.into(), &"level".into())
+    );
+    assert!(
+        log(&lab, "w1").contains("takes messages of at most 3000 bytes"),
+        "it says what holds them back"
+    );
     set_max_bytes(&lab, "decisions", 1_000_000).await;
     let mut worker = lab.worker("w1", "");
     expected.claims.extend(claims(&lab, std::iter::once("last".to_owned()), long_key).claims);
@@ -157,14 +173,15 @@ async fn review_05_a_claim_that_the_retry_topic_turns_out_not_to_take_is_decided
 async fn review_05_a_dead_letter_that_its_topic_takes_in_no_form_is_left_out_and_told() {
     let Some(lab) = Lab::new("no-letters").await else { return };
     let mut worker = lab.worker("w1", "");
-    let mut expected = claims(&lab, (0..50).map(|number| format!("before-{number}")), |_, event| event);
+    let mut expected =
+        claims(&lab, (0..50).map(|number| format!("before-{number}")), |_, event| event);
     lab.wait("the first decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     set_max_bytes(&lab, "dead", 100).await;
     let garbage = (0..100).map(|number| Event::of(format!("garbage {number}")));
     lab.produce(&garbage.collect::<Vec<_>>());
-    expected
-        .claims
-        .extend(claims(&lab, (0..200).map(|number| format!("after-{number}")), |_, event| event).claims);
+    expected.claims.extend(
+        claims(&lab, (0..200).map(|number| format!("after-{number}")), |_, event| event).claims,
+    );
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
     lab.wait("no lag", LONG, async || crate::outages::lag(&lab) == 0).await;
     assert_eq!(worker.stop().await, Some(0));

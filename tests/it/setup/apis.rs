@@ -27,8 +27,10 @@ impl Untrusted {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command
         };
-        let make =
-            ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "1"];
+        let make = [
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert",
+            "-days", "1",
+        ];
         let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
         let Ok(made) = openssl(&[&make[..], &subject[..]].concat()).status() else {
             eprintln!("left out: there is no openssl");
@@ -39,7 +41,8 @@ impl Untrusted {
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let accept = port.to_string();
-        let serve = ["s_server", "-accept", &accept, "-key", "key", "-cert", "cert", "-www", "-quiet"];
+        let serve =
+            ["s_server", "-accept", &accept, "-key", "key", "-cert", "cert", "-www", "-quiet"];
         let server = openssl(&serve).spawn().expect("openssl serves");
         let untrusted = Self { server, port, _folder: folder };
         for _ in 0..500 {
@@ -85,7 +88,10 @@ fn report_p10_an_api_that_cannot_be_reached_is_told_with_the_cause() {
         ("WeChat access token", "refused"),
     ] {
         let line = lines(&output, api);
-        assert!(line.starts_with("WRONG") && line.contains("base_url") && line.contains(words), "{line}");
+        assert!(
+            line.starts_with("WRONG") && line.contains("base_url") && line.contains(words),
+            "{line}"
+        );
     }
 }
 
@@ -107,7 +113,10 @@ impl Proxy {
                 tokio::spawn(async move {
                     let mut head = vec![0; 65_536];
                     let Ok(read @ 1..) = client.read(&mut head).await else { return };
-                    heard.lock().expect("no panic").push(String::from_utf8_lossy(&head[..read]).into_owned());
+                    heard
+                        .lock()
+                        .expect("no panic")
+                        .push(String::from_utf8_lossy(&head[..read]).into_owned());
                     let mut server = TcpStream::connect(server).await.expect("the server listens");
                     server.write_all(&head[..read]).await.expect("sent");
                     drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
@@ -147,12 +156,16 @@ async fn report_p07_calls_leave_by_the_proxy_that_was_set_and_by_no_other() {
     lab.wait("the decision", Duration::from_secs(60), decided).await;
     assert_eq!(worker.stop().await, Some(0));
     let asked = proxy.asked();
-    let calls: Vec<&String> = asked.iter().filter(|head| head.contains("IntelligentQRCode")).collect();
+    let calls: Vec<&String> =
+        asked.iter().filter(|head| head.contains("IntelligentQRCode")).collect();
     assert!(!calls.is_empty(), "the call went by the proxy: {asked:?}");
     assert!(calls.iter().all(|head| head.starts_with("GET http://gateway.invalid")), "{calls:?}");
     let login = |head: &String| head.to_lowercase().contains("proxy-authorization: basic");
     assert!(asked.iter().all(login), "with the user and the password");
-    assert!(!asked.iter().any(|head| head.contains("/cgi-bin/")), "no_proxy holds for WeChat: {asked:?}");
+    assert!(
+        !asked.iter().any(|head| head.contains("/cgi-bin/")),
+        "no_proxy holds for WeChat: {asked:?}"
+    );
     let log = std::fs::read_to_string(lab.log("w1")).expect("a log");
     assert!(!log.contains("hunter2"), "the password is in no line");
 }
@@ -161,7 +174,10 @@ async fn report_p07_calls_leave_by_the_proxy_that_was_set_and_by_no_other() {
 fn report_p07_a_proxy_of_the_environment_does_not_count_and_that_is_said() {
     let output = claimgate(
         "check",
-        &[("HTTPS_PROXY", "http://stranger:3128"), ("CLAIMGATE__WECHAT__BASE_URL", "http://127.0.0.1:1")],
+        &[
+            ("HTTPS_PROXY", "http://stranger:3128"),
+            ("CLAIMGATE__WECHAT__BASE_URL", "http://127.0.0.1:1"),
+        ],
     );
     let line = lines(&output, "HTTPS_PROXY");
     assert!(line.starts_with("warn") && line.contains("egress.proxy"), "{line}");
@@ -209,8 +225,12 @@ async fn report_d02_check_fetches_an_access_token_and_bills_nothing() {
         "{line}"
     );
     assert!(line.contains("invalid appsecret"), "WeChat's own words: {line}");
-    let asked: Vec<String> =
-        simulator.requests().iter().map(|request| format!("{} {}", request.method, request.path)).collect();
-    let billed = |request: &String| request.contains("/v2/index.php") || request.contains("servicemarket");
+    let asked: Vec<String> = simulator
+        .requests()
+        .iter()
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect();
+    let billed =
+        |request: &String| request.contains("/v2/index.php") || request.contains("servicemarket");
     assert!(!asked.iter().any(billed), "a risk API was asked: {asked:?}");
 }

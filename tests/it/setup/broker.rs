@@ -22,7 +22,8 @@ async fn report_p02_topics_that_lose_claims_are_refused_or_told() {
             assert_eq!(output.status.code(), Some(1), "{command} with {name} compacted");
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            let told = said.lines().any(|line| line.contains(&name) && line.contains("cleanup.policy"));
+            let told =
+                said.lines().any(|line| line.contains(&name) && line.contains("cleanup.policy"));
             assert!(told, "{command}: {said}");
         }
         configure(&lab, topic, &[("cleanup.policy", "delete")]).await;
@@ -37,7 +38,8 @@ async fn report_p02_topics_that_lose_claims_are_refused_or_told() {
     assert!(line.starts_with("warn") && line.contains("kafka.max_message_bytes"), "{line}");
     let mut worker = lab.worker("w1", "");
     let log = lab.log("w1");
-    let warned = async || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("retry.give_up_after"));
+    let warned =
+        async || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("retry.give_up_after"));
     lab.wait("the warning of the worker", std::time::Duration::from_secs(30), warned).await;
     assert_eq!(worker.stop().await, Some(0), "and it works");
 }
@@ -51,7 +53,8 @@ fn secure_broker() -> Option<(Service, String, String, String)> {
         eprintln!("left out: a broker with TLS needs Java and openssl on this machine");
         return None;
     }
-    let variables = [("CLAIMGATE_KAFKA_SECURE", "1".to_owned()), ("CLAIMGATE_KAFKA", "jars".to_owned())];
+    let variables =
+        [("CLAIMGATE_KAFKA_SECURE", "1".to_owned()), ("CLAIMGATE_KAFKA", "jars".to_owned())];
     let (broker, plain) = Service::start_with("kafka.sh", &variables)?;
     let secure = format!("127.0.0.1:{}", broker.file("secure").trim());
     let certificate = broker.path("secure.pem");
@@ -95,22 +98,31 @@ fn report_p09_the_brokers_refusals_are_told_apart_in_the_clients_words() {
     };
     let authority = [("SSL_CA_LOCATION", certificate.as_str())];
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
-        let wrong = said(&secure, &[&login("claimgate", "hunter2", mechanism)[..], &authority].concat());
+        let wrong =
+            said(&secure, &[&login("claimgate", "hunter2", mechanism)[..], &authority].concat());
         assert!(wrong.starts_with("WRONG Kafka") && wrong.contains("uthentication"), "{wrong}");
         assert!(wrong.contains("sasl.password"), "{wrong}");
     }
     let unknown = said(&secure, &login("claimgate", "claimgate-secret", "PLAIN"));
     assert!(unknown.contains("certificate") && unknown.contains("ssl.ca.location"), "{unknown}");
     let to_plain = said(&plain, &[("SECURITY_PROTOCOL", "SSL")]);
-    assert!(to_plain.contains("speaks plaintext") && to_plain.contains("security.protocol"), "{to_plain}");
+    assert!(
+        to_plain.contains("speaks plaintext") && to_plain.contains("security.protocol"),
+        "{to_plain}"
+    );
     let to_secure = said(&secure, &[]);
-    assert!(to_secure.contains("TLS or a login") && to_secure.contains("security.protocol"), "{to_secure}");
+    assert!(
+        to_secure.contains("TLS or a login") && to_secure.contains("security.protocol"),
+        "{to_secure}"
+    );
     let kerberos = said(&secure, &[&[("SECURITY_PROTOCOL", "SASL_SSL")], &authority[..]].concat());
     assert!(kerberos.contains("sasl.mechanism"), "{kerberos}");
     // The topics are not there; to the one that is told, to the other that they are denied.
-    let absent = said(&secure, &[&login("claimgate", "claimgate-secret", "PLAIN")[..], &authority].concat());
+    let absent =
+        said(&secure, &[&login("claimgate", "claimgate-secret", "PLAIN")[..], &authority].concat());
     assert!(absent.contains("does not exist") && !absent.contains("denies"), "{absent}");
-    let denied = said(&secure, &[&login("stranger", "stranger-secret", "PLAIN")[..], &authority].concat());
+    let denied =
+        said(&secure, &[&login("stranger", "stranger-secret", "PLAIN")[..], &authority].concat());
     assert!(denied.contains("denies") && !denied.contains("does not exist"), "{denied}");
 }
 
@@ -134,9 +146,12 @@ async fn report_d09_the_readmes_example_of_a_login_works() {
             _ => line.to_owned(),
         })
         .collect();
-    let lab = Lab::at("login", claimgate_simulator::SimulatorOptions::default(), plain, postgres).await;
-    let more =
-        format!("[kafka]\nbootstrap_servers = {secure:?}\n[kafka.properties]\n{}", properties.join("\n"));
+    let lab =
+        Lab::at("login", claimgate_simulator::SimulatorOptions::default(), plain, postgres).await;
+    let more = format!(
+        "[kafka]\nbootstrap_servers = {secure:?}\n[kafka.properties]\n{}",
+        properties.join("\n")
+    );
     assert!(lab.claimgate("", &["migrate"]).await.status.success(), "the schema is made");
     let output = lab.claimgate(&more, &["check"]).await;
     assert!(output.status.success(), "{more}\n{}", String::from_utf8_lossy(&output.stdout));

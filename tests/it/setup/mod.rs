@@ -1,5 +1,5 @@
-//! Set-up faults speak: what is wrong with a deployment is said in one sentence that names the key, by
-//! the real binary, with the cause's own words.
+//! Set-up faults speak: what is wrong with a deployment is said in one sentence that names the key,
+//! by the real binary, with the cause's own words.
 
 mod apis;
 mod broker;
@@ -59,13 +59,15 @@ fn lines(output: &Output, what: &str) -> String {
 
 /// Changes the configuration of one of the lab's topics.
 async fn configure(lab: &Lab, topic: &str, entries: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = client(&lab.kafka).create().expect("an admin client");
+    let admin: AdminClient<DefaultClientContext> =
+        client(&lab.kafka).create().expect("an admin client");
     let name = lab.topic(topic);
     let mut change = AlterConfig::new(ResourceSpecifier::Topic(&name));
     for (key, value) in entries {
         change = change.set(key, value);
     }
-    for result in admin.alter_configs(&[change], &AdminOptions::new()).await.expect("Kafka answers") {
+    for result in admin.alter_configs(&[change], &AdminOptions::new()).await.expect("Kafka answers")
+    {
         result.expect("changed");
     }
 }

@@ -19,13 +19,15 @@ async fn report_d10_a_hangup_ends_no_worker_and_changes_its_log() {
     std::fs::write(&file, settings.replace("log = \"info\"", "log = \"warn,claimgate=debug\""))
         .expect("written");
     worker.signal("-HUP");
-    let heard = |words: &str| std::fs::read_to_string(lab.log("w1")).is_ok_and(|log| log.contains(words));
+    let heard =
+        |words: &str| std::fs::read_to_string(lab.log("w1")).is_ok_and(|log| log.contains(words));
     lab.wait("the word of the worker", LONG, async || worker.has_ended() || heard("SIGHUP")).await;
     assert!(!worker.has_ended(), "it ended");
     assert!(heard("claimgate=debug"), "the new filter is told");
     std::fs::write(&file, "nonsense").expect("written");
     worker.signal("-HUP");
-    lab.wait("the refusal", LONG, async || worker.has_ended() || heard("nothing was changed")).await;
+    lab.wait("the refusal", LONG, async || worker.has_ended() || heard("nothing was changed"))
+        .await;
     lab.produce(&[Event::of(claim("after", "user-2"))]);
     lab.wait("the second decision", LONG, async || lab.read("decisions").len() == 2).await;
     assert_eq!(worker.stop().await, Some(0));
@@ -41,8 +43,10 @@ fn report_d03_the_compose_file_has_the_simulators_credentials() {
         ("CLAIMGATE__WECHAT__APP_ID", APP_ID),
         ("CLAIMGATE__WECHAT__APP_SECRET", APP_SECRET),
     ] {
-        let given: Vec<&str> =
-            compose.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": ")).collect();
+        let given: Vec<&str> = compose
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "))
+            .collect();
         assert_eq!(given, [value], "{key}");
     }
 }

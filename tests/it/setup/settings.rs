@@ -28,7 +28,8 @@ fn report_p16_secrets_are_trimmed_or_refused() {
         ("WECHAT__APP_SECRET", "wechat.app_secret"),
     ];
     for (variable, key) in keys {
-        let (direct, by_file) = (format!("CLAIMGATE__{variable}"), format!("CLAIMGATE__{variable}_FILE"));
+        let (direct, by_file) =
+            (format!("CLAIMGATE__{variable}"), format!("CLAIMGATE__{variable}_FILE"));
         for around in ["@\n", "\u{feff}@\r\n", " @ "] {
             let text = around.replace('@', "hunter2");
             std::fs::write(file.path(), &text).expect("written");
@@ -50,7 +51,8 @@ fn report_p19_every_key_can_come_from_every_source() {
     }
     let levels = ["APPROVE", "CHALLENGE", "REVIEW", "REJECT"]
         .map(|list| format!("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__POLICY__{list}"));
-    let levels: Vec<(&str, &str)> = levels.iter().map(String::as_str).zip(["0", "1,2", "", "3,4"]).collect();
+    let levels: Vec<(&str, &str)> =
+        levels.iter().map(String::as_str).zip(["0", "1,2", "", "3,4"]).collect();
     assert!(is_taken(&levels), "a policy");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "hunter2\n").expect("written");
@@ -90,7 +92,8 @@ fn a_secret_in_a_broken_file_is_not_printed() {
     let file = folder.path().join("broken.toml");
     std::fs::write(&file, "[wechat]\napp_secret = \"hunter2\n").expect("written");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_claimgate"));
-    let output = command.arg("--config").arg(&file).arg("check").env_clear().output().expect("it runs");
+    let output =
+        command.arg("--config").arg(&file).arg("check").env_clear().output().expect("it runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
         error.contains("broken.toml") && !error.contains("hunter2") && error.lines().count() == 1,

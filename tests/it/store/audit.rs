@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use claimgate::audit::{AuditCommand, Auditor, End, Retention};
-use claimgate::claim::subject_hash;
 use claimgate::claim::DeadLetterReason;
+use claimgate::claim::subject_hash;
 use claimgate::decision::{Decision, Policy, Reason, Verdict};
 use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::risk::{Registry, Shared};
@@ -39,7 +39,13 @@ impl Office {
     fn new(store: RealStore) -> Self {
         let registry = registry();
         let policy = registry.policy(Decision::Review);
-        Self { store, key: "a key of our own".into(), registry, policy, retention: Retention::default() }
+        Self {
+            store,
+            key: "a key of our own".into(),
+            registry,
+            policy,
+            retention: Retention::default(),
+        }
     }
 
     /// Asks, and returns what was printed and whether it was found.
@@ -71,10 +77,14 @@ fn registry() -> Registry {
         secret_key = "key"
         [risk.intelligent_qr_code]
     "#;
-    let built = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build().expect("TOML");
-    let sections: BTreeMap<_, _> = built.get_table("risk").expect("a section").into_iter().collect();
-    let shared =
-        Shared { tencent_cloud: built.get("tencent_cloud").expect("a section"), ..Shared::default() };
+    let built =
+        Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build().expect("TOML");
+    let sections: BTreeMap<_, _> =
+        built.get_table("risk").expect("a section").into_iter().collect();
+    let shared = Shared {
+        tencent_cloud: built.get("tencent_cloud").expect("a section"),
+        ..Shared::default()
+    };
     Registry::new(sections, &shared).expect("an API")
 }
 
@@ -82,12 +92,15 @@ fn registry() -> Registry {
 fn honest(office: &Office, claim_id: &str, offset: i64) -> (Verdict, Call) {
     use claimgate::risk::{Answer, ApiResult};
     let (_, route) = office.registry.iter().next().expect("an API");
-    let ApiResult::Assessed { assessment, provider_code } = route.api.read(&Answer { status: 200, body: ANSWER })
+    let ApiResult::Assessed { assessment, provider_code } =
+        route.api.read(&Answer { status: 200, body: ANSWER })
     else {
         panic!("the document's sample is a verdict")
     };
-    let ruling = office.policy.rule(route.api.name(), &assessment, |code| route.api.risk_type(code));
-    let now = i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
+    let ruling =
+        office.policy.rule(route.api.name(), &assessment, |code| route.api.risk_type(code));
+    let now =
+        i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
     let verdict = Verdict {
         decision: ruling.decision,
         reasons: ruling.reasons,
@@ -117,8 +130,11 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
         let (verdict, answered) = honest(&office, "a", 1);
-        let hostile =
-            Call { requested_at: NOW, response: Some(b"\x1b]0;owned\x07\xff".to_vec()), ..call("a") };
+        let hostile = Call {
+            requested_at: NOW,
+            response: Some(b"\x1b]0;owned\x07\xff".to_vec()),
+            ..call("a")
+        };
         let unanswered = Call {
             requested_at: NOW + 1,
             http_status: None,
@@ -127,7 +143,11 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
             ..call("a")
         };
         let calls = vec![answered, hostile, unanswered];
-        office.store.record(&seal(vec![completed(verdict.clone())], calls)).await.expect("recorded");
+        office
+            .store
+            .record(&seal(vec![completed(verdict.clone())], calls))
+            .await
+            .expect("recorded");
 
         let (text, found) = office.ask("claim a").await;
         assert!(found && !text.contains('\u{1b}'), "{text}");
@@ -164,16 +184,26 @@ async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
         let mut office = Office::new(database.store().await);
         let (first, _) = honest(&office, "a", 1);
         let second = Verdict { decided_at: first.decided_at + 1, ..honest(&office, "b", 2).0 };
-        office.store
-            .record(&seal(vec![completed(first), completed(second), completed(verdict("c", 3))], vec![]))
+        office
+            .store
+            .record(&seal(
+                vec![completed(first), completed(second), completed(verdict("c", 3))],
+                vec![],
+            ))
             .await
             .expect("recorded");
         let file = office.ask_json("subject phone 15912345687").await;
-        let ids: Vec<_> =
-            file["verdicts"].as_array().expect("rows").iter().map(|row| row["claim_id"].clone()).collect();
+        let ids: Vec<_> = file["verdicts"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["claim_id"].clone())
+            .collect();
         assert_eq!(ids, ["b", "a"], "latest first");
         assert_eq!(
-            office.ask_json("subject phone 15912345687 --limit 1").await["verdicts"].as_array().map(Vec::len),
+            office.ask_json("subject phone 15912345687 --limit 1").await["verdicts"]
+                .as_array()
+                .map(Vec::len),
             Some(1)
         );
         assert!(!office.ask("subject qq 15912345687").await.1);
@@ -227,9 +257,19 @@ async fn decisions_are_counted_with_their_reasons() {
 async fn a_record_is_found_by_where_it_stood() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
-        let dead =
-            (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "account.id", "no text")));
-        office.store.record(&seal(vec![completed(verdict("a", 1)), dead], vec![])).await.expect("recorded");
+        let dead = (
+            event(2),
+            RecordOutcome::DeadLettered(DeadLetterReason::field(
+                "wrong_type",
+                "account.id",
+                "no text",
+            )),
+        );
+        office
+            .store
+            .record(&seal(vec![completed(verdict("a", 1)), dead], vec![]))
+            .await
+            .expect("recorded");
         let decided = office.ask_json("source reward.claims/3/1").await;
         assert_eq!(
             (&decided["verdicts"][0]["claim_id"], &decided["events"][0]["claim_id"]),
@@ -241,7 +281,9 @@ async fn a_record_is_found_by_where_it_stood() {
             dead["dead_letters"][0]["headers"][0],
             json!({ "name": "traceparent", "text": "00-ab-cd-01" })
         );
-        assert!(office.ask("source reward.claims/3/2").await.0.contains("wrong_type, field account.id"));
+        assert!(
+            office.ask("source reward.claims/3/2").await.0.contains("wrong_type, field account.id")
+        );
         assert!(!office.ask("source reward.claims/3/9").await.1);
     })
     .await;
@@ -253,10 +295,13 @@ async fn a_decision_is_derived_anew_from_the_answer_that_is_kept() {
         let office = Office::new(database.store().await);
         let (good, answer) = honest(&office, "good", 1);
         let (forged, forged_answer) = honest(&office, "forged", 2);
-        let other =
-            Decision::ALL.into_iter().find(|decision| *decision != forged.decision).expect("there are four");
+        let other = Decision::ALL
+            .into_iter()
+            .find(|decision| *decision != forged.decision)
+            .expect("there are four");
         let forged = Verdict { decision: other, ..forged };
-        let older = Verdict { policy_version: "sha256:older".to_owned(), ..honest(&office, "older", 3).0 };
+        let older =
+            Verdict { policy_version: "sha256:older".to_owned(), ..honest(&office, "older", 3).0 };
         let older_answer = Call { claim_id: "older".to_owned(), ..honest(&office, "older", 3).1 };
         let (unkept, _) = honest(&office, "unkept", 4);
         let unassessed = Verdict {
@@ -296,7 +341,11 @@ async fn retention_drops_what_it_says_and_nothing_else() {
         let (verdict, answered) = honest(&office, "a", 1);
         let old = Call { requested_at: 1_000_000_000_000_000, ..call("a") };
         database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
-        office.store.record(&seal(vec![completed(verdict)], vec![answered, old])).await.expect("recorded");
+        office
+            .store
+            .record(&seal(vec![completed(verdict)], vec![answered, old]))
+            .await
+            .expect("recorded");
         assert_eq!(
             office.ask("retention").await.0,
             "nothing is past its retention\n",
@@ -305,7 +354,11 @@ async fn retention_drops_what_it_says_and_nothing_else() {
         office.retention.risk_calls = Some(std::time::Duration::from_secs(86_400));
         let (would, _) = office.ask("retention --dry-run").await;
         assert!(would.starts_with("would drop risk_calls_y2001m09, "), "{would}");
-        assert_eq!(database.number("select count(*) from risk_calls").await, 2, "a dry run drops nothing");
+        assert_eq!(
+            database.number("select count(*) from risk_calls").await,
+            2,
+            "a dry run drops nothing"
+        );
         let (done, _) = office.ask("retention").await;
         assert_eq!(done, would.replace("would drop", "dropped"));
         assert_eq!(database.number("select count(*) from risk_calls").await, 1);

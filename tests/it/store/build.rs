@@ -15,7 +15,10 @@ pub(crate) fn event(offset: i64) -> Received {
     Received {
         source: Source { topic: "reward.claims".to_owned(), partition: 3, offset },
         key: Some(b"key".to_vec()),
-        headers: vec![("traceparent".to_owned(), Some(b"00-ab-cd-01".to_vec())), ("empty".to_owned(), None)],
+        headers: vec![
+            ("traceparent".to_owned(), Some(b"00-ab-cd-01".to_vec())),
+            ("empty".to_owned(), None),
+        ],
         payload: Some(br#"{"claim_id":"a"}"#.to_vec()),
         received_at: NOW - 1_000,
         trace: TraceContext::fresh(u128::from(offset.unsigned_abs()) << 7),

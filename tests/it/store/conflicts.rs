@@ -68,13 +68,19 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
             assert_eq!(malformed.error, "claim_id_conflict");
         }
         assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
-        // The same event once more is recalled, also where an older version hashed the first one otherwise.
+        // The same event once more is recalled, also where an older version hashed the first one
+        // otherwise.
         let hashed_otherwise =
             (first.0.clone(), RecordOutcome::of_known(verdict.clone(), &first.0.source, &[9; 32]));
         let sent_again = claimed(7, "a", "one", "red packet");
-        let sent_again =
-            (sent_again.0.clone(), RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]));
-        let ends = store.record(&seal(vec![hashed_otherwise, sent_again], vec![])).await.expect("recorded");
+        let sent_again = (
+            sent_again.0.clone(),
+            RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]),
+        );
+        let ends = store
+            .record(&seal(vec![hashed_otherwise, sent_again], vec![]))
+            .await
+            .expect("recorded");
         let verdict = Box::new(verdict);
         assert_eq!(
             ends,

@@ -37,8 +37,11 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
     };
     let mut received = event(1);
     (received.key, received.headers, received.payload) = (None, vec![], None);
-    record(&store, &seal(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]))
-        .await;
+    record(
+        &store,
+        &seal(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]),
+    )
+    .await;
     assert_eq!(recalled(&store, "a").await, Some(given));
     assert_eq!(store.all_events().await, [received]);
 }
@@ -60,7 +63,10 @@ pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     let batch = seal(vec![assessed(verdict("b", 4)), assessed(imposter), assessed(twin)], vec![]);
     let overruled = record(&store, &batch).await;
     let conflict = RecordOutcome::of_known(first.clone(), &event(3).source, &[8; 32]);
-    assert_eq!(overruled, [(1, conflict.clone()), (2, RecordOutcome::Duplicate(Box::new(first.clone())))]);
+    assert_eq!(
+        overruled,
+        [(1, conflict.clone()), (2, RecordOutcome::Duplicate(Box::new(first.clone())))]
+    );
 
     assert_eq!(recalled(&store, "a").await, Some(first));
     assert_eq!(recalled(&store, "b").await, Some(verdict("b", 4)));
@@ -77,7 +83,12 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
     let twin = Verdict { attempts: 9, ..verdict("z", 2) };
     let imposter = Verdict { fingerprint: [8; 32], ..verdict("z", 3) };
     let batch = seal(
-        vec![assessed(first.clone()), assessed(verdict("a", 4)), assessed(twin), assessed(imposter)],
+        vec![
+            assessed(first.clone()),
+            assessed(verdict("a", 4)),
+            assessed(twin),
+            assessed(imposter),
+        ],
         vec![],
     );
     let overruled = record(&store, &batch).await;
@@ -101,10 +112,14 @@ pub(crate) async fn the_same_record_again_is_recalled(store: impl Inspect) {
 pub(crate) async fn recording_a_batch_again_changes_nothing(store: impl Inspect) {
     let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a"), call("b")]);
     assert_eq!(record(&store, &batch).await, []);
-    let before = (store.all_calls().await, store.all_events().await, store.all_dead_letters().await);
+    let before =
+        (store.all_calls().await, store.all_events().await, store.all_dead_letters().await);
     let overruled = record(&store, &batch).await;
     assert_eq!(overruled, [(0, RecordOutcome::Recalled(Box::new(verdict("a", 1))))]);
-    assert_eq!((store.all_calls().await, store.all_events().await, store.all_dead_letters().await), before);
+    assert_eq!(
+        (store.all_calls().await, store.all_events().await, store.all_dead_letters().await),
+        before
+    );
 }
 
 pub(crate) async fn attempts_are_kept_without_a_verdict(store: impl Inspect) {
@@ -128,11 +143,13 @@ pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
     empty.response = Some(vec![]);
     let mut received = event(1);
     (received.key, received.payload) = (Some(every_byte.clone()), Some(every_byte.clone()));
-    received.headers = vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
+    received.headers =
+        vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
     let mut letter = (received.clone(), malformed(2).1);
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received.clone(), RecordOutcome::Assessed(Box::new(verdict("a", 1))));
-    record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()])).await;
+    record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()]))
+        .await;
     assert_eq!(store.all_calls().await, [attempt, empty]);
     assert_eq!(store.all_events().await, [received]);
     assert_eq!(store.all_dead_letters().await[0].received, letter.0);
@@ -146,11 +163,16 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     given.reasons[0].name = Some(odd.to_owned());
     let mut attempt = call(odd);
     attempt.request = odd.to_owned();
-    let letter = (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", odd, odd)));
+    let letter =
+        (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", odd, odd)));
     let other = verdict("e\u{301}", 3);
     let normalised = verdict("\u{e9}", 4);
-    let records =
-        vec![assessed(given.clone()), letter.clone(), assessed(other.clone()), assessed(normalised.clone())];
+    let records = vec![
+        assessed(given.clone()),
+        letter.clone(),
+        assessed(other.clone()),
+        assessed(normalised.clone()),
+    ];
     assert_eq!(record(&store, &seal(records, vec![attempt.clone()])).await, []);
     assert_eq!(recalled(&store, odd).await, Some(given));
     assert_eq!(
@@ -160,7 +182,10 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     );
     assert_eq!(recalled(&store, "\u{e9}").await, Some(normalised));
     assert_eq!(store.all_calls().await, [attempt]);
-    assert_eq!(RecordOutcome::DeadLettered(store.all_dead_letters().await[0].malformed.clone()), letter.1);
+    assert_eq!(
+        RecordOutcome::DeadLettered(store.all_dead_letters().await[0].malformed.clone()),
+        letter.1
+    );
 }
 
 pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
@@ -170,9 +195,12 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     let mut attempt = call("a");
     attempt.request = "GET /\0".to_owned();
     let mut received = event(1);
-    received.headers = vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
-    let mut letter =
-        (received.clone(), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "a\0", "\0")));
+    received.headers =
+        vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
+    let mut letter = (
+        received.clone(),
+        RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "a\0", "\0")),
+    );
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, RecordOutcome::Assessed(Box::new(given.clone())));
     let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
@@ -190,8 +218,10 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
 pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let mut tombstone = malformed(5);
     (tombstone.0.key, tombstone.0.payload) = (None, None);
-    tombstone.1 =
-        RecordOutcome::DeadLettered(DeadLetterReason::event("tombstone", "the event has no payload"));
+    tombstone.1 = RecordOutcome::DeadLettered(DeadLetterReason::event(
+        "tombstone",
+        "the event has no payload",
+    ));
     let first = seal(vec![malformed(6), tombstone.clone()], vec![]);
     assert_eq!(record(&store, &first).await, []);
     let mut again = malformed(6);
@@ -210,7 +240,9 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     );
 }
 
-pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_its_own(store: impl Inspect) {
+pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_its_own(
+    store: impl Inspect,
+) {
     let other = |change: fn(&mut claimgate::outbox::Received)| {
         let mut letter = malformed(6);
         change(&mut letter.0);
@@ -232,7 +264,11 @@ pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_
     let kept = store.all_dead_letters().await;
     assert_eq!(kept.len(), letters.len());
     for (received, _) in &letters {
-        assert_eq!(kept.iter().filter(|letter| letter.received == *received).count(), 1, "{received:?}");
+        assert_eq!(
+            kept.iter().filter(|letter| letter.received == *received).count(),
+            1,
+            "{received:?}"
+        );
     }
 }
 
@@ -265,24 +301,36 @@ pub(crate) async fn a_batch_larger_than_a_statement_is_recorded_whole(store: imp
     assert_eq!(store.all_dead_letters().await.len(), 30);
 }
 
-/// Two workers hold the same claims for a moment, each in an order of its own: nobody waits for ever, and one verdict wins.
+/// Two workers hold the same claims for a moment, each in an order of its own: nobody waits for
+/// ever, and one verdict wins.
 pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) {
     for round in 0..50 {
         let verdicts = |worker: u32| -> Vec<Verdict> {
             (0..40)
-                .map(|n| Verdict { attempts: worker, ..verdict(&format!("{round}/{n}"), 40 * round + n) })
+                .map(|n| Verdict {
+                    attempts: worker,
+                    ..verdict(&format!("{round}/{n}"), 40 * round + n)
+                })
                 .collect()
         };
         let (one, mut two) = (verdicts(1), verdicts(2));
         two.reverse();
         two.rotate_left(usize::try_from(round % 40).expect("small"));
-        let batches = [one, two].map(|verdicts| seal(verdicts.into_iter().map(assessed).collect(), vec![]));
+        let batches =
+            [one, two].map(|verdicts| seal(verdicts.into_iter().map(assessed).collect(), vec![]));
         let results = batches.map(|batch| {
             let store = store.clone();
             tokio::spawn(async move {
-                let recorded =
-                    batch.record(&store).await.map_err(|(_, error)| error).expect("no deadlock, no error");
-                recorded.completed().iter().map(|completed| completed.outcome.clone()).collect::<Vec<_>>()
+                let recorded = batch
+                    .record(&store)
+                    .await
+                    .map_err(|(_, error)| error)
+                    .expect("no deadlock, no error");
+                recorded
+                    .completed()
+                    .iter()
+                    .map(|completed| completed.outcome.clone())
+                    .collect::<Vec<_>>()
             })
         });
         let mut published = Vec::new();
@@ -294,7 +342,8 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         assert_eq!(known.len(), 40);
         let mut winners = 0;
         for outcome in published {
-            let (RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict)) = &outcome else {
+            let (RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict)) = &outcome
+            else {
                 panic!("{outcome:?}")
             };
             assert_eq!(**verdict, known[&verdict.claim_id], "both publish what the table says");

@@ -32,7 +32,8 @@ pub(crate) struct TestDatabase {
     pub(crate) pool: PgPool,
 }
 
-/// Runs a test on a migrated database of its own, and drops that whatever comes of the test. Says so where there is no PostgreSQL.
+/// Runs a test on a migrated database of its own, and drops that whatever comes of the test. Says
+/// so where there is no PostgreSQL.
 pub(crate) async fn with_database(test: impl AsyncFnOnce(&TestDatabase)) {
     let migrated = async |database: &TestDatabase| {
         assert_eq!(database.store().await.store.migrate().await.expect("the migrations"), 6);
@@ -49,9 +50,11 @@ pub(crate) async fn with_empty_database(test: impl AsyncFnOnce(&TestDatabase)) {
     };
     let options: PgConnectOptions = server.parse().expect("a URL of PostgreSQL");
     let name = format!("claimgate_test_{}", Uuid::new_v4().simple());
-    administer(&options, format!("create database {name} encoding 'UTF8' template template0")).await;
+    administer(&options, format!("create database {name} encoding 'UTF8' template template0"))
+        .await;
     let url = options.clone().database(&name).to_url_lossy().to_string();
-    let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.expect("the new database");
+    let pool =
+        PgPoolOptions::new().max_connections(2).connect(&url).await.expect("the new database");
     let database = TestDatabase { url, pool };
     let result = AssertUnwindSafe(test(&database)).catch_unwind().await;
     database.pool.close().await;
@@ -214,8 +217,11 @@ impl CallRow {
 
 impl EventRow {
     fn into_letter(self) -> DeadLetter {
-        let source =
-            Source { topic: self.source_topic, partition: self.source_partition, offset: self.source_offset };
+        let source = Source {
+            topic: self.source_topic,
+            partition: self.source_partition,
+            offset: self.source_offset,
+        };
         // The span id is not kept: the suite's events have the one that follows from their offset.
         let trace = TraceContext::fresh(u128::from(source.offset.unsigned_abs()) << 7);
         assert_eq!(trace.trace_id(), self.trace_id);
@@ -227,8 +233,11 @@ impl EventRow {
             received_at: micros(self.received_at),
             trace,
         };
-        let malformed =
-            DeadLetterReason { error: self.error.leak(), field: self.error_field, detail: self.detail };
+        let malformed = DeadLetterReason {
+            error: self.error.leak(),
+            field: self.error_field,
+            detail: self.detail,
+        };
         DeadLetter { received, malformed }
     }
 }

@@ -100,12 +100,18 @@ async fn review_18_a_table_that_refuses_every_row_ends_the_worker_and_buries_no_
 #[tokio::test]
 async fn review_18_more_than_a_few_rows_refused_for_one_reason_are_the_tables_fault() {
     with_database(async |database| {
-        database.execute("alter table verdicts add constraint odd check (source_offset % 10 <> 3)").await;
+        database
+            .execute("alter table verdicts add constraint odd check (source_offset % 10 <> 3)")
+            .await;
         let store = database.store().await;
         let batch = claims(0..100);
         let said = fatal(&store, &batch).await;
         assert!(said.contains("odd") && said.contains("more than 3 rows"), "{said}");
-        assert_eq!(database.number("select count(*) from dead_letters").await, 0, "no claim pays for it");
+        assert_eq!(
+            database.number("select count(*) from dead_letters").await,
+            0,
+            "no claim pays for it"
+        );
         // The same again, after a restart, and once the table is mended.
         fatal(&database.store().await, &batch).await;
         database.execute("alter table verdicts drop constraint odd").await;
@@ -132,7 +138,9 @@ async fn review_18_a_table_that_refuses_every_answer_lets_no_verdict_be_written(
 #[tokio::test]
 async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
     with_database(async |database| {
-        database.execute("alter table risk_calls add constraint odd check (claim_id not like 'odd%')").await;
+        database
+            .execute("alter table risk_calls add constraint odd check (claim_id not like 'odd%')")
+            .await;
         let store = database.store().await;
         let attempt = |claim_id: &str| Call { claim_id: claim_id.to_owned(), ..call(claim_id) };
         // The attempt comes first, the end of its claim in a later batch.
@@ -149,20 +157,34 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
             reason: "odd 2".to_owned(),
             source: Source { topic: "reward.claims".to_owned(), partition: 3, offset: 2 },
         };
-        let batch = || seal(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);
+        let batch =
+            || seal(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);
         let (one, again) = (batch(), batch());
         let deferred = seal(vec![(event(2), RecordOutcome::Deferred(deferral))], vec![]);
         for batch in [one, deferred] {
             let ends = store.record(&batch).await.expect("recorded");
-            let [(0, RecordOutcome::DeadLettered(DeadLetterReason { error: "unrecordable", detail, .. }))] =
-                ends.as_slice()
+            let [
+                (
+                    0,
+                    RecordOutcome::DeadLettered(DeadLetterReason {
+                        error: "unrecordable",
+                        detail,
+                        ..
+                    }),
+                ),
+            ] = ends.as_slice()
             else {
                 panic!("{ends:?}")
             };
             assert!(detail.contains("refuses the attempt") && detail.contains("odd"), "{detail}");
         }
-        assert_eq!(counts(database).await, [1, 1, 2], "no verdict rests on an answer that is not kept");
-        // The operator mends the table and replays the letter: the claim is asked about again, and decided.
+        assert_eq!(
+            counts(database).await,
+            [1, 1, 2],
+            "no verdict rests on an answer that is not kept"
+        );
+        // The operator mends the table and replays the letter: the claim is asked about again, and
+        // decided.
         database.execute("alter table risk_calls drop constraint odd").await;
         let ends = store.record(&again).await.expect("recorded");
         assert_eq!(ends, [(1, RecordOutcome::Recalled(Box::new(verdict("even", 3))))]);

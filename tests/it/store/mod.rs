@@ -1,6 +1,7 @@
 //! The store: one contract suite, over PostgreSQL and over the fake that stands in for it.
 //!
-//! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a note, where that is unset.
+//! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a
+//! note, where that is unset.
 
 mod audit;
 pub(crate) mod build;

@@ -1,4 +1,5 @@
-//! A pooler between the store and PostgreSQL: PgBouncer as far as it matters here, so that no test needs one.
+//! A pooler between the store and PostgreSQL: PgBouncer as far as it matters here, so that no test
+//! needs one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,12 +52,19 @@ pub(super) async fn pooler(database: &TestDatabase, mode: Mode) -> String {
 /// The one connection of [`Mode::Shares`], and what the server said when it began.
 type Shared = Arc<Mutex<Option<(TcpStream, Vec<u8>)>>>;
 
-async fn serve(mut client: TcpStream, server: SocketAddr, mode: Mode, shared: Shared) -> Option<()> {
+async fn serve(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mode: Mode,
+    shared: Shared,
+) -> Option<()> {
     let length = client.read_u32().await.ok()? as usize;
     let mut packet = vec![0; length - 4];
     client.read_exact(&mut packet).await.ok()?;
-    let texts: Vec<&str> =
-        packet[4..].split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok()).collect();
+    let texts: Vec<&str> = packet[4..]
+        .split(|byte| *byte == 0)
+        .filter_map(|text| std::str::from_utf8(text).ok())
+        .collect();
     let pairs = texts.chunks_exact(2).filter(|pair| !pair[0].is_empty());
     let (taken, other): (Vec<_>, Vec<_>) =
         pairs.partition(|pair| TAKEN.contains(&pair[0].to_ascii_lowercase().as_str()));

@@ -12,7 +12,11 @@ use crate::proxy::Proxy;
 
 /// Short bounds, so that a test that meets one is short.
 fn impatient(url: &str) -> Settings {
-    Settings { statement_timeout: Duration::from_millis(200), max_connections: 1, ..Settings::at(url) }
+    Settings {
+        statement_timeout: Duration::from_millis(200),
+        max_connections: 1,
+        ..Settings::at(url)
+    }
 }
 
 #[tokio::test]
@@ -27,8 +31,9 @@ async fn a_schema_that_is_not_whole_is_fatal_and_says_what_to_do() {
             database.execute(harm).await;
             let mut attempt = call("a");
             attempt.requested_at = 0;
-            let error =
-                store.record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt])).await;
+            let error = store
+                .record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt]))
+                .await;
             let Err(StoreError::Fatal(said)) = error else { panic!("{harm}: {error:?}") };
             assert!(said.starts_with("PostgreSQL at ") && said.contains(remedy), "{harm}: {said}");
             assert_eq!(
@@ -102,17 +107,23 @@ async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again()
 #[tokio::test]
 async fn a_cancelled_recording_leaves_nothing_behind() {
     with_database(async |database| {
-        let store =
-            database.store_with(Settings { max_connections: 1, ..Settings::at(database.url.clone()) }).await;
+        let store = database
+            .store_with(Settings { max_connections: 1, ..Settings::at(database.url.clone()) })
+            .await;
         let mut other = database.pool.acquire().await.expect("a connection");
         let mut transaction = other.begin().await.expect("a transaction");
         super::database::execute(&mut transaction, "lock table dead_letters").await;
         let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![]);
-        let cancelled = tokio::time::timeout(Duration::from_millis(100), store.record(&batch)).await;
+        let cancelled =
+            tokio::time::timeout(Duration::from_millis(100), store.record(&batch)).await;
         assert!(cancelled.is_err(), "it waits for the lock");
         transaction.rollback().await.expect("rolled back");
         assert!(
-            store.recall(vec!["a".to_owned()]).await.expect("the only connection is free again").is_empty()
+            store
+                .recall(vec!["a".to_owned()])
+                .await
+                .expect("the only connection is free again")
+                .is_empty()
         );
         assert_eq!(store.record(&batch).await.expect("recorded"), []);
     })
@@ -124,10 +135,13 @@ async fn a_database_that_is_not_there_is_named_without_the_password() {
     with_database(async |database| {
         let (_, url) = proxied(database).await;
         let nowhere = "postgres://claimgate:hunter2@127.0.0.1:1/claims".to_owned();
-        let unknown =
-            url.replace("@", ":hunter2@").rsplit_once('/').expect("a path").0.to_owned() + "/nowhere";
-        for (url, fatal, part) in [(nowhere, false, "127.0.0.1:1/claims"), (unknown, true, "create it")] {
-            let settings = Settings { connect_timeout: Duration::from_millis(200), ..Settings::at(url) };
+        let unknown = url.replace("@", ":hunter2@").rsplit_once('/').expect("a path").0.to_owned()
+            + "/nowhere";
+        for (url, fatal, part) in
+            [(nowhere, false, "127.0.0.1:1/claims"), (unknown, true, "create it")]
+        {
+            let settings =
+                Settings { connect_timeout: Duration::from_millis(200), ..Settings::at(url) };
             let error = PostgresStore::connect(&settings).await.expect_err("there is none");
             assert_eq!(matches!(error, StoreError::Fatal(_)), fatal, "{error}");
             let said = error.to_string();
@@ -142,6 +156,10 @@ async fn proxied(database: &TestDatabase) -> (Proxy, String) {
     let options = database.pool.connect_options();
     let proxy = Proxy::before(format!("{}:{}", options.get_host(), options.get_port())).await;
     let database = options.get_database().expect("a database");
-    let url = format!("postgres://{}@{}/{database}?sslmode=disable", options.get_username(), proxy.address);
+    let url = format!(
+        "postgres://{}@{}/{database}?sslmode=disable",
+        options.get_username(),
+        proxy.address
+    );
     (proxy, url)
 }

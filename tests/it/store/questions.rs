@@ -22,8 +22,14 @@ async fn claimgate(url: &str, more: &str, line: &str) -> (Option<i32>, String, S
     );
     std::fs::write(&config, text).expect("written");
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_claimgate"));
-    command.arg("--config").arg(&config).args(line.split(' ')).env_clear().current_dir(folder.path());
-    let Output { status, stdout, stderr } = command.kill_on_drop(true).output().await.expect("it runs");
+    command
+        .arg("--config")
+        .arg(&config)
+        .args(line.split(' '))
+        .env_clear()
+        .current_dir(folder.path());
+    let Output { status, stdout, stderr } =
+        command.kill_on_drop(true).output().await.expect("it runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (status.code(), text(stdout), text(stderr))
 }
@@ -48,7 +54,12 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
         let (forged, same_answer) = claim("forged", 2, Decision::Reject);
         let (unkept, _) = claim("unkept", 3, Decision::Approve);
         let records = [good, forged, unkept].map(assessed).to_vec();
-        database.store().await.record(&seal(records, vec![answer, same_answer])).await.expect("recorded");
+        database
+            .store()
+            .await
+            .record(&seal(records, vec![answer, same_answer]))
+            .await
+            .expect("recorded");
         let nothing = "claimgate: nothing of the kind is in the record\n";
         let away = "postgres://claimgate@127.0.0.1:1/claims";
         for (url, line, code, sentence) in [
@@ -89,7 +100,8 @@ async fn report_d11_a_question_has_a_bound_of_its_own_and_says_which() {
     with_database(async |database| {
         many_claims(database).await;
         let workers = "statement_timeout = \"20ms\"";
-        let (code, out, error) = claimgate(&database.url, workers, "audit decisions --since 300d").await;
+        let (code, out, error) =
+            claimgate(&database.url, workers, "audit decisions --since 300d").await;
         assert_eq!(code, Some(0), "{error}");
         assert!(out.contains("100000"), "{out}");
         let own = "[audit]\nstatement_timeout = \"20ms\"";

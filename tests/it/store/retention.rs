@@ -28,10 +28,10 @@ async fn report_d07_a_worker_takes_no_evidence_away_and_complains_of_nothing() {
         .await
         .expect("made");
     lab.produce(&[Event::of(claim("a", "user"))]);
-    let retention =
-        "[audit.retention]\nrisk_calls = \"1day\"\nclaim_events = \"1day\"\ndead_letters = \"1day\"";
+    let retention = "[audit.retention]\nrisk_calls = \"1day\"\nclaim_events = \"1day\"\ndead_letters = \"1day\"";
     let mut worker = lab.worker("w1", retention);
-    lab.wait("the decision", Duration::from_secs(60), async || lab.read("decisions").len() == 1).await;
+    lab.wait("the decision", Duration::from_secs(60), async || lab.read("decisions").len() == 1)
+        .await;
     assert_eq!(worker.stop().await, Some(0));
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
     assert!(!log.contains("ERROR") && !log.contains("retention"), "{log}");
@@ -41,7 +41,10 @@ async fn report_d07_a_worker_takes_no_evidence_away_and_complains_of_nothing() {
     assert_eq!(kept, 2, "the worker dropped evidence");
     let said = lab.claimgate(retention, &["audit", "retention"]).await;
     assert_eq!(said.status.code(), Some(0), "{said:?}");
-    assert!(String::from_utf8_lossy(&said.stdout).contains("dropped risk_calls_y2001m09"), "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains("dropped risk_calls_y2001m09"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +60,8 @@ async fn report_d07_retention_behind_an_open_transaction_holds_no_insert_up() {
 
         let retention = Retention { risk_calls: Some(DAY), ..Retention::default() };
         let dropper = store.clone();
-        let drop = tokio::spawn(async move { enforce(&dropper.store, &retention, false).await.map(drop) });
+        let drop =
+            tokio::spawn(async move { enforce(&dropper.store, &retention, false).await.map(drop) });
         let (started, mut longest) = (Instant::now(), Duration::ZERO);
         while started.elapsed() < Duration::from_secs(4) {
             let before = Instant::now();
@@ -69,7 +73,9 @@ async fn report_d07_retention_behind_an_open_transaction_holds_no_insert_up() {
         transaction.rollback().await.expect("ended");
         drop.await.expect("no panic").expect("dropped, once the auditor has ended");
         assert_eq!(
-            database.number("select count(*) from pg_class where relname = 'risk_calls_y2001m09'").await,
+            database
+                .number("select count(*) from pg_class where relname = 'risk_calls_y2001m09'")
+                .await,
             0
         );
     })
@@ -82,7 +88,8 @@ async fn review_low_dead_letters_and_the_default_partition_expire_too() {
         let store = database.store().await;
         let mut letters = vec![malformed(1), malformed(2)];
         letters[0].0.received_at = 1_000_000_000_000_000;
-        // There is no partition for September 2001: the attempts are in the default one, more than one statement deletes.
+        // There is no partition for September 2001: the attempts are in the default one, more than
+        // one statement deletes.
         let calls = (0..2_500).map(|_| old()).chain([call("kept")]).collect();
         let now = i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
         letters[1].0.received_at = now;

@@ -12,7 +12,11 @@ use super::{TestDatabase, with_database};
 fn script() -> &'static str {
     let page = include_str!("../../../docs/audit.md");
     let section = page.split("\n## Roles\n").nth(1).expect("the section is there");
-    section.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its script is there")
+    section
+        .split("```sql\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("its script is there")
 }
 
 /// A store that acts as one of the script's roles.
@@ -28,7 +32,10 @@ pub(crate) async fn denied(database: &TestDatabase, role: &str, sql: &str) {
     let result = sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut *connection).await;
     sqlx::raw_sql("rollback").execute(&mut *connection).await.expect("rolled back");
     let error = result.expect_err("it must be denied").to_string();
-    assert!(error.contains("permission denied") || error.contains("must be owner"), "{sql}: {error}");
+    assert!(
+        error.contains("permission denied") || error.contains("must be owner"),
+        "{sql}: {error}"
+    );
 }
 
 /// The roles live in the server, not in the database: the test has its own, and removes them.
@@ -67,7 +74,9 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
     let place = "insert into dead_letter_replay_places (
         source_topic, source_partition, source_offset, content, number, place_topic, place_partition, place_offset, recorded_by)
         values ('t', 0, 1, '00', 1, 't', 0, 2, 'ann')";
-    database.execute(format!("begin; set local role {operator}; {ANNOUNCE}; {place}; commit")).await;
+    database
+        .execute(format!("begin; set local role {operator}; {ANNOUNCE}; {place}; commit"))
+        .await;
     for sql in ["select from verdicts", "select from claim_events", "select from risk_calls"] {
         denied(database, operator, sql).await;
     }
@@ -100,7 +109,10 @@ async fn the_auditors_role_reads_and_nothing_else() {
         let store = store_as(database, auditor).await;
         assert!(store.recall(vec!["a".to_owned()]).await.expect("it may select").is_empty());
         let error = store.record(&seal(vec![malformed(2)], vec![])).await;
-        assert!(matches!(&error, Err(StoreError::Fatal(said)) if said.contains("grants")), "{error:?}");
+        assert!(
+            matches!(&error, Err(StoreError::Fatal(said)) if said.contains("grants")),
+            "{error:?}"
+        );
         denied(database, auditor, "select claimgate_ensure_partitions('2030-01-01', 1)").await;
         denied(database, auditor, ANNOUNCE).await;
     })

@@ -37,10 +37,14 @@ async fn a_missing_schema_is_named_with_its_remedy() {
     with_empty_database(async |database| {
         let store = store(database).await;
         let said = fatal(store.check_schema().await).await;
-        assert!(said.contains("from 1 verdicts on") && said.contains("run `claimgate migrate`"), "{said}");
+        assert!(
+            said.contains("from 1 verdicts on") && said.contains("run `claimgate migrate`"),
+            "{said}"
+        );
         let said = fatal(store.recall(vec!["a".to_owned()]).await).await;
         assert!(
-            said.contains("\"verdicts\" does not exist") && said.contains("run `claimgate migrate`"),
+            said.contains("\"verdicts\" does not exist")
+                && said.contains("run `claimgate migrate`"),
             "{said}"
         );
 
@@ -149,14 +153,16 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
             attempt.requested_at = seconds * 1_000_000;
             attempt
         };
-        // 2001-09-09 has no partition; then one is asked for, in vain: it is not made, and nothing fails.
+        // 2001-09-09 has no partition; then one is asked for, in vain: it is not made, and nothing
+        // fails.
         store.record(&seal(vec![], vec![at(1_000_000_000)])).await.expect("recorded");
         assert_eq!(database.number("select count(*) from risk_calls_default").await, 1);
         database.execute("select claimgate_ensure_partitions('2001-08-31', 3)").await;
         let made = "select count(*) from pg_class where relname in ('risk_calls_y2001m08', 'risk_calls_y2001m09', 'risk_calls_y2001m10')
             and relkind = 'r'";
         assert_eq!(database.number(made).await, 2);
-        // The last microsecond of August, in UTC whatever the session's zone; more of September; the first one of October.
+        // The last microsecond of August, in UTC whatever the session's zone; more of September;
+        // the first one of October.
         let edge = |seconds: i64, micros: i64| {
             let mut attempt = at(seconds);
             attempt.requested_at += micros;

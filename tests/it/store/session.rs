@@ -1,4 +1,5 @@
-//! What a connection is told, and whether the worker may do what it will have to, before a claim depends on it.
+//! What a connection is told, and whether the worker may do what it will have to, before a claim
+//! depends on it.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ async fn report_p11_what_a_session_is_told_holds_behind_a_pooler() {
                 ))
                 .await;
             let url = pooler(database, mode).await;
-            let settings = Settings { statement_timeout: Duration::from_secs(4), ..Settings::at(url) };
+            let settings =
+                Settings { statement_timeout: Duration::from_secs(4), ..Settings::at(url) };
             let store = database.store_with(settings).await;
             store.store.check_rights().await.expect("it pools sessions");
             store.record(&seal(vec![malformed(1)], vec![])).await.expect("recorded");
@@ -88,10 +90,14 @@ async fn report_d08_the_check_leaves_nothing_behind() {
         store.store.check_rights().await.expect("all is well");
         for table in ["verdicts", "risk_calls", "claim_events", "dead_letters"] {
             let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&database.pool).await.expect("a count");
+            let rows: i64 =
+                sqlx::query_scalar(sql).fetch_one(&database.pool).await.expect("a count");
             assert_eq!(rows, 0, "{table}");
         }
-        store.record(&seal(vec![assessed(verdict("a", 1))], vec![call("a")])).await.expect("recorded");
+        store
+            .record(&seal(vec![assessed(verdict("a", 1))], vec![call("a")]))
+            .await
+            .expect("recorded");
         assert_eq!(store.all_calls().await.len(), 1);
     })
     .await;

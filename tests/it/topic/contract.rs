@@ -29,12 +29,18 @@ pub(crate) async fn a_batch_is_visible_whole_and_its_offsets_with_it(cluster: im
     cluster.produce(0, "d");
     let mut member = Member::join(&cluster, "w1").await;
     member.take(1).await;
-    assert_eq!(member.taken[0].1.payload.as_deref(), Some(&b"d"[..]), "what was committed is not read again");
+    assert_eq!(
+        member.taken[0].1.payload.as_deref(),
+        Some(&b"d"[..]),
+        "what was committed is not read again"
+    );
     assert!(member.done_before.is_empty());
     member.leave().await;
 }
 
-pub(crate) async fn what_is_done_beyond_the_watermark_comes_back_with_the_partition(cluster: impl Cluster) {
+pub(crate) async fn what_is_done_beyond_the_watermark_comes_back_with_the_partition(
+    cluster: impl Cluster,
+) {
     for payload in ["a", "b", "c", "d"] {
         cluster.produce(0, payload);
     }
@@ -59,7 +65,10 @@ pub(crate) async fn a_deferred_claim_comes_back_through_the_retry_topic(cluster:
     member.defer(|_| true).await.expect("published");
     member.take(1).await;
     let (_, record) = &member.taken[0];
-    assert_eq!((record.partition.input, record.payload.as_deref()), (Input::Retry, Some(&b"later"[..])));
+    assert_eq!(
+        (record.partition.input, record.payload.as_deref()),
+        (Input::Retry, Some(&b"later"[..]))
+    );
     assert!(record.headers.iter().any(|(name, _)| name == "claimgate-deferred"));
     member.leave().await;
 }
@@ -84,7 +93,9 @@ pub(crate) async fn a_partition_is_given_back_only_when_it_was_let_go(cluster: i
     first.take(2).await;
     let mut second = Member::join(&cluster, "w2").await;
     let (revoked, release) = loop {
-        if let (partitions, Some(release)) = first.next(Duration::from_secs(30)).await.expect("a rebalance") {
+        if let (partitions, Some(release)) =
+            first.next(Duration::from_secs(30)).await.expect("a rebalance")
+        {
             break (partitions, release);
         }
     };
@@ -107,8 +118,11 @@ pub(crate) async fn nothing_is_committed_for_an_assignment_that_has_ended(cluste
     let mut member = Member::join(&cluster, "w1").await;
     member.take(1).await;
     let end = |_: &_| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
-    let stale =
-        member.publish(|_| true, end, |commits| commits.iter_mut().for_each(|commit| commit.epoch += 1));
+    let stale = member.publish(
+        |_| true,
+        end,
+        |commits| commits.iter_mut().for_each(|commit| commit.epoch += 1),
+    );
     stale.await.expect_err("the assignment is another");
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), [""; 0]);
     member.leave().await;

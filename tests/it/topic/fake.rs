@@ -35,6 +35,9 @@ impl Cluster for FakeBroker {
 
     fn visible(&self, topic: Topic) -> Vec<Vec<u8>> {
         let messages = self.transactions().into_iter().flat_map(|transaction| transaction.messages);
-        messages.filter(|message| message.topic == topic).filter_map(|message| message.payload).collect()
+        messages
+            .filter(|message| message.topic == topic)
+            .filter_map(|message| message.payload)
+            .collect()
     }
 }

@@ -31,14 +31,23 @@ impl<'a, C: Cluster> Member<'a, C> {
     pub(crate) async fn join(cluster: &'a C, name: &str) -> Self {
         let (intake, publisher) = cluster.join(name).await;
         let (ledger, batch) = (Ledger::default(), Batch::default());
-        Self { cluster, intake, publisher, ledger, batch, taken: Vec::new(), done_before: Vec::new() }
+        Self {
+            cluster,
+            intake,
+            publisher,
+            ledger,
+            batch,
+            taken: Vec::new(),
+            done_before: Vec::new(),
+        }
     }
 
     pub(crate) async fn leave(self) {
         self.cluster.leave(self.intake, self.publisher).await;
     }
 
-    /// The next thing that happens; what it means for the ledger is done. `None` when nothing does for so long.
+    /// The next thing that happens; what it means for the ledger is done. `None` when nothing does
+    /// for so long.
     pub(crate) async fn next(
         &mut self,
         within: Duration,
@@ -87,13 +96,20 @@ impl<'a, C: Cluster> Member<'a, C> {
     }
 
     /// Publishes those taken records that match, as dead letters.
-    pub(crate) async fn bury(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
-        let end = |_: &Record| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
+    pub(crate) async fn bury(
+        &mut self,
+        matches: impl Fn(&Record) -> bool,
+    ) -> Result<(), PublishError> {
+        let end =
+            |_: &Record| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
         self.publish(matches, end, |_| {}).await
     }
 
     /// Publishes those taken records that match, as deferred claims.
-    pub(crate) async fn defer(&mut self, matches: impl Fn(&Record) -> bool) -> Result<(), PublishError> {
+    pub(crate) async fn defer(
+        &mut self,
+        matches: impl Fn(&Record) -> bool,
+    ) -> Result<(), PublishError> {
         let end = |record: &Record| {
             let reason = "http_5xx".to_owned();
             RecordOutcome::Deferred(Deferral {
@@ -130,7 +146,9 @@ impl<'a, C: Cluster> Member<'a, C> {
         spoil(&mut commits);
         match recorded.publish(&self.publisher, commits).await {
             Ok(published) => {
-                self.ledger.confirm(published.into_completed().into_iter().map(|completed| completed.ticket));
+                self.ledger.confirm(
+                    published.into_completed().into_iter().map(|completed| completed.ticket),
+                );
                 Ok(())
             }
             Err((_, error)) => Err(error),

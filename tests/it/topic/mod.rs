@@ -1,4 +1,5 @@
-//! The topics and their consumer group: one contract suite, over Apache Kafka and over the fake that stands in for it.
+//! The topics and their consumer group: one contract suite, over Apache Kafka and over the fake
+//! that stands in for it.
 
 mod contract;
 mod fake;

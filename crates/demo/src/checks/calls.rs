@@ -1,7 +1,7 @@
 //! Who was asked what: the simulator's log against `risk_calls`.
 //!
-//! A call is recognised on both sides by API, account and a mark that every attempt has anew: the nonce (Tencent Cloud) or the message
-//! id (WeChat).
+//! A call is recognised on both sides by API, account and a mark that every attempt has anew: the
+//! nonce (Tencent Cloud) or the message id (WeChat).
 
 use std::collections::HashMap;
 
@@ -26,11 +26,14 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         *attempts.entry(row.claim_id.as_str()).or_default() += 1;
         match (claims.get(row.claim_id.as_str()), mark_of_row(row)) {
             (Some((_, expectation)), Some(mark)) => {
-                rows.entry((row.api.as_str(), expectation.account.as_str(), mark)).or_default().push(row);
+                rows.entry((row.api.as_str(), expectation.account.as_str(), mark))
+                    .or_default()
+                    .push(row);
             }
-            (None, _) => promise
-                .broken
-                .push(format!("{} was asked about claim {:?}, which nobody sent", row.api, row.claim_id)),
+            (None, _) => promise.broken.push(format!(
+                "{} was asked about claim {:?}, which nobody sent",
+                row.api, row.claim_id
+            )),
             (_, None) => promise.broken.push(format!(
                 "the request of claim {}, attempt {}, cannot be read",
                 row.claim_id, row.attempt
@@ -41,7 +44,9 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         promise.compared += 1;
         let mark = (call.api.name(), &*call.account, mark_of_call(call));
         let row = rows.get_mut(&mark).and_then(Vec::pop);
-        promise.demand(row.is_some(), || format!("the simulator was asked and no row says so: {mark:?}"));
+        promise.demand(row.is_some(), || {
+            format!("the simulator was asked and no row says so: {mark:?}")
+        });
     }
     // Where no answer came, the request may not have arrived either.
     for row in rows.values().flatten().filter(|row| row.http_status.is_some()) {
@@ -62,8 +67,12 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 /// A claim that has its verdict costs nothing any more.
 pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new("No claim was asked about again after its verdict");
-    let decided: HashMap<&str, OffsetDateTime> =
-        evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row.decided_at)).collect();
+    let decided: HashMap<&str, OffsetDateTime> = evidence
+        .tables
+        .verdicts
+        .iter()
+        .map(|row| (row.claim_id.as_str(), row.decided_at))
+        .collect();
     let mut askers: HashMap<Mark<'_>, &str> = HashMap::new();
     for row in &evidence.tables.calls {
         let Some(decided_at) = decided.get(row.claim_id.as_str()) else { continue };
@@ -74,7 +83,9 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
                 row.api, row.claim_id, row.requested_at
             )
         });
-        if let (Some((_, expectation)), Some(mark)) = (claims.get(row.claim_id.as_str()), mark_of_row(row)) {
+        if let (Some((_, expectation)), Some(mark)) =
+            (claims.get(row.claim_id.as_str()), mark_of_row(row))
+        {
             askers.insert((row.api.as_str(), expectation.account.as_str(), mark), &row.claim_id);
         }
     }
@@ -84,7 +95,9 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             continue;
         };
         let late = i128::from(call.at_ms) > decided_at.unix_timestamp_nanos() / 1_000_000;
-        promise.demand(!late, || format!("the simulator was asked about claim {claim_id} after its verdict"));
+        promise.demand(!late, || {
+            format!("the simulator was asked about claim {claim_id} after its verdict")
+        });
     }
     promise
 }
@@ -96,7 +109,8 @@ fn mark_of_call(call: &claimgate_simulator::Call) -> String {
 /// The mark in a stored request: the nonce of a query, or the message id of a body.
 fn mark_of_row(row: &CallRow) -> Option<String> {
     if row.request.starts_with("GET ") {
-        let nonce = row.request.split(['?', '&']).find_map(|parameter| parameter.strip_prefix("Nonce="));
+        let nonce =
+            row.request.split(['?', '&']).find_map(|parameter| parameter.strip_prefix("Nonce="));
         return nonce.map(str::to_owned);
     }
     let (_, body) = row.request.split_once("\n\n")?;

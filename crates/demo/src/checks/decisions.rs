@@ -23,11 +23,13 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
     for row in &evidence.tables.verdicts {
         let Some((_, expectation)) = claims.get(row.claim_id.as_str()) else { continue };
         promise.compared += 1;
-        let (claim_id, decision, expected) = (&row.claim_id, &row.decision, expectation.decision.as_str());
+        let (claim_id, decision, expected) =
+            (&row.claim_id, &row.decision, expectation.decision.as_str());
         let answers = answered.get(claim_id.as_str()).copied().unwrap_or(0);
         if is_unassessed(row) {
-            promise
-                .demand(answers == 0, || format!("claim {claim_id} is unassessed though an API assessed it"));
+            promise.demand(answers == 0, || {
+                format!("claim {claim_id} is unassessed though an API assessed it")
+            });
             promise.demand(decision == "review", || {
                 format!("claim {claim_id} is unassessed, and the decision is {decision}")
             });
@@ -46,7 +48,9 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
 
 /// No API answered in time.
 pub(crate) fn is_unassessed(row: &VerdictRow) -> bool {
-    row.reasons.as_array().is_some_and(|reasons| reasons.iter().any(|reason| reason["code"] == "unassessed"))
+    row.reasons
+        .as_array()
+        .is_some_and(|reasons| reasons.iter().any(|reason| reason["code"] == "unassessed"))
 }
 
 /// One decision a verdict, and it says what the row says.
@@ -64,27 +68,34 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         promise.compared += 1;
         let messages = published.remove(&row.claim_id).unwrap_or_default();
         let Some(message) = messages.first() else {
-            promise.broken.push(format!("the decision of claim {} was never published", row.claim_id));
+            promise
+                .broken
+                .push(format!("the decision of claim {} was never published", row.claim_id));
             continue;
         };
         demand_same(&mut promise, row, &message.json());
         let id = header_text(&message.headers, "claimgate-decision-id");
         let known = ids.insert(id.clone(), &row.claim_id);
         let version = Uuid::parse_str(&id).ok().map(|id| id.get_version_num());
-        let right = known.is_none() && version == Some(5) && message.json()["decision_id"] == id.as_str();
-        promise.demand(right, || format!("the decision of claim {} has the id {id:?}", row.claim_id));
+        let right =
+            known.is_none() && version == Some(5) && message.json()["decision_id"] == id.as_str();
+        promise
+            .demand(right, || format!("the decision of claim {} has the id {id:?}", row.claim_id));
         if let Some((sent, _)) = claims.get(row.claim_id.as_str()) {
             let key = sent.event.key.as_deref().unwrap_or(&row.claim_id).as_bytes();
             promise.demand(message.key.as_deref() == Some(key), || {
                 format!("the decision of claim {} has another key", row.claim_id)
             });
-            let trace = sent.event.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
+            let trace =
+                sent.event.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
             promise.demand(trace.is_none_or(|trace| trace == row.trace_id), || {
                 format!("claim {} lost its trace", row.claim_id)
             });
         }
         let traced = header_text(&message.headers, "traceparent").contains(&row.trace_id);
-        promise.demand(traced, || format!("the decision of claim {} carries another trace", row.claim_id));
+        promise.demand(traced, || {
+            format!("the decision of claim {} carries another trace", row.claim_id)
+        });
         demand_no_repeats(
             &mut promise,
             evidence,
@@ -93,7 +104,9 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         );
     }
     for claim_id in published.keys() {
-        promise.broken.push(format!("a decision on {claim_id:?} was published, and there is no verdict"));
+        promise
+            .broken
+            .push(format!("a decision on {claim_id:?} was published, and there is no verdict"));
     }
     promise
 }
@@ -108,13 +121,20 @@ fn demand_same(promise: &mut Promise, row: &VerdictRow, message: &Value) {
     });
     for (name, value) in says.as_object().into_iter().flatten() {
         promise.demand(message[name] == *value, || {
-            format!("claim {}: the decision says {name} = {}, the row {value}", row.claim_id, message[name])
+            format!(
+                "claim {}: the decision says {name} = {}, the row {value}",
+                row.claim_id, message[name]
+            )
         });
     }
     for (name, time) in [("claimed_at", row.claimed_at), ("decided_at", row.decided_at)] {
-        let said = message[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        let said =
+            message[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
         promise.demand(said == Some(time), || {
-            format!("claim {}: the decision says {name} = {}, the row {time}", row.claim_id, message[name])
+            format!(
+                "claim {}: the decision says {name} = {}, the row {time}",
+                row.claim_id, message[name]
+            )
         });
     }
 }

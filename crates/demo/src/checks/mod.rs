@@ -1,7 +1,7 @@
 //! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
 //!
-//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Uses none of the worker's code: an oracle
-//! that shares code with the accused believes it.
+//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Uses
+//! none of the worker's code: an oracle that shares code with the accused believes it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -73,8 +73,9 @@ fn claims(evidence: &Evidence) -> Claims<'_> {
 }
 
 fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
-    let mut promise =
-        Promise::new("Every claim has one verdict, from the first event that carried it; nothing else has");
+    let mut promise = Promise::new(
+        "Every claim has one verdict, from the first event that carried it; nothing else has",
+    );
     let rows: HashMap<&str, &VerdictRow> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row)).collect();
     for (claim_id, (sent, expectation)) in claims {
@@ -86,7 +87,10 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         let place = (row.source_topic.as_str(), row.source_partition, row.source_offset);
         let first = (sent.source.topic.as_str(), sent.source.partition, sent.source.offset);
         promise.demand(place == first, || {
-            format!("claim {claim_id} came first from {}, its verdict is from {place:?}", sent.source)
+            format!(
+                "claim {claim_id} came first from {}, its verdict is from {place:?}",
+                sent.source
+            )
         });
         promise.demand(row.kind == expectation.kind, || {
             format!("claim {claim_id} is of kind {}, its verdict of {}", expectation.kind, row.kind)
@@ -113,9 +117,10 @@ fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
         promise.compared += 1;
         let messages = found.remove(&sent.source.to_string()).unwrap_or_default();
         let Some(message) = messages.first() else {
-            promise
-                .broken
-                .push(format!("the event at {} ({error}) has no dead letter in the topic", sent.source));
+            promise.broken.push(format!(
+                "the event at {} ({error}) has no dead letter in the topic",
+                sent.source
+            ));
             continue;
         };
         let says = (
@@ -124,19 +129,30 @@ fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
         );
         let right = says.0 == error && field.is_none_or(|field| says.1 == field);
         promise.demand(right, || {
-            format!("the event at {} is {error} {field:?}, its dead letter says {says:?}", sent.source)
+            format!(
+                "the event at {} is {error} {field:?}, its dead letter says {says:?}",
+                sent.source
+            )
         });
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = message.payload == sent.event.payload && message.key.as_deref() == key;
-        promise
-            .demand(whole, || format!("the dead letter of {} is not the event that was sent", sent.source));
+        promise.demand(whole, || {
+            format!("the dead letter of {} is not the event that was sent", sent.source)
+        });
         promise.demand(header(&message.headers, "producer").is_some(), || {
             format!("the dead letter of {} lost a header", sent.source)
         });
-        demand_no_repeats(&mut promise, evidence, &messages, &format!("the dead letter of {}", sent.source));
+        demand_no_repeats(
+            &mut promise,
+            evidence,
+            &messages,
+            &format!("the dead letter of {}", sent.source),
+        );
     }
     for source in found.keys() {
-        promise.broken.push(format!("there is a dead letter of {source:?}, which is no malformed event"));
+        promise
+            .broken
+            .push(format!("there is a dead letter of {source:?}, which is no malformed event"));
     }
     promise
 }
@@ -152,7 +168,9 @@ fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
         let Some((error, field)) = sent.event.expected.dead_letter() else { continue };
         promise.compared += 1;
         let Some(row) = rows.remove(&(sent.source.partition, sent.source.offset)) else {
-            promise.broken.push(format!("the event at {} ({error}) has no row in dead_letters", sent.source));
+            promise
+                .broken
+                .push(format!("the event at {} ({error}) has no row in dead_letters", sent.source));
             continue;
         };
         let right = row.error == error && (field.is_none() || row.error_field.as_deref() == field);
@@ -164,7 +182,8 @@ fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
         });
         let key = sent.event.key.as_deref().map(str::as_bytes);
         let whole = row.payload == sent.event.payload && row.key.as_deref() == key;
-        promise.demand(whole, || format!("the row of {} is not the event that was sent", sent.source));
+        promise
+            .demand(whole, || format!("the row of {} is not the event that was sent", sent.source));
     }
     for (partition, offset) in rows.keys() {
         promise.broken.push(format!(
@@ -179,16 +198,22 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut kept = HashSet::new();
     for row in &evidence.tables.events {
         let Some((sent, _)) = claims.get(row.claim_id.as_str()) else {
-            promise.broken.push(format!("there is an event of claim {:?}, which nobody sent", row.claim_id));
+            promise
+                .broken
+                .push(format!("there is an event of claim {:?}, which nobody sent", row.claim_id));
             continue;
         };
         promise.compared += 1;
         let key = sent.event.key.as_deref().map(str::as_bytes);
-        let place = (row.source_partition, row.source_offset) == (sent.source.partition, sent.source.offset);
+        let place = (row.source_partition, row.source_offset)
+            == (sent.source.partition, sent.source.offset);
         let whole = place && row.payload == sent.event.payload && row.key.as_deref() == key;
-        promise.demand(whole, || format!("the event of claim {} is not the one that was sent", row.claim_id));
-        promise
-            .demand(kept.insert(row.claim_id.as_str()), || format!("claim {} has two events", row.claim_id));
+        promise.demand(whole, || {
+            format!("the event of claim {} is not the one that was sent", row.claim_id)
+        });
+        promise.demand(kept.insert(row.claim_id.as_str()), || {
+            format!("claim {} has two events", row.claim_id)
+        });
     }
     for (claim_id, _) in claims.iter().filter(|(claim_id, _)| !kept.contains(*claim_id)) {
         promise.broken.push(format!("the event of claim {claim_id} is not kept"));
@@ -197,8 +222,9 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 }
 
 fn deferred_whole(evidence: &Evidence) -> Promise {
-    let mut promise =
-        Promise::new("Every claim that is deferred waits in the retry topic as it came, and says why");
+    let mut promise = Promise::new(
+        "Every claim that is deferred waits in the retry topic as it came, and says why",
+    );
     let sent: HashMap<String, &Sent> =
         evidence.sent.iter().map(|sent| (sent.source.to_string(), sent)).collect();
     for message in &evidence.messages.deferred {
@@ -226,10 +252,17 @@ fn deferred_whole(evidence: &Evidence) -> Promise {
     promise
 }
 
-/// At least once: a flush that Kafka did not take may leave messages behind that are sent again, the same to the byte.
-fn demand_no_repeats(promise: &mut Promise, evidence: &Evidence, messages: &[&Message], what: &str) {
+/// At least once: a flush that Kafka did not take may leave messages behind that are sent again,
+/// the same to the byte.
+fn demand_no_repeats(
+    promise: &mut Promise,
+    evidence: &Evidence,
+    messages: &[&Message],
+    what: &str,
+) {
     let [first, repeats @ ..] = messages else { return };
-    let same = repeats.iter().all(|repeat| (&repeat.key, &repeat.payload) == (&first.key, &first.payload));
+    let same =
+        repeats.iter().all(|repeat| (&repeat.key, &repeat.payload) == (&first.key, &first.payload));
     promise.demand(same, || {
         format!("{what} was published {} times, and not with the same bytes", messages.len())
     });

@@ -7,8 +7,9 @@ use crate::claims::Expected;
 use crate::evidence::Evidence;
 use crate::traffic::Sent;
 
-/// The events with what must come of them, now that it is known who was deferred: the first event with an id is the claim, but while it is
-/// deferred a later one may overtake it (contract, promise 6). Then the later one is the claim, and the deferred one repeats it.
+/// The events with what must come of them, now that it is known who was deferred: the first event
+/// with an id is the claim, but while it is deferred a later one may overtake it (contract, promise
+/// 6). Then the later one is the claim, and the deferred one repeats it.
 pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
     let deferred: HashSet<String> = evidence
         .messages
@@ -35,9 +36,14 @@ pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
                     .get(&claim_id)
                     .copied()
                     .filter(|earlier| deferred.contains(&sent[*earlier].source.to_string()));
-                if let Some(earlier) = earlier.filter(|_| decided.get(claim_id.as_str()) == Some(&here)) {
+                if let Some(earlier) =
+                    earlier.filter(|_| decided.get(claim_id.as_str()) == Some(&here))
+                {
                     let (before, from_here) = sent.split_at_mut(index);
-                    std::mem::swap(&mut before[earlier].event.expected, &mut from_here[0].event.expected);
+                    std::mem::swap(
+                        &mut before[earlier].event.expected,
+                        &mut from_here[0].event.expected,
+                    );
                 }
             }
             Expected::DeadLetter { .. } => {}

@@ -1,4 +1,5 @@
-//! An oracle that finds nothing is worth nothing: each test plants one fault and demands that it is found, by the promise it breaks.
+//! An oracle that finds nothing is worth nothing: each test plants one fault and demands that it is
+//! found, by the promise it breaks.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -37,7 +38,13 @@ fn claim(offset: i64, kind: &'static str, decision: Decision) -> Sent {
     let (claim_id, account) = (format!("c{offset}"), format!("a{offset}"));
     sent(
         offset,
-        Expected::Decision(Box::new(Expectation { claim_id, kind, account, decision, hopeless: false })),
+        Expected::Decision(Box::new(Expectation {
+            claim_id,
+            kind,
+            account,
+            decision,
+            hopeless: false,
+        })),
     )
 }
 
@@ -78,7 +85,11 @@ fn decision(row: &VerdictRow) -> Message {
         "source": { "topic": row.source_topic, "partition": row.source_partition, "offset": row.source_offset },
     });
     Message {
-        place: Source { topic: "reward.decisions".to_owned(), partition: 0, offset: row.source_offset },
+        place: Source {
+            topic: "reward.decisions".to_owned(),
+            partition: 0,
+            offset: row.source_offset,
+        },
         key: Some(b"k".to_vec()),
         payload: Some(body.to_string().into_bytes()),
         headers: vec![
@@ -142,11 +153,14 @@ fn asked(offset: i64, api: Api, nonce: Option<u64>, claim: &str) -> Call {
 
 /// Two claims (Tencent Cloud's and WeChat's), a duplicate and a malformed event, and all went well.
 fn evidence() -> Evidence {
-    let claims = [claim(0, "qr_code", Decision::Approve), claim(1, "wechat_account", Decision::Approve)];
+    let claims =
+        [claim(0, "qr_code", Decision::Approve), claim(1, "wechat_account", Decision::Approve)];
     let repeat = sent(2, Expected::Repeat { claim_id: "c0".to_owned(), same: true });
     let bad = sent(3, Expected::DeadLetter { error: "missing_field", field: Some("account.id") });
-    let verdicts =
-        vec![verdict(0, "qr_code", Decision::Approve), verdict(1, "wechat_account", Decision::Approve)];
+    let verdicts = vec![
+        verdict(0, "qr_code", Decision::Approve),
+        verdict(1, "wechat_account", Decision::Approve),
+    ];
     let event = |sent: &Sent| EventRow {
         claim_id: format!("c{}", sent.source.offset),
         source_partition: 0,
@@ -167,7 +181,10 @@ fn evidence() -> Evidence {
     let tables = Tables {
         events: claims.iter().map(event).collect(),
         dead_letters: vec![row],
-        calls: vec![row_of_call(0, "intelligent_qr_code", get), row_of_call(1, "wechat_account", post)],
+        calls: vec![
+            row_of_call(0, "intelligent_qr_code", get),
+            row_of_call(1, "wechat_account", post),
+        ],
         verdicts,
     };
     Evidence {
@@ -187,7 +204,8 @@ fn evidence() -> Evidence {
     }
 }
 
-/// What is found in the good evidence after this was done to it: the promises broken, and the first complaint.
+/// What is found in the good evidence after this was done to it: the promises broken, and the first
+/// complaint.
 fn found(plant: impl FnOnce(&mut Evidence)) -> (Vec<usize>, String) {
     let mut evidence = evidence();
     plant(&mut evidence);
@@ -244,8 +262,9 @@ fn a_loss_made_up_for_by_a_double_is_found() {
 
 #[test]
 fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
-    let double =
-        |evidence: &mut Evidence| evidence.messages.decisions.push(evidence.messages.decisions[0].clone());
+    let double = |evidence: &mut Evidence| {
+        evidence.messages.decisions.push(evidence.messages.decisions[0].clone())
+    };
     assert_eq!(found(double).0, [DECISIONS]);
     let aborted = |evidence: &mut Evidence| {
         double(evidence);
@@ -258,7 +277,11 @@ fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
     };
     assert_eq!(found(other).0, [DECISIONS]);
     assert_eq!(
-        found(|evidence| evidence.messages.dead_letters.push(evidence.messages.dead_letters[0].clone())).0,
+        found(|evidence| evidence
+            .messages
+            .dead_letters
+            .push(evidence.messages.dead_letters[0].clone()))
+        .0,
         [LETTERS]
     );
 }
@@ -291,7 +314,8 @@ fn a_decision_that_is_not_what_the_row_says_is_found() {
 #[test]
 fn what_nobody_sent_is_found() {
     let (broken, _) = found(|evidence| {
-        let stray = VerdictRow { claim_id: "stray".to_owned(), ..evidence.tables.verdicts[0].clone() };
+        let stray =
+            VerdictRow { claim_id: "stray".to_owned(), ..evidence.tables.verdicts[0].clone() };
         evidence.messages.decisions.push(decision(&stray));
         evidence.tables.verdicts.push(stray);
     });
@@ -313,7 +337,9 @@ fn what_nobody_sent_is_found() {
 fn a_wrong_decision_is_found() {
     let wrong = |evidence: &mut Evidence| {
         evidence.tables.verdicts[0].decision = "approve".to_owned();
-        let Expected::Decision(expectation) = &mut evidence.sent[0].event.expected else { unreachable!() };
+        let Expected::Decision(expectation) = &mut evidence.sent[0].event.expected else {
+            unreachable!()
+        };
         expectation.decision = Decision::Reject;
     };
     assert_eq!(found(wrong).0, [POLICY]);
@@ -321,7 +347,11 @@ fn a_wrong_decision_is_found() {
         evidence.tables.verdicts[0].reasons = json!([{ "code": "unassessed" }]);
         change(&mut evidence.messages.decisions[0], "reasons", json!([{ "code": "unassessed" }]));
     };
-    assert_eq!(found(unassessed).0, [POLICY], "an API did assess it, and nobody approves what none assessed");
+    assert_eq!(
+        found(unassessed).0,
+        [POLICY],
+        "an API did assess it, and nobody approves what none assessed"
+    );
 }
 
 #[test]
@@ -333,12 +363,16 @@ fn a_dead_letter_that_is_lost_or_says_something_else_is_found() {
         [LETTER_ROWS]
     );
     assert_eq!(
-        found(|evidence| evidence.messages.dead_letters[0].headers[1] = text("claimgate-error", "not_json"))
-            .0,
+        found(|evidence| evidence.messages.dead_letters[0].headers[1] =
+            text("claimgate-error", "not_json"))
+        .0,
         [LETTERS]
     );
     assert_eq!(found(|evidence| evidence.messages.dead_letters[0].payload = None).0, [LETTERS]);
-    assert_eq!(found(|evidence| drop(evidence.messages.dead_letters[0].headers.remove(0))).0, [LETTERS]);
+    assert_eq!(
+        found(|evidence| drop(evidence.messages.dead_letters[0].headers.remove(0))).0,
+        [LETTERS]
+    );
 }
 
 #[test]
@@ -394,6 +428,9 @@ fn a_call_that_one_side_does_not_know_is_found() {
 
 #[test]
 fn a_call_after_the_verdict_is_found_on_either_side() {
-    assert_eq!(found(|evidence| evidence.tables.calls[0].requested_at = at(DECIDED + 1)).0, [AGAIN]);
+    assert_eq!(
+        found(|evidence| evidence.tables.calls[0].requested_at = at(DECIDED + 1)).0,
+        [AGAIN]
+    );
     assert_eq!(found(|evidence| evidence.asked[1].at_ms = (DECIDED + 1) * 1_000).0, [AGAIN]);
 }

@@ -50,8 +50,18 @@ const WAYS: [Way; 27] = [
     way("missing_field", Some("account"), Kind::QrCode, Set("/account", "null")),
     way("missing_field", Some("reward.goods"), Kind::QrCode, Set("/reward/goods", r#""""#)),
     way("missing_field", Some("login.token"), Kind::MiniProgram, Set("/login/token", "null")),
-    way("missing_field", Some("captcha.business_id"), Kind::Captcha, Set("/captcha/business_id", "null")),
-    way("missing_field", Some("captcha.ticket"), Kind::CaptchaCheck, Set("/captcha/ticket", "null")),
+    way(
+        "missing_field",
+        Some("captcha.business_id"),
+        Kind::Captcha,
+        Set("/captcha/business_id", "null"),
+    ),
+    way(
+        "missing_field",
+        Some("captcha.ticket"),
+        Kind::CaptchaCheck,
+        Set("/captcha/ticket", "null"),
+    ),
     way("wrong_type", Some("claimed_at"), Kind::QrCode, Set("/claimed_at", r#""yesterday""#)),
     way("wrong_type", Some("account.id"), Kind::WechatMarketing, Set("/account/id", "15912345687")),
     way("wrong_type", Some("account.type"), Kind::QrCode, Set("/account/type", r#""fax""#)),
@@ -59,8 +69,18 @@ const WAYS: [Way; 27] = [
     way("out_of_range", Some("captcha.type"), Kind::Captcha, Set("/captcha/type", "9")),
     way("out_of_range", Some("claimed_at"), Kind::QrCode, Set("/claimed_at", "1632994480000")),
     way("out_of_range", Some("claim_id"), Kind::QrCode, Long("/claim_id", 'x', 129)),
-    way("invalid_value", Some("claim_id"), Kind::QrCode, Set("/claim_id", r#""with \u0000 in it""#)),
-    way("invalid_value", Some("account.type"), Kind::WechatAccount, Set("/account/type", r#""phone""#)),
+    way(
+        "invalid_value",
+        Some("claim_id"),
+        Kind::QrCode,
+        Set("/claim_id", r#""with \u0000 in it""#),
+    ),
+    way(
+        "invalid_value",
+        Some("account.type"),
+        Kind::WechatAccount,
+        Set("/account/type", r#""phone""#),
+    ),
     way("unknown_kind", Some("kind"), Kind::QrCode, Set("/kind", r#""lottery""#)),
     way("unknown_kind", Some("kind"), Kind::QrCode, Set("/kind", r#""QR_CODE""#)),
 ];
@@ -84,7 +104,9 @@ impl Way {
                 claim.json["client"]["referer"] = "x".repeat(MAX_EVENT_BYTES).into();
                 Some(claim.json.to_string().into_bytes())
             }
-            Set(pointer, value) => Some(set(claim.json, pointer, value.parse().unwrap_or(Value::Null))),
+            Set(pointer, value) => {
+                Some(set(claim.json, pointer, value.parse().unwrap_or(Value::Null)))
+            }
             Long(pointer, character, times) => {
                 Some(set(claim.json, pointer, json!(character.to_string().repeat(times))))
             }

@@ -1,7 +1,8 @@
-//! Claims of every kind, with the values that the providers' own samples have among them, and what must be decided about each.
+//! Claims of every kind, with the values that the providers' own samples have among them, and what
+//! must be decided about each.
 //!
-//! Most accounts are ordinary, and the simulator values them by their hash. Some have words in their id that tell the simulator what
-//! is to go wrong (`docs/simulator.md`).
+//! Most accounts are ordinary, and the simulator values them by their hash. Some have words in
+//! their id that tell the simulator what is to go wrong (`docs/simulator.md`).
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -15,7 +16,8 @@ use claimgate_simulator::Api;
 const FIRST_CLAIM: i64 = 1_632_994_480;
 /// Of a hundred claims, how many are by an account that claimed before.
 const RETURNING: usize = 12;
-/// Of a hundred ordinary claims of kind `qr_code`, how many come from an address that is not public.
+/// Of a hundred ordinary claims of kind `qr_code`, how many come from an address that is not
+/// public.
 const NOT_PUBLIC: usize = 2;
 
 /// The kinds in the default configuration.
@@ -52,8 +54,14 @@ impl Kind {
     }
 
     fn name(self) -> &'static str {
-        ["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"]
-            [self as usize]
+        [
+            "qr_code",
+            "mini_program",
+            "wechat_marketing",
+            "wechat_account",
+            "captcha",
+            "captcha_check",
+        ][self as usize]
     }
 
     fn api(self) -> Api {
@@ -89,12 +97,14 @@ pub(super) struct Draft {
     public: bool,
 }
 
-/// Makes `count` claims, of which `scripted` or as many as there are scripts have words in their account's id.
+/// Makes `count` claims, of which `scripted` or as many as there are scripts have words in their
+/// account's id.
 pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Event> {
     let scripted = scripted.max(SCRIPTS.len()).min(count);
     let mut events = Vec::with_capacity(count);
     // Hopeless claims come once each: with a share of them, most calls would be theirs.
-    let again = SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, ExpectedEnd::Hopeless)).cycle();
+    let again =
+        SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, ExpectedEnd::Hopeless)).cycle();
     for (index, (kind, words, fate)) in SCRIPTS.iter().chain(again).take(scripted).enumerate() {
         let (account_type, id) = new_account(*kind, random);
         let account = (account_type, format!("{id}-{words}"));
@@ -146,8 +156,8 @@ fn event(draft: Draft, fate: &ExpectedEnd, random: &mut Rng) -> Event {
         hopeless: matches!(fate, ExpectedEnd::Hopeless),
         account: draft.account.clone(),
     };
-    let trace =
-        (random.u8(..4) == 0).then(|| format!("00-{:032x}-{:016x}-01", random.u128(1..), random.u64(1..)));
+    let trace = (random.u8(..4) == 0)
+        .then(|| format!("00-{:032x}-{:016x}-01", random.u128(1..), random.u64(1..)));
     Event {
         key: (random.u8(..10) > 0).then_some(draft.account),
         traceparent: trace,
@@ -162,7 +172,9 @@ impl Draft {
         let verdict = claimgate_simulator::expected(self.kind.api(), &self.account);
         let not_assessed: &[i32] = match self.kind {
             Kind::Captcha => return Decision::Challenge,
-            Kind::CaptchaCheck if verdict.level >= 3 || self.json["captcha"]["ticket"] == "ticket-wrong" => {
+            Kind::CaptchaCheck
+                if verdict.level >= 3 || self.json["captcha"]["ticket"] == "ticket-wrong" =>
+            {
                 return Decision::Reject;
             }
             Kind::CaptchaCheck => return Decision::Approve,
@@ -232,14 +244,17 @@ fn ticket(kind: Kind, account: &str, code_hash: &str) -> Value {
 /// An account of a type that the kind's API takes.
 fn new_account(kind: Kind, random: &mut Rng) -> Account {
     let types: &[&str] = match kind {
-        Kind::QrCode => &["wechat", "wechat", "wechat", "phone", "phone_md5", "qq", "device", "other"],
+        Kind::QrCode => {
+            &["wechat", "wechat", "wechat", "phone", "phone_md5", "qq", "device", "other"]
+        }
         Kind::MiniProgram => &["wechat", "wechat", "qq"],
         Kind::WechatMarketing | Kind::WechatAccount => &["wechat"],
         Kind::Captcha | Kind::CaptchaCheck => &["wechat", "phone", "phone_code", "email"],
     };
     let account_type = pick(types, random);
-    let text =
-        |length: usize, random: &mut Rng| -> String { (0..length).map(|_| random.alphanumeric()).collect() };
+    let text = |length: usize, random: &mut Rng| -> String {
+        (0..length).map(|_| random.alphanumeric()).collect()
+    };
     let id = match account_type {
         "wechat" => format!("oPDER5U0VMAR{}", text(16, random)),
         "phone" | "phone_code" => format!("159{:08}", random.u64(..100_000_000)),

@@ -1,9 +1,11 @@
-//! The demo's claims: dozens of kinds of trouble among ordinary traffic, and what must come of each.
+//! The demo's claims: dozens of kinds of trouble among ordinary traffic, and what must come of
+//! each.
 //!
-//! Pure: the same number and seed give the same bytes. `good` makes claims, `scripts` has the troublesome accounts
-//! among them, `bad` makes events that are none; this file mixes them and adds events that come twice. What must
-//! come of an event is worked out from the contract and from what the simulator says of an account, never by asking
-//! the worker's own code: an oracle that shares code with the accused believes it.
+//! Pure: the same number and seed give the same bytes. `good` makes claims, `scripts` has the
+//! troublesome accounts among them, `bad` makes events that are none; this file mixes them and adds
+//! events that come twice. What must come of an event is worked out from the contract and from what
+//! the simulator says of an account, never by asking the worker's own code: an oracle that shares
+//! code with the accused believes it.
 
 use fastrand::Rng;
 
@@ -13,7 +15,8 @@ mod bad;
 mod good;
 mod scripts;
 
-/// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is cheap to make.
+/// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is
+/// cheap to make.
 pub const MAX_EVENT_BYTES: usize = 64 << 10;
 /// The fewest events in which every kind of trouble has room.
 pub const FEWEST: usize = 150;
@@ -42,7 +45,8 @@ pub struct Event {
 pub enum Expected {
     /// A decision.
     Decision(Box<Expectation>),
-    /// Another event carried this claim before. The same content comes to nothing, other content to a dead letter.
+    /// Another event carried this claim before. The same content comes to nothing, other content to
+    /// a dead letter.
     Repeat {
         /// The claim.
         claim_id: String,
@@ -59,7 +63,8 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// The `claimgate-error` and `claimgate-error-field` of the dead letter that must come of it, if one must.
+    /// The `claimgate-error` and `claimgate-error-field` of the dead letter that must come of it,
+    /// if one must.
     pub fn dead_letter(&self) -> Option<(&'static str, Option<&'static str>)> {
         match self {
             Self::DeadLetter { error, field } => Some((error, *field)),
@@ -96,9 +101,16 @@ pub fn generate(count: usize, seed: u64) -> Vec<Event> {
     with_repeats(events, share(DUPLICATES), share(CONFLICTS), &mut random)
 }
 
-/// Lets some claims come a second time, anywhere behind their first: some at once, while the first is in flight, some long after.
-fn with_repeats(events: Vec<Event>, duplicates: usize, conflicts: usize, random: &mut Rng) -> Vec<Event> {
-    let mut claims: Vec<usize> = (0..events.len()).filter(|index| is_keyed_claim(&events[*index])).collect();
+/// Lets some claims come a second time, anywhere behind their first: some at once, while the first
+/// is in flight, some long after.
+fn with_repeats(
+    events: Vec<Event>,
+    duplicates: usize,
+    conflicts: usize,
+    random: &mut Rng,
+) -> Vec<Event> {
+    let mut claims: Vec<usize> =
+        (0..events.len()).filter(|index| is_keyed_claim(&events[*index])).collect();
     random.shuffle(&mut claims);
     let mut placed: Vec<(f64, Event)> = Vec::with_capacity(events.len() + duplicates + conflicts);
     for (rank, index) in claims.into_iter().take(duplicates + conflicts).enumerate() {
@@ -112,13 +124,14 @@ fn with_repeats(events: Vec<Event>, duplicates: usize, conflicts: usize, random:
     placed.into_iter().map(|(_, event)| event).collect()
 }
 
-/// Without a key the repeat could land in another partition, and which of the two is the first would be anybody's guess.
+/// Without a key the repeat could land in another partition, and which of the two is the first
+/// would be anybody's guess.
 fn is_keyed_claim(event: &Event) -> bool {
     event.key.is_some() && matches!(event.expected, Expected::Decision(_))
 }
 
-/// The same content in other words (indented, and with a field that no contract knows), or other content under an id that is taken: to
-/// drop that silently would lose somebody's reward.
+/// The same content in other words (indented, and with a field that no contract knows), or other
+/// content under an id that is taken: to drop that silently would lose somebody's reward.
 fn repeat(event: &Event, same: bool) -> Option<Event> {
     let Expected::Decision(expectation) = &event.expected else { return None };
     let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
@@ -199,11 +212,16 @@ mod tests {
                     );
                     assert_eq!(read.account.id, claim.account);
                 }
-                Expected::Repeat { claim_id, .. } => assert_eq!(&read.expect("a claim").claim_id, claim_id),
+                Expected::Repeat { claim_id, .. } => {
+                    assert_eq!(&read.expect("a claim").claim_id, claim_id)
+                }
                 Expected::DeadLetter { error, field } => {
                     if let Err(malformed) = read {
                         assert_eq!(malformed.error, *error, "{malformed}");
-                        assert!(field.is_none() || malformed.field.as_deref() == *field, "{malformed}");
+                        assert!(
+                            field.is_none() || malformed.field.as_deref() == *field,
+                            "{malformed}"
+                        );
                     }
                 }
             }

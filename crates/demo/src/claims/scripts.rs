@@ -1,4 +1,5 @@
-//! Accounts with words in their id, which tell the simulator what is to go wrong (`docs/simulator.md`): each once at least.
+//! Accounts with words in their id, which tell the simulator what is to go wrong
+//! (`docs/simulator.md`): each once at least.
 
 use super::good::Kind;
 

@@ -1,6 +1,6 @@
-//! How Tencent Cloud writes its answers. The samples in its documents differ among each other, and so do
-//! these: a harmless verdict comes in the terse form of the first sample, any other with every key of the
-//! tables.
+//! How Tencent Cloud writes its answers. The samples in its documents differ among each other, and
+//! so do these: a harmless verdict comes in the terse form of the first sample, any other with
+//! every key of the tables.
 
 use super::super::api::Api;
 use super::super::form::Form;
@@ -18,7 +18,8 @@ pub(super) fn write(api: Api, form: &Form<'_>, plan: &Plan) -> Reply {
     let as_script = api == Api::CaptchaQuery && form.get("script") == Some("1");
     match &plan.course {
         Course::Refused(refusal) if as_script => {
-            let call_back = form.get("callBack").filter(|name| is_identifier(name)).unwrap_or("callback");
+            let call_back =
+                form.get("callBack").filter(|name| is_identifier(name)).unwrap_or("callback");
             Reply::new(200, JAVASCRIPT, format!("{call_back}({});", error(refusal, plan.shape)))
         }
         Course::Refused(refusal) => Reply::new(200, JSON, error(refusal, plan.shape)),
@@ -41,7 +42,8 @@ fn error(refusal: &Refusal, shape: Shape) -> String {
 
 fn assessment(api: Api, form: &Form<'_>, verdict: &Verdict, shape: Shape) -> String {
     let mut object = code(0, shape);
-    let is_terse = api == Api::IntelligentQrCode && verdict.level == 0 && verdict.risk_types.is_empty();
+    let is_terse =
+        api == Api::IntelligentQrCode && verdict.level == 0 && verdict.risk_types.is_empty();
     let ip = form.get("userIp").or_else(|| form.get("userIP")).unwrap_or_default();
     let post_time = form.get("postTime").unwrap_or_default();
     let level = match shape {
@@ -82,7 +84,8 @@ fn captcha(form: &Form<'_>, shape: Shape) -> String {
     object.end()
 }
 
-/// `is_right` is 0 although the ticket is good: so says the provider's sample, and only the code counts.
+/// `is_right` is 0 although the ticket is good: so says the provider's sample, and only the code
+/// counts.
 fn captcha_check(shape: Shape) -> String {
     let mut object = code(0, shape);
     object.text("message", "No Error");
@@ -132,5 +135,6 @@ fn code_desc(code: i64) -> &'static str {
 }
 
 fn is_identifier(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte))
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte))
 }

@@ -1,9 +1,9 @@
 //! Tencent Cloud API v2 on `/v2/index.php`: `IntelligentQRCode` in both schemas, `CaptchaQuery`,
 //! `CaptchaCheck`.
 //!
-//! One call, in order: decode, find the schema, check the common parameters, the signature, the clock, the
-//! nonce and the API's own parameters, plan, answer. Whatever is wrong is said with HTTP 200 and a code, as
-//! the provider does.
+//! One call, in order: decode, find the schema, check the common parameters, the signature, the
+//! clock, the nonce and the API's own parameters, plan, answer. Whatever is wrong is said with HTTP
+//! 200 and a code, as the provider does.
 
 mod answer;
 mod nonces;
@@ -80,14 +80,16 @@ fn check(state: &State, method: &str, form: &Form<'_>, schema: &Schema) -> Resul
     schema.check(form, state.options.lenient)
 }
 
-/// What only this provider knows: an address that is not public is not assessed, and a captcha's ticket
-/// decides itself.
+/// What only this provider knows: an address that is not public is not assessed, and a captcha's
+/// ticket decides itself.
 fn reconsider(state: &State, form: &Form<'_>, api: Api, plan: &mut Plan) {
     let Course::Verdict(verdict) = &plan.course else {
         return;
     };
     match api {
-        Api::IntelligentQrCode if !plan.dictated && !form.get("userIp").is_some_and(schema::is_public) => {
+        Api::IntelligentQrCode
+            if !plan.dictated && !form.get("userIp").is_some_and(schema::is_public) =>
+        {
             plan.course = Course::Verdict(Verdict { level: 0, risk_types: vec![205] });
         }
         Api::CaptchaCheck => {

@@ -13,11 +13,20 @@ pub(in super::super) struct Nonces {
 }
 
 impl Nonces {
-    /// Whether the pair was never seen; from now on it was. `tolerance` is how far a timestamp may be off, in
-    /// seconds.
-    pub(super) fn is_new(&mut self, timestamp: i64, nonce: u64, now: i64, tolerance: Option<u64>) -> bool {
+    /// Whether the pair was never seen; from now on it was. `tolerance` is how far a timestamp may
+    /// be off, in seconds.
+    pub(super) fn is_new(
+        &mut self,
+        timestamp: i64,
+        nonce: u64,
+        now: i64,
+        tolerance: Option<u64>,
+    ) -> bool {
         let oldest = tolerance.map_or(i64::MIN, |seconds| now.saturating_sub_unsigned(seconds));
-        while self.seconds.first_key_value().is_some_and(|(&second, _)| second < oldest || self.held >= MOST)
+        while self
+            .seconds
+            .first_key_value()
+            .is_some_and(|(&second, _)| second < oldest || self.held >= MOST)
         {
             self.held -= self.seconds.pop_first().map_or(0, |(_, nonces)| nonces.len());
         }

@@ -1,5 +1,5 @@
-//! The tables of the providers' documents: names, which of them are required, and what their values look
-//! like.
+//! The tables of the providers' documents: names, which of them are required, and what their values
+//! look like.
 
 use std::net::IpAddr;
 
@@ -137,8 +137,13 @@ pub(super) const CAPTCHA_CHECK: Schema = Schema {
 
 impl Is {
     pub(super) fn fits(&self, value: &str) -> bool {
-        let uint =
-            || value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse::<u64>().ok()).flatten();
+        let uint = || {
+            value
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| value.parse::<u64>().ok())
+                .flatten()
+        };
         match self {
             Self::Text => true,
             Self::Uint => uint().is_some(),

@@ -17,13 +17,16 @@ pub(super) struct Common<'a> {
 }
 
 impl Schema {
-    /// The schema that a request means. The two of `IntelligentQRCode` are told apart by the names they use.
+    /// The schema that a request means. The two of `IntelligentQRCode` are told apart by the names
+    /// they use.
     pub(super) fn of(form: &Form<'_>) -> Result<&'static Self, Refusal> {
         let given = |keys: &[&str]| keys.iter().any(|key| form.get(key).is_some());
         match form.get("Action") {
             None | Some("") => Err(missing("Action")),
             Some("IntelligentQRCode") if given(&["userIp", "goodInfo"]) => Ok(&QR_CODE),
-            Some("IntelligentQRCode") if given(&["userIP", "accessToken", "Type"]) => Ok(&MINI_PROGRAM),
+            Some("IntelligentQRCode") if given(&["userIP", "accessToken", "Type"]) => {
+                Ok(&MINI_PROGRAM)
+            }
             Some("IntelligentQRCode") => Ok(&QR_CODE),
             Some("CaptchaQuery") => Ok(&CAPTCHA_QUERY),
             Some("CaptchaCheck") => Ok(&CAPTCHA_CHECK),
@@ -31,15 +34,18 @@ impl Schema {
         }
     }
 
-    /// Refuses with 4000, naming the parameter, what lacks a required one, has an empty or ill-formed one or,
-    /// unless `lenient`, one that the API's documents do not name.
+    /// Refuses with 4000, naming the parameter, what lacks a required one, has an empty or
+    /// ill-formed one or, unless `lenient`, one that the API's documents do not name.
     pub(super) fn check(&self, form: &Form<'_>, lenient: bool) -> Result<(), Refusal> {
         if let Some((name, _)) = self.required.iter().find(|(name, _)| form.get(name).is_none()) {
             return Err(missing(name));
         }
         for (key, value) in form.iter() {
             if value.is_empty() {
-                return Err(Refusal::new(4000, format!("(100004)parameter {key} must not be empty")));
+                return Err(Refusal::new(
+                    4000,
+                    format!("(100004)parameter {key} must not be empty"),
+                ));
             }
             match self.required.iter().chain(self.optional).find(|(name, _)| *name == key) {
                 Some((_, form)) if form.fits(value) => {}
@@ -67,7 +73,8 @@ impl Schema {
 impl<'a> Common<'a> {
     /// Refuses with 4000 what lacks one of them.
     pub(super) fn read(form: &'a Form<'_>) -> Result<Self, Refusal> {
-        let given = |name| form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name));
+        let given =
+            |name| form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name));
         given("Region")?;
         let timestamp = given("Timestamp")?;
         let nonce = given("Nonce")?;
@@ -80,13 +87,14 @@ impl<'a> Common<'a> {
     }
 }
 
-/// Whether an address is one of the public internet. The documentation ranges (203.0.113.0/24 …) count as
-/// public: they are what made-up traffic should use.
+/// Whether an address is one of the public internet. The documentation ranges (203.0.113.0/24 …)
+/// count as public: they are what made-up traffic should use.
 pub(super) fn is_public(address: &str) -> bool {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V4(v4)) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast();
+            let special =
+                v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast();
             !(special || shared || v4.octets()[0] == 0 || v4.octets()[0] >= 240)
         }
         Ok(IpAddr::V6(v6)) => {
@@ -109,14 +117,13 @@ fn invalid(name: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    const QR: &str =
-        "Action=IntelligentQRCode&accountType=2&uid=u&userIp=121.14.96.121&postTime=1632994480&goodInfo=g";
-    const MINI: &str =
-        "Action=IntelligentQRCode&accountType=2&uid=u&accessToken=t&userIP=1.2.3.4&postTime=1&Type=1";
+    const QR: &str = "Action=IntelligentQRCode&accountType=2&uid=u&userIp=121.14.96.121&postTime=1632994480&goodInfo=g";
+    const MINI: &str = "Action=IntelligentQRCode&accountType=2&uid=u&accessToken=t&userIP=1.2.3.4&postTime=1&Type=1";
 
     fn check(wire: &str) -> Result<Api, String> {
         let form = Form::read(wire).unwrap();
-        let checked = Schema::of(&form).and_then(|schema| schema.check(&form, false).map(|()| schema.api));
+        let checked =
+            Schema::of(&form).and_then(|schema| schema.check(&form, false).map(|()| schema.api));
         checked.map_err(|refusal| refusal.message.trim_start_matches("(100004)").to_owned())
     }
 
@@ -125,17 +132,24 @@ mod tests {
         assert_eq!(check(QR), Ok(Api::IntelligentQrCode));
         assert_eq!(check(MINI), Ok(Api::MiniProgram));
         assert_eq!(check(&format!("{QR}&userIP=1.2.3.4")).unwrap_err(), "unknown parameter userIP");
-        assert_eq!(check(&format!("{QR}&totalTimes=1")).unwrap_err(), "unknown parameter totalTimes");
+        assert_eq!(
+            check(&format!("{QR}&totalTimes=1")).unwrap_err(),
+            "unknown parameter totalTimes"
+        );
         assert_eq!(check(&format!("{MINI}&share=1")).unwrap_err(), "unknown parameter share");
     }
 
     #[test]
     fn what_is_missing_or_ill_formed_is_named() {
-        let query = "Action=CaptchaQuery&registerTime=1&userIp=1.2.3.4&captchaType=1&script=0&businessId=1";
+        let query =
+            "Action=CaptchaQuery&registerTime=1&userIp=1.2.3.4&captchaType=1&script=0&businessId=1";
         assert_eq!(check(query), Ok(Api::CaptchaQuery));
         for (wire, problem) in [
             ("Action=CaptchaQuery".to_owned(), "missing parameter registerTime"),
-            (query.replace("captchaType=1", "captchaType=9"), "invalid value of parameter captchaType"),
+            (
+                query.replace("captchaType=1", "captchaType=9"),
+                "invalid value of parameter captchaType",
+            ),
             (format!("{query}&accountType=2"), "missing parameter appId"),
             (format!("{query}&accountType=10004"), "invalid value of parameter accountType"),
             (QR.replace("uid=u", "uid="), "parameter uid must not be empty"),
@@ -155,8 +169,16 @@ mod tests {
     #[test]
     fn public_addresses_are_told_from_others() {
         assert!(["121.14.96.121", "203.0.113.9", "2409:8080::1"].into_iter().all(is_public));
-        let others =
-            ["127.0.0.1", "10.1.2.3", "192.168.0.1", "100.64.0.1", "0.0.0.0", "255.255.255.255", "::1", "x"];
+        let others = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::1",
+            "x",
+        ];
         assert!(!others.into_iter().any(is_public));
         assert!(!is_public("::ffff:10.0.0.1") && !is_public("fe80::1") && !is_public("fd00::1"));
     }

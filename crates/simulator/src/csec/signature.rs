@@ -1,5 +1,5 @@
-//! The signature, computed anew from what arrived: method, host, path and the decoded parameters in byte
-//! order.
+//! The signature, computed anew from what arrived: method, host, path and the decoded parameters in
+//! byte order.
 
 use std::borrow::Cow;
 
@@ -28,8 +28,8 @@ impl SigningKey {
         }
     }
 
-    /// Refuses with 4100 what is not signed with this key. The message says which text was expected to be
-    /// signed.
+    /// Refuses with 4100 what is not signed with this key. The message says which text was expected
+    /// to be signed.
     pub(super) fn verify(
         &self,
         method: &str,
@@ -45,8 +45,9 @@ impl SigningKey {
         } else {
             self.sha1.clone().chain_update(&text).verify_slice(&given)
         };
-        verified
-            .map_err(|_| Refusal::new(4100, format!("(100001)signature failed; the text to sign is: {text}")))
+        verified.map_err(|_| {
+            Refusal::new(4100, format!("(100001)signature failed; the text to sign is: {text}"))
+        })
     }
 }
 
@@ -79,7 +80,13 @@ fn text_to_sign(method: &str, host: &str, form: &Form<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn verify(key: &str, method: &str, host: &str, wire: &str, signature: &str) -> Result<(), Refusal> {
+    fn verify(
+        key: &str,
+        method: &str,
+        host: &str,
+        wire: &str,
+        signature: &str,
+    ) -> Result<(), Refusal> {
         let form = Form::read(wire).unwrap();
         SigningKey::new(&key.into()).verify(method, host, &form, signature)
     }

@@ -28,7 +28,8 @@ impl Tickets {
         if pieces.clone().any(|piece| piece == "wrong") {
             return false;
         }
-        let earned = pieces.find(|piece| *piece == "at").and_then(|_| pieces.next()?.parse::<i64>().ok());
+        let earned =
+            pieces.find(|piece| *piece == "at").and_then(|_| pieces.next()?.parse::<i64>().ok());
         let life = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
         if earned.is_some_and(|earned| now.saturating_sub(earned) > life) {
             return false;

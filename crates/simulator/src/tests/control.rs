@@ -3,8 +3,13 @@
 use super::*;
 
 async fn put(client: &Client, faults: &Value) -> (u16, String) {
-    let response =
-        client.http.put(client.url("/control/faults")).body(faults.to_string()).send().await.unwrap();
+    let response = client
+        .http
+        .put(client.url("/control/faults"))
+        .body(faults.to_string())
+        .send()
+        .await
+        .unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
@@ -29,8 +34,11 @@ async fn faults_are_set_shown_and_taken_back() {
     assert_eq!(client.code("u", &[]).await, 7, "a bad setting changes nothing");
     put(&client, &json!({})).await;
     assert_eq!(client.code("u", &[]).await, 0);
-    put(&client, &json!({"apis": {"mini_program": {"down": true}, "intelligent_qr_code": {"down": true}}}))
-        .await;
+    put(
+        &client,
+        &json!({"apis": {"mini_program": {"down": true}, "intelligent_qr_code": {"down": true}}}),
+    )
+    .await;
     let path = client.url(&format!("/v2/index.php?{}", client.query("u", &[])));
     assert!(client.http.get(path).send().await.is_err());
     assert_eq!(client.post("/control/reset", "").await.0, 200);
@@ -40,7 +48,8 @@ async fn faults_are_set_shown_and_taken_back() {
 
 #[tokio::test]
 async fn calls_are_listed_filtered_and_counted() {
-    let client = Client::start(SimulatorOptions { log_capacity: 5000, ..SimulatorOptions::default() }).await;
+    let client =
+        Client::start(SimulatorOptions { log_capacity: 5000, ..SimulatorOptions::default() }).await;
     for account in ["a", "b", "a-level-4"] {
         client.code(account, &[]).await;
     }
@@ -60,7 +69,8 @@ async fn calls_are_listed_filtered_and_counted() {
     assert_eq!(lines("?account=b&api=intelligent_qr_code").await.len(), 1);
     let (_, accounts) = client.get("/control/accounts").await;
     assert!(
-        accounts.contains("{\"api\":\"intelligent_qr_code\",\"account\":\"a-level-4\",\"calls\":1}\n"),
+        accounts
+            .contains("{\"api\":\"intelligent_qr_code\",\"account\":\"a-level-4\",\"calls\":1}\n"),
         "{accounts}"
     );
     let stats: Value = serde_json::from_str(&client.get("/control/stats").await.1).unwrap();

@@ -14,11 +14,16 @@ async fn without_clock() -> Client {
 #[tokio::test]
 async fn vector_a_is_accepted_once_and_not_with_a_byte_changed() {
     let client = without_clock().await;
-    for (one, other) in [("share=1", "share=2"), ("red%20packet", "red%20Packet"), ("2%2FueCu", "2%2FueCv")] {
+    for (one, other) in
+        [("share=1", "share=2"), ("red%20packet", "red%20Packet"), ("2%2FueCu", "2%2FueCv")]
+    {
         assert_eq!(client.csec(&VECTOR_A.replace(one, other)).await["code"], 4100);
     }
     let answer = client.csec(VECTOR_A).await;
-    assert_eq!((&answer["code"], &answer["uid"]), (&json!(0), &json!("oPDER5U0VMARiyXxUruU4SYmyOiw")));
+    assert_eq!(
+        (&answer["code"], &answer["uid"]),
+        (&json!(0), &json!("oPDER5U0VMARiyXxUruU4SYmyOiw"))
+    );
     let call = client.last_call();
     assert_eq!(
         (call.api, &*call.account, &*call.claim),
@@ -31,7 +36,11 @@ async fn vector_a_is_accepted_once_and_not_with_a_byte_changed() {
     assert_eq!(client.csec(VECTOR_A).await["code"], 4500, "the same bytes again are a replay");
     assert_eq!(client.csec(&VECTOR_A.replace("Key", "")).await["code"], 4500);
     let signed_plus = VECTOR_A.replace("red%20packet", "red+packet");
-    assert_eq!(client.csec(&signed_plus).await["code"], 4500, "a plus is a space: the signature holds");
+    assert_eq!(
+        client.csec(&signed_plus).await["code"],
+        4500,
+        "a plus is a space: the signature holds"
+    );
     assert_eq!(client.csec(&VECTOR_A.replace("AKIDz8", "AKIDz9")).await["code"], 4104);
 }
 
@@ -46,7 +55,8 @@ async fn vector_b_is_accepted_as_a_form_and_vector_c_gives_a_script() {
         &Signature=jBS6DZ2Vt59MQhqrGGl33rgnDl2poeaIyxTmDjbfyyE%3D";
     let request = client.http.post(client.url("/v2/index.php?Action=Ignored&uid=x"));
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-    let answer: Value = serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+    let answer: Value =
+        serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
     assert_eq!(answer["code"], 0, "{answer}");
     assert_eq!(client.csec(form).await["code"], 4100, "signed for POST");
     let plain = client.post("/v2/index.php", form).await.1;
@@ -55,13 +65,15 @@ async fn vector_b_is_accepted_as_a_form_and_vector_c_gives_a_script() {
     let query = "Action=CaptchaQuery&Nonce=3557156860&Region=ap-guangzhou\
         &SecretId=AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA&Timestamp=1632994484&businessId=1&captchaType=1\
         &registerTime=1632990000&script=0&uid=1&userIp=121.14.96.121&Signature=";
-    let vector_c = format!("{}H8%2FPkx1WKSrrCckQzYszLMGgH5o%3D", query.replace("2994484", "2994483"));
+    let vector_c =
+        format!("{}H8%2FPkx1WKSrrCckQzYszLMGgH5o%3D", query.replace("2994484", "2994483"));
     let answer = client.csec(&vector_c).await;
     assert_eq!(answer["code"], 4500, "vector C has the nonce and timestamp of vector B");
     let client = without_clock().await;
     let answer = client.csec(&vector_c).await;
     assert!(
-        answer["code"] == 0 && answer["script"].as_str().is_some_and(|script| script.contains("function"))
+        answer["code"] == 0
+            && answer["script"].as_str().is_some_and(|script| script.contains("function"))
     );
 }
 
@@ -71,7 +83,11 @@ async fn clock_nonce_and_parameters_are_checked() {
     assert_eq!(client.code("u", &[]).await, 0);
     assert_eq!(client.code("u", &[("Timestamp", "1632994483")]).await, 4200);
     assert_eq!(client.code("u", &[("Nonce", "5")]).await, 0);
-    assert_eq!(client.code("u", &[("Nonce", "5"), ("uid", "v")]).await, 4500, "whatever else is different");
+    assert_eq!(
+        client.code("u", &[("Nonce", "5"), ("uid", "v")]).await,
+        4500,
+        "whatever else is different"
+    );
     for (changes, name) in [
         (&[("uid", "")][..], "uid"),
         (&[("userIp", "")], "userIp"),
@@ -84,23 +100,31 @@ async fn clock_nonce_and_parameters_are_checked() {
     ] {
         let answer = client.csec(&client.query("u", changes)).await;
         assert_eq!(answer["code"], 4000, "{changes:?}");
-        assert!(answer["message"].as_str().unwrap().ends_with(&format!("parameter {name}")), "{answer}");
+        assert!(
+            answer["message"].as_str().unwrap().ends_with(&format!("parameter {name}")),
+            "{answer}"
+        );
     }
     let empty = client.query("u", &[]).replace("goodInfo=red%20packet", "goodInfo=");
     assert_eq!(client.csec(&empty).await["code"], 4100, "an empty value is signed like any other");
-    let lenient = Client::start(SimulatorOptions { lenient: true, ..SimulatorOptions::default() }).await;
+    let lenient =
+        Client::start(SimulatorOptions { lenient: true, ..SimulatorOptions::default() }).await;
     assert_eq!(lenient.code("u", &[("totalTimes", "3")]).await, 0);
 }
 
 #[tokio::test]
 async fn both_schemas_answer_with_their_own_keys() {
     let client = Client::start(SimulatorOptions::default()).await;
-    let answer = client.csec(&client.query("u-level-3-risk-101", &[("associateAccount", "a")])).await;
+    let answer =
+        client.csec(&client.query("u-level-3-risk-101", &[("associateAccount", "a")])).await;
     assert_eq!(
         (&answer["level"], &answer["riskType"], &answer["postTime"]),
         (&json!(3), &json!([101]), &json!("1632994480"))
     );
-    assert_eq!((&answer["codeDesc"], &answer["associateAccount"]), (&json!("Success"), &json!("a")));
+    assert_eq!(
+        (&answer["codeDesc"], &answer["associateAccount"]),
+        (&json!("Success"), &json!("a"))
+    );
     let terse = client.csec(&client.query("u-level-0", &[])).await;
     assert_eq!(
         terse,
@@ -132,7 +156,10 @@ async fn accounts_get_the_verdict_that_their_id_foretells() {
         let answer = client.csec(&client.query(&account, &[])).await;
         let verdict = expected(Api::IntelligentQrCode, &account);
         assert_eq!(answer["level"], verdict.level);
-        assert_eq!(answer.get("riskType").cloned().unwrap_or_else(|| json!([])), json!(verdict.risk_types));
+        assert_eq!(
+            answer.get("riskType").cloned().unwrap_or_else(|| json!([])),
+            json!(verdict.risk_types)
+        );
     }
 }
 
@@ -169,8 +196,10 @@ async fn captchas_are_shown_and_checked() {
     let query = client.query("u", &with(&[("Action", "CaptchaQuery"), ("script", "1")]));
     let (_, script) = client.get(&format!("/v2/index.php?{query}")).await;
     assert!(script.starts_with("(function()"), "{script}");
-    let query = client
-        .query("u-code-6000", &with(&[("Action", "CaptchaQuery"), ("script", "1"), ("callBack", "oops")]));
+    let query = client.query(
+        "u-code-6000",
+        &with(&[("Action", "CaptchaQuery"), ("script", "1"), ("callBack", "oops")]),
+    );
     let (_, script) = client.get(&format!("/v2/index.php?{query}")).await;
     assert!(script.starts_with("oops({\"code\":6000"), "{script}");
 

@@ -1,5 +1,5 @@
-//! What `docs/simulator.md` promises and no other test holds: every documented code can be had, the limits of each check,
-//! and whole requests.
+//! What `docs/simulator.md` promises and no other test holds: every documented code can be had, the
+//! limits of each check, and whole requests.
 
 use super::*;
 
@@ -19,7 +19,8 @@ fn documented_codes(section: &str, part: &str) -> Vec<i64> {
 
 /// `4–8, 10`: the numbers of a cell.
 fn numbers(cell: &str) -> Vec<i64> {
-    let number = |text: &str| text.trim().parse::<i64>().unwrap_or_else(|_| panic!("{cell:?} has {text:?}"));
+    let number =
+        |text: &str| text.trim().parse::<i64>().unwrap_or_else(|_| panic!("{cell:?} has {text:?}"));
     let range = |text: &str| match text.split_once('–') {
         Some((low, high)) => number(low)..=number(high),
         None => number(text)..=number(text),
@@ -35,7 +36,10 @@ fn with_empty(client: &Client, name: &'static str) -> String {
         .map(|pair| pair.split_once('=').unwrap())
         .filter(|(key, _)| *key != "Signature")
         .map(|(key, value)| {
-            (key.to_owned(), percent_encoding::percent_decode_str(value).decode_utf8().unwrap().into_owned())
+            (
+                key.to_owned(),
+                percent_encoding::percent_decode_str(value).decode_utf8().unwrap().into_owned(),
+            )
         })
         .collect();
     let mut pairs: BTreeMap<&str, &str> =
@@ -47,13 +51,15 @@ fn with_empty(client: &Client, name: &'static str) -> String {
 #[tokio::test]
 async fn every_documented_code_can_be_had_by_word() {
     let client = Client::start(SimulatorOptions::default()).await;
-    for code in
-        documented_codes("What all csec APIs share", "Codes of csec").into_iter().filter(|code| *code != 0)
+    for code in documented_codes("What all csec APIs share", "Codes of csec")
+        .into_iter()
+        .filter(|code| *code != 0)
     {
         assert_eq!(client.code(&format!("u-code-{code}"), &[]).await, code);
     }
     let token = client.token().await;
-    let market = async |code: i64| client.market(&token, &marketing(&format!("o-code-{code}"), "m")).await;
+    let market =
+        async |code: i64| client.market(&token, &marketing(&format!("o-code-{code}"), "m")).await;
     for code in documented_codes("What both WeChat APIs share", "Codes of the market") {
         assert_eq!(market(code).await["errcode"], code);
     }
@@ -69,8 +75,10 @@ async fn every_documented_code_can_be_had_by_word() {
 async fn every_code_of_the_token_can_be_had_by_faults() {
     let client = Client::start(SimulatorOptions::default()).await;
     for code in documented_codes("What both WeChat APIs share", "Access token") {
-        let faults = ApiFaults { transient: 1.0, transient_codes: vec![code], ..ApiFaults::default() };
-        let faults = Faults { apis: BTreeMap::from([(Api::AccessToken, faults)]), ..Faults::default() };
+        let faults =
+            ApiFaults { transient: 1.0, transient_codes: vec![code], ..ApiFaults::default() };
+        let faults =
+            Faults { apis: BTreeMap::from([(Api::AccessToken, faults)]), ..Faults::default() };
         client.simulator.set_faults(faults).unwrap();
         let ask = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
         let (_, text) = client.post("/cgi-bin/stable_token", &ask.to_string()).await;
@@ -113,14 +121,21 @@ async fn each_schema_takes_its_own_parameters_only() {
         ("businessId", "1"),
         ("ticket", "t"),
     ];
-    for (base, odd) in
-        [(&mini[..], "associateAccount"), (&mini, "dayTimes"), (&check, "callBack"), (&check, "script")]
-    {
+    for (base, odd) in [
+        (&mini[..], "associateAccount"),
+        (&mini, "dayTimes"),
+        (&check, "callBack"),
+        (&check, "script"),
+    ] {
         assert_eq!(client.code("u-level-0", base).await, 0);
         assert_eq!(client.code("u-level-0", &[base, &[(odd, "1")]].concat()).await, 4000, "{odd}");
     }
     assert_eq!(client.code("u", &[("accountType", "1")]).await, 4000, "QQ needs an appId");
-    assert_eq!(client.code("u", &[("wxSubType", "2")]).await, 4000, "a mini-program needs a randNum");
+    assert_eq!(
+        client.code("u", &[("wxSubType", "2")]).await,
+        4000,
+        "a mini-program needs a randNum"
+    );
     assert_eq!(client.code("u", &[("Action", "ActivityAntiRush")]).await, 6100);
 }
 
@@ -143,7 +158,8 @@ async fn addresses_are_public_or_not_assessed() {
 #[tokio::test]
 async fn whole_requests_are_remembered_when_asked_for() {
     let client =
-        Client::start(SimulatorOptions { remember_requests: 2, ..SimulatorOptions::default() }).await;
+        Client::start(SimulatorOptions { remember_requests: 2, ..SimulatorOptions::default() })
+            .await;
     let token = client.token().await;
     client.code("u 红", &[]).await;
     client.market(&token, &marketing("o", "m")).await;
@@ -154,11 +170,21 @@ async fn whole_requests_are_remembered_when_asked_for() {
         [2, 3],
         "the oldest is gone"
     );
-    assert_eq!((&seen[0]["method"], &seen[0]["parameters"]["uid"]), (&json!("GET"), &json!("u 红")));
-    assert_eq!((&seen[1]["path"], &seen[1]["json"]), (&json!("/tcb/servicemarket"), &marketing("o", "m")));
+    assert_eq!(
+        (&seen[0]["method"], &seen[0]["parameters"]["uid"]),
+        (&json!("GET"), &json!("u 红"))
+    );
+    assert_eq!(
+        (&seen[1]["path"], &seen[1]["json"]),
+        (&json!("/tcb/servicemarket"), &marketing("o", "m"))
+    );
     client.post("/control/reset", "").await;
     assert_eq!(client.get("/control/requests").await, (200, String::new()));
-    assert_eq!(client.market(&token, &marketing("o", "m")).await["errcode"], 0, "a reset leaves the tokens");
+    assert_eq!(
+        client.market(&token, &marketing("o", "m")).await["errcode"],
+        0,
+        "a reset leaves the tokens"
+    );
     let forgetful = Client::start(SimulatorOptions::default()).await;
     forgetful.code("u", &[]).await;
     assert!(forgetful.simulator.requests().is_empty());

@@ -36,8 +36,8 @@ impl Client {
         format!("{}{path}", self.simulator.base_url())
     }
 
-    /// The query of a request of IntelligentQRCode about an account, with these changes: an empty value takes
-    /// away.
+    /// The query of a request of IntelligentQRCode about an account, with these changes: an empty
+    /// value takes away.
     fn query(&self, account: &str, changes: &[(&str, &str)]) -> String {
         self.nonce.set(self.nonce.get() + 1);
         let nonce = self.nonce.get().to_string();
@@ -108,10 +108,15 @@ impl Client {
 
 fn sign(method: &str, pairs: &BTreeMap<&str, &str>) -> String {
     let join = |encode: fn(&str) -> String| {
-        pairs.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
+        pairs
+            .iter()
+            .map(|(key, value)| format!("{key}={}", encode(value)))
+            .collect::<Vec<_>>()
+            .join("&")
     };
     let text = format!("{method}{SIGNED_HOST}/v2/index.php?{}", join(str::to_owned));
-    let mac = Hmac::<Sha1>::new_from_slice(SECRET_KEY.as_bytes()).unwrap().chain_update(text).finalize();
+    let mac =
+        Hmac::<Sha1>::new_from_slice(SECRET_KEY.as_bytes()).unwrap().chain_update(text).finalize();
     let signature = base64::engine::general_purpose::STANDARD.encode(mac.into_bytes());
     format!("{}&Signature={}", join(encode), encode(&signature))
 }

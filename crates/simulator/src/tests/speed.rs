@@ -1,4 +1,5 @@
-//! How fast it is: not a check but a measurement, for `cargo test --release -- --ignored --nocapture`.
+//! How fast it is: not a check but a measurement, for `cargo test --release -- --ignored
+//! --nocapture`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,15 +10,18 @@ use super::*;
 #[test]
 #[ignore = "a measurement, of use in a release build only"]
 fn requests_per_second_of_one_core() {
-    let server = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let simulator = server.block_on(Simulator::start(SimulatorOptions::default())).unwrap();
     let address = simulator.address();
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let http = Client { simulator, http: reqwest::Client::new(), nonce: std::cell::Cell::new(1) };
     let token = client.block_on(http.token());
     let csec = |n: usize| {
-        let query =
-            http.query(&format!("account-{n}"), &[("dayTimes", "3"), ("share", "1"), ("totaltimes", "10")]);
+        let query = http.query(
+            &format!("account-{n}"),
+            &[("dayTimes", "3"), ("share", "1"), ("totaltimes", "10")],
+        );
         format!("GET /v2/index.php?{query} HTTP/1.1\r\nhost: x\r\n\r\n")
     };
     let market = |n: usize| {
@@ -45,7 +49,10 @@ fn requests_per_second_of_one_core() {
         );
     }
     let totals = http.simulator.calls().totals();
-    assert_eq!(totals[&Api::IntelligentQrCode].outcomes, BTreeMap::from([(Outcome::Answered, 160_000)]));
+    assert_eq!(
+        totals[&Api::IntelligentQrCode].outcomes,
+        BTreeMap::from([(Outcome::Answered, 160_000)])
+    );
 }
 
 async fn drive(address: SocketAddr, requests: Vec<String>) {
@@ -62,7 +69,8 @@ async fn drive(address: SocketAddr, requests: Vec<String>) {
 
 /// The CPU time of the server's only thread.
 fn server_cpu(server: &Runtime, client: &Runtime) -> Duration {
-    let stat = server.spawn(async { std::fs::read_to_string("/proc/thread-self/schedstat").unwrap() });
+    let stat =
+        server.spawn(async { std::fs::read_to_string("/proc/thread-self/schedstat").unwrap() });
     let stat = client.block_on(stat).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }

@@ -1,5 +1,5 @@
-//! What goes wrong below the API: statuses, bodies that are none, connections that break, and requests nobody
-//! meant.
+//! What goes wrong below the API: statuses, bodies that are none, connections that break, and
+//! requests nobody meant.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,17 +13,28 @@ async fn words_break_answers_in_every_way() {
     let path = |account| format!("/v2/index.php?{}", client.query(account, &[]));
     assert_eq!(client.get(&path("u-http-503")).await.0, 503);
     let response = client.http.get(client.url(&path("u-http-429"))).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()),
+        (429, "1")
+    );
     assert_eq!(client.last_call().outcome, Outcome::HttpStatus);
     assert!(client.get(&path("u-html")).await.1.starts_with("<!DOCTYPE html>"));
     assert_eq!(client.get(&path("u-empty")).await, (200, String::new()));
     let (_, truncated) = client.get(&path("u-truncated")).await;
-    assert!(truncated.starts_with("{\"code\":0") && serde_json::from_str::<Value>(&truncated).is_err());
+    assert!(
+        truncated.starts_with("{\"code\":0") && serde_json::from_str::<Value>(&truncated).is_err()
+    );
     let (_, big) = client.get(&path("u-level-2-big")).await;
-    assert_eq!((big.len(), &serde_json::from_str::<Value>(&big).unwrap()["level"]), (300_000, &json!(2)));
+    assert_eq!(
+        (big.len(), &serde_json::from_str::<Value>(&big).unwrap()["level"]),
+        (300_000, &json!(2))
+    );
     let reset = client.http.get(client.url(&path("u-reset"))).send().await;
     assert!(reset.is_err_and(|error| !error.is_timeout()));
-    assert_eq!((client.last_call().outcome, client.last_call().http_status), (Outcome::Reset, None));
+    assert_eq!(
+        (client.last_call().outcome, client.last_call().http_status),
+        (Outcome::Reset, None)
+    );
     let cut = client.http.get(client.url(&path("u-cut"))).send().await.unwrap();
     assert!(cut.text().await.is_err());
     assert_eq!(client.code("u", &[]).await, 0, "and it goes on");
@@ -62,7 +73,8 @@ async fn stopping_cuts_what_hangs_and_frees_the_address() {
     let _idle = TcpStream::connect(listen).await.unwrap();
     timeout(Duration::from_secs(5), client.simulator.stop()).await.unwrap();
     assert!(hanging.await.unwrap().is_err_and(|error| !error.is_timeout()));
-    let again = Simulator::start(SimulatorOptions { listen, ..SimulatorOptions::default() }).await.unwrap();
+    let again =
+        Simulator::start(SimulatorOptions { listen, ..SimulatorOptions::default() }).await.unwrap();
     assert_eq!(again.address(), listen);
     let taken = Simulator::start(SimulatorOptions { listen, ..SimulatorOptions::default() }).await;
     assert!(matches!(taken, Err(SimulatorError::Listen { address, .. }) if address == listen));

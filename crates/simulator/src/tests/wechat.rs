@@ -3,7 +3,8 @@
 use super::*;
 
 async fn classic(client: &Client) -> Value {
-    let path = format!("/cgi-bin/token?grant_type=client_credential&appid={APP_ID}&secret={APP_SECRET}");
+    let path =
+        format!("/cgi-bin/token?grant_type=client_credential&appid={APP_ID}&secret={APP_SECRET}");
     serde_json::from_str(&client.get(&path).await.1).unwrap()
 }
 
@@ -23,7 +24,10 @@ async fn a_call_is_answered_with_json_in_json() {
     assert!(text(&answer["request_id"]).starts_with("ML"));
     assert_eq!(inner(&answer), json!({"code": 0, "msg": "请求成功", "data": {"risklevel": 3}}));
     let call = client.last_call();
-    assert_eq!((call.api, &*call.account, &*call.claim), (Api::WechatMarketing, "o-level-3", "clm-1-1"));
+    assert_eq!(
+        (call.api, &*call.account, &*call.claim),
+        (Api::WechatMarketing, "o-level-3", "clm-1-1")
+    );
     let mut account = marketing("o-level-1", "x");
     account["api"] = json!("weopensecuseracctrisklevel");
     account["data"] = json!({"openid": "o-level-1", "serviceid": 2, "login_risk": {}});
@@ -99,19 +103,24 @@ async fn bad_credentials_get_no_token() {
 
 #[tokio::test]
 async fn stable_tokens_stay_and_classic_ones_change() {
-    let client =
-        Client::start(SimulatorOptions { token_grace: Duration::ZERO, ..SimulatorOptions::default() }).await;
+    let client = Client::start(SimulatorOptions {
+        token_grace: Duration::ZERO,
+        ..SimulatorOptions::default()
+    })
+    .await;
     let stable = client.token().await;
     assert_eq!(client.token().await, stable);
     let (first, second) = (classic(&client).await, classic(&client).await);
     assert_eq!(first["expires_in"], 7200);
     assert_eq!(first.get("errcode"), None, "success has no errcode");
-    let ask =
-        async |token: &str| client.market(token, &marketing("o", "m")).await["errcode"].as_i64().unwrap();
+    let ask = async |token: &str| {
+        client.market(token, &marketing("o", "m")).await["errcode"].as_i64().unwrap()
+    };
     assert_eq!(ask(text(&first["access_token"])).await, 40001, "not the latest, and no grace");
     assert_eq!(ask(text(&second["access_token"])).await, 0);
     assert_eq!(ask(&stable).await, 0, "the endpoints do not touch each other's tokens");
-    let mut force = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
+    let mut force =
+        json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
     force["force_refresh"] = json!(true);
     client.post("/cgi-bin/stable_token", &force.to_string()).await;
     assert_eq!(ask(&stable).await, 40001);
@@ -122,7 +131,8 @@ async fn stable_tokens_stay_and_classic_ones_change() {
 #[tokio::test]
 async fn a_token_lives_as_long_as_it_says() {
     let life = Duration::from_millis(150);
-    let client = Client::start(SimulatorOptions { token_life: life, ..SimulatorOptions::default() }).await;
+    let client =
+        Client::start(SimulatorOptions { token_life: life, ..SimulatorOptions::default() }).await;
     let token = client.token().await;
     assert_eq!(client.market(&token, &marketing("o", "m")).await["errcode"], 0);
     tokio::time::sleep(life).await;

@@ -1,4 +1,5 @@
-//! How WeChat writes its answers: the platform's envelope, and in it the risk service's own JSON as a string.
+//! How WeChat writes its answers: the platform's envelope, and in it the risk service's own JSON as
+//! a string.
 
 use super::super::json::{self, Object};
 use super::super::plan::{Course, Plan};
@@ -40,8 +41,12 @@ pub(super) fn error(code: i64, message: &str, asked: &Asked<'_>) -> String {
     let id = id(asked);
     let mut object = Object::new();
     object.number("errcode", code);
-    let rid =
-        format!("rid: {:08x}-{:08x}-{:08x}", id >> 32, id & 0xffff_ffff, id.rotate_left(17) & 0xffff_ffff);
+    let rid = format!(
+        "rid: {:08x}-{:08x}-{:08x}",
+        id >> 32,
+        id & 0xffff_ffff,
+        id.rotate_left(17) & 0xffff_ffff
+    );
     if code >= 9_301_000 {
         object.text("errmsg", &format!("{message} request id:[{}] {rid}", request_id(id)));
     } else {

@@ -13,7 +13,8 @@ use super::answer;
 use super::token::Standing;
 
 const SERVICE: &str = "wxd8a88093cf541a77";
-const RISK_FIELDS: [&str; 6] = ["mchcode", "phonenum", "certid", "wifibssid", "clientip", "deviceid"];
+const RISK_FIELDS: [&str; 6] =
+    ["mchcode", "phonenum", "certid", "wifibssid", "clientip", "deviceid"];
 
 /// Serves one call.
 pub(in super::super) fn exchange(
@@ -43,7 +44,9 @@ pub(in super::super) fn exchange(
     };
     let refusal = check_platform(state, method, query, body)
         .and_then(|()| match &message {
-            Some(Value::Object(message)) => check_message(message, asked.api, state.options.lenient),
+            Some(Value::Object(message)) => {
+                check_message(message, asked.api, state.options.lenient)
+            }
             _ => Err(Refusal::new(47001, "data format error")),
         })
         .err();
@@ -62,7 +65,10 @@ fn check_platform(state: &State, method: &str, query: &str, body: &[u8]) -> Resu
     match state.tokens().standing(token, Instant::now()) {
         Standing::Good => {}
         Standing::Unknown => {
-            return Err(Refusal::new(40001, "invalid credential, access_token is invalid or not latest"));
+            return Err(Refusal::new(
+                40001,
+                "invalid credential, access_token is invalid or not latest",
+            ));
         }
         Standing::Expired => return Err(Refusal::new(42001, "access_token expired")),
     }
@@ -101,7 +107,8 @@ fn check_message(message: &Map<String, Value>, api: Api, lenient: bool) -> Resul
 }
 
 fn check_data(data: &Map<String, Value>, api: Api, lenient: bool) -> Result<(), Refusal> {
-    let (serviceid, risk) = if api == Api::WechatMarketing { (3, "sale_risk") } else { (2, "login_risk") };
+    let (serviceid, risk) =
+        if api == Api::WechatMarketing { (3, "sale_risk") } else { (2, "login_risk") };
     let wrong = |name: &str| Refusal::new(1, format!("data内参数错误: {name}"));
     let is_filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     if !data.get("openid").is_some_and(is_filled) {

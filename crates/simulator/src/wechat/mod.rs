@@ -1,7 +1,7 @@
 //! WeChat: the service market's two risk services, and the access tokens that they are called with.
 //!
-//! Errors of the platform are `errcode`, errors of the risk service are the `code` of the inner JSON; codes
-//! from 1 to 99 are the latter's.
+//! Errors of the platform are `errcode`, errors of the risk service are the `code` of the inner
+//! JSON; codes from 1 to 99 are the latter's.
 
 mod answer;
 mod market;

@@ -107,7 +107,11 @@ mod tests {
         assert_eq!(tokens.standing(&first, start + 2 * GRACE), Standing::Unknown);
         assert_eq!(tokens.standing(&second, start + LIFE), Standing::Good);
         assert_eq!(tokens.standing(&second, start + GRACE + LIFE), Standing::Expired);
-        assert_eq!(tokens.standing(&other, start + 2 * GRACE), Standing::Good, "the endpoints do not meet");
+        assert_eq!(
+            tokens.standing(&other, start + 2 * GRACE),
+            Standing::Good,
+            "the endpoints do not meet"
+        );
         assert_eq!(tokens.standing("x", start), Standing::Unknown);
     }
 

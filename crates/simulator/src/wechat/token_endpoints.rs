@@ -26,7 +26,8 @@ struct Credentials {
     force_refresh: bool,
 }
 
-/// `GET /cgi-bin/token`: every fetch makes a new token, which ends the one before it after its grace.
+/// `GET /cgi-bin/token`: every fetch makes a new token, which ends the one before it after its
+/// grace.
 pub(in super::super) fn classic(state: &Arc<State>, caller: &str, query: &str) -> Exchange {
     let form = Form::read(query).unwrap_or_default();
     let given = |name| form.get(name).unwrap_or_default().to_owned();
@@ -38,20 +39,29 @@ pub(in super::super) fn classic(state: &Arc<State>, caller: &str, query: &str) -
     };
     exchange(state, caller, Ok(credentials), |state| {
         let options = &state.options;
-        let token = state.tokens().classic.issue(options.token_life, options.token_grace, Instant::now());
+        let token =
+            state.tokens().classic.issue(options.token_life, options.token_grace, Instant::now());
         (token, options.token_life)
     })
 }
 
-/// `POST /cgi-bin/stable_token`: the same token for everybody until it is about to end or is refreshed by
-/// force, which ends the one before it at once.
-pub(in super::super) fn stable(state: &Arc<State>, caller: &str, method: &str, body: &[u8]) -> Exchange {
+/// `POST /cgi-bin/stable_token`: the same token for everybody until it is about to end or is
+/// refreshed by force, which ends the one before it at once.
+pub(in super::super) fn stable(
+    state: &Arc<State>,
+    caller: &str,
+    method: &str,
+    body: &[u8],
+) -> Exchange {
     let credentials = match (method, body) {
         ("POST", []) => Err(Refusal::new(44002, "empty post data")),
-        ("POST", body) => serde_json::from_slice(body).map_err(|_| Refusal::new(47001, "data format error")),
+        ("POST", body) => {
+            serde_json::from_slice(body).map_err(|_| Refusal::new(47001, "data format error"))
+        }
         _ => Err(Refusal::new(43002, "require POST method")),
     };
-    let force = credentials.as_ref().is_ok_and(|credentials: &Credentials| credentials.force_refresh);
+    let force =
+        credentials.as_ref().is_ok_and(|credentials: &Credentials| credentials.force_refresh);
     exchange(state, caller, credentials, |state| {
         let (options, now) = (&state.options, Instant::now());
         let mut tokens = state.tokens();
@@ -72,9 +82,16 @@ fn exchange(
     credentials: Result<Credentials, Refusal>,
     fetch: impl FnOnce(&State) -> (String, Duration),
 ) -> Exchange {
-    let account = credentials.as_ref().map(|credentials| credentials.appid.clone()).unwrap_or_default();
-    let asked =
-        Asked { caller, api: Api::AccessToken, account: &account, claim: "", nonce: None, timestamp: None };
+    let account =
+        credentials.as_ref().map(|credentials| credentials.appid.clone()).unwrap_or_default();
+    let asked = Asked {
+        caller,
+        api: Api::AccessToken,
+        account: &account,
+        claim: "",
+        nonce: None,
+        timestamp: None,
+    };
     let refusal = credentials.and_then(|credentials| check(state, &credentials)).err();
     let (plan, visit) = state.open(&asked, refusal);
     let body = match &plan.course {
@@ -99,7 +116,9 @@ fn check(state: &State, credentials: &Credentials) -> Result<(), Refusal> {
         }
         Credentials { appid, .. } if appid.is_empty() => refuse(41002, "appid missing"),
         Credentials { secret, .. } if secret.is_empty() => refuse(41004, "appsecret missing"),
-        Credentials { appid, .. } if *appid != state.options.app_id => refuse(40013, "invalid appid"),
+        Credentials { appid, .. } if *appid != state.options.app_id => {
+            refuse(40013, "invalid appid")
+        }
         Credentials { secret, .. } if secret != state.options.app_secret.expose_secret() => {
             refuse(40125, "invalid appsecret")
         }
