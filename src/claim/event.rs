@@ -224,7 +224,8 @@ fn not_a_time(text: &str) -> String {
     )
 }
 
-/// Reads a value of which empty text, null and absence mean the same: not given (contract 3.1).
+/// Reads a value of which empty text, null and absence mean the same: not given
+/// (`schemas/claim.v1.json`).
 pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

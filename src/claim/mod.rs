@@ -1,9 +1,9 @@
 //! A claim event: from bytes to [`Claim`] or [`DeadLetterReason`], and nothing else can build a
 //! `Claim`.
 //!
-//! Owns the shape of the event (contract 3.1) and every check that needs no risk API. Knows no
-//! Kafka, no clock. What an API demands on top (a phone number, an app id) is that API's own
-//! `check`. The invariant: whoever holds a `Claim` holds every required field, each within its
+//! Owns the shape of the event (`schemas/claim.v1.json`) and every check that needs no risk API.
+//! Knows no Kafka, no clock. What an API demands on top (a phone number, an app id) is that API's
+//! own `check`. The invariant: whoever holds a `Claim` holds every required field, each within its
 //! range, none of them empty.
 
 use std::fmt;
@@ -20,7 +20,7 @@ mod subject;
 use event::given;
 pub use subject::subject_hash;
 
-/// The longest `claim_id`, in characters (contract 3.1).
+/// The longest `claim_id`, in characters (`schemas/claim.v1.json`).
 pub const CLAIM_ID_MAX_CHARS: usize = 128;
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
 const LAST_SECOND: i64 = 253_402_300_799;

@@ -53,14 +53,14 @@ pub trait RiskApi: Send + Sync {
     /// Its name in configuration, SQL, spans and metrics: `intelligent_qr_code`.
     fn name(&self) -> &'static str;
 
-    /// Which edition of its documents its codes follow (contract 3.2): `2021`.
+    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
     fn schema(&self) -> &'static str;
 
     /// The highest risk level it gives; `None` where it gives none.
     fn highest_level(&self) -> Option<u8>;
 
-    /// What its levels lead to where `[risk.<api>.policy]` says nothing (contract 3.3); `None`
-    /// where it gives none.
+    /// What its levels lead to where `[risk.<api>.policy]` says nothing (`docs/risk-apis.md`,
+    /// Policy); `None` where it gives none.
     fn default_levels(&self) -> Option<Levels> {
         None
     }
@@ -87,7 +87,8 @@ pub trait RiskApi: Send + Sync {
         false
     }
 
-    /// What this API demands of a claim beyond contract 3.1, checked before anything is sent.
+    /// What this API demands of a claim beyond `schemas/claim.v1.json`, checked before anything is
+    /// sent.
     ///
     /// # Errors
     /// [`DeadLetterReason`], naming the field.

@@ -109,7 +109,7 @@ impl<P: Ports> Worker<P> {
         self.inflow.waiting.remove_where(is_gone);
         self.inflow.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.lookups.new.extract_if(.., |job| goes(job)).collect();
-        let mut without_line = self.duplicates.take_behind(|job| goes(job));
+        let mut without_line = self.duplicates.take_followers(|job| goes(job));
         without_line.extend(self.inflow.held.extract_if(.., |job| goes(job)));
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.calls.scheduler.take(|job| goes(job));

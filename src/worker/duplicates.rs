@@ -1,9 +1,9 @@
 //! Claims in flight by their id: one record of each is on its way, the others that carry it wait
 //! for its verdict.
 //!
-//! Pure bookkeeping. The invariants: only the record that is on its way ends its line. One that was
+//! Pure bookkeeping. The invariants: only the record that is on its way ends its queue. One that was
 //! completed earlier, by the verdict of another or in an assignment that has ended, may be recorded
-//! only now; it has no say about those that came since. A line is bounded.
+//! only now; it has no say about those that came since. A queue is bounded.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -11,25 +11,25 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use crate::intake::TicketId;
 
 /// So many records may wait behind the one that is on its way.
-const BEHIND_MAX: usize = 64;
+const FOLLOWERS_MAX: usize = 64;
 
-/// The lines, by claim id.
+/// The queues, by claim id.
 #[derive(Debug)]
 pub(super) struct DuplicateQueues<T> {
-    lines: BTreeMap<String, Line<T>>,
+    queues: BTreeMap<String, Queue<T>>,
 }
 
 #[derive(Debug)]
-struct Line<T> {
+struct Queue<T> {
     /// The record that is on its way.
-    head: TicketId,
-    behind: VecDeque<(TicketId, T)>,
+    leader: TicketId,
+    followers: VecDeque<(TicketId, T)>,
 }
 
 /// Where a record of a claim goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entered<T> {
-    /// It heads its line: on.
+    /// It heads its queue: on.
     Leads(T),
     /// It waits behind another.
     Waits,
@@ -39,21 +39,21 @@ pub(super) enum Entered<T> {
 
 impl<T> Default for DuplicateQueues<T> {
     fn default() -> Self {
-        Self { lines: BTreeMap::new() }
+        Self { queues: BTreeMap::new() }
     }
 }
 
 impl<T> DuplicateQueues<T> {
     /// A record comes.
     pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Entered<T> {
-        match self.lines.entry(claim_id) {
-            Entry::Occupied(mut line) if line.get().behind.len() < BEHIND_MAX => {
-                line.get_mut().behind.push_back((ticket, record));
+        match self.queues.entry(claim_id) {
+            Entry::Occupied(mut queue) if queue.get().followers.len() < FOLLOWERS_MAX => {
+                queue.get_mut().followers.push_back((ticket, record));
                 Entered::Waits
             }
             Entry::Occupied(_) => Entered::Full(record),
-            Entry::Vacant(line) => {
-                line.insert(Line { head: ticket, behind: VecDeque::new() });
+            Entry::Vacant(queue) => {
+                queue.insert(Queue { leader: ticket, followers: VecDeque::new() });
                 Entered::Leads(record)
             }
         }
@@ -61,30 +61,31 @@ impl<T> DuplicateQueues<T> {
 
     /// A record has its end, and so have those that wait behind it: these.
     pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Vec<T> {
-        let is_head = self.lines.get(claim_id).is_some_and(|line| line.head == ticket);
-        let line = is_head.then(|| self.lines.remove(claim_id)).flatten();
-        let behind = line.map(|line| line.behind).unwrap_or_default();
-        behind.into_iter().map(|(_, record)| record).collect()
+        let is_head = self.queues.get(claim_id).is_some_and(|queue| queue.leader == ticket);
+        let queue = is_head.then(|| self.queues.remove(claim_id)).flatten();
+        let followers = queue.map(|queue| queue.followers).unwrap_or_default();
+        followers.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// A record was dropped without an end: the next one heads the line, and goes on.
+    /// A record was dropped without an end: the next one heads the queue, and goes on.
     pub(super) fn left(&mut self, claim_id: &str, ticket: TicketId) -> Option<T> {
-        let line = self.lines.get_mut(claim_id).filter(|line| line.head == ticket)?;
-        let Some((next, record)) = line.behind.pop_front() else {
-            self.lines.remove(claim_id);
+        let queue = self.queues.get_mut(claim_id).filter(|queue| queue.leader == ticket)?;
+        let Some((next, record)) = queue.followers.pop_front() else {
+            self.queues.remove(claim_id);
             return None;
         };
-        line.head = next;
+        queue.leader = next;
         Some(record)
     }
 
     /// Takes those that wait and are to go.
-    pub(super) fn take_behind(&mut self, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
+    pub(super) fn take_followers(&mut self, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
-        for line in self.lines.values_mut() {
-            let (gone, stay): (VecDeque<_>, _) =
-                std::mem::take(&mut line.behind).into_iter().partition(|(_, record)| goes(record));
-            line.behind = stay;
+        for queue in self.queues.values_mut() {
+            let (gone, stay): (VecDeque<_>, _) = std::mem::take(&mut queue.followers)
+                .into_iter()
+                .partition(|(_, record)| goes(record));
+            queue.followers = stay;
             taken.extend(gone.into_iter().map(|(_, record)| record));
         }
         taken
@@ -120,72 +121,68 @@ mod tests {
     #[test]
     fn those_behind_get_the_verdict_of_the_one_in_front() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = DuplicateQueues::default();
-        assert_eq!(undecided.enter("c".to_owned(), first, 1), Entered::Leads(1));
+        let mut queues = DuplicateQueues::default();
+        assert_eq!(queues.enter("c".to_owned(), first, 1), Entered::Leads(1));
         assert_eq!(
-            (undecided.enter("c".to_owned(), second, 2), undecided.enter("c".to_owned(), third, 3)),
+            (queues.enter("c".to_owned(), second, 2), queues.enter("c".to_owned(), third, 3)),
             (Entered::Waits, Entered::Waits)
         );
-        assert_eq!(undecided.enter("other".to_owned(), first, 4), Entered::Leads(4));
-        assert_eq!(undecided.ended("c", first), vec![2, 3]);
-        assert_eq!(
-            undecided.enter("c".to_owned(), second, 5),
-            Entered::Leads(5),
-            "the line is gone"
-        );
+        assert_eq!(queues.enter("other".to_owned(), first, 4), Entered::Leads(4));
+        assert_eq!(queues.ended("c", first), vec![2, 3]);
+        assert_eq!(queues.enter("c".to_owned(), second, 5), Entered::Leads(5), "the queue is gone");
     }
 
     #[test]
     fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = DuplicateQueues::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        undecided.enter("c".to_owned(), third, 3);
-        assert_eq!(undecided.left("c", first), Some(2));
-        assert_eq!(undecided.ended("c", second), vec![3]);
+        let mut queues = DuplicateQueues::default();
+        queues.enter("c".to_owned(), first, 1);
+        queues.enter("c".to_owned(), second, 2);
+        queues.enter("c".to_owned(), third, 3);
+        assert_eq!(queues.left("c", first), Some(2));
+        assert_eq!(queues.ended("c", second), vec![3]);
     }
 
-    /// A seed of the simulation found it: the line was ended by a record that had been completed
-    /// before its partition went and came back, a third record found no line, and one claim was
+    /// A seed of the simulation found it: the queue was ended by a record that had been completed
+    /// before its partition went and came back, a third record found no queue, and one claim was
     /// asked about by two.
     #[test]
     fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
         let ([_, before, _], [first, second, third]) = tickets();
-        let mut undecided = DuplicateQueues::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        assert_eq!(undecided.ended("c", before), Vec::<i32>::new());
-        assert_eq!(undecided.left("c", before), None);
-        assert_eq!(undecided.left("c", second), None, "nor does one that waits");
+        let mut queues = DuplicateQueues::default();
+        queues.enter("c".to_owned(), first, 1);
+        queues.enter("c".to_owned(), second, 2);
+        assert_eq!(queues.ended("c", before), Vec::<i32>::new());
+        assert_eq!(queues.left("c", before), None);
+        assert_eq!(queues.left("c", second), None, "nor does one that waits");
         assert_eq!(
-            undecided.enter("c".to_owned(), third, 3),
+            queues.enter("c".to_owned(), third, 3),
             Entered::Waits,
             "the first is on its way still"
         );
-        assert_eq!(undecided.ended("c", first), vec![2, 3]);
+        assert_eq!(queues.ended("c", first), vec![2, 3]);
     }
 
     #[test]
     fn those_that_wait_can_be_sent_away() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = DuplicateQueues::default();
-        undecided.enter("c".to_owned(), first, 1);
-        undecided.enter("c".to_owned(), second, 2);
-        undecided.enter("c".to_owned(), third, 3);
-        assert_eq!(undecided.take_behind(|record| *record == 2), [2]);
-        assert_eq!(undecided.ended("c", first), vec![3]);
+        let mut queues = DuplicateQueues::default();
+        queues.enter("c".to_owned(), first, 1);
+        queues.enter("c".to_owned(), second, 2);
+        queues.enter("c".to_owned(), third, 3);
+        assert_eq!(queues.take_followers(|record| *record == 2), [2]);
+        assert_eq!(queues.ended("c", first), vec![3]);
     }
 
     #[test]
     fn review_06_a_line_is_bounded() {
         let ([first, second, third], _) = tickets();
-        let mut undecided = DuplicateQueues::default();
-        assert_eq!(undecided.enter("c".to_owned(), first, 0), Entered::Leads(0));
-        for number in 0..BEHIND_MAX {
-            assert_eq!(undecided.enter("c".to_owned(), second, number), Entered::Waits);
+        let mut queues = DuplicateQueues::default();
+        assert_eq!(queues.enter("c".to_owned(), first, 0), Entered::Leads(0));
+        for number in 0..FOLLOWERS_MAX {
+            assert_eq!(queues.enter("c".to_owned(), second, number), Entered::Waits);
         }
-        assert_eq!(undecided.enter("c".to_owned(), third, 7), Entered::Full(7));
-        assert_eq!(undecided.ended("c", first).len(), BEHIND_MAX);
+        assert_eq!(queues.enter("c".to_owned(), third, 7), Entered::Full(7));
+        assert_eq!(queues.ended("c", first).len(), FOLLOWERS_MAX);
     }
 }

@@ -16,7 +16,7 @@ use crate::trace::{TRACEPARENT, TRACESTATE};
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
 
-/// The decision event (contract 3.2).
+/// The decision event (`schemas/decision.v1.json`).
 #[derive(Debug, Serialize)]
 struct DecisionEvent<'a> {
     decision_id: String,

@@ -183,8 +183,8 @@ impl Client {
     }
 }
 
-/// What these levels lead to by default (contract 3.3); Tencent's own advice is to intercept 3 and
-/// 4.
+/// What these levels lead to by default (`docs/risk-apis.md`, Policy); Tencent's own advice is to
+/// intercept 3 and 4.
 pub fn default_levels() -> Levels {
     Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] }
 }

@@ -168,7 +168,7 @@ fn is_private(url: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What the levels lead to by default (contract 3.3).
+/// What the levels lead to by default (`docs/risk-apis.md`, Policy).
 pub fn default_levels() -> Levels {
     Levels { approve: vec![0], challenge: vec![1], review: vec![2], reject: vec![3] }
 }

@@ -1,4 +1,4 @@
-//! What every store promises (contract 2, promises 1 to 3).
+//! What every store promises (README, "What it promises").
 
 use claimgate::claim::DeadLetterReason;
 use claimgate::decision::Verdict;

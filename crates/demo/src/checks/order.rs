@@ -8,8 +8,8 @@ use crate::evidence::Evidence;
 use crate::traffic::Sent;
 
 /// The events with what must come of them, now that it is known who was deferred: the first event
-/// with an id is the claim, but while it is deferred a later one may overtake it (contract, promise
-/// 6). Then the later one is the claim, and the deferred one repeats it.
+/// with an id is the claim, but while it is deferred a later one may overtake it (README, "What it
+/// promises"). Then the later one is the claim, and the deferred one repeats it.
 pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
     let deferred: HashSet<String> = evidence
         .messages

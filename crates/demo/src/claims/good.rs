@@ -167,7 +167,8 @@ fn event(draft: Draft, fate: &ExpectedEnd, random: &mut Rng) -> Event {
 }
 
 impl Draft {
-    /// What the default policy decides (contract 3.3) of what the simulator thinks of the account.
+    /// What the default policy decides (`docs/risk-apis.md`, Policy) of what the simulator thinks
+    /// of the account.
     fn decision(&self) -> Decision {
         let verdict = claimgate_simulator::expected(self.kind.api(), &self.account);
         let not_assessed: &[i32] = match self.kind {

@@ -1,0 +1,187 @@
+//! The policy: what is decided from an assessment, or without one. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Assessment, Decision, Effect, Reason, RiskType, Ruling};
+
+/// Which levels of one API lead to which decision: `[risk.<api>.policy]`. Every level stands in
+/// exactly one list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// Levels that are paid.
+    pub approve: Vec<u8>,
+    /// Levels that are challenged.
+    pub challenge: Vec<u8>,
+    /// Levels that a person looks at.
+    pub review: Vec<u8>,
+    /// Levels that are not paid.
+    pub reject: Vec<u8>,
+}
+
+impl Levels {
+    fn decide(&self, level: u8) -> Option<Decision> {
+        let lists = [&self.approve, &self.challenge, &self.review, &self.reject];
+        let found = lists.iter().position(|list| list.contains(&level))?;
+        Some(Decision::ALL[found])
+    }
+
+    /// Checks that each of `0..=highest` stands in exactly one list and nothing else in any.
+    ///
+    /// # Errors
+    /// One sentence that names the level at fault.
+    pub fn check(&self, highest: u8) -> Result<(), String> {
+        let mut listed: Vec<u8> = [&self.approve, &self.challenge, &self.review, &self.reject]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        listed.sort_unstable();
+        for level in 0..=highest {
+            match listed.iter().filter(|other| **other == level).count() {
+                1 => {}
+                0 => return Err(format!("level {level} has no decision")),
+                _ => return Err(format!("level {level} has more than one decision")),
+            }
+        }
+        match listed.into_iter().find(|level| *level > highest) {
+            Some(level) => {
+                Err(format!("level {level} does not exist: the API's highest is {highest}"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The policy in force: every API's levels and what becomes of claims that no API assessed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Policy {
+    levels: BTreeMap<String, Levels>,
+    on_unassessed: Decision,
+    /// By API, the types of risk that change a decision. They are looked up in the API's table;
+    /// here they are part of the version.
+    effects: BTreeMap<String, BTreeMap<i32, Effect>>,
+    #[serde(skip)]
+    version: String,
+}
+
+impl Policy {
+    /// The policy of these levels (by API name) and of `worker.on_unassessed`.
+    pub fn new(levels: BTreeMap<String, Levels>, on_unassessed: Decision) -> Self {
+        Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
+    }
+
+    /// The same policy, whose version covers what these types of risk of an API do as well.
+    #[must_use]
+    pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
+        let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
+        let effects: BTreeMap<i32, Effect> = risk_types
+            .iter()
+            .filter(decides)
+            .map(|risk_type| (risk_type.code, risk_type.effect))
+            .collect();
+        if !effects.is_empty() {
+            self.effects.insert(api.to_owned(), effects);
+        }
+        self.versioned()
+    }
+
+    fn versioned(mut self) -> Self {
+        let canonical = serde_json::to_vec(&self).expect("a map of lists always serialises");
+        self.version = format!("sha256:{}", hex::encode(Sha256::digest(canonical)));
+        self
+    }
+
+    /// The content hash that is kept with every verdict: `sha256:…`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Decides from what `api` found. `risk_type` looks a code up in that API's table.
+    pub fn rule(
+        &self,
+        api: &str,
+        assessment: &Assessment,
+        risk_type: impl Fn(i32) -> Option<RiskType>,
+    ) -> Ruling {
+        match assessment {
+            Assessment::Level { level, risk_types } => {
+                self.rule_level(api, *level, risk_types, risk_type)
+            }
+            Assessment::Challenge { .. } => Ruling {
+                decision: Decision::Challenge,
+                reasons: vec![Reason::new("captcha", None, None)],
+            },
+            Assessment::Ticket { valid } => {
+                let (decision, name) = if *valid {
+                    (Decision::Approve, "valid")
+                } else {
+                    (Decision::Reject, "invalid")
+                };
+                Ruling { decision, reasons: vec![Reason::new("ticket", None, Some(name))] }
+            }
+        }
+    }
+
+    fn rule_level(
+        &self,
+        api: &str,
+        level: u8,
+        risk_types: &[i32],
+        risk_type: impl Fn(i32) -> Option<RiskType>,
+    ) -> Ruling {
+        // A level outside the policy cannot be read from an answer; should one come, a person looks
+        // at it.
+        let by_level = self
+            .levels
+            .get(api)
+            .and_then(|levels| levels.decide(level))
+            .unwrap_or(Decision::Review);
+        let mut reasons = vec![Reason::new("level", Some(i64::from(level)), None)];
+        let mut strongest = Effect::Explains;
+        for code in risk_types {
+            let known = risk_type(*code);
+            let mut reason =
+                Reason::new("risk_type", Some(i64::from(*code)), known.map(|known| known.name));
+            reason.group = known.map(|known| known.group.to_owned());
+            reasons.push(reason);
+            strongest = strongest.max(known.map_or(Effect::Explains, |known| known.effect));
+        }
+        let decision = match strongest {
+            Effect::Explains => by_level,
+            Effect::Approves => Decision::Approve,
+            Effect::NotAssessed => by_level.max(Decision::Review),
+            Effect::Rejects => Decision::Reject,
+        };
+        Ruling { decision, reasons }
+    }
+
+    /// Rules on a claim that the API refused for good, such as one with a bad openid.
+    pub fn unassessable(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: Decision::Review,
+            reasons: vec![Reason::new("unassessable", provider_code, Some(reason))],
+        }
+    }
+
+    /// Rules on a claim that came to be asked about too late for the answer to mean anything. That
+    /// is no fault of the user's and no proof of innocence: a person decides, whatever
+    /// `retry.on_unassessed` says.
+    pub fn too_late(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: Decision::Review,
+            reasons: vec![Reason::new("unassessed", provider_code, Some(reason))],
+        }
+    }
+
+    /// Rules on a claim that no API would answer in time; `reason` says what the last attempt met.
+    pub fn unassessed(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
+        Ruling {
+            decision: self.on_unassessed,
+            reasons: vec![Reason::new("unassessed", provider_code, Some(reason))],
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where records are kept and published, as the worker sees it.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use super::{RecordOutcome, Recorded, Sealed};
+use crate::decision::Verdict;
+use crate::intake::Commit;
+
+/// Postgres, as the worker sees it.
+pub trait Store: Send + Sync {
+    /// The verdicts that these claims have already, by claim id.
+    fn recall(
+        &self,
+        claim_ids: Vec<String>,
+    ) -> impl Future<Output = Result<HashMap<String, Verdict>, StoreError>> + Send;
+
+    /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
+    ///
+    /// Returns, by index into [`Sealed::completed`], the ends that the table overruled: the claim
+    /// had a verdict already, and the first one recorded wins. A conflict found this way has its
+    /// dead letter written as well.
+    fn record(
+        &self,
+        batch: &Sealed,
+    ) -> impl Future<Output = Result<Vec<(usize, RecordOutcome)>, StoreError>> + Send;
+}
+
+/// Why Postgres did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may work later: the connection, a deadlock, a failover, a full disk.
+    #[error("{0}")]
+    Transient(String),
+    /// It will not mend by itself: a missing table, no permission.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// The output topics, as the worker sees them.
+pub trait Publisher: Send + Sync {
+    /// Publishes decisions and dead letters and commits the offsets, in one transaction.
+    fn publish(
+        &self,
+        batch: &Recorded,
+        commits: Vec<Commit>,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// The largest message that the retry topic takes, as far as is known now.
+    fn deferred_max_bytes(&self) -> usize;
+}
+
+/// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible,
+/// or all of it already is and the generation check will refuse a second one.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Try again: the transaction was aborted, or the producer was made anew.
+    #[error("{0}")]
+    Aborted(String),
+    /// The retry topic takes these records, by their places in the batch, in no form: each needs
+    /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
+    #[error("the retry topic takes {} of the batch's claims in no form", .0.len())]
+    Undeferrable(Vec<usize>),
+    /// The worker must end.
+    #[error("{0}")]
+    Fatal(String),
+}

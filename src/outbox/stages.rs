@@ -1,0 +1,122 @@
+//! A batch's way: [`Sealed`] → [`Recorded`] → [`Published`]. Each is the only door to the next.
+
+use super::{Call, Completed, PublishError, Publisher, Store, StoreError, TokenExchange};
+use crate::intake::{Commit, Ledger};
+
+/// A batch that is closed: on its way into Postgres.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(super) number: u64,
+    pub(super) completed: Vec<Completed>,
+    pub(super) calls: Vec<Call>,
+    pub(super) token_exchanges: Vec<TokenExchange>,
+}
+
+/// A batch that Postgres has: what its tables say is what will be published.
+#[derive(Debug)]
+pub struct Recorded {
+    number: u64,
+    completed: Vec<Completed>,
+}
+
+/// A batch that Kafka has acknowledged, commit and all.
+#[derive(Debug)]
+pub struct Published {
+    completed: Vec<Completed>,
+}
+
+impl Sealed {
+    /// The records and their ends.
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
+    }
+
+    /// The requests for access tokens since the last batch.
+    pub fn token_exchanges(&self) -> &[TokenExchange] {
+        &self.token_exchanges
+    }
+
+    /// The attempts made, also for claims that are not decided yet.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// Writes the batch to Postgres. Where a verdict was there before, the end of its record
+    /// becomes what the table says.
+    ///
+    /// # Errors
+    /// The batch comes back with the store's error. To try again is safe: the store's writes are
+    /// idempotent.
+    pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
+        match store.record(&self).await {
+            Ok(overruled) => {
+                for (index, outcome) in overruled {
+                    self.completed[index].outcome = outcome;
+                }
+                Ok(Recorded { number: self.number, completed: self.completed })
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Recorded {
+    /// Tells this batch from the worker's others: a publisher that is in doubt about one must know
+    /// whether it is asked again for that one.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The records and their ends.
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
+    }
+
+    /// Adds a batch that was recorded later. Only for batches of which no commit was tried: the
+    /// number stays the first one's.
+    pub fn append(&mut self, mut later: Self) {
+        self.completed.append(&mut later.completed);
+    }
+
+    /// Takes out the records whose assignment has ended: they belong to somebody else now, who will
+    /// recall what was recorded.
+    pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Completed>) {
+        gone.extend(self.completed.extract_if(.., |completed| !ledger.is_live(&completed.ticket)));
+    }
+
+    /// Takes out these records, by their places in the batch.
+    pub fn take_out(&mut self, places: &[usize]) -> Vec<Completed> {
+        let mut place = 0..;
+        let is_taken =
+            |_: &mut Completed| place.next().is_some_and(|place| places.contains(&place));
+        self.completed.extract_if(.., is_taken).collect()
+    }
+
+    /// What the commit of this batch would say.
+    pub fn commits(&self, ledger: &Ledger) -> Vec<Commit> {
+        ledger.plan(self.completed.iter().map(|completed| &completed.ticket))
+    }
+
+    /// Publishes the batch and commits its records, at once.
+    ///
+    /// # Errors
+    /// The batch comes back with the publisher's error. To try again is safe after an abort; see
+    /// [`PublishError`].
+    pub async fn publish(
+        self,
+        publisher: &impl Publisher,
+        commits: Vec<Commit>,
+    ) -> Result<Published, (Self, PublishError)> {
+        match publisher.publish(&self, commits).await {
+            Ok(()) => Ok(Published { completed: self.completed }),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Published {
+    /// The records of the batch, whose tickets are to be confirmed.
+    pub fn into_completed(self) -> Vec<Completed> {
+        self.completed
+    }
+}
