@@ -1,7 +1,7 @@
 //! Replaying: page by page, portion by portion, each letter to its own end.
 //!
 //! A portion's way: plan, look for what was cut short, announce, send, record the places, say so
-//! ([`super::sending`] is all but the plan). The order is the point: whatever ends the command
+//! ([`super::portion`] is all but the plan). The order is the point: whatever ends the command
 //! between two steps, the next command finds out and goes on from there.
 
 use std::collections::HashSet;

@@ -78,6 +78,7 @@ use task::Done;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The pause after the store or the publisher failed.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
+
 /// A worker.
 pub struct Worker<P: Ports> {
     /// Kafka, Postgres and the risk APIs.
