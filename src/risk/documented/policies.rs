@@ -126,7 +126,7 @@ fn every_risk_type_changes_what_every_level_leads_to_as_its_effect_says() {
 #[test]
 fn a_policy_in_configuration_replaces_the_whole_row() {
     let start = PAGE.find("`policy = {").unwrap();
-    let policy = PAGE[start..].split('`').nth(1).unwrap().replace('\n', " ");
+    let policy = PAGE[start..].split('`').nth(1).unwrap();
     let registry =
         testing::registry(&format!("{CREDENTIALS}\n[risk.mini_program]\n{policy}")).unwrap();
     let decided: Vec<_> = (0..=4).map(|level| decide(&registry, level, &[]).unwrap()).collect();
