@@ -158,6 +158,14 @@ impl Flood {
         }
     }
 
+    /// A record was deferred. If it was the probe, and nobody has looked its claim up, nobody will
+    /// say what it was: another one takes its place when it is due.
+    pub fn deferred(&mut self, place: Place) {
+        if let State::Flooded { probe, .. } = &mut self.state {
+            probe.take_if(|probe| *probe == place);
+        }
+    }
+
     /// Begins a flood if a bound is reached.
     fn begin(&mut self, now: Instant) -> Option<Change> {
         let State::Calm(calm) = &self.state else { return None };

@@ -148,6 +148,20 @@ fn a_probe_that_is_lost_does_not_hold_up_the_next() {
 }
 
 /// What happens to a worker that obeys.
+/// A seed of the simulation found it: the probe found no room and was deferred before anybody looked
+/// its claim up, and its partition stood still for ever.
+#[test]
+fn a_probe_that_is_deferred_does_not_hold_up_the_next() {
+    let now = Instant::now();
+    let mut flood = flooded(now);
+    let due = flood.next_probe().expect("a probe is due");
+    flood.read(due, place(10), false);
+    flood.deferred(place(9));
+    assert!(!flood.admits(due + Duration::from_secs(60)), "another record was deferred");
+    flood.deferred(place(10));
+    assert!(flood.is_on() && flood.admits(due + Duration::from_secs(60)));
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Wait(u64),
