@@ -234,7 +234,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // WorkerError already, or ended now.
+        // Ended already, or ended now.
         drop(self.child.kill());
         drop(self.child.wait());
     }

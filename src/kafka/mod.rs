@@ -38,7 +38,7 @@ pub struct Settings {
     pub output_topic: String,
     /// Deferred claims.
     pub retry_topic: String,
-    /// DeadLetterReason events.
+    /// Malformed events.
     pub dead_letter_topic: String,
     /// What a crash may repeat.
     pub guarantee: Guarantee,

@@ -77,7 +77,7 @@ pub trait RiskApi: Send + Sync {
     }
 
     /// Whether what the API found, asked at this time (UNIX seconds), says less about the user than
-    /// about how late it was asked. Such a assessment decides nothing.
+    /// about how late it was asked. Such an assessment decides nothing.
     fn is_late(&self, _: &Claim, _: &Assessment, _asked_at: i64) -> bool {
         false
     }

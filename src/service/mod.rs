@@ -66,7 +66,6 @@ pub async fn run(
     service.work(stop).await
 }
 
-/// Everything that runs while the worker does.
 /// The real outside systems.
 struct Real;
 
@@ -77,6 +76,7 @@ impl Ports for Real {
     type Http = Client;
 }
 
+/// Everything that runs while the worker does.
 struct Service {
     worker: Worker<Real>,
     membership: Membership,

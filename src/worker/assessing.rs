@@ -128,7 +128,7 @@ impl<P: Ports> Worker<P> {
     /// Ends a claim that waited for longer than the API's answer about it means anything.
     pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
         let ruling = self.context.policy.too_late("ticket_expired", provider_code);
-        self.settle_assessed(job, ruling, None, provider_code);
+        self.complete_assessed(job, ruling, None, provider_code);
     }
 
     /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
@@ -183,11 +183,11 @@ impl<P: Ports> Worker<P> {
             Step::Assessed(assessment, code) => {
                 let ruling =
                     self.context.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
-                self.settle_assessed(*job, ruling, Some(assessment), Some(code));
+                self.complete_assessed(*job, ruling, Some(assessment), Some(code));
             }
             Step::Unassessable(fault) => {
                 let ruling = self.context.policy.unassessable(fault.reason, fault.provider_code);
-                self.settle_assessed(*job, ruling, None, fault.provider_code);
+                self.complete_assessed(*job, ruling, None, fault.provider_code);
             }
             Step::Defer(fault) => self.defer(*job, &fault),
             Step::GiveUp(fault) => self.give_up(*job, &fault),
@@ -201,11 +201,11 @@ impl<P: Ports> Worker<P> {
 
     pub(super) fn give_up(&mut self, job: Job, fault: &Fault) {
         let ruling = self.context.policy.unassessed(fault.reason, fault.provider_code);
-        self.settle_assessed(job, ruling, None, fault.provider_code);
+        self.complete_assessed(job, ruling, None, fault.provider_code);
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.
-    fn settle_assessed(
+    fn complete_assessed(
         &mut self,
         mut job: Job,
         ruling: Ruling,
@@ -217,13 +217,13 @@ impl<P: Ports> Worker<P> {
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
         let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
-        self.settle_verdict(ticket, received, claim, assessed);
+        self.complete_verdict(ticket, received, claim, assessed);
         let next = self.lanes.leave(lane);
         self.submit(next);
     }
 
     /// Ends a claim with a verdict of its own.
-    pub(super) fn settle_verdict(
+    pub(super) fn complete_verdict(
         &mut self,
         ticket: Ticket,
         received: Received,

@@ -45,10 +45,10 @@ impl<P: Ports> Worker<P> {
                 (&self.context.retry, self.ports.publisher.deferred_max_bytes());
             let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
             for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
-                self.settle_deferred(*behind, fault, now);
+                self.complete_deferred(*behind, fault, now);
             }
         }
-        self.settle_deferred(job, fault, now);
+        self.complete_deferred(job, fault, now);
         let next = self.lanes.leave(lane);
         self.submit(next);
     }
@@ -63,7 +63,7 @@ impl<P: Ports> Worker<P> {
 
     /// Defers a claim that is in no lane, for want of room.
     pub(super) fn defer_untried(&mut self, job: Job, reason: &'static str) {
-        self.settle_deferred(job, &fault(reason), self.context.clock.micros() / 1_000);
+        self.complete_deferred(job, &fault(reason), self.context.clock.micros() / 1_000);
     }
 
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
@@ -103,7 +103,7 @@ impl<P: Ports> Worker<P> {
         may_defer(job, &self.context.retry, self.ports.publisher.deferred_max_bytes(), now)
     }
 
-    pub(super) fn settle_deferred(&mut self, mut job: Job, fault: &Fault, now: i64) {
+    pub(super) fn complete_deferred(&mut self, mut job: Job, fault: &Fault, now: i64) {
         self.vacate(&mut job);
         if job.ticket.partition().input == Input::Claims {
             self.inflow.flood.deferred((job.ticket.partition(), job.ticket.offset()));

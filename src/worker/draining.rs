@@ -109,11 +109,11 @@ impl<P: Ports> Worker<P> {
         self.inflow.waiting.remove_where(is_gone);
         self.inflow.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.lookups.new.extract_if(.., |job| goes(job)).collect();
-        let mut without_line = self.duplicates.take_followers(|job| goes(job));
-        without_line.extend(self.inflow.held.extract_if(.., |job| goes(job)));
+        let mut not_leading = self.duplicates.take_followers(|job| goes(job));
+        not_leading.extend(self.inflow.held.extract_if(.., |job| goes(job)));
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.calls.scheduler.take(|job| goes(job));
-        for mut job in without_line {
+        for mut job in not_leading {
             self.vacate(&mut job);
             self.inflow.in_flight.remove(&job.ticket, &job.received);
         }
@@ -147,12 +147,12 @@ impl<P: Ports> Worker<P> {
     pub(super) fn drop_job(&mut self, mut job: Job) {
         self.vacate(&mut job);
         self.inflow.in_flight.remove(&job.ticket, &job.received);
-        self.next_in_line(&job.claim.claim_id, job.ticket.id());
+        self.next_follower(&job.claim.claim_id, job.ticket.id());
     }
 
     /// A claim's record on its way has gone without an end: the next one that carries the claim is
     /// looked up.
-    pub(super) fn next_in_line(&mut self, claim_id: &str, ticket: TicketId) {
+    pub(super) fn next_follower(&mut self, claim_id: &str, ticket: TicketId) {
         let next = self.duplicates.left(claim_id, ticket);
         self.lookups.new.extend(next);
     }

@@ -94,7 +94,7 @@ impl<P: Ports> Worker<P> {
             // The claim has a verdict of another worker's, or this record will not be published and
             // is read again: the next in line asks the store anew.
             RecordOutcome::Deferred(_) | RecordOutcome::DeadLettered(_) => {
-                self.next_in_line(claim_id, ticket)
+                self.next_follower(claim_id, ticket)
             }
         }
     }

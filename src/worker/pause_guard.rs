@@ -1,4 +1,4 @@
-//! PauseGuard: a process that did not run for so long that others may have its partitions (SIGSTOP,
+//! The guard against pauses: a process that did not run for so long that others may have its partitions (SIGSTOP,
 //! a paused machine).
 //!
 //! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
@@ -6,7 +6,7 @@
 //! second's calls.
 //!
 //! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition.
-//! The invariant: between a pause_guard and the group's word on it, no API is asked.
+//! The invariant: between a pause and the group's word on it, no API is asked.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) struct PauseGuard {
 }
 
 impl PauseGuard {
-    /// For sessions of this length. The last heartbeat before a pause_guard may have been a quarter
+    /// For sessions of this length. The last heartbeat before a pause may have been a quarter
     /// of it ago (`intake::consumer`).
     pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
         let (longest, rest) = (session_timeout * 3 / 4, REST.min(session_timeout / 2));

@@ -34,7 +34,7 @@ impl<P: Ports> Worker<P> {
                     assessment: None,
                     provider_code: None,
                 };
-                self.settle_verdict(ticket, received, claim, assessed);
+                self.complete_verdict(ticket, received, claim, assessed);
             }
             Err(malformed) => {
                 let outcome = RecordOutcome::DeadLettered(malformed);

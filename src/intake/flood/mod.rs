@@ -69,7 +69,7 @@ enum State {
 /// The counters of calm times.
 #[derive(Debug, Default)]
 struct Calm {
-    /// DeadLetterReason events since the last one that could be read.
+    /// Malformed events since the last one that could be read.
     run: u32,
     /// Conflicts since the last claim that was none.
     conflicts: u32,

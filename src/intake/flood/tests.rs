@@ -201,7 +201,7 @@ proptest! {
                 }
             }
             let probes = now.duration_since(since).as_secs() / 10;
-            // DeadLetterReason events and conflicts have a run each, and a conflict that can be
+            // Malformed events and conflicts have a run each, and a conflict that can be
             // read breaks the other: the ratio catches that.
             prop_assert!(dead <= u64::from(bounds().min_events) + 5 + probes, "{dead} dead letters, {probes} probes");
         }

@@ -121,13 +121,13 @@ impl PostgresStore {
         self.try_rows().await?;
         let held = self.unkept.hold_back(completed);
         let ends =
-            self.record_settled_around_faults(&entries(completed, &held), &mut refusals).await?;
+            self.record_completed_around_faults(&entries(completed, &held), &mut refusals).await?;
         Ok(self.unkept.release(completed, held, ends))
     }
 
     /// Halves the records until those at fault stand alone, in batch order: the first of two
     /// records of one claim still wins.
-    async fn record_settled_around_faults(
+    async fn record_completed_around_faults(
         &self,
         entries: &[Entry<'_>],
         refusals: &mut UnassessedClaims,

@@ -93,7 +93,7 @@ pub(super) enum Act {
     Restart(usize),
     /// SIGSTOP for a while; its session may end meanwhile.
     Freeze(usize, Duration),
-    /// The group loses max_wait with a worker that is well.
+    /// The group loses patience with a worker that is well.
     Expel(usize),
     /// Partitions move.
     Rebalance,

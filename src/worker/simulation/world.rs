@@ -115,7 +115,7 @@ struct Life {
 }
 
 impl World {
-    /// Settings that the runs share. ApiResult them takes longer than a run.
+    /// Settings that the runs share. Reading them takes longer than a run.
     pub(super) fn settings() -> Arc<Config> {
         Arc::new(
             Config::from_toml(&format!("{SHORT_TIMES}{APIS}")).expect("the settings are right"),
