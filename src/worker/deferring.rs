@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Job, Ports, Publisher as _, Worker};
 use crate::assess::{Delay, retry};
 use crate::intake::deferral::Deferral;
-use crate::intake::{Input, Record, Ticket, header};
+use crate::intake::{Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
 use crate::risk::Fault;
 use crate::trace::TRACEPARENT;
@@ -105,9 +105,7 @@ impl<P: Ports> Worker<P> {
 
     pub(super) fn complete_deferred(&mut self, mut job: Job, fault: &Fault, now: i64) {
         self.vacate(&mut job);
-        if job.ticket.partition().input == Input::Claims {
-            self.inflow.flood.deferred((job.ticket.partition(), job.ticket.offset()));
-        }
+        self.release_probe(&job.ticket);
         // A claim that nobody was asked about, for others were first, is not tried yet.
         let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&fault.reason);
         let since = if is_tried { deferred_since(&job) } else { now };

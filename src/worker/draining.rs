@@ -107,15 +107,13 @@ impl<P: Ports> Worker<P> {
             |ticket: &Ticket| closing.contains(&ticket.partition()) || !ledger.is_live(ticket);
         let goes = |job: &Job| is_gone(&job.ticket);
         self.inflow.waiting.remove_where(is_gone);
-        self.inflow.flood.abandon_probe();
         let mut dropped: Vec<Box<Job>> = self.lookups.new.extract_if(.., |job| goes(job)).collect();
         let mut not_leading = self.duplicates.take_followers(|job| goes(job));
         not_leading.extend(self.inflow.held.extract_if(.., |job| goes(job)));
         dropped.extend(self.lanes.take(|job| goes(job)));
         let heads = self.calls.scheduler.take(|job| goes(job));
         for mut job in not_leading {
-            self.vacate(&mut job);
-            self.inflow.in_flight.remove(&job.ticket, &job.received);
+            self.forget(&mut job);
         }
         for job in dropped {
             self.drop_job(*job);
@@ -145,9 +143,14 @@ impl<P: Ports> Worker<P> {
 
     /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
     pub(super) fn drop_job(&mut self, mut job: Job) {
-        self.vacate(&mut job);
-        self.inflow.in_flight.remove(&job.ticket, &job.received);
+        self.forget(&mut job);
         self.next_follower(&job.claim.claim_id, job.ticket.id());
+    }
+
+    fn forget(&mut self, job: &mut Job) {
+        self.vacate(job);
+        self.release_probe(&job.ticket);
+        self.inflow.in_flight.remove(&job.ticket, &job.received);
     }
 
     /// A claim's record on its way has gone without an end: the next one that carries the claim is

@@ -30,6 +30,13 @@ impl<P: Ports> Worker<P> {
         }
     }
 
+    /// A record is dropped or deferred: where it is the probe of a flood, nobody will look it up.
+    pub(super) fn release_probe(&mut self, ticket: &Ticket) {
+        if ticket.partition().input == Input::Claims {
+            self.inflow.flood.left((ticket.partition(), ticket.offset()));
+        }
+    }
+
     fn tell_flood(&self, change: Option<Change>) {
         let Bounds { window, probe_every, .. } = &self.context.flood;
         let found = match change {

@@ -150,17 +150,9 @@ impl Flood {
         }
     }
 
-    /// The probe may have been dropped with its partition: another one takes its place when it is
-    /// due.
-    pub fn abandon_probe(&mut self) {
-        if let State::Flooded { probe, .. } = &mut self.state {
-            *probe = None;
-        }
-    }
-
-    /// A record was deferred. If it was the probe, and nobody has looked its claim up, nobody will
-    /// say what it was: another one takes its place when it is due.
-    pub fn deferred(&mut self, place: Place) {
+    /// An event left before its claim was looked up: it was dropped with its partition, or deferred.
+    /// If it was the probe, another one takes its place when it is due.
+    pub fn left(&mut self, place: Place) {
         if let State::Flooded { probe, .. } = &mut self.state {
             probe.take_if(|probe| *probe == place);
         }

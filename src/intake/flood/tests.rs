@@ -142,7 +142,7 @@ fn a_probe_that_is_lost_does_not_hold_up_the_next() {
     let now = Instant::now();
     let mut flood = flooded(now);
     flood.read(now + 10 * SECOND, place(5), false);
-    flood.abandon_probe();
+    flood.left(place(5));
     assert!(!flood.admits(now + 19 * SECOND) && flood.admits(now + 20 * SECOND));
     assert_eq!(flood.looked_up(now + 19 * SECOND, place(5), false), None, "it is a probe no more");
 }
@@ -156,9 +156,9 @@ fn a_probe_that_is_deferred_does_not_hold_up_the_next() {
     let mut flood = flooded(now);
     let due = flood.next_probe().expect("a probe is due");
     flood.read(due, place(10), false);
-    flood.deferred(place(9));
+    flood.left(place(9));
     assert!(!flood.admits(due + Duration::from_secs(60)), "another record was deferred");
-    flood.deferred(place(10));
+    flood.left(place(10));
     assert!(flood.is_on() && flood.admits(due + Duration::from_secs(60)));
 }
 
