@@ -126,12 +126,11 @@ impl<T: Waiting> ApiQueue<T> {
         if self.waiting() == 0 || self.has_no_token {
             return Err(None);
         }
-        let probe = match self.breaker.permit(now) {
-            Permit::Granted => false,
-            Permit::Probe => true,
-            Permit::NotBefore(at) => return Err(Some(at)),
-            Permit::Full => return Err(None),
-        };
+        let permit = self.breaker.permit(now);
+        if let Some(wake) = permit.refused() {
+            return Err(wake);
+        }
+        let probe = permit == Permit::Probe;
         // A probe is no retry, and a claim that nobody has failed on yet says more about the API
         // than one that failed before.
         let is_further = !self.further.is_empty()
@@ -144,10 +143,8 @@ impl<T: Waiting> ApiQueue<T> {
         if queue.front().is_some_and(|(_, job)| !job.is_undecided(now)) {
             return Err(None);
         }
-        match self.limit.acquire(now) {
-            Permit::Full => return Err(None),
-            Permit::NotBefore(at) => return Err(Some(at)),
-            Permit::Granted | Permit::Probe => {}
+        if let Some(wake) = self.limit.acquire(now).refused() {
+            return Err(wake);
         }
         self.breaker.called();
         let queue = if is_further { &mut self.further } else { &mut self.first };
