@@ -21,7 +21,7 @@ use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
 impl<P: Ports> Worker<P> {
     pub(super) fn take_partitions(&mut self, assigned: &[Assigned], input_partitions: u32) {
-        self.drain.input_partitions = input_partitions;
+        self.calls.input_partitions = input_partitions;
         for assigned in assigned {
             if let Some(warning) = self.ledger.assign(assigned) {
                 warn!(
@@ -42,7 +42,7 @@ impl<P: Ports> Worker<P> {
         };
         let held: Vec<i32> =
             self.ledger.partitions().filter(at_work).map(|partition| partition.number).collect();
-        self.calls.scheduler.set_share(&held, self.drain.input_partitions, Instant::now());
+        self.calls.scheduler.set_share(&held, self.calls.input_partitions, Instant::now());
     }
 
     pub(super) fn take_records(&mut self, records: Vec<Record>) {

@@ -22,6 +22,9 @@ pub(super) struct Calls {
     pub(super) fetching_token: bool,
     /// Holds calls back after the process was paused: its partitions may be another worker's.
     pub(super) pause_guard: PauseGuard,
+    /// How many partitions the input topic has: this worker's part of them is its part of the
+    /// group's limits.
+    pub(super) input_partitions: u32,
     /// By API: where its calls go, as spans name it.
     pub(super) peers: Vec<Option<Peer>>,
 }
@@ -47,6 +50,7 @@ impl Calls {
             token: Token::default(),
             fetching_token: false,
             pause_guard,
+            input_partitions: 0,
             peers: vec![None; context.registry.len()],
         }
     }

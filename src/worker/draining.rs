@@ -45,8 +45,6 @@ pub(super) struct Draining {
     pub(super) releases: Vec<Release>,
     /// Until when what is in flight may finish, once the worker was told to stop.
     pub(super) stopping: Option<Instant>,
-    /// How many partitions the input topic has.
-    pub(super) input_partitions: u32,
 }
 
 impl<P: Ports> Worker<P> {
