@@ -1,5 +1,5 @@
-//! The guard against pauses: a process that did not run for so long that others may have its partitions (SIGSTOP,
-//! a paused machine).
+//! The guard against pauses: a process that did not run for so long that others may have its
+//! partitions (SIGSTOP, a paused machine).
 //!
 //! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
 //! of day does, though somebody may set it. What either says is taken: a pause too many costs a

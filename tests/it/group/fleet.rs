@@ -97,16 +97,24 @@ impl Fleet {
 
     /// The same, of accounts that tell the simulator what to answer.
     pub(crate) fn produce_of(&mut self, count: usize, words: &str) {
-        let events: Vec<Event> = (self.produced..self.produced + count)
-            .map(|number| {
-                let id = format!("clm-{number:06}");
-                let event = Event::of(claim(&id, &format!("user-{number}{words}")));
-                self.expected.claims.insert(id);
-                event.on(i32::try_from(number).expect("few") % self.partitions)
-            })
-            .collect();
-        self.produced += count;
-        self.lab.produce(&events);
+        for _ in 0..count {
+            self.enqueue(i32::try_from(self.produced).expect("few") % self.partitions, words);
+        }
+        self.lab.flush(LONG);
+    }
+
+    /// Sends one claim, over one partition.
+    pub(crate) fn produce_on(&mut self, partition: i32) {
+        self.enqueue(partition, "");
+        self.lab.flush(LONG);
+    }
+
+    fn enqueue(&mut self, partition: i32, words: &str) {
+        let (number, id) = (self.produced, format!("clm-{:06}", self.produced));
+        let event = Event::of(claim(&id, &format!("user-{number}{words}"))).on(partition);
+        self.lab.enqueue(&event);
+        self.expected.claims.insert(id);
+        self.produced += 1;
     }
 
     pub(crate) async fn decided(&self) {
