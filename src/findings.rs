@@ -1,4 +1,11 @@
 //! What a look at the surroundings found: one line for each thing that was looked at. Pure.
+//!
+//! ```
+//! use claimgate::findings::{Finding, Grade};
+//!
+//! let refused = Err("connection refused; kafka.bootstrap_servers".to_owned());
+//! assert_eq!(Finding::of("Kafka", refused).grade, Grade::Wrong);
+//! ```
 
 use std::fmt;
 

@@ -2,6 +2,15 @@
 //!
 //! Pure: ids are handed in. A `traceparent` that is not well-formed is ignored, as the
 //! specification asks (<https://www.w3.org/TR/trace-context/>, section 3.2).
+//!
+//! ```
+//! use claimgate::trace::TraceContext;
+//!
+//! let sent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+//! let context = TraceContext::parse(sent, None).expect("version 00");
+//! assert_eq!(context.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+//! assert_eq!(context.traceparent().as_bytes(), sent);
+//! ```
 
 /// The headers that carry the context.
 pub const TRACEPARENT: &str = "traceparent";

@@ -4,6 +4,20 @@
 //! Pure: time is an argument. Each first call of a claim earns a part of a retry, and so does time,
 //! a little; each further call of a claim costs one. The invariant: over any span, further calls ≤
 //! `ratio` × first calls + `per_second` × seconds + the reserve.
+//!
+//! ```
+//! use claimgate::assess::budget::{Budget, Settings};
+//!
+//! let now = tokio::time::Instant::now();
+//! let settings = Settings { ratio: 0.1, per_second: 0.0, reserve: 1.0 };
+//! let mut budget = Budget::new(settings, now);
+//! budget.withdraw();
+//! assert!(!budget.covers(now), "the reserve is spent");
+//! for _ in 0..11 {
+//!     budget.deposit();
+//! }
+//! assert!(budget.covers(now), "eleven first attempts cover one retry");
+//! ```
 
 use std::time::Duration;
 

@@ -2,6 +2,15 @@
 //!
 //! Pure. The environment's `HTTPS_PROXY` and its companions do not count: a variable that somebody
 //! set for another program must not lead signed requests through a stranger's server.
+//!
+//! ```
+//! use claimgate::assess::egress::Settings;
+//!
+//! let mut egress = Settings::default();
+//! assert!(egress.check().is_ok(), "without a proxy calls go out directly");
+//! egress.proxy = Some("socks9://proxy.internal:1080".to_owned().into());
+//! assert!(egress.check().is_err(), "no such kind of proxy");
+//! ```
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;

@@ -5,6 +5,20 @@
 //! Knows no Kafka, no clock. What an API demands on top (a phone number, an app id) is that API's
 //! own `check`. The invariant: whoever holds a `Claim` holds every required field, each within its
 //! range, none of them empty.
+//!
+//! ```
+//! use claimgate::claim::Claim;
+//!
+//! let event = br#"{
+//!     "claim_id": "clm-1", "kind": "red_packet", "claimed_at": 1632994480,
+//!     "account": { "type": "wechat", "id": "oPDER5U0VMARiyXxUruU4SYmyOiw" },
+//!     "client": { "ip": "121.14.96.121" }
+//! }"#;
+//! let claim = Claim::parse(Some(event), 65_536).expect("well-formed");
+//! assert_eq!(claim.claim_id, "clm-1");
+//! let reason = Claim::parse(Some(b"{"), 65_536).expect_err("no JSON");
+//! println!("{reason}");
+//! ```
 
 use std::fmt;
 

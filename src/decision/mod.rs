@@ -3,6 +3,18 @@
 //! Owns [`Assessment`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the
 //! settlement pipeline is told. Knows no API, no wire format of one, no clock. The invariant: an
 //! assessment that says "not really assessed" never approves.
+//!
+//! ```
+//! use claimgate::decision::{Decision, Levels};
+//!
+//! let mut levels = Levels {
+//!     approve: vec![0, 1], challenge: vec![], review: vec![2], reject: vec![3, 4],
+//! };
+//! assert!(levels.check(4).is_ok());
+//! levels.review.clear();
+//! assert_eq!(levels.check(4).unwrap_err(), "level 2 has no decision");
+//! assert_eq!(Decision::from_word("review"), Some(Decision::Review));
+//! ```
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -3,6 +3,22 @@
 //! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by
 //! pausing: [`Backlog::paused`] says which partitions to pause, with hysteresis, for a pause costs
 //! Kafka's client its prefetched records.
+//!
+//! ```
+//! use claimgate::intake::backlog::Backlog;
+//! use claimgate::intake::{Partition, Record};
+//!
+//! let record = |number, offset| Record {
+//!     partition: Partition::claims(number), offset, epoch: 1, key: None, headers: vec![],
+//!     payload: None,
+//! };
+//! let mut backlog = Backlog::default();
+//! for record in [record(0, 7), record(0, 8), record(1, 3)] {
+//!     backlog.push(record);
+//! }
+//! let mut pop = || backlog.pop(|_| true).map(|record| (record.partition.number, record.offset));
+//! assert_eq!([pop(), pop(), pop(), pop()], [Some((0, 7)), Some((1, 3)), Some((0, 8)), None]);
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

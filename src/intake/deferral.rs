@@ -4,6 +4,21 @@
 //! Pure. A deferred claim is the event as it was received, written to the retry topic in the
 //! transaction that completes its record. The invariant: what [`Deferral::headers`] writes,
 //! [`Deferral::parse`] reads; anything else reads as never deferred.
+//!
+//! ```
+//! use claimgate::decision::Source;
+//! use claimgate::intake::deferral::Deferral;
+//!
+//! let deferral = Deferral {
+//!     times: 1, since: 1_632_994_480_000, not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
+//!     reason: "http_5xx".to_owned(), api: "captcha".to_owned(),
+//!     source: Source { topic: "claims".to_owned(), partition: 4, offset: 17 },
+//! };
+//! let event = vec![("producer".to_owned(), Some(b"shop".to_vec()))];
+//! let headers = deferral.headers(&event);
+//! assert_eq!(Deferral::parse(&headers), Some(deferral));
+//! assert_eq!(Deferral::strip(headers), event);
+//! ```
 
 use super::{Headers, header};
 use crate::decision::Source;

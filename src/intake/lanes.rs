@@ -3,6 +3,16 @@
 //! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting
 //! for a retry) is not known here. The invariant: at most one entry of a subject is out (returned
 //! and not yet left), and they come out in the order they entered.
+//!
+//! ```
+//! use claimgate::intake::lanes::Lanes;
+//!
+//! let (mut lanes, subject) = (Lanes::default(), 42);
+//! assert_eq!(lanes.enter(subject, "first"), Some("first"), "its head: go on with it");
+//! assert_eq!(lanes.enter(subject, "second"), None, "it waits behind the first");
+//! assert_eq!(lanes.leave(subject), Some("second"));
+//! assert_eq!(lanes.leave(subject), None);
+//! ```
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -3,6 +3,14 @@
 //! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has
 //! seats of its own, so that the claims of one that is away for hours do not stand before those of
 //! another.
+//!
+//! ```
+//! use claimgate::intake::waiting::WaitingRoom;
+//!
+//! let room = WaitingRoom::new(2, 4, 1 << 20);
+//! assert!(room.has_seat(Some(0)), "each of two APIs has two of the four seats");
+//! assert!(room.is_empty());
+//! ```
 
 use std::collections::BTreeMap;
 

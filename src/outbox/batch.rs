@@ -1,4 +1,14 @@
 //! The batch that fills while the last one is on its way.
+//!
+//! ```
+//! use claimgate::outbox::Batch;
+//!
+//! let mut batch = Batch::default();
+//! assert!(batch.is_empty());
+//! let sealed = batch.seal(512);
+//! batch.unseal(sealed);
+//! assert_eq!((batch.len(), batch.bytes()), (0, 0));
+//! ```
 
 use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
 

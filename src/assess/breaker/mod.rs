@@ -14,6 +14,26 @@
 //!
 //! The invariants: while it is open nothing is called but probes, one at a time; a call that was
 //! sent before it opened says nothing about what comes after.
+//!
+//! ```
+//! use std::time::Duration;
+//! use claimgate::assess::breaker::{Breaker, CallHealth, Settings};
+//! use claimgate::assess::permit::Permit;
+//!
+//! let minute = Duration::from_secs(60);
+//! let settings = Settings {
+//!     failure_ratio: 0.5, min_calls: 4, window: minute, open_for: minute, open_max: 10 * minute,
+//!     access_denied_for: minute, probes: 1,
+//! };
+//! let now = tokio::time::Instant::now();
+//! let mut breaker = Breaker::new(settings, now);
+//! for _ in 0..4 {
+//!     breaker.called();
+//!     breaker.ended(CallHealth::Failing, false, now);
+//! }
+//! assert_eq!(breaker.permit(now), Permit::NotBefore(now + minute));
+//! assert_eq!(breaker.permit(now + minute), Permit::Probe);
+//! ```
 
 use std::time::Duration;
 

@@ -6,6 +6,19 @@
 //! `concurrency`; never more within any second than `rate_limit` and a hundredth of it. Where a
 //! group has fewer permits than partitions, `concurrency` holds on the average over time: a worker
 //! then makes a call with a part of a permit, and rests after it until that part is made up for.
+//!
+//! ```
+//! use claimgate::assess::limit::Limit;
+//! use claimgate::assess::permit::Permit;
+//!
+//! let now = tokio::time::Instant::now();
+//! let mut limit = Limit::new(2, None);
+//! assert_eq!(limit.acquire(now), Permit::Granted);
+//! assert_eq!(limit.acquire(now), Permit::Granted);
+//! assert_eq!(limit.acquire(now), Permit::Full);
+//! limit.release(now);
+//! assert_eq!(limit.acquire(now), Permit::Granted);
+//! ```
 
 use tokio::time::Instant;
 

@@ -6,6 +6,17 @@
 //! claim's life, and only they say nothing against the API.
 //!
 //! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
+//!
+//! ```
+//! use claimgate::assess::retry::Retry;
+//!
+//! let now = tokio::time::Instant::now();
+//! let mut retry = Retry::default();
+//! assert!(retry.is_fresh());
+//! assert_eq!(retry.begin(now), 1);
+//! assert_eq!(retry.begin(now), 2);
+//! assert_eq!(retry.attempts(), 2);
+//! ```
 
 use std::time::Duration;
 

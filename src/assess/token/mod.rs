@@ -6,6 +6,20 @@
 //! that was refused, for a newer one may have come in the meantime; fetches that refusals cause are
 //! [`REFUSED_PAUSE`] apart at least, and the more so the more often the new token is refused, too;
 //! a text that was refused is no new token.
+//!
+//! ```
+//! use std::time::Duration;
+//! use claimgate::assess::token::{Fetch, Token};
+//!
+//! let (now, two_hours) = (tokio::time::Instant::now(), Duration::from_secs(7_200));
+//! let mut token = Token::default();
+//! assert_eq!(token.wants_fetch(now), Some(Fetch::Plain));
+//! assert_eq!(token.wants_fetch(now), None, "one fetch is under way, for everybody");
+//! token.fetched("secret".to_owned().into(), two_hours, true, now);
+//! let lease = token.lease(now).expect("a token that is good for two hours");
+//! token.refused(&lease);
+//! assert!(token.lease(now).is_none(), "who asks now waits for the next one");
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -8,6 +8,23 @@
 //! its claim was looked up, for a claim id that was used before with other content makes a dead
 //! letter too. The invariant: only what was admitted as a probe ends a flood, for what was in
 //! flight when it began says nothing about what comes; and only an event with a fault begins one.
+//!
+//! ```
+//! use std::time::Duration;
+//! use claimgate::intake::Partition;
+//! use claimgate::intake::flood::{Bounds, Change, Flood};
+//!
+//! let second = Duration::from_secs(1);
+//! let bounds = Bounds {
+//!     max_run: 2, max_ratio: 0.5, min_events: 100, window: 60 * second, probe_every: 10 * second,
+//! };
+//! let (mut flood, now) = (Flood::new(bounds), tokio::time::Instant::now());
+//! let place = |offset| (Partition::claims(0), offset);
+//! assert_eq!(flood.read(now, place(1), true), None);
+//! assert_eq!(flood.read(now, place(2), true), Some(Change::Run(2)));
+//! assert!(!flood.admits(now), "the rest stays in Kafka");
+//! assert!(flood.admits(now + 10 * second), "but for a probe");
+//! ```
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -9,6 +9,26 @@
 //! - Only [`Ledger::confirm`] makes a record done; [`Ledger::plan`] merely says what a commit would
 //!   say.
 //! - A ticket of an assignment that has ended changes nothing.
+//!
+//! ```
+//! use claimgate::intake::{Admission, Ledger, Partition};
+//! use claimgate::intake::Assigned;
+//!
+//! let (partition, epoch) = (Partition::claims(3), 1);
+//! let mut ledger = Ledger::default();
+//! let offset = Some(10);
+//! ledger.assign(&Assigned { partition, epoch, offset, metadata: String::new(), log_end: 12 });
+//! let mut ticket = |offset| match ledger.admit(partition, offset, epoch) {
+//!     Admission::Ticket(ticket) => ticket,
+//!     other => panic!("{other:?}"),
+//! };
+//! let (tenth, eleventh) = (ticket(10), ticket(11));
+//! let commit = &ledger.plan([&eleventh].into_iter())[0];
+//! assert_eq!(commit.offset, 10, "the watermark stays before what is open");
+//! assert!(!commit.metadata.is_empty(), "the offset map says that 11 is done");
+//! ledger.confirm([eleventh]);
+//! assert_eq!(ledger.plan([&tenth].into_iter())[0].offset, 12);
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 

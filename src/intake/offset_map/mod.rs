@@ -10,6 +10,16 @@
 //! smaller of run lengths (varints; open and done alternate, open first) and a bitset (1 = done,
 //! lowest bit first). The checksum covers the committed offset too: metadata that strayed to
 //! another offset is not believed.
+//!
+//! ```
+//! use claimgate::intake::offset_map::{OffsetMap, encode};
+//!
+//! let metadata = encode(10, &[10, 13], 16);
+//! let map = OffsetMap::decode(10, &metadata, 16).expect("our own");
+//! assert_eq!(map.end(), 16);
+//! assert_eq!(map.into_open().into_iter().collect::<Vec<_>>(), [10, 13]);
+//! assert!(OffsetMap::decode(11, &metadata, 16).is_err(), "it belongs to another offset");
+//! ```
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,17 @@
 //!
 //! Pure. The invariant: a message is only larger than the bound it was made for if it cannot be
 //! made smaller; one that was made smaller says so and leaves out what Postgres has.
+//!
+//! ```
+//! use claimgate::outbox::message::Message;
+//! use claimgate::kafka::Topic;
+//!
+//! let message = Message {
+//!     topic: Topic::Decisions, partition: None, key: Some(b"clm-1".to_vec()),
+//!     payload: Some(b"{}".to_vec()), headers: vec![],
+//! };
+//! assert!(message.weight() >= b"clm-1{}".len(), "framing is counted, too");
+//! ```
 
 use super::{Completed, Received, RecordOutcome};
 use crate::claim::DeadLetterReason;
