@@ -58,7 +58,7 @@ impl Settings {
     /// One sentence: no broker answers.
     fn count_partitions(&self) -> Result<Counted, String> {
         let consumer = self.quiet_consumer("read_committed")?;
-        self.reach(&consumer)?;
+        self.ask(&consumer, &self.input_topic)?;
         let count = |used_as: Use| {
             (used_as, self.check_topic(&consumer, used_as.key(), used_as.name(self)))
         };

@@ -114,23 +114,11 @@ fn doubts(
     };
     let mut doubts = Vec::new();
     if value("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
-        match used_as {
-            Use::Output => doubts.push(
-                "cleanup.policy is compact: of the decisions of one key a late reader finds the last one only; set it to delete"
-                    .to_owned(),
-            ),
-            _ => {
-                return Err("cleanup.policy is compact, so that of the records of one key all but the last are removed; set \
-                            it to delete"
-                    .to_owned());
-            }
-        }
+        doubts.push(compacted(used_as)?);
     }
     if used_as == Use::Retry {
-        if let Some(retention) =
-            number("retention.ms").map(|ms| Duration::from_millis(ms.unsigned_abs()))
-            && retention < give_up_after
-        {
+        let retention = number("retention.ms").map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        if let Some(retention) = retention.filter(|retention| *retention < give_up_after) {
             doubts.push(format!(
                 "retention.ms is {}, less than retry.give_up_after ({}): a deferred claim may be removed before it is decided",
                 humantime::format_duration(retention),
@@ -145,17 +133,29 @@ fn doubts(
         }
     }
     let largest = number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
-    let (key, bound) = match used_as {
-        Use::Input => return Ok(doubts),
-        _ => ("max_message_bytes", settings.max_message_bytes),
-    };
-    if let Some(largest) = largest.filter(|largest| *largest < bound) {
+    let bound = settings.max_message_bytes;
+    if let Some(largest) = largest.filter(|largest| used_as != Use::Input && *largest < bound) {
         doubts.push(format!(
-            "max.message.bytes is {largest}, less than kafka.{key} ({bound}): larger messages are refused and cut; raise the \
-             one or lower the other"
+            "max.message.bytes is {largest}, less than kafka.max_message_bytes ({bound}): larger messages are refused and cut; \
+             raise the one or lower the other"
         ));
     }
     Ok(doubts)
+}
+
+/// What compaction does to a topic: it spoils the decisions for late readers.
+///
+/// # Errors
+/// It removes what was not worked on yet.
+fn compacted(used_as: Use) -> Result<String, String> {
+    match used_as {
+        Use::Output => Ok("cleanup.policy is compact: of the decisions of one key a late reader finds the last one \
+                           only; set it to delete"
+            .to_owned()),
+        Use::Input | Use::Retry | Use::DeadLetters => Err("cleanup.policy is compact, so that of the records of one key \
+                           all but the last are removed; set it to delete"
+            .to_owned()),
+    }
 }
 
 #[cfg(test)]

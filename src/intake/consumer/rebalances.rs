@@ -1,18 +1,13 @@
-//! What happens when partitions come and go, on the consumer's thread.
-//!
-//! The invariants: a member has a retry partition if and only if it has the partition of the input
-//! topic that it goes with, see [`pairs`](super::pairs); a revocation waits for the worker, but not
-//! for ever.
+//! The consumer's callbacks, and what they share with the thread and with the publisher.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, TopicPartitionList};
@@ -25,6 +20,7 @@ use super::pairs::Counts;
 use super::progress::{Log, Progress};
 use super::statistics::{self, Statistics};
 use crate::intake::{Commit, Event, Input, Partition};
+use crate::kafka::Settings;
 use crate::telemetry::IntakeMeter;
 
 /// What keeps the consumer from its work though brokers answer, in a sentence each.
@@ -136,6 +132,32 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
+    pub(super) fn new(
+        settings: &Settings,
+        drain_timeout: Duration,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            events,
+            group_id: settings.group_id.clone(),
+            epoch: AtomicU32::new(0),
+            held: Mutex::default(),
+            commits: CommitCount::default(),
+            topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
+            counts: Mutex::default(),
+            progress: Mutex::default(),
+            looked: Mutex::default(),
+            renewed: OnceLock::new(),
+            troubles: Mutex::default(),
+            meter: IntakeMeter::default(),
+            drain_timeout,
+            request_timeout: settings.request_timeout,
+            bootstrap_servers: settings.bootstrap_servers.clone(),
+            silent_max: settings.session_timeout / 2,
+            away: AtomicBool::new(false),
+        }
+    }
+
     /// Whether all of these are for assignments that still hold. To be asked after the group's
     /// metadata were fetched: what is lost later, the group refuses under these.
     pub fn holds(&self, commits: &[Commit]) -> bool {
@@ -186,7 +208,7 @@ impl Rebalances {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
+    pub(super) fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,7 +224,7 @@ impl Rebalances {
         }
     }
 
-    fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
+    pub(super) fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
         let partition = |element: &TopicPartitionListElem<'_>| {
             self.partition(element.topic(), element.partition())
         };
@@ -223,108 +245,4 @@ impl Rebalances {
         }
         list
     }
-
-    /// Takes on the partitions of the input topic that the group gives, and the retry partitions
-    /// beside them: the group does not deal those out. Called at every rebalance, if with no
-    /// partition; so retry partitions that were added meanwhile are found, too.
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        given: &TopicPartitionList,
-    ) -> Result<(), String> {
-        let take = |partitions: &TopicPartitionList| {
-            consumer
-                .incremental_assign(partitions)
-                .map_err(|error| format!("cannot take partitions on: {error}"))
-        };
-        if self.events.is_closed() {
-            // The worker is gone, and the consumer about to leave: only the group's question is to
-            // be answered.
-            return take(given);
-        }
-        self.troubles().group = None;
-        let counts = self.count_partitions(consumer)?;
-        let given: Vec<Partition> = self.partitions(given);
-        let held: Vec<Partition> = self.held().keys().copied().collect();
-        let beside = counts.beside(held.iter().chain(&given).copied());
-        let is_foreign = |partition: &&Partition| {
-            partition.input == Input::Retry && !beside.contains(*partition)
-        };
-        let foreign: Vec<Partition> = held.iter().filter(is_foreign).copied().collect();
-        if !foreign.is_empty() {
-            // Partitions were added to the input topic. What others get by that was written by
-            // nobody here: it is empty.
-            self.give_back(consumer, &foreign)?;
-        }
-        *self.counts() = counts;
-        let new = given
-            .into_iter()
-            .chain(beside.into_iter().filter(|partition| !held.contains(partition)));
-        let (list, assigned) = self.starts(consumer, &new.collect::<Vec<_>>())?;
-        info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
-        self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
-        let now = Instant::now();
-        assigned.iter().for_each(|assigned| self.progress().assigned(assigned, now));
-        let of = u32::try_from(counts.claims).unwrap_or(0);
-        if self.events.blocking_send(Event::Assigned { partitions: assigned, of }).is_err() {
-            return Ok(());
-        }
-        take(&list)
-    }
-
-    /// Gives back the partitions that the group takes away, and the retry partitions beside them.
-    fn revoke(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        taken: &TopicPartitionList,
-    ) -> Result<(), String> {
-        let mut taken = self.partitions(taken);
-        let held: Vec<Partition> = self.held().keys().copied().collect();
-        let beside = self
-            .counts()
-            .beside(held.iter().filter(|partition| !taken.contains(partition)).copied());
-        taken
-            .extend(held.iter().filter(|partition| {
-                partition.input == Input::Retry && !beside.contains(partition)
-            }));
-        self.give_back(consumer, &taken)
-    }
-
-    /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
-    fn give_back(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        revoked: &[Partition],
-    ) -> Result<(), String> {
-        info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
-        if consumer.assignment_lost() {
-            self.let_go(revoked);
-            drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
-        } else {
-            let (release, released) = sync_channel(1);
-            let told =
-                self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), release });
-            if told.is_ok()
-                && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout)
-            {
-                warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
-                drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
-            } else {
-                self.commits.wait();
-            }
-        }
-        self.let_go(revoked);
-        consumer
-            .incremental_unassign(&self.list(revoked))
-            .map_err(|error| format!("cannot give partitions back: {error}"))
-    }
-
-    fn let_go(&self, partitions: &[Partition]) {
-        self.held().retain(|partition, _| !partitions.contains(partition));
-        partitions.iter().for_each(|partition| self.progress().revoked(*partition));
-    }
-}
-
-pub(super) fn labels(partitions: impl Iterator<Item = Partition>) -> String {
-    partitions.map(Partition::label).collect::<Vec<_>>().join(" ")
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::Rebalances;
 use super::pairs::Counts;
-use super::rebalances::labels;
+use super::assignments::labels;
 use crate::intake::{Assigned, Input, Partition};
 use crate::kafka::metadata;
 

@@ -1,0 +1,173 @@
+//! The keys of `[kafka]`, and what of them is refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Input, Topic};
+
+/// `[kafka]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Host and port of some brokers, comma-separated.
+    pub bootstrap_servers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// This worker's name within its group, stable over restarts: static membership and fast
+    /// recovery. Absent: a random one.
+    pub instance_id: Option<String>,
+    /// Claim events.
+    pub input_topic: String,
+    /// Decisions.
+    pub output_topic: String,
+    /// Deferred claims.
+    pub retry_topic: String,
+    /// Malformed events.
+    pub dead_letter_topic: String,
+    /// What a crash may repeat.
+    pub guarantee: Guarantee,
+    /// A larger event is malformed.
+    pub max_event_bytes: usize,
+    /// The largest message that is published; a larger one says so and leaves out what Postgres
+    /// has.
+    pub max_message_bytes: usize,
+    /// The brokers' bound on the metadata of a commit, `offset.metadata.max.bytes`. A partition
+    /// whose map of done records comes near it takes no more records on.
+    pub offset_metadata_max_bytes: usize,
+    /// A worker that is silent for so long loses its partitions.
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
+    /// A transaction that is open for so long is aborted by the broker. Shorter than
+    /// `session_timeout`.
+    #[serde(with = "humantime_serde")]
+    pub transaction_timeout: Duration,
+    /// How long a question to the broker may take.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Passed through to librdkafka; `_` may be written for `.`.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What a crash between Postgres and Kafka's commit may repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Nothing: decisions and offsets are one Kafka transaction.
+    ExactlyOnce,
+    /// Decisions may be published twice, with the same `decision_id`.
+    AtLeastOnce,
+}
+
+/// Properties that the promises rest on, or that have a key of their own; with their other names in
+/// librdkafka.
+const RESERVED: [&str; 22] = [
+    "auto.commit.enable",
+    "auto.offset.reset",
+    "batch.size",
+    "bootstrap.servers",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "linger.ms",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "queue.buffering.max.ms",
+    "session.timeout.ms",
+    "statistics.interval.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Properties whose value would let anybody pose as the broker.
+const INSECURE: [(&str, &[&str]); 2] = [
+    ("enable.ssl.certificate.verification", &["false", "f", "0"]),
+    ("ssl.endpoint.identification.algorithm", &["none", ""]),
+];
+
+impl Settings {
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let texts = [
+            ("bootstrap_servers", &self.bootstrap_servers),
+            ("group_id", &self.group_id),
+            ("input_topic", &self.input_topic),
+            ("output_topic", &self.output_topic),
+            ("retry_topic", &self.retry_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
+        ];
+        if let Some((key, _)) = texts.iter().find(|(_, text)| text.trim().is_empty()) {
+            return Err(format!("kafka.{key} is empty; give it a value"));
+        }
+        if self.transaction_timeout >= self.session_timeout {
+            return Err(
+                "kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned()
+            );
+        }
+        if let Some(key) =
+            self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str()))
+        {
+            return Err(format!(
+                "kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"
+            ));
+        }
+        let is_insecure = |key: &str, value: &str| {
+            let insecure = INSECURE.iter().find(|(name, _)| *name == key.replace('_', "."));
+            insecure.is_some_and(|(_, values)| {
+                values.contains(&value.trim().to_ascii_lowercase().as_str())
+            })
+        };
+        if let Some((key, value)) =
+            self.properties.iter().find(|(key, value)| is_insecure(key, value))
+        {
+            return Err(format!(
+                "kafka.properties.{key} = {value:?} would let anybody pose as the broker; name the authority that signed \
+                 its certificate in kafka.properties.ssl.ca.location instead"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name of a topic that the worker reads.
+    pub fn topic(&self, input: Input) -> &str {
+        match input {
+            Input::Claims => &self.input_topic,
+            Input::Retry => &self.retry_topic,
+        }
+    }
+
+    /// The name of a topic that the worker writes to.
+    pub fn output(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Decisions => &self.output_topic,
+            Topic::DeadLetters => &self.dead_letter_topic,
+            Topic::Retry => &self.retry_topic,
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without the properties, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("group_id", &self.group_id)
+            .field("instance_id", &self.instance_id)
+            .field("input_topic", &self.input_topic)
+            .field("output_topic", &self.output_topic)
+            .field("dead_letter_topic", &self.dead_letter_topic)
+            .field("guarantee", &self.guarantee)
+            .finish_non_exhaustive()
+    }
+}
