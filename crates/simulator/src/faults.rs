@@ -82,7 +82,7 @@ pub(super) enum Fault {
     Status(u16, Option<u64>),
     Hang,
     Reset,
-    DeadLetterReason(Shape),
+    Malformed(Shape),
 }
 
 impl Default for ApiFaults {
@@ -164,7 +164,7 @@ impl ApiFaults {
             Some(2) => Fault::Status(429, Some(self.retry_after)),
             Some(3) => Fault::Hang,
             Some(4) => Fault::Reset,
-            Some(_) => Fault::DeadLetterReason(MALFORMED[random.usize(..MALFORMED.len())]),
+            Some(_) => Fault::Malformed(MALFORMED[random.usize(..MALFORMED.len())]),
         };
         (fault, self.latency.draw(&mut random))
     }

@@ -57,7 +57,7 @@ pub enum Outcome {
     /// A bare HTTP status.
     HttpStatus,
     /// A body that is not what the API promises.
-    DeadLetterReason,
+    Malformed,
     /// A reset connection.
     Reset,
     /// No answer.

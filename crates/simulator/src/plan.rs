@@ -80,7 +80,7 @@ pub(super) fn plan(
         (Fault::Status(status, retry_after), _) => Course::Status(status, retry_after),
         (_, Some(refusal)) => Course::Refused(refusal),
         (fault, None) => {
-            if let Fault::DeadLetterReason(shape) = fault {
+            if let Fault::Malformed(shape) = fault {
                 plan.shape = shape;
             }
             match (trouble.silence, trouble.status, trouble.code, fault) {

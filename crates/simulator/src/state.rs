@@ -158,7 +158,7 @@ impl State {
                 (Sending::Reply(reply), Outcome::HttpStatus)
             }
             Course::Verdict(_) if !plan.shape.is_readable() => {
-                (shaped(reply, plan.shape), Outcome::DeadLetterReason)
+                (shaped(reply, plan.shape), Outcome::Malformed)
             }
             Course::Verdict(_) => (shaped(reply, plan.shape), Outcome::Answered),
             Course::Refused(_) => (Sending::Reply(reply), Outcome::ErrorCode),

@@ -79,7 +79,7 @@ async fn account_words_are_obeyed() {
     assert_eq!(inner(&ask("o-no-level").await)["data"], json!({}));
     assert_eq!(ask("o-level-2-inner-object").await["data"]["data"]["risklevel"], 2);
     assert!(serde_json::from_str::<Value>(text(&ask("o-inner-truncated").await["data"])).is_err());
-    assert_eq!(client.last_call().outcome, Outcome::DeadLetterReason);
+    assert_eq!(client.last_call().outcome, Outcome::Malformed);
 }
 
 #[tokio::test]
