@@ -3,22 +3,15 @@
 //! Owns what "not given" means and how a time may be written. Knows nothing of what a field is good
 //! for.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::de;
 
+use super::given::given;
+use super::seconds::Seconds;
 use super::{
     Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward,
     address, foreign,
 };
-
-/// Whole numbers up to here are exact in a JSON number with a fraction.
-const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The event before its checks: everything optional, so that a missing field is named by its path.
 #[derive(Deserialize)]
@@ -157,117 +150,4 @@ fn locate(text: &str) -> DeadLetterReason {
         _ if is_whole => not_json(text, detail),
         _ => DeadLetterReason { error: "not_json", field: Some(path), detail },
     }
-}
-
-impl<'de> Deserialize<'de> for AccountType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Word;
-        impl Visitor<'_> for Word {
-            type Value = AccountType;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one of the words ")?;
-                let words = AccountType::ALL.map(AccountType::as_str);
-                f.write_str(&words.join(", "))
-            }
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
-                let found = AccountType::ALL.into_iter().find(|known| known.as_str() == value);
-                found.ok_or_else(|| {
-                    let shown: String = value.chars().take(40).collect();
-                    E::invalid_value(de::Unexpected::Str(&shown), &self)
-                })
-            }
-        }
-        deserializer.deserialize_any(Word)
-    }
-}
-
-/// UNIX seconds, written as a number or as an RFC 3339 text.
-struct Seconds(i64);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SecondsVisitor;
-        impl Visitor<'_> for SecondsVisitor {
-            type Value = Seconds;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("UNIX seconds or an RFC 3339 time")
-            }
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Seconds, E> {
-                Ok(Seconds(value))
-            }
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Seconds, E> {
-                Ok(Seconds(i64::try_from(value).unwrap_or(i64::MAX)))
-            }
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<Seconds, E> {
-                let time = OffsetDateTime::parse(value, &Rfc3339);
-                time.map(|time| Seconds(time.unix_timestamp()))
-                    .map_err(|_| E::custom(not_a_time(value)))
-            }
-        }
-        deserializer.deserialize_any(SecondsVisitor)
-    }
-}
-
-/// What is wrong with a text that is no RFC 3339 time.
-fn not_a_time(text: &str) -> String {
-    let shown = foreign::shown(text);
-    if text.parse::<f64>().is_ok() {
-        return format!("{shown} is a number in quotes; write UNIX seconds without them");
-    }
-    if OffsetDateTime::parse(&format!("{}Z", text.replace(' ', "T")), &Rfc3339).is_ok() {
-        return format!(
-            "{shown} has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end"
-        );
-    }
-    format!(
-        "{shown} is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00"
-    )
-}
-
-/// Reads a value of which empty text, null and absence mean the same: not given
-/// (`schemas/claim.v1.json`).
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    struct Given<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Given<T> {
-        type Value = Option<T>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a value of the field's type")
-        }
-        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
-            Ok(None)
-        }
-        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
-        }
-        fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
-        }
-        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
-        }
-        fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
-            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no
-            // other.
-            if value.fract() == 0.0
-                && value.abs() <= WHOLE_MAX
-                && let Ok(whole) = format!("{value:.0}").parse::<i64>()
-            {
-                return T::deserialize(whole.into_deserializer()).map(Some);
-            }
-            T::deserialize(value.into_deserializer()).map(Some)
-        }
-        fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
-            if value.is_empty() {
-                Ok(None)
-            } else {
-                T::deserialize(value.into_deserializer()).map(Some)
-            }
-        }
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
-    }
-    deserializer.deserialize_any(Given(PhantomData))
 }

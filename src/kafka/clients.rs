@@ -10,8 +10,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use tokio::time::Instant;
 
-use super::words::{self, Quiet, client_error};
 use super::Settings;
+use super::words::{self, Quiet, client_error};
 
 /// The pause before a topic that is not there is looked for again.
 const TOPIC_PAUSE: Duration = Duration::from_millis(200);
@@ -118,9 +118,7 @@ fn partitions(topic: &MetadataTopic) -> Result<Option<i32>, &'static str> {
             "Kafka denies it to this principal (TopicAuthorizationFailed); grant Describe on it, or \
              log in as somebody else (kafka.properties)",
         ),
-        Some(RDKafkaErrorCode::InvalidTopic) => {
-            Err("Kafka takes no such name; give it another")
-        }
+        Some(RDKafkaErrorCode::InvalidTopic) => Err("Kafka takes no such name; give it another"),
         Some(_) => Ok(None),
     }
 }

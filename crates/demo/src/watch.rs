@@ -1,42 +1,15 @@
 //! What a consumer of the output topics sees, as the settlement pipeline would, and of the retry
 //! topic; and whether the worker is done with the input.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::Value;
 
-use super::traffic::now_micros;
-use claimgate::decision::Source;
-use claimgate::intake::Headers;
+use super::observer::{Message, Observer};
 use claimgate::kafka::Settings;
-
-const POLL: Duration = Duration::from_millis(100);
-
-/// A message of an output topic.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Message {
-    pub(super) place: Source,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Option<Vec<u8>>,
-    pub(super) headers: Headers,
-    /// When it was seen, UNIX microseconds.
-    pub(super) seen_at: i64,
-}
-
-impl Message {
-    /// The payload as JSON; null if it is none.
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(self.payload.as_deref().unwrap_or_default()).unwrap_or_default()
-    }
-}
 
 /// How many messages were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,17 +20,8 @@ pub(super) struct Counts {
 
 /// A consumer of both output topics, from their beginning, on a thread of its own.
 pub(super) struct Watch {
-    eye: Arc<Eye>,
+    observer: Arc<Observer>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the thread and its owner share.
-struct Eye {
-    consumer: BaseConsumer,
-    settings: Settings,
-    partitions: Partitions,
-    seen: Mutex<Seen>,
-    stop: AtomicBool,
 }
 
 /// How many partitions the topics have.
@@ -76,13 +40,6 @@ pub(super) struct Messages {
     pub(super) dead_letters: Vec<Message>,
     /// Claims that were deferred in the retry topic.
     pub(super) deferred: Vec<Message>,
-}
-
-#[derive(Default)]
-struct Seen {
-    messages: Messages,
-    /// By topic and partition: the offset after the last message seen.
-    next: HashMap<(String, i32), i64>,
 }
 
 impl Watch {
@@ -116,47 +73,48 @@ impl Watch {
             }
         }
         consumer.assign(&assignment).map_err(fails)?;
-        let eye = Eye {
+        let observer = Observer {
             consumer,
             settings: settings.clone(),
             partitions,
             seen: Mutex::default(),
             stop: AtomicBool::new(false),
         };
-        let eye = Arc::new(eye);
+        let observer = Arc::new(observer);
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn({
-            let eye = Arc::clone(&eye);
-            move || eye.look()
+            let observer = Arc::clone(&observer);
+            move || observer.look()
         });
         let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { eye, thread: Some(thread) })
+        Ok(Self { observer, thread: Some(thread) })
     }
 
     /// How many messages were seen so far.
     pub(super) fn counts(&self) -> Counts {
-        let seen = self.eye.seen();
+        let seen = self.observer.seen();
         let Messages { decisions, dead_letters, .. } = &seen.messages;
         Counts { decisions: decisions.len(), dead_letters: dead_letters.len() }
     }
 
     /// The messages seen.
     pub(super) fn messages(&self) -> Messages {
-        self.eye.seen().messages.clone()
+        self.observer.seen().messages.clone()
     }
 
     /// A question that may be asked from any thread: whether the worker has committed everything,
     /// and all its output was seen. It blocks.
     pub(super) fn is_complete(&self) -> impl FnOnce() -> Result<bool, String> + Send + 'static {
-        let eye = Arc::clone(&self.eye);
+        let observer = Arc::clone(&self.observer);
         move || {
-            eye.is_complete()
+            observer
+                .is_complete()
                 .map_err(|error| format!("the Kafka stand-in does not answer: {error}"))
         }
     }
 
     /// Ends the thread.
     pub(super) fn stop(mut self) {
-        self.eye.stop.store(true, Ordering::Relaxed);
+        self.observer.stop.store(true, Ordering::Relaxed);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             eprintln!("the thread that watches the output topics panicked");
         }
@@ -165,94 +123,6 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.eye.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Eye {
-    fn look(&self) {
-        while !self.stop.load(Ordering::Relaxed) {
-            match self.consumer.poll(POLL) {
-                Some(Ok(read)) => self.keep(message(&read)),
-                Some(Err(error)) => tracing::warn!("the demo's own consumer: {error}"),
-                None => {}
-            }
-        }
-    }
-
-    fn keep(&self, message: Message) {
-        let mut seen = self.seen();
-        seen.next.insert(
-            (message.place.topic.clone(), message.place.partition),
-            message.place.offset + 1,
-        );
-        let Messages { decisions, dead_letters, deferred } = &mut seen.messages;
-        if message.place.topic == self.settings.output_topic {
-            decisions.push(message);
-        } else if message.place.topic == self.settings.dead_letter_topic {
-            dead_letters.push(message);
-        } else {
-            deferred.push(message);
-        }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_complete(&self) -> KafkaResult<bool> {
-        let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } =
-            &self.settings;
-        // First what was consumed, then what was produced: a claim that moves on in between is seen
-        // as not done.
-        for topic in [input_topic, retry_topic] {
-            if self.ends(topic, self.partitions.input)? != self.committed(topic)? {
-                return Ok(false);
-            }
-        }
-        let next = self.seen().next.clone();
-        for topic in [output_topic, dead_letter_topic] {
-            for (partition, end) in (0..).zip(self.ends(topic, self.partitions.output)?) {
-                if end > next.get(&(topic.clone(), partition)).copied().unwrap_or(0) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn ends(&self, topic: &str, partitions: i32) -> KafkaResult<Vec<i64>> {
-        let end = |partition| {
-            self.consumer.fetch_watermarks(topic, partition, self.settings.request_timeout)
-        };
-        (0..partitions).map(|partition| end(partition).map(|(_, end)| end)).collect()
-    }
-
-    fn committed(&self, topic: &str) -> KafkaResult<Vec<i64>> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_range(topic, 0, self.partitions.input - 1);
-        let committed = self.consumer.committed_offsets(list, self.settings.request_timeout)?;
-        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
-        Ok(committed.elements().iter().map(|element| offset(element.offset())).collect())
-    }
-}
-
-fn message(read: &BorrowedMessage<'_>) -> Message {
-    let headers = read.headers().map(|headers| {
-        headers
-            .iter()
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-            .collect()
-    });
-    Message {
-        place: Source {
-            topic: read.topic().to_owned(),
-            partition: read.partition(),
-            offset: read.offset(),
-        },
-        key: read.key().map(<[u8]>::to_vec),
-        payload: read.payload().map(<[u8]>::to_vec),
-        headers: headers.unwrap_or_default(),
-        seen_at: now_micros(),
+        self.observer.stop.store(true, Ordering::Relaxed);
     }
 }

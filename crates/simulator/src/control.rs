@@ -13,9 +13,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::api::Api;
+use super::call::Totals;
 use super::faults::Faults;
 use super::form::Form;
-use super::log::Totals;
 use super::reply::Reply;
 use super::server;
 use super::state::State;

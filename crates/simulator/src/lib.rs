@@ -16,10 +16,12 @@
 
 mod api;
 mod args;
+mod call;
 mod control;
 mod csec;
 mod faults;
 mod form;
+mod injected;
 mod json;
 mod log;
 mod options;
@@ -29,7 +31,9 @@ mod requests;
 mod script;
 mod server;
 mod state;
+mod trouble;
 mod verdicts;
+mod visit;
 mod wechat;
 mod wire;
 
@@ -44,8 +48,9 @@ use tokio::time::Instant;
 
 pub use api::Api;
 pub use args::{SimulateArgs, Tolerance, run};
+pub use call::{Call, Outcome, Totals};
 pub use faults::{ApiFaults, Faults, InvalidFaults, Latency};
-pub use log::{Call, CallLog, Outcome, Totals};
+pub use log::CallLog;
 pub use options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions};
 pub use requests::Requested;
 pub use verdicts::{Verdict, expected};

@@ -7,77 +7,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Serialize, Serializer};
-
 use super::api::Api;
+use super::call::{Call, Totals};
 use super::verdicts;
-
-/// One call of one API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Call {
-    /// 1 for the first call since the start or the last clearing.
-    pub sequence: u64,
-    /// When it was answered, UNIX milliseconds.
-    pub at_ms: i64,
-    /// Who asked: the name after `/caller/` at the start of the path; empty where there is none.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub caller: Box<str>,
-    /// Which API.
-    pub api: Api,
-    /// `uid` or `openid`; for a token the app id; empty where there is none.
-    pub account: Box<str>,
-    /// What tells claims of one account apart: `client_msg_id` (WeChat), `encryptedCode`, the
-    /// captcha's `ticket`.
-    pub claim: Box<str>,
-    /// 1 for the first call of this account to this API.
-    pub number: u32,
-    /// `Nonce`; Tencent Cloud only.
-    #[serde(serialize_with = "as_text")]
-    pub nonce: Option<u64>,
-    /// `Timestamp`; Tencent Cloud only.
-    pub timestamp: Option<i64>,
-    /// What it was answered with.
-    pub outcome: Outcome,
-    /// The provider code: 0, or what [`Outcome::ErrorCode`] said.
-    pub code: Option<i64>,
-    /// The risk level in the answer.
-    pub level: Option<i64>,
-    /// The HTTP status, where there was one.
-    pub http_status: Option<u16>,
-}
-
-/// What a call was answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Code 0 and whatever the API promises with it.
-    Answered,
-    /// Another provider code.
-    ErrorCode,
-    /// A bare HTTP status.
-    HttpStatus,
-    /// A body that is not what the API promises.
-    Malformed,
-    /// A reset connection.
-    Reset,
-    /// No answer.
-    Hang,
-}
-
-/// The totals of one API.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    /// All its calls.
-    pub calls: u64,
-    /// How they were answered.
-    pub outcomes: BTreeMap<Outcome, u64>,
-    /// Calls at this moment.
-    pub in_flight: u64,
-    /// The most calls at any one moment.
-    pub peak_in_flight: u64,
-    /// Calls that came while another call of the same account was in flight, to whichever API.
-    pub overlapping: u64,
-}
 
 /// The log of calls and their totals.
 #[derive(Debug)]
@@ -223,13 +155,9 @@ fn presence_key(account: &str) -> u64 {
     verdicts::hash(&[account.as_bytes()])
 }
 
-/// 64 bits are more than a JSON number holds for many readers.
-fn as_text<S: Serializer>(nonce: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    nonce.map(|nonce| nonce.to_string()).serialize(serializer)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::call::Outcome;
     use super::*;
 
     fn call(account: &str) -> Call {

@@ -9,8 +9,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::api::Api;
-use super::faults::{ApiFaults, Fault};
-use super::script::{Script, Shape, Silence};
+use super::faults::ApiFaults;
+use super::injected::Fault;
+use super::script::Script;
+use super::trouble::{Shape, Silence};
 use super::verdicts::{self, Verdict};
 
 /// An API's own error: a code and a message that names what is wrong.

@@ -1,6 +1,6 @@
 //! HTTP answers, and the shapes that spoil them.
 
-use super::script::Shape;
+use super::trouble::Shape;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";

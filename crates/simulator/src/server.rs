@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 
 use super::plan::Refusal;
 use super::reply::{Reply, Sending};
-use super::state::{Exchange, State};
+use super::state::State;
+use super::visit::Exchange;
 use super::wire::{Cut, Door};
 use super::{control, csec, wechat};
 

@@ -13,8 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::Rebalances;
-use super::pairs::Counts;
 use super::assignments::labels;
+use super::pairs::Counts;
 use crate::intake::{Assigned, Input, Partition};
 use crate::kafka::metadata;
 

@@ -7,9 +7,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Claims, Promise, demand_no_repeats, header_text};
+use super::kept::{demand_no_repeats, header_text};
+use super::{Claims, Promise};
 use crate::evidence::{Evidence, VerdictRow};
-use crate::watch::Message;
+use crate::observer::Message;
 
 /// The decision that the contract's policy makes of what the simulator thinks of the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {

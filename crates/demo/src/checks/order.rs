@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::header_text;
+use super::kept::header_text;
 use crate::claims::Expected;
 use crate::evidence::Evidence;
 use crate::traffic::Sent;

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claims::Event;
+use crate::evidence::DeadLetterRow;
 use crate::evidence::{CallRow, EventRow, Tables};
+use crate::observer::Message;
 use crate::watch::Messages;
 use claimgate::decision::{Decision, Source};
 use claimgate_simulator::{Api, Call, Outcome};

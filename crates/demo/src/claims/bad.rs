@@ -3,7 +3,8 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::good::{self, Kind};
+use super::good;
+use super::kind::Kind;
 use super::{Event, Expected, MAX_EVENT_BYTES};
 
 /// What is done to a claim, and what the dead letter must say.

@@ -7,10 +7,10 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::kind::{Account, Kind, SAMPLES, new_account, pick, ticket};
 use super::scripts::{ExpectedEnd, SCRIPTS};
 use super::{Event, Expectation, Expected};
 use claimgate::decision::Decision;
-use claimgate_simulator::Api;
 
 /// The time of the providers' own samples: 2021-09-30T09:34:40Z.
 const FIRST_CLAIM: i64 = 1_632_994_480;
@@ -19,74 +19,6 @@ const RETURNING: usize = 12;
 /// Of a hundred ordinary claims of kind `qr_code`, how many come from an address that is not
 /// public.
 const NOT_PUBLIC: usize = 2;
-
-/// The kinds in the default configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    QrCode,
-    MiniProgram,
-    WechatMarketing,
-    WechatAccount,
-    Captcha,
-    CaptchaCheck,
-}
-
-impl Kind {
-    const ALL: [Self; 6] = [
-        Self::QrCode,
-        Self::MiniProgram,
-        Self::WechatMarketing,
-        Self::WechatAccount,
-        Self::Captcha,
-        Self::CaptchaCheck,
-    ];
-    /// How many of a hundred claims are of each.
-    const WEIGHTS: [usize; 6] = [40, 20, 15, 10, 8, 7];
-
-    fn draw(random: &mut Rng) -> Self {
-        let mut ahead = random.usize(..100);
-        let found = Self::WEIGHTS.iter().position(|weight| {
-            let here = ahead < *weight;
-            ahead = ahead.saturating_sub(*weight);
-            here
-        });
-        Self::ALL[found.unwrap_or(0)]
-    }
-
-    fn name(self) -> &'static str {
-        [
-            "qr_code",
-            "mini_program",
-            "wechat_marketing",
-            "wechat_account",
-            "captcha",
-            "captcha_check",
-        ][self as usize]
-    }
-
-    fn api(self) -> Api {
-        [
-            Api::IntelligentQrCode,
-            Api::MiniProgram,
-            Api::WechatMarketing,
-            Api::WechatAccount,
-            Api::CaptchaQuery,
-            Api::CaptchaCheck,
-        ][self as usize]
-    }
-}
-
-/// Accounts that the providers' samples show, by kind; some of the first claims are theirs.
-const SAMPLES: [(Kind, &str, &str); 5] = [
-    (Kind::QrCode, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
-    (Kind::QrCode, "phone", "13123456789"),
-    (Kind::WechatMarketing, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
-    (Kind::WechatAccount, "wechat", "oPDER5U0VMARiyXxUruU4SYmyOiw"),
-    (Kind::Captcha, "other", "1"),
-];
-
-/// Who claims: the type and the id of an account.
-type Account = (&'static str, String);
 
 /// A claim that is being made.
 pub(super) struct Draft {
@@ -232,43 +164,6 @@ fn draft(kind: Kind, claim_id: &str, (account_type, account): Account, random: &
         json["account"]["app_id"] = "1101234567".into();
     }
     Draft { json, account, claim_id: claim_id.to_owned(), kind, public: true }
-}
-
-fn ticket(kind: Kind, account: &str, code_hash: &str) -> Value {
-    match kind {
-        Kind::CaptchaCheck if account.ends_with("ticket-wrong") => "ticket-wrong".into(),
-        Kind::CaptchaCheck => format!("ticket-{code_hash}").into(),
-        _ => Value::Null,
-    }
-}
-
-/// An account of a type that the kind's API takes.
-fn new_account(kind: Kind, random: &mut Rng) -> Account {
-    let types: &[&str] = match kind {
-        Kind::QrCode => {
-            &["wechat", "wechat", "wechat", "phone", "phone_md5", "qq", "device", "other"]
-        }
-        Kind::MiniProgram => &["wechat", "wechat", "qq"],
-        Kind::WechatMarketing | Kind::WechatAccount => &["wechat"],
-        Kind::Captcha | Kind::CaptchaCheck => &["wechat", "phone", "phone_code", "email"],
-    };
-    let account_type = pick(types, random);
-    let text = |length: usize, random: &mut Rng| -> String {
-        (0..length).map(|_| random.alphanumeric()).collect()
-    };
-    let id = match account_type {
-        "wechat" => format!("oPDER5U0VMAR{}", text(16, random)),
-        "phone" | "phone_code" => format!("159{:08}", random.u64(..100_000_000)),
-        "phone_md5" => format!("BF{:030X}", random.u128(..) >> 8),
-        "device" => format!("{:032x}", random.u128(..)),
-        "email" => format!("u{}@example.com", text(8, random).to_lowercase()),
-        _ => text(24, random),
-    };
-    (account_type, id)
-}
-
-fn pick(values: &[&'static str], random: &mut Rng) -> &'static str {
-    values[random.usize(..values.len())]
 }
 
 /// Lays one object over another, field by field.

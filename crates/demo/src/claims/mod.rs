@@ -13,6 +13,7 @@ use claimgate::decision::Decision;
 
 mod bad;
 mod good;
+mod kind;
 mod scripts;
 
 /// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is

@@ -1,7 +1,7 @@
 //! Accounts with words in their id, which tell the simulator what is to go wrong
 //! (`docs/simulator.md`): each once at least.
 
-use super::good::Kind;
+use super::kind::Kind;
 
 /// What an account's words make of its claims.
 pub(super) enum ExpectedEnd {

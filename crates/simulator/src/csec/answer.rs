@@ -7,7 +7,7 @@ use super::super::form::Form;
 use super::super::json::Object;
 use super::super::plan::{Course, Plan, Refusal};
 use super::super::reply::Reply;
-use super::super::script::Shape;
+use super::super::trouble::Shape;
 use super::super::verdicts::Verdict;
 
 const JSON: &str = "application/json; charset=utf-8";

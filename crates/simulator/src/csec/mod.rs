@@ -17,8 +17,9 @@ use std::sync::Arc;
 use super::api::Api;
 use super::form::Form;
 use super::plan::{Course, Plan, Refusal};
-use super::state::{Asked, Exchange, State, unix_seconds};
+use super::state::{State, unix_seconds};
 use super::verdicts::Verdict;
+use super::visit::{Asked, Exchange};
 
 pub(super) use nonces::Nonces;
 pub(super) use signature::SigningKey;

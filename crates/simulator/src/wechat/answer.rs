@@ -4,9 +4,9 @@
 use super::super::json::{self, Object};
 use super::super::plan::{Course, Plan};
 use super::super::reply::Reply;
-use super::super::script::Shape;
-use super::super::state::Asked;
+use super::super::trouble::Shape;
 use super::super::verdicts;
+use super::super::visit::Asked;
 
 const JSON: &str = "application/json; charset=UTF-8";
 

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::super::api::Api;
 use super::super::form::Form;
 use super::super::plan::Refusal;
-use super::super::state::{Asked, Exchange, State};
+use super::super::state::State;
+use super::super::visit::{Asked, Exchange};
 use super::answer;
 use super::token::Standing;
 

@@ -12,7 +12,8 @@ use super::super::form::Form;
 use super::super::json::Object;
 use super::super::plan::{Course, Refusal};
 use super::super::reply::Reply;
-use super::super::state::{Asked, Exchange, State};
+use super::super::state::State;
+use super::super::visit::{Asked, Exchange};
 use super::answer;
 
 const JSON: &str = "application/json; charset=utf-8";

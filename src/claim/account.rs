@@ -1,0 +1,101 @@
+//! The account that claims.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose
+/// claims are kept in order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Account {
+    /// Whose identifier `id` is; on the wire `type`.
+    #[serde(rename = "type")]
+    pub kind: AccountType,
+    /// The identifier: an openid, a phone number, a device id.
+    pub id: String,
+    /// The app that the openid belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// The business's own account linked with the openid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub associate_id: Option<String>,
+    /// The phone number, where the account is no phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// When the account was registered, UNIX seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<i64>,
+}
+
+/// Whose identifier an account id is. Each API has its own numbers for these and takes only some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountType {
+    /// A QQ openid.
+    Qq,
+    /// A WeChat openid or unionid.
+    Wechat,
+    /// A phone number.
+    Phone,
+    /// An IMEI or IDFA, or the MD5 of one.
+    Device,
+    /// Anything else.
+    Other,
+    /// The MD5 of a phone number.
+    PhoneMd5,
+    /// A one-time code sent to a phone (captcha APIs).
+    PhoneCode,
+    /// An e-mail address (captcha APIs).
+    Email,
+}
+
+impl AccountType {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Qq,
+        Self::Wechat,
+        Self::Phone,
+        Self::Device,
+        Self::Other,
+        Self::PhoneMd5,
+        Self::PhoneCode,
+        Self::Email,
+    ];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Qq => "qq",
+            Self::Wechat => "wechat",
+            Self::Phone => "phone",
+            Self::Device => "device",
+            Self::Other => "other",
+            Self::PhoneMd5 => "phone_md5",
+            Self::PhoneCode => "phone_code",
+            Self::Email => "email",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+        impl Visitor<'_> for Word {
+            type Value = AccountType;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one of the words ")?;
+                let words = AccountType::ALL.map(AccountType::as_str);
+                f.write_str(&words.join(", "))
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
+                let found = AccountType::ALL.into_iter().find(|known| known.as_str() == value);
+                found.ok_or_else(|| {
+                    let shown: String = value.chars().take(40).collect();
+                    E::invalid_value(de::Unexpected::Str(&shown), &self)
+                })
+            }
+        }
+        deserializer.deserialize_any(Word)
+    }
+}

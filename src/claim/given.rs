@@ -1,0 +1,59 @@
+//! What "not given" means in an event.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
+
+/// Whole numbers up to here are exact in a JSON number with a fraction.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Reads a value of which empty text, null and absence mean the same: not given
+/// (`schemas/claim.v1.json`).
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct Given<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Given<T> {
+        type Value = Option<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value of the field's type")
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
+            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no
+            // other.
+            if value.fract() == 0.0
+                && value.abs() <= WHOLE_MAX
+                && let Ok(whole) = format!("{value:.0}").parse::<i64>()
+            {
+                return T::deserialize(whole.into_deserializer()).map(Some);
+            }
+            T::deserialize(value.into_deserializer()).map(Some)
+        }
+        fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
+            if value.is_empty() {
+                Ok(None)
+            } else {
+                T::deserialize(value.into_deserializer()).map(Some)
+            }
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Given(PhantomData))
+}
