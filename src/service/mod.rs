@@ -3,9 +3,11 @@
 //! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is
 //! wrong at the start is said in one sentence that names the key or the address.
 
+mod background;
 mod check;
 mod commands;
 mod hangups;
+mod set_up;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,29 +20,24 @@ use tracing::{info, warn};
 
 use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
-use crate::findings::Grade;
 use crate::intake::consumer::{KafkaIntake, Leave, Membership};
-use crate::kafka::check::first_wrong;
 use crate::kafka::client_error;
-use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::KafkaPublisher;
-use crate::risk::Registry;
 use crate::telemetry::http::Endpoints;
-use crate::telemetry::{self, Component, Health, Meter, Telemetry};
-use crate::worker::{Clock, Connections, Drain, Ports, Worker, WorkerContext};
+use crate::telemetry::{self, Component, Health, Telemetry};
+use crate::worker::{Connections, Drain, Ports, Worker};
 
+use background::look_after_partitions;
+pub use background::signalled;
 pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
 pub use hangups::with_hangups;
+pub use set_up::open_store;
+use set_up::{context, log_start, look_around};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
-/// How often the partitions of the large tables are looked after.
-const UPKEEP: Duration = Duration::from_secs(6 * 3600);
-/// And how soon again after a failure, such as a lock that an auditor's transaction holds.
-const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
-
 /// Runs the worker until SIGTERM or SIGINT, or until `shutdown` is ready.
 ///
 /// # Errors
@@ -175,119 +172,4 @@ fn told(drain: Drain) -> Result<(), String> {
         "not drained within worker.drain_timeout: {unpublished} records are not published and will be delivered \
          again, {unrecorded} answers are not in Postgres and their claims will be asked about again"
     ))
-}
-
-/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something
-/// ends the start.
-async fn look_around(config: &Config) -> Result<(), String> {
-    let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
-    findings.extend(check::egress(config));
-    for finding in findings.iter().filter(|finding| finding.grade == Grade::Warning) {
-        warn!("{}: {}", finding.what, finding.words);
-    }
-    first_wrong(&findings).map_or(Ok(()), Err)
-}
-
-/// Opens the store and sees that its schema is the one this program was built for.
-///
-/// # Errors
-/// One sentence that names the address, or what is missing.
-pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
-    let store =
-        PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
-    if config.postgres.migrate {
-        let applied = store.migrate().await.map_err(|error| error.to_string())?;
-        if applied > 0 {
-            info!(applied, "applied {applied} migrations");
-        }
-    }
-    store.check_schema().await.map_err(|error| error.to_string())?;
-    // A missing right or a table that takes no rows shows now and not with the first claim.
-    match store.check_rights().await {
-        Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
-        // Such as a failover that is not over yet: the worker waits for it as it does at any other
-        // time.
-        Err(error @ StoreError::Transient(_)) => {
-            warn!("whether the tables can be written is not known: {error}")
-        }
-        Ok(()) => {}
-    }
-    Ok(store)
-}
-
-fn context(
-    config: &Config,
-    registry: Arc<Registry>,
-    policy: crate::decision::Policy,
-    telemetry: &Telemetry,
-    health: Health,
-) -> WorkerContext {
-    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
-    let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
-    WorkerContext {
-        kafka: config.kafka.clone(),
-        worker: config.worker.clone(),
-        retry: config.retry.clone(),
-        breaker: config.breaker.clone(),
-        flood: config.dead_letters.flood_bounds(),
-        meter: Meter::new(&kinds, &apis),
-        spans: telemetry.spans(&config.kafka.group_id),
-        subject_key: config.subject_key().cloned(),
-        registry: Arc::clone(&registry),
-        policy,
-        health,
-        clock: Clock::System,
-        random: fastrand::Rng::new(),
-    }
-}
-
-fn log_start(
-    config: &Config,
-    registry: &Registry,
-    policy: &str,
-    endpoints: Option<std::net::SocketAddr>,
-) {
-    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
-    info!(
-        kafka.bootstrap_servers = %config.kafka.bootstrap_servers,
-        kafka.group_id = %config.kafka.group_id,
-        kafka.input_topic = %config.kafka.input_topic,
-        kafka.guarantee = ?config.kafka.guarantee,
-        worker.max_in_flight = config.worker.max_in_flight,
-        policy.version = %policy,
-        http.listen = ?endpoints,
-        "claimgate {} serves {}",
-        env!("CARGO_PKG_VERSION"),
-        kinds.join(", ")
-    );
-}
-
-/// Makes the next months' partitions in time. A failure is told and tried again soon: rows go to
-/// the default partition meanwhile. The worker takes nothing away: `claimgate audit retention`
-/// does.
-async fn look_after_partitions(store: Arc<PostgresStore>) {
-    loop {
-        let pause = match store.ensure_partitions().await {
-            Ok(_) => UPKEEP,
-            Err(error) => {
-                warn!(
-                    "the partitions of the months to come could not be made; tried again in {UPKEEP_AGAIN:?}: {error}"
-                );
-                UPKEEP_AGAIN
-            }
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the
-/// process as they always do; process 1 of a container they do not even end.
-pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
-    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-    }
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::transactions::offsets;
+use super::offsets::offsets;
 use crate::intake::consumer::SharedConsumer;
 use crate::intake::{Commit, Partition};
 use crate::kafka::{Settings, client_error};

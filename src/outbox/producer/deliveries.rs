@@ -2,15 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tracing::{debug, error};
 
 use crate::kafka::{check_place, is_outage};
 use crate::outbox::message::Topic;
+
+/// The pause between two looks for delivery reports.
+const LOOK: Duration = Duration::from_micros(300);
 
 /// Counts delivery reports. They come on the publisher's own thread, within its poll.
 #[derive(Debug, Default)]
@@ -107,6 +111,18 @@ impl ProducerContext for Deliveries {
             Ok(()) => drop(self.reported[label.topic as usize].fetch_add(1, Ordering::Relaxed)),
             Err(code) => self.fail(label, code),
         }
+    }
+}
+
+/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when
+/// its time is over, however early a report comes, and spins through the last millisecond: it would
+/// be the longest part of a flush.
+pub(super) fn poll_deliveries(producer: &BaseProducer<Deliveries>) {
+    let deliveries = producer.context();
+    let before = deliveries.reported();
+    producer.poll(Duration::ZERO);
+    if deliveries.reported() == before {
+        std::thread::sleep(LOOK);
     }
 }
 

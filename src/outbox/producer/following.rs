@@ -6,7 +6,6 @@
 //! group does not subscribe to, as the retry topic, when none was committed for
 //! `offsets.retention.minutes`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -14,19 +13,15 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Command;
-use super::sending::Failure;
-use super::transactions::{Transactions, abort};
-use crate::intake::{Commit, Partition};
+use super::aborts::abort;
+use super::command::Command;
+use super::failure::Failure;
+use super::transactions::{IDLE, Transactions};
+use crate::intake::Commit;
 
-/// How often this is looked at, at most.
-pub(super) const IDLE: Duration = Duration::from_secs(1);
 /// Offsets that were committed so long ago are committed again. Brokers keep them for seven days
 /// unless told otherwise.
 const REFRESH: Duration = Duration::from_secs(3_600);
-
-/// The last commit of each partition, and when it was made.
-pub(super) type Committed = BTreeMap<Partition, (Commit, Instant)>;
 
 impl Transactions {
     /// Notes what was committed.

@@ -3,8 +3,8 @@
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::NotPublished;
-use super::sending::Failure;
+use super::command::NotPublished;
+use super::failure::Failure;
 use super::transactions::Transactions;
 use crate::kafka::client_error;
 use crate::outbox::PublishError;
@@ -62,14 +62,4 @@ impl Transactions {
         let codes = [fatal.map(|(code, _)| code), error.rdkafka_error_code()];
         codes.contains(&Some(RDKafkaErrorCode::FencedInstanceId))
     }
-}
-
-/// Whether the broker does not know the producer any more.
-pub(super) fn is_fenced(error: &KafkaError) -> bool {
-    let fenced = [
-        RDKafkaErrorCode::Fenced,
-        RDKafkaErrorCode::ProducerFenced,
-        RDKafkaErrorCode::InvalidProducerEpoch,
-    ];
-    error.rdkafka_error_code().is_some_and(|code| fenced.contains(&code))
 }

@@ -18,21 +18,27 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::message::{Drafts, Lesson, Parcel, Refusal, Topic};
+mod aborts;
 mod bounds;
 mod clients;
+mod command;
 mod commits;
 mod deliveries;
+mod doubt;
+mod failure;
 mod following;
 mod judging;
+mod offsets;
 mod sending;
 mod transactions;
 
 use bounds::{Bounds, BoundsReader};
 pub use clients::check_producer;
+use command::{Command, NotPublished};
 use commits::CommitQueue;
 use transactions::Transactions;
 
+use super::message::{Drafts, Lesson, Topic};
 use super::{PublishError, Publisher, Recorded};
 use crate::intake::Commit;
 use crate::intake::consumer::SharedConsumer;
@@ -50,27 +56,6 @@ pub struct KafkaPublisher {
     thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
     bounds: Arc<Bounds>,
-}
-
-#[derive(Debug)]
-struct Command {
-    /// [`Recorded::number`].
-    batch: u64,
-    parcels: Vec<Parcel>,
-    commits: Vec<Commit>,
-    /// Why a decision of this batch is in no parcel, if one is not.
-    decision_left_out: Option<RDKafkaErrorCode>,
-    reply: oneshot::Sender<Result<(), NotPublished>>,
-}
-
-/// Why a flush did not take place.
-#[derive(Debug)]
-enum NotPublished {
-    /// Topics refused these messages for good; those that are named as delivered are in their
-    /// topics.
-    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
-    /// What the worker has to know.
-    Failed(PublishError),
 }
 
 impl KafkaPublisher {

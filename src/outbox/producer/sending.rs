@@ -1,48 +1,17 @@
 //! Sending the messages of one flush, and waiting until Kafka has them all.
 
-use std::time::Duration;
-
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::time::Instant;
 
-use super::deliveries::{Deliveries, Label};
+use super::deliveries::{Deliveries, Label, poll_deliveries};
+use super::failure::Failure;
 use super::transactions::Transactions;
 use crate::intake::consumer::SharedConsumer;
 use crate::kafka::Guarantee;
 use crate::outbox::message::{Parcel, Refusal, Topic};
-
-/// The pause between two looks for delivery reports.
-const LOOK: Duration = Duration::from_micros(300);
-
-/// How a flush failed, and what is known of it.
-pub(super) enum Failure {
-    /// It never took place.
-    Aborted(KafkaError),
-    /// It never took place, for this topic takes no messages.
-    Topic(Topic, RDKafkaErrorCode),
-    /// It never took place, for these messages are refused for good; those that are named as
-    /// delivered are in their topics.
-    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
-    /// Perhaps it took place.
-    Uncertain(KafkaError),
-    /// Whether the one before took place cannot be read.
-    Unread(KafkaError),
-}
-
-/// Takes the delivery reports that are there, or waits a little. rdkafka's own waiting ends when
-/// its time is over, however early a report comes, and spins through the last millisecond: it would
-/// be the longest part of a flush.
-pub(super) fn poll_deliveries(producer: &BaseProducer<Deliveries>) {
-    let deliveries = producer.context();
-    let before = deliveries.reported();
-    producer.poll(Duration::ZERO);
-    if deliveries.reported() == before {
-        std::thread::sleep(LOOK);
-    }
-}
 
 /// Messages of one topic that may be in one batch. The broker weighs batches, not messages: a topic
 /// that takes little gets a batch, and the next when that is acknowledged. The client's own bound

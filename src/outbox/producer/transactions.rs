@@ -1,33 +1,35 @@
 //! One flush as one Kafka transaction, or (`at_least_once`) as messages and then a commit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::{BaseProducer, Producer};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::aborts::{abort, cause, needs_abort};
 use super::bounds::{Bounds, BoundsReader};
+use super::clients;
+use super::command::Command;
 use super::commits::CommitQueue;
 use super::deliveries::Deliveries;
-use super::following::{Committed, IDLE};
-use super::judging::is_fenced;
-use super::sending::{Failure, poll_deliveries};
-use super::{Command, clients};
-use crate::intake::Commit;
+use super::failure::{Failure, is_fenced};
+use super::offsets::offsets;
 use crate::intake::consumer::SharedConsumer;
-use crate::kafka::{Guarantee, Settings, metadata};
+use crate::intake::{Commit, Partition};
+use crate::kafka::{Guarantee, Settings};
 use crate::outbox::message::{Parcel, Topic};
 use crate::telemetry::meter;
 
-/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that
-/// is time lost, and the next producer's start ends the transaction in any case; but if that is
-/// long in coming, whoever reads what is committed waits for it.
-const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is looked whether something is to be committed without a batch, at most.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+
+/// The last commit of each partition, and when it was made.
+type Committed = BTreeMap<Partition, (Commit, Instant)>;
 
 /// The thread's own state.
 pub(super) struct Transactions {
@@ -46,25 +48,6 @@ pub(super) struct Transactions {
     /// What was committed last, and when commits without a batch were looked for.
     pub(super) committed: Committed,
     pub(super) followed: Instant,
-}
-
-/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message
-/// that was sent and takes none of them itself; an abort that overtook a message would leave that
-/// one open.
-pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
-    producer.purge(PurgeConfig::default().queue());
-    let deadline = Instant::now() + ABORT_TIMEOUT;
-    while producer.in_flight_count() > 0 {
-        if Instant::now() > deadline {
-            return debug!(
-                "messages of the transaction are still under way; the next producer ends it"
-            );
-        }
-        poll_deliveries(producer);
-    }
-    if let Err(error) = producer.abort_transaction(ABORT_TIMEOUT) {
-        debug!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
-    }
 }
 
 impl Transactions {
@@ -177,43 +160,6 @@ impl Transactions {
         })
     }
 
-    /// Whether the doubtful commit took place: it did if the group has exactly what it said, for
-    /// nobody else commits for a partition that was this worker's all the while. Partitions that
-    /// are not in `live` were lost since, and say nothing.
-    fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> KafkaResult<bool> {
-        let live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
-        let said: Vec<&Commit> = doubt.iter().filter(live).collect();
-        let mut partitions = TopicPartitionList::new();
-        for commit in &said {
-            partitions.add_partition(
-                self.settings.topic(commit.partition.input),
-                commit.partition.number,
-            );
-        }
-        let committed =
-            self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
-        let has = |commit: &&Commit| {
-            let found = committed.find_partition(
-                self.settings.topic(commit.partition.input),
-                commit.partition.number,
-            );
-            found.is_some_and(|found| {
-                found.offset() == Offset::Offset(commit.offset)
-                    && metadata(&found) == commit.metadata
-            })
-        };
-        Ok(!said.is_empty() && said.iter().all(has))
-    }
-
-    /// A partition may have gone since the commits were planned, and the member may be in its group
-    /// again: the group would not refuse them.
-    fn check_held(&self, commits: &[Commit]) -> KafkaResult<()> {
-        if self.consumer.context().holds(commits) {
-            return Ok(());
-        }
-        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost))
-    }
-
     /// The messages now, the offsets when the group takes them: who waits for a commit waits for a
     /// rebalance.
     fn send_then_commit(&mut self, command: &Command) -> Result<(), Failure> {
@@ -253,33 +199,4 @@ impl Transactions {
         }
         Ok(producer)
     }
-}
-
-fn needs_abort(error: &KafkaError) -> bool {
-    matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort())
-}
-
-/// What ended the producer says more than what that did to a message.
-fn cause(producer: &BaseProducer<Deliveries>, failure: Failure) -> Failure {
-    match (failure, producer.client().fatal_error()) {
-        (Failure::Topic(..), Some((code, _))) => {
-            Failure::Aborted(KafkaError::MessageProduction(code))
-        }
-        (failure, _) => failure,
-    }
-}
-
-/// Commits as librdkafka takes them.
-pub(super) fn offsets<'a>(
-    settings: &Settings,
-    commits: impl IntoIterator<Item = &'a Commit>,
-) -> KafkaResult<TopicPartitionList> {
-    let mut offsets = TopicPartitionList::new();
-    for commit in commits {
-        let mut element =
-            offsets.add_partition(settings.topic(commit.partition.input), commit.partition.number);
-        element.set_offset(Offset::Offset(commit.offset))?;
-        element.set_metadata(&commit.metadata);
-    }
-    Ok(offsets)
 }

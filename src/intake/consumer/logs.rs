@@ -1,0 +1,89 @@
+//! How far reading has come in the partitions' logs, and what of them was lost.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::progress::Log;
+use super::reader::Reader;
+use crate::intake::{Partition, Record};
+
+/// A transaction that holds reading up for longer is told.
+const HELD_UP_TOO_LONG: Duration = Duration::from_secs(60);
+
+impl Reader {
+    /// Keeps up with what was read.
+    pub(super) fn note(&self, chunk: &[Record]) {
+        let rebalances = self.consumer.context();
+        let mut progress = rebalances.progress();
+        for record in chunk {
+            if let Some(expected) = progress.read(record.partition, record.offset) {
+                let (partition, offset) = (record.partition.label(), record.offset);
+                warn!(
+                    partition,
+                    "{partition} is read again from offset {offset} on, though it had been read up to \
+                     {expected}: Kafka has lost the end of its log, or it was cut; what was decided of it \
+                     is published again"
+                );
+                rebalances
+                    .meter
+                    .read_again(record.partition.input, expected.saturating_sub(offset));
+            }
+        }
+    }
+
+    /// Takes what the statistics said of the logs. Everything that was read before them has been
+    /// handed over.
+    pub(super) fn poll_broker(&mut self) {
+        let rebalances = self.consumer.context();
+        let looked = rebalances.take_looked();
+        if looked.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (partition, log) in looked {
+            self.look_at_log(partition, log, now);
+        }
+        self.tell_of_transactions(now);
+    }
+
+    /// Counts what retention took before it was read.
+    fn look_at_log(&self, partition: Partition, log: Log, now: Instant) {
+        let rebalances = self.consumer.context();
+        // A paused partition is not fetched: what is said of its log is old.
+        let log =
+            if self.paused.contains(&partition) { Log { position: None, ..log } } else { log };
+        let lost = rebalances.progress().looked(partition, log, now);
+        if lost > 0 {
+            let label = partition.label();
+            error!(
+                partition = label,
+                records = lost,
+                "{lost} offsets of {label} are gone from the topic before they were read; its retention is \
+                 shorter than the group's lag: raise retention.ms, and have the claims sent again"
+            );
+            rebalances.meter.records_lost(partition.input, lost);
+        }
+    }
+
+    /// Tells once of a transaction that holds reading up.
+    fn tell_of_transactions(&mut self, now: Instant) {
+        let rebalances = self.consumer.context();
+        let held_up = rebalances.progress().held_up(now);
+        rebalances.meter.held_up(held_up.map_or(Duration::ZERO, |(_, _, so_long)| so_long));
+        let too_long = held_up.filter(|(_, _, so_long)| *so_long >= HELD_UP_TOO_LONG);
+        if let Some((partition, offset, so_long)) = too_long.filter(|_| !self.told_held_up) {
+            let partition = partition.label();
+            warn!(
+                partition,
+                "a transaction has been open at offset {offset} of {partition} for {} s: nothing behind it \
+                 can be read before its producer ends it, or the broker does; kafka-transactions.sh tells \
+                 whose it is",
+                so_long.as_secs()
+            );
+        }
+        self.told_held_up = too_long.is_some();
+    }
+}

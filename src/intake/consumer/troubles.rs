@@ -1,0 +1,74 @@
+//! What keeps the reader from its work, told once and in words that say what to do.
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::warn;
+
+use super::reader::Reader;
+use crate::intake::Event;
+use crate::kafka::is_outage;
+
+impl Reader {
+    pub(super) fn report(&self, error: &KafkaError) {
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            let failed = Event::Failed(match code {
+                RDKafkaErrorCode::FencedInstanceId => {
+                    format!(
+                        "another worker took over kafka.instance_id: give each worker its own ({reason})"
+                    )
+                }
+                _ => format!("the consumer cannot go on: {reason} ({code})"),
+            });
+            // A worker that is gone needs no telling.
+            drop(self.events.blocking_send(failed));
+        } else if self.is_trouble(error) {
+            // Told, and said again with the statistics for as long as it lasts.
+        } else if !is_outage(error) {
+            // An outage is told by the statistics, once.
+            warn!(error.message = %error, "the consumer met an error and goes on");
+        }
+    }
+
+    /// Whether an error is one that keeps the consumer from its work until somebody mends it. Tells
+    /// it once.
+    fn is_trouble(&self, error: &KafkaError) -> bool {
+        let rebalances = self.consumer.context();
+        let (group, [input, retry]) = (&rebalances.group_id, &rebalances.topics);
+        let mut troubles = rebalances.troubles();
+        let (trouble, sentence) = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::InconsistentGroupProtocol) => (
+                &mut troubles.group,
+                format!(
+                    "the group {group:?} (kafka.group_id) has members that are no claimgate: they share its \
+                     partitions in another way; give claimgate a group of its own"
+                ),
+            ),
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => (
+                &mut troubles.group,
+                format!(
+                    "Kafka does not let this principal into the group {group:?} (kafka.group_id): grant it \
+                     READ on the group"
+                ),
+            ),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => (
+                &mut troubles.fetch,
+                format!(
+                    "Kafka does not let this principal read {input:?} or {retry:?}: grant it READ on both"
+                ),
+            ),
+            _ => return false,
+        };
+        if trouble.as_ref() != Some(&sentence) {
+            warn!("{sentence}");
+            *trouble = Some(sentence);
+        }
+        true
+    }
+}
+
+pub(super) fn renewed(topic: &str) -> String {
+    format!(
+        "the topic {topic:?} was deleted and made anew while it was read; start the worker again: it begins \
+         where the group has committed, or at the topic's start"
+    )
+}

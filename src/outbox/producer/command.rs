@@ -1,0 +1,29 @@
+//! What the publisher's thread is told to do, and what it answers.
+
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::oneshot;
+
+use crate::intake::Commit;
+use crate::outbox::PublishError;
+use crate::outbox::message::{Parcel, Refusal};
+
+#[derive(Debug)]
+pub(super) struct Command {
+    /// [`Recorded::number`].
+    pub(super) batch: u64,
+    pub(super) parcels: Vec<Parcel>,
+    pub(super) commits: Vec<Commit>,
+    /// Why a decision of this batch is in no parcel, if one is not.
+    pub(super) decision_left_out: Option<RDKafkaErrorCode>,
+    pub(super) reply: oneshot::Sender<Result<(), NotPublished>>,
+}
+
+/// Why a flush did not take place.
+#[derive(Debug)]
+pub(super) enum NotPublished {
+    /// Topics refused these messages for good; those that are named as delivered are in their
+    /// topics.
+    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
+    /// What the worker has to know.
+    Failed(PublishError),
+}

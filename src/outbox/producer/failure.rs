@@ -1,0 +1,30 @@
+//! How a flush failed.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::outbox::message::{Refusal, Topic};
+
+/// How a flush failed, and what is known of it.
+pub(super) enum Failure {
+    /// It never took place.
+    Aborted(KafkaError),
+    /// It never took place, for this topic takes no messages.
+    Topic(Topic, RDKafkaErrorCode),
+    /// It never took place, for these messages are refused for good; those that are named as
+    /// delivered are in their topics.
+    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
+    /// Perhaps it took place.
+    Uncertain(KafkaError),
+    /// Whether the one before took place cannot be read.
+    Unread(KafkaError),
+}
+
+/// Whether the broker does not know the producer any more.
+pub(super) fn is_fenced(error: &KafkaError) -> bool {
+    let fenced = [
+        RDKafkaErrorCode::Fenced,
+        RDKafkaErrorCode::ProducerFenced,
+        RDKafkaErrorCode::InvalidProducerEpoch,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| fenced.contains(&code))
+}

@@ -1,0 +1,100 @@
+//! What the worker is made of: the store, looked at and migrated; the topics, looked at.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::check;
+use crate::config::Config;
+use crate::findings::Grade;
+use crate::kafka::check::first_wrong;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::risk::Registry;
+use crate::telemetry::{Health, Meter, Telemetry};
+use crate::worker::{Clock, WorkerContext};
+
+/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something
+/// ends the start.
+pub(super) async fn look_around(config: &Config) -> Result<(), String> {
+    let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
+    findings.extend(check::egress(config));
+    for finding in findings.iter().filter(|finding| finding.grade == Grade::Warning) {
+        warn!("{}: {}", finding.what, finding.words);
+    }
+    first_wrong(&findings).map_or(Ok(()), Err)
+}
+
+/// Opens the store and sees that its schema is the one this program was built for.
+///
+/// # Errors
+/// One sentence that names the address, or what is missing.
+pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
+    let store =
+        PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
+    if config.postgres.migrate {
+        let applied = store.migrate().await.map_err(|error| error.to_string())?;
+        if applied > 0 {
+            info!(applied, "applied {applied} migrations");
+        }
+    }
+    store.check_schema().await.map_err(|error| error.to_string())?;
+    // A missing right or a table that takes no rows shows now and not with the first claim.
+    match store.check_rights().await {
+        Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
+        // Such as a failover that is not over yet: the worker waits for it as it does at any other
+        // time.
+        Err(error @ StoreError::Transient(_)) => {
+            warn!("whether the tables can be written is not known: {error}")
+        }
+        Ok(()) => {}
+    }
+    Ok(store)
+}
+
+pub(super) fn context(
+    config: &Config,
+    registry: Arc<Registry>,
+    policy: crate::decision::Policy,
+    telemetry: &Telemetry,
+    health: Health,
+) -> WorkerContext {
+    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
+    let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
+    WorkerContext {
+        kafka: config.kafka.clone(),
+        worker: config.worker.clone(),
+        retry: config.retry.clone(),
+        breaker: config.breaker.clone(),
+        flood: config.dead_letters.flood_bounds(),
+        meter: Meter::new(&kinds, &apis),
+        spans: telemetry.spans(&config.kafka.group_id),
+        subject_key: config.subject_key().cloned(),
+        registry: Arc::clone(&registry),
+        policy,
+        health,
+        clock: Clock::System,
+        random: fastrand::Rng::new(),
+    }
+}
+
+pub(super) fn log_start(
+    config: &Config,
+    registry: &Registry,
+    policy: &str,
+    endpoints: Option<std::net::SocketAddr>,
+) {
+    let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
+    info!(
+        kafka.bootstrap_servers = %config.kafka.bootstrap_servers,
+        kafka.group_id = %config.kafka.group_id,
+        kafka.input_topic = %config.kafka.input_topic,
+        kafka.guarantee = ?config.kafka.guarantee,
+        worker.max_in_flight = config.worker.max_in_flight,
+        policy.version = %policy,
+        http.listen = ?endpoints,
+        "claimgate {} serves {}",
+        env!("CARGO_PKG_VERSION"),
+        kinds.join(", ")
+    );
+}
