@@ -15,7 +15,7 @@ use rdkafka::client::DefaultClientContext;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::plan::Contender;
+use crate::scenario::Contender;
 use crate::{Outcome, SIMULATOR};
 
 /// Of every topic.

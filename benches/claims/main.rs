@@ -19,6 +19,7 @@ mod process;
 mod raw;
 mod report;
 mod run;
+mod scenario;
 
 /// What goes wrong in a benchmark ends it with a sentence.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::lab::CONCURRENCY;
-use crate::plan::{Arrival, Contender, Scenario};
 use crate::run::Figures;
+use crate::scenario::{Arrival, Contender, Scenario};
 
 /// The runs of one scenario.
 #[derive(Debug)]

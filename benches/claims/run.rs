@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::events::{Producer, claim_id};
 use crate::lab::{Lab, Process, Simulator, World, claimgate, command};
 use crate::observer::Observer;
-use crate::plan::{Arrival, Contender, Scenario};
 use crate::process::Usage;
+use crate::scenario::{Arrival, Contender, Scenario};
 use crate::{Outcome, RAW_LOOP};
 
 /// Claims that are decided before the clock starts.

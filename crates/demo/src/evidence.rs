@@ -11,8 +11,8 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use time::OffsetDateTime;
 
+use super::observer::Messages;
 use super::traffic::Sent;
-use super::watch::Messages;
 use claimgate_simulator::Call;
 
 /// How long PostgreSQL may take to answer.

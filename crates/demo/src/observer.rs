@@ -12,12 +12,29 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::traffic::now_micros;
-use crate::watch::{Messages, Partitions};
 use claimgate::decision::Source;
 use claimgate::intake::Headers;
 use claimgate::kafka::Settings;
 
 const POLL: Duration = Duration::from_millis(100);
+
+/// How many partitions the topics have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partitions {
+    /// The input topic and the retry topic.
+    pub(super) input: i32,
+    /// The topics of decisions and of dead letters.
+    pub(super) output: i32,
+}
+
+/// The messages of each topic.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Messages {
+    pub(super) decisions: Vec<Message>,
+    pub(super) dead_letters: Vec<Message>,
+    /// Claims that were deferred in the retry topic.
+    pub(super) deferred: Vec<Message>,
+}
 
 /// A message of an output topic.
 #[derive(Debug, Clone, PartialEq)]

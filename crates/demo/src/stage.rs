@@ -10,9 +10,10 @@ use tokio::task::spawn_blocking;
 
 use super::DemoArgs;
 use super::folder::Folder;
+use super::observer::Partitions;
 use super::postgres::{Postgres, Server};
 use super::traffic::now_micros;
-use super::watch::{Partitions, Watch};
+use super::watch::Watch;
 use super::worker::{self, Worker};
 use claimgate::decision::Policy;
 use claimgate::kafka;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::observer::{Message, Observer};
+use super::observer::{Messages, Observer, Partitions};
 use claimgate::kafka::Settings;
 
 /// How many messages were seen.
@@ -22,24 +22,6 @@ pub(super) struct Counts {
 pub(super) struct Watch {
     observer: Arc<Observer>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// How many partitions the topics have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Partitions {
-    /// The input topic and the retry topic.
-    pub(super) input: i32,
-    /// The topics of decisions and of dead letters.
-    pub(super) output: i32,
-}
-
-/// The messages of each topic.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Messages {
-    pub(super) decisions: Vec<Message>,
-    pub(super) dead_letters: Vec<Message>,
-    /// Claims that were deferred in the retry topic.
-    pub(super) deferred: Vec<Message>,
 }
 
 impl Watch {

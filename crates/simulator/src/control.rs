@@ -17,7 +17,7 @@ use super::call::Totals;
 use super::faults::Faults;
 use super::form::Form;
 use super::reply::Reply;
-use super::server;
+use super::respond::respond;
 use super::state::State;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -114,17 +114,17 @@ fn push_line(lines: &mut String, value: &impl Serialize) {
 pub(super) fn calls(state: &Arc<State>, query: &str) -> Response {
     let form = match Form::read(query) {
         Ok(form) => form,
-        Err(problem) => return server::respond(Reply::text(400, format!("{problem}\n"))),
+        Err(problem) => return respond(Reply::text(400, format!("{problem}\n"))),
     };
     let after = form.get("after").unwrap_or("0").parse::<u64>();
     let api = form.get("api").map(|name| Api::from_name(name).ok_or(name));
     let (after, api) = match (after, api.transpose()) {
         (Ok(after), Ok(api)) => (after, api),
         (Err(_), _) => {
-            return server::respond(Reply::text(400, "after is the sequence of a call\n"));
+            return respond(Reply::text(400, "after is the sequence of a call\n"));
         }
         (_, Err(name)) => {
-            return server::respond(Reply::text(400, format!("no API is called {name}\n")));
+            return respond(Reply::text(400, format!("no API is called {name}\n")));
         }
     };
     let (state, account, last) =

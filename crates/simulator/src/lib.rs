@@ -28,6 +28,7 @@ mod options;
 mod plan;
 mod reply;
 mod requests;
+mod respond;
 mod script;
 mod server;
 mod state;

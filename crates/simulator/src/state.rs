@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
-use super::csec::{Nonces, SigningKey, Tickets};
+use super::csec::nonces::Nonces;
+use super::csec::signature::SigningKey;
+use super::csec::tickets::Tickets;
 use super::faults::{Faults, InvalidFaults};
 use super::log::CallLog;
 use super::options::SimulatorOptions;

@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::messages::record;
-use super::troubles::renewed;
 use super::{Leave, SharedConsumer, farewell};
 use crate::intake::{Event, Partition, Record};
 
@@ -113,4 +112,11 @@ impl Reader {
         };
         assigned.elements().into_iter().map(partition).collect()
     }
+}
+
+fn renewed(topic: &str) -> String {
+    format!(
+        "the topic {topic:?} was deleted and made anew while it was read; start the worker again: it begins \
+         where the group has committed, or at the topic's start"
+    )
 }

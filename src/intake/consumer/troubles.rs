@@ -65,10 +65,3 @@ impl Reader {
         true
     }
 }
-
-pub(super) fn renewed(topic: &str) -> String {
-    format!(
-        "the topic {topic:?} was deleted and made anew while it was read; start the worker again: it begins \
-         where the group has committed, or at the topic's start"
-    )
-}

@@ -10,7 +10,7 @@ use crate::claims::Event;
 use crate::evidence::DeadLetterRow;
 use crate::evidence::{CallRow, EventRow, Tables};
 use crate::observer::Message;
-use crate::watch::Messages;
+use crate::observer::Messages;
 use claimgate::decision::{Decision, Source};
 use claimgate_simulator::{Api, Call, Outcome};
 

@@ -6,11 +6,11 @@
 //! 200 and a code, as the provider does.
 
 mod answer;
-mod nonces;
+pub(super) mod nonces;
 mod parameters;
 mod schema;
-mod signature;
-mod tickets;
+pub(super) mod signature;
+pub(super) mod tickets;
 
 use std::sync::Arc;
 
@@ -20,10 +20,6 @@ use super::plan::{Course, Plan, Refusal};
 use super::state::{State, unix_seconds};
 use super::verdicts::Verdict;
 use super::visit::{Asked, Exchange};
-
-pub(super) use nonces::Nonces;
-pub(super) use signature::SigningKey;
-pub(super) use tickets::Tickets;
 
 use parameters::Schema;
 
