@@ -72,6 +72,8 @@ fn an_unreachable_postgres_is_named() {
 async fn a_wrong_schema_and_a_missing_topic_are_named() {
     let Some(lab) = Lab::new("refusals").await else { return };
     let url = ("CLAIMGATE__POSTGRES__URL", lab.postgres.as_str());
+    let empty = "drop schema public cascade; create schema public";
+    sqlx::raw_sql(empty).execute(&lab.database).await.expect("emptied");
     let error = refusal(&[url, ("CLAIMGATE__POSTGRES__MIGRATE", "false")]);
     assert!(error.contains("claimgate migrate"), "{error}");
     let error = refusal(&[url, ("CLAIMGATE__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")]);

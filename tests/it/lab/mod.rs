@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use claimgate::config::Config;
+use claimgate::outbox::postgres::PostgresStore;
 use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -72,6 +74,8 @@ impl Lab {
     ) -> Self {
         let lab = Self::without_topics(name, options, kafka, postgres).await;
         lab.create_topics().await;
+        // A test may look into a table before its worker has come as far as to make it.
+        lab.migrate().await;
         lab
     }
 
@@ -119,6 +123,13 @@ impl Lab {
         {
             result.expect("the topic is new");
         }
+    }
+
+    async fn migrate(&self) {
+        let settings = self.parsed("migrate").postgres;
+        let store = PostgresStore::connect(&settings).await.expect("the new database answers");
+        store.migrate().await.expect("the tables are made");
+        store.close().await;
     }
 
     pub(crate) fn topic(&self, topic: &str) -> String {
@@ -178,8 +189,12 @@ listen = ""
 
     /// `[kafka]` of a worker of this lab, for its parts.
     pub(crate) fn settings(&self, instance: &str) -> claimgate::kafka::Settings {
+        self.parsed(instance).kafka
+    }
+
+    fn parsed(&self, instance: &str) -> Config {
         let text = std::fs::read_to_string(self.config(instance, "")).expect("written");
-        claimgate::config::Config::from_toml(&text).expect("the settings are right").kafka
+        Config::from_toml(&text).expect("the settings are right")
     }
 
     /// Starts a worker process. Its log is in the lab's folder.

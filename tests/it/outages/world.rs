@@ -14,6 +14,8 @@ use crate::oracle::{Expected, outcome};
 use crate::tail::Tail;
 
 const LONG: Duration = Duration::from_secs(120);
+/// What waits for decisions looks at the whole topic so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A lab with one worker.
 pub(crate) struct World {
@@ -92,7 +94,24 @@ impl World {
         let Self { lab, tail, expected, .. } = self;
         let decided =
             || tail.seen().into_iter().map(|seen| seen.claim_id).collect::<BTreeSet<_>>().len();
-        lab.wait("every claim decided", LONG, async || decided() >= expected.claims.len()).await;
+        // The tail's client may see nothing any more after a broker's return: a new one looks, too.
+        let mut looked = Instant::now();
+        let all = async || {
+            if looked.elapsed() > LOOK_AGAIN {
+                looked = Instant::now();
+                let fresh = outcome(lab);
+                println!(
+                    "{}: {} decided, of which the tail saw {}, of {}",
+                    lab.name,
+                    fresh.decisions.len(),
+                    decided(),
+                    expected.claims.len()
+                );
+                return expected.is_complete(&fresh);
+            }
+            decided() >= expected.claims.len()
+        };
+        lab.wait("every claim decided", LONG, all).await;
     }
 
     /// Nothing lost, nothing twice, no lag left, and a worker that ends as it should.
@@ -132,11 +151,12 @@ pub(crate) fn lag(lab: &Lab) -> i64 {
     let (topic, timeout) = (lab.topic("claims"), Duration::from_secs(10));
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_range(&topic, 0, PARTITIONS - 1);
-    let committed = group.committed_offsets(partitions, timeout).expect("the committed offsets");
+    // A broker that has just come back may know no coordinator yet: ask again.
+    let Ok(committed) = group.committed_offsets(partitions, timeout) else { return i64::MAX };
     let behind = |partition| {
-        let (_, end) = group.fetch_watermarks(&topic, partition, timeout).expect("the log's end");
+        let (_, end) = group.fetch_watermarks(&topic, partition, timeout).ok()?;
         let found = committed.find_partition(&topic, partition).expect("it was asked for");
-        end - if let Offset::Offset(offset) = found.offset() { offset } else { 0 }
+        Some(end - if let Offset::Offset(offset) = found.offset() { offset } else { 0 })
     };
-    (0..PARTITIONS).map(behind).sum()
+    (0..PARTITIONS).map(behind).sum::<Option<i64>>().unwrap_or(i64::MAX)
 }
