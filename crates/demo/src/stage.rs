@@ -2,6 +2,7 @@
 //! the worker.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
@@ -45,17 +46,9 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts everything; the worker has its partitions when this returns.
     pub(super) async fn set(args: &DemoArgs) -> Result<Self, String> {
-        let named = args.dir.clone();
-        let (folder, postgres) = blocking(move || {
-            let folder = Folder::make(named.as_deref())?;
-            let server = Server::new(folder.path(), folder.path().join("postgres"));
-            match server.and_then(Postgres::start) {
-                Ok(postgres) => Ok((folder, postgres)),
-                Err(problem) => {
-                    folder.tidy(false);
-                    Err(problem)
-                }
-            }
+        let (folder, postgres) = blocking({
+            let named = args.dir.clone();
+            move || database(named.as_deref())
         })
         .await?;
         let kafka = MockCluster::new(1)
@@ -65,19 +58,8 @@ impl Stage {
             .map_err(|error| error.to_string())?;
         let config =
             worker::config(&kafka.bootstrap_servers(), postgres.url(), &simulator.base_url())?;
-        let Partitions { input, output } = PARTITIONS;
         let topics = config.kafka.clone();
-        for (topic, partitions) in [
-            (&topics.input_topic, input),
-            (&topics.retry_topic, input),
-            (&topics.output_topic, output),
-            (&topics.dead_letter_topic, output),
-        ] {
-            let made = kafka.create_topic(topic, partitions, 1);
-            made.map_err(|error| {
-                format!("the Kafka stand-in does not make topic {topic}: {error}")
-            })?;
-        }
+        create_topics(&kafka, &topics)?;
         let watch = Watch::start(&topics, PARTITIONS)?;
         let endpoints = config.http.listen.clone();
         let risk_apis = config.risk_apis().map_err(|error| error.to_string())?;
@@ -150,6 +132,37 @@ pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range
 }
 
 /// A few percent of trouble, and answers as slow as over a network.
+/// The demo's folder, with a database in it.
+fn database(named: Option<&Path>) -> Result<(Folder, Postgres), String> {
+    let folder = Folder::make(named)?;
+    let server = Server::new(folder.path(), folder.path().join("postgres"));
+    match server.and_then(Postgres::start) {
+        Ok(postgres) => Ok((folder, postgres)),
+        Err(problem) => {
+            folder.tidy(false);
+            Err(problem)
+        }
+    }
+}
+
+fn create_topics(
+    kafka: &MockCluster<'static, DefaultProducerContext>,
+    topics: &kafka::Settings,
+) -> Result<(), String> {
+    let Partitions { input, output } = PARTITIONS;
+    for (topic, partitions) in [
+        (&topics.input_topic, input),
+        (&topics.retry_topic, input),
+        (&topics.output_topic, output),
+        (&topics.dead_letter_topic, output),
+    ] {
+        kafka
+            .create_topic(topic, partitions, 1)
+            .map_err(|error| format!("the Kafka stand-in does not make topic {topic}: {error}"))?;
+    }
+    Ok(())
+}
+
 fn simulator_options(seed: u64) -> SimulatorOptions {
     let latency = Latency::Uniform(8.0, 30.0);
     let all = ApiFaults {
