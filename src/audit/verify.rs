@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::claim::{CallRow, calls};
 use super::command::{End, Report};
 use super::shown::{optional, reasons, sheet};
-use crate::decision::{Decision, Policy, Reason, Ruling, Verdict};
+use crate::decision::{Decision, Policy, Reason, Ruling};
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::{Store, StoreError};
 use crate::risk::{Answer, ApiResult, Registry};
+use crate::schema::Verdict;
 
 /// A verdict beside what its evidence leads to today.
 #[derive(Debug, Serialize)]
