@@ -30,8 +30,8 @@ pub use replays::{
 pub use risk_calls::{Call, RISK_CALLS, Word};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
-pub(crate) use values::clean;
 pub use values::utc;
+pub(crate) use values::{clean, milliseconds};
 pub use verdicts::{VERDICTS, Verdict};
 
 /// The three columns of a place in Kafka, which most tables have.
