@@ -1,15 +1,17 @@
 //! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
 //!
-//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Uses
-//! none of the worker's code: an oracle that shares code with the accused believes it.
+//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Of the
+//! worker's code it uses rows and headers and no rule: an oracle that shares those with the accused
+//! believes it.
 
 use std::collections::{HashMap, HashSet};
 
 use super::claims::{Expectation, Expected};
-use super::evidence::{DeadLetterRow, Evidence, VerdictRow};
+use super::evidence::Evidence;
 use super::traffic::Sent;
 use super::watch::Message;
 use claimgate::intake::{Headers, header};
+use claimgate::schema::{DeadLetterRow, Verdict};
 
 mod calls;
 mod decisions;
@@ -76,7 +78,7 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every claim has one verdict, from the first event that carried it; nothing else has",
     );
-    let rows: HashMap<&str, &VerdictRow> =
+    let rows: HashMap<&str, &Verdict> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row)).collect();
     for (claim_id, (sent, expectation)) in claims {
         promise.compared += 1;
@@ -84,12 +86,10 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             promise.broken.push(format!("claim {claim_id} ({}) has no verdict", sent.source));
             continue;
         };
-        let place = (row.source_topic.as_str(), row.source_partition, row.source_offset);
-        let first = (sent.source.topic.as_str(), sent.source.partition, sent.source.offset);
-        promise.demand(place == first, || {
+        promise.demand(row.source == sent.source, || {
             format!(
-                "claim {claim_id} came first from {}, its verdict is from {place:?}",
-                sent.source
+                "claim {claim_id} came first from {}, its verdict is from {}",
+                sent.source, row.source
             )
         });
         promise.demand(row.kind == expectation.kind, || {
@@ -161,7 +161,7 @@ fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
     let mut promise = Promise::new(
         "Every malformed event has one row in dead_letters, whole and saying why; nothing else has",
     );
-    let place = |row: &DeadLetterRow| (row.source_partition, row.source_offset);
+    let place = |row: &DeadLetterRow| (row.id.source.partition, row.id.source.offset);
     let mut rows: HashMap<(i32, i64), &DeadLetterRow> =
         evidence.tables.dead_letters.iter().map(|row| (place(row), row)).collect();
     for sent in &evidence.sent {
@@ -205,7 +205,7 @@ fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         };
         promise.compared += 1;
         let key = sent.event.key.as_deref().map(str::as_bytes);
-        let place = (row.source_partition, row.source_offset)
+        let place = (row.source.partition, row.source.offset)
             == (sent.source.partition, sent.source.offset);
         let whole = place && row.payload == sent.event.payload && row.key.as_deref() == key;
         promise.demand(whole, || {
