@@ -20,6 +20,7 @@
 //!
 //! # Around the worker
 //!
+//! [`schema`] has the columns and rows of every table, once for all who write or read them.
 //! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
 //! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
 //! [`audit`] answers auditors. Packages of their own, and no part of the worker: `crates/simulator`
@@ -37,6 +38,7 @@ pub mod intake;
 pub mod kafka;
 pub mod outbox;
 pub mod risk;
+pub mod schema;
 pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -8,7 +8,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 
 /// The modules of `src`, from the bottom up: each may import those above it in this list.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "trace",
     "findings",
     "kafka",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 15] = [
     "telemetry",
     "risk",
     "intake",
+    "schema",
     "assess",
     "outbox",
     "audit",

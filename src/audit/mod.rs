@@ -2,8 +2,7 @@
 //!
 //! Questions are functions from a store to a report; a report is data first (`--json`) and a text
 //! second. [`AuditCommand`] is the command line over them. This module reads; only [`retention`]
-//! takes anything away, and only by a command. Together with [`crate::outbox::postgres`] it is all
-//! that knows the tables.
+//! takes anything away, and only by a command.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
@@ -24,11 +23,11 @@ use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
-pub use claim::{CallRow, ClaimFile, EventRow, VerdictRow, claim_file};
+pub use claim::{ClaimFile, claim_file};
 pub use command::{AuditCommand, Auditor, End, Report};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
 pub use retention::Retention;
-pub use source::{DeadLetterRow, SourceFile, source_file};
+pub use source::{SourceFile, source_file};
 pub use subject::{SubjectFile, subject_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
 pub use verify::{Verification, verify};

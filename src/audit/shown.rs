@@ -1,9 +1,6 @@
-//! How values are shown: to a terminal without letting them speak to it, and as JSON without losing
-//! a byte.
+//! How values are shown to a terminal, without letting them speak to it.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use comfy_table::{Table, presets};
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -74,27 +71,6 @@ pub(crate) fn sheet<const N: usize>(lines: [(&str, String); N]) -> String {
     lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value))).collect()
 }
 
-/// Bytes as JSON: `{"text": …}`, or `{"base64": …}` where they are no UTF-8.
-pub(crate) fn bytes_as_json<S: Serializer>(
-    bytes: &Option<Vec<u8>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    bytes.as_deref().map(Bytes).serialize(serializer)
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match std::str::from_utf8(self.0) {
-            Ok(text) => map.serialize_entry("text", text)?,
-            Err(_) => map.serialize_entry("base64", &BASE64_STANDARD.encode(self.0))?,
-        }
-        map.end()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +81,6 @@ mod tests {
         assert_eq!(printable_bytes(b"a\xff\x1b"), "a\\xff\\x1b");
         let table = table(["a"], [["x\u{1b}]0;y\u{7}\nz".to_owned()]]);
         assert!(!table.contains(['\u{1b}', '\u{7}']) && table.lines().count() == 3, "{table}");
-    }
-
-    #[test]
-    fn bytes_keep_their_value_in_json() {
-        let json = |bytes: &[u8]| serde_json::to_string(&Bytes(bytes)).expect("serialises");
-        assert_eq!(json("红\0".as_bytes()), "{\"text\":\"红\\u0000\"}");
-        assert_eq!(json(b"\xff"), r#"{"base64":"/w=="}"#);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! "What became of this record?", asked with a topic, a partition and an offset.
 
 use serde::Serialize;
-use serde_json::Value;
-use time::OffsetDateTime;
 
-use super::claim::{EventRow, VerdictRow, payload};
+use super::claim::{payload, verdicts};
 use super::command::Report;
-use super::shown::{bytes_as_json, instant, optional, sheet, table};
+use super::shown::{instant, optional, sheet, table};
 use super::subject::cells;
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, DeadLetterRow, EventRow, Verdict};
 
 /// What is kept about one record. A topic that was made anew counts from 0 again, so there can be
 /// several of each.
@@ -19,32 +18,18 @@ pub struct SourceFile {
     /// The record.
     pub source: Source,
     /// What was decided from it.
-    pub verdicts: Vec<VerdictRow>,
+    pub verdicts: Vec<Verdict>,
     /// The events behind those verdicts.
     pub events: Vec<EventRow>,
     /// Why it became no decision.
     pub dead_letters: Vec<DeadLetterRow>,
 }
 
-/// A row of `dead_letters`.
-#[derive(Debug, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the table's comments document the columns")]
-pub struct DeadLetterRow {
-    pub source_topic: String,
-    pub source_partition: i32,
-    pub source_offset: i64,
-    pub content: String,
-    pub error: String,
-    pub error_field: Option<String>,
-    pub detail: String,
-    #[serde(serialize_with = "bytes_as_json")]
-    pub key: Option<Vec<u8>>,
-    #[serde(serialize_with = "bytes_as_json")]
-    pub payload: Option<Vec<u8>>,
-    pub headers: Value,
-    #[serde(with = "time::serde::rfc3339")]
-    pub received_at: OffsetDateTime,
-    pub trace_id: String,
+/// The condition that a row comes from the record `$1/$2/$3`.
+fn of_source(order: &str) -> String {
+    format!(
+        "where source_topic = $1 and source_partition = $2 and source_offset = $3 order by {order}"
+    )
 }
 
 /// Looks a record up.
@@ -52,16 +37,8 @@ pub struct DeadLetterRow {
 /// # Errors
 /// [`StoreError`].
 pub async fn source_file(store: &PostgresStore, source: Source) -> Result<SourceFile, StoreError> {
-    let verdicts = sqlx::query_as(
-        "select
-            claim_id, kind, api, api_schema, decision, level, risk_types, reasons, provider_code, policy_version, attempts, challenge,
-            claimed_at, decided_at, recorded_at, source_topic, source_partition, source_offset, trace_id, subject
-        from verdicts where source_topic = $1 and source_partition = $2 and source_offset = $3 order by decided_at",
-    );
-    let events = sqlx::query_as(
-        "select claim_id, source_topic, source_partition, source_offset, key, headers, payload, received_at, trace_id
-        from claim_events where source_topic = $1 and source_partition = $2 and source_offset = $3 order by received_at",
-    );
+    let verdicts = verdicts(&of_source("decided_at"));
+    let events = sqlx::query_as(CLAIM_EVENTS.select(&of_source("received_at")));
     let Source { topic, partition, offset } = &source;
     Ok(SourceFile {
         verdicts: store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?,
@@ -76,12 +53,7 @@ pub(crate) async fn dead_letters(
     store: &PostgresStore,
     source: &Source,
 ) -> Result<Vec<DeadLetterRow>, StoreError> {
-    let letter = sqlx::query_as(
-        "select
-            source_topic, source_partition, source_offset, content, error, error_field, detail, key, payload, headers, received_at, trace_id
-        from dead_letters where source_topic = $1 and source_partition = $2 and source_offset = $3
-        order by received_at, content",
-    );
+    let letter = sqlx::query_as(DEAD_LETTERS.select(&of_source("received_at, content")));
     store.fetch(letter.bind(&source.topic).bind(source.partition).bind(source.offset)).await
 }
 
@@ -122,7 +94,7 @@ impl DeadLetterRow {
                 "Dead letter",
                 format!("{}, field {}", self.error, optional(self.error_field.as_ref())),
             ),
-            ("Content", self.content.clone()),
+            ("Content", self.id.content.clone()),
             ("Detail", self.detail.clone()),
             ("Received", instant(self.received_at)),
             ("Trace", self.trace_id.clone()),

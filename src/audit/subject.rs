@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::claim::VerdictRow;
+use super::claim::verdicts;
 use super::command::Report;
 use super::shown::{instant, reasons, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::{Verdict, utc};
 
 /// What was decided about one subject.
 #[derive(Debug, Serialize)]
@@ -14,7 +15,7 @@ pub struct SubjectFile {
     /// The subject's hash.
     pub subject: String,
     /// Its verdicts, latest first.
-    pub verdicts: Vec<VerdictRow>,
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Looks a subject up by its hash.
@@ -26,12 +27,7 @@ pub async fn subject_file(
     subject: String,
     limit: u32,
 ) -> Result<SubjectFile, StoreError> {
-    let query = sqlx::query_as(
-        "select
-            claim_id, kind, api, api_schema, decision, level, risk_types, reasons, provider_code, policy_version, attempts, challenge,
-            claimed_at, decided_at, recorded_at, source_topic, source_partition, source_offset, trace_id, subject
-        from verdicts where subject = $1 order by decided_at desc, claim_id limit $2",
-    );
+    let query = verdicts("where subject = $1 order by decided_at desc, claim_id limit $2");
     let verdicts = store.fetch(query.bind(&subject).bind(i64::from(limit))).await?;
     Ok(SubjectFile { subject, verdicts })
 }
@@ -50,12 +46,12 @@ impl Report for SubjectFile {
 }
 
 /// A verdict in one line.
-pub(super) fn cells(verdict: &VerdictRow) -> [String; 5] {
+pub(super) fn cells(verdict: &Verdict) -> [String; 5] {
     [
-        instant(verdict.decided_at),
+        instant(utc(verdict.decided_at)),
         verdict.claim_id.clone(),
         verdict.kind.clone(),
-        verdict.decision.clone(),
+        verdict.decision.as_str().to_owned(),
         reasons(&verdict.reasons),
     ]
 }

@@ -5,13 +5,14 @@
 
 use serde::Serialize;
 
-use super::claim::{CallRow, calls};
+use super::claim::calls;
 use super::command::{End, Report};
 use super::shown::{optional, reasons, sheet};
-use crate::decision::{Decision, Policy, Reason, Ruling, Verdict};
+use crate::decision::{Decision, Policy, Reason, Ruling};
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::{Store, StoreError};
 use crate::risk::{Answer, ApiResult, Registry};
+use crate::schema::{Call, Verdict};
 
 /// A verdict beside what its evidence leads to today.
 #[derive(Debug, Serialize)]
@@ -93,10 +94,10 @@ pub async fn verify(
 /// What the evidence leads to, and the attempt that gave it; or why it leads to nothing.
 fn derive<'a>(
     verdict: &Verdict,
-    calls: &'a [CallRow],
+    calls: &'a [Call],
     registry: &Registry,
     policy: &Policy,
-) -> Result<(Ruling, Option<&'a CallRow>), String> {
+) -> Result<(Ruling, Option<&'a Call>), String> {
     if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
         return Ok((
             policy.unassessed(reason.name.as_deref().unwrap_or_default(), reason.value),
@@ -115,12 +116,10 @@ fn derive<'a>(
             verdict.api_schema
         ));
     }
-    let decisive = |call: &&CallRow| {
-        call.api == verdict.api && matches!(call.outcome.as_str(), "assessed" | "unassessable")
+    let decisive = |call: &&Call| {
+        call.api == verdict.api && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
     };
-    let in_time = |call: &&CallRow| {
-        call.requested_at.unix_timestamp_nanos() <= i128::from(verdict.decided_at) * 1_000
-    };
+    let in_time = |call: &&Call| call.requested_at <= verdict.decided_at;
     let call = calls
         .iter()
         .filter(decisive)

@@ -8,21 +8,7 @@ use std::fmt;
 
 use crate::audit::source::parse_source;
 use crate::decision::Source;
-
-/// One dead letter: `topic/partition/offset@content`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct LetterId {
-    /// Where its event stood.
-    pub(super) source: Source,
-    /// [`crate::outbox::Received::content`].
-    pub(super) content: String,
-}
-
-impl fmt::Display for LetterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.source, self.content)
-    }
-}
+use crate::schema::LetterId;
 
 /// What a person names: a letter, or a place at which there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,25 +4,13 @@
 //! Pure. The invariant: the count in the headers grows by one with every replay, whoever made it
 //! and whatever the event became meanwhile.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use serde::Deserialize;
-
-use super::address::LetterId;
-use super::journal::ReplayId;
 use crate::intake::Headers;
+use crate::schema::{LetterId, ReplayId};
 
 /// How often the event was replayed, this time included.
 pub const REPLAYS: &str = "claimgate-replays";
 /// Which dead letter it was: `topic/partition/offset@content`.
 pub const REPLAYED_FROM: &str = "claimgate-replayed-from";
-
-/// A header as `dead_letters.headers` keeps it.
-#[derive(Debug, Deserialize)]
-pub(super) struct KeptHeader {
-    name: String,
-    text: Option<String>,
-    base64: Option<String>,
-}
 
 /// An event on its way to the input topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +32,6 @@ impl Event {
     pub(super) fn id(&self) -> ReplayId {
         ReplayId { letter: self.letter.clone(), number: self.number }
     }
-}
-
-/// The header values as the producer sent them. `None` where one cannot be read.
-pub(super) fn producers_headers(kept: Vec<KeptHeader>) -> Option<Headers> {
-    let value = |header: KeptHeader| {
-        let value = match (header.text, header.base64) {
-            (Some(text), _) => Some(text.into_bytes()),
-            (None, Some(base64)) => Some(BASE64_STANDARD.decode(base64).ok()?),
-            (None, None) => None,
-        };
-        Some((header.name, value))
-    };
-    kept.into_iter().map(value).collect()
 }
 
 /// The headers of a replay: the event's own, and its count and origin in place of an earlier
@@ -82,22 +57,6 @@ mod tests {
     fn letter(offset: i64) -> LetterId {
         let source = Source { topic: "reward.claims".to_owned(), partition: 3, offset };
         LetterId { source, content: "9f86d081884c7d65".to_owned() }
-    }
-
-    #[test]
-    fn kept_headers_come_back_in_order_with_their_bytes_and_their_absence() {
-        let kept = r#"[{"name":"b","text":"红"},{"name":"a"},{"name":"b","base64":"/wA="},{"name":"","text":""}]"#;
-        let headers =
-            producers_headers(serde_json::from_str(kept).expect("headers")).expect("readable");
-        let expected: Headers = vec![
-            ("b".to_owned(), Some("红".as_bytes().to_vec())),
-            ("a".to_owned(), None),
-            ("b".to_owned(), Some(vec![0xff, 0])),
-            (String::new(), Some(vec![])),
-        ];
-        assert_eq!(headers, expected);
-        let garbled = serde_json::from_str(r#"[{"name":"a","base64":"?"}]"#).expect("headers");
-        assert_eq!(producers_headers(garbled), None);
     }
 
     #[test]

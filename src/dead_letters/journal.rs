@@ -6,21 +6,13 @@
 //! is read.
 
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
-use super::address::LetterId;
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-
-/// A replay, by what identifies it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ReplayId {
-    /// The dead letter.
-    pub(super) letter: LetterId,
-    /// The replay's number.
-    pub(super) number: i32,
-}
+use crate::schema::{LetterId, NewPlace, NewReplay, NewRow, REPLAY_KEY, ReplayId};
 
 /// Who answers for a replay, and why it is made.
 #[derive(Debug, Clone)]
@@ -53,77 +45,40 @@ impl ReplayRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct IdRow {
-    source_topic: String,
-    source_partition: i32,
-    source_offset: i64,
-    content: String,
-    number: i32,
-}
-
-impl From<IdRow> for ReplayId {
-    fn from(row: IdRow) -> Self {
-        let IdRow {
-            source_topic: topic,
-            source_partition: partition,
-            source_offset: offset,
-            content,
-            number,
-        } = row;
-        Self { letter: LetterId { source: Source { topic, partition, offset }, content }, number }
-    }
-}
-
 /// Announces replays; returns those that are ours to make. Of two commands that announce the same
 /// one, the second does not get it.
 pub(super) async fn announce(
     store: &PostgresStore,
     replays: &[ReplayId],
-    approval: &Approval,
+    Approval { by, reason }: &Approval,
 ) -> Result<Vec<ReplayId>, StoreError> {
-    let (topics, partitions, offsets, contents, numbers) = columns(replays.iter());
-    let announced = sqlx::query_as(
-        "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
-        select *, $6::text, $7::text from unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::int[]) order by 1, 2, 3, 4, 5
-        on conflict do nothing
-        returning source_topic, source_partition, source_offset, content, number",
-    );
-    let announced =
-        announced.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
-    let rows: Vec<IdRow> = store.fetch(announced.bind(&approval.by).bind(&approval.reason)).await?;
-    Ok(rows.into_iter().map(ReplayId::from).collect())
+    insert(store, replays.iter().map(|id| NewReplay { id, by, reason })).await
 }
 
-/// Records where replays went.
+/// Records where replays went. Where a command was slower than the one that found its event in the
+/// topic, both say the same.
 pub(super) async fn record_places(
     store: &PostgresStore,
     places: &[(ReplayId, Source)],
     recorded_by: &str,
 ) -> Result<(), StoreError> {
-    if places.is_empty() {
-        return Ok(());
+    if !places.is_empty() {
+        let rows = places.iter().map(|(id, place)| NewPlace { id, place, by: recorded_by });
+        insert(store, rows).await?;
     }
-    let (topics, partitions, offsets, contents, numbers) = columns(places.iter().map(|(id, _)| id));
-    let place_topics: Vec<String> = places.iter().map(|(_, place)| place.topic.clone()).collect();
-    let place_partitions: Vec<i32> = places.iter().map(|(_, place)| place.partition).collect();
-    let place_offsets: Vec<i64> = places.iter().map(|(_, place)| place.offset).collect();
-    // Where a command was slower than the one that found its event in the topic, both say the same.
-    let recorded = sqlx::query_as(
-        "insert into dead_letter_replay_places (
-            source_topic, source_partition, source_offset, content, number, place_topic, place_partition, place_offset, recorded_by)
-        select *, $9::text
-        from unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::int[], $6::text[], $7::int[], $8::bigint[])
-        order by 1, 2, 3, 4, 5
-        on conflict do nothing
-        returning source_topic, source_partition, source_offset, content, number",
-    );
-    let recorded =
-        recorded.bind(topics).bind(partitions).bind(offsets).bind(contents).bind(numbers);
-    let recorded =
-        recorded.bind(place_topics).bind(place_partitions).bind(place_offsets).bind(recorded_by);
-    let _: Vec<IdRow> = store.fetch(recorded).await?;
     Ok(())
+}
+
+/// Inserts rows in the order of their key, as every command does: none waits for another in a
+/// circle. Returns those that were not there.
+async fn insert<R: NewRow>(
+    store: &PostgresStore,
+    rows: impl Iterator<Item = R> + Clone,
+) -> Result<Vec<ReplayId>, StoreError> {
+    let rest = format!("order by 1, 2, 3, 4, 5 on conflict do nothing returning {REPLAY_KEY}");
+    let arrays = R::arrays(rows).map_err(|error| StoreError::Fatal(error.to_string()))?;
+    let insert = AssertSqlSafe(R::table().insert(&rest));
+    store.fetch(sqlx::query_as_with(insert, arrays)).await
 }
 
 /// The replays of a letter, in order.
@@ -140,18 +95,4 @@ pub(super) async fn history(
     );
     let Source { topic, partition, offset } = &letter.source;
     store.fetch(history.bind(topic).bind(partition).bind(offset).bind(&letter.content)).await
-}
-
-type Columns = (Vec<String>, Vec<i32>, Vec<i64>, Vec<String>, Vec<i32>);
-
-fn columns<'a>(replays: impl Iterator<Item = &'a ReplayId>) -> Columns {
-    let mut columns = Columns::default();
-    for ReplayId { letter: LetterId { source, content }, number } in replays {
-        columns.0.push(source.topic.clone());
-        columns.1.push(source.partition);
-        columns.2.push(source.offset);
-        columns.3.push(content.clone());
-        columns.4.push(*number);
-    }
-    columns
 }

@@ -1,23 +1,21 @@
 //! The questions to `dead_letters`: what a list shows, what a replay must know, and the events
 //! themselves.
 
-use sqlx::types::Json;
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
-use super::address::{Address, LetterId};
-use super::event::KeptHeader;
+use super::address::Address;
 use super::filter::{Selection, selected};
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId};
 
 /// A dead letter without its payload, and its latest replay.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Letter {
-    source_topic: String,
-    source_partition: i32,
-    source_offset: i64,
-    content: String,
+    #[sqlx(flatten)]
+    pub(super) id: LetterId,
     pub(super) error: String,
     pub(super) error_field: Option<String>,
     pub(super) detail: String,
@@ -56,30 +54,7 @@ pub(super) struct Count {
     pub(super) last: OffsetDateTime,
 }
 
-/// What of an event is sent once more.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct Content {
-    source_topic: String,
-    source_partition: i32,
-    source_offset: i64,
-    content: String,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Option<Vec<u8>>,
-    pub(super) headers: Json<Vec<KeptHeader>>,
-}
-
 impl Letter {
-    /// Which letter it is.
-    pub(super) fn id(&self) -> LetterId {
-        let Self { source_topic, source_partition, source_offset, content, .. } = self;
-        let source = Source {
-            topic: source_topic.clone(),
-            partition: *source_partition,
-            offset: *source_offset,
-        };
-        LetterId { source, content: content.clone() }
-    }
-
     /// Its latest replay, where there was one.
     pub(super) fn latest_replay(&self) -> Option<LatestReplay> {
         Some(LatestReplay {
@@ -88,19 +63,6 @@ impl Letter {
             announced_at: self.announced_at?,
             has_place: self.has_place,
         })
-    }
-}
-
-impl Content {
-    /// Which letter it is.
-    pub(super) fn id(&self) -> LetterId {
-        let Self { source_topic, source_partition, source_offset, content, .. } = self;
-        let source = Source {
-            topic: source_topic.clone(),
-            partition: *source_partition,
-            offset: *source_offset,
-        };
-        LetterId { source, content: content.clone() }
     }
 }
 
@@ -163,10 +125,10 @@ pub(super) async fn page(
     let letters = selection
         .bind(letters)
         .bind(after.map(|after| after.received_at))
-        .bind(after.map(|after| after.source_topic.clone()))
-        .bind(after.map(|after| after.source_partition))
-        .bind(after.map(|after| after.source_offset))
-        .bind(after.map(|after| after.content.clone()));
+        .bind(after.map(|after| after.id.source.topic.clone()))
+        .bind(after.map(|after| after.id.source.partition))
+        .bind(after.map(|after| after.id.source.offset))
+        .bind(after.map(|after| after.id.content.clone()));
     store.fetch(letters.bind(i64::from(limit))).await
 }
 
@@ -184,20 +146,19 @@ pub(super) async fn counts(
     store.fetch(selection.bind(counts)).await
 }
 
-/// The events of these letters.
+/// These letters, whole.
 pub(super) async fn contents(
     store: &PostgresStore,
     letters: &[LetterId],
-) -> Result<Vec<Content>, StoreError> {
+) -> Result<Vec<DeadLetterRow>, StoreError> {
     let topics: Vec<String> = letters.iter().map(|letter| letter.source.topic.clone()).collect();
     let partitions: Vec<i32> = letters.iter().map(|letter| letter.source.partition).collect();
     let offsets: Vec<i64> = letters.iter().map(|letter| letter.source.offset).collect();
     let hashes: Vec<String> = letters.iter().map(|letter| letter.content.clone()).collect();
-    let contents = sqlx::query_as(
-        "select source_topic, source_partition, source_offset, content, key, payload, headers from dead_letters
-        where (source_topic, source_partition, source_offset, content)
-            in (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]))",
+    let these = format!(
+        "where ({LETTER_KEY}) in (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]))"
     );
+    let contents = sqlx::query_as(DEAD_LETTERS.select(&these));
     store.fetch(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
 }
 
@@ -208,17 +169,13 @@ pub(super) async fn at_place(
     address: &Address,
 ) -> Result<Vec<LetterId>, StoreError> {
     let Source { topic, partition, offset } = &address.source;
-    let contents = sqlx::query_as(
-        "select content from dead_letters
+    let letters = sqlx::query_as(AssertSqlSafe(format!(
+        "select {LETTER_KEY} from dead_letters
         where source_topic = $1 and source_partition = $2 and source_offset = $3 and content = coalesce($4, content)
         order by received_at, content",
-    );
-    let contents = contents.bind(topic).bind(partition).bind(offset).bind(&address.content);
-    let contents: Vec<(String,)> = store.fetch(contents).await?;
-    Ok(contents
-        .into_iter()
-        .map(|(content,)| LetterId { source: address.source.clone(), content })
-        .collect())
+    )));
+    let letters = letters.bind(topic).bind(partition).bind(offset).bind(&address.content);
+    store.fetch(letters).await
 }
 
 /// What time it is by the server's clock.

@@ -9,8 +9,9 @@ use super::DeadLetterError;
 use super::event::replays_before;
 use super::filter::Selection;
 use super::letters::{Count, Letter, counts, newest};
-use crate::audit::shown::{bytes_as_json, instant, optional, printable, printable_bytes, table};
+use crate::audit::shown::{instant, optional, printable, printable_bytes, table};
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::bytes_as_json;
 
 /// Characters of a key or a path that a person sees; `show` has all of them.
 const SHOWN_MAX: usize = 48;
@@ -65,7 +66,7 @@ pub(super) async fn list(
 }
 
 fn line(letter: &Letter) -> Line {
-    let id = letter.id();
+    let id = &letter.id;
     Line {
         letter: id.to_string(),
         source: id.source.to_string(),
@@ -109,7 +110,7 @@ fn text(counts: &[Count], letters: &[Letter], more_than: Option<u32>) -> String 
 fn cells(letter: &Letter) -> [String; 8] {
     [
         instant(letter.received_at),
-        letter.id().to_string(),
+        letter.id.to_string(),
         letter.error.clone(),
         optional(letter.error_field.as_deref().map(cut)),
         optional(letter.key.as_deref().map(|key| cut(&printable_bytes(key)))),

@@ -6,15 +6,15 @@ use std::io::Write;
 
 use time::OffsetDateTime;
 
-use super::address::LetterId;
-use super::event::{Event, producers_headers, replays_headers};
-use super::journal::{ReplayId, announce, record_places};
-use super::letters::{Content, LatestReplay, contents};
+use super::event::{Event, replays_headers};
+use super::journal::{announce, record_places};
+use super::letters::{LatestReplay, contents};
 use super::outcome::Outcome;
 use super::producer::{ReplayProducer, SendError};
 use super::replay::{Replay, replayed};
 use super::{DeadLetterError, recovery};
 use crate::decision::Source;
+use crate::schema::{DeadLetterRow, LetterId, ReplayId, headers_from_json};
 
 impl<W: Write> Replay<'_, W> {
     /// Looks in the topic for replays that were cut short; returns those that are not there.
@@ -73,13 +73,13 @@ impl<W: Write> Replay<'_, W> {
         let letters: Vec<LetterId> =
             due.iter().chain(&resumed).map(|id| id.letter.clone()).collect();
         let kept = contents(self.context.store, &letters).await?;
-        let mut kept: HashMap<LetterId, Content> =
-            kept.into_iter().map(|content| (content.id(), content)).collect();
+        let mut kept: HashMap<LetterId, DeadLetterRow> =
+            kept.into_iter().map(|letter| (letter.id.clone(), letter)).collect();
         let announced: HashSet<ReplayId> =
             announce(self.context.store, &due, &self.request.approval).await?.into_iter().collect();
         let mut events = Vec::new();
         for id in due.iter().filter(|id| announced.contains(id)).chain(&resumed) {
-            match kept.remove(&id.letter).and_then(|content| event(id, content)) {
+            match kept.remove(&id.letter).and_then(|letter| event(id, letter)) {
                 Some(event) => events.push(event),
                 None => {
                     let why =
@@ -142,13 +142,13 @@ impl<W: Write> Replay<'_, W> {
     }
 }
 
-fn event(id: &ReplayId, content: Content) -> Option<Event> {
-    let own = producers_headers(content.headers.0)?;
+fn event(id: &ReplayId, letter: DeadLetterRow) -> Option<Event> {
+    let own = headers_from_json(letter.headers)?;
     Some(Event {
         headers: replays_headers(own, id.number, &id.letter),
         letter: id.letter.clone(),
         number: id.number,
-        key: content.key,
-        payload: content.payload,
+        key: letter.key,
+        payload: letter.payload,
     })
 }

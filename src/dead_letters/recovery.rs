@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::DeadLetterError;
 use super::address::parse_letter;
 use super::event::{REPLAYED_FROM, REPLAYS};
-use super::journal::ReplayId;
 use crate::decision::Source;
 use crate::kafka::{Quiet, Settings};
+use crate::schema::ReplayId;
 
 /// Clocks differ: the topic is read from so long before the announcement.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::address::{Address, ambiguous};
 use super::event::replays_before;
 use super::filter::Selection;
-use super::journal::{Approval, ReplayId};
+use super::journal::Approval;
 use super::letters::{LatestReplay, Letter, at_place, page, server_time};
 use super::list::summary;
 use super::outcome::{Outcome, Reporter, Tally};
@@ -20,6 +20,7 @@ use super::plan::{Plan, plan};
 use super::producer::ReplayProducer;
 use super::{DeadLetterError, DeadLetters};
 use crate::audit::shown::instant;
+use crate::schema::ReplayId;
 
 /// Letters that are looked at together, without their payloads.
 const PAGE: u32 = 500;
@@ -81,8 +82,7 @@ impl<'a, W: Write> Replay<'a, W> {
             after = Some(last.clone());
             left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
             for letter in &letters {
-                let id = letter.id();
-                missing.retain(|named| !named.names(&id));
+                missing.retain(|named| !named.names(&letter.id));
             }
             for portion in portions(&letters, |letter| letter.bytes) {
                 self.replay_portion(portion).await?;
@@ -124,27 +124,26 @@ impl<'a, W: Write> Replay<'a, W> {
             match plan(before, letter.latest_replay(), self.request.again, self.context.max_replays)
             {
                 Plan::Replay(number) if self.request.dry_run => {
-                    self.reporter
-                        .say(&letter.id(), Outcome::WouldReplay(number, summary(letter)))?;
+                    self.reporter.say(&letter.id, Outcome::WouldReplay(number, summary(letter)))?;
                 }
-                Plan::Replay(number) => due.push(ReplayId { letter: letter.id(), number }),
+                Plan::Replay(number) => due.push(ReplayId { letter: letter.id.clone(), number }),
                 Plan::Resume(latest) if self.request.dry_run => {
                     let said = format!(
                         "{}, unless the command of {} that was cut short sent it",
                         summary(letter),
                         latest.by
                     );
-                    self.reporter.say(&letter.id(), Outcome::WouldReplay(latest.number, said))?;
+                    self.reporter.say(&letter.id, Outcome::WouldReplay(latest.number, said))?;
                 }
                 Plan::Resume(latest) => unfinished
-                    .push((ReplayId { letter: letter.id(), number: latest.number }, latest)),
+                    .push((ReplayId { letter: letter.id.clone(), number: latest.number }, latest)),
                 Plan::LeaveOut(latest) => self.reporter.say(
-                    &letter.id(),
+                    &letter.id,
                     Outcome::LeftOut(format!("{}; --again sends it once more", replayed(&latest))),
                 )?,
                 Plan::Refuse { replays } => {
                     self.reporter.say(
-                        &letter.id(),
+                        &letter.id,
                         Outcome::Refused { replays, error: letter.error.clone() },
                     )?;
                 }

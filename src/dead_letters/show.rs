@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::DeadLetterError;
-use super::address::{Address, LetterId, ambiguous};
+use super::address::{Address, ambiguous};
 use super::journal::{ReplayRow, history};
 use super::letters::at_place;
-use crate::audit::DeadLetterRow;
 use crate::audit::shown::{instant, optional, printable, printable_bytes, sheet, table};
 use crate::audit::source::dead_letters;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::{DeadLetterRow, LetterId};
 
 /// A letter and its replays.
 #[derive(Serialize)]
@@ -44,10 +44,7 @@ pub(super) async fn show(
         }
         return Err(DeadLetterError::Usage(format!("{address}: {}", ambiguous(letters.iter()))));
     };
-    let found = dead_letters(store, &id.source)
-        .await?
-        .into_iter()
-        .find(|letter| letter.content == id.content);
+    let found = dead_letters(store, &id.source).await?.into_iter().find(|letter| letter.id == *id);
     let Some(letter) = found else { return Ok(false) };
     match form {
         Form::Raw => {

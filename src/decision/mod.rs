@@ -1,8 +1,8 @@
 //! The business rule: what a risk API found, and what is decided from it.
 //!
-//! Owns [`Assessment`], [`Decision`], [`Policy`] and the [`Verdict`] that Postgres keeps and the
-//! settlement pipeline is told. Knows no API, no wire format of one, no clock. The invariant: an
-//! assessment that says "not really assessed" never approves.
+//! Owns [`Assessment`], [`Decision`] and [`Policy`]; [`crate::schema::Verdict`] is what Postgres
+//! keeps of it. Knows no API, no wire format of one, no clock. The invariant: an assessment that
+//! says "not really assessed" never approves.
 //!
 //! ```
 //! use claimgate::decision::{Decision, Levels};
@@ -134,7 +134,8 @@ impl Reason {
         Self { code: code.to_owned(), value, name: name.map(str::to_owned), group: None }
     }
 
-    fn bytes(&self) -> usize {
+    /// The memory that it takes.
+    pub fn bytes(&self) -> usize {
         let texts = [Some(&self.code), self.name.as_ref(), self.group.as_ref()];
         size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
@@ -157,65 +158,12 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded
-/// for a claim wins.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
-    /// The claim's idempotency key.
-    pub claim_id: String,
-    /// The claim's kind.
-    pub kind: String,
-    /// The risk API that was asked.
-    pub api: String,
-    /// The schema under which `level` and `risk_types` are to be read.
-    pub api_schema: String,
-    /// What becomes of the claim.
-    pub decision: Decision,
-    /// Why.
-    pub reasons: Vec<Reason>,
-    /// The risk level, where the API gives one.
-    pub level: Option<u8>,
-    /// The risk types as the API gave them, unknown ones too.
-    pub risk_types: Vec<i32>,
-    /// The API's return code, where it answered.
-    pub provider_code: Option<i64>,
-    /// The hash of the policy that decided.
-    pub policy_version: String,
-    /// How many times an API was asked.
-    pub attempts: u32,
-    /// The captcha's script, for `kind = captcha`.
-    pub challenge: Option<String>,
-    /// When the user claimed, UNIX seconds.
-    pub claimed_at: i64,
-    /// When it was decided, UNIX microseconds.
-    pub decided_at: i64,
-    /// Where the claim's event stands.
-    pub source: Source,
-    /// The trace in which the claim was assessed, 32 hex digits.
-    pub trace_id: String,
-    /// The subject, keyed-hashed, so that it can be searched and not be read.
-    pub subject: String,
-    /// [`crate::claim::Claim::fingerprint`].
-    pub fingerprint: [u8; 32],
-}
-
-impl Verdict {
-    /// The memory that an answer took in it: the script, the risk types, and the reasons made of
-    /// them.
-    pub fn bytes(&self) -> usize {
-        let reasons: usize = self.reasons.iter().map(Reason::bytes).sum();
-        self.challenge.as_ref().map_or(0, String::len)
-            + size_of_val(self.risk_types.as_slice())
-            + reasons
-    }
-}
-
 /// The id of a claim's decision: the same for ever, so that a consumer can tell a repeat.
 pub fn decision_id(claim_id: &str) -> Uuid {
     Uuid::new_v5(&DECISIONS, claim_id.as_bytes())
 }
 
-/// What was decided and why; a [`Verdict`] without its provenance.
+/// What was decided and why; a [`crate::schema::Verdict`] without its provenance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
     /// What becomes of the claim.

@@ -10,12 +10,14 @@ pub mod flood;
 pub mod lanes;
 pub mod ledger;
 pub mod offset_map;
+mod received;
 pub mod waiting;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 
 pub use ledger::{Admission, Commit, Ledger, Ticket, TicketId};
+pub use received::Received;
 
 pub use crate::kafka::{Input, Partition};
 

@@ -106,9 +106,10 @@ fn weight(completed: &Completed) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{Decision, Reason, Source, Verdict};
+    use crate::decision::{Reason, Source};
     use crate::intake::{Admission, Assigned, Ledger, Partition};
     use crate::outbox::Received;
+    use crate::schema::Verdict;
     use crate::trace::TraceContext;
 
     /// A record whose answer brought so many risk types.
@@ -118,24 +119,9 @@ mod tests {
         };
         let source = Source { topic: String::new(), partition: 0, offset };
         let verdict = Verdict {
-            claim_id: String::new(),
-            kind: String::new(),
-            api: String::new(),
-            api_schema: String::new(),
-            decision: Decision::Review,
             reasons: vec![Reason::new("risk_type", Some(101), Some("batch_operation")); types],
-            level: Some(0),
             risk_types: vec![101; types],
-            provider_code: Some(0),
-            policy_version: String::new(),
-            attempts: 1,
-            challenge: None,
-            claimed_at: 0,
-            decided_at: 0,
-            source: source.clone(),
-            trace_id: String::new(),
-            subject: String::new(),
-            fingerprint: [0; 32],
+            ..Verdict::ordinary("a")
         };
         let received = Received {
             source,

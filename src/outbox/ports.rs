@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use super::{RecordOutcome, Recorded, Sealed};
-use crate::decision::Verdict;
 use crate::intake::Commit;
+use crate::schema::Verdict;
 
 /// Postgres, as the worker sees it.
 pub trait Store: Send + Sync {

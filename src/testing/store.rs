@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::claim::DeadLetterReason;
-use crate::decision::Verdict;
 use crate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError, TokenExchange};
+use crate::schema::Verdict;
 
 /// A store in memory. Clones share their content, as two workers share a database.
 #[derive(Debug, Default, Clone)]

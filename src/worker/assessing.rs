@@ -13,10 +13,11 @@ use crate::assess::exchange::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
 use crate::claim::{Claim, subject_hash};
-use crate::decision::{Assessment, Ruling, Verdict};
+use crate::decision::{Assessment, Ruling};
 use crate::intake::Ticket;
 use crate::outbox::{Call, Completed, Received, RecordOutcome};
 use crate::risk::{Answer, ApiId, ApiResult, Attempt, Fault, RetryHint, RiskApi, remedy};
+use crate::schema::Verdict;
 use crate::telemetry::Peer;
 
 impl<P: Ports> Worker<P> {
@@ -148,13 +149,13 @@ impl<P: Ports> Worker<P> {
             id: Uuid::now_v7(),
             claim_id: job.claim.claim_id.clone(),
             attempt: job.retry.attempts(),
-            api,
+            api: api.into(),
             requested_at,
             latency: micros(exchange.latency),
-            http_status,
+            http_status: http_status.map(i32::from),
             provider_code: reading.provider_code(),
-            outcome,
-            reason,
+            outcome: outcome.into(),
+            reason: reason.into(),
             cause: exchange.cause,
             request,
             response: exchange.result.ok().map(|response| response.body),
@@ -232,7 +233,9 @@ impl<P: Ports> Worker<P> {
     ) {
         let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
         let (level, risk_types, challenge) = match assessment {
-            Some(Assessment::Level { level, risk_types }) => (Some(level), risk_types, None),
+            Some(Assessment::Level { level, risk_types }) => {
+                (Some(i16::from(level)), risk_types, None)
+            }
             Some(Assessment::Challenge { script }) => (None, Vec::new(), Some(script)),
             Some(Assessment::Ticket { .. }) | None => (None, Vec::new(), None),
         };
@@ -250,6 +253,7 @@ impl<P: Ports> Worker<P> {
             challenge,
             claimed_at: claim.claimed_at,
             decided_at: self.context.clock.micros(),
+            recorded_at: None,
             source: received.source.clone(),
             trace_id: received.trace.trace_id(),
             subject: subject_hash(

@@ -13,9 +13,9 @@ use tracing::{info, warn};
 
 use super::task::{Done, LookedUp};
 use super::{Job, OUTAGE_PAUSE, Ports, Store, Worker, WorkerError};
-use crate::decision::Verdict;
 use crate::intake::TicketId;
 use crate::outbox::{Completed, RecordOutcome, StoreError};
+use crate::schema::Verdict;
 use crate::telemetry::Component;
 
 /// A store that was not asked anything for so long is asked for a sign of life: an idle worker

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Job;
 use super::tokens::TokenAnswer;
 use crate::assess::exchange::Exchange;
-use crate::decision::Verdict;
 use crate::intake::TicketId;
 use crate::outbox::{PublishError, Published, Recorded, Sealed, StoreError};
+use crate::schema::Verdict;
 use crate::telemetry::AttemptSpan;
 
 /// What a task brings back.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use claimgate::claim::{Claim, DeadLetterReason};
 use claimgate::config::Config;
-use claimgate::decision::{Decision, Reason, Source, Verdict};
+use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Headers, Input, Ledger, Partition};
 use claimgate::outbox::message::{self, Message};
 use claimgate::outbox::{Completed, Received, RecordOutcome};
 use claimgate::risk::Registry;
+use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
 use claimgate_demo::claims;
 use jsonschema::Validator;
@@ -197,24 +198,14 @@ fn known_errors() -> BTreeSet<String> {
 
 fn verdict(decision: Decision, reasons: Vec<Reason>) -> Verdict {
     Verdict {
-        claim_id: "clm-20210930-000017".to_owned(),
-        kind: "qr_code".to_owned(),
-        api: "intelligent_qr_code".to_owned(),
-        api_schema: "2021".to_owned(),
         decision,
         reasons,
         level: None,
-        risk_types: vec![],
         provider_code: None,
         policy_version: format!("sha256:{}", "0f".repeat(32)),
-        attempts: 1,
-        challenge: None,
-        claimed_at: 1_632_994_480,
         decided_at: 1_632_994_481_250_001,
         source: source(),
-        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-        subject: "s".to_owned(),
-        fingerprint: [0; 32],
+        ..Verdict::ordinary("clm-20210930-000017")
     }
 }
 

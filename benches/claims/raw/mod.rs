@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use claimgate::claim::Claim;
 use claimgate::config::Config;
-use claimgate::decision::{Assessment, Policy, Ruling};
+use claimgate::decision::{Assessment, Policy, Source};
 use claimgate::risk::{Answer, ApiResult, Attempt, Registry};
+use claimgate::schema::{Call, Verdict};
 use futures::StreamExt as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
@@ -21,6 +22,7 @@ use sqlx::postgres::PgPoolOptions;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::Outcome;
 use crate::lab::CONCURRENCY;
@@ -34,19 +36,9 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A claim that was assessed.
 struct Row {
-    claim: Claim,
     key: Vec<u8>,
-    partition: i32,
-    offset: i64,
-    requested_at: OffsetDateTime,
-    latency: Duration,
-    status: u16,
-    request: String,
-    response: Vec<u8>,
-    provider_code: i64,
-    level: u8,
-    risk_types: Vec<i32>,
-    ruling: Ruling,
+    verdict: Verdict,
+    call: Call,
 }
 
 /// Runs the loop until it is killed.
@@ -68,9 +60,7 @@ async fn work(config: &Config) -> Outcome<()> {
     let sink = Sink {
         database: PgPoolOptions::new().max_connections(4).connect(url).await?,
         producer: client(config).create()?,
-        input_topic: config.kafka.input_topic.clone(),
         output_topic: config.kafka.output_topic.clone(),
-        policy_version: assessor.policy.version().to_owned(),
     };
     let consumer: StreamConsumer = client(config)
         .set("group.id", &config.kafka.group_id)
@@ -136,20 +126,38 @@ impl Assessor {
         let Assessment::Level { level, risk_types } = assessment else {
             return Err("no level".into());
         };
-        Ok(Row {
-            key: message.key().unwrap_or_default().to_vec(),
+        let source = Source {
+            topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
-            request: request.redacted,
-            response: body.to_vec(),
-            claim,
-            requested_at,
-            latency,
-            status,
-            provider_code,
-            level,
+        };
+        let verdict = Verdict {
+            decision: ruling.decision,
+            level: Some(i16::from(level)),
             risk_types,
-            ruling,
-        })
+            reasons: ruling.reasons,
+            provider_code: Some(provider_code),
+            policy_version: self.policy.version().to_owned(),
+            claimed_at: claim.claimed_at,
+            decided_at: micros(OffsetDateTime::now_utc()),
+            source,
+            subject: claim.account.id,
+            ..Verdict::ordinary(&claim.claim_id)
+        };
+        let call = Call {
+            id: Uuid::now_v7(),
+            requested_at: micros(requested_at),
+            latency: i64::try_from(latency.as_micros())?,
+            http_status: Some(i32::from(status)),
+            provider_code: Some(provider_code),
+            request: request.redacted,
+            response: Some(body.to_vec()),
+            ..Call::ordinary(&claim.claim_id)
+        };
+        Ok(Row { key: message.key().unwrap_or_default().to_vec(), verdict, call })
     }
+}
+
+fn micros(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,20 @@
 //! What there is to judge by when all is done: what was sent, what the tables say, what a consumer
 //! saw, what the simulator was asked.
 //!
-//! Reads the tables with SQL of its own: an auditor does not use the code of the worker that he
-//! audits.
+//! The tables' rows are claimgate's own, so that a column is written down once; what is demanded of
+//! them is not.
 
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use time::OffsetDateTime;
 
 use super::observer::Messages;
 use super::traffic::Sent;
+use claimgate::schema::{
+    CLAIM_EVENTS, Call as CallRow, DEAD_LETTERS, DeadLetterRow, EventRow, RISK_CALLS, VERDICTS,
+    Verdict,
+};
 use claimgate_simulator::Call;
 
 /// How long PostgreSQL may take to answer.
@@ -33,66 +35,10 @@ pub(super) struct Evidence {
 /// What Postgres says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
-    pub(super) verdicts: Vec<VerdictRow>,
+    pub(super) verdicts: Vec<Verdict>,
     pub(super) events: Vec<EventRow>,
     pub(super) dead_letters: Vec<DeadLetterRow>,
     pub(super) calls: Vec<CallRow>,
-}
-
-/// A row of `verdicts`.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub(super) struct VerdictRow {
-    pub(super) claim_id: String,
-    pub(super) kind: String,
-    pub(super) decision: String,
-    pub(super) reasons: Value,
-    pub(super) api: String,
-    pub(super) api_schema: String,
-    pub(super) level: Option<i16>,
-    pub(super) risk_types: Vec<i32>,
-    pub(super) provider_code: Option<i64>,
-    pub(super) policy_version: String,
-    pub(super) attempts: i32,
-    pub(super) challenge: Option<String>,
-    pub(super) claimed_at: OffsetDateTime,
-    pub(super) decided_at: OffsetDateTime,
-    pub(super) source_topic: String,
-    pub(super) source_partition: i32,
-    pub(super) source_offset: i64,
-    pub(super) trace_id: String,
-}
-
-/// A row of `claim_events`.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub(super) struct EventRow {
-    pub(super) claim_id: String,
-    pub(super) source_partition: i32,
-    pub(super) source_offset: i64,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Option<Vec<u8>>,
-}
-
-/// A row of `dead_letters`.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub(super) struct DeadLetterRow {
-    pub(super) source_partition: i32,
-    pub(super) source_offset: i64,
-    pub(super) error: String,
-    pub(super) error_field: Option<String>,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Option<Vec<u8>>,
-}
-
-/// A row of `risk_calls`.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub(super) struct CallRow {
-    pub(super) claim_id: String,
-    pub(super) attempt: i32,
-    pub(super) api: String,
-    pub(super) requested_at: OffsetDateTime,
-    pub(super) http_status: Option<i32>,
-    pub(super) outcome: String,
-    pub(super) request: String,
 }
 
 impl Tables {
@@ -107,22 +53,11 @@ impl Tables {
     }
 
     async fn fetch(pool: &PgPool) -> sqlx::Result<Self> {
-        let verdicts = sqlx::query_as(
-            "select claim_id, kind, decision, reasons, api, api_schema, level, risk_types, provider_code, policy_version, attempts,
-                challenge, claimed_at, decided_at, source_topic, source_partition, source_offset, trace_id
-            from verdicts order by claim_id",
-        );
-        let events = sqlx::query_as(
-            "select claim_id, source_partition, source_offset, key, payload from claim_events
-            order by source_partition, source_offset",
-        );
-        let dead_letters = sqlx::query_as(
-            "select source_partition, source_offset, error, error_field, key, payload from dead_letters
-            order by source_partition, source_offset",
-        );
-        let calls = sqlx::query_as(
-            "select claim_id, attempt, api, requested_at, http_status, outcome, request from risk_calls order by id",
-        );
+        let by_place = "order by source_partition, source_offset";
+        let verdicts = sqlx::query_as(VERDICTS.select("order by claim_id"));
+        let events = sqlx::query_as(CLAIM_EVENTS.select(by_place));
+        let dead_letters = sqlx::query_as(DEAD_LETTERS.select(by_place));
+        let calls = sqlx::query_as(RISK_CALLS.select("order by id"));
         Ok(Self {
             verdicts: verdicts.fetch_all(pool).await?,
             events: events.fetch_all(pool).await?,

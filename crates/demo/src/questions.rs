@@ -1,12 +1,13 @@
 //! What an auditor asks: some questions of `claimgate audit`, with their answers from the demo's
 //! own record.
 
-use super::evidence::{Evidence, VerdictRow};
+use super::evidence::Evidence;
 use super::report::section;
 use super::stage::Stage;
 use claimgate::audit::{AuditError, Report, claim_file, source_file, unassessed_claims, verify};
-use claimgate::decision::{Decision, Source};
+use claimgate::decision::Decision;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
+use claimgate::schema::Verdict;
 
 /// How far back a demo can go.
 const SINCE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -47,8 +48,7 @@ async fn answer(
     if let Some(row) =
         evidence.tables.dead_letters.iter().find(|row| row.error == "claim_id_conflict")
     {
-        let topic = stage.kafka.input_topic.clone();
-        let source = Source { topic, partition: row.source_partition, offset: row.source_offset };
+        let source = row.id.source.clone();
         section(&format!("What became of this event?   claimgate audit source {source}"));
         print(&source_file(store, source).await?);
     }
@@ -56,11 +56,8 @@ async fn answer(
 }
 
 /// A claim that was refused, and not at its first attempt if there is one.
-fn refused(verdicts: &[VerdictRow]) -> Option<&VerdictRow> {
-    verdicts
-        .iter()
-        .filter(|row| row.decision == Decision::Reject.as_str())
-        .max_by_key(|row| row.attempts)
+fn refused(verdicts: &[Verdict]) -> Option<&Verdict> {
+    verdicts.iter().filter(|row| row.decision == Decision::Reject).max_by_key(|row| row.attempts)
 }
 
 fn print(report: &impl Report) {

@@ -1,15 +1,14 @@
 //! The tables: how the claims were decided, asked about and how long that took. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
-
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{Cell, CellAlignment, Table};
-
 use super::claims::Expected;
-use super::evidence::{CallRow, Evidence, VerdictRow};
+use super::evidence::Evidence;
 use claimgate::decision::Decision;
 use claimgate::intake::header;
+use claimgate::schema::{Call, Verdict};
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{Cell, CellAlignment, Table};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 /// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait
 /// behind it.
@@ -27,10 +26,10 @@ pub(super) fn number(value: impl ToString) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
-pub(super) fn decisions(verdicts: &[VerdictRow]) -> Table {
+pub(super) fn decisions(verdicts: &[Verdict]) -> Table {
     let mut kinds: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     for row in verdicts {
-        let found = Decision::ALL.iter().position(|decision| decision.as_str() == row.decision);
+        let found = Decision::ALL.iter().position(|decision| *decision == row.decision);
         kinds.entry(&row.kind).or_default()[found.unwrap_or(0)] += 1;
     }
     let words = Decision::ALL.map(Decision::as_str);
@@ -50,7 +49,7 @@ fn row(name: &str, counts: &[usize]) -> Vec<Cell> {
 }
 
 /// Per API: claims, calls, of these repeated ones, and how the calls ended.
-pub(super) fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
+pub(super) fn calls(calls: &[Call], verdicts: &[Verdict]) -> Table {
     const OUTCOMES: [&str; 5] =
         ["assessed", "transient", "unknown", "unassessable", "access_denied"];
     let mut apis: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
@@ -72,7 +71,7 @@ pub(super) fn calls(calls: &[CallRow], verdicts: &[VerdictRow]) -> Table {
         "unassessed claims",
     ]);
     for (api, outcomes) in &apis {
-        let of_api = || verdicts.iter().filter(|row| row.api == **api);
+        let of_api = || verdicts.iter().filter(|row| row.api == *api);
         let unassessed = of_api().filter(|row| super::checks::is_unassessed(row)).count();
         let [verdict, transient, unknown, refused, configuration] = outcomes;
         let numbers = [
@@ -113,7 +112,7 @@ pub(super) fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Tab
         .iter()
         .filter_map(|message| header(&message.headers, "claimgate-source"))
         .collect();
-    let attempts: HashMap<&str, i32> =
+    let attempts: HashMap<&str, u32> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row.attempts)).collect();
     let mut seen: HashMap<String, i64> = HashMap::new();
     for message in &evidence.messages.decisions {

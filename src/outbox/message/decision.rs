@@ -8,9 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Message, Topic, text};
-use crate::decision::{Reason, Source, Verdict, decision_id};
+use crate::decision::{Reason, Source, decision_id};
 use crate::intake::Headers;
 use crate::outbox::Received;
+use crate::schema::Verdict;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
@@ -26,7 +27,7 @@ struct DecisionEvent<'a> {
     reasons: &'a [Reason],
     api: &'a str,
     api_schema: &'a str,
-    level: Option<u8>,
+    level: Option<i16>,
     risk_types: &'a [i32],
     provider_code: Option<i64>,
     policy_version: &'a str,

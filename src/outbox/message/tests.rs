@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::{Decision, Reason, Source, Verdict, decision_id};
+use crate::decision::{Decision, Reason, Source, decision_id};
 use crate::intake::{Admission, Assigned, Ledger, Partition, header};
+use crate::schema::Verdict;
 use crate::trace::{TRACEPARENT, TraceContext};
 
 const MAX_BYTES: usize = 1_000_000;
@@ -44,24 +45,14 @@ fn source() -> Source {
 
 fn verdict() -> Verdict {
     Verdict {
-        claim_id: "clm-20210930-000017".to_owned(),
-        kind: "qr_code".to_owned(),
-        api: "intelligent_qr_code".to_owned(),
-        api_schema: "2021".to_owned(),
         decision: Decision::Challenge,
         reasons: vec![Reason::new("level", Some(2), None)],
         level: Some(2),
         risk_types: vec![101],
-        provider_code: Some(0),
         policy_version: "sha256:00".to_owned(),
-        attempts: 1,
-        challenge: None,
-        claimed_at: 1_632_994_480,
-        decided_at: 1_632_994_481_250_000,
         source: source(),
         trace_id: "t".to_owned(),
-        subject: "s".to_owned(),
-        fingerprint: [0; 32],
+        ..Verdict::ordinary("clm-20210930-000017")
     }
 }
 

@@ -13,8 +13,8 @@ use super::error::Failure;
 use super::record::{End, Entry};
 use super::rows;
 use crate::claim::{Claim, DeadLetterReason};
-use crate::decision::Verdict;
 use crate::outbox::{Received, RecordOutcome};
+use crate::schema::Verdict;
 
 /// So many first events are in memory at once: each may have a megabyte.
 const AT_ONCE: usize = 16;

@@ -4,13 +4,10 @@
 //! brings them, in a statement of their own; one that PostgreSQL refuses is told to the log and
 //! does not hold up the batch.
 
-use sqlx::PgConnection;
-use sqlx::postgres::PgBindIterExt;
-
 use super::PostgresStore;
-use super::encode::{Micros, Text, interval};
 use super::error::Failure;
 use crate::outbox::{StoreError, TokenExchange};
+use crate::schema;
 
 impl PostgresStore {
     /// Keeps exchanges of access tokens. Writing them again changes nothing.
@@ -23,7 +20,7 @@ impl PostgresStore {
         }
         let write = async {
             let mut lease = self.connections.lease().await?;
-            self.connections.answer(insert_exchanges(&mut lease, exchanges)).await?;
+            self.connections.answer(schema::insert(&mut lease, exchanges.iter())).await?;
             lease.keep();
             Ok(())
         };
@@ -40,33 +37,4 @@ impl PostgresStore {
             }
         }
     }
-}
-
-async fn insert_exchanges(
-    connection: &mut PgConnection,
-    exchanges: &[TokenExchange],
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "insert into token_exchanges (
-            id, requested_at, latency, http_status, provider_code, outcome, reason, cause, request, response
-        )
-        select * from unnest(
-            $1::uuid[], $2::timestamptz[], $3::interval[], $4::int[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::bytea[]
-        )
-        on conflict do nothing",
-    )
-    .bind(exchanges.iter().map(|exchange| exchange.id).bind_iter())
-    .bind(exchanges.iter().map(|exchange| Micros(exchange.requested_at)).bind_iter())
-    .bind(exchanges.iter().map(|exchange| interval(exchange.latency)).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.http_status.map(i32::from)).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.provider_code).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.outcome).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.reason).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.cause.as_deref().map(Text)).bind_iter())
-    .bind(exchanges.iter().map(|exchange| Text(&exchange.request)).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.response.as_deref()).bind_iter())
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -15,9 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::PostgresStore;
 use super::error::Failure;
 use super::record::{Entry, Overruled, entries};
-use super::rows::{self, Dead};
 use crate::claim::DeadLetterReason;
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
+use crate::schema::{self, NewDeadLetter};
 
 /// So many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
@@ -162,11 +162,11 @@ impl PostgresStore {
     ) -> Result<DeadLetterReason, StoreError> {
         let malformed = DeadLetterReason::event("unrecordable", message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
-        let rows = [Dead::new(received, &malformed)];
+        let rows = [NewDeadLetter::new(received, &malformed)];
         let server = &self.connections;
         let write = async {
             let mut lease = server.lease().await?;
-            server.answer(rows::insert_dead_letters(&mut lease, &rows)).await?;
+            server.answer(schema::insert(&mut lease, rows.iter())).await?;
             lease.keep();
             Ok(())
         };
@@ -195,7 +195,9 @@ impl PostgresStore {
             }
         }
         for (call, message) in refused {
-            let Call { id, claim_id, api, outcome, reason, http_status, provider_code, .. } = call;
+            let Call { id, claim_id, http_status, provider_code, .. } = call;
+            let [api, outcome, reason] =
+                [&call.api, &call.outcome, &call.reason].map(AsRef::as_ref);
             self.unkept.add(self.place(), call, &message)?;
             tracing::error!(
                 call.id = %id, claim.id = claim_id, api, outcome, reason, http.status = http_status, provider.code = provider_code,

@@ -1,26 +1,25 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
-//! The only files that know SQL, with [`crate::audit`]. `connections` is how the server is reached,
-//! `record` the transaction of a batch, `faults` the search for what is refused, `conflicts` what
-//! two claims with one id differ in, `rows` its statements, `exchanges` the one that needs no
-//! transaction, `schema` the migrations, `retire` what is past its retention, `session` what a
-//! connection is bound by, `rights` whether the worker may write what it will have to, `error` what
-//! a failure means.
+//! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
+//! the transaction of a batch, `faults` the search for what is refused, `conflicts` what two claims
+//! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction,
+//! `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what
+//! a connection is bound by, `rights` whether the worker may write what it will have to, `error`
+//! what a failure means.
 //!
 //! The invariant: a batch is in the tables whole or not at all, and writing it again changes
 //! nothing.
 
 mod conflicts;
 mod connections;
-mod encode;
 mod error;
 mod exchanges;
 mod faults;
+mod migrations;
 mod record;
 mod retire;
 mod rights;
 mod rows;
-mod schema;
 mod session;
 mod settings;
 
@@ -32,7 +31,7 @@ use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 
 use super::{RecordOutcome, Sealed, Store, StoreError};
-use crate::decision::Verdict;
+use crate::schema::Verdict;
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;

@@ -9,11 +9,10 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Connection;
 
 use super::PostgresStore;
-use super::encode::{clean, clean_reasons};
 use super::error::Failure;
-use super::rows::{self, Dead, Decided};
-use crate::decision::Verdict;
+use super::rows::{self, Decided};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
+use crate::schema::{self, NewDeadLetter, Verdict, clean, clean_reasons};
 
 /// The most bytes that one statement carries, unless a single row has more. A message to the server
 /// ends at 1 GB, and a batch of large events could reach that.
@@ -82,10 +81,11 @@ impl PostgresStore {
         let (lost, won): (Vec<_>, Vec<_>) =
             firsts.into_iter().partition(|row| taken.contains(&row.verdict.claim_id));
         for rows in chunks(&won, |row| event_bytes(row.received)) {
-            server.answer(rows::insert_events(&mut transaction, rows)).await?;
+            let events = rows.iter().map(Decided::event);
+            server.answer(schema::insert(&mut transaction, events)).await?;
         }
         for rows in chunks(calls, call_bytes) {
-            server.answer(rows::insert_calls(&mut transaction, rows)).await?;
+            server.answer(schema::insert(&mut transaction, rows.iter())).await?;
         }
 
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
@@ -98,7 +98,7 @@ impl PostgresStore {
         }
         self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
         for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
-            server.answer(rows::insert_dead_letters(&mut transaction, rows)).await?;
+            server.answer(schema::insert(&mut transaction, rows.iter())).await?;
         }
         server.answer(transaction.commit()).await?;
         lease.keep();
@@ -174,13 +174,13 @@ fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
 }
 
 /// The batch's dead letters, sorted by what identifies them.
-fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<Dead<'a>> {
+fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<NewDeadLetter<'a>> {
     let overruled: HashSet<usize> = ends.iter().map(|end| end.index).collect();
     let own = entries.iter().filter(|entry| !overruled.contains(&entry.index));
     let own = own.map(|entry| (entry.received, entry.outcome));
     let found = ends.iter().map(|end| (end.received, &end.outcome));
     let dead = |(received, outcome): (&'a Received, &'a RecordOutcome)| match outcome {
-        RecordOutcome::DeadLettered(malformed) => Some(Dead::new(received, malformed)),
+        RecordOutcome::DeadLettered(malformed) => Some(NewDeadLetter::new(received, malformed)),
         RecordOutcome::Assessed(_)
         | RecordOutcome::Recalled(_)
         | RecordOutcome::Duplicate(_)
@@ -188,7 +188,7 @@ fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<Dead<'
     };
     let mut rows: Vec<_> = own.chain(found).filter_map(dead).collect();
     rows.sort_by(|one, other| {
-        let key = |row: &Dead<'a>| {
+        let key = |row: &NewDeadLetter<'a>| {
             let source = &row.received.source;
             (source.topic.clone(), source.partition, source.offset, row.content.clone())
         };

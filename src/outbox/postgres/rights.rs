@@ -10,11 +10,12 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::{Failure, POOLER};
-use super::rows::{self, Dead, Decided};
+use super::rows::{self, Decided};
 use super::{PostgresStore, StoreError};
 use crate::claim::DeadLetterReason;
-use crate::decision::{Decision, Source, Verdict};
+use crate::decision::Source;
 use crate::outbox::{Call, Received};
+use crate::schema::{self, NewDeadLetter, Verdict};
 use crate::trace::TraceContext;
 
 /// What the current role lacks, as the statements that grant it.
@@ -57,7 +58,7 @@ impl PostgresStore {
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
         let malformed = DeadLetterReason::event("unrecordable", "a check");
-        let dead = [Dead::new(&received, &malformed)];
+        let dead = [NewDeadLetter::new(&received, &malformed)];
         let server = &self.connections;
         let mut refusing = "verdicts";
         let write = async {
@@ -65,11 +66,12 @@ impl PostgresStore {
             let mut transaction = server.answer(lease.begin()).await?;
             server.answer(rows::insert_verdicts(&mut transaction, &decided)).await?;
             refusing = "claim_events";
-            server.answer(rows::insert_events(&mut transaction, &decided)).await?;
+            let events = decided.iter().map(Decided::event);
+            server.answer(schema::insert(&mut transaction, events)).await?;
             refusing = "risk_calls";
-            server.answer(rows::insert_calls(&mut transaction, &[call])).await?;
+            server.answer(schema::insert(&mut transaction, [&call].into_iter())).await?;
             refusing = "dead_letters";
-            server.answer(rows::insert_dead_letters(&mut transaction, &dead)).await?;
+            server.answer(schema::insert(&mut transaction, dead.iter())).await?;
             let deferred =
                 sqlx::raw_sql("set constraints all immediate").execute(&mut *transaction);
             server.answer(deferred).await?;
@@ -124,50 +126,15 @@ impl PostgresStore {
 /// A verdict, an event and an attempt as every claim has them.
 fn ordinary(now: i64) -> (Verdict, Received, Call) {
     let claim_id = format!("claimgate-check-{}", Uuid::new_v4());
-    let trace = TraceContext::fresh(Uuid::new_v4().as_u128());
     let received = Received {
         source: Source { topic: claim_id.clone(), partition: 0, offset: 0 },
         key: Some(b"key".to_vec()),
         headers: vec![("name".to_owned(), Some(b"value".to_vec()))],
         payload: Some(b"{}".to_vec()),
         received_at: now,
-        trace: trace.clone(),
+        trace: TraceContext::fresh(Uuid::new_v4().as_u128()),
     };
-    let verdict = Verdict {
-        claim_id: claim_id.clone(),
-        kind: "qr_code".to_owned(),
-        api: "intelligent_qr_code".to_owned(),
-        api_schema: "2021".to_owned(),
-        decision: Decision::Review,
-        reasons: vec![],
-        level: Some(0),
-        risk_types: vec![],
-        provider_code: Some(0),
-        policy_version: "sha256:0".to_owned(),
-        attempts: 1,
-        challenge: None,
-        claimed_at: now / 1_000_000,
-        decided_at: now,
-        source: received.source.clone(),
-        trace_id: trace.trace_id(),
-        subject: "0".repeat(64),
-        fingerprint: [0; 32],
-    };
-    let call = Call {
-        id: Uuid::new_v4(),
-        claim_id,
-        attempt: 1,
-        api: "intelligent_qr_code",
-        requested_at: now,
-        latency: 1,
-        http_status: Some(200),
-        provider_code: Some(0),
-        outcome: "assessed",
-        reason: "",
-        cause: None,
-        request: "GET /".to_owned(),
-        response: Some(b"{}".to_vec()),
-        trace_id: trace.trace_id(),
-    };
+    let verdict = Verdict { source: received.source.clone(), ..Verdict::ordinary(&claim_id) };
+    let call = Call { id: Uuid::new_v4(), requested_at: now, ..Call::ordinary(&claim_id) };
     (verdict, received, call)
 }

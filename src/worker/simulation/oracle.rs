@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::world::World;
 use crate::claim::Claim;
-use crate::decision::Verdict;
 use crate::intake::deferral::Deferral;
 use crate::intake::offset_map::OffsetMap;
 use crate::intake::{Commit, Input, Partition, Record, header};
 use crate::outbox::message::{Message, Topic};
+use crate::schema::Verdict;
 
 /// A record's first position, as decisions and dead letters name it.
 type Position = String;

@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 use super::journal::{Journal, Life};
 use super::plan::Mood;
 use crate::assess::exchange::{Exchange, Failure, Http, Response};
-use crate::decision::Verdict;
 use crate::outbox::{RecordOutcome, Sealed, Store, StoreError};
 use crate::risk::Request;
+use crate::schema::Verdict;
 use crate::testing::{FakeStore, FaultProfile, InjectedFault, Process};
 
 /// Postgres, far away.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use claimgate::audit::{AuditCommand, Auditor, End, Retention};
 use claimgate::claim::DeadLetterReason;
 use claimgate::claim::subject_hash;
-use claimgate::decision::{Decision, Policy, Reason, Verdict};
+use claimgate::decision::{Decision, Policy, Reason};
 use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::risk::{Registry, Shared};
+use claimgate::schema::Verdict;
 use clap::Parser;
 use config::{Config, File, FileFormat};
 use secrecy::SecretString;
@@ -112,8 +113,8 @@ fn honest(office: &Office, claim_id: &str, offset: i64) -> (Verdict, Call) {
     };
     let answered = Call {
         requested_at: now - 5_000,
-        outcome: "assessed",
-        reason: "",
+        outcome: "assessed".into(),
+        reason: "".into(),
         provider_code: Some(provider_code),
         response: Some(ANSWER.to_vec()),
         ..call(claim_id)

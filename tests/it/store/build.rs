@@ -1,9 +1,10 @@
 //! Records, verdicts and batches for the suite.
 
 use claimgate::claim::DeadLetterReason;
-use claimgate::decision::{Decision, Reason, Source, Verdict};
+use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Completed, Received, RecordOutcome, Sealed};
+use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
 use uuid::Uuid;
 
@@ -28,10 +29,6 @@ pub(crate) fn event(offset: i64) -> Received {
 /// A verdict with every field set, for the event at this offset.
 pub(crate) fn verdict(claim_id: &str, offset: i64) -> Verdict {
     Verdict {
-        claim_id: claim_id.to_owned(),
-        kind: "qr_code".to_owned(),
-        api: "intelligent_qr_code".to_owned(),
-        api_schema: "2021".to_owned(),
         decision: Decision::Challenge,
         reasons: vec![
             Reason::new("level", Some(2), None),
@@ -43,15 +40,13 @@ pub(crate) fn verdict(claim_id: &str, offset: i64) -> Verdict {
         level: Some(2),
         risk_types: vec![101, -7, i32::MAX],
         provider_code: Some(i64::MIN),
-        policy_version: "sha256:00".to_owned(),
         attempts: 3,
         challenge: Some("<script>".to_owned()),
         claimed_at: 253_402_300_799,
         decided_at: NOW,
         source: event(offset).source,
-        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-        subject: "0a".repeat(32),
         fingerprint: [7; 32],
+        ..Verdict::ordinary(claim_id)
     }
 }
 
@@ -59,19 +54,16 @@ pub(crate) fn verdict(claim_id: &str, offset: i64) -> Verdict {
 pub(crate) fn call(claim_id: &str) -> Call {
     Call {
         id: Uuid::now_v7(),
-        claim_id: claim_id.to_owned(),
         attempt: 2,
-        api: "intelligent_qr_code",
         requested_at: NOW - 900,
         latency: 90_061_000_001,
-        http_status: Some(200),
         provider_code: Some(-1),
-        outcome: "transient",
-        reason: "internal_error",
+        outcome: "transient".into(),
+        reason: "internal_error".into(),
         cause: Some("a broken pipe".to_owned()),
         request: "GET /?secretKey=…".to_owned(),
         response: Some(br#"{"code":4}"#.to_vec()),
-        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+        ..Call::ordinary(claim_id)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Two events with one claim id: one claim sent twice, or two claims.
 
 use claimgate::claim::Claim;
-use claimgate::decision::Verdict;
 use claimgate::outbox::{Received, RecordOutcome, Store};
+use claimgate::schema::Verdict;
 
 use super::build::{assessed, event, seal, verdict};
 use super::{Inspect, with_database};

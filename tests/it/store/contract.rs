@@ -1,8 +1,8 @@
 //! What every store promises (README, "What it promises").
 
 use claimgate::claim::DeadLetterReason;
-use claimgate::decision::Verdict;
 use claimgate::outbox::{RecordOutcome, Sealed, Store};
+use claimgate::schema::Verdict;
 
 use super::Inspect;
 use super::build::{assessed, call, event, malformed, seal, verdict};
@@ -125,7 +125,7 @@ pub(crate) async fn recording_a_batch_again_changes_nothing(store: impl Inspect)
 pub(crate) async fn attempts_are_kept_without_a_verdict(store: impl Inspect) {
     let mut unanswered = call("a");
     (unanswered.http_status, unanswered.provider_code, unanswered.response) = (None, None, None);
-    (unanswered.outcome, unanswered.reason) = ("unknown", "timeout");
+    (unanswered.outcome, unanswered.reason) = ("unknown".into(), "timeout".into());
     // A worker that died made an attempt with the same number.
     let twin = call("a");
     let calls = vec![unanswered, twin, call("b")];

@@ -1,9 +1,10 @@
 //! A row that the database refuses, and a table that refuses rows.
 
 use claimgate::claim::DeadLetterReason;
-use claimgate::decision::{Source, Verdict};
+use claimgate::decision::Source;
 use claimgate::intake::deferral::Deferral;
 use claimgate::outbox::{Call, RecordOutcome, Sealed, Store, StoreError};
+use claimgate::schema::Verdict;
 
 use super::build::{assessed, call, event, malformed, seal, verdict};
 use super::{Inspect, TestDatabase, with_database};

@@ -1,10 +1,10 @@
 //! Questions as a person asks them: what they say, how they end, and how long they may take.
 
-use std::process::Output;
-
-use claimgate::decision::{Decision, Reason, Verdict};
+use claimgate::decision::{Decision, Reason};
 use claimgate::outbox::{Call, Store};
+use claimgate::schema::Verdict;
 use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
+use std::process::Output;
 
 use super::build::{NOW, assessed, call, seal, verdict};
 use super::{TestDatabase, with_database};
@@ -42,8 +42,12 @@ fn claim(claim_id: &str, offset: i64, decision: Decision) -> (Verdict, Call) {
         decided_at: NOW,
         ..verdict(claim_id, offset)
     };
-    let answered =
-        Call { outcome: "assessed", reason: "", response: Some(ANSWER.to_vec()), ..call(claim_id) };
+    let answered = Call {
+        outcome: "assessed".into(),
+        reason: "".into(),
+        response: Some(ANSWER.to_vec()),
+        ..call(claim_id)
+    };
     (verdict, answered)
 }
 

@@ -48,7 +48,7 @@ async fn a_missing_schema_is_named_with_its_remedy() {
             "{said}"
         );
 
-        assert_eq!(store.migrate().await.expect("migrated"), 6);
+        assert_ne!(store.migrate().await.expect("migrated"), 0);
         store.check_schema().await.expect("whole");
         assert_eq!(store.migrate().await.expect("nothing to do"), 0);
     })

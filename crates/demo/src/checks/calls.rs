@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::{Claims, Promise};
-use crate::evidence::{CallRow, Evidence};
+use crate::evidence::Evidence;
+use claimgate::schema::{Call, utc};
 use claimgate_simulator::Api;
 
 /// What a call is recognised by.
@@ -20,13 +20,13 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every call that the simulator saw is a row of risk_calls, and every answer there is one that it gave",
     );
-    let mut rows: HashMap<Mark<'_>, Vec<&CallRow>> = HashMap::new();
-    let mut attempts: HashMap<&str, i32> = HashMap::new();
+    let mut rows: HashMap<Mark<'_>, Vec<&Call>> = HashMap::new();
+    let mut attempts: HashMap<&str, u32> = HashMap::new();
     for row in &evidence.tables.calls {
         *attempts.entry(row.claim_id.as_str()).or_default() += 1;
         match (claims.get(row.claim_id.as_str()), mark_of_row(row)) {
             (Some((_, expectation)), Some(mark)) => {
-                rows.entry((row.api.as_str(), expectation.account.as_str(), mark))
+                rows.entry((row.api.as_ref(), expectation.account.as_str(), mark))
                     .or_default()
                     .push(row);
             }
@@ -67,7 +67,7 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 /// A claim that has its verdict costs nothing any more.
 pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new("No claim was asked about again after its verdict");
-    let decided: HashMap<&str, OffsetDateTime> = evidence
+    let decided: HashMap<&str, i64> = evidence
         .tables
         .verdicts
         .iter()
@@ -79,14 +79,17 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         promise.compared += 1;
         promise.demand(row.requested_at <= *decided_at, || {
             format!(
-                "{} was asked about claim {} at {}, which was decided at {decided_at}",
-                row.api, row.claim_id, row.requested_at
+                "{} was asked about claim {} at {}, which was decided at {}",
+                row.api,
+                row.claim_id,
+                utc(row.requested_at),
+                utc(*decided_at)
             )
         });
         if let (Some((_, expectation)), Some(mark)) =
             (claims.get(row.claim_id.as_str()), mark_of_row(row))
         {
-            askers.insert((row.api.as_str(), expectation.account.as_str(), mark), &row.claim_id);
+            askers.insert((row.api.as_ref(), expectation.account.as_str(), mark), &row.claim_id);
         }
     }
     for call in &evidence.asked {
@@ -94,7 +97,7 @@ pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
         let Some((claim_id, decided_at)) = asker.and_then(|id| Some((id, decided.get(id)?))) else {
             continue;
         };
-        let late = i128::from(call.at_ms) > decided_at.unix_timestamp_nanos() / 1_000_000;
+        let late = call.at_ms > *decided_at / 1_000;
         promise.demand(!late, || {
             format!("the simulator was asked about claim {claim_id} after its verdict")
         });
@@ -107,7 +110,7 @@ fn mark_of_call(call: &claimgate_simulator::Call) -> String {
 }
 
 /// The mark in a stored request: the nonce of a query, or the message id of a body.
-fn mark_of_row(row: &CallRow) -> Option<String> {
+fn mark_of_row(row: &Call) -> Option<String> {
     if row.request.starts_with("GET ") {
         let nonce =
             row.request.split(['?', '&']).find_map(|parameter| parameter.strip_prefix("Nonce="));

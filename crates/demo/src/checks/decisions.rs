@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use super::kept::{demand_no_repeats, header_text};
 use super::{Claims, Promise};
-use crate::evidence::{Evidence, VerdictRow};
+use crate::evidence::Evidence;
 use crate::observer::Message;
+use claimgate::decision::Decision;
+use claimgate::schema::{Verdict, utc};
 
 /// The decision that the contract's policy makes of what the simulator thinks of the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
@@ -25,13 +27,13 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
         let Some((_, expectation)) = claims.get(row.claim_id.as_str()) else { continue };
         promise.compared += 1;
         let (claim_id, decision, expected) =
-            (&row.claim_id, &row.decision, expectation.decision.as_str());
+            (&row.claim_id, row.decision.as_str(), expectation.decision.as_str());
         let answers = answered.get(claim_id.as_str()).copied().unwrap_or(0);
         if is_unassessed(row) {
             promise.demand(answers == 0, || {
                 format!("claim {claim_id} is unassessed though an API assessed it")
             });
-            promise.demand(decision == "review", || {
+            promise.demand(row.decision == Decision::Review, || {
                 format!("claim {claim_id} is unassessed, and the decision is {decision}")
             });
         } else {
@@ -48,10 +50,8 @@ pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Pr
 }
 
 /// No API answered in time.
-pub(crate) fn is_unassessed(row: &VerdictRow) -> bool {
-    row.reasons
-        .as_array()
-        .is_some_and(|reasons| reasons.iter().any(|reason| reason["code"] == "unassessed"))
+pub(crate) fn is_unassessed(row: &Verdict) -> bool {
+    row.reasons.iter().any(|reason| reason.code == "unassessed")
 }
 
 /// One decision a verdict, and it says what the row says.
@@ -113,12 +113,12 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
 }
 
 /// Whether the message says what the row says, field by field.
-fn demand_same(promise: &mut Promise, row: &VerdictRow, message: &Value) {
+fn demand_same(promise: &mut Promise, row: &Verdict, message: &Value) {
     let says = json!({
         "claim_id": row.claim_id, "kind": row.kind, "decision": row.decision, "reasons": row.reasons, "api": row.api,
         "api_schema": row.api_schema, "level": row.level, "risk_types": row.risk_types, "provider_code": row.provider_code,
         "policy_version": row.policy_version, "attempts": row.attempts, "challenge": row.challenge, "trace_id": row.trace_id,
-        "source": { "topic": row.source_topic, "partition": row.source_partition, "offset": row.source_offset },
+        "source": row.source,
     });
     for (name, value) in says.as_object().into_iter().flatten() {
         promise.demand(message[name] == *value, || {
@@ -128,7 +128,8 @@ fn demand_same(promise: &mut Promise, row: &VerdictRow, message: &Value) {
             )
         });
     }
-    for (name, time) in [("claimed_at", row.claimed_at), ("decided_at", row.decided_at)] {
+    let claimed_at = utc(row.claimed_at.saturating_mul(1_000_000));
+    for (name, time) in [("claimed_at", claimed_at), ("decided_at", utc(row.decided_at))] {
         let said =
             message[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
         promise.demand(said == Some(time), || {

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Claims, Promise};
-use crate::evidence::{DeadLetterRow, Evidence};
+use crate::evidence::Evidence;
 use crate::observer::Message;
 use crate::traffic::Sent;
 use claimgate::intake::{Headers, header};
+use claimgate::schema::DeadLetterRow;
 
 pub(super) fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
     let mut promise = Promise::new(
@@ -65,7 +66,7 @@ pub(super) fn dead_letters_in_the_table(evidence: &Evidence) -> Promise {
     let mut promise = Promise::new(
         "Every malformed event has one row in dead_letters, whole and saying why; nothing else has",
     );
-    let place = |row: &DeadLetterRow| (row.source_partition, row.source_offset);
+    let place = |row: &DeadLetterRow| (row.id.source.partition, row.id.source.offset);
     let mut rows: HashMap<(i32, i64), &DeadLetterRow> =
         evidence.tables.dead_letters.iter().map(|row| (place(row), row)).collect();
     for sent in &evidence.sent {
@@ -109,7 +110,7 @@ pub(super) fn events_are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promi
         };
         promise.compared += 1;
         let key = sent.event.key.as_deref().map(str::as_bytes);
-        let place = (row.source_partition, row.source_offset)
+        let place = (row.source.partition, row.source.offset)
             == (sent.source.partition, sent.source.offset);
         let whole = place && row.payload == sent.event.payload && row.key.as_deref() == key;
         promise.demand(whole, || {

@@ -1,13 +1,15 @@
 //! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
 //!
-//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Uses
-//! none of the worker's code: an oracle that shares code with the accused believes it.
+//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Of the
+//! worker's code it uses rows and headers and no rule: an oracle that shares those with the accused
+//! believes it.
 
 use std::collections::HashMap;
 
 use super::claims::{Expectation, Expected};
-use super::evidence::{Evidence, VerdictRow};
+use super::evidence::Evidence;
 use super::traffic::Sent;
+use claimgate::schema::Verdict;
 
 mod calls;
 mod decisions;
@@ -75,7 +77,7 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every claim has one verdict, from the first event that carried it; nothing else has",
     );
-    let rows: HashMap<&str, &VerdictRow> =
+    let rows: HashMap<&str, &Verdict> =
         evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), row)).collect();
     for (claim_id, (sent, expectation)) in claims {
         promise.compared += 1;
@@ -83,12 +85,10 @@ fn one_verdict_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             promise.broken.push(format!("claim {claim_id} ({}) has no verdict", sent.source));
             continue;
         };
-        let place = (row.source_topic.as_str(), row.source_partition, row.source_offset);
-        let first = (sent.source.topic.as_str(), sent.source.partition, sent.source.offset);
-        promise.demand(place == first, || {
+        promise.demand(row.source == sent.source, || {
             format!(
-                "claim {claim_id} came first from {}, its verdict is from {place:?}",
-                sent.source
+                "claim {claim_id} came first from {}, its verdict is from {}",
+                sent.source, row.source
             )
         });
         promise.demand(row.kind == expectation.kind, || {

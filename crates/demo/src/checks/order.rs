@@ -6,6 +6,7 @@ use super::kept::header_text;
 use crate::claims::Expected;
 use crate::evidence::Evidence;
 use crate::traffic::Sent;
+use claimgate::decision::Source;
 
 /// The events with what must come of them, now that it is known who was deferred: the first event
 /// with an id is the claim, but while it is deferred a later one may overtake it (README, "What it
@@ -17,12 +18,8 @@ pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
         .iter()
         .map(|message| header_text(&message.headers, "claimgate-source"))
         .collect();
-    let decided: HashMap<&str, (i32, i64)> = evidence
-        .tables
-        .verdicts
-        .iter()
-        .map(|row| (row.claim_id.as_str(), (row.source_partition, row.source_offset)))
-        .collect();
+    let decided: HashMap<&str, &Source> =
+        evidence.tables.verdicts.iter().map(|row| (row.claim_id.as_str(), &row.source)).collect();
     let mut sent = evidence.sent.clone();
     let mut first: HashMap<String, usize> = HashMap::new();
     for index in 0..sent.len() {
@@ -31,7 +28,7 @@ pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
                 first.insert(expectation.claim_id, index);
             }
             Expected::Repeat { claim_id, .. } => {
-                let here = (sent[index].source.partition, sent[index].source.offset);
+                let here = &sent[index].source;
                 let earlier = first
                     .get(&claim_id)
                     .copied()

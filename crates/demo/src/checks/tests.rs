@@ -7,11 +7,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claims::Event;
-use crate::evidence::DeadLetterRow;
-use crate::evidence::{CallRow, EventRow, Tables};
-use crate::observer::Message;
-use crate::observer::Messages;
-use claimgate::decision::{Decision, Source};
+use crate::evidence::Tables;
+use crate::observer::{Message, Messages};
+use claimgate::decision::{Decision, Reason, Source};
+use claimgate::schema::{Call as CallRow, DeadLetterRow, EventRow, LetterId};
 use claimgate_simulator::{Api, Call, Outcome};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -50,47 +49,33 @@ fn claim(offset: i64, kind: &'static str, decision: Decision) -> Sent {
     )
 }
 
-fn at(second: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(second).unwrap()
-}
-
-fn verdict(offset: i64, kind: &str, decision: Decision) -> VerdictRow {
-    VerdictRow {
-        claim_id: format!("c{offset}"),
+fn verdict(offset: i64, kind: &str, decision: Decision) -> Verdict {
+    Verdict {
         kind: kind.to_owned(),
-        decision: decision.as_str().to_owned(),
-        reasons: json!([{ "code": "level", "value": 0 }]),
+        decision,
+        reasons: vec![Reason::new("level", Some(0), None)],
         api: "x".to_owned(),
-        api_schema: "2021".to_owned(),
-        level: Some(0),
-        risk_types: vec![],
-        provider_code: Some(0),
-        policy_version: "sha256:0".to_owned(),
-        attempts: 1,
-        challenge: None,
-        claimed_at: at(1_632_994_480),
-        decided_at: at(DECIDED),
-        source_topic: "reward.claims".to_owned(),
-        source_partition: 0,
-        source_offset: offset,
+        decided_at: DECIDED * 1_000_000,
+        source: source(offset),
         trace_id: TRACE.to_owned(),
+        ..Verdict::ordinary(&format!("c{offset}"))
     }
 }
 
-fn decision(row: &VerdictRow) -> Message {
+fn decision(row: &Verdict) -> Message {
     let id = Uuid::new_v5(&Uuid::nil(), row.claim_id.as_bytes()).to_string();
     let body = json!({
         "decision_id": id, "claim_id": row.claim_id, "kind": row.kind, "decision": row.decision, "reasons": row.reasons,
         "api": row.api, "api_schema": row.api_schema, "level": row.level, "risk_types": row.risk_types,
         "provider_code": row.provider_code, "policy_version": row.policy_version, "attempts": row.attempts, "challenge": null,
         "claimed_at": "2021-09-30T09:34:40Z", "decided_at": "2021-09-30T09:34:41Z", "trace_id": row.trace_id,
-        "source": { "topic": row.source_topic, "partition": row.source_partition, "offset": row.source_offset },
+        "source": row.source,
     });
     Message {
         place: Source {
             topic: "reward.decisions".to_owned(),
             partition: 0,
-            offset: row.source_offset,
+            offset: row.source.offset,
         },
         key: Some(b"k".to_vec()),
         payload: Some(body.to_string().into_bytes()),
@@ -123,15 +108,12 @@ fn deferred(sent: &Sent) -> Message {
     Message { headers: own.into_iter().chain(history).collect(), ..dead_letter(sent) }
 }
 
-fn row_of_call(offset: i64, api: &str, request: &str) -> CallRow {
+fn row_of_call(offset: i64, api: &'static str, request: &str) -> CallRow {
     CallRow {
-        claim_id: format!("c{offset}"),
-        attempt: 1,
-        api: api.to_owned(),
-        requested_at: at(DECIDED - 1),
-        http_status: Some(200),
-        outcome: "assessed".to_owned(),
+        api: api.into(),
+        requested_at: (DECIDED - 1) * 1_000_000,
         request: request.to_owned(),
+        ..CallRow::ordinary(&format!("c{offset}"))
     }
 }
 
@@ -165,18 +147,23 @@ fn evidence() -> Evidence {
     ];
     let event = |sent: &Sent| EventRow {
         claim_id: format!("c{}", sent.source.offset),
-        source_partition: 0,
-        source_offset: sent.source.offset,
+        source: sent.source.clone(),
         key: Some(b"k".to_vec()),
+        headers: json!([]),
         payload: sent.event.payload.clone(),
+        received_at: OffsetDateTime::UNIX_EPOCH,
+        trace_id: TRACE.to_owned(),
     };
     let row = DeadLetterRow {
-        source_partition: 0,
-        source_offset: 3,
+        id: LetterId { source: source(3), content: "0".repeat(16) },
         error: "missing_field".to_owned(),
         error_field: Some("account.id".to_owned()),
+        detail: String::new(),
         key: Some(b"k".to_vec()),
         payload: bad.event.payload.clone(),
+        headers: json!([]),
+        received_at: OffsetDateTime::UNIX_EPOCH,
+        trace_id: TRACE.to_owned(),
     };
     let get = "GET http://h/v2/index.php?Action=IntelligentQRCode&Nonce=77&SecretId=***&uid=a0";
     let post = "POST http://h/tcb/servicemarket?access_token=***\n\n{\"client_msg_id\":\"c1-1\"}";
@@ -316,8 +303,7 @@ fn a_decision_that_is_not_what_the_row_says_is_found() {
 #[test]
 fn what_nobody_sent_is_found() {
     let (broken, _) = found(|evidence| {
-        let stray =
-            VerdictRow { claim_id: "stray".to_owned(), ..evidence.tables.verdicts[0].clone() };
+        let stray = Verdict { claim_id: "stray".to_owned(), ..evidence.tables.verdicts[0].clone() };
         evidence.messages.decisions.push(decision(&stray));
         evidence.tables.verdicts.push(stray);
     });
@@ -338,7 +324,7 @@ fn what_nobody_sent_is_found() {
 #[test]
 fn a_wrong_decision_is_found() {
     let wrong = |evidence: &mut Evidence| {
-        evidence.tables.verdicts[0].decision = "approve".to_owned();
+        evidence.tables.verdicts[0].decision = Decision::Approve;
         let Expected::Decision(expectation) = &mut evidence.sent[0].event.expected else {
             unreachable!()
         };
@@ -346,7 +332,7 @@ fn a_wrong_decision_is_found() {
     };
     assert_eq!(found(wrong).0, [POLICY]);
     let unassessed = |evidence: &mut Evidence| {
-        evidence.tables.verdicts[0].reasons = json!([{ "code": "unassessed" }]);
+        evidence.tables.verdicts[0].reasons = vec![Reason::new("unassessed", None, None)];
         change(&mut evidence.messages.decisions[0], "reasons", json!([{ "code": "unassessed" }]));
     };
     assert_eq!(
@@ -388,9 +374,9 @@ fn a_deferred_claim_may_be_overtaken_and_no_other() {
     // The repeat has the verdict, and its bytes and place are kept.
     let overtake = |evidence: &mut Evidence| {
         let row = &mut evidence.tables.verdicts[0];
-        row.source_offset = 2;
+        row.source.offset = 2;
         evidence.messages.decisions[0] = decision(row);
-        evidence.tables.events[0].source_offset = 2;
+        evidence.tables.events[0].source.offset = 2;
         evidence.tables.events[0].payload = evidence.sent[2].event.payload.clone();
     };
     assert_eq!(found(overtake), (vec![], String::new()));
@@ -431,7 +417,7 @@ fn a_call_that_one_side_does_not_know_is_found() {
 #[test]
 fn a_call_after_the_verdict_is_found_on_either_side() {
     assert_eq!(
-        found(|evidence| evidence.tables.calls[0].requested_at = at(DECIDED + 1)).0,
+        found(|evidence| evidence.tables.calls[0].requested_at = (DECIDED + 1) * 1_000_000).0,
         [AGAIN]
     );
     assert_eq!(found(|evidence| evidence.asked[1].at_ms = (DECIDED + 1) * 1_000).0, [AGAIN]);

@@ -1,0 +1,91 @@
+//! `dead_letters`: events that became no decision.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::json::{FlatSource, HeaderList, bytes_as_json};
+use super::table::table;
+use super::values::{Micros, Text, TraceId};
+use crate::claim::DeadLetterReason;
+use crate::decision::Source;
+use crate::intake::Received;
+
+/// What identifies a dead letter: `topic/partition/offset@content`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, sqlx::FromRow)]
+pub struct LetterId {
+    /// Where its event stood.
+    #[sqlx(flatten)]
+    #[serde(flatten, serialize_with = "FlatSource::serialize")]
+    pub source: Source,
+    /// [`Received::content`].
+    pub content: String,
+}
+
+/// The columns of [`LetterId`], the key of the table.
+pub const LETTER_KEY: &str = "source_topic, source_partition, source_offset, content";
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.source, self.content)
+    }
+}
+
+/// An event that is no claim, on its way into `dead_letters`.
+#[derive(Debug, Clone)]
+pub struct NewDeadLetter<'a> {
+    /// The event.
+    pub received: &'a Received,
+    /// [`Received::content`]: with the place it identifies the row.
+    pub content: String,
+    /// What is wrong with it.
+    pub reason: &'a DeadLetterReason,
+}
+
+impl<'a> NewDeadLetter<'a> {
+    /// The dead letter of this event.
+    pub fn new(received: &'a Received, reason: &'a DeadLetterReason) -> Self {
+        Self { received, content: received.content(), reason }
+    }
+}
+
+table! {
+    /// Events that became no decision.
+    DEAD_LETTERS: "dead_letters", row: &'a NewDeadLetter<'a> {
+        source_topic: "text" = Text(&row.received.source.topic),
+        source_partition: "int" = row.received.source.partition,
+        source_offset: "bigint" = row.received.source.offset,
+        error: "text" = row.reason.error,
+        error_field: "text" = row.reason.field.as_deref().map(Text),
+        detail: "text" = Text(&row.reason.detail),
+        key: "bytea" = row.received.key.as_deref(),
+        payload: "bytea" = row.received.payload.as_deref(),
+        headers: "jsonb" = Json(HeaderList(&row.received.headers)),
+        received_at: "timestamptz" = Micros(row.received.received_at),
+        trace_id: "text" = TraceId(row.received.trace.trace_id),
+        content: "text" = row.content.as_str(),
+    }
+}
+
+/// A row of `dead_letters`, as auditors and operators see it.
+#[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the table's comments document the columns")]
+pub struct DeadLetterRow {
+    #[sqlx(flatten)]
+    #[serde(flatten)]
+    pub id: LetterId,
+    pub error: String,
+    pub error_field: Option<String>,
+    pub detail: String,
+    #[serde(serialize_with = "bytes_as_json")]
+    pub key: Option<Vec<u8>>,
+    #[serde(serialize_with = "bytes_as_json")]
+    pub payload: Option<Vec<u8>>,
+    pub headers: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    pub received_at: OffsetDateTime,
+    pub trace_id: String,
+}

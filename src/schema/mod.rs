@@ -1,0 +1,46 @@
+//! The schema: each table's columns and rows, written down once.
+//!
+//! A file for each table has its rows as Rust sees them, and its columns in a list called `table!`.
+//! Whoever writes or reads rows (outbox, audit, dead letters, the demo, the benchmarks) does so by
+//! these. Knows no transaction and decides nothing; `migrations/` makes the tables.
+//!
+//! A new column is a migration, a field and a line of `table!` here, and whatever fills it.
+
+mod claim_events;
+mod dead_letters;
+mod json;
+mod replays;
+mod risk_calls;
+mod table;
+mod token_exchanges;
+mod values;
+mod verdicts;
+
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+
+use crate::decision::Source;
+pub use claim_events::{CLAIM_EVENTS, EventRow, NewEvent};
+pub use dead_letters::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewDeadLetter};
+pub(crate) use json::clean_reasons;
+pub use json::{bytes_as_json, headers_from_json};
+pub use replays::{
+    DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
+};
+pub use risk_calls::{Call, RISK_CALLS, Word};
+pub use table::{NewRow, Table, insert};
+pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
+pub use values::utc;
+pub(crate) use values::{clean, milliseconds};
+pub use verdicts::{VERDICTS, Verdict};
+
+/// The three columns of a place in Kafka, which most tables have.
+impl FromRow<'_, PgRow> for Source {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            topic: row.try_get("source_topic")?,
+            partition: row.try_get("source_partition")?,
+            offset: row.try_get("source_offset")?,
+        })
+    }
+}

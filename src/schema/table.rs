@@ -1,0 +1,137 @@
+//! What every table has: a name, columns, and one statement that inserts any number of rows.
+//!
+//! `table!` makes it all from one list, so that a column is named once and stands at the same
+//! place in the statement and among its arrays.
+
+use std::sync::OnceLock;
+
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// A table and the columns that claimgate writes. Those that PostgreSQL fills are not among them.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Names and SQL types, in the order of the arrays.
+    columns: &'static [(&'static str, &'static str)],
+    /// The statement of [`insert`]: the same text every time, so that it is prepared once.
+    insert: OnceLock<String>,
+}
+
+impl Table {
+    pub(super) const fn new(
+        name: &'static str,
+        columns: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { name, columns, insert: OnceLock::new() }
+    }
+
+    /// Selects its columns. `rest` is what follows: a condition, an order.
+    pub fn select(&self, rest: &str) -> AssertSqlSafe<String> {
+        self.select_and("", rest)
+    }
+
+    /// Selects its columns and `more`, such as `, recorded_at`.
+    pub fn select_and(&self, more: &str, rest: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(format!("select {}{more} from {} {rest}", self.names(), self.name))
+    }
+
+    /// Inserts rows out of one array a column. `rest` is what follows: an order, what a conflict
+    /// means, what is returned.
+    pub fn insert(&self, rest: &str) -> String {
+        let (name, names) = (self.name, self.names());
+        let arrays =
+            join((1..).zip(self.columns).map(|(n, (_, of))| format!("${n}::{}[]", sent(of))));
+        let values = join(self.columns.iter().map(|(column, of)| format!("{column}::{of}")));
+        let given = format!("unnest({arrays}) as given ({names})");
+        format!("insert into {name} ({names}) select {values} from {given} {rest}")
+    }
+
+    fn names(&self) -> String {
+        join(self.columns.iter().map(|(column, _)| (*column).to_owned()))
+    }
+}
+
+/// The type as which a column's values travel. `unnest` would flatten an array of arrays, so an
+/// array is sent as its text.
+fn sent(of: &'static str) -> &'static str {
+    if of.ends_with("[]") { "text" } else { of }
+}
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// A row on its way into a table: a reference, so that nothing is copied but into the statement.
+pub trait NewRow: Copy {
+    /// Where it belongs.
+    fn table() -> &'static Table;
+
+    /// What [`Table::insert`] takes: one array a column.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::Encode`].
+    fn arrays(rows: impl Iterator<Item = Self> + Clone) -> sqlx::Result<PgArguments>;
+}
+
+/// Inserts rows with one statement. A row that is there already is left alone, so that a batch
+/// whose commit went unanswered can simply be written again.
+///
+/// # Errors
+/// PostgreSQL's.
+pub async fn insert<R: NewRow>(
+    connection: &mut PgConnection,
+    rows: impl Iterator<Item = R> + Clone,
+) -> sqlx::Result<()> {
+    let table = R::table();
+    let sql = table.insert.get_or_init(|| table.insert("on conflict do nothing"));
+    sqlx::query_with(sql.as_str(), R::arrays(rows)?).execute(connection).await?;
+    Ok(())
+}
+
+/// Declares a table by its columns: the name, the SQL type, and the value that a row has there.
+macro_rules! table {
+    ($(#[$doc:meta])* $TABLE:ident: $name:literal, $row:ident: $Row:ty {
+        $($column:ident: $sql:literal = $value:expr,)+
+    }) => {
+        $(#[$doc])*
+        pub static $TABLE: $crate::schema::Table =
+            $crate::schema::Table::new($name, &[$((stringify!($column), $sql)),+]);
+
+        impl<'a> $crate::schema::NewRow for $Row {
+            fn table() -> &'static $crate::schema::Table {
+                &$TABLE
+            }
+
+            fn arrays(
+                rows: impl Iterator<Item = Self> + Clone,
+            ) -> sqlx::Result<sqlx::postgres::PgArguments> {
+                use sqlx::{Arguments, postgres::PgBindIterExt};
+                let mut arrays = sqlx::postgres::PgArguments::default();
+                $(
+                    let values = rows.clone().map(|$row: $Row| $value).bind_iter();
+                    arrays.add(values).map_err(sqlx::Error::Encode)?;
+                )+
+                Ok(arrays)
+            }
+        }
+    };
+}
+pub(super) use table;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_sent_as_text_and_everything_else_as_what_it_is() {
+        let table = Table::new("things", &[("id", "bigint"), ("parts", "int[]")]);
+        assert_eq!(
+            table.insert("on conflict do nothing"),
+            "insert into things (id, parts) select id::bigint, parts::int[] \
+             from unnest($1::bigint[], $2::text[]) as given (id, parts) on conflict do nothing"
+        );
+        assert_eq!(table.select("where id = $1").0, "select id, parts from things where id = $1");
+    }
+}

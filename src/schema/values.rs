@@ -1,0 +1,183 @@
+//! Values on their way into columns, written straight into the statement's buffer: no column
+//! vector, no copy. Times and lengths of time also on their way out.
+//!
+//! The invariant: nothing that is encoded here is refused by PostgreSQL for its content. Its texts
+//! hold no NUL character, so that one stands as U+FFFD.
+
+use std::borrow::Cow;
+
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::PgInterval;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
+use sqlx::{Decode, Postgres, Type};
+use time::OffsetDateTime;
+
+/// UNIX microseconds of 2000-01-01, from which PostgreSQL counts.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A text without NUL characters.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Gives a type the SQL type of another one.
+macro_rules! as_sql_type_of {
+    ($type:ty, $like:ty) => {
+        impl Type<Postgres> for $type {
+            fn type_info() -> PgTypeInfo {
+                <$like as Type<Postgres>>::type_info()
+            }
+        }
+        impl PgHasArrayType for $type {
+            fn array_type_info() -> PgTypeInfo {
+                <$like as PgHasArrayType>::array_type_info()
+            }
+        }
+    };
+}
+
+/// A text, NUL characters replaced.
+pub(super) struct Text<'a>(pub(super) &'a str);
+as_sql_type_of!(Text<'_>, String);
+
+impl Encode<'_, Postgres> for Text<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(clean(self.0).as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+/// A trace id as 32 hex digits.
+pub(super) struct TraceId(pub(super) u128);
+as_sql_type_of!(TraceId, String);
+
+impl Encode<'_, Postgres> for TraceId {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let mut digits = [0; 32];
+        hex::encode_to_slice(self.0.to_be_bytes(), &mut digits)?;
+        buffer.extend_from_slice(&digits);
+        Ok(IsNull::No)
+    }
+}
+
+/// Integers as the text `{1,2}`, to be cast to `int[]`: `unnest` would flatten an array of arrays.
+pub(super) struct IntegerList<'a>(pub(super) &'a [i32]);
+as_sql_type_of!(IntegerList<'_>, String);
+
+impl Encode<'_, Postgres> for IntegerList<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.push(b'{');
+        for (index, value) in self.0.iter().enumerate() {
+            if index > 0 {
+                buffer.push(b',');
+            }
+            buffer.extend_from_slice(value.to_string().as_bytes());
+        }
+        buffer.push(b'}');
+        Ok(IsNull::No)
+    }
+}
+
+/// A point in time, UNIX microseconds, as `timestamptz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Micros(pub(super) i64);
+as_sql_type_of!(Micros, OffsetDateTime);
+
+impl Encode<'_, Postgres> for Micros {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let since = self.0.saturating_sub(POSTGRES_EPOCH);
+        buffer.extend_from_slice(&since.to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Micros {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let nanoseconds = OffsetDateTime::decode(value)?.unix_timestamp_nanos();
+        Ok(Self(i64::try_from(nanoseconds.div_euclid(1_000))?))
+    }
+}
+
+impl From<Micros> for i64 {
+    fn from(Micros(microseconds): Micros) -> Self {
+        microseconds
+    }
+}
+
+/// A point in time, UNIX seconds, as `timestamptz`.
+pub(super) struct Seconds(pub(super) i64);
+as_sql_type_of!(Seconds, OffsetDateTime);
+
+impl Encode<'_, Postgres> for Seconds {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Micros(self.0.saturating_mul(1_000_000)).encode_by_ref(buffer)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Seconds {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(OffsetDateTime::decode(value)?.unix_timestamp()))
+    }
+}
+
+impl From<Seconds> for i64 {
+    fn from(Seconds(seconds): Seconds) -> Self {
+        seconds
+    }
+}
+
+/// A duration in microseconds as `interval`.
+pub(super) struct Interval(pub(super) i64);
+as_sql_type_of!(Interval, PgInterval);
+
+impl Encode<'_, Postgres> for Interval {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        PgInterval { months: 0, days: 0, microseconds: self.0 }.encode_by_ref(buffer)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Interval {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let PgInterval { months, days, microseconds } = PgInterval::decode(value)?;
+        let days = 30 * i64::from(months) + i64::from(days);
+        Ok(Self(microseconds.saturating_add(days.saturating_mul(24 * 3_600_000_000))))
+    }
+}
+
+impl From<Interval> for i64 {
+    fn from(Interval(microseconds): Interval) -> Self {
+        microseconds
+    }
+}
+
+/// A counter as PostgreSQL's `int`, which has no unsigned kin.
+pub(super) fn integer(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// UNIX microseconds as a point in time.
+pub fn utc(microseconds: i64) -> OffsetDateTime {
+    let nanoseconds = i128::from(microseconds) * 1_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Microseconds as milliseconds.
+pub(crate) fn milliseconds(microseconds: i64) -> f64 {
+    microseconds as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_character_becomes_the_replacement_character() {
+        assert_eq!(clean("a\0b"), "a\u{fffd}b");
+        assert!(matches!(clean("红包"), Cow::Borrowed(_)));
+    }
+}
