@@ -26,6 +26,8 @@ use budget::Budget;
 use limit::Limit;
 use permit::Permit;
 
+use crate::risk::FaultReason;
+
 /// Of the jobs that wait for a further call, so many are looked up again in time.
 const HEADS_FURTHER: usize = 64;
 
@@ -36,17 +38,6 @@ pub trait Waiting {
     fn is_first_call(&self) -> bool;
     /// Whether it is known, and was found out lately, that nobody decided it meanwhile.
     fn is_undecided(&self, now: Instant) -> bool;
-}
-
-/// Why a job waited for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delay {
-    /// The breaker is open.
-    BreakerOpen,
-    /// The access token is missing.
-    NoAccessToken,
-    /// The API is asked as often as it may be: its concurrency, its rate, or the retry budget.
-    NoPermit,
 }
 
 /// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
@@ -100,13 +91,13 @@ impl<T: Waiting> ApiQueue<T> {
     }
 
     /// What keeps the jobs waiting.
-    fn delay(&self) -> Delay {
+    fn delay(&self) -> FaultReason {
         if self.has_no_token {
-            Delay::NoAccessToken
+            FaultReason::NoAccessToken
         } else if self.breaker.open_since().is_some() {
-            Delay::BreakerOpen
+            FaultReason::BreakerOpen
         } else {
-            Delay::NoPermit
+            FaultReason::NoPermit
         }
     }
 
@@ -269,7 +260,7 @@ impl<T: Waiting> CallScheduler<T> {
 
     /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an
     /// API that answers slowly, seldom or not at all must not keep its claims in memory for long.
-    pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, Delay)> {
+    pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, FaultReason)> {
         let expired = |api_queue: &mut ApiQueue<T>| {
             let delay = api_queue.delay();
             api_queue

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward,
-    address, foreign,
+    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, EventError, Identity, Login,
+    Reward, address, foreign,
 };
 
 /// Whole numbers up to here are exact in a JSON number with a fraction.
@@ -102,7 +102,7 @@ pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
     // A struct would also be read from an array, by position; an event is an object.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
-            Ok(_) => DeadLetterReason::event("not_an_object", foreign::no_object(text)),
+            Ok(_) => DeadLetterReason::event(EventError::NotAnObject, foreign::no_object(text)),
             Err(error) => not_json(text, error.to_string()),
         });
     }
@@ -114,7 +114,7 @@ pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
 
 /// Text that is no JSON: what it is instead, or else the parser's words.
 fn not_json(text: &str, words: String) -> DeadLetterReason {
-    DeadLetterReason::event("not_json", foreign::format(text.as_bytes()).unwrap_or(words))
+    DeadLetterReason::event(EventError::NotJson, foreign::format(text.as_bytes()).unwrap_or(words))
 }
 
 /// An event without a claim id may be an envelope around one.
@@ -132,11 +132,11 @@ fn locate(text: &str) -> DeadLetterReason {
     let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
         Ok(_) if json.end().is_ok() => {
-            return DeadLetterReason::event("not_an_object", "the event is no JSON object");
+            return DeadLetterReason::event(EventError::NotAnObject, "the event is no JSON object");
         }
         Ok(_) => {
             let detail = "there is text after the end of the JSON object; send one event a message";
-            return DeadLetterReason::event("not_json", detail);
+            return DeadLetterReason::event(EventError::NotJson, detail);
         }
         Err(error) => error,
     };
@@ -149,13 +149,13 @@ fn locate(text: &str) -> DeadLetterReason {
         (serde_json::error::Category::Data, Some((key, _))) => {
             let field = if is_whole { key.to_owned() } else { format!("{path}.{key}") };
             let detail = format!("`{field}` is there twice; which of them counts nobody can know");
-            DeadLetterReason::field("duplicate_field", &field, detail)
+            DeadLetterReason::field(EventError::DuplicateField, &field, detail)
         }
         (serde_json::error::Category::Data, None) => {
-            DeadLetterReason::field("wrong_type", &path, detail)
+            DeadLetterReason::field(EventError::WrongType, &path, detail)
         }
         _ if is_whole => not_json(text, detail),
-        _ => DeadLetterReason { error: "not_json", field: Some(path), detail },
+        _ => DeadLetterReason { error: EventError::NotJson, field: Some(path), detail },
     }
 }
 
@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for AccountType {
                 f.write_str(&words.join(", "))
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
-                let found = AccountType::ALL.into_iter().find(|known| known.as_str() == value);
+                let found = AccountType::from_word(value);
                 found.ok_or_else(|| {
                     let shown: String = value.chars().take(40).collect();
                     E::invalid_value(de::Unexpected::Str(&shown), &self)

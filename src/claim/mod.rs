@@ -20,6 +20,8 @@ mod subject;
 use event::given;
 pub use subject::subject_hash;
 
+use crate::words::words;
+
 /// The longest `claim_id`, in characters (`schemas/claim.v1.json`).
 pub const CLAIM_ID_MAX_CHARS: usize = 128;
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
@@ -81,53 +83,20 @@ pub struct Account {
     pub registered_at: Option<i64>,
 }
 
-/// Whose identifier an account id is. Each API has its own numbers for these and takes only some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccountType {
-    /// A QQ openid.
-    Qq,
-    /// A WeChat openid or unionid.
-    Wechat,
-    /// A phone number.
-    Phone,
-    /// An IMEI or IDFA, or the MD5 of one.
-    Device,
-    /// Anything else.
-    Other,
-    /// The MD5 of a phone number.
-    PhoneMd5,
-    /// A one-time code sent to a phone (captcha APIs).
-    PhoneCode,
-    /// An e-mail address (captcha APIs).
-    Email,
-}
-
-impl AccountType {
-    /// Every one.
-    pub const ALL: [Self; 8] = [
-        Self::Qq,
-        Self::Wechat,
-        Self::Phone,
-        Self::Device,
-        Self::Other,
-        Self::PhoneMd5,
-        Self::PhoneCode,
-        Self::Email,
-    ];
-
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Qq => "qq",
-            Self::Wechat => "wechat",
-            Self::Phone => "phone",
-            Self::Device => "device",
-            Self::Other => "other",
-            Self::PhoneMd5 => "phone_md5",
-            Self::PhoneCode => "phone_code",
-            Self::Email => "email",
-        }
+words! {
+    /// Whose identifier an account id is. Each API has its own numbers for these and takes only
+    /// some.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum AccountType {
+        Qq = "qq": "A QQ openid.",
+        Wechat = "wechat": "A WeChat openid or unionid.",
+        Phone = "phone": "A phone number.",
+        Device = "device": "An IMEI or IDFA, or the MD5 of one.",
+        Other = "other": "Anything else.",
+        PhoneMd5 = "phone_md5": "The MD5 of a phone number.",
+        PhoneCode = "phone_code": "A one-time code sent to a phone (captcha APIs).",
+        Email = "email": "An e-mail address (captcha APIs).",
     }
 }
 
@@ -223,12 +192,32 @@ optional_fields! {
     }
 }
 
+words! {
+    /// What is wrong with an event that becomes a dead letter (`docs/dead-letters.md`): the word of
+    /// `dead_letters.error`, of the header `claimgate-error` and of a metric label.
+    pub enum EventError {
+        Tombstone = "tombstone": "It has no payload.",
+        TooLarge = "too_large": "It is larger than `kafka.max_event_bytes`.",
+        NotUtf8 = "not_utf8": "It is no UTF-8.",
+        NotJson = "not_json": "It is no JSON.",
+        NotAnObject = "not_an_object": "It is JSON, and no object.",
+        MissingField = "missing_field": "A required field is absent, null or empty.",
+        DuplicateField = "duplicate_field": "A field is there twice.",
+        WrongType = "wrong_type": "A field is of another type.",
+        OutOfRange = "out_of_range": "A value is outside its range.",
+        InvalidValue = "invalid_value": "A value is within its range and cannot be taken.",
+        UnknownKind = "unknown_kind": "No risk API serves its kind.",
+        ClaimIdConflict = "claim_id_conflict": "Its claim id belongs to a claim with other content.",
+        Unrecordable = "unrecordable": "PostgreSQL refuses its row, or that of an attempt.",
+    }
+}
+
 /// Why an event is no claim. It becomes a dead letter with these words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}: {detail}")]
 pub struct DeadLetterReason {
-    /// A bounded word, fit for a metric label: `not_json`, `missing_field`, …
-    pub error: &'static str,
+    /// What is wrong.
+    pub error: EventError,
     /// The path of the field at fault, such as `account.id`.
     pub field: Option<String>,
     /// One sentence for a person.
@@ -237,24 +226,24 @@ pub struct DeadLetterReason {
 
 impl DeadLetterReason {
     /// A fault of one field.
-    pub fn field(error: &'static str, field: &str, detail: impl Into<String>) -> Self {
+    pub fn field(error: EventError, field: &str, detail: impl Into<String>) -> Self {
         Self { error, field: Some(field.to_owned()), detail: detail.into() }
     }
 
     /// A fault of the event as a whole.
-    pub fn event(error: &'static str, detail: impl Into<String>) -> Self {
+    pub fn event(error: EventError, detail: impl Into<String>) -> Self {
         Self { error, field: None, detail: detail.into() }
     }
 
     /// An event of so many bytes, where `kafka.max_event_bytes` is `max_bytes`.
     pub fn too_large(bytes: usize, max_bytes: usize) -> Self {
         let detail = format!("{bytes} bytes are more than the {max_bytes} that an event may have");
-        Self::event("too_large", detail)
+        Self::event(EventError::TooLarge, detail)
     }
 
     /// A required field that is absent, null or empty.
     pub fn missing(field: &str) -> Self {
-        Self::field("missing_field", field, format!("`{field}` is required"))
+        Self::field(EventError::MissingField, field, format!("`{field}` is required"))
     }
 }
 
@@ -264,15 +253,16 @@ impl Claim {
     /// # Errors
     /// [`DeadLetterReason`], with the field's path where one field is at fault.
     pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, DeadLetterReason> {
-        let payload = payload
-            .ok_or_else(|| DeadLetterReason::event("tombstone", "the event has no payload"))?;
+        let payload = payload.ok_or_else(|| {
+            DeadLetterReason::event(EventError::Tombstone, "the event has no payload")
+        })?;
         if payload.len() > max_bytes {
             return Err(DeadLetterReason::too_large(payload.len(), max_bytes));
         }
         let payload = foreign::without_mark(payload);
         let text = std::str::from_utf8(payload).map_err(|error| {
             DeadLetterReason::event(
-                "not_utf8",
+                EventError::NotUtf8,
                 foreign::format(payload).unwrap_or_else(|| error.to_string()),
             )
         })?;
@@ -309,11 +299,11 @@ impl Claim {
             let detail = format!(
                 "{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have"
             );
-            return Err(DeadLetterReason::field("out_of_range", "claim_id", detail));
+            return Err(DeadLetterReason::field(EventError::OutOfRange, "claim_id", detail));
         }
         if self.claim_id.contains('\0') {
             return Err(DeadLetterReason::field(
-                "invalid_value",
+                EventError::InvalidValue,
                 "claim_id",
                 "a claim id has no NUL character",
             ));
@@ -341,7 +331,7 @@ fn seconds(field: &str, value: Option<i64>) -> Result<(), DeadLetterReason> {
         Some((unit, name)) => {
             let detail =
                 format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
-            Err(DeadLetterReason::field("out_of_range", field, detail))
+            Err(DeadLetterReason::field(EventError::OutOfRange, field, detail))
         }
         None => within(field, Some(value), 0, LAST_SECOND),
     }
@@ -360,7 +350,7 @@ fn within<T: PartialOrd + fmt::Display>(
 ) -> Result<(), DeadLetterReason> {
     match value {
         Some(value) if !(value >= low && value <= high) => Err(DeadLetterReason::field(
-            "out_of_range",
+            EventError::OutOfRange,
             field,
             format!("{value} is not within {low} and {high}"),
         )),

@@ -8,10 +8,11 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::{Source, Verdict};
 use crate::intake::deferral::Deferral;
 use crate::intake::{Headers, Ticket, event_bytes};
+use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 use crate::trace::TraceContext;
 
 pub mod batch;
@@ -88,11 +89,10 @@ pub struct Call {
     pub http_status: Option<u16>,
     /// The API's return code, where it could be read.
     pub provider_code: Option<i64>,
-    /// `assessed`, `transient`, `unassessable`, `access_denied` or `unknown` (sent, and no answer
-    /// came).
-    pub outcome: &'static str,
-    /// Why, in a bounded word; empty for a verdict.
-    pub reason: &'static str,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Why; `None` where the claim was assessed.
+    pub reason: Option<FaultReason>,
     /// Why no usable answer came, in the words of whoever noticed.
     pub cause: Option<String>,
     /// The request, secrets removed.
@@ -116,10 +116,10 @@ pub struct TokenExchange {
     pub http_status: Option<u16>,
     /// The provider's code, where it could be read.
     pub provider_code: Option<i64>,
-    /// `fetched` or `failed`.
-    pub outcome: &'static str,
-    /// Why, in a bounded word; empty where a token was fetched.
-    pub reason: &'static str,
+    /// How it ended.
+    pub outcome: FetchOutcome,
+    /// Why; `None` where a token was fetched.
+    pub reason: Option<FaultReason>,
     /// Why no usable answer came, in the words of whoever noticed.
     pub cause: Option<String>,
     /// The request, the secret removed.
@@ -155,7 +155,11 @@ impl RecordOutcome {
                 "claim id {:?} was used before, with other content, by {}",
                 verdict.claim_id, verdict.source
             );
-            Self::DeadLettered(DeadLetterReason::field("claim_id_conflict", "claim_id", detail))
+            Self::DeadLettered(DeadLetterReason::field(
+                EventError::ClaimIdConflict,
+                "claim_id",
+                detail,
+            ))
         }
     }
 

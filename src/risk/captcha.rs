@@ -7,7 +7,7 @@
 //! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
 
 use super::tencent_cloud::Parameters;
-use crate::claim::{AccountType, Claim, DeadLetterReason};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError};
 
 /// `accountType` (输入参数): not the set of `IntelligentQRCode`.
 fn account_type(kind: AccountType) -> Option<u32> {
@@ -47,7 +47,7 @@ pub(super) fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
     let Claim { account, captcha, .. } = claim;
     if account_type(account.kind).is_none() {
         return Err(DeadLetterReason::field(
-            "invalid_value",
+            EventError::InvalidValue,
             "account.type",
             "the captcha APIs do not take this type",
         ));

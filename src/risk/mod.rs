@@ -30,7 +30,7 @@ pub mod tencent_cloud;
 pub mod wechat;
 
 mod captcha;
-mod remedy;
+mod reason;
 mod tolerant;
 
 #[cfg(test)]
@@ -44,8 +44,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
-pub use remedy::remedy;
 pub use section::{ConfigError, Scope};
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
@@ -97,8 +97,8 @@ pub trait RiskApi: Send + Sync {
     /// The request of one attempt, signed.
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
 
-    /// Makes sense of an answer. Called for 2xx and 3xx answers and 4xx other than 429; must take
-    /// any bytes.
+    /// Makes sense of an answer, any bytes. One that [`Answer::is_read_by_status`] is not shown to
+    /// the API.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
 
     /// This API's own table of risk types: the same code means different things to different
@@ -189,21 +189,34 @@ impl Answer<'_> {
         (200..300).contains(&self.status)
     }
 
-    /// What an answer says whose body is not what the API promises.
+    /// Whether the HTTP status says it all, whatever the body.
+    pub fn is_read_by_status(&self) -> bool {
+        matches!(self.status, 429 | 500..)
+    }
+
+    /// Why an answer is of no use whose body is not what the API promises.
+    pub fn reason(&self) -> FaultReason {
+        match self.status {
+            300..=399 => FaultReason::Redirected,
+            429 => FaultReason::Http429,
+            400..=499 => FaultReason::Http4xx,
+            500.. => FaultReason::Http5xx,
+            _ => FaultReason::MalformedAnswer,
+        }
+    }
+
+    /// What such an answer says.
     ///
     /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
     /// fault. With 4xx something between us and the API spoke: about the set-up where the status
     /// says so (who asks, and where), else about this one request.
     pub fn unreadable(&self) -> ApiResult {
-        let fault = Fault { reason: "http_4xx", provider_code: None };
+        let fault = Fault::from(self.reason());
         match self.status {
-            300..=399 => {
-                ApiResult::AccessDenied(Fault { reason: "redirected", provider_code: None })
-            }
-            401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
-            408 | 425 | 429 => ApiResult::Transient(fault, RetryHint::Backoff),
+            300..=399 | 401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
+            408 | 425 | 429 => ApiResult::transient(fault),
             400..=499 => ApiResult::Unassessable(fault),
-            _ => Fault::malformed_answer(),
+            _ => ApiResult::transient(fault),
         }
     }
 }
@@ -242,31 +255,34 @@ pub enum RetryHint {
 }
 
 /// What went wrong with an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// A bounded word, fit for a metric label: `internal_error`, `bad_openid`, `malformed_answer`,
-    /// …
-    pub reason: &'static str,
+    /// Why.
+    pub reason: FaultReason,
     /// The API's return code, where there is one.
     pub provider_code: Option<i64>,
 }
 
 impl Fault {
     /// A fault with the provider's code.
-    pub fn coded(reason: &'static str, provider_code: i64) -> Self {
+    pub fn coded(reason: FaultReason, provider_code: i64) -> Self {
         Self { reason, provider_code: Some(provider_code) }
     }
+}
 
-    /// A body that is not what the API promises: transient, for the next answer may be whole.
-    pub fn malformed_answer() -> ApiResult {
-        ApiResult::Transient(
-            Self { reason: "malformed_answer", provider_code: None },
-            RetryHint::Backoff,
-        )
+impl From<FaultReason> for Fault {
+    /// A fault without a code of the provider.
+    fn from(reason: FaultReason) -> Self {
+        Self { reason, provider_code: None }
     }
 }
 
 impl ApiResult {
+    /// What a growing pause may mend.
+    pub fn transient(fault: impl Into<Fault>) -> Self {
+        Self::Transient(fault.into(), RetryHint::Backoff)
+    }
+
     /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's
     /// word wins over the table. What no retry mends soon stays so ([`RetryHint::Lasting`]).
     pub fn or_listed(self, transient_codes: &[i64]) -> Self {
@@ -283,13 +299,23 @@ impl ApiResult {
         }
     }
 
-    /// The word for `risk_calls.outcome` and metric labels.
-    pub fn outcome(&self) -> &'static str {
+    /// How the attempt ended.
+    pub fn outcome(&self) -> AttemptOutcome {
         match self {
-            Self::Assessed { .. } => "assessed",
-            Self::Transient(..) => "transient",
-            Self::Unassessable(_) => "unassessable",
-            Self::AccessDenied(_) => "access_denied",
+            Self::Assessed { .. } => AttemptOutcome::Assessed,
+            Self::Transient(..) => AttemptOutcome::Transient,
+            Self::Unassessable(_) => AttemptOutcome::Unassessable,
+            Self::AccessDenied(_) => AttemptOutcome::AccessDenied,
+        }
+    }
+
+    /// What went wrong, unless the claim was assessed.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Assessed { .. } => None,
+            Self::Transient(fault, _) | Self::Unassessable(fault) | Self::AccessDenied(fault) => {
+                Some(fault)
+            }
         }
     }
 
@@ -297,9 +323,7 @@ impl ApiResult {
     pub fn provider_code(&self) -> Option<i64> {
         match self {
             Self::Assessed { provider_code, .. } => Some(*provider_code),
-            Self::Transient(fault, _) | Self::Unassessable(fault) | Self::AccessDenied(fault) => {
-                fault.provider_code
-            }
+            _ => self.fault()?.provider_code,
         }
     }
 

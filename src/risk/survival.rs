@@ -92,7 +92,7 @@ fn read_all(
     let policy = registry.policy(Decision::Review);
     for (_, route) in registry.iter() {
         let reading = route.api.read(answer);
-        *counts.entry((route.api.name(), reading.outcome())).or_default() += 1;
+        *counts.entry((route.api.name(), reading.outcome().as_str())).or_default() += 1;
         if let ApiResult::Assessed { assessment, .. } = &reading {
             // A verdict of `captcha_check` that is an error code may come with any status.
             assert!(

@@ -7,8 +7,8 @@ use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, Registry, Request, RetryHint, RiskApi,
-    Shared,
+    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, FaultReason, Registry, Request,
+    RetryHint, RiskApi, Shared,
 };
 use crate::claim::Claim;
 use crate::decision::Assessment;
@@ -118,7 +118,7 @@ pub(super) fn fault_of(registry: &Registry, claim: &Claim) -> Option<(&'static s
         .route(claim)
         .map(ApiId::index)
         .err()
-        .map(|fault| (fault.error, fault.field.unwrap_or_default()))
+        .map(|fault| (fault.error.as_str(), fault.field.unwrap_or_default()))
 }
 
 /// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name
@@ -145,40 +145,45 @@ pub(super) fn level(level: u8, risk_types: &[i32]) -> ApiResult {
     }
 }
 
-pub(super) fn transient(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::Transient(Fault::coded(reason, code), RetryHint::Backoff)
+/// The tests say the words themselves, which outside systems see.
+pub(super) fn fault(reason: &str, code: i64) -> Fault {
+    Fault::coded(FaultReason::from_word(reason).expect("a reason"), code)
+}
+
+pub(super) fn transient(reason: &str, code: i64) -> ApiResult {
+    again(reason, code, RetryHint::Backoff)
 }
 
 /// A transient fault that opens the breaker.
-pub(super) fn lasting(reason: &'static str, code: i64) -> ApiResult {
+pub(super) fn lasting(reason: &str, code: i64) -> ApiResult {
     again(reason, code, RetryHint::Lasting)
 }
 
-pub(super) fn again(reason: &'static str, code: i64, again: RetryHint) -> ApiResult {
-    ApiResult::Transient(Fault::coded(reason, code), again)
+pub(super) fn again(reason: &str, code: i64, again: RetryHint) -> ApiResult {
+    ApiResult::Transient(fault(reason, code), again)
 }
 
-pub(super) fn unassessable(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::Unassessable(Fault::coded(reason, code))
+pub(super) fn unassessable(reason: &str, code: i64) -> ApiResult {
+    ApiResult::Unassessable(fault(reason, code))
 }
 
-pub(super) fn access_denied(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::AccessDenied(Fault::coded(reason, code))
+pub(super) fn access_denied(reason: &str, code: i64) -> ApiResult {
+    ApiResult::AccessDenied(fault(reason, code))
 }
 
 /// An unreadable answer with 2xx.
 pub(super) fn malformed() -> ApiResult {
-    Fault::malformed_answer()
+    ApiResult::transient(FaultReason::MalformedAnswer)
 }
 
 /// An unreadable answer with 4xx that blames this request.
 pub(super) fn http_4xx() -> ApiResult {
-    ApiResult::Unassessable(Fault { reason: "http_4xx", provider_code: None })
+    ApiResult::Unassessable(FaultReason::Http4xx.into())
 }
 
 /// An unreadable answer with 4xx that blames the set-up.
 pub(super) fn http_4xx_of_the_set_up() -> ApiResult {
-    ApiResult::AccessDenied(Fault { reason: "http_4xx", provider_code: None })
+    ApiResult::AccessDenied(FaultReason::Http4xx.into())
 }
 
 /// An answer of an API whose code alone is set.

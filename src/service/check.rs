@@ -112,7 +112,7 @@ async fn access_token(client: &Client, source: &TokenSource, config: &Config) ->
         Err(failure) => {
             return Finding::wrong(
                 WHAT,
-                format!("{place} (wechat.base_url): {}", failure.as_str()),
+                format!("{place} (wechat.base_url): {}", failure.reason()),
             );
         }
     };

@@ -13,8 +13,8 @@ use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
 use crate::outbox::TokenExchange;
-use crate::risk::wechat::{is_denied, redacted, words};
-use crate::risk::{ApiId, ApiResult, Fault, RetryHint, remedy};
+use crate::risk::wechat::{redacted, words};
+use crate::risk::{ApiId, ApiResult, Fault, FaultReason, FetchOutcome, RetryHint};
 
 /// How long the fetch of an access token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,9 +51,9 @@ impl<P: Ports> Worker<P> {
         let (exchange, can_force) = (&fetched.exchange, source.can_force());
         let token = match &exchange.result {
             Ok(response) => source.read_token(&answer(response)),
-            Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
+            Err(failure) => Err(failure.reason().into()),
         };
-        let outcome = if token.is_ok() { "fetched" } else { "failed" };
+        let outcome = if token.is_ok() { FetchOutcome::Fetched } else { FetchOutcome::Failed };
         self.context.meter.token_fetch(outcome);
         let text = token.as_ref().ok().map(|token| token.value.clone());
         let fault = match token {
@@ -61,7 +61,7 @@ impl<P: Ports> Worker<P> {
                 if self.calls.token.fetched(token.value, token.expires_in, can_force, now)
                     == Outlook::Bad
                 {
-                    self.deny_without_token("bad_access_token", now);
+                    self.deny_without_token(FaultReason::BadAccessToken, now);
                 }
                 None
             }
@@ -75,14 +75,13 @@ impl<P: Ports> Worker<P> {
 
     fn token_was_denied(&mut self, fault: &Fault, exchange: &Exchange, now: Instant) {
         let said = exchange.result.as_ref().ok().and_then(|response| words(&answer(response)));
-        let denied = exchange.result.is_ok() && is_denied(fault.reason);
-        let (outlook, is_news) = self.calls.token.fetch_failed(fault.reason, denied, now);
+        let (outlook, is_news) = self.calls.token.fetch_failed(fault.reason, now);
         if is_news {
             let why = sentence(
                 fault.reason,
-                [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)],
+                [said.as_deref().or(exchange.cause.as_deref()), fault.reason.remedy()],
             );
-            warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {why}");
+            warn!(error.type = fault.reason.as_str(), provider_code = fault.provider_code, "no WeChat access token: {why}");
         }
         if outlook == Outlook::Bad {
             self.deny_without_token(fault.reason, now);
@@ -94,7 +93,7 @@ impl<P: Ports> Worker<P> {
         match reading {
             ApiResult::Transient(_, RetryHint::NewToken) => {
                 if self.calls.token.refused(lease) == Outlook::Bad {
-                    self.deny_without_token("bad_access_token", now);
+                    self.deny_without_token(FaultReason::BadAccessToken, now);
                 }
             }
             ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => {
@@ -106,7 +105,7 @@ impl<P: Ports> Worker<P> {
 
     /// There is no usable token, and will not be until somebody mends the set-up: the APIs that
     /// need one refuse us.
-    fn deny_without_token(&mut self, reason: &'static str, now: Instant) {
+    fn deny_without_token(&mut self, reason: FaultReason, now: Instant) {
         let routes = self.context.registry.iter();
         let needy: Vec<ApiId> =
             routes.filter(|(_, route)| route.api.needs_token()).map(|(id, _)| id).collect();
@@ -129,7 +128,7 @@ impl TokenAnswer {
     /// The row of evidence.
     fn into_row(
         self,
-        outcome: &'static str,
+        outcome: FetchOutcome,
         fault: Option<Fault>,
         token: Option<&SecretString>,
     ) -> TokenExchange {
@@ -142,7 +141,7 @@ impl TokenAnswer {
             http_status: response.as_ref().map(|response| response.status),
             provider_code: fault.as_ref().and_then(|fault| fault.provider_code),
             outcome,
-            reason: fault.map_or("", |fault| fault.reason),
+            reason: fault.map(|fault| fault.reason),
             cause: exchange.cause,
             request,
             response: response.map(|response| redacted(&response.body, token)),

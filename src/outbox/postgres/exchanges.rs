@@ -11,6 +11,7 @@ use super::PostgresStore;
 use super::encode::{Micros, Text, interval};
 use super::error::Failure;
 use crate::outbox::{StoreError, TokenExchange};
+use crate::risk::FaultReason;
 
 impl PostgresStore {
     /// Keeps exchanges of access tokens. Writing them again changes nothing.
@@ -61,8 +62,8 @@ async fn insert_exchanges(
     .bind(exchanges.iter().map(|exchange| interval(exchange.latency)).bind_iter())
     .bind(exchanges.iter().map(|exchange| exchange.http_status.map(i32::from)).bind_iter())
     .bind(exchanges.iter().map(|exchange| exchange.provider_code).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.outcome).bind_iter())
-    .bind(exchanges.iter().map(|exchange| exchange.reason).bind_iter())
+    .bind(exchanges.iter().map(|exchange| exchange.outcome.as_str()).bind_iter())
+    .bind(exchanges.iter().map(|exchange| exchange.reason.map_or("", FaultReason::as_str)).bind_iter())
     .bind(exchanges.iter().map(|exchange| exchange.cause.as_deref().map(Text)).bind_iter())
     .bind(exchanges.iter().map(|exchange| Text(&exchange.request)).bind_iter())
     .bind(exchanges.iter().map(|exchange| exchange.response.as_deref()).bind_iter())

@@ -16,8 +16,9 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::record::{Entry, Overruled, entries};
 use super::rows::{self, Dead};
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
+use crate::risk::FaultReason;
 
 /// So many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
@@ -77,7 +78,7 @@ impl Unkept {
                 Some((
                     index,
                     RecordOutcome::DeadLettered(DeadLetterReason::event(
-                        "unrecordable",
+                        EventError::Unrecordable,
                         message.clone(),
                     )),
                 ))
@@ -160,7 +161,7 @@ impl PostgresStore {
         received: &Received,
         message: String,
     ) -> Result<DeadLetterReason, StoreError> {
-        let malformed = DeadLetterReason::event("unrecordable", message);
+        let malformed = DeadLetterReason::event(EventError::Unrecordable, message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
         let rows = [Dead::new(received, &malformed)];
         let server = &self.connections;
@@ -198,8 +199,9 @@ impl PostgresStore {
             let Call { id, claim_id, api, outcome, reason, http_status, provider_code, .. } = call;
             self.unkept.add(self.place(), call, &message)?;
             tracing::error!(
-                call.id = %id, claim.id = claim_id, api, outcome, reason, http.status = http_status, provider.code = provider_code,
-                db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
+                call.id = %id, claim.id = claim_id, api, outcome = outcome.as_str(),
+                reason = reason.map_or("", FaultReason::as_str), http.status = http_status,
+                provider.code = provider_code, db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
             );
         }
         Ok(())

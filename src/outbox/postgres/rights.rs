@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::error::{Failure, POOLER};
 use super::rows::{self, Dead, Decided};
 use super::{PostgresStore, StoreError};
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::{Decision, Source, Verdict};
 use crate::outbox::{Call, Received};
+use crate::risk::AttemptOutcome;
 use crate::trace::TraceContext;
 
 /// What the current role lacks, as the statements that grant it.
@@ -56,7 +57,7 @@ impl PostgresStore {
             .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
-        let malformed = DeadLetterReason::event("unrecordable", "a check");
+        let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
         let dead = [Dead::new(&received, &malformed)];
         let server = &self.connections;
         let mut refusing = "verdicts";
@@ -162,8 +163,8 @@ fn ordinary(now: i64) -> (Verdict, Received, Call) {
         latency: 1,
         http_status: Some(200),
         provider_code: Some(0),
-        outcome: "assessed",
-        reason: "",
+        outcome: AttemptOutcome::Assessed,
+        reason: None,
         cause: None,
         request: "GET /".to_owned(),
         response: Some(b"{}".to_vec()),

@@ -14,6 +14,7 @@ use super::encode::{HeaderList, IntegerList, Micros, ReasonList, Text, TraceId, 
 use crate::claim::DeadLetterReason;
 use crate::decision::{Decision, Reason, Source, Verdict};
 use crate::outbox::{Call, Received};
+use crate::risk::FaultReason;
 
 /// A claim that was decided, on its way into `verdicts` and `claim_events`.
 #[derive(Debug, Clone, Copy)]
@@ -150,8 +151,8 @@ pub(super) async fn insert_calls(
     .bind(calls.iter().map(|call| interval(call.latency)).bind_iter())
     .bind(calls.iter().map(|call| call.http_status.map(i32::from)).bind_iter())
     .bind(calls.iter().map(|call| call.provider_code).bind_iter())
-    .bind(calls.iter().map(|call| call.outcome).bind_iter())
-    .bind(calls.iter().map(|call| call.reason).bind_iter())
+    .bind(calls.iter().map(|call| call.outcome.as_str()).bind_iter())
+    .bind(calls.iter().map(|call| call.reason.map_or("", FaultReason::as_str)).bind_iter())
     .bind(calls.iter().map(|call| Text(&call.request)).bind_iter())
     .bind(calls.iter().map(|call| call.response.as_deref()).bind_iter())
     .bind(calls.iter().map(|call| Text(&call.trace_id)).bind_iter())
@@ -181,7 +182,7 @@ pub(super) async fn insert_dead_letters(
     .bind(events().map(|event| Text(&event.source.topic)).bind_iter())
     .bind(events().map(|event| event.source.partition).bind_iter())
     .bind(events().map(|event| event.source.offset).bind_iter())
-    .bind(rows.iter().map(|row| row.malformed.error).bind_iter())
+    .bind(rows.iter().map(|row| row.malformed.error.as_str()).bind_iter())
     .bind(rows.iter().map(|row| row.malformed.field.as_deref().map(Text)).bind_iter())
     .bind(rows.iter().map(|row| Text(&row.malformed.detail)).bind_iter())
     .bind(events().map(|event| event.key.as_deref()).bind_iter())

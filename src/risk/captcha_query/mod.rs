@@ -13,7 +13,7 @@ use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
 use super::tolerant::without_mark;
 use super::{
-    Answer, ApiResult, Attempt, Fault, Method, Registration, Request, RetryHint, RiskApi, captcha,
+    Answer, ApiResult, Attempt, FaultReason, Method, Registration, Request, RiskApi, captcha,
 };
 use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;
@@ -86,12 +86,11 @@ impl CaptchaQuery {
             return self.read_json(answer);
         }
         match std::str::from_utf8(body) {
-            Ok(script) if self.reports_error(script) => ApiResult::Transient(
-                Fault { reason: "error_callback", provider_code: None },
-                RetryHint::Backoff,
-            ),
+            Ok(script) if self.reports_error(script) => {
+                ApiResult::transient(FaultReason::ErrorCallback)
+            }
             Ok(script) if is_script(script) => challenge(script.to_owned()),
-            _ => Fault::malformed_answer(),
+            _ => ApiResult::transient(FaultReason::MalformedAnswer),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Registry, registry, testing};
 mod codes;
 mod fields;
 mod policies;
+mod reasons;
 
 const PAGE: &str = include_str!("../../../docs/risk-apis.md");
 const DEFAULTS: &str = include_str!("../../../config/default.toml");

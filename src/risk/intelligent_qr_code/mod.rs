@@ -12,7 +12,7 @@ pub use super::tencent_cloud::ApiSettings as Settings;
 use super::section::{ConfigError, Setup};
 use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
 use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, DeadLetterReason};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError};
 use crate::decision::{Effect, Levels, RiskType};
 
 /// `[risk.intelligent_qr_code]`.
@@ -97,7 +97,7 @@ impl RiskApi for IntelligentQrCode {
     fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if account_type(claim.account.kind).is_none() {
             return Err(DeadLetterReason::field(
-                "invalid_value",
+                EventError::InvalidValue,
                 "account.type",
                 "IntelligentQRCode does not take this type",
             ));

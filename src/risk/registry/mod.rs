@@ -11,7 +11,7 @@ use config::Value;
 
 use super::section::{ConfigError, Scope, Section, Setup};
 use super::{RiskApi, tencent_cloud, wechat};
-use crate::claim::{Claim, DeadLetterReason};
+use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy};
 
 /// Every risk API. A new one is its file, its `mod` and a line here.
@@ -159,7 +159,7 @@ impl Registry {
         let Some(id) = self.by_kind.get(&claim.kind) else {
             let shown: String = claim.kind.chars().take(64).collect();
             return Err(DeadLetterReason::field(
-                "unknown_kind",
+                EventError::UnknownKind,
                 "kind",
                 format!("no risk API serves {shown:?}"),
             ));

@@ -213,6 +213,6 @@ fn an_unknown_kind_is_malformed_and_harmless_to_show() {
     let registry = registry(&section("intelligent_qr_code", "")).unwrap();
     let kind = format!("a\u{0}b{}", "x".repeat(1000));
     let fault = registry.route(&claim(json!({ "kind": kind }))).unwrap_err();
-    assert_eq!((fault.error, fault.field.as_deref()), ("unknown_kind", Some("kind")));
+    assert_eq!((fault.error.as_str(), fault.field.as_deref()), ("unknown_kind", Some("kind")));
     assert!(fault.detail.len() < 200 && !fault.detail.contains('\0'));
 }

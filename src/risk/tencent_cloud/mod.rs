@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::section::{ConfigError, Setup};
 use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Levels;
 
 mod envelope;
@@ -123,7 +123,11 @@ impl Client {
         for parameter in parameters.iter() {
             if self.api.method == Method::Post && parameter.value.starts_with('@') {
                 let detail = "a value sent by POST must not begin with `@`";
-                return Err(DeadLetterReason::field("invalid_value", parameter.field, detail));
+                return Err(DeadLetterReason::field(
+                    EventError::InvalidValue,
+                    parameter.field,
+                    detail,
+                ));
             }
             length += parameter.length();
             if parameter.length() > largest.1 {
@@ -134,7 +138,7 @@ impl Client {
             let detail = format!(
                 "with this value the parameters are longer than {longest} bytes, which cannot be sent"
             );
-            return Err(DeadLetterReason::field("out_of_range", largest.0, detail));
+            return Err(DeadLetterReason::field(EventError::OutOfRange, largest.0, detail));
         }
         Ok(())
     }

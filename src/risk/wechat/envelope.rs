@@ -11,7 +11,7 @@ use super::codes::{classify_inner, classify_outer};
 use super::{HIGHEST_LEVEL, ServiceMarket};
 use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read, read_text};
-use crate::risk::{Answer, ApiResult, Fault, RetryHint};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason};
 
 impl ServiceMarket {
     /// Reads both envelopes, the outer one of the market and the inner one of the product.
@@ -27,11 +27,11 @@ impl ServiceMarket {
             _ => return answer.unreadable(),
         }
         let Some(inner) = outer.data.given() else {
-            return Fault::malformed_answer();
+            return ApiResult::transient(FaultReason::MalformedAnswer);
         };
         let level = inner.data.given().and_then(|data| data.risklevel.given());
         match inner.code.given() {
-            None => Fault::malformed_answer(),
+            None => ApiResult::transient(FaultReason::MalformedAnswer),
             Some(0) => {
                 match level
                     .and_then(|level| u8::try_from(level).ok())
@@ -41,10 +41,7 @@ impl ServiceMarket {
                         let assessment = Assessment::Level { level, risk_types: Vec::new() };
                         ApiResult::Assessed { assessment, provider_code: 0 }
                     }
-                    None => ApiResult::Transient(
-                        Fault::coded("malformed_answer", 0),
-                        RetryHint::Backoff,
-                    ),
+                    None => ApiResult::transient(Fault::coded(FaultReason::MalformedAnswer, 0)),
                 }
             }
             Some(code) => classify_inner(code).or_listed(&self.transient_codes),

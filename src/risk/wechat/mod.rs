@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::section::{ConfigError, Setup, check_base_url};
 use super::signature::encode;
 use super::{Attempt, Method, Request};
-use crate::claim::{AccountType, Claim, DeadLetterReason};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError};
 use crate::decision::Levels;
 
 mod body;
@@ -26,7 +26,7 @@ mod codes;
 mod envelope;
 mod token;
 
-pub use token::{Token, TokenSource, is_denied, redacted, words};
+pub use token::{Token, TokenSource, redacted, words};
 
 /// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";
@@ -130,7 +130,7 @@ impl ServiceMarket {
     pub fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if claim.account.kind != AccountType::Wechat {
             return Err(DeadLetterReason::field(
-                "invalid_value",
+                EventError::InvalidValue,
                 "account.type",
                 "this API takes WeChat openids only",
             ));

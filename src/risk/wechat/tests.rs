@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::body::message_id;
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Answer, ApiResult, Fault, Method, RetryHint};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason, Method, RetryHint};
 
 fn tokens(endpoint: &str) -> TokenSource {
     let credentials =
@@ -57,9 +57,13 @@ fn a_token_is_read_from_an_answer_without_errcode() {
         r#"{"access_token":7,"expires_in":7200}"#,
         r#"{"access_token":"ACCESS","expires_in":7200,"errcode":"?"}"#,
     ] {
-        assert_eq!(token(200, body).unwrap_err().reason, "malformed_answer", "{body}");
+        assert_eq!(token(200, body).unwrap_err().reason.as_str(), "malformed_answer", "{body}");
     }
-    assert_eq!(token(403, "<html>").unwrap_err().reason, "http_4xx");
+    for (status, word) in
+        [(302, "redirected"), (403, "http_4xx"), (429, "http_429"), (502, "http_5xx")]
+    {
+        assert_eq!(token(status, "<html>").unwrap_err().reason.as_str(), word);
+    }
 }
 
 #[test]
@@ -80,7 +84,7 @@ fn a_failed_fetch_says_why() {
         (48001, "not_authorised"),
         (1, "unknown_code"),
     ] {
-        assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(Fault::coded(reason, code)));
+        assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(fault(reason, code)));
     }
 }
 
@@ -136,8 +140,8 @@ fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
     let registry = api("wechat_account", "");
     for status in [301, 302, 307, 308] {
         let reading = read(only(&registry), status, "<a href='https://login.example.com'>");
-        let fault = Fault { reason: "redirected", provider_code: None };
-        assert_eq!(reading, ApiResult::AccessDenied(fault.clone()));
+        let fault = Fault::from(FaultReason::Redirected);
+        assert_eq!(reading, ApiResult::AccessDenied(fault));
         assert_eq!(token(status, ""), Err(fault));
     }
 }

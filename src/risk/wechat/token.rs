@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{JSON, Settings, TokenEndpoint};
 use crate::risk::signature::encode;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
-use crate::risk::{Answer, Fault, Method, Request};
+use crate::risk::{Answer, Fault, FaultReason, Method, Request};
 
 /// No token lives longer; WeChat's live for two hours.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
@@ -95,15 +95,7 @@ impl TokenSource {
     /// # Errors
     /// Why there is no token.
     pub fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
-        let unreadable = || {
-            let reason = match answer.status {
-                300..=399 => "redirected",
-                429 => "rate_limited",
-                400..=499 => "http_4xx",
-                _ => "malformed_answer",
-            };
-            Fault { reason, provider_code: None }
-        };
+        let unreadable = || Fault::from(answer.reason());
         let envelope = read::<TokenEnvelope>(answer.body).ok_or_else(unreadable)?;
         match envelope.errcode {
             Found::Absent | Found::Given(0) if answer.is_success() => {}
@@ -173,26 +165,21 @@ fn without(mut body: &[u8], text: &[u8]) -> Vec<u8> {
     rest
 }
 
-/// Whether the reason of [`TokenSource::read_token`] is one that no repetition mends.
-pub fn is_denied(reason: &str) -> bool {
-    !matches!(reason, "busy" | "rate_limited" | "malformed_answer" | "unknown_code")
-}
-
 /// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an
 /// outdated token.
-fn token_fault(code: i64) -> &'static str {
+fn token_fault(code: i64) -> FaultReason {
     match code {
-        -1 | -1000 => "busy",
-        40001 | 40125 => "bad_app_secret",
-        40002 => "bad_grant_type",
-        40013 => "bad_app_id",
-        40164 => "ip_not_allowed",
-        40243 => "app_secret_frozen",
-        89503 | 89506 | 89507 => "ip_not_confirmed",
-        45009 => "quota_exceeded",
-        45011 => "rate_limited",
-        48001 | 48004 | 50002 | 61004 | 61007 => "not_authorised",
-        _ => "unknown_code",
+        -1 | -1000 => FaultReason::Busy,
+        40001 | 40125 => FaultReason::BadAppSecret,
+        40002 => FaultReason::BadGrantType,
+        40013 => FaultReason::BadAppId,
+        40164 => FaultReason::IpNotAllowed,
+        40243 => FaultReason::AppSecretFrozen,
+        89503 | 89506 | 89507 => FaultReason::IpNotConfirmed,
+        45009 => FaultReason::QuotaExceeded,
+        45011 => FaultReason::RateLimited,
+        48001 | 48004 | 50002 | 61004 | 61007 => FaultReason::NotAuthorised,
+        _ => FaultReason::UnknownCode,
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use claimgate::audit::{AuditCommand, Auditor, End, Retention};
-use claimgate::claim::DeadLetterReason;
-use claimgate::claim::subject_hash;
+use claimgate::claim::{DeadLetterReason, EventError, subject_hash};
 use claimgate::decision::{Decision, Policy, Reason, Verdict};
 use claimgate::outbox::{Call, RecordOutcome, Store};
-use claimgate::risk::{Registry, Shared};
+use claimgate::risk::{AttemptOutcome, Registry, Shared};
 use clap::Parser;
 use config::{Config, File, FileFormat};
 use secrecy::SecretString;
@@ -112,8 +111,8 @@ fn honest(office: &Office, claim_id: &str, offset: i64) -> (Verdict, Call) {
     };
     let answered = Call {
         requested_at: now - 5_000,
-        outcome: "assessed",
-        reason: "",
+        outcome: AttemptOutcome::Assessed,
+        reason: None,
         provider_code: Some(provider_code),
         response: Some(ANSWER.to_vec()),
         ..call(claim_id)
@@ -260,7 +259,7 @@ async fn a_record_is_found_by_where_it_stood() {
         let dead = (
             event(2),
             RecordOutcome::DeadLettered(DeadLetterReason::field(
-                "wrong_type",
+                EventError::WrongType,
                 "account.id",
                 "no text",
             )),

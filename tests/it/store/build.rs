@@ -4,6 +4,7 @@ use claimgate::claim::DeadLetterReason;
 use claimgate::decision::{Decision, Reason, Source, Verdict};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Completed, Received, RecordOutcome, Sealed};
+use claimgate::risk::{AttemptOutcome, FaultReason};
 use claimgate::trace::TraceContext;
 use uuid::Uuid;
 
@@ -66,8 +67,8 @@ pub(crate) fn call(claim_id: &str) -> Call {
         latency: 90_061_000_001,
         http_status: Some(200),
         provider_code: Some(-1),
-        outcome: "transient",
-        reason: "internal_error",
+        outcome: AttemptOutcome::Transient,
+        reason: Some(FaultReason::InternalError),
         cause: Some("a broken pipe".to_owned()),
         request: "GET /?secretKey=…".to_owned(),
         response: Some(br#"{"code":4}"#.to_vec()),

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::{Source, Verdict};
 use claimgate::intake::Headers;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError};
+use claimgate::risk::{AttemptOutcome, FaultReason};
 use claimgate::testing::DeadLetter;
 use claimgate::trace::TraceContext;
 use futures::FutureExt;
@@ -205,8 +206,8 @@ impl CallRow {
             latency: self.latency.microseconds,
             http_status: self.http_status.map(|status| status.try_into().expect("a status")),
             provider_code: self.provider_code,
-            outcome: self.outcome.leak(),
-            reason: self.reason.leak(),
+            outcome: AttemptOutcome::from_word(&self.outcome).expect("an outcome"),
+            reason: FaultReason::from_word(&self.reason),
             cause: self.cause,
             request: self.request,
             response: self.response,
@@ -234,7 +235,7 @@ impl EventRow {
             trace,
         };
         let malformed = DeadLetterReason {
-            error: self.error.leak(),
+            error: EventError::from_word(&self.error).expect("an error"),
             field: self.error_field,
             detail: self.detail,
         };

@@ -4,6 +4,7 @@ use std::process::Output;
 
 use claimgate::decision::{Decision, Reason, Verdict};
 use claimgate::outbox::{Call, Store};
+use claimgate::risk::AttemptOutcome;
 use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 
 use super::build::{NOW, assessed, call, seal, verdict};
@@ -42,8 +43,12 @@ fn claim(claim_id: &str, offset: i64, decision: Decision) -> (Verdict, Call) {
         decided_at: NOW,
         ..verdict(claim_id, offset)
     };
-    let answered =
-        Call { outcome: "assessed", reason: "", response: Some(ANSWER.to_vec()), ..call(claim_id) };
+    let answered = Call {
+        outcome: AttemptOutcome::Assessed,
+        reason: None,
+        response: Some(ANSWER.to_vec()),
+        ..call(claim_id)
+    };
     (verdict, answered)
 }
 
