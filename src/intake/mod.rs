@@ -10,6 +10,7 @@ pub mod flood;
 pub mod lanes;
 pub mod ledger;
 pub mod offset_map;
+pub mod timetable;
 pub mod waiting;
 
 use std::collections::BTreeSet;
