@@ -33,7 +33,7 @@ pub fn reader(api: &str, keys: &str, body: &[u8]) {
         let reading = route.api.read(&Answer { status, body });
         let ApiResult::Assessed { assessment, .. } = &reading else { continue };
         if let Assessment::Level { level, .. } = assessment {
-            assert!(status == 200 && Some(*level) <= route.api.highest_level());
+            assert!(status == 200 && Some(*level) <= route.api.registration().highest_level());
         }
         policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
     }

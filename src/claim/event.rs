@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{
     Account, AccountType, Captcha, Claim, Client, DeadLetterReason, EventError, Identity, Login,
-    Reward, address, foreign,
+    Reward, address, foreign, required,
 };
 
 /// Whole numbers up to here are exact in a JSON number with a fraction.
@@ -62,23 +62,21 @@ struct EventAccount {
 impl Event {
     /// The claim, where everything required is given.
     fn into_claim(self) -> Result<Claim, DeadLetterReason> {
-        let claim_id = self.claim_id.ok_or_else(|| DeadLetterReason::missing("claim_id"))?;
-        let kind = self.kind.ok_or_else(|| DeadLetterReason::missing("kind"))?;
-        let claimed_at = self.claimed_at.ok_or_else(|| DeadLetterReason::missing("claimed_at"))?.0;
-        let account = self.account.ok_or_else(|| DeadLetterReason::missing("account"))?;
+        let claim_id = required("claim_id", self.claim_id)?;
+        let kind = required("kind", self.kind)?;
+        let claimed_at = required("claimed_at", self.claimed_at)?.0;
+        let account = required("account", self.account)?;
         let account = Account {
-            kind: account.kind.ok_or_else(|| DeadLetterReason::missing("account.type"))?,
-            id: account.id.ok_or_else(|| DeadLetterReason::missing("account.id"))?,
+            kind: required("account.type", account.kind)?,
+            id: required("account.id", account.id)?,
             app_id: account.app_id,
             associate_id: account.associate_id,
             phone: account.phone,
             registered_at: account.registered_at.map(|seconds| seconds.0),
         };
-        let mut client = self.client.ok_or_else(|| DeadLetterReason::missing("client"))?;
+        let mut client = required("client", self.client)?;
         client.ip = client.ip.as_deref().map(address::read).transpose()?.flatten();
-        if client.ip.is_none() {
-            return Err(DeadLetterReason::missing("client.ip"));
-        }
+        required("client.ip", client.ip.as_ref())?;
         Ok(Claim {
             claim_id,
             kind,

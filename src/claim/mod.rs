@@ -247,6 +247,14 @@ impl DeadLetterReason {
     }
 }
 
+/// The value of a required field.
+///
+/// # Errors
+/// [`EventError::MissingField`].
+pub fn required<T>(field: &str, value: Option<T>) -> Result<T, DeadLetterReason> {
+    value.ok_or_else(|| DeadLetterReason::missing(field))
+}
+
 impl Claim {
     /// Reads an event's payload. `max_bytes` is `kafka.max_event_bytes`.
     ///

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::claim::{Claim, DeadLetterReason};
-use crate::decision::{Assessment, Levels, RiskType};
+use crate::decision::{Assessment, RiskType};
 
 pub mod registry;
 pub mod section;
@@ -34,41 +34,18 @@ mod reason;
 mod tolerant;
 
 #[cfg(test)]
-mod documented;
-#[cfg(test)]
-mod snapshots;
-#[cfg(test)]
-mod survival;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared};
 pub use section::{ConfigError, Scope};
+#[cfg(test)]
+use tests::testing;
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
 pub trait RiskApi: Send + Sync {
-    /// Its name in configuration, SQL, spans and metrics: `intelligent_qr_code`.
-    fn name(&self) -> &'static str;
-
-    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
-    fn schema(&self) -> &'static str;
-
-    /// The highest risk level it gives; `None` where it gives none.
-    fn highest_level(&self) -> Option<u8>;
-
-    /// What its levels lead to where `[risk.<api>.policy]` says nothing (`docs/risk-apis.md`,
-    /// Policy); `None` where it gives none.
-    fn default_levels(&self) -> Option<Levels> {
-        None
-    }
-
-    /// How many times one claim may be asked about at all, where the API bounds it.
-    fn max_attempts(&self) -> Option<u32> {
-        None
-    }
+    /// What is the same for every claim.
+    fn registration(&self) -> &'static Registration;
 
     /// Until when asking about this claim makes sense, UNIX seconds; `None` for ever. After that it
     /// is not asked about, whoever is to blame for the delay, but left to a person.
@@ -79,11 +56,6 @@ pub trait RiskApi: Send + Sync {
     /// Whether what the API found, asked at this time (UNIX seconds), says less about the user than
     /// about how late it was asked. Such an assessment decides nothing.
     fn is_late(&self, _: &Claim, _: &Assessment, _asked_at: i64) -> bool {
-        false
-    }
-
-    /// Whether a request needs an access token ([`Attempt::token`]).
-    fn needs_token(&self) -> bool {
         false
     }
 
@@ -100,16 +72,22 @@ pub trait RiskApi: Send + Sync {
     /// Makes sense of an answer, any bytes. One that [`Answer::is_read_by_status`] is not shown to
     /// the API.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
+}
 
-    /// This API's own table of risk types: the same code means different things to different
-    /// schemas.
-    fn risk_types(&self) -> &'static [RiskType] {
-        &[]
+impl dyn RiskApi + '_ {
+    /// [`Registration::name`].
+    pub fn name(&self) -> &'static str {
+        self.registration().name
     }
 
-    /// Looks a risk type up in it.
-    fn risk_type(&self, code: i32) -> Option<RiskType> {
-        self.risk_types().iter().find(|risk_type| risk_type.code == code).copied()
+    /// [`Registration::schema`].
+    pub fn schema(&self) -> &'static str {
+        self.registration().schema
+    }
+
+    /// [`Registration::risk_type`].
+    pub fn risk_type(&self, code: i32) -> Option<RiskType> {
+        self.registration().risk_type(code)
     }
 }
 

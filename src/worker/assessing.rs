@@ -50,7 +50,8 @@ impl<P: Ports> Worker<P> {
         let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
         job.probe = probe;
-        job.lease = if route.api.needs_token() { self.calls.token.lease(now) } else { None };
+        job.lease =
+            if route.api.registration().needs_token { self.calls.token.lease(now) } else { None };
         let requested_at = self.context.clock.micros();
         let attempt = Attempt {
             number,
@@ -80,7 +81,13 @@ impl<P: Ports> Worker<P> {
             now: Instant::now(),
             seed: self.context.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
-            max_attempts: self.context.registry.get(attempted.job.api).api.max_attempts(),
+            max_attempts: self
+                .context
+                .registry
+                .get(attempted.job.api)
+                .api
+                .registration()
+                .max_attempts,
             seen: attempted
                 .exchange
                 .result

@@ -131,7 +131,7 @@ impl<P: Ports> Worker<P> {
     /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some
     /// were made, it is deferred with their number: whoever took it on again would begin with none.
     pub(super) fn drop_or_defer(&mut self, job: Job) {
-        let counts = self.context.registry.get(job.api).api.max_attempts().is_some();
+        let counts = self.context.registry.get(job.api).api.registration().max_attempts.is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
             self.defer(job, FaultReason::PartitionMoves);
         } else {

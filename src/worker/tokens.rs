@@ -24,7 +24,9 @@ impl<P: Ports> Worker<P> {
     pub(super) fn look_after_token(&mut self, now: Instant) {
         let Some(source) = self.context.registry.token_source() else { return };
         let (mut wanted, at_hand) = (false, self.calls.token.lease(now).is_some());
-        for (id, _) in self.context.registry.iter().filter(|(_, route)| route.api.needs_token()) {
+        for (id, _) in
+            self.context.registry.iter().filter(|(_, route)| route.api.registration().needs_token)
+        {
             self.calls.scheduler.set_has_token(id.index(), at_hand);
             wanted |= self.calls.scheduler.waiting(id.index()) > 0;
         }
@@ -107,8 +109,10 @@ impl<P: Ports> Worker<P> {
     /// need one refuse us.
     fn deny_without_token(&mut self, reason: FaultReason, now: Instant) {
         let routes = self.context.registry.iter();
-        let needy: Vec<ApiId> =
-            routes.filter(|(_, route)| route.api.needs_token()).map(|(id, _)| id).collect();
+        let needy: Vec<ApiId> = routes
+            .filter(|(_, route)| route.api.registration().needs_token)
+            .map(|(id, _)| id)
+            .collect();
         for id in needy {
             if self.calls.scheduler.deny(id.index(), now) {
                 self.warn_of_breaker(id, reason, None);

@@ -52,7 +52,7 @@ impl Client {
     }
 }
 
-/// All six APIs on the simulator, csec with these keys on top.
+/// Every API on the simulator, csec with these keys on top.
 fn registry(simulator: &Simulator, csec: &str) -> Registry {
     let base_url = simulator.base_url();
     let mut toml = format!(
@@ -121,7 +121,8 @@ async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -
     let api = &registry.get(registry.route(claim).expect("an API of its kind")).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
-    let attempt = Attempt { number: 1, now, nonce, token: api.needs_token().then_some(token) };
+    let attempt =
+        Attempt { number: 1, now, nonce, token: api.registration().needs_token.then_some(token) };
     let (status, body) = send(client, api.request(claim, &attempt)).await;
     let reading = api.read(&Answer { status, body: &body });
     assert!(reading.provider_code().is_some(), "{}", String::from_utf8_lossy(&body));

@@ -65,8 +65,8 @@ fn full(kind: &str) -> Value {
     })
 }
 
-const KINDS: [&str; 6] =
-    ["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"];
+const KINDS: &[&str] =
+    &["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"];
 
 fn pointers(event: &Value) -> Vec<String> {
     let mut pointers = Vec::new();

@@ -19,8 +19,16 @@ use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_query]`.
-pub const REGISTRATION: Registration =
-    Registration { name: "captcha_query", kind: "captcha", build };
+pub const REGISTRATION: Registration = Registration {
+    name: "captcha_query",
+    kind: "captcha",
+    schema: "2017-10",
+    levels: &[],
+    risk_types: &[],
+    max_attempts: None,
+    needs_token: false,
+    build,
+};
 
 /// The section's own keys.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -124,16 +132,8 @@ fn is_script(script: &str) -> bool {
 }
 
 impl RiskApi for CaptchaQuery {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
-    }
-
-    fn schema(&self) -> &'static str {
-        "2017-10"
-    }
-
-    fn highest_level(&self) -> Option<u8> {
-        None
+    fn registration(&self) -> &'static Registration {
+        &REGISTRATION
     }
 
     fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {

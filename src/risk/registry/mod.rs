@@ -12,7 +12,7 @@ use config::Value;
 use super::section::{ConfigError, Scope, Section, Setup};
 use super::{RiskApi, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
-use crate::decision::{Decision, Levels, Policy};
+use crate::decision::{Decision, Levels, Policy, RiskType};
 
 /// Every risk API. A new one is its file, its `mod` and a line here.
 pub(super) const APIS: &[Registration] = &[
@@ -24,15 +24,38 @@ pub(super) const APIS: &[Registration] = &[
     super::captcha_check::REGISTRATION,
 ];
 
-/// How an API enters the registry.
+/// How an API enters the registry, and what is the same for every claim.
 #[derive(Debug, Clone, Copy)]
 pub struct Registration {
-    /// [`RiskApi::name`], and the name of its section `[risk.<name>]`.
+    /// Its name in SQL, spans and metrics, and that of its section `[risk.<name>]`.
     pub name: &'static str,
     /// The kind of claim that it serves where its section does not say.
     pub kind: &'static str,
+    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
+    pub schema: &'static str,
+    /// What its levels lead to, from level 0 on, where `[risk.<name>.policy]` says nothing
+    /// (`docs/risk-apis.md`, Policy); empty where it gives none.
+    pub levels: &'static [Decision],
+    /// Its own table of risk types: the same code means different things to different schemas.
+    pub risk_types: &'static [RiskType],
+    /// How many times one claim may be asked about at all, where the API bounds it.
+    pub max_attempts: Option<u32>,
+    /// Whether a request needs an access token ([`super::Attempt::token`]).
+    pub needs_token: bool,
     /// Builds the API from its section.
     pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError>,
+}
+
+impl Registration {
+    /// The highest risk level that the API gives; `None` where it gives none.
+    pub fn highest_level(&self) -> Option<u8> {
+        u8::try_from(self.levels.len()).ok()?.checked_sub(1)
+    }
+
+    /// Looks a risk type up in the API's table.
+    pub fn risk_type(&self, code: i32) -> Option<RiskType> {
+        self.risk_types.iter().find(|risk_type| risk_type.code == code).copied()
+    }
 }
 
 /// The sections that several APIs share.
@@ -104,7 +127,7 @@ impl Registry {
             let (section, own) = Section::read(registration.name, section)?;
             registry.add(registration, section, own, shared)?;
         }
-        if registry.routes.iter().any(|route| route.api.needs_token()) {
+        if registry.routes.iter().any(|route| route.api.registration().needs_token) {
             registry.tokens = Some(wechat::TokenSource::new(&shared.wechat));
         }
         Ok(registry)
@@ -112,7 +135,7 @@ impl Registry {
 
     fn add(
         &mut self,
-        registration: &Registration,
+        registration: &'static Registration,
         section: Section,
         own: config::Map<String, Value>,
         shared: &Shared,
@@ -129,11 +152,11 @@ impl Registry {
                 return Err(ConfigError::new(format!("risk.{name}.serves"), problem));
             }
         }
-        let mut setup = Setup::new(name, &section, own, shared);
+        let mut setup = Setup::new(registration, &section, own, shared);
         let api = (registration.build)(&mut setup)?;
         let base_url = setup.server();
         setup.finish()?;
-        let levels = levels(api.as_ref(), section.policy)
+        let levels = levels(registration, section.policy)
             .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
         let Section {
             timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, ..
@@ -206,7 +229,7 @@ impl Registry {
             .filter_map(|route| Some((route.api.name().to_owned(), route.levels.clone()?)));
         let policy = Policy::new(levels.collect(), on_unassessed);
         self.routes.iter().fold(policy, |policy, route| {
-            policy.with_risk_types(route.api.name(), route.api.risk_types())
+            policy.with_risk_types(route.api.name(), route.api.registration().risk_types)
         })
     }
 
@@ -216,10 +239,12 @@ impl Registry {
     }
 }
 
-fn levels(api: &dyn RiskApi, policy: Option<Levels>) -> Result<Option<Levels>, String> {
-    match (api.highest_level(), policy.or_else(|| api.default_levels())) {
-        (Some(highest), Some(levels)) => levels.check(highest).map(|()| Some(levels)),
-        (Some(_), None) => Err("this API gives levels and has no policy for them".to_owned()),
+fn levels(api: &Registration, policy: Option<Levels>) -> Result<Option<Levels>, String> {
+    match (api.highest_level(), policy) {
+        (Some(highest), policy) => {
+            let levels = policy.unwrap_or_else(|| Levels::of(api.levels));
+            levels.check(highest).map(|()| Some(levels))
+        }
         (None, Some(_)) => Err("this API gives no levels that a policy could decide by".to_owned()),
         (None, None) => Ok(None),
     }

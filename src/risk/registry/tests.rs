@@ -21,8 +21,8 @@ fn every_api_is_built_under_its_own_name_with_a_policy_for_its_levels() {
         let id = registry.find(registration.name).unwrap();
         assert_eq!(registry.kinds().collect::<Vec<_>>(), [(registration.kind, id)]);
         let route = registry.get(id);
-        assert_eq!(route.levels.is_some(), route.api.highest_level().is_some());
-        assert_eq!(registry.token_source().is_some(), route.api.needs_token());
+        assert_eq!(route.levels.is_some(), route.api.registration().highest_level().is_some());
+        assert_eq!(registry.token_source().is_some(), route.api.registration().needs_token);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use serde::de::{IgnoredAny, MapAccess};
 
-use super::{Client, HIGHEST_LEVEL};
+use super::Client;
 use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
 use crate::risk::{Answer, ApiResult, Fault, FaultReason as Why, RetryHint};
@@ -29,8 +29,8 @@ impl Client {
         }
     }
 
-    /// Reads an answer that promises a risk level.
-    pub fn read_level(&self, answer: &Answer<'_>) -> ApiResult {
+    /// Reads an answer that promises a risk level, up to the highest.
+    pub fn read_level(&self, answer: &Answer<'_>, highest: Option<u8>) -> ApiResult {
         let envelope = match self.open(answer) {
             Ok(envelope) => envelope,
             Err(reading) => return reading,
@@ -39,7 +39,7 @@ impl Client {
             .level
             .given()
             .and_then(|level| u8::try_from(level).ok())
-            .filter(|level| *level <= HIGHEST_LEVEL);
+            .filter(|level| Some(*level) <= highest);
         let risk_types = match envelope.risk_types {
             Found::Given(risk_types) => Some(risk_types),
             Found::Absent => Some(Vec::new()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 
-const TELEMETRY: &str = include_str!("../../../docs/telemetry.md");
+const TELEMETRY: &str = include_str!("../../../../docs/telemetry.md");
 
 #[test]
 fn the_reasons_are_those_of_the_table_with_a_remedy_where_it_has_one() {

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 
-use super::tests::{GOOD, every_api};
-use super::{Answer, ApiResult, Registry};
+use super::{GOOD, every_api};
 use crate::decision::{Assessment, Decision};
+use crate::risk::{Answer, ApiResult, Registry};
 
 const INPUTS: u32 = 1_000_000;
 /// Statuses as a reader meets them; most answers come with 200.
@@ -99,7 +99,7 @@ fn read_all(
                 answer.is_success() || matches!(assessment, Assessment::Ticket { valid: false })
             );
             if let Assessment::Level { level, .. } = assessment {
-                assert!(Some(*level) <= route.api.highest_level());
+                assert!(Some(*level) <= route.api.registration().highest_level());
             }
             policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
         }
