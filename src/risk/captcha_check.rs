@@ -27,7 +27,7 @@ pub const REGISTRATION: Registration = Registration {
     levels: &[],
     risk_types: &[],
     max_attempts: Some(CHECKS_OF_A_TICKET),
-    needs_token: false,
+    tokens: None,
     build,
 };
 

@@ -20,7 +20,7 @@ pub const REGISTRATION: Registration = Registration {
     levels: LEVELS,
     risk_types: &RISK_TYPES,
     max_attempts: None,
-    needs_token: false,
+    tokens: None,
     build: |setup| LevelApi::build("IntelligentQRCode", check, parameters, setup),
 };
 

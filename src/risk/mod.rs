@@ -31,16 +31,18 @@ pub mod wechat;
 
 mod captcha;
 mod reason;
+mod tokens;
 mod tolerant;
 
 #[cfg(test)]
 mod tests;
 
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
-pub use registry::{ApiId, Registration, Registry, Route, Shared};
+pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};
 pub use section::{ConfigError, Scope};
 #[cfg(test)]
 use tests::testing;
+pub use tokens::{MakeTokens, Token, TokenSource, one_line};
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
 pub trait RiskApi: Send + Sync {

@@ -6,7 +6,7 @@
 //! Source: WeChat "小程序风控 API", 账号风险识别.
 
 use super::Registration;
-use super::wechat::{LEVELS, Product, SCHEMA, ServiceMarket};
+use super::wechat::{LEVELS, Product, SCHEMA, ServiceMarket, tokens};
 
 /// `[risk.wechat_account]`, which has no keys but the common ones.
 pub const REGISTRATION: Registration = Registration {
@@ -16,7 +16,7 @@ pub const REGISTRATION: Registration = Registration {
     levels: LEVELS,
     risk_types: &[],
     max_attempts: None,
-    needs_token: true,
+    tokens: Some(tokens),
     build: |setup| ServiceMarket::build(PRODUCT, setup),
 };
 

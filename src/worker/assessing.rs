@@ -22,7 +22,7 @@ use crate::telemetry::Peer;
 impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
-        self.look_after_token(now);
+        self.look_after_tokens(now);
         if self.calls.pause_guard.forbids_calls(now) {
             return None;
         }
@@ -50,8 +50,7 @@ impl<P: Ports> Worker<P> {
         let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
         job.probe = probe;
-        job.lease =
-            if route.api.registration().needs_token { self.calls.token.lease(now) } else { None };
+        job.lease = route.token.and_then(|id| self.calls.tokens[id.index()].lease(now));
         let requested_at = self.context.clock.micros();
         let attempt = Attempt {
             number,
@@ -99,7 +98,7 @@ impl<P: Ports> Worker<P> {
             (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
-            self.token_was_used(&lease, &reading, context.now);
+            self.token_was_used(job.api, &lease, &reading, context.now);
         }
         let reason = reading.fault().map(|fault| fault.reason);
         let (health, step) = job.retry.after(&self.context.retry, reading, &context);

@@ -26,7 +26,7 @@ pub const REGISTRATION: Registration = Registration {
     levels: &[],
     risk_types: &[],
     max_attempts: None,
-    needs_token: false,
+    tokens: None,
     build,
 };
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use config::Value;
 
 use super::section::{ConfigError, Scope, Section, Setup};
-use super::{RiskApi, tencent_cloud, wechat};
+use super::{MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
 
@@ -40,8 +40,9 @@ pub struct Registration {
     pub risk_types: &'static [RiskType],
     /// How many times one claim may be asked about at all, where the API bounds it.
     pub max_attempts: Option<u32>,
-    /// Whether a request needs an access token ([`super::Attempt::token`]).
-    pub needs_token: bool,
+    /// Where the access tokens come from that its requests need ([`super::Attempt::token`]); the
+    /// APIs of one vendor share a token.
+    pub tokens: Option<MakeTokens>,
     /// Builds the API from its section.
     pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError>,
 }
@@ -80,10 +81,23 @@ impl ApiId {
     }
 }
 
+/// A source of access tokens of a [`Registry`]: small numbers from 0, in the order of iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenId(usize);
+
+impl TokenId {
+    /// The number, for whoever keeps a list with one entry per source.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// One API, and within which bounds it is asked.
 pub struct Route {
     /// The API.
     pub api: Box<dyn RiskApi>,
+    /// The source of the access token that its requests need.
+    pub token: Option<TokenId>,
     /// Scheme, host and port of its server, or of the gateway before it.
     pub base_url: String,
     /// How long one call may take.
@@ -104,7 +118,7 @@ pub struct Route {
 pub struct Registry {
     routes: Vec<Route>,
     by_kind: BTreeMap<String, ApiId>,
-    tokens: Option<wechat::TokenSource>,
+    tokens: Vec<Box<dyn TokenSource>>,
 }
 
 impl Registry {
@@ -116,7 +130,8 @@ impl Registry {
         if shared.transient_codes.contains(&0) {
             return Err(ConfigError::new("retry.transient_codes", "0 is the code of success"));
         }
-        let mut registry = Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: None };
+        let mut registry =
+            Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: Vec::new() };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name)
             else {
@@ -126,9 +141,6 @@ impl Registry {
             };
             let (section, own) = Section::read(registration.name, section)?;
             registry.add(registration, section, own, shared)?;
-        }
-        if registry.routes.iter().any(|route| route.api.registration().needs_token) {
-            registry.tokens = Some(wechat::TokenSource::new(&shared.wechat));
         }
         Ok(registry)
     }
@@ -161,8 +173,10 @@ impl Registry {
         let Section {
             timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, ..
         } = section;
+        let token = registration.tokens.map(|tokens| self.token_id(tokens(shared)));
         self.routes.push(Route {
             api,
+            token,
             base_url,
             timeout,
             concurrency,
@@ -172,6 +186,14 @@ impl Registry {
             levels,
         });
         Ok(())
+    }
+
+    fn token_id(&mut self, source: Box<dyn TokenSource>) -> TokenId {
+        let known = self.tokens.iter().position(|known| known.vendor() == source.vendor());
+        TokenId(known.unwrap_or_else(|| {
+            self.tokens.push(source);
+            self.tokens.len() - 1
+        }))
     }
 
     /// The API that serves this claim, which holds all that the API demands of it.
@@ -233,9 +255,14 @@ impl Registry {
         })
     }
 
-    /// Where access tokens come from, if an API needs one.
-    pub fn token_source(&self) -> Option<&wechat::TokenSource> {
-        self.tokens.as_ref()
+    /// Where the access tokens come from that APIs need.
+    pub fn token_sources(&self) -> impl Iterator<Item = (TokenId, &dyn TokenSource)> {
+        self.tokens.iter().enumerate().map(|(index, source)| (TokenId(index), source.as_ref()))
+    }
+
+    /// One of them.
+    pub fn token_source(&self, id: TokenId) -> &dyn TokenSource {
+        self.tokens[id.0].as_ref()
     }
 }
 

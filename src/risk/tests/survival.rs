@@ -104,7 +104,7 @@ fn read_all(
             policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
         }
     }
-    let word = if registry.token_source().is_some_and(|source| source.read_token(answer).is_ok()) {
+    let word = if registry.token_sources().any(|(_, source)| source.read_token(answer).is_ok()) {
         "token"
     } else {
         "no token"

@@ -26,7 +26,7 @@ mod codes;
 mod envelope;
 mod token;
 
-pub use token::{Token, TokenSource, redacted, words};
+pub use token::tokens;
 
 /// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";

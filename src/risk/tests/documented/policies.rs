@@ -40,7 +40,7 @@ fn risk_types(api: &str) -> BTreeMap<i32, RiskType> {
 
 /// A body that gives this level and these risk types.
 fn answer(api: &dyn RiskApi, level: i64, risk_types: &[i32]) -> String {
-    if api.registration().needs_token {
+    if api.registration().tokens.is_some() {
         return format!(r#"{{"errcode":0,"data":{{"code":0,"data":{{"risklevel":{level}}}}}}}"#);
     }
     format!(r#"{{"code":0,"level":{level},"riskType":{risk_types:?}}}"#)
