@@ -10,19 +10,9 @@ use std::time::Duration;
 use config::Value;
 
 use super::section::{ConfigError, Scope, Section, Setup};
-use super::{MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
+use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
-
-/// Every risk API. A new one is its file, its `mod` and a line here.
-pub(super) const APIS: &[Registration] = &[
-    super::intelligent_qr_code::REGISTRATION,
-    super::mini_program::REGISTRATION,
-    super::wechat_marketing::REGISTRATION,
-    super::wechat_account::REGISTRATION,
-    super::captcha_query::REGISTRATION,
-    super::captcha_check::REGISTRATION,
-];
 
 /// How an API enters the registry, and what is the same for every claim.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ pub(super) fn every_api() -> Registry {
         _ => "",
     };
     let section = |api: &Registration| format!("[risk.{}]\n{}\n", api.name, keys(api.name));
-    let sections: String = registry::APIS.iter().map(section).collect();
+    let sections: String = APIS.iter().map(section).collect();
     testing::registry(&format!("{CREDENTIALS}\n{sections}")).unwrap()
 }
 

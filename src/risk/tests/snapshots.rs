@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::testing::*;
 use crate::decision::{Assessment, Decision};
-use crate::risk::{Answer, ApiResult, RetryHint, RiskApi, registry};
+use crate::risk::{APIS, Answer, ApiResult, RetryHint, RiskApi};
 
 /// A request as a person reads it: line, parameters or body, and what is stored of it.
 fn shown(api: &str, keys: &str, changes: Value) -> String {
@@ -128,7 +128,7 @@ fn requests_of_a_full_claim() {
 
 #[test]
 fn readings_of_every_fixture() {
-    for folder in registry::APIS.iter().map(|registration| registration.name) {
+    for folder in APIS.iter().map(|registration| registration.name) {
         let registry = super::testing::api(folder, "");
         let (policy, api) = (registry.policy(Decision::Review), only(&registry));
         let decide = |assessment: &Assessment| {

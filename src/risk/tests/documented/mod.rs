@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::testing::*;
-use super::{Registration, Registry, registry, testing};
+use super::{APIS, Registration, Registry, testing};
 
 mod codes;
 mod fields;
@@ -21,7 +21,7 @@ fn apis() -> impl Iterator<Item = &'static str> {
 }
 
 fn apis_that(are: impl Fn(&Registration) -> bool) -> impl Iterator<Item = &'static str> {
-    registry::APIS.iter().filter(move |api| are(api)).map(|api| api.name)
+    APIS.iter().filter(move |api| are(api)).map(|api| api.name)
 }
 
 /// The cells of one table, row by row, without its head.
@@ -95,7 +95,7 @@ fn the_page_names_every_api_its_kind_and_its_schema() {
         let [kind, api, schema] = spans(line)[..] else { panic!("{line}") };
         documented.insert(api, (kind, schema));
     }
-    let built: BTreeMap<_, _> = registry::APIS
+    let built: BTreeMap<_, _> = APIS
         .iter()
         .map(|registration| (registration.name, (registration.kind, registration.schema)))
         .collect();
