@@ -44,4 +44,5 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+mod words;
 pub mod worker;

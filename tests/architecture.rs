@@ -8,14 +8,15 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 
 /// The modules of `src`, from the bottom up: each may import those above it in this list.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
+    "words",
     "trace",
     "findings",
     "kafka",
     "claim",
     "decision",
-    "telemetry",
     "risk",
+    "telemetry",
     "intake",
     "schema",
     "assess",

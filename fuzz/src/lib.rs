@@ -33,7 +33,7 @@ pub fn reader(api: &str, keys: &str, body: &[u8]) {
         let reading = route.api.read(&Answer { status, body });
         let ApiResult::Assessed { assessment, .. } = &reading else { continue };
         if let Assessment::Level { level, .. } = assessment {
-            assert!(status == 200 && Some(*level) <= route.api.highest_level());
+            assert!(status == 200 && Some(*level) <= route.api.registration().highest_level());
         }
         policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
     }
@@ -43,7 +43,7 @@ pub fn reader(api: &str, keys: &str, body: &[u8]) {
 pub fn access_token(body: &[u8]) {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     let registry = REGISTRY.get_or_init(|| registry("wechat_account", ""));
-    let source = registry.token_source().expect("an API that needs a token");
+    let (_, source) = registry.token_sources().next().expect("an API that needs a token");
     if let Ok(token) = source.read_token(&Answer { status: 200, body }) {
         assert!(!token.expires_in.is_zero());
     }

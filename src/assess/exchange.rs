@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::risk::Request;
+use crate::risk::{FaultReason, Request};
 
 /// A risk API's HTTP side, as the worker sees it.
 pub trait Http: Clone + Send + Sync + 'static {
@@ -46,12 +46,12 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The word for `risk_calls.reason` and metric labels.
-    pub fn as_str(self) -> &'static str {
+    /// The reason that the attempt has.
+    pub fn reason(self) -> FaultReason {
         match self {
-            Self::Connect => "connect",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken_connection",
+            Self::Connect => FaultReason::Connect,
+            Self::Timeout => FaultReason::Timeout,
+            Self::Broken => FaultReason::BrokenConnection,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::egress;
 use super::exchange::{Exchange, Failure, Http, Response};
-use crate::risk::{Method, Request};
+use crate::risk::{Method, Request, one_line};
 
 /// The largest body that is read; what is beyond is cut off, and the reader will find the rest
 /// malformed.
@@ -125,7 +125,7 @@ fn cause(error: reqwest::Error) -> String {
         }
         source = error.source();
     }
-    one_line(&words)
+    one_line(&words, CAUSE_MAX)
 }
 
 /// What makes an answer unreadable though it came whole: it sends its reader elsewhere, or is
@@ -136,23 +136,13 @@ fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
         // The rest of the address may carry a token.
         let to = header(LOCATION).and_then(|to| reqwest::Url::parse(to).ok());
         let host = to.as_ref().and_then(|to| to.host_str());
-        return Some(one_line(&format!(
-            "HTTP {status}, a redirect to {}",
-            host.unwrap_or("another path")
-        )));
+        let words = format!("HTTP {status}, a redirect to {}", host.unwrap_or("another path"));
+        return Some(one_line(&words, CAUSE_MAX));
     }
     let encoding =
         header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
-    Some(one_line(&format!("the answer is encoded as {encoding}, which was not asked for")))
-}
-
-/// A bounded line without control characters.
-fn one_line(words: &str) -> String {
-    words
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(CAUSE_MAX)
-        .collect()
+    let words = format!("the answer is encoded as {encoding}, which was not asked for");
+    Some(one_line(&words, CAUSE_MAX))
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).

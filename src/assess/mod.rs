@@ -5,7 +5,7 @@
 //! is the scheduler; [`http`] is the only file here that knows a socket. The invariants: a waiting
 //! claim holds no permit and no connection; one API's queue never delays another's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,6 +26,9 @@ use budget::Budget;
 use limit::Limit;
 use permit::Permit;
 
+use crate::intake::timetable::{Timetable, take_matching};
+use crate::risk::FaultReason;
+
 /// Of the jobs that wait for a further call, so many are looked up again in time.
 const HEADS_FURTHER: usize = 64;
 
@@ -38,23 +41,11 @@ pub trait Waiting {
     fn is_undecided(&self, now: Instant) -> bool;
 }
 
-/// Why a job waited for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delay {
-    /// The breaker is open.
-    BreakerOpen,
-    /// The access token is missing.
-    NoAccessToken,
-    /// The API is asked as often as it may be: its concurrency, its rate, or the retry budget.
-    NoPermit,
-}
-
 /// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
 #[derive(Debug)]
 pub struct CallScheduler<T> {
     apis: Vec<ApiQueue<T>>,
-    retries: BTreeMap<(Instant, u64), (usize, T)>,
-    sequence: u64,
+    retries: Timetable<(usize, T)>,
 }
 
 /// One API's place at the scheduler.
@@ -100,13 +91,13 @@ impl<T: Waiting> ApiQueue<T> {
     }
 
     /// What keeps the jobs waiting.
-    fn delay(&self) -> Delay {
+    fn delay(&self) -> FaultReason {
         if self.has_no_token {
-            Delay::NoAccessToken
+            FaultReason::NoAccessToken
         } else if self.breaker.open_since().is_some() {
-            Delay::BreakerOpen
+            FaultReason::BreakerOpen
         } else {
-            Delay::NoPermit
+            FaultReason::NoPermit
         }
     }
 
@@ -172,7 +163,7 @@ impl<T: Waiting> ApiQueue<T> {
 impl<T: Waiting> CallScheduler<T> {
     /// A scheduler for these APIs, by their index.
     pub fn new(apis: Vec<ApiQueue<T>>) -> Self {
-        Self { apis, retries: BTreeMap::new(), sequence: 0 }
+        Self { apis, retries: Timetable::default() }
     }
 
     /// Puts a job at the end of its API's queue.
@@ -182,8 +173,7 @@ impl<T: Waiting> CallScheduler<T> {
 
     /// Puts a job into its API's queue at a later time.
     pub fn submit_at(&mut self, at: Instant, api: usize, job: T) {
-        self.sequence += 1;
-        self.retries.insert((at, self.sequence), (api, job));
+        self.retries.enter(at, (api, job));
     }
 
     /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether
@@ -226,7 +216,7 @@ impl<T: Waiting> CallScheduler<T> {
     /// The next call that may be made.
     pub fn next(&mut self, now: Instant) -> Next<T> {
         self.queue_due_retries(now);
-        let mut wake = self.retries.first_key_value().map(|((at, _), _)| *at);
+        let mut wake = self.retries.due();
         for (api, api_queue) in self.apis.iter_mut().enumerate() {
             match api_queue.next(now) {
                 Ok((job, probe)) => return Next::Call { api, job, probe },
@@ -238,11 +228,7 @@ impl<T: Waiting> CallScheduler<T> {
 
     /// Puts the jobs whose time has come into their queues; [`CallScheduler::next`] does it, too.
     pub fn queue_due_retries(&mut self, now: Instant) {
-        while let Some(entry) = self.retries.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let (api, job) = entry.remove();
+        while let Some((api, job)) = self.retries.pop_due(now) {
             self.submit(api, job, now);
         }
     }
@@ -252,24 +238,16 @@ impl<T: Waiting> CallScheduler<T> {
         let mut taken = Vec::new();
         for api_queue in &mut self.apis {
             for queue in [&mut api_queue.first, &mut api_queue.further] {
-                for (since, job) in std::mem::take(queue) {
-                    if matches(&job) { taken.push(job) } else { queue.push_back((since, job)) }
-                }
+                taken.extend(take_matching(queue, |(_, job)| matches(job)));
             }
         }
-        for (key, (api, job)) in std::mem::take(&mut self.retries) {
-            if matches(&job) {
-                taken.push(job);
-            } else {
-                self.retries.insert(key, (api, job));
-            }
-        }
-        taken
+        let taken = taken.into_iter().map(|(_, job)| job);
+        taken.chain(self.retries.take(|(_, job)| matches(job)).map(|(_, job)| job)).collect()
     }
 
     /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an
     /// API that answers slowly, seldom or not at all must not keep its claims in memory for long.
-    pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, Delay)> {
+    pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, FaultReason)> {
         let expired = |api_queue: &mut ApiQueue<T>| {
             let delay = api_queue.delay();
             api_queue

@@ -121,11 +121,15 @@ fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
     assert_eq!(called(scheduler.next(now)), Some((0, "c again")), "the API takes one at a time");
     assert!(scheduler.take_expired(max_wait, now + max_wait).is_empty());
     let late = now + max_wait + Duration::from_secs(1);
-    let expected = [("a", Delay::NoPermit), ("b", Delay::NoPermit), ("d", Delay::BreakerOpen)];
+    let expected = [
+        ("a", FaultReason::NoPermit),
+        ("b", FaultReason::NoPermit),
+        ("d", FaultReason::BreakerOpen),
+    ];
     assert_eq!(scheduler.take_expired(max_wait, late), expected);
     scheduler.set_has_token(0, false);
     scheduler.submit(0, "e", now);
-    assert_eq!(scheduler.take_expired(max_wait, late), [("e", Delay::NoAccessToken)]);
+    assert_eq!(scheduler.take_expired(max_wait, late), [("e", FaultReason::NoAccessToken)]);
 }
 
 #[test]

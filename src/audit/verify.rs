@@ -132,7 +132,7 @@ fn derive<'a>(
             Ok((policy.rule(api.name(), &assessment, |code| api.risk_type(code)), Some(call)))
         }
         ApiResult::Unassessable(fault) => {
-            Ok((policy.unassessable(fault.reason, fault.provider_code), Some(call)))
+            Ok((policy.unassessable(fault.reason.as_str(), fault.provider_code), Some(call)))
         }
         ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => Err(format!(
             "the answer of attempt {} reads as no assessment today: {}",

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::words::words;
+
 /// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose
 /// claims are kept in order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,53 +30,20 @@ pub struct Account {
     pub registered_at: Option<i64>,
 }
 
-/// Whose identifier an account id is. Each API has its own numbers for these and takes only some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccountType {
-    /// A QQ openid.
-    Qq,
-    /// A WeChat openid or unionid.
-    Wechat,
-    /// A phone number.
-    Phone,
-    /// An IMEI or IDFA, or the MD5 of one.
-    Device,
-    /// Anything else.
-    Other,
-    /// The MD5 of a phone number.
-    PhoneMd5,
-    /// A one-time code sent to a phone (captcha APIs).
-    PhoneCode,
-    /// An e-mail address (captcha APIs).
-    Email,
-}
-
-impl AccountType {
-    /// Every one.
-    pub const ALL: [Self; 8] = [
-        Self::Qq,
-        Self::Wechat,
-        Self::Phone,
-        Self::Device,
-        Self::Other,
-        Self::PhoneMd5,
-        Self::PhoneCode,
-        Self::Email,
-    ];
-
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Qq => "qq",
-            Self::Wechat => "wechat",
-            Self::Phone => "phone",
-            Self::Device => "device",
-            Self::Other => "other",
-            Self::PhoneMd5 => "phone_md5",
-            Self::PhoneCode => "phone_code",
-            Self::Email => "email",
-        }
+words! {
+    /// Whose identifier an account id is. Each API has its own numbers for these and takes only
+    /// some.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum AccountType {
+        Qq = "qq": "A QQ openid.",
+        Wechat = "wechat": "A WeChat openid or unionid.",
+        Phone = "phone": "A phone number.",
+        Device = "device": "An IMEI or IDFA, or the MD5 of one.",
+        Other = "other": "Anything else.",
+        PhoneMd5 = "phone_md5": "The MD5 of a phone number.",
+        PhoneCode = "phone_code": "A one-time code sent to a phone (captcha APIs).",
+        Email = "email": "An e-mail address (captcha APIs).",
     }
 }
 
@@ -89,7 +58,7 @@ impl<'de> Deserialize<'de> for AccountType {
                 f.write_str(&words.join(", "))
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
-                let found = AccountType::ALL.into_iter().find(|known| known.as_str() == value);
+                let found = AccountType::from_word(value);
                 found.ok_or_else(|| {
                     let shown: String = value.chars().take(40).collect();
                     E::invalid_value(de::Unexpected::Str(&shown), &self)

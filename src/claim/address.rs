@@ -3,7 +3,7 @@
 //! Pure. Which address is public, and what a text is that is none, the risk APIs say (risk type
 //! "not a public address"); what is refused here would be asked about, billed and misread.
 
-use super::DeadLetterReason;
+use super::{DeadLetterReason, EventError};
 
 /// The field that this file is about.
 const FIELD: &str = "client.ip";
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str) -> Result<Option<String>, DeadLetterReason> {
         return Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
     };
     Err(DeadLetterReason::field(
-        "invalid_value",
+        EventError::InvalidValue,
         FIELD,
         format!("{} {wrong}", super::foreign::shown(text)),
     ))

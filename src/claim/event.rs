@@ -9,8 +9,8 @@ use serde::de;
 use super::given::given;
 use super::seconds::Seconds;
 use super::{
-    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, Identity, Login, Reward,
-    address, foreign,
+    Account, AccountType, Captcha, Claim, Client, DeadLetterReason, EventError, Identity, Login,
+    Reward, address, foreign, required,
 };
 
 /// The event before its checks: everything optional, so that a missing field is named by its path.
@@ -55,23 +55,21 @@ struct EventAccount {
 impl Event {
     /// The claim, where everything required is given.
     fn into_claim(self) -> Result<Claim, DeadLetterReason> {
-        let claim_id = self.claim_id.ok_or_else(|| DeadLetterReason::missing("claim_id"))?;
-        let kind = self.kind.ok_or_else(|| DeadLetterReason::missing("kind"))?;
-        let claimed_at = self.claimed_at.ok_or_else(|| DeadLetterReason::missing("claimed_at"))?.0;
-        let account = self.account.ok_or_else(|| DeadLetterReason::missing("account"))?;
+        let claim_id = required("claim_id", self.claim_id)?;
+        let kind = required("kind", self.kind)?;
+        let claimed_at = required("claimed_at", self.claimed_at)?.0;
+        let account = required("account", self.account)?;
         let account = Account {
-            kind: account.kind.ok_or_else(|| DeadLetterReason::missing("account.type"))?,
-            id: account.id.ok_or_else(|| DeadLetterReason::missing("account.id"))?,
+            kind: required("account.type", account.kind)?,
+            id: required("account.id", account.id)?,
             app_id: account.app_id,
             associate_id: account.associate_id,
             phone: account.phone,
             registered_at: account.registered_at.map(|seconds| seconds.0),
         };
-        let mut client = self.client.ok_or_else(|| DeadLetterReason::missing("client"))?;
+        let mut client = required("client", self.client)?;
         client.ip = client.ip.as_deref().map(address::read).transpose()?.flatten();
-        if client.ip.is_none() {
-            return Err(DeadLetterReason::missing("client.ip"));
-        }
+        required("client.ip", client.ip.as_ref())?;
         Ok(Claim {
             claim_id,
             kind,
@@ -95,7 +93,7 @@ pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
     // A struct would also be read from an array, by position; an event is an object.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
-            Ok(_) => DeadLetterReason::event("not_an_object", foreign::no_object(text)),
+            Ok(_) => DeadLetterReason::event(EventError::NotAnObject, foreign::no_object(text)),
             Err(error) => not_json(text, error.to_string()),
         });
     }
@@ -107,7 +105,7 @@ pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
 
 /// Text that is no JSON: what it is instead, or else the parser's words.
 fn not_json(text: &str, words: String) -> DeadLetterReason {
-    DeadLetterReason::event("not_json", foreign::format(text.as_bytes()).unwrap_or(words))
+    DeadLetterReason::event(EventError::NotJson, foreign::format(text.as_bytes()).unwrap_or(words))
 }
 
 /// An event without a claim id may be an envelope around one.
@@ -125,11 +123,11 @@ fn locate(text: &str) -> DeadLetterReason {
     let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
         Ok(_) if json.end().is_ok() => {
-            return DeadLetterReason::event("not_an_object", "the event is no JSON object");
+            return DeadLetterReason::event(EventError::NotAnObject, "the event is no JSON object");
         }
         Ok(_) => {
             let detail = "there is text after the end of the JSON object; send one event a message";
-            return DeadLetterReason::event("not_json", detail);
+            return DeadLetterReason::event(EventError::NotJson, detail);
         }
         Err(error) => error,
     };
@@ -142,12 +140,12 @@ fn locate(text: &str) -> DeadLetterReason {
         (serde_json::error::Category::Data, Some((key, _))) => {
             let field = if is_whole { key.to_owned() } else { format!("{path}.{key}") };
             let detail = format!("`{field}` is there twice; which of them counts nobody can know");
-            DeadLetterReason::field("duplicate_field", &field, detail)
+            DeadLetterReason::field(EventError::DuplicateField, &field, detail)
         }
         (serde_json::error::Category::Data, None) => {
-            DeadLetterReason::field("wrong_type", &path, detail)
+            DeadLetterReason::field(EventError::WrongType, &path, detail)
         }
         _ if is_whole => not_json(text, detail),
-        _ => DeadLetterReason { error: "not_json", field: Some(path), detail },
+        _ => DeadLetterReason { error: EventError::NotJson, field: Some(path), detail },
     }
 }

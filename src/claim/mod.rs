@@ -36,7 +36,7 @@ mod sections;
 mod subject;
 
 pub use account::{Account, AccountType};
-pub use dead_letter::DeadLetterReason;
+pub use dead_letter::{DeadLetterReason, EventError, required};
 use sections::is_empty;
 pub use sections::{Captcha, Client, Identity, Login, Reward};
 pub use subject::subject_hash;
@@ -80,15 +80,16 @@ impl Claim {
     /// # Errors
     /// [`DeadLetterReason`], with the field's path where one field is at fault.
     pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, DeadLetterReason> {
-        let payload = payload
-            .ok_or_else(|| DeadLetterReason::event("tombstone", "the event has no payload"))?;
+        let payload = payload.ok_or_else(|| {
+            DeadLetterReason::event(EventError::Tombstone, "the event has no payload")
+        })?;
         if payload.len() > max_bytes {
             return Err(DeadLetterReason::too_large(payload.len(), max_bytes));
         }
         let payload = foreign::without_mark(payload);
         let text = std::str::from_utf8(payload).map_err(|error| {
             DeadLetterReason::event(
-                "not_utf8",
+                EventError::NotUtf8,
                 foreign::format(payload).unwrap_or_else(|| error.to_string()),
             )
         })?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CLAIM_ID_MAX_CHARS, Claim, DeadLetterReason};
+use super::{CLAIM_ID_MAX_CHARS, Claim, DeadLetterReason, EventError};
 
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -18,11 +18,11 @@ impl Claim {
             let detail = format!(
                 "{chars} characters are more than the {CLAIM_ID_MAX_CHARS} that a claim id may have"
             );
-            return Err(DeadLetterReason::field("out_of_range", "claim_id", detail));
+            return Err(DeadLetterReason::field(EventError::OutOfRange, "claim_id", detail));
         }
         if self.claim_id.contains('\0') {
             return Err(DeadLetterReason::field(
-                "invalid_value",
+                EventError::InvalidValue,
                 "claim_id",
                 "a claim id has no NUL character",
             ));
@@ -50,7 +50,7 @@ fn seconds(field: &str, value: Option<i64>) -> Result<(), DeadLetterReason> {
         Some((unit, name)) => {
             let detail =
                 format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
-            Err(DeadLetterReason::field("out_of_range", field, detail))
+            Err(DeadLetterReason::field(EventError::OutOfRange, field, detail))
         }
         None => within(field, Some(value), 0, LAST_SECOND),
     }
@@ -64,7 +64,7 @@ fn within<T: PartialOrd + fmt::Display>(
 ) -> Result<(), DeadLetterReason> {
     match value {
         Some(value) if !(value >= low && value <= high) => Err(DeadLetterReason::field(
-            "out_of_range",
+            EventError::OutOfRange,
             field,
             format!("{value} is not within {low} and {high}"),
         )),

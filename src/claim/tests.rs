@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -58,7 +60,7 @@ type Told<'a> = (Vec<u8>, &'a str, Option<&'a str>, &'a str);
 fn assert_told(cases: &[Told<'_>]) {
     for (payload, error, field, words) in cases {
         let malformed = Claim::parse(Some(payload), MAX_BYTES).expect_err(words);
-        let said = (malformed.error, malformed.field.as_deref());
+        let said = (malformed.error.as_str(), malformed.field.as_deref());
         assert_eq!(said, (*error, *field), "{}", malformed.detail);
         assert!(malformed.detail.contains(words), "{words:?} is not in {:?}", malformed.detail);
     }
@@ -193,7 +195,7 @@ fn a_missing_null_or_empty_required_field_is_named() {
         for event in [without(&pointer), with(&pointer, Value::Null), with(&pointer, json!(""))] {
             let malformed = parse(&event).expect_err("incomplete");
             assert_eq!(
-                (malformed.error, malformed.field),
+                (malformed.error.as_str(), malformed.field),
                 ("missing_field", Some(field.replace('/', "."))),
                 "{event}"
             );
@@ -239,7 +241,7 @@ fn a_wrong_type_is_named_by_its_path() {
         let malformed = parse(&with(pointer, value)).expect_err("of the wrong type");
         let field = pointer.trim_start_matches('/').replace('/', ".");
         assert_eq!(
-            (malformed.error, malformed.field.as_deref()),
+            (malformed.error.as_str(), malformed.field.as_deref()),
             ("wrong_type", Some(field.as_str())),
             "{}",
             malformed.detail
@@ -263,7 +265,7 @@ fn a_value_out_of_range_is_named() {
     ];
     for (pointer, value) in out {
         let malformed = parse(&with(pointer, value)).expect_err("out of range");
-        assert_eq!(malformed.error, "out_of_range", "{pointer}");
+        assert_eq!(malformed.error.as_str(), "out_of_range", "{pointer}");
     }
     assert!(
         parse(&with("/claim_id", json!("é".repeat(128)))).is_ok(),
@@ -286,15 +288,24 @@ fn what_is_no_json_object_is_malformed() {
     ];
     for (payload, error) in cases {
         let malformed = Claim::parse(Some(payload), MAX_BYTES).expect_err("no claim");
-        assert_eq!(malformed.error, error, "{}: {}", payload.escape_ascii(), malformed.detail);
+        assert_eq!(
+            malformed.error.as_str(),
+            error,
+            "{}: {}",
+            payload.escape_ascii(),
+            malformed.detail
+        );
     }
-    assert_eq!(Claim::parse(None, MAX_BYTES).expect_err("no claim").error, "tombstone");
-    assert_eq!(Claim::parse(Some(b"{}   "), 4).expect_err("no claim").error, "too_large");
+    assert_eq!(Claim::parse(None, MAX_BYTES).expect_err("no claim").error.as_str(), "tombstone");
+    assert_eq!(Claim::parse(Some(b"{}   "), 4).expect_err("no claim").error.as_str(), "too_large");
 }
 
 #[test]
 fn a_nul_is_no_part_of_an_id_and_survives_elsewhere() {
-    assert_eq!(parse(&with("/claim_id", json!("a\0b"))).expect_err("no id").error, "invalid_value");
+    assert_eq!(
+        parse(&with("/claim_id", json!("a\0b"))).expect_err("no id").error.as_str(),
+        "invalid_value"
+    );
     assert_eq!(parse(&with("/account/id", json!("a\0b"))).expect("kept").account.id, "a\0b");
 }
 
@@ -326,7 +337,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Err(malformed) = Claim::parse(Some(&bytes), MAX_BYTES) {
-            prop_assert!(!malformed.error.is_empty());
+            prop_assert!(!malformed.detail.is_empty());
         }
     }
 }
@@ -340,3 +351,18 @@ fn review_low_a_field_that_is_not_given_leaves_no_trace_in_the_fingerprint() {
 }
 
 const EXPECTED: &str = "377f8f8c901dbbe6aef197227f2d71eadecd6cbf9746c73ebb8db60cd36d80fa";
+
+#[test]
+fn the_errors_are_those_of_the_page_and_of_the_schema() {
+    let errors = BTreeSet::from(EventError::ALL.map(EventError::as_str));
+    let page = include_str!("../../docs/dead-letters.md");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| error | whose fault |")).skip(2);
+    let cells = rows.map_while(|row| row.strip_prefix("| ")?.split('|').next());
+    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    assert_eq!(words.collect::<BTreeSet<_>>(), errors);
+    let schema: Value =
+        serde_json::from_str(include_str!("../../schemas/dead-letter.v1.json")).expect("a schema");
+    let listed = schema["properties"]["claimgate-error"]["examples"].as_array();
+    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), errors);
+}

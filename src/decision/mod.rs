@@ -19,6 +19,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::words::words;
+
 mod policy;
 
 pub use policy::{Levels, Policy};
@@ -27,37 +29,15 @@ pub use policy::{Levels, Policy};
 /// Never change it.
 const DECISIONS: Uuid = Uuid::from_u128(0x6c61_696d_6761_7465_8d1f_2c9a_5be0_4d31);
 
-/// What becomes of a claim (`schemas/decision.v1.json`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// Pay.
-    Approve,
-    /// Ask the user to prove themselves first.
-    Challenge,
-    /// A person decides.
-    Review,
-    /// Do not pay.
-    Reject,
-}
-
-impl Decision {
-    /// Every decision, mildest first.
-    pub const ALL: [Self; 4] = [Self::Approve, Self::Challenge, Self::Review, Self::Reject];
-
-    /// The word on the wire, in SQL and in metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Approve => "approve",
-            Self::Challenge => "challenge",
-            Self::Review => "review",
-            Self::Reject => "reject",
-        }
-    }
-
-    /// The decision that a word names.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
+words! {
+    /// What becomes of a claim (`schemas/decision.v1.json`), mildest first.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Decision {
+        Approve = "approve": "Pay.",
+        Challenge = "challenge": "Ask the user to prove themselves first.",
+        Review = "review": "A person decides.",
+        Reject = "reject": "Do not pay.",
     }
 }
 

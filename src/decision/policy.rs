@@ -23,6 +23,16 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// What each level leads to, from 0 on.
+    pub fn of(decisions: &[Decision]) -> Self {
+        let levels = |wanted| {
+            let with = (0..).zip(decisions).filter(move |(_, decision)| **decision == wanted);
+            with.map(|(level, _)| level).collect()
+        };
+        let [approve, challenge, review, reject] = Decision::ALL.map(levels);
+        Self { approve, challenge, review, reject }
+    }
+
     fn decide(&self, level: u8) -> Option<Decision> {
         let lists = [&self.approve, &self.challenge, &self.review, &self.reject];
         let found = lists.iter().position(|list| list.contains(&level))?;

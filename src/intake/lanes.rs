@@ -16,6 +16,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::timetable::take_matching;
+
 /// So many entries may wait behind a head; who comes then is to be deferred.
 const WAITING_MAX: usize = 64;
 
@@ -64,23 +66,13 @@ impl<T> Lanes<T> {
     /// Takes out the entries that wait and match. Heads are out already: the caller drops them and
     /// says `leave`.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        for queue in self.lanes.values_mut() {
-            for entry in std::mem::take(queue) {
-                if matches(&entry) { taken.push(entry) } else { queue.push_back(entry) }
-            }
-        }
-        taken
+        let queues = self.lanes.values_mut();
+        queues.flat_map(|queue| take_matching(queue, &mut matches)).collect()
     }
 
     /// Takes the matching entries out of those that wait in one lane.
-    pub fn take_behind(&mut self, lane: u64, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
-        let Some(queue) = self.lanes.get_mut(&lane) else { return Vec::new() };
-        let mut taken = Vec::new();
-        for entry in std::mem::take(queue) {
-            if matches(&entry) { taken.push(entry) } else { queue.push_back(entry) }
-        }
-        taken
+    pub fn take_behind(&mut self, lane: u64, matches: impl FnMut(&T) -> bool) -> VecDeque<T> {
+        self.lanes.get_mut(&lane).map(|queue| take_matching(queue, matches)).unwrap_or_default()
     }
 
     /// How many entries wait behind a head.

@@ -11,6 +11,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod offset_map;
 mod received;
+pub mod timetable;
 pub mod waiting;
 
 use std::collections::BTreeSet;

@@ -12,10 +12,9 @@
 //! assert!(room.is_empty());
 //! ```
 
-use std::collections::BTreeMap;
-
 use tokio::time::Instant;
 
+use super::timetable::Timetable;
 use super::{Record, Ticket};
 
 /// Deferred claims, by API and by the time they are due.
@@ -27,13 +26,12 @@ pub struct WaitingRoom {
     seats: usize,
     /// and so many bytes may sit on them.
     max_bytes: usize,
-    sequence: u64,
 }
 
 /// One API's seats.
 #[derive(Debug, Default)]
 struct Row {
-    by_due: BTreeMap<(Instant, u64), (Ticket, Record)>,
+    by_due: Timetable<(Ticket, Record)>,
     bytes: usize,
 }
 
@@ -42,7 +40,7 @@ impl WaitingRoom {
     pub fn new(apis: usize, max_claims: usize, max_bytes: usize) -> Self {
         let rows = (0..=apis).map(|_| Row::default()).collect();
         let part = |whole: usize| (whole / apis.max(1)).max(1);
-        Self { rows, seats: part(max_claims), max_bytes: part(max_bytes), sequence: 0 }
+        Self { rows, seats: part(max_claims), max_bytes: part(max_bytes) }
     }
 
     /// Whether a claim of this API would find a seat.
@@ -53,11 +51,10 @@ impl WaitingRoom {
 
     /// A claim takes a seat until `due`.
     pub fn enter(&mut self, api: Option<usize>, due: Instant, ticket: Ticket, record: Record) {
-        self.sequence += 1;
         let row = self.row(api);
         let row = &mut self.rows[row];
         row.bytes += record.bytes();
-        row.by_due.insert((due, self.sequence), (ticket, record));
+        row.by_due.enter(due, (ticket, record));
     }
 
     /// Of the APIs that have room for a claim, the one that is due for longest.
@@ -67,27 +64,27 @@ impl WaitingRoom {
         mut has_room: impl FnMut(Option<usize>) -> bool,
     ) -> Option<(Ticket, Record)> {
         let unnamed = self.rows.len() - 1;
-        let dues = self.rows.iter().enumerate().filter_map(|(api, row)| Some((row.due()?, api)));
+        let dues =
+            self.rows.iter().enumerate().filter_map(|(api, row)| Some((row.by_due.due()?, api)));
         let due =
             dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
         let (_, api) = due.min()?;
         let row = &mut self.rows[api];
-        let (_, (ticket, record)) = row.by_due.pop_first()?;
+        let (ticket, record) = row.by_due.pop_due(now)?;
         row.bytes -= record.bytes();
         Some((ticket, record))
     }
 
     /// When the next is due that is not due yet.
     pub fn due_after(&self, now: Instant) -> Option<Instant> {
-        let next = |row: &Row| row.by_due.range((now, u64::MAX)..).next().map(|((due, _), _)| *due);
-        self.rows.iter().filter_map(next).min()
+        self.rows.iter().filter_map(|row| row.by_due.due_after(now)).min()
     }
 
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn remove_where(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         for row in &mut self.rows {
-            row.by_due.retain(|_, (ticket, _)| !goes(ticket));
-            row.bytes = row.by_due.values().map(|(_, record)| record.bytes()).sum();
+            let gone = row.by_due.take(|(ticket, _)| goes(ticket));
+            row.bytes -= gone.map(|(_, record)| record.bytes()).sum::<usize>();
         }
     }
 
@@ -104,12 +101,6 @@ impl WaitingRoom {
     fn row(&self, api: Option<usize>) -> usize {
         let unnamed = self.rows.len() - 1;
         api.map_or(unnamed, |api| api.min(unnamed))
-    }
-}
-
-impl Row {
-    fn due(&self) -> Option<Instant> {
-        self.by_due.first_key_value().map(|((due, _), _)| *due)
     }
 }
 

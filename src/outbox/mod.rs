@@ -5,7 +5,7 @@
 //! and [`message`] are pure; [`postgres`] and [`producer`] are the only files here that know an
 //! outside system.
 
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
 use crate::intake::Ticket;
 use crate::intake::deferral::Deferral;
@@ -52,7 +52,11 @@ impl RecordOutcome {
                 "claim id {:?} was used before, with other content, by {}",
                 verdict.claim_id, verdict.source
             );
-            Self::DeadLettered(DeadLetterReason::field("claim_id_conflict", "claim_id", detail))
+            Self::DeadLettered(DeadLetterReason::field(
+                EventError::ClaimIdConflict,
+                "claim_id",
+                detail,
+            ))
         }
     }
 

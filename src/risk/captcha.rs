@@ -7,7 +7,7 @@
 //! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
 
 use super::tencent_cloud::Parameters;
-use crate::claim::{AccountType, Claim, DeadLetterReason};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
 
 /// `accountType` (输入参数): not the set of `IntelligentQRCode`.
 fn account_type(kind: AccountType) -> Option<u32> {
@@ -46,23 +46,13 @@ pub(super) fn parameters(claim: &Claim) -> Parameters<'_> {
 pub(super) fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
     let Claim { account, captcha, .. } = claim;
     if account_type(account.kind).is_none() {
-        return Err(DeadLetterReason::field(
-            "invalid_value",
-            "account.type",
-            "the captcha APIs do not take this type",
-        ));
+        let detail = "the captcha APIs do not take this type";
+        return Err(DeadLetterReason::field(EventError::InvalidValue, "account.type", detail));
     }
-    if matches!(account.kind, AccountType::Qq | AccountType::Wechat) && account.app_id.is_none() {
-        return Err(DeadLetterReason::missing("account.app_id"));
+    if matches!(account.kind, AccountType::Qq | AccountType::Wechat) {
+        required("account.app_id", account.app_id.as_ref())?;
     }
-    for (field, given) in [
-        ("account.registered_at", account.registered_at.is_some()),
-        ("captcha.type", captcha.picture.is_some()),
-        ("captcha.business_id", captcha.business_id.is_some()),
-    ] {
-        if !given {
-            return Err(DeadLetterReason::missing(field));
-        }
-    }
-    Ok(())
+    required("account.registered_at", account.registered_at)?;
+    required("captcha.type", captcha.picture)?;
+    required("captcha.business_id", captcha.business_id).map(drop)
 }

@@ -16,12 +16,20 @@ use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters};
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
-use crate::claim::{Claim, DeadLetterReason};
+use crate::claim::{Claim, DeadLetterReason, required};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_check]`.
-pub const REGISTRATION: Registration =
-    Registration { name: "captcha_check", kind: "captcha_check", build };
+pub const REGISTRATION: Registration = Registration {
+    name: "captcha_check",
+    kind: "captcha_check",
+    schema: "2016",
+    levels: &[],
+    risk_types: &[],
+    max_attempts: Some(CHECKS_OF_A_TICKET),
+    tokens: None,
+    build,
+};
 
 /// The ticket is not good. To csec's other APIs this code means "failed, ask again".
 const VERIFICATION_FAILED: i64 = 5100;
@@ -83,20 +91,8 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
 }
 
 impl RiskApi for CaptchaCheck {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
-    }
-
-    fn schema(&self) -> &'static str {
-        "2016"
-    }
-
-    fn highest_level(&self) -> Option<u8> {
-        None
-    }
-
-    fn max_attempts(&self) -> Option<u32> {
-        Some(CHECKS_OF_A_TICKET)
+    fn registration(&self) -> &'static Registration {
+        &REGISTRATION
     }
 
     fn ask_until(&self, claim: &Claim) -> Option<i64> {
@@ -110,9 +106,7 @@ impl RiskApi for CaptchaCheck {
 
     fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         captcha::check(claim)?;
-        if claim.captcha.ticket.is_none() {
-            return Err(DeadLetterReason::missing("captcha.ticket"));
-        }
+        required("captcha.ticket", claim.captcha.ticket.as_ref())?;
         self.client.check(&parameters(claim))
     }
 
@@ -216,7 +210,7 @@ mod tests {
                 ("html.html", malformed()),
             ],
         );
-        assert_eq!(only(&registry).max_attempts(), Some(2));
+        assert_eq!(only(&registry).registration().max_attempts, Some(2));
     }
 
     #[test]

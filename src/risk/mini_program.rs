@@ -7,28 +7,22 @@
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", revision of 2018-12-13.
 
-pub use super::tencent_cloud::ApiSettings as Settings;
-
-use super::section::{ConfigError, Setup};
-use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
-use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, DeadLetterReason};
-use crate::decision::{Effect, Levels, RiskType};
+use super::Registration;
+use super::tencent_cloud::{LEVELS, LevelApi, Parameters};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::decision::{Effect, RiskType};
 
 /// `[risk.mini_program]`.
-pub const REGISTRATION: Registration =
-    Registration { name: "mini_program", kind: "mini_program", build };
-
-/// The API.
-#[derive(Debug)]
-pub struct MiniProgram {
-    client: Client,
-}
-
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
-    let settings: Settings = setup.settings()?;
-    Ok(Box::new(MiniProgram { client: Client::new("IntelligentQRCode", settings, setup)? }))
-}
+pub const REGISTRATION: Registration = Registration {
+    name: "mini_program",
+    kind: "mini_program",
+    schema: "2018-12",
+    levels: LEVELS,
+    risk_types: &RISK_TYPES,
+    max_attempts: None,
+    tokens: None,
+    build: |setup| LevelApi::build("IntelligentQRCode", check, parameters, setup),
+};
 
 /// `accountType` (输入参数): this schema takes three.
 fn account_type(kind: AccountType) -> Option<u32> {
@@ -68,51 +62,13 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
     parameters
 }
 
-impl RiskApi for MiniProgram {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
+fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
+    if account_type(claim.account.kind).is_none() {
+        let detail = "the mini-program API does not take this type";
+        return Err(DeadLetterReason::field(EventError::InvalidValue, "account.type", detail));
     }
-
-    fn schema(&self) -> &'static str {
-        "2018-12"
-    }
-
-    fn highest_level(&self) -> Option<u8> {
-        Some(HIGHEST_LEVEL)
-    }
-
-    fn default_levels(&self) -> Option<Levels> {
-        Some(default_levels())
-    }
-
-    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
-        if account_type(claim.account.kind).is_none() {
-            return Err(DeadLetterReason::field(
-                "invalid_value",
-                "account.type",
-                "the mini-program API does not take this type",
-            ));
-        }
-        if claim.login.token.is_none() {
-            return Err(DeadLetterReason::missing("login.token"));
-        }
-        if claim.reward.goods.is_none() {
-            return Err(DeadLetterReason::missing("reward.goods"));
-        }
-        self.client.check(&parameters(claim))
-    }
-
-    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
-        self.client.request(parameters(claim), attempt)
-    }
-
-    fn read(&self, answer: &Answer<'_>) -> ApiResult {
-        self.client.read_level(answer)
-    }
-
-    fn risk_types(&self) -> &'static [RiskType] {
-        &RISK_TYPES
-    }
+    required("login.token", claim.login.token.as_ref())?;
+    required("reward.goods", claim.reward.goods.as_ref()).map(drop)
 }
 
 /// The types of risk (risktype 详细说明).

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::claim::{Claim, DeadLetterReason};
-use crate::decision::{Assessment, Levels, RiskType};
+use crate::decision::{Assessment, RiskType};
 
 pub mod registry;
 pub mod section;
@@ -29,46 +29,37 @@ pub mod signature;
 pub mod tencent_cloud;
 pub mod wechat;
 
+mod answer;
 mod captcha;
-mod remedy;
+mod reason;
+mod tokens;
 mod tolerant;
 
 #[cfg(test)]
-mod documented;
-#[cfg(test)]
-mod snapshots;
-#[cfg(test)]
-mod survival;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
-pub use registry::{ApiId, Registration, Registry, Route, Shared};
-pub use remedy::remedy;
+pub use answer::{Answer, ApiResult, Fault, RetryHint};
+pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
+pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};
 pub use section::{ConfigError, Scope};
+#[cfg(test)]
+use tests::testing;
+pub use tokens::{MakeTokens, Token, TokenSource, one_line};
+
+/// Every risk API. A new one is its file, its `mod` above and a line here.
+const APIS: &[Registration] = &[
+    intelligent_qr_code::REGISTRATION,
+    mini_program::REGISTRATION,
+    wechat_marketing::REGISTRATION,
+    wechat_account::REGISTRATION,
+    captcha_query::REGISTRATION,
+    captcha_check::REGISTRATION,
+];
 
 /// One risk API: how to ask it about a claim and how to read what it answers.
 pub trait RiskApi: Send + Sync {
-    /// Its name in configuration, SQL, spans and metrics: `intelligent_qr_code`.
-    fn name(&self) -> &'static str;
-
-    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
-    fn schema(&self) -> &'static str;
-
-    /// The highest risk level it gives; `None` where it gives none.
-    fn highest_level(&self) -> Option<u8>;
-
-    /// What its levels lead to where `[risk.<api>.policy]` says nothing (`docs/risk-apis.md`,
-    /// Policy); `None` where it gives none.
-    fn default_levels(&self) -> Option<Levels> {
-        None
-    }
-
-    /// How many times one claim may be asked about at all, where the API bounds it.
-    fn max_attempts(&self) -> Option<u32> {
-        None
-    }
+    /// What is the same for every claim.
+    fn registration(&self) -> &'static Registration;
 
     /// Until when asking about this claim makes sense, UNIX seconds; `None` for ever. After that it
     /// is not asked about, whoever is to blame for the delay, but left to a person.
@@ -82,11 +73,6 @@ pub trait RiskApi: Send + Sync {
         false
     }
 
-    /// Whether a request needs an access token ([`Attempt::token`]).
-    fn needs_token(&self) -> bool {
-        false
-    }
-
     /// What this API demands of a claim beyond `schemas/claim.v1.json`, checked before anything is
     /// sent.
     ///
@@ -97,19 +83,25 @@ pub trait RiskApi: Send + Sync {
     /// The request of one attempt, signed.
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
 
-    /// Makes sense of an answer. Called for 2xx and 3xx answers and 4xx other than 429; must take
-    /// any bytes.
+    /// Makes sense of an answer, any bytes. One that [`Answer::is_read_by_status`] is not shown to
+    /// the API.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
+}
 
-    /// This API's own table of risk types: the same code means different things to different
-    /// schemas.
-    fn risk_types(&self) -> &'static [RiskType] {
-        &[]
+impl dyn RiskApi + '_ {
+    /// [`Registration::name`].
+    pub fn name(&self) -> &'static str {
+        self.registration().name
     }
 
-    /// Looks a risk type up in it.
-    fn risk_type(&self, code: i32) -> Option<RiskType> {
-        self.risk_types().iter().find(|risk_type| risk_type.code == code).copied()
+    /// [`Registration::schema`].
+    pub fn schema(&self) -> &'static str {
+        self.registration().schema
+    }
+
+    /// [`Registration::risk_type`].
+    pub fn risk_type(&self, code: i32) -> Option<RiskType> {
+        self.registration().risk_type(code)
     }
 }
 
@@ -171,140 +163,5 @@ impl Method {
             Self::Get => "GET",
             Self::Post => "POST",
         }
-    }
-}
-
-/// An HTTP answer that arrived whole, within the size bound.
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body, any bytes.
-    pub body: &'a [u8],
-}
-
-impl Answer<'_> {
-    /// Whether the HTTP status is 2xx.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// What an answer says whose body is not what the API promises.
-    ///
-    /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
-    /// fault. With 4xx something between us and the API spoke: about the set-up where the status
-    /// says so (who asks, and where), else about this one request.
-    pub fn unreadable(&self) -> ApiResult {
-        let fault = Fault { reason: "http_4xx", provider_code: None };
-        match self.status {
-            300..=399 => {
-                ApiResult::AccessDenied(Fault { reason: "redirected", provider_code: None })
-            }
-            401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
-            408 | 425 | 429 => ApiResult::Transient(fault, RetryHint::Backoff),
-            400..=499 => ApiResult::Unassessable(fault),
-            _ => Fault::malformed_answer(),
-        }
-    }
-}
-
-/// What an answer says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApiResult {
-    /// The API assessed the claim.
-    Assessed {
-        /// What it found.
-        assessment: Assessment,
-        /// Its return code.
-        provider_code: i64,
-    },
-    /// Asking again may help.
-    Transient(Fault, RetryHint),
-    /// Asking again will not help: this claim is not assessable.
-    Unassessable(Fault),
-    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no
-    /// claim's fault.
-    AccessDenied(Fault),
-}
-
-/// How a transient fault is to be met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryHint {
-    /// After a growing pause.
-    Backoff,
-    /// At once with a new nonce and timestamp, a single time; then like [`RetryHint::Backoff`].
-    FreshSignature,
-    /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
-    NewToken,
-    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used
-    /// up): the API's breaker opens at once.
-    Lasting,
-}
-
-/// What went wrong with an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// A bounded word, fit for a metric label: `internal_error`, `bad_openid`, `malformed_answer`,
-    /// …
-    pub reason: &'static str,
-    /// The API's return code, where there is one.
-    pub provider_code: Option<i64>,
-}
-
-impl Fault {
-    /// A fault with the provider's code.
-    pub fn coded(reason: &'static str, provider_code: i64) -> Self {
-        Self { reason, provider_code: Some(provider_code) }
-    }
-
-    /// A body that is not what the API promises: transient, for the next answer may be whole.
-    pub fn malformed_answer() -> ApiResult {
-        ApiResult::Transient(
-            Self { reason: "malformed_answer", provider_code: None },
-            RetryHint::Backoff,
-        )
-    }
-}
-
-impl ApiResult {
-    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's
-    /// word wins over the table. What no retry mends soon stays so ([`RetryHint::Lasting`]).
-    pub fn or_listed(self, transient_codes: &[i64]) -> Self {
-        let listed =
-            |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
-        match self {
-            Self::Unassessable(fault) if listed(&fault) => {
-                Self::Transient(fault, RetryHint::Backoff)
-            }
-            Self::AccessDenied(fault) if listed(&fault) => {
-                Self::Transient(fault, RetryHint::Lasting)
-            }
-            reading => reading,
-        }
-    }
-
-    /// The word for `risk_calls.outcome` and metric labels.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Assessed { .. } => "assessed",
-            Self::Transient(..) => "transient",
-            Self::Unassessable(_) => "unassessable",
-            Self::AccessDenied(_) => "access_denied",
-        }
-    }
-
-    /// The API's return code, where there is one.
-    pub fn provider_code(&self) -> Option<i64> {
-        match self {
-            Self::Assessed { provider_code, .. } => Some(*provider_code),
-            Self::Transient(fault, _) | Self::Unassessable(fault) | Self::AccessDenied(fault) => {
-                fault.provider_code
-            }
-        }
-    }
-
-    /// Whether the claim is to be asked about again.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(..) | Self::AccessDenied(_))
     }
 }

@@ -12,7 +12,7 @@ use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Shared;
+use super::{Registration, Shared};
 use crate::decision::Levels;
 
 /// The keys that every section has. All others are the API's own.
@@ -177,7 +177,8 @@ fn is_no_path(character: char) -> bool {
 pub struct Setup<'a> {
     /// The sections that several APIs share.
     pub shared: &'a Shared,
-    name: &'static str,
+    /// The API's.
+    pub registration: &'static Registration,
     base_url: Option<String>,
     /// What [`Setup::base_url`] said.
     in_use: OnceCell<String>,
@@ -187,13 +188,13 @@ pub struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub(super) fn new(
-        name: &'static str,
+        registration: &'static Registration,
         section: &Section,
         own: Map<String, Value>,
         shared: &'a Shared,
     ) -> Self {
         let (base_url, path) = (section.base_url.clone(), section.path.clone());
-        Self { shared, name, base_url, in_use: OnceCell::new(), path, own }
+        Self { shared, registration, base_url, in_use: OnceCell::new(), path, own }
     }
 
     /// The API's own settings: the keys of its section that are not common to all.
@@ -201,7 +202,7 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// [`ConfigError`], naming the key.
     pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, ConfigError> {
-        decode(&format!("risk.{}", self.name), std::mem::take(&mut self.own))
+        decode(&format!("risk.{}", self.registration.name), std::mem::take(&mut self.own))
     }
 
     /// `base_url`, or the API's default, without the slash at its end.
@@ -218,7 +219,7 @@ impl<'a> Setup<'a> {
 
     /// The whole key of one of the section's.
     pub fn key(&self, key: &str) -> String {
-        format!("risk.{}.{key}", self.name)
+        format!("risk.{}.{key}", self.registration.name)
     }
 
     /// `path`, or the API's default.
@@ -234,7 +235,7 @@ impl<'a> Setup<'a> {
         if value.trim().is_empty() {
             return Err(ConfigError::new(
                 key,
-                format!("this is required, for `risk.{}` is in use", self.name),
+                format!("this is required, for `risk.{}` is in use", self.registration.name),
             ));
         }
         Ok(())
@@ -243,7 +244,9 @@ impl<'a> Setup<'a> {
     /// Checks that no key is left that nobody read.
     pub(super) fn finish(self) -> Result<(), ConfigError> {
         match self.own.keys().min() {
-            Some(key) => Err(unknown_key(format!("risk.{}.{key}", self.name), "unknown key")),
+            Some(key) => {
+                Err(unknown_key(format!("risk.{}.{key}", self.registration.name), "unknown key"))
+            }
             None => Ok(()),
         }
     }

@@ -5,60 +5,23 @@
 //!
 //! Source: WeChat "小程序风控 API", 营销活动反作弊.
 
-use super::section::{ConfigError, Setup};
-use super::wechat::{HIGHEST_LEVEL, Product, ServiceMarket, default_levels};
-use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
-use crate::claim::{Claim, DeadLetterReason};
-use crate::decision::Levels;
+use super::Registration;
+use super::wechat::{LEVELS, Product, SCHEMA, ServiceMarket, tokens};
 
 /// `[risk.wechat_marketing]`, which has no keys but the common ones.
-pub const REGISTRATION: Registration =
-    Registration { name: "wechat_marketing", kind: "wechat_marketing", build };
+pub const REGISTRATION: Registration = Registration {
+    name: "wechat_marketing",
+    kind: "wechat_marketing",
+    schema: SCHEMA,
+    levels: LEVELS,
+    risk_types: &[],
+    max_attempts: None,
+    tokens: Some(tokens),
+    build: |setup| ServiceMarket::build(PRODUCT, setup),
+};
 
 const PRODUCT: Product =
     Product { api: "weopensecriskservice", service_id: 3, risk_key: "sale_risk" };
-
-/// The API.
-#[derive(Debug)]
-pub struct WechatMarketing(ServiceMarket);
-
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
-    Ok(Box::new(WechatMarketing(ServiceMarket::new(PRODUCT, setup)?)))
-}
-
-impl RiskApi for WechatMarketing {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
-    }
-
-    fn schema(&self) -> &'static str {
-        "servicemarket"
-    }
-
-    fn highest_level(&self) -> Option<u8> {
-        Some(HIGHEST_LEVEL)
-    }
-
-    fn default_levels(&self) -> Option<Levels> {
-        Some(default_levels())
-    }
-
-    fn needs_token(&self) -> bool {
-        true
-    }
-
-    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
-        self.0.check(claim)
-    }
-
-    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
-        self.0.request(claim, attempt)
-    }
-
-    fn read(&self, answer: &Answer<'_>) -> ApiResult {
-        self.0.read(answer)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -58,7 +58,7 @@ table! {
         source_topic: "text" = Text(&row.received.source.topic),
         source_partition: "int" = row.received.source.partition,
         source_offset: "bigint" = row.received.source.offset,
-        error: "text" = row.reason.error,
+        error: "text" = row.reason.error.as_str(),
         error_field: "text" = row.reason.field.as_deref().map(Text),
         detail: "text" = Text(&row.reason.detail),
         key: "bytea" = row.received.key.as_deref(),

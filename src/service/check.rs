@@ -10,13 +10,10 @@ use crate::config::Config;
 use crate::findings::{Finding, Grade};
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::check_producer;
-use crate::risk::wechat::TokenSource;
-use crate::risk::{Answer, Route};
+use crate::risk::{Answer, Route, TokenSource};
 
 /// How long a server of a risk API has to answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a provider's message is shown.
-const MESSAGE_MAX_CHARS: usize = 200;
 /// Variables that lead other programs through a proxy.
 const PROXY_VARIABLES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
@@ -57,8 +54,8 @@ async fn risk_apis(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("risk APIs", built)];
     findings.extend(egress(config));
     findings.extend(join_all(registry.iter().map(|(_, route)| reach(&client, route))).await);
-    if let Some(source) = registry.token_source() {
-        findings.push(access_token(&client, source, config).await);
+    for (_, source) in registry.token_sources() {
+        findings.push(access_token(&client, source).await);
     }
     findings
 }
@@ -93,51 +90,33 @@ async fn reach(client: &Client, route: &Route) -> Finding {
 }
 
 /// Fetches an access token as the worker does.
-async fn access_token(client: &Client, source: &TokenSource, config: &Config) -> Finding {
-    const WHAT: &str = "WeChat access token";
-    if source.invalidates_others() {
-        let words = "not fetched: with wechat.token_endpoint = \"classic\" each fetch ends the token that the workers have";
-        return Finding::warning(WHAT, words);
+async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
+    let what = format!("{} access token", source.vendor());
+    if let Some(setting) = source.invalidates_others() {
+        let words =
+            format!("not fetched: with {setting} each fetch ends the token that the workers have");
+        return Finding::warning(&what, words);
     }
-    let place = &config.wechat.base_url;
-    if let Err(cause) = client.reach(place, REACH_TIMEOUT).await {
-        return Finding::wrong(
-            WHAT,
-            format!("{place} (wechat.base_url) cannot be reached: {cause}"),
-        );
-    }
-    let exchange = client.send(source.token_request(false), REACH_TIMEOUT).await;
-    let response = match exchange.result {
-        Ok(response) => response,
-        Err(failure) => {
-            return Finding::wrong(
-                WHAT,
-                format!("{place} (wechat.base_url): {}", failure.as_str()),
-            );
-        }
-    };
-    match source.read_token(&Answer { status: response.status, body: &response.body }) {
-        Ok(token) => {
-            let life = humantime::format_duration(token.expires_in);
-            Finding::ok(WHAT, format!("{place} gives one, good for {life}"))
-        }
-        Err(fault) => {
+    let (key, place) = source.place();
+    let fetch = async {
+        let reached = client.reach(place, REACH_TIMEOUT).await;
+        reached.map_err(|cause| format!("{place} ({key}) cannot be reached: {cause}"))?;
+        let exchange = client.send(source.token_request(false), REACH_TIMEOUT).await;
+        let response =
+            exchange.result.map_err(|failure| format!("{place} ({key}): {}", failure.reason()))?;
+        let answer = Answer { status: response.status, body: &response.body };
+        let token = source.read_token(&answer).map_err(|fault| {
             let code = fault.provider_code.map(|code| format!(", code {code}")).unwrap_or_default();
-            let said = message(&response.body).map(|said| format!(": {said}")).unwrap_or_default();
-            let words = format!(
-                "{place} gives none ({}, HTTP {}{code}){said}; check wechat.app_id and wechat.app_secret",
-                fault.reason, response.status
-            );
-            Finding::wrong(WHAT, words)
-        }
-    }
-}
-
-/// WeChat's own words; an answer with a token has none.
-fn message(body: &[u8]) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let said = answer.get("errmsg")?.as_str()?;
-    Some(said.chars().filter(|character| !character.is_control()).take(MESSAGE_MAX_CHARS).collect())
+            let more = [source.words(&answer), fault.reason.remedy().map(str::to_owned)];
+            let more: String =
+                more.into_iter().flatten().map(|words| format!(": {words}")).collect();
+            let status = answer.status;
+            format!("{place} gives none ({}, HTTP {status}{code}){more}", fault.reason)
+        })?;
+        let life = humantime::format_duration(token.expires_in);
+        Ok(format!("{place} gives one, good for {life}"))
+    };
+    Finding::of(&what, fetch.await)
 }
 
 async fn postgres(config: &Config) -> Finding {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::metrics as names;
+use crate::claim::EventError;
 use crate::decision::Decision;
 use crate::kafka::{Input, Partition};
+use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 
 /// The worker's metrics. Made after [`init`](super::init); one that is made before counts nothing.
 pub struct Meter {
@@ -91,9 +93,9 @@ impl Meter {
         self.claim_duration.record(latency);
     }
 
-    /// A dead letter was published; `error` is its bounded word.
-    pub fn dead_letter(&self, error: &'static str) {
-        counter!(names::DEAD_LETTERS.name, "error" => error).increment(1);
+    /// A dead letter was published.
+    pub fn dead_letter(&self, error: EventError) {
+        counter!(names::DEAD_LETTERS.name, "error" => error.as_str()).increment(1);
     }
 
     /// An event whose claim was decided before.
@@ -115,10 +117,11 @@ impl Meter {
     pub fn attempt(
         &self,
         api: &'static str,
-        outcome: &'static str,
-        reason: &'static str,
+        outcome: AttemptOutcome,
+        reason: Option<FaultReason>,
         latency: Duration,
     ) {
+        let (outcome, reason) = (outcome.as_str(), reason.map_or("", FaultReason::as_str));
         counter!(names::ATTEMPTS.name, "api" => api, "outcome" => outcome, "reason" => reason)
             .increment(1);
         self.apis.get(api).attempt_duration.record(latency);
@@ -142,8 +145,8 @@ impl Meter {
     }
 
     /// An access token was fetched, or was not.
-    pub fn token_fetch(&self, outcome: &'static str) {
-        counter!(names::TOKEN_FETCHES.name, "outcome" => outcome).increment(1);
+    pub fn token_fetch(&self, outcome: FetchOutcome) {
+        counter!(names::TOKEN_FETCHES.name, "outcome" => outcome.as_str()).increment(1);
     }
 
     /// A flush of so many records began.

@@ -14,8 +14,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::metrics::{ALL, Kind};
 use super::otlp::{FollowLinks, Watched};
 use super::*;
+use crate::claim::EventError;
 use crate::decision::Decision;
 use crate::kafka::{Input, Partition};
+use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 use crate::trace::TraceContext;
 
 const FACTS: ClaimFacts<'static> = ClaimFacts {
@@ -90,7 +92,7 @@ fn attributes(span: &SpanData) -> Vec<String> {
 fn a_claims_span_continues_the_incoming_trace_and_goes_on_into_the_decision() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
     let (claim, context) = spans.claim(&FACTS, Some(incoming(1)), 0);
-    claim.decided("approve");
+    claim.decided(Decision::Approve);
     drop(claim);
 
     let span = collector.span("process reward.claims");
@@ -122,8 +124,12 @@ fn attempts_are_children_of_their_claim() {
     let (claim, _context) = spans.claim(&FACTS, None, 0);
     let peer =
         Peer::new("intelligent_qr_code", "https://user:secret@csec.example/v2?Signature=secret");
-    claim.attempt(&peer, "POST", 1).ended(Some(503), "transient", "server_error");
-    claim.attempt(&peer, "GET", 2).ended(Some(200), "assessed", "");
+    claim.attempt(&peer, "POST", 1).ended(
+        Some(503),
+        AttemptOutcome::Transient,
+        Some(FaultReason::Http5xx),
+    );
+    claim.attempt(&peer, "GET", 2).ended(Some(200), AttemptOutcome::Assessed, None);
     drop(claim);
 
     let (claim, failed, good) =
@@ -133,11 +139,11 @@ fn attempts_are_children_of_their_claim() {
         assert_eq!(attempt.span_context.trace_id(), claim.span_context.trace_id());
         assert_eq!(attempt.span_kind, SpanKind::Client);
     }
-    assert_eq!(failed.status, Status::error("server_error"));
+    assert_eq!(failed.status, Status::error("http_5xx"));
     let expected = [
         "claimgate.api=intelligent_qr_code",
         "claimgate.outcome=transient",
-        "claimgate.reason=server_error",
+        "claimgate.reason=http_5xx",
         "error.type=503",
         "http.request.method=POST",
         "http.response.status_code=503",
@@ -154,10 +160,12 @@ fn attempts_without_an_answer_and_dead_letters_are_errors() {
     let (collector, spans, _guard) = Collector::listen(parent_based());
     let (claim, _context) =
         spans.claim(&ClaimFacts { claim_id: None, kind: None, ..FACTS }, None, 0);
-    claim
-        .attempt(&Peer::new("wechat_account", "http://127.0.0.1:8080"), "GET", 1)
-        .ended(None, "unknown", "timeout");
-    claim.dead_lettered("missing_field");
+    claim.attempt(&Peer::new("wechat_account", "http://127.0.0.1:8080"), "GET", 1).ended(
+        None,
+        AttemptOutcome::Unknown,
+        Some(FaultReason::Timeout),
+    );
+    claim.dead_lettered(EventError::MissingField);
     drop(claim);
 
     let attempt = collector.span("GET");
@@ -212,9 +220,11 @@ fn without_an_exporter_no_span_is_made_and_the_incoming_context_goes_on() {
     let (collector, _spans, _guard) = Collector::listen(parent_based());
     let spans = Spans::off();
     let (claim, context) = spans.claim(&FACTS, Some(incoming(1)), 0);
-    claim
-        .attempt(&Peer::new("wechat_account", "http://127.0.0.1"), "GET", 1)
-        .ended(None, "unknown", "timeout");
+    claim.attempt(&Peer::new("wechat_account", "http://127.0.0.1"), "GET", 1).ended(
+        None,
+        AttemptOutcome::Unknown,
+        Some(FaultReason::Timeout),
+    );
     drop(claim);
     drop(spans.flush([&context]).record(1));
     assert_eq!(context, incoming(1));
@@ -287,13 +297,18 @@ fn record_everything() {
     let latency = Duration::from_millis(3);
     meter.admitted(2);
     meter.decided("qr_code", Decision::Review, latency);
-    meter.dead_letter("not_json");
+    meter.dead_letter(EventError::NotJson);
     meter.duplicate();
     meter.recalled();
     meter.stale_result();
-    meter.attempt("intelligent_qr_code", "transient", "timeout", latency);
+    meter.attempt(
+        "intelligent_qr_code",
+        AttemptOutcome::Transient,
+        Some(FaultReason::Timeout),
+        latency,
+    );
     meter.retry("intelligent_qr_code");
-    meter.token_fetch("ok");
+    meter.token_fetch(FetchOutcome::Fetched);
     meter.flush(2);
     meter.recorded(latency);
     meter.record_failed();

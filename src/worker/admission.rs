@@ -15,7 +15,7 @@ use crate::decision::Source;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
 use crate::outbox::{Completed, Received, RecordOutcome};
-use crate::risk::Registry;
+use crate::risk::{FaultReason, Registry};
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -158,7 +158,7 @@ impl<P: Ports> Worker<P> {
             if is_retry {
                 self.inflow.pace.withdraw(Some(api), now);
             }
-            return self.defer_untried(*job, "no_room");
+            return self.defer_untried(*job, FaultReason::NoRoom);
         }
         self.inflow.held.push(job);
     }
@@ -227,7 +227,7 @@ impl<P: Ports> Worker<P> {
             Entered::Leads(job) => self.lookups.new.push(job),
             Entered::Waits => {}
             Entered::Full(job) if self.may_defer_untried(&job) => {
-                self.defer_untried(*job, "sent_again")
+                self.defer_untried(*job, FaultReason::SentAgain)
             }
             Entered::Full(mut job) => {
                 self.vacate(&mut job);

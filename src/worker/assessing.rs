@@ -16,14 +16,14 @@ use crate::claim::{Claim, subject_hash};
 use crate::decision::{Assessment, Ruling};
 use crate::intake::Ticket;
 use crate::outbox::{Call, Completed, Received, RecordOutcome};
-use crate::risk::{Answer, ApiId, ApiResult, Attempt, Fault, RetryHint, RiskApi, remedy};
+use crate::risk::{Answer, ApiId, ApiResult, Attempt, AttemptOutcome, Fault, FaultReason, RiskApi};
 use crate::schema::Verdict;
 use crate::telemetry::Peer;
 
 impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
-        self.look_after_token(now);
+        self.look_after_tokens(now);
         if self.calls.pause_guard.forbids_calls(now) {
             return None;
         }
@@ -51,7 +51,7 @@ impl<P: Ports> Worker<P> {
         let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
         job.probe = probe;
-        job.lease = if route.api.needs_token() { self.calls.token.lease(now) } else { None };
+        job.lease = route.token.and_then(|id| self.calls.tokens[id.index()].lease(now));
         let requested_at = self.context.clock.micros();
         let attempt = Attempt {
             number,
@@ -81,7 +81,13 @@ impl<P: Ports> Worker<P> {
             now: Instant::now(),
             seed: self.context.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
-            max_attempts: self.context.registry.get(attempted.job.api).api.max_attempts(),
+            max_attempts: self
+                .context
+                .registry
+                .get(attempted.job.api)
+                .api
+                .registration()
+                .max_attempts,
             seen: attempted
                 .exchange
                 .result
@@ -93,12 +99,13 @@ impl<P: Ports> Worker<P> {
             (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
-            self.token_was_used(&lease, &reading, context.now);
+            self.token_was_used(job.api, &lease, &reading, context.now);
         }
-        let reason = reason(&reading);
+        let reason = reading.fault().map(|fault| fault.reason);
         let (health, step) = job.retry.after(&self.context.retry, reading, &context);
         if self.calls.scheduler.release(job.api.index(), health, job.probe, context.now)
             && !job.probe
+            && let Some(reason) = reason
         {
             self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
@@ -128,7 +135,8 @@ impl<P: Ports> Worker<P> {
 
     /// Ends a claim that waited for longer than the API's answer about it means anything.
     pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
-        let ruling = self.context.policy.too_late("ticket_expired", provider_code);
+        let ruling =
+            self.context.policy.too_late(FaultReason::TicketExpired.as_str(), provider_code);
         self.complete_assessed(job, ruling, None, provider_code);
     }
 
@@ -137,11 +145,11 @@ impl<P: Ports> Worker<P> {
         &mut self,
         attempted: Attempted,
         reading: &ApiResult,
-        outcome: &'static str,
+        outcome: AttemptOutcome,
     ) -> Box<Job> {
         let Attempted { job, requested_at, request, exchange, span } = attempted;
         let api = self.context.registry.get(job.api).api.name();
-        let reason = reason(reading);
+        let reason = reading.fault().map(|fault| fault.reason);
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
         span.ended(http_status, outcome, reason);
         self.context.meter.attempt(api, outcome, reason, exchange.latency);
@@ -154,8 +162,8 @@ impl<P: Ports> Worker<P> {
             latency: micros(exchange.latency),
             http_status: http_status.map(i32::from),
             provider_code: reading.provider_code(),
-            outcome: outcome.into(),
-            reason: reason.into(),
+            outcome: outcome.as_str().into(),
+            reason: reason.map_or("", FaultReason::as_str).into(),
             cause: exchange.cause,
             request,
             response: exchange.result.ok().map(|response| response.body),
@@ -165,10 +173,10 @@ impl<P: Ports> Worker<P> {
     }
 
     /// One line when a breaker opens: what the last call met, and what somebody can do about it.
-    pub(super) fn warn_of_breaker(&self, api: ApiId, reason: &'static str, cause: Option<&str>) {
+    pub(super) fn warn_of_breaker(&self, api: ApiId, reason: FaultReason, cause: Option<&str>) {
         let api = self.context.registry.get(api).api.name();
-        let why = sentence(reason, [cause, remedy(reason)]);
-        warn!(claimgate.api = api, error.type = reason, "the breaker of {api} opened: {why}");
+        let why = sentence(reason, [cause, reason.remedy()]);
+        warn!(claimgate.api = api, error.type = reason.as_str(), "the breaker of {api} opened: {why}");
     }
 
     fn take_step(&mut self, job: Box<Job>, step: Step) {
@@ -187,11 +195,12 @@ impl<P: Ports> Worker<P> {
                 self.complete_assessed(*job, ruling, Some(assessment), Some(code));
             }
             Step::Unassessable(fault) => {
-                let ruling = self.context.policy.unassessable(fault.reason, fault.provider_code);
+                let ruling =
+                    self.context.policy.unassessable(fault.reason.as_str(), fault.provider_code);
                 self.complete_assessed(*job, ruling, None, fault.provider_code);
             }
-            Step::Defer(fault) => self.defer(*job, &fault),
-            Step::GiveUp(fault) => self.give_up(*job, &fault),
+            Step::Defer(fault) => self.defer(*job, fault),
+            Step::GiveUp(fault) => self.give_up(*job, fault),
             Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.drop_or_defer(*job),
             Step::RetryAt(at) => {
                 self.context.meter.retry(api.name());
@@ -200,8 +209,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    pub(super) fn give_up(&mut self, job: Job, fault: &Fault) {
-        let ruling = self.context.policy.unassessed(fault.reason, fault.provider_code);
+    pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
+        let ruling = self.context.policy.unassessed(fault.reason.as_str(), fault.provider_code);
         self.complete_assessed(job, ruling, None, fault.provider_code);
     }
 
@@ -214,7 +223,7 @@ impl<P: Ports> Worker<P> {
         provider_code: Option<i64>,
     ) {
         self.vacate(&mut job);
-        job.span.decided(ruling.decision.as_str());
+        job.span.decided(ruling.decision);
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
         let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
@@ -287,17 +296,16 @@ pub(super) struct Assessed {
     pub(super) provider_code: Option<i64>,
 }
 
-/// The reading of an exchange, and the word for `risk_calls.outcome`.
-fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, &'static str) {
-    let transient =
-        |reason| ApiResult::Transient(Fault { reason, provider_code: None }, RetryHint::Backoff);
-    let reading = match &exchange.result {
+/// The reading of an exchange, and how the attempt ended.
+fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, AttemptOutcome) {
+    let reading = match exchange.result.as_ref().map(answer) {
         // The request may have reached the API and may have been acted upon.
-        Err(failure) if failure.is_ambiguous() => return (transient(failure.as_str()), "unknown"),
-        Err(failure) => transient(failure.as_str()),
-        Ok(response) if response.status == 429 => transient("http_429"),
-        Ok(response) if response.status >= 500 => transient("http_5xx"),
-        Ok(response) => api.read(&answer(response)),
+        Err(failure) if failure.is_ambiguous() => {
+            return (ApiResult::transient(failure.reason()), AttemptOutcome::Unknown);
+        }
+        Err(failure) => ApiResult::transient(failure.reason()),
+        Ok(answer) if answer.is_read_by_status() => answer.unreadable(),
+        Ok(answer) => api.read(&answer),
     };
     let outcome = reading.outcome();
     (reading, outcome)
@@ -307,18 +315,9 @@ pub(super) fn answer(response: &Response) -> Answer<'_> {
     Answer { status: response.status, body: &response.body }
 }
 
-fn reason(reading: &ApiResult) -> &'static str {
-    match reading {
-        ApiResult::Assessed { .. } => "",
-        ApiResult::Transient(fault, _)
-        | ApiResult::Unassessable(fault)
-        | ApiResult::AccessDenied(fault) => fault.reason,
-    }
-}
-
 /// A reason with what is known beside it: `connect: connection refused`.
-pub(super) fn sentence(reason: &str, more: [Option<&str>; 2]) -> String {
-    [Some(reason)].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
+pub(super) fn sentence(reason: FaultReason, more: [Option<&str>; 2]) -> String {
+    [Some(reason.as_str())].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
 }
 
 pub(super) fn micros(duration: Duration) -> i64 {

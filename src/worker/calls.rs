@@ -16,10 +16,8 @@ use crate::telemetry::Peer;
 pub(super) struct Calls {
     /// Claims that wait for a permit of their API, or for the time of their next attempt.
     pub(super) scheduler: CallScheduler<Box<Job>>,
-    /// WeChat's access token.
-    pub(super) token: Token,
-    /// Whether it is being fetched.
-    pub(super) fetching_token: bool,
+    /// By source: the access token.
+    pub(super) tokens: Vec<Token>,
     /// Holds calls back after the process was paused: its partitions may be another worker's.
     pub(super) pause_guard: PauseGuard,
     /// How many partitions the input topic has: this worker's part of them is its part of the
@@ -47,8 +45,7 @@ impl Calls {
             scheduler: CallScheduler::new(
                 context.registry.iter().map(|(_, route)| queue(route)).collect(),
             ),
-            token: Token::default(),
-            fetching_token: false,
+            tokens: context.registry.token_sources().map(|_| Token::default()).collect(),
             pause_guard,
             input_partitions: 0,
             peers: vec![None; context.registry.len()],

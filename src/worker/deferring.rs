@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Job, Ports, Publisher as _, Worker};
-use crate::assess::{Delay, retry};
+use crate::assess::retry;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
-use crate::risk::Fault;
+use crate::risk::{Fault, FaultReason};
 use crate::trace::TRACEPARENT;
 
 /// Milliseconds. A claim that has little time left is not deferred for less.
@@ -22,14 +22,15 @@ impl<P: Ports> Worker<P> {
         for (job, delay) in
             self.calls.scheduler.take_expired(self.context.retry.in_process_for, now)
         {
-            self.defer(*job, &fault(delay_reason(delay)));
+            self.defer(*job, delay);
         }
     }
 
     /// Sends a claim to the retry topic, for later; or decides it, when it has been tried for long
     /// enough. Where its API has no room, the claims behind it go along: one subject that always
     /// fails, each claim in its turn, would keep everybody else out.
-    pub(super) fn defer(&mut self, job: Job, fault: &Fault) {
+    pub(super) fn defer(&mut self, job: Job, fault: impl Into<Fault>) {
+        let fault = fault.into();
         if self.is_too_late(&job) {
             return self.come_too_late(job, fault.provider_code);
         }
@@ -45,10 +46,10 @@ impl<P: Ports> Worker<P> {
                 (&self.context.retry, self.ports.publisher.deferred_max_bytes());
             let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
             for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
-                self.complete_deferred(*behind, fault, now);
+                self.complete_deferred(*behind, fault.reason, now);
             }
         }
-        self.complete_deferred(job, fault, now);
+        self.complete_deferred(job, fault.reason, now);
         let next = self.lanes.leave(lane);
         self.submit(next);
     }
@@ -62,8 +63,8 @@ impl<P: Ports> Worker<P> {
     }
 
     /// Defers a claim that is in no lane, for want of room.
-    pub(super) fn defer_untried(&mut self, job: Job, reason: &'static str) {
-        self.complete_deferred(job, &fault(reason), self.context.clock.micros() / 1_000);
+    pub(super) fn defer_untried(&mut self, job: Job, reason: FaultReason) {
+        self.complete_deferred(job, reason, self.context.clock.micros() / 1_000);
     }
 
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
@@ -85,7 +86,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn defer_followers(&mut self, followers: Vec<Box<Job>>) {
         for follower in followers {
             if self.may_defer(&follower, self.context.clock.micros() / 1_000) {
-                self.defer_untried(*follower, "sent_again");
+                self.defer_untried(*follower, FaultReason::SentAgain);
             } else {
                 self.enter(follower);
             }
@@ -103,11 +104,11 @@ impl<P: Ports> Worker<P> {
         may_defer(job, &self.context.retry, self.ports.publisher.deferred_max_bytes(), now)
     }
 
-    pub(super) fn complete_deferred(&mut self, mut job: Job, fault: &Fault, now: i64) {
+    pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
         self.release_probe(&job.ticket);
         // A claim that nobody was asked about, for others were first, is not tried yet.
-        let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&fault.reason);
+        let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&reason);
         let since = if is_tried { deferred_since(&job) } else { now };
         let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
         let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
@@ -134,7 +135,7 @@ impl<P: Ports> Worker<P> {
             not_before: now.saturating_add(pause).min(give_up_at),
             attempts: retry.attempts(),
             unseen: retry.unseen(),
-            reason: fault.reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             source: received.source.clone(),
             api: api.to_owned(),
         };
@@ -160,19 +161,8 @@ fn may_defer(job: &Job, retry: &retry::Settings, max_bytes: usize, now: i64) -> 
 }
 
 /// Why a claim waits though its API is well.
-const WAITS: [&str; 4] = ["no_room", "subject_busy", "sent_again", "no_permit"];
-
-fn delay_reason(delay: Delay) -> &'static str {
-    match delay {
-        Delay::BreakerOpen => "breaker_open",
-        Delay::NoAccessToken => "no_access_token",
-        Delay::NoPermit => "no_permit",
-    }
-}
-
-fn fault(reason: &'static str) -> Fault {
-    Fault { reason, provider_code: None }
-}
+const WAITS: [FaultReason; 4] =
+    [FaultReason::NoRoom, FaultReason::SubjectBusy, FaultReason::SentAgain, FaultReason::NoPermit];
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::{Intake as _, Job, Ports, Worker};
 use crate::intake::{Partition, Ticket, TicketId};
-use crate::risk::Fault;
+use crate::risk::FaultReason;
 use crate::telemetry::Component;
 
 /// Partitions that are to be given back as soon as nothing of them is in flight.
@@ -131,9 +131,9 @@ impl<P: Ports> Worker<P> {
     /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some
     /// were made, it is deferred with their number: whoever took it on again would begin with none.
     pub(super) fn drop_or_defer(&mut self, job: Job) {
-        let counts = self.context.registry.get(job.api).api.max_attempts().is_some();
+        let counts = self.context.registry.get(job.api).api.registration().max_attempts.is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
-            self.defer(job, &Fault { reason: "partition_moves", provider_code: None });
+            self.defer(job, FaultReason::PartitionMoves);
         } else {
             self.leave_and_drop(job);
         }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::intake::TicketId;
+use crate::intake::timetable::take_matching;
 
 /// So many records may wait behind the one that is on its way.
 const FOLLOWERS_MAX: usize = 64;
@@ -80,15 +81,9 @@ impl<T> DuplicateQueues<T> {
 
     /// Takes those that wait and are to go.
     pub(super) fn take_followers(&mut self, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        for queue in self.queues.values_mut() {
-            let (gone, stay): (VecDeque<_>, _) = std::mem::take(&mut queue.followers)
-                .into_iter()
-                .partition(|(_, record)| goes(record));
-            queue.followers = stay;
-            taken.extend(gone.into_iter().map(|(_, record)| record));
-        }
-        taken
+        let queues = self.queues.values_mut().map(|queue| &mut queue.followers);
+        let taken = queues.flat_map(|queue| take_matching(queue, |(_, record)| goes(record)));
+        taken.map(|(_, record)| record).collect()
     }
 }
 

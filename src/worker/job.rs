@@ -12,7 +12,7 @@ use crate::claim::Claim;
 use crate::intake::Ticket;
 use crate::intake::deferral::Deferral;
 use crate::outbox::Received;
-use crate::risk::ApiId;
+use crate::risk::{ApiId, FaultReason};
 use crate::telemetry::ClaimSpan;
 
 /// A call that comes later after the claim was looked up is preceded by another look: another
@@ -72,7 +72,11 @@ impl Job {
         claim.subject().hash(&mut hasher);
         let (lane, fingerprint) = (hasher.finish(), claim.fingerprint());
         let resumed = |deferral: &Deferral| {
-            Retry::resumed(deferral.attempts, deferral.unseen, &deferral.reason)
+            Retry::resumed(
+                deferral.attempts,
+                deferral.unseen,
+                FaultReason::from_word(&deferral.reason),
+            )
         };
         let retry = deferral.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {

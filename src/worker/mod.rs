@@ -238,8 +238,9 @@ impl<P: Ports> Worker<P> {
                 .claims(id.index())
                 .saturating_sub(self.calls.scheduler.in_flight(id.index()));
             meter.queued(route.api.name(), waiting);
-            let (state, access_denied) = self.calls.scheduler.breaker(id.index()).state();
-            meter.breaker(route.api.name(), state != "closed", access_denied);
+            let breaker = self.calls.scheduler.breaker(id.index());
+            let is_open = breaker.open_since().is_some();
+            meter.breaker(route.api.name(), is_open, breaker.is_denied());
         }
     }
 }

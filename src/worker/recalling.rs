@@ -15,6 +15,7 @@ use super::task::{Done, LookedUp};
 use super::{Job, OUTAGE_PAUSE, Ports, Store, Worker, WorkerError};
 use crate::intake::TicketId;
 use crate::outbox::{Completed, RecordOutcome, StoreError};
+use crate::risk::FaultReason;
 use crate::schema::Verdict;
 use crate::telemetry::Component;
 
@@ -113,7 +114,7 @@ impl<P: Ports> Worker<P> {
     /// it is deferred.
     fn enter_lane(&mut self, job: Box<Job>) {
         if !self.lanes.has_room(job.lane) && self.may_defer_untried(&job) {
-            return self.defer_untried(*job, "subject_busy");
+            return self.defer_untried(*job, FaultReason::SubjectBusy);
         }
         let lane = job.lane;
         let head = self.lanes.enter(lane, job);
@@ -161,7 +162,7 @@ impl<P: Ports> Worker<P> {
             RecordOutcome::Recalled(verdict) => {
                 self.context.meter.recalled();
                 self.warn_of_repeats(verdict);
-                job.span.decided(verdict.decision.as_str());
+                job.span.decided(verdict.decision);
             }
             RecordOutcome::Duplicate(_) => self.context.meter.duplicate(),
             RecordOutcome::DeadLettered(malformed) => job.span.dead_lettered(malformed.error),

@@ -1,8 +1,8 @@
-//! The access token: fetched when claims need one, by one task at a time.
+//! Access tokens: fetched when claims need one, each by one task at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -13,106 +13,108 @@ use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
 use crate::outbox::TokenExchange;
-use crate::risk::wechat::{is_denied, redacted, words};
-use crate::risk::{ApiId, ApiResult, Fault, RetryHint, remedy};
+use crate::risk::{ApiId, ApiResult, Fault, FaultReason, FetchOutcome, RetryHint, TokenId};
 
 /// How long the fetch of an access token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<P: Ports> Worker<P> {
-    /// Keeps the access token fresh while claims need it, and shuts the APIs that have none.
-    pub(super) fn look_after_token(&mut self, now: Instant) {
-        let Some(source) = self.context.registry.token_source() else { return };
-        let (mut wanted, at_hand) = (false, self.calls.token.lease(now).is_some());
-        for (id, _) in self.context.registry.iter().filter(|(_, route)| route.api.needs_token()) {
-            self.calls.scheduler.set_has_token(id.index(), at_hand);
-            wanted |= self.calls.scheduler.waiting(id.index()) > 0;
-        }
-        if !wanted || self.calls.fetching_token {
-            return;
-        }
-        if let Some(fetch) = self.calls.token.wants_fetch(now) {
-            self.calls.fetching_token = true;
-            let (http, request) =
-                (self.ports.http.clone(), source.token_request(fetch == Fetch::Forced));
-            let requested_at = self.context.clock.micros();
+    /// Keeps access tokens fresh while claims need them, and shuts the APIs that have none.
+    pub(super) fn look_after_tokens(&mut self, now: Instant) {
+        let registry = &self.context.registry;
+        for (id, source) in registry.token_sources() {
+            let token = &mut self.calls.tokens[id.index()];
+            let (mut is_wanted, is_at_hand) = (false, token.lease(now).is_some());
+            for (api, _) in registry.iter().filter(|(_, route)| route.token == Some(id)) {
+                self.calls.scheduler.set_has_token(api.index(), is_at_hand);
+                is_wanted |= self.calls.scheduler.waiting(api.index()) > 0;
+            }
+            let Some(fetch) = is_wanted.then(|| token.wants_fetch(now)).flatten() else { continue };
+            let request = source.token_request(fetch == Fetch::Forced);
+            let (http, requested_at) = (self.ports.http.clone(), self.context.clock.micros());
             self.tasks.spawn(async move {
                 let text = request.redacted.clone();
                 let exchange = http.send(request, TOKEN_TIMEOUT).await;
-                Done::Token(Box::new(TokenAnswer { requested_at, request: text, exchange }))
+                Done::Token(Box::new(TokenAnswer { id, requested_at, request: text, exchange }))
             });
         }
     }
 
     pub(super) fn after_token_fetch(&mut self, fetched: TokenAnswer) {
-        self.calls.fetching_token = false;
-        let now = Instant::now();
-        let Some(source) = self.context.registry.token_source() else { return };
-        let (exchange, can_force) = (&fetched.exchange, source.can_force());
+        let (id, now) = (fetched.id, Instant::now());
+        let registry = Arc::clone(&self.context.registry);
+        let (exchange, source) = (&fetched.exchange, registry.token_source(id));
         let token = match &exchange.result {
             Ok(response) => source.read_token(&answer(response)),
-            Err(failure) => Err(Fault { reason: failure.as_str(), provider_code: None }),
+            Err(failure) => Err(failure.reason().into()),
         };
-        let outcome = if token.is_ok() { "fetched" } else { "failed" };
+        let outcome = if token.is_ok() { FetchOutcome::Fetched } else { FetchOutcome::Failed };
         self.context.meter.token_fetch(outcome);
         let text = token.as_ref().ok().map(|token| token.value.clone());
         let fault = match token {
             Ok(token) => {
-                if self.calls.token.fetched(token.value, token.expires_in, can_force, now)
-                    == Outlook::Bad
-                {
-                    self.deny_without_token("bad_access_token", now);
+                let (value, life, can_force) = (token.value, token.expires_in, source.can_force());
+                let state = &mut self.calls.tokens[id.index()];
+                if state.fetched(value, life, can_force, now) == Outlook::Bad {
+                    self.deny_without_token(id, FaultReason::BadAccessToken, now);
                 }
                 None
             }
             Err(fault) => {
-                self.token_was_denied(&fault, exchange, now);
+                self.token_was_denied(id, &fault, exchange, now);
                 Some(fault)
             }
         };
-        self.outflow.batch.add_token_exchange(fetched.into_row(outcome, fault, text.as_ref()));
+        let kept = exchange.result.as_ref().ok();
+        let kept = kept.map(|response| source.redacted(&response.body, text.as_ref()));
+        self.outflow.batch.add_token_exchange(fetched.into_row(outcome, fault, kept));
     }
 
-    fn token_was_denied(&mut self, fault: &Fault, exchange: &Exchange, now: Instant) {
-        let said = exchange.result.as_ref().ok().and_then(|response| words(&answer(response)));
-        let denied = exchange.result.is_ok() && is_denied(fault.reason);
-        let (outlook, is_news) = self.calls.token.fetch_failed(fault.reason, denied, now);
+    fn token_was_denied(&mut self, id: TokenId, fault: &Fault, exchange: &Exchange, now: Instant) {
+        let (outlook, is_news) = self.calls.tokens[id.index()].fetch_failed(fault.reason, now);
         if is_news {
-            let why = sentence(
-                fault.reason,
-                [said.as_deref().or(exchange.cause.as_deref()), remedy(fault.reason)],
+            let source = self.context.registry.token_source(id);
+            let said = exchange.result.as_ref().ok();
+            let said = said.and_then(|response| source.words(&answer(response)));
+            let cause = said.as_deref().or(exchange.cause.as_deref());
+            let why = sentence(fault.reason, [cause, fault.reason.remedy()]);
+            warn!(
+                error.type = fault.reason.as_str(), provider_code = fault.provider_code,
+                "no {} access token: {why}", source.vendor()
             );
-            warn!(error.type = fault.reason, provider_code = fault.provider_code, "no WeChat access token: {why}");
         }
         if outlook == Outlook::Bad {
-            self.deny_without_token(fault.reason, now);
+            self.deny_without_token(id, fault.reason, now);
         }
     }
 
     /// A call that used this token has ended with this reading.
-    pub(super) fn token_was_used(&mut self, lease: &Lease, reading: &ApiResult, now: Instant) {
+    pub(super) fn token_was_used(
+        &mut self,
+        api: ApiId,
+        lease: &Lease,
+        reading: &ApiResult,
+        now: Instant,
+    ) {
+        let Some(id) = self.context.registry.get(api).token else { return };
+        let token = &mut self.calls.tokens[id.index()];
         match reading {
             ApiResult::Transient(_, RetryHint::NewToken) => {
-                if self.calls.token.refused(lease) == Outlook::Bad {
-                    self.deny_without_token("bad_access_token", now);
+                if token.refused(lease) == Outlook::Bad {
+                    self.deny_without_token(id, FaultReason::BadAccessToken, now);
                 }
             }
-            ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => {
-                self.calls.token.accepted(lease)
-            }
+            ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => token.accepted(lease),
             ApiResult::Transient(..) | ApiResult::AccessDenied(_) => {}
         }
     }
 
     /// There is no usable token, and will not be until somebody mends the set-up: the APIs that
     /// need one refuse us.
-    fn deny_without_token(&mut self, reason: &'static str, now: Instant) {
-        let routes = self.context.registry.iter();
-        let needy: Vec<ApiId> =
-            routes.filter(|(_, route)| route.api.needs_token()).map(|(id, _)| id).collect();
-        for id in needy {
-            if self.calls.scheduler.deny(id.index(), now) {
-                self.warn_of_breaker(id, reason, None);
+    fn deny_without_token(&mut self, id: TokenId, reason: FaultReason, now: Instant) {
+        for (api, route) in self.context.registry.iter() {
+            if route.token == Some(id) && self.calls.scheduler.deny(api.index(), now) {
+                self.warn_of_breaker(api, reason, None);
             }
         }
     }
@@ -120,6 +122,7 @@ impl<P: Ports> Worker<P> {
 
 /// A request for an access token that has ended.
 pub(super) struct TokenAnswer {
+    id: TokenId,
     requested_at: i64,
     request: String,
     exchange: Exchange,
@@ -129,23 +132,22 @@ impl TokenAnswer {
     /// The row of evidence.
     fn into_row(
         self,
-        outcome: &'static str,
+        outcome: FetchOutcome,
         fault: Option<Fault>,
-        token: Option<&SecretString>,
+        kept: Option<Vec<u8>>,
     ) -> TokenExchange {
-        let Self { requested_at, request, exchange } = self;
-        let response = exchange.result.ok();
+        let Self { requested_at, request, exchange, .. } = self;
         TokenExchange {
             id: Uuid::now_v7(),
             requested_at,
             latency: micros(exchange.latency),
-            http_status: response.as_ref().map(|response| response.status),
+            http_status: exchange.result.ok().map(|response| response.status),
             provider_code: fault.as_ref().and_then(|fault| fault.provider_code),
-            outcome,
-            reason: fault.map_or("", |fault| fault.reason),
+            outcome: outcome.as_str(),
+            reason: fault.map_or("", |fault| fault.reason.as_str()),
             cause: exchange.cause,
             request,
-            response: response.map(|response| redacted(&response.body, token)),
+            response: kept,
         }
     }
 }

@@ -52,7 +52,7 @@ impl Client {
     }
 }
 
-/// All six APIs on the simulator, csec with these keys on top.
+/// Every API on the simulator, csec with these keys on top.
 fn registry(simulator: &Simulator, csec: &str) -> Registry {
     let base_url = simulator.base_url();
     let mut toml = format!(
@@ -121,7 +121,8 @@ async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -
     let api = &registry.get(registry.route(claim).expect("an API of its kind")).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
-    let attempt = Attempt { number: 1, now, nonce, token: api.needs_token().then_some(token) };
+    let attempt =
+        Attempt { number: 1, now, nonce, token: api.registration().tokens.map(|_| token) };
     let (status, body) = send(client, api.request(claim, &attempt)).await;
     let reading = api.read(&Answer { status, body: &body });
     assert!(reading.provider_code().is_some(), "{}", String::from_utf8_lossy(&body));
@@ -135,7 +136,7 @@ async fn every_client_is_understood_and_understands() {
         [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
     {
         let registry = registry(&client.simulator, csec);
-        let source = registry.token_source().unwrap();
+        let (_, source) = registry.token_sources().next().unwrap();
         let (status, body) = send(&client, source.token_request(false)).await;
         source.read_token(&Answer { status, body: &body }).unwrap();
         let token = client.token().await;

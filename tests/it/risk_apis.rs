@@ -231,7 +231,7 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
 }
 
 /// Codes and statuses that no breaker minds; `docs/risk-apis.md` has them all, and
-/// `risk::documented` tries them all.
+/// `risk::tests::documented` tries them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_lead_where_the_documents_say() {
     let Some(lab) = Lab::new("codes").await else { return };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use claimgate::claim::{Claim, DeadLetterReason};
+use claimgate::claim::{Claim, DeadLetterReason, EventError};
 use claimgate::config::Config;
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Headers, Input, Ledger, Partition};
@@ -66,8 +66,8 @@ fn full(kind: &str) -> Value {
     })
 }
 
-const KINDS: [&str; 6] =
-    ["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"];
+const KINDS: &[&str] =
+    &["qr_code", "mini_program", "wechat_marketing", "wechat_account", "captcha", "captcha_check"];
 
 fn pointers(event: &Value) -> Vec<String> {
     let mut pointers = Vec::new();
@@ -143,7 +143,7 @@ fn the_schema_of_claims_accepts_what_the_worker_accepts() {
     let agree = |event: &Value, what: &str| {
         let judged = judged(&registry, event);
         // Which kinds there are is configuration's to say.
-        if judged.as_ref().is_err_and(|malformed| malformed.error == "unknown_kind") {
+        if judged.as_ref().is_err_and(|malformed| malformed.error == EventError::UnknownKind) {
             return;
         }
         assert_eq!(validator.is_valid(event), judged.is_ok(), "{what}: the worker says {judged:?}");
@@ -325,8 +325,8 @@ fn the_headers_of_dead_letters_are_what_their_schema_says() {
     let long = "account.".repeat(100);
     for malformed in [
         DeadLetterReason::missing("account.id"),
-        DeadLetterReason::event("tombstone", "the event has no payload"),
-        DeadLetterReason::field("wrong_type", &long, "?"),
+        DeadLetterReason::event(EventError::Tombstone, "the event has no payload"),
+        DeadLetterReason::field(EventError::WrongType, &long, "?"),
     ] {
         for (max_bytes, truncated) in [(MAX_BYTES, false), (4_096, true)] {
             let message =

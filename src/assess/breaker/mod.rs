@@ -219,13 +219,13 @@ impl Breaker {
         }
     }
 
-    /// The word for the metric: `closed`, `open`, `half_open`; and whether the API denies us
-    /// access.
-    pub fn state(&self) -> (&'static str, bool) {
+    /// Whether no calls but probes are made because the API denies us access.
+    pub fn is_denied(&self) -> bool {
         match &self.state {
-            State::Closed { .. } => ("closed", false),
-            State::Open { access_denied, .. } => ("open", *access_denied),
-            State::HalfOpen { access_denied, .. } => ("half_open", *access_denied),
+            State::Closed { .. } => false,
+            State::Open { access_denied, .. } | State::HalfOpen { access_denied, .. } => {
+                *access_denied
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::breaker::CallHealth;
 use super::budget;
 use crate::decision::{Assessment, Decision};
-use crate::risk::{ApiResult, Fault, RetryHint};
+use crate::risk::{ApiResult, Fault, FaultReason, RetryHint};
 
 /// `[retry]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -125,12 +125,15 @@ impl Retry {
     /// The history of a claim that an API was asked about `earlier` times before it was deferred,
     /// `unseen` of them in vain, at last with this reason: one that was deferred for want of a good
     /// signature or token has had its single retry.
-    pub fn resumed(earlier: u32, unseen: u32, reason: &str) -> Self {
+    pub fn resumed(earlier: u32, unseen: u32, reason: Option<FaultReason>) -> Self {
         Self {
             earlier,
             unseen,
-            signed_again: matches!(reason, "request_expired" | "request_replayed"),
-            renewed_token: reason == "bad_access_token",
+            signed_again: matches!(
+                reason,
+                Some(FaultReason::RequestExpired | FaultReason::RequestReplayed)
+            ),
+            renewed_token: reason == Some(FaultReason::BadAccessToken),
             ..Self::default()
         }
     }

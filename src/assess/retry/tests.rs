@@ -20,7 +20,7 @@ fn settings() -> Settings {
 }
 
 fn transient(again: RetryHint) -> ApiResult {
-    ApiResult::Transient(Fault::coded("internal_error", 5), again)
+    ApiResult::Transient(Fault::coded(FaultReason::InternalError, 5), again)
 }
 
 fn context(now: Instant, seed: u32) -> Context {
@@ -59,9 +59,9 @@ fn a_verdict_and_a_refusal_end_the_claim() {
     let verdict = ApiResult::Assessed { assessment: assessment.clone(), provider_code: 0 };
     let assessed = (CallHealth::Well, Step::Assessed(assessment, 0));
     assert_eq!(retry.after(&settings(), verdict, &context(now, 0)), assessed);
-    let fault = Fault::coded("bad_openid", 2);
+    let fault = Fault::coded(FaultReason::BadOpenid, 2);
     assert_eq!(
-        retry.after(&settings(), ApiResult::Unassessable(fault.clone()), &context(now, 0)),
+        retry.after(&settings(), ApiResult::Unassessable(fault), &context(now, 0)),
         (CallHealth::Well, Step::Unassessable(fault))
     );
 }
@@ -85,20 +85,21 @@ fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
 #[test]
 fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_against_the_api() {
     let (settings, now) = (settings(), Instant::now());
-    for (again, reason) in
-        [(RetryHint::FreshSignature, "request_expired"), (RetryHint::NewToken, "bad_access_token")]
-    {
+    for (again, reason) in [
+        (RetryHint::FreshSignature, FaultReason::RequestExpired),
+        (RetryHint::NewToken, FaultReason::BadAccessToken),
+    ] {
         let mut retry = Retry::default();
         let mut health = || retry.after(&settings, transient(again), &context(now, 0)).0;
         assert_eq!(
             [health(), health(), health()],
             [CallHealth::Pending, CallHealth::Repeated, CallHealth::Repeated]
         );
-        let mut deferred = Retry::resumed(3, 0, reason);
+        let mut deferred = Retry::resumed(3, 0, Some(reason));
         let (health, step) = deferred.after(&settings, transient(again), &context(now, u32::MAX));
         assert_eq!(health, CallHealth::Repeated, "{again:?}: it was deferred for that very reason");
         assert_ne!(step, Step::RetryAt(now), "{again:?}: it has had its retry at once");
-        let mut deferred = Retry::resumed(3, 0, "http_5xx");
+        let mut deferred = Retry::resumed(3, 0, Some(FaultReason::Http5xx));
         assert_eq!(
             deferred.after(&settings, transient(again), &context(now, 0)).0,
             CallHealth::Pending
@@ -148,7 +149,7 @@ fn a_claim_is_deferred_for_longer_each_time_up_to_a_bound() {
 #[test]
 fn attempts_before_the_deferral_count() {
     let now = Instant::now();
-    let mut retry = Retry::resumed(1, 0, "http_5xx");
+    let mut retry = Retry::resumed(1, 0, Some(FaultReason::Http5xx));
     let context = Context { max_attempts: Some(2), ..context(now, 0) };
     assert_eq!(retry.begin(now), 2);
     assert!(matches!(
@@ -160,7 +161,7 @@ fn attempts_before_the_deferral_count() {
 #[test]
 fn review_15_attempts_that_were_never_seen_use_up_nothing() {
     let (settings, now) = (settings(), Instant::now());
-    let mut retry = Retry::resumed(7, 7, "connect");
+    let mut retry = Retry::resumed(7, 7, Some(FaultReason::Connect));
     for _ in 0..5 {
         retry.begin(now);
         let unseen = Context { max_attempts: Some(2), seen: false, ..context(now, 0) };

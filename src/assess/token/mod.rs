@@ -28,6 +28,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use crate::risk::FaultReason;
+
 /// Renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(200);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
@@ -84,7 +86,7 @@ pub struct Token {
     fetching: bool,
     /// Fetches that failed in a row, and why the last one did.
     failures: u32,
-    reason: Option<&'static str>,
+    reason: Option<FaultReason>,
     not_before: Option<Instant>,
     /// The text that was refused last.
     refused: Option<Arc<SecretString>>,
@@ -175,21 +177,15 @@ impl Token {
         }
     }
 
-    /// A fetch failed for this reason. `denied` says that the endpoint refused, and that no
-    /// repetition mends it. Returns the outlook, and whether the reason is news.
-    pub fn fetch_failed(
-        &mut self,
-        reason: &'static str,
-        denied: bool,
-        now: Instant,
-    ) -> (Outlook, bool) {
+    /// A fetch failed for this reason. Returns the outlook, and whether the reason is news.
+    pub fn fetch_failed(&mut self, reason: FaultReason, now: Instant) -> (Outlook, bool) {
         self.fetching = false;
         let pause =
             FETCH_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(FETCH_PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + pause);
         let is_news = self.reason.replace(reason) != Some(reason);
-        let is_bad = denied || self.failures >= FAILURES_OF_A_HICCUP;
+        let is_bad = reason.denies_token() || self.failures >= FAILURES_OF_A_HICCUP;
         (if is_bad { Outlook::Bad } else { Outlook::Good }, is_news)
     }
 

@@ -50,7 +50,7 @@ fn a_failed_fetch_is_not_repeated_at_once() {
         let at = token.wakes_at(now).expect("no fetch is under way");
         assert!(at - now <= FETCH_PAUSE_MAX, "after {failures} failures");
         assert!(token.wants_fetch(at).is_some());
-        let (outlook, is_news) = token.fetch_failed("timeout", false, now);
+        let (outlook, is_news) = token.fetch_failed(FaultReason::Timeout, now);
         assert_eq!((outlook == Outlook::Bad, is_news), (failures >= 4, failures == 0));
         assert!(token.wants_fetch(now).is_none());
     }
@@ -67,9 +67,9 @@ fn the_secret_is_not_printed() {
 #[test]
 fn a_denied_fetch_is_no_hiccup_and_told_once() {
     let (mut token, now) = (Token::default(), Instant::now());
-    assert_eq!(token.fetch_failed("bad_app_secret", true, now), (Outlook::Bad, true));
-    assert_eq!(token.fetch_failed("bad_app_secret", true, now), (Outlook::Bad, false));
-    assert_eq!(token.fetch_failed("ip_not_allowed", true, now), (Outlook::Bad, true));
+    assert_eq!(token.fetch_failed(FaultReason::BadAppSecret, now), (Outlook::Bad, true));
+    assert_eq!(token.fetch_failed(FaultReason::BadAppSecret, now), (Outlook::Bad, false));
+    assert_eq!(token.fetch_failed(FaultReason::IpNotAllowed, now), (Outlook::Bad, true));
 }
 
 #[test]

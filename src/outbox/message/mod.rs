@@ -134,7 +134,7 @@ fn dead_letter(malformed: &DeadLetterReason, received: &Received, max_bytes: usi
             .contains(&name)
     };
     let letter = |mut headers: Headers, key: Option<Vec<u8>>, payload: Option<Vec<u8>>| {
-        headers.push(text("claimgate-error", malformed.error));
+        headers.push(text("claimgate-error", malformed.error.as_str()));
         if let Some(field) = &malformed.field {
             let end = field.char_indices().nth(200).map_or(field.len(), |(index, _)| index);
             headers.push(text("claimgate-error-field", &field[..end]));

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::claim::EventError;
 use crate::decision::{Decision, Reason, Source, decision_id};
 use crate::intake::{Admission, Assigned, Ledger, Partition, header};
 use crate::schema::Verdict;
@@ -110,7 +111,7 @@ fn a_duplicate_is_published_only_where_that_is_wanted() {
 
 #[test]
 fn a_dead_letter_keeps_the_event_and_says_why() {
-    let malformed = DeadLetterReason::field("missing_field", "account.id", "required");
+    let malformed = DeadLetterReason::field(EventError::MissingField, "account.id", "required");
     let completed = completed(RecordOutcome::DeadLettered(malformed));
     let content = completed.received.content();
     let message = of(&completed, false, MAX_BYTES).expect("published");
@@ -158,7 +159,7 @@ fn what_is_too_large_says_so_and_fits() {
     assert!(message.payload.as_ref().is_some_and(|payload| payload.len() < 4_096));
 
     let mut completed =
-        completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
+        completed(RecordOutcome::DeadLettered(DeadLetterReason::event(EventError::NotJson, "x")));
     completed.received.payload = Some(vec![b'x'; 5_000]);
     let message = of(&completed, false, 4_096).expect("published");
     assert_eq!(message.payload, None);
@@ -191,7 +192,7 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
 #[test]
 fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
-    let malformed = DeadLetterReason::field("wrong_type", &"account.".repeat(500), "?");
+    let malformed = DeadLetterReason::field(EventError::WrongType, &"account.".repeat(500), "?");
     for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(malformed)]
     {
         let mut completed = completed(outcome);
@@ -305,8 +306,10 @@ fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does
 fn review_05_one_refusal_teaches_for_all_messages_as_large() {
     let batch: Vec<Completed> = (0..64)
         .map(|_| {
-            let mut completed =
-                completed(RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "x")));
+            let mut completed = completed(RecordOutcome::DeadLettered(DeadLetterReason::event(
+                EventError::NotJson,
+                "x",
+            )));
             completed.received.payload = Some(vec![b'x'; 5_000]);
             completed
         })

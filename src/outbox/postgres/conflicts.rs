@@ -12,14 +12,12 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::record::{End, Entry};
 use super::rows;
-use crate::claim::{Claim, DeadLetterReason};
+use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::outbox::{Received, RecordOutcome};
 use crate::schema::Verdict;
 
 /// So many first events are in memory at once: each may have a megabyte.
 const AT_ONCE: usize = 16;
-/// The word for two claims with one id.
-const CONFLICT: &str = "claim_id_conflict";
 
 impl PostgresStore {
     /// Says in each conflict's dead letter which fields differ.
@@ -29,7 +27,7 @@ impl PostgresStore {
         entries: &[Entry<'a>],
         ends: &mut Vec<End<'a>>,
     ) -> Result<(), Failure> {
-        let conflict = |end: &RecordOutcome| matches!(end, RecordOutcome::DeadLettered(why) if why.error == CONFLICT);
+        let conflict = |end: &RecordOutcome| matches!(end, RecordOutcome::DeadLettered(why) if why.error == EventError::ClaimIdConflict);
         let found = ends.extract_if(.., |end| conflict(&end.outcome));
         let own = entries.iter().filter(|entry| conflict(entry.outcome)).map(|entry| End {
             index: entry.index,

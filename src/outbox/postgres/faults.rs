@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::PostgresStore;
 use super::error::Failure;
 use super::record::{Entry, Overruled, entries};
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 use crate::schema::{self, NewDeadLetter};
 
@@ -77,7 +77,7 @@ impl Unkept {
                 Some((
                     index,
                     RecordOutcome::DeadLettered(DeadLetterReason::event(
-                        "unrecordable",
+                        EventError::Unrecordable,
                         message.clone(),
                     )),
                 ))
@@ -160,7 +160,7 @@ impl PostgresStore {
         received: &Received,
         message: String,
     ) -> Result<DeadLetterReason, StoreError> {
-        let malformed = DeadLetterReason::event("unrecordable", message);
+        let malformed = DeadLetterReason::event(EventError::Unrecordable, message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
         let rows = [NewDeadLetter::new(received, &malformed)];
         let server = &self.connections;
@@ -200,8 +200,9 @@ impl PostgresStore {
                 [&call.api, &call.outcome, &call.reason].map(AsRef::as_ref);
             self.unkept.add(self.place(), call, &message)?;
             tracing::error!(
-                call.id = %id, claim.id = claim_id, api, outcome, reason, http.status = http_status, provider.code = provider_code,
-                db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
+                call.id = %id, claim.id = claim_id, api, outcome,
+                reason, http.status = http_status,
+                provider.code = provider_code, db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
             );
         }
         Ok(())

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::error::{Failure, POOLER};
 use super::rows::{self, Decided};
 use super::{PostgresStore, StoreError};
-use crate::claim::DeadLetterReason;
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
 use crate::outbox::{Call, Received};
 use crate::schema::{self, NewDeadLetter, Verdict};
@@ -57,7 +57,7 @@ impl PostgresStore {
             .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
         let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
-        let malformed = DeadLetterReason::event("unrecordable", "a check");
+        let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
         let dead = [NewDeadLetter::new(&received, &malformed)];
         let server = &self.connections;
         let mut refusing = "verdicts";

@@ -13,14 +13,22 @@ use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
 use super::tolerant::without_mark;
 use super::{
-    Answer, ApiResult, Attempt, Fault, Method, Registration, Request, RetryHint, RiskApi, captcha,
+    Answer, ApiResult, Attempt, FaultReason, Method, Registration, Request, RiskApi, captcha,
 };
 use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_query]`.
-pub const REGISTRATION: Registration =
-    Registration { name: "captcha_query", kind: "captcha", build };
+pub const REGISTRATION: Registration = Registration {
+    name: "captcha_query",
+    kind: "captcha",
+    schema: "2017-10",
+    levels: &[],
+    risk_types: &[],
+    max_attempts: None,
+    tokens: None,
+    build,
+};
 
 /// The section's own keys.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -86,12 +94,11 @@ impl CaptchaQuery {
             return self.read_json(answer);
         }
         match std::str::from_utf8(body) {
-            Ok(script) if self.reports_error(script) => ApiResult::Transient(
-                Fault { reason: "error_callback", provider_code: None },
-                RetryHint::Backoff,
-            ),
+            Ok(script) if self.reports_error(script) => {
+                ApiResult::transient(FaultReason::ErrorCallback)
+            }
             Ok(script) if is_script(script) => challenge(script.to_owned()),
-            _ => Fault::malformed_answer(),
+            _ => ApiResult::transient(FaultReason::MalformedAnswer),
         }
     }
 
@@ -125,16 +132,8 @@ fn is_script(script: &str) -> bool {
 }
 
 impl RiskApi for CaptchaQuery {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
-    }
-
-    fn schema(&self) -> &'static str {
-        "2017-10"
-    }
-
-    fn highest_level(&self) -> Option<u8> {
-        None
+    fn registration(&self) -> &'static Registration {
+        &REGISTRATION
     }
 
     fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {

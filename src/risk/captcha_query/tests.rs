@@ -119,7 +119,7 @@ fn with_script_1_the_body_is_the_script() {
         [malformed(), malformed(), malformed()]
     );
     assert!(
-        matches!(reading(" failed({code: 4000})"), ApiResult::Transient(fault, _) if fault.reason == "error_callback")
+        matches!(reading(" failed({code: 4000})"), ApiResult::Transient(fault, _) if fault.reason.as_str() == "error_callback")
     );
     assert_eq!(read(only(&registry), 400, script), http_4xx());
 }
@@ -130,7 +130,7 @@ fn review_21_an_error_behind_a_byte_order_mark_is_no_script() {
     let reading = |body: &str| read(only(&registry), 200, &format!("\u{feff}{body}"));
     assert_eq!(reading(r#"{"code":4000}"#), unassessable("bad_parameter", 4000));
     assert!(
-        matches!(reading("failed({})"), ApiResult::Transient(fault, _) if fault.reason == "error_callback")
+        matches!(reading("failed({})"), ApiResult::Transient(fault, _) if fault.reason.as_str() == "error_callback")
     );
     assert_eq!(reading("<html>"), malformed());
     assert_eq!(reading("a()"), challenge("a()".to_owned()));

@@ -7,28 +7,22 @@
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", `IntelligentQRCode`.
 
-pub use super::tencent_cloud::ApiSettings as Settings;
-
-use super::section::{ConfigError, Setup};
-use super::tencent_cloud::{Client, HIGHEST_LEVEL, Parameters, default_levels};
-use super::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, DeadLetterReason};
-use crate::decision::{Effect, Levels, RiskType};
+use super::Registration;
+use super::tencent_cloud::{LEVELS, LevelApi, Parameters};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::decision::{Effect, RiskType};
 
 /// `[risk.intelligent_qr_code]`.
-pub const REGISTRATION: Registration =
-    Registration { name: "intelligent_qr_code", kind: "qr_code", build };
-
-/// The API.
-#[derive(Debug)]
-pub struct IntelligentQrCode {
-    client: Client,
-}
-
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
-    let settings: Settings = setup.settings()?;
-    Ok(Box::new(IntelligentQrCode { client: Client::new("IntelligentQRCode", settings, setup)? }))
-}
+pub const REGISTRATION: Registration = Registration {
+    name: "intelligent_qr_code",
+    kind: "qr_code",
+    schema: "2021",
+    levels: LEVELS,
+    risk_types: &RISK_TYPES,
+    max_attempts: None,
+    tokens: None,
+    build: |setup| LevelApi::build("IntelligentQRCode", check, parameters, setup),
+};
 
 /// `accountType` (输入参数).
 fn account_type(kind: AccountType) -> Option<u32> {
@@ -77,55 +71,21 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
     parameters
 }
 
-impl RiskApi for IntelligentQrCode {
-    fn name(&self) -> &'static str {
-        REGISTRATION.name
+fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
+    let Claim { account, login, reward, .. } = claim;
+    if account_type(account.kind).is_none() {
+        let detail = "IntelligentQRCode does not take this type";
+        return Err(DeadLetterReason::field(EventError::InvalidValue, "account.type", detail));
     }
-
-    fn schema(&self) -> &'static str {
-        "2021"
+    if account.kind == AccountType::Qq {
+        required("account.app_id", account.app_id.as_ref())?;
     }
-
-    fn highest_level(&self) -> Option<u8> {
-        Some(HIGHEST_LEVEL)
+    required("reward.goods", reward.goods.as_ref())?;
+    // A mini-program: its session key signs the nonce.
+    if login.wechat_subtype == Some(2) {
+        required("login.nonce", login.nonce.as_ref())?;
     }
-
-    fn default_levels(&self) -> Option<Levels> {
-        Some(default_levels())
-    }
-
-    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
-        if account_type(claim.account.kind).is_none() {
-            return Err(DeadLetterReason::field(
-                "invalid_value",
-                "account.type",
-                "IntelligentQRCode does not take this type",
-            ));
-        }
-        if claim.account.kind == AccountType::Qq && claim.account.app_id.is_none() {
-            return Err(DeadLetterReason::missing("account.app_id"));
-        }
-        if claim.reward.goods.is_none() {
-            return Err(DeadLetterReason::missing("reward.goods"));
-        }
-        // A mini-program: its session key signs the nonce.
-        if claim.login.wechat_subtype == Some(2) && claim.login.nonce.is_none() {
-            return Err(DeadLetterReason::missing("login.nonce"));
-        }
-        self.client.check(&parameters(claim))
-    }
-
-    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
-        self.client.request(parameters(claim), attempt)
-    }
-
-    fn read(&self, answer: &Answer<'_>) -> ApiResult {
-        self.client.read_level(answer)
-    }
-
-    fn risk_types(&self) -> &'static [RiskType] {
-        &RISK_TYPES
-    }
+    Ok(())
 }
 
 /// The types of risk (riskType 详细说明). 202 and 203 of earlier revisions were dropped in 2020.

@@ -10,29 +10,43 @@ use std::time::Duration;
 use config::Value;
 
 use super::section::{ConfigError, Scope, Section, Setup};
-use super::{RiskApi, tencent_cloud, wechat};
-use crate::claim::{Claim, DeadLetterReason};
-use crate::decision::{Decision, Levels, Policy};
+use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
+use crate::claim::{Claim, DeadLetterReason, EventError};
+use crate::decision::{Decision, Levels, Policy, RiskType};
 
-/// Every risk API. A new one is its file, its `mod` and a line here.
-pub(super) const APIS: &[Registration] = &[
-    super::intelligent_qr_code::REGISTRATION,
-    super::mini_program::REGISTRATION,
-    super::wechat_marketing::REGISTRATION,
-    super::wechat_account::REGISTRATION,
-    super::captcha_query::REGISTRATION,
-    super::captcha_check::REGISTRATION,
-];
-
-/// How an API enters the registry.
+/// How an API enters the registry, and what is the same for every claim.
 #[derive(Debug, Clone, Copy)]
 pub struct Registration {
-    /// [`RiskApi::name`], and the name of its section `[risk.<name>]`.
+    /// Its name in SQL, spans and metrics, and that of its section `[risk.<name>]`.
     pub name: &'static str,
     /// The kind of claim that it serves where its section does not say.
     pub kind: &'static str,
+    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
+    pub schema: &'static str,
+    /// What its levels lead to, from level 0 on, where `[risk.<name>.policy]` says nothing
+    /// (`docs/risk-apis.md`, Policy); empty where it gives none.
+    pub levels: &'static [Decision],
+    /// Its own table of risk types: the same code means different things to different schemas.
+    pub risk_types: &'static [RiskType],
+    /// How many times one claim may be asked about at all, where the API bounds it.
+    pub max_attempts: Option<u32>,
+    /// Where the access tokens come from that its requests need ([`super::Attempt::token`]); the
+    /// APIs of one vendor share a token.
+    pub tokens: Option<MakeTokens>,
     /// Builds the API from its section.
     pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError>,
+}
+
+impl Registration {
+    /// The highest risk level that the API gives; `None` where it gives none.
+    pub fn highest_level(&self) -> Option<u8> {
+        u8::try_from(self.levels.len()).ok()?.checked_sub(1)
+    }
+
+    /// Looks a risk type up in the API's table.
+    pub fn risk_type(&self, code: i32) -> Option<RiskType> {
+        self.risk_types.iter().find(|risk_type| risk_type.code == code).copied()
+    }
 }
 
 /// The sections that several APIs share.
@@ -57,10 +71,23 @@ impl ApiId {
     }
 }
 
+/// A source of access tokens of a [`Registry`]: small numbers from 0, in the order of iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenId(usize);
+
+impl TokenId {
+    /// The number, for whoever keeps a list with one entry per source.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// One API, and within which bounds it is asked.
 pub struct Route {
     /// The API.
     pub api: Box<dyn RiskApi>,
+    /// The source of the access token that its requests need.
+    pub token: Option<TokenId>,
     /// Scheme, host and port of its server, or of the gateway before it.
     pub base_url: String,
     /// How long one call may take.
@@ -81,7 +108,7 @@ pub struct Route {
 pub struct Registry {
     routes: Vec<Route>,
     by_kind: BTreeMap<String, ApiId>,
-    tokens: Option<wechat::TokenSource>,
+    tokens: Vec<Box<dyn TokenSource>>,
 }
 
 impl Registry {
@@ -93,7 +120,8 @@ impl Registry {
         if shared.transient_codes.contains(&0) {
             return Err(ConfigError::new("retry.transient_codes", "0 is the code of success"));
         }
-        let mut registry = Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: None };
+        let mut registry =
+            Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: Vec::new() };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name)
             else {
@@ -104,15 +132,12 @@ impl Registry {
             let (section, own) = Section::read(registration.name, section)?;
             registry.add(registration, section, own, shared)?;
         }
-        if registry.routes.iter().any(|route| route.api.needs_token()) {
-            registry.tokens = Some(wechat::TokenSource::new(&shared.wechat));
-        }
         Ok(registry)
     }
 
     fn add(
         &mut self,
-        registration: &Registration,
+        registration: &'static Registration,
         section: Section,
         own: config::Map<String, Value>,
         shared: &Shared,
@@ -129,17 +154,19 @@ impl Registry {
                 return Err(ConfigError::new(format!("risk.{name}.serves"), problem));
             }
         }
-        let mut setup = Setup::new(name, &section, own, shared);
+        let mut setup = Setup::new(registration, &section, own, shared);
         let api = (registration.build)(&mut setup)?;
         let base_url = setup.server();
         setup.finish()?;
-        let levels = levels(api.as_ref(), section.policy)
+        let levels = levels(registration, section.policy)
             .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
         let Section {
             timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, ..
         } = section;
+        let token = registration.tokens.map(|tokens| self.token_id(tokens(shared)));
         self.routes.push(Route {
             api,
+            token,
             base_url,
             timeout,
             concurrency,
@@ -151,6 +178,14 @@ impl Registry {
         Ok(())
     }
 
+    fn token_id(&mut self, source: Box<dyn TokenSource>) -> TokenId {
+        let known = self.tokens.iter().position(|known| known.vendor() == source.vendor());
+        TokenId(known.unwrap_or_else(|| {
+            self.tokens.push(source);
+            self.tokens.len() - 1
+        }))
+    }
+
     /// The API that serves this claim, which holds all that the API demands of it.
     ///
     /// # Errors
@@ -159,7 +194,7 @@ impl Registry {
         let Some(id) = self.by_kind.get(&claim.kind) else {
             let shown: String = claim.kind.chars().take(64).collect();
             return Err(DeadLetterReason::field(
-                "unknown_kind",
+                EventError::UnknownKind,
                 "kind",
                 format!("no risk API serves {shown:?}"),
             ));
@@ -206,20 +241,27 @@ impl Registry {
             .filter_map(|route| Some((route.api.name().to_owned(), route.levels.clone()?)));
         let policy = Policy::new(levels.collect(), on_unassessed);
         self.routes.iter().fold(policy, |policy, route| {
-            policy.with_risk_types(route.api.name(), route.api.risk_types())
+            policy.with_risk_types(route.api.name(), route.api.registration().risk_types)
         })
     }
 
-    /// Where access tokens come from, if an API needs one.
-    pub fn token_source(&self) -> Option<&wechat::TokenSource> {
-        self.tokens.as_ref()
+    /// Where the access tokens come from that APIs need.
+    pub fn token_sources(&self) -> impl Iterator<Item = (TokenId, &dyn TokenSource)> {
+        self.tokens.iter().enumerate().map(|(index, source)| (TokenId(index), source.as_ref()))
+    }
+
+    /// One of them.
+    pub fn token_source(&self, id: TokenId) -> &dyn TokenSource {
+        self.tokens[id.0].as_ref()
     }
 }
 
-fn levels(api: &dyn RiskApi, policy: Option<Levels>) -> Result<Option<Levels>, String> {
-    match (api.highest_level(), policy.or_else(|| api.default_levels())) {
-        (Some(highest), Some(levels)) => levels.check(highest).map(|()| Some(levels)),
-        (Some(_), None) => Err("this API gives levels and has no policy for them".to_owned()),
+fn levels(api: &Registration, policy: Option<Levels>) -> Result<Option<Levels>, String> {
+    match (api.highest_level(), policy) {
+        (Some(highest), policy) => {
+            let levels = policy.unwrap_or_else(|| Levels::of(api.levels));
+            levels.check(highest).map(|()| Some(levels))
+        }
         (None, Some(_)) => Err("this API gives no levels that a policy could decide by".to_owned()),
         (None, None) => Ok(None),
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::risk::testing::*;
+use crate::risk::{Answer, Fault, Method, Request, Token};
 
 fn fault(toml: &str) -> ConfigError {
     registry(toml).err().unwrap()
@@ -21,8 +22,8 @@ fn every_api_is_built_under_its_own_name_with_a_policy_for_its_levels() {
         let id = registry.find(registration.name).unwrap();
         assert_eq!(registry.kinds().collect::<Vec<_>>(), [(registration.kind, id)]);
         let route = registry.get(id);
-        assert_eq!(route.levels.is_some(), route.api.highest_level().is_some());
-        assert_eq!(registry.token_source().is_some(), route.api.needs_token());
+        assert_eq!(route.levels.is_some(), route.api.registration().highest_level().is_some());
+        assert_eq!(registry.token_sources().count(), usize::from(route.token.is_some()));
     }
 }
 
@@ -69,7 +70,7 @@ fn the_bounds_have_defaults_and_can_be_set() {
     );
     assert_eq!(route.levels.as_ref().unwrap().review, [2]);
     assert_eq!(registry.kinds().map(|(kind, _)| kind).collect::<Vec<_>>(), ["a", "b"]);
-    assert!(registry.token_source().is_none());
+    assert!(registry.token_sources().next().is_none());
 }
 
 #[test]
@@ -213,6 +214,37 @@ fn an_unknown_kind_is_malformed_and_harmless_to_show() {
     let registry = registry(&section("intelligent_qr_code", "")).unwrap();
     let kind = format!("a\u{0}b{}", "x".repeat(1000));
     let fault = registry.route(&claim(json!({ "kind": kind }))).unwrap_err();
-    assert_eq!((fault.error, fault.field.as_deref()), ("unknown_kind", Some("kind")));
+    assert_eq!((fault.error.as_str(), fault.field.as_deref()), ("unknown_kind", Some("kind")));
     assert!(fault.detail.len() < 200 && !fault.detail.contains('\0'));
+}
+
+/// A vendor whose endpoint gives nobody a token.
+struct Vendor(&'static str);
+
+impl TokenSource for Vendor {
+    fn vendor(&self) -> &'static str {
+        self.0
+    }
+
+    fn place(&self) -> (&'static str, &str) {
+        ("vendor.base_url", "https://example.com")
+    }
+
+    fn token_request(&self, _: bool) -> Request {
+        Request { method: Method::Get, url: String::new(), body: None, redacted: String::new() }
+    }
+
+    fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
+        Err(answer.reason().into())
+    }
+}
+
+#[test]
+fn the_apis_of_one_vendor_share_a_token_and_those_of_two_do_not() {
+    let sections = format!("{CREDENTIALS}\n[risk.wechat_account]\n[risk.wechat_marketing]");
+    let mut registry = registry(&sections).unwrap();
+    let wechat = registry.routes.iter().map(|route| route.token).collect::<Vec<_>>();
+    assert_eq!((&*wechat, registry.tokens.len()), (&[Some(TokenId(0)); 2][..], 1));
+    let ids = ["a", "b", "a", "WeChat"].map(|vendor| registry.token_id(Box::new(Vendor(vendor))).0);
+    assert_eq!(ids, [1, 2, 1, 0]);
 }

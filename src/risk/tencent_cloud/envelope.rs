@@ -7,10 +7,10 @@
 
 use serde::de::{IgnoredAny, MapAccess};
 
-use super::{Client, HIGHEST_LEVEL};
+use super::Client;
 use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
-use crate::risk::{Answer, ApiResult, Fault, RetryHint};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason as Why, RetryHint};
 
 impl Client {
     /// Opens the envelope of an answer with `code` 0.
@@ -29,8 +29,8 @@ impl Client {
         }
     }
 
-    /// Reads an answer that promises a risk level.
-    pub fn read_level(&self, answer: &Answer<'_>) -> ApiResult {
+    /// Reads an answer that promises a risk level, up to the highest.
+    pub fn read_level(&self, answer: &Answer<'_>, highest: Option<u8>) -> ApiResult {
         let envelope = match self.open(answer) {
             Ok(envelope) => envelope,
             Err(reading) => return reading,
@@ -39,7 +39,7 @@ impl Client {
             .level
             .given()
             .and_then(|level| u8::try_from(level).ok())
-            .filter(|level| *level <= HIGHEST_LEVEL);
+            .filter(|level| Some(*level) <= highest);
         let risk_types = match envelope.risk_types {
             Found::Given(risk_types) => Some(risk_types),
             Found::Absent => Some(Vec::new()),
@@ -58,7 +58,7 @@ impl Client {
 /// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken
 /// for "clean".
 pub fn without_result() -> ApiResult {
-    ApiResult::Transient(Fault::coded("malformed_answer", 0), RetryHint::Backoff)
+    ApiResult::transient(Fault::coded(Why::MalformedAnswer, 0))
 }
 
 /// The fields of an answer that decide. Everything else is kept with the raw answer only.
@@ -98,31 +98,31 @@ impl Readable for Envelope {
 /// The class of an error code of API 2.0 (csec's `错误码`, and the shared `返回结果/错误码`).
 fn classify(code: i64) -> ApiResult {
     let fault = |reason| Fault::coded(reason, code);
-    let transient = |reason| ApiResult::Transient(fault(reason), RetryHint::Backoff);
+    let transient = |reason| ApiResult::transient(fault(reason));
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         // Not in csec's table: the balance, as the user of this project names the code for every
         // API.
-        13 => lasting("insufficient_balance"),
-        4000 => ApiResult::Unassessable(fault("bad_parameter")),
-        4100 => ApiResult::AccessDenied(fault("bad_signature")),
-        4101..=4103 | 4110 => ApiResult::AccessDenied(fault("no_permission")),
-        4104 => ApiResult::AccessDenied(fault("bad_secret_id")),
-        4105 | 4106 => ApiResult::AccessDenied(fault("bad_session_token")),
-        4200 => ApiResult::Transient(fault("request_expired"), RetryHint::FreshSignature),
-        4300 => ApiResult::AccessDenied(fault("access_denied")),
-        4400 => lasting("quota_exceeded"),
-        4500 => ApiResult::Transient(fault("request_replayed"), RetryHint::FreshSignature),
-        4600 => ApiResult::Unassessable(fault("bad_protocol")),
-        5000 => ApiResult::Unassessable(fault("resource_missing")),
-        5100 => transient("operation_failed"),
-        5200 => ApiResult::Unassessable(fault("purchase_failed")),
-        5300 => ApiResult::Unassessable(fault("insufficient_balance")),
-        5400 => ApiResult::Unassessable(fault("partly_failed")),
-        5500 => ApiResult::Unassessable(fault("not_qualified")),
-        6000 => transient("internal_error"),
-        6100 => transient("unsupported_or_maintenance"),
-        6200 => transient("maintenance"),
-        _ => transient("unknown_code"),
+        13 => lasting(Why::InsufficientBalance),
+        4000 => ApiResult::Unassessable(fault(Why::BadParameter)),
+        4100 => ApiResult::AccessDenied(fault(Why::BadSignature)),
+        4101..=4103 | 4110 => ApiResult::AccessDenied(fault(Why::NoPermission)),
+        4104 => ApiResult::AccessDenied(fault(Why::BadSecretId)),
+        4105 | 4106 => ApiResult::AccessDenied(fault(Why::BadSessionToken)),
+        4200 => ApiResult::Transient(fault(Why::RequestExpired), RetryHint::FreshSignature),
+        4300 => ApiResult::AccessDenied(fault(Why::AccessDenied)),
+        4400 => lasting(Why::QuotaExceeded),
+        4500 => ApiResult::Transient(fault(Why::RequestReplayed), RetryHint::FreshSignature),
+        4600 => ApiResult::Unassessable(fault(Why::BadProtocol)),
+        5000 => ApiResult::Unassessable(fault(Why::ResourceMissing)),
+        5100 => transient(Why::OperationFailed),
+        5200 => ApiResult::Unassessable(fault(Why::PurchaseFailed)),
+        5300 => ApiResult::Unassessable(fault(Why::InsufficientBalance)),
+        5400 => ApiResult::Unassessable(fault(Why::PartlyFailed)),
+        5500 => ApiResult::Unassessable(fault(Why::NotQualified)),
+        6000 => transient(Why::InternalError),
+        6100 => transient(Why::UnsupportedOrMaintenance),
+        6200 => transient(Why::Maintenance),
+        _ => transient(Why::UnknownCode),
     }
 }

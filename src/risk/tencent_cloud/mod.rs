@@ -14,13 +14,15 @@ use serde::Deserialize;
 use super::section::{ConfigError, Setup};
 use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
-use crate::claim::DeadLetterReason;
-use crate::decision::Levels;
+use crate::claim::{DeadLetterReason, EventError};
+use crate::decision::Decision;
 
 mod envelope;
+mod level_api;
 mod parameters;
 
 pub use envelope::{Envelope, without_result};
+pub use level_api::LevelApi;
 pub use parameters::Parameters;
 
 /// Where csec answered before its hosts were closed; deployments point `base_url` at their own
@@ -32,8 +34,14 @@ const PATH: &str = "/v2/index.php";
 /// less the common ones.
 const LONGEST_GET: usize = 31 << 10;
 const LONGEST_POST: usize = 1023 << 10;
-/// The highest risk level of the APIs of csec that give one.
-pub const HIGHEST_LEVEL: u8 = 4;
+/// What the levels of csec lead to by default; Tencent's own advice is to intercept 3 and 4.
+pub const LEVELS: &[Decision] = &[
+    Decision::Approve,
+    Decision::Challenge,
+    Decision::Challenge,
+    Decision::Reject,
+    Decision::Reject,
+];
 
 /// `[tencent_cloud]`: the account that signs.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,7 +131,11 @@ impl Client {
         for parameter in parameters.iter() {
             if self.api.method == Method::Post && parameter.value.starts_with('@') {
                 let detail = "a value sent by POST must not begin with `@`";
-                return Err(DeadLetterReason::field("invalid_value", parameter.field, detail));
+                return Err(DeadLetterReason::field(
+                    EventError::InvalidValue,
+                    parameter.field,
+                    detail,
+                ));
             }
             length += parameter.length();
             if parameter.length() > largest.1 {
@@ -134,7 +146,7 @@ impl Client {
             let detail = format!(
                 "with this value the parameters are longer than {longest} bytes, which cannot be sent"
             );
-            return Err(DeadLetterReason::field("out_of_range", largest.0, detail));
+            return Err(DeadLetterReason::field(EventError::OutOfRange, largest.0, detail));
         }
         Ok(())
     }
@@ -181,12 +193,6 @@ impl Client {
             },
         }
     }
-}
-
-/// What these levels lead to by default (`docs/risk-apis.md`, Policy); Tencent's own advice is to
-/// intercept 3 and 4.
-pub fn default_levels() -> Levels {
-    Levels { approve: vec![0], challenge: vec![1, 2], review: vec![], reject: vec![3, 4] }
 }
 
 #[cfg(test)]

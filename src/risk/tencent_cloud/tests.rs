@@ -74,8 +74,12 @@ fn an_http_status_without_an_envelope_says_who_is_at_fault() {
     for status in [408, 425, 429] {
         assert!(matches!(read(only(&registry), status, ""), ApiResult::Transient(..)));
     }
-    for status in [100, 200, 204, 500, 503, 0, u16::MAX] {
+    for status in [100, 200, 204, 0] {
         assert_eq!(read(only(&registry), status, "<html>"), malformed());
+    }
+    for (status, reason) in [(429, "http_429"), (500, "http_5xx"), (u16::MAX, "http_5xx")] {
+        let reading = read(only(&registry), status, "<html>");
+        assert_eq!(reading.fault().map(|fault| fault.reason.as_str()), Some(reason));
     }
 }
 

@@ -2,35 +2,37 @@
 //!
 //! Sources: WeChat "小程序风控 API" (inner codes), "全局返回码" and `servicemarketretrieve` (outer codes).
 
-use crate::risk::{ApiResult, Fault, RetryHint};
+use crate::risk::{ApiResult, Fault, FaultReason as Why, RetryHint};
 
 /// The class of the service market's and WeChat's own `errcode`.
 pub(super) fn classify_outer(code: i64) -> ApiResult {
     let fault = |reason| Fault::coded(reason, code);
-    let transient = |reason| ApiResult::Transient(fault(reason), RetryHint::Backoff);
+    let transient = |reason| ApiResult::transient(fault(reason));
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
-        -1 | -1000 => transient("busy"),
+        -1 | -1000 => transient(Why::Busy),
         40001 | 40014 | 42001 => {
-            ApiResult::Transient(fault("bad_access_token"), RetryHint::NewToken)
+            ApiResult::Transient(fault(Why::BadAccessToken), RetryHint::NewToken)
         }
-        40003 | 43104 => ApiResult::Unassessable(fault("bad_openid")),
-        43002 | 44002 | 47001 | 40097 => ApiResult::Unassessable(fault("bad_request")),
-        45009 => lasting("quota_exceeded"),
-        45011 => transient("rate_limited"),
-        40013 | 40125 | 40164 | 40243 | 41001 => ApiResult::AccessDenied(fault("bad_credentials")),
-        48001 | 48004 | 50002 | 61004 | 61007 => ApiResult::AccessDenied(fault("not_authorised")),
-        9301001 => ApiResult::Unassessable(fault("bad_parameter")),
-        9301002 => transient("service_failed"),
-        9301003 => transient("internal_error"),
-        9301004 => transient("save_failed"),
-        9301006..=9301008 => ApiResult::AccessDenied(fault("service_not_bought")),
-        9301009 => transient("result_check_failed"),
-        9301010 => lasting("consumption_failed"),
-        9301011 => transient("rate_limited"),
-        9301012 => transient("service_timeout"),
-        9301013 => ApiResult::AccessDenied(fault("wrong_api_type")),
-        _ => transient("unknown_code"),
+        40003 | 43104 => ApiResult::Unassessable(fault(Why::BadOpenid)),
+        43002 | 44002 | 47001 | 40097 => ApiResult::Unassessable(fault(Why::BadRequest)),
+        45009 => lasting(Why::QuotaExceeded),
+        45011 => transient(Why::RateLimited),
+        40013 | 40125 | 40164 | 40243 | 41001 => {
+            ApiResult::AccessDenied(fault(Why::BadCredentials))
+        }
+        48001 | 48004 | 50002 | 61004 | 61007 => ApiResult::AccessDenied(fault(Why::NotAuthorised)),
+        9301001 => ApiResult::Unassessable(fault(Why::BadParameter)),
+        9301002 => transient(Why::ServiceFailed),
+        9301003 => transient(Why::InternalError),
+        9301004 => transient(Why::SaveFailed),
+        9301006..=9301008 => ApiResult::AccessDenied(fault(Why::ServiceNotBought)),
+        9301009 => transient(Why::ResultCheckFailed),
+        9301010 => lasting(Why::ConsumptionFailed),
+        9301011 => transient(Why::RateLimited),
+        9301012 => transient(Why::ServiceTimeout),
+        9301013 => ApiResult::AccessDenied(fault(Why::WrongApiType)),
+        _ => transient(Why::UnknownCode),
     }
 }
 
@@ -38,13 +40,13 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
 pub(super) fn classify_inner(code: i64) -> ApiResult {
     let fault = |reason| Fault::coded(reason, code);
     match code {
-        1 => ApiResult::Unassessable(fault("bad_parameter")),
-        2 | 11 => ApiResult::Unassessable(fault("bad_openid")),
-        3 => ApiResult::AccessDenied(fault("no_permission")),
-        4..=8 | 10 => ApiResult::Transient(fault("internal_error"), RetryHint::Backoff),
-        9 => ApiResult::Unassessable(fault("bad_service_id")),
-        12 => ApiResult::Unassessable(fault("not_logged_in")),
-        13 => ApiResult::AccessDenied(fault("insufficient_balance")),
-        _ => ApiResult::Transient(fault("unknown_code"), RetryHint::Backoff),
+        1 => ApiResult::Unassessable(fault(Why::BadParameter)),
+        2 | 11 => ApiResult::Unassessable(fault(Why::BadOpenid)),
+        3 => ApiResult::AccessDenied(fault(Why::NoPermission)),
+        4..=8 | 10 => ApiResult::transient(fault(Why::InternalError)),
+        9 => ApiResult::Unassessable(fault(Why::BadServiceId)),
+        12 => ApiResult::Unassessable(fault(Why::NotLoggedIn)),
+        13 => ApiResult::AccessDenied(fault(Why::InsufficientBalance)),
+        _ => ApiResult::transient(fault(Why::UnknownCode)),
     }
 }

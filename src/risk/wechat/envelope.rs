@@ -8,47 +8,31 @@
 use serde::de::{IgnoredAny, MapAccess};
 
 use super::codes::{classify_inner, classify_outer};
-use super::{HIGHEST_LEVEL, ServiceMarket};
 use crate::decision::Assessment;
-use crate::risk::tolerant::{Found, Keys, Readable, read, read_text};
-use crate::risk::{Answer, ApiResult, Fault, RetryHint};
+use crate::risk::tolerant::{self, Found, Keys, Readable, read_text};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason};
 
-impl ServiceMarket {
-    /// Reads both envelopes, the outer one of the market and the inner one of the product.
-    pub fn read(&self, answer: &Answer<'_>) -> ApiResult {
-        let Some(outer) = read::<Outer>(answer.body) else {
-            return answer.unreadable();
-        };
-        match outer.errcode {
-            Found::Given(0) if answer.is_success() => {}
-            Found::Given(code) if code != 0 => {
-                return classify_outer(code).or_listed(&self.transient_codes);
-            }
-            _ => return answer.unreadable(),
+/// Reads both envelopes, the outer one of the market and the inner one of the product.
+pub(super) fn read(answer: &Answer<'_>, highest: Option<u8>, transient_codes: &[i64]) -> ApiResult {
+    let Some(outer) = tolerant::read::<Outer>(answer.body) else {
+        return answer.unreadable();
+    };
+    match outer.errcode {
+        Found::Given(0) if answer.is_success() => {}
+        Found::Given(code) if code != 0 => return classify_outer(code).or_listed(transient_codes),
+        _ => return answer.unreadable(),
+    }
+    let inner = outer.data.given().unwrap_or_default();
+    let level = inner.data.given().and_then(|data| data.risklevel.given());
+    let level = level.and_then(|level| u8::try_from(level).ok());
+    match (inner.code.given(), level.filter(|level| Some(*level) <= highest)) {
+        (None, _) => ApiResult::transient(FaultReason::MalformedAnswer),
+        (Some(0), Some(level)) => {
+            let assessment = Assessment::Level { level, risk_types: Vec::new() };
+            ApiResult::Assessed { assessment, provider_code: 0 }
         }
-        let Some(inner) = outer.data.given() else {
-            return Fault::malformed_answer();
-        };
-        let level = inner.data.given().and_then(|data| data.risklevel.given());
-        match inner.code.given() {
-            None => Fault::malformed_answer(),
-            Some(0) => {
-                match level
-                    .and_then(|level| u8::try_from(level).ok())
-                    .filter(|level| *level <= HIGHEST_LEVEL)
-                {
-                    Some(level) => {
-                        let assessment = Assessment::Level { level, risk_types: Vec::new() };
-                        ApiResult::Assessed { assessment, provider_code: 0 }
-                    }
-                    None => ApiResult::Transient(
-                        Fault::coded("malformed_answer", 0),
-                        RetryHint::Backoff,
-                    ),
-                }
-            }
-            Some(code) => classify_inner(code).or_listed(&self.transient_codes),
-        }
+        (Some(0), None) => ApiResult::transient(Fault::coded(FaultReason::MalformedAnswer, 0)),
+        (Some(code), _) => classify_inner(code).or_listed(transient_codes),
     }
 }
 

@@ -17,16 +17,16 @@ use serde::Deserialize;
 
 use super::section::{ConfigError, Setup, check_base_url};
 use super::signature::encode;
-use super::{Attempt, Method, Request};
-use crate::claim::{AccountType, Claim, DeadLetterReason};
-use crate::decision::Levels;
+use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::decision::Decision;
 
 mod body;
 mod codes;
 mod envelope;
 mod token;
 
-pub use token::{Token, TokenSource, is_denied, redacted, words};
+pub use token::tokens;
 
 /// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";
@@ -34,8 +34,10 @@ const PATH: &str = "/tcb/servicemarket";
 const MOBILE_APP: u8 = 3;
 /// The content type of every body.
 const JSON: &str = "application/json";
-/// The highest risk level of the service market's products.
-pub const HIGHEST_LEVEL: u8 = 3;
+/// What the levels of the service market's products lead to by default.
+pub const LEVELS: &[Decision] = &Decision::ALL;
+/// [`Registration::schema`] of all its products.
+pub const SCHEMA: &str = "servicemarket";
 
 /// `[wechat]`: the app in whose name WeChat is asked.
 #[derive(Debug, Clone, Deserialize)]
@@ -92,17 +94,18 @@ pub struct Product {
 /// One product of the service market: where it is, how it is asked, and how its codes are read.
 #[derive(Debug)]
 pub struct ServiceMarket {
+    registration: &'static Registration,
     product: Product,
     url: String,
     transient_codes: Vec<i64>,
 }
 
 impl ServiceMarket {
-    /// The client for a product.
+    /// The API of a product.
     ///
     /// # Errors
     /// [`ConfigError`], naming the credential that is missing.
-    pub fn new(product: Product, setup: &mut Setup<'_>) -> Result<Self, ConfigError> {
+    pub fn build(product: Product, setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
         let settings = &setup.shared.wechat;
         check_base_url("wechat.base_url", &settings.base_url)?;
         let base_url = setup.base_url(&settings.base_url);
@@ -120,29 +123,31 @@ impl ServiceMarket {
         setup.require("wechat.app_id", &settings.app_id)?;
         setup.require("wechat.app_secret", settings.app_secret.expose_secret())?;
         let url = format!("{base_url}{}?access_token=", setup.path(PATH));
-        Ok(Self { product, url, transient_codes: setup.shared.transient_codes.clone() })
+        let transient_codes = setup.shared.transient_codes.clone();
+        Ok(Box::new(Self { registration: setup.registration, product, url, transient_codes }))
+    }
+}
+
+impl RiskApi for ServiceMarket {
+    fn registration(&self) -> &'static Registration {
+        self.registration
     }
 
-    /// What every product demands of a claim.
-    ///
-    /// # Errors
-    /// [`DeadLetterReason`], naming the field.
-    pub fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
         if claim.account.kind != AccountType::Wechat {
             return Err(DeadLetterReason::field(
-                "invalid_value",
+                EventError::InvalidValue,
                 "account.type",
                 "this API takes WeChat openids only",
             ));
         }
-        if claim.login.source == Some(MOBILE_APP) && claim.login.token.is_none() {
-            return Err(DeadLetterReason::missing("login.token"));
+        if claim.login.source == Some(MOBILE_APP) {
+            required("login.token", claim.login.token.as_ref())?;
         }
         Ok(())
     }
 
-    /// The request, in the name of the attempt's access token.
-    pub fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
         let user_token =
             claim.login.token.as_deref().filter(|_| claim.login.source == Some(MOBILE_APP));
         let body = body::body(self.product, claim, attempt.number, user_token);
@@ -153,6 +158,10 @@ impl ServiceMarket {
         let redacted = format!("POST {}***\n\n{stored}", self.url);
         let url = format!("{}{}", self.url, encode(attempt.token.unwrap_or_default()));
         Request { method: Method::Post, url, body: Some((JSON, body)), redacted }
+    }
+
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
+        envelope::read(answer, self.registration.highest_level(), &self.transient_codes)
     }
 }
 
@@ -166,11 +175,6 @@ fn is_private(url: &str) -> bool {
         None => authority.split(':').next().unwrap_or_default(),
     };
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// What the levels lead to by default (`docs/risk-apis.md`, Policy).
-pub fn default_levels() -> Levels {
-    Levels { approve: vec![0], challenge: vec![1], review: vec![2], reject: vec![3] }
 }
 
 #[cfg(test)]

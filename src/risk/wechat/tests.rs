@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
 
 use super::body::message_id;
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Answer, ApiResult, Fault, Method, RetryHint};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason, Method, RetryHint, Shared, TokenSource};
 
-fn tokens(endpoint: &str) -> TokenSource {
+fn tokens(endpoint: &str) -> Box<dyn TokenSource> {
     let credentials =
         CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
-    let registry = registry(&format!("{credentials}\n[risk.wechat_account]")).unwrap();
-    registry.token_source().unwrap().clone()
+    let config = Config::builder().add_source(File::from_str(&credentials, FileFormat::Toml));
+    let wechat = config.build().unwrap().get("wechat").unwrap();
+    token::tokens(&Shared { wechat, ..Shared::default() })
 }
 
 fn token(status: u16, body: &str) -> Result<(String, u64), Fault> {
@@ -57,9 +59,13 @@ fn a_token_is_read_from_an_answer_without_errcode() {
         r#"{"access_token":7,"expires_in":7200}"#,
         r#"{"access_token":"ACCESS","expires_in":7200,"errcode":"?"}"#,
     ] {
-        assert_eq!(token(200, body).unwrap_err().reason, "malformed_answer", "{body}");
+        assert_eq!(token(200, body).unwrap_err().reason.as_str(), "malformed_answer", "{body}");
     }
-    assert_eq!(token(403, "<html>").unwrap_err().reason, "http_4xx");
+    for (status, word) in
+        [(302, "redirected"), (403, "http_4xx"), (429, "http_429"), (502, "http_5xx")]
+    {
+        assert_eq!(token(status, "<html>").unwrap_err().reason.as_str(), word);
+    }
 }
 
 #[test]
@@ -80,13 +86,14 @@ fn a_failed_fetch_says_why() {
         (48001, "not_authorised"),
         (1, "unknown_code"),
     ] {
-        assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(Fault::coded(reason, code)));
+        assert_eq!(token(200, &format!("{{\"errcode\":{code}}}")), Err(fault(reason, code)));
     }
 }
 
 #[test]
 fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
-    let kept = |body: &str| String::from_utf8(redacted(body.as_bytes(), None)).unwrap();
+    let kept =
+        |body: &str| String::from_utf8(tokens("stable").redacted(body.as_bytes(), None)).unwrap();
     let cases = [
         (
             r#"{"access_token":"86_se-cret","expires_in":7200}"#,
@@ -115,15 +122,19 @@ fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
     for (body, expected) in cases {
         assert_eq!(kept(body), expected);
     }
-    assert_eq!(redacted(&[b'x'; 1 << 20], None).len(), 4_096, "a bounded part of it");
-    let elsewhere =
-        redacted(br#"{"access\u005ftoken":"86_secret","86_secret":1}"#, Some(&"86_secret".into()));
+    assert_eq!(
+        tokens("stable").redacted(&[b'x'; 1 << 20], None).len(),
+        4_096,
+        "a bounded part of it"
+    );
+    let elsewhere = tokens("stable")
+        .redacted(br#"{"access\u005ftoken":"86_secret","86_secret":1}"#, Some(&"86_secret".into()));
     assert_eq!(String::from_utf8_lossy(&elsewhere), r#"{"access\u005ftoken":"***","***":1}"#);
 }
 
 #[test]
 fn report_p08_the_words_of_a_refusal_are_passed_on_in_one_line() {
-    let words = |body: &str| words(&Answer { status: 200, body: body.as_bytes() });
+    let words = |body: &str| tokens("stable").words(&Answer { status: 200, body: body.as_bytes() });
     let refusal = r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4\nnot in whitelist rid: 1-2"}"#;
     assert_eq!(words(refusal).as_deref(), Some("invalid ip 1.2.3.4 not in whitelist rid: 1-2"));
     let long = json!({ "errmsg": "x".repeat(9_999) }).to_string();
@@ -136,8 +147,8 @@ fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
     let registry = api("wechat_account", "");
     for status in [301, 302, 307, 308] {
         let reading = read(only(&registry), status, "<a href='https://login.example.com'>");
-        let fault = Fault { reason: "redirected", provider_code: None };
-        assert_eq!(reading, ApiResult::AccessDenied(fault.clone()));
+        let fault = Fault::from(FaultReason::Redirected);
+        assert_eq!(reading, ApiResult::AccessDenied(fault));
         assert_eq!(token(status, ""), Err(fault));
     }
 }
@@ -145,9 +156,8 @@ fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
 #[test]
 fn review_21_a_token_lives_for_a_day_at_most() {
     let body = format!(r#"{{"access_token":"a","expires_in":{}}}"#, i64::MAX);
-    let source = api("wechat_account", "");
     let answer = Answer { status: 200, body: body.as_bytes() };
-    let token = source.token_source().unwrap().read_token(&answer).unwrap();
+    let token = tokens("stable").read_token(&answer).unwrap();
     assert_eq!(token.expires_in, Duration::from_secs(86_400));
 }
 

@@ -1,65 +1,56 @@
 //! The access token: how it is asked for, and how the answer is read.
 //!
-//! Knows nothing of when: who keeps the token, for how long, and how many wait for it is the
-//! caller's concern.
-//!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::json;
 
 use super::{JSON, Settings, TokenEndpoint};
 use crate::risk::signature::encode;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
-use crate::risk::{Answer, Fault, Method, Request};
+use crate::risk::{
+    Answer, Fault, FaultReason, Method, Request, Shared, Token, TokenSource, one_line,
+};
 
 /// No token lives longer; WeChat's live for two hours.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
-/// The key before the token.
-const KEY: &[u8] = b"access_token";
-/// So much of an answer is kept; a good one has some 200 bytes.
-const KEPT_BYTES: usize = 4_096;
 /// So many characters of the provider's words are passed on.
 const LONGEST_WORDS: usize = 200;
 
-/// Fetches access tokens. Who keeps them, and for how long, is the caller's concern.
-#[derive(Debug, Clone)]
-pub struct TokenSource {
+/// Where WeChat's access tokens come from.
+#[derive(Debug)]
+struct AccessTokens {
     settings: Settings,
 }
 
-/// An access token.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// The token.
-    pub value: SecretString,
-    /// For how long it is good, from the moment of the answer.
-    pub expires_in: Duration,
+/// [`Registration::tokens`](crate::risk::Registration::tokens) of every product.
+pub fn tokens(shared: &Shared) -> Box<dyn TokenSource> {
+    Box::new(AccessTokens { settings: shared.wechat.clone() })
 }
 
-impl TokenSource {
-    pub(in crate::risk) fn new(settings: &Settings) -> Self {
-        Self { settings: settings.clone() }
+impl TokenSource for AccessTokens {
+    fn vendor(&self) -> &'static str {
+        "WeChat"
     }
 
-    /// Whether a fetch ends the token that others have.
-    pub fn invalidates_others(&self) -> bool {
-        self.settings.token_endpoint == TokenEndpoint::Classic
+    fn place(&self) -> (&'static str, &str) {
+        ("wechat.base_url", &self.settings.base_url)
     }
 
-    /// Whether the endpoint can be made to hand out another token than the current one.
-    pub fn can_force(&self) -> bool {
+    fn invalidates_others(&self) -> Option<&'static str> {
+        let is_classic = self.settings.token_endpoint == TokenEndpoint::Classic;
+        is_classic.then_some("wechat.token_endpoint = \"classic\"")
+    }
+
+    fn can_force(&self) -> bool {
         self.settings.token_endpoint == TokenEndpoint::Stable
     }
 
-    /// The request for a token; `force` demands another one than the current one, where that can be
-    /// demanded.
-    pub fn token_request(&self, force: bool) -> Request {
+    fn token_request(&self, force: bool) -> Request {
         let base_url = self.settings.base_url.trim_end_matches('/');
         let (app_id, secret) = (&self.settings.app_id, self.settings.app_secret.expose_secret());
         match self.settings.token_endpoint {
@@ -90,20 +81,9 @@ impl TokenSource {
         }
     }
 
-    /// Reads the answer to [`Self::token_request`]. A good one has no `errcode`.
-    ///
-    /// # Errors
-    /// Why there is no token.
-    pub fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
-        let unreadable = || {
-            let reason = match answer.status {
-                300..=399 => "redirected",
-                429 => "rate_limited",
-                400..=499 => "http_4xx",
-                _ => "malformed_answer",
-            };
-            Fault { reason, provider_code: None }
-        };
+    /// A good answer has no `errcode`.
+    fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {
+        let unreadable = || Fault::from(answer.reason());
         let envelope = read::<TokenEnvelope>(answer.body).ok_or_else(unreadable)?;
         match envelope.errcode {
             Found::Absent | Found::Given(0) if answer.is_success() => {}
@@ -122,77 +102,28 @@ impl TokenSource {
             expires_in: Duration::from_secs(seconds).min(LONGEST_LIFE),
         })
     }
-}
 
-/// What WeChat says about a refusal, where it says something: it names the address that is not
-/// allowed, and a request id.
-pub fn words(answer: &Answer<'_>) -> Option<String> {
-    let words = read::<Words>(answer.body)?.0.given()?;
-    Some(
-        words
-            .chars()
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .take(LONGEST_WORDS)
-            .collect(),
-    )
-}
-
-/// The first bytes of an answer, for the record: without what stands where a token does, whether or
-/// not the rest can be read, and without the token that was read.
-pub fn redacted(body: &[u8], token: Option<&SecretString>) -> Vec<u8> {
-    let token = token.map(|token| token.expose_secret().as_bytes());
-    let body = token.map_or_else(|| Cow::Borrowed(body), |token| Cow::Owned(without(body, token)));
-    let (mut redacted, mut rest) = (Vec::new(), body.as_ref());
-    let at_key =
-        |rest: &[u8]| rest.windows(KEY.len()).position(|found| found.eq_ignore_ascii_case(KEY));
-    while let Some(at) = at_key(rest) {
-        let (before, after) = rest.split_at(at + KEY.len());
-        redacted.extend_from_slice(before);
-        let is_between = |byte: &u8| b"\": \t\r\n\\".contains(byte);
-        let start = after.iter().position(|byte| !is_between(byte)).unwrap_or(after.len());
-        redacted.extend_from_slice(&after[..start]);
-        redacted.extend_from_slice(b"***");
-        let value = &after[start..];
-        let end = value.iter().position(|byte| b"\",}\r\n".contains(byte)).unwrap_or(value.len());
-        rest = &value[end..];
+    /// They name the address that is not allowed, and a request id.
+    fn words(&self, answer: &Answer<'_>) -> Option<String> {
+        Some(one_line(&read::<Words>(answer.body)?.0.given()?, LONGEST_WORDS))
     }
-    redacted.extend_from_slice(rest);
-    redacted.truncate(KEPT_BYTES);
-    redacted
-}
-
-/// The bytes with `***` in place of a text.
-fn without(mut body: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut rest = Vec::with_capacity(body.len());
-    while let Some(at) = body.windows(text.len().max(1)).position(|found| found == text) {
-        rest.extend_from_slice(&body[..at]);
-        rest.extend_from_slice(b"***");
-        body = &body[at + text.len()..];
-    }
-    rest.extend_from_slice(body);
-    rest
-}
-
-/// Whether the reason of [`TokenSource::read_token`] is one that no repetition mends.
-pub fn is_denied(reason: &str) -> bool {
-    !matches!(reason, "busy" | "rate_limited" | "malformed_answer" | "unknown_code")
 }
 
 /// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an
 /// outdated token.
-fn token_fault(code: i64) -> &'static str {
+fn token_fault(code: i64) -> FaultReason {
     match code {
-        -1 | -1000 => "busy",
-        40001 | 40125 => "bad_app_secret",
-        40002 => "bad_grant_type",
-        40013 => "bad_app_id",
-        40164 => "ip_not_allowed",
-        40243 => "app_secret_frozen",
-        89503 | 89506 | 89507 => "ip_not_confirmed",
-        45009 => "quota_exceeded",
-        45011 => "rate_limited",
-        48001 | 48004 | 50002 | 61004 | 61007 => "not_authorised",
-        _ => "unknown_code",
+        -1 | -1000 => FaultReason::Busy,
+        40001 | 40125 => FaultReason::BadAppSecret,
+        40002 => FaultReason::BadGrantType,
+        40013 => FaultReason::BadAppId,
+        40164 => FaultReason::IpNotAllowed,
+        40243 => FaultReason::AppSecretFrozen,
+        89503 | 89506 | 89507 => FaultReason::IpNotConfirmed,
+        45009 => FaultReason::QuotaExceeded,
+        45011 => FaultReason::RateLimited,
+        48001 | 48004 | 50002 | 61004 | 61007 => FaultReason::NotAuthorised,
+        _ => FaultReason::UnknownCode,
     }
 }
 

@@ -4,6 +4,9 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use super::{TARGET, fail};
+use crate::claim::EventError;
+use crate::decision::Decision;
+use crate::risk::{AttemptOutcome, FaultReason};
 
 /// What a claim's span says about it from the start.
 #[derive(Debug, Clone, Copy)]
@@ -53,16 +56,16 @@ impl ClaimSpan {
     }
 
     /// Notes what was decided.
-    pub fn decided(&self, decision: &'static str) {
+    pub fn decided(&self, decision: Decision) {
         if let Some(span) = &self.0 {
-            span.record("claimgate.decision", decision);
+            span.record("claimgate.decision", decision.as_str());
         }
     }
 
-    /// Notes that the event becomes a dead letter; `error` is its bounded word.
-    pub fn dead_lettered(&self, error: &'static str) {
+    /// Notes that the event becomes a dead letter.
+    pub fn dead_lettered(&self, error: EventError) {
         if let Some(span) = &self.0 {
-            fail(span, error, error);
+            fail(span, error.as_str(), error.as_str());
         }
     }
 
@@ -114,21 +117,27 @@ impl Peer {
 pub struct AttemptSpan(Option<Span>);
 
 impl AttemptSpan {
-    /// Ends it with the words of `risk_calls`: the HTTP status where an answer came, the outcome
-    /// and its bounded reason.
-    pub fn ended(self, http_status: Option<u16>, outcome: &'static str, reason: &'static str) {
+    /// Ends it with what `risk_calls` has: the HTTP status where an answer came, the outcome and
+    /// its reason.
+    pub fn ended(
+        self,
+        http_status: Option<u16>,
+        outcome: AttemptOutcome,
+        reason: Option<FaultReason>,
+    ) {
         let Some(span) = self.0 else { return };
-        span.record("claimgate.outcome", outcome);
-        if !reason.is_empty() {
-            span.record("claimgate.reason", reason);
+        span.record("claimgate.outcome", outcome.as_str());
+        if let Some(reason) = reason {
+            span.record("claimgate.reason", reason.as_str());
         }
+        let reason = reason.map_or("", FaultReason::as_str);
         if let Some(status) = http_status {
             span.record("http.response.status_code", i64::from(status));
         }
         match http_status {
             Some(status @ 400..) => fail(&span, &status.to_string(), reason),
             // What the API found or refused for good is an answer like any other.
-            _ if matches!(outcome, "assessed" | "unassessable") => {}
+            _ if matches!(outcome, AttemptOutcome::Assessed | AttemptOutcome::Unassessable) => {}
             _ => fail(&span, reason, reason),
         }
     }

@@ -235,7 +235,7 @@ mod tests {
                 let sort = String::from_utf8(event.headers[0].1.clone()).expect("text");
                 let read = Claim::parse(event.payload.as_deref(), 1 << 20);
                 match (sort.strip_prefix("dead:"), read) {
-                    (Some(error), Err(malformed)) => assert_eq!(malformed.error, error),
+                    (Some(error), Err(malformed)) => assert_eq!(malformed.error.as_str(), error),
                     // The registry refuses a kind that no API serves.
                     (Some(error), Ok(_)) => assert_eq!(error, "unknown_kind"),
                     (None, read) => drop(read.expect("a claim")),

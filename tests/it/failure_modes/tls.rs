@@ -71,7 +71,7 @@ async fn row_26_a_certificate_of_ones_own_is_not_believed() {
     let exchange =
         client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
     let failure = exchange.result.expect_err("the certificate is nobody's");
-    assert_eq!(failure.as_str(), "connect", "and nothing was sent");
+    assert_eq!(failure.reason().as_str(), "connect", "and nothing was sent");
     // It is the certificate: somebody who is told to believe it gets an answer.
     let believer = reqwest::Client::builder()
         .no_proxy()

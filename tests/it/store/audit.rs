@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use claimgate::audit::{AuditCommand, Auditor, End, Retention};
-use claimgate::claim::DeadLetterReason;
-use claimgate::claim::subject_hash;
+use claimgate::claim::{DeadLetterReason, EventError, subject_hash};
 use claimgate::decision::{Decision, Policy, Reason};
 use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::risk::{Registry, Shared};
@@ -261,7 +260,7 @@ async fn a_record_is_found_by_where_it_stood() {
         let dead = (
             event(2),
             RecordOutcome::DeadLettered(DeadLetterReason::field(
-                "wrong_type",
+                EventError::WrongType,
                 "account.id",
                 "no text",
             )),

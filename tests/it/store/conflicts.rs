@@ -65,7 +65,7 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
         for record in [other.clone(), known(&verdict, &other)] {
             let end = store.record(&seal(vec![record], vec![])).await.expect("recorded").pop();
             let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
-            assert_eq!(malformed.error, "claim_id_conflict");
+            assert_eq!(malformed.error.as_str(), "claim_id_conflict");
         }
         assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
         // The same event once more is recalled, also where an older version hashed the first one

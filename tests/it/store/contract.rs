@@ -1,6 +1,6 @@
 //! What every store promises (README, "What it promises").
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::outbox::{RecordOutcome, Sealed, Store};
 use claimgate::schema::Verdict;
 
@@ -75,7 +75,7 @@ pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].received, event(3));
     assert_eq!(RecordOutcome::DeadLettered(letters[0].malformed.clone()), conflict);
-    assert_eq!(letters[0].malformed.error, "claim_id_conflict");
+    assert_eq!(letters[0].malformed.error.as_str(), "claim_id_conflict");
 }
 
 pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
@@ -95,7 +95,7 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
     assert_eq!(overruled.len(), 2);
     assert_eq!(overruled[0], (2, RecordOutcome::Duplicate(Box::new(first.clone()))));
     assert!(
-        matches!(&overruled[1], (3, RecordOutcome::DeadLettered(malformed)) if malformed.error == "claim_id_conflict")
+        matches!(&overruled[1], (3, RecordOutcome::DeadLettered(malformed)) if malformed.error == EventError::ClaimIdConflict)
     );
     assert_eq!(recalled(&store, "z").await, Some(first));
 }
@@ -163,8 +163,10 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     given.reasons[0].name = Some(odd.to_owned());
     let mut attempt = call(odd);
     attempt.request = odd.to_owned();
-    let letter =
-        (event(2), RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", odd, odd)));
+    let letter = (
+        event(2),
+        RecordOutcome::DeadLettered(DeadLetterReason::field(EventError::WrongType, odd, odd)),
+    );
     let other = verdict("e\u{301}", 3);
     let normalised = verdict("\u{e9}", 4);
     let records = vec![
@@ -199,7 +201,7 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
         vec![("\0".into(), Some(b"\0".to_vec())), ("x".into(), Some(b"\\u0000".to_vec()))];
     let mut letter = (
         received.clone(),
-        RecordOutcome::DeadLettered(DeadLetterReason::field("wrong_type", "a\0", "\0")),
+        RecordOutcome::DeadLettered(DeadLetterReason::field(EventError::WrongType, "a\0", "\0")),
     );
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, RecordOutcome::Assessed(Box::new(given.clone())));
@@ -219,7 +221,7 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let mut tombstone = malformed(5);
     (tombstone.0.key, tombstone.0.payload) = (None, None);
     tombstone.1 = RecordOutcome::DeadLettered(DeadLetterReason::event(
-        "tombstone",
+        EventError::Tombstone,
         "the event has no payload",
     ));
     let first = seal(vec![malformed(6), tombstone.clone()], vec![]);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::Source;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError};
@@ -138,10 +138,10 @@ impl Inspect for RealStore {
         let rows: Vec<DeadLetterRow> = rows.await.expect("dead_letters");
         let letter = |row: DeadLetterRow| {
             let DeadLetterRow { id, key, headers, payload, received_at, trace_id, .. } = row;
-            let (error, field, detail) = (row.error.leak(), row.error_field, row.detail);
+            let error = EventError::from_word(&row.error).expect("a word of the list");
             DeadLetter {
                 received: received(id.source, key, headers, payload, received_at, &trace_id),
-                malformed: DeadLetterReason { error, field, detail },
+                malformed: DeadLetterReason { error, field: row.error_field, detail: row.detail },
             }
         };
         rows.into_iter().map(letter).collect()

@@ -1,6 +1,6 @@
 //! A row that the database refuses, and a table that refuses rows.
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::Source;
 use claimgate::intake::deferral::Deferral;
 use claimgate::outbox::{Call, RecordOutcome, Sealed, Store, StoreError};
@@ -34,7 +34,7 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         };
         for end in [one, three, eight] {
             let RecordOutcome::DeadLettered(malformed) = end else { panic!("{end:?}") };
-            assert_eq!(malformed.error, "unrecordable");
+            assert_eq!(malformed.error.as_str(), "unrecordable");
             assert!(malformed.detail.contains("odd"), "{malformed}");
         }
         assert_eq!(*twin, RecordOutcome::Duplicate(Box::new(verdict("claim 0", 0))));
@@ -42,7 +42,10 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         assert_eq!(store.all_events().await.len(), 7);
         let letters = store.all_dead_letters().await;
         let dead: Vec<_> =
-            letters.iter().map(|letter| (letter.received.source.offset, letter.malformed.error)).collect();
+            letters
+                .iter()
+                .map(|letter| (letter.received.source.offset, letter.malformed.error.as_str()))
+                .collect();
         assert_eq!(
             dead,
             [(1, "unrecordable"), (3, "unrecordable"), (8, "unrecordable"), (11, "missing_field")]
@@ -168,7 +171,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
                 (
                     0,
                     RecordOutcome::DeadLettered(DeadLetterReason {
-                        error: "unrecordable",
+                        error: EventError::Unrecordable,
                         detail,
                         ..
                     }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::intake::{Input, Partition};
 use claimgate::outbox::RecordOutcome;
 use claimgate::outbox::message::Topic;
@@ -117,7 +117,8 @@ pub(crate) async fn nothing_is_committed_for_an_assignment_that_has_ended(cluste
     cluster.produce(0, "a");
     let mut member = Member::join(&cluster, "w1").await;
     member.take(1).await;
-    let end = |_: &_| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
+    let end =
+        |_: &_| RecordOutcome::DeadLettered(DeadLetterReason::event(EventError::NotJson, "a test"));
     let stale = member.publish(
         |_| true,
         end,

@@ -3,7 +3,7 @@
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::Source;
 use claimgate::intake::Intake;
 use claimgate::intake::deferral::Deferral;
@@ -100,8 +100,9 @@ impl<'a, C: Cluster> Member<'a, C> {
         &mut self,
         matches: impl Fn(&Record) -> bool,
     ) -> Result<(), PublishError> {
-        let end =
-            |_: &Record| RecordOutcome::DeadLettered(DeadLetterReason::event("not_json", "a test"));
+        let end = |_: &Record| {
+            RecordOutcome::DeadLettered(DeadLetterReason::event(EventError::NotJson, "a test"))
+        };
         self.publish(matches, end, |_| {}).await
     }
 

@@ -218,7 +218,7 @@ mod tests {
                 }
                 Expected::DeadLetter { error, field } => {
                     if let Err(malformed) = read {
-                        assert_eq!(malformed.error, *error, "{malformed}");
+                        assert_eq!(malformed.error.as_str(), *error, "{malformed}");
                         assert!(
                             field.is_none() || malformed.field.as_deref() == *field,
                             "{malformed}"

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 
-use super::tests::{GOOD, every_api};
-use super::{Answer, ApiResult, Registry};
+use super::{GOOD, every_api};
 use crate::decision::{Assessment, Decision};
+use crate::risk::{Answer, ApiResult, Registry};
 
 const INPUTS: u32 = 1_000_000;
 /// Statuses as a reader meets them; most answers come with 200.
@@ -92,19 +92,19 @@ fn read_all(
     let policy = registry.policy(Decision::Review);
     for (_, route) in registry.iter() {
         let reading = route.api.read(answer);
-        *counts.entry((route.api.name(), reading.outcome())).or_default() += 1;
+        *counts.entry((route.api.name(), reading.outcome().as_str())).or_default() += 1;
         if let ApiResult::Assessed { assessment, .. } = &reading {
             // A verdict of `captcha_check` that is an error code may come with any status.
             assert!(
                 answer.is_success() || matches!(assessment, Assessment::Ticket { valid: false })
             );
             if let Assessment::Level { level, .. } = assessment {
-                assert!(Some(*level) <= route.api.highest_level());
+                assert!(Some(*level) <= route.api.registration().highest_level());
             }
             policy.rule(route.api.name(), assessment, |code| route.api.risk_type(code));
         }
     }
-    let word = if registry.token_source().is_some_and(|source| source.read_token(answer).is_ok()) {
+    let word = if registry.token_sources().any(|(_, source)| source.read_token(answer).is_ok()) {
         "token"
     } else {
         "no token"

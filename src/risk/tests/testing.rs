@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
 
-use super::{
-    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, Registry, Request, RetryHint, RiskApi,
-    Shared,
-};
 use crate::claim::Claim;
 use crate::decision::Assessment;
+use crate::risk::{
+    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, FaultReason, Registry, Request,
+    RetryHint, RiskApi, Shared,
+};
 
 /// The credentials of Tencent's documents, and the codes that the user named.
-pub(super) const CREDENTIALS: &str = r#"
+pub(in crate::risk) const CREDENTIALS: &str = r#"
     [tencent_cloud]
     secret_id = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA"
     secret_key = "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA"
@@ -26,11 +26,11 @@ pub(super) const CREDENTIALS: &str = r#"
 "#;
 
 /// A registry from the text of a configuration.
-pub(super) fn registry(toml: &str) -> Result<Registry, ConfigError> {
+pub(in crate::risk) fn registry(toml: &str) -> Result<Registry, ConfigError> {
     build(&Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build().unwrap())
 }
 
-pub(super) fn build(config: &Config) -> Result<Registry, ConfigError> {
+pub(in crate::risk) fn build(config: &Config) -> Result<Registry, ConfigError> {
     let shared = Shared {
         tencent_cloud: config.get("tencent_cloud").unwrap_or_default(),
         wechat: config.get("wechat").unwrap_or_default(),
@@ -42,18 +42,18 @@ pub(super) fn build(config: &Config) -> Result<Registry, ConfigError> {
 }
 
 /// One API with these keys in its section.
-pub(super) fn api(name: &str, keys: &str) -> Registry {
+pub(in crate::risk) fn api(name: &str, keys: &str) -> Registry {
     registry(&format!("{CREDENTIALS}\n[risk.{name}]\n{keys}")).unwrap()
 }
 
 /// The only API of a registry.
-pub(super) fn only(registry: &Registry) -> &dyn RiskApi {
+pub(in crate::risk) fn only(registry: &Registry) -> &dyn RiskApi {
     assert_eq!(registry.len(), 1);
     registry.iter().next().unwrap().1.api.as_ref()
 }
 
 /// The claim of the contract, all fields set, with changes: `null` takes a field away.
-pub(super) fn claim(changes: Value) -> Claim {
+pub(in crate::risk) fn claim(changes: Value) -> Claim {
     let mut event = json!({
         "claim_id": "clm-20210930-000017",
         "kind": "qr_code",
@@ -81,7 +81,7 @@ pub(super) fn claim(changes: Value) -> Claim {
 }
 
 /// A claim with these fields and nothing more.
-pub(super) fn parse(event: &Value) -> Claim {
+pub(in crate::risk) fn parse(event: &Value) -> Claim {
     Claim::parse(Some(event.to_string().as_bytes()), 1 << 20).unwrap()
 }
 
@@ -95,11 +95,11 @@ fn merge(into: &mut Value, changes: Value) {
 }
 
 /// The attempt of the published vectors.
-pub(super) const ATTEMPT: Attempt<'static> =
+pub(in crate::risk) const ATTEMPT: Attempt<'static> =
     Attempt { number: 1, now: 1_632_994_483, nonce: 3_557_156_860, token: Some("access+token") };
 
 /// The parameters of a csec request as they stand on the wire, decoded, in order.
-pub(super) fn wire(request: &Request) -> Vec<(String, String)> {
+pub(in crate::risk) fn wire(request: &Request) -> Vec<(String, String)> {
     let text = match &request.body {
         Some((_, body)) => body.as_str(),
         None => request.url.split_once('?').unwrap().1,
@@ -113,17 +113,20 @@ pub(super) fn wire(request: &Request) -> Vec<(String, String)> {
 }
 
 /// Holds that a claim is routed, or else which field is at fault and how.
-pub(super) fn fault_of(registry: &Registry, claim: &Claim) -> Option<(&'static str, String)> {
+pub(in crate::risk) fn fault_of(
+    registry: &Registry,
+    claim: &Claim,
+) -> Option<(&'static str, String)> {
     registry
         .route(claim)
         .map(ApiId::index)
         .err()
-        .map(|fault| (fault.error, fault.field.unwrap_or_default()))
+        .map(|fault| (fault.error.as_str(), fault.field.unwrap_or_default()))
 }
 
 /// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name
 /// them all. A file whose name begins with `http_<status>_` is an answer with that status.
-pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiResult)]) {
+pub(in crate::risk) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiResult)]) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
     for (name, reading) in expected {
         let body =
@@ -138,50 +141,55 @@ pub(super) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiRe
     assert_eq!(files.collect::<BTreeSet<_>>(), named, "every fixture is in the table");
 }
 
-pub(super) fn level(level: u8, risk_types: &[i32]) -> ApiResult {
+pub(in crate::risk) fn level(level: u8, risk_types: &[i32]) -> ApiResult {
     ApiResult::Assessed {
         assessment: Assessment::Level { level, risk_types: risk_types.to_vec() },
         provider_code: 0,
     }
 }
 
-pub(super) fn transient(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::Transient(Fault::coded(reason, code), RetryHint::Backoff)
+/// The tests say the words themselves, which outside systems see.
+pub(in crate::risk) fn fault(reason: &str, code: i64) -> Fault {
+    Fault::coded(FaultReason::from_word(reason).expect("a reason"), code)
+}
+
+pub(in crate::risk) fn transient(reason: &str, code: i64) -> ApiResult {
+    again(reason, code, RetryHint::Backoff)
 }
 
 /// A transient fault that opens the breaker.
-pub(super) fn lasting(reason: &'static str, code: i64) -> ApiResult {
+pub(in crate::risk) fn lasting(reason: &str, code: i64) -> ApiResult {
     again(reason, code, RetryHint::Lasting)
 }
 
-pub(super) fn again(reason: &'static str, code: i64, again: RetryHint) -> ApiResult {
-    ApiResult::Transient(Fault::coded(reason, code), again)
+pub(in crate::risk) fn again(reason: &str, code: i64, again: RetryHint) -> ApiResult {
+    ApiResult::Transient(fault(reason, code), again)
 }
 
-pub(super) fn unassessable(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::Unassessable(Fault::coded(reason, code))
+pub(in crate::risk) fn unassessable(reason: &str, code: i64) -> ApiResult {
+    ApiResult::Unassessable(fault(reason, code))
 }
 
-pub(super) fn access_denied(reason: &'static str, code: i64) -> ApiResult {
-    ApiResult::AccessDenied(Fault::coded(reason, code))
+pub(in crate::risk) fn access_denied(reason: &str, code: i64) -> ApiResult {
+    ApiResult::AccessDenied(fault(reason, code))
 }
 
 /// An unreadable answer with 2xx.
-pub(super) fn malformed() -> ApiResult {
-    Fault::malformed_answer()
+pub(in crate::risk) fn malformed() -> ApiResult {
+    ApiResult::transient(FaultReason::MalformedAnswer)
 }
 
 /// An unreadable answer with 4xx that blames this request.
-pub(super) fn http_4xx() -> ApiResult {
-    ApiResult::Unassessable(Fault { reason: "http_4xx", provider_code: None })
+pub(in crate::risk) fn http_4xx() -> ApiResult {
+    ApiResult::Unassessable(FaultReason::Http4xx.into())
 }
 
 /// An unreadable answer with 4xx that blames the set-up.
-pub(super) fn http_4xx_of_the_set_up() -> ApiResult {
-    ApiResult::AccessDenied(Fault { reason: "http_4xx", provider_code: None })
+pub(in crate::risk) fn http_4xx_of_the_set_up() -> ApiResult {
+    ApiResult::AccessDenied(FaultReason::Http4xx.into())
 }
 
 /// An answer of an API whose code alone is set.
-pub(super) fn read(api: &dyn RiskApi, status: u16, body: &str) -> ApiResult {
+pub(in crate::risk) fn read(api: &dyn RiskApi, status: u16, body: &str) -> ApiResult {
     api.read(&Answer { status, body: body.as_bytes() })
 }

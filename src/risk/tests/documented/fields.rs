@@ -125,8 +125,7 @@ fn common() -> BTreeSet<String> {
 
 /// The claim with all its fields, as far as this API's conditions want it.
 fn full(api: &dyn RiskApi, rows: &[Row]) -> Value {
-    let kind =
-        registry::APIS.iter().find(|registration| registration.name == api.name()).unwrap().kind;
+    let kind = APIS.iter().find(|registration| registration.name == api.name()).unwrap().kind;
     let mut event = serde_json::to_value(claim(json!({ "kind": kind }))).unwrap();
     rows.iter().for_each(|row| row.sent.make(&mut event, true));
     event

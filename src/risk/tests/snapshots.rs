@@ -1,7 +1,7 @@
-//! Requests and readings as whole texts, in `src/risk/snapshots/`: what a person holds against the
+//! Requests and readings as whole texts, in `src/risk/tests/snapshots/`: what a person holds against the
 //! documents.
 //!
-//! `INSTA_UPDATE=always cargo test risk::snapshots` writes them anew.
+//! `INSTA_UPDATE=always cargo test risk::tests::snapshots` writes them anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::testing::*;
-use super::{Answer, ApiResult, RetryHint, RiskApi};
 use crate::decision::{Assessment, Decision};
+use crate::risk::{APIS, Answer, ApiResult, RetryHint, RiskApi};
 
 /// A request as a person reads it: line, parameters or body, and what is stored of it.
 fn shown(api: &str, keys: &str, changes: Value) -> String {
@@ -128,7 +128,7 @@ fn requests_of_a_full_claim() {
 
 #[test]
 fn readings_of_every_fixture() {
-    for folder in super::registry::APIS.iter().map(|registration| registration.name) {
+    for folder in APIS.iter().map(|registration| registration.name) {
         let registry = super::testing::api(folder, "");
         let (policy, api) = (registry.policy(Decision::Review), only(&registry));
         let decide = |assessment: &Assessment| {

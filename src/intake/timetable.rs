@@ -1,0 +1,66 @@
+//! Entries by the time they are due, and queues that some are taken out of. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::time::Instant;
+
+/// Entries in the order they are due; those of one time in the order they came.
+#[derive(Debug)]
+pub struct Timetable<T> {
+    entries: BTreeMap<(Instant, u64), T>,
+    sequence: u64,
+}
+
+impl<T> Default for Timetable<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), sequence: 0 }
+    }
+}
+
+impl<T> Timetable<T> {
+    /// An entry comes, due at this time.
+    pub fn enter(&mut self, due: Instant, entry: T) {
+        self.sequence += 1;
+        self.entries.insert((due, self.sequence), entry);
+    }
+
+    /// When the first is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.entries.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// When the first is due that is not due yet.
+    pub fn due_after(&self, now: Instant) -> Option<Instant> {
+        self.entries.range((now, u64::MAX)..).next().map(|((due, _), _)| *due)
+    }
+
+    /// Takes out the first, if it is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<T> {
+        self.entries.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
+    }
+
+    /// Takes out those that match.
+    pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> impl Iterator<Item = T> {
+        self.entries.extract_if(.., move |_, entry| matches(entry)).map(|(_, entry)| entry)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// Takes out of a queue the entries that match; the others stay in their order.
+pub fn take_matching<T>(
+    queue: &mut VecDeque<T>,
+    mut matches: impl FnMut(&T) -> bool,
+) -> VecDeque<T> {
+    let (taken, left) = std::mem::take(queue).into_iter().partition(|entry| matches(entry));
+    *queue = left;
+    taken
+}

@@ -1,0 +1,166 @@
+//! What a risk API answered, and what the answer says.
+//!
+//! Pure. Owns what an HTTP status means where no envelope says more, and what the operator's
+//! `retry.transient_codes` change.
+
+use super::reason::{AttemptOutcome, FaultReason};
+use crate::decision::Assessment;
+
+/// An HTTP answer that arrived whole, within the size bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, any bytes.
+    pub body: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// Whether the HTTP status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the HTTP status says it all, whatever the body.
+    pub fn is_read_by_status(&self) -> bool {
+        matches!(self.status, 429 | 500..)
+    }
+
+    /// Why an answer is of no use whose body is not what the API promises.
+    pub fn reason(&self) -> FaultReason {
+        match self.status {
+            300..=399 => FaultReason::Redirected,
+            429 => FaultReason::Http429,
+            400..=499 => FaultReason::Http4xx,
+            500.. => FaultReason::Http5xx,
+            _ => FaultReason::MalformedAnswer,
+        }
+    }
+
+    /// What such an answer says.
+    ///
+    /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
+    /// fault. With 4xx something between us and the API spoke: about the set-up where the status
+    /// says so (who asks, and where), else about this one request.
+    pub fn unreadable(&self) -> ApiResult {
+        let fault = Fault::from(self.reason());
+        match self.status {
+            300..=399 | 401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
+            408 | 425 | 429 => ApiResult::transient(fault),
+            400..=499 => ApiResult::Unassessable(fault),
+            _ => ApiResult::transient(fault),
+        }
+    }
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiResult {
+    /// The API assessed the claim.
+    Assessed {
+        /// What it found.
+        assessment: Assessment,
+        /// Its return code.
+        provider_code: i64,
+    },
+    /// Asking again may help.
+    Transient(Fault, RetryHint),
+    /// Asking again will not help: this claim is not assessable.
+    Unassessable(Fault),
+    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no
+    /// claim's fault.
+    AccessDenied(Fault),
+}
+
+/// How a transient fault is to be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryHint {
+    /// After a growing pause.
+    Backoff,
+    /// At once with a new nonce and timestamp, a single time; then like [`RetryHint::Backoff`].
+    FreshSignature,
+    /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
+    NewToken,
+    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used
+    /// up): the API's breaker opens at once.
+    Lasting,
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Why.
+    pub reason: FaultReason,
+    /// The API's return code, where there is one.
+    pub provider_code: Option<i64>,
+}
+
+impl Fault {
+    /// A fault with the provider's code.
+    pub fn coded(reason: FaultReason, provider_code: i64) -> Self {
+        Self { reason, provider_code: Some(provider_code) }
+    }
+}
+
+impl From<FaultReason> for Fault {
+    /// A fault without a code of the provider.
+    fn from(reason: FaultReason) -> Self {
+        Self { reason, provider_code: None }
+    }
+}
+
+impl ApiResult {
+    /// What a growing pause may mend.
+    pub fn transient(fault: impl Into<Fault>) -> Self {
+        Self::Transient(fault.into(), RetryHint::Backoff)
+    }
+
+    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's
+    /// word wins over the table. What no retry mends soon stays so ([`RetryHint::Lasting`]).
+    pub fn or_listed(self, transient_codes: &[i64]) -> Self {
+        let listed =
+            |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
+        match self {
+            Self::Unassessable(fault) if listed(&fault) => {
+                Self::Transient(fault, RetryHint::Backoff)
+            }
+            Self::AccessDenied(fault) if listed(&fault) => {
+                Self::Transient(fault, RetryHint::Lasting)
+            }
+            reading => reading,
+        }
+    }
+
+    /// How the attempt ended.
+    pub fn outcome(&self) -> AttemptOutcome {
+        match self {
+            Self::Assessed { .. } => AttemptOutcome::Assessed,
+            Self::Transient(..) => AttemptOutcome::Transient,
+            Self::Unassessable(_) => AttemptOutcome::Unassessable,
+            Self::AccessDenied(_) => AttemptOutcome::AccessDenied,
+        }
+    }
+
+    /// What went wrong, unless the claim was assessed.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Assessed { .. } => None,
+            Self::Transient(fault, _) | Self::Unassessable(fault) | Self::AccessDenied(fault) => {
+                Some(fault)
+            }
+        }
+    }
+
+    /// The API's return code, where there is one.
+    pub fn provider_code(&self) -> Option<i64> {
+        match self {
+            Self::Assessed { provider_code, .. } => Some(*provider_code),
+            _ => self.fault()?.provider_code,
+        }
+    }
+
+    /// Whether the claim is to be asked about again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient(..) | Self::AccessDenied(_))
+    }
+}

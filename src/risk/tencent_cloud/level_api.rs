@@ -1,0 +1,51 @@
+//! An API of csec that answers with a level and risk types.
+
+use super::{ApiSettings, Client, Parameters};
+use crate::claim::{Claim, DeadLetterReason};
+use crate::risk::section::{ConfigError, Setup};
+use crate::risk::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+
+/// One such API.
+#[derive(Debug)]
+pub struct LevelApi {
+    registration: &'static Registration,
+    client: Client,
+    check: fn(&Claim) -> Result<(), DeadLetterReason>,
+    parameters: fn(&Claim) -> Parameters<'_>,
+}
+
+impl LevelApi {
+    /// The API that `Action=action` is, with what it demands of a claim and is told about it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn build(
+        action: &'static str,
+        check: fn(&Claim) -> Result<(), DeadLetterReason>,
+        parameters: fn(&Claim) -> Parameters<'_>,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn RiskApi>, ConfigError> {
+        let settings: ApiSettings = setup.settings()?;
+        let client = Client::new(action, settings, setup)?;
+        Ok(Box::new(Self { registration: setup.registration, client, check, parameters }))
+    }
+}
+
+impl RiskApi for LevelApi {
+    fn registration(&self) -> &'static Registration {
+        self.registration
+    }
+
+    fn check(&self, claim: &Claim) -> Result<(), DeadLetterReason> {
+        (self.check)(claim)?;
+        self.client.check(&(self.parameters)(claim))
+    }
+
+    fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
+        self.client.request((self.parameters)(claim), attempt)
+    }
+
+    fn read(&self, answer: &Answer<'_>) -> ApiResult {
+        self.client.read_level(answer, self.registration.highest_level())
+    }
+}
