@@ -208,4 +208,6 @@ fn check_environment() -> Result<(), ConfigError> {
 }
 
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod tests;
