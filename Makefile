@@ -61,6 +61,10 @@ lint: setup ## Format, clippy and docs without a warning; dependencies and scrip
 		echo 'lint: scripts not checked, for shellcheck is not installed: apt-get install shellcheck'; \
 	fi
 
+.PHONY: book
+book: setup ## Build docs/ as a book with a search, target/book/index.html
+	scripts/book.sh
+
 # The database waits for the disk here, as one that matters does. CLAIMS, ROUNDS, LATENCIES, RATE and CONTENDERS, and
 # every setting of the worker (CLAIMGATE__WORKER__THREADS=2), may be given: docs/performance.md.
 .PHONY: bench
