@@ -15,7 +15,7 @@ pub use policy::{Levels, Policy};
 /// Never change it.
 const DECISIONS: Uuid = Uuid::from_u128(0x6c61_696d_6761_7465_8d1f_2c9a_5be0_4d31);
 
-/// What becomes of a claim (`schemas/decision.v1.json`).
+/// What the settlement pipeline does with a claim (`schemas/decision.v1.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -157,7 +157,7 @@ pub struct Verdict {
     pub api: String,
     /// The schema under which `level` and `risk_types` are to be read.
     pub api_schema: String,
-    /// What becomes of the claim.
+    /// The decision about the claim.
     pub decision: Decision,
     /// Why.
     pub reasons: Vec<Reason>,
@@ -206,7 +206,7 @@ pub fn decision_id(claim_id: &str) -> Uuid {
 /// What was decided and why; a [`Verdict`] without its provenance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
-    /// What becomes of the claim.
+    /// The decision about the claim.
     pub decision: Decision,
     /// Why.
     pub reasons: Vec<Reason>,

@@ -1,8 +1,8 @@
 //! The backlog: records that were read and are not taken on yet, for want of room.
 //!
 //! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by
-//! pausing: [`Backlog::paused`] says which partitions to pause, with hysteresis, for a pause costs
-//! Kafka's client its prefetched records.
+//! pausing: [`Backlog::paused`] says which partitions to pause, with hysteresis, because a pause
+//! costs Kafka's client its prefetched records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -302,7 +302,7 @@ pub(crate) fn is_outage(error: &KafkaError) -> bool {
 /// Whether a message that librdkafka calls delivered is anywhere: only if the report says where.
 ///
 /// librdkafka (2.12.1) calls a message delivered, too, when one behind it was. But a leader that
-/// has just been elected may refuse the first and take the second, for it knows nothing of this
+/// has just been elected may refuse the first and take the second: it knows nothing of this
 /// producer yet; then the first is nowhere. Seen on Apache Kafka 4.2.0, and told in issue 921 of
 /// confluent-kafka-go.
 ///

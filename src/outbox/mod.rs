@@ -50,7 +50,7 @@ impl Received {
 
     /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets
     /// can begin anew: the place alone does not identify an event, place and content do. The
-    /// headers of a deferred claim's history are left out, for they are not the event's own.
+    /// headers of a deferred claim's history are left out: they are not the event's own.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |part: Option<&[u8]>| {
@@ -145,7 +145,7 @@ pub enum RecordOutcome {
 }
 
 impl RecordOutcome {
-    /// What becomes of a record whose claim has a verdict already (`schemas/claim.v1.json`).
+    /// The outcome of a record whose claim has a verdict already (`schemas/claim.v1.json`).
     pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
         // What is new at a used place is new: a topic that was made anew counts from 0 again.
         if verdict.fingerprint == *fingerprint {
@@ -159,7 +159,7 @@ impl RecordOutcome {
         }
     }
 
-    /// What becomes of a record whose claim has a verdict already, from an event with the same
+    /// The outcome of a record whose claim has a verdict already, from an event with the same
     /// content.
     pub fn of_same(verdict: Verdict, source: &Source) -> Self {
         if verdict.source == *source {

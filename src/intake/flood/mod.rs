@@ -5,9 +5,9 @@
 //! a time, a *probe*, and a probe that is well-formed ends it.
 //!
 //! An event is judged twice: when it is read (malformed or not), and a well-formed one again when
-//! its claim was looked up, for a claim id that was used before with other content makes a dead
-//! letter too. The invariant: only what was admitted as a probe ends a flood, for what was in
-//! flight when it began says nothing about what comes; and only an event with a fault begins one.
+//! its claim was looked up: a claim id that was used before with other content makes a dead letter
+//! too. The invariants: only what was admitted as a probe ends a flood, because what was in flight
+//! when it began says nothing about what comes; and only an event with a fault begins one.
 
 use std::collections::VecDeque;
 use std::time::Duration;

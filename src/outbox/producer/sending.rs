@@ -21,10 +21,10 @@ const LOOK: Duration = Duration::from_micros(300);
 pub(super) enum Failure {
     /// It never took place.
     Aborted(KafkaError),
-    /// It never took place, for this topic takes no messages.
+    /// It never took place: this topic takes no messages.
     Topic(Topic, RDKafkaErrorCode),
-    /// It never took place, for these messages are refused for good; those that are named as
-    /// delivered are in their topics.
+    /// It never took place: these messages are refused for good; those that are named as delivered
+    /// are in their topics.
     Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
     /// Perhaps it took place.
     Uncertain(KafkaError),
