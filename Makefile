@@ -50,16 +50,16 @@ check: setup ## The fast look while writing: format and clippy
 	cargo clippy $(LOCKED) --workspace --all-targets --all-features
 
 .PHONY: lint
-lint: setup ## Format, clippy and docs without a warning; dependencies and scripts where their checkers are installed
+lint: setup ## Format, clippy and docs without a warning; dependencies, scripts and spelling where their checkers are installed
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --workspace --no-deps --document-private-items --all-features
 	scripts/deny.sh
-	@if command -v shellcheck >/dev/null; then \
-		shellcheck --external-sources --severity=warning scripts/*.sh .ci/run; \
-	else \
-		echo 'lint: scripts not checked, for shellcheck is not installed: apt-get install shellcheck'; \
-	fi
+	scripts/checkers.sh
+
+.PHONY: book
+book: setup ## Build docs/ as a book with a search, target/book/index.html
+	scripts/book.sh
 
 # The database waits for the disk here, as one that matters does. CLAIMS, ROUNDS, LATENCIES, RATE and CONTENDERS, and
 # every setting of the worker (CLAIMGATE__WORKER__THREADS=2), may be given: docs/performance.md.

@@ -1,19 +1,12 @@
 #!/usr/bin/env bash
 # Licences, sources and known vulnerabilities of the dependencies, by cargo-deny and deny.toml.
-# CLAIMGATE_INSTALL_DENY=1 installs cargo-deny first: some minutes of compiling.
+# With CI=true cargo-deny is installed first: some minutes of compiling.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if ! command -v cargo-deny >/dev/null; then
-    if [ "${CLAIMGATE_INSTALL_DENY:-}" != 1 ]; then
-        say "dependencies not checked, for cargo-deny is not installed: cargo install cargo-deny --locked"
-        exit 0
-    fi
-    within 900 cargo install cargo-deny --locked || die "cargo-deny could not be installed within 15 minutes"
-fi
-
+checker cargo-deny cargo-deny 0.20.2 || exit 0
 cargo deny check bans licenses sources
 # The advisories live in a repository of their own, which not every network reaches.
 if cargo deny fetch db; then

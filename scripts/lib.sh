@@ -71,3 +71,30 @@ postgres_programs() {
     [ -x "$initdb" ] || initdb=$(command -v initdb) || return 1
     dirname "$(readlink -f "$initdb")"
 }
+
+# Where `cargo_tool` installs: nothing outside of the build folder changes.
+tools=${CARGO_TARGET_DIR:-target}/tools
+
+# Installs a program of this version by cargo, once. It is built without optimisation and debug
+# information: compiling it is what takes time here, not running it.
+cargo_tool() {
+    local name=$1 version=$2
+    shift 2
+    CARGO_PROFILE_DEV_DEBUG=false within 900 cargo install --quiet --debug --locked \
+        --root "$tools" --target-dir "$tools/build" "$name@$version" "$@" ||
+        die "$name $version could not be installed within 15 minutes"
+}
+
+# Whether a checker is there. Continuous integration installs it (`cargo_tool`) or fails; elsewhere a
+# checker that is missing is only told.
+checker() {
+    local program=$1 package=$2 version=$3
+    PATH=$tools/bin:$PATH
+    ! command -v "$program" >/dev/null || return 0
+    if [ "${CI:-}" = true ]; then
+        cargo_tool "$package" "$version"
+    else
+        say "$program is not installed, and what it checks is not checked: cargo install $package --locked"
+        return 1
+    fi
+}

@@ -2,7 +2,8 @@
 # Installs what a Debian machine with Rust, git and make still lacks; says and does nothing where all is there.
 #
 #   scripts/setup.sh build   compilers and headers for the C library below the Kafka client
-#   scripts/setup.sh demo    and a PostgreSQL server
+#   scripts/setup.sh lint    the same and shellcheck
+#   scripts/setup.sh demo    those of build and a PostgreSQL server
 #   scripts/setup.sh test    and what runs an Apache Kafka broker; with a Docker engine that is Docker,
 #                            unless CLAIMGATE_KAFKA=jars
 #
@@ -13,8 +14,8 @@ set -euo pipefail
 
 profile=${1:-build}
 case $profile in
-    build | demo | test) ;;
-    *) die "usage: scripts/setup.sh build|demo|test" ;;
+    build | lint | demo | test) ;;
+    *) die "usage: scripts/setup.sh build|lint|demo|test" ;;
 esac
 
 has() { command -v "$1" >/dev/null; }
@@ -26,6 +27,10 @@ missing() {
     pkg-config --exists openssl 2>/dev/null || echo libssl-dev
     pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev
     [ "$profile" != build ] || return 0
+    if [ "$profile" = lint ]; then
+        has shellcheck || echo shellcheck
+        return 0
+    fi
 
     [ -n "${CLAIMGATE_TEST_POSTGRES_URL:-}" ] || postgres_programs >/dev/null || echo postgresql
     [ "$profile" != demo ] || return 0

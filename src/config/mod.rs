@@ -73,11 +73,11 @@ pub struct Worker {
     /// How long a stop or a revoked partition waits for what is in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
-    /// What becomes of an event whose claim was decided from another event with the same content.
+    /// What happens to an event whose claim was decided from another event with the same content.
     pub on_duplicate: OnDuplicate,
 }
 
-/// What becomes of an event whose claim was decided before.
+/// What happens to an event whose claim was decided before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDuplicate {
@@ -207,5 +207,7 @@ fn check_environment() -> Result<(), ConfigError> {
     }
 }
 
+#[cfg(test)]
+mod snapshots;
 #[cfg(test)]
 mod tests;

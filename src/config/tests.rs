@@ -1,6 +1,6 @@
 use super::*;
 
-const CREDENTIALS: &str = "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n";
+pub(super) const CREDENTIALS: &str = "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n";
 
 fn error(overrides: &str) -> String {
     Config::from_toml(overrides).expect_err("wrong").to_string()

@@ -30,7 +30,7 @@ pub use policy::{Levels, Policy};
 const DECISIONS: Uuid = Uuid::from_u128(0x6c61_696d_6761_7465_8d1f_2c9a_5be0_4d31);
 
 words! {
-    /// What becomes of a claim (`schemas/decision.v1.json`), mildest first.
+    /// What the settlement pipeline does with a claim (`schemas/decision.v1.json`), mildest first.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Decision {
@@ -146,7 +146,7 @@ pub fn decision_id(claim_id: &str) -> Uuid {
 /// What was decided and why; a [`crate::schema::Verdict`] without its provenance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
-    /// What becomes of the claim.
+    /// The decision about the claim.
     pub decision: Decision,
     /// Why.
     pub reasons: Vec<Reason>,

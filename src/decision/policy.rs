@@ -66,7 +66,7 @@ impl Levels {
     }
 }
 
-/// The policy in force: every API's levels and what becomes of claims that no API assessed.
+/// The policy in force: every API's levels, and the decision of claims that no API assessed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Policy {
     levels: BTreeMap<String, Levels>,

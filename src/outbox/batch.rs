@@ -15,7 +15,7 @@ use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
 /// So many exchanges of access tokens wait for a Postgres that is away; of more, the latest do.
 const MOST_TOKEN_EXCHANGES: usize = 256;
 
-/// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`, for every
+/// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`: every
 /// record in it is in flight.
 #[derive(Debug, Default)]
 pub struct Batch {

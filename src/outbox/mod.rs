@@ -42,7 +42,7 @@ pub enum RecordOutcome {
 }
 
 impl RecordOutcome {
-    /// What becomes of a record whose claim has a verdict already (`schemas/claim.v1.json`).
+    /// The outcome of a record whose claim has a verdict already (`schemas/claim.v1.json`).
     pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
         // What is new at a used place is new: a topic that was made anew counts from 0 again.
         if verdict.fingerprint == *fingerprint {
@@ -60,7 +60,7 @@ impl RecordOutcome {
         }
     }
 
-    /// What becomes of a record whose claim has a verdict already, from an event with the same
+    /// The outcome of a record whose claim has a verdict already, from an event with the same
     /// content.
     pub fn of_same(verdict: Verdict, source: &Source) -> Self {
         if verdict.source == *source {

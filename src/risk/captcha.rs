@@ -2,7 +2,7 @@
 //!
 //! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same
 //! `userIp`, `businessId`, `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same
-//! user, for the ticket is bound to them.
+//! user, because the ticket is bound to them.
 //!
 //! Sources: Tencent Cloud 天御 "拉取验证码JavaScript" (2017-10) and "验证验证码票据" (2016).
 

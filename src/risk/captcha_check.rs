@@ -3,8 +3,8 @@
 //! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are
 //! `captcha.rs`'s, signature and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is
 //! judged by `code` alone (the document's own sample of success carries `"is_right":0`), is not
-//! shown more often than it passes, and nobody is rejected for a ticket that ended while the claim
-//! waited.
+//! shown more often than it passes, and no claim is rejected for a ticket that ended while the
+//! claim waited.
 //!
 //! Source: Tencent Cloud 天御 "验证验证码票据", 2016.
 

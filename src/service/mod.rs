@@ -160,8 +160,8 @@ impl Service {
     }
 }
 
-/// Says how the drain ended: it is an error that something was left, for whoever restarts workers
-/// waits for a clean end.
+/// Says how the drain ended: it is an error that something was left, because those who restart
+/// workers wait for a clean end.
 fn told(drain: Drain) -> Result<(), String> {
     let Drain { unpublished, unrecorded } = drain;
     if drain.is_clean() {

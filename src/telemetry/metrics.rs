@@ -1,6 +1,6 @@
 //! Every metric: its name, its labels, what it means.
 //!
-//! Owns the table that code, Prometheus and `docs/telemetry.md` share. [`Meter`](super::Meter)
+//! Owns the table that code, Prometheus and `docs/metrics.md` share. [`Meter`](super::Meter)
 //! records. The invariant: units stand in names, and every label's values are bounded by
 //! configuration or by code.
 

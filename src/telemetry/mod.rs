@@ -200,4 +200,6 @@ fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>>
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;

@@ -261,11 +261,10 @@ fn spans_that_are_lost_are_counted() {
 }
 
 #[test]
-fn every_metric_is_described_recorded_and_in_the_documentation() {
+fn every_metric_is_described_and_recorded() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, record_everything);
     let rendered = recorder.handle().render();
-    let documentation = include_str!("../../docs/telemetry.md");
     for metric in ALL {
         let name = metric.name;
         let kind = match metric.kind {
@@ -284,10 +283,6 @@ fn every_metric_is_described_recorded_and_in_the_documentation() {
                 |line: &str| line.starts_with(name) && line.contains(&format!("{label}=\""));
             assert!(rendered.lines().any(labelled), "no {name} has the label {label}");
         }
-        assert!(
-            documentation.contains(&format!("`{name}`")),
-            "docs/telemetry.md does not explain {name}"
-        );
     }
 }
 

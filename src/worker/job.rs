@@ -54,7 +54,7 @@ impl Waiting for Box<Job> {
 }
 
 impl Job {
-    /// Whether it should be looked up again soon, for a call may be near.
+    /// Whether it should be looked up again soon, because a call may be near.
     pub(super) fn is_to_be_looked_up(&self, now: Instant) -> bool {
         self.looked_up.is_none_or(|at| now.duration_since(at) > LOOKED_UP_FOR / 2)
     }

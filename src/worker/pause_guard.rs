@@ -50,8 +50,8 @@ impl PauseGuard {
         Some(still)
     }
 
-    /// Whether the group has not had its say yet: the claims at hand may be decided by those who
-    /// have their partitions now.
+    /// Whether the group has not answered yet: other workers may have the partitions now, and may
+    /// decide the claims at hand.
     pub(super) fn forbids_calls(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }

@@ -3,7 +3,7 @@
 //!
 //! A pure machine: time is an argument; the worker sends the request that [`Token::wants_fetch`]
 //! asks for. The invariants: at most one fetch is under way; a refusal drops only the very token
-//! that was refused, for a newer one may have come in the meantime; fetches that refusals cause are
+//! that was refused: a newer one may have come in the meantime; fetches that refusals cause are
 //! [`REFUSED_PAUSE`] apart at least, and the more so the more often the new token is refused, too;
 //! a text that was refused is no new token.
 //!

@@ -42,8 +42,8 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     }
     let deadline = Instant::now() + LET_GO_TIMEOUT;
     let mut consumer = consumer;
-    // Whoever drops it last tells the group. That has to be this thread, for it is the one that is
-    // waited for.
+    // Whoever drops it last tells the group. That has to be this thread: it is the one that the
+    // caller waits for.
     while let Err(shared) = Arc::try_unwrap(consumer) {
         if Instant::now() > deadline {
             return warn!(
@@ -72,7 +72,7 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
                 return debug!(error.message = %error, "the group could not be asked whether it is at rest");
             }
         };
-        // Twice, for the group's last answer may still be under way to this member.
+        // Twice, because the group's last answer may still be under way to this member.
         if rests && rested {
             return;
         }

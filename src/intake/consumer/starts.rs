@@ -60,8 +60,8 @@ impl Rebalances {
         Ok((list, assigned))
     }
 
-    /// Tells which partitions are read from their start, for the group has committed nothing for
-    /// them, though there is something to read.
+    /// Tells which partitions are read from their start because the group has committed nothing
+    /// for them, though there is something to read.
     fn tell_anew(
         &self,
         consumer: &BaseConsumer<Self>,

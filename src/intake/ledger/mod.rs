@@ -66,7 +66,7 @@ impl Ticket {
     }
 }
 
-/// What becomes of a record that was read.
+/// What happens to a record that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Take it on.
@@ -251,8 +251,8 @@ impl State {
     fn read(&mut self, offset: i64) -> bool {
         let position = self.position.unwrap_or(offset);
         if offset < position {
-            // Kafka went back, for the log was cut or made anew: what was known about it is worth
-            // nothing.
+            // Kafka went back because the log was cut or made anew: what was known about it is
+            // worth nothing.
             self.open.clear();
             self.restarts = self.restarts.wrapping_add(1);
             self.end = offset;

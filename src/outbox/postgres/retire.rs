@@ -1,9 +1,9 @@
 //! Taking away what is past its retention: the only statements that drop or delete, and only the
 //! owner of the tables may run them.
 //!
-//! Nobody is held up for long. A partition is dropped under a lock of its parent, before which
-//! inserts queue up: so the lock is waited for a moment at a time. (`detach … concurrently` is no
-//! way, for a table with a default partition refuses it.) Rows are deleted some at a time.
+//! Inserts wait for a moment at most. A partition is dropped under a lock of its parent, behind
+//! which inserts queue up, so each try waits for the lock only briefly. (A table with a default
+//! partition refuses `detach … concurrently`.) Rows are deleted some at a time.
 
 use std::time::Duration;
 

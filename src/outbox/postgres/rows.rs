@@ -1,4 +1,4 @@
-//! The statements of the record that are more than [`schema::insert`].
+//! The statements of the record that are more than [`crate::schema::insert`].
 //!
 //! One for any number of rows. Knows no transaction and decides nothing.
 

@@ -35,7 +35,7 @@ pub(super) fn settings(statement_timeout: Duration) -> Vec<Setting> {
         ("idle_in_transaction_session_timeout", milliseconds(statement_timeout)),
         // What a batch sees after its insert must be what made the insert give way.
         ("default_transaction_isolation", "read committed".to_owned()),
-        // A verdict must outlive a crash of the server, for its decision is published next.
+        // A verdict must outlive a crash of the server: its decision is published next.
         ("synchronous_commit", "on".to_owned()),
         // A plan made while a table was small must not be kept when it has grown; planning costs
         // nothing beside 500 rows.

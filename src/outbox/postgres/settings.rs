@@ -15,7 +15,7 @@ use crate::outbox::StoreError;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// `postgres://user:password@host:5432/database`; required. A secret, for it carries the
+    /// `postgres://user:password@host:5432/database`; required. A secret: it carries the
     /// password. Without an `sslmode` a server on another machine has to prove who it is.
     pub url: Option<SecretString>,
     /// Connections at once. Beyond that, a caller waits for up to `connect_timeout`.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Whether `claimgate run` applies the migrations that are missing.
     pub migrate: bool,
-    /// The key that `statement_timeout` comes from, for whoever has to raise it.
+    /// The key that `statement_timeout` comes from: an error names it as the one to raise.
     #[serde(skip)]
     pub timeout_key: &'static str,
 }
@@ -71,8 +71,7 @@ impl Settings {
         let url = url.ok_or_else(|| {
             StoreError::Fatal("`postgres.url` is missing: where is the database?".to_owned())
         })?;
-        // The parser takes any scheme; its own words are left out, for they could quote the
-        // password.
+        // The parser takes any scheme. Its own words are left out: they could quote the password.
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
         let options =
             PgConnectOptions::from_str(url).ok().filter(|_| is_postgres).ok_or_else(|| {

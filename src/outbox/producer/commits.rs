@@ -1,5 +1,5 @@
-//! Commits of offsets on their own, for `at_least_once`: a thread of its own, for a commit waits
-//! for the group.
+//! Commits of offsets on their own, as `at_least_once` needs them. They have a thread, because a
+//! commit waits for the group.
 //!
 //! While the group deals partitions out anew its coordinator answers no commit, for as long as the
 //! slowest member takes. Nothing that is published waits for that: the offsets are handed over,

@@ -65,7 +65,7 @@ pub struct Shared {
 pub struct ApiId(usize);
 
 impl ApiId {
-    /// The number, for whoever keeps a list with one entry per API.
+    /// The number: the index into a list with one entry per API.
     pub fn index(self) -> usize {
         self.0
     }

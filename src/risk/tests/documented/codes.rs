@@ -1,4 +1,4 @@
-//! The tables of return codes: the class of each, and what becomes of the claim.
+//! The tables of return codes: the class of each, and what happens to the claim.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ fn found(reading: &ApiResult) -> Entry {
     (class.to_owned(), reason.to_owned(), becomes(reading).to_owned())
 }
 
-/// What becomes of the claim, played through: the answer comes again and again until the claim is
+/// What happens to the claim, played through: the answer comes again and again until the claim is
 /// deferred.
 fn becomes(reading: &ApiResult) -> &'static str {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
