@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 
-const TELEMETRY: &str = include_str!("../../../../docs/telemetry.md");
+const METRICS: &str = include_str!("../../../../docs/metrics.md");
 
 #[test]
 fn the_reasons_are_those_of_the_table_with_a_remedy_where_it_has_one() {
@@ -23,7 +23,7 @@ fn the_reasons_are_those_of_the_table_with_a_remedy_where_it_has_one() {
 #[test]
 fn the_outcomes_are_those_of_the_metrics() {
     let listed = |metric: &str, part: &str| {
-        let row = TELEMETRY.lines().find(|line| line.starts_with(metric)).unwrap();
+        let row = METRICS.lines().find(|line| line.starts_with(metric)).unwrap();
         spans(row.split_once(part).unwrap().1).into_iter().collect::<BTreeSet<_>>()
     };
     let attempts = listed("| `claimgate_attempts_total`", "`risk_calls`:");
