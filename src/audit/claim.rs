@@ -5,7 +5,7 @@ use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
-use super::command::Report;
+use super::report::Report;
 use super::shown::{instant, optional, printable, printable_bytes, reasons, sheet, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;

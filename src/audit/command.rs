@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
-use serde::Serialize;
 
+use super::report::{End, Report};
 use super::retention::{Retention, enforce};
 use super::source::parse_source;
 use super::{
@@ -91,31 +91,6 @@ pub struct Auditor<'a> {
     /// The risk APIs and the policy, where the question needs them: see
     /// [`AuditCommand::needs_risk_apis`].
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
-}
-
-/// How a question ended; the command's exit code says so too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// With what was asked for.
-    Found,
-    /// Nothing of the kind is in the record.
-    Nothing,
-    /// The answer that is kept does not lead to the decision that is kept.
-    Disagrees,
-    /// Whether it does cannot be found out.
-    Unverifiable,
-}
-
-/// An answer.
-pub trait Report: Serialize {
-    /// Whether it holds what was asked for.
-    fn found(&self) -> bool;
-    /// How the question ended.
-    fn end(&self) -> End {
-        if self.found() { End::Found } else { End::Nothing }
-    }
-    /// The answer for a terminal.
-    fn text(&self) -> String;
 }
 
 impl AuditCommand {

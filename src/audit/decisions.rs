@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::command::Report;
 use super::interval;
+use super::report::Report;
 use super::shown::{reason, table};
 use crate::decision::Reason;
 use crate::outbox::StoreError;

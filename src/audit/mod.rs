@@ -9,6 +9,7 @@
 mod claim;
 mod command;
 mod decisions;
+mod report;
 pub mod retention;
 pub(crate) mod shown;
 pub(crate) mod source;
@@ -24,8 +25,9 @@ use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
 pub use claim::{ClaimFile, claim_file};
-pub use command::{AuditCommand, Auditor, End, Report};
+pub use command::{AuditCommand, Auditor};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
+pub use report::{End, Report};
 pub use retention::Retention;
 pub use source::{SourceFile, source_file};
 pub use subject::{SubjectFile, subject_file};

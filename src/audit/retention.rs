@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::AssertSqlSafe;
 
-use super::command::Report;
 use super::interval;
+use super::report::Report;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::claim::{payload, verdicts};
-use super::command::Report;
+use super::report::Report;
 use super::shown::{instant, optional, sheet, table};
 use super::subject::cells;
 use crate::decision::Source;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::claim::verdicts;
-use super::command::Report;
+use super::report::Report;
 use super::shown::{instant, reasons, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::command::Report;
 use super::interval;
+use super::report::Report;
 use super::shown::{instant, optional, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;

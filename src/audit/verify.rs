@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::claim::calls;
-use super::command::{End, Report};
+use super::report::{End, Report};
 use super::shown::{optional, reasons, sheet};
 use crate::decision::{Decision, Policy, Reason, Ruling};
 use crate::outbox::postgres::PostgresStore;

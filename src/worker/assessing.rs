@@ -1,23 +1,18 @@
 //! Assessing: one attempt at a risk API, and what follows from its answer.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::reading::{micros, read, sentence};
 use super::task::{Attempted, Done};
 use super::{Http, Job, Ports, Worker};
 use crate::assess::Next;
-use crate::assess::exchange::{Exchange, Response};
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
-use crate::claim::{Claim, subject_hash};
-use crate::decision::{Assessment, Ruling};
-use crate::intake::Ticket;
-use crate::outbox::{Call, Completed, Received, RecordOutcome};
-use crate::risk::{Answer, ApiId, ApiResult, Attempt, AttemptOutcome, Fault, FaultReason, RiskApi};
-use crate::schema::Verdict;
+use crate::decision::Assessment;
+use crate::outbox::Call;
+use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, FaultReason};
 use crate::telemetry::Peer;
 
 impl<P: Ports> Worker<P> {
@@ -133,13 +128,6 @@ impl<P: Ports> Worker<P> {
         self.context.registry.get(job.api).api.is_late(&job.claim, assessment, asked_at)
     }
 
-    /// Ends a claim that waited for longer than the API's answer about it means anything.
-    pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
-        let ruling =
-            self.context.policy.too_late(FaultReason::TicketExpired.as_str(), provider_code);
-        self.complete_assessed(job, ruling, None, provider_code);
-    }
-
     /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
     fn keep_call(
         &mut self,
@@ -208,118 +196,4 @@ impl<P: Ports> Worker<P> {
             }
         }
     }
-
-    pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
-        let ruling = self.context.policy.unassessed(fault.reason.as_str(), fault.provider_code);
-        self.complete_assessed(job, ruling, None, fault.provider_code);
-    }
-
-    /// Ends a job with a verdict of its own; its lane moves on.
-    fn complete_assessed(
-        &mut self,
-        mut job: Job,
-        ruling: Ruling,
-        assessment: Option<Assessment>,
-        provider_code: Option<i64>,
-    ) {
-        self.vacate(&mut job);
-        job.span.decided(ruling.decision);
-        let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
-        let attempts = retry.attempts();
-        let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
-        self.complete_verdict(ticket, received, claim, assessed);
-        let next = self.lanes.leave(lane);
-        self.submit(next);
-    }
-
-    /// Ends a claim with a verdict of its own.
-    pub(super) fn complete_verdict(
-        &mut self,
-        ticket: Ticket,
-        received: Received,
-        claim: Claim,
-        assessed: Assessed,
-    ) {
-        let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
-        let (level, risk_types, challenge) = match assessment {
-            Some(Assessment::Level { level, risk_types }) => {
-                (Some(i16::from(level)), risk_types, None)
-            }
-            Some(Assessment::Challenge { script }) => (None, Vec::new(), Some(script)),
-            Some(Assessment::Ticket { .. }) | None => (None, Vec::new(), None),
-        };
-        let api = self.context.registry.get(api).api.as_ref();
-        let verdict = Verdict {
-            api: api.name().to_owned(),
-            api_schema: api.schema().to_owned(),
-            decision: ruling.decision,
-            reasons: ruling.reasons,
-            level,
-            risk_types,
-            provider_code,
-            policy_version: self.context.policy.version().to_owned(),
-            attempts,
-            challenge,
-            claimed_at: claim.claimed_at,
-            decided_at: self.context.clock.micros(),
-            recorded_at: None,
-            source: received.source.clone(),
-            trace_id: received.trace.trace_id(),
-            subject: subject_hash(
-                self.context.subject_key.as_ref(),
-                claim.account.kind.as_str(),
-                &claim.account.id,
-            ),
-            fingerprint,
-            claim_id: claim.claim_id.clone(),
-            kind: claim.kind,
-        };
-        let outcome = RecordOutcome::Assessed(Box::new(verdict));
-        self.outflow.batch.complete(Completed {
-            ticket,
-            received,
-            claim_id: Some(claim.claim_id),
-            outcome,
-        });
-    }
-}
-
-/// What a claim's assessment came to.
-pub(super) struct Assessed {
-    pub(super) api: ApiId,
-    /// [`Claim::fingerprint`].
-    pub(super) fingerprint: [u8; 32],
-    /// How often an API was asked.
-    pub(super) attempts: u32,
-    pub(super) ruling: Ruling,
-    pub(super) assessment: Option<Assessment>,
-    pub(super) provider_code: Option<i64>,
-}
-
-/// The reading of an exchange, and how the attempt ended.
-fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, AttemptOutcome) {
-    let reading = match exchange.result.as_ref().map(answer) {
-        // The request may have reached the API and may have been acted upon.
-        Err(failure) if failure.is_ambiguous() => {
-            return (ApiResult::transient(failure.reason()), AttemptOutcome::Unknown);
-        }
-        Err(failure) => ApiResult::transient(failure.reason()),
-        Ok(answer) if answer.is_read_by_status() => answer.unreadable(),
-        Ok(answer) => api.read(&answer),
-    };
-    let outcome = reading.outcome();
-    (reading, outcome)
-}
-
-pub(super) fn answer(response: &Response) -> Answer<'_> {
-    Answer { status: response.status, body: &response.body }
-}
-
-/// A reason with what is known beside it: `connect: connection refused`.
-pub(super) fn sentence(reason: FaultReason, more: [Option<&str>; 2]) -> String {
-    [Some(reason.as_str())].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
-}
-
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -42,6 +42,7 @@ mod assessing;
 mod calls;
 mod clock;
 mod context;
+mod deciding;
 mod deferring;
 mod draining;
 mod duplicates;
@@ -54,6 +55,7 @@ mod outflow;
 mod pace;
 mod pause_guard;
 mod pipeline;
+mod reading;
 mod recalling;
 mod room;
 #[cfg(all(test, feature = "testing"))]

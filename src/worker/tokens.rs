@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::assessing::{answer, micros, sentence};
+use super::reading::{answer, micros, sentence};
 use super::task::Done;
 use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;

@@ -5,7 +5,7 @@
 
 use tracing::warn;
 
-use super::assessing::Assessed;
+use super::deciding::Assessed;
 use super::{Ports, Worker};
 use crate::claim::Claim;
 use crate::outbox::{Completed, RecordOutcome};

@@ -31,7 +31,7 @@ impl Membership {
     }
 
     /// Ends the consumer's thread, which leaves the group, and waits for it, though not for a
-    /// broker. To be called when nobody else holds the [`KafkaIntake`] or the [`SharedConsumer`]
+    /// broker. To be called when nobody else holds the [`KafkaIntake`](super::KafkaIntake) or the [`SharedConsumer`](super::SharedConsumer)
     /// any more.
     pub fn end(mut self, how: Leave) {
         self.leave.get_or_init(|| how);

@@ -9,7 +9,7 @@ use crate::outbox::message::{Parcel, Refusal};
 
 #[derive(Debug)]
 pub(super) struct Command {
-    /// [`Recorded::number`].
+    /// [`crate::outbox::Recorded::number`].
     pub(super) batch: u64,
     pub(super) parcels: Vec<Parcel>,
     pub(super) commits: Vec<Commit>,

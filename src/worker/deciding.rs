@@ -1,0 +1,104 @@
+//! Deciding: a claim ends with a verdict of its own.
+
+use super::{Job, Ports, Worker};
+use crate::claim::{Claim, subject_hash};
+use crate::decision::{Assessment, Ruling};
+use crate::intake::Ticket;
+use crate::outbox::{Completed, Received, RecordOutcome};
+use crate::risk::{ApiId, Fault, FaultReason};
+use crate::schema::Verdict;
+
+impl<P: Ports> Worker<P> {
+    /// Ends a claim that waited for longer than the API's answer about it means anything.
+    pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
+        let ruling =
+            self.context.policy.too_late(FaultReason::TicketExpired.as_str(), provider_code);
+        self.complete_assessed(job, ruling, None, provider_code);
+    }
+
+    pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
+        let ruling = self.context.policy.unassessed(fault.reason.as_str(), fault.provider_code);
+        self.complete_assessed(job, ruling, None, fault.provider_code);
+    }
+
+    /// Ends a job with a verdict of its own; its lane moves on.
+    pub(super) fn complete_assessed(
+        &mut self,
+        mut job: Job,
+        ruling: Ruling,
+        assessment: Option<Assessment>,
+        provider_code: Option<i64>,
+    ) {
+        self.vacate(&mut job);
+        job.span.decided(ruling.decision);
+        let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
+        let attempts = retry.attempts();
+        let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
+        self.complete_verdict(ticket, received, claim, assessed);
+        let next = self.lanes.leave(lane);
+        self.submit(next);
+    }
+
+    /// Ends a claim with a verdict of its own.
+    pub(super) fn complete_verdict(
+        &mut self,
+        ticket: Ticket,
+        received: Received,
+        claim: Claim,
+        assessed: Assessed,
+    ) {
+        let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
+        let (level, risk_types, challenge) = match assessment {
+            Some(Assessment::Level { level, risk_types }) => {
+                (Some(i16::from(level)), risk_types, None)
+            }
+            Some(Assessment::Challenge { script }) => (None, Vec::new(), Some(script)),
+            Some(Assessment::Ticket { .. }) | None => (None, Vec::new(), None),
+        };
+        let api = self.context.registry.get(api).api.as_ref();
+        let verdict = Verdict {
+            api: api.name().to_owned(),
+            api_schema: api.schema().to_owned(),
+            decision: ruling.decision,
+            reasons: ruling.reasons,
+            level,
+            risk_types,
+            provider_code,
+            policy_version: self.context.policy.version().to_owned(),
+            attempts,
+            challenge,
+            claimed_at: claim.claimed_at,
+            decided_at: self.context.clock.micros(),
+            recorded_at: None,
+            source: received.source.clone(),
+            trace_id: received.trace.trace_id(),
+            subject: subject_hash(
+                self.context.subject_key.as_ref(),
+                claim.account.kind.as_str(),
+                &claim.account.id,
+            ),
+            fingerprint,
+            claim_id: claim.claim_id.clone(),
+            kind: claim.kind,
+        };
+        let outcome = RecordOutcome::Assessed(Box::new(verdict));
+        self.outflow.batch.complete(Completed {
+            ticket,
+            received,
+            claim_id: Some(claim.claim_id),
+            outcome,
+        });
+    }
+}
+
+/// What a claim's assessment came to.
+pub(super) struct Assessed {
+    pub(super) api: ApiId,
+    /// [`Claim::fingerprint`].
+    pub(super) fingerprint: [u8; 32],
+    /// How often an API was asked.
+    pub(super) attempts: u32,
+    pub(super) ruling: Ruling,
+    pub(super) assessment: Option<Assessment>,
+    pub(super) provider_code: Option<i64>,
+}

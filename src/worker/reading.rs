@@ -1,0 +1,34 @@
+//! What an exchange says, in the words of rows and logs. Pure.
+
+use std::time::Duration;
+
+use crate::assess::exchange::{Exchange, Response};
+use crate::risk::{Answer, ApiResult, AttemptOutcome, FaultReason, RiskApi};
+
+/// The reading of an exchange, and how the attempt ended.
+pub(super) fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, AttemptOutcome) {
+    let reading = match exchange.result.as_ref().map(answer) {
+        // The request may have reached the API and may have been acted upon.
+        Err(failure) if failure.is_ambiguous() => {
+            return (ApiResult::transient(failure.reason()), AttemptOutcome::Unknown);
+        }
+        Err(failure) => ApiResult::transient(failure.reason()),
+        Ok(answer) if answer.is_read_by_status() => answer.unreadable(),
+        Ok(answer) => api.read(&answer),
+    };
+    let outcome = reading.outcome();
+    (reading, outcome)
+}
+
+pub(super) fn answer(response: &Response) -> Answer<'_> {
+    Answer { status: response.status, body: &response.body }
+}
+
+/// A reason with what is known beside it: `connect: connection refused`.
+pub(super) fn sentence(reason: FaultReason, more: [Option<&str>; 2]) -> String {
+    [Some(reason.as_str())].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
+}
+
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
