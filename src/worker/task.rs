@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::Job;
-use super::tokens::TokenAnswer;
 use crate::assess::exchange::Exchange;
 use crate::intake::TicketId;
 use crate::outbox::{PublishError, Published, Recorded, Sealed, StoreError};
+use crate::risk::TokenId;
 use crate::schema::Verdict;
 use crate::telemetry::AttemptSpan;
 
@@ -35,4 +35,12 @@ pub(super) struct Attempted {
     pub(super) request: String,
     pub(super) exchange: Exchange,
     pub(super) span: AttemptSpan,
+}
+
+/// A request for an access token that has ended.
+pub(super) struct TokenAnswer {
+    pub(super) id: TokenId,
+    pub(super) requested_at: i64,
+    pub(super) request: String,
+    pub(super) exchange: Exchange,
 }

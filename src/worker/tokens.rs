@@ -8,7 +8,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::reading::{answer, micros, sentence};
-use super::task::Done;
+use super::task::{Done, TokenAnswer};
 use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
@@ -118,14 +118,6 @@ impl<P: Ports> Worker<P> {
             }
         }
     }
-}
-
-/// A request for an access token that has ended.
-pub(super) struct TokenAnswer {
-    id: TokenId,
-    requested_at: i64,
-    request: String,
-    exchange: Exchange,
 }
 
 impl TokenAnswer {
