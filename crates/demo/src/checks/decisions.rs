@@ -82,21 +82,7 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             known.is_none() && version == Some(5) && message.json()["decision_id"] == id.as_str();
         promise
             .demand(right, || format!("the decision of claim {} has the id {id:?}", row.claim_id));
-        if let Some((sent, _)) = claims.get(row.claim_id.as_str()) {
-            let key = sent.event.key.as_deref().unwrap_or(&row.claim_id).as_bytes();
-            promise.demand(message.key.as_deref() == Some(key), || {
-                format!("the decision of claim {} has another key", row.claim_id)
-            });
-            let trace =
-                sent.event.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
-            promise.demand(trace.is_none_or(|trace| trace == row.trace_id), || {
-                format!("claim {} lost its trace", row.claim_id)
-            });
-        }
-        let traced = header_text(&message.headers, "traceparent").contains(&row.trace_id);
-        promise.demand(traced, || {
-            format!("the decision of claim {} carries another trace", row.claim_id)
-        });
+        demand_own_key_and_trace(&mut promise, row, message, claims);
         demand_no_repeats(
             &mut promise,
             evidence,
@@ -110,6 +96,28 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             .push(format!("a decision on {claim_id:?} was published, and there is no verdict"));
     }
     promise
+}
+
+/// The decision has its claim's key, and both belong to the claim's trace.
+fn demand_own_key_and_trace(
+    promise: &mut Promise,
+    row: &Verdict,
+    message: &Message,
+    claims: &Claims<'_>,
+) {
+    if let Some((sent, _)) = claims.get(row.claim_id.as_str()) {
+        let key = sent.event.key.as_deref().unwrap_or(&row.claim_id).as_bytes();
+        promise.demand(message.key.as_deref() == Some(key), || {
+            format!("the decision of claim {} has another key", row.claim_id)
+        });
+        let trace = sent.event.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
+        promise.demand(trace.is_none_or(|trace| trace == row.trace_id), || {
+            format!("claim {} lost its trace", row.claim_id)
+        });
+    }
+    let traced = header_text(&message.headers, "traceparent").contains(&row.trace_id);
+    promise
+        .demand(traced, || format!("the decision of claim {} carries another trace", row.claim_id));
 }
 
 /// Whether the message says what the row says, field by field.
