@@ -1,4 +1,5 @@
-//! What the two captcha APIs of csec share: their parameters and what they demand of a claim.
+//! What the two captcha APIs of Tencent Cloud share: their parameters and what they demand of a
+//! claim.
 //!
 //! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same
 //! `userIp`, `businessId`, `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same

@@ -31,7 +31,7 @@ pub const REGISTRATION: Registration = Registration {
     build,
 };
 
-/// The ticket is not good. To csec's other APIs this code means "failed, ask again".
+/// The ticket is not good. To Tencent Cloud's other APIs this code means "failed, ask again".
 const VERIFICATION_FAILED: i64 = 5100;
 /// A good ticket passes its first two checks only (验证码问题说明); a third would reject an honest user.
 const CHECKS_OF_A_TICKET: u32 = 2;

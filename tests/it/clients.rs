@@ -52,8 +52,8 @@ impl Client {
     }
 }
 
-/// Every API on the simulator, csec with these keys on top.
-fn registry(simulator: &Simulator, csec: &str) -> Registry {
+/// Every API on the simulator, Tencent Cloud with these keys on top.
+fn registry(simulator: &Simulator, tencent_cloud: &str) -> Registry {
     let base_url = simulator.base_url();
     let mut toml = format!(
         "[tencent_cloud]\nsecret_id = '{SECRET_ID}'\nsecret_key = '{SECRET_KEY}'\n\
@@ -61,8 +61,11 @@ fn registry(simulator: &Simulator, csec: &str) -> Registry {
     );
     for (_, api) in KINDS {
         let is_wechat = matches!(api, Api::WechatMarketing | Api::WechatAccount);
-        let own =
-            if is_wechat { String::new() } else { format!("base_url = '{base_url}'\n{csec}\n") };
+        let own = if is_wechat {
+            String::new()
+        } else {
+            format!("base_url = '{base_url}'\n{tencent_cloud}\n")
+        };
         toml.push_str(&format!("[risk.{api}]\n{own}"));
     }
     let config = Config::builder()
@@ -132,10 +135,10 @@ async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -
 #[tokio::test]
 async fn every_client_is_understood_and_understands() {
     let client = Client::start().await;
-    for (csec, full) in
+    for (tencent_cloud, full) in
         [("", false), ("", true), ("method = 'POST'\nsignature_method = 'HmacSHA256'", true)]
     {
-        let registry = registry(&client.simulator, csec);
+        let registry = registry(&client.simulator, tencent_cloud);
         let (_, source) = registry.token_sources().next().unwrap();
         let (status, body) = send(&client, source.token_request(false)).await;
         source.read_token(&Answer { status, body: &body }).unwrap();
@@ -144,7 +147,7 @@ async fn every_client_is_understood_and_understands() {
             for words in
                 ["level-0", "level-2", "level-3", "level-1-level-space", "level-3-string-code"]
             {
-                let account = format!("{kind}-{full}-{}-{words}", csec.len());
+                let account = format!("{kind}-{full}-{}-{words}", tencent_cloud.len());
                 let reading = ask(&client, &registry, &claim(kind, &account, full), &token).await;
                 let level = expected(api, &account).level;
                 let ApiResult::Assessed { assessment, .. } = reading else {

@@ -53,9 +53,9 @@ const CAPTCHA: &str = "accountType 2\nappId wx0000000000000001\nassociateAccount
 userIp 121.14.96.121\nxForwardedFor 10.0.0.1, 121.14.96.121\nmacAddress 00:11:22:33:44:55\nimei imei-1\ncaptchaType 8
 businessId 7\nsceneId 2";
 
-/// The parameters of a request of csec, one a line, but for what is fresh: the common ones and
+/// The parameters of a request of Tencent Cloud, one a line, but for what is fresh: the common ones and
 /// these.
-fn csec(action: &str, own: &str) -> Value {
+fn tencent_cloud(action: &str, own: &str) -> Value {
     let common = [
         ("Action", action),
         ("Region", "ap-guangzhou"),
@@ -106,10 +106,10 @@ fn documented() -> Vec<(Value, Value)> {
     from_app["openid"] = json!(account("app"));
     from_app["user_access_token"] = json!("user+token");
     vec![
-        (kind("qr_code"), csec("IntelligentQRCode", QR_CODE)),
-        (kind("mini_program"), csec("IntelligentQRCode", MINI_PROGRAM)),
-        (kind("captcha"), csec("CaptchaQuery", &query)),
-        (kind("captcha_check"), csec("CaptchaCheck", &check)),
+        (kind("qr_code"), tencent_cloud("IntelligentQRCode", QR_CODE)),
+        (kind("mini_program"), tencent_cloud("IntelligentQRCode", MINI_PROGRAM)),
+        (kind("captcha"), tencent_cloud("CaptchaQuery", &query)),
+        (kind("captcha_check"), tencent_cloud("CaptchaCheck", &check)),
         (kind("wechat_marketing"), wechat("weopensecriskservice", "wechat_marketing-1", &sale)),
         (kind("wechat_account"), wechat("weopensecuseracctrisklevel", "wechat_account-1", &login)),
         (app, wechat("weopensecuseracctrisklevel", "app-1", &from_app)),

@@ -6,10 +6,10 @@
 //! signature, envelopes and parameter tables are written a second time, from the providers'
 //! documents, so that one misreading does not agree with itself.
 //!
-//! In reading order: `server` takes a request to `csec` or `wechat`, which check it as the provider
-//! would. What becomes of the call is decided in `plan`, from the words of the account (`script`),
-//! the random `faults` and the account's hash (`verdicts`), entered in the `log`, and sent.
-//! `control` is for those who watch.
+//! In reading order: `server` takes a request to `tencent_cloud` or `wechat`, which check it as the
+//! provider would. `plan` decides how the call ends, from the words of the account (`script`), the
+//! random `faults` and the account's hash (`verdicts`); `visit` enters it in the `log`, and `server`
+//! sends the answer. `control` is for those who watch.
 //!
 //! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict,
 //! and every call that reached the simulator whole is in the log before its answer leaves.
@@ -18,7 +18,6 @@ mod api;
 mod args;
 mod call;
 mod control;
-mod csec;
 mod faults;
 mod form;
 mod injected;
@@ -32,6 +31,7 @@ mod respond;
 mod script;
 mod server;
 mod state;
+mod tencent_cloud;
 mod trouble;
 mod verdicts;
 mod visit;

@@ -18,7 +18,7 @@ use super::respond::respond;
 use super::state::State;
 use super::visit::Exchange;
 use super::wire::{Cut, Door};
-use super::{control, csec, wechat};
+use super::{control, tencent_cloud, wechat};
 
 /// What a request's body may have.
 const MOST_BODY: usize = 1 << 20;
@@ -52,11 +52,11 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
     }
     let exchange = match path {
         "/v2/index.php" => match parts.method {
-            Method::GET => csec::exchange(state, caller, method, Ok(query)),
+            Method::GET => tencent_cloud::exchange(state, caller, method, Ok(query)),
             Method::POST => {
                 let content_type =
                     parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-                csec::exchange(state, caller, method, form_body(content_type, &body))
+                tencent_cloud::exchange(state, caller, method, form_body(content_type, &body))
             }
             _ => Reply::text(405, "GET or POST\n").into(),
         },

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
-use super::csec::nonces::Nonces;
-use super::csec::signature::SigningKey;
-use super::csec::tickets::Tickets;
 use super::faults::{Faults, InvalidFaults};
 use super::log::CallLog;
 use super::options::SimulatorOptions;
 use super::requests::Requests;
+use super::tencent_cloud::nonces::Nonces;
+use super::tencent_cloud::signature::SigningKey;
+use super::tencent_cloud::tickets::Tickets;
 use super::wechat::Tokens;
 
 pub(super) struct State {

@@ -1,9 +1,9 @@
-//! The envelope of csec's answers, and what its codes mean.
+//! The envelope of Tencent Cloud's answers, and what its codes mean.
 //!
 //! Owns the table of error codes. The invariant: an answer whose `code` is not a readable 0 never
 //! becomes an [`Envelope`], and one without a usable level never becomes a level.
 //!
-//! Sources: csec's `错误码`, and `返回结果/错误码` of API 2.0.
+//! Sources: Tencent Cloud's `错误码`, and `返回结果/错误码` of API 2.0.
 
 use serde::de::{IgnoredAny, MapAccess};
 
@@ -95,13 +95,13 @@ impl Readable for Envelope {
     }
 }
 
-/// The class of an error code of API 2.0 (csec's `错误码`, and the shared `返回结果/错误码`).
+/// The class of an error code of API 2.0 (Tencent Cloud's `错误码`, and the shared `返回结果/错误码`).
 fn classify(code: i64) -> ApiResult {
     let fault = |reason| Fault::coded(reason, code);
     let transient = |reason| ApiResult::transient(fault(reason));
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
-        // Not in csec's table: the balance, as the user of this project names the code for every
+        // Not in Tencent Cloud's table: the balance, as the user of this project names the code for every
         // API.
         13 => lasting(Why::InsufficientBalance),
         4000 => ApiResult::Unassessable(fault(Why::BadParameter)),

@@ -1,4 +1,4 @@
-//! An API of csec that answers with a level and risk types.
+//! An API of Tencent Cloud that answers with a level and risk types.
 
 use super::{ApiSettings, Client, Parameters};
 use crate::claim::{Claim, DeadLetterReason};

@@ -1,4 +1,4 @@
-//! What the APIs of csec (Tencent Cloud API v2) share: credentials, the signed request, the
+//! What the APIs of Tencent Cloud (its API v2) share: credentials, the signed request, the
 //! envelope, the error codes.
 //!
 //! Owns `[tencent_cloud]` and everything that is the same whatever the `Action`. Knows no claim and
@@ -6,7 +6,7 @@
 //! invariant: no secret and no user's token is in [`Request::redacted`], and an answer whose `code`
 //! is not a readable 0 never becomes an envelope.
 //!
-//! Sources: risk-API documents of csec (`公共参数`, `接口鉴权`, `错误码`), see `docs/adding-a-risk-api.md`.
+//! Sources: risk-API documents of Tencent Cloud (`公共参数`, `接口鉴权`, `错误码`), see `docs/adding-a-risk-api.md`.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub use envelope::{Envelope, without_result};
 pub use level_api::LevelApi;
 pub use parameters::Parameters;
 
-/// Where csec answered before its hosts were closed; deployments point `base_url` at their own
+/// Where Tencent Cloud answered before its hosts were closed; deployments point `base_url` at their own
 /// gateway.
 const BASE_URL: &str = "https://csec.api.qcloud.com";
 /// The path of API 2.0, which is signed as well.
@@ -34,7 +34,7 @@ const PATH: &str = "/v2/index.php";
 /// less the common ones.
 const LONGEST_GET: usize = 31 << 10;
 const LONGEST_POST: usize = 1023 << 10;
-/// What the levels of csec lead to by default; Tencent's own advice is to intercept 3 and 4.
+/// What the levels of Tencent Cloud lead to by default; Tencent's own advice is to intercept 3 and 4.
 pub const LEVELS: &[Decision] = &[
     Decision::Approve,
     Decision::Challenge,
@@ -47,11 +47,11 @@ pub const LEVELS: &[Decision] = &[
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `SecretId`. The owner account's: csec does not take keys of sub-accounts.
+    /// `SecretId`. The owner account's: Tencent Cloud does not take keys of sub-accounts.
     pub secret_id: String,
     /// The key that signs. Never sent, never shown.
     pub secret_key: SecretString,
-    /// `Region`, a common parameter that csec demands and does not use.
+    /// `Region`, a common parameter that Tencent Cloud demands and does not use.
     pub region: String,
     /// `Token`, for temporary credentials of STS.
     pub token: Option<SecretString>,
@@ -71,7 +71,7 @@ impl Default for Settings {
     }
 }
 
-/// The keys that the section of every csec API has: how the request is sent.
+/// The keys that the section of every Tencent Cloud API has: how the request is sent.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiSettings {
@@ -81,7 +81,7 @@ pub struct ApiSettings {
     pub signature_method: SignatureMethod,
 }
 
-/// One csec API: where it is, how it is asked, and how its codes are read.
+/// One Tencent Cloud API: where it is, how it is asked, and how its codes are read.
 #[derive(Debug)]
 pub struct Client {
     action: &'static str,

@@ -98,7 +98,7 @@ fn merge(into: &mut Value, changes: Value) {
 pub(in crate::risk) const ATTEMPT: Attempt<'static> =
     Attempt { number: 1, now: 1_632_994_483, nonce: 3_557_156_860, token: Some("access+token") };
 
-/// The parameters of a csec request as they stand on the wire, decoded, in order.
+/// The parameters of a Tencent Cloud request as they stand on the wire, decoded, in order.
 pub(in crate::risk) fn wire(request: &Request) -> Vec<(String, String)> {
     let text = match &request.body {
         Some((_, body)) => body.as_str(),

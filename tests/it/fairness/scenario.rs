@@ -34,7 +34,7 @@ enum Trouble {
     Limited,
     /// So large a part of the calls fails for a moment.
     Fails(f64),
-    /// This code to everything, from one of the csec APIs.
+    /// This code to everything, from one of the Tencent Cloud APIs.
     Refuses(i64),
     /// The same from a WeChat API.
     RefusesToken(i64),

@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::{LONG, always, calls, claims, decided, lines, metric, with_metrics};
 use crate::lab::Lab;
 
-/// csec says to every request, however freshly signed, that it has expired.
+/// Tencent Cloud says to every request, however freshly signed, that it has expired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_named() {
     let Some(lab) = Lab::new("clock").await else { return };

@@ -51,7 +51,7 @@ fn with_empty(client: &Client, name: &'static str) -> String {
 #[tokio::test]
 async fn every_documented_code_can_be_had_by_word() {
     let client = Client::start(SimulatorOptions::default()).await;
-    for code in documented_codes("What all csec APIs share", "Codes of csec")
+    for code in documented_codes("What all Tencent Cloud APIs share", "Codes of Tencent Cloud")
         .into_iter()
         .filter(|code| *code != 0)
     {
@@ -93,7 +93,7 @@ async fn every_code_of_the_token_can_be_had_by_faults() {
 async fn an_empty_value_is_refused_though_it_is_signed() {
     let client = Client::start(SimulatorOptions::default()).await;
     for name in ["goodInfo", "referer", "uid"] {
-        let answer = client.csec(&with_empty(&client, name)).await;
+        let answer = client.tencent_cloud(&with_empty(&client, name)).await;
         assert_eq!(answer["code"], 4000, "{answer}");
         assert!(answer["message"].as_str().unwrap().contains(name), "{answer}");
     }
@@ -149,7 +149,7 @@ async fn addresses_are_public_or_not_assessed() {
     for (address, level) in
         [("203.0.113.7", 3), ("198.51.100.7", 3), ("192.168.0.1", 0), ("127.0.0.1", 0), ("::1", 0)]
     {
-        let answer = client.csec(&client.query(&account, &[("userIp", address)])).await;
+        let answer = client.tencent_cloud(&client.query(&account, &[("userIp", address)])).await;
         assert_eq!(answer["level"], level, "{address}");
         assert_eq!(answer["riskType"] == json!([205]), level == 0, "{address}");
     }

@@ -1,9 +1,9 @@
 //! The simulator from outside: real HTTP, real signatures, and what the log says afterwards.
 
 mod control;
-mod csec;
 mod documented;
 mod speed;
+mod tencent_cloud;
 mod transport;
 mod wechat;
 
@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// The JSON that a signed query is answered with.
-    async fn csec(&self, query: &str) -> Value {
+    async fn tencent_cloud(&self, query: &str) -> Value {
         let (status, text) = self.get(&format!("/v2/index.php?{query}")).await;
         assert_eq!(status, 200, "{text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -85,7 +85,7 @@ impl Client {
 
     /// The code of an IntelligentQRCode answer about an account.
     async fn code(&self, account: &str, changes: &[(&str, &str)]) -> i64 {
-        self.csec(&self.query(account, changes)).await["code"].as_i64().unwrap()
+        self.tencent_cloud(&self.query(account, changes)).await["code"].as_i64().unwrap()
     }
 
     /// A new access token by way of the stable endpoint.

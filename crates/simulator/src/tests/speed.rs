@@ -17,7 +17,7 @@ fn requests_per_second_of_one_core() {
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let http = Client { simulator, http: reqwest::Client::new(), nonce: std::cell::Cell::new(1) };
     let token = client.block_on(http.token());
-    let csec = |n: usize| {
+    let tencent_cloud = |n: usize| {
         let query = http.query(
             &format!("account-{n}"),
             &[("dayTimes", "3"), ("share", "1"), ("totaltimes", "10")],
@@ -30,7 +30,7 @@ fn requests_per_second_of_one_core() {
         format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
     };
     let requests: [(&str, &dyn Fn(usize) -> String); 2] =
-        [("IntelligentQRCode", &csec), ("servicemarket", &market)];
+        [("IntelligentQRCode", &tencent_cloud), ("servicemarket", &market)];
     for (name, request) in requests {
         let lanes: Vec<Vec<String>> =
             (0..32).map(|lane| (0..5000).map(|n| request(lane * 5000 + n)).collect()).collect();

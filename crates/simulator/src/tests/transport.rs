@@ -106,7 +106,7 @@ async fn hostile_requests_get_an_answer_and_no_panic() {
     let boundary = client.query("u-truncated-红包红包红", &[]);
     assert_eq!(client.get(&format!("/v2/index.php?{boundary}")).await.0, 200);
     let odd = client.query("u-level-1", &[("Timestamp", "+9223372036854775807")]);
-    assert_eq!(client.csec(&odd).await["code"], 4200);
+    assert_eq!(client.tencent_cloud(&odd).await["code"], 4200);
     let mut raw = TcpStream::connect(client.simulator.address()).await.unwrap();
     raw.write_all(b"\x16\x03\x01 no HTTP at all\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();

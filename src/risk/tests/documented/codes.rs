@@ -114,12 +114,18 @@ fn check(
 }
 
 #[test]
-fn every_code_of_csec_has_its_class_and_leads_where_the_table_says() {
+fn every_code_of_tencent_cloudhas_its_class_and_leads_where_the_table_says() {
     for name in apis_that(|api| api.tokens.is_none()) {
         let registry = by_default(name);
         let skip: &[i64] = if name == "captcha_check" { &[5100] } else { &[] };
         let answer = |code: i64| json!({ "code": code, "level": 0, "script": "a()" }).to_string();
-        check("What all csec APIs share", "Codes of csec", only(&registry), skip, answer);
+        check(
+            "What all Tencent Cloud APIs share",
+            "Codes of Tencent Cloud",
+            only(&registry),
+            skip,
+            answer,
+        );
     }
 }
 

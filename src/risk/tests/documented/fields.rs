@@ -119,7 +119,7 @@ fn text(value: &Value) -> String {
 }
 
 fn common() -> BTreeSet<String> {
-    let rows = table("What all csec APIs share", "Common parameters");
+    let rows = table("What all Tencent Cloud APIs share", "Common parameters");
     rows.iter().map(|row| spans(&row[0])[0].to_owned()).collect()
 }
 
@@ -271,7 +271,7 @@ fn account_types_are_numbered_as_the_table_says_and_no_other_is_taken() {
 
 #[test]
 fn the_common_parameters_are_those_of_the_table() {
-    let always: BTreeSet<_> = table("What all csec APIs share", "Common parameters")
+    let always: BTreeSet<_> = table("What all Tencent Cloud APIs share", "Common parameters")
         .iter()
         .filter(|row| row[1] == "always")
         .map(|row| spans(&row[0])[0].to_owned())

@@ -17,9 +17,9 @@ async fn vector_a_is_accepted_once_and_not_with_a_byte_changed() {
     for (one, other) in
         [("share=1", "share=2"), ("red%20packet", "red%20Packet"), ("2%2FueCu", "2%2FueCv")]
     {
-        assert_eq!(client.csec(&VECTOR_A.replace(one, other)).await["code"], 4100);
+        assert_eq!(client.tencent_cloud(&VECTOR_A.replace(one, other)).await["code"], 4100);
     }
-    let answer = client.csec(VECTOR_A).await;
+    let answer = client.tencent_cloud(VECTOR_A).await;
     assert_eq!(
         (&answer["code"], &answer["uid"]),
         (&json!(0), &json!("oPDER5U0VMARiyXxUruU4SYmyOiw"))
@@ -33,15 +33,19 @@ async fn vector_a_is_accepted_once_and_not_with_a_byte_changed() {
         (call.nonce, call.timestamp, call.outcome),
         (Some(3_557_156_860), Some(1_632_994_483), Outcome::Answered)
     );
-    assert_eq!(client.csec(VECTOR_A).await["code"], 4500, "the same bytes again are a replay");
-    assert_eq!(client.csec(&VECTOR_A.replace("Key", "")).await["code"], 4500);
+    assert_eq!(
+        client.tencent_cloud(VECTOR_A).await["code"],
+        4500,
+        "the same bytes again are a replay"
+    );
+    assert_eq!(client.tencent_cloud(&VECTOR_A.replace("Key", "")).await["code"], 4500);
     let signed_plus = VECTOR_A.replace("red%20packet", "red+packet");
     assert_eq!(
-        client.csec(&signed_plus).await["code"],
+        client.tencent_cloud(&signed_plus).await["code"],
         4500,
         "a plus is a space: the signature holds"
     );
-    assert_eq!(client.csec(&VECTOR_A.replace("AKIDz8", "AKIDz9")).await["code"], 4104);
+    assert_eq!(client.tencent_cloud(&VECTOR_A.replace("AKIDz8", "AKIDz9")).await["code"], 4104);
 }
 
 #[tokio::test]
@@ -58,7 +62,7 @@ async fn vector_b_is_accepted_as_a_form_and_vector_c_gives_a_script() {
     let answer: Value =
         serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
     assert_eq!(answer["code"], 0, "{answer}");
-    assert_eq!(client.csec(form).await["code"], 4100, "signed for POST");
+    assert_eq!(client.tencent_cloud(form).await["code"], 4100, "signed for POST");
     let plain = client.post("/v2/index.php", form).await.1;
     assert!(plain.contains("4000"), "no form by its content type: {plain}");
 
@@ -67,10 +71,10 @@ async fn vector_b_is_accepted_as_a_form_and_vector_c_gives_a_script() {
         &registerTime=1632990000&script=0&uid=1&userIp=121.14.96.121&Signature=";
     let vector_c =
         format!("{}H8%2FPkx1WKSrrCckQzYszLMGgH5o%3D", query.replace("2994484", "2994483"));
-    let answer = client.csec(&vector_c).await;
+    let answer = client.tencent_cloud(&vector_c).await;
     assert_eq!(answer["code"], 4500, "vector C has the nonce and timestamp of vector B");
     let client = without_clock().await;
-    let answer = client.csec(&vector_c).await;
+    let answer = client.tencent_cloud(&vector_c).await;
     assert!(
         answer["code"] == 0
             && answer["script"].as_str().is_some_and(|script| script.contains("function"))
@@ -98,7 +102,7 @@ async fn clock_nonce_and_parameters_are_checked() {
         (&[("totalTimes", "3")], "totalTimes"),
         (&[("latitude", "91")], "latitude"),
     ] {
-        let answer = client.csec(&client.query("u", changes)).await;
+        let answer = client.tencent_cloud(&client.query("u", changes)).await;
         assert_eq!(answer["code"], 4000, "{changes:?}");
         assert!(
             answer["message"].as_str().unwrap().ends_with(&format!("parameter {name}")),
@@ -106,7 +110,11 @@ async fn clock_nonce_and_parameters_are_checked() {
         );
     }
     let empty = client.query("u", &[]).replace("goodInfo=red%20packet", "goodInfo=");
-    assert_eq!(client.csec(&empty).await["code"], 4100, "an empty value is signed like any other");
+    assert_eq!(
+        client.tencent_cloud(&empty).await["code"],
+        4100,
+        "an empty value is signed like any other"
+    );
     let lenient =
         Client::start(SimulatorOptions { lenient: true, ..SimulatorOptions::default() }).await;
     assert_eq!(lenient.code("u", &[("totalTimes", "3")]).await, 0);
@@ -115,8 +123,9 @@ async fn clock_nonce_and_parameters_are_checked() {
 #[tokio::test]
 async fn both_schemas_answer_with_their_own_keys() {
     let client = Client::start(SimulatorOptions::default()).await;
-    let answer =
-        client.csec(&client.query("u-level-3-risk-101", &[("associateAccount", "a")])).await;
+    let answer = client
+        .tencent_cloud(&client.query("u-level-3-risk-101", &[("associateAccount", "a")]))
+        .await;
     assert_eq!(
         (&answer["level"], &answer["riskType"], &answer["postTime"]),
         (&json!(3), &json!([101]), &json!("1632994480"))
@@ -125,7 +134,7 @@ async fn both_schemas_answer_with_their_own_keys() {
         (&answer["codeDesc"], &answer["associateAccount"]),
         (&json!("Success"), &json!("a"))
     );
-    let terse = client.csec(&client.query("u-level-0", &[])).await;
+    let terse = client.tencent_cloud(&client.query("u-level-0", &[])).await;
     assert_eq!(
         terse,
         json!({"code": 0, "message": "No Error", "level": 0, "userIP": "121.14.96.121",
@@ -140,11 +149,11 @@ async fn both_schemas_answer_with_their_own_keys() {
         ("Type", "1"),
         ("EncryptedCode", "c"),
     ];
-    let answer = client.csec(&client.query("u-level-2-risk-202", &mini)).await;
+    let answer = client.tencent_cloud(&client.query("u-level-2-risk-202", &mini)).await;
     assert_eq!((&answer["Level"], &answer["riskType"]), (&json!(2), &json!([202])));
     let call = client.last_call();
     assert_eq!((call.api, &*call.claim, call.level), (Api::MiniProgram, "c", Some(2)));
-    let inside = client.csec(&client.query("u", &[("userIp", "10.0.0.7")])).await;
+    let inside = client.tencent_cloud(&client.query("u", &[("userIp", "10.0.0.7")])).await;
     assert_eq!((&inside["level"], &inside["riskType"]), (&json!(0), &json!([205])));
 }
 
@@ -153,7 +162,7 @@ async fn accounts_get_the_verdict_that_their_id_foretells() {
     let client = Client::start(SimulatorOptions::default()).await;
     for n in 0..100 {
         let account = format!("account-{n}");
-        let answer = client.csec(&client.query(&account, &[])).await;
+        let answer = client.tencent_cloud(&client.query(&account, &[])).await;
         let verdict = expected(Api::IntelligentQrCode, &account);
         assert_eq!(answer["level"], verdict.level);
         assert_eq!(
@@ -175,9 +184,12 @@ async fn account_words_are_obeyed() {
     ];
     assert_eq!(codes, [6000, 6000, 0]);
     assert_eq!(client.simulator.calls().count(Api::IntelligentQrCode, "t-transient-2"), 3);
-    assert!(client.csec(&client.query("u-no-level", &[])).await.get("level").is_none());
-    assert_eq!(client.csec(&client.query("u-string-code", &[])).await["code"], "0");
-    assert_eq!(client.csec(&client.query("u-level-4-level-space", &[])).await["level "], 4);
+    assert!(client.tencent_cloud(&client.query("u-no-level", &[])).await.get("level").is_none());
+    assert_eq!(client.tencent_cloud(&client.query("u-string-code", &[])).await["code"], "0");
+    assert_eq!(
+        client.tencent_cloud(&client.query("u-level-4-level-space", &[])).await["level "],
+        4
+    );
 }
 
 #[tokio::test]
@@ -204,7 +216,7 @@ async fn captchas_are_shown_and_checked() {
     assert!(script.starts_with("oops({\"code\":6000"), "{script}");
 
     let check = |ticket| with(&[("Action", "CaptchaCheck"), ("ticket", ticket)]);
-    let answer = client.csec(&client.query("u-level-0", &check("t-1"))).await;
+    let answer = client.tencent_cloud(&client.query("u-level-0", &check("t-1"))).await;
     assert_eq!(answer, json!({"code": 0, "message": "No Error", "is_right": 0}));
     assert_eq!(client.code("u-transient-1-level-0", &check("t-1")).await, 6000);
     assert_eq!(client.code("u-level-0", &check("t-1")).await, 0);
