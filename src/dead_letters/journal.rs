@@ -2,8 +2,8 @@
 //! ever added.
 //!
 //! A replay is announced, its event is sent, its place is recorded. Whatever ends the command in
-//! between leaves an announcement without a place, which is the truth: nobody knows until the topic
-//! is read.
+//! between leaves an announcement without a place, which is the truth: the topic has to be read to
+//! know more.
 
 use serde::Serialize;
 use sqlx::AssertSqlSafe;

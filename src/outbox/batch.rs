@@ -12,7 +12,7 @@
 
 use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
 
-/// So many exchanges of access tokens wait for a Postgres that is away; of more, the latest do.
+/// The most exchanges of access tokens that wait for a Postgres that is away; older ones go.
 const MOST_TOKEN_EXCHANGES: usize = 256;
 
 /// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`: every

@@ -21,7 +21,7 @@ pub struct Verdict {
     pub api: String,
     /// The schema under which `level` and `risk_types` are to be read.
     pub api_schema: String,
-    /// What becomes of the claim.
+    /// The decision about the claim.
     #[sqlx(try_from = "String")]
     pub decision: Decision,
     /// The risk level, where the API gives one.

@@ -11,7 +11,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use crate::intake::TicketId;
 use crate::intake::timetable::take_matching;
 
-/// So many records may wait behind the one that is on its way.
+/// The most records that wait behind the one that is on its way.
 const FOLLOWERS_MAX: usize = 64;
 
 /// The queues, by claim id.

@@ -28,7 +28,7 @@ pub(super) struct Pipeline {
     /// Recorded, and not tried yet.
     waiting: VecDeque<(Recorded, FlushSpan)>,
     publishing: Option<FlushSpan>,
-    /// Kafka did not take it, or nobody knows.
+    /// Kafka did not take it, or that is not known.
     failed: Option<(Recorded, FlushSpan)>,
     /// The publisher rests until then: it failed.
     rests_until: Option<Instant>,

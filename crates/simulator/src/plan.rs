@@ -1,4 +1,4 @@
-//! What becomes of one call: the account's words, the random faults and the API's own refusal, put
+//! How one call goes: the account's words, the random faults and the API's own refusal, put
 //! in order. Pure.
 //!
 //! The order: an API that is down, faults of the network and the gateway, what is wrong with the

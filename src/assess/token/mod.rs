@@ -35,7 +35,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(200);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
 const FETCH_PAUSE: Duration = Duration::from_millis(250);
 const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// So many fetches in a row that fail are more than a hiccup.
+/// The number of failed fetches in a row that is more than a hiccup.
 const FAILURES_OF_A_HICCUP: u32 = 5;
 /// The pause between two fetches that refusals cause: doubled with each new token that is refused,
 /// too, up to [`REFUSED_PAUSE_MAX`]. Each fetch of a classic token voids that of every other

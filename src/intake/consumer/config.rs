@@ -9,7 +9,7 @@ use super::statistics;
 use crate::kafka::Settings;
 
 /// How long the group waits for a member that does not join a rebalance, and a member for the
-/// group's answer; librdkafka's default is five minutes, in which nobody is decided. The thread
+/// group's answer; librdkafka's default is five minutes, in which no claim is decided. The thread
 /// polls always, so only a drain may take longer.
 const REBALANCE_MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// Five minutes, librdkafka's default, are five minutes in which nobody is decided.
+    /// Five minutes, librdkafka's default, are five minutes in which no claim is decided.
     #[test]
     fn a_rebalance_waits_half_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
         let max_wait = |text: &str, drain: u64| {

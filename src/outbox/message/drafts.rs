@@ -10,7 +10,7 @@ use crate::outbox::{Completed, RecordOutcome};
 /// The largest message that each topic takes, in the order of [`Topic::ALL`].
 pub type Limits = [usize; 3];
 
-/// So many decisions of one batch may be left out; beyond that it is the topic that takes none.
+/// The most decisions of one batch that may be left out; beyond that the topic takes none.
 const LEFT_OUT_MAX: usize = 8;
 
 /// The messages of one batch.

@@ -21,7 +21,7 @@ use crate::schema::{self, NewDeadLetter};
 
 /// So many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
-/// So many claims at once may wait for their end with an attempt that could not be kept.
+/// The most claims that wait at once for their end with an attempt that could not be kept.
 const UNKEPT_MAX: usize = 1_000;
 
 /// How many rows of a batch were refused, by the server's code.
