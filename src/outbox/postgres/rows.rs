@@ -36,6 +36,10 @@ static INSERT_VERDICTS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// The same text every time, so that it is made and prepared once.
+static SELECT_VERDICTS: LazyLock<String> =
+    LazyLock::new(|| VERDICTS.select("where claim_id = any($1)").0);
+
 /// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows`
 /// are sorted by claim id, each id once: two workers with the same claims then take their locks in
 /// the same order.
@@ -52,8 +56,8 @@ pub(super) async fn select_verdicts(
     connection: &mut PgConnection,
     claim_ids: &[String],
 ) -> sqlx::Result<HashMap<String, Verdict>> {
-    let known = sqlx::query_as(VERDICTS.select("where claim_id = any($1)"));
-    let known: Vec<Verdict> = known.bind(claim_ids).fetch_all(connection).await?;
+    let known = sqlx::query_as(SELECT_VERDICTS.as_str()).bind(claim_ids);
+    let known: Vec<Verdict> = known.fetch_all(connection).await?;
     Ok(known.into_iter().map(|verdict| (verdict.claim_id.clone(), verdict)).collect())
 }
 
