@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Latency, SimulatorOptions};
 
 use super::lab::{Event, Lab, Worker, claim};
 use super::oracle::{Expected, outcome};
+use crate::lab::answers_after;
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -50,8 +51,7 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
 }
 
 pub(crate) fn simulator() -> SimulatorOptions {
-    let all = ApiFaults { latency: Latency::Uniform(5.0, 40.0), ..ApiFaults::default() };
-    SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
+    answers_after(Latency::Uniform(5.0, 40.0))
 }
 
 /// No account was asked about more than once.

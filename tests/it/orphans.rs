@@ -3,21 +3,18 @@
 
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Faults, Latency};
 
 use super::lab::Lab;
 use super::oracle::{Expected, outcome};
+use crate::lab::answers_after;
 
 const LONG: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
     // Calls take so long that giving a partition back takes as long.
-    let all = ApiFaults { latency: Latency::Uniform(8_000.0, 9_000.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(8_000.0, 9_000.0));
     let Some(lab) = Lab::with("orphans", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"10s\"\n[worker]\ndrain_timeout = \"10s\"";
     let mut expected = Expected::default();
@@ -45,11 +42,7 @@ async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
 /// A partition that is given back slowly has no owner for as long, and needs no help.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn review_17_a_slow_drain_is_no_orphan() {
-    let all = ApiFaults { latency: Latency::Uniform(11_000.0, 11_000.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(11_000.0, 11_000.0));
     let Some(lab) = Lab::with("slow-drains", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"14s\"\n[worker]\ndrain_timeout = \"14s\"";
     let mut expected = Expected::default();

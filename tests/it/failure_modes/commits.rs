@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Latency, SimulatorOptions};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::lab::{Event, Lab, PARTITIONS, claim, services};
+use crate::lab::{Event, Lab, PARTITIONS, answers_after, claim, services};
 use crate::oracle::outcome;
 use crate::outages::{World, lag};
 use crate::proxy::Proxy;
@@ -107,11 +107,7 @@ async fn row_07_a_commit_that_fails_is_not_done() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
     // All answers come at once, so that several requests with decisions are under way at once.
-    let all = ApiFaults { latency: Latency::Fixed(500.0), ..ApiFaults::default() };
-    let simulator = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let simulator = answers_after(Latency::Fixed(500.0));
     let Some((broker, lab)) = on_a_broker_that_obeys("nowhere", simulator).await else { return };
     let (refused, taken) = (
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use claimgate::audit::{Retention, retention};
 use claimgate::outbox::{Store, StoreError};
-use claimgate_simulator::{Api, ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::{Api, Latency};
 
-use crate::lab::{Event, Lab, claim, services};
+use crate::lab::{Event, Lab, answers_after, claim, services};
 use crate::oracle::{Expected, outcome};
 use crate::outages::World;
 use crate::proxy::Proxy;
@@ -19,11 +19,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// Two connections serve a thousand calls at once, for no call has one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
-    let all = ApiFaults { latency: Latency::Fixed(1_500.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Fixed(1_500.0));
     let Some(lab) = Lab::with("pool", options).await else { return };
     let mut expected = Expected::default();
     expected.claims.extend((0..2_500).map(|number| format!("clm-{number}")));

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::Latency;
 use time::OffsetDateTime;
 
 use super::load::{Account, Stream, send};
 use crate::exactly_once::assert_asked_once;
-use crate::lab::{Lab, Worker};
+use crate::lab::{Lab, Worker, answers_after};
 
 /// Calls a second that the API takes, and a twentieth more in the worst of them.
 const LIMIT: usize = 200;
@@ -26,11 +26,7 @@ const STEP: Duration = Duration::from_secs(25);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "two minutes: make fairness"]
 async fn a_groups_quota_holds_while_workers_come_and_go() {
-    let all = ApiFaults { latency: Latency::Uniform(20.0, 60.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(20.0, 60.0));
     let Some(lab) = Lab::with("quota", options).await else { return };
     let more = format!(
         "[risk.intelligent_qr_code]\nrate_limit = {LIMIT}.0\nrate_limit_scope = \"group\"\n"

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::Latency;
 use tokio::time::{Instant, sleep};
 
 use super::{Fleet, Traffic};
-use crate::lab::PARTITIONS;
+use crate::lab::{PARTITIONS, answers_after};
 
 const SOON: Duration = Duration::from_secs(30);
 const SETTINGS: &str = "[kafka]\nsession_timeout = \"10s\"\ntransaction_timeout = \"8s\"";
@@ -90,11 +90,7 @@ fn again(fleet: &mut Fleet, old: &str, named: bool) -> String {
 
 /// One row of the table.
 async fn measure(what: What, named: bool) -> Option<f64> {
-    let all = ApiFaults { latency: Latency::Uniform(20.0, 20.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(20.0, 20.0));
     let label = format!("{what:?}-{named}").to_lowercase();
     let mut fleet = Fleet::new(&label, options, PARTITIONS, SETTINGS).await?;
     let size = if what == What::Joins { 3 } else { 4 };

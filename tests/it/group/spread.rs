@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::Latency;
 use tokio::time::Instant;
 
 use super::Fleet;
 use crate::exactly_once::{assert_asked_once, simulator};
-use crate::lab::PARTITIONS;
+use crate::lab::{PARTITIONS, answers_after};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -49,11 +49,7 @@ async fn report_d01_partitions_of_claims_are_spread_evenly_whatever_comes_and_go
 /// What bounds a worker is how often it may ask an API at once; two of them may ask twice as often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d01_two_workers_do_the_work_of_two() {
-    let all = ApiFaults { latency: Latency::Uniform(100.0, 100.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(100.0, 100.0));
     let more = "[risk.intelligent_qr_code]\nconcurrency = 4";
     let Some(mut fleet) = Fleet::new("shared", options, 8, more).await else { return };
     let mut took = Vec::new();

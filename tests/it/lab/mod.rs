@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use claimgate::config::Config;
 use claimgate::outbox::postgres::PostgresStore;
-use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions};
+use claimgate_simulator::{
+    APP_ID, APP_SECRET, ApiFaults, Faults, Latency, SECRET_ID, SECRET_KEY, Simulator,
+    SimulatorOptions,
+};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -52,6 +55,12 @@ pub(crate) fn services() -> Option<(String, String)> {
         eprintln!("left out: KAFKA_BOOTSTRAP_SERVERS or CLAIMGATE_TEST_POSTGRES_URL is not set");
     }
     Some((kafka?, postgres?))
+}
+
+/// A simulator without faults, whose APIs take so long to answer.
+pub(crate) fn answers_after(latency: Latency) -> SimulatorOptions {
+    let all = ApiFaults { latency, ..ApiFaults::default() };
+    SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
 }
 
 impl Lab {

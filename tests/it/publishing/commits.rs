@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use claimgate_simulator::{ApiFaults, Faults, Latency, SimulatorOptions};
+use claimgate_simulator::Latency;
 use tokio::time::Instant;
 
 use super::{LONG, log};
-use crate::lab::{Event, Lab, PARTITIONS, Worker, claim};
+use crate::lab::{Event, Lab, PARTITIONS, Worker, answers_after, claim};
 use crate::oracle::outcome;
 use crate::outages::lag;
 
@@ -77,11 +77,7 @@ fn now_ms() -> i64 {
 /// without its row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_d16_a_killed_worker_stops_none_of_the_others() {
-    let all = ApiFaults { latency: Latency::Uniform(10.0, 30.0), ..ApiFaults::default() };
-    let options = SimulatorOptions {
-        faults: Faults { all, ..Faults::default() },
-        ..SimulatorOptions::default()
-    };
+    let options = answers_after(Latency::Uniform(10.0, 30.0));
     let Some(lab) = Lab::with("d16", options).await else { return };
     let names = ["dynamic-1", "dynamic-2", "dynamic-3"];
     let mut workers: Vec<Worker> =
