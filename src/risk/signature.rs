@@ -23,7 +23,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// The hash under the HMAC: `signature_method` in configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum SignatureMethod {
-    /// What the server takes when the parameter is absent, and what the Tencent Cloud documents ask for.
+    /// What the server takes when the parameter is absent, and what the documents of Tencent Cloud
+    /// ask for.
     #[default]
     #[serde(rename = "HmacSHA1")]
     HmacSha1,

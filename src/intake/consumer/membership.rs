@@ -31,8 +31,8 @@ impl Membership {
     }
 
     /// Ends the consumer's thread, which leaves the group, and waits for it, though not for a
-    /// broker. To be called when nobody else holds the [`KafkaIntake`](super::KafkaIntake) or the [`SharedConsumer`](super::SharedConsumer)
-    /// any more.
+    /// broker. To be called when the [`KafkaIntake`](super::KafkaIntake) and every other
+    /// [`SharedConsumer`](super::SharedConsumer) are gone.
     pub fn end(mut self, how: Leave) {
         self.leave.get_or_init(|| how);
         self.stop.store(true, Ordering::Relaxed);

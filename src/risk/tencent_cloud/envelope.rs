@@ -101,8 +101,8 @@ fn classify(code: i64) -> ApiResult {
     let transient = |reason| ApiResult::transient(fault(reason));
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
-        // Not in Tencent Cloud's table: the balance, as the user of this project names the code for every
-        // API.
+        // Not in Tencent Cloud's table: the balance, as the user of this project names the code
+        // for every API.
         13 => lasting(Why::InsufficientBalance),
         4000 => ApiResult::Unassessable(fault(Why::BadParameter)),
         4100 => ApiResult::AccessDenied(fault(Why::BadSignature)),

@@ -6,7 +6,8 @@
 //! invariant: no secret and no user's token is in [`Request::redacted`], and an answer whose `code`
 //! is not a readable 0 never becomes an envelope.
 //!
-//! Sources: risk-API documents of Tencent Cloud (`公共参数`, `接口鉴权`, `错误码`), see `docs/adding-a-risk-api.md`.
+//! Sources: risk-API documents of Tencent Cloud (`公共参数`, `接口鉴权`, `错误码`), see
+//! `docs/adding-a-risk-api.md`.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -25,8 +26,8 @@ pub use envelope::{Envelope, without_result};
 pub use level_api::LevelApi;
 pub use parameters::Parameters;
 
-/// Where Tencent Cloud answered before its hosts were closed; deployments point `base_url` at their own
-/// gateway.
+/// Where Tencent Cloud answered before its hosts were closed; deployments point `base_url` at their
+/// own gateway.
 const BASE_URL: &str = "https://csec.api.qcloud.com";
 /// The path of API 2.0, which is signed as well.
 const PATH: &str = "/v2/index.php";
@@ -34,7 +35,8 @@ const PATH: &str = "/v2/index.php";
 /// less the common ones.
 const LONGEST_GET: usize = 31 << 10;
 const LONGEST_POST: usize = 1023 << 10;
-/// What the levels of Tencent Cloud lead to by default; Tencent's own advice is to intercept 3 and 4.
+/// What the levels of Tencent Cloud lead to by default; Tencent's own advice is to intercept 3
+/// and 4.
 pub const LEVELS: &[Decision] = &[
     Decision::Approve,
     Decision::Challenge,

@@ -1,8 +1,8 @@
 //! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
 //!
-//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Of the
-//! worker's code it uses rows and headers and no rule: an oracle that shares those with the accused
-//! believes it.
+//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Of
+//! the worker's code it uses rows and headers and no rule: an oracle that shares those with the
+//! accused believes it.
 
 use std::collections::HashMap;
 
