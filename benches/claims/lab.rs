@@ -15,13 +15,11 @@ use rdkafka::client::DefaultClientContext;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::scenario::Contender;
+use crate::scenario::{Contender, Scenario};
 use crate::{Outcome, SIMULATOR};
 
 /// Of every topic.
 pub(crate) const PARTITIONS: i32 = 6;
-/// Calls of the risk API at once, in the worker and in the raw loop.
-pub(crate) const CONCURRENCY: usize = 64;
 
 /// The claimgate that is measured: the one that was built with this program, or another, to compare
 /// two builds.
@@ -116,10 +114,16 @@ impl World<'_> {
 
     /// The configuration of a contender: the defaults, but for where things are and for what is
     /// compared.
-    pub(crate) fn configuration(&self, contender: Contender, simulator: &str) -> String {
+    pub(crate) fn configuration(
+        &self,
+        contender: Contender,
+        scenario: &Scenario,
+        simulator: &str,
+    ) -> String {
         let guarantee =
             if contender == Contender::AtLeastOnce { "at_least_once" } else { "exactly_once" };
         let (kafka, postgres, name) = (&self.lab.kafka, self.postgres(), &self.name);
+        let concurrency = scenario.concurrency;
         format!(
             r#"
 [kafka]
@@ -137,7 +141,7 @@ secret_id = "{SECRET_ID}"
 secret_key = "{SECRET_KEY}"
 [risk.intelligent_qr_code]
 base_url = "{simulator}"
-concurrency = {CONCURRENCY}
+concurrency = {concurrency}
 [risk.mini_program]
 serves = []
 [risk.wechat_marketing]

@@ -20,6 +20,7 @@ mod raw;
 mod report;
 mod run;
 mod scenario;
+mod services;
 
 /// What goes wrong in a benchmark ends it with a sentence.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

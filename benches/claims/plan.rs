@@ -21,24 +21,30 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `RATE` and `CONTENDERS` ask for, or the defaults.
+    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `CONCURRENCY`, `RATES` and `CONTENDERS` ask for, or
+    /// the defaults.
     pub(crate) fn from_environment() -> Outcome<Self> {
         let claims = number("CLAIMS", 20_000, 100, 200_000)?;
         let rounds = number("ROUNDS", 3, 1, 20)?;
-        let rate = number("RATE", 500, 0, 5_000)?;
+        let concurrency = number("CONCURRENCY", 64, 1, 10_000)?;
         let mut scenarios = Vec::new();
         for latency in
             text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none")
         {
             let latency = humantime::parse_duration(latency)
                 .map_err(|error| format!("LATENCIES: {latency:?}: {error}"))?;
-            scenarios.push(Scenario { claims, arrival: Arrival::Waiting, latency, rounds });
+            let arrival = Arrival::Waiting;
+            scenarios.push(Scenario { claims, arrival, latency, concurrency, rounds });
         }
-        if rate > 0 {
-            let (arrival, latency) =
-                (Arrival::Steady(u32::try_from(rate)?), Duration::from_millis(20));
-            // Six seconds, once: the cost of an idle worker's small batches is plain to see.
-            scenarios.push(Scenario { claims: 6 * rate, arrival, latency, rounds: 1 });
+        for rate in text("RATES", "300 500").split_whitespace().filter(|rate| *rate != "none") {
+            let rate: u32 = rate.parse().map_err(|error| format!("RATES: {rate:?}: {error}"))?;
+            if !(1..=5_000).contains(&rate) {
+                return Err(format!("RATES: {rate} is not within 1 and 5000").into());
+            }
+            let (arrival, latency) = (Arrival::Steady(rate), Duration::from_millis(20));
+            // For ten seconds: the cost of an idle worker's small batches is plain to see.
+            let claims = 10 * usize::try_from(rate)?;
+            scenarios.push(Scenario { claims, arrival, latency, concurrency, rounds });
         }
         let names = text("CONTENDERS", "raw_loop at_least_once exactly_once");
         let named =

@@ -62,21 +62,38 @@ impl Usage {
     }
 }
 
-/// User and system time. The kernel counts them in nanoseconds and tells them in hundredths of a
-/// second.
-fn cpu(pid: u32) -> Outcome<Duration> {
+/// User and system time of a process.
+pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
+    Ok(ticks(times(pid)?[..2].iter().sum()))
+}
+
+/// The same of a process and its children, with those that have ended.
+pub(crate) fn cpu_of_tree(pid: u32) -> Outcome<Duration> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let of = |child: &str| Some(times(child.parse().ok()?).ok()?[..2].iter().sum::<u64>());
+    // One that ends meanwhile counts with its parent the next time.
+    let children: u64 = children.split_whitespace().filter_map(of).sum();
+    Ok(ticks(times(pid)?.iter().sum::<u64>() + children))
+}
+
+/// User and system time of a process, and the same of its children that have ended, in ticks. The
+/// kernel counts in nanoseconds and tells hundredths of a second.
+fn times(pid: u32) -> Outcome<[u64; 4]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in brackets, may hold blanks and brackets itself.
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/<pid>/stat")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |index: usize| {
+    let at = |index: usize| {
         fields
             .get(index)
             .and_then(|field| field.parse::<u64>().ok())
             .ok_or("no times in /proc/<pid>/stat")
     };
-    let (user, system) = (ticks(11)?, ticks(12)?);
-    Ok(Duration::from_millis((user + system) * 1_000 / ticks_per_second()))
+    Ok([at(11)?, at(12)?, at(13)?, at(14)?])
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count * 1_000 / ticks_per_second())
 }
 
 fn ticks_per_second() -> u64 {

@@ -4,9 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::lab::CONCURRENCY;
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
+
 use crate::run::Figures;
 use crate::scenario::{Arrival, Contender, Scenario};
+
+/// CPU times are in µs per claim, medians with the least and the greatest in brackets.
+const HEADER: [&str; 11] = [
+    "contender",
+    "CPU",
+    "to raw",
+    "broker",
+    "database",
+    "sum",
+    "claims/s",
+    "switches per claim",
+    "peak RSS MiB",
+    "p50 ms",
+    "p99 ms",
+];
 
 /// The runs of one scenario.
 #[derive(Debug)]
@@ -29,6 +46,11 @@ impl Spread {
         let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
         let last = figures.len().saturating_sub(1);
         Self { least: at(0), median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, most: at(last) }
+    }
+
+    fn told(&self, digits: usize) -> String {
+        let Self { least, median, most } = self;
+        format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
     }
 }
 
@@ -67,40 +89,37 @@ impl Report {
         )
     }
 
-    fn line(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        contender: Contender,
-        runs: &[Figures],
-    ) -> fmt::Result {
+    fn row(&self, contender: Contender, runs: &[Figures]) -> Vec<String> {
         let cpu = Spread::of(runs.iter().map(|run| self.per_claim(run.usage.cpu)));
         let speed = Spread::of(runs.iter().map(|run| self.claims() / run.elapsed.as_secs_f64()));
         let switches = Spread::of(runs.iter().map(|run| float(run.usage.switches) / self.claims()));
-        let ratio = self.ratio(runs).median;
-        let ratio = if ratio.is_finite() { format!("{ratio:.2}") } else { "-".to_owned() };
         let memory =
             Spread::of(runs.iter().map(|run| float(run.usage.peak_rss) / f64::from(1 << 20)));
-        write!(
-            f,
-            "{:<15}{:>8.1}{:>8.1}{:>8.1}{:>10}{:>10.0}{:>8.0}{:>8.0}{:>11.2}{:>10.0}",
-            contender.name(),
-            cpu.least,
-            cpu.median,
-            cpu.most,
-            ratio,
-            speed.least,
-            speed.median,
-            speed.most,
-            switches.median,
-            memory.most,
-        )?;
-        if let Some(run) = runs.iter().find(|run| !run.latencies.is_empty()) {
-            let at = |share: usize| {
-                run.latencies[(run.latencies.len() - 1) * share / 100].as_secs_f64() * 1e3
-            };
-            write!(f, "{:>11.1}{:>8.1}", at(50), at(99))?;
-        }
-        writeln!(f)
+        let of = |spent: fn(&Figures) -> Option<Duration>| {
+            let spent =
+                runs.iter().map(|run| spent(run).map_or(f64::NAN, |cpu| self.per_claim(cpu)));
+            figure(Spread::of(spent).median, 0)
+        };
+        let latency = |share: usize| {
+            let mut all: Vec<Duration> =
+                runs.iter().flat_map(|run| run.latencies.clone()).collect();
+            all.sort_unstable();
+            let at = all.len().saturating_sub(1) * share / 100;
+            figure(all.get(at).map_or(f64::NAN, |at| at.as_secs_f64() * 1e3), 1)
+        };
+        vec![
+            contender.name().to_owned(),
+            cpu.told(1),
+            figure(self.ratio(runs).median, 2),
+            of(|run| run.services.broker),
+            of(|run| run.services.database),
+            of(|run| Some(run.usage.cpu + run.services.broker? + run.services.database?)),
+            speed.told(0),
+            figure(switches.median, 2),
+            figure(memory.most, 0),
+            latency(50),
+            latency(99),
+        ]
     }
 
     fn threads(
@@ -126,7 +145,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { claims, arrival, latency, rounds } = self.scenario;
+        let Scenario { claims, arrival, latency, concurrency, rounds } = self.scenario;
         let how = match arrival {
             Arrival::Waiting => "that wait in line".to_owned(),
             Arrival::Steady(rate) => format!("that come {rate} a second"),
@@ -134,28 +153,25 @@ impl fmt::Display for Report {
         let latency = latency.as_millis();
         writeln!(
             f,
-            "{claims} claims {how}; the risk API takes {latency} ms, {CONCURRENCY} calls at once; rounds: {rounds}"
+            "{claims} claims {how}; the risk API takes {latency} ms, {concurrency} calls at once; rounds: {rounds}"
         )?;
-        writeln!(
-            f,
-            "{:<15}{:^24}{:>10}{:>18}{:>8}{:>11}{:>10}",
-            "", "CPU µs per claim", "ratio", "claims/s", "", "switches", "peak RSS"
-        )?;
-        let steady = if matches!(arrival, Arrival::Steady(_)) { "     p50 ms  p99 ms" } else { "" };
-        writeln!(
-            f,
-            "{:<15}{:>8}{:>8}{:>8}{:>10}{:>10}{:>8}{:>8}{:>11}{:>10}{steady}",
-            "", "min", "median", "max", "to raw", "min", "median", "max", "per claim", "MiB"
-        )?;
+        let mut table = Table::new();
+        table.load_preset(ASCII_MARKDOWN).set_header(HEADER);
         for (contender, runs) in &self.runs {
-            self.line(f, *contender, runs)?;
+            table.add_row(self.row(*contender, runs));
         }
+        writeln!(f, "\n{table}\n")?;
         writeln!(f, "CPU µs per claim, by thread")?;
         for (contender, runs) in &self.runs {
             self.threads(f, *contender, runs)?;
         }
         Ok(())
     }
+}
+
+/// A figure in so many digits, where there is one.
+fn figure(figure: f64, digits: usize) -> String {
+    if figure.is_finite() { format!("{figure:.digits$}") } else { "-".to_owned() }
 }
 
 /// A count as a figure.

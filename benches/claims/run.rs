@@ -16,6 +16,7 @@ use crate::lab::{Lab, Process, Simulator, World, claimgate, command};
 use crate::observer::Observer;
 use crate::process::Usage;
 use crate::scenario::{Arrival, Contender, Scenario};
+use crate::services::Services;
 use crate::{Outcome, RAW_LOOP};
 
 /// Claims that are decided before the clock starts.
@@ -33,6 +34,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub(crate) struct Figures {
     /// What the process used.
     pub(crate) usage: Usage,
+    /// What broker and database used meanwhile, the observer's reading included.
+    pub(crate) services: Services,
     /// From the moment when the first claim could be read to the last decision.
     pub(crate) elapsed: Duration,
     /// Of each claim, from its sending to its decision, shortest first; empty where claims waited
@@ -51,7 +54,7 @@ pub(crate) fn measure(
     let folder = tempfile::tempdir()?;
     let world = lab.world(name)?;
     let config = folder.path().join("bench.toml");
-    std::fs::write(&config, world.configuration(contender, &simulator.url))?;
+    std::fs::write(&config, world.configuration(contender, scenario, &simulator.url))?;
     let log = folder.path().join("log");
     let process = start(contender, &config, &log)?;
     let mut run = Run {
@@ -128,7 +131,7 @@ impl Run<'_> {
         }
         producer.flush()?;
         std::thread::sleep(SETTLE);
-        let before = Usage::of(self.process.id())?;
+        let before = self.spent()?;
         producer.show()?;
         let begin = Instant::now();
         self.until_decided(WARM_UP + claims, DECIDE_WITHIN)?;
@@ -138,7 +141,7 @@ impl Run<'_> {
     /// Claims come one by one at a steady pace.
     fn steady(&mut self, producer: &Producer, claims: usize, rate: u32) -> Outcome<Figures> {
         std::thread::sleep(SETTLE);
-        let before = Usage::of(self.process.id())?;
+        let before = self.spent()?;
         let begin = Instant::now();
         let mut sent = Vec::with_capacity(claims);
         while sent.len() < claims {
@@ -162,11 +165,25 @@ impl Run<'_> {
         self.end(&before, begin, latencies)
     }
 
-    fn end(&self, before: &Usage, begin: Instant, latencies: Vec<Duration>) -> Outcome<Figures> {
+    fn end(
+        &self,
+        before: &(Usage, Services),
+        begin: Instant,
+        latencies: Vec<Duration>,
+    ) -> Outcome<Figures> {
         std::thread::sleep(SETTLE);
-        let usage = Usage::of(self.process.id())?.since(before);
+        let (usage, services) = self.spent()?;
         let last = self.observer.last().ok_or("no decision was seen")?;
-        Ok(Figures { usage, elapsed: last - begin, latencies })
+        Ok(Figures {
+            usage: usage.since(&before.0),
+            services: services.since(before.1),
+            elapsed: last - begin,
+            latencies,
+        })
+    }
+
+    fn spent(&self) -> Outcome<(Usage, Services)> {
+        Ok((Usage::of(self.process.id())?, Services::now()?))
     }
 
     /// Watches the output topic until so many claims have decisions.

@@ -45,6 +45,8 @@ pub(crate) struct Scenario {
     pub(crate) arrival: Arrival,
     /// How long the simulated risk API takes to answer.
     pub(crate) latency: Duration,
+    /// How many calls are made at once, at most, in the worker and in the raw loop.
+    pub(crate) concurrency: usize,
     /// How often each contender runs.
     pub(crate) rounds: usize,
 }

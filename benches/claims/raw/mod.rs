@@ -25,7 +25,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::lab::CONCURRENCY;
 
 mod sink;
 
@@ -69,7 +68,7 @@ async fn work(config: &Config) -> Outcome<()> {
         .create()?;
     consumer.subscribe(&[&config.kafka.input_topic])?;
     let (rows, assessed) = mpsc::channel(CHUNK);
-    let assess = consumer.stream().for_each_concurrent(CONCURRENCY, async |message| {
+    let assess = consumer.stream().for_each_concurrent(assessor.concurrency()?, async |message| {
         let row = match message {
             Ok(message) => assessor.assess(&message).await,
             Err(error) => Err(error.into()),
@@ -99,6 +98,12 @@ struct Assessor {
 }
 
 impl Assessor {
+    /// Calls at once, as the worker would make them.
+    fn concurrency(&self) -> Outcome<usize> {
+        let (_, route) = self.registry.iter().next().ok_or("no risk API is in use")?;
+        Ok(usize::try_from(route.concurrency)?)
+    }
+
     async fn assess(&self, message: &BorrowedMessage<'_>) -> Outcome<Row> {
         let claim =
             Claim::parse(message.payload(), usize::MAX).map_err(|malformed| malformed.detail)?;
