@@ -40,12 +40,22 @@ impl Table {
     /// Inserts rows out of one array a column. `rest` is what follows: an order, what a conflict
     /// means, what is returned.
     pub fn insert(&self, rest: &str) -> String {
+        self.insert_from(1, rest)
+    }
+
+    /// The same, where the arrays are the statement's parameters from `first` on.
+    pub fn insert_from(&self, first: usize, rest: &str) -> String {
         let (name, names) = (self.name, self.names());
         let arrays =
-            join((1..).zip(self.columns).map(|(n, (_, of))| format!("${n}::{}[]", sent(of))));
+            join((first..).zip(self.columns).map(|(n, (_, of))| format!("${n}::{}[]", sent(of))));
         let values = join(self.columns.iter().map(|(column, of)| format!("{column}::{of}")));
         let given = format!("unnest({arrays}) as given ({names})");
         format!("insert into {name} ({names}) select {values} from {given} {rest}")
+    }
+
+    /// How many columns, and so arrays, it has.
+    pub fn width(&self) -> usize {
+        self.columns.len()
     }
 
     fn names(&self) -> String {
@@ -68,11 +78,24 @@ pub trait NewRow: Copy {
     /// Where it belongs.
     fn table() -> &'static Table;
 
-    /// What [`Table::insert`] takes: one array a column.
+    /// Adds what [`Table::insert_from`] takes: one array a column.
     ///
     /// # Errors
     /// [`sqlx::Error::Encode`].
-    fn arrays(rows: impl Iterator<Item = Self> + Clone) -> sqlx::Result<PgArguments>;
+    fn bind(
+        rows: impl Iterator<Item = Self> + Clone,
+        arguments: &mut PgArguments,
+    ) -> sqlx::Result<()>;
+
+    /// What [`Table::insert`] takes.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::Encode`].
+    fn arrays(rows: impl Iterator<Item = Self> + Clone) -> sqlx::Result<PgArguments> {
+        let mut arguments = PgArguments::default();
+        Self::bind(rows, &mut arguments)?;
+        Ok(arguments)
+    }
 }
 
 /// Inserts rows with one statement. A row that is there already is left alone, so that a batch
@@ -104,16 +127,16 @@ macro_rules! table {
                 &$TABLE
             }
 
-            fn arrays(
+            fn bind(
                 rows: impl Iterator<Item = Self> + Clone,
-            ) -> sqlx::Result<sqlx::postgres::PgArguments> {
+                arguments: &mut sqlx::postgres::PgArguments,
+            ) -> sqlx::Result<()> {
                 use sqlx::{Arguments, postgres::PgBindIterExt};
-                let mut arrays = sqlx::postgres::PgArguments::default();
                 $(
                     let values = rows.clone().map(|$row: $Row| $value).bind_iter();
-                    arrays.add(values).map_err(sqlx::Error::Encode)?;
+                    arguments.add(values).map_err(sqlx::Error::Encode)?;
                 )+
-                Ok(arrays)
+                Ok(())
             }
         }
     };

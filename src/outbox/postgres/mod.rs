@@ -1,14 +1,14 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
-//! the transaction of a batch, `faults` the search for what is refused, `conflicts` what two claims
+//! how a batch is written, `faults` the search for what is refused, `conflicts` what two claims
 //! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction,
 //! `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what
 //! a connection is bound by, `rights` whether the worker may write what it will have to, `error`
 //! what a failure means.
 //!
-//! The invariant: a batch is in the tables whole or not at all, and writing it again changes
-//! nothing.
+//! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
+//! not at all; and writing a batch again changes nothing.
 
 mod conflicts;
 mod connections;

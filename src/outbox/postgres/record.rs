@@ -1,4 +1,4 @@
-//! One batch, one transaction: who wins a claim, and what is written beside.
+//! One batch: who wins a claim, and what is written beside.
 //!
 //! Owns the order in which the tables are written (verdicts first, sorted by claim id: it is their
 //! key on which workers wait for each other). What is refused is looked for in [`super::faults`].
@@ -25,6 +25,12 @@ pub(super) struct Entry<'a> {
     pub(super) index: usize,
     pub(super) received: &'a Received,
     pub(super) outcome: &'a RecordOutcome,
+}
+
+impl Entry<'_> {
+    fn is_dead_letter(&self) -> bool {
+        matches!(self.outcome, RecordOutcome::DeadLettered(_))
+    }
 }
 
 /// An end that the tables overruled.
@@ -63,7 +69,7 @@ impl PostgresStore {
         }
     }
 
-    /// Writes everything in one transaction.
+    /// Writes everything, most batches with a single statement.
     pub(super) async fn record_at_once<'a>(
         &self,
         entries: &[Entry<'a>],
@@ -71,22 +77,29 @@ impl PostgresStore {
     ) -> Result<Vec<End<'a>>, Failure> {
         let server = &self.connections;
         let (firsts, repeats) = decided(entries);
+        let mut statements = statements(&firsts, calls);
+        let rest = !repeats.is_empty() || entries.iter().any(Entry::is_dead_letter);
+        if statements.is_empty() && !rest {
+            return Ok(Vec::new());
+        }
         let mut lease = server.lease().await?;
-        let mut transaction = server.answer(lease.begin()).await?;
-
         let mut taken = HashSet::new();
-        for rows in chunks(&firsts, |row| row.verdict.bytes()) {
-            taken.extend(server.answer(rows::insert_verdicts(&mut transaction, rows)).await?);
+        if !rest && let [(rows, calls)] = statements[..] {
+            // It is a transaction of its own. Claims that others decided are looked up after it:
+            // what was decided is never changed.
+            taken.extend(server.answer(rows::insert(&mut lease, rows, calls)).await?);
+            statements.clear();
+            if taken.is_empty() {
+                lease.keep();
+                return Ok(firsts.iter().filter_map(as_written).collect());
+            }
+        }
+        let mut transaction = server.answer(lease.begin()).await?;
+        for (rows, calls) in statements {
+            taken.extend(server.answer(rows::insert(&mut transaction, rows, calls)).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) =
-            firsts.into_iter().partition(|row| taken.contains(&row.verdict.claim_id));
-        for rows in chunks(&won, |row| event_bytes(row.received)) {
-            let events = rows.iter().map(Decided::event);
-            server.answer(schema::insert(&mut transaction, events)).await?;
-        }
-        for rows in chunks(calls, call_bytes) {
-            server.answer(schema::insert(&mut transaction, rows.iter())).await?;
-        }
+            firsts.iter().copied().partition(|row| taken.contains(&row.verdict.claim_id));
 
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
         let mut ends: Vec<End<'a>> = won.iter().filter_map(as_written).collect();
@@ -156,6 +169,21 @@ fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
     let mut last = None;
     rows.into_iter()
         .partition(|row| last.replace(&row.verdict.claim_id) != Some(&row.verdict.claim_id))
+}
+
+/// What is to be written, cut into statements that are not too large.
+fn statements<'r, 'a>(
+    firsts: &'r [Decided<'a>],
+    calls: &'r [Call],
+) -> Vec<(&'r [Decided<'a>], &'r [Call])> {
+    let bytes = |row: &Decided<'a>| row.verdict.bytes() + event_bytes(row.received);
+    let all = firsts.iter().map(bytes).sum::<usize>() + calls.iter().map(call_bytes).sum::<usize>();
+    if all <= STATEMENT_BYTES {
+        let is_empty = firsts.is_empty() && calls.is_empty();
+        return if is_empty { Vec::new() } else { vec![(firsts, calls)] };
+    }
+    let firsts = chunks(firsts, bytes).into_iter().map(|rows| (rows, &[][..]));
+    firsts.chain(chunks(calls, call_bytes).into_iter().map(|calls| (&[][..], calls))).collect()
 }
 
 /// The end of a record whose verdict PostgreSQL could not take letter by letter: the table's

@@ -10,12 +10,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::{Failure, POOLER};
-use super::rows::{self, Decided};
 use super::{PostgresStore, StoreError};
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
 use crate::outbox::{Call, Received};
-use crate::schema::{self, NewDeadLetter, Verdict};
+use crate::schema::{self, NewDeadLetter, NewEvent, Verdict};
 use crate::trace::TraceContext;
 
 /// What the current role lacks, as the statements that grant it.
@@ -56,7 +55,7 @@ impl PostgresStore {
         let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000)
             .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
-        let decided = [Decided { index: 0, verdict: &verdict, received: &received }];
+        let event = NewEvent { claim_id: &verdict.claim_id, received: &received };
         let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
         let dead = [NewDeadLetter::new(&received, &malformed)];
         let server = &self.connections;
@@ -64,10 +63,9 @@ impl PostgresStore {
         let write = async {
             let mut lease = server.lease().await?;
             let mut transaction = server.answer(lease.begin()).await?;
-            server.answer(rows::insert_verdicts(&mut transaction, &decided)).await?;
+            server.answer(schema::insert(&mut transaction, [&verdict].into_iter())).await?;
             refusing = "claim_events";
-            let events = decided.iter().map(Decided::event);
-            server.answer(schema::insert(&mut transaction, events)).await?;
+            server.answer(schema::insert(&mut transaction, [event].into_iter())).await?;
             refusing = "risk_calls";
             server.answer(schema::insert(&mut transaction, [&call].into_iter())).await?;
             refusing = "dead_letters";

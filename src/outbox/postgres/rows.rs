@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use sqlx::PgConnection;
 
-use crate::outbox::Received;
-use crate::schema::{NewEvent, NewRow, VERDICTS, Verdict};
+use crate::outbox::{Call, Received};
+use crate::schema::{CLAIM_EVENTS, NewEvent, NewRow, RISK_CALLS, VERDICTS, Verdict};
 
 /// A claim that was decided, on its way into `verdicts` and `claim_events`.
 #[derive(Debug, Clone, Copy)]
@@ -20,17 +20,24 @@ pub(super) struct Decided<'a> {
 }
 
 impl<'a> Decided<'a> {
-    /// The event behind it.
-    pub(super) fn event(&self) -> NewEvent<'a> {
+    fn event(&self) -> NewEvent<'a> {
         NewEvent { claim_id: &self.verdict.claim_id, received: self.received }
     }
 }
 
-/// `$1` is the array of claim ids, for they are the table's first column.
-static INSERT_VERDICTS: LazyLock<String> = LazyLock::new(|| {
-    let insert = VERDICTS.insert("on conflict (claim_id) do nothing returning claim_id");
+/// `$1` is the array of claim ids, for they are the verdicts' first column. An event is written
+/// only beside the verdict that rests on it.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let (first_event, first_call) =
+        (1 + VERDICTS.width(), 1 + VERDICTS.width() + CLAIM_EVENTS.width());
+    let verdicts = VERDICTS.insert("on conflict (claim_id) do nothing returning claim_id");
+    let events = CLAIM_EVENTS.insert_from(
+        first_event,
+        "where claim_id in (select claim_id from inserted) on conflict do nothing",
+    );
+    let calls = RISK_CALLS.insert_from(first_call, "on conflict do nothing");
     format!(
-        "with inserted as ({insert})
+        "with inserted as ({verdicts}), events as ({events}), calls as ({calls})
         select claim_id from unnest($1) as given (claim_id)
         where claim_id not in (select claim_id from inserted)"
     )
@@ -40,15 +47,18 @@ static INSERT_VERDICTS: LazyLock<String> = LazyLock::new(|| {
 static SELECT_VERDICTS: LazyLock<String> =
     LazyLock::new(|| VERDICTS.select("where claim_id = any($1)").0);
 
-/// Writes the verdicts of claims that have none and returns the ids of those that had one. `rows`
-/// are sorted by claim id, each id once: two workers with the same claims then take their locks in
-/// the same order.
-pub(super) async fn insert_verdicts(
+/// Writes attempts, and the verdicts of claims that have none with the events behind them; returns
+/// the ids of the claims that had one. `rows` are sorted by claim id, each id once: two workers
+/// with the same claims then take their locks in the same order.
+pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[Decided<'_>],
+    calls: &[Call],
 ) -> sqlx::Result<Vec<String>> {
-    let arrays = NewRow::arrays(rows.iter().map(|row| row.verdict))?;
-    sqlx::query_scalar_with(INSERT_VERDICTS.as_str(), arrays).fetch_all(connection).await
+    let mut arguments = NewRow::arrays(rows.iter().map(|row| row.verdict))?;
+    NewRow::bind(rows.iter().map(Decided::event), &mut arguments)?;
+    NewRow::bind(calls.iter(), &mut arguments)?;
+    sqlx::query_scalar_with(INSERT.as_str(), arguments).fetch_all(connection).await
 }
 
 /// The verdicts of these claims, by claim id.
