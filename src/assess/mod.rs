@@ -273,6 +273,11 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis[api].waiting()
     }
 
+    /// Whether any job waits for a permit.
+    pub fn has_waiting(&self) -> bool {
+        self.apis.iter().any(|api_queue| api_queue.waiting() > 0)
+    }
+
     /// How many calls of the API are under way.
     pub fn in_flight(&self, api: usize) -> usize {
         self.apis[api].limit.in_flight()

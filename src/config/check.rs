@@ -10,6 +10,8 @@ use crate::risk::Registry;
 
 /// Longer than anybody means, and short enough to be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// A worker that is killed loses the answers of this time at most.
+const LONGEST_LINGER: Duration = Duration::from_secs(1);
 /// librdkafka's bounds.
 const SESSION_MAX: Duration = Duration::from_secs(3_600);
 const TRANSACTION_MIN: Duration = Duration::from_secs(1);
@@ -124,6 +126,7 @@ impl Config {
             ("kafka.request_timeout", kafka.request_timeout, false),
             ("postgres.connect_timeout", self.postgres.connect_timeout, false),
             ("postgres.statement_timeout", self.postgres.statement_timeout, false),
+            ("worker.max_linger", self.worker.max_linger, true),
             ("worker.drain_timeout", self.worker.drain_timeout, false),
             ("retry.initial_interval", retry.initial_interval, false),
             ("retry.max_interval", retry.max_interval, false),
@@ -146,6 +149,13 @@ impl Config {
             if duration > LONGEST {
                 return Err(format!("{key}: must be no more than ten years"));
             }
+        }
+        if self.worker.max_linger > LONGEST_LINGER {
+            return Err(
+                "worker.max_linger: must be no more than 1s: a worker that is killed loses \
+                        the answers that wait"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

@@ -70,6 +70,9 @@ pub struct Worker {
     pub max_in_flight_bytes: usize,
     /// Records recorded and published at once; what is more waits for the next flush.
     pub max_batch: usize,
+    /// How long a claim that has its end waits at most for others to share its flush.
+    #[serde(with = "humantime_serde")]
+    pub max_linger: Duration,
     /// How long a stop or a revoked partition waits for what is in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,

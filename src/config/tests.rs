@@ -236,6 +236,7 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[breaker]\naccess_denied_for = \"0s\"", "breaker.access_denied_for"),
         ("[breaker]\nopen_for = \"1m\"", "breaker.open_for"),
         ("[worker]\ndrain_timeout = \"0s\"", "worker.drain_timeout"),
+        ("[worker]\nmax_linger = \"2s\"", "worker.max_linger"),
         (
             "[kafka]\nretry_topic = \"reward.claims.dead-letter\"",
             "kafka.dead_letter_topic and kafka.retry_topic",

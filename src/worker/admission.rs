@@ -212,7 +212,7 @@ impl<P: Ports> Worker<P> {
         span: &ClaimSpan,
     ) {
         span.dead_lettered(malformed.error);
-        self.outflow.batch.complete(Completed {
+        self.complete(Completed {
             ticket,
             received,
             claim_id: None,

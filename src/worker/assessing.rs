@@ -141,7 +141,7 @@ impl<P: Ports> Worker<P> {
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
         span.ended(http_status, outcome, reason);
         self.context.meter.attempt(api, outcome, reason, exchange.latency);
-        self.outflow.batch.add_call(Call {
+        let call = Call {
             id: Uuid::now_v7(),
             claim_id: job.claim.claim_id.clone(),
             attempt: job.retry.attempts(),
@@ -156,7 +156,8 @@ impl<P: Ports> Worker<P> {
             request,
             response: exchange.result.ok().map(|response| response.body),
             trace_id: job.received.trace.trace_id(),
-        });
+        };
+        self.outflow.add_call(call, Instant::now());
         job
     }
 

@@ -82,12 +82,7 @@ impl<P: Ports> Worker<P> {
             kind: claim.kind,
         };
         let outcome = RecordOutcome::Assessed(Box::new(verdict));
-        self.outflow.batch.complete(Completed {
-            ticket,
-            received,
-            claim_id: Some(claim.claim_id),
-            outcome,
-        });
+        self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 }
 

@@ -76,7 +76,7 @@ impl<P: Ports> Worker<P> {
         self.inflow.in_flight.add(&ticket, &received);
         let times = deferral.times.saturating_add(1);
         let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
-        self.outflow.batch.complete(Completed { ticket, received, claim_id: None, outcome });
+        self.complete(Completed { ticket, received, claim_id: None, outcome });
     }
 
     /// What waited behind a claim that was deferred goes along. Even one with the same content is
@@ -140,12 +140,7 @@ impl<P: Ports> Worker<P> {
             api: api.to_owned(),
         };
         let outcome = RecordOutcome::Deferred(deferral);
-        self.outflow.batch.complete(Completed {
-            ticket,
-            received,
-            claim_id: Some(claim.claim_id),
-            outcome,
-        });
+        self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 }
 

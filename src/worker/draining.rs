@@ -47,6 +47,13 @@ pub(super) struct Draining {
     pub(super) stopping: Option<Instant>,
 }
 
+impl Draining {
+    /// Whether anybody waits for partitions, or for the worker's end.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.stopping.is_some() || !self.releases.is_empty()
+    }
+}
+
 impl<P: Ports> Worker<P> {
     pub(super) fn start_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
         self.drain.releases.push(Release {

@@ -1,8 +1,8 @@
 //! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
 //!
-//! Group commit without a linger: while one flush is under way the next batch fills, so that
-//! latency is lowest when idle and batches grow by themselves under load. Recording and publishing
-//! are two stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach
+//! Group commit: while one flush is under way the next batch fills, so that batches grow by
+//! themselves under load; where claims take long anyway they wait a little for others
+//! ([`Outflow`](super::outflow::Outflow)). Recording and publishing are two stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach
 //! Postgres.
 
 use std::sync::Arc;
@@ -26,12 +26,31 @@ impl<P: Ports> Worker<P> {
             self.publish(recorded);
         }
         let rests = self.outflow.store_rests(now);
-        if self.outflow.batch.is_empty() || rests || !self.outflow.pipeline.may_record(now) {
+        if !self.is_flush_due(now) || rests || !self.outflow.pipeline.may_record(now) {
             return;
         }
-        let sealed = self.outflow.batch.seal(self.context.worker.max_batch);
+        let sealed = self.outflow.seal(self.context.worker.max_batch, now);
         self.context.meter.flush(sealed.completed().len());
         self.record(sealed);
+    }
+
+    /// Whether the batch waits for others no longer: it has waited enough or is full, somebody
+    /// waits for its partitions, or calls are not made for want of the room that it takes up.
+    fn is_flush_due(&self, now: Instant) -> bool {
+        let Some(due) = self.outflow.due() else { return false };
+        let is_starved =
+            || !self.inflow.has_room(&self.context.worker) && !self.calls.scheduler.has_waiting();
+        due <= now
+            || self.outflow.batch.len() >= self.context.worker.max_batch
+            || self.drain.is_under_way()
+            || is_starved()
+    }
+
+    /// A record has its end: it waits for the next flush.
+    pub(super) fn complete(&mut self, completed: Completed) {
+        let taken = self.context.clock.micros() - completed.received.received_at;
+        let taken = Duration::from_micros(u64::try_from(taken).unwrap_or(0));
+        self.outflow.complete(completed, taken, Instant::now());
     }
 
     fn record(&mut self, sealed: Sealed) {
@@ -69,7 +88,7 @@ impl<P: Ports> Worker<P> {
             }
             Err((sealed, error)) => {
                 self.outflow.pipeline.record_failed();
-                self.outflow.batch.unseal(sealed);
+                self.outflow.unseal(sealed, Instant::now());
                 self.store_failed(error)
             }
         }

@@ -118,7 +118,7 @@ impl<P: Ports> Worker<P> {
             lookups: Lookups::default(),
             lanes: Lanes::default(),
             calls: Calls::new(&context, now),
-            outflow: Outflow::new(now),
+            outflow: Outflow::new(context.worker.max_linger, now),
             drain: Draining::default(),
             tasks: JoinSet::new(),
             ports,
@@ -172,6 +172,7 @@ impl<P: Ports> Worker<P> {
         self.set_gauges();
         let rests = [
             self.outflow.store_rests_until,
+            self.outflow.due(),
             self.calls.pause_guard.ends(),
             self.drain.stopping,
             next_call,

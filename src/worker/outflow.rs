@@ -1,20 +1,32 @@
-//! What is to be recorded and published, and whether Postgres takes it. Pure bookkeeping.
+//! What is to be recorded and published, when, and whether Postgres takes it. Pure bookkeeping.
+//!
+//! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
+//! long waits a little for others, and one that was quick is flushed at once: no claim's way is
+//! made longer than by a tenth.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::pipeline::Pipeline;
-use crate::outbox::Batch;
+use crate::outbox::{Batch, Call, Completed, Sealed, TokenExchange};
 
 /// While so many ended records and attempts wait for Postgres, no more calls are made: an answer
 /// must not be lost.
 const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
+/// A claim waits for others for this part of the time that it has taken so far, at most.
+const LINGER_PART: u32 = 10;
 
 /// Records on their way out.
 pub(super) struct Outflow {
     /// What ended and is not recorded.
     pub(super) batch: Batch,
+    /// When the batch is to be flushed at the latest, if it holds anything.
+    due: Option<Instant>,
+    /// `worker.max_linger`.
+    max_linger: Duration,
     /// What is being recorded, is recorded, or is being published.
     pub(super) pipeline: Pipeline,
     /// Postgres failed: it is asked again then.
@@ -24,13 +36,60 @@ pub(super) struct Outflow {
 }
 
 impl Outflow {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(max_linger: Duration, now: Instant) -> Self {
         Self {
             batch: Batch::default(),
+            due: None,
+            max_linger,
             pipeline: Pipeline::default(),
             store_rests_until: None,
             store_heard: now,
         }
+    }
+
+    /// Adds a record that has ended, so long after it was taken on.
+    pub(super) fn complete(&mut self, completed: Completed, taken: Duration, now: Instant) {
+        self.wait_until(now + self.linger(taken));
+        self.batch.complete(completed);
+    }
+
+    /// Adds an attempt: most are followed by the end of their claims, and the others can wait.
+    pub(super) fn add_call(&mut self, call: Call, now: Instant) {
+        self.wait_until(now + self.max_linger);
+        self.batch.add_call(call);
+    }
+
+    /// Adds an exchange by which an access token was to be had.
+    pub(super) fn add_token_exchange(&mut self, exchange: TokenExchange, now: Instant) {
+        self.wait_until(now + self.max_linger);
+        self.batch.add_token_exchange(exchange);
+    }
+
+    /// How long a claim that took so long may wait for others.
+    fn linger(&self, taken: Duration) -> Duration {
+        self.max_linger.min(taken / LINGER_PART)
+    }
+
+    fn wait_until(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// When the batch is to be flushed; `None` where it is empty.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Closes the batch, with at most `max` records. What is more is due at once.
+    pub(super) fn seal(&mut self, max: usize, now: Instant) -> Sealed {
+        let sealed = self.batch.seal(max);
+        self.due = (!self.batch.is_empty()).then_some(now);
+        sealed
+    }
+
+    /// Puts a batch that Postgres did not take back in front.
+    pub(super) fn unseal(&mut self, sealed: Sealed, now: Instant) {
+        self.due = Some(now);
+        self.batch.unseal(sealed);
     }
 
     /// Whether so much waits for Postgres that no more answers may come.
@@ -41,5 +100,29 @@ impl Outflow {
     /// Whether Postgres is left alone for now, after a failure.
     pub(super) fn store_rests(&self, now: Instant) -> bool {
         self.store_rests_until.is_some_and(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_waits_for_others_for_a_tenth_of_its_time() {
+        let now = Instant::now();
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let mut outflow = Outflow::new(Duration::from_millis(50), now);
+        assert_eq!(outflow.due(), None, "nothing waits");
+        outflow.add_call(Call::ordinary("a"), now);
+        assert_eq!(outflow.due(), Some(later(50)), "no answer waits for longer");
+        let linger = |taken| outflow.linger(Duration::from_millis(taken));
+        assert_eq!([linger(0), linger(20), linger(9_000)].map(|wait| wait.as_millis()), [0, 2, 50]);
+        outflow.wait_until(later(2));
+        outflow.wait_until(later(9));
+        assert_eq!(outflow.due(), Some(later(2)), "the one that may wait least decides");
+        let sealed = outflow.seal(9, later(2));
+        assert_eq!(outflow.due(), None);
+        outflow.unseal(sealed, later(3));
+        assert_eq!(outflow.due(), Some(later(3)), "it has waited enough");
     }
 }

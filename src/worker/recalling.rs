@@ -169,12 +169,7 @@ impl<P: Ports> Worker<P> {
             RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
-        self.outflow.batch.complete(Completed {
-            ticket,
-            received,
-            claim_id: Some(claim.claim_id),
-            outcome,
-        });
+        self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 
     /// A decision is published again from the record of a crash, and that is recent. An old one

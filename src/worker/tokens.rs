@@ -67,7 +67,8 @@ impl<P: Ports> Worker<P> {
         };
         let kept = exchange.result.as_ref().ok();
         let kept = kept.map(|response| source.redacted(&response.body, text.as_ref()));
-        self.outflow.batch.add_token_exchange(fetched.into_row(outcome, fault, kept));
+        let row = fetched.into_row(outcome, fault, kept);
+        self.outflow.add_token_exchange(row, now);
     }
 
     fn token_was_denied(&mut self, id: TokenId, fault: &Fault, exchange: &Exchange, now: Instant) {

@@ -16,7 +16,7 @@ impl<P: Ports> Worker<P> {
         let Completed { ticket, received, claim_id, outcome } = completed;
         let RecordOutcome::Deferred(deferral) = outcome else {
             // Only what is to be deferred goes to the retry topic.
-            return self.outflow.batch.complete(Completed { ticket, received, claim_id, outcome });
+            return self.complete(Completed { ticket, received, claim_id, outcome });
         };
         // It was a claim when it was read, and it is one still.
         let claim = Claim::parse(received.payload.as_deref(), usize::MAX);
@@ -38,7 +38,7 @@ impl<P: Ports> Worker<P> {
             }
             Err(malformed) => {
                 let outcome = RecordOutcome::DeadLettered(malformed);
-                self.outflow.batch.complete(Completed { ticket, received, claim_id, outcome });
+                self.complete(Completed { ticket, received, claim_id, outcome });
             }
         }
     }
