@@ -113,8 +113,9 @@ impl Claim {
     /// are one claim sent twice. What is not given is left out, so that a field which the contract
     /// gains later changes no hash of a claim without it.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let canonical =
-            serde_json::to_vec(self).expect("a struct of strings and numbers always serialises");
+        let mut canonical = Vec::with_capacity(1_024);
+        serde_json::to_writer(&mut canonical, self)
+            .expect("a struct of strings and numbers always serialises");
         Sha256::digest(canonical).into()
     }
 }

@@ -7,6 +7,8 @@
 //! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs'
 //! `CallHealth`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -45,12 +47,12 @@ pub fn string_to_sign<'a>(
     path: &str,
     parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> String {
-    let mut signed: Vec<(String, &str)> = parameters
+    let mut signed: Vec<(Cow<'_, str>, &str)> = parameters
         .into_iter()
         .filter(|(name, value)| {
             *name != "Signature" && !(method == Method::Post && value.starts_with('@'))
         })
-        .map(|(name, value)| (name.replace('_', "."), value))
+        .map(|(name, value)| (with_dots(name), value))
         .collect();
     signed.sort_unstable();
     let length = signed.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
@@ -65,6 +67,10 @@ pub fn string_to_sign<'a>(
         text.push_str(value);
     }
     text
+}
+
+fn with_dots(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', ".").into() } else { name.into() }
 }
 
 /// `base64(HMAC(secret_key, text))`.

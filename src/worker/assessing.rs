@@ -54,13 +54,13 @@ impl<P: Ports> Worker<P> {
             nonce: self.context.random.u64(1..=u64::MAX >> 1),
             token: job.lease.as_ref().map(Lease::expose),
         };
-        let request = route.api.request(&job.claim, &attempt);
+        let mut request = route.api.request(&job.claim, &attempt);
         let peer = self.calls.peers[job.api.index()]
             .get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
         let span = job.span.attempt(peer, request.method.as_str(), number);
         let (http, timeout) = (self.ports.http.clone(), route.timeout);
+        let text = std::mem::take(&mut request.redacted);
         self.tasks.spawn(async move {
-            let text = request.redacted.clone();
             let exchange = http.send(request, timeout).await;
             Done::Called(Box::new(Attempted { job, requested_at, request: text, exchange, span }))
         });

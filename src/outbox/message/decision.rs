@@ -116,7 +116,10 @@ fn trace_headers(received: &Received) -> Headers {
 }
 
 fn serialise(event: &DecisionEvent<'_>) -> Vec<u8> {
-    serde_json::to_vec(event).expect("a struct of strings and numbers always serialises")
+    let mut payload = Vec::with_capacity(1_024);
+    serde_json::to_writer(&mut payload, event)
+        .expect("a struct of strings and numbers always serialises");
+    payload
 }
 
 /// A time in nanoseconds since 1970. `Claim` and clock keep it within the years that RFC 3339 can

@@ -24,6 +24,7 @@ mod parameters;
 
 pub use envelope::{Envelope, without_result};
 pub use level_api::LevelApi;
+use parameters::Parameter;
 pub use parameters::Parameters;
 
 /// Where Tencent Cloud answered before its hosts were closed; deployments point `base_url` at their
@@ -129,16 +130,19 @@ impl Client {
             Method::Get => LONGEST_GET,
             Method::Post => LONGEST_POST,
         };
+        if self.api.method == Method::Post
+            && let Some(parameter) =
+                parameters.iter().find(|parameter| parameter.value.starts_with('@'))
+        {
+            let detail = "a value sent by POST must not begin with `@`";
+            return Err(DeadLetterReason::field(EventError::InvalidValue, parameter.field, detail));
+        }
+        // Most need not be measured.
+        if parameters.iter().map(Parameter::longest).sum::<usize>() <= longest {
+            return Ok(());
+        }
         let (mut length, mut largest) = (0, ("", 0));
         for parameter in parameters.iter() {
-            if self.api.method == Method::Post && parameter.value.starts_with('@') {
-                let detail = "a value sent by POST must not begin with `@`";
-                return Err(DeadLetterReason::field(
-                    EventError::InvalidValue,
-                    parameter.field,
-                    detail,
-                ));
-            }
             length += parameter.length();
             if parameter.length() > largest.1 {
                 largest = (parameter.field, parameter.length());
@@ -179,17 +183,17 @@ impl Client {
         parameters.common("Signature", signature);
         let (wire, redacted) = parameters.encoded();
         let method = self.api.method;
-        let target = format!("{}{}", self.base_url, self.path);
+        let target = [self.base_url.as_str(), &self.path].concat();
         match method {
             Method::Get => Request {
                 method,
-                url: format!("{target}?{wire}"),
+                url: [&target, "?", &wire].concat(),
                 body: None,
-                redacted: format!("GET {target}?{redacted}"),
+                redacted: ["GET ", &target, "?", &redacted].concat(),
             },
             Method::Post => Request {
                 method,
-                redacted: format!("POST {target}\n\n{redacted}"),
+                redacted: ["POST ", &target, "\n\n", &redacted].concat(),
                 url: target,
                 body: Some(("application/x-www-form-urlencoded", wire)),
             },

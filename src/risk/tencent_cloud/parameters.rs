@@ -10,9 +10,17 @@ use crate::risk::signature::encode;
 /// Parameters that do not belong in a stored request: those of the key pair, and the users' tokens.
 const SECRET: [&str; 6] = ["Signature", "SecretId", "Token", "wxToken", "accessToken", "ticket"];
 
+/// More than any API has, with the common ones.
+const MOST: usize = 48;
+
 /// The parameters of one API, each with the claim's field that it comes from.
-#[derive(Default)]
 pub struct Parameters<'a>(Vec<Parameter<'a>>);
+
+impl Default for Parameters<'_> {
+    fn default() -> Self {
+        Self(Vec::with_capacity(MOST))
+    }
+}
 
 pub(super) struct Parameter<'a> {
     pub(super) name: &'static str,
@@ -22,6 +30,11 @@ pub(super) struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
+    /// It takes no more bytes than this on the wire: `%` and two digits for each.
+    pub(super) fn longest(&self) -> usize {
+        self.name.len() + 3 * self.value.len() + "=&".len()
+    }
+
     /// The bytes it takes on the wire.
     pub(super) fn length(&self) -> usize {
         self.name.len() + encode(&self.value).map(str::len).sum::<usize>() + "=&".len()
@@ -76,13 +89,15 @@ impl<'a> Parameters<'a> {
 
     /// As they go on the wire, and the same without secrets.
     pub(super) fn encoded(&self) -> (String, String) {
-        let (mut wire, mut redacted) = (String::with_capacity(1024), String::with_capacity(1024));
+        let length = self.iter().map(Parameter::longest).sum();
+        let (mut wire, mut redacted) =
+            (String::with_capacity(length), String::with_capacity(length));
         for (name, value) in self.pairs() {
-            let value: Cow<'_, str> = encode(value).into();
-            let shown = if SECRET.contains(&name) { "***" } else { &value };
-            for (text, value) in [(&mut wire, value.as_ref()), (&mut redacted, shown)] {
-                text.extend([if text.is_empty() { "" } else { "&" }, name, "=", value]);
-            }
+            wire.extend([if wire.is_empty() { "" } else { "&" }, name, "="]);
+            let begin = wire.len();
+            wire.extend(encode(value));
+            let shown = if SECRET.contains(&name) { "***" } else { &wire[begin..] };
+            redacted.extend([if redacted.is_empty() { "" } else { "&" }, name, "=", shown]);
         }
         (wire, redacted)
     }
