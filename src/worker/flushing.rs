@@ -1,7 +1,7 @@
 //! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
 //!
 //! Group commit: while one flush is under way the next batch fills, so that batches grow by
-//! themselves under load; where claims take long anyway they wait a little for others
+//! themselves under load; and a batch may wait a little for more
 //! ([`Outflow`](super::outflow::Outflow)). Recording and publishing are two stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach
 //! Postgres.
 
@@ -79,6 +79,7 @@ impl<P: Ports> Worker<P> {
         match result {
             Ok(recorded) => {
                 self.context.meter.recorded(latency);
+                self.outflow.recorded(latency);
                 for completed in recorded.completed() {
                     self.complete_followers(completed);
                 }
@@ -157,6 +158,7 @@ impl<P: Ports> Worker<P> {
         match result {
             Ok(published) => {
                 self.context.meter.published(latency);
+                self.outflow.published(latency, Instant::now());
                 if self.outflow.pipeline.published(Instant::now()) {
                     tracing::info!("Kafka takes decisions again");
                 }

@@ -1,8 +1,8 @@
 //! What is to be recorded and published, when, and whether Postgres takes it. Pure bookkeeping.
 //!
 //! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
-//! long waits a little for others, and one that was quick is flushed at once: no claim's way is
-//! made longer than by a tenth.
+//! long waits a little for others: a tenth of its time. And flushing rests for as long as the last
+//! flush took: at most half of the time is spent on it, and a claim that comes alone does not wait.
 
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub(super) struct Outflow {
     pub(super) batch: Batch,
     /// When the batch is to be flushed at the latest, if it holds anything.
     due: Option<Instant>,
+    /// Flushing rests until then.
+    rests_until: Instant,
+    /// How long Postgres took for the last batch.
+    recorded_in: Duration,
     /// `worker.max_linger`.
     max_linger: Duration,
     /// What is being recorded, is recorded, or is being published.
@@ -40,6 +44,8 @@ impl Outflow {
         Self {
             batch: Batch::default(),
             due: None,
+            rests_until: now,
+            recorded_in: Duration::ZERO,
             max_linger,
             pipeline: Pipeline::default(),
             store_rests_until: None,
@@ -76,7 +82,17 @@ impl Outflow {
 
     /// When the batch is to be flushed; `None` where it is empty.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.map(|due| due.max(self.rests_until))
+    }
+
+    /// A batch is recorded.
+    pub(super) fn recorded(&mut self, took: Duration) {
+        self.recorded_in = took;
+    }
+
+    /// It is published, too: flushing rests for as long as that took.
+    pub(super) fn published(&mut self, took: Duration, now: Instant) {
+        self.rests_until = now + (self.recorded_in + took).min(self.max_linger);
     }
 
     /// Closes the batch, with at most `max` records. What is more is due at once.
@@ -124,5 +140,19 @@ mod tests {
         assert_eq!(outflow.due(), None);
         outflow.unseal(sealed, later(3));
         assert_eq!(outflow.due(), Some(later(3)), "it has waited enough");
+    }
+
+    #[test]
+    fn flushing_rests_for_as_long_as_a_flush_took() {
+        let now = Instant::now();
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let mut outflow = Outflow::new(Duration::from_millis(50), now);
+        outflow.recorded(Duration::from_millis(3));
+        outflow.published(Duration::from_millis(5), later(8));
+        assert_eq!(outflow.due(), None, "nothing waits");
+        outflow.wait_until(later(9));
+        assert_eq!(outflow.due(), Some(later(16)));
+        outflow.published(Duration::from_secs(9), later(100));
+        assert_eq!(outflow.due(), Some(later(150)), "nothing waits for longer than that");
     }
 }
