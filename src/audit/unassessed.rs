@@ -57,6 +57,21 @@ pub struct UnassessedClaim {
     pub attempts: i32,
 }
 
+/// How many claims, by API and reason.
+const COUNTS: &str = "select
+        api, reason->>'code' as code, reason->>'name' as name,
+        (reason->>'value')::bigint as provider_code, count(*) as claims
+    from verdicts cross join jsonb_array_elements(reasons) as reason
+    where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
+    group by 1, 2, 3, 4 order by claims desc, api, code, name, provider_code";
+/// The latest of them.
+const CLAIMS: &str = "select
+        decided_at, claim_id, api, decision, reason->>'code' as code, reason->>'name' as name,
+        (reason->>'value')::bigint as provider_code, attempts
+    from verdicts cross join jsonb_array_elements(reasons) as reason
+    where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
+    order by decided_at desc, claim_id limit $2";
+
 /// Finds the claims of the time just past that no API assessed.
 ///
 /// # Errors
@@ -66,20 +81,7 @@ pub async fn unassessed_claims(
     since: Duration,
     limit: u32,
 ) -> Result<UnassessedClaims, StoreError> {
-    let counts = sqlx::query_as(
-        "select api, reason->>'code' as code, reason->>'name' as name, (reason->>'value')::bigint as provider_code, count(*) as claims
-        from verdicts cross join jsonb_array_elements(reasons) as reason
-        where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
-        group by 1, 2, 3, 4 order by claims desc, api, code, name, provider_code",
-    );
-    let claims = sqlx::query_as(
-        "select
-            decided_at, claim_id, api, decision, reason->>'code' as code, reason->>'name' as name,
-            (reason->>'value')::bigint as provider_code, attempts
-        from verdicts cross join jsonb_array_elements(reasons) as reason
-        where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
-        order by decided_at desc, claim_id limit $2",
-    );
+    let (counts, claims) = (sqlx::query_as(COUNTS), sqlx::query_as(CLAIMS));
     Ok(UnassessedClaims {
         counts: store.fetch(counts.bind(interval(since))).await?,
         claims: store.fetch(claims.bind(interval(since)).bind(i64::from(limit))).await?,

@@ -40,6 +40,16 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    fn of(&mut self, outcome: &Outcome) -> &mut u64 {
+        match outcome {
+            Outcome::Replayed(..) => &mut self.replayed,
+            Outcome::WouldReplay(..) => &mut self.would_replay,
+            Outcome::LeftOut(_) => &mut self.left_out,
+            Outcome::Refused { .. } => &mut self.refused,
+            Outcome::Failed(_) => &mut self.failed,
+        }
+    }
+
     /// Letters looked at.
     pub(super) fn letters(&self) -> u64 {
         let Self { replayed, would_replay, left_out, refused, failed } = self;
@@ -77,15 +87,7 @@ impl<'a, W: Write> Reporter<'a, W> {
         letter: &impl Display,
         outcome: Outcome,
     ) -> Result<(), DeadLetterError> {
-        let tally = &mut self.tally;
-        let count = match outcome {
-            Outcome::Replayed(..) => &mut tally.replayed,
-            Outcome::WouldReplay(..) => &mut tally.would_replay,
-            Outcome::LeftOut(_) => &mut tally.left_out,
-            Outcome::Refused { .. } => &mut tally.refused,
-            Outcome::Failed(_) => &mut tally.failed,
-        };
-        *count += 1;
+        *self.tally.of(&outcome) += 1;
         if self.json {
             serde_json::to_writer(&mut *self.out, &outcome.line(letter))
                 .map_err(std::io::Error::from)?;

@@ -117,21 +117,20 @@ impl Policy {
         assessment: &Assessment,
         risk_type: impl Fn(i32) -> Option<RiskType>,
     ) -> Ruling {
+        let ruling = |decision, code, name| Ruling {
+            decision,
+            reasons: vec![Reason::new(code, None, name)],
+        };
         match assessment {
             Assessment::Level { level, risk_types } => {
                 self.rule_level(api, *level, risk_types, risk_type)
             }
-            Assessment::Challenge { .. } => Ruling {
-                decision: Decision::Challenge,
-                reasons: vec![Reason::new("captcha", None, None)],
-            },
-            Assessment::Ticket { valid } => {
-                let (decision, name) = if *valid {
-                    (Decision::Approve, "valid")
-                } else {
-                    (Decision::Reject, "invalid")
-                };
-                Ruling { decision, reasons: vec![Reason::new("ticket", None, Some(name))] }
+            Assessment::Challenge { .. } => ruling(Decision::Challenge, "captcha", None),
+            Assessment::Ticket { valid: true } => {
+                ruling(Decision::Approve, "ticket", Some("valid"))
+            }
+            Assessment::Ticket { valid: false } => {
+                ruling(Decision::Reject, "ticket", Some("invalid"))
             }
         }
     }

@@ -10,6 +10,7 @@ use super::cpu::Spent;
 use super::evidence::Evidence;
 use super::stage::Stage;
 use super::tables::{calls, dead_letters, decisions, latencies};
+use super::traffic::Sent;
 use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
 
 /// How many broken promises of one sort are told.
@@ -79,11 +80,9 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     );
     section("What was no claim");
     println!("{}", dead_letters(evidence));
-    let skipped = evidence
-        .sent
-        .iter()
-        .filter(|sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. }))
-        .count();
+    let is_repeat =
+        |sent: &&Sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. });
+    let skipped = evidence.sent.iter().filter(is_repeat).count();
     println!(
         "Besides, {skipped} events said again what a claim had said before: they were skipped."
     );

@@ -15,20 +15,15 @@ impl Transactions {
     pub(super) fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> KafkaResult<bool> {
         let live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
         let said: Vec<&Commit> = doubt.iter().filter(live).collect();
+        let topic = |commit: &Commit| self.settings.topic(commit.partition.input);
         let mut partitions = TopicPartitionList::new();
         for commit in &said {
-            partitions.add_partition(
-                self.settings.topic(commit.partition.input),
-                commit.partition.number,
-            );
+            partitions.add_partition(topic(commit), commit.partition.number);
         }
         let committed =
             self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
         let has = |commit: &&Commit| {
-            let found = committed.find_partition(
-                self.settings.topic(commit.partition.input),
-                commit.partition.number,
-            );
+            let found = committed.find_partition(topic(commit), commit.partition.number);
             found.is_some_and(|found| {
                 found.offset() == Offset::Offset(commit.offset)
                     && metadata(&found) == commit.metadata

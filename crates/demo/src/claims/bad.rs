@@ -97,10 +97,7 @@ impl Way {
         let payload = match self.spoil {
             Bytes(bytes) => Some(bytes.to_vec()),
             Tombstone => None,
-            Cut => {
-                let text = claim.json.to_string();
-                Some(text.into_bytes()[..200].to_vec())
-            }
+            Cut => Some(claim.json.to_string().into_bytes()[..200].to_vec()),
             Oversize => {
                 claim.json["client"]["referer"] = "x".repeat(MAX_EVENT_BYTES).into();
                 Some(claim.json.to_string().into_bytes())

@@ -14,11 +14,8 @@ const JSON: &str = "application/json; charset=UTF-8";
 pub(super) fn write(asked: &Asked<'_>, plan: &Plan) -> Reply {
     let body = match &plan.course {
         Course::Refused(refusal) if (1..100).contains(&refusal.code) => {
-            let message = if refusal.code < 4 || refusal.code == 9 {
-                &refusal.message
-            } else {
-                inner_message(refusal.code)
-            };
+            let is_own = refusal.code < 4 || refusal.code == 9;
+            let message = if is_own { &refusal.message } else { inner_message(refusal.code) };
             envelope(asked, &inner(refusal.code, message, None, plan.shape), plan.shape)
         }
         Course::Refused(refusal) => error(refusal.code, &refusal.message, asked),
