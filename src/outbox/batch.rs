@@ -59,6 +59,11 @@ impl Batch {
         self.completed.len() + self.calls.len()
     }
 
+    /// Whether so many records wait that the next flush can carry no more.
+    pub fn is_full(&self, max: usize) -> bool {
+        self.completed.len() >= max
+    }
+
     /// Attempts that wait.
     pub fn calls(&self) -> usize {
         self.calls.len()

@@ -15,7 +15,8 @@ use crate::outbox::Recorded;
 use crate::telemetry::FlushSpan;
 
 /// While Kafka is well, the next batch fills until the last one is published: it is larger, and
-/// costs less a claim. A publisher that is busy for longer than this is not waited for.
+/// costs less a claim. One that is full does not wait, nor does any where the publisher is busy for
+/// longer than this.
 const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 
 /// What is under way behind the batch. A flush's span goes along with its batch.
@@ -38,8 +39,10 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Whether the next batch may be written now.
-    pub(super) fn may_record(&self, now: Instant) -> bool {
-        self.recording.is_none() && self.busy_since.is_none_or(|since| now >= since + OVERLAP_AFTER)
+    pub(super) fn may_record(&self, is_full: bool, now: Instant) -> bool {
+        let overlaps =
+            |since: Instant| (is_full && self.waiting.is_empty()) || now >= since + OVERLAP_AFTER;
+        self.recording.is_none() && self.busy_since.is_none_or(overlaps)
     }
 
     /// A batch is on its way to Postgres.
