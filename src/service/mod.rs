@@ -34,7 +34,7 @@ pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
 pub use hangups::with_hangups;
 pub use set_up::open_store;
-use set_up::{context, log_start, look_around};
+use set_up::{context, http_client, log_start, look_around};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -90,8 +90,10 @@ impl Service {
     async fn start(config: Config, telemetry: &Telemetry) -> Result<Self, String> {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
         let registry = Arc::new(registry);
-        let store = Arc::new(open_store(&config).await?);
-        look_around(&config).await?;
+        // Side by side, for partitions wait while their worker starts again.
+        let (store, (), http) =
+            tokio::try_join!(open_store(&config), look_around(&config), http_client(&config))?;
+        let store = Arc::new(store);
         let health = Health::new(STALE_AFTER);
         health.set_ready(Component::Store, Ok(()));
         health.set_ready(Component::Broker, Ok(()));
@@ -112,8 +114,6 @@ impl Service {
         let for_good = signal(SignalKind::user_defined1())
             .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
         // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
-        let http = Client::new(&config.egress)
-            .map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
         let (mut intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout)
             .map_err(|error| client_error(&error))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::check;
+use crate::assess::http::Client;
 use crate::config::Config;
 use crate::findings::Grade;
 use crate::kafka::check::first_wrong;
@@ -23,6 +24,15 @@ pub(super) async fn look_around(config: &Config) -> Result<(), String> {
         warn!("{}: {}", finding.what, finding.words);
     }
     first_wrong(&findings).map_or(Ok(()), Err)
+}
+
+/// Makes the client that calls the risk APIs, on a thread of its own: to read the system's
+/// certificates takes a tenth of a second.
+pub(super) async fn http_client(config: &Config) -> Result<Client, String> {
+    let egress = config.egress.clone();
+    let made = tokio::task::spawn_blocking(move || Client::new(&egress));
+    let made = made.await.map_err(|error| error.to_string())?;
+    made.map_err(|error| format!("the HTTP client cannot be made: {error}"))
 }
 
 /// Opens the store and sees that its schema is the one this program was built for.
