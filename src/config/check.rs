@@ -151,11 +151,7 @@ impl Config {
             }
         }
         if self.worker.max_linger > LONGEST_LINGER {
-            return Err(
-                "worker.max_linger: must be no more than 1s: a worker that is killed loses \
-                        the answers that wait"
-                    .to_owned(),
-            );
+            return Err("worker.max_linger: must be no more than 1s".to_owned());
         }
         Ok(())
     }

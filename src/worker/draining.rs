@@ -187,11 +187,12 @@ impl<P: Ports> Worker<P> {
     pub(super) fn drained(&self) -> Option<Drain> {
         let deadline = self.drain.stopping?;
         let idle = self.drain.releases.is_empty()
-            && self.outflow.batch.is_empty()
+            && self.outflow.batch().is_empty()
             && self.outflow.pipeline.is_idle()
             && self.calls_under_way() == 0;
-        let unrecorded =
-            self.outflow.batch.calls() + self.outflow.pipeline.recording() + self.calls_under_way();
+        let unrecorded = self.outflow.batch().calls()
+            + self.outflow.pipeline.recording()
+            + self.calls_under_way();
         let left = Drain { unpublished: self.inflow.in_flight.records(), unrecorded };
         (idle || Instant::now() >= deadline).then_some(left)
     }

@@ -25,7 +25,7 @@ impl<P: Ports> Worker<P> {
         if let Some(recorded) = self.outflow.pipeline.next(self.context.worker.max_batch, now) {
             self.publish(recorded);
         }
-        let is_full = self.outflow.batch.is_full(self.context.worker.max_batch);
+        let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);
         let may_record = self.outflow.pipeline.may_record(is_full, now);
         if !self.is_flush_due(now) || self.outflow.store_rests(now) || !may_record {
             return;
@@ -42,7 +42,7 @@ impl<P: Ports> Worker<P> {
         let is_starved =
             || !self.inflow.has_room(&self.context.worker) && !self.calls.scheduler.has_waiting();
         due <= now
-            || self.outflow.batch.is_full(self.context.worker.max_batch)
+            || self.outflow.batch().is_full(self.context.worker.max_batch)
             || self.drain.is_under_way()
             || is_starved()
     }

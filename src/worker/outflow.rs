@@ -22,7 +22,7 @@ const LINGER_PART: u32 = 10;
 /// Records on their way out.
 pub(super) struct Outflow {
     /// What ended and is not recorded.
-    pub(super) batch: Batch,
+    batch: Batch,
     /// When the batch is to be flushed at the latest, if it holds anything.
     due: Option<Instant>,
     /// Flushing rests until then.
@@ -78,6 +78,11 @@ impl Outflow {
 
     fn wait_until(&mut self, at: Instant) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// What ended and is not recorded.
+    pub(super) fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// When the batch is to be flushed; `None` where it is empty.

@@ -74,7 +74,7 @@ impl<P: Ports> Worker<P> {
     /// Whether the store is to be asked though nobody has a question: it was silent for long, or it
     /// failed, and nothing else that waits would find out that it is well again.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
-        let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch.is_empty();
+        let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch().is_empty();
         !asks
             && (self.outflow.store_rests_until.is_some()
                 || now.duration_since(self.outflow.store_heard) >= PROBE_AFTER)
