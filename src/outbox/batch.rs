@@ -59,7 +59,7 @@ impl Batch {
         self.completed.len() + self.calls.len()
     }
 
-    /// Whether so many records wait that the next flush can carry no more.
+    /// Whether it holds as many records as one flush takes: `max`.
     pub fn is_full(&self, max: usize) -> bool {
         self.completed.len() >= max
     }

@@ -2,8 +2,8 @@
 //!
 //! Group commit: while one flush is under way the next batch fills, so that batches grow by
 //! themselves under load; and a batch may wait a little for more
-//! ([`Outflow`](super::outflow::Outflow)). Recording and publishing are two stages ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach
-//! Postgres.
+//! ([`Outflow`](super::outflow::Outflow)). Recording and publishing are two stages
+//! ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach Postgres.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,8 +159,9 @@ impl<P: Ports> Worker<P> {
         match result {
             Ok(published) => {
                 self.context.meter.published(latency);
-                self.outflow.published(latency, Instant::now());
-                if self.outflow.pipeline.published(Instant::now()) {
+                let at = Instant::now();
+                self.outflow.published(latency, at);
+                if self.outflow.pipeline.published(at) {
                     tracing::info!("Kafka takes decisions again");
                 }
                 self.context.health.set_ready(Component::Broker, Ok(()));
