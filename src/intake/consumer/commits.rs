@@ -1,14 +1,14 @@
-//! Commits that are sent on their own: how many are on their way. Whoever gives a partition back
-//! waits for them.
+//! Commits that are sent on their own: how many are on their way. Whoever gives a partition back,
+//! or leaves the group, waits for them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-/// How long a revocation waits for commits that are on their way.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+/// How long a revocation, or a worker that ends, waits for commits that are on their way.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -17,6 +17,7 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct CommitCount {
     handed_over: AtomicU64,
     done: AtomicU64,
+    given_up: AtomicBool,
 }
 
 impl CommitCount {
@@ -33,6 +34,16 @@ impl CommitCount {
     /// So many of them, the first, are done.
     pub fn are_done(&self, commits: u64) {
         self.done.store(commits, Ordering::Release);
+    }
+
+    /// Whether the group is left: what it has not taken so far, it is not to be asked to take.
+    pub fn are_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// Lets none be tried after this.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
     }
 
     /// Waits until all are done, for a bounded time: what is not, the next owner repeats.

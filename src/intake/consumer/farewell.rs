@@ -2,8 +2,9 @@
 //!
 //! A member that ends while the group rebalances is waited for until its session ends: what it says
 //! then stands behind its own request to join, which is not answered before all others have joined.
-//! So the end waits until the group is at rest, and only then leaves. The invariant: nothing of
-//! this waits for a broker that does not answer.
+//! So the end waits until the group is at rest, lets it take the last commits, which it refuses
+//! while it is not, and only then leaves. The invariant: nothing of this waits for a broker that
+//! does not answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,9 @@ pub enum Leave {
 pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     if consumer.client().fatal_error().is_none() {
         wait_for_rest(&consumer, max_wait);
+        consumer.context().commits.wait();
     }
+    consumer.context().commits.give_up();
     if how == Leave::ForGood {
         unsubscribe(&consumer);
     }

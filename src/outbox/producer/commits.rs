@@ -6,11 +6,11 @@
 //! only the latest of each partition is kept, and they are committed when the group takes them.
 //! What a crash in between costs is that decisions are published twice, which this guarantee
 //! permits. The invariant: what was handed over is committed in the end, or its partition is
-//! somebody else's.
+//! somebody else's. That holds for a worker that stops, too: whoever leaves the group waits, for a
+//! bounded time, and then says that no more is tried.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -28,8 +28,6 @@ use crate::telemetry::meter;
 
 /// The pause before a commit that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the last commits of a worker that ends are waited for.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The latest commit of each partition, and when it was handed over: one may be said twice.
 type Due = BTreeMap<Partition, (Commit, Instant)>;
@@ -37,11 +35,10 @@ type Due = BTreeMap<Partition, (Commit, Instant)>;
 /// The side of who publishes.
 pub(super) struct CommitQueue {
     consumer: SharedConsumer,
-    /// `None` once the thread is to end.
-    due: Option<watch::Sender<Due>>,
+    /// Dropped, it lets the thread end once all is committed.
+    due: watch::Sender<Due>,
     /// What no waiting mends.
     refused: Arc<OnceLock<RDKafkaErrorCode>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl CommitQueue {
@@ -62,15 +59,17 @@ impl CommitQueue {
             failing: false,
         };
         let thread = std::thread::Builder::new().name("committer".to_owned());
-        let thread = thread.spawn(move || committer.run())?;
-        Ok(Self { consumer, due: Some(due), refused, thread: Some(thread) })
+        thread.spawn(move || committer.run())?;
+        Ok(Self { consumer, due, refused })
     }
 
     /// Hands offsets over, to be committed soon.
     pub(super) fn hand_over(&self, commits: &[Commit]) {
-        let Some(due) = self.due.as_ref().filter(|_| !commits.is_empty()) else { return };
+        if commits.is_empty() {
+            return;
+        }
         let now = Instant::now();
-        due.send_modify(|due| {
+        self.due.send_modify(|due| {
             due.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
         });
         self.consumer.context().commits.hand_over();
@@ -82,18 +81,6 @@ impl CommitQueue {
     /// It never will again.
     pub(super) fn check(&self) -> Result<(), KafkaError> {
         self.refused.get().map_or(Ok(()), |code| Err(KafkaError::ConsumerCommit(*code)))
-    }
-}
-
-impl Drop for CommitQueue {
-    /// Lets the last commits be acknowledged, within a bounded time.
-    fn drop(&mut self) {
-        drop(self.due.take());
-        let Some(thread) = self.thread.take() else { return };
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 }
 
@@ -111,13 +98,13 @@ struct Committer {
 }
 
 impl Committer {
-    /// Commits what is handed over until nobody can hand anything over any more.
+    /// Commits what is handed over until nobody can hand anything over any more and all is
+    /// committed, or until the group is left.
     fn run(mut self) {
         while self.runtime.block_on(self.due.changed()).is_ok() {
             while !self.commit() {
                 std::thread::sleep(PAUSE);
-                // Whoever ends waits for no group.
-                if self.due.has_changed().is_err() {
+                if self.consumer.context().commits.are_given_up() {
                     return;
                 }
             }

@@ -101,6 +101,33 @@ async fn row_07_a_commit_that_fails_is_not_done() {
     assert!(lab.simulator.calls().counts().values().all(|calls| *calls == 1), "asked about again");
 }
 
+/// A group that rebalances refuses commits for a moment, also those of a worker that is on its way
+/// out: they are tried again, for nobody else can make them, and the next owner would repeat what
+/// they cover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_commit_of_a_worker_that_stops_is_tried_again() {
+    let simulator = SimulatorOptions::default();
+    let Some((broker, lab)) = on_a_broker_that_obeys("last-commit", simulator).await else {
+        return;
+    };
+    let mut worker = lab.worker("w1", "[kafka]\nguarantee = \"at_least_once\"");
+    let first = produce_to_one_partition(&lab, 0).len();
+    lab.wait("the group to have no lag", LONG, async || lag(&lab) == 0).await;
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    broker.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 1_000]);
+    let all = first + produce_to_one_partition(&lab, 1).len();
+    let decided = async || outcome(&lab).decisions.len() == all;
+    lab.wait("every claim decided", LONG, decided).await;
+    let comes_to_rest = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        broker.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    };
+    assert_eq!(tokio::join!(worker.stop(), comes_to_rest).0, Some(0));
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert!(log.contains("the group takes no offsets now"), "nothing was refused: {log}");
+    assert_eq!(lag(&lab), 0, "the last offsets are not committed");
+}
+
 /// What has no row in the list, and happened to the tests' own producer: a partition's new leader
 /// refuses one batch and takes the next, and librdkafka calls both delivered. The decisions of the
 /// first would be nowhere, and their claims done.
