@@ -5,8 +5,8 @@ WORKDIR /build
 COPY . .
 
 # Each binary is built on its own, so that neither gets features of the other's dependencies.
-# The caches keep the registry and the compiled dependencies between builds, and serve one build at a
-# time; what a cache holds is in no layer, so the binary moves out of it.
+# The caches keep the registry and the compiled dependencies between builds, and serve one build at
+# a time; what a cache holds is in no layer, so the binary moves out of it.
 FROM source AS build-simulator
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \

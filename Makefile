@@ -24,8 +24,8 @@ demo: setup ## Two minutes of the whole thing on this machine: broker, database 
 	@scripts/setup.sh demo
 	cargo run $(LOCKED) --release --package claimgate-demo -- $(ARGS)
 
-# Built first, so that no broker waits for the compiler. A machine where Kafka or PostgreSQL can't be installed
-# still runs the tests that need neither; with CI=true that is a failure.
+# Built first, so that no broker waits for the compiler. A machine where Kafka or PostgreSQL can't
+# be installed still runs the tests that need neither; with CI=true that is a failure.
 .PHONY: test
 test: setup ## Run every test, beside a private Apache Kafka and a private PostgreSQL
 	@scripts/setup.sh test || test "$(CI)" != true
@@ -70,8 +70,9 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 	cargo bench $(LOCKED) --bench claims --no-run
 	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
-# Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and printed. BROKERS=3 is a
-# cluster, of which each broker is killed in turn; with STANDBY=1 the database has a synchronous standby, which is promoted.
+# Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and
+# printed. BROKERS=3 is a cluster, of which each broker is killed in turn; with STANDBY=1 the
+# database has a synchronous standby, which is promoted.
 .PHONY: chaos
 chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… BROKERS=3 STANDBY=1
 	@scripts/setup.sh test

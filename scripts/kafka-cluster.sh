@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Three private Apache Kafka brokers on loopback, one quorum: every topic is on all three, and what is acknowledged
-# is on two of them at least. Each broker is one of scripts/kafka.sh, from jars, in DIR/1, DIR/2 and DIR/3.
+# Three private Apache Kafka brokers on loopback, one quorum: every topic is on all three, and what
+# is acknowledged is on two of them at least. Each broker is one of scripts/kafka.sh, from jars, in
+# DIR/1, DIR/2 and DIR/3.
 #
 #   scripts/kafka-cluster.sh start DIR [N]     make them if need be, start them, wait until they answer, print `env`;
 #                                              with N, only that one
@@ -19,7 +20,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 nodes=(1 2 3)
 export CLAIMGATE_KAFKA=jars CLAIMGATE_KAFKA_HEAP=${CLAIMGATE_KAFKA_HEAP:-384m}
 
-# Asks something of several brokers at once: of three, one alone is no quorum, and would wait for the others.
+# Asks something of several brokers at once: of three, one alone is no quorum, and would wait for
+# the others.
 ask() {
     local command=$1 node code=0 asked=()
     shift

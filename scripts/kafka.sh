@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A private Apache Kafka for the tests: one broker on loopback, with its data, log and port in one folder.
+# A private Apache Kafka for the tests: one broker on loopback, with its data, log and port in one
+# folder.
 #
 #   scripts/kafka.sh fetch            get the broker's jars, if they are not in target/kafka-jars yet
 #   scripts/kafka.sh start DIR        make it if need be, start it, wait until it answers, print `env`
@@ -9,16 +10,19 @@
 #   scripts/kafka.sh env DIR          KAFKA_BOOTSTRAP_SERVERS=…
 #   scripts/kafka.sh remove DIR       stop it and delete DIR
 #
-# CLAIMGATE_KAFKA says how the broker runs: `docker` (the image apache/kafka), `jars` (on this machine's Java,
-# no Docker), or `auto`, the default: Docker where an engine answers, else, or where that fails, jars.
-# CLAIMGATE_KAFKA_PROXY=PORT, at the first start, makes it listen on a second port as well, which it writes to
-# DIR/proxied, and tell whoever comes there to go on at 127.0.0.1:PORT: where a test has a network of its own.
-# CLAIMGATE_KAFKA_SECURE=1, at the first start and with jars only, makes it listen on a port for SASL_SSL as well, which it
-# writes to DIR/secure: the users are claimgate, who may do everything, and stranger, who may do nothing; each has the
-# password NAME-secret, for PLAIN and SCRAM-SHA-512. The broker's certificate is in DIR/secure.pem and signs itself.
+# CLAIMGATE_KAFKA says how the broker runs: `docker` (the image apache/kafka), `jars` (on this
+# machine's Java, no Docker), or `auto`, the default: Docker where an engine answers, else, or where
+# that fails, jars.
+# CLAIMGATE_KAFKA_PROXY=PORT, at the first start, makes it listen on a second port as well, which it
+# writes to DIR/proxied, and tell whoever comes there to go on at 127.0.0.1:PORT: where a test has a
+# network of its own.
+# CLAIMGATE_KAFKA_SECURE=1, at the first start and with jars only, makes it listen on a port for
+# SASL_SSL as well, which it writes to DIR/secure: the users are claimgate, who may do everything,
+# and stranger, who may do nothing; each has the password NAME-secret, for PLAIN and SCRAM-SHA-512.
+# The broker's certificate is in DIR/secure.pem and signs itself.
 # CLAIMGATE_KAFKA_HEAP is how large a broker from jars may grow, 512m unless it says otherwise.
-# CLAIMGATE_KAFKA_VOTERS, CLAIMGATE_KAFKA_NODE and CLAIMGATE_KAFKA_CLUSTER, at the first start, make it one broker
-# of several: scripts/kafka-cluster.sh sets them.
+# CLAIMGATE_KAFKA_VOTERS, CLAIMGATE_KAFKA_NODE and CLAIMGATE_KAFKA_CLUSTER, at the first start, make
+# it one broker of several: scripts/kafka-cluster.sh sets them.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -32,11 +36,12 @@ image=apache/kafka:$version
 start_limit=60 # seconds until a broker has to answer
 stop_limit=30  # seconds for an orderly stop; then it is killed
 
-# What both kinds of broker are told: it is alone, it does not wait for others, and no topic appears by itself.
-# After a SIGKILL the controller, which is the same process, takes no new registration before the old one's
-# session has ended: 9 s by default. And after a SIGKILL a group coordinator of 4.2.0 was seen to serve offsets of minutes ago,
-# though its log had the last ones: it needs several reads for a log of more than 5 MB and had stopped after the first.
-# One read is enough here.
+# What both kinds of broker are told: it is alone, it does not wait for others, and no topic appears
+# by itself.
+# After a SIGKILL the controller, which is the same process, takes no new registration before the
+# old one's session has ended: 9 s by default. And after a SIGKILL a group coordinator of 4.2.0 was
+# seen to serve offsets of minutes ago, though its log had the last ones: it needs several reads for
+# a log of more than 5 MB and had stopped after the first. One read is enough here.
 # Of several brokers every topic is on three, and what is acknowledged is on two of them at least.
 settings() {
     local replicas=1 acknowledge=1
@@ -89,7 +94,7 @@ LISTENERS
 # 16 bytes in URL-safe base64, which must not begin with a hyphen.
 cluster_id() { printf 'A%s\n' "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"; }
 
-# ---- Jars ----------------------------------------------------------------------------------------------------
+# ---- Jars ----------------------------------------------------------------------------------------
 
 check_java() {
     local found
@@ -98,8 +103,8 @@ check_java() {
         die "Apache Kafka $version needs Java 17 or newer in PATH, here it is $found (0: none); run CLAIMGATE_KAFKA=jars scripts/setup.sh test"
 }
 
-# Every run shares the jars. They appear under their name only when they are complete, so that a run that was
-# interrupted, or one beside this, never leaves half of them.
+# Every run shares the jars. They appear under their name only when they are complete, so that a run
+# that was interrupted, or one beside this, never leaves half of them.
 fetch() {
     local part log
     [ ! -d "$jars" ] || return 0
@@ -122,10 +127,12 @@ fetch() {
     rm -rf "$part" "$log"
 }
 
-# The second port for clients, where one is wanted. If it is one of the others by chance, the start says so and is tried again.
+# The second port for clients, where one is wanted. If it is one of the others by chance, the start
+# says so and is tried again.
 choose_proxied() { [ -z "${CLAIMGATE_KAFKA_PROXY:-}" ] || free_port >"$dir/proxied"; }
 
-# What a listener with TLS and logins needs. Whoever comes by the plain port is ANONYMOUS, as the broker itself is.
+# What a listener with TLS and logins needs. Whoever comes by the plain port is ANONYMOUS, as the
+# broker itself is.
 secure_settings() {
     local module=org.apache.kafka.common.security users
     [ -n "${CLAIMGATE_KAFKA_SECURE:-}" ] || return 0
@@ -182,8 +189,8 @@ prepare_jars() {
     printf '%s\n' "$client" >"$dir/port"
 }
 
-# In a process group of its own (set -m), so that Ctrl-C in a terminal ends the tests and not the broker under
-# them; whoever started it stops it.
+# In a process group of its own (set -m), so that Ctrl-C in a terminal ends the tests and not the
+# broker under them; whoever started it stops it.
 launch_jars() {
     set -m
     nohup java -Xms128m -Xmx"${CLAIMGATE_KAFKA_HEAP:-512m}" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData \
@@ -196,8 +203,8 @@ launch_jars() {
     until alive_jars || ! kill -0 "$!" 2>/dev/null; do sleep 0.02; done
 }
 
-# The broker's process, if it lives. After a while a number alone proves nothing: the command line behind it has
-# to name this folder too.
+# The broker's process, if it lives. After a while a number alone proves nothing: the command line
+# behind it has to name this folder too.
 pid_jars() {
     local pid
     pid=$(cat "$dir/pid" 2>/dev/null) || return 1
@@ -228,7 +235,7 @@ stop_jars() { signal_jars TERM; }
 kill_jars() { signal_jars KILL; }
 remove_jars() { signal_jars KILL; }
 
-# ---- Docker --------------------------------------------------------------------------------------------------
+# ---- Docker --------------------------------------------------------------------------------------
 
 container() { cat "$dir/container"; }
 
@@ -242,7 +249,8 @@ prepare_docker() {
         key=${key^^}
         variables+=(--env "KAFKA_${key//./_}=$value")
     done < <(
-        # Inside it binds every address, or the published port would lead nowhere; outside only loopback.
+        # Inside it binds every address, or the published port would lead nowhere; outside only
+        # loopback.
         listeners 0.0.0.0 "$port" 9093
         settings
         echo log.dirs=/tmp/kraft-combined-logs
@@ -263,12 +271,12 @@ stop_docker() { docker stop -t "$stop_limit" "$(container)" >/dev/null; }
 kill_docker() { ! alive_docker || docker kill "$(container)" >/dev/null; }
 remove_docker() { docker rm --force --volumes "$(container)" >/dev/null 2>&1 || true; }
 
-# ---- Either --------------------------------------------------------------------------------------------------
+# ---- Either --------------------------------------------------------------------------------------
 
 engine() { cat "$dir/engine"; }
 
-# Launches the broker and waits until it says that it is ready and its port is open. The log grows over restarts:
-# only what is new can be about this start.
+# Launches the broker and waits until it says that it is ready and its port is open. The log grows
+# over restarts: only what is new can be about this start.
 launch() {
     local engine seen deadline
     engine=$(engine)
@@ -322,7 +330,8 @@ prepare_and_start_jars() {
 }
 
 start() {
-    # The port is written last of all preparations: without it, an earlier start was interrupted half-way.
+    # The port is written last of all preparations: without it, an earlier start was interrupted
+    # half-way.
     if [ -s "$dir/port" ]; then
         "alive_$(engine)" || launch || give_up "$(cat "$dir/port")"
     else

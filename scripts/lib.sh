@@ -8,8 +8,8 @@ die() {
     exit 1
 }
 
-# The one absolute name of a folder that may not exist yet: a service is recognised by it, so two ways of writing
-# it must not make two services.
+# The one absolute name of a folder that may not exist yet: a service is recognised by it, so two
+# ways of writing it must not make two services.
 absolute() {
     realpath -m -- "$1" 2>/dev/null || case $1 in
         /*) printf '%s\n' "${1%/}" ;;
@@ -20,9 +20,9 @@ absolute() {
 # Whether something listens on a loopback port. The subshell closes the connection again.
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A loopback port on which nobody listens. It lies below the ports that Linux gives to outgoing connections
-# (32768 and up), so that a service which is restarted finds its port still free. Somebody else may take it
-# between this look and the use: callers try again with another one.
+# A loopback port on which nobody listens. It lies below the ports that Linux gives to outgoing
+# connections (32768 and up), so that a service which is restarted finds its port still free.
+# Somebody else may take it between this look and the use: callers try again with another one.
 free_port() {
     local port
     for _ in {1..50}; do
@@ -35,7 +35,8 @@ free_port() {
     die "found no free port between 15000 and 32000 on 127.0.0.1"
 }
 
-# Runs a command for at most so many seconds; without the `timeout` program, for as long as it takes.
+# Runs a command for at most so many seconds; without the `timeout` program, for as long as it
+# takes.
 within() {
     if command -v timeout >/dev/null; then
         timeout --foreground "$@"
@@ -64,7 +65,8 @@ java_version() {
 # Whether a Docker engine answers; the client alone is of no use.
 docker_answers() { command -v docker >/dev/null && within 10 docker info >/dev/null 2>&1; }
 
-# The folder with the newest PostgreSQL server's programs; Debian keeps them out of PATH, one folder a version.
+# The folder with the newest PostgreSQL server's programs; Debian keeps them out of PATH, one folder
+# a version.
 postgres_programs() {
     local initdb
     initdb=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
@@ -85,8 +87,8 @@ cargo_tool() {
         die "$name $version could not be installed within 15 minutes"
 }
 
-# Whether a checker is there. Continuous integration installs it (`cargo_tool`) or fails; elsewhere a
-# checker that is missing is only told.
+# Whether a checker is there. Continuous integration installs it (`cargo_tool`) or fails; elsewhere
+# a checker that is missing is only told.
 checker() {
     local program=$1 package=$2 version=$3
     PATH=$tools/bin:$PATH

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A private PostgreSQL for the tests: its data, log and port live in one folder, and nothing of a PostgreSQL
-# that the machine runs already is touched.
+# A private PostgreSQL for the tests: its data, log and port live in one folder, and nothing of a
+# PostgreSQL that the machine runs already is touched.
 #
 #   scripts/postgres.sh start DIR     make it if need be, start it, wait until it answers, print `env`
 #   scripts/postgres.sh stop DIR      orderly; data and port stay
@@ -12,8 +12,8 @@
 #   scripts/postgres.sh remove DIR    stop it and delete DIR
 #
 # CLAIMGATE_POSTGRES_FSYNC=on, at the first start, makes it wait for the disk: for benchmarks.
-# CLAIMGATE_POSTGRES_FOLLOWS=DIR, at the first start, makes it a standby of the server in that DIR, which from then
-# on waits with each commit until the standby has it.
+# CLAIMGATE_POSTGRES_FOLLOWS=DIR, at the first start, makes it a standby of the server in that DIR,
+# which from then on waits with each commit until the standby has it.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -49,8 +49,8 @@ as_user() {
     )
 }
 
-# DIR itself belongs to the caller; `home`, below it, to the user PostgreSQL runs as. Where that user cannot
-# reach DIR (a checkout below /root), home is a temporary folder instead.
+# DIR itself belongs to the caller; `home`, below it, to the user PostgreSQL runs as. Where that
+# user cannot reach DIR (a checkout below /root), home is a temporary folder instead.
 make_home() {
     local fallback
     mkdir -p "$dir" || die "cannot make the folder $dir"
@@ -85,8 +85,9 @@ set_port() {
 }
 
 make_cluster() {
-    # --no-sync, and fsync off below: what a killed process had written, the kernel still has. Only a machine
-    # that loses power would lose it. synchronous_commit stays on: without it a killed server forgets commits.
+    # --no-sync, and fsync off below: what a killed process had written, the kernel still has. Only
+    # a machine that loses power would lose it. synchronous_commit stays on: without it a killed
+    # server forgets commits.
     as_user "$programs/initdb" --pgdata="$home/data" --username=claimgate --auth=trust --encoding=UTF8 \
         --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
         die "initdb failed in $home: $(tail -n 1 "$dir/initdb.log") (all of it is in $dir/initdb.log)"
@@ -126,7 +127,8 @@ make_standby() {
     : >"$dir/ready"
 }
 
-# The primary waits for its standby from now on; so does this, until the standby has all that the primary has.
+# The primary waits for its standby from now on; so does this, until the standby has all that the
+# primary has.
 wait_for_standby() {
     local primary deadline=$((SECONDS + 60))
     primary=$(cat "$1/port")

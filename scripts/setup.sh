@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a Debian machine with Rust, git and make still lacks; says and does nothing where all is there.
+# Installs what a Debian machine with Rust, git and make still lacks; says and does nothing where
+# all is there.
 #
 #   scripts/setup.sh build   compilers and headers for the C library below the Kafka client
 #   scripts/setup.sh lint    the same and shellcheck
@@ -7,7 +8,8 @@
 #   scripts/setup.sh test    and what runs an Apache Kafka broker; with a Docker engine that is Docker,
 #                            unless CLAIMGATE_KAFKA=jars
 #
-# It installs as root or with a sudo that asks no password. Elsewhere it prints the command to run, and fails.
+# It installs as root or with a sudo that asks no password. Elsewhere it prints the command to run,
+# and fails.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -35,14 +37,16 @@ missing() {
     [ -n "${CLAIMGATE_TEST_POSTGRES_URL:-}" ] || postgres_programs >/dev/null || echo postgresql
     [ "$profile" != demo ] || return 0
 
-    # Docker brings its own broker, and so does whoever names one; without either it comes from jars.
+    # Docker brings its own broker, and so does whoever names one; without either it comes from
+    # jars.
     [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ] || return 0
     [ "${CLAIMGATE_KAFKA:-auto}" = jars ] || ! docker_answers || return 0
     [ "$(java_version)" -ge 17 ] || java_package
     has mvn || echo maven
 }
 
-# Kafka needs Java 17, which is not the default of every release that has it; newer ones have only newer.
+# Kafka needs Java 17, which is not the default of every release that has it; newer ones have only
+# newer.
 java_package() {
     if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
         echo openjdk-17-jre-headless
@@ -51,8 +55,8 @@ java_package() {
     fi
 }
 
-# Debian's server package starts a database of its own on port 5432. Nobody here asked for that one: for this
-# installation it is told not to, and whatever is installed later is not affected.
+# Debian's server package starts a database of its own on port 5432. Nobody here asked for that one:
+# for this installation it is told not to, and whatever is installed later is not affected.
 without_default_cluster() {
     local folder=/etc/postgresql-common/createcluster.d code=0
     [[ " ${packages[*]} " == *" postgresql "* ]] || {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2317 # functions that only a trap calls look unreachable to it
-# Runs a command beside a private PostgreSQL and a private Apache Kafka, and stops both when it ends.
+# Runs a command beside a private PostgreSQL and a private Apache Kafka, and stops both when it
+# ends.
 #
 #   scripts/with-services.sh CMD [ARGS…]
 #   scripts/with-services.sh --clean      only stops what killed runs left behind; every run does that first
@@ -10,9 +11,9 @@
 #   KAFKA_BOOTSTRAP_SERVERS       127.0.0.1:PORT
 #   CLAIMGATE_TEST_SERVICES       a folder DIR: `scripts/kafka.sh restart DIR/kafka` and `scripts/postgres.sh kill
 #                                 DIR/postgres` act on what runs here
-# Either of the first two, when it is set already, is used as it is; then DIR has no such sub-folder.
-# What cannot be had is left unset, CMD runs all the same, and the last lines say what it could not test. With
-# CI=true that is a failure.
+# Either of the first two, when it is set already, is used as it is; then DIR has no such
+# sub-folder. What cannot be had is left unset, CMD runs all the same, and the last lines say what
+# it could not test. With CI=true that is a failure.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -69,7 +70,8 @@ provide() {
     local said=$CLAIMGATE_TEST_SERVICES/$1.said line
     if [ -n "${!2:-}" ]; then
         say "using $2 as it is set"
-    # What the script prints goes to `line`, by way of fd 4; what it says, to the terminal and to a copy.
+    # What the script prints goes to `line`, by way of fd 4; what it says, to the terminal and to a
+    # copy.
     elif line=$({ "$here/$1.sh" start "$CLAIMGATE_TEST_SERVICES/$1" 2>&1 >&4 4>&- | tee "$said" >&2; } 4>&1); then
         export "${line?}"
     else
@@ -80,8 +82,8 @@ provide() {
 provide postgres CLAIMGATE_TEST_POSTGRES_URL PostgreSQL
 provide kafka KAFKA_BOOTSTRAP_SERVERS "Apache Kafka"
 
-# CMD runs in the background, for a shell that waits for a foreground command hears no signal until that ends.
-# It keeps the terminal: the shell would take its input away, and make it deaf to Ctrl-C.
+# CMD runs in the background, for a shell that waits for a foreground command hears no signal until
+# that ends. It keeps the terminal: the shell would take its input away, and make it deaf to Ctrl-C.
 (
     trap - INT QUIT
     exec "$@"
@@ -98,8 +100,8 @@ if [ -t 0 ]; then trap '' INT; else trap 'forward INT' INT; fi
 trap 'forward TERM' TERM
 trap 'forward HUP' HUP
 
-# A signal ends `wait` before CMD has ended: then wait again, for CMD's own exit code. Where CMD ended in the same
-# moment, bash has lost that code and says -1; the signal's is left.
+# A signal ends `wait` before CMD has ended: then wait again, for CMD's own exit code. Where CMD
+# ended in the same moment, bash has lost that code and says -1; the signal's is left.
 code=0
 while true; do
     signalled=

@@ -1,9 +1,9 @@
 //! Claims in flight by their id: one record of each is on its way, the others that carry it wait
 //! for its verdict.
 //!
-//! Pure bookkeeping. The invariants: only the record that is on its way ends its queue. One that was
-//! completed earlier, by the verdict of another or in an assignment that has ended, may be recorded
-//! only now; it has no say about those that came since. A queue is bounded.
+//! Pure bookkeeping. The invariants: only the record that is on its way ends its queue. One that
+//! was completed earlier, by the verdict of another or in an assignment that has ended, may be
+//! recorded only now; it has no say about those that came since. A queue is bounded.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};

@@ -53,8 +53,8 @@ const CAPTCHA: &str = "accountType 2\nappId wx0000000000000001\nassociateAccount
 userIp 121.14.96.121\nxForwardedFor 10.0.0.1, 121.14.96.121\nmacAddress 00:11:22:33:44:55\nimei imei-1\ncaptchaType 8
 businessId 7\nsceneId 2";
 
-/// The parameters of a request of Tencent Cloud, one a line, but for what is fresh: the common ones and
-/// these.
+/// The parameters of a request of Tencent Cloud, one a line, but for what is fresh: the common ones
+/// and these.
 fn tencent_cloud(action: &str, own: &str) -> Value {
     let common = [
         ("Action", action),

@@ -8,8 +8,8 @@
 //!
 //! In reading order: `server` takes a request to `tencent_cloud` or `wechat`, which check it as the
 //! provider would. `plan` decides how the call ends, from the words of the account (`script`), the
-//! random `faults` and the account's hash (`verdicts`); `visit` enters it in the `log`, and `server`
-//! sends the answer. `control` is for those who watch.
+//! random `faults` and the account's hash (`verdicts`); `visit` enters it in the `log`, and
+//! `server` sends the answer. `control` is for those who watch.
 //!
 //! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict,
 //! and every call that reached the simulator whole is in the log before its answer leaves.

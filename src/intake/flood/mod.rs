@@ -167,8 +167,8 @@ impl Flood {
         }
     }
 
-    /// An event left before its claim was looked up: it was dropped with its partition, or deferred.
-    /// If it was the probe, another one takes its place when it is due.
+    /// An event left before its claim was looked up: it was dropped with its partition, or
+    /// deferred. If it was the probe, another one takes its place when it is due.
     pub fn left(&mut self, place: Place) {
         if let State::Flooded { probe, .. } = &mut self.state {
             probe.take_if(|probe| *probe == place);

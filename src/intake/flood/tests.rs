@@ -148,8 +148,8 @@ fn a_probe_that_is_lost_does_not_hold_up_the_next() {
 }
 
 /// What happens to a worker that obeys.
-/// A seed of the simulation found it: the probe found no room and was deferred before anybody looked
-/// its claim up, and its partition stood still for ever.
+/// A seed of the simulation found it: the probe found no room and was deferred before anybody
+/// looked its claim up, and its partition stood still for ever.
 #[test]
 fn a_probe_that_is_deferred_does_not_hold_up_the_next() {
     let now = Instant::now();

@@ -1,5 +1,5 @@
-//! Requests and readings as whole texts, in `src/risk/tests/snapshots/`: what a person holds against the
-//! documents.
+//! Requests and readings as whole texts, in `src/risk/tests/snapshots/`: what a person holds
+//! against the documents.
 //!
 //! `INSTA_UPDATE=always cargo test risk::tests::snapshots` writes them anew.
 

@@ -98,7 +98,8 @@ defer_interval = "2s"
 defer_max_interval = "8s"
 [retry.budget]
 per_second = 50.0
-# A claim of which nobody but itself is left probes its API once in this time: twenty probes, where the API fails it twenty times.
+# A claim of which nobody but itself is left probes its API once in this time: twenty probes, where
+# the API fails it twenty times.
 [breaker]
 open_max = "1s"
 access_denied_for = "2s"
