@@ -78,6 +78,17 @@ pub enum Next<T> {
     Wait(Option<Instant>),
 }
 
+/// A call that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// What it says about the API.
+    pub health: CallHealth,
+    /// From its first byte sent to its end.
+    pub took: Duration,
+    /// Whether it was one of an open breaker's probes.
+    pub probe: bool,
+}
+
 impl<T: Waiting> ApiQueue<T> {
     /// An API's place, within these bounds.
     pub fn new(limit: Limit, breaker: Breaker, budget: Budget) -> Self {
@@ -176,12 +187,18 @@ impl<T: Waiting> CallScheduler<T> {
         self.retries.enter(at, (api, job));
     }
 
-    /// A call has ended: its permit is free again, and the breaker learns from it. Returns whether
-    /// the breaker opened by it.
-    pub fn release(&mut self, api: usize, health: CallHealth, probe: bool, now: Instant) -> bool {
-        let api_queue = &mut self.apis[api];
-        api_queue.limit.release(now);
-        api_queue.breaker.ended(health, probe, now)
+    /// A call has ended: its permit is free again, and limit and breaker learn from it. Returns
+    /// whether the breaker opened by it.
+    pub fn release(&mut self, api: usize, ended: Ended, now: Instant) -> bool {
+        let Ended { health, took, probe } = ended;
+        let ApiQueue { limit, breaker, .. } = &mut self.apis[api];
+        limit.learn(health == CallHealth::Well, took, now);
+        limit.release(now);
+        let opened = breaker.ended(health, probe, now);
+        if opened {
+            limit.breaker_opened(now);
+        }
+        opened
     }
 
     /// A call that [`CallScheduler::next`] permitted is not made after all: its permit is free
@@ -281,6 +298,11 @@ impl<T: Waiting> CallScheduler<T> {
     /// How many calls of the API are under way.
     pub fn in_flight(&self, api: usize) -> usize {
         self.apis[api].limit.in_flight()
+    }
+
+    /// How many calls of the API there may be at once for now.
+    pub fn concurrency(&self, api: usize) -> usize {
+        self.apis[api].limit.concurrency()
     }
 
     /// The API's breaker.

@@ -31,6 +31,10 @@ fn api_queue(concurrency: usize, reserve: f64, now: Instant) -> ApiQueue<Job> {
     )
 }
 
+fn ended(health: CallHealth, probe: bool) -> Ended {
+    Ended { health, took: Duration::ZERO, probe }
+}
+
 fn scheduler(now: Instant) -> CallScheduler<Job> {
     CallScheduler::new(vec![api_queue(1, 9.0, now), api_queue(8, 1.0, now)])
 }
@@ -47,7 +51,7 @@ fn fail(scheduler: &mut CallScheduler<Job>, now: Instant) {
     for _ in 0..2 {
         scheduler.submit(1, "failing", now);
         assert_eq!(called(scheduler.next(now)), Some((1, "failing")));
-        scheduler.release(1, CallHealth::Failing, false, now);
+        scheduler.release(1, ended(CallHealth::Failing, false), now);
     }
     assert!(scheduler.breaker(1).open_since().is_some());
 }
@@ -63,7 +67,7 @@ fn a_full_api_does_not_hold_up_another() {
     assert_eq!(called(scheduler.next(now)), Some((0, "a")));
     assert_eq!(called(scheduler.next(now)), Some((1, "c")), "b waits for its permit, c does not");
     assert_eq!(called(scheduler.next(now)), None);
-    scheduler.release(0, CallHealth::Well, false, now);
+    scheduler.release(0, ended(CallHealth::Well, false), now);
     assert_eq!(called(scheduler.next(now)), Some((0, "b")));
 }
 
@@ -75,7 +79,7 @@ fn a_retry_waits_without_a_permit_until_its_time() {
     scheduler.submit_at(later, 0, "late again");
     scheduler.submit(0, "now", now);
     assert_eq!(called(scheduler.next(now)), Some((0, "now")));
-    scheduler.release(0, CallHealth::Well, false, now);
+    scheduler.release(0, ended(CallHealth::Well, false), now);
     assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
     assert_eq!(called(scheduler.next(later)), Some((0, "late again")));
 }
@@ -105,7 +109,7 @@ fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
     assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
     assert!(matches!(scheduler.next(later), Next::Call { api: 1, job: "b", probe: true }));
     assert_eq!(called(scheduler.next(later)), None, "one probe at a time");
-    scheduler.release(1, CallHealth::Well, true, later);
+    scheduler.release(1, ended(CallHealth::Well, true), later);
     assert_eq!(called(scheduler.next(later)), Some((1, "a again")));
 }
 

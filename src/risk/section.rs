@@ -9,24 +9,28 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 use super::{Registration, Shared};
 use crate::decision::Levels;
 
 /// The keys that every section has. All others are the API's own.
-const COMMON: [&str; 9] = [
+const COMMON: [&str; 10] = [
     "serves",
     "base_url",
     "path",
     "timeout",
     "concurrency",
+    "concurrency_max",
     "concurrency_scope",
     "rate_limit",
     "rate_limit_scope",
     "policy",
 ];
+
+/// The bound of `concurrency = "auto"` without `concurrency_max`.
+const AUTO_MAX: u32 = 1_000;
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +64,10 @@ pub struct Section {
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
     /// Calls at once. At the bound claims wait.
-    pub concurrency: u32,
-    /// Whose bound `concurrency` is.
+    pub concurrency: Concurrency,
+    /// The bound where `concurrency` is `"auto"`.
+    pub concurrency_max: Option<u32>,
+    /// Whose bound that is.
     pub concurrency_scope: Scope,
     /// Calls per second; absent means no limit. At the bound claims wait.
     pub rate_limit: Option<f64>,
@@ -69,6 +75,27 @@ pub struct Section {
     pub rate_limit_scope: Scope,
     /// Which levels lead to which decision; the API knows its default.
     pub policy: Option<Levels>,
+}
+
+/// How many calls at once an API gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many.
+    Fixed(u32),
+    /// As many as it does best with, which the worker finds out: `"auto"`.
+    Auto,
+}
+
+impl<'de> Deserialize<'de> for Concurrency {
+    /// From text, for that is what a number from the environment is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let problem = |_| D::Error::custom("this must be a number of calls, or \"auto\"");
+        text.parse().map(Self::Fixed).map_err(problem)
+    }
 }
 
 /// Whose bound a limit is.
@@ -89,7 +116,8 @@ impl Default for Section {
             base_url: None,
             path: None,
             timeout: Duration::from_secs(2),
-            concurrency: 64,
+            concurrency: Concurrency::Fixed(64),
+            concurrency_max: None,
             concurrency_scope: Scope::Worker,
             rate_limit: None,
             rate_limit_scope: Scope::Worker,
@@ -118,6 +146,14 @@ impl Section {
         Ok((section, own))
     }
 
+    /// The bound of calls at once, and whether the worker finds out how many of them are best.
+    pub fn concurrency(&self) -> (u32, bool) {
+        match self.concurrency {
+            Concurrency::Fixed(calls) => (calls, false),
+            Concurrency::Auto => (self.concurrency_max.unwrap_or(AUTO_MAX), true),
+        }
+    }
+
     fn check(&self, prefix: &str) -> Result<(), ConfigError> {
         let at =
             |key: &str, problem: &str| Err(ConfigError::new(format!("{prefix}.{key}"), problem));
@@ -127,8 +163,14 @@ impl Section {
         if self.timeout.is_zero() {
             return at("timeout", "a call must be given some time");
         }
-        if self.concurrency == 0 {
-            return at("concurrency", "at least one call at once must be allowed");
+        let none = "at least one call at once must be allowed";
+        match (self.concurrency, self.concurrency_max) {
+            (Concurrency::Fixed(0), _) => return at("concurrency", none),
+            (_, Some(0)) => return at("concurrency_max", none),
+            (Concurrency::Fixed(_), Some(_)) => {
+                return at("concurrency_max", "this needs concurrency = \"auto\"");
+            }
+            (Concurrency::Fixed(_), None) | (Concurrency::Auto, _) => {}
         }
         if self.rate_limit.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return at(

@@ -44,6 +44,7 @@ struct PerApi {
     breaker_access_denied: Gauge,
     attempt_duration: Histogram,
     queued: Gauge,
+    concurrency: Gauge,
 }
 
 impl Meter {
@@ -77,7 +78,8 @@ impl Meter {
                 breaker_open: gauge!(names::BREAKER_OPEN.name, "api" => api.clone()),
                 breaker_access_denied: gauge!(names::BREAKER_ACCESS_DENIED.name, "api" => api.clone()),
                 attempt_duration: histogram!(names::ATTEMPT_DURATION.name, "api" => api.clone()),
-                queued: gauge!(names::QUEUED.name, "api" => api),
+                queued: gauge!(names::QUEUED.name, "api" => api.clone()),
+                concurrency: gauge!(names::CONCURRENCY.name, "api" => api),
             }),
         }
     }
@@ -183,6 +185,11 @@ impl Meter {
     /// How many claims wait for an API.
     pub fn queued(&self, api: &str, claims: usize) {
         self.apis.get(api).queued.set(float(claims));
+    }
+
+    /// How many calls of an API there may be at once for now.
+    pub fn concurrency(&self, api: &str, calls: usize) {
+        self.apis.get(api).concurrency.set(float(calls));
     }
 
     /// Whether intake is paused.

@@ -108,6 +108,8 @@ metrics! {
     /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a
     /// retry.
     QUEUED = Kind::Gauge, "claimgate_queued_claims", ["api"];
+    /// Calls of an API that there may be at once for now: with `concurrency = "auto"` it moves.
+    CONCURRENCY = Kind::Gauge, "claimgate_concurrency", ["api"];
     /// For how long the oldest claim in flight has been there; 0 where there is none.
     OLDEST_CLAIM_AGE = Kind::Gauge, "claimgate_oldest_claim_age_seconds", [];
     /// 1 while no more records are taken on.

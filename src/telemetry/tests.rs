@@ -312,6 +312,7 @@ fn record_everything() {
     meter::unpublishable("decisions");
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
+    meter.concurrency("intelligent_qr_code", 64);
     meter.paused(true);
     meter.flood(true);
     meter.assigned([Partition::claims(0), Partition::claims(1), Partition::retry(0)].into_iter());

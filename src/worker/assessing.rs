@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::reading::{micros, read, sentence};
 use super::task::{Attempted, Done};
 use super::{Http, Job, Ports, Worker};
-use crate::assess::Next;
 use crate::assess::retry::{Context, Step};
 use crate::assess::token::Lease;
+use crate::assess::{Ended, Next};
 use crate::decision::Assessment;
 use crate::outbox::Call;
 use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, FaultReason};
@@ -92,13 +92,15 @@ impl<P: Ports> Worker<P> {
         };
         let (cause, asked_at) =
             (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
+        let took = attempted.exchange.latency;
         let mut job = self.keep_call(attempted, &reading, outcome);
         if let Some(lease) = job.lease.take() {
             self.token_was_used(job.api, &lease, &reading, context.now);
         }
         let reason = reading.fault().map(|fault| fault.reason);
         let (health, step) = job.retry.after(&self.context.retry, reading, &context);
-        if self.calls.scheduler.release(job.api.index(), health, job.probe, context.now)
+        let ended = Ended { health, took, probe: job.probe };
+        if self.calls.scheduler.release(job.api.index(), ended, context.now)
             && !job.probe
             && let Some(reason) = reason
         {

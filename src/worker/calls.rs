@@ -33,8 +33,9 @@ impl Calls {
             let concurrency = usize::try_from(route.concurrency).unwrap_or(usize::MAX);
             let of_group =
                 (route.concurrency_scope == Scope::Group, route.rate_limit_scope == Scope::Group);
+            let limit = Limit::new(concurrency, route.rate_limit).of_group(of_group.0, of_group.1);
             ApiQueue::new(
-                Limit::new(concurrency, route.rate_limit).of_group(of_group.0, of_group.1),
+                if route.is_adaptive { limit.adaptive(now) } else { limit },
                 Breaker::new(context.breaker.clone(), now),
                 Budget::new(context.retry.budget.clone(), now),
             )

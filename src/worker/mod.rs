@@ -241,6 +241,7 @@ impl<P: Ports> Worker<P> {
                 .claims(id.index())
                 .saturating_sub(self.calls.scheduler.in_flight(id.index()));
             meter.queued(route.api.name(), waiting);
+            meter.concurrency(route.api.name(), self.calls.scheduler.concurrency(id.index()));
             let breaker = self.calls.scheduler.breaker(id.index());
             let is_open = breaker.open_since().is_some();
             meter.breaker(route.api.name(), is_open, breaker.is_denied());

@@ -8,7 +8,7 @@ use claimgate_simulator::{Api, ApiFaults, Faults, Latency, Requested, SimulatorO
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use super::lab::{Event, Lab};
+use super::lab::{Event, Lab, PARTITIONS, answers_after, claim};
 
 const LONG: Duration = Duration::from_secs(60);
 /// What is another one for every attempt.
@@ -387,4 +387,21 @@ async fn meet_an_ended_token(name: &str, code: i64) {
     );
     assert_eq!(lab.simulator.calls().totals()[&Api::WechatAccount].calls, 1 + 2 * 64);
     assert_eq!(worker.stop().await, Some(0));
+}
+
+/// With `concurrency = "auto"` the worker finds out that an API takes more calls than it began
+/// with, and stays below the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_takes_more_calls_at_once_gets_them() {
+    let Some(lab) = Lab::with("auto", answers_after(Latency::Fixed(50.0))).await else { return };
+    let events =
+        (0..4_000).map(|number| Event::of(claim(&format!("a-{number}"), &format!("u-{number}"))));
+    let spread = |(number, event): (i32, Event)| event.on(number % PARTITIONS);
+    lab.produce(&(0..).zip(events).map(spread).collect::<Vec<_>>());
+    let auto = "[risk.intelligent_qr_code]\nconcurrency = \"auto\"\nconcurrency_max = 200";
+    let mut worker = lab.worker("w1", auto);
+    lab.wait("every decision", LONG, async || lab.read("decisions").len() == 4_000).await;
+    assert_eq!(worker.stop().await, Some(0));
+    let peak = lab.simulator.calls().totals()[&Api::IntelligentQrCode].peak_in_flight;
+    assert!((100..=200).contains(&peak), "{peak} calls at once");
 }

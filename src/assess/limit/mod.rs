@@ -6,6 +6,8 @@
 //! `concurrency`; never more within any second than `rate_limit` and a hundredth of it. Where a
 //! group has fewer permits than partitions, `concurrency` holds on the average over time: a worker
 //! then makes a call with a part of a permit, and rests after it until that part is made up for.
+//! A limit may also find out by itself how many calls the API does best with
+//! ([`Limit::adaptive`]); `concurrency` is its bound then.
 //!
 //! ```
 //! use claimgate::assess::limit::Limit;
@@ -20,13 +22,17 @@
 //! assert_eq!(limit.acquire(now), Permit::Granted);
 //! ```
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::permit::Permit;
 
+mod adaptive;
 mod rate;
 mod share;
 
+use adaptive::Adaptive;
 use rate::Rate;
 use share::Bounds;
 
@@ -38,6 +44,7 @@ pub struct Limit {
     of_group: (bool, bool),
     in_flight: usize,
     rate: Option<Rate>,
+    adaptive: Option<Adaptive>,
     bounds: Bounds,
     /// A larger share, and when it comes into force.
     grows: Option<(Instant, Bounds)>,
@@ -54,6 +61,7 @@ impl Limit {
             of_group: (true, true),
             in_flight: 0,
             rate: rate_limit.map(Rate::new),
+            adaptive: None,
             bounds: Bounds::all(concurrency),
             grows: None,
             extra_since: None,
@@ -66,6 +74,13 @@ impl Limit {
     #[must_use]
     pub fn of_group(self, concurrency: bool, rate: bool) -> Self {
         Self { of_group: (concurrency, rate), ..self }
+    }
+
+    /// Lets it find out how many calls at once the API does best with, up to `concurrency`.
+    #[must_use]
+    pub fn adaptive(self, now: Instant) -> Self {
+        let adaptive = Some(Adaptive::new(self.concurrency, now));
+        Self { adaptive, ..self }
     }
 
     /// From now on only the share of these partitions, of so many, may be used: what is less counts
@@ -86,6 +101,14 @@ impl Limit {
 
     /// Asks for a permit.
     pub fn acquire(&mut self, now: Instant) -> Permit {
+        let permit = self.ask(now);
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.asked(permit == Permit::Granted, self.in_flight);
+        }
+        permit
+    }
+
+    fn ask(&mut self, now: Instant) -> Permit {
         self.advance(now);
         let refusal = match self.permit(now) {
             Ok(extra) => {
@@ -121,9 +144,23 @@ impl Limit {
         }
     }
 
-    /// How many calls there may be at once, of the whole limit.
+    /// A call has ended well, or not; to be said before its permit is given back.
+    pub fn learn(&mut self, well: bool, took: Duration, now: Instant) {
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.ended(well, took, now);
+        }
+    }
+
+    /// The API's breaker has opened.
+    pub fn breaker_opened(&mut self, now: Instant) {
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.breaker_opened(now);
+        }
+    }
+
+    /// How many calls there may be at once for now, whatever the worker's share is.
     pub fn concurrency(&self) -> usize {
-        self.concurrency
+        self.adaptive.as_ref().map_or(self.concurrency, Adaptive::limit)
     }
 
     /// Calls under way.
@@ -134,6 +171,9 @@ impl Limit {
     /// Whether there is a permit, and whether it is the one that is only there for a part of the
     /// time; or when to look.
     fn permit(&self, now: Instant) -> Result<bool, Option<Instant>> {
+        if self.in_flight >= self.concurrency() {
+            return Err(None);
+        }
         if self.in_flight < self.bounds.whole {
             return Ok(false);
         }

@@ -94,6 +94,9 @@ pub struct Route {
     pub timeout: Duration,
     /// Calls at once, at least 1.
     pub concurrency: u32,
+    /// Whether the worker finds out how many calls at once the API does best with, up to
+    /// `concurrency`.
+    pub is_adaptive: bool,
     /// Whose bound `concurrency` is.
     pub concurrency_scope: Scope,
     /// Calls per second, more than 0; `None` means no limit.
@@ -158,11 +161,10 @@ impl Registry {
         let api = (registration.build)(&mut setup)?;
         let base_url = setup.server();
         setup.finish()?;
+        let (concurrency, is_adaptive) = section.concurrency();
         let levels = levels(registration, section.policy)
             .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
-        let Section {
-            timeout, concurrency, concurrency_scope, rate_limit, rate_limit_scope, ..
-        } = section;
+        let Section { timeout, concurrency_scope, rate_limit, rate_limit_scope, .. } = section;
         let token = registration.tokens.map(|tokens| self.token_id(tokens(shared)));
         self.routes.push(Route {
             api,
@@ -170,6 +172,7 @@ impl Registry {
             base_url,
             timeout,
             concurrency,
+            is_adaptive,
             concurrency_scope,
             rate_limit,
             rate_limit_scope,

@@ -71,6 +71,12 @@ fn review_low_what_cannot_work_is_refused() {
         ("KAFKA__GROUP_ID", "claimgate ", "kafka.group_id"),
         ("RISK__CAPTCHA_CHECK__TIMEOUT", "1m", "risk.captcha_check.timeout"),
         ("RISK__CAPTCHA_CHECK__CONCURRENCY", "0", "risk.captcha_check.concurrency"),
+        (
+            "RISK__CAPTCHA_CHECK__CONCURRENCY",
+            "many",
+            "risk.captcha_check.concurrency: this must be",
+        ),
+        ("RISK__CAPTCHA_CHECK__CONCURRENCY_MAX", "9", "concurrency_max: this needs concurrency"),
         ("RISK__CAPTCHA_CHECK__TIMEOUT", "0s", "risk.captcha_check.timeout"),
         ("RISK__CAPTCHA_CHECK__RATE_LIMIT", "NaN", "risk.captcha_check.rate_limit"),
         ("RISK__CAPTCHA_CHECK__RATE_LIMIT", "-1", "risk.captcha_check.rate_limit"),
