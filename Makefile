@@ -62,8 +62,8 @@ book: setup ## Build docs/ as a book with a search, target/book/index.html
 	scripts/book.sh
 
 # The database waits for the disk here, as one that matters does. CLAIMS, ROUNDS, LATENCIES,
-# CONCURRENCY, RATES, CONTENDERS and every setting of the worker (CLAIMGATE__WORKER__THREADS=2) may
-# be given: docs/performance.md.
+# CONCURRENCY, RATES, CONTENDERS, FIGURES (a file for them, as JSON) and every setting of the worker
+# (CLAIMGATE__WORKER__THREADS=2) may be given: docs/performance.md.
 .PHONY: bench
 bench: setup ## Measure what a claim costs beside a raw loop without guarantees, on real Kafka and PostgreSQL
 	@scripts/setup.sh test

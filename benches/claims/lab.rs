@@ -159,14 +159,23 @@ listen = "127.0.0.1:0"
     }
 
     /// How many rows a table has.
-    pub(crate) fn rows(&self, table: &str) -> Outcome<usize> {
-        let count: i64 = self.lab.runtime.block_on(async {
+    pub(crate) fn rows(&self, table: &str) -> Outcome<u64> {
+        self.number(format!("select count(*) from {table}"))
+    }
+
+    /// The bytes of its tables, with their indexes.
+    pub(crate) fn stored_bytes(&self) -> Outcome<u64> {
+        let sql = "select sum(pg_total_relation_size(oid))::bigint from pg_class
+            where relkind = 'r' and relnamespace = 'public'::regnamespace";
+        self.number(sql.to_owned())
+    }
+
+    fn number(&self, sql: String) -> Outcome<u64> {
+        let number: i64 = self.lab.runtime.block_on(async {
             let mut connection = PgConnection::connect(&self.postgres()).await?;
-            sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {table}")))
-                .fetch_one(&mut connection)
-                .await
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await
         })?;
-        Ok(usize::try_from(count)?)
+        Ok(u64::try_from(number)?)
     }
 }
 

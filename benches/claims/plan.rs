@@ -1,5 +1,6 @@
 //! What is run: contenders, scenarios, rounds, all of them bounded.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,11 +19,13 @@ const LAST_START: Duration = Duration::from_secs(20 * 60);
 pub(crate) struct Plan {
     scenarios: Vec<Scenario>,
     contenders: Vec<Contender>,
+    /// Where the figures go as JSON, if anywhere.
+    figures: Option<PathBuf>,
 }
 
 impl Plan {
-    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `CONCURRENCY`, `RATES` and `CONTENDERS` ask for, or
-    /// the defaults.
+    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `CONCURRENCY`, `RATES`, `CONTENDERS` and `FIGURES` ask
+    /// for, or the defaults.
     pub(crate) fn from_environment() -> Outcome<Self> {
         let claims = number("CLAIMS", 20_000, 100, 200_000)?;
         let rounds = number("ROUNDS", 3, 1, 20)?;
@@ -55,13 +58,15 @@ impl Plan {
                 format!("CONTENDERS: there are {:?}", Contender::ALL.map(Contender::name)).into()
             );
         }
-        Ok(Self { scenarios, contenders })
+        let figures = Some(text("FIGURES", "")).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Self { scenarios, contenders, figures })
     }
 
     /// Runs everything, and prints what came of it after each scenario.
     pub(crate) fn run(self) -> Outcome<()> {
         let lab = Lab::from_environment()?;
         let begin = Instant::now();
+        let mut figures = Vec::new();
         for (number, scenario) in self.scenarios.iter().enumerate() {
             let simulator = Simulator::start(scenario.latency)?;
             let mut report = Report::new(*scenario, &self.contenders);
@@ -76,17 +81,20 @@ impl Plan {
                         std::process::id(),
                         contender.name()
                     );
-                    let figures = run::measure(&lab, &name, contender, scenario, &simulator)?;
-                    let (elapsed, cpu) =
-                        (figures.elapsed.as_secs_f64(), figures.usage.cpu.as_secs_f64());
+                    let run = run::measure(&lab, &name, contender, scenario, &simulator)?;
+                    let (elapsed, cpu) = (run.elapsed.as_secs_f64(), run.usage.cpu.as_secs_f64());
                     eprintln!(
                         "{name}: {} claims in {elapsed:.1} s, {cpu:.2} s of CPU",
                         scenario.claims
                     );
-                    report.add(contender, figures);
+                    report.add(contender, run);
                 }
             }
             println!("{report}");
+            figures.push(report.json());
+            if let Some(path) = &self.figures {
+                std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+            }
         }
         println!("measured in {} s", begin.elapsed().as_secs());
         Ok(())

@@ -1,28 +1,48 @@
 //! What is printed: for each scenario a table of contenders, and where their CPU time went.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::run::Figures;
 use crate::scenario::{Arrival, Contender, Scenario};
 
-/// CPU times are in µs per claim, medians with the least and the greatest in brackets.
-const HEADER: [&str; 11] = [
-    "contender",
-    "CPU",
-    "to raw",
-    "broker",
-    "database",
-    "sum",
-    "claims/s",
-    "switches per claim",
-    "peak RSS MiB",
-    "p50 ms",
-    "p99 ms",
+/// What a run is told in; CPU times in µs per claim.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Row {
+    cpu: f64,
+    to_raw: f64,
+    broker: f64,
+    database: f64,
+    sum: f64,
+    claims_per_second: f64,
+    switches: f64,
+    peak_rss_mib: f64,
+    stored_bytes: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// A column of the table: its name, its figure in each run, and how they are told together.
+type Column = (&'static str, fn(&Row) -> f64, fn(&Spread) -> String);
+
+const COLUMNS: [Column; 11] = [
+    ("CPU", |row| row.cpu, |spread| spread.told(1)),
+    ("to raw", |row| row.to_raw, |spread| figure(spread.median, 2)),
+    ("broker", |row| row.broker, |spread| figure(spread.median, 0)),
+    ("database", |row| row.database, |spread| figure(spread.median, 0)),
+    ("sum", |row| row.sum, |spread| figure(spread.median, 0)),
+    ("claims/s", |row| row.claims_per_second, |spread| spread.told(0)),
+    ("switches per claim", |row| row.switches, |spread| figure(spread.median, 2)),
+    ("peak RSS MiB", |row| row.peak_rss_mib, |spread| figure(spread.most, 0)),
+    ("stored bytes", |row| row.stored_bytes, |spread| figure(spread.median, 0)),
+    ("p50 ms", |row| row.p50_ms, |spread| figure(spread.median, 1)),
+    ("p99 ms", |row| row.p99_ms, |spread| figure(spread.median, 1)),
 ];
 
 /// The runs of one scenario.
@@ -78,48 +98,56 @@ impl Report {
         f64::from(u32::try_from(self.scenario.claims).unwrap_or(u32::MAX))
     }
 
-    /// CPU time as a multiple of the raw loop's in the same round.
-    fn ratio(&self, runs: &[Figures]) -> Spread {
+    /// A contender's runs in figures. The raw loop's of the same round is what the worker's CPU
+    /// time is divided by.
+    fn rows(&self, runs: &[Figures]) -> Vec<Row> {
         let raw = self.runs.iter().find(|(contender, _)| *contender == Contender::RawLoop);
         let raw = raw.map(|(_, runs)| runs.as_slice()).unwrap_or_default();
-        Spread::of(
-            runs.iter()
-                .zip(raw)
-                .map(|(run, raw)| run.usage.cpu.as_secs_f64() / raw.usage.cpu.as_secs_f64()),
-        )
+        runs.iter().enumerate().map(|(round, run)| self.row(run, raw.get(round))).collect()
     }
 
-    fn row(&self, contender: Contender, runs: &[Figures]) -> Vec<String> {
-        let cpu = Spread::of(runs.iter().map(|run| self.per_claim(run.usage.cpu)));
-        let speed = Spread::of(runs.iter().map(|run| self.claims() / run.elapsed.as_secs_f64()));
-        let switches = Spread::of(runs.iter().map(|run| float(run.usage.switches) / self.claims()));
-        let memory =
-            Spread::of(runs.iter().map(|run| float(run.usage.peak_rss) / f64::from(1 << 20)));
-        let of = |spent: fn(&Figures) -> Option<Duration>| {
-            let spent =
-                runs.iter().map(|run| spent(run).map_or(f64::NAN, |cpu| self.per_claim(cpu)));
-            figure(Spread::of(spent).median, 0)
-        };
+    fn row(&self, run: &Figures, raw: Option<&Figures>) -> Row {
+        let cpu = self.per_claim(run.usage.cpu);
+        let of = |spent: Option<Duration>| spent.map_or(f64::NAN, |cpu| self.per_claim(cpu));
+        let (broker, database) = (of(run.services.broker), of(run.services.database));
         let latency = |share: usize| {
-            let mut all: Vec<Duration> =
-                runs.iter().flat_map(|run| run.latencies.clone()).collect();
-            all.sort_unstable();
-            let at = all.len().saturating_sub(1) * share / 100;
-            figure(all.get(at).map_or(f64::NAN, |at| at.as_secs_f64() * 1e3), 1)
+            let at = run.latencies.len().saturating_sub(1) * share / 100;
+            run.latencies.get(at).map_or(f64::NAN, |at| at.as_secs_f64() * 1e3)
         };
-        vec![
-            contender.name().to_owned(),
-            cpu.told(1),
-            figure(self.ratio(runs).median, 2),
-            of(|run| run.services.broker),
-            of(|run| run.services.database),
-            of(|run| Some(run.usage.cpu + run.services.broker? + run.services.database?)),
-            speed.told(0),
-            figure(switches.median, 2),
-            figure(memory.most, 0),
-            latency(50),
-            latency(99),
-        ]
+        Row {
+            cpu,
+            to_raw: raw.map_or(f64::NAN, |raw| cpu / self.per_claim(raw.usage.cpu)),
+            broker,
+            database,
+            sum: cpu + broker + database,
+            claims_per_second: self.claims() / run.elapsed.as_secs_f64(),
+            switches: float(run.usage.switches) / self.claims(),
+            peak_rss_mib: float(run.usage.peak_rss) / f64::from(1 << 20),
+            stored_bytes: run.stored_bytes,
+            p50_ms: latency(50),
+            p99_ms: latency(99),
+        }
+    }
+
+    /// Every run of every contender, for programs; what was not measured is null.
+    pub(crate) fn json(&self) -> Value {
+        let Scenario { claims, arrival, latency, concurrency, rounds: _ } = self.scenario;
+        let rate = match arrival {
+            Arrival::Waiting => None,
+            Arrival::Steady(rate) => Some(rate),
+        };
+        let contenders: Map<String, Value> = self
+            .runs
+            .iter()
+            .map(|(contender, runs)| (contender.name().to_owned(), json!(self.rows(runs))))
+            .collect();
+        json!({
+            "claims": claims,
+            "claims_per_second": rate,
+            "latency_ms": latency.as_secs_f64() * 1e3,
+            "concurrency": concurrency,
+            "contenders": contenders,
+        })
     }
 
     fn threads(
@@ -156,9 +184,13 @@ impl fmt::Display for Report {
             "{claims} claims {how}; the risk API takes {latency} ms, {concurrency} calls at once; rounds: {rounds}"
         )?;
         let mut table = Table::new();
-        table.load_preset(ASCII_MARKDOWN).set_header(HEADER);
+        let names = COLUMNS.iter().map(|(name, ..)| *name);
+        table.load_preset(ASCII_MARKDOWN).set_header(iter::once("contender").chain(names));
         for (contender, runs) in &self.runs {
-            table.add_row(self.row(*contender, runs));
+            let rows = self.rows(runs);
+            let cells =
+                COLUMNS.iter().map(|(_, get, tell)| tell(&Spread::of(rows.iter().map(get))));
+            table.add_row(iter::once(contender.name().to_owned()).chain(cells));
         }
         writeln!(f, "\n{table}\n")?;
         writeln!(f, "CPU µs per claim, by thread")?;
@@ -175,7 +207,7 @@ fn figure(figure: f64, digits: usize) -> String {
 }
 
 /// A count as a figure.
-fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     f64::from(u32::try_from(count / 1_024).unwrap_or(u32::MAX)) * 1_024.0
         + f64::from(u32::try_from(count % 1_024).unwrap_or(0))
 }

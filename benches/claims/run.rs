@@ -15,6 +15,7 @@ use crate::events::{Producer, claim_id};
 use crate::lab::{Lab, Process, Simulator, World, claimgate, command};
 use crate::observer::Observer;
 use crate::process::Usage;
+use crate::report::float;
 use crate::scenario::{Arrival, Contender, Scenario};
 use crate::services::Services;
 use crate::{Outcome, RAW_LOOP};
@@ -41,6 +42,8 @@ pub(crate) struct Figures {
     /// Of each claim, from its sending to its decision, shortest first; empty where claims waited
     /// in line.
     pub(crate) latencies: Vec<Duration>,
+    /// What PostgreSQL keeps of a claim, indexes included.
+    pub(crate) stored_bytes: f64,
 }
 
 /// Runs a contender in a world of its own.
@@ -113,13 +116,15 @@ impl Run<'_> {
         }
         producer.flush()?;
         self.until_decided(WARM_UP, START_WITHIN)?;
-        let figures = match scenario.arrival {
+        let mut figures = match scenario.arrival {
             Arrival::Waiting => {
                 self.waiting(&Producer::hiding(&self.lab.kafka, topic)?, scenario.claims)?
             }
             Arrival::Steady(rate) => self.steady(&producer, scenario.claims, rate)?,
         };
         self.verify(scenario.claims)?;
+        let claims = u32::try_from(WARM_UP + scenario.claims)?;
+        figures.stored_bytes = float(self.world.stored_bytes()?) / f64::from(claims);
         Ok(figures)
     }
 
@@ -179,6 +184,7 @@ impl Run<'_> {
             services: services.since(before.1),
             elapsed: last - begin,
             latencies,
+            stored_bytes: f64::NAN,
         })
     }
 
@@ -220,7 +226,7 @@ impl Run<'_> {
         }
         for table in ["verdicts", "risk_calls"] {
             let rows = self.world.rows(table)?;
-            if rows != WARM_UP + claims {
+            if rows != u64::try_from(WARM_UP + claims)? {
                 return Err(
                     format!("{rows} rows in {table} for {} claims", WARM_UP + claims).into()
                 );

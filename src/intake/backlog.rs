@@ -44,7 +44,7 @@ pub struct Backlog {
 impl Backlog {
     /// Adds a record behind those of its partition.
     pub fn push(&mut self, record: Record) {
-        self.bytes += size(&record);
+        self.bytes += record.bytes();
         self.queues.entry(record.partition).or_default().push_back(record);
     }
 
@@ -64,14 +64,14 @@ impl Backlog {
             self.queues.remove(&partition);
         }
         self.turn = Some(partition);
-        self.bytes -= size(&record);
+        self.bytes -= record.bytes();
         Some(record)
     }
 
     /// Forgets a partition that is given back: somebody else will read its records.
     pub fn forget(&mut self, partition: Partition) {
         for record in self.queues.remove(&partition).unwrap_or_default() {
-            self.bytes -= size(&record);
+            self.bytes -= record.bytes();
         }
         // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us
         // would pause it again when it comes back.
@@ -111,10 +111,6 @@ impl Backlog {
     }
 }
 
-fn size(record: &Record) -> usize {
-    record.bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +123,22 @@ mod tests {
             key: None,
             headers: Vec::new(),
             payload: Some(vec![0; 10]),
+        }
+    }
+
+    #[test]
+    fn review_09_keys_and_headers_weigh_as_much_as_payloads() {
+        let one = || std::iter::once(Partition::claims(1));
+        let large = || vec![0; HIGH_BYTES];
+        let of_key = Record { key: Some(large()), ..record(1, 0) };
+        let of_header = Record { headers: vec![("a".to_owned(), Some(large()))], ..record(1, 0) };
+        let of_name = Record { headers: vec![("a".repeat(HIGH_BYTES), None)], ..record(1, 0) };
+        for record in [of_key, of_header, of_name] {
+            let mut backlog = Backlog::default();
+            backlog.push(record);
+            assert_eq!(backlog.paused(one()), Some(one().collect()));
+            assert!(backlog.pop(|_| true).is_some());
+            assert_eq!(backlog.paused(one()), Some(BTreeSet::new()), "its weight goes with it");
         }
     }
 

@@ -175,7 +175,7 @@ fn attempts_without_an_answer_and_dead_letters_are_errors() {
 }
 
 #[test]
-fn a_flush_links_to_its_claims_and_holds_its_steps() {
+fn report_d06_a_flush_links_to_its_claims_and_holds_its_steps() {
     // The sampler keeps nothing by itself: the flush is kept for the sake of the claim that is.
     let (collector, spans, _guard) =
         Collector::listen(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
