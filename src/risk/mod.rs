@@ -31,6 +31,7 @@ pub mod wechat;
 
 mod answer;
 mod captcha;
+mod limits;
 mod reason;
 mod tokens;
 mod tolerant;
@@ -39,9 +40,10 @@ mod tolerant;
 mod tests;
 
 pub use answer::{Answer, ApiResult, Fault, RetryHint};
+pub use limits::{Concurrency, Scope};
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};
-pub use section::{ConfigError, Scope};
+pub use section::ConfigError;
 #[cfg(test)]
 use tests::testing;
 pub use tokens::{MakeTokens, Token, TokenSource, one_line};

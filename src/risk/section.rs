@@ -9,9 +9,10 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use super::limits::{Concurrency, Scope};
 use super::{Registration, Shared};
 use crate::decision::Levels;
 
@@ -75,38 +76,6 @@ pub struct Section {
     pub rate_limit_scope: Scope,
     /// Which levels lead to which decision; the API knows its default.
     pub policy: Option<Levels>,
-}
-
-/// How many calls at once an API gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Concurrency {
-    /// So many.
-    Fixed(u32),
-    /// As many as it does best with, which the worker finds out: `"auto"`.
-    Auto,
-}
-
-impl<'de> Deserialize<'de> for Concurrency {
-    /// From text, for that is what a number from the environment is.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        let problem = |_| D::Error::custom("this must be a number of calls, or \"auto\"");
-        text.parse().map(Self::Fixed).map_err(problem)
-    }
-}
-
-/// Whose bound a limit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// Each worker's own.
-    Worker,
-    /// That of all workers of the consumer group together: each uses the share that its partitions
-    /// of the input topic are of all its partitions, so that no coordinator is needed.
-    Group,
 }
 
 impl Default for Section {

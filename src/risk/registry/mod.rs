@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::section::{ConfigError, Scope, Section, Setup};
+use super::limits::Scope;
+use super::section::{ConfigError, Section, Setup};
 use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
