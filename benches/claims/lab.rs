@@ -15,11 +15,8 @@ use rdkafka::client::DefaultClientContext;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::scenario::{Contender, Scenario};
+use crate::scenario::{Contender, RiskApi, Scenario};
 use crate::{Outcome, SIMULATOR};
-
-/// Of every topic.
-pub(crate) const PARTITIONS: i32 = 6;
 
 /// The claimgate that is measured: the one that was built with this program, or another, to compare
 /// two builds.
@@ -55,12 +52,12 @@ impl Lab {
     }
 
     /// Makes the topics and the database of a run.
-    pub(crate) fn world(&self, name: &str) -> Outcome<World<'_>> {
+    pub(crate) fn world(&self, name: &str, partitions: i32) -> Outcome<World<'_>> {
         let world = World { lab: self, name: name.to_owned() };
         let topics = world.topics();
         let topics: Vec<NewTopic<'_>> = topics
             .iter()
-            .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+            .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
             .collect();
         for result in
             self.runtime.block_on(self.admin.create_topics(&topics, &AdminOptions::new()))?
@@ -270,12 +267,12 @@ pub(crate) struct Simulator {
 }
 
 impl Simulator {
-    /// A simulator whose every answer takes so long.
-    pub(crate) fn start(latency: Duration) -> Outcome<Self> {
-        let latency = humantime::format_duration(latency).to_string();
+    /// A simulator that answers so.
+    pub(crate) fn start(RiskApi { latency, transient }: &RiskApi) -> Outcome<Self> {
         let mut command = command(std::env::current_exe()?, &std::env::temp_dir());
         command
-            .args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", &latency])
+            .args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", latency])
+            .args(["--transient-rate", &transient.to_string()])
             .stdout(Stdio::piped());
         let mut process = Process::start("the simulator", &mut command)?;
         let mut line = String::new();

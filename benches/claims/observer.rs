@@ -11,7 +11,6 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::Outcome;
-use crate::lab::PARTITIONS;
 
 /// Follows the output topic from its beginning.
 pub(crate) struct Observer {
@@ -27,18 +26,18 @@ struct Decision {
 
 impl Observer {
     /// An observer of this topic.
-    pub(crate) fn new(kafka: &str, topic: &str) -> Outcome<Self> {
+    pub(crate) fn new(kafka: &str, topic: &str, partitions: i32) -> Outcome<Self> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", kafka)
             .set("group.id", format!("{topic}-observer"))
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .create()?;
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions.add_partition_offset(topic, partition, Offset::Beginning)?;
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
-        consumer.assign(&partitions)?;
+        consumer.assign(&list)?;
         Ok(Self { consumer, seen: HashMap::new() })
     }
 

@@ -1,6 +1,8 @@
 //! What is run: contenders, scenarios, rounds, all of them bounded.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +11,7 @@ use crate::Outcome;
 use crate::lab::{Lab, Simulator};
 use crate::report::Report;
 use crate::run;
-use crate::scenario::{Arrival, Contender, Scenario};
+use crate::scenario::{Arrival, Contender, RiskApi, Scenario};
 
 /// No run starts after this.
 const LAST_START: Duration = Duration::from_secs(20 * 60);
@@ -24,30 +26,31 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What `CLAIMS`, `ROUNDS`, `LATENCIES`, `CONCURRENCY`, `RATES`, `CONTENDERS` and `FIGURES` ask
-    /// for, or the defaults.
+    /// What the environment asks for (`docs/performance.md` has the list), or the defaults.
     pub(crate) fn from_environment() -> Outcome<Self> {
-        let claims = number("CLAIMS", 20_000, 100, 200_000)?;
-        let rounds = number("ROUNDS", 3, 1, 20)?;
-        let concurrency = number("CONCURRENCY", 64, 1, 10_000)?;
+        let claims = number("CLAIMS", 20_000, 100, 2_000_000)?;
+        let transient = number("TRANSIENT", 0.0, 0.0, 0.5)?;
+        let usual = Scenario {
+            claims,
+            arrival: Arrival::Waiting,
+            api: RiskApi { latency: "20ms".to_owned(), transient },
+            concurrency: number("CONCURRENCY", 64, 1, 10_000)?,
+            partitions: number("PARTITIONS", 6, 1, 96)?,
+            hot: number("HOT", 0, 0, claims)?,
+            rounds: number("ROUNDS", 3, 1, 20)?,
+        };
         let mut scenarios = Vec::new();
         for latency in
             text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none")
         {
-            let latency = humantime::parse_duration(latency)
-                .map_err(|error| format!("LATENCIES: {latency:?}: {error}"))?;
-            let arrival = Arrival::Waiting;
-            scenarios.push(Scenario { claims, arrival, latency, concurrency, rounds });
+            let api = RiskApi { latency: latency.to_owned(), transient };
+            scenarios.push(Scenario { api, ..usual.clone() });
         }
         for rate in text("RATES", "300 500").split_whitespace().filter(|rate| *rate != "none") {
-            let rate: u32 = rate.parse().map_err(|error| format!("RATES: {rate:?}: {error}"))?;
-            if !(1..=5_000).contains(&rate) {
-                return Err(format!("RATES: {rate} is not within 1 and 5000").into());
-            }
-            let (arrival, latency) = (Arrival::Steady(rate), Duration::from_millis(20));
+            let rate: u32 = within("RATES", rate, 1, 5_000)?;
             // For ten seconds: the cost of an idle worker's small batches is plain to see.
             let claims = 10 * usize::try_from(rate)?;
-            scenarios.push(Scenario { claims, arrival, latency, concurrency, rounds });
+            scenarios.push(Scenario { claims, arrival: Arrival::Steady(rate), ..usual.clone() });
         }
         let names = text("CONTENDERS", "raw_loop at_least_once exactly_once");
         let named =
@@ -68,8 +71,8 @@ impl Plan {
         let begin = Instant::now();
         let mut figures = Vec::new();
         for (number, scenario) in self.scenarios.iter().enumerate() {
-            let simulator = Simulator::start(scenario.latency)?;
-            let mut report = Report::new(*scenario, &self.contenders);
+            let simulator = Simulator::start(&scenario.api)?;
+            let mut report = Report::new(scenario.clone(), &self.contenders);
             for round in 0..scenario.rounds {
                 for contender in self.turn(round) {
                     if begin.elapsed() > LAST_START {
@@ -116,10 +119,18 @@ fn text(key: &str, default: &str) -> String {
         .unwrap_or_else(|| default.to_owned())
 }
 
-fn number(key: &str, default: usize, least: usize, most: usize) -> Outcome<usize> {
-    let value = text(key, &default.to_string());
-    let number: usize =
-        value.trim().parse().map_err(|error| format!("{key}: {value:?}: {error}"))?;
+fn number<T>(key: &str, default: T, least: T, most: T) -> Outcome<T>
+where
+    T: FromStr<Err: Display> + PartialOrd + Display + Copy,
+{
+    within(key, &text(key, &default.to_string()), least, most)
+}
+
+fn within<T>(key: &str, value: &str, least: T, most: T) -> Outcome<T>
+where
+    T: FromStr<Err: Display> + PartialOrd + Display + Copy,
+{
+    let number: T = value.trim().parse().map_err(|error| format!("{key}: {value:?}: {error}"))?;
     if (least..=most).contains(&number) {
         Ok(number)
     } else {

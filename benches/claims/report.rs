@@ -23,6 +23,7 @@ struct Row {
     claims_per_second: f64,
     switches: f64,
     peak_rss_mib: f64,
+    calls: f64,
     stored_bytes: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -31,7 +32,7 @@ struct Row {
 /// A column of the table: its name, its figure in each run, and how they are told together.
 type Column = (&'static str, fn(&Row) -> f64, fn(&Spread) -> String);
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     ("CPU", |row| row.cpu, |spread| spread.told(1)),
     ("to raw", |row| row.to_raw, |spread| figure(spread.median, 2)),
     ("broker", |row| row.broker, |spread| figure(spread.median, 0)),
@@ -40,6 +41,7 @@ const COLUMNS: [Column; 11] = [
     ("claims/s", |row| row.claims_per_second, |spread| spread.told(0)),
     ("switches per claim", |row| row.switches, |spread| figure(spread.median, 2)),
     ("peak RSS MiB", |row| row.peak_rss_mib, |spread| figure(spread.most, 0)),
+    ("calls per claim", |row| row.calls, |spread| figure(spread.median, 2)),
     ("stored bytes", |row| row.stored_bytes, |spread| figure(spread.median, 0)),
     ("p50 ms", |row| row.p50_ms, |spread| figure(spread.median, 1)),
     ("p99 ms", |row| row.p99_ms, |spread| figure(spread.median, 1)),
@@ -123,6 +125,7 @@ impl Report {
             claims_per_second: self.claims() / run.elapsed.as_secs_f64(),
             switches: float(run.usage.switches) / self.claims(),
             peak_rss_mib: float(run.usage.peak_rss) / f64::from(1 << 20),
+            calls: run.calls,
             stored_bytes: run.stored_bytes,
             p50_ms: latency(50),
             p99_ms: latency(99),
@@ -131,8 +134,8 @@ impl Report {
 
     /// Every run of every contender, for programs; what was not measured is null.
     pub(crate) fn json(&self) -> Value {
-        let Scenario { claims, arrival, latency, concurrency, rounds: _ } = self.scenario;
-        let rate = match arrival {
+        let scenario = &self.scenario;
+        let rate = match scenario.arrival {
             Arrival::Waiting => None,
             Arrival::Steady(rate) => Some(rate),
         };
@@ -142,10 +145,13 @@ impl Report {
             .map(|(contender, runs)| (contender.name().to_owned(), json!(self.rows(runs))))
             .collect();
         json!({
-            "claims": claims,
+            "claims": scenario.claims,
             "claims_per_second": rate,
-            "latency_ms": latency.as_secs_f64() * 1e3,
-            "concurrency": concurrency,
+            "latency": scenario.api.latency,
+            "transient": scenario.api.transient,
+            "concurrency": scenario.concurrency,
+            "partitions": scenario.partitions,
+            "hot": scenario.hot,
             "contenders": contenders,
         })
     }
@@ -173,16 +179,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { claims, arrival, latency, concurrency, rounds } = self.scenario;
-        let how = match arrival {
-            Arrival::Waiting => "that wait in line".to_owned(),
-            Arrival::Steady(rate) => format!("that come {rate} a second"),
-        };
-        let latency = latency.as_millis();
-        writeln!(
-            f,
-            "{claims} claims {how}; the risk API takes {latency} ms, {concurrency} calls at once; rounds: {rounds}"
-        )?;
+        writeln!(f, "{}", self.scenario)?;
         let mut table = Table::new();
         let names = COLUMNS.iter().map(|(name, ..)| *name);
         table.load_preset(ASCII_MARKDOWN).set_header(iter::once("contender").chain(names));

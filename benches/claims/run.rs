@@ -24,8 +24,8 @@ use crate::{Outcome, RAW_LOOP};
 const WARM_UP: usize = 1_000;
 /// How long a contender may take to start and warm up.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may take to decide the claims.
-const DECIDE_WITHIN: Duration = Duration::from_secs(180);
+/// How long it may decide nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Before the first claim and after the last decision: what else is under way, such as a commit,
 /// ends.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -42,6 +42,8 @@ pub(crate) struct Figures {
     /// Of each claim, from its sending to its decision, shortest first; empty where claims waited
     /// in line.
     pub(crate) latencies: Vec<Duration>,
+    /// Calls of the risk API that are on record, a claim.
+    pub(crate) calls: f64,
     /// What PostgreSQL keeps of a claim, indexes included.
     pub(crate) stored_bytes: f64,
 }
@@ -55,14 +57,14 @@ pub(crate) fn measure(
     simulator: &Simulator,
 ) -> Outcome<Figures> {
     let folder = tempfile::tempdir()?;
-    let world = lab.world(name)?;
+    let world = lab.world(name, scenario.partitions)?;
     let config = folder.path().join("bench.toml");
     std::fs::write(&config, world.configuration(contender, scenario, &simulator.url))?;
     let log = folder.path().join("log");
     let process = start(contender, &config, &log)?;
     let mut run = Run {
         process,
-        observer: Observer::new(&lab.kafka, &world.topic("decisions"))?,
+        observer: Observer::new(&lab.kafka, &world.topic("decisions"), scenario.partitions)?,
         lab,
         world,
     };
@@ -118,13 +120,16 @@ impl Run<'_> {
         self.until_decided(WARM_UP, START_WITHIN)?;
         let mut figures = match scenario.arrival {
             Arrival::Waiting => {
-                self.waiting(&Producer::hiding(&self.lab.kafka, topic)?, scenario.claims)?
+                let mut producer = Producer::hiding(&self.lab.kafka, topic)?;
+                producer.hot_every = scenario.claims.checked_div(scenario.hot);
+                self.waiting(&producer, scenario.claims)?
             }
             Arrival::Steady(rate) => self.steady(&producer, scenario.claims, rate)?,
         };
-        self.verify(scenario.claims)?;
-        let claims = u32::try_from(WARM_UP + scenario.claims)?;
-        figures.stored_bytes = float(self.world.stored_bytes()?) / f64::from(claims);
+        let calls = self.verify(scenario)?;
+        let claims = f64::from(u32::try_from(WARM_UP + scenario.claims)?);
+        figures.calls = float(calls) / claims;
+        figures.stored_bytes = float(self.world.stored_bytes()?) / claims;
         Ok(figures)
     }
 
@@ -139,7 +144,7 @@ impl Run<'_> {
         let before = self.spent()?;
         producer.show()?;
         let begin = Instant::now();
-        self.until_decided(WARM_UP + claims, DECIDE_WITHIN)?;
+        self.until_decided(WARM_UP + claims, STALLED_AFTER)?;
         self.end(&before, begin, Vec::new())
     }
 
@@ -160,7 +165,7 @@ impl Run<'_> {
             // rdkafka would spin through a wait as short as this.
             std::thread::sleep(Duration::from_micros(500));
         }
-        self.until_decided(WARM_UP + claims, DECIDE_WITHIN)?;
+        self.until_decided(WARM_UP + claims, STALLED_AFTER)?;
         let decided = |(number, sent): (usize, &Instant)| {
             let at = self.observer.decided_at(&claim_id("run", number));
             at.map(|at| at - *sent).ok_or_else(|| format!("claim {number} was not decided"))
@@ -184,6 +189,7 @@ impl Run<'_> {
             services: services.since(before.1),
             elapsed: last - begin,
             latencies,
+            calls: f64::NAN,
             stored_bytes: f64::NAN,
         })
     }
@@ -193,24 +199,25 @@ impl Run<'_> {
     }
 
     /// Watches the output topic until so many claims have decisions.
-    fn until_decided(&mut self, claims: usize, within: Duration) -> Outcome<()> {
-        let deadline = Instant::now() + within;
+    fn until_decided(&mut self, claims: usize, patience: Duration) -> Outcome<()> {
+        let (mut decided, mut since) = (0, Instant::now());
         while self.observer.decided() < claims {
             self.observer.look(Duration::from_millis(50))?;
             self.process.check()?;
-            if Instant::now() > deadline {
-                return Err(format!(
-                    "{} of {claims} claims were decided within {within:?}",
-                    self.observer.decided()
-                )
-                .into());
+            if self.observer.decided() > decided {
+                (decided, since) = (self.observer.decided(), Instant::now());
+            } else if since.elapsed() > patience {
+                let stalled = format!("{decided} of {claims} claims are decided, and no more are");
+                return Err(format!("{stalled} within {patience:?}").into());
             }
         }
         Ok(())
     }
 
-    /// Whether every claim that was sent, by its id, has its decision and its rows, once.
-    fn verify(&mut self, claims: usize) -> Outcome<()> {
+    /// Whether every claim that was sent, by its id, has its decision and its rows, once. Says how
+    /// many calls are on record.
+    fn verify(&mut self, scenario: &Scenario) -> Outcome<u64> {
+        let claims = scenario.claims;
         self.observer.look(SETTLE)?;
         let sent = (0..WARM_UP)
             .map(|number| claim_id("warm", number))
@@ -224,14 +231,11 @@ impl Run<'_> {
             )
             .into());
         }
-        for table in ["verdicts", "risk_calls"] {
-            let rows = self.world.rows(table)?;
-            if rows != u64::try_from(WARM_UP + claims)? {
-                return Err(
-                    format!("{rows} rows in {table} for {} claims", WARM_UP + claims).into()
-                );
-            }
+        let (verdicts, calls) = (self.world.rows("verdicts")?, self.world.rows("risk_calls")?);
+        let claims = u64::try_from(WARM_UP + claims)?;
+        if verdicts != claims || calls < claims || (scenario.api.is_steady() && calls > claims) {
+            return Err(format!("{verdicts} verdicts and {calls} calls of {claims} claims").into());
         }
-        Ok(())
+        Ok(calls)
     }
 }

@@ -43,8 +43,12 @@ struct Row {
 /// Runs the loop until it is killed.
 pub(crate) fn run(config: &Path) -> Outcome<()> {
     let config = Config::load(Some(config))?;
-    // As many threads as the worker has by default.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // As many threads as the worker has.
+    let mut builder = match config.worker.threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(config.worker.threads).enable_all().build()?;
     runtime.block_on(work(&config))
 }
 

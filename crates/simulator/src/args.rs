@@ -49,7 +49,8 @@ pub struct SimulateArgs {
     /// Take parameters that the documents do not name
     #[arg(long)]
     pub lenient: bool,
-    /// How long each answer takes: `20ms`, or `10ms..50ms` for anything between
+    /// How long each answer takes: `20ms`; `10ms..50ms` for anything between; `100ms~2s` for half
+    /// within the first, 99 of 100 within the second
     #[arg(long, default_value = "0ms", value_name = "TIME", value_parser = latency)]
     pub latency: Latency,
     /// Share of calls answered with a transient provider code
@@ -143,6 +144,9 @@ fn tolerance(text: &str) -> Result<Tolerance, humantime::DurationError> {
 
 fn latency(text: &str) -> Result<Latency, humantime::DurationError> {
     let ms = |text| humantime::parse_duration(text).map(|time| time.as_secs_f64() * 1000.0);
+    if let Some((half, most)) = text.split_once('~') {
+        return Ok(Latency::LogNormal(ms(half)?, ms(most)?));
+    }
     match text.split_once("..") {
         Some((low, high)) => Ok(Latency::Uniform(ms(low)?, ms(high)?)),
         None => ms(text).map(|ms| if ms > 0.0 { Latency::Fixed(ms) } else { Latency::None }),
@@ -177,6 +181,8 @@ mod tests {
         let plain = SimulatorOptions::from(Cli::parse_from(["simulate", "--latency", "20ms"]).args);
         assert_eq!(plain.faults.all.latency, Latency::Fixed(20.0));
         assert_eq!(plain.clock_tolerance, SimulatorOptions::default().clock_tolerance);
+        let tail = SimulatorOptions::from(Cli::parse_from(["simulate", "--latency=1ms~2s"]).args);
+        assert_eq!(tail.faults.all.latency, Latency::LogNormal(1.0, 2_000.0));
         assert!(Cli::try_parse_from(["simulate", "--latency", "fast"]).is_err());
     }
 }

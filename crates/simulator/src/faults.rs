@@ -57,6 +57,8 @@ pub enum Latency {
     Fixed(f64),
     /// Milliseconds, evenly spread from the one to the other.
     Uniform(f64, f64),
+    /// Milliseconds, log-normal: half of the answers within the first, 99 of 100 within the second.
+    LogNormal(f64, f64),
 }
 
 /// Why fault settings are refused.
@@ -124,6 +126,9 @@ impl ApiFaults {
             Latency::Uniform(low, high) if !(low >= 0.0 && low <= high && high <= longest) => {
                 Err(format!("a latency from {low} to {high} ms"))
             }
+            Latency::LogNormal(half, most) if !(half > 0.0 && half <= most && most <= longest) => {
+                Err(format!("a latency of {half} ms for half of the answers, {most} ms for most"))
+            }
             _ => Ok(()),
         }
     }
@@ -145,10 +150,8 @@ mod tests {
                 .check()
                 .is_err()
         );
-        assert!(
-            all(ApiFaults { latency: Latency::Fixed(-1.0), ..ApiFaults::default() })
-                .check()
-                .is_err()
-        );
+        for latency in [Latency::Fixed(-1.0), Latency::LogNormal(0.0, 2.0)] {
+            assert!(all(ApiFaults { latency, ..ApiFaults::default() }).check().is_err());
+        }
     }
 }

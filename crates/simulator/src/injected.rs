@@ -1,11 +1,14 @@
 //! Drawing a fault: what goes wrong with a call, and how long it takes.
 
+use std::f64::consts::TAU;
 use std::time::Duration;
 
 use super::api::Api;
 use super::faults::{ApiFaults, Latency};
 use super::trouble::Shape;
 
+/// 99 of 100 normal deviates are below this.
+const NORMAL_P99: f64 = 2.326_348;
 const MALFORMED: [Shape; 5] =
     [Shape::Html, Shape::Truncated, Shape::InnerTruncated, Shape::Empty, Shape::NoLevel];
 
@@ -53,6 +56,12 @@ impl Latency {
             Self::None => return Duration::ZERO,
             Self::Fixed(ms) => ms,
             Self::Uniform(low, high) => low + (high - low) * random.f64(),
+            Self::LogNormal(half, most) => {
+                // Two even deviates make a normal one (Box and Muller).
+                let (far, turn) = (1.0 - random.f64(), random.f64());
+                let normal = (-2.0 * far.ln()).sqrt() * (TAU * turn).cos();
+                half * (normal * (most / half).ln() / NORMAL_P99).exp()
+            }
         };
         Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
     }
@@ -85,5 +94,15 @@ mod tests {
             "5100 is final for this API"
         );
         assert_eq!(faults.draw(api, 7), faults.draw(api, 7));
+    }
+
+    #[test]
+    fn a_log_normal_latency_has_the_median_and_the_tail_that_it_was_given() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let draw = |_| Latency::LogNormal(100.0, 2_000.0).draw(&mut random).as_millis();
+        let draws: Vec<_> = (0..10_000).map(draw).collect();
+        let within = |most| draws.iter().filter(|latency| **latency <= most).count();
+        assert!(within(100).abs_diff(5_000) < 200, "{}", within(100));
+        assert!(within(2_000).abs_diff(9_900) < 50, "{}", within(2_000));
     }
 }
