@@ -2,7 +2,7 @@
 //!
 //! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
 //! long waits a little for others: a tenth of its time. And flushing rests for as long as the last
-//! flush took: at most half of the time is spent on it, and a claim that comes alone does not wait.
+//! flush took: about half of the time is spent on it, and a claim that comes alone does not wait.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const UNRECORDED_MAX: usize = 4_096;
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
 /// A claim waits for others for this part of the time that it has taken so far, at most.
 const LINGER_PART: u32 = 10;
+/// A flush counts for this part in the average.
+const AVERAGED: u32 = 8;
 
 /// Records on their way out.
 pub(super) struct Outflow {
@@ -29,6 +31,8 @@ pub(super) struct Outflow {
     rests_until: Instant,
     /// How long Postgres took for the last batch.
     recorded_in: Duration,
+    /// How long a flush takes, a moving average; `None` before the first.
+    flush_takes: Option<Duration>,
     /// `worker.max_linger`.
     max_linger: Duration,
     /// What is being recorded, is recorded, or is being published.
@@ -46,6 +50,7 @@ impl Outflow {
             due: None,
             rests_until: now,
             recorded_in: Duration::ZERO,
+            flush_takes: None,
             max_linger,
             pipeline: Pipeline::default(),
             store_rests_until: None,
@@ -95,9 +100,14 @@ impl Outflow {
         self.recorded_in = took;
     }
 
-    /// It is published, too: flushing rests for as long as that took.
+    /// It is published, too: flushing rests for as long as that took. After one that took longer
+    /// than others do, it does not: more claims than usual wait for the next.
     pub(super) fn published(&mut self, took: Duration, now: Instant) {
-        self.rests_until = now + (self.recorded_in + took).min(self.max_linger);
+        let took = self.recorded_in + took;
+        let before = self.flush_takes.unwrap_or(took);
+        let usual = (before * (AVERAGED - 1) + took) / AVERAGED;
+        self.flush_takes = Some(usual);
+        self.rests_until = now + took.min(usual).min(self.max_linger);
     }
 
     /// Closes the batch, with at most `max` records. What is more is due at once.
@@ -159,5 +169,18 @@ mod tests {
         assert_eq!(outflow.due(), Some(later(16)));
         outflow.published(Duration::from_secs(9), later(100));
         assert_eq!(outflow.due(), Some(later(150)), "nothing waits for longer than that");
+    }
+
+    #[test]
+    fn after_a_flush_that_took_longer_than_others_the_next_comes_sooner() {
+        let now = Instant::now();
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let mut outflow = Outflow::new(Duration::from_millis(50), now);
+        outflow.wait_until(now);
+        outflow.published(Duration::from_millis(8), later(8));
+        outflow.published(Duration::from_millis(40), later(48));
+        assert_eq!(outflow.due(), Some(later(60)), "an eighth of the way from 8 to 40");
+        outflow.published(Duration::from_millis(4), later(64));
+        assert_eq!(outflow.due(), Some(later(68)), "and a quick one is not waited for longer");
     }
 }
