@@ -1,16 +1,19 @@
 //! `claimgate audit …`: a question on the command line, its report on the standard output.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
+use super::derive::Reader;
 use super::report::{End, Report};
 use super::retention::{Retention, enforce};
 use super::source::parse_source;
 use super::{
-    AuditError, claim_file, decisions, source_file, subject_file, unassessed_claims, verify,
+    AuditError, claim_file, decisions, rederive, source_file, subject_file, unassessed_claims,
+    undecided_claims, verify,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
@@ -60,16 +63,37 @@ enum Question {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// Which claims a risk API was asked about and are not decided, those that wait longest first
+    Undecided {
+        /// How far back
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        since: Duration,
+        /// At most so many claims
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
     /// What became of a record
     Source {
         /// topic/partition/offset
         #[arg(value_parser = parse_source)]
         source: Source,
     },
-    /// Whether the answer that is kept leads to the decision that is kept
+    /// Whether a verdict follows from the answer and the event that are kept
     Verify {
         /// The claim's id
         claim_id: String,
+    },
+    /// The same of all verdicts of a time; or what another policy would have decided
+    Rederive {
+        /// How far back
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        since: Duration,
+        /// Rule by the policy of this configuration file, to try it
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// At most so many verdicts, one by one
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
     },
     /// Drop what is past `[audit.retention]`; only the owner of the tables may
     Retention {
@@ -96,7 +120,15 @@ pub struct Auditor<'a> {
 impl AuditCommand {
     /// Whether the question can only be answered with the risk APIs' configuration at hand.
     pub fn needs_risk_apis(&self) -> bool {
-        matches!(self.question, Question::Verify { .. })
+        matches!(self.question, Question::Verify { .. } | Question::Rederive { .. })
+    }
+
+    /// The configuration whose policy is to be tried in place of the one in force.
+    pub fn trial(&self) -> Option<&Path> {
+        match &self.question {
+            Question::Rederive { policy, .. } => policy.as_deref(),
+            _ => None,
+        }
     }
 
     /// Answers the question on `out`; says how it ended.
@@ -106,6 +138,12 @@ impl AuditCommand {
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
         let Self { json, question } = self;
         let Auditor { store, subject_key, retention, risk_apis } = auditor;
+        let reader = || {
+            let (registry, policy) = risk_apis.ok_or_else(|| {
+                AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
+            })?;
+            Ok::<_, AuditError>(Reader { registry, policy, subject_key })
+        };
         match question {
             Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, json, out),
             Question::Subject { account_type, id, limit } => {
@@ -116,15 +154,16 @@ impl AuditCommand {
             Question::Unassessed { since, limit } => {
                 report(&unassessed_claims(store, since, limit).await?, json, out)
             }
+            Question::Undecided { since, limit } => {
+                report(&undecided_claims(store, since, limit).await?, json, out)
+            }
             Question::Source { source } => report(&source_file(store, source).await?, json, out),
             Question::Verify { claim_id } => {
-                let missing = || {
-                    AuditError::Usage(
-                        "`audit verify` needs the risk APIs' configuration".to_owned(),
-                    )
-                };
-                let (registry, policy) = risk_apis.ok_or_else(missing)?;
-                report(&verify(store, registry, policy, &claim_id).await?, json, out)
+                report(&verify(store, reader()?, &claim_id).await?, json, out)
+            }
+            Question::Rederive { since, policy, limit } => {
+                let is_trial = policy.is_some();
+                report(&rederive(store, reader()?, since, limit, is_trial).await?, json, out)
             }
             Question::Retention { dry_run } => {
                 report(&enforce(store, retention, dry_run).await?, json, out)

@@ -9,12 +9,15 @@
 mod claim;
 mod command;
 mod decisions;
+mod derive;
+mod rederive;
 mod report;
 pub mod retention;
 pub(crate) mod shown;
 pub(crate) mod source;
 mod subject;
 mod unassessed;
+mod undecided;
 mod verify;
 
 use std::time::Duration;
@@ -27,12 +30,15 @@ use crate::outbox::{StoreError, postgres};
 pub use claim::{ClaimFile, claim_file};
 pub use command::{AuditCommand, Auditor};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
+pub use derive::{Difference, Finding, Reader};
+pub use rederive::{Change, Example, Rederivation, rederive};
 pub use report::{End, Report};
 pub use retention::Retention;
 pub use source::{SourceFile, source_file};
 pub use subject::{SubjectFile, subject_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
-pub use verify::{Verification, verify};
+pub use undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
+pub use verify::{Outcome, Verification, verify};
 
 /// The section `[audit]`.
 #[derive(Debug, Clone, Deserialize)]

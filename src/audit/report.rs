@@ -9,7 +9,7 @@ pub enum End {
     Found,
     /// Nothing of the kind is in the record.
     Nothing,
-    /// The answer that is kept does not lead to the decision that is kept.
+    /// What is kept does not lead to what was decided.
     Disagrees,
     /// Whether it does cannot be found out.
     Unverifiable,

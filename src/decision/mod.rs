@@ -63,6 +63,17 @@ pub enum Assessment {
     },
 }
 
+impl Assessment {
+    /// What a verdict keeps of it: the level, the types of risk, the captcha's script.
+    pub fn kept(self) -> (Option<i16>, Vec<i32>, Option<String>) {
+        match self {
+            Self::Level { level, risk_types } => (Some(i16::from(level)), risk_types, None),
+            Self::Challenge { script } => (None, Vec::new(), Some(script)),
+            Self::Ticket { .. } => (None, Vec::new(), None),
+        }
+    }
+}
+
 /// A type of risk in one API's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RiskType {

@@ -7,11 +7,11 @@ use crate::outbox::postgres::PostgresStore;
 
 /// The exit code where the record has nothing of the kind.
 const NOTHING_FOUND: u8 = 3;
-/// The exit code of `audit verify` where answer and decision do not agree.
+/// The exit code of `audit verify` and `audit rederive` where evidence and verdict do not agree.
 const DISAGREES: u8 = 4;
 /// The exit code of `dead-letters replay` where some letters were not replayed.
 const UNDONE: u8 = 4;
-/// The exit code of `audit verify` where nothing can be said.
+/// Their exit code where nothing can be said.
 const UNVERIFIABLE: u8 = 5;
 
 /// Why a command ends otherwise than well.
@@ -49,7 +49,10 @@ pub async fn migrate(config: &Config) -> Result<(), String> {
 /// One sentence: what is wrong, or that nothing was found. The exit code tells these apart.
 pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure> {
     let risk_apis = if command.needs_risk_apis() {
-        Some(config.risk_apis().map_err(|error| error.to_string())?)
+        let trial = command.trial().map(|file| Config::load(Some(file))).transpose();
+        let trial = trial.map_err(|error| error.to_string())?;
+        let risk_apis = trial.as_ref().unwrap_or(config).risk_apis();
+        Some(risk_apis.map_err(|error| error.to_string())?)
     } else {
         None
     };
@@ -70,14 +73,12 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     let (code, sentence) = match end {
         End::Found => return Ok(()),
         End::Nothing => (NOTHING_FOUND, "nothing of the kind is in the record"),
-        End::Disagrees => (
-            DISAGREES,
-            "the answer that is kept does not lead to the decision that is kept; the finding says why",
-        ),
-        End::Unverifiable => (
-            UNVERIFIABLE,
-            "whether the decision is right cannot be found out; the finding says why",
-        ),
+        End::Disagrees => {
+            (DISAGREES, "what is kept does not lead to what was decided; the finding says why")
+        }
+        End::Unverifiable => {
+            (UNVERIFIABLE, "whether all of it is right cannot be found out; the finding says why")
+        }
     };
     Err(Failure { code, sentence: sentence.to_owned() })
 }

@@ -48,13 +48,7 @@ impl<P: Ports> Worker<P> {
         assessed: Assessed,
     ) {
         let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
-        let (level, risk_types, challenge) = match assessment {
-            Some(Assessment::Level { level, risk_types }) => {
-                (Some(i16::from(level)), risk_types, None)
-            }
-            Some(Assessment::Challenge { script }) => (None, Vec::new(), Some(script)),
-            Some(Assessment::Ticket { .. }) | None => (None, Vec::new(), None),
-        };
+        let (level, risk_types, challenge) = assessment.map(Assessment::kept).unwrap_or_default();
         let api = self.context.registry.get(api).api.as_ref();
         let verdict = Verdict {
             api: api.name().to_owned(),

@@ -7,6 +7,9 @@ use sqlx::Row;
 
 use super::lab::{Event, Lab, Seen, claim};
 
+/// The exit code of a question about nothing.
+const NO_VERDICTS: i32 = 3;
+
 /// What must have become of what was produced.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
@@ -31,6 +34,14 @@ pub(crate) fn outcome(lab: &Lab) -> Outcome {
         decisions.entry(id).or_default().push(decision);
     }
     Outcome { decisions, dead: lab.read("dead") }
+}
+
+/// What is wrong where not every verdict follows from the evidence that is kept of it.
+pub(crate) async fn rederived(lab: &Lab) -> Option<String> {
+    let output = lab.claimgate("", &["audit", "rederive", "--since", "1day"]).await;
+    let follows = output.status.success() || output.status.code() == Some(NO_VERDICTS);
+    let said = [output.stdout, output.stderr].concat();
+    (!follows).then(|| format!("the evidence:\n{}", String::from_utf8_lossy(&said)))
 }
 
 impl Expected {
@@ -102,6 +113,7 @@ impl Expected {
                 .filter(|id| !self.claims.contains(*id))
                 .map(|id| format!("{id}: a row that nobody sent")),
         );
+        faults.extend(rederived(lab).await);
         self.verify_dead(&outcome, &mut faults);
         verify_dead_rows(lab, &outcome, &mut faults).await;
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

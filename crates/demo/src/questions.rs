@@ -4,7 +4,9 @@
 use super::evidence::Evidence;
 use super::report::section;
 use super::stage::Stage;
-use claimgate::audit::{AuditError, Report, claim_file, source_file, unassessed_claims, verify};
+use claimgate::audit::{
+    AuditError, Reader, Report, claim_file, source_file, unassessed_claims, verify,
+};
 use claimgate::decision::Decision;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::schema::Verdict;
@@ -41,7 +43,8 @@ async fn answer(
             "Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"
         ));
         let (registry, policy) = &stage.risk_apis;
-        print(&verify(store, registry, policy, claim_id).await?);
+        let reader = Reader { registry, policy, subject_key: None };
+        print(&verify(store, reader, claim_id).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");
     print(&unassessed_claims(store, SINCE, 5).await?);

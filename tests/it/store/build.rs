@@ -1,11 +1,13 @@
 //! Records, verdicts and batches for the suite.
 
-use claimgate::claim::DeadLetterReason;
+use claimgate::claim::{Claim, DeadLetterReason, subject_hash};
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Completed, Received, RecordOutcome, Sealed};
 use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
+use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
 /// 2026-01-02 03:04:05.678901 UTC, in microseconds.
@@ -70,6 +72,32 @@ pub(crate) fn call(claim_id: &str) -> Call {
 /// A record that ends in this verdict.
 pub(crate) fn assessed(verdict: Verdict) -> (Received, RecordOutcome) {
     (event(verdict.source.offset), RecordOutcome::Assessed(Box::new(verdict)))
+}
+
+/// A verdict with the columns that follow from its event and from an answer of level 0, and the
+/// event.
+pub(crate) fn following(verdict: Verdict, key: Option<&SecretString>) -> (Received, Verdict) {
+    let payload = json!({
+        "claim_id": verdict.claim_id, "kind": "qr_code", "claimed_at": 1_632_994_480,
+        "account": { "type": "phone", "id": "15912345687" },
+        "client": { "ip": "121.14.96.121" },
+    });
+    let payload = serde_json::to_vec(&payload).expect("serialises");
+    let claim = Claim::parse(Some(&payload), usize::MAX).expect("a claim");
+    let received_at = verdict.decided_at - 9_000;
+    let verdict = Verdict {
+        level: Some(0),
+        risk_types: vec![],
+        provider_code: Some(0),
+        attempts: 1,
+        challenge: None,
+        claimed_at: claim.claimed_at,
+        fingerprint: claim.fingerprint(),
+        subject: subject_hash(key, "phone", "15912345687"),
+        ..verdict
+    };
+    let received = event(verdict.source.offset);
+    (Received { payload: Some(payload), received_at, ..received }, verdict)
 }
 
 /// A record that is no claim.

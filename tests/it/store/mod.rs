@@ -8,6 +8,7 @@ pub(crate) mod build;
 mod conflicts;
 mod contract;
 mod database;
+mod derived;
 mod faults;
 mod pooler;
 mod postgres;

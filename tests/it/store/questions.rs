@@ -1,12 +1,12 @@
 //! Questions as a person asks them: what they say, how they end, and how long they may take.
 
 use claimgate::decision::{Decision, Reason};
-use claimgate::outbox::{Call, Store};
+use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 use std::process::Output;
 
-use super::build::{NOW, assessed, call, seal, verdict};
+use super::build::{NOW, call, following, seal, verdict};
 use super::{TestDatabase, with_database};
 
 /// The document's own sample of an answer: level 0.
@@ -57,11 +57,14 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
         let (good, answer) = claim("good", 1, Decision::Approve);
         let (forged, same_answer) = claim("forged", 2, Decision::Reject);
         let (unkept, _) = claim("unkept", 3, Decision::Approve);
-        let records = [good, forged, unkept].map(assessed).to_vec();
+        let records = [good, forged, unkept].map(|verdict| {
+            let (received, verdict) = following(verdict, None);
+            (received, RecordOutcome::Assessed(Box::new(verdict)))
+        });
         database
             .store()
             .await
-            .record(&seal(records, vec![answer, same_answer]))
+            .record(&seal(records.to_vec(), vec![answer, same_answer]))
             .await
             .expect("recorded");
         let nothing = "claimgate: nothing of the kind is in the record\n";
@@ -70,9 +73,10 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             (&database.url[..], "audit claim good", 0, ""),
             (&database.url, "audit verify good", 0, ""),
             (&database.url, "audit claim other", 3, nothing),
+            (&database.url, "audit rederive --since 1us", 3, nothing),
             (&database.url, "audit verify other", 3, nothing),
             (&database.url, "audit source reward.claims/3/9", 3, nothing),
-            (&database.url, "audit verify forged", 4, "does not lead to the decision"),
+            (&database.url, "audit verify forged", 4, "does not lead to what was decided"),
             (&database.url, "audit verify unkept", 5, "cannot be found out"),
             (&database.url, "dead-letters list", 3, "no dead letter matches"),
             (&database.url, "dead-letters show reward.claims/3/9", 3, "no dead letter matches"),
