@@ -164,8 +164,6 @@ impl<P: Ports> Worker<P> {
                 still.as_millis()
             );
         }
-        // What waits for a free permit does not wait for the parsing of what is new.
-        self.make_calls(now);
         self.admit(now);
         self.recall(now);
         let next_call = self.make_calls(now);
