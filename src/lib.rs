@@ -14,7 +14,7 @@
 //!    retried; a claim that takes long is *deferred*: it leaves by the retry topic and comes back.
 //! 6. [`decision`] applies the policy: approve, challenge, review or reject.
 //! 7. [`outbox`] writes a batch to Postgres, then publishes it to Kafka together with the offsets,
-//!    each in one transaction: `Sealed` → `Recorded` → `Published`. Then its tickets end.
+//!    each in one transaction: `Closed` → `Recorded` → `Published`. Then its tickets end.
 //!
 //! [`worker`] is the loop that runs all of it. Read it next.
 //!

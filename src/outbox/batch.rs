@@ -5,12 +5,12 @@
 //!
 //! let mut batch = Batch::default();
 //! assert!(batch.is_empty());
-//! let sealed = batch.seal(512);
-//! batch.unseal(sealed);
+//! let closed = batch.close(512);
+//! batch.reopen(closed);
 //! assert_eq!((batch.len(), batch.bytes()), (0, 0));
 //! ```
 
-use super::{Call, Completed, RecordOutcome, Sealed, TokenExchange};
+use super::{Call, Closed, Completed, RecordOutcome, TokenExchange};
 
 /// The most exchanges of access tokens that wait for a Postgres that is away; older ones go.
 const MOST_TOKEN_EXCHANGES: usize = 256;
@@ -76,22 +76,22 @@ impl Batch {
 
     /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts
     /// all go along: no verdict may be recorded before the answer that it rests on.
-    pub fn seal(&mut self, max: usize) -> Sealed {
+    pub fn close(&mut self, max: usize) -> Closed {
         let completed = self.completed.drain(..max.min(self.completed.len())).collect();
         self.bytes = self.completed.iter().map(weight).sum();
         self.closed += 1;
         let calls = std::mem::take(&mut self.calls);
         let token_exchanges = std::mem::take(&mut self.token_exchanges);
-        Sealed { number: self.closed, completed, calls, token_exchanges }
+        Closed { number: self.closed, completed, calls, token_exchanges }
     }
 
     /// Puts a batch that could not be recorded back in front.
-    pub fn unseal(&mut self, sealed: Sealed) {
-        self.bytes += sealed.completed.iter().map(weight).sum::<usize>();
-        self.bytes += sealed.calls.iter().map(size).sum::<usize>();
-        self.completed.splice(0..0, sealed.completed);
-        self.calls.splice(0..0, sealed.calls);
-        self.token_exchanges.splice(0..0, sealed.token_exchanges);
+    pub fn reopen(&mut self, closed: Closed) {
+        self.bytes += closed.completed.iter().map(weight).sum::<usize>();
+        self.bytes += closed.calls.iter().map(size).sum::<usize>();
+        self.completed.splice(0..0, closed.completed);
+        self.calls.splice(0..0, closed.calls);
+        self.token_exchanges.splice(0..0, closed.token_exchanges);
     }
 }
 
@@ -160,9 +160,9 @@ mod tests {
             whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()),
             "{whole} bytes"
         );
-        let sealed = batch.seal(2);
+        let closed = batch.close(2);
         assert_eq!(batch.bytes(), whole / 2, "what goes is no longer weighed, what stays is");
-        batch.unseal(sealed);
+        batch.reopen(closed);
         assert_eq!(batch.bytes(), whole);
     }
 }

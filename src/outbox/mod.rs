@@ -1,6 +1,6 @@
 //! Outbox: what became of each record goes to Postgres, then to Kafka, then back to the ledger.
 //!
-//! [`Sealed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing
+//! [`Closed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing
 //! can be published that is not recorded, and nothing confirmed that is not published. [`batch`]
 //! and [`message`] are pure; [`postgres`] and [`producer`] are the only files here that know an
 //! outside system.
@@ -20,7 +20,7 @@ mod stages;
 
 pub use batch::Batch;
 pub use ports::{PublishError, Publisher, Store, StoreError};
-pub use stages::{Published, Recorded, Sealed};
+pub use stages::{Closed, Published, Recorded};
 
 pub use crate::intake::Received;
 pub use crate::schema::{Call, TokenExchange};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use super::{RecordOutcome, Recorded, Sealed};
+use super::{Closed, RecordOutcome, Recorded};
 use crate::intake::Commit;
 use crate::schema::Verdict;
 
@@ -17,12 +17,12 @@ pub trait Store: Send + Sync {
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
-    /// Returns, by index into [`Sealed::completed`], the ends that the table overruled: the claim
+    /// Returns, by index into [`Closed::completed`], the ends that the table overruled: the claim
     /// had a verdict already, and the first one recorded wins. A conflict found this way has its
     /// dead letter written as well.
     fn record(
         &self,
-        batch: &Sealed,
+        batch: &Closed,
     ) -> impl Future<Output = Result<Vec<(usize, RecordOutcome)>, StoreError>> + Send;
 }
 

@@ -1,11 +1,11 @@
-//! A batch's way: [`Sealed`] → [`Recorded`] → [`Published`]. Each is the only door to the next.
+//! A batch's way: [`Closed`] → [`Recorded`] → [`Published`]. Each is the only door to the next.
 
 use super::{Call, Completed, PublishError, Publisher, Store, StoreError, TokenExchange};
 use crate::intake::{Commit, Ledger};
 
 /// A batch that is closed: on its way into Postgres.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct Closed {
     pub(super) number: u64,
     pub(super) completed: Vec<Completed>,
     pub(super) calls: Vec<Call>,
@@ -25,7 +25,7 @@ pub struct Published {
     completed: Vec<Completed>,
 }
 
-impl Sealed {
+impl Closed {
     /// The records and their ends.
     pub fn completed(&self) -> &[Completed] {
         &self.completed

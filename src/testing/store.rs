@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::claim::DeadLetterReason;
-use crate::outbox::{Call, Received, RecordOutcome, Sealed, Store, StoreError, TokenExchange};
+use crate::outbox::{Call, Closed, Received, RecordOutcome, Store, StoreError, TokenExchange};
 use crate::schema::Verdict;
 
 /// A store in memory. Clones share their content, as two workers share a database.
@@ -113,13 +113,13 @@ impl Store for FakeStore {
         })
     }
 
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         self.operate(|state| state.record(batch))
     }
 }
 
 impl State {
-    fn record(&mut self, batch: &Sealed) -> Vec<(usize, RecordOutcome)> {
+    fn record(&mut self, batch: &Closed) -> Vec<(usize, RecordOutcome)> {
         let mut overruled = Vec::new();
         for (index, completed) in batch.completed().iter().enumerate() {
             match &completed.outcome {

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::task::Done;
 use super::{OUTAGE_PAUSE, Ports, Worker, WorkerError};
 use crate::outbox::{
-    Completed, PublishError, Published, RecordOutcome, Recorded, Sealed, StoreError,
+    Closed, Completed, PublishError, Published, RecordOutcome, Recorded, StoreError,
 };
 use crate::telemetry::Component;
 
@@ -30,9 +30,9 @@ impl<P: Ports> Worker<P> {
         if !self.is_flush_due(now) || self.outflow.store_rests(now) || !may_record {
             return;
         }
-        let sealed = self.outflow.seal(self.context.worker.max_batch, now);
-        self.context.meter.flush(sealed.completed().len());
-        self.record(sealed);
+        let closed = self.outflow.close(self.context.worker.max_batch, now);
+        self.context.meter.flush(closed.completed().len());
+        self.record(closed);
     }
 
     /// Whether the batch waits for others no longer: it has waited enough or is full, somebody
@@ -54,17 +54,17 @@ impl<P: Ports> Worker<P> {
         self.outflow.complete(completed, taken, Instant::now());
     }
 
-    fn record(&mut self, sealed: Sealed) {
+    fn record(&mut self, closed: Closed) {
         let flush = self
             .context
             .spans
-            .flush(sealed.completed().iter().map(|completed| &completed.received.trace));
-        let span = flush.record(sealed.completed().len());
-        self.outflow.pipeline.record_began(flush, sealed.calls().len());
+            .flush(closed.completed().iter().map(|completed| &completed.received.trace));
+        let span = flush.record(closed.completed().len());
+        self.outflow.pipeline.record_began(flush, closed.calls().len());
         let store = Arc::clone(&self.ports.store);
         self.tasks.spawn(async move {
             let started = Instant::now();
-            let result = sealed.record(store.as_ref()).await;
+            let result = closed.record(store.as_ref()).await;
             if result.is_err() {
                 span.failed("store");
             }
@@ -74,7 +74,7 @@ impl<P: Ports> Worker<P> {
 
     pub(super) fn after_record(
         &mut self,
-        result: Result<Recorded, (Sealed, StoreError)>,
+        result: Result<Recorded, (Closed, StoreError)>,
         latency: Duration,
     ) -> Result<(), WorkerError> {
         match result {
@@ -88,9 +88,9 @@ impl<P: Ports> Worker<P> {
                 self.store_answered();
                 Ok(())
             }
-            Err((sealed, error)) => {
+            Err((closed, error)) => {
                 self.outflow.pipeline.record_failed();
-                self.outflow.unseal(sealed, Instant::now());
+                self.outflow.reopen(closed, Instant::now());
                 self.store_failed(error)
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pipeline::Pipeline;
-use crate::outbox::{Batch, Call, Completed, Sealed, TokenExchange};
+use crate::outbox::{Batch, Call, Closed, Completed, TokenExchange};
 
 /// While so many ended records and attempts wait for Postgres, no more calls are made: an answer
 /// must not be lost.
@@ -111,16 +111,16 @@ impl Outflow {
     }
 
     /// Closes the batch, with at most `max` records. What is more is due at once.
-    pub(super) fn seal(&mut self, max: usize, now: Instant) -> Sealed {
-        let sealed = self.batch.seal(max);
+    pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
+        let closed = self.batch.close(max);
         self.due = (!self.batch.is_empty()).then_some(now);
-        sealed
+        closed
     }
 
     /// Puts a batch that Postgres did not take back in front.
-    pub(super) fn unseal(&mut self, sealed: Sealed, now: Instant) {
+    pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
         self.due = Some(now);
-        self.batch.unseal(sealed);
+        self.batch.reopen(closed);
     }
 
     /// Whether so much waits for Postgres that no more answers may come.
@@ -151,9 +151,9 @@ mod tests {
         outflow.wait_until(later(2));
         outflow.wait_until(later(9));
         assert_eq!(outflow.due(), Some(later(2)), "the one that may wait least decides");
-        let sealed = outflow.seal(9, later(2));
+        let closed = outflow.close(9, later(2));
         assert_eq!(outflow.due(), None);
-        outflow.unseal(sealed, later(3));
+        outflow.reopen(closed, later(3));
         assert_eq!(outflow.due(), Some(later(3)), "it has waited enough");
     }
 

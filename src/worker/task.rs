@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Job;
 use crate::assess::exchange::Exchange;
 use crate::intake::TicketId;
-use crate::outbox::{PublishError, Published, Recorded, Sealed, StoreError};
+use crate::outbox::{Closed, PublishError, Published, Recorded, StoreError};
 use crate::risk::TokenId;
 use crate::schema::Verdict;
 use crate::telemetry::AttemptSpan;
@@ -16,7 +16,7 @@ pub(super) enum Done {
     Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
     Called(Box<Attempted>),
     Token(Box<TokenAnswer>),
-    Recorded(Result<Recorded, (Sealed, StoreError)>, Duration),
+    Recorded(Result<Recorded, (Closed, StoreError)>, Duration),
     Published(Result<Published, (Recorded, PublishError)>, Duration),
 }
 

@@ -30,7 +30,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 
-use super::{RecordOutcome, Sealed, Store, StoreError};
+use super::{Closed, RecordOutcome, Store, StoreError};
 use crate::schema::Verdict;
 use connections::Connections;
 use error::Failure;
@@ -126,7 +126,7 @@ impl Store for PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
-    async fn record(&self, batch: &Sealed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
         self.record_exchanges(batch.token_exchanges()).await?;
         self.record_batch(batch.completed(), batch.calls()).await
     }

@@ -10,7 +10,7 @@ use crate::lab::{Event, Lab, answers_after, claim, services};
 use crate::oracle::{Expected, outcome};
 use crate::outages::World;
 use crate::proxy::Proxy;
-use crate::store::build::{assessed, call, malformed, seal, verdict};
+use crate::store::build::{assessed, call, close, malformed, verdict};
 use crate::store::roles::{ANNOUNCE, denied, store_as, with_roles};
 use crate::store::schema::DROP_MONTHS;
 
@@ -106,7 +106,7 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
         let store = store_as(database, worker).await;
         store.check_schema().await.expect("it may look at the schema");
         assert_eq!(store.migrate().await.expect("nothing to migrate needs no right to"), 0);
-        let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a")]);
+        let batch = close(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a")]);
         assert_eq!(store.record(&batch).await.expect("it may insert"), []);
         assert_eq!(store.record(&batch).await.expect("again").len(), 1);
         assert_eq!(store.recall(vec!["a".to_owned()]).await.expect("it may select").len(), 1);

@@ -13,7 +13,7 @@ use config::{Config, File, FileFormat};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::build::{NOW, call, event, seal, verdict};
+use super::build::{NOW, call, close, event, verdict};
 use super::database::RealStore;
 use super::with_database;
 
@@ -155,7 +155,7 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
         let calls = vec![answered, hostile, unanswered];
         office
             .store
-            .record(&seal(vec![completed(verdict.clone())], calls))
+            .record(&close(vec![completed(verdict.clone())], calls))
             .await
             .expect("recorded");
 
@@ -196,7 +196,7 @@ async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
         let second = Verdict { decided_at: first.decided_at + 1, ..honest(&office, "b", 2).0 };
         office
             .store
-            .record(&seal(
+            .record(&close(
                 vec![completed(first), completed(second), completed(verdict("c", 3))],
                 vec![],
             ))
@@ -240,7 +240,7 @@ async fn decisions_are_counted_with_their_reasons() {
         records.push(decided(9, Decision::Review, vec![Reason::new("unassessable", Some(4500), Some("bad_openid"))]));
         // Long ago, and so not counted.
         records.push(completed(verdict("old", 10)));
-        office.store.record(&seal(records, vec![])).await.expect("recorded");
+        office.store.record(&close(records, vec![])).await.expect("recorded");
 
         let counts = office.ask_json("decisions --since 1h").await["counts"].clone();
         let found: Vec<_> = counts.as_array().expect("rows").iter().map(|row| (row["decision"].clone(), row["claims"].clone())).collect();
@@ -277,7 +277,7 @@ async fn a_record_is_found_by_where_it_stood() {
         );
         office
             .store
-            .record(&seal(vec![completed(verdict("a", 1)), dead], vec![]))
+            .record(&close(vec![completed(verdict("a", 1)), dead], vec![]))
             .await
             .expect("recorded");
         let decided = office.ask_json("source reward.claims/3/1").await;
@@ -308,7 +308,7 @@ async fn retention_drops_what_it_says_and_nothing_else() {
         database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
         office
             .store
-            .record(&seal(vec![completed(verdict)], vec![answered, old]))
+            .record(&close(vec![completed(verdict)], vec![answered, old]))
             .await
             .expect("recorded");
         assert_eq!(

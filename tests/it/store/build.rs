@@ -3,7 +3,7 @@
 use claimgate::claim::{Claim, DeadLetterReason, subject_hash};
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
-use claimgate::outbox::{Batch, Call, Completed, Received, RecordOutcome, Sealed};
+use claimgate::outbox::{Batch, Call, Closed, Completed, Received, RecordOutcome};
 use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
 use secrecy::SecretString;
@@ -106,7 +106,7 @@ pub(crate) fn malformed(offset: i64) -> (Received, RecordOutcome) {
 }
 
 /// A closed batch. Every record gets a ticket, as the worker gives it.
-pub(crate) fn seal(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) -> Sealed {
+pub(crate) fn close(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) -> Closed {
     let mut ledger = Ledger::default();
     let assigned = Assigned {
         partition: Partition::claims(0),
@@ -132,5 +132,5 @@ pub(crate) fn seal(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) ->
     for call in calls {
         batch.add_call(call);
     }
-    batch.seal(size)
+    batch.close(size)
 }

@@ -4,7 +4,7 @@ use claimgate::claim::Claim;
 use claimgate::outbox::{Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 
-use super::build::{assessed, event, seal, verdict};
+use super::build::{assessed, close, event, verdict};
 use super::{Inspect, with_database};
 
 /// A well-formed event at this offset, and the end that it comes to.
@@ -36,12 +36,12 @@ async fn report_d12_a_conflict_names_the_fields_that_differ() {
     with_database(async |database| {
         let store = database.store().await;
         let first = claimed(1, "a", "one", "red packet");
-        store.record(&seal(vec![first.clone()], vec![])).await.expect("recorded");
+        store.record(&close(vec![first.clone()], vec![])).await.expect("recorded");
         let verdict = verdict_of(&first);
         // Found by the worker before it asked, and found by the insert.
         let by_worker = known(&verdict, &claimed(2, "a", "another", "red packet"));
         let by_insert = claimed(3, "a", "another", "blue packet");
-        let ends = store.record(&seal(vec![by_worker, by_insert], vec![])).await.expect("recorded");
+        let ends = store.record(&close(vec![by_worker, by_insert], vec![])).await.expect("recorded");
         assert_eq!(ends.len(), 2);
         let details: Vec<String> =
             store.all_dead_letters().await.into_iter().map(|letter| letter.malformed.detail).collect();
@@ -58,12 +58,12 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
     with_database(async |database| {
         let store = database.store().await;
         let first = claimed(1, "a", "one", "red packet");
-        store.record(&seal(vec![first.clone()], vec![])).await.expect("recorded");
+        store.record(&close(vec![first.clone()], vec![])).await.expect("recorded");
         let verdict = verdict_of(&first);
         // The topic was made anew, and the id and the place were used again.
         let other = claimed(1, "a", "another", "red packet");
         for record in [other.clone(), known(&verdict, &other)] {
-            let end = store.record(&seal(vec![record], vec![])).await.expect("recorded").pop();
+            let end = store.record(&close(vec![record], vec![])).await.expect("recorded").pop();
             let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
             assert_eq!(malformed.error.as_str(), "claim_id_conflict");
         }
@@ -78,7 +78,7 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
             RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]),
         );
         let ends = store
-            .record(&seal(vec![hashed_otherwise, sent_again], vec![]))
+            .record(&close(vec![hashed_otherwise, sent_again], vec![]))
             .await
             .expect("recorded");
         let verdict = Box::new(verdict);

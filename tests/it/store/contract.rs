@@ -1,17 +1,17 @@
 //! What every store promises (README, "What it promises").
 
 use claimgate::claim::{DeadLetterReason, EventError};
-use claimgate::outbox::{RecordOutcome, Sealed, Store};
+use claimgate::outbox::{Closed, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 
 use super::Inspect;
-use super::build::{assessed, call, event, malformed, seal, verdict};
+use super::build::{assessed, call, close, event, malformed, verdict};
 
 async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
     store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id)
 }
 
-async fn record(store: &impl Store, batch: &Sealed) -> Vec<(usize, RecordOutcome)> {
+async fn record(store: &impl Store, batch: &Closed) -> Vec<(usize, RecordOutcome)> {
     let mut overruled = store.record(batch).await.expect("record");
     overruled.sort_by_key(|(index, _)| *index);
     overruled
@@ -19,7 +19,7 @@ async fn record(store: &impl Store, batch: &Sealed) -> Vec<(usize, RecordOutcome
 
 pub(crate) async fn a_verdict_comes_back_with_every_field(store: impl Inspect) {
     let given = verdict("a", 1);
-    assert_eq!(record(&store, &seal(vec![assessed(given.clone())], vec![])).await, []);
+    assert_eq!(record(&store, &close(vec![assessed(given.clone())], vec![])).await, []);
     assert_eq!(recalled(&store, "a").await, Some(given));
     assert_eq!(store.all_events().await, [event(1)]);
 }
@@ -39,7 +39,7 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
     (received.key, received.headers, received.payload) = (None, vec![], None);
     record(
         &store,
-        &seal(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]),
+        &close(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]),
     )
     .await;
     assert_eq!(recalled(&store, "a").await, Some(given));
@@ -47,7 +47,8 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
 }
 
 pub(crate) async fn an_unknown_claim_is_not_recalled(store: impl Inspect) {
-    record(&store, &seal(vec![assessed(verdict("a", 1)), assessed(verdict("b", 2))], vec![])).await;
+    record(&store, &close(vec![assessed(verdict("a", 1)), assessed(verdict("b", 2))], vec![]))
+        .await;
     let asked = ["b", "c", "B", ""].map(str::to_owned).to_vec();
     let known = store.recall(asked).await.expect("recall");
     assert_eq!(known.into_iter().collect::<Vec<_>>(), [("b".to_owned(), verdict("b", 2))]);
@@ -56,11 +57,11 @@ pub(crate) async fn an_unknown_claim_is_not_recalled(store: impl Inspect) {
 
 pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     let first = verdict("a", 1);
-    record(&store, &seal(vec![assessed(first.clone())], vec![])).await;
+    record(&store, &close(vec![assessed(first.clone())], vec![])).await;
 
     let twin = Verdict { attempts: 9, ..verdict("a", 2) };
     let imposter = Verdict { fingerprint: [8; 32], ..verdict("a", 3) };
-    let batch = seal(vec![assessed(verdict("b", 4)), assessed(imposter), assessed(twin)], vec![]);
+    let batch = close(vec![assessed(verdict("b", 4)), assessed(imposter), assessed(twin)], vec![]);
     let overruled = record(&store, &batch).await;
     let conflict = RecordOutcome::of_known(first.clone(), &event(3).source, &[8; 32]);
     assert_eq!(
@@ -82,7 +83,7 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
     let first = verdict("z", 1);
     let twin = Verdict { attempts: 9, ..verdict("z", 2) };
     let imposter = Verdict { fingerprint: [8; 32], ..verdict("z", 3) };
-    let batch = seal(
+    let batch = close(
         vec![
             assessed(first.clone()),
             assessed(verdict("a", 4)),
@@ -102,15 +103,15 @@ pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
 
 pub(crate) async fn the_same_record_again_is_recalled(store: impl Inspect) {
     let first = verdict("a", 1);
-    record(&store, &seal(vec![assessed(first.clone())], vec![])).await;
+    record(&store, &close(vec![assessed(first.clone())], vec![])).await;
     let again = Verdict { attempts: 9, decided_at: first.decided_at + 1, ..first.clone() };
-    let overruled = record(&store, &seal(vec![assessed(again)], vec![])).await;
+    let overruled = record(&store, &close(vec![assessed(again)], vec![])).await;
     assert_eq!(overruled, [(0, RecordOutcome::Recalled(Box::new(first)))]);
     assert_eq!(store.all_events().await, [event(1)]);
 }
 
 pub(crate) async fn recording_a_batch_again_changes_nothing(store: impl Inspect) {
-    let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a"), call("b")]);
+    let batch = close(vec![assessed(verdict("a", 1)), malformed(2)], vec![call("a"), call("b")]);
     assert_eq!(record(&store, &batch).await, []);
     let before =
         (store.all_calls().await, store.all_events().await, store.all_dead_letters().await);
@@ -129,7 +130,7 @@ pub(crate) async fn attempts_are_kept_without_a_verdict(store: impl Inspect) {
     // A worker that died made an attempt with the same number.
     let twin = call("a");
     let calls = vec![unanswered, twin, call("b")];
-    record(&store, &seal(vec![], calls.clone())).await;
+    record(&store, &close(vec![], calls.clone())).await;
     assert_eq!(store.all_calls().await, calls);
     assert_eq!(recalled(&store, "a").await, None);
 }
@@ -148,7 +149,7 @@ pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
     let mut letter = (received.clone(), malformed(2).1);
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received.clone(), RecordOutcome::Assessed(Box::new(verdict("a", 1))));
-    record(&store, &seal(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()]))
+    record(&store, &close(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()]))
         .await;
     assert_eq!(store.all_calls().await, [attempt, empty]);
     assert_eq!(store.all_events().await, [received]);
@@ -175,7 +176,7 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
         assessed(other.clone()),
         assessed(normalised.clone()),
     ];
-    assert_eq!(record(&store, &seal(records, vec![attempt.clone()])).await, []);
+    assert_eq!(record(&store, &close(records, vec![attempt.clone()])).await, []);
     assert_eq!(recalled(&store, odd).await, Some(given));
     assert_eq!(
         recalled(&store, "e\u{301}").await,
@@ -205,7 +206,7 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     );
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, RecordOutcome::Assessed(Box::new(given.clone())));
-    let overruled = record(&store, &seal(vec![decided, letter], vec![attempt])).await;
+    let overruled = record(&store, &close(vec![decided, letter], vec![attempt])).await;
     // What the table says is what is published, whatever the store made of the character.
     let published = match overruled.as_slice() {
         [] => given,
@@ -224,11 +225,11 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
         EventError::Tombstone,
         "the event has no payload",
     ));
-    let first = seal(vec![malformed(6), tombstone.clone()], vec![]);
+    let first = close(vec![malformed(6), tombstone.clone()], vec![]);
     assert_eq!(record(&store, &first).await, []);
     let mut again = malformed(6);
     again.0.received_at += 1;
-    assert_eq!(record(&store, &seal(vec![again, malformed(7)], vec![])).await, []);
+    assert_eq!(record(&store, &close(vec![again, malformed(7)], vec![])).await, []);
     let letters = store.all_dead_letters().await;
     let sources: Vec<i64> = letters.iter().map(|letter| letter.received.source.offset).collect();
     assert_eq!(sources, [5, 6, 7]);
@@ -260,9 +261,9 @@ pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_
         other(|event| event.headers = vec![]),
     ];
     for letter in &letters {
-        record(&store, &seal(vec![letter.clone()], vec![])).await;
+        record(&store, &close(vec![letter.clone()], vec![])).await;
     }
-    record(&store, &seal(letters.to_vec(), vec![])).await;
+    record(&store, &close(letters.to_vec(), vec![])).await;
     let kept = store.all_dead_letters().await;
     assert_eq!(kept.len(), letters.len());
     for (received, _) in &letters {
@@ -275,10 +276,10 @@ pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_
 }
 
 pub(crate) async fn an_empty_batch_is_recorded(store: impl Inspect) {
-    assert_eq!(record(&store, &seal(vec![], vec![])).await, []);
+    assert_eq!(record(&store, &close(vec![], vec![])).await, []);
     let recalled_before = (event(1), RecordOutcome::Recalled(Box::new(verdict("a", 1))));
     let duplicate = (event(2), RecordOutcome::Duplicate(Box::new(verdict("a", 1))));
-    assert_eq!(record(&store, &seal(vec![recalled_before, duplicate], vec![])).await, []);
+    assert_eq!(record(&store, &close(vec![recalled_before, duplicate], vec![])).await, []);
     assert!(store.all_events().await.is_empty() && recalled(&store, "a").await.is_none());
 }
 
@@ -295,7 +296,7 @@ pub(crate) async fn a_batch_larger_than_a_statement_is_recorded_whole(store: imp
         attempt.response = Some(vec![1; 1 << 20]);
         calls.push(attempt);
     }
-    assert_eq!(record(&store, &seal(records, calls)).await, []);
+    assert_eq!(record(&store, &close(records, calls)).await, []);
     let claim_ids = (0..30).map(|offset| format!("claim {offset:03}")).collect();
     assert_eq!(store.recall(claim_ids).await.expect("recall").len(), 30);
     assert_eq!(store.all_events().await.len(), 30);
@@ -319,7 +320,7 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         two.reverse();
         two.rotate_left(usize::try_from(round % 40).expect("small"));
         let batches =
-            [one, two].map(|verdicts| seal(verdicts.into_iter().map(assessed).collect(), vec![]));
+            [one, two].map(|verdicts| close(verdicts.into_iter().map(assessed).collect(), vec![]));
         let results = batches.map(|batch| {
             let store = store.clone();
             tokio::spawn(async move {

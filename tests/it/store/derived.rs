@@ -6,7 +6,7 @@ use claimgate::schema::Verdict;
 use serde_json::{Value, json};
 
 use super::audit::{Office, honest};
-use super::build::{call, following, seal};
+use super::build::{call, close, following};
 use super::database::TestDatabase;
 use super::with_database;
 
@@ -31,7 +31,7 @@ async fn record(
         records.push((received, RecordOutcome::Assessed(Box::new(verdict))));
         all.append(&mut calls);
     }
-    office.store.record(&seal(records, all)).await.expect("recorded");
+    office.store.record(&close(records, all)).await.expect("recorded");
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn a_claim_that_was_asked_about_and_is_not_decided_is_found() {
             asked("other", 60, "balance"),
             asked("long ago", 90_000, "balance"),
         ];
-        office.store.record(&seal(vec![], calls)).await.expect("recorded");
+        office.store.record(&close(vec![], calls)).await.expect("recorded");
         let found = office.ask_json("undecided --limit 2").await;
         let counts = found["counts"].as_array().expect("a list").iter();
         let counts: Vec<_> = counts.map(|count| (&count["reason"], &count["claims"])).collect();

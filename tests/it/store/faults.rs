@@ -3,10 +3,10 @@
 use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::Source;
 use claimgate::intake::deferral::Deferral;
-use claimgate::outbox::{Call, RecordOutcome, Sealed, Store, StoreError};
+use claimgate::outbox::{Call, Closed, RecordOutcome, Store, StoreError};
 use claimgate::schema::Verdict;
 
-use super::build::{assessed, call, event, malformed, seal, verdict};
+use super::build::{assessed, call, close, event, malformed, verdict};
 use super::{Inspect, TestDatabase, with_database};
 
 fn ids(range: std::ops::Range<i64>) -> Vec<String> {
@@ -25,7 +25,7 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         records.push(assessed(Verdict { attempts: 9, ..verdict("claim 0", 10) }));
         records.push(malformed(11));
         let calls: Vec<_> = (0..5).map(|n| call(&format!("claim {n}"))).collect();
-        let batch = seal(records, calls);
+        let batch = close(records, calls);
         let mut overruled = store.record(&batch).await.expect("the rest is recorded");
         overruled.sort_by_key(|(index, _)| *index);
 
@@ -57,12 +57,12 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
 }
 
 /// Claims from this offset on, each with its attempt.
-fn claims(range: std::ops::Range<i64>) -> Sealed {
+fn claims(range: std::ops::Range<i64>) -> Closed {
     let records = range.clone().map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
-    seal(records, range.map(|n| call(&format!("claim {n}"))).collect())
+    close(records, range.map(|n| call(&format!("claim {n}"))).collect())
 }
 
-async fn fatal(store: &impl Store, batch: &Sealed) -> String {
+async fn fatal(store: &impl Store, batch: &Closed) -> String {
     match store.record(batch).await {
         Err(StoreError::Fatal(said)) => said,
         other => panic!("{other:?}"),
@@ -148,7 +148,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         let store = database.store().await;
         let attempt = |claim_id: &str| Call { claim_id: claim_id.to_owned(), ..call(claim_id) };
         // The attempt comes first, the end of its claim in a later batch.
-        let first = seal(vec![], vec![attempt("odd 1"), attempt("odd 2"), attempt("even")]);
+        let first = close(vec![], vec![attempt("odd 1"), attempt("odd 2"), attempt("even")]);
         assert_eq!(store.record(&first).await.expect("recorded"), []);
         let deferral = Deferral {
             unseen: 0,
@@ -162,9 +162,9 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
             source: Source { topic: "reward.claims".to_owned(), partition: 3, offset: 2 },
         };
         let batch =
-            || seal(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);
+            || close(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);
         let (one, again) = (batch(), batch());
-        let deferred = seal(vec![(event(2), RecordOutcome::Deferred(deferral))], vec![]);
+        let deferred = close(vec![(event(2), RecordOutcome::Deferred(deferral))], vec![]);
         for batch in [one, deferred] {
             let ends = store.record(&batch).await.expect("recorded");
             let [

@@ -6,7 +6,7 @@ use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Store, StoreError};
 use sqlx::Connection;
 
-use super::build::{assessed, call, malformed, seal, verdict};
+use super::build::{assessed, call, close, malformed, verdict};
 use super::{TestDatabase, with_database};
 use crate::proxy::Proxy;
 
@@ -32,7 +32,7 @@ async fn a_schema_that_is_not_whole_is_fatal_and_says_what_to_do() {
             let mut attempt = call("a");
             attempt.requested_at = 0;
             let error = store
-                .record(&seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt]))
+                .record(&close(vec![assessed(verdict("a", 1)), malformed(2)], vec![attempt]))
                 .await;
             let Err(StoreError::Fatal(said)) = error else { panic!("{harm}: {error:?}") };
             assert!(said.starts_with("PostgreSQL at ") && said.contains(remedy), "{harm}: {said}");
@@ -59,7 +59,7 @@ async fn a_lock_that_somebody_holds_is_waited_for_within_bounds() {
                 sha256('x')",
         )
         .await;
-        let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
+        let batch = close(vec![assessed(verdict("a", 1))], vec![]);
         let error = store.record(&batch).await;
         let Err(StoreError::Transient(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("55P03"), "the lock is named: {said}");
@@ -77,7 +77,7 @@ async fn connections_that_the_server_ended_are_replaced() {
         database
             .execute(format!("select pg_terminate_backend(pid) from pg_stat_activity where {ours}"))
             .await;
-        let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
+        let batch = close(vec![assessed(verdict("a", 1))], vec![]);
         // The first to use a connection that was just ended finds out; nobody after it does.
         let error = store.record(&batch).await;
         assert!(matches!(error, Err(StoreError::Transient(_))), "{error:?}");
@@ -91,8 +91,8 @@ async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again()
     with_database(async |database| {
         let (proxy, url) = proxied(database).await;
         let store = database.store_with(impatient(&url)).await;
-        let batch = seal(vec![assessed(verdict("a", 1))], vec![]);
-        store.record(&seal(vec![malformed(2)], vec![])).await.expect("the network works");
+        let batch = close(vec![assessed(verdict("a", 1))], vec![]);
+        store.record(&close(vec![malformed(2)], vec![])).await.expect("the network works");
         proxy.forget_connections();
         let error = store.record(&batch).await;
         let Err(StoreError::Transient(said)) = error else { panic!("{error:?}") };
@@ -113,7 +113,7 @@ async fn a_cancelled_recording_leaves_nothing_behind() {
         let mut other = database.pool.acquire().await.expect("a connection");
         let mut transaction = other.begin().await.expect("a transaction");
         super::database::execute(&mut transaction, "lock table dead_letters").await;
-        let batch = seal(vec![assessed(verdict("a", 1)), malformed(2)], vec![]);
+        let batch = close(vec![assessed(verdict("a", 1)), malformed(2)], vec![]);
         let cancelled =
             tokio::time::timeout(Duration::from_millis(100), store.record(&batch)).await;
         assert!(cancelled.is_err(), "it waits for the lock");

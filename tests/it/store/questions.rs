@@ -6,7 +6,7 @@ use claimgate::schema::Verdict;
 use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 use std::process::Output;
 
-use super::build::{NOW, call, following, seal, verdict};
+use super::build::{NOW, call, close, following, verdict};
 use super::{TestDatabase, with_database};
 
 /// The document's own sample of an answer: level 0.
@@ -64,7 +64,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
         database
             .store()
             .await
-            .record(&seal(records.to_vec(), vec![answer, same_answer]))
+            .record(&close(records.to_vec(), vec![answer, same_answer]))
             .await
             .expect("recorded");
         let nothing = "claimgate: nothing of the kind is in the record\n";

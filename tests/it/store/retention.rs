@@ -8,7 +8,7 @@ use claimgate::outbox::{Call, Store};
 use sqlx::Connection;
 use tokio::time::Instant;
 
-use super::build::{NOW, assessed, call, malformed, seal, verdict};
+use super::build::{NOW, assessed, call, close, malformed, verdict};
 use super::{Inspect, with_database};
 use crate::lab::{Event, Lab, claim};
 
@@ -52,7 +52,7 @@ async fn report_d07_retention_behind_an_open_transaction_holds_no_insert_up() {
     with_database(async |database| {
         let store = database.store().await;
         database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
-        store.record(&seal(vec![], vec![old()])).await.expect("recorded");
+        store.record(&close(vec![], vec![old()])).await.expect("recorded");
         // An auditor's question whose transaction stays open.
         let mut auditor = database.pool.acquire().await.expect("a connection");
         let mut transaction = auditor.begin().await.expect("a transaction");
@@ -65,7 +65,7 @@ async fn report_d07_retention_behind_an_open_transaction_holds_no_insert_up() {
         let (started, mut longest) = (Instant::now(), Duration::ZERO);
         while started.elapsed() < Duration::from_secs(4) {
             let before = Instant::now();
-            store.record(&seal(vec![], vec![call("b")])).await.expect("an insert is not refused");
+            store.record(&close(vec![], vec![call("b")])).await.expect("an insert is not refused");
             longest = longest.max(before.elapsed());
         }
         assert!(!drop.is_finished(), "the auditor's transaction is open still");
@@ -94,7 +94,7 @@ async fn review_low_dead_letters_and_the_default_partition_expire_too() {
         let now = i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).expect("now");
         letters[1].0.received_at = now;
         letters.push(assessed(verdict("a", 3)));
-        store.record(&seal(letters, calls)).await.expect("recorded");
+        store.record(&close(letters, calls)).await.expect("recorded");
         let retention =
             Retention { risk_calls: Some(20 * 365 * DAY), dead_letters: Some(20 * 365 * DAY), ..Retention::default() };
         let said = |expired| serde_json::to_value(expired).expect("JSON")["rows"].clone();

@@ -5,7 +5,7 @@ use claimgate::outbox::{Store, StoreError};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::build::{malformed, seal};
+use super::build::{close, malformed};
 use super::{TestDatabase, with_database};
 
 /// The script of the section "Roles".
@@ -108,7 +108,7 @@ async fn the_auditors_role_reads_and_nothing_else() {
     with_roles(async |database, _, auditor| {
         let store = store_as(database, auditor).await;
         assert!(store.recall(vec!["a".to_owned()]).await.expect("it may select").is_empty());
-        let error = store.record(&seal(vec![malformed(2)], vec![])).await;
+        let error = store.record(&close(vec![malformed(2)], vec![])).await;
         assert!(
             matches!(&error, Err(StoreError::Fatal(said)) if said.contains("grants")),
             "{error:?}"

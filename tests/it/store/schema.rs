@@ -6,7 +6,7 @@ use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Store, StoreError};
 use futures::future::join_all;
 
-use super::build::{assessed, call, seal, verdict};
+use super::build::{assessed, call, close, verdict};
 use super::{Inspect, TestDatabase, with_database, with_empty_database};
 
 /// Drops every month of the large tables, whatever its age.
@@ -107,7 +107,7 @@ async fn a_database_that_cannot_hold_every_character_is_refused() {
 async fn a_verdict_is_final() {
     with_database(async |database| {
         let store = database.store().await;
-        store.record(&seal(vec![assessed(verdict("a", 1))], vec![])).await.expect("recorded");
+        store.record(&close(vec![assessed(verdict("a", 1))], vec![])).await.expect("recorded");
         for change in ["update verdicts set decision = 'approve'", "delete from verdicts", "truncate verdicts"] {
             let error = sqlx::query(change).execute(&database.pool).await.expect_err("refused, the owner too");
             assert!(error.to_string().contains("a verdict is final"), "{change}: {error}");
@@ -155,7 +155,7 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
         };
         // 2001-09-09 has no partition; then one is asked for, in vain: it is not made, and nothing
         // fails.
-        store.record(&seal(vec![], vec![at(1_000_000_000)])).await.expect("recorded");
+        store.record(&close(vec![], vec![at(1_000_000_000)])).await.expect("recorded");
         assert_eq!(database.number("select count(*) from risk_calls_default").await, 1);
         database.execute("select claimgate_ensure_partitions('2001-08-31', 3)").await;
         let made = "select count(*) from pg_class where relname in ('risk_calls_y2001m08', 'risk_calls_y2001m09', 'risk_calls_y2001m10')
@@ -169,7 +169,7 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
             attempt
         };
         let calls = vec![edge(999_302_400, -1), at(999_302_400), at(1_001_894_400)];
-        store.record(&seal(vec![], calls)).await.expect("recorded");
+        store.record(&close(vec![], calls)).await.expect("recorded");
         assert_eq!(database.number("select count(*) from risk_calls_y2001m08").await, 1);
         assert_eq!(database.number("select count(*) from risk_calls_default").await, 2);
         assert_eq!(database.number("select count(*) from risk_calls_y2001m10").await, 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use claimgate::outbox::postgres::Settings;
 use claimgate::outbox::{Store, StoreError};
 
-use super::build::{assessed, call, malformed, seal, verdict};
+use super::build::{assessed, call, close, malformed, verdict};
 use super::pooler::{Mode, pooler};
 use super::roles::{store_as, with_roles};
 use super::{Inspect, with_database};
@@ -34,7 +34,7 @@ async fn report_p11_what_a_session_is_told_holds_behind_a_pooler() {
                 Settings { statement_timeout: Duration::from_secs(4), ..Settings::at(url) };
             let store = database.store_with(settings).await;
             store.store.check_rights().await.expect("it pools sessions");
-            store.record(&seal(vec![malformed(1)], vec![])).await.expect("recorded");
+            store.record(&close(vec![malformed(1)], vec![])).await.expect("recorded");
             let held: String = sqlx::query_scalar("select held from dead_letters")
                 .fetch_one(&database.pool)
                 .await
@@ -95,7 +95,7 @@ async fn report_d08_the_check_leaves_nothing_behind() {
             assert_eq!(rows, 0, "{table}");
         }
         store
-            .record(&seal(vec![assessed(verdict("a", 1))], vec![call("a")]))
+            .record(&close(vec![assessed(verdict("a", 1))], vec![call("a")]))
             .await
             .expect("recorded");
         assert_eq!(store.all_calls().await.len(), 1);

@@ -141,8 +141,8 @@ impl<'a, C: Cluster> Member<'a, C> {
             let received = Received { source, key, headers, payload, received_at: 1, trace };
             self.batch.complete(Completed { ticket, received, claim_id: None, outcome });
         }
-        let sealed = self.batch.seal(100);
-        let recorded = sealed.record(&FakeStore::default()).await.expect("the store takes it");
+        let closed = self.batch.close(100);
+        let recorded = closed.record(&FakeStore::default()).await.expect("the store takes it");
         let mut commits = recorded.commits(&self.ledger);
         spoil(&mut commits);
         match recorded.publish(&self.publisher, commits).await {
