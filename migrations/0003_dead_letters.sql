@@ -14,6 +14,8 @@ create table dead_letters (
     received_at      timestamptz not null,
     trace_id         text not null,
     content          text collate "C" not null check (content ~ '^[0-9a-f]{16}$'),
+    recorded_at      timestamptz not null default now(),
+    seal             bigint,
     -- An event is one dead letter, however often it is read. Its place alone does not identify it: a topic that was made anew, or moved
     -- to another cluster, counts from 0 again.
     constraint dead_letters_key primary key (source_topic, source_partition, source_offset, content)
@@ -34,3 +36,6 @@ comment on column dead_letters.headers is 'The producer''s headers, in order: [{
 comment on column dead_letters.received_at is 'When the worker took the event on.';
 comment on column dead_letters.trace_id is 'The OpenTelemetry trace of the event, 32 hex digits.';
 comment on column dead_letters.content is 'A hash of key, headers and payload: it tells apart two events that stood at one place, one after the other.';
+-- A replay takes only letters older than itself, or it would go after those that it made.
+comment on column dead_letters.recorded_at is 'When the row was written, by this server''s clock.';
+comment on column dead_letters.seal is 'The row of seals that covers this one; null where no worker wrote it.';

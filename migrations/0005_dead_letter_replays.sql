@@ -4,11 +4,6 @@
 -- its place is added after Kafka has acknowledged it. A replay without a place was cut short: whether its event is in the topic is
 -- for the topic to say, and the next `claimgate dead-letters replay` looks there before it sends anything.
 
--- When the row was written by this server's clock. A replay takes only letters older than itself, or it would go after those
--- that it made.
-alter table dead_letters add column recorded_at timestamptz not null default now();
-comment on column dead_letters.recorded_at is 'When the row was written.';
-
 -- No reference to dead_letters: who must erase a letter by law can, and the trace of its replays stays.
 create table dead_letter_replays (
     source_topic     text collate "C" not null,
@@ -62,22 +57,3 @@ comment on column dead_letter_replay_places.place_partition is 'Its partition th
 comment on column dead_letter_replay_places.place_offset is 'Its offset there.';
 comment on column dead_letter_replay_places.recorded_by is 'Whose command sent it, or found it in the topic: another''s than replayed_by where the first was cut short.';
 comment on column dead_letter_replay_places.recorded_at is 'When it was known that the event is there.';
-
-create function claimgate_refuse_rewriting() returns trigger
-language plpgsql as $$
-begin
-    raise exception '% of % is refused: the record of replays only grows', lower(tg_op), tg_table_name
-        using errcode = 'insufficient_privilege',
-              hint = 'docs/dead-letters.md says what the tables are for';
-end
-$$;
-comment on function claimgate_refuse_rewriting() is 'Keeps rows from being changed or removed.';
-
-create trigger dead_letter_replays_only_grow before update or delete on dead_letter_replays
-    for each row execute function claimgate_refuse_rewriting();
-create trigger dead_letter_replays_are_kept before truncate on dead_letter_replays
-    for each statement execute function claimgate_refuse_rewriting();
-create trigger dead_letter_replay_places_only_grow before update or delete on dead_letter_replay_places
-    for each row execute function claimgate_refuse_rewriting();
-create trigger dead_letter_replay_places_are_kept before truncate on dead_letter_replay_places
-    for each statement execute function claimgate_refuse_rewriting();

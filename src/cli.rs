@@ -27,7 +27,11 @@ enum Command {
     /// Run the worker until SIGTERM or SIGINT
     Run,
     /// Apply the database migrations
-    Migrate,
+    Migrate {
+        /// Also create the roles of workers, auditors and operators, and grant them their rights
+        #[arg(long)]
+        roles: bool,
+    },
     /// Check configuration and connections, and say what is wrong
     Check,
     /// Ask Postgres why a claim was decided as it was
@@ -59,9 +63,9 @@ impl Cli {
                 telemetry.shutdown();
                 Ok(result?)
             }
-            Command::Migrate => {
+            Command::Migrate { roles } => {
                 let config = Self::load(config)?;
-                Ok(block_on(1, service::migrate(&config))?)
+                Ok(block_on(1, service::migrate(&config, roles))?)
             }
             Command::Check => {
                 let config = Self::load(config)?;

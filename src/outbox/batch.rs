@@ -5,12 +5,13 @@
 //!
 //! let mut batch = Batch::default();
 //! assert!(batch.is_empty());
-//! let closed = batch.close(512);
+//! let closed = batch.close(512, None);
 //! batch.reopen(closed);
 //! assert_eq!((batch.len(), batch.bytes()), (0, 0));
 //! ```
 
 use super::{Call, Closed, Completed, RecordOutcome, TokenExchange};
+use crate::schema::Seal;
 
 /// The most exchanges of access tokens that wait for a Postgres that is away; older ones go.
 const MOST_TOKEN_EXCHANGES: usize = 256;
@@ -75,14 +76,15 @@ impl Batch {
     }
 
     /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts
-    /// all go along: no verdict may be recorded before the answer that it rests on.
-    pub fn close(&mut self, max: usize) -> Closed {
+    /// all go along: no verdict may be recorded before the answer that it rests on. `previous` is
+    /// the last seal of this worker, if it is known.
+    pub fn close(&mut self, max: usize, previous: Option<Seal>) -> Closed {
         let completed = self.completed.drain(..max.min(self.completed.len())).collect();
         self.bytes = self.completed.iter().map(weight).sum();
         self.closed += 1;
         let calls = std::mem::take(&mut self.calls);
         let token_exchanges = std::mem::take(&mut self.token_exchanges);
-        Closed { number: self.closed, completed, calls, token_exchanges }
+        Closed { number: self.closed, completed, calls, token_exchanges, previous }
     }
 
     /// Puts a batch that could not be recorded back in front.
@@ -160,7 +162,7 @@ mod tests {
             whole > 2 * 64 * (size_of::<Reason>() + "risk_typebatch_operation".len()),
             "{whole} bytes"
         );
-        let closed = batch.close(2);
+        let closed = batch.close(2, None);
         assert_eq!(batch.bytes(), whole / 2, "what goes is no longer weighed, what stays is");
         batch.reopen(closed);
         assert_eq!(batch.bytes(), whole);

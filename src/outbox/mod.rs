@@ -19,7 +19,7 @@ pub mod producer;
 mod stages;
 
 pub use batch::Batch;
-pub use ports::{PublishError, Publisher, Store, StoreError};
+pub use ports::{PublishError, Publisher, Recording, Store, StoreError};
 pub use stages::{Closed, Published, Recorded};
 
 pub use crate::intake::Received;

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use super::{Closed, RecordOutcome, Recorded};
 use crate::intake::Commit;
-use crate::schema::Verdict;
+use crate::schema::{Seal, Verdict};
 
 /// Postgres, as the worker sees it.
 pub trait Store: Send + Sync {
@@ -17,13 +17,18 @@ pub trait Store: Send + Sync {
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
-    /// Returns, by index into [`Closed::completed`], the ends that the table overruled: the claim
-    /// had a verdict already, and the first one recorded wins. A conflict found this way has its
-    /// dead letter written as well.
-    fn record(
-        &self,
-        batch: &Closed,
-    ) -> impl Future<Output = Result<Vec<(usize, RecordOutcome)>, StoreError>> + Send;
+    /// A conflict with a verdict that was there already has its dead letter written as well.
+    fn record(&self, batch: &Closed) -> impl Future<Output = Result<Recording, StoreError>> + Send;
+}
+
+/// What writing a batch came to.
+#[derive(Debug)]
+pub struct Recording {
+    /// By index into [`Closed::completed`], the ends that the table overruled: the claim had a
+    /// verdict already, and the first one recorded wins.
+    pub overruled: Vec<(usize, RecordOutcome)>,
+    /// The seal that covers the batch, and all that this worker wrote before.
+    pub seal: Option<Seal>,
 }
 
 /// Why Postgres did not do as asked.

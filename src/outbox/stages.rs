@@ -1,7 +1,11 @@
 //! A batch's way: [`Closed`] → [`Recorded`] → [`Published`]. Each is the only door to the next.
 
-use super::{Call, Completed, PublishError, Publisher, Store, StoreError, TokenExchange};
+use super::{
+    Call, Completed, PublishError, Publisher, RecordOutcome, Recording, Store, StoreError,
+    TokenExchange,
+};
 use crate::intake::{Commit, Ledger};
+use crate::schema::Seal;
 
 /// A batch that is closed: on its way into Postgres.
 #[derive(Debug)]
@@ -10,6 +14,7 @@ pub struct Closed {
     pub(super) completed: Vec<Completed>,
     pub(super) calls: Vec<Call>,
     pub(super) token_exchanges: Vec<TokenExchange>,
+    pub(super) previous: Option<Seal>,
 }
 
 /// A batch that Postgres has: what its tables say is what will be published.
@@ -17,6 +22,7 @@ pub struct Closed {
 pub struct Recorded {
     number: u64,
     completed: Vec<Completed>,
+    seal: Option<Seal>,
 }
 
 /// A batch that Kafka has acknowledged, commit and all.
@@ -41,6 +47,11 @@ impl Closed {
         &self.calls
     }
 
+    /// The last seal of this worker, which the batch's follows; `None` where it is not known.
+    pub fn previous(&self) -> Option<Seal> {
+        self.previous
+    }
+
     /// Writes the batch to Postgres. Where a verdict was there before, the end of its record
     /// becomes what the table says.
     ///
@@ -49,11 +60,16 @@ impl Closed {
     /// idempotent.
     pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
         match store.record(&self).await {
-            Ok(overruled) => {
+            Ok(Recording { overruled, seal }) => {
+                for Completed { outcome, .. } in &mut self.completed {
+                    if let RecordOutcome::Assessed(verdict) = outcome {
+                        verdict.seal = seal;
+                    }
+                }
                 for (index, outcome) in overruled {
                     self.completed[index].outcome = outcome;
                 }
-                Ok(Recorded { number: self.number, completed: self.completed })
+                Ok(Recorded { number: self.number, completed: self.completed, seal })
             }
             Err(error) => Err((self, error)),
         }
@@ -72,10 +88,16 @@ impl Recorded {
         &self.completed
     }
 
+    /// The seal that covers it.
+    pub fn seal(&self) -> Option<Seal> {
+        self.seal
+    }
+
     /// Adds a batch that was recorded later. Only for batches of which no commit was tried: the
     /// number stays the first one's.
     pub fn append(&mut self, mut later: Self) {
         self.completed.append(&mut later.completed);
+        self.seal = later.seal;
     }
 
     /// Takes out the records whose assignment has ended: they belong to somebody else now, who will

@@ -8,9 +8,11 @@
 
 mod claim_events;
 mod dead_letters;
+mod digest;
 mod json;
 mod replays;
 mod risk_calls;
+mod seals;
 mod table;
 mod token_exchanges;
 mod values;
@@ -22,17 +24,19 @@ use sqlx::{FromRow, Row};
 use crate::decision::Source;
 pub use claim_events::{CLAIM_EVENTS, EventRow, NewEvent};
 pub use dead_letters::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewDeadLetter};
+pub use digest::RowDigest;
 pub(crate) use json::clean_reasons;
 pub use json::{bytes_as_json, headers_from_json};
 pub use replays::{
     DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
 };
 pub use risk_calls::{Call, RISK_CALLS, Word};
+pub use seals::{NoSeal, SEAL_COLUMNS, Seal, SealRow};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;
 pub(crate) use values::{clean, milliseconds};
-pub use verdicts::{VERDICTS, Verdict};
+pub use verdicts::{VERDICT_SEAL, VERDICTS, Verdict};
 
 /// The three columns of a place in Kafka, which most tables have.
 impl FromRow<'_, PgRow> for Source {

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::digest::RowDigest;
+
 /// A table and the columns that claimgate writes. Those that PostgreSQL fills are not among them.
 #[derive(Debug)]
 pub struct Table {
@@ -45,17 +47,38 @@ impl Table {
 
     /// The same, where the arrays are the statement's parameters from `first` on.
     pub fn insert_from(&self, first: usize, rest: &str) -> String {
+        self.insert_with(("", "", ""), first, rest)
+    }
+
+    /// `more`: a column that has no array, its value, and where that is from.
+    fn insert_with(&self, more: (&str, &str, &str), first: usize, rest: &str) -> String {
         let (name, names) = (self.name, self.names());
+        let (column, value, source) = more;
         let arrays =
             join((first..).zip(self.columns).map(|(n, (_, of))| format!("${n}::{}[]", sent(of))));
         let values = join(self.columns.iter().map(|(column, of)| format!("{column}::{of}")));
-        let given = format!("unnest({arrays}) as given ({names})");
-        format!("insert into {name} ({names}) select {values} from {given} {rest}")
+        let given = format!("unnest({arrays}) as given ({names}){source}");
+        format!("insert into {name} ({names}{column}) select {values}{value} from {given} {rest}")
+    }
+
+    /// The array of a column among those of [`Table::insert_from`], as the statement says it.
+    ///
+    /// # Panics
+    /// Where the table has no such column.
+    pub fn array(&self, first: usize, column: &str) -> String {
+        let place = self.columns.iter().position(|(name, _)| *name == column);
+        let place = place.unwrap_or_else(|| panic!("{} has no column {column}", self.name));
+        format!("${}::{}[]", first + place, sent(self.columns[place].1))
     }
 
     /// How many columns, and so arrays, it has.
     pub fn width(&self) -> usize {
         self.columns.len()
+    }
+
+    /// The same for a table whose rows are sealed: the statement has the seal's number as `this.seal`.
+    pub fn insert_sealed(&self, first: usize, rest: &str) -> String {
+        self.insert_with((", seal", ", this.seal", ", this"), first, rest)
     }
 
     fn names(&self) -> String {
@@ -86,6 +109,12 @@ pub trait NewRow: Copy {
         rows: impl Iterator<Item = Self> + Clone,
         arguments: &mut PgArguments,
     ) -> sqlx::Result<()>;
+
+    /// What identifies its content.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::Encode`].
+    fn digest(self) -> sqlx::Result<RowDigest>;
 
     /// What [`Table::insert`] takes.
     ///
@@ -137,6 +166,13 @@ macro_rules! table {
                     arguments.add(values).map_err(sqlx::Error::Encode)?;
                 )+
                 Ok(())
+            }
+
+            fn digest(self) -> sqlx::Result<$crate::schema::RowDigest> {
+                let $row: $Row = self;
+                let mut content = $crate::schema::digest::Content::of($name);
+                $(content.add($value)?;)+
+                Ok(content.digest())
             }
         }
     };

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::Seal;
 use super::json::{FlatSource, ReasonList, micros_as_json, seconds_as_json};
 use super::table::table;
 use super::values::{IntegerList, Micros, Seconds, Text, integer};
@@ -63,7 +64,15 @@ pub struct Verdict {
     /// [`crate::claim::Claim::fingerprint`].
     #[serde(skip)]
     pub fingerprint: [u8; 32],
+    /// The seal that covers it, once it is recorded. Only who publishes it selects it.
+    #[sqlx(default)]
+    #[serde(skip)]
+    pub seal: Option<Seal>,
 }
+
+/// Selects [`Verdict::seal`].
+pub const VERDICT_SEAL: &str = ", (select seals.id || ':' || encode(head, 'hex')
+    from seals where seals.id = verdicts.seal) as seal";
 
 table! {
     /// What was decided about each claim.
@@ -123,6 +132,7 @@ impl Verdict {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             subject: "0".repeat(64),
             fingerprint: [0; 32],
+            seal: None,
         }
     }
 }

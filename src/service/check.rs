@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::set_up;
 use crate::assess::exchange::Http;
 use crate::assess::http::Client;
 use crate::config::Config;
@@ -125,6 +126,7 @@ async fn postgres(config: &Config) -> Finding {
             PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
         store.check_schema().await.map_err(|error| error.to_string())?;
         store.check_rights().await.map_err(|error| error.to_string())?;
+        set_up::refuse_ownership(config, &store).await?;
         store.close().await;
         Ok("answers, its schema is up to date, and its tables take rows".to_owned())
     };

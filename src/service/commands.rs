@@ -29,16 +29,21 @@ impl From<String> for Failure {
     }
 }
 
-/// `claimgate migrate`: applies the migrations and makes the partitions of the months to come.
+/// `claimgate migrate`: applies the migrations and makes the partitions of the months to come; with
+/// `roles` also the roles of workers, auditors and operators.
 ///
 /// # Errors
 /// One sentence that names the address, or what is wrong.
-pub async fn migrate(config: &Config) -> Result<(), String> {
+pub async fn migrate(config: &Config, roles: bool) -> Result<(), String> {
     let store =
         PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
     let applied = store.migrate().await.map_err(|error| error.to_string())?;
     let partitions = store.ensure_partitions().await.map_err(|error| error.to_string())?;
     println!("{applied} migrations applied, {} partitions made", partitions.len());
+    if roles {
+        store.create_roles().await.map_err(|error| error.to_string())?;
+        println!("roles: claimgate_owner, claimgate_worker, claimgate_auditor, claimgate_operator");
+    }
     store.close().await;
     Ok(())
 }

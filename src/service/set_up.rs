@@ -57,9 +57,23 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
         Err(error @ StoreError::Transient(_)) => {
             warn!("whether the tables can be written is not known: {error}")
         }
-        Ok(()) => {}
+        Ok(()) => refuse_ownership(config, &store).await?,
     }
     Ok(store)
+}
+
+/// A worker that may change the tables could change evidence. Where it does not have to migrate, it
+/// does not begin.
+pub(super) async fn refuse_ownership(config: &Config, store: &PostgresStore) -> Result<(), String> {
+    if config.postgres.migrate || !store.is_owner().await.map_err(|error| error.to_string())? {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: the worker's role owns the tables, so it could change evidence; let `claimgate migrate \
+         --roles` create roles and give the worker a login in claimgate_worker, or set \
+         postgres.migrate = true if the worker is to migrate",
+        store.place()
+    ))
 }
 
 pub(super) fn context(

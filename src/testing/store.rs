@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::claim::DeadLetterReason;
-use crate::outbox::{Call, Closed, Received, RecordOutcome, Store, StoreError, TokenExchange};
-use crate::schema::Verdict;
+use crate::outbox::{
+    Call, Closed, Received, RecordOutcome, Recording, Store, StoreError, TokenExchange,
+};
+use crate::schema::{Seal, Verdict};
 
 /// A store in memory. Clones share their content, as two workers share a database.
 #[derive(Debug, Default, Clone)]
@@ -42,6 +44,7 @@ struct State {
     calls: BTreeMap<Uuid, Call>,
     token_exchanges: BTreeMap<Uuid, TokenExchange>,
     dead_letters: BTreeMap<(String, i32, i64, String), DeadLetter>,
+    seals: i64,
     faults: VecDeque<StoreFault>,
     away: bool,
 }
@@ -113,18 +116,20 @@ impl Store for FakeStore {
         })
     }
 
-    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
         self.operate(|state| state.record(batch))
     }
 }
 
 impl State {
-    fn record(&mut self, batch: &Closed) -> Vec<(usize, RecordOutcome)> {
+    fn record(&mut self, batch: &Closed) -> Recording {
+        self.seals += 1;
+        let seal = Seal { id: self.seals, head: [0; 32] };
         let mut overruled = Vec::new();
         for (index, completed) in batch.completed().iter().enumerate() {
             match &completed.outcome {
                 RecordOutcome::Assessed(verdict) => {
-                    if let Some(end) = self.decide(verdict, &completed.received) {
+                    if let Some(end) = self.decide(verdict, &completed.received, seal) {
                         if let RecordOutcome::DeadLettered(malformed) = &end {
                             self.bury(&completed.received, malformed);
                         }
@@ -143,11 +148,16 @@ impl State {
         for exchange in batch.token_exchanges() {
             self.token_exchanges.entry(exchange.id).or_insert_with(|| exchange.clone());
         }
-        overruled
+        Recording { overruled, seal: Some(seal) }
     }
 
     /// Keeps a verdict, unless the claim has one; then says how the record ends.
-    fn decide(&mut self, verdict: &Verdict, received: &Received) -> Option<RecordOutcome> {
+    fn decide(
+        &mut self,
+        verdict: &Verdict,
+        received: &Received,
+        seal: Seal,
+    ) -> Option<RecordOutcome> {
         if let Some(known) = self.verdicts.get(&verdict.claim_id) {
             return Some(RecordOutcome::of_known(
                 known.clone(),
@@ -155,7 +165,8 @@ impl State {
                 &verdict.fingerprint,
             ));
         }
-        self.verdicts.insert(verdict.claim_id.clone(), verdict.clone());
+        let sealed = Verdict { seal: Some(seal), ..verdict.clone() };
+        self.verdicts.insert(verdict.claim_id.clone(), sealed);
         self.events.push(received.clone());
         None
     }

@@ -72,6 +72,7 @@ impl<P: Ports> Worker<P> {
                 &claim.account.id,
             ),
             fingerprint,
+            seal: None,
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,
         };

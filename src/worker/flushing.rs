@@ -80,7 +80,7 @@ impl<P: Ports> Worker<P> {
         match result {
             Ok(recorded) => {
                 self.context.meter.recorded(latency);
-                self.outflow.recorded(latency);
+                self.outflow.recorded(latency, recorded.seal());
                 for completed in recorded.completed() {
                     self.complete_followers(completed);
                 }

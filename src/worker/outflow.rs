@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::pipeline::Pipeline;
 use crate::outbox::{Batch, Call, Closed, Completed, TokenExchange};
+use crate::schema::Seal;
 
 /// While so many ended records and attempts wait for Postgres, no more calls are made: an answer
 /// must not be lost.
@@ -41,6 +42,8 @@ pub(super) struct Outflow {
     pub(super) store_rests_until: Option<Instant>,
     /// When Postgres last answered.
     pub(super) store_heard: Instant,
+    /// This worker's last seal; `None` before the first, and after a write that may have been done.
+    seal: Option<Seal>,
 }
 
 impl Outflow {
@@ -55,6 +58,7 @@ impl Outflow {
             pipeline: Pipeline::default(),
             store_rests_until: None,
             store_heard: now,
+            seal: None,
         }
     }
 
@@ -95,9 +99,10 @@ impl Outflow {
         self.due.map(|due| due.max(self.rests_until))
     }
 
-    /// A batch is recorded.
-    pub(super) fn recorded(&mut self, took: Duration) {
+    /// A batch is recorded, under this seal.
+    pub(super) fn recorded(&mut self, took: Duration, seal: Option<Seal>) {
         self.recorded_in = took;
+        self.seal = seal;
     }
 
     /// It is published, too: flushing rests for as long as that took. After one that took longer
@@ -112,7 +117,7 @@ impl Outflow {
 
     /// Closes the batch, with at most `max` records. What is more is due at once.
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
-        let closed = self.batch.close(max);
+        let closed = self.batch.close(max, self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
         closed
     }
@@ -120,6 +125,7 @@ impl Outflow {
     /// Puts a batch that Postgres did not take back in front.
     pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
         self.due = Some(now);
+        self.seal = None;
         self.batch.reopen(closed);
     }
 
@@ -162,7 +168,7 @@ mod tests {
         let now = Instant::now();
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut outflow = Outflow::new(Duration::from_millis(50), now);
-        outflow.recorded(Duration::from_millis(3));
+        outflow.recorded(Duration::from_millis(3), None);
         outflow.published(Duration::from_millis(5), later(8));
         assert_eq!(outflow.due(), None, "nothing waits");
         outflow.wait_until(later(9));

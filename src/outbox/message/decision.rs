@@ -17,6 +17,9 @@ use crate::trace::{TRACEPARENT, TRACESTATE};
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
 
+/// The header with the seal that covers the verdict.
+pub const SEAL: &str = "claimgate-seal";
+
 /// The decision event (`schemas/decision.v1.json`).
 #[derive(Debug, Serialize)]
 struct DecisionEvent<'a> {
@@ -104,6 +107,7 @@ fn build(
         text("claimgate-schema", DECISION_SCHEMA),
         text("claimgate-decision-id", &id),
     ];
+    headers.extend(verdict.seal.map(|seal| text(SEAL, &seal.to_string())));
     headers.extend(trace_headers(received));
     let payload = Some(serialise(&event));
     Message { topic: Topic::Decisions, partition: None, key: Some(key.to_vec()), payload, headers }

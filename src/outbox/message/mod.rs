@@ -22,7 +22,7 @@ use crate::intake::deferral::Deferral;
 mod decision;
 mod drafts;
 
-pub use decision::DECISION_SCHEMA;
+pub use decision::{DECISION_SCHEMA, SEAL};
 pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
 pub use crate::kafka::Topic;

@@ -15,9 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::PostgresStore;
 use super::error::Failure;
 use super::record::{Entry, Overruled, entries};
+use super::rows;
 use crate::claim::{DeadLetterReason, EventError};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
-use crate::schema::{self, NewDeadLetter};
+use crate::schema::{NewDeadLetter, Seal};
 
 /// So many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
@@ -114,14 +115,15 @@ impl PostgresStore {
         &self,
         completed: &[Completed],
         calls: &[Call],
+        last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
         let mut refusals = UnassessedClaims::default();
         // Answers first: whatever is wrong with the other tables, they were given and are kept.
-        self.record_calls_around_faults(calls, &mut refusals).await?;
+        self.record_calls_around_faults(calls, &mut refusals, last).await?;
         self.try_rows().await?;
         let held = self.unkept.hold_back(completed);
-        let ends =
-            self.record_completed_around_faults(&entries(completed, &held), &mut refusals).await?;
+        let entries = entries(completed, &held);
+        let ends = self.record_completed_around_faults(&entries, &mut refusals, last).await?;
         Ok(self.unkept.release(completed, held, ends))
     }
 
@@ -131,11 +133,12 @@ impl PostgresStore {
         &self,
         entries: &[Entry<'_>],
         refusals: &mut UnassessedClaims,
+        last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
         let (mut overruled, mut refused) = (Overruled::new(), Vec::new());
         let mut open: Vec<_> = iter::once(0..entries.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
-            match self.record_at_once(&entries[range.clone()], &[]).await {
+            match self.record_at_once(&entries[range.clone()], &[], last).await {
                 Ok(ends) => overruled.extend(ends.into_iter().map(|end| (end.index, end.outcome))),
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
@@ -148,7 +151,7 @@ impl PostgresStore {
         // Not before all was looked at: where the table is at fault, no claim becomes a dead
         // letter.
         for (entry, message) in refused {
-            let malformed = self.dead_letter(entry.received, message).await?;
+            let malformed = self.dead_letter(entry.received, message, last).await?;
             overruled.push((entry.index, RecordOutcome::DeadLettered(malformed)));
         }
         Ok(overruled)
@@ -159,14 +162,15 @@ impl PostgresStore {
         &self,
         received: &Received,
         message: String,
+        last: &mut Seal,
     ) -> Result<DeadLetterReason, StoreError> {
         let malformed = DeadLetterReason::event(EventError::Unrecordable, message);
         tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
-        let rows = [NewDeadLetter::new(received, &malformed)];
+        let letters = [NewDeadLetter::new(received, &malformed)];
         let server = &self.connections;
         let write = async {
             let mut lease = server.lease().await?;
-            server.answer(schema::insert(&mut lease, rows.iter())).await?;
+            server.answer(rows::insert_letters(&mut lease, &letters, last)).await?;
             lease.keep();
             Ok(())
         };
@@ -180,11 +184,12 @@ impl PostgresStore {
         &self,
         calls: &[Call],
         refusals: &mut UnassessedClaims,
+        last: &mut Seal,
     ) -> Result<(), StoreError> {
         let mut refused = Vec::new();
         let mut open: Vec<_> = iter::once(0..calls.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
-            match self.record_at_once(&[], &calls[range.clone()]).await {
+            match self.record_at_once(&[], &calls[range.clone()], last).await {
                 Ok(_) => {}
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),

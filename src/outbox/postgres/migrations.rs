@@ -29,7 +29,13 @@ impl PostgresStore {
         // own, without the bounds.
         let connection = self.connections.unbounded().await;
         let mut connection = connection.map_err(|failure| self.store_error(failure))?;
+        let owner = self.other_owner().await?;
         let apply = async {
+            // What a migration makes belongs to whom the rest belongs.
+            if let Some(owner) = owner {
+                let act = sqlx::AssertSqlSafe(format!("set role {owner}"));
+                sqlx::raw_sql(act).execute(&mut connection).await?;
+            }
             migrator().run_direct(None, &mut connection, false).await?;
             sqlx::Connection::close(connection).await?;
             Ok(missing)
@@ -134,7 +140,7 @@ mod tests {
         let without_4 = [&all[..3], &all[4..]].concat();
         assert_eq!(
             State::of(&migrator, &without_4),
-            State::Missing(vec!["4 partitions".to_owned()])
+            State::Missing(vec!["4 token exchanges".to_owned()])
         );
         let changed = [vec![(1, vec![0])], all[1..].to_vec()].concat();
         assert_eq!(State::of(&migrator, &changed), State::Changed(1));

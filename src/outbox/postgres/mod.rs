@@ -4,8 +4,8 @@
 //! how a batch is written, `faults` the search for what is refused, `conflicts` what two claims
 //! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction,
 //! `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what
-//! a connection is bound by, `rights` whether the worker may write what it will have to, `error`
-//! what a failure means.
+//! a connection is bound by, `roles` who may do what, `rights` whether the worker may write what it
+//! will have to, `error` what a failure means.
 //!
 //! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
 //! not at all; and writing a batch again changes nothing.
@@ -19,6 +19,7 @@ mod migrations;
 mod record;
 mod retire;
 mod rights;
+mod roles;
 mod rows;
 mod session;
 mod settings;
@@ -30,11 +31,12 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 
-use super::{Closed, RecordOutcome, Store, StoreError};
-use crate::schema::Verdict;
+use super::{Closed, Recording, Store, StoreError};
+use crate::schema::{Seal, Verdict};
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;
+pub use roles::ROLES;
 pub use settings::Settings;
 
 /// The store over PostgreSQL. Clones share their connections.
@@ -105,6 +107,17 @@ impl PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
+    /// The newest seal of any worker: a chain goes on from there.
+    async fn newest_seal(&self) -> Result<Seal, StoreError> {
+        let ask = async {
+            let mut lease = self.connections.lease().await?;
+            let seal = self.connections.answer(rows::select_newest_seal(&mut lease)).await?;
+            lease.keep();
+            Ok(seal)
+        };
+        ask.await.map_err(|failure| self.store_error(failure))
+    }
+
     /// A failure where no row can be at fault.
     fn store_error(&self, failure: Failure) -> StoreError {
         failure.into_store_error(self.place())
@@ -126,8 +139,13 @@ impl Store for PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
-    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
         self.record_exchanges(batch.token_exchanges()).await?;
-        self.record_batch(batch.completed(), batch.calls()).await
+        let mut last = match batch.previous() {
+            Some(seal) => seal,
+            None => self.newest_seal().await?,
+        };
+        let overruled = self.record_batch(batch.completed(), batch.calls(), &mut last).await?;
+        Ok(Recording { overruled, seal: Some(last) })
     }
 }

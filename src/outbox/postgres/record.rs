@@ -12,7 +12,7 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::rows::{self, Decided};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
-use crate::schema::{self, NewDeadLetter, Verdict, clean, clean_reasons};
+use crate::schema::{NewDeadLetter, Seal, Verdict, clean, clean_reasons};
 
 /// The most bytes that one statement carries, unless a single row has more. A message to the server
 /// ends at 1 GB, and a batch of large events could reach that.
@@ -47,13 +47,15 @@ pub(super) type Overruled = Vec<(usize, RecordOutcome)>;
 
 impl PostgresStore {
     /// Writes a batch; where PostgreSQL refuses a row, everything but that row.
+    /// `last` is the seal that the batch's seals follow, then the last of them.
     pub(super) async fn record_batch(
         &self,
         completed: &[Completed],
         calls: &[Call],
+        last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
         let held = self.unkept.hold_back(completed);
-        match self.record_at_once(&entries(completed, &held), calls).await {
+        match self.record_at_once(&entries(completed, &held), calls, last).await {
             Ok(ends) => {
                 let ends = ends.into_iter().map(|end| (end.index, end.outcome)).collect();
                 Ok(self.unkept.release(completed, held, ends))
@@ -64,7 +66,7 @@ impl PostgresStore {
                     db.error = message,
                     "PostgreSQL refused a batch; looking for the row at fault"
                 );
-                self.record_around_faults(completed, calls).await
+                self.record_around_faults(completed, calls, last).await
             }
         }
     }
@@ -74,6 +76,7 @@ impl PostgresStore {
         &self,
         entries: &[Entry<'a>],
         calls: &[Call],
+        last: &mut Seal,
     ) -> Result<Vec<End<'a>>, Failure> {
         let server = &self.connections;
         let (firsts, repeats) = decided(entries);
@@ -87,7 +90,7 @@ impl PostgresStore {
         if !rest && let [(rows, calls)] = statements[..] {
             // It is a transaction of its own. Claims that others decided are looked up after it:
             // what was decided is never changed.
-            taken.extend(server.answer(rows::insert(&mut lease, rows, calls)).await?);
+            taken.extend(server.answer(rows::insert(&mut lease, rows, calls, last)).await?);
             statements.clear();
             if taken.is_empty() {
                 lease.keep();
@@ -95,8 +98,10 @@ impl PostgresStore {
             }
         }
         let mut transaction = server.answer(lease.begin()).await?;
+        let mut newest = *last;
         for (rows, calls) in statements {
-            taken.extend(server.answer(rows::insert(&mut transaction, rows, calls)).await?);
+            let insert = rows::insert(&mut transaction, rows, calls, &mut newest);
+            taken.extend(server.answer(insert).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) =
             firsts.iter().copied().partition(|row| taken.contains(&row.verdict.claim_id));
@@ -111,9 +116,11 @@ impl PostgresStore {
         }
         self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
         for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
-            server.answer(schema::insert(&mut transaction, rows.iter())).await?;
+            let insert = rows::insert_letters(&mut transaction, rows, &mut newest);
+            server.answer(insert).await?;
         }
         server.answer(transaction.commit()).await?;
+        *last = newest;
         lease.keep();
         Ok(ends)
     }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::{Failure, POOLER};
+use super::rows::{self, Decided};
 use super::{PostgresStore, StoreError};
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
@@ -21,9 +22,13 @@ use crate::trace::TraceContext;
 const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, current_user)
     from (values
         ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
-        ('dead_letters', 'insert'), ('token_exchanges', 'insert')
+        ('dead_letters', 'insert'), ('token_exchanges', 'insert'), ('seals', 'select'),
+        ('seals', 'insert')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)
+    union all
+    select format('grant usage on sequence seals_id_seq to %I', current_user)
+    where not has_sequence_privilege('seals_id_seq', 'usage')
     union all
     select format('grant execute on function claimgate_ensure_partitions(date, int) to %I', current_user)
     where not has_function_privilege('claimgate_ensure_partitions(date, int)', 'execute')";
@@ -73,6 +78,11 @@ impl PostgresStore {
             let deferred =
                 sqlx::raw_sql("set constraints all immediate").execute(&mut *transaction);
             server.answer(deferred).await?;
+            refusing = "seals";
+            let mut last = server.answer(rows::select_newest_seal(&mut transaction)).await?;
+            let verdict = Verdict::ordinary(&format!("{}-sealed", verdict.claim_id));
+            let row = [Decided { index: 0, verdict: &verdict, received: &received }];
+            server.answer(rows::insert(&mut transaction, &row, &[], &mut last)).await?;
             server.answer(transaction.rollback()).await?;
             lease.keep();
             Ok(())

@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use sqlx::PgConnection;
+use sqlx::postgres::{PgArguments, PgBindIterExt};
+use sqlx::{Arguments, PgConnection};
 
 use crate::outbox::{Call, Received};
-use crate::schema::{CLAIM_EVENTS, NewEvent, NewRow, RISK_CALLS, VERDICTS, Verdict};
+use crate::schema::{
+    CLAIM_EVENTS, DEAD_LETTERS, LETTER_KEY, NewDeadLetter, NewEvent, NewRow, RISK_CALLS, RowDigest,
+    Seal, VERDICT_SEAL, VERDICTS, Verdict,
+};
 
 /// A claim that was decided, on its way into `verdicts` and `claim_events`.
 #[derive(Debug, Clone, Copy)]
@@ -25,40 +29,149 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// `$1` is the array of claim ids, for they are the verdicts' first column. An event is written
-/// only beside the verdict that rests on it.
+/// An event is written only beside the verdict that rests on it.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let (first_event, first_call) =
-        (1 + VERDICTS.width(), 1 + VERDICTS.width() + CLAIM_EVENTS.width());
-    let verdicts = VERDICTS.insert("on conflict (claim_id) do nothing returning claim_id");
-    let events = CLAIM_EVENTS.insert_from(
-        first_event,
-        "where claim_id in (select claim_id from inserted) on conflict do nothing",
+    let (events, calls) = (1 + VERDICTS.width(), 1 + VERDICTS.width() + CLAIM_EVENTS.width());
+    let digests = calls + RISK_CALLS.width();
+    let claims = VERDICTS.array(1, "claim_id");
+    let written = [
+        written(&claims, digests, "new_verdicts", "claim_id"),
+        written(&CLAIM_EVENTS.array(events, "claim_id"), digests + 1, "new_events", "claim_id"),
+        written(&RISK_CALLS.array(calls, "id"), digests + 2, "new_calls", "id"),
+    ];
+    let verdicts =
+        VERDICTS.insert_sealed(1, "on conflict (claim_id) do nothing returning claim_id");
+    let events = CLAIM_EVENTS.insert_sealed(
+        events,
+        "where claim_id in (select claim_id from new_verdicts) on conflict do nothing returning claim_id",
     );
-    let calls = RISK_CALLS.insert_from(first_call, "on conflict do nothing");
+    let calls = RISK_CALLS.insert_sealed(calls, "on conflict do nothing returning id");
+    let [of_verdicts, of_events, of_calls] = written;
+    let seal = seal([&of_verdicts, &of_events, &of_calls, NOTHING], digests + 3);
     format!(
-        "with inserted as ({verdicts}), events as ({events}), calls as ({calls})
-        select claim_id from unnest($1) as given (claim_id)
-        where claim_id not in (select claim_id from inserted)"
+        "with {THIS}, new_verdicts as ({verdicts}), new_events as ({events}), new_calls as ({calls}),
+        {seal}
+        select (select id from seal), (select head from seal),
+            array(select claim_id from unnest({claims}) as given (claim_id)
+                where claim_id not in (select claim_id from new_verdicts))"
     )
 });
 
+static INSERT_LETTERS: LazyLock<String> = LazyLock::new(|| {
+    let digests = 1 + DEAD_LETTERS.width();
+    let keys = LETTER_KEY.split(", ").map(|column| DEAD_LETTERS.array(1, column));
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    let rest = format!("on conflict do nothing returning {LETTER_KEY}");
+    let letters = DEAD_LETTERS.insert_sealed(1, &rest);
+    let written = written(&keys, digests, "new_letters", LETTER_KEY);
+    let seal = seal([NOTHING, NOTHING, NOTHING, &written], digests + 1);
+    format!(
+        "with {THIS}, new_letters as ({letters}), {seal}
+        select (select id from seal), (select head from seal), array[]::text[]"
+    )
+});
+
+/// The number of the seal to be.
+const THIS: &str = "this as (select nextval('seals_id_seq') as seal)";
+/// The digests of a table of which nothing is written.
+const NOTHING: &str = "''::bytea";
+
+/// The digests of the rows that were written of those given. `keys` are the arrays of what
+/// identifies a row, `digests` the number of the array beside them.
+fn written(keys: &str, digests: usize, table: &str, key: &str) -> String {
+    format!(
+        "(select coalesce(string_agg(digest, ''::bytea order by n), '')
+        from unnest({keys}, ${digests}::bytea[]) with ordinality as given ({key}, digest, n)
+        where ({key}) in (select {key} from {table}))"
+    )
+}
+
+/// The seal of these digests, unless there are none. The parameter `previous` is the number of the
+/// seal before it, the next one its hash.
+fn seal(digests: [&str; 4], previous: usize) -> String {
+    let [verdicts, events, calls, letters] = digests;
+    let head = previous + 1;
+    format!(
+        "content (verdicts, events, calls, letters) as (
+            select {verdicts}, {events}, {calls}, {letters}
+        ), seal as (
+            insert into seals
+            select seal, ${previous}, verdicts, events, calls, letters, now(),
+                claimgate_seal_head(${head}, seal, now(), verdicts, events, calls, letters)
+            from this, content
+            where octet_length(verdicts || events || calls || letters) > 0
+            returning id, head
+        )"
+    )
+}
+
 /// The same text every time, so that it is made and prepared once.
 static SELECT_VERDICTS: LazyLock<String> =
-    LazyLock::new(|| VERDICTS.select("where claim_id = any($1)").0);
+    LazyLock::new(|| VERDICTS.select_and(VERDICT_SEAL, "where claim_id = any($1)").0);
 
 /// Writes attempts, and the verdicts of claims that have none with the events behind them; returns
 /// the ids of the claims that had one. `rows` are sorted by claim id, each id once: two workers
-/// with the same claims then take their locks in the same order.
+/// with the same claims then take their locks in the same order. `last` is the seal before it, then
+/// its own.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[Decided<'_>],
     calls: &[Call],
+    last: &mut Seal,
 ) -> sqlx::Result<Vec<String>> {
-    let mut arguments = NewRow::arrays(rows.iter().map(|row| row.verdict))?;
-    NewRow::bind(rows.iter().map(Decided::event), &mut arguments)?;
+    let verdicts = rows.iter().map(|row| row.verdict);
+    let events = rows.iter().map(Decided::event);
+    let mut arguments = NewRow::arrays(verdicts.clone())?;
+    NewRow::bind(events.clone(), &mut arguments)?;
     NewRow::bind(calls.iter(), &mut arguments)?;
-    sqlx::query_scalar_with(INSERT.as_str(), arguments).fetch_all(connection).await
+    add_digests(verdicts, &mut arguments)?;
+    add_digests(events, &mut arguments)?;
+    add_digests(calls.iter(), &mut arguments)?;
+    write(connection, &INSERT, arguments, last).await
+}
+
+/// Writes dead letters; one that is there is left alone.
+pub(super) async fn insert_letters(
+    connection: &mut PgConnection,
+    letters: &[NewDeadLetter<'_>],
+    last: &mut Seal,
+) -> sqlx::Result<()> {
+    let mut arguments = NewRow::arrays(letters.iter())?;
+    add_digests(letters.iter(), &mut arguments)?;
+    write(connection, &INSERT_LETTERS, arguments, last).await.map(|_| ())
+}
+
+fn add_digests<R: NewRow>(
+    rows: impl Iterator<Item = R>,
+    arguments: &mut PgArguments,
+) -> sqlx::Result<()> {
+    let digests: Vec<RowDigest> = rows.map(NewRow::digest).collect::<sqlx::Result<_>>()?;
+    let digests = digests.iter().map(RowDigest::as_slice).bind_iter();
+    arguments.add(digests).map_err(sqlx::Error::Encode)
+}
+
+/// Runs a statement that seals what it writes.
+async fn write(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    mut arguments: PgArguments,
+    last: &mut Seal,
+) -> sqlx::Result<Vec<String>> {
+    arguments.add(last.id).map_err(sqlx::Error::Encode)?;
+    arguments.add(last.head.as_slice()).map_err(sqlx::Error::Encode)?;
+    let written = sqlx::query_as_with(statement, arguments).fetch_one(connection);
+    let (id, head, taken): (Option<i64>, Option<[u8; 32]>, Vec<String>) = written.await?;
+    if let (Some(id), Some(head)) = (id, head) {
+        *last = Seal { id, head };
+    }
+    Ok(taken)
+}
+
+/// The newest seal: a chain goes on from there.
+pub(super) async fn select_newest_seal(connection: &mut PgConnection) -> sqlx::Result<Seal> {
+    let newest = "select id, head from seals order by id desc limit 1";
+    let (id, head) = sqlx::query_as(newest).fetch_one(connection).await?;
+    Ok(Seal { id, head })
 }
 
 /// The verdicts of these claims, by claim id.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::journal::{Journal, Life};
 use super::plan::Mood;
 use crate::assess::exchange::{Exchange, Failure, Http, Response};
-use crate::outbox::{Closed, RecordOutcome, Store, StoreError};
+use crate::outbox::{Closed, RecordOutcome, Recording, Store, StoreError};
 use crate::risk::Request;
 use crate::schema::Verdict;
 use crate::testing::{FakeStore, FaultProfile, InjectedFault, Process};
@@ -62,7 +62,7 @@ impl Store for RemoteStore {
         .await
     }
 
-    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
         let verdicts = || {
             batch.completed().iter().filter_map(|completed| match &completed.outcome {
                 RecordOutcome::Assessed(verdict) => Some(verdict.claim_id.as_str()),

@@ -3,7 +3,7 @@
 use claimgate::claim::{Claim, DeadLetterReason, subject_hash};
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
-use claimgate::outbox::{Batch, Call, Closed, Completed, Received, RecordOutcome};
+use claimgate::outbox::{Batch, Call, Closed, Completed, Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
 use secrecy::SecretString;
@@ -132,5 +132,23 @@ pub(crate) fn close(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) -
     for call in calls {
         batch.add_call(call);
     }
-    batch.close(size)
+    batch.close(size, None)
+}
+
+/// The verdict as it was given: every one that is recalled has a seal.
+pub(crate) fn unsealed(verdict: Verdict) -> Verdict {
+    assert!(verdict.seal.is_some(), "{verdict:?}");
+    Verdict { seal: None, ..verdict }
+}
+
+/// Writes a batch; returns what was overruled, as it was given.
+pub(crate) async fn record(store: &impl Store, batch: &Closed) -> Vec<(usize, RecordOutcome)> {
+    let mut overruled = store.record(batch).await.expect("record").overruled;
+    overruled.sort_by_key(|(index, _)| *index);
+    for (_, outcome) in &mut overruled {
+        if let RecordOutcome::Recalled(verdict) | RecordOutcome::Duplicate(verdict) = outcome {
+            **verdict = unsealed(verdict.as_ref().clone());
+        }
+    }
+    overruled
 }

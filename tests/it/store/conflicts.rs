@@ -4,7 +4,7 @@ use claimgate::claim::Claim;
 use claimgate::outbox::{Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 
-use super::build::{assessed, close, event, verdict};
+use super::build::{assessed, close, event, record, verdict};
 use super::{Inspect, with_database};
 
 /// A well-formed event at this offset, and the end that it comes to.
@@ -41,7 +41,8 @@ async fn report_d12_a_conflict_names_the_fields_that_differ() {
         // Found by the worker before it asked, and found by the insert.
         let by_worker = known(&verdict, &claimed(2, "a", "another", "red packet"));
         let by_insert = claimed(3, "a", "another", "blue packet");
-        let ends = store.record(&close(vec![by_worker, by_insert], vec![])).await.expect("recorded");
+        let batch = close(vec![by_worker, by_insert], vec![]);
+        let ends = store.record(&batch).await.expect("recorded").overruled;
         assert_eq!(ends.len(), 2);
         let details: Vec<String> =
             store.all_dead_letters().await.into_iter().map(|letter| letter.malformed.detail).collect();
@@ -63,7 +64,8 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
         // The topic was made anew, and the id and the place were used again.
         let other = claimed(1, "a", "another", "red packet");
         for record in [other.clone(), known(&verdict, &other)] {
-            let end = store.record(&close(vec![record], vec![])).await.expect("recorded").pop();
+            let batch = close(vec![record], vec![]);
+            let end = store.record(&batch).await.expect("recorded").overruled.pop();
             let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
             assert_eq!(malformed.error.as_str(), "claim_id_conflict");
         }
@@ -77,10 +79,7 @@ async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
             sent_again.0.clone(),
             RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]),
         );
-        let ends = store
-            .record(&close(vec![hashed_otherwise, sent_again], vec![]))
-            .await
-            .expect("recorded");
+        let ends = record(&store, &close(vec![hashed_otherwise, sent_again], vec![])).await;
         let verdict = Box::new(verdict);
         assert_eq!(
             ends,

@@ -1,20 +1,30 @@
 //! What every store promises (README, "What it promises").
 
 use claimgate::claim::{DeadLetterReason, EventError};
-use claimgate::outbox::{Closed, RecordOutcome, Store};
+use claimgate::outbox::{RecordOutcome, Store};
 use claimgate::schema::Verdict;
 
 use super::Inspect;
-use super::build::{assessed, call, close, event, malformed, verdict};
+use super::build::{assessed, call, close, event, malformed, record, unsealed, verdict};
 
 async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
-    store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id)
+    let known = store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id);
+    known.map(unsealed)
 }
 
-async fn record(store: &impl Store, batch: &Closed) -> Vec<(usize, RecordOutcome)> {
-    let mut overruled = store.record(batch).await.expect("record");
-    overruled.sort_by_key(|(index, _)| *index);
-    overruled
+pub(crate) async fn a_batch_has_a_seal_and_its_verdicts_keep_it(store: impl Inspect) {
+    let first = store.record(&close(vec![assessed(verdict("a", 1))], vec![])).await;
+    let first = first.expect("recorded").seal.expect("a seal");
+    let batch = close(vec![assessed(verdict("b", 2)), assessed(verdict("a", 3))], vec![call("b")]);
+    let second = store.record(&batch).await.expect("recorded");
+    let seal = second.seal.expect("a seal");
+    assert!(seal.id > first.id);
+    let [(1, RecordOutcome::Duplicate(known))] = second.overruled.as_slice() else {
+        panic!("{:?}", second.overruled)
+    };
+    assert_eq!(known.seal, Some(first));
+    let known = store.recall(vec!["a".to_owned(), "b".to_owned()]).await.expect("recalled");
+    assert_eq!([known["a"].seal, known["b"].seal], [Some(first), Some(seal)]);
 }
 
 pub(crate) async fn a_verdict_comes_back_with_every_field(store: impl Inspect) {
@@ -50,8 +60,9 @@ pub(crate) async fn an_unknown_claim_is_not_recalled(store: impl Inspect) {
     record(&store, &close(vec![assessed(verdict("a", 1)), assessed(verdict("b", 2))], vec![]))
         .await;
     let asked = ["b", "c", "B", ""].map(str::to_owned).to_vec();
-    let known = store.recall(asked).await.expect("recall");
-    assert_eq!(known.into_iter().collect::<Vec<_>>(), [("b".to_owned(), verdict("b", 2))]);
+    let known = store.recall(asked).await.expect("recall").into_iter();
+    let known: Vec<_> = known.map(|(id, verdict)| (id, unsealed(verdict))).collect();
+    assert_eq!(known, [("b".to_owned(), verdict("b", 2))]);
     assert!(store.recall(vec![]).await.expect("recall of nothing").is_empty());
 }
 

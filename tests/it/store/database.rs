@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::decision::Source;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
-use claimgate::outbox::{Call, Closed, Received, RecordOutcome, Store, StoreError};
+use claimgate::outbox::{Call, Closed, Received, Recording, Store, StoreError};
 use claimgate::schema::{
     CLAIM_EVENTS, DEAD_LETTERS, DeadLetterRow, EventRow, RISK_CALLS, Verdict, headers_from_json,
 };
@@ -112,7 +112,7 @@ impl Store for RealStore {
     async fn recall(&self, claim_ids: Vec<String>) -> Result<HashMap<String, Verdict>, StoreError> {
         self.store.recall(claim_ids).await
     }
-    async fn record(&self, batch: &Closed) -> Result<Vec<(usize, RecordOutcome)>, StoreError> {
+    async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
         self.store.record(batch).await
     }
 }

@@ -120,14 +120,13 @@ const ALTERATIONS: [(&str, &str, &str); 9] = [
 ];
 
 async fn alter(database: &TestDatabase, claim_id: &str, table: &str, change: &str) {
-    let mut statement = format!("update {table} set {change} where claim_id = '{claim_id}';");
-    if table == "verdicts" {
-        statement = format!(
-            "alter table verdicts disable trigger verdicts_are_final; {statement}
-            alter table verdicts enable trigger verdicts_are_final;"
-        );
-    }
-    database.execute(statement).await;
+    database
+        .execute(format!(
+            "alter table {table} disable trigger user;
+            update {table} set {change} where claim_id = '{claim_id}';
+            alter table {table} enable trigger user"
+        ))
+        .await;
 }
 
 #[tokio::test]

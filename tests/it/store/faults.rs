@@ -6,7 +6,7 @@ use claimgate::intake::deferral::Deferral;
 use claimgate::outbox::{Call, Closed, RecordOutcome, Store, StoreError};
 use claimgate::schema::Verdict;
 
-use super::build::{assessed, call, close, event, malformed, verdict};
+use super::build::{assessed, call, close, event, malformed, record, verdict};
 use super::{Inspect, TestDatabase, with_database};
 
 fn ids(range: std::ops::Range<i64>) -> Vec<String> {
@@ -26,9 +26,7 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         records.push(malformed(11));
         let calls: Vec<_> = (0..5).map(|n| call(&format!("claim {n}"))).collect();
         let batch = close(records, calls);
-        let mut overruled = store.record(&batch).await.expect("the rest is recorded");
-        overruled.sort_by_key(|(index, _)| *index);
-
+        let overruled = record(&store, &batch).await;
         let [(1, one), (3, three), (8, eight), (10, twin)] = overruled.as_slice() else {
             panic!("{overruled:?}")
         };
@@ -149,7 +147,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         let attempt = |claim_id: &str| Call { claim_id: claim_id.to_owned(), ..call(claim_id) };
         // The attempt comes first, the end of its claim in a later batch.
         let first = close(vec![], vec![attempt("odd 1"), attempt("odd 2"), attempt("even")]);
-        assert_eq!(store.record(&first).await.expect("recorded"), []);
+        assert_eq!(record(&store, &first).await, []);
         let deferral = Deferral {
             unseen: 0,
             times: 1,
@@ -166,7 +164,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         let (one, again) = (batch(), batch());
         let deferred = close(vec![(event(2), RecordOutcome::Deferred(deferral))], vec![]);
         for batch in [one, deferred] {
-            let ends = store.record(&batch).await.expect("recorded");
+            let ends = record(&store, &batch).await;
             let [
                 (
                     0,
@@ -190,7 +188,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         // The operator mends the table and replays the letter: the claim is asked about again, and
         // decided.
         database.execute("alter table risk_calls drop constraint odd").await;
-        let ends = store.record(&again).await.expect("recorded");
+        let ends = record(&store, &again).await;
         assert_eq!(ends, [(1, RecordOutcome::Recalled(Box::new(verdict("even", 3))))]);
         assert_eq!(counts(database).await, [2, 1, 2]);
     })

@@ -69,6 +69,7 @@ macro_rules! over_every_store {
 }
 
 over_every_store! {
+    a_batch_has_a_seal_and_its_verdicts_keep_it
     a_verdict_comes_back_with_every_field
     a_verdict_without_optional_fields_comes_back
     an_unknown_claim_is_not_recalled

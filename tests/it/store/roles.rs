@@ -1,23 +1,12 @@
-//! The grants of `docs/audit.md`: enough to work with, and no more.
+//! The roles of `claimgate migrate --roles`: enough to work with, and no more.
 
-use claimgate::outbox::postgres::{PostgresStore, Settings};
+use claimgate::outbox::postgres::{PostgresStore, ROLES, Settings};
 use claimgate::outbox::{Store, StoreError};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::build::{close, malformed};
 use super::{TestDatabase, with_database};
-
-/// The script of the section "Roles".
-fn script() -> &'static str {
-    let page = include_str!("../../../docs/audit.md");
-    let section = page.split("\n## Roles\n").nth(1).expect("the section is there");
-    section
-        .split("```sql\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("its script is there")
-}
 
 /// A store that acts as one of the script's roles.
 pub(crate) async fn store_as(database: &TestDatabase, role: &str) -> PostgresStore {
@@ -48,22 +37,65 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
             return;
         }
         let suffix = Uuid::new_v4().simple();
-        let [worker, auditor, operator] =
-            ["worker", "auditor", "operator"].map(|role| format!("claimgate_{role}_{suffix}"));
-        let script = script()
-            .replace("claimgate_worker", &worker)
-            .replace("claimgate_auditor", &auditor)
-            .replace("claimgate_operator", &operator);
+        let kinds = ["owner", "worker", "auditor", "operator"];
+        let mut script = ROLES.to_owned();
+        for kind in kinds {
+            let name = format!("claimgate_{kind}");
+            script = script.replace(&name, &format!("{name}_{suffix}"));
+        }
         // It may be run again.
         database.execute(script.clone()).await;
         database.execute(script).await;
+        let [owner, worker, auditor, operator] =
+            kinds.map(|kind| format!("claimgate_{kind}_{suffix}"));
         test(database, &worker, &auditor).await;
         the_operators_role_adds_replays_and_nothing_else(database, &operator).await;
-        for role in [worker, auditor, operator] {
+        for role in [&worker, &auditor, &operator] {
+            no_role_touches_what_keeps_evidence(database, role).await;
+        }
+        for role in [worker, auditor, operator, owner] {
             database.execute(format!("drop owned by {role}; drop role {role}")).await;
         }
     })
     .await;
+}
+
+/// What is evidence.
+const EVIDENCE: [&str; 8] = [
+    "verdicts",
+    "risk_calls",
+    "claim_events",
+    "dead_letters",
+    "token_exchanges",
+    "seals",
+    "dead_letter_replays",
+    "dead_letter_replay_places",
+];
+
+/// On every database that the script ran on.
+async fn no_role_touches_what_keeps_evidence(database: &TestDatabase, role: &str) {
+    for table in EVIDENCE {
+        for change in [
+            "delete from {}",
+            "truncate {}",
+            "drop table {} cascade",
+            "alter table {} disable trigger all",
+            "create trigger t before insert on {} for each row execute function claimgate_refuse_change()",
+        ] {
+            denied(database, role, &change.replace("{}", table)).await;
+        }
+    }
+    for change in [
+        "set session_replication_role = replica",
+        "set local claimgate.retention = 'on'; delete from dead_letters",
+        "alter function claimgate_refuse_change() owner to current_user",
+        "drop function claimgate_refuse_change() cascade",
+        "create or replace function claimgate_refuse_change() returns trigger language plpgsql
+            as $$ begin return old; end $$",
+        "update risk_calls_default set attempt = 9",
+    ] {
+        denied(database, role, change).await;
+    }
 }
 
 pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
@@ -98,7 +130,8 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
     ] {
         let result = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&database.pool).await;
         let error = result.expect_err("it must be refused").to_string();
-        let refused = ["only grows", "violates check", "violates not-null", "violates unique"];
+        let refused =
+            ["evidence is added", "violates check", "violates not-null", "violates unique"];
         assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
     }
 }

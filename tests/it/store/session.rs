@@ -69,6 +69,9 @@ async fn report_d08_a_right_that_is_missing_is_named_before_the_first_claim() {
             ("insert", "verdicts"),
             ("select", "verdicts"),
             ("insert", "dead_letters"),
+            ("insert", "seals"),
+            ("select", "seals"),
+            ("usage", "sequence seals_id_seq"),
             ("execute", "function claimgate_ensure_partitions(date, int)"),
         ] {
             database.execute(format!("revoke {right} on {on} from {worker}")).await;
@@ -88,11 +91,17 @@ async fn report_d08_the_check_leaves_nothing_behind() {
     with_database(async |database| {
         let store = database.store().await;
         store.store.check_rights().await.expect("all is well");
-        for table in ["verdicts", "risk_calls", "claim_events", "dead_letters"] {
+        for (table, rows) in [
+            ("verdicts", 0),
+            ("risk_calls", 0),
+            ("claim_events", 0),
+            ("dead_letters", 0),
+            ("seals", 1),
+        ] {
             let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-            let rows: i64 =
+            let found: i64 =
                 sqlx::query_scalar(sql).fetch_one(&database.pool).await.expect("a count");
-            assert_eq!(rows, 0, "{table}");
+            assert_eq!(found, rows, "{table}");
         }
         store
             .record(&close(vec![assessed(verdict("a", 1))], vec![call("a")]))

@@ -141,7 +141,7 @@ impl<'a, C: Cluster> Member<'a, C> {
             let received = Received { source, key, headers, payload, received_at: 1, trace };
             self.batch.complete(Completed { ticket, received, claim_id: None, outcome });
         }
-        let closed = self.batch.close(100);
+        let closed = self.batch.close(100, None);
         let recorded = closed.record(&FakeStore::default()).await.expect("the store takes it");
         let mut commits = recorded.commits(&self.ledger);
         spoil(&mut commits);

@@ -1,7 +1,4 @@
--- What else is evidence: why a call brought no answer, and the exchanges by which access tokens were had, or not.
-
-alter table risk_calls add column cause text;
-comment on column risk_calls.cause is 'Why no usable answer came, in the words of the network, TLS or HTTP library; null where an answer came and nothing was odd about it.';
+-- The exchanges by which access tokens were had, or not: why no claim could be asked about.
 
 create table token_exchanges (
     id            uuid primary key,

@@ -22,6 +22,9 @@ begin
                 -- Attaching a table lets inserts into the other partitions go on; `create table … partition of` would stop them all.
                 -- It locks the default partition: behind somebody's long transaction it gives up soon, for inserts would queue up behind it.
                 execute format('create table %I (like %I including all)', name, parent);
+                execute format('create trigger %I before truncate on %I
+                    for each statement execute function claimgate_refuse_change()',
+                    name || '_are_kept', name);
                 execute format('alter table %I attach partition %I for values from (%L) to (%L)',
                     parent, name, month, month + interval '1 month');
                 return next name;

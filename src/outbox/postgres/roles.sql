@@ -1,0 +1,59 @@
+-- The roles of claimgate, and what each may do. It may be run again: after an update, for new tables.
+--
+-- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
+-- claimgate_worker    adds evidence and reads it
+-- claimgate_auditor   reads
+-- claimgate_operator  reads dead letters, and adds replays of them
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array[
+        'claimgate_owner', 'claimgate_worker', 'claimgate_auditor', 'claimgate_operator'
+    ] loop
+        if to_regrole(name) is null then
+            execute format('create role %I nologin', name);
+        end if;
+    end loop;
+    -- Whoever runs this goes on migrating.
+    if not pg_has_role('claimgate_owner', 'usage') then
+        execute format('grant claimgate_owner to %I', current_user);
+    end if;
+    for name in select current_schema() loop
+        execute format('grant usage, create on schema %I to claimgate_owner', name);
+        execute format('grant usage on schema %I
+            to claimgate_worker, claimgate_auditor, claimgate_operator', name);
+    end loop;
+    for name in
+        select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
+        where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
+            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|_sqlx)'
+            -- A sequence goes with the table that owns it.
+            and not exists (select from pg_depend
+                where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
+        union all
+        select format('alter function %s owner to claimgate_owner', oid::regprocedure) from pg_proc
+        where pronamespace = current_schema()::regnamespace and proname ~ '^claimgate_'
+    loop
+        execute name;
+    end loop;
+end
+$$;
+
+-- The worker may add to the record, never change it or take away from it.
+grant select, insert on verdicts, risk_calls, claim_events, dead_letters, token_exchanges, seals
+    to claimgate_worker;
+grant usage on sequence seals_id_seq to claimgate_worker;
+-- It makes the partitions of the months to come through a function with its owner's rights.
+grant execute on function claimgate_ensure_partitions(date, int) to claimgate_worker;
+-- At start it checks that the schema is the one it needs.
+grant select on _sqlx_migrations to claimgate_worker;
+
+grant select on verdicts, risk_calls, claim_events, dead_letters, dead_letter_replays,
+    dead_letter_replay_places, token_exchanges, seals to claimgate_auditor;
+
+-- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
+-- theirs to see, and the worker has nothing to do with replays.
+grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
+grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;

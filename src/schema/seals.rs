@@ -1,0 +1,127 @@
+//! `seals`: by what a worker's writes can be known again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256};
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
+use sqlx::{Decode, Postgres, Type};
+use time::OffsetDateTime;
+
+use super::digest::RowDigest;
+use super::values::Micros;
+
+/// A seal: its number, and the hash that covers its rows and all that its worker wrote before.
+///
+/// ```
+/// use claimgate::schema::Seal;
+///
+/// let seal = Seal { id: 7, head: [0xab; 32] };
+/// assert_eq!(seal.to_string(), format!("7:{}", "ab".repeat(32)));
+/// assert_eq!(seal.to_string().parse(), Ok(seal));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// The number of its row in `seals`.
+    pub id: i64,
+    /// Its hash.
+    pub head: [u8; 32],
+}
+
+/// As the header `claimgate-seal` has it: the number, a colon, the hash as 64 hex digits.
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.id, hex::encode(self.head))
+    }
+}
+
+/// The text is no seal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a number, a colon and 64 hex digits")]
+pub struct NoSeal;
+
+impl FromStr for Seal {
+    type Err = NoSeal;
+
+    fn from_str(text: &str) -> Result<Self, NoSeal> {
+        let (id, digits) = text.split_once(':').ok_or(NoSeal)?;
+        let mut head = [0; 32];
+        hex::decode_to_slice(digits, &mut head).map_err(|_| NoSeal)?;
+        Ok(Self { id: id.parse().map_err(|_| NoSeal)?, head })
+    }
+}
+
+/// Selected as a text: [`super::VERDICT_SEAL`].
+impl Type<Postgres> for Seal {
+    fn type_info() -> PgTypeInfo {
+        <String as Type<Postgres>>::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Seal {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(<&str as Decode<Postgres>>::decode(value)?.parse()?)
+    }
+}
+
+/// A row of `seals`.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct SealRow {
+    /// Its number.
+    pub id: i64,
+    /// The seal before it; `None` for the first of all.
+    pub previous: Option<i64>,
+    /// The digests of rows of `verdicts`, one after the other.
+    pub verdicts: Vec<u8>,
+    /// The digests of rows of `claim_events`.
+    pub claim_events: Vec<u8>,
+    /// The digests of rows of `risk_calls`.
+    pub risk_calls: Vec<u8>,
+    /// The digests of rows of `dead_letters`.
+    pub dead_letters: Vec<u8>,
+    /// When its rows were written.
+    pub sealed_at: OffsetDateTime,
+    /// Its hash.
+    pub head: Vec<u8>,
+}
+
+/// The columns of [`SealRow`].
+pub const SEAL_COLUMNS: &str =
+    "id, previous, verdicts, claim_events, risk_calls, dead_letters, sealed_at, head";
+
+impl SealRow {
+    /// The digests by table, in the order of [`super::SEALED_TABLES`].
+    pub fn digests(&self) -> [impl Iterator<Item = RowDigest>; 4] {
+        let tables = [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters];
+        tables.map(|digests| {
+            digests.chunks(size_of::<RowDigest>()).map(|bytes| {
+                let mut digest = RowDigest::default();
+                digest[..bytes.len()].copy_from_slice(bytes);
+                digest
+            })
+        })
+    }
+
+    /// The hash that follows from its content and the hash before it: `claimgate_seal_head` of
+    /// `migrations/0006_seals.sql`.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::Encode`].
+    pub fn derived_head(&self, previous_head: &[u8]) -> sqlx::Result<[u8; 32]> {
+        let micros = i64::try_from(self.sealed_at.unix_timestamp_nanos() / 1_000);
+        let mut sealed_at = PgArgumentBuffer::default();
+        let encoded = Micros(micros.unwrap_or_default()).encode_by_ref(&mut sealed_at);
+        let IsNull::No = encoded.map_err(sqlx::Error::Encode)? else { return Ok([0; 32]) };
+        let mut hash = Sha256::new();
+        hash.update(previous_head);
+        hash.update(self.id.to_be_bytes());
+        hash.update(sealed_at.as_slice());
+        for digests in [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters] {
+            hash.update(i32::try_from(digests.len()).unwrap_or(i32::MAX).to_be_bytes());
+            hash.update(digests);
+        }
+        Ok(hash.finalize().into())
+    }
+}
