@@ -12,11 +12,12 @@ use super::report::{End, Report};
 use super::retention::{Retention, enforce};
 use super::source::parse_source;
 use super::{
-    AuditError, claim_file, decisions, rederive, source_file, subject_file, unassessed_claims,
-    undecided_claims, verify,
+    AuditError, SealQuestion, claim_file, decisions, rederive, source_file, subject_file,
+    unassessed_claims, undecided_claims, verify, verify_seals,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
+use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 
@@ -78,10 +79,25 @@ enum Question {
         #[arg(value_parser = parse_source)]
         source: Source,
     },
-    /// Whether a verdict follows from the answer and the event that are kept
+    /// Whether a claim's verdict follows from the answer and the event that are kept; or whether all
+    /// rows are as they were written
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// The claim's id
-        claim_id: String,
+        #[arg(group = "which")]
+        claim_id: Option<String>,
+        /// All rows that were written in the time just past
+        #[arg(long, group = "which", value_parser = humantime::parse_duration)]
+        since: Option<Duration>,
+        /// All rows
+        #[arg(long, group = "which")]
+        all: bool,
+        /// Also compare with the decisions in Kafka
+        #[arg(long, conflicts_with = "claim_id")]
+        topic: bool,
+        /// At most so many findings, one by one
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
     },
     /// The same of all verdicts of a time; or what another policy would have decided
     Rederive {
@@ -108,6 +124,8 @@ enum Question {
 pub struct Auditor<'a> {
     /// The record.
     pub store: &'a PostgresStore,
+    /// Where decisions are published.
+    pub kafka: &'a kafka::Settings,
     /// `audit.subject_key`.
     pub subject_key: Option<&'a SecretString>,
     /// `audit.retention`.
@@ -120,7 +138,8 @@ pub struct Auditor<'a> {
 impl AuditCommand {
     /// Whether the question can only be answered with the risk APIs' configuration at hand.
     pub fn needs_risk_apis(&self) -> bool {
-        matches!(self.question, Question::Verify { .. } | Question::Rederive { .. })
+        let of_claim = matches!(self.question, Question::Verify { claim_id: Some(_), .. });
+        of_claim || matches!(self.question, Question::Rederive { .. })
     }
 
     /// The configuration whose policy is to be tried in place of the one in force.
@@ -137,7 +156,7 @@ impl AuditCommand {
     /// [`AuditError`].
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
         let Self { json, question } = self;
-        let Auditor { store, subject_key, retention, risk_apis } = auditor;
+        let Auditor { store, kafka, subject_key, retention, risk_apis } = auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
@@ -158,8 +177,13 @@ impl AuditCommand {
                 report(&undecided_claims(store, since, limit).await?, json, out)
             }
             Question::Source { source } => report(&source_file(store, source).await?, json, out),
-            Question::Verify { claim_id } => {
+            Question::Verify { claim_id: Some(claim_id), .. } => {
                 report(&verify(store, reader()?, &claim_id).await?, json, out)
+            }
+            Question::Verify { since, topic, limit, .. } => {
+                let topic = topic.then_some(kafka);
+                let question = SealQuestion { since, retention, topic, limit };
+                report(&verify_seals(store, question).await?, json, out)
             }
             Question::Rederive { since, policy, limit } => {
                 let is_trial = policy.is_some();

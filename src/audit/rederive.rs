@@ -40,7 +40,7 @@ pub async fn rederive(
         where decided_at between now() - $1 and now()";
     let total = store.fetch(sqlx::query_as(total).bind(interval(since))).await?;
     let (claims, mut after, end): (i64, OffsetDateTime, OffsetDateTime) = total[0];
-    let bar = progress(u64::try_from(claims).unwrap_or_default());
+    let bar = progress(u64::try_from(claims).unwrap_or_default(), "claims");
     let mut sum = Rederivation::new(reader.policy, is_trial);
     let mut claim_id = String::new();
     loop {
@@ -60,9 +60,10 @@ pub async fn rederive(
 }
 
 /// Drawn on a terminal's standard error only.
-fn progress(claims: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} claims, {eta}");
-    ProgressBar::new(claims).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+pub(super) fn progress(of: u64, things: &str) -> ProgressBar {
+    let line = format!("{{wide_bar}} {{human_pos}} of {{human_len}} {things}, {{eta}}");
+    let style = ProgressStyle::with_template(&line);
+    ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Verdicts, and the evidence of each by its claim id.

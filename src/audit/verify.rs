@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::claim::claim_file;
 use super::derive::{Derivation, Difference, Evidence, Finding, Reader};
 use super::report::{End, Report};
+use super::seals::{SealFinding, findings, verify_claim};
 use super::shown::{optional, reasons, sheet, table};
 use crate::decision::{Decision, Reason};
 use crate::outbox::StoreError;
@@ -29,6 +30,8 @@ pub struct Verification {
     pub differences: Vec<Difference>,
     /// The attempt whose answer was read again.
     pub call: Option<uuid::Uuid>,
+    /// Rows of the claim, and their seals, that are not as a worker wrote them.
+    pub seals: Vec<SealFinding>,
 }
 
 /// A decision with its grounds.
@@ -61,17 +64,24 @@ pub async fn verify(
             derived: None,
             differences: Vec::new(),
             call: None,
+            seals: Vec::new(),
         });
     };
     let evidence = Evidence { verdict: &verdict, calls: &file.calls, events: &file.events };
     let derivation = reader.derive(&evidence);
     let policy_version = reader.policy.version().to_owned();
     let is_other_policy = policy_version != verdict.policy_version;
-    let finding = derivation.finding(is_other_policy);
+    let mut finding = derivation.finding(is_other_policy);
+    let mut assessment = sentence(finding, &derivation, is_other_policy);
+    let seals = verify_claim(store, claim_id).await?;
+    if !seals.is_empty() {
+        finding = Finding::Differs;
+        assessment += "; rows are NOT as they were written";
+    }
     Ok(Verification {
         claim_id: verdict.claim_id,
         finding: Some(finding),
-        assessment: sentence(finding, &derivation, is_other_policy),
+        assessment,
         recorded: Some(Outcome {
             decision: verdict.decision,
             reasons: verdict.reasons,
@@ -84,6 +94,7 @@ pub async fn verify(
         }),
         differences: derivation.differences,
         call: derivation.call,
+        seals,
     })
 }
 
@@ -140,6 +151,9 @@ impl Report for Verification {
             };
             let rows = self.differences.iter().map(cells);
             text += &format!("\n{}", table(["column", "recorded", "derived"], rows));
+        }
+        if !self.seals.is_empty() {
+            text += &format!("\n{}", findings(&self.seals));
         }
         text
     }

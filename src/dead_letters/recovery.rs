@@ -9,7 +9,6 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -17,7 +16,7 @@ use super::DeadLetterError;
 use super::address::parse_letter;
 use super::event::{REPLAYED_FROM, REPLAYS};
 use crate::decision::Source;
-use crate::kafka::{Quiet, Settings};
+use crate::kafka::{Quiet, Settings, read_to_end};
 use crate::schema::ReplayId;
 
 /// Clocks differ: the topic is read from so long before the announcement.
@@ -48,34 +47,16 @@ pub(super) fn find(
         .check_topic(&consumer, "input_topic", &settings.input_topic)
         .map_err(DeadLetterError::Kafka)?;
     wait_for_open_transactions(settings, &consumer, partitions)?;
-    let from = (announced_since - CLOCK_SKEW).unix_timestamp().saturating_mul(1_000).max(0);
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..partitions {
-        let topic = &settings.input_topic;
-        assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(said)?;
-    }
-    let assignment =
-        consumer.offsets_for_times(assignment, settings.request_timeout).map_err(said)?;
-    consumer.assign(&assignment).map_err(said)?;
-    let (mut found, mut ended) = (HashMap::new(), HashSet::new());
-    while ended.len() < assignment.count() {
-        match consumer.poll(settings.request_timeout) {
-            Some(Ok(message)) => {
-                if let Some(replay) = replay_of(&message).filter(|replay| replays.contains(replay))
-                {
-                    let topic = settings.input_topic.clone();
-                    let place =
-                        Source { topic, partition: message.partition(), offset: message.offset() };
-                    found.insert(replay, place);
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                ended.insert(partition);
-            }
-            Some(Err(error)) => return Err(said(error)),
-            None => return Err(said(KafkaError::Canceled)),
+    let mut found = HashMap::new();
+    let topic = &settings.input_topic;
+    let since = announced_since - CLOCK_SKEW;
+    let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
+        if let Some(replay) = replay_of(message).filter(|replay| replays.contains(replay)) {
+            let (topic, partition) = (topic.clone(), message.partition());
+            found.insert(replay, Source { topic, partition, offset: message.offset() });
         }
-    }
+    });
+    read.map_err(said)?;
     Ok(found)
 }
 

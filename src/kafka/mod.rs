@@ -4,12 +4,14 @@ pub mod check;
 mod clients;
 mod names;
 mod places;
+mod reading;
 mod reports;
 mod settings;
 mod topics;
 mod words;
 
 pub use places::{Input, Partition, Topic};
+pub(crate) use reading::read_to_end;
 pub(crate) use reports::{check_place, is_outage, metadata};
 pub use settings::{Guarantee, Settings};
 pub(crate) use words::{Quiet, client_error};

@@ -5,11 +5,13 @@ use serde_json::Value;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::json::{FlatSource, HeaderList, bytes_as_json};
-use super::table::table;
-use super::values::{Micros, Text, TraceId};
+use super::digest::RowDigest;
+use super::json::{FlatSource, HeaderList, bytes_as_json, headers_from_json};
+use super::table::{NewRow, table};
+use super::values::{Micros, Text, TraceId, micros};
 use crate::decision::Source;
 use crate::intake::Received;
+use crate::trace::TraceContext;
 
 /// The event of a claim, on its way into `claim_events`.
 #[derive(Debug, Clone, Copy)]
@@ -51,4 +53,26 @@ pub struct EventRow {
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trace_id: String,
+}
+
+impl EventRow {
+    /// The event that it keeps; `None` where headers or trace cannot be read.
+    pub fn received(self) -> Option<Received> {
+        let Self { source, key, headers, payload, received_at, trace_id, .. } = self;
+        let trace = TraceContext { trace_id: digits(&trace_id)?, ..TraceContext::fresh(0) };
+        let headers = headers_from_json(headers)?;
+        Some(Received { source, key, headers, payload, received_at: micros(received_at), trace })
+    }
+
+    /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
+    pub fn digest(self) -> Option<RowDigest> {
+        let claim_id = self.claim_id.clone();
+        let received = self.received()?;
+        NewEvent { claim_id: &claim_id, received: &received }.digest().ok()
+    }
+}
+
+/// A trace's id out of its 32 hex digits.
+pub(super) fn digits(trace_id: &str) -> Option<u128> {
+    u128::from_str_radix(trace_id, 16).ok().filter(|_| trace_id.len() == 32)
 }

@@ -7,12 +7,15 @@ use serde_json::Value;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::json::{FlatSource, HeaderList, bytes_as_json};
-use super::table::table;
-use super::values::{Micros, Text, TraceId};
-use crate::claim::DeadLetterReason;
+use super::claim_events::digits;
+use super::digest::RowDigest;
+use super::json::{FlatSource, HeaderList, bytes_as_json, headers_from_json};
+use super::table::{NewRow, table};
+use super::values::{Micros, Text, TraceId, micros};
+use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
 use crate::intake::Received;
+use crate::trace::TraceContext;
 
 /// What identifies a dead letter: `topic/partition/offset@content`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, sqlx::FromRow)]
@@ -88,4 +91,20 @@ pub struct DeadLetterRow {
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trace_id: String,
+}
+
+impl DeadLetterRow {
+    /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
+    pub fn digest(self) -> Option<RowDigest> {
+        let Self { id, error, error_field, detail, key, payload, headers, received_at, trace_id } =
+            self;
+        let trace = TraceContext { trace_id: digits(&trace_id)?, ..TraceContext::fresh(0) };
+        let (source, headers) = (id.source, headers_from_json(headers)?);
+        let received =
+            Received { source, key, headers, payload, received_at: micros(received_at), trace };
+        let error = EventError::from_word(&error)?;
+        let reason = DeadLetterReason { error, field: error_field, detail };
+        let letter = NewDeadLetter { received: &received, content: id.content, reason: &reason };
+        (&letter).digest().ok()
+    }
 }

@@ -31,7 +31,7 @@ pub use replays::{
     DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
 };
 pub use risk_calls::{Call, RISK_CALLS, Word};
-pub use seals::{NoSeal, SEAL_COLUMNS, Seal, SealRow};
+pub use seals::{NoSeal, SEAL_COLUMNS, SEALED_TABLES, Seal, SealRow};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;

@@ -4,14 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
-use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
+use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
 use time::OffsetDateTime;
 
 use super::digest::RowDigest;
-use super::values::Micros;
+use super::values::{Micros, micros};
 
 /// A seal: its number, and the hash that covers its rows and all that its worker wrote before.
 ///
@@ -66,6 +65,9 @@ impl<'r> Decode<'r, Postgres> for Seal {
     }
 }
 
+/// The tables whose rows are sealed, in the order of [`SealRow::digests`].
+pub const SEALED_TABLES: [&str; 4] = ["verdicts", "claim_events", "risk_calls", "dead_letters"];
+
 /// A row of `seals`.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct SealRow {
@@ -92,7 +94,7 @@ pub const SEAL_COLUMNS: &str =
     "id, previous, verdicts, claim_events, risk_calls, dead_letters, sealed_at, head";
 
 impl SealRow {
-    /// The digests by table, in the order of [`super::SEALED_TABLES`].
+    /// The digests by table, in the order of [`SEALED_TABLES`].
     pub fn digests(&self) -> [impl Iterator<Item = RowDigest>; 4] {
         let tables = [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters];
         tables.map(|digests| {
@@ -106,22 +108,15 @@ impl SealRow {
 
     /// The hash that follows from its content and the hash before it: `claimgate_seal_head` of
     /// `migrations/0006_seals.sql`.
-    ///
-    /// # Errors
-    /// [`sqlx::Error::Encode`].
-    pub fn derived_head(&self, previous_head: &[u8]) -> sqlx::Result<[u8; 32]> {
-        let micros = i64::try_from(self.sealed_at.unix_timestamp_nanos() / 1_000);
-        let mut sealed_at = PgArgumentBuffer::default();
-        let encoded = Micros(micros.unwrap_or_default()).encode_by_ref(&mut sealed_at);
-        let IsNull::No = encoded.map_err(sqlx::Error::Encode)? else { return Ok([0; 32]) };
+    pub fn derived_head(&self, previous_head: &[u8]) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(previous_head);
         hash.update(self.id.to_be_bytes());
-        hash.update(sealed_at.as_slice());
+        hash.update(Micros(micros(self.sealed_at)).sent());
         for digests in [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters] {
             hash.update(i32::try_from(digests.len()).unwrap_or(i32::MAX).to_be_bytes());
             hash.update(digests);
         }
-        Ok(hash.finalize().into())
+        hash.finalize().into()
     }
 }

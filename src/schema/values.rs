@@ -90,9 +90,15 @@ as_sql_type_of!(Micros, OffsetDateTime);
 
 impl Encode<'_, Postgres> for Micros {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let since = self.0.saturating_sub(POSTGRES_EPOCH);
-        buffer.extend_from_slice(&since.to_be_bytes());
+        buffer.extend_from_slice(&self.sent());
         Ok(IsNull::No)
+    }
+}
+
+impl Micros {
+    /// As PostgreSQL sends and takes it.
+    pub(super) fn sent(self) -> [u8; 8] {
+        self.0.saturating_sub(POSTGRES_EPOCH).to_be_bytes()
     }
 }
 
@@ -164,6 +170,11 @@ pub(super) fn integer(count: u32) -> i32 {
 pub fn utc(microseconds: i64) -> OffsetDateTime {
     let nanoseconds = i128::from(microseconds) * 1_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A point in time as UNIX microseconds.
+pub(super) fn micros(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or_default()
 }
 
 /// Microseconds as milliseconds.

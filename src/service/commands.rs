@@ -66,6 +66,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         .map_err(|error| error.to_string())?;
     let auditor = Auditor {
         store: &store,
+        kafka: &config.kafka,
         subject_key: config.subject_key(),
         retention: &config.audit.retention,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),

@@ -33,3 +33,4 @@ mod store;
 mod tail;
 mod topic;
 mod watching;
+mod witness;

@@ -43,6 +43,14 @@ pub(crate) async fn rederived(lab: &Lab) -> Option<String> {
     (!follows).then(|| format!("the evidence: {found:#}\n{output:?}"))
 }
 
+/// What is wrong where a row, a seal or a decision is not as a worker wrote it.
+pub(crate) async fn sealed(lab: &Lab) -> Option<String> {
+    let output = lab.claimgate("", &["audit", "verify", "--all", "--topic", "--json"]).await;
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let as_written = found["faults"] == serde_json::json!({}) && found["unsealed_decisions"] == 0;
+    (!as_written).then(|| format!("the seals: {found:#}\n{output:?}"))
+}
+
 impl Expected {
     /// Sends a claim under each of these ids, each of an account of its own, and expects it to be
     /// decided.
@@ -113,6 +121,7 @@ impl Expected {
                 .map(|id| format!("{id}: a row that nobody sent")),
         );
         faults.extend(rederived(lab).await);
+        faults.extend(sealed(lab).await);
         self.verify_dead(&outcome, &mut faults);
         verify_dead_rows(lab, &outcome, &mut faults).await;
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
-use sqlx::{Connection, FromRow, Postgres};
+use sqlx::{Connection, FromRow, PgConnection, Postgres};
 
 use super::{Closed, Recording, Store, StoreError};
 use crate::schema::{Seal, Verdict};
@@ -103,6 +103,24 @@ impl PostgresStore {
             let rows = self.connections.answer(query.fetch_all(&mut *lease)).await?;
             lease.keep();
             Ok(rows)
+        };
+        ask.await.map_err(|failure| self.store_error(failure))
+    }
+
+    /// Asks several questions about one moment.
+    pub(crate) async fn in_snapshot<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let ask = async {
+            let server = &self.connections;
+            let mut lease = server.lease().await?;
+            let begin = lease.begin_with("begin isolation level repeatable read read only");
+            let mut transaction = server.answer(begin).await?;
+            let found = server.answer(ask(&mut transaction)).await?;
+            server.answer(transaction.commit()).await?;
+            lease.keep();
+            Ok(found)
         };
         ask.await.map_err(|failure| self.store_error(failure))
     }

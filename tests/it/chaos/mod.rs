@@ -33,7 +33,7 @@ use claimgate_simulator::SimulatorOptions;
 use tokio::sync::watch;
 
 use super::lab::{Lab, services};
-use super::oracle::rederived;
+use super::oracle::{rederived, sealed};
 
 use brokers::Brokers;
 use database::Database;
@@ -200,6 +200,7 @@ async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>)
     let tally = judge::judge(&evidence, &world.traffic, &mut wrong);
     let asked = calls::judge(&evidence, &story, &mut wrong);
     wrong.extend(rederived(&world.lab).await);
+    wrong.extend(sealed(&world.lab).await);
     report::Report {
         settings: world.settings,
         elapsed: world.journal.elapsed(),

@@ -30,6 +30,7 @@ pub(super) struct Office {
     pub(super) registry: Registry,
     pub(super) policy: Policy,
     pub(super) retention: Retention,
+    pub(super) kafka: claimgate::kafka::Settings,
 }
 
 /// The document's own sample of an answer.
@@ -46,6 +47,7 @@ impl Office {
             registry,
             policy,
             retention: Retention::default(),
+            kafka: kafka(),
         }
     }
 
@@ -62,6 +64,7 @@ impl Office {
         let risk_apis = command.needs_risk_apis().then_some((&self.registry, &self.policy));
         let auditor = Auditor {
             store: &self.store.store,
+            kafka: &self.kafka,
             subject_key: Some(&self.key),
             retention: &self.retention,
             risk_apis,
@@ -75,6 +78,13 @@ impl Office {
         let (out, _) = self.ask(&format!("{line} --json")).await;
         serde_json::from_str(&out).expect("JSON")
     }
+}
+
+fn kafka() -> claimgate::kafka::Settings {
+    let defaults = include_str!("../../../config/default.toml");
+    let file = File::from_str(defaults, FileFormat::Toml);
+    let built = Config::builder().add_source(file).build().expect("TOML");
+    built.get("kafka").expect("a section")
 }
 
 fn registry(settings: &str) -> Registry {

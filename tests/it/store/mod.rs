@@ -16,13 +16,14 @@ mod questions;
 mod retention;
 pub(crate) mod roles;
 pub(crate) mod schema;
+mod sealed;
 mod session;
 
 use std::future::Future;
 
 use claimgate::outbox::{Call, Received, Store};
 use claimgate::testing::{DeadLetter, FakeStore};
-pub(crate) use database::{TestDatabase, with_database, with_empty_database};
+pub(crate) use database::{RealStore, TestDatabase, with_database, with_empty_database};
 
 /// A store whose content the suite can look at.
 pub(crate) trait Inspect: Store + Clone + 'static {

@@ -1,0 +1,309 @@
+//! Rows held against the seals that cover them. Pure.
+//!
+//! A row is known by its digest. What no seal has was altered or inserted; what a seal has and no
+//! row, was removed, or its retention is over.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::schema::{RowDigest, SEALED_TABLES, SealRow};
+
+/// A row as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct SealedRow {
+    /// Its table's place in [`SEALED_TABLES`].
+    pub(super) table: usize,
+    /// What names it: the claim's id, or its place.
+    pub(super) name: String,
+    /// The seal that it says covers it.
+    pub(super) seal: Option<i64>,
+    /// `None` where a column cannot be read.
+    pub(super) digest: Option<RowDigest>,
+    /// When it was written, where the table says so.
+    pub(super) recorded_at: Option<OffsetDateTime>,
+}
+
+/// What is wrong with a row or a seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The row is not as it was written.
+    Altered,
+    /// No worker wrote it.
+    Inserted,
+    /// It was written and is not there.
+    Removed,
+    /// The seal is not there.
+    SealRemoved,
+    /// The seal's hash does not follow from its content and the seal before it.
+    SealAltered,
+    /// A published decision says otherwise.
+    Contradicted,
+}
+
+/// A row or a seal that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SealFinding {
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// Its table.
+    pub table: &'static str,
+    /// Which row: the claim's id, or its place; empty where that is not known.
+    pub row: String,
+    /// The seal.
+    pub seal: Option<i64>,
+    /// The same in words.
+    pub detail: String,
+}
+
+impl SealFinding {
+    pub(super) fn of_seal(fault: Fault, seal: i64, detail: String) -> Self {
+        Self { fault, table: "seals", row: seal.to_string(), seal: Some(seal), detail }
+    }
+
+    fn of_row(fault: Fault, row: &SealedRow, detail: &str) -> Self {
+        let table = SEALED_TABLES[row.table];
+        let (row, seal, detail) = (row.name.clone(), row.seal, detail.to_owned());
+        Self { fault, table, row, seal, detail }
+    }
+}
+
+/// What holding rows against seals came to.
+#[derive(Debug, Default)]
+pub(super) struct Matched {
+    pub(super) findings: Vec<SealFinding>,
+    /// Rows that are as they were written.
+    pub(super) intact: usize,
+    /// Rows that are not there any more because their retention is over.
+    pub(super) expired: usize,
+}
+
+/// Whether a seal's hash follows from its content, given the hash of the seal before it.
+pub(super) fn check_head(seal: &SealRow, heads: &HashMap<i64, Vec<u8>>) -> Option<SealFinding> {
+    let before = match seal.previous.map(|previous| (previous, heads.get(&previous))) {
+        None => &[],
+        Some((_, Some(head))) => head.as_slice(),
+        Some((previous, None)) => {
+            let detail = format!("it is missing, and seal {} follows it", seal.id);
+            return Some(SealFinding::of_seal(Fault::SealRemoved, previous, detail));
+        }
+    };
+    (seal.derived_head(before) != seal.head.as_slice()).then(|| {
+        let detail = "its hash does not follow from its content and the seal before it".to_owned();
+        SealFinding::of_seal(Fault::SealAltered, seal.id, detail)
+    })
+}
+
+/// Holds rows against the seals that they name. `is_whole`: these are all the rows of these seals.
+/// `expire`: for each table, rows sealed before that time need not be there.
+pub(super) fn check_rows(
+    seals: &[SealRow],
+    rows: &[SealedRow],
+    is_whole: bool,
+    expire: [Option<OffsetDateTime>; 4],
+) -> Matched {
+    let mut by_seal: HashMap<i64, Vec<&SealedRow>> = HashMap::with_capacity(seals.len());
+    let mut matched = Matched::default();
+    for row in rows {
+        match row.seal {
+            Some(seal) => by_seal.entry(seal).or_default().push(row),
+            None => matched.findings.push(SealFinding::of_row(
+                Fault::Inserted,
+                row,
+                "no seal covers it: no worker wrote it",
+            )),
+        }
+    }
+    for seal in seals {
+        let rows = by_seal.remove(&seal.id).unwrap_or_default();
+        check_seal(seal, &rows, is_whole, expire, &mut matched);
+    }
+    let mut orphans: Vec<&SealedRow> = by_seal.into_values().flatten().collect();
+    orphans.sort_by_key(|row| (row.table, &row.name));
+    for row in orphans {
+        let detail = "the seal that it names is missing";
+        matched.findings.push(SealFinding::of_row(Fault::Inserted, row, detail));
+    }
+    matched
+}
+
+fn check_seal(
+    seal: &SealRow,
+    rows: &[&SealedRow],
+    is_whole: bool,
+    expire: [Option<OffsetDateTime>; 4],
+    matched: &mut Matched,
+) {
+    let names = |of: usize| -> HashSet<&str> {
+        rows.iter().filter(|row| row.table == of).map(|row| row.name.as_str()).collect()
+    };
+    let (verdicts, events) = (names(0), names(1));
+    for (table, digests) in seal.digests().into_iter().enumerate() {
+        // A verdict and its event are written together, and nearly always an attempt with them.
+        let beside = if table == 0 { &events } else { &verdicts };
+        let of_table = rows.iter().copied().filter(|row| row.table == table);
+        let (unknown, mut missing) = hold(seal, digests, of_table, matched);
+        for row in unknown {
+            let was_written = table > 1 || beside.contains(row.name.as_str());
+            let is_altered = !is_whole || (missing > 0 && was_written);
+            let (fault, detail) = if is_altered {
+                missing = missing.saturating_sub(1);
+                (Fault::Altered, "it is not as it was written")
+            } else {
+                (Fault::Inserted, "its seal does not cover it: no worker wrote it")
+            };
+            matched.findings.push(SealFinding::of_row(fault, row, detail));
+        }
+        if missing == 0 || !is_whole {
+            continue;
+        }
+        if expire[table].is_some_and(|expired| seal.sealed_at < expired) {
+            matched.expired += missing;
+            continue;
+        }
+        let there = names(table);
+        let gone = beside.difference(&there).filter(|_| SEALED_TABLES[table] != "dead_letters");
+        let mut gone: Vec<&str> = gone.copied().collect();
+        gone.sort_unstable();
+        gone.resize(missing, "");
+        matched.findings.extend(gone.into_iter().map(|row| removed(seal.id, table, row)));
+    }
+}
+
+/// Holds a table's rows against the digests of a seal; returns the rows that it does not have, and
+/// how many of its digests no row has.
+fn hold<'a>(
+    seal: &SealRow,
+    digests: impl Iterator<Item = RowDigest>,
+    rows: impl Iterator<Item = &'a SealedRow>,
+    matched: &mut Matched,
+) -> (Vec<&'a SealedRow>, usize) {
+    let mut left: HashMap<RowDigest, usize> = HashMap::new();
+    digests.for_each(|digest| *left.entry(digest).or_default() += 1);
+    let mut unknown = Vec::new();
+    for row in rows {
+        let known = row.digest.and_then(|digest| left.get_mut(&digest)).filter(|left| **left > 0);
+        let Some(known) = known else {
+            unknown.push(row);
+            continue;
+        };
+        *known -= 1;
+        if row.recorded_at.is_none_or(|at| at == seal.sealed_at) {
+            matched.intact += 1;
+        } else {
+            let detail = "recorded_at is not when its seal was made";
+            matched.findings.push(SealFinding::of_row(Fault::Altered, row, detail));
+        }
+    }
+    (unknown, left.into_values().sum())
+}
+
+/// `row` is empty where nothing that was written beside it tells its name.
+fn removed(seal: i64, table: usize, row: &str) -> SealFinding {
+    let detail = format!("seal {seal} covers it, and it is not there");
+    let (table, row) = (SEALED_TABLES[table], row.to_owned());
+    SealFinding { fault: Fault::Removed, table, row, seal: Some(seal), detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+
+    fn row(table: usize, name: &str, digest: u8) -> SealedRow {
+        let recorded_at = (table == 0).then_some(AT);
+        let digest = Some([digest; 16]);
+        SealedRow { table, name: name.to_owned(), seal: Some(2), digest, recorded_at }
+    }
+
+    /// A seal of two claims, and its rows.
+    fn batch() -> (SealRow, Vec<SealedRow>) {
+        let of = |digests: [u8; 2]| digests.map(|digest| [digest; 16]).concat();
+        let mut seal = SealRow {
+            id: 2,
+            previous: Some(1),
+            verdicts: of([1, 2]),
+            claim_events: of([3, 4]),
+            risk_calls: of([5, 6]),
+            dead_letters: vec![],
+            sealed_at: AT,
+            head: vec![],
+        };
+        seal.head = seal.derived_head(b"before").to_vec();
+        let rows = (0..3).flat_map(|table| {
+            let digest = u8::try_from(2 * table).expect("small");
+            [row(table, "a", digest + 1), row(table, "b", digest + 2)]
+        });
+        (seal, rows.collect())
+    }
+
+    fn faults(seal: &SealRow, rows: &[SealedRow]) -> Vec<(Fault, &'static str, String)> {
+        let seals = std::slice::from_ref(seal);
+        let found = check_rows(seals, rows, true, [None; 4]).findings.into_iter();
+        found.map(|finding| (finding.fault, finding.table, finding.row)).collect()
+    }
+
+    #[test]
+    fn rows_as_they_were_written_are_intact() {
+        let (seal, rows) = batch();
+        let matched = check_rows(std::slice::from_ref(&seal), &rows, true, [None; 4]);
+        assert_eq!((matched.intact, matched.findings), (6, vec![]));
+        let heads = HashMap::from([(1, b"before".to_vec())]);
+        assert_eq!(check_head(&seal, &heads), None);
+    }
+
+    #[test]
+    fn each_change_is_found_and_its_row_named() {
+        let named = |fault, table, row: &str| vec![(fault, table, row.to_owned())];
+        let (seal, mut rows) = batch();
+        rows[0].digest = Some([9; 16]);
+        assert_eq!(faults(&seal, &rows), named(Fault::Altered, "verdicts", "a"));
+        rows[0].digest = None;
+        assert_eq!(faults(&seal, &rows), named(Fault::Altered, "verdicts", "a"), "unreadable");
+
+        let (_, mut rows) = batch();
+        rows[1].recorded_at = Some(AT - time::Duration::HOUR);
+        assert_eq!(faults(&seal, &rows), named(Fault::Altered, "verdicts", "b"));
+
+        for (place, table) in [(1, "verdicts"), (3, "claim_events"), (5, "risk_calls")] {
+            let (_, mut rows) = batch();
+            rows.remove(place);
+            assert_eq!(faults(&seal, &rows), named(Fault::Removed, table, "b"));
+        }
+
+        let (_, mut rows) = batch();
+        rows.push(row(2, "c", 9));
+        assert_eq!(faults(&seal, &rows), named(Fault::Inserted, "risk_calls", "c"));
+        rows[6].seal = None;
+        assert_eq!(faults(&seal, &rows), named(Fault::Inserted, "risk_calls", "c"));
+        rows[6].seal = Some(7);
+        assert_eq!(faults(&seal, &rows), named(Fault::Inserted, "risk_calls", "c"));
+
+        let (_, mut rows) = batch();
+        (rows[4].digest, rows[5].digest) = (Some([9; 16]), Some([8; 16]));
+        assert_eq!(faults(&seal, &rows).len(), 2, "two answers that were swapped");
+    }
+
+    #[test]
+    fn a_seal_that_was_altered_or_removed_is_found() {
+        let (mut seal, _) = batch();
+        let heads = HashMap::from([(1, b"before".to_vec())]);
+        seal.risk_calls[0] = 9;
+        let fault =
+            |seal, heads| check_head(seal, heads).map(|finding| (finding.fault, finding.row));
+        assert_eq!(fault(&seal, &heads), Some((Fault::SealAltered, "2".to_owned())));
+        let found = fault(&seal, &HashMap::new());
+        assert_eq!(found, Some((Fault::SealRemoved, "1".to_owned())));
+    }
+
+    #[test]
+    fn what_is_past_its_retention_need_not_be_there() {
+        let (seal, rows) = batch();
+        let expire = [None, None, Some(AT + time::Duration::DAY), None];
+        let matched = check_rows(std::slice::from_ref(&seal), &rows[..4], true, expire);
+        assert_eq!((matched.expired, matched.findings), (2, vec![]));
+    }
+}

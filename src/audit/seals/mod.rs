@@ -1,0 +1,107 @@
+//! "Is every row as a worker wrote it?"
+//!
+//! [`matching`] is pure: rows against seals. [`pages`] reads both, [`witness`] the decisions in
+//! Kafka, whose seals nobody can rewrite. Nothing is written, and nothing locked.
+
+mod matching;
+mod pages;
+mod report;
+mod witness;
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use time::OffsetDateTime;
+
+use super::AuditError;
+use super::retention::Retention;
+use crate::kafka;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+pub use matching::{Fault, SealFinding};
+use matching::{check_head, check_rows};
+pub use report::SealReport;
+pub(super) use report::findings;
+
+/// Rows are dropped by their own time, which is a little before that of their seal.
+const TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
+
+/// What is to be verified.
+#[derive(Debug, Clone, Copy)]
+pub struct SealQuestion<'a> {
+    /// How far back; `None` is everything.
+    pub since: Option<Duration>,
+    /// `[audit.retention]`: what need not be there any more.
+    pub retention: &'a Retention,
+    /// Where the decisions are, if they are to be read as well.
+    pub topic: Option<&'a kafka::Settings>,
+    /// At most so many findings, one by one.
+    pub limit: usize,
+}
+
+/// Holds the rows of a time against their seals, and the seals against each other; if asked also
+/// against the decisions in Kafka.
+///
+/// # Errors
+/// [`AuditError`].
+pub async fn verify_seals(
+    store: &PostgresStore,
+    question: SealQuestion<'_>,
+) -> Result<SealReport, AuditError> {
+    let mut report = SealReport::new(question.limit);
+    let (mut after, seals) = begin(store, question.since).await?;
+    let expire = expire(question.retention, OffsetDateTime::now_utc());
+    let bar = super::rederive::progress(seals, "seals");
+    loop {
+        let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
+        report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads)));
+        report.add_rows(check_rows(&page.seals, &page.rows, true, expire));
+        bar.inc(u64::try_from(page.seals.len()).unwrap_or_default());
+        let Some(last) = page.seals.last() else { break };
+        after = last.id;
+    }
+    let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
+    report.add_rows(check_rows(&page.seals, &page.rows, true, expire));
+    finish(bar);
+    if let Some(kafka) = question.topic {
+        witness::compare(store, kafka, question.since, &mut report).await?;
+    }
+    Ok(report)
+}
+
+fn finish(bar: ProgressBar) {
+    bar.finish_and_clear();
+}
+
+/// What is wrong with a claim's rows and their seals.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn verify_claim(
+    store: &PostgresStore,
+    claim_id: &str,
+) -> Result<Vec<SealFinding>, StoreError> {
+    let page = store.in_snapshot(async |rows| pages::of_claim(rows, claim_id).await).await?;
+    let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads));
+    let rows = check_rows(&page.seals, &page.rows, false, [None; 4]);
+    Ok(seals.chain(rows.findings).collect())
+}
+
+/// The number after which the seals of the time begin, and how many they are.
+async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u64), StoreError> {
+    let count = "select coalesce(min(id) - 1, 9223372036854775806), count(*) from seals
+        where sealed_at >= coalesce(now() - $1, '-infinity')";
+    let count = sqlx::query_as(count).bind(since.map(super::interval));
+    let found: Vec<(i64, i64)> = store.fetch(count).await?;
+    let (after, seals) = found.first().copied().unwrap_or_default();
+    // Rows may name a number before the first.
+    let after = if since.is_none() { i64::MIN } else { after };
+    Ok((after, seals.unsigned_abs()))
+}
+
+/// For each table, before when rows need not be there any more.
+fn expire(retention: &Retention, now: OffsetDateTime) -> [Option<OffsetDateTime>; 4] {
+    let Retention { risk_calls, claim_events, dead_letters } = *retention;
+    let before = |kept: Option<Duration>| kept.map(|kept| now - kept + TOLERANCE);
+    [None, before(claim_events), before(risk_calls), before(dead_letters)]
+}

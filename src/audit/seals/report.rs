@@ -1,0 +1,110 @@
+//! What verifying seals came to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::matching::{Fault, Matched, SealFinding};
+use crate::audit::report::{End, Report};
+use crate::audit::shown::{optional, sheet, table};
+
+/// Whether rows and seals are as they were written.
+#[derive(Debug, Default, Serialize)]
+pub struct SealReport {
+    /// Seals looked at.
+    pub seals: usize,
+    /// Rows that are as they were written.
+    pub intact: usize,
+    /// Rows that were removed when their retention was over.
+    pub expired: usize,
+    /// Decisions in Kafka that were held against the tables.
+    pub decisions: usize,
+    /// Decisions whose message carries no seal.
+    pub unsealed_decisions: usize,
+    /// How many findings there are of each kind.
+    pub faults: BTreeMap<Fault, usize>,
+    /// The first of them.
+    pub findings: Vec<SealFinding>,
+    #[serde(skip)]
+    limit: usize,
+}
+
+impl SealReport {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Adds seals: what is wrong with each, if anything is.
+    pub(super) fn add_seals(&mut self, seals: impl Iterator<Item = Option<SealFinding>>) {
+        for finding in seals {
+            self.seals += 1;
+            finding.into_iter().for_each(|finding| self.add(finding));
+        }
+    }
+
+    /// Adds rows.
+    pub(super) fn add_rows(&mut self, matched: Matched) {
+        self.intact += matched.intact;
+        self.expired += matched.expired;
+        matched.findings.into_iter().for_each(|finding| self.add(finding));
+    }
+
+    /// Adds something that is wrong, once.
+    pub(super) fn add(&mut self, finding: SealFinding) {
+        if self.findings.contains(&finding) {
+            return;
+        }
+        *self.faults.entry(finding.fault).or_default() += 1;
+        if self.findings.len() < self.limit {
+            self.findings.push(finding);
+        }
+    }
+}
+
+impl Report for SealReport {
+    fn found(&self) -> bool {
+        self.seals > 0
+    }
+
+    fn end(&self) -> End {
+        if !self.faults.is_empty() {
+            End::Disagrees
+        } else if self.seals == 0 {
+            End::Nothing
+        } else {
+            End::Found
+        }
+    }
+
+    fn text(&self) -> String {
+        let count = |fault| self.faults.get(&fault).copied().unwrap_or_default().to_string();
+        let mut text = sheet([
+            ("Seals", self.seals.to_string()),
+            ("Rows as they were written", self.intact.to_string()),
+            ("Rows past their retention", self.expired.to_string()),
+            ("Rows ALTERED", count(Fault::Altered)),
+            ("Rows INSERTED", count(Fault::Inserted)),
+            ("Rows REMOVED", count(Fault::Removed)),
+            ("Seals ALTERED", count(Fault::SealAltered)),
+            ("Seals REMOVED", count(Fault::SealRemoved)),
+            ("Decisions in Kafka", self.decisions.to_string()),
+            ("of these without a seal", self.unsealed_decisions.to_string()),
+            ("CONTRADICTED by them", count(Fault::Contradicted)),
+        ]);
+        if !self.findings.is_empty() {
+            text += &format!("\n{}", findings(&self.findings));
+        }
+        text
+    }
+}
+
+/// Findings as a table.
+pub(in crate::audit) fn findings(findings: &[SealFinding]) -> String {
+    let cells = |finding: &SealFinding| {
+        let SealFinding { fault, table, row, seal, detail } = finding;
+        let fault = serde_json::to_value(fault).unwrap_or_default();
+        let fault = fault.as_str().unwrap_or_default().to_owned();
+        [(*table).to_owned(), row.clone(), optional(*seal), fault, detail.clone()]
+    };
+    table(["table", "row", "seal", "finding", "detail"], findings.iter().map(cells))
+}

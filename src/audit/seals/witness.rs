@@ -1,0 +1,177 @@
+//! The decisions in Kafka as witnesses: whoever owns the tables cannot rewrite what was published.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::matching::{Fault, SealFinding};
+use super::report::SealReport;
+use crate::audit::AuditError;
+use crate::kafka::{self, read_to_end};
+use crate::outbox::StoreError;
+use crate::outbox::message::SEAL;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::{Seal, VERDICTS, Verdict, utc};
+
+/// Decisions that are compared at once.
+const AT_ONCE: usize = 1_000;
+
+/// A decision as it was published: what is compared of it (`schemas/decision.v1.json`).
+#[derive(Debug, Deserialize)]
+struct Decision {
+    claim_id: String,
+    decision: String,
+    level: Option<i16>,
+    provider_code: Option<i64>,
+    policy_version: String,
+    attempts: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    decided_at: OffsetDateTime,
+}
+
+/// A message of the topic.
+struct Published {
+    place: String,
+    /// `None` where it cannot be read.
+    decision: Option<Decision>,
+    seal: Option<Seal>,
+}
+
+/// Reads the decisions of a time, and holds each against the tables.
+pub(super) async fn compare(
+    store: &PostgresStore,
+    settings: &kafka::Settings,
+    since: Option<Duration>,
+    report: &mut SealReport,
+) -> Result<(), AuditError> {
+    let now = OffsetDateTime::now_utc();
+    let since = since.map_or(OffsetDateTime::UNIX_EPOCH, |since| now - since);
+    let (sender, mut decisions) = mpsc::channel(2);
+    let settings = settings.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&settings, since, &sender));
+    while let Some(some) = decisions.recv().await {
+        compare_some(store, some, report).await?;
+    }
+    let read = reading.await.map_err(|error| AuditError::Usage(error.to_string()))?;
+    read.map_err(AuditError::Usage)
+}
+
+/// Reads the topic; sends its decisions, some at a time. Blocks.
+fn read(
+    settings: &kafka::Settings,
+    since: OffsetDateTime,
+    sender: &mpsc::Sender<Vec<Published>>,
+) -> Result<(), String> {
+    let topic = settings.output_topic.as_str();
+    let consumer = settings.quiet_consumer("read_committed")?;
+    let partitions = settings.check_topic(&consumer, "output_topic", topic)?;
+    let mut some = Vec::with_capacity(AT_ONCE);
+    let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
+        some.push(published(message));
+        if some.len() >= AT_ONCE {
+            // Who does not receive any more has failed, and says so.
+            sender.blocking_send(std::mem::take(&mut some)).ok();
+        }
+    });
+    read.map_err(|error| format!("topic {topic:?} (kafka.output_topic) cannot be read: {error}"))?;
+    sender.blocking_send(some).ok();
+    Ok(())
+}
+
+fn published(message: &BorrowedMessage<'_>) -> Published {
+    let seal = message.headers().and_then(|headers| {
+        let header = headers.iter().find(|header| header.key == SEAL)?;
+        std::str::from_utf8(header.value?).ok()?.parse().ok()
+    });
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    let decision = message.payload().and_then(|payload| serde_json::from_slice(payload).ok());
+    Published { place: format!("{topic}/{partition}/{offset}"), decision, seal }
+}
+
+async fn compare_some(
+    store: &PostgresStore,
+    published: Vec<Published>,
+    report: &mut SealReport,
+) -> Result<(), StoreError> {
+    let ids: Vec<&str> = published.iter().filter_map(Published::claim_id).collect();
+    let verdicts = VERDICTS.select("where claim_id = any($1)");
+    let verdicts: Vec<Verdict> = store.fetch(sqlx::query_as(verdicts).bind(ids)).await?;
+    let verdicts: HashMap<&str, &Verdict> =
+        verdicts.iter().map(|verdict| (verdict.claim_id.as_str(), verdict)).collect();
+    let ids: Vec<i64> =
+        published.iter().filter_map(|message| message.seal).map(|seal| seal.id).collect();
+    let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
+    let heads: HashMap<i64, Vec<u8>> = store.fetch(heads).await?.into_iter().collect();
+    for message in &published {
+        report.decisions += 1;
+        let Some(decision) = &message.decision else { continue };
+        let finding = match message.seal {
+            None => {
+                report.unsealed_decisions += 1;
+                None
+            }
+            Some(seal) => witnessed(seal, heads.get(&seal.id), &message.place),
+        };
+        let verdict = verdicts.get(decision.claim_id.as_str()).copied();
+        let found = finding.into_iter().chain(contradiction(decision, verdict, &message.place));
+        found.for_each(|finding| report.add(finding));
+    }
+    Ok(())
+}
+
+/// Whether the seal of a message is the one in the table.
+fn witnessed(seal: Seal, head: Option<&Vec<u8>>, place: &str) -> Option<SealFinding> {
+    let (fault, detail) = match head {
+        None => (Fault::SealRemoved, "has its hash, and it is not there"),
+        Some(head) if head.as_slice() != seal.head => {
+            (Fault::SealAltered, "has another hash of it")
+        }
+        Some(_) => return None,
+    };
+    let detail = format!("the decision at {place} {detail}");
+    Some(SealFinding::of_seal(fault, seal.id, detail))
+}
+
+/// Whether a claim's verdict is what was published.
+fn contradiction(
+    decision: &Decision,
+    verdict: Option<&Verdict>,
+    place: &str,
+) -> Option<SealFinding> {
+    let detail = match verdict {
+        None => "the claim has no verdict".to_owned(),
+        Some(verdict) => {
+            let columns = [
+                ("decision", verdict.decision.as_str() == decision.decision),
+                ("level", verdict.level == decision.level),
+                ("provider_code", verdict.provider_code == decision.provider_code),
+                ("policy_version", verdict.policy_version == decision.policy_version),
+                ("attempts", verdict.attempts == decision.attempts),
+                ("decided_at", utc(verdict.decided_at) == decision.decided_at),
+            ];
+            let other: Vec<&str> =
+                columns.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+            if other.is_empty() {
+                return None;
+            }
+            format!("the verdict says otherwise in {}", other.join(", "))
+        }
+    };
+    Some(SealFinding {
+        fault: Fault::Contradicted,
+        table: "verdicts",
+        row: decision.claim_id.clone(),
+        seal: None,
+        detail: format!("{detail}; its decision is at {place}"),
+    })
+}
+
+impl Published {
+    fn claim_id(&self) -> Option<&str> {
+        self.decision.as_ref().map(|decision| decision.claim_id.as_str())
+    }
+}

@@ -1,0 +1,221 @@
+//! Whether a row that was altered, removed or inserted is found and named.
+
+use claimgate::outbox::{Call, RecordOutcome, Store};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::audit::{Office, honest};
+use super::build::{assessed, call, close, event, following, malformed, verdict};
+use super::database::TestDatabase;
+use super::{RealStore, with_database};
+
+/// Records claims of these numbers in one batch, each as a worker does, and a dead letter.
+async fn record(office: &Office, numbers: std::ops::Range<i64>) {
+    let (mut records, mut calls) = (Vec::new(), Vec::new());
+    for number in numbers.clone() {
+        let (verdict, answered) = honest(office, &format!("claim-{number}"), number);
+        let (received, verdict) = following(verdict, Some(&office.key));
+        records.push((received, RecordOutcome::Assessed(Box::new(verdict))));
+        calls.push(answered);
+    }
+    records.push(malformed(1_000 + numbers.start));
+    office.store.record(&close(records, calls)).await.expect("recorded");
+}
+
+/// Executes what only the owner of the tables can.
+async fn as_owner(database: &TestDatabase, sql: &str) {
+    database
+        .execute(format!("begin; set local session_replication_role = replica; {sql}; commit"))
+        .await;
+}
+
+/// What is found: table, row and kind of each finding.
+async fn found(office: &Office) -> Vec<(String, String, String)> {
+    let report = office.ask_json("verify --all").await;
+    let findings = report["findings"].as_array().expect("a list");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let of =
+        |finding: &Value| (text(&finding["table"]), text(&finding["row"]), text(&finding["fault"]));
+    findings.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn rows_with_every_kind_of_value_are_as_they_were_written() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let odd = |claim_id: &str, offset: i64| {
+            let mut given = verdict(claim_id, offset);
+            given.reasons[0].name = Some("a\0b".to_owned());
+            given.challenge = Some("\0".to_owned());
+            given
+        };
+        let headers = vec![
+            ("nul\0".to_owned(), Some(vec![0])),
+            ("raw".to_owned(), Some(vec![0xff, 0xfe])),
+            ("红".to_owned(), None),
+        ];
+        let mut hostile = event(3);
+        (hostile.headers, hostile.key, hostile.payload) = (headers, None, Some(vec![0, 0xff]));
+        let dead = malformed(4);
+        let letter = RecordOutcome::DeadLettered(claimgate::claim::DeadLetterReason::event(
+            claimgate::claim::EventError::NotJson,
+            "a NUL \0 in it".to_owned(),
+        ));
+        let records = vec![
+            assessed(odd("nul", 1)),
+            assessed(verdict("plain", 2)),
+            (hostile, RecordOutcome::Assessed(Box::new(verdict("raw", 3)))),
+            dead,
+            (event(5), letter),
+        ];
+        let silent = Call { response: None, http_status: None, ..call("plain") };
+        let cause = Some("\0".to_owned());
+        let calls =
+            vec![call("nul"), silent, Call { request: "\0".to_owned(), cause, ..call("raw") }];
+        office.store.record(&close(records, calls)).await.expect("recorded");
+        record(&office, 10..20).await;
+        let report = office.ask_json("verify --all").await;
+        let counts = ["intact", "seals", "expired"].map(|name| report[name].clone());
+        assert_eq!(counts, [json!(11 + 31), json!(4 + 1), json!(0)], "{report:#}");
+        assert_eq!(report["faults"], json!({}), "{report:#}");
+        assert!(office.ask("verify --all").await.1);
+        assert!(office.ask("verify claim-12").await.1);
+    })
+    .await;
+}
+
+/// What the owner of the tables does, and what is found: table, row and kind.
+const DEEDS: [(&str, [&str; 3]); 12] = [
+    (
+        "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
+            '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
+        ["risk_calls", "claim-1", "altered"],
+    ),
+    (
+        "update verdicts set decision = 'reject' where claim_id = 'claim-2'",
+        ["verdicts", "claim-2", "altered"],
+    ),
+    (
+        "update claim_events set payload = payload || '\\x20' where claim_id = 'claim-3'",
+        ["claim_events", "claim-3", "altered"],
+    ),
+    ("delete from risk_calls where claim_id = 'claim-4'", ["risk_calls", "claim-4", "removed"]),
+    (
+        "update risk_calls set request = 'GET /other' where claim_id = 'claim-5'",
+        ["risk_calls", "claim-5", "altered"],
+    ),
+    (
+        "update verdicts set level = 3, subject = repeat('a', 64), attempts = 7,
+            decided_at = decided_at - interval '1 day' where claim_id = 'claim-6'",
+        ["verdicts", "claim-6", "altered"],
+    ),
+    (
+        "update verdicts set recorded_at = recorded_at - interval '1 day'
+            where claim_id = 'claim-7'",
+        ["verdicts", "claim-7", "altered"],
+    ),
+    ("delete from verdicts where claim_id = 'claim-8'", ["verdicts", "claim-8", "removed"]),
+    ("delete from claim_events where claim_id = 'claim-9'", ["claim_events", "claim-9", "removed"]),
+    (
+        "update dead_letters set payload = 'other' where source_offset = 1000",
+        ["dead_letters", "reward.claims/3/1000", "altered"],
+    ),
+    (
+        "insert into verdicts select (jsonb_populate_record(verdicts, '{\"claim_id\": \"invented\"}')).*
+            from verdicts where claim_id = 'claim-2'",
+        ["verdicts", "invented", "inserted"],
+    ),
+    (
+        "update seals set sealed_at = sealed_at - interval '1 hour'
+            where id = (select max(id) from seals)",
+        ["seals", "", "seal_altered"],
+    ),
+];
+
+#[tokio::test]
+async fn each_deed_of_the_tables_owner_is_found_and_named() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, 0..30).await;
+        record(&office, 30..60).await;
+        for (sql, [table, row, fault]) in DEEDS {
+            let before = found(&office).await;
+            as_owner(database, sql).await;
+            let after = found(&office).await;
+            let is_new = |finding: &&(String, String, String)| !before.contains(finding);
+            let new: Vec<_> = after.iter().filter(is_new).collect();
+            let named = |(of, name, kind): &&(String, String, String)| {
+                of == table && name.starts_with(row) && kind == fault
+            };
+            assert!(new.iter().any(named), "{sql}: {new:?}");
+        }
+        // One claim alone says the same.
+        let (text, agrees) = office.ask("verify claim-5").await;
+        assert!(!agrees && text.contains("NOT as they were written"), "{text}");
+        assert!(office.ask("verify claim-20").await.1, "the others of its batch are not at fault");
+    })
+    .await;
+}
+
+/// Two answers that were swapped, and a verdict with its evidence altered alike.
+#[tokio::test]
+async fn what_is_consistent_in_itself_is_found_too() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, 0..20).await;
+        as_owner(
+            database,
+            "update risk_calls set id = case claim_id when 'claim-1' then other.b else other.a end
+                from (select (select id from risk_calls where claim_id = 'claim-1') as a,
+                    (select id from risk_calls where claim_id = 'claim-2') as b) as other
+                where claim_id in ('claim-1', 'claim-2')",
+        )
+        .await;
+        as_owner(
+            database,
+            "update verdicts set level = 4, decision = 'reject' where claim_id = 'claim-3';
+            update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
+                '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-3'",
+        )
+        .await;
+        let found = found(&office).await;
+        let rows: Vec<(&str, &str)> =
+            found.iter().map(|(table, row, _)| (table.as_str(), row.as_str())).collect();
+        for expected in [
+            ("risk_calls", "claim-1"),
+            ("risk_calls", "claim-2"),
+            ("verdicts", "claim-3"),
+            ("risk_calls", "claim-3"),
+        ] {
+            assert!(rows.contains(&expected), "{expected:?}: {found:?}");
+        }
+        assert_eq!(rows.len(), 4, "{found:?}");
+    })
+    .await;
+}
+
+/// The chain goes on over batches, failures and writers.
+#[tokio::test]
+async fn every_seal_follows_another() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        for part in 0..3 {
+            record(&office, 10 * part..10 * part + 10).await;
+        }
+        let another: RealStore = database.store().await;
+        let lone = Call { id: Uuid::now_v7(), ..call("undecided") };
+        another.record(&close(vec![], vec![lone])).await.expect("recorded");
+        let broken =
+            "select count(*) from seals left join seals as before on before.id = seals.previous
+            where seals.head <> claimgate_seal_head(coalesce(before.head, ''), seals.id,
+                seals.sealed_at, seals.verdicts, seals.claim_events, seals.risk_calls,
+                seals.dead_letters)
+            or (before.id is null and seals.id <> (select min(id) from seals))";
+        assert_eq!(database.number(broken).await, 0, "as docs/audit.md says it in SQL");
+        assert_eq!(database.number("select count(*) from seals").await, 1 + 3 * 2 + 1);
+        as_owner(database, "delete from seals where id = (select max(id) - 1 from seals)").await;
+        let kinds: Vec<String> = found(&office).await.into_iter().map(|(.., kind)| kind).collect();
+        assert!(kinds.contains(&"seal_removed".to_owned()), "{kinds:?}");
+    })
+    .await;
+}
