@@ -1,44 +1,84 @@
 -- Evidence is added and never changed, whoever asks: the owner of the tables, too.
 --
--- Retention is the exception: the owner may delete rows of the tables that it covers, after
--- set local claimgate.retention = 'on'. `claimgate audit retention` does so.
+-- Two exceptions, for the owner alone, in a transaction that names its purpose: retention deletes
+-- rows (set local claimgate.removal = 'retention'), and the erasure of a person deletes events,
+-- attempts and dead letters and takes the person out of verdicts ('erasure'). `claimgate audit
+-- retention` and `claimgate audit erase` do so, and say in removals who had it done, and why.
 
+-- The arguments are the operation that may be done, and for which purposes.
 create function claimgate_refuse_change() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'DELETE' and tg_argv[0] = 'retention'
-        and current_setting('claimgate.retention', true) = 'on'
+    if tg_argv[0] = tg_op and current_setting('claimgate.removal', true) = any (tg_argv)
         and pg_has_role((select relowner from pg_class where oid = tg_relid), 'usage')
     then
-        return old;
+        if tg_op = 'DELETE' then
+            return old;
+        elsif to_jsonb(new) - '{subject,challenge}'::text[]
+            = to_jsonb(old) - '{subject,challenge}'::text[]
+        then
+            return new;
+        end if;
     end if;
     raise exception '% of % is refused: evidence is added and never changed',
         lower(tg_op), tg_table_name
         using errcode = 'insufficient_privilege',
-            hint = 'docs/audit.md says how an administrator erases what the law demands';
+            hint = 'docs/audit.md says how the owner of the tables erases what the law demands';
 end
 $$;
 comment on function claimgate_refuse_change() is 'Keeps rows from being changed or removed.';
 
+create table removals (
+    id         bigint generated always as identity primary key,
+    removed_by text not null check (removed_by ~ '\S'),
+    reason     text not null check (reason ~ '\S'),
+    role       text not null default session_user,
+    removed_at timestamptz not null default now()
+);
+
+comment on table removals is 'One row per command that took evidence away, written before it did.';
+comment on column removals.removed_by is 'Who answers for it.';
+comment on column removals.reason is 'Why, in their words; for retention, what went.';
+comment on column removals.role is 'The role that they had logged in as.';
+comment on column removals.removed_at is 'When it began.';
+
+create table removed_rows (
+    seal        bigint not null,
+    digest      bytea not null check (octet_length(digest) = 16),
+    replacement bytea check (octet_length(replacement) = 16),
+    removal     bigint not null references removals,
+    constraint removed_rows_key primary key (seal, digest)
+);
+
+comment on table removed_rows is 'What the erasure of a person removed: seals cover rows that are not there any more, or not as they were.';
+comment on column removed_rows.seal is 'The seal that covers the row.';
+comment on column removed_rows.digest is 'The row''s digest in it.';
+comment on column removed_rows.replacement is 'The digest of the row without the person; null where the whole row went.';
+comment on column removed_rows.removal is 'By which command.';
+
 do $$
 declare
     evidence text;
-    exempt text;
+    allowed text;
 begin
     foreach evidence in array array[
-        'verdicts', 'seals', 'dead_letter_replays', 'dead_letter_replay_places', 'token_exchanges',
-        'dead_letters', 'risk_calls', 'claim_events'
+        'verdicts', 'seals', 'removals', 'removed_rows', 'dead_letter_replays',
+        'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events'
     ] loop
-        exempt := case when evidence in ('dead_letters', 'risk_calls', 'claim_events')
-            then 'retention' else '' end;
+        allowed := case
+            when evidence = 'verdicts' then $arguments$ 'UPDATE', 'erasure' $arguments$
+            when evidence in ('dead_letters', 'risk_calls', 'claim_events')
+                then $arguments$ 'DELETE', 'retention', 'erasure' $arguments$
+            else '' end;
         execute format('create trigger %I before update or delete on %I
-            for each row execute function claimgate_refuse_change(%L)',
+            for each row execute function claimgate_refuse_change(%s)',
             case evidence when 'verdicts' then 'verdicts_are_final' else evidence || '_only_grow' end,
-            evidence, exempt);
+            evidence, allowed);
     end loop;
     -- Truncating a partitioned table truncates its partitions, and fires their triggers.
     foreach evidence in array array[
-        'verdicts', 'seals', 'dead_letter_replays', 'dead_letter_replay_places', 'token_exchanges',
-        'dead_letters', 'risk_calls', 'claim_events', 'risk_calls_default', 'claim_events_default'
+        'verdicts', 'seals', 'removals', 'removed_rows', 'dead_letter_replays',
+        'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events',
+        'risk_calls_default', 'claim_events_default'
     ] loop
         execute format('create trigger %I before truncate on %I
             for each statement execute function claimgate_refuse_change()',

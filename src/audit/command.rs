@@ -12,14 +12,18 @@ use super::report::{End, Report};
 use super::retention::{Retention, enforce};
 use super::source::parse_source;
 use super::{
-    AuditError, SealQuestion, claim_file, decisions, rederive, source_file, subject_file,
-    unassessed_claims, undecided_claims, verify, verify_seals,
+    AuditError, Erase, SealQuestion, claim_file, decisions, erase, rederive, source_file,
+    subject_file, unassessed_claims, undecided_claims, verify, verify_seals,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
+
+/// The words of an account's type.
+const ACCOUNT_TYPES: [&str; 8] =
+    ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"];
 
 /// Ask the record what was decided, and why.
 #[derive(Debug, Args)]
@@ -41,7 +45,7 @@ enum Question {
     /// What was decided about a person
     Subject {
         /// qq, wechat, phone, device, other, phone_md5, phone_code or email
-        #[arg(value_name = "TYPE", value_parser = ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"])]
+        #[arg(value_name = "TYPE", value_parser = ACCOUNT_TYPES)]
         account_type: String,
         /// The account's id
         id: String,
@@ -111,12 +115,43 @@ enum Question {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
+    /// owner of the tables may
+    Erase(EraseArgs),
     /// Drop what is past `[audit.retention]`; only the owner of the tables may
     Retention {
         /// Say what would be dropped, and drop nothing
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct EraseArgs {
+    /// qq, wechat, phone, device, other, phone_md5, phone_code or email
+    #[arg(value_name = "TYPE", value_parser = ACCOUNT_TYPES)]
+    account_type: String,
+    /// The account's id
+    id: String,
+    /// Who answers for it; kept
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    by: String,
+    /// Why; kept
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    reason: String,
+    /// Say what would be erased, and erase nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A text that says something.
+pub(crate) fn said(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err("it is empty: auditors will ask".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// What questions are answered with.
@@ -188,6 +223,17 @@ impl AuditCommand {
             Question::Rederive { since, policy, limit } => {
                 let is_trial = policy.is_some();
                 report(&rederive(store, reader()?, since, limit, is_trial).await?, json, out)
+            }
+            Question::Erase(EraseArgs { account_type, id, by, reason, dry_run }) => {
+                let request = Erase {
+                    account_type: &account_type,
+                    id: &id,
+                    key: subject_key,
+                    by: &by,
+                    reason: &reason,
+                    is_dry_run: dry_run,
+                };
+                report(&erase(store, request).await?, json, out)
             }
             Question::Retention { dry_run } => {
                 report(&enforce(store, retention, dry_run).await?, json, out)

@@ -2,7 +2,7 @@
 //!
 //! Questions are functions from a store to a report; a report is data first (`--json`) and a text
 //! second. [`AuditCommand`] is the command line over them. This module reads; only [`retention`]
-//! takes anything away, and only by a command.
+//! and [`erase`] take anything away, and only by a command.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
@@ -30,6 +30,7 @@ use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
 pub use claim::{ClaimFile, claim_file};
+pub(crate) use command::said;
 pub use command::{AuditCommand, Auditor};
 pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};
@@ -37,7 +38,9 @@ pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;
 pub use report::{End, Report};
 pub use retention::Retention;
-pub use seals::{Fault, SealFinding, SealQuestion, SealReport, verify_seals};
+pub use seals::{
+    Erase, Erasure, Fault, SealFinding, SealQuestion, SealReport, erase, verify_seals,
+};
 pub use source::{SourceFile, source_file};
 pub use subject::{SubjectFile, subject_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};

@@ -56,6 +56,11 @@ struct Partition {
 #[derive(Debug, Serialize)]
 struct Rows {
     table: &'static str,
+    /// The time that counts.
+    #[serde(skip)]
+    column: &'static str,
+    #[serde(skip)]
+    kept: Duration,
     rows: u64,
 }
 
@@ -65,8 +70,9 @@ const PARTITIONED: [(&str, &str, &str); 2] = [
     ("claim_events", "claim_events_default", "received_at"),
 ];
 
-/// Drops what is past its retention, unless `dry_run`. A partition goes when its youngest row may
-/// be too old, so rows are kept for up to a month more. Only the owner of the tables may do this.
+/// Drops what is past its retention, unless `dry_run`, and says so in `removals` before. A partition
+/// goes when its youngest row may be too old, so rows are kept for up to a month more. Only the
+/// owner of the tables may do this.
 ///
 /// # Errors
 /// [`StoreError`]; what was dropped before it stays dropped.
@@ -75,21 +81,33 @@ pub async fn enforce(
     retention: &Retention,
     dry_run: bool,
 ) -> Result<Expired, StoreError> {
-    let mut expired = Expired { dry_run, ..Expired::default() };
+    let mut expired = look(store, retention).await?;
+    if dry_run || (expired.partitions.is_empty() && expired.rows.is_empty()) {
+        return Ok(expired);
+    }
+    store.announce_removal("audit.retention", &expired.text()).await?;
+    expired.dry_run = false;
+    for partition in &expired.partitions {
+        store.drop_partition(&partition.name).await?;
+    }
+    for Rows { table, column, kept, rows } in &mut expired.rows {
+        *rows = store.delete_older(table, column, *kept).await?;
+    }
+    Ok(expired)
+}
+
+/// What is past its retention.
+async fn look(store: &PostgresStore, retention: &Retention) -> Result<Expired, StoreError> {
+    let mut expired = Expired { dry_run: true, ..Expired::default() };
     for ((table, default, column), kept) in
         PARTITIONED.into_iter().zip([retention.risk_calls, retention.claim_events])
     {
         let Some(kept) = kept else { continue };
-        for partition in partitions(store, table, kept).await? {
-            if !dry_run {
-                store.drop_partition(&partition.name).await?;
-            }
-            expired.partitions.push(partition);
-        }
-        expired.rows.push(rows(store, default, column, kept, dry_run).await?);
+        expired.partitions.extend(partitions(store, table, kept).await?);
+        expired.rows.push(rows(store, default, column, kept).await?);
     }
     if let Some(kept) = retention.dead_letters {
-        expired.rows.push(rows(store, "dead_letters", "received_at", kept, dry_run).await?);
+        expired.rows.push(rows(store, "dead_letters", "received_at", kept).await?);
     }
     expired.rows.retain(|rows| rows.rows > 0);
     Ok(expired)
@@ -114,17 +132,14 @@ async fn partitions(
 async fn rows(
     store: &PostgresStore,
     table: &'static str,
-    time_column: &str,
+    column: &'static str,
     kept: Duration,
-    dry_run: bool,
 ) -> Result<Rows, StoreError> {
-    if !dry_run {
-        return Ok(Rows { table, rows: store.delete_older(table, time_column, kept).await? });
-    }
-    let sql = format!("select count(*) from {table} where {time_column} < now() - $1");
+    let sql = format!("select count(*) from {table} where {column} < now() - $1");
     let found: Vec<(i64,)> =
         store.fetch(sqlx::query_as(AssertSqlSafe(sql)).bind(interval(kept))).await?;
-    Ok(Rows { table, rows: found.first().map_or(0, |(rows,)| rows.unsigned_abs()) })
+    let rows = found.first().map_or(0, |(rows,)| rows.unsigned_abs());
+    Ok(Rows { table, column, kept, rows })
 }
 
 impl Report for Expired {
@@ -139,8 +154,9 @@ impl Report for Expired {
         let partitions = partitions
             .iter()
             .map(|Partition { name, bytes }| format!("{drop} {name}, {bytes} bytes\n"));
-        let rows =
-            rows.iter().map(|Rows { table, rows }| format!("{delete} {rows} rows of {table}\n"));
+        let rows = rows
+            .iter()
+            .map(|Rows { table, rows, .. }| format!("{delete} {rows} rows of {table}\n"));
         let text: String = partitions.chain(rows).collect();
         if text.is_empty() { "nothing is past its retention\n".to_owned() } else { text }
     }

@@ -13,6 +13,7 @@ use super::list::list;
 use super::outcome::Tally;
 use super::replay::{Replay, Request};
 use super::show::{Form, show};
+use crate::audit::said;
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 
@@ -75,16 +76,6 @@ struct ReplayArgs {
     /// Why; kept
     #[arg(long, value_name = "TEXT", value_parser = said)]
     reason: String,
-}
-
-/// A text that says something.
-fn said(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        Err("it is empty: auditors will ask".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
 }
 
 /// What the commands work with.

@@ -28,6 +28,14 @@ pub struct LetterId {
     pub content: String,
 }
 
+impl LetterId {
+    /// Before every other one.
+    pub fn first() -> Self {
+        let source = Source { topic: String::new(), partition: i32::MIN, offset: i64::MIN };
+        Self { source, content: String::new() }
+    }
+}
+
 /// The columns of [`LetterId`], the key of the table.
 pub const LETTER_KEY: &str = "source_topic, source_partition, source_offset, content";
 

@@ -25,6 +25,15 @@ pub(super) struct SealedRow {
     pub(super) recorded_at: Option<OffsetDateTime>,
 }
 
+/// A row that was taken away, or a person out of it: a row of `removed_rows`.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct RemovedRow {
+    pub(super) seal: i64,
+    pub(super) digest: RowDigest,
+    /// The row's digest since then.
+    pub(super) replacement: Option<RowDigest>,
+}
+
 /// What is wrong with a row or a seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +87,8 @@ pub(super) struct Matched {
     pub(super) intact: usize,
     /// Rows that are not there any more because their retention is over.
     pub(super) expired: usize,
+    /// Rows that were removed, or a person out of them, and the journal says so.
+    pub(super) erased: usize,
 }
 
 /// Whether a seal's hash follows from its content, given the hash of the seal before it.
@@ -96,14 +107,19 @@ pub(super) fn check_head(seal: &SealRow, heads: &HashMap<i64, Vec<u8>>) -> Optio
     })
 }
 
-/// Holds rows against the seals that they name. `is_whole`: these are all the rows of these seals.
-/// `expire`: for each table, rows sealed before that time need not be there.
-pub(super) fn check_rows(
-    seals: &[SealRow],
-    rows: &[SealedRow],
-    is_whole: bool,
-    expire: [Option<OffsetDateTime>; 4],
-) -> Matched {
+/// What need not be there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Allowed<'a> {
+    /// These are not all the rows of the seals.
+    pub(super) is_partial: bool,
+    /// For each table, rows sealed before that time.
+    pub(super) expired: [Option<OffsetDateTime>; 4],
+    /// What was erased.
+    pub(super) removed: &'a [RemovedRow],
+}
+
+/// Holds rows against the seals that they name.
+pub(super) fn check_rows(seals: &[SealRow], rows: &[SealedRow], allowed: Allowed<'_>) -> Matched {
     let mut by_seal: HashMap<i64, Vec<&SealedRow>> = HashMap::with_capacity(seals.len());
     let mut matched = Matched::default();
     for row in rows {
@@ -118,7 +134,7 @@ pub(super) fn check_rows(
     }
     for seal in seals {
         let rows = by_seal.remove(&seal.id).unwrap_or_default();
-        check_seal(seal, &rows, is_whole, expire, &mut matched);
+        check_seal(seal, &rows, allowed, &mut matched);
     }
     let mut orphans: Vec<&SealedRow> = by_seal.into_values().flatten().collect();
     orphans.sort_by_key(|row| (row.table, &row.name));
@@ -129,13 +145,7 @@ pub(super) fn check_rows(
     matched
 }
 
-fn check_seal(
-    seal: &SealRow,
-    rows: &[&SealedRow],
-    is_whole: bool,
-    expire: [Option<OffsetDateTime>; 4],
-    matched: &mut Matched,
-) {
+fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched: &mut Matched) {
     let names = |of: usize| -> HashSet<&str> {
         rows.iter().filter(|row| row.table == of).map(|row| row.name.as_str()).collect()
     };
@@ -144,11 +154,17 @@ fn check_seal(
         // A verdict and its event are written together, and nearly always an attempt with them.
         let beside = if table == 0 { &events } else { &verdicts };
         let of_table = rows.iter().copied().filter(|row| row.table == table);
-        let (unknown, mut missing) = hold(seal, digests, of_table, matched);
+        let (mut unknown, mut missing) = hold(seal, digests, allowed.removed, of_table, matched);
+        let there = names(table);
+        let gone = beside.difference(&there).filter(|_| SEALED_TABLES[table] != "dead_letters");
+        let mut gone: Vec<&str> = gone.copied().collect();
+        if gone.len() > missing {
+            // Attempts of earlier batches: whose are missing here is not known.
+            gone.clear();
+        }
+        unknown.sort_by_key(|row| !beside.contains(row.name.as_str()));
         for row in unknown {
-            let was_written = table > 1 || beside.contains(row.name.as_str());
-            let is_altered = !is_whole || (missing > 0 && was_written);
-            let (fault, detail) = if is_altered {
+            let (fault, detail) = if allowed.is_partial || missing > gone.len() {
                 missing = missing.saturating_sub(1);
                 (Fault::Altered, "it is not as it was written")
             } else {
@@ -156,16 +172,13 @@ fn check_seal(
             };
             matched.findings.push(SealFinding::of_row(fault, row, detail));
         }
-        if missing == 0 || !is_whole {
+        if missing == 0 || allowed.is_partial {
             continue;
         }
-        if expire[table].is_some_and(|expired| seal.sealed_at < expired) {
+        if allowed.expired[table].is_some_and(|expired| seal.sealed_at < expired) {
             matched.expired += missing;
             continue;
         }
-        let there = names(table);
-        let gone = beside.difference(&there).filter(|_| SEALED_TABLES[table] != "dead_letters");
-        let mut gone: Vec<&str> = gone.copied().collect();
         gone.sort_unstable();
         gone.resize(missing, "");
         matched.findings.extend(gone.into_iter().map(|row| removed(seal.id, table, row)));
@@ -177,11 +190,18 @@ fn check_seal(
 fn hold<'a>(
     seal: &SealRow,
     digests: impl Iterator<Item = RowDigest>,
+    removed: &[RemovedRow],
     rows: impl Iterator<Item = &'a SealedRow>,
     matched: &mut Matched,
 ) -> (Vec<&'a SealedRow>, usize) {
     let mut left: HashMap<RowDigest, usize> = HashMap::new();
     digests.for_each(|digest| *left.entry(digest).or_default() += 1);
+    for row in removed.iter().filter(|row| row.seal == seal.id) {
+        if left.remove(&row.digest).is_some() {
+            matched.erased += 1;
+            row.replacement.into_iter().for_each(|digest| *left.entry(digest).or_default() += 1);
+        }
+    }
     let mut unknown = Vec::new();
     for row in rows {
         let known = row.digest.and_then(|digest| left.get_mut(&digest)).filter(|left| **left > 0);
@@ -242,14 +262,14 @@ mod tests {
 
     fn faults(seal: &SealRow, rows: &[SealedRow]) -> Vec<(Fault, &'static str, String)> {
         let seals = std::slice::from_ref(seal);
-        let found = check_rows(seals, rows, true, [None; 4]).findings.into_iter();
+        let found = check_rows(seals, rows, Allowed::default()).findings.into_iter();
         found.map(|finding| (finding.fault, finding.table, finding.row)).collect()
     }
 
     #[test]
     fn rows_as_they_were_written_are_intact() {
         let (seal, rows) = batch();
-        let matched = check_rows(std::slice::from_ref(&seal), &rows, true, [None; 4]);
+        let matched = check_rows(std::slice::from_ref(&seal), &rows, Allowed::default());
         assert_eq!((matched.intact, matched.findings), (6, vec![]));
         let heads = HashMap::from([(1, b"before".to_vec())]);
         assert_eq!(check_head(&seal, &heads), None);
@@ -302,8 +322,29 @@ mod tests {
     #[test]
     fn what_is_past_its_retention_need_not_be_there() {
         let (seal, rows) = batch();
-        let expire = [None, None, Some(AT + time::Duration::DAY), None];
-        let matched = check_rows(std::slice::from_ref(&seal), &rows[..4], true, expire);
+        let expired = [None, None, Some(AT + time::Duration::DAY), None];
+        let allowed = Allowed { expired, ..Allowed::default() };
+        let matched = check_rows(std::slice::from_ref(&seal), &rows[..4], allowed);
         assert_eq!((matched.expired, matched.findings), (2, vec![]));
+    }
+
+    #[test]
+    fn what_was_erased_need_not_be_there_or_is_there_without_the_person() {
+        let (seal, mut rows) = batch();
+        rows[0].digest = Some([9; 16]);
+        rows.remove(2);
+        let removed = |digest: u8, replacement: Option<u8>| RemovedRow {
+            seal: 2,
+            digest: [digest; 16],
+            replacement: replacement.map(|digest| [digest; 16]),
+        };
+        let removed = [removed(1, Some(9)), removed(3, None)];
+        let allowed = Allowed { removed: &removed, ..Allowed::default() };
+        let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
+        assert_eq!((matched.erased, matched.intact, matched.findings), (2, 5, vec![]));
+        // Nothing else is forgiven for it.
+        rows[0].digest = Some([8; 16]);
+        let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
+        assert_eq!(matched.findings.len(), 1);
     }
 }

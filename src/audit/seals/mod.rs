@@ -3,6 +3,7 @@
 //! [`matching`] is pure: rows against seals. [`pages`] reads both, [`witness`] the decisions in
 //! Kafka, whose seals nobody can rewrite. Nothing is written, and nothing locked.
 
+mod erasure;
 mod matching;
 mod pages;
 mod report;
@@ -18,8 +19,9 @@ use super::retention::Retention;
 use crate::kafka;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+pub use erasure::{Erase, Erasure, erase};
+use matching::{Allowed, check_head, check_rows};
 pub use matching::{Fault, SealFinding};
-use matching::{check_head, check_rows};
 pub use report::SealReport;
 pub(super) use report::findings;
 
@@ -50,18 +52,19 @@ pub async fn verify_seals(
 ) -> Result<SealReport, AuditError> {
     let mut report = SealReport::new(question.limit);
     let (mut after, seals) = begin(store, question.since).await?;
-    let expire = expire(question.retention, OffsetDateTime::now_utc());
+    let expired = expired(question.retention, OffsetDateTime::now_utc());
     let bar = super::rederive::progress(seals, "seals");
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
         report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads)));
-        report.add_rows(check_rows(&page.seals, &page.rows, true, expire));
+        let allowed = Allowed { expired, removed: &page.removed, ..Allowed::default() };
+        report.add_rows(check_rows(&page.seals, &page.rows, allowed));
         bar.inc(u64::try_from(page.seals.len()).unwrap_or_default());
         let Some(last) = page.seals.last() else { break };
         after = last.id;
     }
     let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
-    report.add_rows(check_rows(&page.seals, &page.rows, true, expire));
+    report.add_rows(check_rows(&page.seals, &page.rows, Allowed::default()));
     finish(bar);
     if let Some(kafka) = question.topic {
         witness::compare(store, kafka, question.since, &mut report).await?;
@@ -81,9 +84,11 @@ pub(super) async fn verify_claim(
     store: &PostgresStore,
     claim_id: &str,
 ) -> Result<Vec<SealFinding>, StoreError> {
-    let page = store.in_snapshot(async |rows| pages::of_claim(rows, claim_id).await).await?;
+    let ids = [claim_id.to_owned()];
+    let page = store.in_snapshot(async |rows| pages::of_claims(rows, &ids).await).await?;
     let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads));
-    let rows = check_rows(&page.seals, &page.rows, false, [None; 4]);
+    let allowed = Allowed { is_partial: true, removed: &page.removed, ..Allowed::default() };
+    let rows = check_rows(&page.seals, &page.rows, allowed);
     Ok(seals.chain(rows.findings).collect())
 }
 
@@ -100,7 +105,7 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
 }
 
 /// For each table, before when rows need not be there any more.
-fn expire(retention: &Retention, now: OffsetDateTime) -> [Option<OffsetDateTime>; 4] {
+fn expired(retention: &Retention, now: OffsetDateTime) -> [Option<OffsetDateTime>; 4] {
     let Retention { risk_calls, claim_events, dead_letters } = *retention;
     let before = |kept: Option<Duration>| kept.map(|kept| now - kept + TOLERANCE);
     [None, before(claim_events), before(risk_calls), before(dead_letters)]

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
 use time::OffsetDateTime;
 
-use super::matching::SealedRow;
+use super::matching::{RemovedRow, SealedRow};
 use crate::schema::{
     CLAIM_EVENTS, Call, DEAD_LETTERS, DeadLetterRow, EventRow, NewRow, RISK_CALLS, RowDigest,
     SEAL_COLUMNS, SealRow, Table, VERDICTS, Verdict,
@@ -28,6 +28,8 @@ pub(super) struct Page {
     pub(super) rows: Vec<SealedRow>,
     /// The hashes of these seals and of those before them.
     pub(super) heads: HashMap<i64, Vec<u8>>,
+    /// What the erasure of persons changed of what these seals cover.
+    pub(super) removed: Vec<RemovedRow>,
 }
 
 /// The seals after `after`, with the rows that name them or a number between.
@@ -45,25 +47,34 @@ pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Re
     seals.truncate(some);
     let heads = heads(connection, &seals).await?;
     let last = seals.last().map_or(i64::MAX, |seal| seal.id);
+    let removed =
+        "select seal, digest, replacement from removed_rows where seal > $1 and seal <= $2";
+    let removed =
+        sqlx::query_as(removed).bind(after).bind(last).fetch_all(&mut *connection).await?;
     let rows = rows(connection, Which::Naming(after, last)).await?;
-    Ok(Page { seals, rows, heads })
+    Ok(Page { seals, rows, heads, removed })
 }
 
-/// The rows of a claim, with the seals that they name.
-pub(super) async fn of_claim(connection: &mut PgConnection, claim_id: &str) -> sqlx::Result<Page> {
-    let rows = rows(connection, Which::Claim(claim_id)).await?;
+/// The rows of these claims, with the seals that they name.
+pub(super) async fn of_claims(
+    connection: &mut PgConnection,
+    claim_ids: &[String],
+) -> sqlx::Result<Page> {
+    let rows = rows(connection, Which::Claims(claim_ids)).await?;
     let ids: Vec<i64> = rows.iter().filter_map(|row| row.seal).collect();
     let seals = format!("select {SEAL_COLUMNS} from seals where id = any($1) order by id");
-    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(ids);
+    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(&ids);
     let seals: Vec<SealRow> = seals.fetch_all(&mut *connection).await?;
     let heads = heads(connection, &seals).await?;
-    Ok(Page { seals, rows, heads })
+    let removed = "select seal, digest, replacement from removed_rows where seal = any($1)";
+    let removed = sqlx::query_as(removed).bind(ids).fetch_all(connection).await?;
+    Ok(Page { seals, rows, heads, removed })
 }
 
 /// The rows that no seal covers.
 pub(super) async fn unsealed(connection: &mut PgConnection) -> sqlx::Result<Page> {
     let rows = rows(connection, Which::Unsealed).await?;
-    Ok(Page { seals: Vec::new(), rows, heads: HashMap::new() })
+    Ok(Page { seals: Vec::new(), rows, heads: HashMap::new(), removed: Vec::new() })
 }
 
 async fn heads(
@@ -84,8 +95,8 @@ enum Which<'a> {
     Naming(i64, i64),
     /// Those that name none; so many at most.
     Unsealed,
-    /// Those of a claim.
-    Claim(&'a str),
+    /// Those of these claims.
+    Claims(&'a [String]),
 }
 
 async fn rows(connection: &mut PgConnection, which: Which<'_>) -> sqlx::Result<Vec<SealedRow>> {
@@ -96,7 +107,7 @@ async fn rows(connection: &mut PgConnection, which: Which<'_>) -> sqlx::Result<V
     read(connection, &CLAIM_EVENTS, (1, ""), which, of, &mut rows).await?;
     let of = |call: Call| (call.claim_id.clone(), (&call).digest().ok());
     read(connection, &RISK_CALLS, (2, ""), which, of, &mut rows).await?;
-    if !matches!(which, Which::Claim(_)) {
+    if !matches!(which, Which::Claims(_)) {
         let of = |letter: DeadLetterRow| (letter.id.to_string(), letter.digest());
         read(connection, &DEAD_LETTERS, (3, ", recorded_at"), which, of, &mut rows).await?;
     }
@@ -117,14 +128,14 @@ where
     let condition = match which {
         Which::Naming(..) => "where seal > $1 and seal <= $2",
         Which::Unsealed => "where seal is null limit $1",
-        Which::Claim(_) => "where claim_id = $1",
+        Which::Claims(_) => "where claim_id = any($1)",
     };
     let query = table.select_and(&format!("{recorded_at}, seal as named_seal"), condition);
     let query = sqlx::query_as(query);
     let query = match which {
         Which::Naming(after, last) => query.bind(after).bind(last),
         Which::Unsealed => query.bind(UNSEALED),
-        Which::Claim(claim_id) => query.bind(claim_id),
+        Which::Claims(claim_ids) => query.bind(claim_ids),
     };
     let found: Vec<Found<R>> = query.fetch_all(connection).await?;
     rows.extend(found.into_iter().map(|Found { row, seal, recorded_at }| {

@@ -17,6 +17,8 @@ pub struct SealReport {
     pub intact: usize,
     /// Rows that were removed when their retention was over.
     pub expired: usize,
+    /// Rows that were erased, or a person out of them: `removals` says by whom.
+    pub erased: usize,
     /// Decisions in Kafka that were held against the tables.
     pub decisions: usize,
     /// Decisions whose message carries no seal.
@@ -46,6 +48,7 @@ impl SealReport {
     pub(super) fn add_rows(&mut self, matched: Matched) {
         self.intact += matched.intact;
         self.expired += matched.expired;
+        self.erased += matched.erased;
         matched.findings.into_iter().for_each(|finding| self.add(finding));
     }
 
@@ -82,6 +85,7 @@ impl Report for SealReport {
             ("Seals", self.seals.to_string()),
             ("Rows as they were written", self.intact.to_string()),
             ("Rows past their retention", self.expired.to_string()),
+            ("Rows erased with a person", self.erased.to_string()),
             ("Rows ALTERED", count(Fault::Altered)),
             ("Rows INSERTED", count(Fault::Inserted)),
             ("Rows REMOVED", count(Fault::Removed)),

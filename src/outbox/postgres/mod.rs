@@ -36,6 +36,7 @@ use crate::schema::{Seal, Verdict};
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;
+pub(crate) use retire::Purpose;
 pub use roles::ROLES;
 pub use settings::Settings;
 

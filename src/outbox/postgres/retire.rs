@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::error::Failure;
 use super::{PostgresStore, StoreError};
@@ -70,32 +70,63 @@ impl PostgresStore {
         time_column: &str,
         kept: Duration,
     ) -> Result<u64, StoreError> {
-        // The only way past the trigger that keeps evidence, and only for the tables' owner.
-        let allow = "set local claimgate.retention = 'on'";
         let sql = format!(
             "delete from {table} where ctid = any(array(
                 select ctid from {table} where {time_column} < now() - make_interval(secs => $1) limit $2))"
         );
         let mut deleted = 0;
         loop {
-            let some = async {
-                let server = &self.connections;
-                let mut lease = server.lease().await?;
-                let mut transaction = server.answer(lease.begin()).await?;
-                server.answer(sqlx::raw_sql(allow).execute(&mut *transaction)).await?;
+            let some = async |rows: &mut PgConnection| {
                 let delete =
                     sqlx::query(AssertSqlSafe(sql.clone())).bind(kept.as_secs_f64()).bind(ROWS);
-                let done = server.answer(delete.execute(&mut *transaction)).await?;
-                server.answer(transaction.commit()).await?;
-                lease.keep();
-                Ok(done.rows_affected())
+                Ok(delete.execute(rows).await?.rows_affected())
             };
-            match some.await.map_err(|failure| self.store_error(failure))? {
+            match self.removing(Purpose::Retention, some).await? {
                 0 => return Ok(deleted),
                 rows => deleted += rows,
             }
         }
     }
+
+    /// Makes a change that the trigger of the evidence lets only the tables' owner make, and only
+    /// for this purpose.
+    pub(crate) async fn removing<T>(
+        &self,
+        purpose: Purpose,
+        change: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let allow = match purpose {
+            Purpose::Retention => "set local claimgate.removal = 'retention'",
+            Purpose::Erasure => "set local claimgate.removal = 'erasure'",
+        };
+        let remove = async {
+            let server = &self.connections;
+            let mut lease = server.lease().await?;
+            let mut transaction = server.answer(lease.begin()).await?;
+            server.answer(sqlx::raw_sql(allow).execute(&mut *transaction)).await?;
+            let done = server.answer(change(&mut transaction)).await?;
+            server.answer(transaction.commit()).await?;
+            lease.keep();
+            Ok(done)
+        };
+        remove.await.map_err(|failure| self.store_error(failure))
+    }
+
+    /// Says in `removals` who takes evidence away, and why; returns the row's number.
+    pub(crate) async fn announce_removal(&self, by: &str, why: &str) -> Result<i64, StoreError> {
+        let insert = "insert into removals (removed_by, reason) values ($1, $2) returning id";
+        let row: Vec<(i64,)> = self.fetch(sqlx::query_as(insert).bind(by).bind(why)).await?;
+        Ok(row.first().map_or(0, |(id,)| *id))
+    }
+}
+
+/// Why evidence is taken away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// It is past `[audit.retention]`.
+    Retention,
+    /// The law demands that a person is forgotten.
+    Erasure,
 }
 
 fn is_locked(error: &sqlx::Error) -> bool {

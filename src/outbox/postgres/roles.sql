@@ -28,7 +28,7 @@ begin
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
-            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|_sqlx)'
+            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|remov|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -51,7 +51,7 @@ grant execute on function claimgate_ensure_partitions(date, int) to claimgate_wo
 grant select on _sqlx_migrations to claimgate_worker;
 
 grant select on verdicts, risk_calls, claim_events, dead_letters, dead_letter_replays,
-    dead_letter_replay_places, token_exchanges, seals to claimgate_auditor;
+    dead_letter_replay_places, token_exchanges, seals, removals, removed_rows to claimgate_auditor;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
 -- theirs to see, and the worker has nothing to do with replays.

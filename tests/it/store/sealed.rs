@@ -1,6 +1,6 @@
 //! Whether a row that was altered, removed or inserted is found and named.
 
-use claimgate::outbox::{Call, RecordOutcome, Store};
+use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -216,6 +216,63 @@ async fn every_seal_follows_another() {
         as_owner(database, "delete from seals where id = (select max(id) - 1 from seals)").await;
         let kinds: Vec<String> = found(&office).await.into_iter().map(|(.., kind)| kind).collect();
         assert!(kinds.contains(&"seal_removed".to_owned()), "{kinds:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, 0..450).await;
+        // Another person's claim, and a dead letter with a claim of the first.
+        let (verdict, answered) = honest(&office, "other", 900);
+        let (received, theirs) = following(verdict, Some(&office.key));
+        let other = claimgate::claim::subject_hash(Some(&office.key), "phone", "13000000000");
+        let theirs = claimgate::schema::Verdict { subject: other, ..theirs };
+        let refused = claimgate::claim::DeadLetterReason::event(
+            claimgate::claim::EventError::Unrecordable,
+            "refused".to_owned(),
+        );
+        let letter = Received { source: event(901).source, ..received.clone() };
+        let records = vec![
+            (received, RecordOutcome::Assessed(Box::new(theirs))),
+            (letter, RecordOutcome::DeadLettered(refused)),
+        ];
+        office.store.record(&close(records, vec![answered])).await.expect("recorded");
+
+        let line = "erase phone 15912345687 --by ann --reason law";
+        let would = office.ask_json(&format!("{line} --dry-run")).await;
+        assert_eq!((&would["verdicts"], &would["rows"]), (&json!(450), &json!(901)));
+        let person = "select count(*) from claim_events where payload like '%15912345687%'";
+        let before = database.number(person).await;
+        assert_eq!(before, 451, "a dry run erases nothing");
+        let done = office.ask_json(line).await;
+        assert_eq!((&done["verdicts"], &done["rows"]), (&json!(450), &json!(901)));
+
+        assert_eq!(
+            database.number(person).await,
+            1,
+            "the other claim's event says it too, by test"
+        );
+        let rest = "select (select count(*) from risk_calls) + (select count(*) from dead_letters
+            where convert_from(payload, 'UTF8') like '%15912345687%')";
+        assert_eq!(database.number(rest).await, 1, "the other's call");
+        let nameless =
+            "select count(*) from verdicts where subject = 'erased' and challenge is null";
+        assert_eq!(database.number(nameless).await, 450, "the verdicts stay");
+        let journal = "select count(*) from removals where removed_by = 'ann' and reason = 'law'";
+        assert_eq!(database.number(journal).await, 1);
+
+        let report = office.ask_json("verify --all").await;
+        assert_eq!(report["faults"], json!({}), "{report:#}");
+        assert_eq!(report["erased"], json!(450 + 901));
+        assert!(!office.ask(line).await.1, "nothing is left to erase");
+        // The journal excuses what it names, and nothing else.
+        as_owner(database, "update verdicts set decision = 'reject' where claim_id = 'claim-7'")
+            .await;
+        let altered = ("verdicts".to_owned(), "claim-7".to_owned(), "altered".to_owned());
+        assert_eq!(found(&office).await, [altered]);
     })
     .await;
 }

@@ -1,0 +1,238 @@
+//! A person is forgotten: their events, attempts and dead letters go, and their verdicts lose who it
+//! was.
+//!
+//! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
+//! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
+
+use secrecy::SecretString;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::matching::SealedRow;
+use super::pages;
+use crate::audit::report::Report;
+use crate::audit::shown::sheet;
+use crate::claim::{Claim, subject_hash};
+use crate::outbox::StoreError;
+use crate::outbox::postgres::{PostgresStore, Purpose};
+use crate::schema::{
+    DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewRow, RowDigest, VERDICTS, Verdict,
+};
+
+/// What stands in `verdicts.subject` afterwards.
+const ERASED: &str = "erased";
+/// Claims of one transaction.
+const CLAIMS: usize = 200;
+/// Dead letters that are looked at together: each may have a megabyte.
+const LETTERS: i64 = 50;
+
+/// Who is to be forgotten, and who answers for it.
+#[derive(Debug)]
+pub struct Erase<'a> {
+    /// The account's type.
+    pub account_type: &'a str,
+    /// The account's id.
+    pub id: &'a str,
+    /// `audit.subject_key`.
+    pub key: Option<&'a SecretString>,
+    /// Who answers for it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Nothing is erased.
+    pub is_dry_run: bool,
+}
+
+/// What was erased, or would be.
+#[derive(Debug, Default, Serialize)]
+pub struct Erasure {
+    /// Whether all of it is there still.
+    pub is_dry_run: bool,
+    /// The row of `removals`.
+    pub removal: Option<i64>,
+    /// Verdicts that lost who it was.
+    pub verdicts: usize,
+    /// Events, attempts and dead letters that are gone.
+    pub rows: usize,
+}
+
+/// Erases a person. Only the owner of the tables may.
+///
+/// # Errors
+/// [`StoreError`]; what was erased before it stays erased, and the command can be run again.
+pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
+    let subject = subject_hash(request.key, request.account_type, request.id);
+    let claims = "select claim_id from verdicts where subject = $1 order by claim_id";
+    let claims: Vec<(String,)> = store.fetch(sqlx::query_as(claims).bind(&subject)).await?;
+    let claims: Vec<String> = claims.into_iter().map(|(claim_id,)| claim_id).collect();
+    let letters = letters(store, &request, &subject).await?;
+    let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
+    if !request.is_dry_run && !(claims.is_empty() && letters.is_empty()) {
+        erasure.removal = Some(store.announce_removal(request.by, request.reason).await?);
+    }
+    for some in claims.chunks(CLAIMS) {
+        erasure.verdicts += some.len();
+        erasure.rows += match erasure.removal {
+            Some(removal) => {
+                let erase = async |rows: &mut PgConnection| erase_claims(rows, some, removal).await;
+                store.removing(Purpose::Erasure, erase).await?
+            }
+            None => store.in_snapshot(async |rows| Ok(evidence(rows, some).await?.len())).await?,
+        };
+    }
+    for letter in letters {
+        erasure.rows += 1;
+        if let Some(removal) = erasure.removal {
+            let erase = async |rows: &mut PgConnection| erase_letter(rows, &letter, removal).await;
+            store.removing(Purpose::Erasure, erase).await?;
+        }
+    }
+    Ok(erasure)
+}
+
+/// The events and attempts of these claims.
+async fn evidence(
+    connection: &mut PgConnection,
+    claims: &[String],
+) -> sqlx::Result<Vec<SealedRow>> {
+    let rows = pages::of_claims(connection, claims).await?.rows;
+    Ok(rows.into_iter().filter(|row| row.table != 0).collect())
+}
+
+/// Erases the evidence of these claims, and the person from their verdicts; returns how many rows
+/// went.
+async fn erase_claims(
+    connection: &mut PgConnection,
+    claims: &[String],
+    removal: i64,
+) -> sqlx::Result<usize> {
+    let rows = evidence(connection, claims).await?;
+    let mut covered: Vec<_> = rows.iter().map(|row| (row.seal, row.digest, None)).collect();
+    let verdicts =
+        VERDICTS.select_and(", seal as named_seal", "where claim_id = any($1) for update");
+    let verdicts = sqlx::query_as(verdicts).bind(claims).fetch_all(&mut *connection).await?;
+    for Named { verdict, named_seal } in verdicts {
+        let before = verdict.digest().ok();
+        let without = Verdict { subject: ERASED.to_owned(), challenge: None, ..verdict };
+        covered.push((named_seal, before, without.digest().ok()));
+    }
+    journal(connection, removal, covered).await?;
+    for statement in [
+        "delete from claim_events where claim_id = any($1)",
+        "delete from risk_calls where claim_id = any($1)",
+    ] {
+        sqlx::query(statement).bind(claims).execute(&mut *connection).await?;
+    }
+    let update = "update verdicts set subject = $2, challenge = null where claim_id = any($1)";
+    sqlx::query(update).bind(claims).bind(ERASED).execute(connection).await?;
+    Ok(rows.len())
+}
+
+/// A verdict, and the seal that it names.
+#[derive(sqlx::FromRow)]
+struct Named {
+    #[sqlx(flatten)]
+    verdict: Verdict,
+    named_seal: Option<i64>,
+}
+
+/// A dead letter that holds a claim of the person.
+struct Letter {
+    id: LetterId,
+    seal: Option<i64>,
+}
+
+/// A dead letter, and the seal that it names.
+#[derive(sqlx::FromRow)]
+struct NamedLetter {
+    #[sqlx(flatten)]
+    letter: DeadLetterRow,
+    named_seal: Option<i64>,
+}
+
+/// The dead letters that hold a claim of the person. All are read: no column says whose they are.
+async fn letters(
+    store: &PostgresStore,
+    request: &Erase<'_>,
+    subject: &str,
+) -> Result<Vec<Letter>, StoreError> {
+    let mut found = Vec::new();
+    let mut after = LetterId::first();
+    loop {
+        let page = DEAD_LETTERS.select_and(
+            ", seal as named_seal",
+            &format!("where ({LETTER_KEY}) > ($1, $2, $3, $4) order by {LETTER_KEY} limit $5"),
+        );
+        let LetterId { source, content } = after;
+        let page = sqlx::query_as(page).bind(source.topic).bind(source.partition);
+        let page = page.bind(source.offset).bind(content).bind(LETTERS);
+        let page: Vec<NamedLetter> = store.fetch(page).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = last.letter.id.clone();
+        for NamedLetter { letter, named_seal } in page {
+            let Ok(claim) = Claim::parse(letter.payload.as_deref(), usize::MAX) else { continue };
+            let (kind, id) = claim.subject();
+            if subject_hash(request.key, kind.as_str(), id) == subject {
+                found.push(Letter { id: letter.id, seal: named_seal });
+            }
+        }
+    }
+}
+
+async fn erase_letter(
+    connection: &mut PgConnection,
+    letter: &Letter,
+    removal: i64,
+) -> sqlx::Result<()> {
+    let LetterId { source, content } = &letter.id;
+    let one = format!("where ({LETTER_KEY}) = ($1, $2, $3, $4)");
+    let row = sqlx::query_as::<_, DeadLetterRow>(DEAD_LETTERS.select(&one));
+    let row = row.bind(&source.topic).bind(source.partition).bind(source.offset).bind(content);
+    if let Some(row) = row.fetch_optional(&mut *connection).await? {
+        journal(connection, removal, vec![(letter.seal, row.digest(), None)]).await?;
+    }
+    let delete = sqlx::AssertSqlSafe(format!("delete from dead_letters {one}"));
+    let delete = sqlx::query(delete).bind(&source.topic).bind(source.partition);
+    delete.bind(source.offset).bind(content).execute(connection).await?;
+    Ok(())
+}
+
+/// A row's seal and digest, and the digest that it has without the person.
+type Covered = (Option<i64>, Option<RowDigest>, Option<RowDigest>);
+
+/// Says that seals cover rows that are not there any more, or not as they were.
+async fn journal(
+    connection: &mut PgConnection,
+    removal: i64,
+    rows: Vec<Covered>,
+) -> sqlx::Result<()> {
+    let (mut seals, mut digests, mut replacements) = (Vec::new(), Vec::new(), Vec::new());
+    for (seal, digest, replacement) in rows {
+        let (Some(seal), Some(digest)) = (seal, digest) else { continue };
+        seals.push(seal);
+        digests.push(digest.to_vec());
+        replacements.push(replacement.map(|digest| digest.to_vec()));
+    }
+    let insert = "insert into removed_rows (seal, digest, replacement, removal)
+        select seal, digest, replacement, $4
+        from unnest($1::bigint[], $2::bytea[], $3::bytea[]) as given (seal, digest, replacement)
+        on conflict do nothing";
+    let insert = sqlx::query(insert).bind(seals).bind(digests).bind(replacements).bind(removal);
+    insert.execute(connection).await.map(|_| ())
+}
+
+impl Report for Erasure {
+    fn found(&self) -> bool {
+        self.verdicts + self.rows > 0
+    }
+
+    fn text(&self) -> String {
+        let [erased, lost] =
+            if self.is_dry_run { ["Would go", "would lose"] } else { ["Gone", "lost"] };
+        sheet([
+            (erased, format!("{} events, attempts and dead letters", self.rows)),
+            ("Verdicts", format!("{} {lost} who it was", self.verdicts)),
+            ("Removal", self.removal.map_or_else(|| "–".to_owned(), |removal| removal.to_string())),
+        ])
+    }
+}
