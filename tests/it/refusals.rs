@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use claimgate_simulator::SimulatorOptions;
+
 use super::lab::Lab;
 
 /// Runs `claimgate run` with these settings from the environment; its standard error, which must be
@@ -84,4 +86,19 @@ async fn a_wrong_schema_and_a_missing_topic_are_named() {
     sqlx::raw_sql("drop table verdicts").execute(&lab.database).await.expect("dropped");
     let error = refusal(&[url, kafka, ("CLAIMGATE__POSTGRES__MIGRATE", "false")]);
     assert!(error.contains("verdicts"), "{error}");
+}
+
+/// Its rights keep a worker from changing evidence only where it does not own the tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_does_not_migrate_does_not_run_as_the_owner_of_the_tables() {
+    let Some(lab) = Lab::with("owner", SimulatorOptions::default()).await else { return };
+    let migrated = lab.claimgate("", &["migrate"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    for command in ["run", "check"] {
+        let output = lab.claimgate("[postgres]\nmigrate = false", &[command]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        assert!(said.contains("could change evidence"), "{said}");
+        assert!(said.contains("migrate --roles"), "{said}");
+    }
 }

@@ -141,6 +141,8 @@ async fn the_auditors_role_reads_and_nothing_else() {
     with_roles(async |database, _, auditor| {
         let store = store_as(database, auditor).await;
         assert!(store.recall(vec!["a".to_owned()]).await.expect("it may select").is_empty());
+        assert!(!store.is_owner().await.expect("it may ask"));
+        assert!(database.store().await.store.is_owner().await.expect("it may ask"));
         let error = store.record(&close(vec![malformed(2)], vec![])).await;
         assert!(
             matches!(&error, Err(StoreError::Fatal(said)) if said.contains("grants")),
