@@ -6,7 +6,8 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
 use super::report::Report;
-use super::shown::{instant, optional, printable, printable_bytes, reasons, sheet, table};
+use super::rows::{Cell, RowSet, Tabular};
+use super::shown::{instant, optional, printable, printable_bytes, reasons, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{
@@ -73,8 +74,7 @@ impl Report for ClaimFile {
             );
         }
         if !self.calls.is_empty() {
-            let header = ["requested at", "#", "api", "ms", "http", "code", "outcome", "reason"];
-            text += &format!("\n{}", table(header, self.calls.iter().map(Call::cells)));
+            text += &format!("\n{}", self.rows().table_of(&SHORT));
         }
         for call in &self.calls {
             let answer =
@@ -126,19 +126,59 @@ impl Verdict {
     }
 }
 
-impl Call {
-    fn cells(&self) -> [String; 8] {
-        [
-            instant(utc(self.requested_at)),
-            self.attempt.to_string(),
-            self.api.to_string(),
-            format!("{:.1}", milliseconds(self.latency)),
-            optional(self.http_status),
-            optional(self.provider_code),
-            self.outcome.to_string(),
-            self.reason.to_string(),
-        ]
+/// The columns of a call that fit a line of a terminal.
+const SHORT: [&str; 8] = [
+    "requested_at",
+    "attempt",
+    "api",
+    "latency_ms",
+    "http_status",
+    "provider_code",
+    "outcome",
+    "reason",
+];
+
+impl Tabular for ClaimFile {
+    fn rows(&self) -> RowSet {
+        let columns = [
+            "claim_id",
+            "requested_at",
+            "attempt",
+            "api",
+            "latency_ms",
+            "http_status",
+            "provider_code",
+            "outcome",
+            "reason",
+            "trace_id",
+            "id",
+            "request",
+            "response",
+            "response_base64",
+        ];
+        RowSet::new(columns, self.calls.iter().map(call_cells))
     }
+}
+
+fn call_cells(call: &Call) -> [Cell; 14] {
+    let latency = milliseconds(call.latency);
+    let [text, base64] = Cell::bytes(call.response.as_deref());
+    [
+        Cell::of(&call.claim_id),
+        Cell::time(utc(call.requested_at)),
+        Cell::of(call.attempt),
+        Cell::of(&call.api),
+        Cell::shown(latency, format!("{latency:.1}")),
+        Cell::optional(call.http_status),
+        Cell::optional(call.provider_code),
+        Cell::of(&call.outcome),
+        Cell::of(&call.reason),
+        Cell::of(&call.trace_id),
+        Cell::of(call.id),
+        Cell::of(&call.request),
+        text,
+        base64,
+    ]
 }
 
 /// An event's bytes for the terminal.

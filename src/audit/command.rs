@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::derive::Reader;
-use super::report::{End, Report};
+use super::report::{End, Format, Report, write};
 use super::retention::{Retention, enforce};
+use super::rows::Tabular;
 use super::source::parse_source;
 use super::{
     AuditError, claim_file, decisions, rederive, source_file, subject_file, unassessed_claims,
@@ -23,8 +24,11 @@ use crate::risk::Registry;
 /// Ask the record what was decided, and why.
 #[derive(Debug, Args)]
 pub struct AuditCommand {
-    /// Answer in JSON
-    #[arg(long, global = true)]
+    /// The form of the answer
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
     #[command(subcommand)]
     question: Question,
@@ -136,7 +140,8 @@ impl AuditCommand {
     /// # Errors
     /// [`AuditError`].
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
-        let Self { json, question } = self;
+        let Self { format, json, question } = self;
+        let form = if json { Format::Json } else { format };
         let Auditor { store, subject_key, retention, risk_apis } = auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
@@ -145,40 +150,37 @@ impl AuditCommand {
             Ok::<_, AuditError>(Reader { registry, policy, subject_key })
         };
         match question {
-            Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, json, out),
+            Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, form, out),
             Question::Subject { account_type, id, limit } => {
                 let subject = subject_hash(subject_key, &account_type, &id);
-                report(&subject_file(store, subject, limit).await?, json, out)
+                report(&subject_file(store, subject, limit).await?, form, out)
             }
-            Question::Decisions { since } => report(&decisions(store, since).await?, json, out),
+            Question::Decisions { since } => report(&decisions(store, since).await?, form, out),
             Question::Unassessed { since, limit } => {
-                report(&unassessed_claims(store, since, limit).await?, json, out)
+                report(&unassessed_claims(store, since, limit).await?, form, out)
             }
             Question::Undecided { since, limit } => {
-                report(&undecided_claims(store, since, limit).await?, json, out)
+                report(&undecided_claims(store, since, limit).await?, form, out)
             }
-            Question::Source { source } => report(&source_file(store, source).await?, json, out),
+            Question::Source { source } => report(&source_file(store, source).await?, form, out),
             Question::Verify { claim_id } => {
-                report(&verify(store, reader()?, &claim_id).await?, json, out)
+                report(&verify(store, reader()?, &claim_id).await?, form, out)
             }
             Question::Rederive { since, policy, limit } => {
                 let is_trial = policy.is_some();
-                report(&rederive(store, reader()?, since, limit, is_trial).await?, json, out)
+                report(&rederive(store, reader()?, since, limit, is_trial).await?, form, out)
             }
             Question::Retention { dry_run } => {
-                report(&enforce(store, retention, dry_run).await?, json, out)
+                report(&enforce(store, retention, dry_run).await?, form, out)
             }
         }
     }
 }
 
-fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<End, AuditError> {
-    if json {
-        serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
-        out.write_all(b"\n")?;
-    } else {
-        out.write_all(report.text().as_bytes())?;
-    }
-    out.flush()?;
-    Ok(report.end())
+fn report(
+    report: &(impl Report + Tabular),
+    form: Format,
+    out: &mut impl Write,
+) -> Result<End, AuditError> {
+    Ok(write(report, form, out)?)
 }

@@ -7,7 +7,8 @@ use sqlx::types::Json;
 
 use super::interval;
 use super::report::Report;
-use super::shown::{reason, table};
+use super::rows::{Cell, RowSet, Tabular, json};
+use super::shown::reason;
 use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -84,16 +85,28 @@ impl Report for Decisions {
         if self.counts.is_empty() {
             return "nothing was decided in that time\n".to_owned();
         }
-        table(["api", "decision", "claims", "share", "mostly for"], self.counts.iter().map(cells))
+        self.rows().table()
     }
 }
 
-fn cells(count: &DecisionCount) -> [String; 5] {
+impl Tabular for Decisions {
+    fn rows(&self) -> RowSet {
+        let columns = ["api", "decision", "claims", "share", "reasons"];
+        RowSet::new(columns, self.counts.iter().map(cells))
+    }
+}
+
+fn cells(count: &DecisionCount) -> [Cell; 5] {
     let reasons: Vec<String> = count
         .reasons
         .iter()
         .map(|each| format!("{} ({})", reason(&each.reason), each.claims))
         .collect();
-    let share = format!("{:.1} %", count.share * 100.0);
-    [count.api.clone(), count.decision.clone(), count.claims.to_string(), share, reasons.join("; ")]
+    [
+        Cell::of(&count.api),
+        Cell::of(&count.decision),
+        Cell::of(count.claims),
+        Cell::shown(count.share, format!("{:.1} %", count.share * 100.0)),
+        Cell::shown(json(&count.reasons.0), reasons.join("; ")),
+    ]
 }

@@ -1,8 +1,8 @@
 //! Audit: what people ask of the record, long after a claim was decided.
 //!
-//! Questions are functions from a store to a report; a report is data first (`--json`) and a text
-//! second. [`AuditCommand`] is the command line over them. This module reads; only [`retention`]
-//! takes anything away, and only by a command.
+//! Questions are functions from a store to a report; a report is data first (`--format json`), then
+//! rows and a text. [`AuditCommand`] is the command line over them. This module reads; only
+//! [`retention`] takes anything away, and only by a command.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
@@ -14,11 +14,14 @@ mod rederivation;
 mod rederive;
 mod report;
 pub mod retention;
+mod rows;
+mod rows_derived;
 pub(crate) mod shown;
 pub(crate) mod source;
 mod subject;
 mod unassessed;
 mod undecided;
+mod verdict_rows;
 mod verify;
 
 use std::time::Duration;
@@ -34,8 +37,9 @@ pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};
 pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;
-pub use report::{End, Report};
+pub use report::{End, Format, Report};
 pub use retention::Retention;
+pub use rows::{Cell, RowSet, Tabular};
 pub use source::{SourceFile, source_file};
 pub use subject::{SubjectFile, subject_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};

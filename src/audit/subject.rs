@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use super::claim::verdicts;
 use super::report::Report;
-use super::shown::{instant, reasons, table};
+use super::rows::{RowSet, Tabular};
+use super::verdict_rows::{verdict_rows, verdict_table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{Verdict, utc};
+use crate::schema::Verdict;
 
 /// What was decided about one subject.
 #[derive(Debug, Serialize)]
@@ -41,17 +42,12 @@ impl Report for SubjectFile {
         if self.verdicts.is_empty() {
             return format!("nothing was decided about subject {}\n", self.subject);
         }
-        table(["decided at", "claim", "kind", "decision", "why"], self.verdicts.iter().map(cells))
+        verdict_table(&self.verdicts)
     }
 }
 
-/// A verdict in one line.
-pub(super) fn cells(verdict: &Verdict) -> [String; 5] {
-    [
-        instant(utc(verdict.decided_at)),
-        verdict.claim_id.clone(),
-        verdict.kind.clone(),
-        verdict.decision.as_str().to_owned(),
-        reasons(&verdict.reasons),
-    ]
+impl Tabular for SubjectFile {
+    fn rows(&self) -> RowSet {
+        verdict_rows(&self.verdicts)
+    }
 }

@@ -3,6 +3,7 @@
 //! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a
 //! note, where that is unset.
 
+mod answers;
 mod audit;
 pub(crate) mod build;
 mod conflicts;
