@@ -1,18 +1,14 @@
-//! "What became of this claim, and why?"
+//! What is kept about one claim.
 
 use serde::Serialize;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
-use super::report::Report;
-use super::rows::{Cell, RowSet, Tabular};
-use super::shown::{instant, optional, printable, printable_bytes, reasons, sheet};
+use super::shown::{instant, optional, printable_bytes, reasons, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{
-    CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, milliseconds, utc,
-};
+use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, utc};
 
 /// Everything that is kept about one claim.
 #[derive(Debug, Serialize)]
@@ -56,42 +52,9 @@ pub(super) async fn calls(store: &PostgresStore, claim_id: &str) -> Result<Vec<C
     store.fetch(sqlx::query_as(calls).bind(claim_id)).await
 }
 
-impl Report for ClaimFile {
-    fn found(&self) -> bool {
-        self.verdict.is_some() || !self.calls.is_empty()
-    }
-
-    fn text(&self) -> String {
-        let mut text = match &self.verdict {
-            Some(verdict) => verdict.text(),
-            None => format!("no verdict for claim {:?}\n", self.claim_id),
-        };
-        for event in &self.events {
-            text += &format!(
-                "\nEvent, received {}\n{}\n",
-                instant(event.received_at),
-                payload(event.payload.as_deref())
-            );
-        }
-        if !self.calls.is_empty() {
-            text += &format!("\n{}", self.rows().table_of(&SHORT));
-        }
-        for call in &self.calls {
-            let answer =
-                call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
-            text += &format!(
-                "\nCall {}, {}\n{}\n{answer}\n",
-                call.id,
-                instant(utc(call.requested_at)),
-                printable(&call.request)
-            );
-        }
-        text
-    }
-}
-
 impl Verdict {
-    fn text(&self) -> String {
+    /// For a terminal.
+    pub(super) fn text(&self) -> String {
         let claimed_at = utc(self.claimed_at.saturating_mul(1_000_000));
         sheet([
             (
@@ -124,61 +87,6 @@ impl Verdict {
             ("Trace", self.trace_id.clone()),
         ])
     }
-}
-
-/// The columns of a call that fit a line of a terminal.
-const SHORT: [&str; 8] = [
-    "requested_at",
-    "attempt",
-    "api",
-    "latency_ms",
-    "http_status",
-    "provider_code",
-    "outcome",
-    "reason",
-];
-
-impl Tabular for ClaimFile {
-    fn rows(&self) -> RowSet {
-        let columns = [
-            "claim_id",
-            "requested_at",
-            "attempt",
-            "api",
-            "latency_ms",
-            "http_status",
-            "provider_code",
-            "outcome",
-            "reason",
-            "trace_id",
-            "id",
-            "request",
-            "response",
-            "response_base64",
-        ];
-        RowSet::new(columns, self.calls.iter().map(call_cells))
-    }
-}
-
-fn call_cells(call: &Call) -> [Cell; 14] {
-    let latency = milliseconds(call.latency);
-    let [text, base64] = Cell::bytes(call.response.as_deref());
-    [
-        Cell::of(&call.claim_id),
-        Cell::time(utc(call.requested_at)),
-        Cell::of(call.attempt),
-        Cell::of(&call.api),
-        Cell::shown(latency, format!("{latency:.1}")),
-        Cell::optional(call.http_status),
-        Cell::optional(call.provider_code),
-        Cell::of(&call.outcome),
-        Cell::of(&call.reason),
-        Cell::of(&call.trace_id),
-        Cell::of(call.id),
-        Cell::of(&call.request),
-        text,
-        base64,
-    ]
 }
 
 /// An event's bytes for the terminal.

@@ -13,7 +13,7 @@ use super::retention::{Retention, enforce};
 use super::rows::Tabular;
 use super::source::parse_source;
 use super::{
-    AuditError, claim_file, decisions, rederive, source_file, subject_file, unassessed_claims,
+    AuditError, claim_story, decisions, rederive, source_file, subject_file, unassessed_claims,
     undecided_claims, verify,
 };
 use crate::claim::subject_hash;
@@ -36,7 +36,8 @@ pub struct AuditCommand {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// What became of a claim: the verdict, the event, every call with its answer
+    /// A claim's whole story, decided or not: the event, every call with its answer, the verdict,
+    /// dead letters that name it
     Claim {
         /// The claim's id
         claim_id: String,
@@ -116,6 +117,8 @@ pub struct Auditor<'a> {
     pub subject_key: Option<&'a SecretString>,
     /// `audit.retention`.
     pub retention: &'a Retention,
+    /// `retry.give_up_after`.
+    pub give_up_after: Duration,
     /// The risk APIs and the policy, where the question needs them: see
     /// [`AuditCommand::needs_risk_apis`].
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
@@ -142,7 +145,7 @@ impl AuditCommand {
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
         let Self { format, json, question } = self;
         let form = if json { Format::Json } else { format };
-        let Auditor { store, subject_key, retention, risk_apis } = auditor;
+        let Auditor { store, subject_key, retention, give_up_after, risk_apis } = auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
@@ -150,7 +153,9 @@ impl AuditCommand {
             Ok::<_, AuditError>(Reader { registry, policy, subject_key })
         };
         match question {
-            Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, form, out),
+            Question::Claim { claim_id } => {
+                report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
+            }
             Question::Subject { account_type, id, limit } => {
                 let subject = subject_hash(subject_key, &account_type, &id);
                 report(&subject_file(store, subject, limit).await?, form, out)

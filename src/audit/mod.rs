@@ -10,6 +10,7 @@ mod claim;
 mod command;
 mod decisions;
 mod derive;
+mod mentions;
 mod rederivation;
 mod rederive;
 mod report;
@@ -18,11 +19,14 @@ mod rows;
 mod rows_derived;
 pub(crate) mod shown;
 pub(crate) mod source;
+mod steps;
+mod story;
 mod subject;
 mod unassessed;
 mod undecided;
 mod verdict_rows;
 mod verify;
+mod waiting;
 
 use std::time::Duration;
 
@@ -41,10 +45,13 @@ pub use report::{End, Format, Report};
 pub use retention::Retention;
 pub use rows::{Cell, RowSet, Tabular};
 pub use source::{SourceFile, source_file};
+pub use steps::Step;
+pub use story::{ClaimStory, claim_story};
 pub use subject::{SubjectFile, subject_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
 pub use undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
 pub use verify::{Outcome, Verification, verify};
+pub use waiting::Waiting;
 
 /// The section `[audit]`.
 #[derive(Debug, Clone, Deserialize)]

@@ -85,7 +85,12 @@ impl RowSet {
         columns: [&'static str; N],
         rows: impl IntoIterator<Item = [Cell; N]>,
     ) -> Self {
-        Self { columns: columns.into(), rows: rows.into_iter().map(Vec::from).collect() }
+        Self::of(columns.into(), rows.into_iter().map(Vec::from).collect())
+    }
+
+    /// The same, where the columns are put together.
+    pub(super) fn of(columns: Vec<&'static str>, rows: Vec<Vec<Cell>>) -> Self {
+        Self { columns, rows }
     }
 
     /// All of it, for a terminal.

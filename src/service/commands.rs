@@ -63,6 +63,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         store: &store,
         subject_key: config.subject_key(),
         retention: &config.audit.retention,
+        give_up_after: config.retry.give_up_after,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
     let end = command

@@ -61,9 +61,11 @@ async fn csv_has_a_header_and_one_exact_record_a_row() {
         assert!(subject.column("challenge").contains(&""), "NULL is an empty field");
 
         let calls = Csv::of(&office, "claim waiting").await;
-        assert_eq!(calls.column("response_base64"), ["/w=="]);
-        let calls = Csv::of(&office, "claim a,\"1\"").await;
-        assert_eq!(calls.column("response")[0].as_bytes(), ANSWER);
+        assert_eq!(calls.column("body_base64"), ["/w=="]);
+        let story = Csv::of(&office, "claim a,\"1\"").await;
+        assert_eq!(story.column("step"), ["received", "called", "decided", "recorded"]);
+        assert_eq!(story.column("body")[1].as_bytes(), ANSWER);
+        assert_eq!(story.column("outcome"), ["", "assessed", "", ""]);
         for (line, column, value) in [
             ("decisions", "claims", "1"),
             ("unassessed", "reason", "balance"),

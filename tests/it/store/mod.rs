@@ -18,6 +18,7 @@ mod retention;
 pub(crate) mod roles;
 pub(crate) mod schema;
 mod session;
+mod story;
 
 use std::future::Future;
 
