@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
+use time::OffsetDateTime;
 
 use super::derive::Reader;
+use super::period::{AnyTime, Lately};
 use super::report::{End, Format, Report, write};
 use super::retention::{Retention, enforce};
 use super::rows::Tabular;
 use super::source::parse_source;
+use super::trace::parse_trace_id;
 use super::{
-    AuditError, claim_story, decisions, rederive, source_file, subject_file, unassessed_claims,
-    undecided_claims, verify,
+    AuditError, claim_story, decisions, rederive, source_file, subject_file, trace_file,
+    unassessed_claims, undecided_claims, verify,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
@@ -49,15 +52,16 @@ enum Question {
         account_type: String,
         /// The account's id
         id: String,
+        #[command(flatten)]
+        period: AnyTime,
         /// At most so many verdicts, the latest
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
     /// How many claims were decided how, by API, and the top reasons
     Decisions {
-        /// How far back
-        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
-        since: Duration,
+        #[command(flatten)]
+        period: Lately,
     },
     /// Which claims no risk API assessed, and what the APIs said
     Unassessed {
@@ -82,6 +86,15 @@ enum Question {
         /// topic/partition/offset
         #[arg(value_parser = parse_source)]
         source: Source,
+    },
+    /// What was decided in a trace
+    Trace {
+        /// 32 hex digits
+        #[arg(value_parser = parse_trace_id)]
+        trace_id: String,
+        /// At most so many verdicts, the latest
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
     },
     /// Whether a verdict follows from the answer and the event that are kept
     Verify {
@@ -144,6 +157,7 @@ impl AuditCommand {
     /// [`AuditError`].
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
         let Self { format, json, question } = self;
+        let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
         let Auditor { store, subject_key, retention, give_up_after, risk_apis } = auditor;
         let reader = || {
@@ -156,11 +170,17 @@ impl AuditCommand {
             Question::Claim { claim_id } => {
                 report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
             }
-            Question::Subject { account_type, id, limit } => {
+            Question::Subject { account_type, id, period, limit } => {
                 let subject = subject_hash(subject_key, &account_type, &id);
-                report(&subject_file(store, subject, limit).await?, form, out)
+                let period = period.period(now)?;
+                report(&subject_file(store, subject, period, limit).await?, form, out)
             }
-            Question::Decisions { since } => report(&decisions(store, since).await?, form, out),
+            Question::Trace { trace_id, limit } => {
+                report(&trace_file(store, trace_id, limit).await?, form, out)
+            }
+            Question::Decisions { period } => {
+                report(&decisions(store, period.period(now)?).await?, form, out)
+            }
             Question::Unassessed { since, limit } => {
                 report(&unassessed_claims(store, since, limit).await?, form, out)
             }

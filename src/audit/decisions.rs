@@ -1,11 +1,9 @@
 //! "What do we decide these days, and mostly why?"
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::interval;
+use super::period::Period;
 use super::report::Report;
 use super::rows::{Cell, RowSet, Tabular, json};
 use super::shown::reason;
@@ -44,14 +42,14 @@ pub struct ReasonCount {
     pub claims: i64,
 }
 
-/// Counts the decisions of the time just past.
+/// Counts the decisions of a period.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn decisions(store: &PostgresStore, since: Duration) -> Result<Decisions, StoreError> {
+pub async fn decisions(store: &PostgresStore, period: Period) -> Result<Decisions, StoreError> {
     let query = sqlx::query_as(
         "with chosen as (
-            select api, decision, reasons from verdicts where decided_at >= now() - $1
+            select api, decision, reasons from verdicts where decided_at >= $1 and decided_at < $2
         ), counted as (
             select api, decision, count(*) as claims, count(*)::float8 / sum(count(*)) over (partition by api)::float8 as share
             from chosen group by api, decision
@@ -73,7 +71,7 @@ pub async fn decisions(store: &PostgresStore, since: Duration) -> Result<Decisio
         group by counted.api, counted.decision, counted.claims, counted.share
         order by counted.api, array_position(array['approve', 'challenge', 'review', 'reject'], counted.decision)",
     );
-    Ok(Decisions { counts: store.fetch(query.bind(interval(since))).await? })
+    Ok(Decisions { counts: store.fetch(query.bind(period.from).bind(period.to)).await? })
 }
 
 impl Report for Decisions {

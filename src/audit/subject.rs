@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::claim::verdicts;
+use super::period::Period;
 use super::report::Report;
 use super::rows::{RowSet, Tabular};
 use super::verdict_rows::{verdict_rows, verdict_table};
@@ -19,17 +20,22 @@ pub struct SubjectFile {
     pub verdicts: Vec<Verdict>,
 }
 
-/// Looks a subject up by its hash.
+/// Looks a subject up by its hash: what was decided in a period, at most so many verdicts.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn subject_file(
     store: &PostgresStore,
     subject: String,
+    period: Period,
     limit: u32,
 ) -> Result<SubjectFile, StoreError> {
-    let query = verdicts("where subject = $1 order by decided_at desc, claim_id limit $2");
-    let verdicts = store.fetch(query.bind(&subject).bind(i64::from(limit))).await?;
+    let query = verdicts(
+        "where subject = $1 and decided_at >= $2 and decided_at < $3
+        order by decided_at desc, claim_id limit $4",
+    );
+    let query = query.bind(&subject).bind(period.from).bind(period.to).bind(i64::from(limit));
+    let verdicts = store.fetch(query).await?;
     Ok(SubjectFile { subject, verdicts })
 }
 
@@ -40,7 +46,7 @@ impl Report for SubjectFile {
 
     fn text(&self) -> String {
         if self.verdicts.is_empty() {
-            return format!("nothing was decided about subject {}\n", self.subject);
+            return format!("nothing was decided about subject {} in that time\n", self.subject);
         }
         verdict_table(&self.verdicts)
     }

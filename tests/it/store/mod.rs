@@ -11,6 +11,7 @@ mod contract;
 mod database;
 mod derived;
 mod faults;
+mod periods;
 mod pooler;
 mod postgres;
 mod questions;
