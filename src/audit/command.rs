@@ -9,15 +9,16 @@ use secrecy::SecretString;
 use time::OffsetDateTime;
 
 use super::derive::Reader;
-use super::period::{AnyTime, Lately};
+use super::period::AnyTime;
+use super::period_command::PeriodQuestion;
 use super::report::{End, Format, Report, write};
 use super::retention::{Retention, enforce};
 use super::rows::Tabular;
 use super::source::parse_source;
 use super::trace::parse_trace_id;
 use super::{
-    AuditError, claim_story, decisions, rederive, source_file, subject_file, trace_file,
-    unassessed_claims, undecided_claims, verify,
+    AuditError, claim_story, rederive, source_file, subject_file, trace_file, unassessed_claims,
+    undecided_claims, verify,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
@@ -58,11 +59,8 @@ enum Question {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// How many claims were decided how, by API, and the top reasons
-    Decisions {
-        #[command(flatten)]
-        period: Lately,
-    },
+    #[command(flatten)]
+    Period(PeriodQuestion),
     /// Which claims no risk API assessed, and what the APIs said
     Unassessed {
         /// How far back
@@ -178,9 +176,7 @@ impl AuditCommand {
             Question::Trace { trace_id, limit } => {
                 report(&trace_file(store, trace_id, limit).await?, form, out)
             }
-            Question::Decisions { period } => {
-                report(&decisions(store, period.period(now)?).await?, form, out)
-            }
+            Question::Period(question) => question.answer(store, now, form, out).await,
             Question::Unassessed { since, limit } => {
                 report(&unassessed_claims(store, since, limit).await?, form, out)
             }

@@ -6,12 +6,14 @@
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
+mod calls;
 mod claim;
 mod command;
 mod decisions;
 mod derive;
 mod mentions;
 pub(crate) mod period;
+mod period_command;
 mod rederivation;
 mod rederive;
 mod report;
@@ -37,9 +39,10 @@ use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
+pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
 pub use command::{AuditCommand, Auditor};
-pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
+pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};
 pub use period::Period;
 pub use rederivation::{Change, Example, Rederivation};

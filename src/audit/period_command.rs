@@ -1,0 +1,55 @@
+//! Questions about all that happened in a period, on the command line.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use time::OffsetDateTime;
+
+use super::AuditError;
+use super::calls::{Bucket, calls};
+use super::decisions::{By, decisions};
+use super::period::Lately;
+use super::report::{End, Format, write};
+use crate::outbox::postgres::PostgresStore;
+
+/// A question about a period.
+#[derive(Debug, Subcommand)]
+pub(super) enum PeriodQuestion {
+    /// How many claims were decided how, and the top reasons
+    Decisions {
+        #[command(flatten)]
+        period: Lately,
+        /// One row for each of these, and each decision
+        #[arg(long, value_enum, default_value_t)]
+        by: By,
+    },
+    /// How often each API was asked, what came of it, how long it took, and what is billed at most
+    Calls {
+        #[command(flatten)]
+        period: Lately,
+        /// One row for each API and each of these (UTC); otherwise one for the whole period
+        #[arg(long, value_enum)]
+        by: Option<Bucket>,
+    },
+}
+
+impl PeriodQuestion {
+    /// Answers it as of `now`.
+    pub(super) async fn answer(
+        self,
+        store: &PostgresStore,
+        now: OffsetDateTime,
+        form: Format,
+        out: &mut impl Write,
+    ) -> Result<End, AuditError> {
+        let end = match self {
+            Self::Decisions { period, by } => {
+                write(&decisions(store, period.period(now)?, by).await?, form, out)
+            }
+            Self::Calls { period, by } => {
+                write(&calls(store, period.period(now)?, by).await?, form, out)
+            }
+        };
+        Ok(end?)
+    }
+}
