@@ -20,6 +20,7 @@ mod report;
 pub mod retention;
 mod rows;
 mod rows_derived;
+mod search;
 pub(crate) mod shown;
 pub(crate) mod source;
 mod steps;
@@ -31,6 +32,7 @@ mod undecided;
 mod verdict_rows;
 mod verify;
 mod waiting;
+mod wanted;
 
 use std::time::Duration;
 
@@ -50,6 +52,7 @@ pub use rederive::rederive;
 pub use report::{End, Format, Report};
 pub use retention::Retention;
 pub use rows::{Cell, RowSet, Tabular};
+pub use search::{FoundClaim, Search, search};
 pub use source::{SourceFile, source_file};
 pub use steps::Step;
 pub use story::{ClaimStory, claim_story};
@@ -59,6 +62,7 @@ pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unasses
 pub use undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
 pub use verify::{Outcome, Verification, verify};
 pub use waiting::Waiting;
+pub use wanted::Wanted;
 
 /// The section `[audit]`.
 #[derive(Debug, Clone, Deserialize)]

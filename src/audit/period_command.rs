@@ -10,6 +10,8 @@ use super::calls::{Bucket, calls};
 use super::decisions::{By, decisions};
 use super::period::Lately;
 use super::report::{End, Format, write};
+use super::search::search;
+use super::wanted::Wanted;
 use crate::outbox::postgres::PostgresStore;
 
 /// A question about a period.
@@ -31,6 +33,16 @@ pub(super) enum PeriodQuestion {
         #[arg(long, value_enum)]
         by: Option<Bucket>,
     },
+    /// Which claims came from an address, or were for a merchant or goods
+    Search {
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        period: Lately,
+        /// At most so many claims, the latest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
 }
 
 impl PeriodQuestion {
@@ -48,6 +60,10 @@ impl PeriodQuestion {
             }
             Self::Calls { period, by } => {
                 write(&calls(store, period.period(now)?, by).await?, form, out)
+            }
+            Self::Search { wanted, period, limit } => {
+                let period = period.period(now)?;
+                write(&search(store, period, &wanted, limit as usize).await?, form, out)
             }
         };
         Ok(end?)

@@ -42,6 +42,10 @@ pub trait Report: Serialize {
     }
     /// The answer for a terminal.
     fn text(&self) -> String;
+    /// What the main rows alone would hide, in one sentence: that there are more, for example.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Writes an answer, and says how the question ended.
@@ -59,7 +63,12 @@ pub(super) fn write(
             serde_json::to_writer_pretty(&mut *out, report)?;
             out.write_all(b"\n")?;
         }
-        Format::Csv => report.rows().write_csv(out)?,
+        Format::Csv => {
+            report.rows().write_csv(out)?;
+            if let Some(note) = report.note() {
+                eprintln!("claimgate: {note}");
+            }
+        }
     }
     out.flush()?;
     Ok(report.end())

@@ -18,6 +18,7 @@ mod questions;
 mod retention;
 pub(crate) mod roles;
 pub(crate) mod schema;
+mod search;
 mod session;
 mod story;
 
