@@ -9,6 +9,7 @@
 mod calls;
 mod claim;
 mod command;
+mod conflicts;
 mod decisions;
 mod derive;
 mod mentions;
@@ -44,6 +45,7 @@ use crate::outbox::{StoreError, postgres};
 pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
 pub use command::{AuditCommand, Auditor};
+pub use conflicts::{Conflict, Conflicts, conflicts};
 pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};
 pub use period::Period;

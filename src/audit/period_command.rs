@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::AuditError;
 use super::calls::{Bucket, calls};
+use super::conflicts::conflicts;
 use super::decisions::{By, decisions};
 use super::period::Lately;
 use super::report::{End, Format, write};
@@ -25,7 +26,7 @@ pub(super) enum PeriodQuestion {
         #[arg(long, value_enum, default_value_t)]
         by: By,
     },
-    /// How often each API was asked, what came of it, how long it took, and what is billed at most
+    /// How often each API was asked, what came of it and how long it took
     Calls {
         #[command(flatten)]
         period: Lately,
@@ -41,6 +42,14 @@ pub(super) enum PeriodQuestion {
         period: Lately,
         /// At most so many claims, the latest
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Which events had the id of a claim that was decided from another event
+    Conflicts {
+        #[command(flatten)]
+        period: Lately,
+        /// At most so many events, the latest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },
 }
@@ -64,6 +73,10 @@ impl PeriodQuestion {
             Self::Search { wanted, period, limit } => {
                 let period = period.period(now)?;
                 write(&search(store, period, &wanted, limit as usize).await?, form, out)
+            }
+            Self::Conflicts { period, limit } => {
+                let period = period.period(now)?;
+                write(&conflicts(store, period, limit as usize).await?, form, out)
             }
         };
         Ok(end?)

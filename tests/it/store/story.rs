@@ -4,6 +4,7 @@ use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::json;
 
+use super::answers::Csv;
 use super::audit::{Office, honest};
 use super::build::{assessed, call, event, seal};
 use super::with_database;
@@ -96,6 +97,39 @@ async fn a_claims_conflicts_are_part_of_its_story() {
         assert!(found && text.contains("unknown_kind at reward.claims/3/4@"), "{text}");
         let (text, found) = office.ask("claim nothing").await;
         assert!(!found && text.contains("claimgate dead-letters list"), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn conflicts_are_shown_beside_what_was_decided() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let (verdict, _) = honest(&office, "a", 1);
+        let claims = |claim_id: &str| {
+            json!({
+                "claim_id": claim_id, "kind": "qr_code", "claimed_at": 1_632_994_480,
+                "account": { "type": "phone", "id": "15912345687" },
+                "client": { "ip": "121.14.96.121" },
+            })
+            .to_string()
+        };
+        let records = vec![
+            assessed(verdict.clone()),
+            dead(2, EventError::ClaimIdConflict, &claims("a")),
+            dead(3, EventError::ClaimIdConflict, &claims("undecided")),
+            dead(4, EventError::UnknownKind, &claims("a")),
+        ];
+        office.store.record(&seal(records, vec![])).await.expect("recorded");
+
+        let found = Csv::of(&office, "conflicts --since 1h").await;
+        let mut pairs: Vec<_> =
+            found.column("claim_id").into_iter().zip(found.column("decision")).collect();
+        pairs.sort_unstable();
+        assert_eq!(pairs, [("a", verdict.decision.as_str()), ("undecided", "")]);
+        let (text, _) = office.ask("conflicts --limit 1").await;
+        assert!(text.contains("account.id differs") && text.contains("the latest 1"), "{text}");
+        assert!(!office.ask("conflicts --since 1us").await.1);
     })
     .await;
 }
