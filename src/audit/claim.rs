@@ -1,17 +1,14 @@
-//! "What became of this claim, and why?"
+//! What is kept about one claim.
 
 use serde::Serialize;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
-use super::report::Report;
-use super::shown::{instant, optional, printable, printable_bytes, reasons, sheet, table};
+use super::shown::{instant, optional, printable_bytes, reasons, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{
-    CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, milliseconds, utc,
-};
+use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, utc};
 
 /// Everything that is kept about one claim.
 #[derive(Debug, Serialize)]
@@ -49,49 +46,26 @@ pub(super) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdict, PgArgu
     sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
 }
 
+/// The condition that finds verdicts by `subject` or `trace_id`, given as `$1`: their indexes are by
+/// day.
+pub(super) fn is_given(column: &str) -> String {
+    format!(
+        "(decided_at at time zone 'UTC')::date = any (array(
+            select generate_series((min(decided_at) at time zone 'UTC')::date,
+                (max(decided_at) at time zone 'UTC')::date, '1 day')::date from verdicts))
+        and left({column}, 12) = left($1, 12) and {column} = $1"
+    )
+}
+
 /// Every attempt made for a claim, oldest first.
 pub(super) async fn calls(store: &PostgresStore, claim_id: &str) -> Result<Vec<Call>, StoreError> {
     let calls = RISK_CALLS.select("where claim_id = $1 order by requested_at, id");
     store.fetch(sqlx::query_as(calls).bind(claim_id)).await
 }
 
-impl Report for ClaimFile {
-    fn found(&self) -> bool {
-        self.verdict.is_some() || !self.calls.is_empty()
-    }
-
-    fn text(&self) -> String {
-        let mut text = match &self.verdict {
-            Some(verdict) => verdict.text(),
-            None => format!("no verdict for claim {:?}\n", self.claim_id),
-        };
-        for event in &self.events {
-            text += &format!(
-                "\nEvent, received {}\n{}\n",
-                instant(event.received_at),
-                payload(event.payload.as_deref())
-            );
-        }
-        if !self.calls.is_empty() {
-            let header = ["requested at", "#", "api", "ms", "http", "code", "outcome", "reason"];
-            text += &format!("\n{}", table(header, self.calls.iter().map(Call::cells)));
-        }
-        for call in &self.calls {
-            let answer =
-                call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
-            text += &format!(
-                "\nCall {}, {}\n{}\n{answer}\n",
-                call.id,
-                instant(utc(call.requested_at)),
-                printable(&call.request)
-            );
-        }
-        text
-    }
-}
-
 impl Verdict {
-    fn text(&self) -> String {
+    /// For a terminal.
+    pub(super) fn text(&self) -> String {
         let claimed_at = utc(self.claimed_at.saturating_mul(1_000_000));
         sheet([
             (
@@ -123,21 +97,6 @@ impl Verdict {
             ("Subject", self.subject.clone()),
             ("Trace", self.trace_id.clone()),
         ])
-    }
-}
-
-impl Call {
-    fn cells(&self) -> [String; 8] {
-        [
-            instant(utc(self.requested_at)),
-            self.attempt.to_string(),
-            self.api.to_string(),
-            format!("{:.1}", milliseconds(self.latency)),
-            optional(self.http_status),
-            optional(self.provider_code),
-            self.outcome.to_string(),
-            self.reason.to_string(),
-        ]
     }
 }
 

@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
+use time::OffsetDateTime;
 
 use super::derive::Reader;
-use super::report::{End, Report};
+use super::period::AnyTime;
+use super::period_command::PeriodQuestion;
+use super::report::{End, Format, Report, write};
 use super::retention::{Retention, enforce};
+use super::rows::Tabular;
 use super::source::parse_source;
+use super::trace::parse_trace_id;
 use super::{
-    AuditError, Erase, SealQuestion, claim_file, decisions, erase, rederive, source_file,
-    subject_file, unassessed_claims, undecided_claims, verify, verify_seals,
+    AuditError, Erase, SealQuestion, claim_story, erase, rederive, source_file, subject_file,
+    trace_file, unassessed_claims, undecided_claims, verify, verify_seals,
 };
 use crate::claim::subject_hash;
 use crate::decision::{Policy, Source};
@@ -28,8 +33,11 @@ const ACCOUNT_TYPES: [&str; 8] =
 /// Ask the record what was decided, and why.
 #[derive(Debug, Args)]
 pub struct AuditCommand {
-    /// Answer in JSON
-    #[arg(long, global = true)]
+    /// The form of the answer
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
     #[command(subcommand)]
     question: Question,
@@ -37,7 +45,8 @@ pub struct AuditCommand {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// What became of a claim: the verdict, the event, every call with its answer
+    /// A claim's whole story, decided or not: the event, every call with its answer, the verdict,
+    /// dead letters that name it
     Claim {
         /// The claim's id
         claim_id: String,
@@ -49,16 +58,14 @@ enum Question {
         account_type: String,
         /// The account's id
         id: String,
+        #[command(flatten)]
+        period: AnyTime,
         /// At most so many verdicts, the latest
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// How many claims were decided how, by API, and the top reasons
-    Decisions {
-        /// How far back
-        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
-        since: Duration,
-    },
+    #[command(flatten)]
+    Period(PeriodQuestion),
     /// Which claims no risk API assessed, and what the APIs said
     Unassessed {
         /// How far back
@@ -82,6 +89,15 @@ enum Question {
         /// topic/partition/offset
         #[arg(value_parser = parse_source)]
         source: Source,
+    },
+    /// What was decided in a trace
+    Trace {
+        /// 32 hex digits
+        #[arg(value_parser = parse_trace_id)]
+        trace_id: String,
+        /// At most so many verdicts, the latest
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
     },
     /// Whether a claim's verdict follows from the answer and the event that are kept; or whether all
     /// rows are as they were written
@@ -165,6 +181,8 @@ pub struct Auditor<'a> {
     pub subject_key: Option<&'a SecretString>,
     /// `audit.retention`.
     pub retention: &'a Retention,
+    /// `retry.give_up_after`.
+    pub give_up_after: Duration,
     /// The risk APIs and the policy, where the question needs them: see
     /// [`AuditCommand::needs_risk_apis`].
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
@@ -190,8 +208,10 @@ impl AuditCommand {
     /// # Errors
     /// [`AuditError`].
     pub async fn run(self, auditor: Auditor<'_>, out: &mut impl Write) -> Result<End, AuditError> {
-        let Self { json, question } = self;
-        let Auditor { store, kafka, subject_key, retention, risk_apis } = auditor;
+        let Self { format, json, question } = self;
+        let now = OffsetDateTime::now_utc();
+        let form = if json { Format::Json } else { format };
+        let Auditor { store, kafka, subject_key, retention, give_up_after, risk_apis } = auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
@@ -199,30 +219,36 @@ impl AuditCommand {
             Ok::<_, AuditError>(Reader { registry, policy, subject_key })
         };
         match question {
-            Question::Claim { claim_id } => report(&claim_file(store, &claim_id).await?, json, out),
-            Question::Subject { account_type, id, limit } => {
-                let subject = subject_hash(subject_key, &account_type, &id);
-                report(&subject_file(store, subject, limit).await?, json, out)
+            Question::Claim { claim_id } => {
+                report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
             }
-            Question::Decisions { since } => report(&decisions(store, since).await?, json, out),
+            Question::Subject { account_type, id, period, limit } => {
+                let subject = subject_hash(subject_key, &account_type, &id);
+                let period = period.period(now)?;
+                report(&subject_file(store, subject, period, limit).await?, form, out)
+            }
+            Question::Trace { trace_id, limit } => {
+                report(&trace_file(store, trace_id, limit).await?, form, out)
+            }
+            Question::Period(question) => question.answer(store, now, form, out).await,
             Question::Unassessed { since, limit } => {
-                report(&unassessed_claims(store, since, limit).await?, json, out)
+                report(&unassessed_claims(store, since, limit).await?, form, out)
             }
             Question::Undecided { since, limit } => {
-                report(&undecided_claims(store, since, limit).await?, json, out)
+                report(&undecided_claims(store, since, limit).await?, form, out)
             }
-            Question::Source { source } => report(&source_file(store, source).await?, json, out),
+            Question::Source { source } => report(&source_file(store, source).await?, form, out),
             Question::Verify { claim_id: Some(claim_id), .. } => {
-                report(&verify(store, reader()?, &claim_id).await?, json, out)
+                report(&verify(store, reader()?, &claim_id).await?, form, out)
             }
             Question::Verify { since, topic, limit, .. } => {
                 let topic = topic.then_some(kafka);
                 let question = SealQuestion { since, retention, topic, limit };
-                report(&verify_seals(store, question).await?, json, out)
+                report(&verify_seals(store, question).await?, form, out)
             }
             Question::Rederive { since, policy, limit } => {
                 let is_trial = policy.is_some();
-                report(&rederive(store, reader()?, since, limit, is_trial).await?, json, out)
+                report(&rederive(store, reader()?, since, limit, is_trial).await?, form, out)
             }
             Question::Erase(EraseArgs { account_type, id, by, reason, dry_run }) => {
                 let request = Erase {
@@ -233,22 +259,19 @@ impl AuditCommand {
                     reason: &reason,
                     is_dry_run: dry_run,
                 };
-                report(&erase(store, request).await?, json, out)
+                report(&erase(store, request).await?, form, out)
             }
             Question::Retention { dry_run } => {
-                report(&enforce(store, retention, dry_run).await?, json, out)
+                report(&enforce(store, retention, dry_run).await?, form, out)
             }
         }
     }
 }
 
-fn report(report: &impl Report, json: bool, out: &mut impl Write) -> Result<End, AuditError> {
-    if json {
-        serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
-        out.write_all(b"\n")?;
-    } else {
-        out.write_all(report.text().as_bytes())?;
-    }
-    out.flush()?;
-    Ok(report.end())
+fn report(
+    report: &(impl Report + Tabular),
+    form: Format,
+    out: &mut impl Write,
+) -> Result<End, AuditError> {
+    Ok(write(report, form, out)?)
 }

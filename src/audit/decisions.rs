@@ -1,34 +1,94 @@
 //! "What do we decide these days, and mostly why?"
 
-use std::time::Duration;
-
+use clap::ValueEnum;
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 
-use super::interval;
+use super::period::Period;
 use super::report::Report;
-use super::shown::{reason, table};
+use super::rows::{Cell, RowSet, Tabular, json};
+use super::shown::reason;
 use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// Counts of decisions.
-#[derive(Debug, Serialize)]
+/// What decisions are counted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// The risk API that was asked
+    #[default]
+    Api,
+    /// The kind of claim
+    Kind,
+    /// Each reason; a claim with several counts for each
+    Reason,
+    /// The version of the policy that decided
+    Policy,
+    /// The hour (UTC)
+    Hour,
+    /// The day (UTC)
+    Day,
+}
+
+impl By {
+    /// The column of the answer.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Kind => "kind",
+            Self::Reason => "reason",
+            Self::Policy => "policy_version",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    /// What a verdict is counted under, in SQL.
+    fn group(self) -> &'static str {
+        match self {
+            Self::Api | Self::Kind | Self::Policy => self.column(),
+            Self::Reason => "each.reason",
+            Self::Hour => r#"to_char(decided_at, 'YYYY-MM-DD"T"HH24":00:00Z"')"#,
+            Self::Day => r#"to_char(decided_at, 'YYYY-MM-DD"T00:00:00Z"')"#,
+        }
+    }
+
+    /// What verdicts are joined with.
+    fn join(self) -> &'static str {
+        match self {
+            Self::Reason => {
+                "cross join lateral (
+                    select distinct
+                        concat_ws(' ', item->>'code', item->>'value', item->>'name') as reason
+                    from jsonb_array_elements(reasons) as item
+                ) as each"
+            }
+            _ => "",
+        }
+    }
+}
+
+/// Counts of decisions. As JSON `{"counts": […]}`, the group of each under the name of its column.
+#[derive(Debug)]
 pub struct Decisions {
-    /// One for each API and decision.
+    /// What they are counted by.
+    pub by: By,
+    /// One for each group and decision.
     pub counts: Vec<DecisionCount>,
 }
 
-/// How often an API's answers led to one decision.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+/// How often the claims of a group were decided so.
+#[derive(Debug, sqlx::FromRow)]
 pub struct DecisionCount {
-    /// The API.
-    pub api: String,
+    /// The API, the kind, … that the claims have in common.
+    pub group_name: String,
     /// The decision.
     pub decision: String,
     /// Claims.
     pub claims: i64,
-    /// Of all this API's claims.
+    /// Of all claims of the group.
     pub share: f64,
     /// The three most frequent reasons.
     pub reasons: Json<Vec<ReasonCount>>,
@@ -43,36 +103,75 @@ pub struct ReasonCount {
     pub claims: i64,
 }
 
-/// Counts the decisions of the time just past.
+/// Counts what was chosen.
+const COUNTS: &str = "
+    ), counted as (
+        select
+            group_name, decision, count(*) as claims,
+            count(*)::float8 / sum(count(*)) over (partition by group_name)::float8 as share
+        from chosen group by group_name, decision
+    ), ranked as (
+        select
+            group_name, decision, reason, count(*) as claims,
+            row_number() over (
+                partition by group_name, decision order by count(*) desc, reason::text
+            ) as rank
+        from chosen cross join jsonb_array_elements(reasons) as reason
+        group by group_name, decision, reason
+    ), mostly as (
+        select
+            group_name, decision,
+            jsonb_agg(jsonb_build_object('reason', reason, 'claims', claims) order by rank)
+                as reasons
+        from ranked where rank <= 3 group by group_name, decision
+    )
+    select counted.*, coalesce(mostly.reasons, '[]') as reasons
+    from counted left join mostly using (group_name, decision)
+    order by
+        group_name, array_position(array['approve', 'challenge', 'review', 'reject'], decision)";
+
+/// Counts the decisions of a period.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn decisions(store: &PostgresStore, since: Duration) -> Result<Decisions, StoreError> {
-    let query = sqlx::query_as(
+pub async fn decisions(
+    store: &PostgresStore,
+    period: Period,
+    by: By,
+) -> Result<Decisions, StoreError> {
+    let (group, join) = (by.group(), by.join());
+    let query = format!(
         "with chosen as (
-            select api, decision, reasons from verdicts where decided_at >= now() - $1
-        ), counted as (
-            select api, decision, count(*) as claims, count(*)::float8 / sum(count(*)) over (partition by api)::float8 as share
-            from chosen group by api, decision
-        ), ranked as (
-            select
-                api, decision, reason, count(*) as claims,
-                row_number() over (partition by api, decision order by count(*) desc, reason::text) as rank
-            from chosen cross join jsonb_array_elements(reasons) as reason
-            group by api, decision, reason
-        )
-        select
-            counted.api, counted.decision, counted.claims, counted.share,
-            coalesce(
-                jsonb_agg(jsonb_build_object('reason', ranked.reason, 'claims', ranked.claims) order by ranked.rank)
-                    filter (where ranked.rank <= 3),
-                '[]'
-            ) as reasons
-        from counted left join ranked on ranked.api = counted.api and ranked.decision = counted.decision
-        group by counted.api, counted.decision, counted.claims, counted.share
-        order by counted.api, array_position(array['approve', 'challenge', 'review', 'reject'], counted.decision)",
+            select {group} as group_name, decision, reasons
+            from verdicts {join} where decided_at >= $1 and decided_at < $2 {COUNTS}"
     );
-    Ok(Decisions { counts: store.fetch(query.bind(interval(since))).await? })
+    let query = sqlx::query_as(AssertSqlSafe(query)).bind(period.from).bind(period.to);
+    Ok(Decisions { by, counts: store.fetch(query).await? })
+}
+
+impl Serialize for Decisions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = self.counts.iter().map(|count| Named(self.by, count));
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("counts", &counts.collect::<Vec<_>>())?;
+        map.end()
+    }
+}
+
+/// A count whose group goes by the name of its column.
+struct Named<'a>(By, &'a DecisionCount);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(by, DecisionCount { group_name, decision, claims, share, reasons }) = self;
+        let mut map = serializer.serialize_map(Some(5))?;
+        map.serialize_entry(by.column(), group_name)?;
+        map.serialize_entry("decision", decision)?;
+        map.serialize_entry("claims", claims)?;
+        map.serialize_entry("share", share)?;
+        map.serialize_entry("reasons", &reasons.0)?;
+        map.end()
+    }
 }
 
 impl Report for Decisions {
@@ -84,16 +183,28 @@ impl Report for Decisions {
         if self.counts.is_empty() {
             return "nothing was decided in that time\n".to_owned();
         }
-        table(["api", "decision", "claims", "share", "mostly for"], self.counts.iter().map(cells))
+        self.rows().table()
     }
 }
 
-fn cells(count: &DecisionCount) -> [String; 5] {
+impl Tabular for Decisions {
+    fn rows(&self) -> RowSet {
+        let columns = [self.by.column(), "decision", "claims", "share", "reasons"];
+        RowSet::new(columns, self.counts.iter().map(cells))
+    }
+}
+
+fn cells(count: &DecisionCount) -> [Cell; 5] {
     let reasons: Vec<String> = count
         .reasons
         .iter()
         .map(|each| format!("{} ({})", reason(&each.reason), each.claims))
         .collect();
-    let share = format!("{:.1} %", count.share * 100.0);
-    [count.api.clone(), count.decision.clone(), count.claims.to_string(), share, reasons.join("; ")]
+    [
+        Cell::of(&count.group_name),
+        Cell::of(&count.decision),
+        Cell::of(count.claims),
+        Cell::shown(count.share, format!("{:.1} %", count.share * 100.0)),
+        Cell::shown(json(&count.reasons.0), reasons.join("; ")),
+    ]
 }

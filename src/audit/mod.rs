@@ -1,26 +1,40 @@
 //! Audit: what people ask of the record, long after a claim was decided.
 //!
-//! Questions are functions from a store to a report; a report is data first (`--json`) and a text
-//! second. [`AuditCommand`] is the command line over them. This module reads; only [`retention`]
-//! and [`erase`] take anything away, and only by a command.
+//! Questions are functions from a store to a report; a report is data first (`--format json`), then
+//! rows and a text. [`AuditCommand`] is the command line over them. This module reads; only
+//! [`retention`] and [`erase`] take anything away, and only by a command.
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
+mod calls;
 mod claim;
 mod command;
+mod conflicts;
 mod decisions;
 mod derive;
+mod mentions;
+pub(crate) mod period;
+mod period_command;
 mod rederivation;
 mod rederive;
 mod report;
 pub mod retention;
+mod rows;
+mod rows_derived;
 mod seals;
+mod search;
 pub(crate) mod shown;
 pub(crate) mod source;
+mod steps;
+mod story;
 mod subject;
+mod trace;
 mod unassessed;
 mod undecided;
+mod verdict_rows;
 mod verify;
+mod waiting;
+mod wanted;
 
 use std::time::Duration;
 
@@ -29,23 +43,33 @@ use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
+pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
 pub(crate) use command::said;
 pub use command::{AuditCommand, Auditor};
-pub use decisions::{DecisionCount, Decisions, ReasonCount, decisions};
+pub use conflicts::{Conflict, Conflicts, conflicts};
+pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};
+pub use period::Period;
 pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;
-pub use report::{End, Report};
+pub use report::{End, Format, Report};
 pub use retention::Retention;
+pub use rows::{Cell, RowSet, Tabular};
 pub use seals::{
     Erase, Erasure, Fault, SealFinding, SealQuestion, SealReport, erase, verify_seals,
 };
+pub use search::{FoundClaim, Search, search};
 pub use source::{SourceFile, source_file};
+pub use steps::Step;
+pub use story::{ClaimStory, claim_story};
 pub use subject::{SubjectFile, subject_file};
+pub use trace::{TraceFile, trace_file};
 pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
 pub use undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
 pub use verify::{Outcome, Verification, verify};
+pub use waiting::Waiting;
+pub use wanted::Wanted;
 
 /// The section `[audit]`.
 #[derive(Debug, Clone, Deserialize)]

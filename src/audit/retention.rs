@@ -11,6 +11,7 @@ use sqlx::AssertSqlSafe;
 
 use super::interval;
 use super::report::Report;
+use super::rows::{Cell, RowSet, Tabular};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
@@ -159,6 +160,19 @@ impl Report for Expired {
             .map(|Rows { table, rows, .. }| format!("{delete} {rows} rows of {table}\n"));
         let text: String = partitions.chain(rows).collect();
         if text.is_empty() { "nothing is past its retention\n".to_owned() } else { text }
+    }
+}
+
+impl Tabular for Expired {
+    fn rows(&self) -> RowSet {
+        let done = |dry: &'static str, done| Cell::of(if self.dry_run { dry } else { done });
+        let partitions = self.partitions.iter().map(|Partition { name, bytes }| {
+            [done("would_drop", "dropped"), Cell::of(name), Cell::of(bytes), Cell::NULL]
+        });
+        let rows = self.rows.iter().map(|Rows { table, rows, .. }| {
+            [done("would_delete", "deleted"), Cell::of(table), Cell::NULL, Cell::of(rows)]
+        });
+        RowSet::new(["action", "table", "bytes", "rows"], partitions.chain(rows))
     }
 }
 

@@ -57,10 +57,15 @@ pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    grid(header.map(str::to_owned).into(), rows.into_iter().map(Vec::from))
+}
+
+/// The same, where the columns are not known beforehand.
+pub(crate) fn grid(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     for row in rows {
-        table.add_row(row.map(|cell| printable(&cell).replace(['\n', '\t'], " ")));
+        table.add_row(row.iter().map(|cell| printable(cell).replace(['\n', '\t'], " ")));
     }
     format!("{table}\n")
 }

@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use super::claim::{payload, verdicts};
 use super::report::Report;
-use super::shown::{instant, optional, sheet, table};
-use super::subject::cells;
+use super::rows::{Cell, RowSet, Tabular};
+use super::shown::{instant, optional, sheet};
+use super::verdict_rows::verdict_table;
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, DeadLetterRow, EventRow, Verdict};
+use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, DeadLetterRow, EventRow, Verdict, utc};
 
 /// What is kept about one record. A topic that was made anew counts from 0 again, so there can be
 /// several of each.
@@ -68,10 +69,7 @@ impl Report for SourceFile {
         }
         let mut text = String::new();
         if !self.verdicts.is_empty() {
-            text += &table(
-                ["decided at", "claim", "kind", "decision", "why"],
-                self.verdicts.iter().map(cells),
-            );
+            text += &verdict_table(&self.verdicts);
         }
         for event in &self.events {
             text += &format!(
@@ -85,6 +83,71 @@ impl Report for SourceFile {
         }
         text
     }
+}
+
+impl Tabular for SourceFile {
+    /// What came of the record, in one row each time: a verdict or a dead letter, and the event.
+    fn rows(&self) -> RowSet {
+        let columns = [
+            "became",
+            "received_at",
+            "claim_id",
+            "decision",
+            "decided_at",
+            "reasons",
+            "error",
+            "error_field",
+            "detail",
+            "content",
+            "trace_id",
+            "payload",
+            "payload_base64",
+        ];
+        let decided = self.verdicts.iter().map(|verdict| self.decided(verdict));
+        RowSet::new(columns, decided.chain(self.dead_letters.iter().map(dead)))
+    }
+}
+
+impl SourceFile {
+    fn decided(&self, verdict: &Verdict) -> [Cell; 13] {
+        let event = self.events.iter().find(|event| event.claim_id == verdict.claim_id);
+        let payload = event.and_then(|event| event.payload.as_deref());
+        let [text, base64] = Cell::bytes(payload);
+        [
+            Cell::of("verdict"),
+            event.map_or(Cell::NULL, |event| Cell::time(event.received_at)),
+            Cell::of(&verdict.claim_id),
+            Cell::of(verdict.decision),
+            Cell::time(utc(verdict.decided_at)),
+            Cell::reasons(&verdict.reasons),
+            Cell::NULL,
+            Cell::NULL,
+            Cell::NULL,
+            Cell::NULL,
+            Cell::of(&verdict.trace_id),
+            text,
+            base64,
+        ]
+    }
+}
+
+fn dead(letter: &DeadLetterRow) -> [Cell; 13] {
+    let [text, base64] = Cell::bytes(letter.payload.as_deref());
+    [
+        Cell::of("dead_letter"),
+        Cell::time(letter.received_at),
+        Cell::NULL,
+        Cell::NULL,
+        Cell::NULL,
+        Cell::NULL,
+        Cell::of(&letter.error),
+        Cell::optional(letter.error_field.as_ref()),
+        Cell::of(&letter.detail),
+        Cell::of(&letter.id.content),
+        Cell::of(&letter.trace_id),
+        text,
+        base64,
+    ]
 }
 
 impl DeadLetterRow {

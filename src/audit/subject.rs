@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use super::claim::verdicts;
+use super::claim::{is_given, verdicts};
+use super::period::Period;
 use super::report::Report;
-use super::shown::{instant, reasons, table};
+use super::rows::{RowSet, Tabular};
+use super::verdict_rows::{verdict_rows, verdict_table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{Verdict, utc};
+use crate::schema::Verdict;
 
 /// What was decided about one subject.
 #[derive(Debug, Serialize)]
@@ -18,17 +20,23 @@ pub struct SubjectFile {
     pub verdicts: Vec<Verdict>,
 }
 
-/// Looks a subject up by its hash.
+/// Looks a subject up by its hash: what was decided in a period, at most so many verdicts.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn subject_file(
     store: &PostgresStore,
     subject: String,
+    period: Period,
     limit: u32,
 ) -> Result<SubjectFile, StoreError> {
-    let query = verdicts("where subject = $1 order by decided_at desc, claim_id limit $2");
-    let verdicts = store.fetch(query.bind(&subject).bind(i64::from(limit))).await?;
+    let query = verdicts(&format!(
+        "where {} and decided_at >= $2 and decided_at < $3
+        order by decided_at desc, claim_id limit $4",
+        is_given("subject")
+    ));
+    let query = query.bind(&subject).bind(period.from).bind(period.to).bind(i64::from(limit));
+    let verdicts = store.fetch(query).await?;
     Ok(SubjectFile { subject, verdicts })
 }
 
@@ -39,19 +47,14 @@ impl Report for SubjectFile {
 
     fn text(&self) -> String {
         if self.verdicts.is_empty() {
-            return format!("nothing was decided about subject {}\n", self.subject);
+            return format!("nothing was decided about subject {} in that time\n", self.subject);
         }
-        table(["decided at", "claim", "kind", "decision", "why"], self.verdicts.iter().map(cells))
+        verdict_table(&self.verdicts)
     }
 }
 
-/// A verdict in one line.
-pub(super) fn cells(verdict: &Verdict) -> [String; 5] {
-    [
-        instant(utc(verdict.decided_at)),
-        verdict.claim_id.clone(),
-        verdict.kind.clone(),
-        verdict.decision.as_str().to_owned(),
-        reasons(&verdict.reasons),
-    ]
+impl Tabular for SubjectFile {
+    fn rows(&self) -> RowSet {
+        verdict_rows(&self.verdicts)
+    }
 }

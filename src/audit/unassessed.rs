@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 
 use super::interval;
 use super::report::Report;
-use super::shown::{instant, optional, table};
+use super::rows::{Cell, RowSet, Tabular};
+use super::shown::{optional, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
@@ -107,24 +108,36 @@ impl Report for UnassessedClaims {
                 claims.to_string(),
             ]
         });
-        let counts = table(["api", "outcome", "reason", "code", "claims"], counts);
-        let claims = table(
-            ["decided at", "claim", "api", "decision", "outcome", "reason", "code", "attempts"],
-            self.claims.iter().map(cells),
-        );
-        format!("{counts}\n{claims}")
+        let counts = table(["api", "outcome", "reason", "provider code", "claims"], counts);
+        format!("{counts}\n{}", self.rows().table())
     }
 }
 
-fn cells(claim: &UnassessedClaim) -> [String; 8] {
+impl Tabular for UnassessedClaims {
+    fn rows(&self) -> RowSet {
+        let columns = [
+            "decided_at",
+            "claim_id",
+            "api",
+            "decision",
+            "outcome",
+            "reason",
+            "provider_code",
+            "attempts",
+        ];
+        RowSet::new(columns, self.claims.iter().map(cells))
+    }
+}
+
+fn cells(claim: &UnassessedClaim) -> [Cell; 8] {
     [
-        instant(claim.decided_at),
-        claim.claim_id.clone(),
-        claim.api.clone(),
-        claim.decision.clone(),
-        claim.code.clone(),
-        optional(claim.name.as_ref()),
-        optional(claim.provider_code),
-        claim.attempts.to_string(),
+        Cell::time(claim.decided_at),
+        Cell::of(&claim.claim_id),
+        Cell::of(&claim.api),
+        Cell::of(&claim.decision),
+        Cell::of(&claim.code),
+        Cell::optional(claim.name.as_ref()),
+        Cell::optional(claim.provider_code),
+        Cell::of(claim.attempts),
     ]
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::interval;
 use super::report::Report;
+use super::rows::{Cell, RowSet, Tabular};
 use super::shown::{instant, table};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -99,13 +100,19 @@ impl Report for UndecidedClaims {
             let UndecidedCount { api, reason, claims, since } = count;
             [api.clone(), reason.clone(), claims.to_string(), instant(*since)]
         });
-        let claims = self.claims.iter().map(|claim| {
+        let counts = table(["api", "reason", "claims", "since"], counts);
+        format!("{counts}\n{}", self.rows().table())
+    }
+}
+
+impl Tabular for UndecidedClaims {
+    fn rows(&self) -> RowSet {
+        let columns = ["claim_id", "api", "reason", "attempts", "since", "last"];
+        let cells = |claim: &UndecidedClaim| {
             let UndecidedClaim { claim_id, api, reason, attempts, since, last } = claim;
-            let [since, last] = [since, last].map(|time| instant(*time));
-            [claim_id.clone(), api.clone(), reason.clone(), attempts.to_string(), since, last]
-        });
-        let counts = table(["api", "last attempt", "claims", "since"], counts);
-        let header = ["claim", "api", "last attempt", "attempts", "since", "last"];
-        format!("{counts}\n{}", table(header, claims))
+            let [since, last] = [since, last].map(|time| Cell::time(*time));
+            [Cell::of(claim_id), Cell::of(api), Cell::of(reason), Cell::of(attempts), since, last]
+        };
+        RowSet::new(columns, self.claims.iter().map(cells))
     }
 }

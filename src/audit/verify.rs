@@ -153,7 +153,7 @@ impl Report for Verification {
             text += &format!("\n{}", table(["column", "recorded", "derived"], rows));
         }
         if !self.seals.is_empty() {
-            text += &format!("\n{}", findings(&self.seals));
+            text += &format!("\n{}", findings(&self.seals).table());
         }
         text
     }

@@ -1,16 +1,14 @@
 //! Which dead letters are meant: the filters of the command line, and the condition in SQL that
 //! stands for them.
 
-use std::time::Duration;
-
 use clap::Args;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::address::Address;
+use crate::audit::period::{Time, parse_time};
 
 /// The filters that every command has. All of them must hold.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,35 +34,6 @@ pub(super) struct Filter {
     /// Not replayed yet
     #[arg(long)]
     not_replayed: bool,
-}
-
-/// A point in time, or how long ago.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Time {
-    At(OffsetDateTime),
-    Ago(Duration),
-}
-
-fn parse_time(text: &str) -> Result<Time, String> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(Time::At(at));
-    }
-    humantime::parse_duration(text).map(Time::Ago).map_err(|_| {
-        "a time is 2021-09-30T09:34:40Z, or a span such as 2h for so long ago".to_owned()
-    })
-}
-
-impl Time {
-    fn at(self, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
-            Self::At(at) => at,
-            // PostgreSQL's times do not go back as far as spans do.
-            Self::Ago(ago) => {
-                let ago = ago.try_into().unwrap_or(time::Duration::MAX);
-                now.saturating_sub(ago).max(OffsetDateTime::UNIX_EPOCH)
-            }
-        }
-    }
 }
 
 /// The dead letters that a command is about.
@@ -156,24 +125,5 @@ impl Selection {
             .bind(offsets)
             .bind(self.recorded_before)
             .bind(contents)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use time::macros::datetime;
-
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_point_or_a_span() {
-        let now = datetime!(2026-03-01 12:00 UTC);
-        let at = |text| parse_time(text).map(|time| time.at(now));
-        assert_eq!(at("2h"), Ok(datetime!(2026-03-01 10:00 UTC)));
-        assert_eq!(at("2021-09-30T17:34:40+08:00"), Ok(datetime!(2021-09-30 09:34:40 UTC)));
-        assert_eq!(at("9999years"), Ok(OffsetDateTime::UNIX_EPOCH));
-        for wrong in ["", "yesterday", "-2h", "2026-03-01"] {
-            assert!(at(wrong).is_err_and(|said| said.contains("2h")), "{wrong}");
-        }
     }
 }

@@ -11,7 +11,7 @@ const NOTHING_FOUND: u8 = 3;
 const DISAGREES: u8 = 4;
 /// The exit code of `dead-letters replay` where some letters were not replayed.
 const UNDONE: u8 = 4;
-/// Their exit code where nothing can be said.
+/// The exit code where what is kept does not suffice for an answer.
 const UNVERIFIABLE: u8 = 5;
 
 /// Why a command ends otherwise than well.
@@ -69,6 +69,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         kafka: &config.kafka,
         subject_key: config.subject_key(),
         retention: &config.audit.retention,
+        give_up_after: config.retry.give_up_after,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
     let end = command
@@ -83,7 +84,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
             (DISAGREES, "what is kept does not lead to what was decided; the finding says why")
         }
         End::Unverifiable => {
-            (UNVERIFIABLE, "whether all of it is right cannot be found out; the finding says why")
+            (UNVERIFIABLE, "that cannot be found out from what is kept; the answer says why")
         }
     };
     Err(Failure { code, sentence: sentence.to_owned() })

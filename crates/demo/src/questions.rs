@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::report::section;
 use super::stage::Stage;
 use claimgate::audit::{
-    AuditError, Reader, Report, claim_file, source_file, unassessed_claims, verify,
+    AuditError, Reader, Report, claim_story, source_file, unassessed_claims, verify,
 };
 use claimgate::decision::Decision;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
@@ -38,7 +38,8 @@ async fn answer(
     if let Some(row) = refused(&evidence.tables.verdicts) {
         let claim_id = &row.claim_id;
         section(&format!("Why was this claim refused?   claimgate audit claim {claim_id}"));
-        print(&claim_file(store, claim_id).await?);
+        // Each claim of the demo is decided, so it does not matter when one is given up.
+        print(&claim_story(store, claim_id, SINCE).await?);
         section(&format!(
             "Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"
         ));

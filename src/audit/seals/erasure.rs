@@ -10,7 +10,9 @@ use sqlx::PgConnection;
 
 use super::matching::SealedRow;
 use super::pages;
+use crate::audit::claim::is_given;
 use crate::audit::report::Report;
+use crate::audit::rows::{Cell, RowSet, Tabular};
 use crate::audit::shown::sheet;
 use crate::claim::{Claim, subject_hash};
 use crate::outbox::StoreError;
@@ -62,8 +64,10 @@ pub struct Erasure {
 /// [`StoreError`]; what was erased before it stays erased, and the command can be run again.
 pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
     let subject = subject_hash(request.key, request.account_type, request.id);
-    let claims = "select claim_id from verdicts where subject = $1 order by claim_id";
-    let claims: Vec<(String,)> = store.fetch(sqlx::query_as(claims).bind(&subject)).await?;
+    let claims =
+        format!("select claim_id from verdicts where {} order by claim_id", is_given("subject"));
+    let claims = sqlx::query_as(sqlx::AssertSqlSafe(claims)).bind(&subject);
+    let claims: Vec<(String,)> = store.fetch(claims).await?;
     let claims: Vec<String> = claims.into_iter().map(|(claim_id,)| claim_id).collect();
     let letters = letters(store, &request, &subject).await?;
     let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
@@ -234,5 +238,15 @@ impl Report for Erasure {
             ("Verdicts", format!("{} {lost} who it was", self.verdicts)),
             ("Removal", self.removal.map_or_else(|| "–".to_owned(), |removal| removal.to_string())),
         ])
+    }
+}
+
+impl Tabular for Erasure {
+    fn rows(&self) -> RowSet {
+        let Self { is_dry_run, removal, verdicts, rows } = self;
+        let counts = [Cell::of(is_dry_run), Cell::optional(*removal), Cell::of(verdicts)];
+        let [is_dry_run, removal, verdicts] = counts;
+        let row = [is_dry_run, removal, verdicts, Cell::of(rows)];
+        RowSet::new(["is_dry_run", "removal", "verdicts", "rows"], [row])
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::schema::{RowDigest, SEALED_TABLES, SealRow};
+use crate::words::words;
 
 /// A row as it is now.
 #[derive(Debug, Clone)]
@@ -34,22 +35,19 @@ pub(super) struct RemovedRow {
     pub(super) replacement: Option<RowDigest>,
 }
 
-/// What is wrong with a row or a seal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// The row is not as it was written.
-    Altered,
-    /// No worker wrote it.
-    Inserted,
-    /// It was written and is not there.
-    Removed,
-    /// The seal is not there.
-    SealRemoved,
-    /// The seal's hash does not follow from its content and the seal before it.
-    SealAltered,
-    /// A published decision says otherwise.
-    Contradicted,
+words! {
+    /// What is wrong with a row or a seal.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Fault {
+        Altered = "altered": "The row is not as it was written.",
+        Inserted = "inserted": "No worker wrote it.",
+        Removed = "removed": "It was written and is not there.",
+        SealRemoved = "seal_removed": "The seal is not there.",
+        SealAltered = "seal_altered":
+            "The seal's hash does not follow from its content and the seal before it.",
+        Contradicted = "contradicted": "A published decision says otherwise.",
+    }
 }
 
 /// A row or a seal that is not as it was written.

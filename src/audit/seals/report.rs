@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::matching::{Fault, Matched, SealFinding};
 use crate::audit::report::{End, Report};
-use crate::audit::shown::{optional, sheet, table};
+use crate::audit::rows::{Cell, RowSet, Tabular};
+use crate::audit::shown::sheet;
 
 /// Whether rows and seals are as they were written.
 #[derive(Debug, Default, Serialize)]
@@ -96,19 +97,24 @@ impl Report for SealReport {
             ("CONTRADICTED by them", count(Fault::Contradicted)),
         ]);
         if !self.findings.is_empty() {
-            text += &format!("\n{}", findings(&self.findings));
+            text += &format!("\n{}", self.rows().table());
         }
         text
     }
 }
 
-/// Findings as a table.
-pub(in crate::audit) fn findings(findings: &[SealFinding]) -> String {
-    let cells = |finding: &SealFinding| {
+impl Tabular for SealReport {
+    fn rows(&self) -> RowSet {
+        findings(&self.findings)
+    }
+}
+
+/// Findings as rows.
+pub(in crate::audit) fn findings(findings: &[SealFinding]) -> RowSet {
+    let row = |finding: &SealFinding| {
         let SealFinding { fault, table, row, seal, detail } = finding;
-        let fault = serde_json::to_value(fault).unwrap_or_default();
-        let fault = fault.as_str().unwrap_or_default().to_owned();
-        [(*table).to_owned(), row.clone(), optional(*seal), fault, detail.clone()]
+        let fault = Cell::of(fault.as_str());
+        [Cell::of(table), Cell::of(row), Cell::optional(*seal), fault, Cell::of(detail)]
     };
-    table(["table", "row", "seal", "finding", "detail"], findings.iter().map(cells))
+    RowSet::new(["table", "row", "seal", "fault", "detail"], findings.iter().map(row))
 }

@@ -84,6 +84,11 @@ impl TestDatabase {
         execute(&mut self.pool.acquire().await.expect("a connection"), sql).await;
     }
 
+    /// Deletes what retention would delete one day.
+    pub(crate) async fn expire(&self, sql: &str) {
+        self.execute(format!("begin; set local claimgate.removal = 'retention'; {sql}; commit")).await;
+    }
+
     /// A number from the database.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("a number")

@@ -3,6 +3,7 @@
 //! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a
 //! note, where that is unset.
 
+mod answers;
 mod audit;
 pub(crate) mod build;
 mod conflicts;
@@ -10,6 +11,7 @@ mod contract;
 mod database;
 mod derived;
 mod faults;
+mod periods;
 mod pooler;
 mod postgres;
 mod questions;
@@ -17,7 +19,9 @@ mod retention;
 pub(crate) mod roles;
 pub(crate) mod schema;
 mod sealed;
+mod search;
 mod session;
+mod story;
 
 use std::future::Future;
 

@@ -67,6 +67,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             .record(&close(records.to_vec(), vec![answer, same_answer]))
             .await
             .expect("recorded");
+        database.expire("delete from claim_events where claim_id = 'unkept'").await;
         let nothing = "claimgate: nothing of the kind is in the record\n";
         let away = "postgres://claimgate@127.0.0.1:1/claims";
         for (url, line, code, sentence) in [
@@ -80,6 +81,19 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             (&database.url, "audit verify unkept", 5, "cannot be found out"),
             (&database.url, "dead-letters list", 3, "no dead letter matches"),
             (&database.url, "dead-letters show reward.claims/3/9", 3, "no dead letter matches"),
+            (&database.url, "audit search --ip 1.2.3.4", 3, nothing),
+            (
+                &database.url,
+                "audit search --ip 1.2.3.4 --since 2000-01-01T00:00:00Z",
+                5,
+                "cannot be found out",
+            ),
+            (&database.url, "audit search --since 1h", 2, "--ip <ADDRESS>"),
+            (&database.url, "audit calls --since 1us", 3, nothing),
+            (&database.url, "audit decisions --since 1h --until 2h", 1, "the period is empty"),
+            (&database.url, "audit trace 4bf9", 2, "32 hex digits"),
+            (&database.url, "audit claim good --format csv", 0, ""),
+            (&database.url, "audit claim good --json --format csv", 2, "cannot be used with"),
             (&database.url, "audit sing", 2, "unrecognized subcommand"),
             (away, "audit claim good", 1, "127.0.0.1:1/claims"),
             (away, "dead-letters list", 1, "127.0.0.1:1/claims"),

@@ -1,0 +1,84 @@
+//! Questions about all that happened in a period, on the command line.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use time::OffsetDateTime;
+
+use super::AuditError;
+use super::calls::{Bucket, calls};
+use super::conflicts::conflicts;
+use super::decisions::{By, decisions};
+use super::period::Lately;
+use super::report::{End, Format, write};
+use super::search::search;
+use super::wanted::Wanted;
+use crate::outbox::postgres::PostgresStore;
+
+/// A question about a period.
+#[derive(Debug, Subcommand)]
+pub(super) enum PeriodQuestion {
+    /// How many claims were decided how, and the top reasons
+    Decisions {
+        #[command(flatten)]
+        period: Lately,
+        /// One row for each of these, and each decision
+        #[arg(long, value_enum, default_value_t)]
+        by: By,
+    },
+    /// How often each API was asked, what came of it and how long it took
+    Calls {
+        #[command(flatten)]
+        period: Lately,
+        /// One row for each API and each of these (UTC); otherwise one for the whole period
+        #[arg(long, value_enum)]
+        by: Option<Bucket>,
+    },
+    /// Which claims came from an address, or were for a merchant or goods
+    Search {
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        period: Lately,
+        /// At most so many claims, the latest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Which events had the id of a claim that was decided from another event
+    Conflicts {
+        #[command(flatten)]
+        period: Lately,
+        /// At most so many events, the latest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+}
+
+impl PeriodQuestion {
+    /// Answers it as of `now`.
+    pub(super) async fn answer(
+        self,
+        store: &PostgresStore,
+        now: OffsetDateTime,
+        form: Format,
+        out: &mut impl Write,
+    ) -> Result<End, AuditError> {
+        let end = match self {
+            Self::Decisions { period, by } => {
+                write(&decisions(store, period.period(now)?, by).await?, form, out)
+            }
+            Self::Calls { period, by } => {
+                write(&calls(store, period.period(now)?, by).await?, form, out)
+            }
+            Self::Search { wanted, period, limit } => {
+                let period = period.period(now)?;
+                write(&search(store, period, &wanted, limit as usize).await?, form, out)
+            }
+            Self::Conflicts { period, limit } => {
+                let period = period.period(now)?;
+                write(&conflicts(store, period, limit as usize).await?, form, out)
+            }
+        };
+        Ok(end?)
+    }
+}

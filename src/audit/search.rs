@@ -1,0 +1,211 @@
+//! "Which claims came from this address, or were for this merchant or these goods?"
+//!
+//! Events are kept as they came in, so each is read by the same code that the worker reads it with:
+//! a page of verdicts with their events at a time, latest first. Nothing is written.
+
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use serde::Serialize;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::period::Period;
+use super::report::{End, Report};
+use super::rows::{Cell, RowSet, Tabular};
+use super::wanted::Wanted;
+use crate::claim::Claim;
+use crate::decision::Reason;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+
+/// Verdicts of a page. An event can have a megabyte.
+const PAGE: i64 = 200;
+
+/// The claims of a period that are as one wants them.
+#[derive(Debug, Default, Serialize)]
+pub struct Search {
+    /// Those, latest first.
+    pub claims: Vec<FoundClaim>,
+    /// Whether there are more.
+    pub more: bool,
+    /// Verdicts whose events were looked at.
+    pub searched: u64,
+    /// Verdicts whose event is not kept any more: they may have been wanted as well.
+    pub not_kept: u64,
+    /// Verdicts whose event this version does not take for a claim.
+    pub unreadable: u64,
+}
+
+/// A claim that was found.
+#[derive(Debug, Serialize)]
+pub struct FoundClaim {
+    /// When it was decided.
+    #[serde(with = "time::serde::rfc3339")]
+    pub decided_at: OffsetDateTime,
+    /// Its id.
+    pub claim_id: String,
+    /// Its kind.
+    pub kind: String,
+    /// What was decided.
+    pub decision: String,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The client's address.
+    pub ip: String,
+    /// The merchant number.
+    pub merchant: Option<String>,
+    /// What was claimed.
+    pub goods: Option<String>,
+}
+
+/// A verdict with its event.
+#[derive(sqlx::FromRow)]
+struct Decided {
+    decided_at: OffsetDateTime,
+    claim_id: String,
+    kind: String,
+    decision: String,
+    reasons: Json<Vec<Reason>>,
+    is_kept: bool,
+    payload: Option<Vec<u8>>,
+}
+
+/// A page: what was decided before `($2, $3)`. The times keep the look for an event to a few
+/// partitions: a claim is given up long before it is 31 days old, and clocks differ by less than a
+/// day.
+const DECIDED: &str = "with page as (
+        select decided_at, claim_id, kind, decision, reasons from verdicts
+        where decided_at >= $1 and (decided_at, claim_id) < ($2, $3)
+        order by decided_at desc, claim_id desc limit $4
+    )
+    select page.*, event.claim_id is not null as is_kept, event.payload
+    from page left join lateral (
+        select claim_id, payload from claim_events
+        where claim_events.claim_id = page.claim_id
+            and received_at >= page.decided_at - interval '31 days'
+            and received_at < page.decided_at + interval '1 day'
+        limit 1
+    ) as event on true
+    order by decided_at desc, claim_id desc";
+
+/// Searches the claims that were decided in a period, for at most `limit`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn search(
+    store: &PostgresStore,
+    period: Period,
+    wanted: &Wanted,
+    limit: usize,
+) -> Result<Search, StoreError> {
+    let bar = progress();
+    let mut found = Search::default();
+    let (mut before, mut claim_id) = (period.to, String::new());
+    loop {
+        let page = sqlx::query_as(DECIDED).bind(period.from).bind(before).bind(&claim_id);
+        let page: Vec<Decided> = store.fetch(page.bind(PAGE)).await?;
+        let Some(last) = page.last() else { break };
+        (before, claim_id) = (last.decided_at, last.claim_id.clone());
+        bar.inc(u64::try_from(page.len()).unwrap_or_default());
+        for decided in page {
+            found.look_at(decided, wanted);
+            if found.claims.len() > limit {
+                found.claims.truncate(limit);
+                found.more = true;
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Drawn on a terminal's standard error only, and gone with the answer.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} claims searched");
+    ProgressBar::no_length()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        .with_finish(ProgressFinish::AndClear)
+}
+
+impl Search {
+    fn look_at(&mut self, decided: Decided, wanted: &Wanted) {
+        if !decided.is_kept {
+            self.not_kept += 1;
+            return;
+        }
+        let Ok(claim) = Claim::parse(decided.payload.as_deref(), usize::MAX) else {
+            self.unreadable += 1;
+            return;
+        };
+        self.searched += 1;
+        if wanted.matches(&claim) {
+            let Decided { decided_at, claim_id, kind, decision, reasons, .. } = decided;
+            self.claims.push(FoundClaim {
+                decided_at,
+                claim_id,
+                kind,
+                decision,
+                reasons: reasons.0,
+                ip: claim.ip().to_owned(),
+                merchant: claim.reward.merchant,
+                goods: claim.reward.goods,
+            });
+        }
+    }
+}
+
+impl Report for Search {
+    fn found(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    fn end(&self) -> End {
+        match (self.claims.is_empty(), self.not_kept + self.unreadable) {
+            (false, _) => End::Found,
+            (true, 0) => End::Nothing,
+            (true, _) => End::Unverifiable,
+        }
+    }
+
+    fn text(&self) -> String {
+        let rows = self.rows().table();
+        let rows = if self.claims.is_empty() { "no such claim was found\n" } else { &rows };
+        self.note().map_or_else(|| rows.to_owned(), |note| format!("{rows}\n{note}\n"))
+    }
+
+    fn note(&self) -> Option<String> {
+        let Self { claims, more, searched, not_kept, unreadable } = self;
+        if *more {
+            return Some(format!(
+                "these are the latest {}; there are more: raise --limit, or search a part of the \
+                 period",
+                claims.len()
+            ));
+        }
+        (*not_kept + *unreadable > 0).then(|| {
+            format!(
+                "{searched} claims were searched; of {not_kept} the event is not kept any more, \
+                 and of {unreadable} this version cannot read it: those may be such claims as well"
+            )
+        })
+    }
+}
+
+impl Tabular for Search {
+    fn rows(&self) -> RowSet {
+        let columns =
+            ["decided_at", "claim_id", "kind", "decision", "reasons", "ip", "merchant", "goods"];
+        let cells = |claim: &FoundClaim| {
+            [
+                Cell::time(claim.decided_at),
+                Cell::of(&claim.claim_id),
+                Cell::of(&claim.kind),
+                Cell::of(&claim.decision),
+                Cell::reasons(&claim.reasons),
+                Cell::of(&claim.ip),
+                Cell::optional(claim.merchant.as_ref()),
+                Cell::optional(claim.goods.as_ref()),
+            ]
+        };
+        RowSet::new(columns, self.claims.iter().map(cells))
+    }
+}

@@ -1,0 +1,110 @@
+//! "What became of this claim, and why?"
+
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::claim::{ClaimFile, claim_file, payload};
+use super::mentions;
+use super::report::Report;
+use super::rows::{RowSet, Tabular};
+use super::shown::{instant, printable, printable_bytes};
+use super::steps::{Step, step_rows, steps};
+use super::waiting::Waiting;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::{Call, DeadLetterRow, utc};
+
+/// A claim's whole story, decided or not.
+#[derive(Debug, Serialize)]
+pub struct ClaimStory {
+    /// What is kept about the claim.
+    #[serde(flatten)]
+    pub file: ClaimFile,
+    /// Dead letters whose event names the claim: conflicts above all.
+    pub dead_letters: Vec<DeadLetterRow>,
+    /// What the claim waits for; `None` where it is decided, or no API was asked.
+    pub waiting: Option<Waiting>,
+    /// All of it in the order of time.
+    pub story: Vec<Step>,
+}
+
+/// Looks a claim up, and tells its story as of now. `give_up_after` is `retry.give_up_after`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn claim_story(
+    store: &PostgresStore,
+    claim_id: &str,
+    give_up_after: Duration,
+) -> Result<ClaimStory, StoreError> {
+    let now = OffsetDateTime::now_utc();
+    let file = claim_file(store, claim_id).await?;
+    let called = file.calls.first().map(|call| utc(call.requested_at));
+    let decided = file.verdict.as_ref().map(|verdict| utc(verdict.decided_at));
+    let received = file.events.first().map(|event| event.received_at);
+    let first = [called, decided, received].into_iter().flatten().min();
+    let dead_letters = mentions::letters(store, claim_id, first, now).await?;
+    let waiting = match file.verdict {
+        Some(_) => None,
+        None => Waiting::new(&file.calls, &dead_letters, give_up_after, now),
+    };
+    Ok(ClaimStory { story: steps(&file, &dead_letters), waiting, dead_letters, file })
+}
+
+impl Report for ClaimStory {
+    fn found(&self) -> bool {
+        !self.story.is_empty()
+    }
+
+    fn text(&self) -> String {
+        let ClaimFile { claim_id, verdict, calls, events } = &self.file;
+        let mut text = match (verdict, &self.waiting) {
+            (Some(verdict), _) => verdict.text(),
+            (None, Some(waiting)) => waiting.text(claim_id),
+            (None, None) if self.found() => {
+                format!(
+                    "no verdict for claim {claim_id:?}, but dead letters whose event names it\n"
+                )
+            }
+            (None, None) => return nothing(claim_id),
+        };
+        text += &format!("\n{}", self.rows().table_of(&["at", "step", "what"]));
+        for event in events {
+            text += &format!(
+                "\nEvent, received {}\n{}\n",
+                instant(event.received_at),
+                payload(event.payload.as_deref())
+            );
+        }
+        text.extend(calls.iter().map(exchange));
+        text
+    }
+}
+
+impl Tabular for ClaimStory {
+    fn rows(&self) -> RowSet {
+        step_rows(&self.file.claim_id, &self.story)
+    }
+}
+
+/// An attempt with its request and its answer.
+fn exchange(call: &Call) -> String {
+    let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
+    let (id, at) = (call.id, instant(utc(call.requested_at)));
+    format!("\nCall {id}, {at}\n{}\n{answer}\n", printable(&call.request))
+}
+
+/// Where else to look.
+fn nothing(claim_id: &str) -> String {
+    format!(
+        "no verdict for claim {claim_id:?}, and no call: nothing of it is in the record\n\
+         \n\
+         - Ids are compared byte by byte: is it the one in the event?\n\
+         - It may not be taken on yet: then its event waits in the input topic, or in the retry\n  \
+           topic without having been asked about. The consumer group's lag tells.\n\
+         - Its event may have become a dead letter more than 31 days ago, or one that does not\n  \
+           hold the id: claimgate dead-letters list\n"
+    )
+}

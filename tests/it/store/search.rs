@@ -1,0 +1,74 @@
+//! Claims by what their events hold.
+
+use claimgate::decision::Decision;
+use claimgate::outbox::{Received, RecordOutcome, Store};
+use claimgate::schema::Verdict;
+use serde_json::{Value, json};
+
+use super::answers::Csv;
+use super::audit::{Office, honest};
+use super::build::{close, event};
+use super::with_database;
+
+/// A claim with more in its event. The larger `n`, the earlier it was decided; from 5 on, seven at
+/// once.
+fn claim(office: &Office, claim_id: &str, n: i64, more: &Value) -> (Received, RecordOutcome) {
+    let mut payload = json!({
+        "claim_id": claim_id, "kind": "qr_code", "claimed_at": 1_632_994_480,
+        "account": { "type": "phone", "id": "15912345687" },
+    });
+    let fields = payload.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    let verdict = honest(office, claim_id, n).0;
+    let decided_at = 1_772_357_400_000_000 - if n < 5 { n } else { 5 + n / 7 };
+    let received_at = decided_at - 1_000;
+    let payload = Some(payload.to_string().into_bytes());
+    let received = Received { payload, received_at, ..event(n) };
+    let verdict = Verdict { decided_at, decision: Decision::Reject, ..verdict };
+    (received, RecordOutcome::Assessed(Box::new(verdict)))
+}
+
+const MARCH: &str = "--since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z";
+
+#[tokio::test]
+async fn claims_are_found_by_what_their_events_hold() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let from = |ip: &str| json!({ "client": { "ip": ip } });
+        let mut records = vec![
+            claim(&office, "a", 1, &from("121.14.96.121")),
+            claim(&office, "b", 2, &from("121.14.97.1")),
+            claim(&office, "c", 3, &from("2001:db8::1")),
+        ];
+        let reward = json!({ "client": { "ip": "1.2.3.4" }, "reward": { "merchant": "m-1", "goods": "红包" } });
+        records.push(claim(&office, "d", 4, &reward));
+        // More than a page.
+        records.extend((5..500).map(|n| claim(&office, &format!("e{n:03}"), n, &from("9.9.9.9"))));
+        office.store.record(&close(records, vec![])).await.expect("recorded");
+
+        for (wanted, expected) in [
+            ("--ip 121.14.96.121", vec!["a"]),
+            ("--ip 121.14.96.0/23", vec!["a", "b"]),
+            ("--ip 2001:db8::/32", vec!["c"]),
+            ("--merchant m-1", vec!["d"]),
+            ("--goods 红包 --ip 1.2.3.4", vec!["d"]),
+            ("--goods 红包 --ip 9.9.9.9", vec![]),
+            ("--phone 15912345687 --limit 2", vec!["a", "b"]),
+        ] {
+            let found = Csv::of(&office, &format!("search {wanted} {MARCH}")).await;
+            assert_eq!(found.column("claim_id"), expected, "{wanted}");
+        }
+        let all = office.ask_json(&format!("search --ip 9.9.9.9 --limit 1000 {MARCH}")).await;
+        assert_eq!(all["claims"].as_array().map(Vec::len), Some(495));
+        assert_eq!((&all["searched"], &all["more"]), (&json!(499), &json!(false)));
+        let (text, _) = office.ask(&format!("search --ip 9.9.9.9 --limit 3 {MARCH}")).await;
+        assert!(text.contains("| e005") && text.contains("the latest 3; there are more"), "{text}");
+        let none = office.ask(&format!("search --ip 8.8.8.8 {MARCH}")).await;
+        assert_eq!(none, ("no such claim was found\n".to_owned(), false));
+
+        database.expire("delete from claim_events where claim_id = 'e006'").await;
+        let (text, _) = office.ask(&format!("search --ip 8.8.8.8 {MARCH}")).await;
+        assert!(text.contains("498 claims were searched; of 1 the event is not kept"), "{text}");
+    })
+    .await;
+}
