@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks deploy/: alerts and their tests, the runbook, dashboards, names of metrics, the unit, the
-# chart. What needs a tool that is not installed is skipped, and the last lines say so. With CI=true
-# that is a failure.
+# chart, the compose files. What needs a tool that is not installed is skipped, and the last lines
+# say so. With CI=true that is a failure.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -67,6 +67,8 @@ fi
 if have promtool "alerts and their tests, queries" "github.com/prometheus/prometheus/releases"; then
     promtool check rules --lint-fatal "$rules" "$work/dashboards.yml"
     promtool test rules "${rules%.yml}.test.yml"
+    cp "$rules" deploy/compose/prometheus.yml "$work"
+    promtool check config "$work/prometheus.yml"
 fi
 
 if have systemd-analyze "the unit" "apt-get install systemd"; then
@@ -91,6 +93,13 @@ if have helm "the chart" "helm.sh/docs/intro/install"; then
         kubeconform -strict -summary -ignore-missing-schemas -kubernetes-version 1.31.0 \
             -schema-location "${KUBECONFORM_SCHEMAS:-default}" "$work"/{,full-}values.yaml
     fi
+fi
+
+# `docker compose config` needs no engine. The plugin may stand alone as docker-compose.
+compose=(docker compose)
+docker compose version >/dev/null 2>&1 || compose=(docker-compose)
+if have "${compose[0]}" "the compose files" "docs.docker.com/compose/install"; then
+    "${compose[@]}" -f docker-compose.yml -f deploy/compose/observability.yml config --quiet
 fi
 
 for line in "${missing[@]}"; do say "NOT CHECKED: $line"; done
