@@ -57,6 +57,10 @@ lint: setup ## Format, clippy and docs without a warning; dependencies, scripts 
 	scripts/deny.sh
 	scripts/checkers.sh
 
+.PHONY: deploy-check
+deploy-check: ## Check deploy/: alerts, dashboards, chart, unit; says which tools are missing
+	scripts/deploy-check.sh
+
 .PHONY: book
 book: setup ## Build docs/ as a book with a search, target/book/index.html
 	scripts/book.sh
