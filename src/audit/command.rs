@@ -17,11 +17,12 @@ use super::rows::Tabular;
 use super::source::parse_source;
 use super::trace::parse_trace_id;
 use super::{
-    AuditError, Erase, SealQuestion, claim_story, erase, rederive, source_file, subject_file,
-    trace_file, unassessed_claims, undecided_claims, verify, verify_seals,
+    AuditError, Erase, Override, Overrides, SealQuestion, claim_story, erase, rederive, revise,
+    source_file, subject_file, trace_file, unassessed_claims, undecided_claims, verify,
+    verify_seals,
 };
 use crate::claim::subject_hash;
-use crate::decision::{Policy, Source};
+use crate::decision::{Decision, Policy, Source};
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
@@ -134,12 +135,37 @@ enum Question {
     /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
     /// owner of the tables may
     Erase(EraseArgs),
+    /// Decide about a claim in place of the worker, as `[audit.overrides]` allows, and publish it
+    Override(OverrideArgs),
     /// Drop what is past `[audit.retention]`; only the owner of the tables may
     Retention {
         /// Say what would be dropped, and drop nothing
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct OverrideArgs {
+    /// The claim's id
+    claim_id: String,
+    /// approve, challenge, review or reject
+    #[arg(value_parser = parse_decision)]
+    decision: Decision,
+    /// Who answers for it; kept
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    by: String,
+    /// Why; kept
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    reason: String,
+    /// Say what would be published, and publish nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_decision(word: &str) -> Result<Decision, String> {
+    let words = || Decision::ALL.map(Decision::as_str).join(", ");
+    Decision::from_word(word).ok_or_else(|| format!("a decision is one of {}", words()))
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +207,8 @@ pub struct Auditor<'a> {
     pub subject_key: Option<&'a SecretString>,
     /// `audit.retention`.
     pub retention: &'a Retention,
+    /// `audit.overrides`.
+    pub overrides: &'a Overrides,
     /// `retry.give_up_after`.
     pub give_up_after: Duration,
     /// The risk APIs and the policy, where the question needs them: see
@@ -211,7 +239,8 @@ impl AuditCommand {
         let Self { format, json, question } = self;
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
-        let Auditor { store, kafka, subject_key, retention, give_up_after, risk_apis } = auditor;
+        let Auditor { store, kafka, subject_key, retention, overrides, give_up_after, risk_apis } =
+            auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
@@ -260,6 +289,16 @@ impl AuditCommand {
                     is_dry_run: dry_run,
                 };
                 report(&erase(store, request).await?, form, out)
+            }
+            Question::Override(OverrideArgs { claim_id, decision, by, reason, dry_run }) => {
+                let request = Override {
+                    claim_id: &claim_id,
+                    decision,
+                    by: &by,
+                    reason: &reason,
+                    is_dry_run: dry_run,
+                };
+                report(&revise(store, kafka, overrides, request).await?, form, out)
             }
             Question::Retention { dry_run } => {
                 report(&enforce(store, retention, dry_run).await?, form, out)

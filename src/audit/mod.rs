@@ -19,6 +19,7 @@ mod rederivation;
 mod rederive;
 mod report;
 pub mod retention;
+mod revising;
 mod rows;
 mod rows_derived;
 mod seals;
@@ -55,6 +56,7 @@ pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;
 pub use report::{End, Format, Report};
 pub use retention::Retention;
+pub use revising::{Overridden, Override, Overrides, revise};
 pub use rows::{Cell, RowSet, Tabular};
 pub use seals::{
     Erase, Erasure, Fault, SealFinding, SealQuestion, SealReport, erase, verify_seals,
@@ -84,6 +86,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// `[audit.retention]`: how long the evidence is kept.
     pub retention: Retention,
+    /// `[audit.overrides]`: what people may make of a decision.
+    pub overrides: Overrides,
 }
 
 impl Default for Settings {
@@ -92,6 +96,7 @@ impl Default for Settings {
             subject_key: SecretString::default(),
             statement_timeout: Duration::from_secs(5 * 60),
             retention: Retention::default(),
+            overrides: Overrides::default(),
         }
     }
 }

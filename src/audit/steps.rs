@@ -8,7 +8,7 @@ use super::claim::ClaimFile;
 use super::rows::{Cell, RowSet};
 use super::shown::reasons;
 use crate::decision::Reason;
-use crate::schema::{Call, DeadLetterRow, EventRow, Verdict, milliseconds, utc};
+use crate::schema::{Call, DeadLetterRow, EventRow, RevisionRow, Verdict, milliseconds, utc};
 
 /// Something that happened to a claim. What a step has no use for is not given.
 #[derive(Debug, Serialize)]
@@ -16,7 +16,7 @@ pub struct Step {
     /// When, by the worker's clock; `recorded` by PostgreSQL's.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// `received`, `called`, `decided`, `recorded` or `dead_letter`.
+    /// `received`, `called`, `decided`, `recorded`, `dead_letter` or `revised`.
     pub step: &'static str,
     /// The same in words.
     pub what: String,
@@ -52,12 +52,17 @@ const MORE: [&str; 13] = [
 ];
 
 /// Everything that happened to a claim, in the order of time.
-pub(super) fn steps(file: &ClaimFile, letters: &[DeadLetterRow]) -> Vec<Step> {
+pub(super) fn steps(
+    file: &ClaimFile,
+    letters: &[DeadLetterRow],
+    revisions: &[RevisionRow],
+) -> Vec<Step> {
     let mut steps: Vec<Step> = file.events.iter().map(received).collect();
     steps.extend(file.calls.iter().map(called));
     steps.extend(file.verdict.iter().map(decided));
     steps.extend(file.verdict.iter().filter_map(recorded));
     steps.extend(letters.iter().map(dead));
+    steps.extend(revisions.iter().map(revised));
     // Stable: what happened in one microsecond keeps the order above.
     steps.sort_by_key(|step| step.at);
     steps
@@ -135,6 +140,18 @@ fn recorded(verdict: &Verdict) -> Option<Step> {
     verdict.recorded_at.map(|at| Step::new(at, "recorded", what))
 }
 
+fn revised(row: &RevisionRow) -> Step {
+    let RevisionRow { decision, instead_of, revised_by, reason, .. } = row;
+    let place = row.place().map(|place| place.to_string());
+    let published = if place.is_some() { "" } else { "; not known to be published" };
+    let what = format!("{decision} instead of {instead_of}, by {revised_by}: {reason}{published}");
+    Step {
+        source: place,
+        more: vec![("decision", Cell::of(decision)), ("reason", Cell::of(reason))],
+        ..Step::new(row.revised_at, "revised", what)
+    }
+}
+
 fn dead(letter: &DeadLetterRow) -> Step {
     let source = letter.id.source.to_string();
     let what = format!("{} at {}: {}", letter.error, letter.id, letter.detail);
@@ -194,7 +211,7 @@ mod tests {
             calls: vec![unanswered, late],
             events: vec![],
         };
-        let steps = steps(&file, &[]);
+        let steps = steps(&file, &[], &[]);
         let told: Vec<_> = steps.iter().map(|step| step.step).collect();
         assert_eq!(told, ["called", "decided", "recorded", "called"]);
         assert_eq!(steps[0].what, "intelligent_qr_code #1: unknown, timeout, 0.0 ms, no answer");

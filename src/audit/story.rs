@@ -8,13 +8,14 @@ use time::OffsetDateTime;
 use super::claim::{ClaimFile, claim_file, payload};
 use super::mentions;
 use super::report::Report;
+use super::revising::revisions;
 use super::rows::{RowSet, Tabular};
 use super::shown::{instant, printable, printable_bytes};
 use super::steps::{Step, step_rows, steps};
 use super::waiting::Waiting;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{Call, DeadLetterRow, utc};
+use crate::schema::{Call, DeadLetterRow, RevisionRow, utc};
 
 /// A claim's whole story, decided or not.
 #[derive(Debug, Serialize)]
@@ -24,6 +25,8 @@ pub struct ClaimStory {
     pub file: ClaimFile,
     /// Dead letters whose event names the claim: conflicts above all.
     pub dead_letters: Vec<DeadLetterRow>,
+    /// What people decided in place of the worker.
+    pub revisions: Vec<RevisionRow>,
     /// What the claim waits for; `None` where it is decided, or no API was asked.
     pub waiting: Option<Waiting>,
     /// All of it in the order of time.
@@ -50,7 +53,9 @@ pub async fn claim_story(
         Some(_) => None,
         None => Waiting::new(&file.calls, &dead_letters, give_up_after, now),
     };
-    Ok(ClaimStory { story: steps(&file, &dead_letters), waiting, dead_letters, file })
+    let revisions = revisions(store, claim_id).await?;
+    let story = steps(&file, &dead_letters, &revisions);
+    Ok(ClaimStory { story, waiting, dead_letters, revisions, file })
 }
 
 impl Report for ClaimStory {

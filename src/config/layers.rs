@@ -11,11 +11,12 @@ use super::ConfigError;
 use super::secrets::{self, SECRETS};
 
 /// Keys that hold a list. `*` stands for any name; `**` for every key below.
-const LISTS: [&[&str]; 4] = [
+const LISTS: [&[&str]; 5] = [
     &["retry", "transient_codes"],
     &["egress", "no_proxy"],
     &["risk", "*", "serves"],
     &["risk", "*", "policy", "*"],
+    &["audit", "overrides", "*"],
 ];
 /// Properties of librdkafka whose value may stand in a file.
 const SECRET_PROPERTIES: [&str; 10] = [

@@ -10,10 +10,11 @@ use super::event::{Event, replays_headers};
 use super::journal::{announce, record_places};
 use super::letters::{LatestReplay, contents};
 use super::outcome::Outcome;
-use super::producer::{ReplayProducer, SendError};
+use super::producer::ReplayProducer;
 use super::replay::{Replay, replayed};
 use super::{DeadLetterError, recovery};
 use crate::decision::Source;
+use crate::kafka::SendError;
 use crate::schema::{DeadLetterRow, LetterId, ReplayId, headers_from_json};
 
 impl<W: Write> Replay<'_, W> {
@@ -119,7 +120,7 @@ impl<W: Write> Replay<'_, W> {
                     self.reporter.say(&events.remove(index).letter, Outcome::Failed(why))?;
                     self.forget_taken_over(&mut events).await?;
                 }
-                Err(SendError::Ended(error)) => return Err(error),
+                Err(SendError::Ended(error)) => return Err(DeadLetterError::Kafka(error)),
             }
         }
         Ok(())

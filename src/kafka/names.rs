@@ -15,9 +15,9 @@ impl Settings {
         format!("{}worker/{}", self.transactional_prefix(), escaped(member))
     }
 
-    /// The transactional id of the group's replays.
-    pub fn replay_id(&self) -> String {
-        format!("{}replay", self.transactional_prefix())
+    /// The transactional id of the group's commands of this kind, such as `replay`.
+    pub fn command_id(&self, word: &str) -> String {
+        format!("{}{word}", self.transactional_prefix())
     }
 }
 
@@ -42,8 +42,8 @@ mod tests {
         assert_ne!(id("a", "b-c"), id("a-b", "c"));
         assert_ne!(id("a", "b/worker/c"), id("a/worker/b", "c"));
         assert_ne!(id("a", "b%2Fc"), id("a", "b/c"));
-        assert_ne!(id("a", "dead-letters"), settings("a").replay_id());
-        assert_ne!(id("a", "replay"), settings("a").replay_id());
+        assert_ne!(id("a", "dead-letters"), settings("a").command_id("replay"));
+        assert_ne!(id("a", "replay"), settings("a").command_id("replay"));
         assert_eq!(id("claims", "claimgate-0"), "claimgate/claims/worker/claimgate-0");
     }
 }

@@ -11,6 +11,7 @@ mod dead_letters;
 mod digest;
 mod json;
 mod replays;
+mod revisions;
 mod risk_calls;
 mod seals;
 mod table;
@@ -30,12 +31,15 @@ pub use json::{bytes_as_json, headers_from_json};
 pub use replays::{
     DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
 };
+pub use revisions::{
+    NewRevision, NewRevisionPlace, REVISION_PLACES, REVISIONS, RevisionRow, SELECT_REVISIONS,
+};
 pub use risk_calls::{Call, RISK_CALLS, Word};
 pub use seals::{NoSeal, SEAL_COLUMNS, SEALED_TABLES, Seal, SealRow};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;
-pub(crate) use values::{clean, milliseconds};
+pub(crate) use values::{clean, micros, milliseconds};
 pub use verdicts::{VERDICT_SEAL, VERDICTS, Verdict};
 
 /// The three columns of a place in Kafka, which most tables have.

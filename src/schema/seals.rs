@@ -107,7 +107,7 @@ impl SealRow {
     }
 
     /// The hash that follows from its content and the hash before it: `claimgate_seal_head` of
-    /// `migrations/0006_seals.sql`.
+    /// `migrations/0007_seals.sql`.
     pub fn derived_head(&self, previous_head: &[u8]) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(previous_head);

@@ -173,7 +173,7 @@ pub fn utc(microseconds: i64) -> OffsetDateTime {
 }
 
 /// A point in time as UNIX microseconds.
-pub(super) fn micros(time: OffsetDateTime) -> i64 {
+pub(crate) fn micros(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or_default()
 }
 

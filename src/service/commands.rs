@@ -42,7 +42,9 @@ pub async fn migrate(config: &Config, roles: bool) -> Result<(), String> {
     println!("{applied} migrations applied, {} partitions made", partitions.len());
     if roles {
         store.create_roles().await.map_err(|error| error.to_string())?;
-        println!("roles: claimgate_owner, claimgate_worker, claimgate_auditor, claimgate_operator");
+        println!(
+            "the roles claimgate_owner, _worker, _auditor, _operator and _reviewer have their rights"
+        );
     }
     store.close().await;
     Ok(())
@@ -69,6 +71,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         kafka: &config.kafka,
         subject_key: config.subject_key(),
         retention: &config.audit.retention,
+        overrides: &config.audit.overrides,
         give_up_after: config.retry.give_up_after,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };

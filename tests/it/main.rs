@@ -22,6 +22,7 @@ mod lab;
 mod oracle;
 mod orphans;
 mod outages;
+mod overrides;
 mod proxy;
 mod publishing;
 mod refusals;

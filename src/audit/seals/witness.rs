@@ -31,6 +31,8 @@ struct Decision {
     attempts: u32,
     #[serde(with = "time::serde::rfc3339")]
     decided_at: OffsetDateTime,
+    /// A person decided it.
+    revision: Option<i32>,
 }
 
 /// A message of the topic.
@@ -106,6 +108,7 @@ async fn compare_some(
         published.iter().filter_map(|message| message.seal).map(|seal| seal.id).collect();
     let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
     let heads: HashMap<i64, Vec<u8>> = store.fetch(heads).await?.into_iter().collect();
+    let revisions = revisions(store, &published).await?;
     for message in &published {
         report.decisions += 1;
         let Some(decision) = &message.decision else { continue };
@@ -117,7 +120,14 @@ async fn compare_some(
             Some(seal) => witnessed(seal, heads.get(&seal.id), &message.place),
         };
         let verdict = verdicts.get(decision.claim_id.as_str()).copied();
-        let found = finding.into_iter().chain(contradiction(decision, verdict, &message.place));
+        let contradiction = match decision.revision {
+            None => contradiction(decision, verdict, &message.place),
+            Some(revision) => {
+                let revised = revisions.get(&(decision.claim_id.clone(), revision));
+                unrevised(decision, revised, &message.place)
+            }
+        };
+        let found = finding.into_iter().chain(contradiction);
         found.for_each(|finding| report.add(finding));
     }
     Ok(())
@@ -161,13 +171,50 @@ fn contradiction(
             format!("the verdict says otherwise in {}", other.join(", "))
         }
     };
-    Some(SealFinding {
+    Some(contradicted("verdicts", decision, &detail, place))
+}
+
+/// What people decided about the claims of these messages, by claim and revision.
+async fn revisions(
+    store: &PostgresStore,
+    published: &[Published],
+) -> Result<HashMap<(String, i32), String>, StoreError> {
+    let is_revised = |message: &&Published| {
+        message.decision.as_ref().is_some_and(|decision| decision.revision.is_some())
+    };
+    let ids: Vec<&str> =
+        published.iter().filter(is_revised).filter_map(Published::claim_id).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = "select claim_id, revision, decision from revisions where claim_id = any($1)";
+    let rows: Vec<(String, i32, String)> = store.fetch(sqlx::query_as(rows).bind(ids)).await?;
+    Ok(rows.into_iter().map(|(claim, revision, decision)| ((claim, revision), decision)).collect())
+}
+
+/// Whether a person's decision is not what is recorded of it.
+fn unrevised(decision: &Decision, recorded: Option<&String>, place: &str) -> Option<SealFinding> {
+    let detail = match recorded {
+        Some(recorded) if *recorded == decision.decision => return None,
+        Some(recorded) => format!("the revision says {recorded}"),
+        None => "the claim has no such revision".to_owned(),
+    };
+    Some(contradicted("revisions", decision, &detail, place))
+}
+
+fn contradicted(
+    table: &'static str,
+    decision: &Decision,
+    detail: &str,
+    place: &str,
+) -> SealFinding {
+    SealFinding {
         fault: Fault::Contradicted,
-        table: "verdicts",
+        table,
         row: decision.claim_id.clone(),
         seal: None,
         detail: format!("{detail}; its decision is at {place}"),
-    })
+    }
 }
 
 impl Published {

@@ -20,6 +20,12 @@ pub const DECISION_SCHEMA: &str = "decision.v1";
 /// The header with the seal that covers the verdict.
 pub const SEAL: &str = "claimgate-seal";
 
+/// The header of a person's decision: which revision of the claim's decision it is.
+pub const REVISION: &str = "claimgate-revision";
+
+/// What is decided, and as which revision, if by a person.
+type Decided<'a> = (&'a Verdict, Option<i32>);
+
 /// The decision event (`schemas/decision.v1.json`).
 #[derive(Debug, Serialize)]
 struct DecisionEvent<'a> {
@@ -40,6 +46,9 @@ struct DecisionEvent<'a> {
     challenge: Option<&'a str>,
     source: &'a Source,
     trace_id: &'a str,
+    /// Present where a person decided in place of a worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<i32>,
     /// Present where something was left out for its size; the row in Postgres has it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
@@ -49,9 +58,26 @@ struct DecisionEvent<'a> {
 /// under the claim's id instead of the event's key. The last of these is the smallest, and the same
 /// whatever the event holds.
 pub(super) fn message(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message {
+    sized((verdict, None), received, max_bytes)
+}
+
+/// The decision of a person in place of a worker's. `verdict` says what they decided.
+pub(super) fn revised(
+    verdict: &Verdict,
+    revision: i32,
+    received: &Received,
+    max_bytes: usize,
+) -> Message {
+    let mut message = sized((verdict, Some(revision)), received, max_bytes);
+    message.headers.push(text(REVISION, &revision.to_string()));
+    message
+}
+
+fn sized(what: Decided<'_>, received: &Received, max_bytes: usize) -> Message {
+    let (verdict, _) = what;
     let own = received.key.as_deref();
     let id = verdict.claim_id.as_bytes();
-    let whole = build(verdict, received, own.unwrap_or(id), false, false);
+    let whole = build(what, received, own.unwrap_or(id), false, false);
     if whole.weight() <= max_bytes {
         return whole;
     }
@@ -59,7 +85,7 @@ pub(super) fn message(verdict: &Verdict, received: &Received, max_bytes: usize) 
     if own.is_some() {
         forms.extend([(id, false), (id, true)]);
     }
-    let smaller = forms.into_iter().map(|(key, cut)| build(verdict, received, key, cut, true));
+    let smaller = forms.into_iter().map(|(key, cut)| build(what, received, key, cut, true));
     let mut last = None;
     for message in smaller {
         if message.weight() <= max_bytes {
@@ -75,7 +101,7 @@ pub(super) fn message(verdict: &Verdict, received: &Received, max_bytes: usize) 
 /// A decision under this key; `cut`: without what only explains it; `truncated`: saying that
 /// something is left out.
 fn build(
-    verdict: &Verdict,
+    (verdict, revision): Decided<'_>,
     received: &Received,
     key: &[u8],
     cut: bool,
@@ -100,6 +126,7 @@ fn build(
         challenge: verdict.challenge.as_deref().filter(|_| !cut),
         source: &verdict.source,
         trace_id: &verdict.trace_id,
+        revision,
         truncated,
     };
     let mut headers = vec![

@@ -18,11 +18,12 @@ use super::{Completed, Received, RecordOutcome};
 use crate::claim::DeadLetterReason;
 use crate::intake::Headers;
 use crate::intake::deferral::Deferral;
+use crate::schema::Verdict;
 
 mod decision;
 mod drafts;
 
-pub use decision::{DECISION_SCHEMA, SEAL};
+pub use decision::{DECISION_SCHEMA, REVISION, SEAL};
 pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
 pub use crate::kafka::Topic;
@@ -99,6 +100,11 @@ pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -
             Some(dead_letter(malformed, &completed.received, max_bytes))
         }
     }
+}
+
+/// The decision of a person in place of a worker's, at most `max_bytes` large if it can be made so.
+pub fn revised(verdict: &Verdict, revision: i32, received: &Received, max_bytes: usize) -> Message {
+    decision::revised(verdict, revision, received, max_bytes)
 }
 
 /// The event as it was received, with its history, for the retry partition of its own number:

@@ -4,13 +4,15 @@
 -- claimgate_worker    adds evidence and reads it
 -- claimgate_auditor   reads
 -- claimgate_operator  reads dead letters, and adds replays of them
+-- claimgate_reviewer  reads what the auditor reads, and adds revisions of decisions
 
 do $$
 declare
     name text;
 begin
     foreach name in array array[
-        'claimgate_owner', 'claimgate_worker', 'claimgate_auditor', 'claimgate_operator'
+        'claimgate_owner', 'claimgate_worker', 'claimgate_auditor', 'claimgate_operator',
+        'claimgate_reviewer'
     ] loop
         if to_regrole(name) is null then
             execute format('create role %I nologin', name);
@@ -23,12 +25,12 @@ begin
     for name in select current_schema() loop
         execute format('grant usage, create on schema %I to claimgate_owner', name);
         execute format('grant usage on schema %I
-            to claimgate_worker, claimgate_auditor, claimgate_operator', name);
+            to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer', name);
     end loop;
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
-            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|remov|_sqlx)'
+            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|remov|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -51,9 +53,14 @@ grant execute on function claimgate_ensure_partitions(date, int) to claimgate_wo
 grant select on _sqlx_migrations to claimgate_worker;
 
 grant select on verdicts, risk_calls, claim_events, dead_letters, dead_letter_replays,
-    dead_letter_replay_places, token_exchanges, seals, removals, removed_rows to claimgate_auditor;
+    dead_letter_replay_places, token_exchanges, seals, revisions,
+    revision_places, removals, removed_rows to claimgate_auditor;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
 -- theirs to see, and the worker has nothing to do with replays.
 grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;
+
+-- Who decides in place of a worker.
+grant claimgate_auditor to claimgate_reviewer;
+grant insert on revisions, revision_places to claimgate_reviewer;

@@ -67,6 +67,7 @@ impl Office {
             kafka: &self.kafka,
             subject_key: Some(&self.key),
             retention: &self.retention,
+            overrides: &claimgate::audit::Overrides::default(),
             give_up_after: std::time::Duration::from_secs(86_400),
             risk_apis,
         };

@@ -86,7 +86,8 @@ impl TestDatabase {
 
     /// Deletes what retention would delete one day.
     pub(crate) async fn expire(&self, sql: &str) {
-        self.execute(format!("begin; set local claimgate.removal = 'retention'; {sql}; commit")).await;
+        self.execute(format!("begin; set local claimgate.removal = 'retention'; {sql}; commit"))
+            .await;
     }
 
     /// A number from the database.

@@ -61,7 +61,8 @@ declare
     allowed text;
 begin
     foreach evidence in array array[
-        'verdicts', 'seals', 'removals', 'removed_rows', 'dead_letter_replays',
+        'verdicts', 'seals', 'revisions', 'revision_places', 'removals', 'removed_rows',
+        'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events'
     ] loop
         allowed := case
@@ -76,7 +77,8 @@ begin
     end loop;
     -- Truncating a partitioned table truncates its partitions, and fires their triggers.
     foreach evidence in array array[
-        'verdicts', 'seals', 'removals', 'removed_rows', 'dead_letter_replays',
+        'verdicts', 'seals', 'revisions', 'revision_places', 'removals', 'removed_rows',
+        'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events',
         'risk_calls_default', 'claim_events_default'
     ] loop

@@ -1,0 +1,50 @@
+-- Revisions: what a person decided in place of a worker, or of another person. Verdicts stay as they
+-- are.
+--
+-- Two tables, for nothing in either is ever changed. A revision is announced before it is published,
+-- so that none is without a trace; its place is added after Kafka has acknowledged it. One without a
+-- place was cut short: the next `claimgate audit override` of the claim looks for it in the topic.
+
+create table revisions (
+    claim_id   text collate "C" not null,
+    revision   int not null check (revision > 0),
+    decision   text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
+    instead_of text not null check (instead_of in ('approve', 'challenge', 'review', 'reject')),
+    revised_by text not null check (revised_by ~ '\S'),
+    reason     text not null check (reason ~ '\S'),
+    revised_at timestamptz not null default now(),
+    -- Of two people who revise a claim at once, the second inserts nothing.
+    constraint revisions_key primary key (claim_id, revision)
+);
+
+create index revisions_revised_at_idx on revisions (revised_at);
+
+comment on table revisions is 'One row per decision that a person made about a claim that had one, written before it is published.';
+comment on column revisions.claim_id is 'The claim, as in verdicts.';
+comment on column revisions.revision is '1 for the first one; the verdict is 0. The last one holds.';
+comment on column revisions.decision is 'What was decided.';
+comment on column revisions.instead_of is 'What had been decided before.';
+comment on column revisions.revised_by is 'Who answers for it.';
+comment on column revisions.reason is 'Why, in their words.';
+comment on column revisions.revised_at is 'When it was announced: never after it was published.';
+
+create table revision_places (
+    claim_id        text collate "C" not null,
+    revision        int not null,
+    place_topic     text collate "C" not null,
+    place_partition int not null,
+    place_offset    bigint not null,
+    recorded_by     text not null check (recorded_by ~ '\S'),
+    recorded_at     timestamptz not null default now(),
+    constraint revision_places_key primary key (claim_id, revision),
+    constraint revision_places_of foreign key (claim_id, revision) references revisions
+);
+
+comment on table revision_places is 'Where revisions were published: one row per revision that Kafka has acknowledged.';
+comment on column revision_places.claim_id is 'As in revisions.';
+comment on column revision_places.revision is 'As in revisions.';
+comment on column revision_places.place_topic is 'The topic of the decision.';
+comment on column revision_places.place_partition is 'Its partition there.';
+comment on column revision_places.place_offset is 'Its offset there.';
+comment on column revision_places.recorded_by is 'Whose command published it, or found it in the topic.';
+comment on column revision_places.recorded_at is 'When it was known to be there.';

@@ -1,0 +1,220 @@
+//! A person decides in place of a worker, and settlement learns of it.
+//!
+//! The verdict stays as it is; a revision is added to it. [`plan`] says whether it may be,
+//! [`publish`] brings it to Kafka. The invariants: none is published before it is announced in
+//! `revisions`, and none is published twice.
+
+mod plan;
+mod publish;
+
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
+
+use super::AuditError;
+use super::report::{End, Report};
+use super::rows::{Cell, RowSet, Tabular};
+use super::shown::sheet;
+use crate::decision::{Decision, Reason, Source};
+use crate::kafka::Settings;
+use crate::outbox::postgres::PostgresStore;
+use crate::outbox::{Received, Store, StoreError, message};
+use crate::schema::{
+    CLAIM_EVENTS, EventRow, NewRevision, NewRevisionPlace, NewRow, RevisionRow, SELECT_REVISIONS,
+    Verdict, micros,
+};
+use crate::trace::TraceContext;
+pub use plan::Overrides;
+use plan::{Plan, plan};
+
+/// What is decided, about which claim, and who answers for it.
+#[derive(Debug)]
+pub struct Override<'a> {
+    /// The claim.
+    pub claim_id: &'a str,
+    /// What is decided.
+    pub decision: Decision,
+    /// Who answers for it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Nothing is announced or published.
+    pub is_dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize)]
+pub struct Overridden {
+    /// The claim.
+    pub claim_id: String,
+    /// What had been decided; `None` where the claim has no verdict.
+    pub instead_of: Option<Decision>,
+    /// What is decided now, or would be.
+    pub decision: Decision,
+    /// Which revision that is.
+    pub revision: Option<i32>,
+    /// Where it is published; `None` for a dry run.
+    pub place: Option<Source>,
+}
+
+/// Revises the decision about a claim, and publishes the revision.
+///
+/// # Errors
+/// [`AuditError`]: it may not be revised so, or Postgres or Kafka did not take it. It can be run
+/// again: nothing is published twice.
+pub async fn revise(
+    store: &PostgresStore,
+    kafka: &Settings,
+    overrides: &Overrides,
+    request: Override<'_>,
+) -> Result<Overridden, AuditError> {
+    let claim_id = request.claim_id.to_owned();
+    let known = store.recall(vec![claim_id.clone()]).await?.remove(request.claim_id);
+    let decision = request.decision;
+    let Some(verdict) = known else {
+        return Ok(Overridden {
+            claim_id,
+            instead_of: None,
+            decision,
+            revision: None,
+            place: None,
+        });
+    };
+    let before = revisions(store, request.claim_id).await?;
+    let planned = plan(verdict.decision, &before, decision, overrides);
+    let planned = planned.map_err(AuditError::Usage)?;
+    let (revision, instead_of) = match (planned, before.last()) {
+        (Plan::Resume(number), Some(last)) => (number, last.instead_of),
+        (Plan::Revise(number) | Plan::Resume(number), last) => {
+            (number, last.map_or(verdict.decision, |last| last.decision))
+        }
+    };
+    let mut overridden = Overridden {
+        claim_id,
+        instead_of: Some(instead_of),
+        decision,
+        revision: Some(revision),
+        place: None,
+    };
+    if request.is_dry_run {
+        return Ok(overridden);
+    }
+    if planned == Plan::Revise(revision) {
+        announce(store, &request, revision, instead_of).await?;
+    }
+    let announced = revisions(store, request.claim_id).await?.pop();
+    let announced_at = announced.map_or(OffsetDateTime::UNIX_EPOCH, |row| row.revised_at);
+    let verdict = Verdict { decided_at: micros(announced_at), ..verdict };
+    let message = revised(store, kafka, verdict, decision, revision).await?;
+    let may_be_there = (planned == Plan::Resume(revision)).then_some(announced_at);
+    let place = publish::publish(kafka, message, may_be_there).await.map_err(AuditError::Usage)?;
+    let row =
+        NewRevisionPlace { claim_id: request.claim_id, revision, place: &place, by: request.by };
+    insert(store, [row].into_iter(), "on conflict do nothing returning revision").await?;
+    overridden.place = Some(place);
+    Ok(overridden)
+}
+
+/// The revisions of a claim's decision, in order.
+pub(super) async fn revisions(
+    store: &PostgresStore,
+    claim_id: &str,
+) -> Result<Vec<RevisionRow>, StoreError> {
+    let revisions = format!("{SELECT_REVISIONS} where claim_id = $1 order by revision");
+    store.fetch(sqlx::query_as(AssertSqlSafe(revisions)).bind(claim_id)).await
+}
+
+async fn announce(
+    store: &PostgresStore,
+    request: &Override<'_>,
+    revision: i32,
+    instead_of: Decision,
+) -> Result<(), AuditError> {
+    let Override { claim_id, decision, by, reason, .. } = *request;
+    let row = NewRevision { claim_id, revision, decision, instead_of, by, reason };
+    let rows = [row].into_iter();
+    if insert(store, rows, "on conflict do nothing returning revision").await? == 0 {
+        return Err(AuditError::Usage(format!(
+            "somebody else revised the decision about claim {claim_id:?} at this moment: look at \
+             `claimgate audit claim` and decide again"
+        )));
+    }
+    Ok(())
+}
+
+/// Inserts rows; returns how many were not there.
+async fn insert<R: NewRow>(
+    store: &PostgresStore,
+    rows: impl Iterator<Item = R> + Clone,
+    rest: &str,
+) -> Result<usize, StoreError> {
+    let arrays = R::arrays(rows).map_err(|error| StoreError::Fatal(error.to_string()))?;
+    let insert = AssertSqlSafe(R::table().insert(rest));
+    let new: Vec<(i32,)> = store.fetch(sqlx::query_as_with(insert, arrays)).await?;
+    Ok(new.len())
+}
+
+/// The revision as a message: under the key of the worker's decision, so that it comes after it.
+async fn revised(
+    store: &PostgresStore,
+    kafka: &Settings,
+    verdict: Verdict,
+    decision: Decision,
+    revision: i32,
+) -> Result<message::Message, StoreError> {
+    let event = CLAIM_EVENTS.select("where claim_id = $1 order by received_at limit 1");
+    let event: Vec<EventRow> = store.fetch(sqlx::query_as(event).bind(&verdict.claim_id)).await?;
+    let event = event.into_iter().next().and_then(EventRow::received);
+    let received = event.unwrap_or_else(|| Received {
+        source: verdict.source.clone(),
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        received_at: verdict.decided_at,
+        trace: TraceContext::fresh(u128::from_str_radix(&verdict.trace_id, 16).unwrap_or(1)),
+    });
+    let mut reasons = vec![Reason::new("override", None, Some(verdict.decision.as_str()))];
+    reasons.extend(verdict.reasons);
+    let verdict = Verdict { decision, reasons, ..verdict };
+    Ok(message::revised(&verdict, revision, &received, kafka.max_message_bytes))
+}
+
+impl Report for Overridden {
+    fn found(&self) -> bool {
+        self.instead_of.is_some()
+    }
+
+    fn end(&self) -> End {
+        if self.found() { End::Found } else { End::Nothing }
+    }
+
+    fn text(&self) -> String {
+        let Some(instead_of) = self.instead_of else {
+            return format!("claim {:?} has no verdict that could be revised\n", self.claim_id);
+        };
+        let place = match &self.place {
+            Some(place) => place.to_string(),
+            None => "nothing was published: this is what would be".to_owned(),
+        };
+        sheet([
+            ("Claim", self.claim_id.clone()),
+            ("Decision", format!("{} instead of {instead_of}", self.decision)),
+            ("Revision", self.revision.unwrap_or_default().to_string()),
+            ("Published", place),
+        ])
+    }
+}
+
+impl Tabular for Overridden {
+    fn rows(&self) -> RowSet {
+        let Self { claim_id, instead_of, decision, revision, place } = self;
+        let row = [
+            Cell::of(claim_id),
+            Cell::optional(*instead_of),
+            Cell::of(decision),
+            Cell::optional(*revision),
+            Cell::optional(place.as_ref()),
+        ];
+        RowSet::new(["claim_id", "instead_of", "decision", "revision", "place"], [row])
+    }
+}

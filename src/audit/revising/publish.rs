@@ -1,0 +1,86 @@
+//! A revision on its way to Kafka, exactly once: what an earlier command may have published is
+//! looked for before anything is sent.
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use time::OffsetDateTime;
+
+use crate::decision::Source;
+use crate::kafka::{CommandProducer, Outgoing, Purpose, SendError, Settings, read_to_end};
+use crate::outbox::message::{Message, REVISION};
+
+const OVERRIDES: Purpose =
+    Purpose { word: "override", topic_key: "output_topic", page: "docs/audit.md" };
+
+/// Clocks differ: the topic is read from so long before the announcement.
+const CLOCK_SKEW: time::Duration = time::Duration::minutes(10);
+
+/// Publishes a revision; returns where it is. `announced_at`: an earlier command announced it, and
+/// may have published it.
+///
+/// # Errors
+/// One sentence.
+pub(super) async fn publish(
+    settings: &Settings,
+    message: Message,
+    announced_at: Option<OffsetDateTime>,
+) -> Result<Source, String> {
+    // From here on what earlier commands sent is in the topic, or never will be.
+    let producer = CommandProducer::start(settings, OVERRIDES, &settings.output_topic).await?;
+    if let Some(since) = announced_at {
+        let (settings, message) = (settings.clone(), message.clone());
+        let found = tokio::task::spawn_blocking(move || find(&settings, &message, since));
+        if let Some(place) = found.await.map_err(|error| error.to_string())?? {
+            return Ok(place);
+        }
+    }
+    let outgoing = Outgoing {
+        partition: None,
+        key: message.key.as_deref(),
+        payload: message.payload.as_deref(),
+        headers: &message.headers,
+    };
+    match producer.send(&[outgoing]).await {
+        Ok((_, places)) => places.into_iter().next().ok_or_else(|| "Kafka named no place".into()),
+        Err(SendError::TooLarge(_)) => {
+            Err("topic kafka.output_topic takes the decision in no form: it is too large"
+                .to_owned())
+        }
+        Err(SendError::Ended(error)) => Err(error),
+    }
+}
+
+/// Finds the same revision of the same claim in the topic. Blocks.
+fn find(
+    settings: &Settings,
+    wanted: &Message,
+    since: OffsetDateTime,
+) -> Result<Option<Source>, String> {
+    let topic = settings.output_topic.as_str();
+    let consumer = settings.quiet_consumer("read_committed")?;
+    let partitions = settings.check_topic(&consumer, "output_topic", topic)?;
+    let mut found = None;
+    let since = since - CLOCK_SKEW;
+    let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
+        if is_same(message, wanted) {
+            let (topic, partition) = (topic.to_owned(), message.partition());
+            found = Some(Source { topic, partition, offset: message.offset() });
+        }
+    });
+    read.map_err(|error| {
+        format!(
+            "topic {topic:?} (kafka.output_topic) cannot be read, so whether an earlier override was \
+             published is not known: {error}"
+        )
+    })?;
+    Ok(found)
+}
+
+/// Whether both have one revision, and one decision id.
+fn is_same(message: &BorrowedMessage<'_>, wanted: &Message) -> bool {
+    let Some(headers) = message.headers() else { return false };
+    [REVISION, "claimgate-decision-id"].iter().all(|name| {
+        let there = headers.iter().find(|header| header.key == *name).and_then(|one| one.value);
+        let here = wanted.headers.iter().find(|(key, _)| key == name);
+        there.is_some() && there == here.and_then(|(_, value)| value.as_deref())
+    })
+}
