@@ -39,7 +39,7 @@ comment on column seals.head is 'claimgate_seal_head of this row and the head of
 create function claimgate_seal_head(
     previous_head bytea, id bigint, sealed_at timestamptz,
     verdicts bytea, claim_events bytea, risk_calls bytea, dead_letters bytea
-) returns bytea language sql immutable as $$
+) returns bytea language sql stable as $$
     select sha256(
         previous_head || int8send(id) || timestamptz_send(sealed_at)
         || int4send(octet_length(verdicts)) || verdicts

@@ -119,7 +119,7 @@ impl Settings {
     pub fn for_questions(&self, postgres: &postgres::Settings) -> postgres::Settings {
         postgres::Settings {
             statement_timeout: self.statement_timeout,
-            timeout_key: "audit.statement_timeout",
+            caller: postgres::Caller::Person,
             ..postgres.clone()
         }
     }

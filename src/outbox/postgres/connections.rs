@@ -76,8 +76,8 @@ impl Connections {
             idle: Mutex::default(),
             connect_timeout: settings.connect_timeout,
             max_wait: settings.statement_timeout * MAX_WAIT,
-            timeout_key: settings.timeout_key,
-            session: session::settings(settings.statement_timeout),
+            timeout_key: settings.caller.timeout_key(),
+            session: session::settings(settings.statement_timeout, settings.caller),
             options,
         })
     }

@@ -38,7 +38,7 @@ use error::Failure;
 use faults::Unkept;
 pub(crate) use retire::Purpose;
 pub use roles::ROLES;
-pub use settings::Settings;
+pub use settings::{Caller, Settings};
 
 /// The store over PostgreSQL. Clones share their connections.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::error::{Failure, POOLER};
+use super::settings::Caller;
 use crate::outbox::StoreError;
 
 /// How often the server probes a silent client, so that what a vanished worker had locked is free
@@ -26,9 +27,9 @@ const SERVER_KEEPALIVE: [(&str, &str); 3] = [
 pub(super) type Setting = (&'static str, String);
 
 /// The settings of a session whose statements may take so long.
-pub(super) fn settings(statement_timeout: Duration) -> Vec<Setting> {
+pub(super) fn settings(statement_timeout: Duration, caller: Caller) -> Vec<Setting> {
     let milliseconds = |bound: Duration| format!("{}ms", bound.as_millis().min(i32::MAX as u128));
-    vec![
+    let mut settings = vec![
         ("statement_timeout", milliseconds(statement_timeout)),
         // Shorter than the statement's, so that the message names the cause: somebody holds a lock.
         ("lock_timeout", milliseconds(statement_timeout.mul_f64(0.75))),
@@ -37,11 +38,19 @@ pub(super) fn settings(statement_timeout: Duration) -> Vec<Setting> {
         ("default_transaction_isolation", "read committed".to_owned()),
         // A verdict must outlive a crash of the server: its decision is published next.
         ("synchronous_commit", "on".to_owned()),
-        // A plan made while a table was small must not be kept when it has grown; planning costs
-        // nothing beside 500 rows.
-        ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("timezone", "UTC".to_owned()),
-    ]
+    ];
+    settings.extend(match caller {
+        // To plan a statement takes as long as to run it for a few claims. A plan made while a table
+        // was small would read all of it, and be kept when it has grown: it may not.
+        Caller::Worker => vec![
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+            ("enable_seqscan", "off".to_owned()),
+        ],
+        // A question is asked once, and the best plan depends on what it asks for.
+        Caller::Person => vec![("plan_cache_mode", "force_custom_plan".to_owned())],
+    });
+    settings
 }
 
 /// Makes the settings in this session, and sees that the next statement finds them.
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_session_is_bounded() {
-        let settings = settings(Duration::from_secs(10));
+        let settings = settings(Duration::from_secs(10), Caller::Worker);
         let value = |wanted: &str| {
             settings.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
         };

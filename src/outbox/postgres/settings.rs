@@ -29,9 +29,29 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Whether `claimgate run` applies the migrations that are missing.
     pub migrate: bool,
-    /// The key that `statement_timeout` comes from: an error names it as the one to raise.
+    /// Whose statements these are.
     #[serde(skip)]
-    pub timeout_key: &'static str,
+    pub caller: Caller,
+}
+
+/// Whose statements run in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caller {
+    /// The worker's: the same few, again and again.
+    #[default]
+    Worker,
+    /// An auditor's or an operator's: each once.
+    Person,
+}
+
+impl Caller {
+    /// The key that bounds a statement: an error names it as the one to raise.
+    pub(super) fn timeout_key(self) -> &'static str {
+        match self {
+            Self::Worker => "postgres.statement_timeout",
+            Self::Person => "audit.statement_timeout",
+        }
+    }
 }
 
 impl Default for Settings {
@@ -42,7 +62,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             migrate: true,
-            timeout_key: "postgres.statement_timeout",
+            caller: Caller::Worker,
         }
     }
 }
@@ -63,7 +83,7 @@ impl Settings {
         if self.statement_timeout.as_millis() == 0 {
             return Err(StoreError::Fatal(format!(
                 "`{}` is 0: statements need a bound",
-                self.timeout_key
+                self.caller.timeout_key()
             )));
         }
         let url =

@@ -39,7 +39,7 @@ async fn report_p11_what_a_session_is_told_holds_behind_a_pooler() {
                 .fetch_one(&database.pool)
                 .await
                 .expect("the row");
-            assert_eq!(held, "4s 3s 4s read committed on force_custom_plan UTC", "{mode:?}");
+            assert_eq!(held, "4s 3s 4s read committed on force_generic_plan UTC", "{mode:?}");
         })
         .await;
     }
