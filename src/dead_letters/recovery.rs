@@ -49,7 +49,7 @@ pub(super) fn find(
     wait_for_open_transactions(settings, &consumer, partitions)?;
     let mut found = HashMap::new();
     let topic = &settings.input_topic;
-    let since = announced_since - CLOCK_SKEW;
+    let since = Some(announced_since - CLOCK_SKEW);
     let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
         if let Some(replay) = replay_of(message).filter(|replay| replays.contains(replay)) {
             let (topic, partition) = (topic.clone(), message.partition());

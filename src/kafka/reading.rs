@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::{Quiet, Settings};
 
-/// Hands every record of a topic to `each`, from `since` on, until the end of each partition was
-/// seen. Blocks.
+/// Hands every record of a topic to `each`, from `since` on if that is given, until the end of each
+/// partition was seen. Blocks.
 ///
 /// # Errors
 /// The client's: the topic could not be read.
@@ -19,15 +19,18 @@ pub(crate) fn read_to_end(
     settings: &Settings,
     consumer: &BaseConsumer<Quiet>,
     (topic, partitions): (&str, i32),
-    since: OffsetDateTime,
+    since: Option<OffsetDateTime>,
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), KafkaError> {
-    let from = since.unix_timestamp().saturating_mul(1_000).max(0);
+    let milliseconds = |time: OffsetDateTime| time.unix_timestamp().saturating_mul(1_000).max(0);
+    let from = since.map_or(Offset::Beginning, |since| Offset::Offset(milliseconds(since)));
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
-        assignment.add_partition_offset(topic, partition, Offset::Offset(from))?;
+        assignment.add_partition_offset(topic, partition, from)?;
     }
-    let assignment = consumer.offsets_for_times(assignment, settings.request_timeout)?;
+    if since.is_some() {
+        assignment = consumer.offsets_for_times(assignment, settings.request_timeout)?;
+    }
     consumer.assign(&assignment)?;
     let mut ended = HashSet::new();
     while ended.len() < assignment.count() {

@@ -59,7 +59,7 @@ fn find(
     let consumer = settings.quiet_consumer("read_committed")?;
     let partitions = settings.check_topic(&consumer, "output_topic", topic)?;
     let mut found = None;
-    let since = since - CLOCK_SKEW;
+    let since = Some(since - CLOCK_SKEW);
     let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
         if is_same(message, wanted) {
             let (topic, partition) = (topic.to_owned(), message.partition());

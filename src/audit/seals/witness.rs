@@ -50,8 +50,7 @@ pub(super) async fn compare(
     since: Option<Duration>,
     report: &mut SealReport,
 ) -> Result<(), AuditError> {
-    let now = OffsetDateTime::now_utc();
-    let since = since.map_or(OffsetDateTime::UNIX_EPOCH, |since| now - since);
+    let since = since.map(|since| OffsetDateTime::now_utc() - since);
     let (sender, mut decisions) = mpsc::channel(2);
     let settings = settings.clone();
     let reading = tokio::task::spawn_blocking(move || read(&settings, since, &sender));
@@ -65,7 +64,7 @@ pub(super) async fn compare(
 /// Reads the topic; sends its decisions, some at a time. Blocks.
 fn read(
     settings: &kafka::Settings,
-    since: OffsetDateTime,
+    since: Option<OffsetDateTime>,
     sender: &mpsc::Sender<Vec<Published>>,
 ) -> Result<(), String> {
     let topic = settings.output_topic.as_str();
