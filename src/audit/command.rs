@@ -5,31 +5,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use secrecy::SecretString;
 use time::OffsetDateTime;
 
+use super::auditor::{ACCOUNT_TYPES, Auditor};
+use super::change_command::Change;
 use super::derive::Reader;
 use super::period::AnyTime;
 use super::period_command::PeriodQuestion;
 use super::report::{End, Format, Report, write};
-use super::retention::{Retention, enforce};
 use super::rows::Tabular;
 use super::source::parse_source;
 use super::trace::parse_trace_id;
 use super::{
-    AuditError, Erase, Override, Overrides, SealQuestion, claim_story, erase, rederive, revise,
-    source_file, subject_file, trace_file, unassessed_claims, undecided_claims, verify,
-    verify_seals,
+    AuditError, SealQuestion, claim_story, rederive, source_file, subject_file, trace_file,
+    unassessed_claims, undecided_claims, verify, verify_seals,
 };
 use crate::claim::subject_hash;
-use crate::decision::{Decision, Policy, Source};
-use crate::kafka;
-use crate::outbox::postgres::PostgresStore;
-use crate::risk::Registry;
-
-/// The words of an account's type.
-const ACCOUNT_TYPES: [&str; 8] =
-    ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"];
+use crate::decision::Source;
 
 /// Ask the record what was decided, and why.
 #[derive(Debug, Args)]
@@ -132,88 +124,8 @@ enum Question {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
-    /// owner of the tables may
-    Erase(EraseArgs),
-    /// Decide about a claim in place of the worker, as `[audit.overrides]` allows, and publish it
-    Override(OverrideArgs),
-    /// Drop what is past `[audit.retention]`; only the owner of the tables may
-    Retention {
-        /// Say what would be dropped, and drop nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-struct OverrideArgs {
-    /// The claim's id
-    claim_id: String,
-    /// approve, challenge, review or reject
-    #[arg(value_parser = parse_decision)]
-    decision: Decision,
-    /// Who answers for it; kept
-    #[arg(long, value_name = "NAME", value_parser = said)]
-    by: String,
-    /// Why; kept
-    #[arg(long, value_name = "TEXT", value_parser = said)]
-    reason: String,
-    /// Say what would be published, and publish nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-fn parse_decision(word: &str) -> Result<Decision, String> {
-    let words = || Decision::ALL.map(Decision::as_str).join(", ");
-    Decision::from_word(word).ok_or_else(|| format!("a decision is one of {}", words()))
-}
-
-#[derive(Debug, Args)]
-struct EraseArgs {
-    /// qq, wechat, phone, device, other, phone_md5, phone_code or email
-    #[arg(value_name = "TYPE", value_parser = ACCOUNT_TYPES)]
-    account_type: String,
-    /// The account's id
-    id: String,
-    /// Who answers for it; kept
-    #[arg(long, value_name = "NAME", value_parser = said)]
-    by: String,
-    /// Why; kept
-    #[arg(long, value_name = "TEXT", value_parser = said)]
-    reason: String,
-    /// Say what would be erased, and erase nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// A text that says something.
-pub(crate) fn said(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        Err("it is empty: auditors will ask".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-/// What questions are answered with.
-#[derive(Clone, Copy)]
-pub struct Auditor<'a> {
-    /// The record.
-    pub store: &'a PostgresStore,
-    /// Where decisions are published.
-    pub kafka: &'a kafka::Settings,
-    /// `audit.subject_key`.
-    pub subject_key: Option<&'a SecretString>,
-    /// `audit.retention`.
-    pub retention: &'a Retention,
-    /// `audit.overrides`.
-    pub overrides: &'a Overrides,
-    /// `retry.give_up_after`.
-    pub give_up_after: Duration,
-    /// The risk APIs and the policy, where the question needs them: see
-    /// [`AuditCommand::needs_risk_apis`].
-    pub risk_apis: Option<(&'a Registry, &'a Policy)>,
+    #[command(flatten)]
+    Change(Change),
 }
 
 impl AuditCommand {
@@ -239,7 +151,7 @@ impl AuditCommand {
         let Self { format, json, question } = self;
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
-        let Auditor { store, kafka, subject_key, retention, overrides, give_up_after, risk_apis } =
+        let Auditor { store, kafka, subject_key, retention, give_up_after, risk_apis, .. } =
             auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
@@ -279,30 +191,7 @@ impl AuditCommand {
                 let is_trial = policy.is_some();
                 report(&rederive(store, reader()?, since, limit, is_trial).await?, form, out)
             }
-            Question::Erase(EraseArgs { account_type, id, by, reason, dry_run }) => {
-                let request = Erase {
-                    account_type: &account_type,
-                    id: &id,
-                    key: subject_key,
-                    by: &by,
-                    reason: &reason,
-                    is_dry_run: dry_run,
-                };
-                report(&erase(store, request).await?, form, out)
-            }
-            Question::Override(OverrideArgs { claim_id, decision, by, reason, dry_run }) => {
-                let request = Override {
-                    claim_id: &claim_id,
-                    decision,
-                    by: &by,
-                    reason: &reason,
-                    is_dry_run: dry_run,
-                };
-                report(&revise(store, kafka, overrides, request).await?, form, out)
-            }
-            Question::Retention { dry_run } => {
-                report(&enforce(store, retention, dry_run).await?, form, out)
-            }
+            Question::Change(change) => change.make(auditor, form, out).await,
         }
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
+mod auditor;
 mod calls;
+mod change_command;
 mod claim;
 mod command;
 mod conflicts;
@@ -44,10 +46,11 @@ use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
+pub use auditor::Auditor;
+pub(crate) use auditor::said;
 pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
-pub(crate) use command::said;
-pub use command::{AuditCommand, Auditor};
+pub use command::AuditCommand;
 pub use conflicts::{Conflict, Conflicts, conflicts};
 pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
 pub use derive::{Difference, Finding, Reader};

@@ -61,14 +61,11 @@ impl Table {
         format!("insert into {name} ({names}{column}) select {values}{value} from {given} {rest}")
     }
 
-    /// The array of a column among those of [`Table::insert_from`], as the statement says it.
-    ///
-    /// # Panics
-    /// Where the table has no such column.
+    /// The array of a column among those of [`Table::insert_from`], as the statement says it; empty
+    /// where the table has no such column.
     pub fn array(&self, first: usize, column: &str) -> String {
-        let place = self.columns.iter().position(|(name, _)| *name == column);
-        let place = place.unwrap_or_else(|| panic!("{} has no column {column}", self.name));
-        format!("${}::{}[]", first + place, sent(self.columns[place].1))
+        let found = (first..).zip(self.columns).find(|(_, (name, _))| *name == column);
+        found.map_or_else(String::new, |(n, (_, of))| format!("${n}::{}[]", sent(of)))
     }
 
     /// How many columns, and so arrays, it has.

@@ -1,7 +1,7 @@
 //! A person decides in place of a worker, and settlement learns of it.
 //!
-//! The verdict stays as it is; a revision is added to it. [`plan`] says whether it may be,
-//! [`publish`] brings it to Kafka. The invariants: none is published before it is announced in
+//! The verdict stays as it is; a revision is added to it. [`mod@plan`] says whether it may be,
+//! [`mod@publish`] brings it to Kafka. The invariants: none is published before it is announced in
 //! `revisions`, and none is published twice.
 
 mod plan;

@@ -71,7 +71,8 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     let claims: Vec<String> = claims.into_iter().map(|(claim_id,)| claim_id).collect();
     let letters = letters(store, &request, &subject).await?;
     let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
-    if !request.is_dry_run && !(claims.is_empty() && letters.is_empty()) {
+    let is_nothing = claims.is_empty() && letters.is_empty();
+    if !request.is_dry_run && !is_nothing {
         erasure.removal = Some(store.announce_removal(request.by, request.reason).await?);
     }
     for some in claims.chunks(CLAIMS) {

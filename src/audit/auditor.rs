@@ -1,0 +1,46 @@
+//! What the commands of `claimgate audit` share.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::retention::Retention;
+use super::revising::Overrides;
+use crate::decision::Policy;
+use crate::kafka;
+use crate::outbox::postgres::PostgresStore;
+use crate::risk::Registry;
+
+/// The words of an account's type.
+pub(super) const ACCOUNT_TYPES: [&str; 8] =
+    ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"];
+
+/// What questions are answered with.
+#[derive(Clone, Copy)]
+pub struct Auditor<'a> {
+    /// The record.
+    pub store: &'a PostgresStore,
+    /// Where decisions are published.
+    pub kafka: &'a kafka::Settings,
+    /// `audit.subject_key`.
+    pub subject_key: Option<&'a SecretString>,
+    /// `audit.retention`.
+    pub retention: &'a Retention,
+    /// `audit.overrides`.
+    pub overrides: &'a Overrides,
+    /// `retry.give_up_after`.
+    pub give_up_after: Duration,
+    /// The risk APIs and the policy, where the question needs them: see
+    /// [`super::AuditCommand::needs_risk_apis`].
+    pub risk_apis: Option<(&'a Registry, &'a Policy)>,
+}
+
+/// A text that says something.
+pub(crate) fn said(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err("it is empty: auditors will ask".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}

@@ -1,0 +1,111 @@
+//! The commands of `claimgate audit` that change something: what is kept, or what was decided.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+
+use super::auditor::{ACCOUNT_TYPES, Auditor, said};
+use super::report::{End, Format, write};
+use super::retention::enforce;
+use super::{AuditError, Erase, Override, erase, revise};
+use crate::decision::Decision;
+
+/// A change.
+#[derive(Debug, Subcommand)]
+pub(super) enum Change {
+    /// Decide about a claim in place of the worker, as `[audit.overrides]` allows, and publish it
+    Override(OverrideArgs),
+    /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
+    /// owner of the tables may
+    Erase(EraseArgs),
+    /// Drop what is past `[audit.retention]`; only the owner of the tables may
+    Retention {
+        /// Say what would be dropped, and drop nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// A decision in place of the worker.
+#[derive(Debug, Args)]
+pub(super) struct OverrideArgs {
+    /// The claim's id
+    claim_id: String,
+    /// approve, challenge, review or reject
+    #[arg(value_parser = parse_decision)]
+    decision: Decision,
+    /// Who answers for it; kept
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    by: String,
+    /// Why; kept
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    reason: String,
+    /// Say what would be published, and publish nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_decision(word: &str) -> Result<Decision, String> {
+    let words = || Decision::ALL.map(Decision::as_str).join(", ");
+    Decision::from_word(word).ok_or_else(|| format!("a decision is one of {}", words()))
+}
+
+/// Whom to forget.
+#[derive(Debug, Args)]
+pub(super) struct EraseArgs {
+    /// qq, wechat, phone, device, other, phone_md5, phone_code or email
+    #[arg(value_name = "TYPE", value_parser = ACCOUNT_TYPES)]
+    account_type: String,
+    /// The account's id
+    id: String,
+    /// Who answers for it; kept
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    by: String,
+    /// Why; kept
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    reason: String,
+    /// Say what would be erased, and erase nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Change {
+    /// Makes the change, and says on `out` what became of it.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub(super) async fn make(
+        self,
+        auditor: Auditor<'_>,
+        form: Format,
+        out: &mut impl Write,
+    ) -> Result<End, AuditError> {
+        let Auditor { store, kafka, subject_key, retention, overrides, .. } = auditor;
+        match self {
+            Self::Erase(EraseArgs { account_type, id, by, reason, dry_run }) => {
+                let request = Erase {
+                    account_type: &account_type,
+                    id: &id,
+                    key: subject_key,
+                    by: &by,
+                    reason: &reason,
+                    is_dry_run: dry_run,
+                };
+                Ok(write(&erase(store, request).await?, form, out)?)
+            }
+            Self::Override(OverrideArgs { claim_id, decision, by, reason, dry_run }) => {
+                let request = Override {
+                    claim_id: &claim_id,
+                    decision,
+                    by: &by,
+                    reason: &reason,
+                    is_dry_run: dry_run,
+                };
+                Ok(write(&revise(store, kafka, overrides, request).await?, form, out)?)
+            }
+            Self::Retention { dry_run } => {
+                Ok(write(&enforce(store, retention, dry_run).await?, form, out)?)
+            }
+        }
+    }
+}
