@@ -13,8 +13,9 @@
 //!    writes the request and reads the answer, one file for each API. An error that passes is
 //!    retried; a claim that takes long is *deferred*: it leaves by the retry topic and comes back.
 //! 6. [`decision`] applies the policy: approve, challenge, review or reject.
-//! 7. [`outbox`] writes a batch to Postgres, then publishes it to Kafka together with the offsets,
-//!    each in one transaction: `Closed` → `Recorded` → `Published`. Then its tickets end.
+//! 7. [`outbox`] writes a batch to Postgres under a *seal*, a hash by which auditors know its rows
+//!    again, then publishes it to Kafka together with the offsets, each in one transaction: `Closed`
+//!    → `Recorded` → `Published`. Then its tickets end.
 //!
 //! [`worker`] is the loop that runs all of it. Read it next.
 //!
@@ -23,7 +24,7 @@
 //! [`schema`] has the columns and rows of every table, once for all who write or read them.
 //! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
 //! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
-//! [`audit`] answers auditors. Packages of their own, and no part of the worker: `crates/simulator`
+//! [`audit`] answers auditors, and lets people decide. Packages of their own, and no part of the worker: `crates/simulator`
 //! stands in for the risk APIs, `crates/demo` shows it all on one machine.
 
 pub mod assess;

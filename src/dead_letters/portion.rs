@@ -14,7 +14,7 @@ use super::producer::ReplayProducer;
 use super::replay::{Replay, replayed};
 use super::{DeadLetterError, recovery};
 use crate::decision::Source;
-use crate::kafka::SendError;
+use crate::outbox::commands::SendError;
 use crate::schema::{DeadLetterRow, LetterId, ReplayId, headers_from_json};
 
 impl<W: Write> Replay<'_, W> {

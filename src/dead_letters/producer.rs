@@ -3,7 +3,8 @@
 use super::DeadLetterError;
 use super::event::Event;
 use crate::decision::Source;
-use crate::kafka::{CommandProducer, Outgoing, Purpose, SendError, Settings};
+use crate::kafka::Settings;
+use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
 
 const REPLAYS: Purpose =
     Purpose { word: "replay", topic_key: "input_topic", page: "docs/dead-letters.md" };

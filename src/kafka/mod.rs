@@ -2,7 +2,6 @@
 
 pub mod check;
 mod clients;
-mod commands;
 mod names;
 mod places;
 mod reading;
@@ -11,7 +10,6 @@ mod settings;
 mod topics;
 mod words;
 
-pub(crate) use commands::{CommandProducer, Outgoing, Purpose, SendError};
 pub use places::{Input, Partition, Topic};
 pub(crate) use reading::read_to_end;
 pub(crate) use reports::{check_place, is_outage, metadata};

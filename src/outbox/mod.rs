@@ -2,8 +2,8 @@
 //!
 //! [`Closed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing
 //! can be published that is not recorded, and nothing confirmed that is not published. [`batch`]
-//! and [`message`] are pure; [`postgres`] and [`producer`] are the only files here that know an
-//! outside system.
+//! and [`message`] are pure; [`postgres`], [`producer`] and `commands` are the only files here that
+//! know an outside system.
 
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
@@ -12,6 +12,7 @@ use crate::intake::deferral::Deferral;
 use crate::schema::Verdict;
 
 pub mod batch;
+pub(crate) mod commands;
 pub mod message;
 mod ports;
 pub mod postgres;

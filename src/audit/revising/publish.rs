@@ -5,7 +5,8 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use time::OffsetDateTime;
 
 use crate::decision::Source;
-use crate::kafka::{CommandProducer, Outgoing, Purpose, SendError, Settings, read_to_end};
+use crate::kafka::{Settings, read_to_end};
+use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
 use crate::outbox::message::{Message, REVISION};
 
 const OVERRIDES: Purpose =

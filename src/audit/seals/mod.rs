@@ -11,7 +11,6 @@ mod witness;
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use time::OffsetDateTime;
 
 use super::AuditError;
@@ -65,15 +64,11 @@ pub async fn verify_seals(
     }
     let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
     report.add_rows(check_rows(&page.seals, &page.rows, Allowed::default()));
-    finish(bar);
+    bar.finish_and_clear();
     if let Some(kafka) = question.topic {
         witness::compare(store, kafka, question.since, &mut report).await?;
     }
     Ok(report)
-}
-
-fn finish(bar: ProgressBar) {
-    bar.finish_and_clear();
 }
 
 /// What is wrong with a claim's rows and their seals.
@@ -94,13 +89,17 @@ pub(super) async fn verify_claim(
 
 /// The number after which the seals of the time begin, and how many they are.
 async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u64), StoreError> {
-    let count = "select coalesce(min(id) - 1, 9223372036854775806), count(*) from seals
+    let count = "select min(id), count(*) from seals
         where sealed_at >= coalesce(now() - $1, '-infinity')";
     let count = sqlx::query_as(count).bind(since.map(super::interval));
-    let found: Vec<(i64, i64)> = store.fetch(count).await?;
-    let (after, seals) = found.first().copied().unwrap_or_default();
-    // Rows may name a number before the first.
-    let after = if since.is_none() { i64::MIN } else { after };
+    let found: Vec<(Option<i64>, i64)> = store.fetch(count).await?;
+    let (first, seals) = found.first().copied().unwrap_or_default();
+    let after = match (since, first) {
+        // Rows may name a number before the first.
+        (None, _) => i64::MIN,
+        (Some(_), Some(first)) => first - 1,
+        (Some(_), None) => i64::MAX,
+    };
     Ok((after, seals.unsigned_abs()))
 }
 

@@ -1,5 +1,9 @@
 //! Whether a row that was altered, removed or inserted is found and named.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -273,6 +277,49 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
             .await;
         let altered = ("verdicts".to_owned(), "claim-7".to_owned(), "altered".to_owned());
         assert_eq!(found(&office).await, [altered]);
+    })
+    .await;
+}
+
+/// Writers that record while a person with 5,000 claims is erased wait for less than a second in
+/// all: each is held up by no more than it would be by another writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erasing_a_person_holds_no_writer_up() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        for part in 0..10 {
+            record(&office, 500 * part..500 * part + 500).await;
+        }
+        let writer = office.store.clone();
+        let batches: Vec<_> = (0..2_000)
+            .map(|number| close(vec![assessed(verdict(&format!("new-{number}"), 1))], vec![]))
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&stop);
+        let writing = tokio::spawn(async move {
+            let mut waits = Vec::new();
+            for batch in batches {
+                let started = Instant::now();
+                writer.record(&batch).await.expect("recorded");
+                waits.push(started.elapsed());
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            waits
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let started = Instant::now();
+        let done = office.ask_json("erase phone 15912345687 --by ann --reason law").await;
+        let took = started.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        let waits = writing.await.expect("it writes");
+        assert_eq!(done["verdicts"], json!(5_000));
+        let longest = waits.iter().max().copied().unwrap_or_default();
+        println!("erased in {took:?}; {} writes, {longest:?} at most", waits.len());
+        assert!(waits.len() > 20 && longest < Duration::from_secs(1), "{longest:?}");
+        assert_eq!(office.ask_json("verify --all").await["faults"], json!({}));
     })
     .await;
 }

@@ -11,9 +11,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use super::{Quiet, Settings, check_place, client_error};
 use crate::decision::Source;
 use crate::intake::Headers;
+use crate::kafka::{Quiet, Settings, check_place, client_error};
 
 /// What librdkafka itself takes at most: only the broker knows the topic's bound.
 const MAX_MESSAGE_BYTES: &str = "1000000000";
