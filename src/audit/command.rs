@@ -17,8 +17,8 @@ use super::rows::Tabular;
 use super::source::parse_source;
 use super::trace::parse_trace_id;
 use super::{
-    AuditError, SealQuestion, claim_story, rederive, source_file, subject_file, trace_file,
-    unassessed_claims, undecided_claims, verify, verify_seals,
+    AuditError, SealQuestion, claim_story, deferred_claims, rederive, source_file, subject_file,
+    trace_file, unassessed_claims, undecided_claims, verify, verify_seals,
 };
 use crate::claim::subject_hash;
 use crate::decision::Source;
@@ -76,6 +76,12 @@ enum Question {
         /// At most so many claims
         #[arg(long, default_value_t = 100)]
         limit: u32,
+    },
+    /// Which claims of the retry topic are not decided, those that wait longest first
+    Deferred {
+        /// At most so many claims
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
     },
     /// What became of a record
     Source {
@@ -177,6 +183,9 @@ impl AuditCommand {
             }
             Question::Undecided { since, limit } => {
                 report(&undecided_claims(store, since, limit).await?, form, out)
+            }
+            Question::Deferred { limit } => {
+                report(&deferred_claims(store, kafka, limit).await?, form, out)
             }
             Question::Source { source } => report(&source_file(store, source).await?, form, out),
             Question::Verify { claim_id: Some(claim_id), .. } => {

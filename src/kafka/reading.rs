@@ -7,8 +7,62 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::{Quiet, Settings};
+
+/// What is handed over at once.
+const AT_ONCE: usize = 1_000;
+
+/// A topic that is read beside its reader.
+pub(crate) struct Reading<T> {
+    some: mpsc::Receiver<Vec<T>>,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl<T: Send + 'static> Reading<T> {
+    /// Begins to read a topic, named by its key in `[kafka]`, from `since` on if that is given; its
+    /// reader gets what `of` makes of the records.
+    pub(crate) fn start(
+        settings: &Settings,
+        (key, topic): (&'static str, &str),
+        since: Option<OffsetDateTime>,
+        of: impl Fn(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
+    ) -> Self {
+        let (sender, some) = mpsc::channel(2);
+        let (settings, topic) = (settings.clone(), topic.to_owned());
+        let task = tokio::task::spawn_blocking(move || {
+            let consumer = settings.quiet_consumer("read_committed")?;
+            let partitions = settings.check_topic(&consumer, key, &topic)?;
+            let mut some = Vec::with_capacity(AT_ONCE);
+            let read = read_to_end(&settings, &consumer, (&topic, partitions), since, |message| {
+                some.extend(of(message));
+                if some.len() >= AT_ONCE {
+                    // Who does not receive any more has failed, and says so.
+                    sender.blocking_send(std::mem::take(&mut some)).ok();
+                }
+            });
+            let said = |error| format!("topic {topic:?} (kafka.{key}) cannot be read: {error}");
+            read.map_err(said)?;
+            sender.blocking_send(some).ok();
+            Ok(())
+        });
+        Self { some, task }
+    }
+
+    /// Some more; `None` at the end.
+    ///
+    /// # Errors
+    /// One sentence that names the topic and its key.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<T>>, String> {
+        if let Some(some) = self.some.recv().await {
+            return Ok(Some(some));
+        }
+        (&mut self.task).await.map_err(|error| error.to_string())??;
+        Ok(None)
+    }
+}
 
 /// Hands every record of a topic to `each`, from `since` on if that is given, until the end of each
 /// partition was seen. Blocks.

@@ -6,19 +6,15 @@ use std::time::Duration;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use serde::Deserialize;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
 
 use super::matching::{Fault, SealFinding};
 use super::report::SealReport;
 use crate::audit::AuditError;
-use crate::kafka::{self, read_to_end};
+use crate::kafka::{Reading, Settings};
 use crate::outbox::StoreError;
 use crate::outbox::message::SEAL;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{Seal, VERDICTS, Verdict, utc};
-
-/// Decisions that are compared at once.
-const AT_ONCE: usize = 1_000;
 
 /// A decision as it was published: what is compared of it (`schemas/decision.v1.json`).
 #[derive(Debug, Deserialize)]
@@ -46,40 +42,16 @@ struct Published {
 /// Reads the decisions of a time, and holds each against the tables.
 pub(super) async fn compare(
     store: &PostgresStore,
-    settings: &kafka::Settings,
+    settings: &Settings,
     since: Option<Duration>,
     report: &mut SealReport,
 ) -> Result<(), AuditError> {
     let since = since.map(|since| OffsetDateTime::now_utc() - since);
-    let (sender, mut decisions) = mpsc::channel(2);
-    let settings = settings.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&settings, since, &sender));
-    while let Some(some) = decisions.recv().await {
+    let topic = ("output_topic", settings.output_topic.as_str());
+    let mut reading = Reading::start(settings, topic, since, |message| Some(published(message)));
+    while let Some(some) = reading.next().await.map_err(AuditError::Usage)? {
         compare_some(store, some, report).await?;
     }
-    let read = reading.await.map_err(|error| AuditError::Usage(error.to_string()))?;
-    read.map_err(AuditError::Usage)
-}
-
-/// Reads the topic; sends its decisions, some at a time. Blocks.
-fn read(
-    settings: &kafka::Settings,
-    since: Option<OffsetDateTime>,
-    sender: &mpsc::Sender<Vec<Published>>,
-) -> Result<(), String> {
-    let topic = settings.output_topic.as_str();
-    let consumer = settings.quiet_consumer("read_committed")?;
-    let partitions = settings.check_topic(&consumer, "output_topic", topic)?;
-    let mut some = Vec::with_capacity(AT_ONCE);
-    let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
-        some.push(published(message));
-        if some.len() >= AT_ONCE {
-            // Who does not receive any more has failed, and says so.
-            sender.blocking_send(std::mem::take(&mut some)).ok();
-        }
-    });
-    read.map_err(|error| format!("topic {topic:?} (kafka.output_topic) cannot be read: {error}"))?;
-    sender.blocking_send(some).ok();
     Ok(())
 }
 
