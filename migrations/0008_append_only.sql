@@ -32,7 +32,9 @@ create table removals (
     removed_by text not null check (removed_by ~ '\S'),
     reason     text not null check (reason ~ '\S'),
     role       text not null default session_user,
-    removed_at timestamptz not null default now()
+    removed_at timestamptz not null default now(),
+    relation   text,
+    before     timestamptz
 );
 
 comment on table removals is 'One row per command that took evidence away, written before it did.';
@@ -40,6 +42,8 @@ comment on column removals.removed_by is 'Who answers for it.';
 comment on column removals.reason is 'Why, in their words; for retention, what went.';
 comment on column removals.role is 'The role that they had logged in as.';
 comment on column removals.removed_at is 'When it began.';
+comment on column removals.relation is 'For retention: the table whose rows went.';
+comment on column removals.before is 'For retention: rows older than this went.';
 
 create table removed_rows (
     seal        bigint not null,

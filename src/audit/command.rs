@@ -157,8 +157,7 @@ impl AuditCommand {
         let Self { format, json, question } = self;
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
-        let Auditor { store, kafka, subject_key, retention, give_up_after, risk_apis, .. } =
-            auditor;
+        let Auditor { store, kafka, subject_key, give_up_after, risk_apis, .. } = auditor;
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
@@ -193,7 +192,7 @@ impl AuditCommand {
             }
             Question::Verify { since, topic, limit, .. } => {
                 let topic = topic.then_some(kafka);
-                let question = SealQuestion { since, retention, topic, limit };
+                let question = SealQuestion { since, topic, limit };
                 report(&verify_seals(store, question).await?, form, out)
             }
             Question::Rederive { since, policy, limit } => {

@@ -64,7 +64,7 @@ pub use retention::Retention;
 pub use revising::{Overridden, Override, Overrides, revise};
 pub use rows::{Cell, RowSet, Tabular};
 pub use seals::{
-    Erase, Erasure, Fault, SealFinding, SealQuestion, SealReport, erase, verify_seals,
+    Erase, Erasure, Fault, Removal, SealFinding, SealQuestion, SealReport, erase, verify_seals,
 };
 pub use search::{FoundClaim, Search, search};
 pub use source::{SourceFile, source_file};

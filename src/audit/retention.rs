@@ -86,7 +86,13 @@ pub async fn enforce(
     if dry_run || (expired.partitions.is_empty() && expired.rows.is_empty()) {
         return Ok(expired);
     }
-    store.announce_removal("audit.retention", &expired.text()).await?;
+    let what = expired.text();
+    let kept = [retention.risk_calls, retention.claim_events, retention.dead_letters];
+    for (table, kept) in ["risk_calls", "claim_events", "dead_letters"].into_iter().zip(kept) {
+        if let Some(kept) = kept {
+            store.announce_expiry(table, kept, &what).await?;
+        }
+    }
     expired.dry_run = false;
     for partition in &expired.partitions {
         store.drop_partition(&partition.name).await?;

@@ -6,26 +6,19 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use super::DeadLetterError;
 use super::address::parse_letter;
 use super::event::{REPLAYED_FROM, REPLAYS};
 use crate::decision::Source;
-use crate::kafka::{Quiet, Settings, read_to_end};
+use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
 use crate::schema::ReplayId;
 
 /// Clocks differ: the topic is read from so long before the announcement.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
-/// The pause before another look at how far the topic is committed.
-const LOOK: Duration = Duration::from_millis(200);
-/// Another producer's open transaction hides what stands behind it; brokers end one after a minute
-/// by default.
-const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 
 /// Finds the events of these replays in the input topic, where they are. Blocks.
 ///
@@ -42,13 +35,14 @@ pub(super) fn find(
             "topic {topic:?} (kafka.input_topic) cannot be read, so whether earlier replays took place is not known: {error}"
         ))
     };
+    let topic = &settings.input_topic;
     let consumer = settings.quiet_consumer("read_committed").map_err(DeadLetterError::Kafka)?;
     let partitions = settings
         .check_topic(&consumer, "input_topic", &settings.input_topic)
         .map_err(DeadLetterError::Kafka)?;
-    wait_for_open_transactions(settings, &consumer, partitions)?;
+    wait_for_open_transactions(settings, &consumer, ("input_topic", topic), partitions)
+        .map_err(DeadLetterError::Kafka)?;
     let mut found = HashMap::new();
-    let topic = &settings.input_topic;
     let since = Some(announced_since - CLOCK_SKEW);
     let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {
         if let Some(replay) = replay_of(message).filter(|replay| replays.contains(replay)) {
@@ -58,40 +52,6 @@ pub(super) fn find(
     });
     read.map_err(said)?;
     Ok(found)
-}
-
-/// Waits until all that is in the topic now can be read by a `read_committed` consumer.
-fn wait_for_open_transactions(
-    settings: &Settings,
-    committed: &BaseConsumer<Quiet>,
-    partitions: i32,
-) -> Result<(), DeadLetterError> {
-    let everything = settings.quiet_consumer("read_uncommitted").map_err(DeadLetterError::Kafka)?;
-    let deadline = Instant::now() + OPEN_TRANSACTION;
-    let end = |consumer: &BaseConsumer<Quiet>, partition| {
-        let ends =
-            consumer.fetch_watermarks(&settings.input_topic, partition, settings.request_timeout);
-        ends.map(|(_, end)| end).map_err(|error| {
-            DeadLetterError::Kafka(format!(
-                "the end of topic {:?} (kafka.input_topic) cannot be read: {error}",
-                settings.input_topic
-            ))
-        })
-    };
-    for partition in 0..partitions {
-        let written = end(&everything, partition)?;
-        while end(committed, partition)? < written {
-            if Instant::now() > deadline {
-                return Err(DeadLetterError::Kafka(format!(
-                    "somebody's transaction has been open in {}/{partition} for long: whether earlier replays took place cannot be \
-                     known before it ends; run the command again then",
-                    settings.input_topic
-                )));
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-    Ok(())
 }
 
 /// The replay that a message says it is.

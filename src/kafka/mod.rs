@@ -11,7 +11,7 @@ mod topics;
 mod words;
 
 pub use places::{Input, Partition, Topic};
-pub(crate) use reading::{Reading, read_to_end};
+pub(crate) use reading::{Reading, read_to_end, wait_for_open_transactions};
 pub(crate) use reports::{check_place, is_outage, metadata};
 pub use settings::{Guarantee, Settings};
 pub(crate) use words::{Quiet, client_error};

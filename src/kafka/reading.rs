@@ -1,6 +1,7 @@
 //! A topic, read from some time on until its end: for commands, not for the worker.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -9,9 +10,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Quiet, Settings};
 
+/// The pause before another look at how far a topic is committed.
+const LOOK: Duration = Duration::from_millis(200);
+/// Brokers end an open transaction after a minute by default.
+const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 /// What is handed over at once.
 const AT_ONCE: usize = 1_000;
 
@@ -62,6 +68,40 @@ impl<T: Send + 'static> Reading<T> {
         (&mut self.task).await.map_err(|error| error.to_string())??;
         Ok(None)
     }
+}
+
+/// Waits until all that is in the topic now, named by its key in `[kafka]`, can be read by
+/// `committed`: another producer's open transaction hides what stands behind it.
+///
+/// # Errors
+/// One sentence: the transaction lasts too long, or the topic cannot be read.
+pub(crate) fn wait_for_open_transactions(
+    settings: &Settings,
+    committed: &BaseConsumer<Quiet>,
+    (key, topic): (&str, &str),
+    partitions: i32,
+) -> Result<(), String> {
+    let everything = settings.quiet_consumer("read_uncommitted")?;
+    let deadline = Instant::now() + OPEN_TRANSACTION;
+    let end = |consumer: &BaseConsumer<Quiet>, partition| {
+        let ends = consumer.fetch_watermarks(topic, partition, settings.request_timeout);
+        let said =
+            |error| format!("the end of topic {topic:?} (kafka.{key}) cannot be read: {error}");
+        ends.map(|(_, end)| end).map_err(said)
+    };
+    for partition in 0..partitions {
+        let written = end(&everything, partition)?;
+        while end(committed, partition)? < written {
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "somebody's transaction has been open in {topic}/{partition} for long: what \
+                     earlier commands sent cannot be known before it ends; run the command again then"
+                ));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    Ok(())
 }
 
 /// Hands every record of a topic to `each`, from `since` on if that is given, until the end of each

@@ -61,13 +61,13 @@ impl Closed {
     pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
         match store.record(&self).await {
             Ok(Recording { overruled, seal }) => {
+                for (index, outcome) in overruled {
+                    self.completed[index].outcome = outcome;
+                }
                 for Completed { outcome, .. } in &mut self.completed {
                     if let RecordOutcome::Assessed(verdict) = outcome {
                         verdict.seal = seal;
                     }
-                }
-                for (index, outcome) in overruled {
-                    self.completed[index].outcome = outcome;
                 }
                 Ok(Recorded { number: self.number, completed: self.completed, seal })
             }

@@ -10,7 +10,7 @@ use super::json::{FlatSource, HeaderList, bytes_as_json, headers_from_json};
 use super::table::{NewRow, table};
 use super::values::{Micros, Text, TraceId, micros};
 use crate::decision::Source;
-use crate::intake::Received;
+use crate::intake::{Headers, Received};
 use crate::trace::TraceContext;
 
 /// The event of a claim, on its way into `claim_events`.
@@ -57,22 +57,31 @@ pub struct EventRow {
 
 impl EventRow {
     /// The event that it keeps; `None` where headers or trace cannot be read.
-    pub fn received(self) -> Option<Received> {
-        let Self { source, key, headers, payload, received_at, trace_id, .. } = self;
-        let trace = TraceContext { trace_id: digits(&trace_id)?, ..TraceContext::fresh(0) };
-        let headers = headers_from_json(headers)?;
-        Some(Received { source, key, headers, payload, received_at: micros(received_at), trace })
+    pub fn received(&self) -> Option<Received> {
+        Some(Received {
+            source: self.source.clone(),
+            key: self.key.clone(),
+            headers: exact_headers(&self.headers)?,
+            payload: self.payload.clone(),
+            received_at: micros(self.received_at),
+            trace: TraceContext { trace_id: digits(&self.trace_id)?, ..TraceContext::fresh(0) },
+        })
     }
 
     /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
-    pub fn digest(self) -> Option<RowDigest> {
-        let claim_id = self.claim_id.clone();
-        let received = self.received()?;
-        NewEvent { claim_id: &claim_id, received: &received }.digest().ok()
+    pub fn digest(&self) -> Option<RowDigest> {
+        NewEvent { claim_id: &self.claim_id, received: &self.received()? }.digest().ok()
     }
 }
 
-/// A trace's id out of its 32 hex digits.
+/// A trace's id out of its 32 hex digits, as they are written.
 pub(super) fn digits(trace_id: &str) -> Option<u128> {
-    u128::from_str_radix(trace_id, 16).ok().filter(|_| trace_id.len() == 32)
+    let id = u128::from_str_radix(trace_id, 16).ok()?;
+    (format!("{id:032x}") == trace_id).then_some(id)
+}
+
+/// Headers that are kept as they are written: nothing is added, and nothing said otherwise.
+pub(super) fn exact_headers(kept: &Value) -> Option<Headers> {
+    let headers = headers_from_json(kept.clone())?;
+    (serde_json::to_value(HeaderList(&headers)).ok()? == *kept).then_some(headers)
 }

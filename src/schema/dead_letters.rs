@@ -7,9 +7,9 @@ use serde_json::Value;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::claim_events::digits;
+use super::claim_events::{digits, exact_headers};
 use super::digest::RowDigest;
-use super::json::{FlatSource, HeaderList, bytes_as_json, headers_from_json};
+use super::json::{FlatSource, HeaderList, bytes_as_json};
 use super::table::{NewRow, table};
 use super::values::{Micros, Text, TraceId, micros};
 use crate::claim::{DeadLetterReason, EventError};
@@ -103,16 +103,19 @@ pub struct DeadLetterRow {
 
 impl DeadLetterRow {
     /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
-    pub fn digest(self) -> Option<RowDigest> {
-        let Self { id, error, error_field, detail, key, payload, headers, received_at, trace_id } =
-            self;
-        let trace = TraceContext { trace_id: digits(&trace_id)?, ..TraceContext::fresh(0) };
-        let (source, headers) = (id.source, headers_from_json(headers)?);
-        let received =
-            Received { source, key, headers, payload, received_at: micros(received_at), trace };
-        let error = EventError::from_word(&error)?;
-        let reason = DeadLetterReason { error, field: error_field, detail };
-        let letter = NewDeadLetter { received: &received, content: id.content, reason: &reason };
-        (&letter).digest().ok()
+    pub fn digest(&self) -> Option<RowDigest> {
+        let received = Received {
+            source: self.id.source.clone(),
+            key: self.key.clone(),
+            headers: exact_headers(&self.headers)?,
+            payload: self.payload.clone(),
+            received_at: micros(self.received_at),
+            trace: TraceContext { trace_id: digits(&self.trace_id)?, ..TraceContext::fresh(0) },
+        };
+        let error = EventError::from_word(&self.error)?;
+        let (field, detail) = (self.error_field.clone(), self.detail.clone());
+        let reason = DeadLetterReason { error, field, detail };
+        let content = self.id.content.clone();
+        (&NewDeadLetter { received: &received, content, reason: &reason }).digest().ok()
     }
 }

@@ -104,8 +104,8 @@ impl Micros {
 
 impl<'r> Decode<'r, Postgres> for Micros {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-        let nanoseconds = OffsetDateTime::decode(value)?.unix_timestamp_nanos();
-        Ok(Self(i64::try_from(nanoseconds.div_euclid(1_000))?))
+        // Not by way of `OffsetDateTime`, which panics where a year has five digits.
+        Ok(Self(<i64 as Decode<Postgres>>::decode(value)?.saturating_add(POSTGRES_EPOCH)))
     }
 }
 
@@ -127,7 +127,7 @@ impl Encode<'_, Postgres> for Seconds {
 
 impl<'r> Decode<'r, Postgres> for Seconds {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-        Ok(Self(OffsetDateTime::decode(value)?.unix_timestamp()))
+        Ok(Self(Micros::decode(value)?.0.div_euclid(1_000_000)))
     }
 }
 

@@ -94,7 +94,7 @@ async fn a_command_that_was_cut_short_is_resumed_and_publishes_once() {
     )
     .await;
     let (code, _, said) = decide(&lab, ALLOWED, "reject", &[]).await;
-    assert!(code == Some(1) && said.contains("override a approve"), "{said}");
+    assert!(code == Some(1) && said.contains("to approve, first"), "{said}");
     assert_eq!(decide(&lab, ALLOWED, "approve", &[]).await.0, Some(0));
     assert_eq!(published(&lab).len(), 2);
     // Published, and its place not recorded.

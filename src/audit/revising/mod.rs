@@ -105,9 +105,8 @@ pub async fn revise(
     let announced = revisions(store, request.claim_id).await?.pop();
     let announced_at = announced.map_or(OffsetDateTime::UNIX_EPOCH, |row| row.revised_at);
     let verdict = Verdict { decided_at: micros(announced_at), ..verdict };
-    let message = revised(store, kafka, verdict, decision, revision).await?;
-    let may_be_there = (planned == Plan::Resume(revision)).then_some(announced_at);
-    let place = publish::publish(kafka, message, may_be_there).await.map_err(AuditError::Usage)?;
+    let forms = revised(store, kafka, verdict, decision, revision).await?;
+    let place = publish::publish(kafka, forms, announced_at).await.map_err(AuditError::Usage)?;
     let row =
         NewRevisionPlace { claim_id: request.claim_id, revision, place: &place, by: request.by };
     insert(store, [row].into_iter(), "on conflict do nothing returning revision").await?;
@@ -154,17 +153,17 @@ async fn insert<R: NewRow>(
     Ok(new.len())
 }
 
-/// The revision as a message: under the key of the worker's decision, so that it comes after it.
+/// The revision as a message, and in its smallest form: under the key of the worker's decision, so that it comes after it.
 async fn revised(
     store: &PostgresStore,
     kafka: &Settings,
     verdict: Verdict,
     decision: Decision,
     revision: i32,
-) -> Result<message::Message, StoreError> {
+) -> Result<[message::Message; 2], StoreError> {
     let event = CLAIM_EVENTS.select("where claim_id = $1 order by received_at limit 1");
     let event: Vec<EventRow> = store.fetch(sqlx::query_as(event).bind(&verdict.claim_id)).await?;
-    let event = event.into_iter().next().and_then(EventRow::received);
+    let event = event.into_iter().next().and_then(|event| event.received());
     let received = event.unwrap_or_else(|| Received {
         source: verdict.source.clone(),
         key: None,
@@ -176,7 +175,8 @@ async fn revised(
     let mut reasons = vec![Reason::new("override", None, Some(verdict.decision.as_str()))];
     reasons.extend(verdict.reasons);
     let verdict = Verdict { decision, reasons, ..verdict };
-    Ok(message::revised(&verdict, revision, &received, kafka.max_message_bytes))
+    let of_size = |max_bytes| message::revised(&verdict, revision, &received, max_bytes);
+    Ok([of_size(kafka.max_message_bytes), of_size(0)])
 }
 
 impl Report for Overridden {

@@ -59,13 +59,13 @@ pub(super) fn plan(
 ) -> Result<Plan, String> {
     let last = revisions.last();
     if let Some(last) = last.filter(|last| last.place().is_none()) {
-        let RevisionRow { claim_id, revision, decision, revised_by, .. } = last;
+        let RevisionRow { revision, decision, revised_by, .. } = last;
         return if *decision == to {
             Ok(Plan::Resume(*revision))
         } else {
             Err(format!(
-                "revision {revision} to {decision}, by {revised_by}, was cut short before it was \
-                 known to be published: run `claimgate audit override {claim_id} {decision}` first"
+                "revision {revision} to {decision}, by {revised_by:?}, was cut short before it was \
+                 known to be published: make the same override, to {decision}, first"
             ))
         };
     }
@@ -120,6 +120,6 @@ mod tests {
         let before = [revision(1, Approve, None)];
         assert_eq!(plan(Review, &before, Approve, &settings), Ok(Plan::Resume(1)));
         let refused = plan(Review, &before, Reject, &settings).expect_err("cut short");
-        assert!(refused.contains("override a approve"), "{refused}");
+        assert!(refused.contains("to approve, first"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use time::OffsetDateTime;
 
 use crate::decision::Source;
-use crate::kafka::{Settings, read_to_end};
+use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
 use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
 use crate::outbox::message::{Message, REVISION};
 
@@ -15,39 +15,40 @@ const OVERRIDES: Purpose =
 /// Clocks differ: the topic is read from so long before the announcement.
 const CLOCK_SKEW: time::Duration = time::Duration::minutes(10);
 
-/// Publishes a revision; returns where it is. `announced_at`: an earlier command announced it, and
-/// may have published it.
+/// Publishes a revision, in the first of these forms that the topic takes; returns where it is. It was
+/// announced at that time: another command may have published it since.
 ///
 /// # Errors
 /// One sentence.
 pub(super) async fn publish(
     settings: &Settings,
-    message: Message,
-    announced_at: Option<OffsetDateTime>,
+    forms: [Message; 2],
+    announced_at: OffsetDateTime,
 ) -> Result<Source, String> {
-    // From here on what earlier commands sent is in the topic, or never will be.
-    let producer = CommandProducer::start(settings, OVERRIDES, &settings.output_topic).await?;
-    if let Some(since) = announced_at {
-        let (settings, message) = (settings.clone(), message.clone());
-        let found = tokio::task::spawn_blocking(move || find(&settings, &message, since));
+    for message in forms {
+        // From here on what other commands sent is in the topic, or never will be.
+        let producer = CommandProducer::start(settings, OVERRIDES, &settings.output_topic).await?;
+        let (clone, wanted) = (settings.clone(), message.clone());
+        let found = tokio::task::spawn_blocking(move || find(&clone, &wanted, announced_at));
         if let Some(place) = found.await.map_err(|error| error.to_string())?? {
             return Ok(place);
         }
-    }
-    let outgoing = Outgoing {
-        partition: None,
-        key: message.key.as_deref(),
-        payload: message.payload.as_deref(),
-        headers: &message.headers,
-    };
-    match producer.send(&[outgoing]).await {
-        Ok((_, places)) => places.into_iter().next().ok_or_else(|| "Kafka named no place".into()),
-        Err(SendError::TooLarge(_)) => {
-            Err("topic kafka.output_topic takes the decision in no form: it is too large"
-                .to_owned())
+        let outgoing = Outgoing {
+            partition: None,
+            key: message.key.as_deref(),
+            payload: message.payload.as_deref(),
+            headers: &message.headers,
+        };
+        match producer.send(&[outgoing]).await {
+            Ok((_, places)) => {
+                let place = places.into_iter().next();
+                return place.ok_or_else(|| "Kafka named no place".to_owned());
+            }
+            Err(SendError::TooLarge(_)) => {}
+            Err(SendError::Ended(error)) => return Err(error),
         }
-        Err(SendError::Ended(error)) => Err(error),
     }
+    Err("topic kafka.output_topic takes the decision in no form: it is too large".to_owned())
 }
 
 /// Finds the same revision of the same claim in the topic. Blocks.
@@ -59,6 +60,7 @@ fn find(
     let topic = settings.output_topic.as_str();
     let consumer = settings.quiet_consumer("read_committed")?;
     let partitions = settings.check_topic(&consumer, "output_topic", topic)?;
+    wait_for_open_transactions(settings, &consumer, ("output_topic", topic), partitions)?;
     let mut found = None;
     let since = Some(since - CLOCK_SKEW);
     let read = read_to_end(settings, &consumer, (topic, partitions), since, |message| {

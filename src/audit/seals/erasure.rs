@@ -5,7 +5,7 @@
 //! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
 
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::matching::SealedRow;
@@ -14,7 +14,7 @@ use crate::audit::claim::is_given;
 use crate::audit::report::Report;
 use crate::audit::rows::{Cell, RowSet, Tabular};
 use crate::audit::shown::sheet;
-use crate::claim::{Claim, subject_hash};
+use crate::claim::subject_hash;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{PostgresStore, Purpose};
 use crate::schema::{
@@ -68,22 +68,24 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
         format!("select claim_id from verdicts where {} order by claim_id", is_given("subject"));
     let claims = sqlx::query_as(sqlx::AssertSqlSafe(claims)).bind(&subject);
     let claims: Vec<(String,)> = store.fetch(claims).await?;
-    let claims: Vec<String> = claims.into_iter().map(|(claim_id,)| claim_id).collect();
     let letters = letters(store, &request, &subject).await?;
+    let undecided = undecided(store, &letters).await?;
+    let claims: Vec<String> = claims.into_iter().chain(undecided).map(|(id,)| id).collect();
     let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
     let is_nothing = claims.is_empty() && letters.is_empty();
     if !request.is_dry_run && !is_nothing {
-        erasure.removal = Some(store.announce_removal(request.by, request.reason).await?);
+        erasure.removal = Some(store.announce_erasure(request.by, request.reason).await?);
     }
     for some in claims.chunks(CLAIMS) {
-        erasure.verdicts += some.len();
-        erasure.rows += match erasure.removal {
+        let (rows, verdicts) = match erasure.removal {
             Some(removal) => {
                 let erase = async |rows: &mut PgConnection| erase_claims(rows, some, removal).await;
                 store.removing(Purpose::Erasure, erase).await?
             }
-            None => store.in_snapshot(async |rows| Ok(evidence(rows, some).await?.len())).await?,
+            None => store.in_snapshot(async |rows| Ok(count(&of(rows, some).await?))).await?,
         };
+        erasure.rows += rows;
+        erasure.verdicts += verdicts;
     }
     for letter in letters {
         erasure.rows += 1;
@@ -95,24 +97,27 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     Ok(erasure)
 }
 
-/// The events and attempts of these claims.
-async fn evidence(
-    connection: &mut PgConnection,
-    claims: &[String],
-) -> sqlx::Result<Vec<SealedRow>> {
-    let rows = pages::of_claims(connection, claims).await?.rows;
-    Ok(rows.into_iter().filter(|row| row.table != 0).collect())
+/// The rows of these claims.
+async fn of(connection: &mut PgConnection, claims: &[String]) -> sqlx::Result<Vec<SealedRow>> {
+    Ok(pages::of_claims(connection, claims).await?.rows)
+}
+
+/// How many events and attempts, and how many verdicts.
+fn count(rows: &[SealedRow]) -> (usize, usize) {
+    let verdicts = rows.iter().filter(|row| row.table == 0).count();
+    (rows.len() - verdicts, verdicts)
 }
 
 /// Erases the evidence of these claims, and the person from their verdicts; returns how many rows
-/// went.
+/// went, and how many verdicts are left.
 async fn erase_claims(
     connection: &mut PgConnection,
     claims: &[String],
     removal: i64,
-) -> sqlx::Result<usize> {
-    let rows = evidence(connection, claims).await?;
-    let mut covered: Vec<_> = rows.iter().map(|row| (row.seal, row.digest, None)).collect();
+) -> sqlx::Result<(usize, usize)> {
+    let rows = of(connection, claims).await?;
+    let gone = rows.iter().filter(|row| row.table != 0);
+    let mut covered: Vec<_> = gone.map(|row| (row.seal, row.digest, None)).collect();
     let verdicts =
         VERDICTS.select_and(", seal as named_seal", "where claim_id = any($1) for update");
     let verdicts = sqlx::query_as(verdicts).bind(claims).fetch_all(&mut *connection).await?;
@@ -130,7 +135,7 @@ async fn erase_claims(
     }
     let update = "update verdicts set subject = $2, challenge = null where claim_id = any($1)";
     sqlx::query(update).bind(claims).bind(ERASED).execute(connection).await?;
-    Ok(rows.len())
+    Ok(count(&rows))
 }
 
 /// A verdict, and the seal that it names.
@@ -141,10 +146,24 @@ struct Named {
     named_seal: Option<i64>,
 }
 
-/// A dead letter that holds a claim of the person.
+/// A dead letter that names the person.
 struct Letter {
     id: LetterId,
     seal: Option<i64>,
+    claim_id: Option<String>,
+}
+
+/// What is read of an event that is no claim, perhaps: whose it is.
+#[derive(Deserialize)]
+struct Owned {
+    account: Account,
+    claim_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    r#type: String,
+    id: String,
 }
 
 /// A dead letter, and the seal that it names.
@@ -155,7 +174,18 @@ struct NamedLetter {
     named_seal: Option<i64>,
 }
 
-/// The dead letters that hold a claim of the person. All are read: no column says whose they are.
+/// The claims of these letters that have no verdict: APIs may have been asked about them.
+async fn undecided(
+    store: &PostgresStore,
+    letters: &[Letter],
+) -> Result<Vec<(String,)>, StoreError> {
+    let ids: Vec<&str> = letters.iter().filter_map(|letter| letter.claim_id.as_deref()).collect();
+    let undecided = "select distinct given.claim_id from unnest($1) as given (claim_id)
+        where not exists (select from verdicts where verdicts.claim_id = given.claim_id)";
+    store.fetch(sqlx::query_as(undecided).bind(ids)).await
+}
+
+/// The dead letters that name the person. All are read: no column says whose they are.
 async fn letters(
     store: &PostgresStore,
     request: &Erase<'_>,
@@ -175,10 +205,11 @@ async fn letters(
         let Some(last) = page.last() else { return Ok(found) };
         after = last.letter.id.clone();
         for NamedLetter { letter, named_seal } in page {
-            let Ok(claim) = Claim::parse(letter.payload.as_deref(), usize::MAX) else { continue };
-            let (kind, id) = claim.subject();
-            if subject_hash(request.key, kind.as_str(), id) == subject {
-                found.push(Letter { id: letter.id, seal: named_seal });
+            let payload = letter.payload.as_deref().unwrap_or_default();
+            let Ok(owned) = serde_json::from_slice::<Owned>(payload) else { continue };
+            if subject_hash(request.key, &owned.account.r#type, &owned.account.id) == subject {
+                let claim_id = owned.claim_id;
+                found.push(Letter { id: letter.id, seal: named_seal, claim_id });
             }
         }
     }

@@ -14,15 +14,15 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::AuditError;
-use super::retention::Retention;
 use crate::kafka;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::SEALED_TABLES;
 pub use erasure::{Erase, Erasure, erase};
 use matching::{Allowed, check_head, check_rows};
 pub use matching::{Fault, SealFinding};
-pub use report::SealReport;
 pub(super) use report::findings;
+pub use report::{Removal, SealReport};
 
 /// Rows are dropped by their own time, which is a little before that of their seal.
 const TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
@@ -32,8 +32,6 @@ const TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
 pub struct SealQuestion<'a> {
     /// How far back; `None` is everything.
     pub since: Option<Duration>,
-    /// `[audit.retention]`: what need not be there any more.
-    pub retention: &'a Retention,
     /// Where the decisions are, if they are to be read as well.
     pub topic: Option<&'a kafka::Settings>,
     /// At most so many findings, one by one.
@@ -51,11 +49,12 @@ pub async fn verify_seals(
 ) -> Result<SealReport, AuditError> {
     let mut report = SealReport::new(question.limit);
     let (mut after, seals) = begin(store, question.since).await?;
-    let expired = expired(question.retention, OffsetDateTime::now_utc());
+    let expired = expired(store).await?;
+    report.removals = removals(store, question.since, question.limit).await?;
     let bar = super::rederive::progress(seals, "seals");
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
-        report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads)));
+        report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads, page.first)));
         let allowed = Allowed { expired, removed: &page.removed, ..Allowed::default() };
         report.add_rows(check_rows(&page.seals, &page.rows, allowed));
         bar.inc(u64::try_from(page.seals.len()).unwrap_or_default());
@@ -81,7 +80,7 @@ pub(super) async fn verify_claim(
 ) -> Result<Vec<SealFinding>, StoreError> {
     let ids = [claim_id.to_owned()];
     let page = store.in_snapshot(async |rows| pages::of_claims(rows, &ids).await).await?;
-    let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads));
+    let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads, page.first));
     let allowed = Allowed { is_partial: true, removed: &page.removed, ..Allowed::default() };
     let rows = check_rows(&page.seals, &page.rows, allowed);
     Ok(seals.chain(rows.findings).collect())
@@ -103,9 +102,27 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     Ok((after, seals.unsigned_abs()))
 }
 
-/// For each table, before when rows need not be there any more.
-fn expired(retention: &Retention, now: OffsetDateTime) -> [Option<OffsetDateTime>; 4] {
-    let Retention { risk_calls, claim_events, dead_letters } = *retention;
-    let before = |kept: Option<Duration>| kept.map(|kept| now - kept + TOLERANCE);
-    [None, before(claim_events), before(risk_calls), before(dead_letters)]
+/// For each table, before when rows need not be there any more: retention said so when it took them.
+async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], StoreError> {
+    let before = "select relation, max(before) from removals where before is not null
+        group by relation";
+    let before: Vec<(String, OffsetDateTime)> = store.fetch(sqlx::query_as(before)).await?;
+    Ok(SEALED_TABLES.map(|table| {
+        let found = before.iter().find(|(relation, _)| relation == table);
+        found.map(|(_, before)| *before + TOLERANCE)
+    }))
+}
+
+/// What took evidence away in the time, the latest first.
+async fn removals(
+    store: &PostgresStore,
+    since: Option<Duration>,
+    limit: usize,
+) -> Result<Vec<Removal>, StoreError> {
+    let removals = "select id, removed_at, removed_by, role, reason,
+            (select count(*) from removed_rows where removal = id) as rows
+        from removals where removed_at >= coalesce(now() - $1, '-infinity')
+        order by id desc limit $2";
+    let removals = sqlx::query_as(removals).bind(since.map(super::interval));
+    store.fetch(removals.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await
 }

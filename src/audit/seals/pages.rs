@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use futures::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
-use time::OffsetDateTime;
 
 use super::matching::{RemovedRow, SealedRow};
 use crate::schema::{
@@ -19,15 +19,18 @@ use crate::schema::{
 const SEALS: i64 = 256;
 /// Rows of a page, about.
 const ROWS: usize = 4_000;
-/// Rows of a table that no seal covers, at most: where there are so many, more would tell nothing.
-const UNSEALED: i64 = 1_000;
+/// Rows of a table in a page, at most: there are more only where seals were removed.
+const MOST_ROWS: usize = 100_000;
 
 /// Some seals in the order of their numbers, and the rows that name them.
+#[derive(Default)]
 pub(super) struct Page {
     pub(super) seals: Vec<SealRow>,
     pub(super) rows: Vec<SealedRow>,
     /// The hashes of these seals and of those before them.
     pub(super) heads: HashMap<i64, Vec<u8>>,
+    /// The number of the first of all seals.
+    pub(super) first: Option<i64>,
     /// What the erasure of persons changed of what these seals cover.
     pub(super) removed: Vec<RemovedRow>,
 }
@@ -45,14 +48,14 @@ pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Re
     };
     let some = seals.iter().take_while(|seal| fits(seal)).count();
     seals.truncate(some);
-    let heads = heads(connection, &seals).await?;
+    let (heads, first) = heads(connection, &seals).await?;
     let last = seals.last().map_or(i64::MAX, |seal| seal.id);
     let removed =
         "select seal, digest, replacement from removed_rows where seal > $1 and seal <= $2";
     let removed =
         sqlx::query_as(removed).bind(after).bind(last).fetch_all(&mut *connection).await?;
     let rows = rows(connection, Which::Naming(after, last)).await?;
-    Ok(Page { seals, rows, heads, removed })
+    Ok(Page { seals, rows, heads, first, removed })
 }
 
 /// The rows of these claims, with the seals that they name.
@@ -65,27 +68,29 @@ pub(super) async fn of_claims(
     let seals = format!("select {SEAL_COLUMNS} from seals where id = any($1) order by id");
     let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(&ids);
     let seals: Vec<SealRow> = seals.fetch_all(&mut *connection).await?;
-    let heads = heads(connection, &seals).await?;
+    let (heads, first) = heads(connection, &seals).await?;
     let removed = "select seal, digest, replacement from removed_rows where seal = any($1)";
     let removed = sqlx::query_as(removed).bind(ids).fetch_all(connection).await?;
-    Ok(Page { seals, rows, heads, removed })
+    Ok(Page { seals, rows, heads, first, removed })
 }
 
 /// The rows that no seal covers.
 pub(super) async fn unsealed(connection: &mut PgConnection) -> sqlx::Result<Page> {
     let rows = rows(connection, Which::Unsealed).await?;
-    Ok(Page { seals: Vec::new(), rows, heads: HashMap::new(), removed: Vec::new() })
+    Ok(Page { rows, ..Page::default() })
 }
 
+/// The hashes of these seals and of those before them, and the number of the first of all.
 async fn heads(
     connection: &mut PgConnection,
     seals: &[SealRow],
-) -> sqlx::Result<HashMap<i64, Vec<u8>>> {
+) -> sqlx::Result<(HashMap<i64, Vec<u8>>, Option<i64>)> {
     let mut ids: Vec<i64> = seals.iter().filter_map(|seal| seal.previous).collect();
     ids.extend(seals.iter().map(|seal| seal.id));
     let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
-    let heads: Vec<(i64, Vec<u8>)> = heads.fetch_all(connection).await?;
-    Ok(heads.into_iter().collect())
+    let heads: Vec<(i64, Vec<u8>)> = heads.fetch_all(&mut *connection).await?;
+    let first = sqlx::query_scalar("select min(id) from seals").fetch_one(connection).await?;
+    Ok((heads.into_iter().collect(), first))
 }
 
 /// Which rows.
@@ -93,7 +98,7 @@ async fn heads(
 enum Which<'a> {
     /// Those that name a seal after the first and not after the second.
     Naming(i64, i64),
-    /// Those that name none; so many at most.
+    /// Those that name none.
     Unsealed,
     /// Those of these claims.
     Claims(&'a [String]),
@@ -101,64 +106,114 @@ enum Which<'a> {
 
 async fn rows(connection: &mut PgConnection, which: Which<'_>) -> sqlx::Result<Vec<SealedRow>> {
     let mut rows = Vec::new();
-    let of = |verdict: Verdict| (verdict.claim_id.clone(), (&verdict).digest().ok());
-    read(connection, &VERDICTS, (0, ", recorded_at"), which, of, &mut rows).await?;
-    let of = |event: EventRow| (event.claim_id.clone(), event.digest());
-    read(connection, &CLAIM_EVENTS, (1, ""), which, of, &mut rows).await?;
-    let of = |call: Call| (call.claim_id.clone(), (&call).digest().ok());
-    read(connection, &RISK_CALLS, (2, ""), which, of, &mut rows).await?;
+    let verdicts = Source {
+        number: 0,
+        table: &VERDICTS,
+        is_erased: IS_ERASED,
+        name: "claim_id",
+        recorded_at: "recorded_at",
+        times: "claimed_at, decided_at, recorded_at",
+    };
+    verdicts.read(connection, which, |verdict: &Verdict| verdict.digest().ok(), &mut rows).await?;
+    let events = Source {
+        number: 1,
+        table: &CLAIM_EVENTS,
+        is_erased: "false",
+        name: "claim_id",
+        recorded_at: NO_TIME,
+        times: "received_at",
+    };
+    events.read(connection, which, EventRow::digest, &mut rows).await?;
+    let calls = Source {
+        number: 2,
+        table: &RISK_CALLS,
+        is_erased: "false",
+        name: "claim_id",
+        recorded_at: NO_TIME,
+        times: "requested_at",
+    };
+    calls.read(connection, which, |call: &Call| call.digest().ok(), &mut rows).await?;
     if !matches!(which, Which::Claims(_)) {
-        let of = |letter: DeadLetterRow| (letter.id.to_string(), letter.digest());
-        read(connection, &DEAD_LETTERS, (3, ", recorded_at"), which, of, &mut rows).await?;
+        let letters = Source {
+            number: 3,
+            table: &DEAD_LETTERS,
+            is_erased: "false",
+            name: LETTER_NAME,
+            recorded_at: "recorded_at",
+            times: "received_at, recorded_at",
+        };
+        letters.read(connection, which, DeadLetterRow::digest, &mut rows).await?;
     }
     Ok(rows)
 }
 
-async fn read<R>(
-    connection: &mut PgConnection,
-    table: &Table,
-    (number, recorded_at): (usize, &str),
-    which: Which<'_>,
-    of: impl Fn(R) -> (String, Option<RowDigest>),
-    rows: &mut Vec<SealedRow>,
-) -> sqlx::Result<()>
-where
-    R: Send + Unpin + for<'r> FromRow<'r, PgRow>,
-{
-    let condition = match which {
-        Which::Naming(..) => "where seal > $1 and seal <= $2",
-        Which::Unsealed => "where seal is null limit $1",
-        Which::Claims(_) => "where claim_id = any($1)",
-    };
-    let query = table.select_and(&format!("{recorded_at}, seal as named_seal"), condition);
-    let query = sqlx::query_as(query);
-    let query = match which {
-        Which::Naming(after, last) => query.bind(after).bind(last),
-        Which::Unsealed => query.bind(UNSEALED),
-        Which::Claims(claim_ids) => query.bind(claim_ids),
-    };
-    let found: Vec<Found<R>> = query.fetch_all(connection).await?;
-    rows.extend(found.into_iter().map(|Found { row, seal, recorded_at }| {
-        let (name, digest) = of(row);
-        SealedRow { table: number, name, seal, digest, recorded_at }
-    }));
-    Ok(())
+/// Whether a verdict has lost who it was about.
+const IS_ERASED: &str = "subject = 'erased' and challenge is null";
+/// Where a table does not say when its rows were written.
+const NO_TIME: &str = "null::timestamptz";
+/// [`crate::schema::LetterId`] as a text.
+const LETTER_NAME: &str =
+    "concat_ws('/', source_topic, source_partition, source_offset) || '@' || content";
+
+/// A table whose rows are sealed.
+struct Source {
+    /// Its place in [`crate::schema::SEALED_TABLES`].
+    number: usize,
+    table: &'static Table,
+    /// What names a row.
+    name: &'static str,
+    /// Whether a person was taken out of a row.
+    is_erased: &'static str,
+    /// When a row was written.
+    recorded_at: &'static str,
+    /// Its times: one that no worker can have written would not be read.
+    times: &'static str,
 }
 
-/// A row, and what PostgreSQL filled beside it.
-struct Found<R> {
-    row: R,
-    seal: Option<i64>,
-    recorded_at: Option<OffsetDateTime>,
-}
-
-impl<'r, R: FromRow<'r, PgRow>> FromRow<'r, PgRow> for Found<R> {
-    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
-        let recorded_at = row.try_get("recorded_at");
-        let recorded_at = match recorded_at {
-            Err(sqlx::Error::ColumnNotFound(_)) => None,
-            found => Some(found?),
+impl Source {
+    /// Reads rows one after the other and keeps what is needed of each. One that cannot be read, for
+    /// somebody altered it, is one without a digest.
+    async fn read<R>(
+        &self,
+        connection: &mut PgConnection,
+        which: Which<'_>,
+        digest: impl Fn(&R) -> Option<RowDigest>,
+        rows: &mut Vec<SealedRow>,
+    ) -> sqlx::Result<()>
+    where
+        R: for<'r> FromRow<'r, PgRow>,
+    {
+        let condition = match which {
+            Which::Naming(..) => "where seal > $1 and seal <= $2",
+            Which::Unsealed => "where seal is null",
+            Which::Claims(_) => "where claim_id = any($1)",
         };
-        Ok(Self { row: R::from_row(row)?, seal: row.try_get("named_seal")?, recorded_at })
+        let Self { number, table, name, is_erased, recorded_at, times } = self;
+        let more = format!(
+            ", seal as named_seal, {name} as row_name, {is_erased} as is_erased,
+            case when isfinite({recorded_at}) then {recorded_at} end as written_at,
+            least({times}) > '0001-01-01' and greatest({times}) < '10000-01-01' as has_times"
+        );
+        let query = table.select_and(&more, &format!("{condition} limit {MOST_ROWS}"));
+        let query = sqlx::query(query);
+        let query = match which {
+            Which::Naming(after, last) => query.bind(after).bind(last),
+            Which::Unsealed => query,
+            Which::Claims(claim_ids) => query.bind(claim_ids),
+        };
+        let mut found = query.fetch(connection);
+        while let Some(row) = found.try_next().await? {
+            let has_times: Option<bool> = row.try_get("has_times")?;
+            let readable = has_times.filter(|has_times| *has_times).and_then(|_| {
+                let read = R::from_row(&row).ok()?;
+                Some((digest(&read)?, row.try_get("written_at").ok()?))
+            });
+            let (digest, recorded_at) = readable.unzip();
+            let (name, seal) = (row.try_get("row_name")?, row.try_get("named_seal")?);
+            let recorded_at = recorded_at.flatten();
+            let is_erased = row.try_get("is_erased")?;
+            rows.push(SealedRow { table: *number, name, seal, digest, recorded_at, is_erased });
+        }
+        Ok(())
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::matching::{Fault, Matched, SealFinding};
 use crate::audit::report::{End, Report};
 use crate::audit::rows::{Cell, RowSet, Tabular};
-use crate::audit::shown::sheet;
+use crate::audit::shown::{instant, sheet, table};
 
 /// Whether rows and seals are as they were written.
 #[derive(Debug, Default, Serialize)]
@@ -20,6 +21,8 @@ pub struct SealReport {
     pub expired: usize,
     /// Rows that were erased, or a person out of them: `removals` says by whom.
     pub erased: usize,
+    /// Commands that took evidence away, the latest first: what they excuse is no finding.
+    pub removals: Vec<Removal>,
     /// Decisions in Kafka that were held against the tables.
     pub decisions: usize,
     /// Decisions whose message carries no seal.
@@ -30,6 +33,20 @@ pub struct SealReport {
     pub findings: Vec<SealFinding>,
     #[serde(skip)]
     limit: usize,
+}
+
+/// A command that took evidence away: a row of `removals`.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the table's comments document the columns")]
+pub struct Removal {
+    pub id: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub removed_at: OffsetDateTime,
+    pub removed_by: String,
+    pub role: String,
+    pub reason: String,
+    /// Rows that seals cover, and that it removed or changed.
+    pub rows: i64,
 }
 
 impl SealReport {
@@ -96,6 +113,16 @@ impl Report for SealReport {
             ("of these without a seal", self.unsealed_decisions.to_string()),
             ("CONTRADICTED by them", count(Fault::Contradicted)),
         ]);
+        if !self.removals.is_empty() {
+            let cells = |removal: &Removal| {
+                let Removal { id, removed_at, removed_by, role, reason, rows } = removal;
+                let [id, rows] = [id, rows].map(|number| number.to_string());
+                let at = instant(*removed_at);
+                [id, at, removed_by.clone(), role.clone(), rows, reason.clone()]
+            };
+            let header = ["removal", "at", "by", "role", "rows", "reason"];
+            text += &format!("\n{}", table(header, self.removals.iter().map(cells)));
+        }
         if !self.findings.is_empty() {
             text += &format!("\n{}", self.rows().table());
         }

@@ -68,9 +68,7 @@ pub(super) fn revised(
     received: &Received,
     max_bytes: usize,
 ) -> Message {
-    let mut message = sized((verdict, Some(revision)), received, max_bytes);
-    message.headers.push(text(REVISION, &revision.to_string()));
-    message
+    sized((verdict, Some(revision)), received, max_bytes)
 }
 
 fn sized(what: Decided<'_>, received: &Received, max_bytes: usize) -> Message {
@@ -134,6 +132,7 @@ fn build(
         text("claimgate-schema", DECISION_SCHEMA),
         text("claimgate-decision-id", &id),
     ];
+    headers.extend(revision.map(|revision| text(REVISION, &revision.to_string())));
     headers.extend(verdict.seal.map(|seal| text(SEAL, &seal.to_string())));
     headers.extend(trace_headers(received));
     let payload = Some(serialise(&event));

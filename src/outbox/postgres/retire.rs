@@ -102,7 +102,9 @@ impl PostgresStore {
         let remove = async {
             let server = &self.connections;
             let mut lease = server.lease().await?;
-            let mut transaction = server.answer(lease.begin()).await?;
+            // What is read of it is what is changed, whatever others add meanwhile.
+            let begin = lease.begin_with("begin isolation level repeatable read");
+            let mut transaction = server.answer(begin).await?;
             server.answer(sqlx::raw_sql(allow).execute(&mut *transaction)).await?;
             let done = server.answer(change(&mut transaction)).await?;
             server.answer(transaction.commit()).await?;
@@ -112,11 +114,25 @@ impl PostgresStore {
         remove.await.map_err(|failure| self.store_error(failure))
     }
 
-    /// Says in `removals` who takes evidence away, and why; returns the row's number.
-    pub(crate) async fn announce_removal(&self, by: &str, why: &str) -> Result<i64, StoreError> {
+    /// Says in `removals` who erases a person, and why; returns the row's number.
+    pub(crate) async fn announce_erasure(&self, by: &str, why: &str) -> Result<i64, StoreError> {
         let insert = "insert into removals (removed_by, reason) values ($1, $2) returning id";
         let row: Vec<(i64,)> = self.fetch(sqlx::query_as(insert).bind(by).bind(why)).await?;
         Ok(row.first().map_or(0, |(id,)| *id))
+    }
+
+    /// Says in `removals` that rows of a table go for their age.
+    pub(crate) async fn announce_expiry(
+        &self,
+        table: &str,
+        kept: Duration,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        let insert = "insert into removals (removed_by, reason, relation, before)
+            values ('audit.retention', $1, $2, now() - make_interval(secs => $3)) returning id";
+        let insert = sqlx::query_as(insert).bind(what).bind(table).bind(kept.as_secs_f64());
+        let _: Vec<(i64,)> = self.fetch(insert).await?;
+        Ok(())
     }
 }
 

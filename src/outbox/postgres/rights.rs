@@ -22,7 +22,8 @@ use crate::trace::TraceContext;
 const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, current_user)
     from (values
         ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
-        ('dead_letters', 'insert'), ('token_exchanges', 'insert'), ('seals', 'select'),
+        ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
+        ('token_exchanges', 'insert'), ('seals', 'select'),
         ('seals', 'insert')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)

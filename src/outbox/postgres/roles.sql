@@ -47,6 +47,8 @@ $$;
 grant select, insert on verdicts, risk_calls, claim_events, dead_letters, token_exchanges, seals
     to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
+grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea, bytea, bytea, bytea)
+    to claimgate_worker, claimgate_auditor;
 -- It makes the partitions of the months to come through a function with its owner's rights.
 grant execute on function claimgate_ensure_partitions(date, int) to claimgate_worker;
 -- At start it checks that the schema is the one it needs.

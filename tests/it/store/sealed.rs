@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::audit::{Office, honest};
@@ -61,6 +62,9 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
         let mut hostile = event(3);
         (hostile.headers, hostile.key, hostile.payload) = (headers, None, Some(vec![0, 0xff]));
         let dead = malformed(4);
+        // Read once more while PostgreSQL was away.
+        let mut again = malformed(4);
+        again.0.received_at += 1;
         let letter = RecordOutcome::DeadLettered(claimgate::claim::DeadLetterReason::event(
             claimgate::claim::EventError::NotJson,
             "a NUL \0 in it".to_owned(),
@@ -70,6 +74,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
             assessed(verdict("plain", 2)),
             (hostile, RecordOutcome::Assessed(Box::new(verdict("raw", 3)))),
             dead,
+            again,
             (event(5), letter),
         ];
         let silent = Call { response: None, http_status: None, ..call("plain") };
@@ -89,7 +94,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 12] = [
+const DEEDS: [(&str, [&str; 3]); 17] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -129,9 +134,40 @@ const DEEDS: [(&str, [&str; 3]); 12] = [
             from verdicts where claim_id = 'claim-2'",
         ["verdicts", "invented", "inserted"],
     ),
+    // What cannot be read is no reason to stop.
+    (
+        "update verdicts set claimed_at = 'infinity', recorded_at = '20000-01-01'
+            where claim_id = 'claim-10'",
+        ["verdicts", "claim-10", "altered"],
+    ),
+    (
+        "update verdicts set attempts = -1, reasons = '{}', risk_types = '{NULL}'
+            where claim_id = 'claim-11'",
+        ["verdicts", "claim-11", "altered"],
+    ),
+    (
+        "update claim_events set headers = headers || '[{\"name\": \"paid\", \"more\": 1}]'
+            where claim_id = 'claim-12'",
+        ["claim_events", "claim-12", "altered"],
+    ),
+    // An answer that is said to have been erased, and stands there with other words.
+    (
+        "insert into removals (removed_by, reason) values ('me', 'law');
+        insert into removed_rows select seal, decode(repeat('ab', 16), 'hex'),
+            decode(repeat('cd', 16), 'hex'), (select max(id) from removals)
+            from risk_calls where claim_id = 'claim-13';
+        update risk_calls set response = 'other' where claim_id = 'claim-13'",
+        ["risk_calls", "claim-13", "altered"],
+    ),
+    // A chain of one's own.
+    (
+        "insert into seals select id, null, '', '', '', '', now(),
+            claimgate_seal_head('', id, now(), '', '', '', '') from nextval('seals_id_seq') as id",
+        ["seals", "", "seal_altered"],
+    ),
     (
         "update seals set sealed_at = sealed_at - interval '1 hour'
-            where id = (select max(id) from seals)",
+            where id = (select max(id) from seals where previous is not null)",
         ["seals", "", "seal_altered"],
     ),
 ];

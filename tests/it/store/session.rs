@@ -69,6 +69,8 @@ async fn report_d08_a_right_that_is_missing_is_named_before_the_first_claim() {
             ("insert", "verdicts"),
             ("select", "verdicts"),
             ("insert", "dead_letters"),
+            ("select", "dead_letters"),
+            ("select", "risk_calls"),
             ("insert", "seals"),
             ("select", "seals"),
             ("usage", "sequence seals_id_seq"),

@@ -24,6 +24,8 @@ pub(super) struct SealedRow {
     pub(super) digest: Option<RowDigest>,
     /// When it was written, where the table says so.
     pub(super) recorded_at: Option<OffsetDateTime>,
+    /// A person was taken out of it.
+    pub(super) is_erased: bool,
 }
 
 /// A row that was taken away, or a person out of it: a row of `removed_rows`.
@@ -89,8 +91,17 @@ pub(super) struct Matched {
     pub(super) erased: usize,
 }
 
-/// Whether a seal's hash follows from its content, given the hash of the seal before it.
-pub(super) fn check_head(seal: &SealRow, heads: &HashMap<i64, Vec<u8>>) -> Option<SealFinding> {
+/// Whether a seal's hash follows from its content, given the hash of the seal before it. Only the
+/// first of all seals has none before it.
+pub(super) fn check_head(
+    seal: &SealRow,
+    heads: &HashMap<i64, Vec<u8>>,
+    first: Option<i64>,
+) -> Option<SealFinding> {
+    if seal.previous.is_none() && first != Some(seal.id) {
+        let detail = "it follows no other seal, and is not the first".to_owned();
+        return Some(SealFinding::of_seal(Fault::SealAltered, seal.id, detail));
+    }
     let before = match seal.previous.map(|previous| (previous, heads.get(&previous))) {
         None => &[],
         Some((_, Some(head))) => head.as_slice(),
@@ -144,22 +155,25 @@ pub(super) fn check_rows(seals: &[SealRow], rows: &[SealedRow], allowed: Allowed
 }
 
 fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched: &mut Matched) {
-    let names = |of: usize| -> HashSet<&str> {
-        rows.iter().filter(|row| row.table == of).map(|row| row.name.as_str()).collect()
-    };
-    let (verdicts, events) = (names(0), names(1));
-    for (table, digests) in seal.digests().into_iter().enumerate() {
-        // A verdict and its event are written together, and nearly always an attempt with them.
-        let beside = if table == 0 { &events } else { &verdicts };
+    let mut table = 0..;
+    let held = seal.digests().map(|digests| {
+        let table = table.next().unwrap_or_default();
         let of_table = rows.iter().copied().filter(|row| row.table == table);
-        let (mut unknown, mut missing) = hold(seal, digests, allowed.removed, of_table, matched);
-        let there = names(table);
+        hold((seal, table), digests, allowed.removed, of_table, matched)
+    });
+    for (table, Held { unknown, missing, .. }) in held.iter().enumerate() {
+        let there: HashSet<&str> =
+            rows.iter().filter(|row| row.table == table).map(|row| row.name.as_str()).collect();
+        // A verdict and its event are written together, and nearly always an attempt with them.
+        let beside = if table == 0 { &held[1].known } else { &held[0].known };
         let gone = beside.difference(&there).filter(|_| SEALED_TABLES[table] != "dead_letters");
         let mut gone: Vec<&str> = gone.copied().collect();
-        if gone.len() > missing {
+        if gone.len() > *missing {
             // Attempts of earlier batches: whose are missing here is not known.
             gone.clear();
         }
+        let mut missing = *missing;
+        let mut unknown = unknown.clone();
         unknown.sort_by_key(|row| !beside.contains(row.name.as_str()));
         for row in unknown {
             let (fault, detail) = if allowed.is_partial || missing > gone.len() {
@@ -183,31 +197,46 @@ fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched
     }
 }
 
-/// Holds a table's rows against the digests of a seal; returns the rows that it does not have, and
-/// how many of its digests no row has.
+/// A table's rows, held against the digests of a seal.
+struct Held<'a> {
+    /// Rows that it does not have.
+    unknown: Vec<&'a SealedRow>,
+    /// How many of its digests no row has.
+    missing: usize,
+    /// What names the rows that it has.
+    known: HashSet<&'a str>,
+}
+
 fn hold<'a>(
-    seal: &SealRow,
+    (seal, table): (&SealRow, usize),
     digests: impl Iterator<Item = RowDigest>,
     removed: &[RemovedRow],
     rows: impl Iterator<Item = &'a SealedRow>,
     matched: &mut Matched,
-) -> (Vec<&'a SealedRow>, usize) {
+) -> Held<'a> {
     let mut left: HashMap<RowDigest, usize> = HashMap::new();
     digests.for_each(|digest| *left.entry(digest).or_default() += 1);
-    for row in removed.iter().filter(|row| row.seal == seal.id) {
+    // A verdict stays, without the person; of other tables the whole row goes.
+    let may_excuse =
+        |row: &&RemovedRow| row.seal == seal.id && row.replacement.is_some() == (table == 0);
+    let mut replaced = HashSet::new();
+    for row in removed.iter().filter(may_excuse) {
         if left.remove(&row.digest).is_some() {
             matched.erased += 1;
-            row.replacement.into_iter().for_each(|digest| *left.entry(digest).or_default() += 1);
+            replaced.extend(row.replacement);
         }
     }
-    let mut unknown = Vec::new();
+    replaced.iter().for_each(|digest| *left.entry(*digest).or_default() += 1);
+    let (mut unknown, mut known) = (Vec::new(), HashSet::new());
     for row in rows {
-        let known = row.digest.and_then(|digest| left.get_mut(&digest)).filter(|left| **left > 0);
-        let Some(known) = known else {
+        let digest = row.digest.filter(|digest| row.is_erased || !replaced.contains(digest));
+        let found = digest.and_then(|digest| left.get_mut(&digest)).filter(|left| **left > 0);
+        let Some(found) = found else {
             unknown.push(row);
             continue;
         };
-        *known -= 1;
+        *found -= 1;
+        known.insert(row.name.as_str());
         if row.recorded_at.is_none_or(|at| at == seal.sealed_at) {
             matched.intact += 1;
         } else {
@@ -215,7 +244,7 @@ fn hold<'a>(
             matched.findings.push(SealFinding::of_row(Fault::Altered, row, detail));
         }
     }
-    (unknown, left.into_values().sum())
+    Held { unknown, missing: left.into_values().sum(), known }
 }
 
 /// `row` is empty where nothing that was written beside it tells its name.

@@ -5,7 +5,7 @@ const AT: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
 fn row(table: usize, name: &str, digest: u8) -> SealedRow {
     let recorded_at = (table == 0).then_some(AT);
     let digest = Some([digest; 16]);
-    SealedRow { table, name: name.to_owned(), seal: Some(2), digest, recorded_at }
+    SealedRow { table, name: name.to_owned(), seal: Some(2), digest, recorded_at, is_erased: false }
 }
 
 /// A seal of two claims, and its rows.
@@ -41,7 +41,7 @@ fn rows_as_they_were_written_are_intact() {
     let matched = check_rows(std::slice::from_ref(&seal), &rows, Allowed::default());
     assert_eq!((matched.intact, matched.findings), (6, vec![]));
     let heads = HashMap::from([(1, b"before".to_vec())]);
-    assert_eq!(check_head(&seal, &heads), None);
+    assert_eq!(check_head(&seal, &heads, Some(1)), None);
 }
 
 #[test]
@@ -81,7 +81,8 @@ fn a_seal_that_was_altered_or_removed_is_found() {
     let (mut seal, _) = batch();
     let heads = HashMap::from([(1, b"before".to_vec())]);
     seal.risk_calls[0] = 9;
-    let fault = |seal, heads| check_head(seal, heads).map(|finding| (finding.fault, finding.row));
+    let fault =
+        |seal, heads| check_head(seal, heads, Some(1)).map(|finding| (finding.fault, finding.row));
     assert_eq!(fault(&seal, &heads), Some((Fault::SealAltered, "2".to_owned())));
     let found = fault(&seal, &HashMap::new());
     assert_eq!(found, Some((Fault::SealRemoved, "1".to_owned())));
@@ -99,7 +100,7 @@ fn what_is_past_its_retention_need_not_be_there() {
 #[test]
 fn what_was_erased_need_not_be_there_or_is_there_without_the_person() {
     let (seal, mut rows) = batch();
-    rows[0].digest = Some([9; 16]);
+    (rows[0].digest, rows[0].is_erased) = (Some([9; 16]), true);
     rows.remove(2);
     let removed = |digest: u8, replacement: Option<u8>| RemovedRow {
         seal: 2,
@@ -110,8 +111,21 @@ fn what_was_erased_need_not_be_there_or_is_there_without_the_person() {
     let allowed = Allowed { removed: &removed, ..Allowed::default() };
     let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
     assert_eq!((matched.erased, matched.intact, matched.findings), (2, 5, vec![]));
-    // Nothing else is forgiven for it.
-    rows[0].digest = Some([8; 16]);
-    let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
-    assert_eq!(matched.findings.len(), 1);
+    // Nothing else is forgiven for it: the person must be gone.
+    for (digest, is_erased) in [(9, false), (8, true)] {
+        (rows[0].digest, rows[0].is_erased) = (Some([digest; 16]), is_erased);
+        let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
+        assert_eq!(matched.findings.len(), 1);
+    }
+    // An answer is not replaced, and a verdict not removed.
+    let (_, mut rows) = batch();
+    rows[4].digest = Some([7; 16]);
+    rows.remove(1);
+    let excuses = [
+        RemovedRow { seal: 2, digest: [5; 16], replacement: Some([7; 16]) },
+        RemovedRow { seal: 2, digest: [2; 16], replacement: None },
+    ];
+    let excused = Allowed { removed: &excuses, ..Allowed::default() };
+    let matched = check_rows(std::slice::from_ref(&seal), &rows, excused);
+    assert_eq!(matched.findings.len(), 2);
 }
