@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use secrecy::SecretString;
 
 use super::retention::Retention;
@@ -35,8 +36,19 @@ pub struct Auditor<'a> {
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
 }
 
+/// Who answers for a change, and why it is made: both are kept.
+#[derive(Debug, Clone, Args)]
+pub struct Approval {
+    /// Who answers for it; kept
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    pub by: String,
+    /// Why; kept
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    pub reason: String,
+}
+
 /// A text that says something.
-pub(crate) fn said(text: &str) -> Result<String, String> {
+fn said(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         Err("it is empty: auditors will ask".to_owned())

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::{Args, Subcommand};
 
-use super::auditor::{ACCOUNT_TYPES, Auditor, said};
+use super::auditor::{ACCOUNT_TYPES, Approval, Auditor};
 use super::report::{End, Format, write};
 use super::retention::enforce;
 use super::{AuditError, Erase, Override, erase, revise};
@@ -34,12 +34,8 @@ pub(super) struct OverrideArgs {
     /// approve, challenge, review or reject
     #[arg(value_parser = parse_decision)]
     decision: Decision,
-    /// Who answers for it; kept
-    #[arg(long, value_name = "NAME", value_parser = said)]
-    by: String,
-    /// Why; kept
-    #[arg(long, value_name = "TEXT", value_parser = said)]
-    reason: String,
+    #[command(flatten)]
+    approval: Approval,
     /// Say what would be published, and publish nothing
     #[arg(long)]
     dry_run: bool,
@@ -58,12 +54,8 @@ pub(super) struct EraseArgs {
     account_type: String,
     /// The account's id
     id: String,
-    /// Who answers for it; kept
-    #[arg(long, value_name = "NAME", value_parser = said)]
-    by: String,
-    /// Why; kept
-    #[arg(long, value_name = "TEXT", value_parser = said)]
-    reason: String,
+    #[command(flatten)]
+    approval: Approval,
     /// Say what would be erased, and erase nothing
     #[arg(long)]
     dry_run: bool,
@@ -82,23 +74,21 @@ impl Change {
     ) -> Result<End, AuditError> {
         let Auditor { store, kafka, subject_key, retention, overrides, .. } = auditor;
         match self {
-            Self::Erase(EraseArgs { account_type, id, by, reason, dry_run }) => {
+            Self::Erase(EraseArgs { account_type, id, approval, dry_run }) => {
                 let request = Erase {
                     account_type: &account_type,
                     id: &id,
                     key: subject_key,
-                    by: &by,
-                    reason: &reason,
+                    approval: &approval,
                     is_dry_run: dry_run,
                 };
                 Ok(write(&erase(store, request).await?, form, out)?)
             }
-            Self::Override(OverrideArgs { claim_id, decision, by, reason, dry_run }) => {
+            Self::Override(OverrideArgs { claim_id, decision, approval, dry_run }) => {
                 let request = Override {
                     claim_id: &claim_id,
                     decision,
-                    by: &by,
-                    reason: &reason,
+                    approval: &approval,
                     is_dry_run: dry_run,
                 };
                 Ok(write(&revise(store, kafka, overrides, request).await?, form, out)?)

@@ -47,8 +47,7 @@ use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
 use crate::outbox::{StoreError, postgres};
-pub use auditor::Auditor;
-pub(crate) use auditor::said;
+pub use auditor::{Approval, Auditor};
 pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
 pub use command::AuditCommand;

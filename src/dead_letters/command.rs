@@ -8,12 +8,11 @@ use time::OffsetDateTime;
 use super::DeadLetterError;
 use super::address::{Address, parse_address};
 use super::filter::Filter;
-use super::journal::Approval;
 use super::list::list;
 use super::outcome::Tally;
 use super::replay::{Replay, Request};
 use super::show::{Form, show};
-use crate::audit::said;
+use crate::audit::Approval;
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 
@@ -70,12 +69,8 @@ struct ReplayArgs {
     /// Say what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Who answers for it; kept
-    #[arg(long, value_name = "NAME", value_parser = said)]
-    by: String,
-    /// Why; kept
-    #[arg(long, value_name = "TEXT", value_parser = said)]
-    reason: String,
+    #[command(flatten)]
+    approval: Approval,
 }
 
 /// What the commands work with.
@@ -132,7 +127,7 @@ impl DeadLettersCommand {
 
 impl ReplayArgs {
     fn request(self) -> Result<Request, DeadLetterError> {
-        let Self { letters, filter, all, limit, again, dry_run, by, reason } = self;
+        let Self { letters, filter, all, limit, again, dry_run, approval } = self;
         let usage = |problem: &str| Err(DeadLetterError::Usage(problem.to_owned()));
         match (letters.is_empty(), filter.is_empty(), all) {
             (true, true, false) => {
@@ -146,7 +141,7 @@ impl ReplayArgs {
             _ => {}
         }
         let selection = filter.select(OffsetDateTime::now_utc(), letters);
-        Ok(Request { selection, limit, again, dry_run, approval: Approval { by, reason } })
+        Ok(Request { selection, limit, again, dry_run, approval })
     }
 }
 

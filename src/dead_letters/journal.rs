@@ -9,17 +9,11 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
+use crate::audit::Approval;
 use crate::decision::Source;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{LetterId, NewPlace, NewReplay, NewRow, REPLAY_KEY, ReplayId};
-
-/// Who answers for a replay, and why it is made.
-#[derive(Debug, Clone)]
-pub(super) struct Approval {
-    pub(super) by: String,
-    pub(super) reason: String,
-}
 
 /// A replay in the history of a letter.
 #[derive(Debug, Serialize, sqlx::FromRow)]

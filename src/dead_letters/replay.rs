@@ -12,13 +12,13 @@ use time::OffsetDateTime;
 use super::address::{Address, ambiguous};
 use super::event::replays_before;
 use super::filter::Selection;
-use super::journal::Approval;
 use super::letters::{LatestReplay, Letter, at_place, page, server_time};
 use super::list::summary;
 use super::outcome::{Outcome, Reporter, Tally};
 use super::plan::{Plan, plan};
 use super::producer::ReplayProducer;
 use super::{DeadLetterError, DeadLetters};
+use crate::audit::Approval;
 use crate::audit::shown::instant;
 use crate::schema::ReplayId;
 

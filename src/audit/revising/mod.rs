@@ -12,6 +12,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use super::AuditError;
+use super::auditor::Approval;
 use super::report::{End, Report};
 use super::rows::{Cell, RowSet, Tabular};
 use super::shown::sheet;
@@ -34,10 +35,8 @@ pub struct Override<'a> {
     pub claim_id: &'a str,
     /// What is decided.
     pub decision: Decision,
-    /// Who answers for it.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
+    /// Who answers for it, and why.
+    pub approval: &'a Approval,
     /// Nothing is announced or published.
     pub is_dry_run: bool,
 }
@@ -107,8 +106,12 @@ pub async fn revise(
     let verdict = Verdict { decided_at: micros(announced_at), ..verdict };
     let forms = revised(store, kafka, verdict, decision, revision).await?;
     let place = publish::publish(kafka, forms, announced_at).await.map_err(AuditError::Usage)?;
-    let row =
-        NewRevisionPlace { claim_id: request.claim_id, revision, place: &place, by: request.by };
+    let row = NewRevisionPlace {
+        claim_id: request.claim_id,
+        revision,
+        place: &place,
+        by: &request.approval.by,
+    };
     insert(store, [row].into_iter(), "on conflict do nothing returning revision").await?;
     overridden.place = Some(place);
     Ok(overridden)
@@ -129,7 +132,7 @@ async fn announce(
     revision: i32,
     instead_of: Decision,
 ) -> Result<(), AuditError> {
-    let Override { claim_id, decision, by, reason, .. } = *request;
+    let Override { claim_id, decision, approval: Approval { by, reason }, .. } = *request;
     let row = NewRevision { claim_id, revision, decision, instead_of, by, reason };
     let rows = [row].into_iter();
     if insert(store, rows, "on conflict do nothing returning revision").await? == 0 {

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use super::matching::SealedRow;
 use super::pages;
+use crate::audit::auditor::Approval;
 use crate::audit::claim::is_given;
 use crate::audit::report::Report;
 use crate::audit::rows::{Cell, RowSet, Tabular};
@@ -37,10 +38,8 @@ pub struct Erase<'a> {
     pub id: &'a str,
     /// `audit.subject_key`.
     pub key: Option<&'a SecretString>,
-    /// Who answers for it.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
+    /// Who answers for it, and why.
+    pub approval: &'a Approval,
     /// Nothing is erased.
     pub is_dry_run: bool,
 }
@@ -74,7 +73,8 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
     let is_nothing = claims.is_empty() && letters.is_empty();
     if !request.is_dry_run && !is_nothing {
-        erasure.removal = Some(store.announce_erasure(request.by, request.reason).await?);
+        erasure.removal =
+            Some(store.announce_erasure(&request.approval.by, &request.approval.reason).await?);
     }
     for some in claims.chunks(CLAIMS) {
         let (rows, verdicts) = match erasure.removal {
