@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -12,6 +12,7 @@ use super::report::Report;
 use super::rows::{Cell, RowSet, Tabular};
 use super::shown::{instant, table};
 use crate::claim::Claim;
+use crate::intake::consumer::headers;
 use crate::intake::deferral::Deferral;
 use crate::kafka::{Reading, Settings};
 use crate::outbox::postgres::PostgresStore;
@@ -93,9 +94,7 @@ pub async fn deferred_claims(
 
 /// What a record of the retry topic says.
 fn deferred(message: &BorrowedMessage<'_>) -> Option<DeferredClaim> {
-    let headers = message.headers()?.iter();
-    let headers = headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)));
-    let deferral = Deferral::parse(&headers.collect())?;
+    let deferral = Deferral::parse(&headers(message))?;
     let claim = Claim::parse(message.payload(), usize::MAX).ok()?;
     let time = |milliseconds: i64| utc(milliseconds.saturating_mul(1_000));
     Some(DeferredClaim {

@@ -6,7 +6,6 @@
 //! know more.
 
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use crate::audit::Approval;
@@ -70,9 +69,7 @@ async fn insert<R: NewRow>(
     rows: impl Iterator<Item = R> + Clone,
 ) -> Result<Vec<ReplayId>, StoreError> {
     let rest = format!("order by 1, 2, 3, 4, 5 on conflict do nothing returning {REPLAY_KEY}");
-    let arrays = R::arrays(rows).map_err(|error| StoreError::Fatal(error.to_string()))?;
-    let insert = AssertSqlSafe(R::table().insert(&rest));
-    store.fetch(sqlx::query_as_with(insert, arrays)).await
+    store.insert(rows, &rest).await
 }
 
 /// The replays of a letter, in order.

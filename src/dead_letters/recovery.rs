@@ -7,13 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use time::OffsetDateTime;
 
 use super::DeadLetterError;
 use super::address::parse_letter;
 use super::event::{REPLAYED_FROM, REPLAYS};
 use crate::decision::Source;
+use crate::intake::consumer::headers;
+use crate::intake::header;
 use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
 use crate::schema::ReplayId;
 
@@ -56,11 +58,8 @@ pub(super) fn find(
 
 /// The replay that a message says it is.
 fn replay_of(message: &BorrowedMessage<'_>) -> Option<ReplayId> {
-    let headers = message.headers()?;
-    let text = |name| {
-        let header = headers.iter().find(|header| header.key == name)?;
-        std::str::from_utf8(header.value?).ok()
-    };
+    let headers = headers(message);
+    let text = |name| std::str::from_utf8(header(&headers, name)?).ok();
     let number = text(REPLAYS)?.parse().ok()?;
     Some(ReplayId { letter: parse_letter(text(REPLAYED_FROM)?)?, number })
 }

@@ -96,14 +96,17 @@ pub const SEAL_COLUMNS: &str =
 impl SealRow {
     /// The digests by table, in the order of [`SEALED_TABLES`].
     pub fn digests(&self) -> [impl Iterator<Item = RowDigest>; 4] {
-        let tables = [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters];
-        tables.map(|digests| {
+        self.tables().map(|digests| {
             digests.chunks(size_of::<RowDigest>()).map(|bytes| {
                 let mut digest = RowDigest::default();
                 digest[..bytes.len()].copy_from_slice(bytes);
                 digest
             })
         })
+    }
+
+    fn tables(&self) -> [&Vec<u8>; 4] {
+        [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters]
     }
 
     /// The hash that follows from its content and the hash before it: `claimgate_seal_head` of
@@ -113,7 +116,7 @@ impl SealRow {
         hash.update(previous_head);
         hash.update(self.id.to_be_bytes());
         hash.update(Micros(micros(self.sealed_at)).sent());
-        for digests in [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters] {
+        for digests in self.tables() {
             hash.update(i32::try_from(digests.len()).unwrap_or(i32::MAX).to_be_bytes());
             hash.update(digests);
         }

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::AuditError;
 use super::auditor::Approval;
-use super::report::{End, Report};
+use super::report::Report;
 use super::rows::{Cell, RowSet, Tabular};
 use super::shown::sheet;
 use crate::decision::{Decision, Reason, Source};
@@ -21,12 +21,15 @@ use crate::kafka::Settings;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::{Received, Store, StoreError, message};
 use crate::schema::{
-    CLAIM_EVENTS, EventRow, NewRevision, NewRevisionPlace, NewRow, RevisionRow, SELECT_REVISIONS,
-    Verdict, micros,
+    CLAIM_EVENTS, EventRow, NewRevision, NewRevisionPlace, RevisionRow, SELECT_REVISIONS, Verdict,
+    micros,
 };
 use crate::trace::TraceContext;
 pub use plan::Overrides;
 use plan::{Plan, plan};
+
+/// A row that is there is left alone, and not returned.
+const NEW: &str = "on conflict do nothing returning revision";
 
 /// What is decided, about which claim, and who answers for it.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ pub async fn revise(
         place: &place,
         by: &request.approval.by,
     };
-    insert(store, [row].into_iter(), "on conflict do nothing returning revision").await?;
+    let _: Vec<(i32,)> = store.insert([row].into_iter(), NEW).await?;
     overridden.place = Some(place);
     Ok(overridden)
 }
@@ -134,8 +137,8 @@ async fn announce(
 ) -> Result<(), AuditError> {
     let Override { claim_id, decision, approval: Approval { by, reason }, .. } = *request;
     let row = NewRevision { claim_id, revision, decision, instead_of, by, reason };
-    let rows = [row].into_iter();
-    if insert(store, rows, "on conflict do nothing returning revision").await? == 0 {
+    let new: Vec<(i32,)> = store.insert([row].into_iter(), NEW).await?;
+    if new.is_empty() {
         return Err(AuditError::Usage(format!(
             "somebody else revised the decision about claim {claim_id:?} at this moment: look at \
              `claimgate audit claim` and decide again"
@@ -144,19 +147,8 @@ async fn announce(
     Ok(())
 }
 
-/// Inserts rows; returns how many were not there.
-async fn insert<R: NewRow>(
-    store: &PostgresStore,
-    rows: impl Iterator<Item = R> + Clone,
-    rest: &str,
-) -> Result<usize, StoreError> {
-    let arrays = R::arrays(rows).map_err(|error| StoreError::Fatal(error.to_string()))?;
-    let insert = AssertSqlSafe(R::table().insert(rest));
-    let new: Vec<(i32,)> = store.fetch(sqlx::query_as_with(insert, arrays)).await?;
-    Ok(new.len())
-}
-
-/// The revision as a message, and in its smallest form: under the key of the worker's decision, so that it comes after it.
+/// The revision as a message, and in its smallest form: under the key of the worker's decision, so
+/// that it comes after it.
 async fn revised(
     store: &PostgresStore,
     kafka: &Settings,
@@ -185,10 +177,6 @@ async fn revised(
 impl Report for Overridden {
     fn found(&self) -> bool {
         self.instead_of.is_some()
-    }
-
-    fn end(&self) -> End {
-        if self.found() { End::Found } else { End::Nothing }
     }
 
     fn text(&self) -> String {

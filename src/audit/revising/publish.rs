@@ -1,13 +1,15 @@
 //! A revision on its way to Kafka, exactly once: what an earlier command may have published is
 //! looked for before anything is sent.
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use time::OffsetDateTime;
 
 use crate::decision::Source;
+use crate::intake::consumer::headers;
+use crate::intake::header;
 use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
 use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
-use crate::outbox::message::{Message, REVISION};
+use crate::outbox::message::{DECISION_ID, Message, REVISION};
 
 const OVERRIDES: Purpose =
     Purpose { word: "override", topic_key: "output_topic", page: "docs/audit.md" };
@@ -15,8 +17,8 @@ const OVERRIDES: Purpose =
 /// Clocks differ: the topic is read from so long before the announcement.
 const CLOCK_SKEW: time::Duration = time::Duration::minutes(10);
 
-/// Publishes a revision, in the first of these forms that the topic takes; returns where it is. It was
-/// announced at that time: another command may have published it since.
+/// Publishes a revision, in the first of these forms that the topic takes; returns where it is. It
+/// was announced at that time: another command may have published it since.
 ///
 /// # Errors
 /// One sentence.
@@ -80,10 +82,9 @@ fn find(
 
 /// Whether both have one revision, and one decision id.
 fn is_same(message: &BorrowedMessage<'_>, wanted: &Message) -> bool {
-    let Some(headers) = message.headers() else { return false };
-    [REVISION, "claimgate-decision-id"].iter().all(|name| {
-        let there = headers.iter().find(|header| header.key == *name).and_then(|one| one.value);
-        let here = wanted.headers.iter().find(|(key, _)| key == name);
-        there.is_some() && there == here.and_then(|(_, value)| value.as_deref())
+    let headers = headers(message);
+    [REVISION, DECISION_ID].iter().all(|name| {
+        let there = header(&headers, name);
+        there.is_some() && there == header(&wanted.headers, name)
     })
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::matching::SealedRow;
-use super::pages;
+use super::pages::{Which, rows};
 use crate::audit::auditor::Approval;
 use crate::audit::claim::is_given;
 use crate::audit::report::Report;
@@ -82,7 +82,13 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
                 let erase = async |rows: &mut PgConnection| erase_claims(rows, some, removal).await;
                 store.removing(Purpose::Erasure, erase).await?
             }
-            None => store.in_snapshot(async |rows| Ok(count(&of(rows, some).await?))).await?,
+            None => {
+                store
+                    .in_snapshot(async |connection| {
+                        Ok(count(&rows(connection, Which::Claims(some)).await?))
+                    })
+                    .await?
+            }
         };
         erasure.rows += rows;
         erasure.verdicts += verdicts;
@@ -95,11 +101,6 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
         }
     }
     Ok(erasure)
-}
-
-/// The rows of these claims.
-async fn of(connection: &mut PgConnection, claims: &[String]) -> sqlx::Result<Vec<SealedRow>> {
-    Ok(pages::of_claims(connection, claims).await?.rows)
 }
 
 /// How many events and attempts, and how many verdicts.
@@ -115,7 +116,7 @@ async fn erase_claims(
     claims: &[String],
     removal: i64,
 ) -> sqlx::Result<(usize, usize)> {
-    let rows = of(connection, claims).await?;
+    let rows = rows(connection, Which::Claims(claims)).await?;
     let gone = rows.iter().filter(|row| row.table != 0);
     let mut covered: Vec<_> = gone.map(|row| (row.seal, row.digest, None)).collect();
     let verdicts =
@@ -150,6 +151,7 @@ struct Named {
 struct Letter {
     id: LetterId,
     seal: Option<i64>,
+    digest: Option<RowDigest>,
     claim_id: Option<String>,
 }
 
@@ -208,8 +210,8 @@ async fn letters(
             let payload = letter.payload.as_deref().unwrap_or_default();
             let Ok(owned) = serde_json::from_slice::<Owned>(payload) else { continue };
             if subject_hash(request.key, &owned.account.r#type, &owned.account.id) == subject {
-                let claim_id = owned.claim_id;
-                found.push(Letter { id: letter.id, seal: named_seal, claim_id });
+                let (digest, claim_id) = (letter.digest(), owned.claim_id);
+                found.push(Letter { id: letter.id, seal: named_seal, digest, claim_id });
             }
         }
     }
@@ -220,16 +222,12 @@ async fn erase_letter(
     letter: &Letter,
     removal: i64,
 ) -> sqlx::Result<()> {
+    journal(connection, removal, vec![(letter.seal, letter.digest, None)]).await?;
     let LetterId { source, content } = &letter.id;
-    let one = format!("where ({LETTER_KEY}) = ($1, $2, $3, $4)");
-    let row = sqlx::query_as::<_, DeadLetterRow>(DEAD_LETTERS.select(&one));
-    let row = row.bind(&source.topic).bind(source.partition).bind(source.offset).bind(content);
-    if let Some(row) = row.fetch_optional(&mut *connection).await? {
-        journal(connection, removal, vec![(letter.seal, row.digest(), None)]).await?;
-    }
-    let delete = sqlx::AssertSqlSafe(format!("delete from dead_letters {one}"));
-    let delete = sqlx::query(delete).bind(&source.topic).bind(source.partition);
-    delete.bind(source.offset).bind(content).execute(connection).await?;
+    let delete = format!("delete from dead_letters where ({LETTER_KEY}) = ($1, $2, $3, $4)");
+    let delete = sqlx::query(sqlx::AssertSqlSafe(delete));
+    let delete = delete.bind(&source.topic).bind(source.partition).bind(source.offset);
+    delete.bind(content).execute(connection).await?;
     Ok(())
 }
 

@@ -85,17 +85,20 @@ async fn heads(
     connection: &mut PgConnection,
     seals: &[SealRow],
 ) -> sqlx::Result<(HashMap<i64, Vec<u8>>, Option<i64>)> {
-    let mut ids: Vec<i64> = seals.iter().filter_map(|seal| seal.previous).collect();
-    ids.extend(seals.iter().map(|seal| seal.id));
-    let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
-    let heads: Vec<(i64, Vec<u8>)> = heads.fetch_all(&mut *connection).await?;
+    let mut heads: HashMap<i64, Vec<u8>> =
+        seals.iter().map(|seal| (seal.id, seal.head.clone())).collect();
+    let before = seals.iter().filter_map(|seal| seal.previous);
+    let before: Vec<i64> = before.filter(|id| !heads.contains_key(id)).collect();
+    let before = sqlx::query_as("select id, head from seals where id = any($1)").bind(before);
+    let before: Vec<(i64, Vec<u8>)> = before.fetch_all(&mut *connection).await?;
+    heads.extend(before);
     let first = sqlx::query_scalar("select min(id) from seals").fetch_one(connection).await?;
-    Ok((heads.into_iter().collect(), first))
+    Ok((heads, first))
 }
 
 /// Which rows.
 #[derive(Clone, Copy)]
-enum Which<'a> {
+pub(super) enum Which<'a> {
     /// Those that name a seal after the first and not after the second.
     Naming(i64, i64),
     /// Those that name none.
@@ -104,7 +107,11 @@ enum Which<'a> {
     Claims(&'a [String]),
 }
 
-async fn rows(connection: &mut PgConnection, which: Which<'_>) -> sqlx::Result<Vec<SealedRow>> {
+/// The rows of all tables; for claims not their dead letters, which have no column for them.
+pub(super) async fn rows(
+    connection: &mut PgConnection,
+    which: Which<'_>,
+) -> sqlx::Result<Vec<SealedRow>> {
     let mut rows = Vec::new();
     let verdicts = Source {
         number: 0,

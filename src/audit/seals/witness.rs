@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::matching::{Fault, SealFinding};
 use super::report::SealReport;
 use crate::audit::AuditError;
+use crate::intake::consumer::headers;
+use crate::intake::header;
 use crate::kafka::{Reading, Settings};
 use crate::outbox::StoreError;
 use crate::outbox::message::SEAL;
@@ -56,10 +58,8 @@ pub(super) async fn compare(
 }
 
 fn published(message: &BorrowedMessage<'_>) -> Published {
-    let seal = message.headers().and_then(|headers| {
-        let header = headers.iter().find(|header| header.key == SEAL)?;
-        std::str::from_utf8(header.value?).ok()?.parse().ok()
-    });
+    let seal = header(&headers(message), SEAL)
+        .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
     let decision = message.payload().and_then(|payload| serde_json::from_slice(payload).ok());
     Published { place: format!("{topic}/{partition}/{offset}"), decision, seal }

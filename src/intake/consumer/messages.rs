@@ -12,12 +12,18 @@ pub(super) fn record(message: &BorrowedMessage<'_>, partition: Partition, epoch:
         offset: message.offset(),
         epoch,
         key: message.key().map(<[u8]>::to_vec),
-        headers: message.headers().map(headers).unwrap_or_default(),
+        headers: headers(message),
         payload: message.payload().map(<[u8]>::to_vec),
     }
 }
 
-fn headers(headers: &BorrowedHeaders) -> Headers {
+/// A message's headers. To read them by the client's own iterator panics where a producer chose a name
+/// that is not UTF-8.
+pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Headers {
+    message.headers().map(copied).unwrap_or_default()
+}
+
+fn copied(headers: &BorrowedHeaders) -> Headers {
     let read = |index| {
         // rdkafka panics on a name that is not UTF-8; such a header is kept as a name that says so.
         catch_unwind(AssertUnwindSafe(|| {

@@ -34,6 +34,7 @@ mod troubles;
 pub use commits::CommitCount;
 pub use farewell::Leave;
 pub use membership::Membership;
+pub(crate) use messages::headers;
 use orphans::Watch;
 use reader::Reader;
 pub use rebalances::Rebalances;

@@ -17,6 +17,8 @@ use crate::trace::{TRACEPARENT, TRACESTATE};
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
 
+/// The header with the decision's id.
+pub const DECISION_ID: &str = "claimgate-decision-id";
 /// The header with the seal that covers the verdict.
 pub const SEAL: &str = "claimgate-seal";
 
@@ -130,7 +132,7 @@ fn build(
     let mut headers = vec![
         text("content-type", "application/json"),
         text("claimgate-schema", DECISION_SCHEMA),
-        text("claimgate-decision-id", &id),
+        text(DECISION_ID, &id),
     ];
     headers.extend(revision.map(|revision| text(REVISION, &revision.to_string())));
     headers.extend(verdict.seal.map(|seal| text(SEAL, &seal.to_string())));

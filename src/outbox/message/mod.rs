@@ -23,7 +23,7 @@ use crate::schema::Verdict;
 mod decision;
 mod drafts;
 
-pub use decision::{DECISION_SCHEMA, REVISION, SEAL};
+pub use decision::{DECISION_ID, DECISION_SCHEMA, REVISION, SEAL};
 pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
 pub use crate::kafka::Topic;

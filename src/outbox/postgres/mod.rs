@@ -29,10 +29,10 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
-use sqlx::{Connection, FromRow, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, Postgres};
 
 use super::{Closed, Recording, Store, StoreError};
-use crate::schema::{Seal, Verdict};
+use crate::schema::{NewRow, Seal, Verdict};
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;
@@ -108,22 +108,44 @@ impl PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
+    /// Inserts rows; returns what `rest` says, such as the keys of those that were not there.
+    pub(crate) async fn insert<N: NewRow, R>(
+        &self,
+        rows: impl Iterator<Item = N> + Clone,
+        rest: &str,
+    ) -> Result<Vec<R>, StoreError>
+    where
+        R: Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let arrays = N::arrays(rows).map_err(|error| StoreError::Fatal(error.to_string()))?;
+        let insert = AssertSqlSafe(N::table().insert(rest));
+        self.fetch(sqlx::query_as_with(insert, arrays)).await
+    }
+
     /// Asks several questions about one moment.
     pub(crate) async fn in_snapshot<T>(
         &self,
         ask: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StoreError> {
-        let ask = async {
+        self.in_transaction("begin isolation level repeatable read read only", ask).await
+    }
+
+    /// Does all of it in one transaction, which begins so.
+    async fn in_transaction<T>(
+        &self,
+        begin: &'static str,
+        statements: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        let run = async {
             let server = &self.connections;
             let mut lease = server.lease().await?;
-            let begin = lease.begin_with("begin isolation level repeatable read read only");
-            let mut transaction = server.answer(begin).await?;
-            let found = server.answer(ask(&mut transaction)).await?;
+            let mut transaction = server.answer(lease.begin_with(begin)).await?;
+            let done = server.answer(statements(&mut transaction)).await?;
             server.answer(transaction.commit()).await?;
             lease.keep();
-            Ok(found)
+            Ok(done)
         };
-        ask.await.map_err(|failure| self.store_error(failure))
+        run.await.map_err(|failure| self.store_error(failure))
     }
 
     /// The newest seal of any worker: a chain goes on from there.

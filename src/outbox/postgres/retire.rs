@@ -99,19 +99,12 @@ impl PostgresStore {
             Purpose::Retention => "set local claimgate.removal = 'retention'",
             Purpose::Erasure => "set local claimgate.removal = 'erasure'",
         };
-        let remove = async {
-            let server = &self.connections;
-            let mut lease = server.lease().await?;
-            // What is read of it is what is changed, whatever others add meanwhile.
-            let begin = lease.begin_with("begin isolation level repeatable read");
-            let mut transaction = server.answer(begin).await?;
-            server.answer(sqlx::raw_sql(allow).execute(&mut *transaction)).await?;
-            let done = server.answer(change(&mut transaction)).await?;
-            server.answer(transaction.commit()).await?;
-            lease.keep();
-            Ok(done)
-        };
-        remove.await.map_err(|failure| self.store_error(failure))
+        // What is read of it is what is changed, whatever others add meanwhile.
+        self.in_transaction("begin isolation level repeatable read", async |connection| {
+            sqlx::raw_sql(allow).execute(&mut *connection).await?;
+            change(connection).await
+        })
+        .await
     }
 
     /// Says in `removals` who erases a person, and why; returns the row's number.

@@ -22,11 +22,10 @@ begin
     if not pg_has_role('claimgate_owner', 'usage') then
         execute format('grant claimgate_owner to %I', current_user);
     end if;
-    for name in select current_schema() loop
-        execute format('grant usage, create on schema %I to claimgate_owner', name);
-        execute format('grant usage on schema %I
-            to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer', name);
-    end loop;
+    execute format('grant usage, create on schema %I to claimgate_owner', current_schema());
+    execute format('grant usage on schema %I
+        to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer',
+        current_schema());
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
