@@ -32,11 +32,13 @@ mod foreign;
 mod given;
 mod ranges;
 mod seconds;
+mod secret;
 mod sections;
 mod subject;
 
 pub use account::{Account, AccountType};
 pub use dead_letter::{DeadLetterReason, EventError, required};
+pub use secret::{Secret, without_secrets};
 use sections::is_empty;
 pub use sections::{Captcha, Client, Identity, Login, Reward};
 pub use subject::subject_hash;
@@ -111,7 +113,7 @@ impl Claim {
 
     /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint
     /// are one claim sent twice. What is not given is left out, so that a field which the contract
-    /// gains later changes no hash of a claim without it.
+    /// gains later changes no hash of a claim without it; secrets take part by their hashes.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut canonical = Vec::with_capacity(1_024);
         serde_json::to_writer(&mut canonical, self)

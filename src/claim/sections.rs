@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::given::given;
+use super::secret::Secret;
 
 macro_rules! optional_fields {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $(@$rename:literal)? $field:ident: $type:ty,)* }) => {
@@ -55,7 +56,7 @@ optional_fields! {
         /// The random text that `token` signs.
         nonce: String,
         /// The login's token: a session signature or a user's access token.
-        token: String,
+        token: Secret,
     }
 }
 optional_fields! {
@@ -92,7 +93,7 @@ optional_fields! {
         /// The scene within the business.
         scene_id: u32,
         /// The ticket that the user's answer earned.
-        ticket: String,
+        ticket: Secret,
     }
 }
 

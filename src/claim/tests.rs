@@ -44,7 +44,10 @@ fn the_contracts_example_is_read_whole() {
     let claim = parse(&full()).expect("well-formed");
     assert_eq!(claim.subject(), (AccountType::Wechat, "oPDER5U0VMARiyXxUruU4SYmyOiw"));
     assert_eq!(claim.claimed_at, 1_632_994_480);
-    assert_eq!(serde_json::to_value(&claim).expect("serialises"), full(), "no field is lost");
+    let text = full().to_string();
+    let kept = without_secrets(text.as_bytes());
+    let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+    assert_eq!(serde_json::to_value(&claim).expect("serialises"), kept, "no field is lost");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters};
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
-use crate::claim::{Claim, DeadLetterReason, required};
+use crate::claim::{Claim, DeadLetterReason, Secret, required};
 use crate::decision::Assessment;
 
 /// `[risk.captcha_check]`.
@@ -86,7 +86,7 @@ fn after_claim(claim: &Claim, time: Duration) -> i64 {
 
 fn parameters(claim: &Claim) -> Parameters<'_> {
     let mut parameters = captcha::parameters(claim);
-    parameters.text("ticket", "captcha.ticket", claim.captcha.ticket.as_deref());
+    parameters.text("ticket", "captcha.ticket", claim.captcha.ticket.as_ref().map(Secret::expose));
     parameters
 }
 

@@ -9,7 +9,7 @@
 
 use super::Registration;
 use super::tencent_cloud::{LEVELS, LevelApi, Parameters};
-use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, Secret, required};
 use crate::decision::{Effect, RiskType};
 
 /// `[risk.mini_program]`.
@@ -45,7 +45,7 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
     parameters
         .number("accountType", "account.type", account_type(account.kind))
         .text("uid", "account.id", Some(&account.id))
-        .text("accessToken", "login.token", login.token.as_deref())
+        .text("accessToken", "login.token", login.token.as_ref().map(Secret::expose))
         .text("userIP", "client.ip", client.ip.as_deref())
         .number("postTime", "claimed_at", Some(claim.claimed_at))
         .text("Type", "reward.goods", reward.goods.as_deref())

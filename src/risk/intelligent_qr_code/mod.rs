@@ -9,7 +9,7 @@
 
 use super::Registration;
 use super::tencent_cloud::{LEVELS, LevelApi, Parameters};
-use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, Secret, required};
 use crate::decision::{Effect, RiskType};
 
 /// `[risk.intelligent_qr_code]`.
@@ -66,7 +66,7 @@ fn parameters(claim: &Claim) -> Parameters<'_> {
         .number("loginSource", "login.source", login.source)
         .number("wxSubType", "login.wechat_subtype", login.wechat_subtype)
         .text("randNum", "login.nonce", login.nonce.as_deref())
-        .text("wxToken", "login.token", login.token.as_deref())
+        .text("wxToken", "login.token", login.token.as_ref().map(Secret::expose))
         .text("associateAccount", "account.associate_id", account.associate_id.as_deref());
     parameters
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::section::{ConfigError, Setup, check_base_url};
 use super::signature::encode;
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi};
-use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
+use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, Secret, required};
 use crate::decision::Decision;
 
 mod body;
@@ -148,8 +148,8 @@ impl RiskApi for ServiceMarket {
     }
 
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request {
-        let user_token =
-            claim.login.token.as_deref().filter(|_| claim.login.source == Some(MOBILE_APP));
+        let of_app = claim.login.source == Some(MOBILE_APP);
+        let user_token = claim.login.token.as_ref().filter(|_| of_app).map(Secret::expose);
         let body = body::body(self.product, claim, attempt.number, user_token);
         let stored: Cow<'_, str> = match user_token {
             Some(_) => body::body(self.product, claim, attempt.number, Some("***")).into(),
