@@ -76,3 +76,18 @@ comment on column verdicts.subject is 'Who claimed, hashed with audit.subject_ke
 comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: tells a claim that was sent twice from two claims with one id.';
 comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
 comment on column verdicts.seal is 'The row of seals that covers this one; null where no worker wrote it.';
+
+-- The policies that decided, each once: an auditor can read what was in force.
+create table policies (
+    version       text collate "C" not null,
+    content       text not null,
+    first_used_at timestamptz not null default now(),
+    constraint policies_key primary key (version),
+    constraint policies_are_their_hash
+        check (version = 'sha256:' || encode(sha256(convert_to(content, 'UTF8')), 'hex'))
+);
+
+comment on table policies is 'One row per policy by which a worker ever decided.';
+comment on column policies.version is 'As in verdicts.policy_version: the SHA-256 of content.';
+comment on column policies.content is 'The policy as JSON: each API''s levels with their decisions, what types of risk do, the decision about claims that no API assessed.';
+comment on column policies.first_used_at is 'When a worker began with it first.';

@@ -4,6 +4,8 @@
 //! on by a policy; the event is parsed again. Every column of the verdict that one of them gives is
 //! compared.
 
+use std::collections::HashMap;
+
 use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
@@ -21,6 +23,8 @@ pub struct Reader<'a> {
     pub registry: &'a Registry,
     /// The policy that rules.
     pub policy: &'a Policy,
+    /// The policies that ruled once, by their versions, as far as they are kept.
+    pub kept: &'a HashMap<String, Policy>,
     /// `audit.subject_key`.
     pub subject_key: Option<&'a SecretString>,
 }
@@ -66,6 +70,8 @@ pub(super) struct Derivation {
     /// The attempt whose answer was read.
     pub(super) call: Option<Uuid>,
     pub(super) differences: Vec<Difference>,
+    /// The policy that decided is kept, and leads to something else as well.
+    pub(super) never_followed: bool,
     /// What is not kept, or cannot be read: one sentence each.
     pub(super) missing: Vec<String>,
 }
@@ -82,32 +88,43 @@ impl Reader<'_> {
     /// Derives a verdict anew.
     pub(super) fn derive(&self, evidence: &Evidence<'_>) -> Derivation {
         let mut derivation = Derivation::default();
-        match self.answer(evidence) {
-            Ok(derived) => derivation.compare_answer(evidence.verdict, derived),
+        let verdict = evidence.verdict;
+        match self.answer(evidence, self.policy) {
+            Ok(derived) => {
+                let is_so = |ruling: &Ruling| {
+                    ruling.decision == verdict.decision && ruling.reasons == verdict.reasons
+                };
+                if !is_so(&derived.ruling)
+                    && let Some(policy) = self.kept.get(&verdict.policy_version)
+                {
+                    let then = self.answer(evidence, policy);
+                    derivation.never_followed = !then.is_ok_and(|then| is_so(&then.ruling));
+                }
+                derivation.compare_answer(verdict, derived);
+            }
             Err(why) => derivation.missing.push(why),
         }
-        let source = &evidence.verdict.source;
-        match evidence.events.iter().find(|event| event.source == *source) {
-            Some(event) => self.compare_event(&mut derivation, evidence.verdict, event),
+        match evidence.events.iter().find(|event| event.source == verdict.source) {
+            Some(event) => self.compare_event(&mut derivation, verdict, event),
             None => derivation.missing.push("its event is not kept any more".to_owned()),
         }
         // There may be more: those of a worker that was killed count for nobody.
-        let (kept, attempts) = (evidence.calls.len(), evidence.verdict.attempts);
+        let (kept, attempts) = (evidence.calls.len(), verdict.attempts);
         if kept > 0 && kept < usize::try_from(attempts).unwrap_or(usize::MAX) {
             derivation.note("attempts", attempts, format!("{kept} are kept"));
         }
         derivation
     }
 
-    /// Reads the answer that decided; or says why there is none to read.
-    fn answer(&self, evidence: &Evidence<'_>) -> Result<Derived, String> {
+    /// Reads the answer that decided, and rules on it; or says why there is none to read.
+    fn answer(&self, evidence: &Evidence<'_>, policy: &Policy) -> Result<Derived, String> {
         let Evidence { verdict, calls, .. } = evidence;
         if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
             let (name, value) = (reason.name.as_deref().unwrap_or_default(), reason.value);
             let ruling = if name == FaultReason::TicketExpired.as_str() {
-                self.policy.too_late(name, value)
+                policy.too_late(name, value)
             } else {
-                self.policy.unassessed(name, value)
+                policy.unassessed(name, value)
             };
             return Ok(Derived { ruling, assessment: None, provider_code: value, call: None });
         }
@@ -132,24 +149,23 @@ impl Reader<'_> {
         let call = call.ok_or("the answer that decided is not kept any more")?;
         let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
         let status = call.http_status.and_then(|status| u16::try_from(status).ok());
-        let (ruling, assessment, provider_code) = match api
-            .read(&Answer { status: status.unwrap_or_default(), body })
-        {
-            ApiResult::Assessed { assessment, provider_code } => {
-                let ruling = self.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
-                (ruling, Some(assessment), Some(provider_code))
-            }
-            ApiResult::Unassessable(fault) => {
-                let code = fault.provider_code;
-                (self.policy.unassessable(fault.reason.as_str(), code), None, code)
-            }
-            ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => {
-                return Err(format!(
-                    "the answer of attempt {} reads as no assessment today: {}",
-                    call.id, fault.reason
-                ));
-            }
-        };
+        let (ruling, assessment, provider_code) =
+            match api.read(&Answer { status: status.unwrap_or_default(), body }) {
+                ApiResult::Assessed { assessment, provider_code } => {
+                    let ruling = policy.rule(api.name(), &assessment, |code| api.risk_type(code));
+                    (ruling, Some(assessment), Some(provider_code))
+                }
+                ApiResult::Unassessable(fault) => {
+                    let code = fault.provider_code;
+                    (policy.unassessable(fault.reason.as_str(), code), None, code)
+                }
+                ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => {
+                    return Err(format!(
+                        "the answer of attempt {} reads as no assessment today: {}",
+                        call.id, fault.reason
+                    ));
+                }
+            };
         Ok(Derived { ruling, assessment, provider_code, call: Some(call.id) })
     }
 
@@ -212,7 +228,9 @@ impl Derivation {
     /// How the verdict stands to this. `is_other_policy`: another than this one decided.
     pub(super) fn finding(&self, is_other_policy: bool) -> Finding {
         let by_policy = |difference: &Difference| {
-            is_other_policy && matches!(difference.column, "decision" | "reasons")
+            is_other_policy
+                && !self.never_followed
+                && matches!(difference.column, "decision" | "reasons")
         };
         if !self.differences.iter().all(by_policy) {
             Finding::Differs

@@ -87,19 +87,17 @@ pub struct RiskType {
     pub effect: Effect,
 }
 
-/// What a type of risk does to the decision that the level gave (`docs/risk-apis.md`, Policy).
-/// Later variants win over earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// It explains the level and changes nothing.
-    Explains,
-    /// The business listed the account as good: approve.
-    Approves,
-    /// The API could not really assess: at least review.
-    NotAssessed,
-    /// The business listed the account as bad: reject.
-    Rejects,
+words! {
+    /// What a type of risk does to the decision that the level gave (`docs/risk-apis.md`, Policy).
+    /// Later ones win over earlier ones.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Effect {
+        Explains = "explains": "It explains the level and changes nothing.",
+        Approves = "approves": "The business listed the account as good: approve.",
+        NotAssessed = "not_assessed": "The API could not really assess: at least review.",
+        Rejects = "rejects": "The business listed the account as bad: reject.",
+    }
 }
 
 /// Why a claim was decided as it was:

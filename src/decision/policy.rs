@@ -67,12 +67,12 @@ impl Levels {
 }
 
 /// The policy in force: every API's levels, and the decision of claims that no API assessed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     levels: BTreeMap<String, Levels>,
     on_unassessed: Decision,
-    /// By API, the types of risk that change a decision. They are looked up in the API's table;
-    /// here they are part of the version.
+    /// By API, the types of risk that change a decision, and how.
     effects: BTreeMap<String, BTreeMap<i32, Effect>>,
     #[serde(skip)]
     version: String,
@@ -84,7 +84,7 @@ impl Policy {
         Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
     }
 
-    /// The same policy, whose version covers what these types of risk of an API do as well.
+    /// The same policy, by which these types of risk of an API do what their table says.
     #[must_use]
     pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
         let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
@@ -99,10 +99,20 @@ impl Policy {
         self.versioned()
     }
 
+    /// The policy that was kept as [`Policy::content`]; `None` where this version cannot read it.
+    pub fn from_content(content: &str) -> Option<Self> {
+        let policy = serde_json::from_str::<Self>(content).ok()?.versioned();
+        (policy.content() == content).then_some(policy)
+    }
+
     fn versioned(mut self) -> Self {
-        let canonical = serde_json::to_vec(&self).expect("a map of lists always serialises");
-        self.version = format!("sha256:{}", hex::encode(Sha256::digest(canonical)));
+        self.version = format!("sha256:{}", hex::encode(Sha256::digest(self.content())));
         self
+    }
+
+    /// The whole policy, as JSON. [`Policy::version`] is its hash.
+    pub fn content(&self) -> String {
+        serde_json::to_string(self).expect("a map of lists always serialises")
     }
 
     /// The content hash that is kept with every verdict: `sha256:…`.
@@ -110,7 +120,25 @@ impl Policy {
         &self.version
     }
 
-    /// Decides from what `api` found. `risk_type` looks a code up in that API's table.
+    /// Every rule of it: of which API, what it finds, and what that leads to.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, String, &'static str)> {
+        let levels = self.levels.iter().flat_map(|(api, levels)| {
+            let decided = move |level| {
+                Some((api.as_str(), format!("level {level}"), levels.decide(level)?.as_str()))
+            };
+            (0..=u8::MAX).filter_map(decided)
+        });
+        let effects = self.effects.iter().flat_map(|(api, effects)| {
+            let rule = move |(code, effect): (&i32, &Effect)| {
+                (api.as_str(), format!("risk_type {code}"), effect.as_str())
+            };
+            effects.iter().map(rule)
+        });
+        let unassessed = ("any", "unassessed".to_owned(), self.on_unassessed.as_str());
+        levels.chain(effects).chain([unassessed])
+    }
+
+    /// Decides from what `api` found. `risk_type` looks up what a code is called there.
     pub fn rule(
         &self,
         api: &str,
@@ -150,6 +178,7 @@ impl Policy {
             .and_then(|levels| levels.decide(level))
             .unwrap_or(Decision::Review);
         let mut reasons = vec![Reason::new("level", Some(i64::from(level)), None)];
+        let effects = self.effects.get(api);
         let mut strongest = Effect::Explains;
         for code in risk_types {
             let known = risk_type(*code);
@@ -157,7 +186,8 @@ impl Policy {
                 Reason::new("risk_type", Some(i64::from(*code)), known.map(|known| known.name));
             reason.group = known.map(|known| known.group.to_owned());
             reasons.push(reason);
-            strongest = strongest.max(known.map_or(Effect::Explains, |known| known.effect));
+            let effect = effects.and_then(|effects| effects.get(code)).copied();
+            strongest = strongest.max(effect.unwrap_or(Effect::Explains));
         }
         let decision = match strongest {
             Effect::Explains => by_level,

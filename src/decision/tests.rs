@@ -8,6 +8,11 @@ fn policy() -> Policy {
     Policy::new(BTreeMap::from([("qr".to_owned(), levels)]), Decision::Review)
 }
 
+fn policy_with_risk_types() -> Policy {
+    let known: Vec<RiskType> = (1..=5).filter_map(table).collect();
+    policy().with_risk_types("qr", &known)
+}
+
 fn table(code: i32) -> Option<RiskType> {
     let effect = match code {
         1 => Effect::Explains,
@@ -20,7 +25,7 @@ fn table(code: i32) -> Option<RiskType> {
 }
 
 fn decide(level: u8, risk_types: &[i32]) -> Decision {
-    policy()
+    policy_with_risk_types()
         .rule("qr", &Assessment::Level { level, risk_types: risk_types.to_vec() }, table)
         .decision
 }
@@ -99,6 +104,22 @@ fn review_low_the_version_covers_what_types_of_risk_do() {
         (nothing.version(), rejects.version() == policy().version()),
         (policy().version(), false)
     );
+}
+
+#[test]
+fn a_kept_policy_rules_as_it_did_whatever_todays_table_says() {
+    let kept = Policy::from_content(&policy_with_risk_types().content()).expect("a policy");
+    assert_eq!(kept, policy_with_risk_types());
+    let changed = |code| table(code).map(|known| RiskType { effect: Effect::Explains, ..known });
+    let assessment = Assessment::Level { level: 0, risk_types: vec![4] };
+    assert_eq!(kept.rule("qr", &assessment, changed).decision, Decision::Reject);
+    let content = kept.content();
+    assert_eq!(Policy::from_content(&content.replace("\"levels\"", "\"limits\"")), None);
+    assert_eq!(Policy::from_content(&format!("{content} ")), None, "its hash is another");
+    let rules: Vec<_> = kept.rules().collect();
+    let has = |on: &str, leads_to| rules.contains(&("qr", on.to_owned(), leads_to));
+    assert!(has("level 4", "reject") && has("risk_type 3", "not_assessed"), "{rules:?}");
+    assert_eq!(rules.last(), Some(&("any", "unassessed".to_owned(), "review")));
 }
 
 #[test]

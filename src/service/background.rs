@@ -1,4 +1,4 @@
-//! What runs beside the worker: the care of partitions, and the signals that end it.
+//! What runs beside the worker: the care of the tables, and the signals that end it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,30 +6,43 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
+use crate::decision::Policy;
+use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
+use crate::schema::NewPolicy;
 
-/// How often the partitions of the large tables are looked after.
-const UPKEEP: Duration = Duration::from_secs(6 * 3600);
+/// How often the tables are looked after.
+const UPKEEP: Duration = Duration::from_secs(3600);
 
 /// And how soon again after a failure, such as a lock that an auditor's transaction holds.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
-/// Makes the next months' partitions in time. A failure is told and tried again soon: rows go to
-/// the default partition meanwhile. The worker takes nothing away: `claimgate audit retention`
-/// does.
-pub(super) async fn look_after_partitions(store: Arc<PostgresStore>) {
+/// Keeps the policy, makes the next months' partitions in time, and counts what was decided. A
+/// failure is told and tried again soon: rows go to the default partition meanwhile, and questions
+/// count for themselves. The worker takes nothing away: `claimgate audit retention` does.
+pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policy: Policy) {
     loop {
-        let pause = match store.ensure_partitions().await {
-            Ok(_) => UPKEEP,
+        let pause = match look_after(&store, &policy).await {
+            Ok(()) => UPKEEP,
             Err(error) => {
                 warn!(
-                    "the partitions of the months to come could not be made; tried again in {UPKEEP_AGAIN:?}: {error}"
+                    "the tables could not be looked after (the policy kept, partitions made, decisions \
+                     counted); tried again in {UPKEEP_AGAIN:?}: {error}"
                 );
                 UPKEEP_AGAIN
             }
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+async fn look_after(store: &PostgresStore, policy: &Policy) -> Result<(), StoreError> {
+    let row = NewPolicy { version: policy.version(), content: &policy.content() };
+    let _: Vec<(String,)> =
+        store.insert([row].into_iter(), "on conflict do nothing returning version").await?;
+    store.ensure_partitions().await?;
+    store.count_decisions().await?;
+    Ok(())
 }
 
 /// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the

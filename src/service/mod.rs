@@ -28,7 +28,7 @@ use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Telemetry};
 use crate::worker::{Connections, Drain, Ports, Worker};
 
-use background::look_after_partitions;
+use background::look_after_tables;
 pub use background::signalled;
 pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
@@ -126,7 +126,7 @@ impl Service {
             publisher: Arc::new(publisher),
             http,
         };
-        let upkeep = tokio::spawn(look_after_partitions(Arc::clone(&store)));
+        let upkeep = tokio::spawn(look_after_tables(Arc::clone(&store), policy.clone()));
         let worker = Worker::new(ports, context(&config, registry, policy, telemetry, health));
         Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
     }

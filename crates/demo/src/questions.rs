@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::report::section;
 use super::stage::Stage;
 use claimgate::audit::{
-    AuditError, Reader, Report, claim_story, source_file, unassessed_claims, verify,
+    AuditError, Reader, Report, claim_story, kept_policies, source_file, unassessed_claims, verify,
 };
 use claimgate::decision::Decision;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
@@ -44,7 +44,8 @@ async fn answer(
             "Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"
         ));
         let (registry, policy) = &stage.risk_apis;
-        let reader = Reader { registry, policy, subject_key: None };
+        let kept = kept_policies(store).await?;
+        let reader = Reader { registry, policy, kept: &kept, subject_key: None };
         print(&verify(store, reader, claim_id).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");
