@@ -5,6 +5,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::period::Period;
 use super::report::Report;
@@ -45,27 +46,28 @@ impl By {
         }
     }
 
-    /// What a verdict is counted under, in SQL.
-    fn group(self) -> &'static str {
+    /// What verdicts have in common before their reasons are looked at, in SQL.
+    fn key(self) -> &'static str {
         match self {
             Self::Api | Self::Kind | Self::Policy => self.column(),
-            Self::Reason => "each.reason",
+            Self::Reason => "''::text",
             Self::Hour => r#"to_char(decided_at, 'YYYY-MM-DD"T"HH24":00:00Z"')"#,
             Self::Day => r#"to_char(decided_at, 'YYYY-MM-DD"T00:00:00Z"')"#,
         }
     }
 
-    /// What verdicts are joined with.
-    fn join(self) -> &'static str {
+    /// What they are counted under, and what they are joined with for it.
+    fn group(self) -> (&'static str, &'static str) {
         match self {
-            Self::Reason => {
+            Self::Reason => (
+                "each.reason",
                 "cross join lateral (
                     select distinct
                         concat_ws(' ', item->>'code', item->>'value', item->>'name') as reason
                     from jsonb_array_elements(reasons) as item
-                ) as each"
-            }
-            _ => "",
+                ) as each",
+            ),
+            _ => ("key", ""),
         }
     }
 }
@@ -103,18 +105,34 @@ pub struct ReasonCount {
     pub claims: i64,
 }
 
+/// The verdicts of a period: those of its full hours as they were counted, where they were, and all
+/// others one by one.
+const GIVEN: &str = "with given as (
+        select decided_at, api, kind, policy_version, decision, reasons, 1 as claims
+        from verdicts where decided_at >= $1 and decided_at < $3
+        union all
+        select hour, api, kind, policy_version, decision, reasons, claims
+        from decision_counts where hour >= $3 and hour < $4
+        union all
+        select decided_at, api, kind, policy_version, decision, reasons, 1
+        from verdicts where decided_at >= $3 and decided_at < $4 and recorded_at >= $5
+        union all
+        select decided_at, api, kind, policy_version, decision, reasons, 1
+        from verdicts where decided_at >= $4 and decided_at < $2
+    )";
+
 /// Counts what was chosen.
 const COUNTS: &str = "
-    ), counted as (
+    counted as (
         select
-            group_name, decision, count(*) as claims,
-            count(*)::float8 / sum(count(*)) over (partition by group_name)::float8 as share
+            group_name, decision, sum(claims)::bigint as claims,
+            sum(claims)::float8 / sum(sum(claims)) over (partition by group_name)::float8 as share
         from chosen group by group_name, decision
     ), ranked as (
         select
-            group_name, decision, reason, count(*) as claims,
+            group_name, decision, reason, sum(claims)::bigint as claims,
             row_number() over (
-                partition by group_name, decision order by count(*) desc, reason::text
+                partition by group_name, decision order by sum(claims) desc, reason::text
             ) as rank
         from chosen cross join jsonb_array_elements(reasons) as reason
         group by group_name, decision, reason
@@ -130,7 +148,7 @@ const COUNTS: &str = "
     order by
         group_name, array_position(array['approve', 'challenge', 'review', 'reject'], decision)";
 
-/// Counts the decisions of a period.
+/// Counts the decisions of a period. `recount`: from the verdicts alone.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -138,15 +156,37 @@ pub async fn decisions(
     store: &PostgresStore,
     period: Period,
     by: By,
+    recount: bool,
 ) -> Result<Decisions, StoreError> {
-    let (group, join) = (by.group(), by.join());
+    let counted = if recount { None } else { counted_until(store).await? };
+    let hours = full_hours(period).filter(|_| counted.is_some());
+    let (start, end) = hours.unwrap_or((period.to, period.to));
+    let (key, (group, join)) = (by.key(), by.group());
     let query = format!(
-        "with chosen as (
-            select {group} as group_name, decision, reasons
-            from verdicts {join} where decided_at >= $1 and decided_at < $2 {COUNTS}"
+        "{GIVEN}, alike as (
+            select {key} as key, decision, reasons, sum(claims) as claims from given
+            group by {key}, decision, reasons
+        ), chosen as (
+            select {group} as group_name, decision, reasons, claims from alike {join}
+        ), {COUNTS}"
     );
     let query = sqlx::query_as(AssertSqlSafe(query)).bind(period.from).bind(period.to);
+    let query = query.bind(start).bind(end).bind(counted);
     Ok(Decisions { by, counts: store.fetch(query).await? })
+}
+
+/// Verdicts recorded before this time are counted in `decision_counts`.
+async fn counted_until(store: &PostgresStore) -> Result<Option<OffsetDateTime>, StoreError> {
+    let counted = sqlx::query_as("select max(counted_until) from decision_counts");
+    let counted: Vec<(Option<OffsetDateTime>,)> = store.fetch(counted).await?;
+    Ok(counted.first().and_then(|(until,)| *until))
+}
+
+/// From the first full hour of a period to the end of the last one.
+fn full_hours(Period { from, to }: Period) -> Option<(OffsetDateTime, OffsetDateTime)> {
+    let [first, last] = [from, to].map(|time| time.to_offset(UtcOffset::UTC).truncate_to_hour());
+    let start = if first == from { from } else { first.checked_add(time::Duration::HOUR)? };
+    (start < last).then_some((start, last))
 }
 
 impl Serialize for Decisions {

@@ -9,6 +9,7 @@ use super::AuditError;
 use super::calls::{Bucket, calls};
 use super::conflicts::conflicts;
 use super::decisions::{By, decisions};
+use super::export::{Exported, export};
 use super::period::Lately;
 use super::report::{End, Format, write};
 use super::search::search;
@@ -25,6 +26,9 @@ pub(super) enum PeriodQuestion {
         /// One row for each of these, and each decision
         #[arg(long, value_enum, default_value_t)]
         by: By,
+        /// Count every verdict, and use no count that was made before
+        #[arg(long)]
+        recount: bool,
     },
     /// How often each API was asked, what came of it and how long it took
     Calls {
@@ -43,6 +47,14 @@ pub(super) enum PeriodQuestion {
         /// At most so many claims, the latest
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+    },
+    /// All rows of a table as CSV, as PostgreSQL writes them
+    Export {
+        /// The table
+        #[arg(value_enum)]
+        table: Exported,
+        #[command(flatten)]
+        period: Lately,
     },
     /// Which events had the id of a claim that was decided from another event
     Conflicts {
@@ -64,8 +76,8 @@ impl PeriodQuestion {
         out: &mut impl Write,
     ) -> Result<End, AuditError> {
         let end = match self {
-            Self::Decisions { period, by } => {
-                write(&decisions(store, period.period(now)?, by).await?, form, out)
+            Self::Decisions { period, by, recount } => {
+                write(&decisions(store, period.period(now)?, by, recount).await?, form, out)
             }
             Self::Calls { period, by } => {
                 write(&calls(store, period.period(now)?, by).await?, form, out)
@@ -73,6 +85,10 @@ impl PeriodQuestion {
             Self::Search { wanted, period, limit } => {
                 let period = period.period(now)?;
                 write(&search(store, period, &wanted, limit as usize).await?, form, out)
+            }
+            Self::Export { table, period } => {
+                export(store, table, period.period(now)?, out).await?;
+                Ok(End::Found)
             }
             Self::Conflicts { period, limit } => {
                 let period = period.period(now)?;

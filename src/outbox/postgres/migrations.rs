@@ -1,4 +1,4 @@
-//! The schema: applied, checked, and kept supplied with partitions.
+//! The schema: applied and checked.
 //!
 //! The migrations are part of the binary. A database that is ahead of it, in the middle of a
 //! rolling update, is no error.
@@ -7,9 +7,6 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use super::error::{changed_migration, of_migration};
 use super::{PostgresStore, StoreError};
-
-/// Months of partitions that are made ahead: this one and the three that follow.
-const MONTHS_AHEAD: i32 = 4;
 
 impl PostgresStore {
     /// Applies the migrations that are missing and says how many. Several workers may do so at
@@ -63,21 +60,6 @@ impl PostgresStore {
                 Err(StoreError::Fatal(message))
             }
         }
-    }
-
-    /// Makes the partitions of this month and the next ones that do not exist yet, and returns
-    /// their names. Inserts do not depend on it: without a partition of their own, rows go to the
-    /// default one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn ensure_partitions(&self) -> Result<Vec<String>, StoreError> {
-        let made = sqlx::query_as(
-            "select claimgate_ensure_partitions((now() at time zone 'UTC')::date, $1)",
-        )
-        .bind(MONTHS_AHEAD);
-        let made: Vec<(String,)> = self.fetch(made).await?;
-        Ok(made.into_iter().map(|(name,)| name).collect())
     }
 
     async fn schema_state(&self) -> Result<State, StoreError> {
