@@ -48,3 +48,20 @@ comment on column revision_places.place_partition is 'Its partition there.';
 comment on column revision_places.place_offset is 'Its offset there.';
 comment on column revision_places.recorded_by is 'Whose command published it, or found it in the topic.';
 comment on column revision_places.recorded_at is 'When it was known to be there.';
+
+create table republications (
+    id             bigint generated always as identity primary key,
+    republished_by text not null check (republished_by ~ '\S'),
+    reason         text not null check (reason ~ '\S'),
+    decided_from   timestamptz not null,
+    decided_before timestamptz not null,
+    announced_at   timestamptz not null default now()
+);
+
+comment on table republications is 'One row per command that published decisions once more, written before it did.';
+comment on column republications.id is 'The header claimgate-republished of what it published.';
+comment on column republications.republished_by is 'Who answers for it.';
+comment on column republications.reason is 'Why, in their words.';
+comment on column republications.decided_from is 'The claims decided from this time on …';
+comment on column republications.decided_before is '… and before this time.';
+comment on column republications.announced_at is 'When it began.';

@@ -3,11 +3,13 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use time::OffsetDateTime;
 
 use super::auditor::{ACCOUNT_TYPES, Approval, Auditor};
+use super::period::Since;
 use super::report::{End, Format, write};
 use super::retention::enforce;
-use super::{AuditError, Erase, Override, erase, revise};
+use super::{AuditError, Erase, Override, Republish, erase, republish, revise};
 use crate::decision::Decision;
 
 /// A change.
@@ -15,6 +17,8 @@ use crate::decision::Decision;
 pub(super) enum Change {
     /// Decide about a claim in place of the worker, as `[audit.overrides]` allows, and publish it
     Override(OverrideArgs),
+    /// Publish the decisions of a time once more, for readers that lost theirs
+    Republish(RepublishArgs),
     /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
     /// owner of the tables may
     Erase(EraseArgs),
@@ -46,6 +50,18 @@ fn parse_decision(word: &str) -> Result<Decision, String> {
     Decision::from_word(word).ok_or_else(|| format!("a decision is one of {}", words()))
 }
 
+/// Which decisions to publish once more.
+#[derive(Debug, Args)]
+pub(super) struct RepublishArgs {
+    #[command(flatten)]
+    period: Since,
+    #[command(flatten)]
+    approval: Approval,
+    /// Say how many would be published, and publish nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Whom to forget.
 #[derive(Debug, Args)]
 pub(super) struct EraseArgs {
@@ -62,13 +78,14 @@ pub(super) struct EraseArgs {
 }
 
 impl Change {
-    /// Makes the change, and says on `out` what became of it.
+    /// Makes the change as of `now`, and says on `out` what became of it.
     ///
     /// # Errors
     /// [`AuditError`].
     pub(super) async fn make(
         self,
         auditor: Auditor<'_>,
+        now: OffsetDateTime,
         form: Format,
         out: &mut impl Write,
     ) -> Result<End, AuditError> {
@@ -92,6 +109,14 @@ impl Change {
                     is_dry_run: dry_run,
                 };
                 Ok(write(&revise(store, kafka, overrides, request).await?, form, out)?)
+            }
+            Self::Republish(RepublishArgs { period, approval, dry_run }) => {
+                let request = Republish {
+                    period: period.period(now)?,
+                    approval: &approval,
+                    is_dry_run: dry_run,
+                };
+                Ok(write(&republish(store, kafka, request).await?, form, out)?)
             }
             Self::Retention { dry_run } => {
                 Ok(write(&enforce(store, retention, dry_run).await?, form, out)?)

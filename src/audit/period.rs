@@ -57,6 +57,17 @@ pub(super) struct Lately {
     until: Option<Time>,
 }
 
+/// A period of which the beginning has to be said.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Since {
+    /// From this time (RFC 3339) on; or a span, such as 2h: from so long ago on
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Time,
+    /// Before this time, or before so long ago
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Time>,
+}
+
 /// A period that is all times where nothing else is said.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AnyTime {
@@ -78,6 +89,13 @@ pub struct Period {
 }
 
 impl Lately {
+    /// The period, as of `now`.
+    pub(super) fn period(self, now: OffsetDateTime) -> Result<Period, AuditError> {
+        AnyTime { since: Some(self.since), until: self.until }.period(now)
+    }
+}
+
+impl Since {
     /// The period, as of `now`.
     pub(super) fn period(self, now: OffsetDateTime) -> Result<Period, AuditError> {
         AnyTime { since: Some(self.since), until: self.until }.period(now)

@@ -14,6 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use crate::decision::Source;
 use crate::intake::Headers;
 use crate::kafka::{Quiet, Settings, check_place, client_error};
+use crate::outbox::message::Message;
 
 /// What librdkafka itself takes at most: only the broker knows the topic's bound.
 const MAX_MESSAGE_BYTES: &str = "1000000000";
@@ -37,6 +38,18 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) payload: Option<&'a [u8]>,
     pub(crate) headers: &'a Headers,
+}
+
+impl<'a> Outgoing<'a> {
+    /// This message; its key decides where it goes.
+    pub(crate) fn of(message: &'a Message) -> Self {
+        Self {
+            partition: None,
+            key: message.key.as_deref(),
+            payload: message.payload.as_deref(),
+            headers: &message.headers,
+        }
+    }
 }
 
 /// The producer of a purpose. There is one at a time: a newer one ends it.

@@ -111,3 +111,49 @@ async fn a_command_that_was_cut_short_is_resumed_and_publishes_once() {
         .expect("a count");
     assert_eq!(places, 1);
 }
+
+/// A reader that lost everything gets it all again, and knows what it had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decisions_are_published_once_more_with_their_revisions() {
+    let Some(lab) = decided("republish").await else { return };
+    assert_eq!(decide(&lab, ALLOWED, "approve", &[]).await.0, Some(0));
+    let before = published(&lab);
+    let words = ["audit", "republish", "--by", "ann", "--reason", "a disk", "--json", "--since"];
+    let republish = async |rest: &[&str]| {
+        let output = lab.claimgate("", &[&words, rest].concat()).await;
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), answer)
+    };
+    let (code, none) = republish(&["2h", "--until", "1h"]).await;
+    assert_eq!((code, &none["claims"]), (Some(3), &json!(0)));
+    let (code, would) = republish(&["1h", "--dry-run"]).await;
+    assert_eq!(
+        (code, &would["claims"], &would["republication"]),
+        (Some(0), &json!(1), &json!(null))
+    );
+    assert_eq!(published(&lab), before, "a dry run publishes nothing");
+
+    let (code, done) = republish(&["1h"]).await;
+    assert_eq!((code, &done["claims"], &done["decisions"]), (Some(0), &json!(1), &json!(2)));
+    assert_eq!(published(&lab), [before.clone(), before].concat());
+    let decisions = lab.read("decisions");
+    let without_mark = |seen: &super::lab::Seen| {
+        let mut headers = seen.headers.clone();
+        headers.remove("claimgate-republished");
+        // The trace is the same; the span in it was this claim's first decision's own.
+        let traceparent = headers.get_mut("traceparent").expect("a trace");
+        traceparent.truncate("00-".len() + 32);
+        (seen.key.clone(), seen.payload.clone(), headers)
+    };
+    for index in [0, 1] {
+        assert_eq!(without_mark(&decisions[index]), without_mark(&decisions[index + 2]));
+        let mark = |seen: &super::lab::Seen| seen.headers.contains_key("claimgate-republished");
+        assert!(!mark(&decisions[index]) && mark(&decisions[index + 2]));
+    }
+    assert_eq!(sealed(&lab).await, None, "the witness counts each once");
+    let policies = lab.claimgate("", &["audit", "policies", "--json"]).await;
+    let policies: Value = serde_json::from_slice(&policies.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {policies:?}"));
+    let decided = outcome(&lab).decisions["a"][0]["policy_version"].clone();
+    assert_eq!(policies["policies"][0]["version"], decided, "the worker kept its policy");
+}

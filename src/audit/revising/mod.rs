@@ -18,6 +18,7 @@ use super::rows::{Cell, RowSet, Tabular};
 use super::shown::sheet;
 use crate::decision::{Decision, Reason, Source};
 use crate::kafka::Settings;
+use crate::outbox::message::Message;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::{Received, Store, StoreError, message};
 use crate::schema::{
@@ -147,31 +148,40 @@ async fn announce(
     Ok(())
 }
 
-/// The revision as a message, and in its smallest form: under the key of the worker's decision, so
-/// that it comes after it.
+/// The revision as a message, and in its smallest form.
 async fn revised(
     store: &PostgresStore,
     kafka: &Settings,
     verdict: Verdict,
     decision: Decision,
     revision: i32,
-) -> Result<[message::Message; 2], StoreError> {
+) -> Result<[Message; 2], StoreError> {
     let event = CLAIM_EVENTS.select("where claim_id = $1 order by received_at limit 1");
     let event: Vec<EventRow> = store.fetch(sqlx::query_as(event).bind(&verdict.claim_id)).await?;
-    let event = event.into_iter().next().and_then(|event| event.received());
-    let received = event.unwrap_or_else(|| Received {
+    let received = received(&verdict, event.first());
+    let verdict = decided_by_a_person(verdict, decision);
+    Ok([kafka.max_message_bytes, 0]
+        .map(|max_bytes| message::revised(&verdict, revision, &received, max_bytes)))
+}
+
+/// A verdict in whose place a person decides so.
+pub(super) fn decided_by_a_person(verdict: Verdict, decision: Decision) -> Verdict {
+    let mut reasons = vec![Reason::new("override", None, Some(verdict.decision.as_str()))];
+    reasons.extend(verdict.reasons);
+    Verdict { decision, reasons, ..verdict }
+}
+
+/// What a decision takes from its event: the key, under which all decisions about the claim stand
+/// in their order, and the trace. Where the event is not kept any more, the verdict has to do.
+pub(super) fn received(verdict: &Verdict, event: Option<&EventRow>) -> Received {
+    event.and_then(EventRow::received).unwrap_or_else(|| Received {
         source: verdict.source.clone(),
         key: None,
         headers: Vec::new(),
         payload: None,
         received_at: verdict.decided_at,
         trace: TraceContext::fresh(u128::from_str_radix(&verdict.trace_id, 16).unwrap_or(1)),
-    });
-    let mut reasons = vec![Reason::new("override", None, Some(verdict.decision.as_str()))];
-    reasons.extend(verdict.reasons);
-    let verdict = Verdict { decision, reasons, ..verdict };
-    let of_size = |max_bytes| message::revised(&verdict, revision, &received, max_bytes);
-    Ok([of_size(kafka.max_message_bytes), of_size(0)])
+    })
 }
 
 impl Report for Overridden {

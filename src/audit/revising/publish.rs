@@ -35,13 +35,7 @@ pub(super) async fn publish(
         if let Some(place) = found.await.map_err(|error| error.to_string())?? {
             return Ok(place);
         }
-        let outgoing = Outgoing {
-            partition: None,
-            key: message.key.as_deref(),
-            payload: message.payload.as_deref(),
-            headers: &message.headers,
-        };
-        match producer.send(&[outgoing]).await {
+        match producer.send(&[Outgoing::of(&message)]).await {
             Ok((_, places)) => {
                 let place = places.into_iter().next();
                 return place.ok_or_else(|| "Kafka named no place".to_owned());

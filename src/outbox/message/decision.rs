@@ -25,6 +25,9 @@ pub const SEAL: &str = "claimgate-seal";
 /// The header of a person's decision: which revision of the claim's decision it is.
 pub const REVISION: &str = "claimgate-revision";
 
+/// The header of a decision that was published once more: the row of `republications`.
+pub const REPUBLISHED: &str = "claimgate-republished";
+
 /// What is decided, and as which revision, if by a person.
 type Decided<'a> = (&'a Verdict, Option<i32>);
 

@@ -23,7 +23,7 @@ use crate::schema::Verdict;
 mod decision;
 mod drafts;
 
-pub use decision::{DECISION_ID, DECISION_SCHEMA, REVISION, SEAL};
+pub use decision::{DECISION_ID, DECISION_SCHEMA, REPUBLISHED, REVISION, SEAL};
 pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
 pub use crate::kafka::Topic;
@@ -100,6 +100,12 @@ pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -
             Some(dead_letter(malformed, &completed.received, max_bytes))
         }
     }
+}
+
+/// The decision of a worker, as it was published once, at most `max_bytes` large if it can be made
+/// so.
+pub fn decided(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message {
+    decision::message(verdict, received, max_bytes)
 }
 
 /// The decision of a person in place of a worker's, at most `max_bytes` large if it can be made so.
