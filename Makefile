@@ -39,6 +39,7 @@ unit: setup ## Unit and property tests and the simulation, which need no service
 .PHONY: snapshots
 snapshots: setup ## Accept changed snapshots: read their diff before committing
 	INSTA_UPDATE=always cargo test $(LOCKED) --all-features --lib snapshots
+	INSTA_UPDATE=always scripts/with-services.sh cargo test $(LOCKED) --all-features --test it dictionary
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -95,3 +95,34 @@ async fn json_has_two_names_on_the_command_line() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_table_is_exported_whole() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let (verdict, answered) = honest(&office, "a,\"1\"\n", 1);
+        let response = Some(b"\xff\0".to_vec());
+        let call = Call { response, ..answered };
+        let dead = DeadLetterReason::field(EventError::WrongType, "account.id", "no text");
+        let dead = (event(3), RecordOutcome::DeadLettered(dead));
+        let records = vec![assessed(verdict), dead];
+        office.store.record(&close(records, vec![call])).await.expect("recorded");
+        let read = async |question: &str| {
+            let (out, found) = office.ask(question).await;
+            assert!(found);
+            let mut reader = csv::Reader::from_reader(out.as_bytes());
+            let columns = reader.headers().expect("a header").iter().map(str::to_owned).collect();
+            Csv { columns, rows: reader.records().collect::<Result<_, _>>().expect("rows") }
+        };
+        assert_eq!(read("export verdicts").await.column("claim_id"), ["a,\"1\"\n"]);
+        assert_eq!(read("export calls").await.column("response"), ["\\xff00"]);
+        let always = "--since 2026-01-01T00:00:00Z";
+        assert_eq!(
+            read(&format!("export dead-letters {always}")).await.column("error"),
+            ["wrong_type"]
+        );
+        assert_eq!(read(&format!("export events {always}")).await.rows.len(), 1);
+        assert!(read("export verdicts --until 1h").await.rows.is_empty());
+    })
+    .await;
+}
