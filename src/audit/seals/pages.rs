@@ -120,6 +120,7 @@ pub(super) async fn rows(
         name: "claim_id",
         recorded_at: "recorded_at",
         times: "claimed_at, decided_at, recorded_at",
+        is_whole: HAS_NO_MORE_REASONS,
     };
     verdicts.read(connection, which, |verdict: &Verdict| verdict.digest().ok(), &mut rows).await?;
     let events = Source {
@@ -129,6 +130,7 @@ pub(super) async fn rows(
         name: "claim_id",
         recorded_at: NO_TIME,
         times: "received_at",
+        is_whole: "true",
     };
     events.read(connection, which, EventRow::digest, &mut rows).await?;
     let calls = Source {
@@ -138,6 +140,7 @@ pub(super) async fn rows(
         name: "claim_id",
         recorded_at: NO_TIME,
         times: "requested_at",
+        is_whole: "true",
     };
     calls.read(connection, which, |call: &Call| call.digest().ok(), &mut rows).await?;
     if !matches!(which, Which::Claims(_)) {
@@ -148,6 +151,7 @@ pub(super) async fn rows(
             name: LETTER_NAME,
             recorded_at: "recorded_at",
             times: "received_at, recorded_at",
+            is_whole: "true",
         };
         letters.read(connection, which, DeadLetterRow::digest, &mut rows).await?;
     }
@@ -156,6 +160,12 @@ pub(super) async fn rows(
 
 /// Whether a verdict has lost who it was about.
 const IS_ERASED: &str = "subject = 'erased' and challenge is null";
+/// Whether the reasons hold nothing but what [`crate::decision::Reason`] reads of them.
+const HAS_NO_MORE_REASONS: &str = "case when jsonb_typeof(reasons) = 'array' then not exists (
+    select from jsonb_array_elements(reasons) as item where case when jsonb_typeof(item) = 'object'
+        then item <> jsonb_strip_nulls(item) or item - '{code,value,name,group}'::text[] <> '{}'
+        else true end
+) else false end";
 /// Where a table does not say when its rows were written.
 const NO_TIME: &str = "null::timestamptz";
 /// [`crate::schema::LetterId`] as a text.
@@ -175,6 +185,8 @@ struct Source {
     recorded_at: &'static str,
     /// Its times: one that no worker can have written would not be read.
     times: &'static str,
+    /// Whether all of a row is read: what is not would be in no digest.
+    is_whole: &'static str,
 }
 
 impl Source {
@@ -195,11 +207,12 @@ impl Source {
             Which::Unsealed => "where seal is null",
             Which::Claims(_) => "where claim_id = any($1)",
         };
-        let Self { number, table, name, is_erased, recorded_at, times } = self;
+        let Self { number, table, name, is_erased, recorded_at, times, is_whole } = self;
         let more = format!(
             ", seal as named_seal, {name} as row_name, {is_erased} as is_erased,
             case when isfinite({recorded_at}) then {recorded_at} end as written_at,
-            least({times}) > '0001-01-01' and greatest({times}) < '10000-01-01' as has_times"
+            least({times}) > '0001-01-01' and greatest({times}) < '10000-01-01' and {is_whole}
+                as is_readable"
         );
         let query = table.select_and(&more, &format!("{condition} limit {MOST_ROWS}"));
         let query = sqlx::query(query);
@@ -210,8 +223,8 @@ impl Source {
         };
         let mut found = query.fetch(connection);
         while let Some(row) = found.try_next().await? {
-            let has_times: Option<bool> = row.try_get("has_times")?;
-            let readable = has_times.filter(|has_times| *has_times).and_then(|_| {
+            let is_readable: Option<bool> = row.try_get("is_readable")?;
+            let readable = is_readable.filter(|is_readable| *is_readable).and_then(|_| {
                 let read = R::from_row(&row).ok()?;
                 Some((digest(&read)?, row.try_get("written_at").ok()?))
             });

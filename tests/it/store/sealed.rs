@@ -94,7 +94,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 17] = [
+const DEEDS: [(&str, [&str; 3]); 18] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -149,6 +149,11 @@ const DEEDS: [(&str, [&str; 3]); 17] = [
         "update claim_events set headers = headers || '[{\"name\": \"paid\", \"more\": 1}]'
             where claim_id = 'claim-12'",
         ["claim_events", "claim-12", "altered"],
+    ),
+    (
+        "update verdicts set reasons = jsonb_set(reasons, '{0,paid}', 'true')
+            where claim_id = 'claim-14'",
+        ["verdicts", "claim-14", "altered"],
     ),
     // An answer that is said to have been erased, and stands there with other words.
     (
