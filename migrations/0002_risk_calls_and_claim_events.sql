@@ -41,8 +41,8 @@ comment on column risk_calls.http_status is 'The HTTP status; null where no answ
 comment on column risk_calls.provider_code is 'The API''s own return code; null where there was none to read.';
 comment on column risk_calls.outcome is 'assessed, transient, unassessable, access_denied, or unknown: sent, and no answer came.';
 comment on column risk_calls.reason is 'Why, in one word; empty for a verdict.';
-comment on column risk_calls.request is 'The request as it was sent, secrets removed. A NUL character stands as U+FFFD.';
-comment on column risk_calls.response is 'The answer, byte for byte; null where none came. As text: convert_from(response, ''UTF8'').';
+comment on column risk_calls.request is 'The request as it was sent, secrets removed. A NUL character stands as U+FFFD. With postgres.evidence_keys encrypted, in base64 after encrypted:.';
+comment on column risk_calls.response is 'The answer, byte for byte; null where none came. As text: convert_from(response, ''UTF8''). With postgres.evidence_keys encrypted, after the bytes c1 63 67 31.';
 comment on column risk_calls.trace_id is 'The OpenTelemetry trace of the attempt, 32 hex digits.';
 comment on column risk_calls.cause is 'Why no usable answer came, in the words of the network, TLS or HTTP library; null where an answer came and nothing was odd about it.';
 comment on column risk_calls.seal is 'The row of seals that covers this one; null where no worker wrote it.';
@@ -65,14 +65,14 @@ create table claim_events_default partition of claim_events default;
 
 create index claim_events_claim_id_idx on claim_events (claim_id);
 
-comment on table claim_events is 'The event behind each verdict, as it was received. Partitioned by month.';
+comment on table claim_events is 'The event behind each verdict, as it was received, but for secrets. Partitioned by month.';
 comment on column claim_events.source_topic is 'The topic of the event.';
 comment on column claim_events.source_partition is 'The partition of the event.';
 comment on column claim_events.source_offset is 'The offset of the event.';
 comment on column claim_events.claim_id is 'The claim that the event carries.';
 comment on column claim_events.key is 'The producer''s key, byte for byte; null where there was none.';
 comment on column claim_events.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';
-comment on column claim_events.payload is 'The event, byte for byte. As text: convert_from(payload, ''UTF8'').';
+comment on column claim_events.payload is 'The event, byte for byte, but for login.token and captcha.ticket, in whose places their SHA-256 stands. As text: convert_from(payload, ''UTF8''). With postgres.evidence_keys encrypted, as risk_calls.response.';
 comment on column claim_events.received_at is 'When the worker took the event on.';
 comment on column claim_events.trace_id is 'The OpenTelemetry trace of the claim, 32 hex digits.';
 comment on column claim_events.seal is 'The row of seals that covers this one; null where no worker wrote it.';

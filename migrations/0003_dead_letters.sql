@@ -31,7 +31,7 @@ comment on column dead_letters.error is 'What is wrong, in one word: not_json, m
 comment on column dead_letters.error_field is 'The path of the field at fault, such as account.id; null where the whole event is.';
 comment on column dead_letters.detail is 'What is wrong, in one sentence. A NUL character stands as U+FFFD.';
 comment on column dead_letters.key is 'The producer''s key, byte for byte; null where there was none.';
-comment on column dead_letters.payload is 'The event, byte for byte; null for a tombstone.';
+comment on column dead_letters.payload is 'The event, byte for byte; null for a tombstone. With postgres.evidence_keys encrypted, as risk_calls.response.';
 comment on column dead_letters.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';
 comment on column dead_letters.received_at is 'When the worker took the event on.';
 comment on column dead_letters.trace_id is 'The OpenTelemetry trace of the event, 32 hex digits.';

@@ -38,6 +38,7 @@ create table removals (
 );
 
 comment on table removals is 'One row per command that took evidence away, written before it did.';
+comment on column removals.id is 'The command''s number: removed_rows.removal.';
 comment on column removals.removed_by is 'Who answers for it.';
 comment on column removals.reason is 'Why, in their words; for retention, what went.';
 comment on column removals.role is 'The role that they had logged in as.';
@@ -65,7 +66,7 @@ declare
     allowed text;
 begin
     foreach evidence in array array[
-        'verdicts', 'seals', 'revisions', 'revision_places', 'removals', 'removed_rows',
+        'verdicts', 'policies', 'seals', 'revisions', 'revision_places', 'republications', 'removals', 'removed_rows',
         'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events'
     ] loop
@@ -81,7 +82,7 @@ begin
     end loop;
     -- Truncating a partitioned table truncates its partitions, and fires their triggers.
     foreach evidence in array array[
-        'verdicts', 'seals', 'revisions', 'revision_places', 'removals', 'removed_rows',
+        'verdicts', 'policies', 'seals', 'revisions', 'revision_places', 'republications', 'removals', 'removed_rows',
         'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events',
         'risk_calls_default', 'claim_events_default'

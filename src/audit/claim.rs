@@ -37,7 +37,7 @@ pub async fn claim_file(store: &PostgresStore, claim_id: &str) -> Result<ClaimFi
             .into_iter()
             .next(),
         calls: calls(store, claim_id).await?,
-        events: store.fetch(events.bind(claim_id)).await?,
+        events: store.fetch_evidence(events.bind(claim_id)).await?,
     })
 }
 
@@ -60,7 +60,7 @@ pub(super) fn is_given(column: &str) -> String {
 /// Every attempt made for a claim, oldest first.
 pub(super) async fn calls(store: &PostgresStore, claim_id: &str) -> Result<Vec<Call>, StoreError> {
     let calls = RISK_CALLS.select("where claim_id = $1 order by requested_at, id");
-    store.fetch(sqlx::query_as(calls).bind(claim_id)).await
+    store.fetch_evidence(sqlx::query_as(calls).bind(claim_id)).await
 }
 
 impl Verdict {

@@ -1,5 +1,6 @@
 //! `claimgate audit …`: a question on the command line, its report on the standard output.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::change_command::Change;
 use super::derive::Reader;
 use super::period::AnyTime;
 use super::period_command::PeriodQuestion;
+use super::policies::{kept_policies, policies, policy_rules};
 use super::report::{End, Format, Report, write};
 use super::rows::Tabular;
 use super::source::parse_source;
@@ -130,6 +132,14 @@ enum Question {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// The policies that decided, the newest first; the rules of one; or what two differ in
+    Policies {
+        /// Its version, or the beginning of it
+        #[arg(value_name = "VERSION")]
+        policy: Option<String>,
+        /// Compare with this one
+        other: Option<String>,
+    },
     #[command(flatten)]
     Change(Change),
 }
@@ -158,11 +168,15 @@ impl AuditCommand {
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
         let Auditor { store, kafka, subject_key, give_up_after, risk_apis, .. } = auditor;
+        let kept = match risk_apis {
+            Some(_) => kept_policies(store).await?,
+            None => HashMap::new(),
+        };
         let reader = || {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
             })?;
-            Ok::<_, AuditError>(Reader { registry, policy, subject_key })
+            Ok::<_, AuditError>(Reader { registry, policy, kept: &kept, subject_key })
         };
         match question {
             Question::Claim { claim_id } => {
@@ -199,7 +213,11 @@ impl AuditCommand {
                 let is_trial = policy.is_some();
                 report(&rederive(store, reader()?, since, limit, is_trial).await?, form, out)
             }
-            Question::Change(change) => change.make(auditor, form, out).await,
+            Question::Policies { policy: None, .. } => report(&policies(store).await?, form, out),
+            Question::Policies { policy: Some(policy), other } => {
+                report(&policy_rules(store, &policy, other.as_deref()).await?, form, out)
+            }
+            Question::Change(change) => change.make(auditor, now, form, out).await,
         }
     }
 }

@@ -64,7 +64,7 @@ pub async fn conflicts(
         .bind(period.from)
         .bind(period.to)
         .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX));
-    let letters: Vec<DeadLetterRow> = store.fetch(letters).await?;
+    let letters: Vec<DeadLetterRow> = store.fetch_evidence(letters).await?;
     let more = letters.len() > limit;
     let mut conflicts: Vec<_> = letters.into_iter().take(limit).map(conflict).collect();
     let decided = decided(store, &conflicts).await?;

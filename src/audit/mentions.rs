@@ -7,13 +7,15 @@ use time::{Duration, OffsetDateTime};
 
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{DEAD_LETTERS, DeadLetterRow};
+use crate::schema::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId};
 
 /// Letters are looked for among those of so long after the claim was seen first, and among those of
 /// so long until now.
 const WINDOW: Duration = Duration::days(31);
 /// At most so many letters, the oldest.
-const LIMIT: i64 = 100;
+const LIMIT: usize = 100;
+/// So many are looked at together: each may have a megabyte.
+const PAGE: usize = 50;
 
 /// Looks for letters that name a claim which was seen first at `first`.
 ///
@@ -27,18 +29,48 @@ pub(super) async fn letters(
 ) -> Result<Vec<DeadLetterRow>, StoreError> {
     // Without a first sighting, the last letters are all there is to look at.
     let first = first.unwrap_or(now);
-    let letters = DEAD_LETTERS.select(
+    let spellings = spellings(claim_id);
+    let page = format!(
         "where (received_at between $2 and $3 or received_at >= $4)
-            and exists (select from unnest($1) as spelling where position(spelling in payload) > 0)
-        order by received_at, source_topic, source_partition, source_offset limit $5",
+            and ($5 or exists (select from unnest($1) as spelling where position(spelling in payload) > 0))
+            and (received_at, {LETTER_KEY}) > ($6, $7, $8, $9, $10)
+        order by received_at, {LETTER_KEY} limit $11"
     );
-    let letters = sqlx::query_as(letters)
-        .bind(spellings(claim_id))
-        .bind(first.saturating_sub(Duration::DAY))
-        .bind(first.saturating_add(WINDOW))
-        .bind(now.saturating_sub(WINDOW))
-        .bind(LIMIT);
-    store.fetch(letters).await
+    // What is encrypted the server cannot search.
+    let (all, limit) = if store.encrypts() { (true, PAGE) } else { (false, LIMIT) };
+    let mut found = Vec::new();
+    let mut after = (OffsetDateTime::UNIX_EPOCH, LetterId::first());
+    loop {
+        let (received_at, LetterId { source, content }) = after;
+        let letters = sqlx::query_as(DEAD_LETTERS.select(&page))
+            .bind(&spellings)
+            .bind(first.saturating_sub(Duration::DAY))
+            .bind(first.saturating_add(WINDOW))
+            .bind(now.saturating_sub(WINDOW))
+            .bind(all)
+            .bind(received_at)
+            .bind(source.topic)
+            .bind(source.partition)
+            .bind(source.offset)
+            .bind(content)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let letters: Vec<DeadLetterRow> = store.fetch_evidence(letters).await?;
+        let Some(last) = letters.last() else { break };
+        after = (last.received_at, last.id.clone());
+        found.extend(letters.into_iter().filter(|letter| names(letter, &spellings)));
+        if !all || found.len() >= LIMIT {
+            break;
+        }
+    }
+    found.truncate(LIMIT);
+    Ok(found)
+}
+
+/// Whether the letter's event holds one of these spellings.
+fn names(letter: &DeadLetterRow, spellings: &[Vec<u8>]) -> bool {
+    let payload = letter.payload.as_deref().unwrap_or_default();
+    let holds = |spelling: &Vec<u8>| payload.windows(spelling.len()).any(|part| part == spelling);
+    spellings.iter().any(holds)
 }
 
 /// How producers write an id in JSON: as it is, with `\/`, and in ASCII alone.

@@ -96,10 +96,10 @@ async fn page(
         CLAIM_EVENTS.select("where claim_id = any($1) and received_at >= $2 and received_at <= $3");
     let events = sqlx::query_as::<_, EventRow>(events).bind(&ids).bind(from).bind(until);
     let mut evidence: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::with_capacity(verdicts.len());
-    for call in store.fetch(calls).await? {
+    for call in store.fetch_evidence(calls).await? {
         evidence.entry(call.claim_id.clone()).or_default().0.push(call);
     }
-    for event in store.fetch(events).await? {
+    for event in store.fetch_evidence(events).await? {
         evidence.entry(event.claim_id.clone()).or_default().1.push(event);
     }
     Ok(Page { verdicts, evidence })

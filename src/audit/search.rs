@@ -15,7 +15,7 @@ use super::wanted::Wanted;
 use crate::claim::Claim;
 use crate::decision::Reason;
 use crate::outbox::StoreError;
-use crate::outbox::postgres::PostgresStore;
+use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
 
 /// Verdicts of a page. An event can have a megabyte.
 const PAGE: i64 = 200;
@@ -69,6 +69,12 @@ struct Decided {
     payload: Option<Vec<u8>>,
 }
 
+impl Evidence for Decided {
+    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
+        decrypt_payload(&self.claim_id, &mut self.payload, keys)
+    }
+}
+
 /// A page: what was decided before `($2, $3)`. The times keep the look for an event to a few
 /// partitions: a claim is given up long before it is 31 days old, and clocks differ by less than a
 /// day.
@@ -102,7 +108,7 @@ pub async fn search(
     let (mut before, mut claim_id) = (period.to, String::new());
     loop {
         let page = sqlx::query_as(DECIDED).bind(period.from).bind(before).bind(&claim_id);
-        let page: Vec<Decided> = store.fetch(page.bind(PAGE)).await?;
+        let page: Vec<Decided> = store.fetch_evidence(page.bind(PAGE)).await?;
         let Some(last) = page.last() else { break };
         (before, claim_id) = (last.decided_at, last.claim_id.clone());
         bar.inc(u64::try_from(page.len()).unwrap_or_default());

@@ -43,7 +43,7 @@ pub async fn source_file(store: &PostgresStore, source: Source) -> Result<Source
     let Source { topic, partition, offset } = &source;
     Ok(SourceFile {
         verdicts: store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?,
-        events: store.fetch(events.bind(topic).bind(partition).bind(offset)).await?,
+        events: store.fetch_evidence(events.bind(topic).bind(partition).bind(offset)).await?,
         dead_letters: dead_letters(store, &source).await?,
         source,
     })
@@ -55,7 +55,9 @@ pub(crate) async fn dead_letters(
     source: &Source,
 ) -> Result<Vec<DeadLetterRow>, StoreError> {
     let letter = sqlx::query_as(DEAD_LETTERS.select(&of_source("received_at, content")));
-    store.fetch(letter.bind(&source.topic).bind(source.partition).bind(source.offset)).await
+    store
+        .fetch_evidence(letter.bind(&source.topic).bind(source.partition).bind(source.offset))
+        .await
 }
 
 impl Report for SourceFile {

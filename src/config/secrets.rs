@@ -20,9 +20,10 @@ enum Alphabet {
 }
 
 /// Every secret, and the ids and names that are signed or sent beside one.
-pub(super) const SECRETS: [Secret; 10] = [
+pub(super) const SECRETS: [Secret; 11] = [
     Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
     Secret { section: "egress", key: "proxy", alphabet: Alphabet::Any },
+    Secret { section: "postgres", key: "evidence_keys", alphabet: Alphabet::Any },
     Secret { section: "postgres", key: "url", alphabet: Alphabet::Any },
     Secret { section: "tencent_cloud", key: "region", alphabet: Alphabet::Vendor },
     Secret { section: "tencent_cloud", key: "secret_id", alphabet: Alphabet::Vendor },

@@ -159,7 +159,7 @@ pub(super) async fn contents(
         "where ({LETTER_KEY}) in (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]))"
     );
     let contents = sqlx::query_as(DEAD_LETTERS.select(&these));
-    store.fetch(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
+    store.fetch_evidence(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
 }
 
 /// The letters that an address names: more than one where it is a place at which several events

@@ -20,6 +20,8 @@ pub struct NewEvent<'a> {
     pub claim_id: &'a str,
     /// The event.
     pub received: &'a Received,
+    /// Its payload as it is kept: without secrets, perhaps encrypted.
+    pub payload: Option<&'a [u8]>,
 }
 
 table! {
@@ -31,7 +33,7 @@ table! {
         claim_id: "text" = Text(row.claim_id),
         key: "bytea" = row.received.key.as_deref(),
         headers: "jsonb" = Json(HeaderList(&row.received.headers)),
-        payload: "bytea" = row.received.payload.as_deref(),
+        payload: "bytea" = row.payload,
         received_at: "timestamptz" = Micros(row.received.received_at),
         trace_id: "text" = TraceId(row.received.trace.trace_id),
     }
@@ -70,7 +72,8 @@ impl EventRow {
 
     /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
     pub fn digest(&self) -> Option<RowDigest> {
-        NewEvent { claim_id: &self.claim_id, received: &self.received()? }.digest().ok()
+        let (claim_id, payload) = (self.claim_id.as_str(), self.payload.as_deref());
+        NewEvent { claim_id, received: &self.received()?, payload }.digest().ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dead_letters`: events that became no decision.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub struct NewDeadLetter<'a> {
     pub received: &'a Received,
     /// [`Received::content`]: with the place it identifies the row.
     pub content: String,
+    /// Its payload as it is kept: perhaps encrypted.
+    pub payload: Option<Cow<'a, [u8]>>,
     /// What is wrong with it.
     pub reason: &'a DeadLetterReason,
 }
@@ -59,7 +62,8 @@ pub struct NewDeadLetter<'a> {
 impl<'a> NewDeadLetter<'a> {
     /// The dead letter of this event.
     pub fn new(received: &'a Received, reason: &'a DeadLetterReason) -> Self {
-        Self { received, content: received.content(), reason }
+        let payload = received.payload.as_deref().map(Cow::Borrowed);
+        Self { received, content: received.content(), payload, reason }
     }
 }
 
@@ -73,7 +77,7 @@ table! {
         error_field: "text" = row.reason.field.as_deref().map(Text),
         detail: "text" = Text(&row.reason.detail),
         key: "bytea" = row.received.key.as_deref(),
-        payload: "bytea" = row.received.payload.as_deref(),
+        payload: "bytea" = row.payload.as_deref(),
         headers: "jsonb" = Json(HeaderList(&row.received.headers)),
         received_at: "timestamptz" = Micros(row.received.received_at),
         trace_id: "text" = TraceId(row.received.trace.trace_id),
@@ -108,7 +112,7 @@ impl DeadLetterRow {
             source: self.id.source.clone(),
             key: self.key.clone(),
             headers: exact_headers(&self.headers)?,
-            payload: self.payload.clone(),
+            payload: None,
             received_at: micros(self.received_at),
             trace: TraceContext { trace_id: digits(&self.trace_id)?, ..TraceContext::fresh(0) },
         };
@@ -116,6 +120,7 @@ impl DeadLetterRow {
         let (field, detail) = (self.error_field.clone(), self.detail.clone());
         let reason = DeadLetterReason { error, field, detail };
         let content = self.id.content.clone();
-        (&NewDeadLetter { received: &received, content, reason: &reason }).digest().ok()
+        let payload = self.payload.as_deref().map(Cow::Borrowed);
+        (&NewDeadLetter { received: &received, content, payload, reason: &reason }).digest().ok()
     }
 }

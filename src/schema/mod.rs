@@ -10,7 +10,9 @@ mod claim_events;
 mod dead_letters;
 mod digest;
 mod json;
+mod policies;
 mod replays;
+mod republications;
 mod revisions;
 mod risk_calls;
 mod seals;
@@ -28,9 +30,11 @@ pub use dead_letters::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewDea
 pub use digest::RowDigest;
 pub(crate) use json::clean_reasons;
 pub use json::{bytes_as_json, headers_from_json};
+pub use policies::{NewPolicy, POLICIES, PolicyRow};
 pub use replays::{
     DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
 };
+pub use republications::{NewRepublication, REPUBLICATIONS};
 pub use revisions::{
     NewRevision, NewRevisionPlace, REVISION_PLACES, REVISIONS, RevisionRow, SELECT_REVISIONS,
 };

@@ -206,11 +206,13 @@ async fn letters(
         let page: Vec<NamedLetter> = store.fetch(page).await?;
         let Some(last) = page.last() else { return Ok(found) };
         after = last.letter.id.clone();
-        for NamedLetter { letter, named_seal } in page {
+        for NamedLetter { mut letter, named_seal } in page {
+            let digest = letter.digest();
+            store.decrypt(&mut letter)?;
             let payload = letter.payload.as_deref().unwrap_or_default();
             let Ok(owned) = serde_json::from_slice::<Owned>(payload) else { continue };
             if subject_hash(request.key, &owned.account.r#type, &owned.account.id) == subject {
-                let (digest, claim_id) = (letter.digest(), owned.claim_id);
+                let claim_id = owned.claim_id;
                 found.push(Letter { id: letter.id, seal: named_seal, digest, claim_id });
             }
         }

@@ -1,19 +1,21 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
-//! how a batch is written, `faults` the search for what is refused, `conflicts` what two claims
-//! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction,
+//! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is refused, `conflicts` what two claims
+//! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction, `export` hands rows out as CSV,
 //! `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what
 //! a connection is bound by, `roles` who may do what, `rights` whether the worker may write what it
-//! will have to, `error` what a failure means.
+//! will have to, `upkeep` what tables need as time goes on, `error` what a failure means.
 //!
 //! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
 //! not at all; and writing a batch again changes nothing.
 
+mod cipher;
 mod conflicts;
 mod connections;
 mod error;
 mod exchanges;
+mod export;
 mod faults;
 mod migrations;
 mod record;
@@ -23,6 +25,7 @@ mod roles;
 mod rows;
 mod session;
 mod settings;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, Postgres};
 
 use super::{Closed, Recording, Store, StoreError};
 use crate::schema::{NewRow, Seal, Verdict};
+pub(crate) use cipher::{Evidence, EvidenceKeys, decrypt_payload};
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;
@@ -44,6 +48,7 @@ pub use settings::{Caller, Settings};
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     connections: Arc<Connections>,
+    evidence_keys: Arc<EvidenceKeys>,
     unkept: Arc<Unkept>,
 }
 
@@ -64,7 +69,11 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Fatal`], naming the setting at fault.
     pub fn lazy(settings: &Settings) -> Result<Self, StoreError> {
-        Ok(Self { connections: Arc::new(Connections::new(settings)?), unkept: Arc::default() })
+        Ok(Self {
+            connections: Arc::new(Connections::new(settings)?),
+            evidence_keys: Arc::new(EvidenceKeys::read(&settings.evidence_keys)?),
+            unkept: Arc::default(),
+        })
     }
 
     /// Where it is: `PostgreSQL at host:port/database`.
@@ -106,6 +115,32 @@ impl PostgresStore {
             Ok(rows)
         };
         ask.await.map_err(|failure| self.store_error(failure))
+    }
+
+    /// Runs one query for evidence, and decrypts what it finds.
+    pub(crate) async fn fetch_evidence<R>(
+        &self,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<Vec<R>, StoreError>
+    where
+        R: Evidence + Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let mut rows = self.fetch(query).await?;
+        for row in &mut rows {
+            self.decrypt(row)?;
+        }
+        Ok(rows)
+    }
+
+    /// Decrypts a row of evidence.
+    pub(crate) fn decrypt(&self, row: &mut impl Evidence) -> Result<(), StoreError> {
+        let decrypted = row.decrypt(&self.evidence_keys);
+        decrypted.map_err(|said| StoreError::Fatal(format!("{}: {said}", self.place())))
+    }
+
+    /// Whether there are keys, so that rows may be encrypted.
+    pub(crate) fn encrypts(&self) -> bool {
+        self.evidence_keys.are_some()
     }
 
     /// Inserts rows; returns what `rest` says, such as the keys of those that were not there.

@@ -90,7 +90,11 @@ impl PostgresStore {
         if !rest && let [(rows, calls)] = statements[..] {
             // It is a transaction of its own. Claims that others decided are looked up after it:
             // what was decided is never changed.
-            taken.extend(server.answer(rows::insert(&mut lease, rows, calls, last)).await?);
+            taken.extend(
+                server
+                    .answer(rows::insert(&mut lease, rows, calls, &self.evidence_keys, last))
+                    .await?,
+            );
             statements.clear();
             if taken.is_empty() {
                 lease.keep();
@@ -100,7 +104,8 @@ impl PostgresStore {
         let mut transaction = server.answer(lease.begin()).await?;
         let mut newest = *last;
         for (rows, calls) in statements {
-            let insert = rows::insert(&mut transaction, rows, calls, &mut newest);
+            let insert =
+                rows::insert(&mut transaction, rows, calls, &self.evidence_keys, &mut newest);
             taken.extend(server.answer(insert).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) =
@@ -116,7 +121,8 @@ impl PostgresStore {
         }
         self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
         for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
-            let insert = rows::insert_letters(&mut transaction, rows, &mut newest);
+            let insert =
+                rows::insert_letters(&mut transaction, rows, &self.evidence_keys, &mut newest);
             server.answer(insert).await?;
         }
         server.answer(transaction.commit()).await?;

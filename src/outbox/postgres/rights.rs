@@ -24,15 +24,16 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
         ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
         ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
         ('token_exchanges', 'insert'), ('seals', 'select'),
-        ('seals', 'insert')
+        ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)
     union all
     select format('grant usage on sequence seals_id_seq to %I', current_user)
     where not has_sequence_privilege('seals_id_seq', 'usage')
     union all
-    select format('grant execute on function claimgate_ensure_partitions(date, int) to %I', current_user)
-    where not has_function_privilege('claimgate_ensure_partitions(date, int)', 'execute')";
+    select format('grant execute on function %s to %I', name, current_user)
+    from (values ('claimgate_ensure_partitions(date, int)'), ('claimgate_count_decisions()')) as needed (name)
+    where not has_function_privilege(name, 'execute')";
 
 impl PostgresStore {
     /// Checks that this role may write what a worker writes, and that what a session is told holds.
@@ -61,7 +62,8 @@ impl PostgresStore {
         let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000)
             .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
-        let event = NewEvent { claim_id: &verdict.claim_id, received: &received };
+        let payload = received.payload.as_deref();
+        let event = NewEvent { claim_id: &verdict.claim_id, received: &received, payload };
         let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
         let dead = [NewDeadLetter::new(&received, &malformed)];
         let server = &self.connections;
@@ -83,7 +85,9 @@ impl PostgresStore {
             let mut last = server.answer(rows::select_newest_seal(&mut transaction)).await?;
             let verdict = Verdict::ordinary(&format!("{}-sealed", verdict.claim_id));
             let row = [Decided { index: 0, verdict: &verdict, received: &received }];
-            server.answer(rows::insert(&mut transaction, &row, &[], &mut last)).await?;
+            server
+                .answer(rows::insert(&mut transaction, &row, &[], &self.evidence_keys, &mut last))
+                .await?;
             server.answer(transaction.rollback()).await?;
             lease.keep();
             Ok(())

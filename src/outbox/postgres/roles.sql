@@ -4,7 +4,7 @@
 -- claimgate_worker    adds evidence and reads it
 -- claimgate_auditor   reads
 -- claimgate_operator  reads dead letters, and adds replays of them
--- claimgate_reviewer  reads what the auditor reads, and adds revisions of decisions
+-- claimgate_reviewer  reads what the auditor reads, revises decisions, and publishes them again
 
 do $$
 declare
@@ -29,7 +29,7 @@ begin
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
-            and relname ~ '^(verdicts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|remov|_sqlx)'
+            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|republications|remov|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -43,25 +43,27 @@ end
 $$;
 
 -- The worker may add to the record, never change it or take away from it.
-grant select, insert on verdicts, risk_calls, claim_events, dead_letters, token_exchanges, seals
-    to claimgate_worker;
+grant select, insert on verdicts, policies, risk_calls, claim_events, dead_letters, token_exchanges,
+    seals to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
 grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea, bytea, bytea, bytea)
     to claimgate_worker, claimgate_auditor;
 -- It makes the partitions of the months to come through a function with its owner's rights.
 grant execute on function claimgate_ensure_partitions(date, int) to claimgate_worker;
+-- And counts what was decided through another.
+grant execute on function claimgate_count_decisions() to claimgate_worker;
 -- At start it checks that the schema is the one it needs.
 grant select on _sqlx_migrations to claimgate_worker;
 
-grant select on verdicts, risk_calls, claim_events, dead_letters, dead_letter_replays,
+grant select on verdicts, policies, decision_counts, risk_calls, claim_events, dead_letters, dead_letter_replays,
     dead_letter_replay_places, token_exchanges, seals, revisions,
-    revision_places, removals, removed_rows to claimgate_auditor;
+    revision_places, republications, removals, removed_rows to claimgate_auditor;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
 -- theirs to see, and the worker has nothing to do with replays.
 grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 
--- Who decides in place of a worker.
+-- Who decides in place of a worker, and publishes decisions once more.
 grant claimgate_auditor to claimgate_reviewer;
-grant insert on revisions, revision_places to claimgate_reviewer;
+grant insert on revisions, revision_places, republications to claimgate_reviewer;

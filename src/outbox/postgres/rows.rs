@@ -2,12 +2,15 @@
 //!
 //! One for any number of rows. Knows no transaction and decides nothing.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use sqlx::postgres::{PgArguments, PgBindIterExt};
 use sqlx::{Arguments, PgConnection};
 
+use super::cipher::{EvidenceKeys, decrypt_payload};
+use crate::claim::without_secrets;
 use crate::outbox::{Call, Received};
 use crate::schema::{
     CLAIM_EVENTS, DEAD_LETTERS, LETTER_KEY, NewDeadLetter, NewEvent, NewRow, RISK_CALLS, RowDigest,
@@ -24,8 +27,10 @@ pub(super) struct Decided<'a> {
 }
 
 impl<'a> Decided<'a> {
-    fn event(&self) -> NewEvent<'a> {
-        NewEvent { claim_id: &self.verdict.claim_id, received: self.received }
+    /// The event's payload as it is kept.
+    fn payload(&self, keys: &EvidenceKeys) -> Option<Cow<'a, [u8]>> {
+        let payload = self.received.payload.as_deref()?;
+        Some(keys.payload(&self.verdict.claim_id, without_secrets(payload)))
     }
 }
 
@@ -117,10 +122,17 @@ pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[Decided<'_>],
     calls: &[Call],
+    keys: &EvidenceKeys,
     last: &mut Seal,
 ) -> sqlx::Result<Vec<String>> {
     let verdicts = rows.iter().map(|row| row.verdict);
-    let events = rows.iter().map(Decided::event);
+    let payloads: Vec<_> = rows.iter().map(|row| row.payload(keys)).collect();
+    let events = rows.iter().zip(&payloads).map(|(row, payload)| NewEvent {
+        claim_id: &row.verdict.claim_id,
+        received: row.received,
+        payload: payload.as_deref(),
+    });
+    let calls = keys.calls(calls);
     let mut arguments = NewRow::arrays(verdicts.clone())?;
     NewRow::bind(events.clone(), &mut arguments)?;
     NewRow::bind(calls.iter(), &mut arguments)?;
@@ -134,8 +146,10 @@ pub(super) async fn insert(
 pub(super) async fn insert_letters(
     connection: &mut PgConnection,
     letters: &[NewDeadLetter<'_>],
+    keys: &EvidenceKeys,
     last: &mut Seal,
 ) -> sqlx::Result<()> {
+    let letters = keys.letters(letters);
     let mut arguments = NewRow::arrays(letters.iter())?;
     add_digests(letters.iter(), &mut arguments)?;
     write(connection, &INSERT_LETTERS, arguments, last).await.map(|_| ())
@@ -184,12 +198,14 @@ pub(super) async fn select_verdicts(
     Ok(known.into_iter().map(|verdict| (verdict.claim_id.clone(), verdict)).collect())
 }
 
-/// The payloads of the events behind these claims' verdicts, by claim id, as far as they are kept.
+/// The payloads of the events behind these claims' verdicts, by claim id, as far as they are kept
+/// and can be decrypted.
 pub(super) async fn select_first_events(
     connection: &mut PgConnection,
     claim_ids: &[String],
+    keys: &EvidenceKeys,
 ) -> sqlx::Result<HashMap<String, Vec<u8>>> {
-    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<(String, Option<Vec<u8>>)> = sqlx::query_as(
         "select claim_id, payload
         from claim_events join verdicts using (claim_id, source_topic, source_partition, source_offset)
         where claim_id = any($1) and payload is not null",
@@ -197,5 +213,9 @@ pub(super) async fn select_first_events(
     .bind(claim_ids)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().collect())
+    let decrypted = rows.into_iter().filter_map(|(claim_id, mut payload)| {
+        decrypt_payload(&claim_id, &mut payload, keys).ok()?;
+        Some((claim_id, payload?))
+    });
+    Ok(decrypted.collect())
 }

@@ -29,6 +29,9 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Whether `claimgate run` applies the migrations that are missing.
     pub migrate: bool,
+    /// Keys that encrypt payloads, requests and answers: 64 hex digits each, commas between. The
+    /// first encrypts, all decrypt; empty: they are kept in clear.
+    pub evidence_keys: SecretString,
     /// Whose statements these are.
     #[serde(skip)]
     pub caller: Caller,
@@ -62,6 +65,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             migrate: true,
+            evidence_keys: SecretString::default(),
             caller: Caller::Worker,
         }
     }

@@ -18,7 +18,7 @@ fn recorded(office: &Office, claim_id: &str, offset: i64) -> (Received, Verdict,
 }
 
 /// Records these claims, each as `vary` makes it of an honest one.
-async fn record(
+pub(super) async fn record(
     office: &Office,
     claims: &[&str],
     vary: impl Fn(&str, &mut Received, &mut Verdict, &mut Vec<Call>),

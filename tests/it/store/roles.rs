@@ -61,8 +61,10 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
 }
 
 /// What is evidence.
-const EVIDENCE: [&str; 8] = [
+const EVIDENCE: [&str; 10] = [
     "verdicts",
+    "policies",
+    "republications",
     "risk_calls",
     "claim_events",
     "dead_letters",

@@ -1,0 +1,275 @@
+//! Evidence that nobody reads who has the database alone: payloads, requests and answers, encrypted
+//! with a key that the worker has from its configuration.
+//!
+//! XChaCha20-Poly1305 with a random nonce for each value, bound to the column and to what the row is
+//! about, so that no value can stand in another's place. Seals cover what is stored, so they can be
+//! verified without a key. The invariant: with a key, no row of these columns is written in clear.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::outbox::{Call, StoreError};
+use crate::schema::{DeadLetterRow, EventRow, NewDeadLetter};
+
+/// How an encrypted value begins; no UTF-8 and no JSON does. The key's id, the nonce and the rest
+/// follow.
+const MARK: [u8; 4] = *b"\xc1cg1";
+/// How an encrypted text begins; no request does. The same in base64 follows.
+const TEXT_MARK: &str = "encrypted:";
+/// Bytes of a key's id.
+const ID: usize = 4;
+/// Bytes of a nonce.
+const NONCE: usize = 24;
+
+/// `postgres.evidence_keys`: the first one encrypts, all decrypt. None: evidence is kept in clear.
+#[derive(Default)]
+pub(crate) struct EvidenceKeys {
+    keys: Vec<([u8; ID], XChaCha20Poly1305)>,
+}
+
+impl EvidenceKeys {
+    /// The keys of a list: 64 hex digits each, commas between.
+    pub(super) fn read(list: &SecretString) -> Result<Self, StoreError> {
+        let keys = list.expose_secret().split(',').map(str::trim).filter(|key| !key.is_empty());
+        let key = |(number, digits): (usize, &str)| {
+            let mut key = [0; 32];
+            hex::decode_to_slice(digits, &mut key).map_err(|_| {
+                StoreError::Fatal(format!(
+                    "`postgres.evidence_keys`: key {} is not 64 hex digits; `openssl rand -hex 32` \
+                     makes one",
+                    number + 1
+                ))
+            })?;
+            let mut id = [0; ID];
+            id.copy_from_slice(&Sha256::digest(key)[..ID]);
+            Ok((id, XChaCha20Poly1305::new(&key.into())))
+        };
+        Ok(Self { keys: keys.enumerate().map(key).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether there are any.
+    pub(super) fn are_some(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// A value as it is kept. `about` is what its row is about.
+    fn encrypt<'a>(&self, column: Column, about: &str, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+        let Some((id, key)) = self.keys.first() else { return value };
+        let nonce = XNonce::generate();
+        let aad = column.bound_to(about);
+        let payload = Payload { msg: &value, aad: aad.as_bytes() };
+        let encrypted = key.encrypt(&nonce, payload).expect("a value is shorter than 256 GiB");
+        Cow::Owned([&MARK, &id[..], &nonce, &encrypted].concat())
+    }
+
+    /// The value that was kept.
+    fn decrypt(&self, column: Column, about: &str, kept: &mut Vec<u8>) -> Result<(), String> {
+        let Some((id, rest)) = kept.strip_prefix(&MARK).and_then(|rest| rest.split_at_checked(ID))
+        else {
+            return Ok(());
+        };
+        let is_it = |(known, _): &&([u8; ID], XChaCha20Poly1305)| known == id;
+        let key = self.keys.iter().find(is_it).map(|(_, key)| key).ok_or_else(|| {
+            format!(
+                "{column} of {about} is encrypted with a key that begins its hash with {}, and \
+                 `postgres.evidence_keys` has no such key",
+                hex::encode(id)
+            )
+        })?;
+        let refused = || format!("{column} of {about} was encrypted for another place or altered");
+        let (nonce, encrypted) = rest.split_at_checked(NONCE).ok_or_else(refused)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| refused())?;
+        let aad = column.bound_to(about);
+        let payload = Payload { msg: encrypted, aad: aad.as_bytes() };
+        *kept = key.decrypt(&nonce, payload).map_err(|_| refused())?;
+        Ok(())
+    }
+
+    /// The payload of an event as it is kept.
+    pub(super) fn payload<'a>(&self, claim_id: &str, payload: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+        self.encrypt(Column::EventPayload, claim_id, payload)
+    }
+
+    /// Attempts as they are kept.
+    pub(super) fn calls<'a>(&self, calls: &'a [Call]) -> Cow<'a, [Call]> {
+        if !self.are_some() {
+            return Cow::Borrowed(calls);
+        }
+        let kept = |call: &Call| {
+            let about = call.claim_id.as_str();
+            let request = Cow::Borrowed(call.request.as_bytes());
+            let request = self.encrypt(Column::Request, about, request);
+            let response = call.response.as_deref().map(|response| {
+                self.encrypt(Column::Response, about, Cow::Borrowed(response)).into_owned()
+            });
+            let request = format!("{TEXT_MARK}{}", BASE64_STANDARD.encode(request));
+            Call { request, response, ..call.clone() }
+        };
+        Cow::Owned(calls.iter().map(kept).collect())
+    }
+
+    /// Dead letters as they are kept.
+    pub(super) fn letters<'r, 'a>(
+        &self,
+        letters: &'r [NewDeadLetter<'a>],
+    ) -> Cow<'r, [NewDeadLetter<'a>]> {
+        if !self.are_some() {
+            return Cow::Borrowed(letters);
+        }
+        let kept = |letter: &NewDeadLetter<'a>| {
+            let about = letter.received.source.to_string();
+            let payload = letter.payload.clone();
+            let payload =
+                payload.map(|payload| self.encrypt(Column::LetterPayload, &about, payload));
+            NewDeadLetter { payload, ..letter.clone() }
+        };
+        Cow::Owned(letters.iter().map(kept).collect())
+    }
+}
+
+impl fmt::Debug for EvidenceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} evidence keys", self.keys.len())
+    }
+}
+
+/// A column that is encrypted.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    EventPayload,
+    Request,
+    Response,
+    LetterPayload,
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EventPayload => "claim_events.payload",
+            Self::Request => "risk_calls.request",
+            Self::Response => "risk_calls.response",
+            Self::LetterPayload => "dead_letters.payload",
+        })
+    }
+}
+
+impl Column {
+    fn bound_to(self, about: &str) -> String {
+        format!("{self}/{about}")
+    }
+}
+
+/// A row of which some columns may be encrypted.
+pub(crate) trait Evidence {
+    /// Puts what was encrypted in the place of what is kept.
+    ///
+    /// # Errors
+    /// One sentence: the key is not there, or the value is not as it was written.
+    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String>;
+}
+
+/// The payload of the event of this claim.
+pub(crate) fn decrypt_payload(
+    claim_id: &str,
+    payload: &mut Option<Vec<u8>>,
+    keys: &EvidenceKeys,
+) -> Result<(), String> {
+    payload.as_mut().map_or(Ok(()), |kept| keys.decrypt(Column::EventPayload, claim_id, kept))
+}
+
+impl Evidence for EventRow {
+    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
+        decrypt_payload(&self.claim_id, &mut self.payload, keys)
+    }
+}
+
+impl Evidence for Call {
+    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
+        if let Some(response) = &mut self.response {
+            keys.decrypt(Column::Response, &self.claim_id, response)?;
+        }
+        let kept = self.request.strip_prefix(TEXT_MARK);
+        let Some(mut request) = kept.and_then(|kept| BASE64_STANDARD.decode(kept).ok()) else {
+            return Ok(());
+        };
+        keys.decrypt(Column::Request, &self.claim_id, &mut request)?;
+        self.request = String::from_utf8_lossy(&request).into_owned();
+        Ok(())
+    }
+}
+
+impl Evidence for DeadLetterRow {
+    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
+        let about = self.id.source.to_string();
+        let payload = self.payload.as_mut();
+        payload.map_or(Ok(()), |kept| keys.decrypt(Column::LetterPayload, &about, kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(list: &str) -> EvidenceKeys {
+        EvidenceKeys::read(&SecretString::from(list)).expect("keys")
+    }
+
+    fn call(claim_id: &str) -> Call {
+        let response = Some(b"\xff the answer".to_vec());
+        Call { request: "GET /红".to_owned(), response, ..Call::ordinary(claim_id) }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_with_its_key_and_no_other() {
+        let (old, new) = ("0a".repeat(32), "0b".repeat(32));
+        let kept = keys(&old).calls(&[call("a")]).into_owned();
+        assert!(kept[0].request.starts_with("encrypted:"));
+        let answer = kept[0].response.clone().expect("an answer");
+        assert!(!answer.windows(6).any(|part| part == b"answer"));
+        assert_ne!(keys(&old).calls(&[call("a")])[0], kept[0], "each time another nonce");
+        let read = |list: &str| {
+            let mut call = kept[0].clone();
+            call.decrypt(&keys(list)).map(|()| call)
+        };
+        assert_eq!(read(&format!("{new}, {old}\n")), Ok(call("a")));
+        for without in ["", &new] {
+            let said = read(without).expect_err("no key");
+            assert!(said.starts_with("risk_calls.response of a is encrypted with a key"), "{said}");
+            assert!(said.contains("`postgres.evidence_keys`"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_worth_nothing_in_anothers_place() {
+        let keys = keys(&"0a".repeat(32));
+        let mut moved = keys.calls(&[call("a")]).into_owned().remove(0);
+        moved.claim_id = "b".to_owned();
+        let said = moved.decrypt(&keys).expect_err("another claim");
+        assert!(said.contains("another place or altered"), "{said}");
+        let mut short = Call { response: Some([&MARK[..], &keys.keys[0].0].concat()), ..call("a") };
+        assert!(short.decrypt(&keys).is_err_and(|said| said.contains("altered")));
+    }
+
+    #[test]
+    fn without_a_key_everything_stays_as_it_is() {
+        let calls = [call("a")];
+        assert!(matches!(keys(" ").calls(&calls), Cow::Borrowed(_)));
+        let mut plain = call("a");
+        plain.decrypt(&keys(&"0a".repeat(32))).expect("it was written before there was a key");
+        assert_eq!(plain, call("a"));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_named_and_not_quoted() {
+        let list = format!("{},hunter2", "0a".repeat(32));
+        let said = EvidenceKeys::read(&SecretString::from(list)).expect_err("no key").to_string();
+        assert!(said.contains("key 2 is not 64 hex digits") && !said.contains("hunter2"), "{said}");
+        assert_eq!(format!("{:?}", keys(&"0a".repeat(32))), "1 evidence keys");
+    }
+}
