@@ -10,7 +10,7 @@
 //!
 //! let record = |number, offset| Record {
 //!     partition: Partition::claims(number), offset, epoch: 1, key: None, headers: vec![],
-//!     payload: None,
+//!     payload: None, written_at: 0,
 //! };
 //! let mut backlog = Backlog::default();
 //! for record in [record(0, 7), record(0, 8), record(1, 3)] {
@@ -123,6 +123,7 @@ mod tests {
             key: None,
             headers: Vec::new(),
             payload: Some(vec![0; 10]),
+            written_at: 0,
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Record {
     pub headers: Headers,
     /// The event; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
+    /// When it was written to the topic, UNIX milliseconds; 0 where Kafka does not say.
+    pub written_at: i64,
 }
 
 impl Record {

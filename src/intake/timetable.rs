@@ -39,6 +39,13 @@ impl<T> Timetable<T> {
         self.entries.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
     }
 
+    /// All are due at this time, in the order they were.
+    pub fn make_due(&mut self, at: Instant) {
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            self.enter(at, entry);
+        }
+    }
+
     /// Takes out those that match.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> impl Iterator<Item = T> {
         self.entries.extract_if(.., move |_, entry| matches(entry)).map(|(_, entry)| entry)

@@ -80,6 +80,11 @@ impl WaitingRoom {
         self.rows.iter().filter_map(|row| row.by_due.due_after(now)).min()
     }
 
+    /// All are due at this time, in the order they were.
+    pub fn make_due(&mut self, at: Instant) {
+        self.rows.iter_mut().for_each(|row| row.by_due.make_due(at));
+    }
+
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn remove_where(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         for row in &mut self.rows {
@@ -127,7 +132,15 @@ mod tests {
             let payload = Some(vec![0; 10]);
             (
                 ticket,
-                Record { partition, offset, epoch: 1, key: None, headers: Vec::new(), payload },
+                Record {
+                    partition,
+                    offset,
+                    epoch: 1,
+                    key: None,
+                    headers: Vec::new(),
+                    payload,
+                    written_at: 0,
+                },
             )
         };
         (0..count).map(seat).collect()
@@ -135,6 +148,19 @@ mod tests {
 
     fn bytes(room: &WaitingRoom) -> usize {
         room.rows.iter().map(|row| row.bytes).sum()
+    }
+
+    #[test]
+    fn claims_can_be_made_due_and_keep_their_order() {
+        let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
+        for ((ticket, record), seconds) in seats(3).into_iter().zip([30, 10, 20]) {
+            room.enter(Some(0), now + Duration::from_secs(seconds), ticket, record);
+        }
+        room.make_due(now);
+        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(now, |_| true))
+            .map(|(_, record)| record.offset)
+            .collect();
+        assert_eq!((order, bytes(&room)), (vec![1, 2, 0], 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::decision::Policy;
@@ -55,4 +56,18 @@ pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
         };
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
     }
+}
+
+/// Told with every SIGUSR2: deferred claims are to be asked about at once.
+pub(super) fn released() -> Result<Arc<Notify>, String> {
+    let mut told = signal(SignalKind::user_defined2())
+        .map_err(|error| format!("the handler of SIGUSR2 cannot be installed: {error}"))?;
+    let release = Arc::new(Notify::new());
+    let notify = Arc::clone(&release);
+    tokio::spawn(async move {
+        while told.recv().await.is_some() {
+            notify.notify_one();
+        }
+    });
+    Ok(release)
 }

@@ -28,8 +28,8 @@ use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Telemetry};
 use crate::worker::{Connections, Drain, Ports, Worker};
 
-use background::look_after_tables;
 pub use background::signalled;
+use background::{look_after_tables, released};
 pub use check::check;
 pub use commands::{Failure, audit, dead_letters, migrate};
 pub use hangups::with_hangups;
@@ -127,7 +127,9 @@ impl Service {
             http,
         };
         let upkeep = tokio::spawn(look_after_tables(Arc::clone(&store), policy.clone()));
-        let worker = Worker::new(ports, context(&config, registry, policy, telemetry, health));
+        let release = released()?;
+        let context = context(&config, registry, policy, telemetry, health, release);
+        let worker = Worker::new(ports, context);
         Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
     }
 

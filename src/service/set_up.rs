@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::check;
@@ -82,6 +83,7 @@ pub(super) fn context(
     policy: crate::decision::Policy,
     telemetry: &Telemetry,
     health: Health,
+    release: Arc<Notify>,
 ) -> WorkerContext {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
@@ -97,6 +99,7 @@ pub(super) fn context(
         registry: Arc::clone(&registry),
         policy,
         health,
+        release,
         clock: Clock::System,
         random: fastrand::Rng::new(),
     }

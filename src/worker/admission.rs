@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::duplicates::Entered;
 use super::{Intake as _, Job, Ports, Worker};
@@ -74,7 +74,7 @@ impl<P: Ports> Worker<P> {
                     Input::Claims => self.inflow.flood.admits(now),
                     Input::Retry => {
                         let api = api_of(record, &self.context.registry);
-                        let has_place = match due_in(record, wall) {
+                        let has_place = match due_in(record, wall, self.inflow.released_until) {
                             Some(_) => self.inflow.waiting.has_seat(api),
                             None => api.is_none_or(|api| self.inflow.room.admits(api, now)),
                         };
@@ -98,7 +98,8 @@ impl<P: Ports> Worker<P> {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let Some(wait) = due_in(&record, self.context.clock.micros() / 1_000) else {
+        let wall = self.context.clock.micros() / 1_000;
+        let Some(wait) = due_in(&record, wall, self.inflow.released_until) else {
             return self.begin(ticket, record, now);
         };
         let api = api_of(&record, &self.context.registry);
@@ -110,6 +111,16 @@ impl<P: Ports> Worker<P> {
             self.inflow.pace.withdraw(api, now);
             self.pass_on(ticket, record);
         }
+    }
+
+    /// Somebody mended what claims were deferred for: all that were deferred until now are due.
+    pub(super) fn release_deferred(&mut self) {
+        self.inflow.released_until = self.context.clock.micros() / 1_000;
+        self.inflow.waiting.make_due(Instant::now());
+        let waiting = self.inflow.waiting.len();
+        info!(
+            "told to ask about deferred claims now: {waiting} were at hand, those in the retry topic follow"
+        );
     }
 
     /// A record that was taken on becomes a job, or a dead letter.
@@ -250,10 +261,11 @@ fn api_of(record: &Record, registry: &Registry) -> Option<usize> {
     registry.iter().find(|(_, route)| route.api.name() == deferral.api).map(|(id, _)| id.index())
 }
 
-/// How long a deferred claim is not to be asked about yet; `now` in UNIX milliseconds.
-fn due_in(record: &Record, now: i64) -> Option<Duration> {
-    let deferral = Some(&record.headers).filter(|_| record.partition.input == Input::Retry);
-    let deferral = deferral.and_then(Deferral::parse)?;
+/// How long a deferred claim is not to be asked about yet; `now` and `released_until` in UNIX
+/// milliseconds.
+fn due_in(record: &Record, now: i64, released_until: i64) -> Option<Duration> {
+    let waits = record.partition.input == Input::Retry && record.written_at > released_until;
+    let deferral = Some(&record.headers).filter(|_| waits).and_then(Deferral::parse)?;
     let wait = u64::try_from(deferral.not_before.saturating_sub(now)).ok()?;
     Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 use tokio::task::JoinError;
 
 use super::Clock;
@@ -65,6 +66,8 @@ pub struct WorkerContext {
     pub spans: Spans,
     /// What `/livez` and `/readyz` say.
     pub health: Health,
+    /// Told when deferred claims are to be asked about at once.
+    pub release: Arc<Notify>,
     /// The time of day.
     pub clock: Clock,
     /// Nonces, jitter and new trace ids.

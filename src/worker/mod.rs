@@ -148,6 +148,7 @@ impl<P: Ports> Worker<P> {
                 // can be repeated.
                 biased;
                 () = &mut shutdown, if self.drain.stopping.is_none() => self.start_drain(),
+                () = self.context.release.notified() => self.release_deferred(),
                 Some(done) = self.tasks.join_next() => self.take_done(done?)?,
                 event = self.ports.intake.next() => self.take_event(event)?,
                 () = tokio::time::sleep_until(wake) => {}

@@ -124,3 +124,27 @@ async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
         lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
     assert!(calls - in_vain <= 550, "{} calls for 500 claims", calls - in_vain);
 }
+
+/// Somebody mends what claims were deferred for, and does not want to wait for their time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deferred_claims_are_asked_about_when_a_worker_is_told_so() {
+    let Some(lab) = Lab::new("release").await else { return };
+    let mut expected = Expected::default();
+    // Few of them are at hand, the others stay in the topic until they are due.
+    let slow =
+        QUICK.replace("defer_interval = \"2s\"", "defer_interval = \"30m\"\nmax_waiting = 8");
+    let down = ApiFaults { down: true, ..ApiFaults::default() };
+    let faults = Faults { apis: [(Api::IntelligentQrCode, down)].into(), ..Faults::default() };
+    lab.simulator.set_faults(faults).expect("faults");
+    expected.produce(&lab, (0..50).map(|number| format!("clm-{number}")));
+    let mut worker = lab.worker("w1", &slow);
+    lab.wait("claims in the retry topic", LONG, async || lab.read("retry").len() >= 50).await;
+    lab.simulator.set_faults(Faults::default()).expect("no faults");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(outcome(&lab).decisions.is_empty(), "their time has not come");
+    worker.signal("-USR2");
+    let quick = Duration::from_secs(20);
+    lab.wait("every claim decided", quick, async || expected.is_complete(&outcome(&lab))).await;
+    assert_eq!(worker.stop().await, Some(0));
+    expected.verify(&lab).await;
+}

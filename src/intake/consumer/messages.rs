@@ -14,6 +14,7 @@ pub(super) fn record(message: &BorrowedMessage<'_>, partition: Partition, epoch:
         key: message.key().map(<[u8]>::to_vec),
         headers: headers(message),
         payload: message.payload().map(<[u8]>::to_vec),
+        written_at: message.timestamp().to_millis().unwrap_or_default(),
     }
 }
 

@@ -71,7 +71,8 @@ impl State {
     ) -> i64 {
         let log = self.log(partition);
         let offset = end(log);
-        log.push(Some(Record { partition, offset, epoch: 0, key, headers, payload }));
+        let record = Record { partition, offset, epoch: 0, key, headers, payload, written_at: 0 };
+        log.push(Some(record));
         offset
     }
 

@@ -360,6 +360,7 @@ impl World {
             ),
             spans: Spans::off(),
             health: Health::new(Duration::from_secs(30)),
+            release: Arc::default(),
             clock: Clock::Simulated { since: self.started, micros: NOW_MICROS },
             random: self.random.fork(),
         }

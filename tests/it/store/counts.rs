@@ -84,7 +84,8 @@ async fn counts_agree_with_the_verdicts_whenever_these_were_recorded() {
         record(&office, database, &[(3, late), (70, late), (71, late)], "late").await;
         agree(&office).await;
         let all = office.ask_json("decisions --by day --since 2026-01-01T00:00:00Z").await;
-        let claims = all["counts"].as_array().expect("rows").iter().map(|row| row["claims"].as_i64());
+        let claims =
+            all["counts"].as_array().expect("rows").iter().map(|row| row["claims"].as_i64());
         assert_eq!(claims.flatten().sum::<i64>(), 43);
 
         // The counts are used: what is gone from verdicts is counted still.
