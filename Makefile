@@ -95,6 +95,12 @@ fairness: setup ## Put one API or one account in trouble, and measure what the o
 	scripts/with-services.sh cargo test $(LOCKED) --release --all-features --test it -- \
 		--ignored --nocapture --test-threads=1 fairness::
 
+# Its own Kafka and PostgreSQL; CLAIMGATE and CLAIMGATE_SIMULATOR name binaries, else both are built.
+.PHONY: examples
+examples: setup ## Kill the settlement examples while they pay, look for a claim missed or paid twice: make examples ARGS=--mutants
+	@scripts/setup.sh examples
+	scripts/examples.sh $(ARGS)
+
 .PHONY: up
 up: ## Start everything in Docker: broker, database, risk-API simulator, worker, telemetry collector
 	docker compose up --build --detach

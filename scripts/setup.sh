@@ -7,6 +7,7 @@
 #   scripts/setup.sh demo    those of build and a PostgreSQL server
 #   scripts/setup.sh test    and what runs an Apache Kafka broker; with a Docker engine that is Docker,
 #                            unless CLAIMGATE_KAFKA=jars
+#   scripts/setup.sh examples  and what builds examples/: a Java compiler, Maven, Python's venv
 #
 # It installs as root or with a sudo that asks no password. Elsewhere it prints the command to run,
 # and fails.
@@ -16,8 +17,8 @@ set -euo pipefail
 
 profile=${1:-build}
 case $profile in
-    build | lint | demo | test) ;;
-    *) die "usage: scripts/setup.sh build|lint|demo|test" ;;
+    build | lint | demo | test | examples) ;;
+    *) die "usage: scripts/setup.sh build|lint|demo|test|examples" ;;
 esac
 
 has() { command -v "$1" >/dev/null; }
@@ -37,21 +38,27 @@ missing() {
     [ -n "${CLAIMGATE_TEST_POSTGRES_URL:-}" ] || postgres_programs >/dev/null || echo postgresql
     [ "$profile" != demo ] || return 0
 
+    if [ "$profile" = examples ]; then
+        has mvn || echo maven
+        has javac || java_package jdk
+        python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    fi
+
     # Docker brings its own broker, and so does whoever names one; without either it comes from
     # jars.
     [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ] || return 0
     [ "${CLAIMGATE_KAFKA:-auto}" = jars ] || ! docker_answers || return 0
-    [ "$(java_version)" -ge 17 ] || java_package
+    [ "$(java_version)" -ge 17 ] || java_package jre
     has mvn || echo maven
 }
 
 # Kafka needs Java 17, which is not the default of every release that has it; newer ones have only
 # newer.
 java_package() {
-    if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
-        echo openjdk-17-jre-headless
+    if apt-cache show "openjdk-17-$1-headless" >/dev/null 2>&1; then
+        echo "openjdk-17-$1-headless"
     else
-        echo default-jre-headless
+        echo "default-$1-headless"
     fi
 }
 
