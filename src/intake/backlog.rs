@@ -100,6 +100,11 @@ impl Backlog {
         !self.paused.is_empty()
     }
 
+    /// Whether a partition has no record that waits.
+    pub fn has_none_of(&self, partition: Partition) -> bool {
+        !self.queues.contains_key(&partition)
+    }
+
     /// Records that wait.
     pub fn len(&self) -> usize {
         self.queues.values().map(VecDeque::len).sum()

@@ -89,6 +89,20 @@ pub struct Assigned {
     pub log_end: i64,
 }
 
+/// How far the log of a partition reaches, as the last answer to a fetch said. A paused partition is
+/// not fetched: what is known of it grows old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogReach {
+    /// The partition.
+    pub partition: Partition,
+    /// The log's first offset.
+    pub start: i64,
+    /// The offset after its last record.
+    pub end: i64,
+    /// The offset before which every record was handed over, where nothing is on its way.
+    pub read: Option<i64>,
+}
+
 /// What the consumer tells the worker, in order.
 #[derive(Debug)]
 pub enum Event {
@@ -111,6 +125,8 @@ pub enum Event {
     },
     /// Partitions are gone already: somebody else may be at work on them.
     Lost(Vec<Partition>),
+    /// How far the logs reach, after everything that was read of them before; every few seconds.
+    Logs(Vec<LogReach>),
     /// Whether any broker answers the consumer, said every few seconds: one sentence if none does.
     Brokers(Result<(), String>),
     /// The consumer cannot go on.

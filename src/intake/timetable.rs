@@ -51,6 +51,11 @@ impl<T> Timetable<T> {
         self.entries.extract_if(.., move |_, entry| matches(entry)).map(|(_, entry)| entry)
     }
 
+    /// All of them, in the order they are due.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.values()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -15,7 +15,7 @@
 use tokio::time::Instant;
 
 use super::timetable::Timetable;
-use super::{Record, Ticket};
+use super::{Partition, Record, Ticket};
 
 /// Deferred claims, by API and by the time they are due.
 #[derive(Debug)]
@@ -31,8 +31,17 @@ pub struct WaitingRoom {
 /// One API's seats.
 #[derive(Debug, Default)]
 struct Row {
-    by_due: Timetable<(Ticket, Record)>,
+    by_due: Timetable<Seat>,
     bytes: usize,
+}
+
+/// A claim that waits.
+#[derive(Debug)]
+struct Seat {
+    ticket: Ticket,
+    record: Record,
+    /// Since when it is tried, UNIX milliseconds.
+    since: i64,
 }
 
 impl WaitingRoom {
@@ -49,12 +58,18 @@ impl WaitingRoom {
         row.by_due.len() < self.seats && row.bytes < self.max_bytes
     }
 
-    /// A claim takes a seat until `due`.
-    pub fn enter(&mut self, api: Option<usize>, due: Instant, ticket: Ticket, record: Record) {
+    /// A claim takes a seat until `due`; it is tried since then, UNIX milliseconds.
+    pub fn enter(
+        &mut self,
+        api: Option<usize>,
+        due: Instant,
+        since: i64,
+        (ticket, record): (Ticket, Record),
+    ) {
         let row = self.row(api);
         let row = &mut self.rows[row];
         row.bytes += record.bytes();
-        row.by_due.enter(due, (ticket, record));
+        row.by_due.enter(due, Seat { ticket, record, since });
     }
 
     /// Of the APIs that have room for a claim, the one that is due for longest.
@@ -70,7 +85,7 @@ impl WaitingRoom {
             dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
         let (_, api) = due.min()?;
         let row = &mut self.rows[api];
-        let (ticket, record) = row.by_due.pop_due(now)?;
+        let Seat { ticket, record, .. } = row.by_due.pop_due(now)?;
         row.bytes -= record.bytes();
         Some((ticket, record))
     }
@@ -88,9 +103,23 @@ impl WaitingRoom {
     /// Sends away those whose partition goes: whoever gets it reads them again.
     pub fn remove_where(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         for row in &mut self.rows {
-            let gone = row.by_due.take(|(ticket, _)| goes(ticket));
-            row.bytes -= gone.map(|(_, record)| record.bytes()).sum::<usize>();
+            let gone = row.by_due.take(|seat| goes(&seat.ticket));
+            row.bytes -= gone.map(|seat| seat.record.bytes()).sum::<usize>();
         }
+    }
+
+    /// Everybody who waits: for which API, of which partition, and since when it is tried, UNIX
+    /// milliseconds.
+    pub fn seated(&self) -> impl Iterator<Item = (Option<usize>, Partition, i64)> {
+        self.rows.iter().enumerate().flat_map(|(row, seats)| {
+            let api = self.api(row);
+            seats.by_due.iter().map(move |seat| (api, seat.ticket.partition(), seat.since))
+        })
+    }
+
+    /// When the first claim of each API is due; the last is for claims that do not say theirs.
+    pub fn next_dues(&self) -> impl Iterator<Item = (Option<usize>, Option<Instant>)> {
+        self.rows.iter().enumerate().map(|(row, seats)| (self.api(row), seats.by_due.due()))
     }
 
     /// How many wait.
@@ -101,6 +130,10 @@ impl WaitingRoom {
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn api(&self, row: usize) -> Option<usize> {
+        (row + 1 < self.rows.len()).then_some(row)
     }
 
     fn row(&self, api: Option<usize>) -> usize {
@@ -114,7 +147,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::intake::{Admission, Assigned, Ledger, Partition};
+    use crate::intake::{Admission, Assigned, Ledger};
 
     fn seats(count: i64) -> Vec<(Ticket, Record)> {
         let (mut ledger, partition) = (Ledger::default(), Partition::retry(1));
@@ -166,9 +199,12 @@ mod tests {
     #[test]
     fn claims_leave_in_the_order_they_are_due_and_not_before() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
-        for ((ticket, record), seconds) in seats(3).into_iter().zip([30, 10, 20]) {
-            room.enter(Some(0), now + Duration::from_secs(seconds), ticket, record);
+        for (claim, seconds) in seats(3).into_iter().zip([30, 10, 20]) {
+            room.enter(Some(0), now + Duration::from_secs(seconds), 7, claim);
         }
+        assert_eq!(room.seated().next(), Some((Some(0), Partition::retry(1), 7)));
+        let dues: Vec<_> = room.next_dues().collect();
+        assert_eq!(dues, [(Some(0), Some(now + Duration::from_secs(10))), (None, None)]);
         assert_eq!((room.len(), bytes(&room)), (3, 30));
         assert_eq!(room.due_after(now), Some(now + Duration::from_secs(10)));
         assert_eq!(room.next_due(now + Duration::from_secs(9), |_| true), None);
@@ -183,8 +219,8 @@ mod tests {
     #[test]
     fn whoever_is_sent_away_leaves_no_trace() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
-        for (ticket, record) in seats(4) {
-            room.enter(None, now, ticket, record);
+        for claim in seats(4) {
+            room.enter(None, now, 0, claim);
         }
         room.remove_where(|ticket| ticket.offset() % 2 == 0);
         assert_eq!((room.len(), bytes(&room)), (2, 20));
@@ -195,12 +231,10 @@ mod tests {
         let (mut room, now) = (WaitingRoom::new(2, 4, 1_000), Instant::now());
         let mut seats = seats(5).into_iter();
         for _ in 0..2 {
-            let (ticket, record) = seats.next().expect("five");
-            room.enter(Some(0), now, ticket, record);
+            room.enter(Some(0), now, 0, seats.next().expect("five"));
         }
         assert!(!room.has_seat(Some(0)) && room.has_seat(Some(1)) && room.has_seat(None));
-        let (ticket, record) = seats.next().expect("five");
-        room.enter(Some(1), now + Duration::from_secs(1), ticket, record);
+        room.enter(Some(1), now + Duration::from_secs(1), 0, seats.next().expect("five"));
         let late = now + Duration::from_secs(2);
         let (ticket, _) =
             room.next_due(late, |api| api == Some(1)).expect("the first one has no room");

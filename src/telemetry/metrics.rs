@@ -7,6 +7,8 @@
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 
+use crate::kafka::Topic;
+
 /// A metric's facts.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
@@ -79,6 +81,12 @@ metrics! {
     DEFERRED = Kind::Counter, "claimgate_deferred_total", ["api"];
     /// From sending a request to the last byte of the answer, or to giving up on it.
     ATTEMPT_DURATION = CALL, "claimgate_attempt_duration_seconds", ["api"];
+    /// Calls of an API that are under way.
+    CALLS_IN_FLIGHT = Kind::Gauge, "claimgate_calls_in_flight", ["api"];
+    /// From taking a claim on to sending its first request.
+    FIRST_ATTEMPT_WAIT = CLAIM, "claimgate_first_attempt_wait_seconds", ["api"];
+    /// For how long the access token in use has been there; 0 where there is none.
+    TOKEN_AGE = Kind::Gauge, "claimgate_token_age_seconds", ["vendor"];
     /// Fetches of an access token.
     TOKEN_FETCHES = Kind::Counter, "claimgate_token_fetches_total", ["outcome"];
     /// Results dropped because their partition had been lost.
@@ -98,6 +106,8 @@ metrics! {
     /// Producers that the broker put an end to because a transaction outlived its time, and that
     /// were made anew.
     PRODUCERS_FENCED = Kind::Counter, "claimgate_producers_fenced_total", [];
+    /// Producers that were made: the first of the worker, and a new one after each that failed.
+    PRODUCERS_STARTED = Kind::Counter, "claimgate_producers_started_total", [];
     /// Commits of offsets that failed and are repeated; only with `at_least_once`, where they go on
     /// their own.
     COMMIT_FAILURES = Kind::Counter, "claimgate_commit_failures_total", [];
@@ -105,6 +115,15 @@ metrics! {
     UNPUBLISHABLE = Kind::Counter, "claimgate_unpublishable_total", ["topic"];
     /// Records taken on and not yet published.
     IN_FLIGHT = Kind::Gauge, "claimgate_in_flight_claims", [];
+    /// Claims that this worker has and that have no published decision, the deferred ones that wait
+    /// here for their time included.
+    UNDECIDED = Kind::Gauge, "claimgate_undecided_claims", ["api"];
+    /// For how long the oldest of them has been tried; 0 where there is none.
+    UNDECIDED_OLDEST = Kind::Gauge, "claimgate_undecided_oldest_age_seconds", ["api"];
+    /// Deferred claims that this worker has read and that wait for their time.
+    DEFERRED_WAITING = Kind::Gauge, "claimgate_deferred_claims", ["api"];
+    /// When the first of them is due, UNIX time; 0 where none waits.
+    DEFERRED_NEXT_DUE = Kind::Gauge, "claimgate_deferred_next_due_timestamp_seconds", ["api"];
     /// Claims that wait for an API: behind their subject's earlier claim, for a permit, or for a
     /// retry.
     QUEUED = Kind::Gauge, "claimgate_queued_claims", ["api"];
@@ -120,6 +139,14 @@ metrics! {
     /// Partitions that this worker has, of the input topic (`claims`) and of the retry topic
     /// (`retry`).
     ASSIGNED_PARTITIONS = Kind::Gauge, "claimgate_assigned_partitions", ["topic"];
+    /// Records of a partition that are not done: in flight, waiting, or not read yet. What is done
+    /// beyond the committed offset is not among them.
+    PARTITION_LAG = Kind::Gauge, "claimgate_partition_lag_records", ["partition"];
+    /// For how long the oldest record that was read of a partition and is not done has been tried;
+    /// 0 where there is none.
+    PARTITION_OLDEST = Kind::Gauge, "claimgate_partition_oldest_age_seconds", ["partition"];
+    /// How often the group gave this worker partitions, took some away, or took them away unasked.
+    REBALANCES = Kind::Counter, "claimgate_rebalances_total", ["event"];
     /// Offsets that retention removed before they were read.
     RECORDS_LOST = Kind::Counter, "claimgate_records_lost_total", ["topic"];
     /// Offsets that are read once more, or for the first time without a committed offset: what was
@@ -129,6 +156,8 @@ metrics! {
     OPEN_TRANSACTION = Kind::Gauge, "claimgate_open_transaction_seconds", [];
     /// Length of the offset map in the last commit's metadata; the broker takes 4096 bytes.
     OFFSET_MAP_BYTES = Kind::Gauge, "claimgate_offset_map_bytes", ["partition"];
+    /// Connections to Postgres, by whether a statement uses them.
+    POSTGRES_CONNECTIONS = Kind::Gauge, "claimgate_postgres_connections", ["state"];
     /// Spans that did not reach the collector.
     SPANS_LOST = Kind::Counter, "claimgate_spans_lost_total", [];
     /// Always 1; tells the version that runs.
@@ -145,8 +174,11 @@ pub(super) fn describe() {
             Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
         }
     }
-    for counter in [SPANS_LOST, PRODUCERS_FENCED, COMMIT_FAILURES] {
+    for counter in [SPANS_LOST, PRODUCERS_FENCED, PRODUCERS_STARTED, COMMIT_FAILURES] {
         metrics::counter!(counter.name).increment(0);
+    }
+    for topic in Topic::ALL {
+        metrics::counter!(UNPUBLISHABLE.name, "topic" => topic.label()).increment(0);
     }
     metrics::gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

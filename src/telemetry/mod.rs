@@ -28,7 +28,7 @@ mod otlp;
 pub mod spans;
 
 pub use health::{Component, Health};
-pub use meter::{IntakeMeter, Meter};
+pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
 pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
 
 impl std::fmt::Debug for Telemetry {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::duplicates::Entered;
+use super::in_flight::Open;
 use super::{Intake as _, Job, Ports, Worker};
 use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Source;
@@ -106,7 +107,8 @@ impl<P: Ports> Worker<P> {
         if self.inflow.waiting.has_seat(api) {
             // Nobody defers for longer than this; a header that says so is damaged.
             let wait = wait.min(self.context.retry.defer_max_interval);
-            self.inflow.waiting.enter(api, now + wait, ticket, record);
+            let since = Deferral::parse(&record.headers).map_or(0, |deferral| deferral.since);
+            self.inflow.waiting.enter(api, now + wait, since, (ticket, record));
         } else {
             self.inflow.pace.withdraw(api, now);
             self.pass_on(ticket, record);
@@ -143,7 +145,9 @@ impl<P: Ports> Worker<P> {
             parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
         let (span, received) =
             self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), deferral.as_ref());
-        self.inflow.in_flight.add(&ticket, &received);
+        let api = routed.as_ref().ok().map(|(_, api)| api.index());
+        let since = deferral.as_ref().map_or(received.received_at / 1_000, |before| before.since);
+        self.inflow.in_flight.add(&ticket, &received, Open { api, since });
         self.was_read(&ticket, routed.is_err());
         match routed {
             Ok((claim, api)) => {

@@ -1,5 +1,7 @@
 //! Assessing: one attempt at a risk API, and what follows from its answer.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -48,6 +50,11 @@ impl<P: Ports> Worker<P> {
         job.probe = probe;
         job.lease = route.token.and_then(|id| self.calls.tokens[id.index()].lease(now));
         let requested_at = self.context.clock.micros();
+        if number == 1 {
+            let waited = requested_at.saturating_sub(job.received.received_at);
+            let waited = Duration::from_micros(u64::try_from(waited).unwrap_or(0));
+            self.context.meter.first_attempt(route.api.name(), waited);
+        }
         let attempt = Attempt {
             number,
             now: requested_at / 1_000_000,

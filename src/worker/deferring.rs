@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::in_flight::Open;
 use super::{Job, Ports, Publisher as _, Worker};
 use crate::assess::retry;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
-use crate::risk::{Fault, FaultReason};
+use crate::risk::{ApiId, Fault, FaultReason};
 use crate::trace::TRACEPARENT;
 
 /// Milliseconds. A claim that has little time left is not deferred for less.
@@ -73,10 +74,16 @@ impl<P: Ports> Worker<P> {
         let Some(deferral) = Deferral::parse(&record.headers) else { return };
         let (_, mut received) = self.receive(record, None, Some(&deferral));
         received.headers = Deferral::strip(received.headers);
-        self.inflow.in_flight.add(&ticket, &received);
+        let open = Open { api: self.api_named(&deferral.api), since: deferral.since };
+        self.inflow.in_flight.add(&ticket, &received, open);
         let times = deferral.times.saturating_add(1);
         let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
         self.complete(Completed { ticket, received, claim_id: None, outcome });
+    }
+
+    /// The API of this name, where the configuration has it.
+    fn api_named(&self, name: &str) -> Option<usize> {
+        self.context.registry.find(name).map(ApiId::index)
     }
 
     /// What waited behind a claim that was deferred goes along. Even one with the same content is

@@ -82,7 +82,8 @@ impl<P: Ports> Worker<P> {
         for partition in partitions {
             self.ledger.revoke(*partition);
             self.inflow.backlog.forget(*partition);
-            self.context.meter.offset_map(*partition, 0);
+            self.gauges.forget(*partition);
+            self.context.meter.partition_gone(*partition);
         }
         for release in &mut self.drain.releases {
             release.partitions.retain(|partition| !partitions.contains(partition));
@@ -176,7 +177,8 @@ impl<P: Ports> Worker<P> {
         for release in ready {
             for partition in &release.partitions {
                 self.ledger.revoke(*partition);
-                self.context.meter.offset_map(*partition, 0);
+                self.gauges.forget(*partition);
+                self.context.meter.partition_gone(*partition);
             }
             self.context.meter.assigned(self.ledger.partitions());
             drop(release.release);

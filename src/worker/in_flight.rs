@@ -1,7 +1,7 @@
 //! What the worker has in flight: every record that was taken on and neither published nor dropped.
 //!
 //! Pure bookkeeping, for the bounds on intake, for knowing when a partition can be given back, and
-//! for the age of the oldest.
+//! for the ages of what is undecided.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,23 @@ pub(super) struct InFlight {
 struct Entry {
     since: i64,
     bytes: usize,
+    open: Open,
+}
+
+/// What a record in flight is to be decided by, and since when it waits for that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    /// The number of its API; `None` where it is no claim.
+    pub(super) api: Option<usize>,
+    /// Since when it is tried, UNIX milliseconds: before it was taken on, where it was deferred.
+    pub(super) since: i64,
 }
 
 impl InFlight {
     /// A record was taken on.
-    pub(super) fn add(&mut self, ticket: &Ticket, received: &Received) {
+    pub(super) fn add(&mut self, ticket: &Ticket, received: &Received, open: Open) {
         let bytes = received.bytes();
-        let entry = Entry { since: received.received_at, bytes };
+        let entry = Entry { since: received.received_at, bytes, open };
         let partition = self.partitions.entry(ticket.partition()).or_default();
         if let Some(before) = partition.insert(ticket.offset(), entry) {
             // Taken on again after its partition went and came back, while the first is still on
@@ -79,6 +89,13 @@ impl InFlight {
     /// Whether the partition has nothing in flight.
     pub(super) fn is_idle(&self, partition: Partition) -> bool {
         !self.partitions.contains_key(&partition)
+    }
+
+    /// All of them, with their partitions.
+    pub(super) fn open(&self) -> impl Iterator<Item = (Partition, Open)> {
+        self.partitions
+            .iter()
+            .flat_map(|(partition, entries)| entries.values().map(|entry| (*partition, entry.open)))
     }
 
     /// When the oldest was taken on, UNIX microseconds.

@@ -15,6 +15,7 @@
 //! | batches are recorded, then published | [`flushing`], [`pipeline`] |
 //! | partitions are given back; the worker stops | [`draining`] |
 //! | too many malformed events; a process that was paused | [`flooding`], [`pause_guard`] |
+//! | what is waiting is counted, for metrics | [`gauges`], [`undecided`] |
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the waiting room, the
 //! batch, a flush). One look-up is under way at a time, one batch is written and one published. No
@@ -48,6 +49,7 @@ mod draining;
 mod duplicates;
 mod flooding;
 mod flushing;
+mod gauges;
 mod in_flight;
 mod inflow;
 mod job;
@@ -62,6 +64,7 @@ mod room;
 mod simulation;
 mod task;
 mod tokens;
+mod undecided;
 mod undeferrable;
 
 use calls::Calls;
@@ -70,6 +73,7 @@ pub use context::{Connections, Ports, WorkerContext, WorkerError};
 pub use draining::Drain;
 use draining::Draining;
 use duplicates::DuplicateQueues;
+use gauges::Gauges;
 use inflow::Inflow;
 use job::Job;
 use outflow::Outflow;
@@ -103,6 +107,8 @@ pub struct Worker<P: Ports> {
     outflow: Outflow,
     /// Partitions on their way out, and the worker's own end.
     drain: Draining,
+    /// What is told of the worker once a second.
+    gauges: Gauges,
     /// Everything slow: each task brings back what it worked on.
     tasks: JoinSet<Done>,
 }
@@ -120,6 +126,7 @@ impl<P: Ports> Worker<P> {
             calls: Calls::new(&context, now),
             outflow: Outflow::new(context.worker.max_linger, now),
             drain: Draining::default(),
+            gauges: Gauges::new(now),
             tasks: JoinSet::new(),
             ports,
             context,
@@ -170,7 +177,7 @@ impl<P: Ports> Worker<P> {
         let next_call = self.make_calls(now);
         self.flush(now);
         self.finish_revocations();
-        self.set_gauges();
+        self.set_gauges(now);
         let rests = [
             self.outflow.store_rests_until,
             self.outflow.due(),
@@ -193,6 +200,7 @@ impl<P: Ports> Worker<P> {
                 self.start_release(&partitions, release)
             }
             Some(Event::Lost(partitions)) => self.on_partitions_lost(&partitions),
+            Some(Event::Logs(logs)) => self.gauges.looked(logs),
             Some(Event::Brokers(answers)) => self.on_broker_status(answers),
             Some(Event::Failed(reason)) => return Err(WorkerError::Intake(reason)),
             None => return Err(WorkerError::Intake("the consumer's thread has ended".to_owned())),
@@ -222,30 +230,6 @@ impl<P: Ports> Worker<P> {
             }
             Done::Recorded(result, latency) => self.after_record(result, latency),
             Done::Published(result, latency) => self.after_publish(result, latency),
-        }
-    }
-
-    fn set_gauges(&mut self) {
-        let meter = &self.context.meter;
-        let age =
-            self.inflow.in_flight.oldest().map_or(0, |oldest| self.context.clock.micros() - oldest);
-        meter.in_flight(
-            self.inflow.in_flight.records(),
-            Duration::from_micros(u64::try_from(age).unwrap_or(0)),
-        );
-        meter.paused(self.inflow.backlog.is_pausing());
-        meter.flood(self.inflow.flood.is_on());
-        for (id, route) in self.context.registry.iter() {
-            let waiting = self
-                .inflow
-                .room
-                .claims(id.index())
-                .saturating_sub(self.calls.scheduler.in_flight(id.index()));
-            meter.queued(route.api.name(), waiting);
-            meter.concurrency(route.api.name(), self.calls.scheduler.concurrency(id.index()));
-            let breaker = self.calls.scheduler.breaker(id.index());
-            let is_open = breaker.open_since().is_some();
-            meter.breaker(route.api.name(), is_open, breaker.is_denied());
         }
     }
 }

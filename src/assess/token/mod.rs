@@ -102,6 +102,7 @@ pub struct Token {
 #[derive(Debug)]
 struct Current {
     lease: Lease,
+    fetched: Instant,
     expires: Instant,
     renew: Instant,
 }
@@ -113,6 +114,12 @@ impl Token {
             .as_ref()
             .filter(|current| now < current.expires)
             .map(|current| current.lease.clone())
+    }
+
+    /// For how long the token has been here, where a usable one is at hand.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let current = self.current.as_ref().filter(|current| now < current.expires)?;
+        Some(now.saturating_duration_since(current.fetched))
     }
 
     /// How a fetch is to be made, if one is to be made now; it then counts as under way.
@@ -161,7 +168,7 @@ impl Token {
         // A token that lives shorter than the usual margin is renewed at half its life.
         let renew = now
             + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);
-        self.current = Some(Current { lease, expires: now + expires_in, renew });
+        self.current = Some(Current { lease, fetched: now, expires: now + expires_in, renew });
         Outlook::Good
     }
 

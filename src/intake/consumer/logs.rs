@@ -8,7 +8,7 @@ use tracing::{error, warn};
 
 use super::progress::Log;
 use super::reader::Reader;
-use crate::intake::{Partition, Record};
+use crate::intake::{Event, LogReach, Partition, Record};
 
 /// A transaction that holds reading up for longer is told.
 const HELD_UP_TOO_LONG: Duration = Duration::from_secs(60);
@@ -43,14 +43,18 @@ impl Reader {
             return;
         }
         let now = Instant::now();
-        for (partition, log) in looked {
-            self.look_at_log(partition, log, now);
-        }
+        let reach = |(partition, log): (Partition, Log)| {
+            let Log { start, end, position, .. } = self.look_at_log(partition, log, now);
+            LogReach { partition, start, end, read: position }
+        };
+        let logs = looked.into_iter().map(reach).collect();
         self.tell_of_transactions(now);
+        // A worker that is gone needs no telling.
+        drop(self.events.blocking_send(Event::Logs(logs)));
     }
 
-    /// Counts what retention took before it was read.
-    fn look_at_log(&self, partition: Partition, log: Log, now: Instant) {
+    /// Counts what retention took before it was read; returns what is to be believed of the log.
+    fn look_at_log(&self, partition: Partition, log: Log, now: Instant) -> Log {
         let rebalances = self.consumer.context();
         // A paused partition is not fetched: what is said of its log is old.
         let log =
@@ -66,6 +70,7 @@ impl Reader {
             );
             rebalances.meter.records_lost(partition.input, lost);
         }
+        log
     }
 
     /// Tells once of a transaction that holds reading up.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, TopicPartitionList};
@@ -120,8 +120,14 @@ impl ConsumerContext for Rebalances {
         partitions: &mut TopicPartitionList,
     ) {
         let done = match error {
-            RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            RespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.meter.assigned();
+                self.assign(consumer, partitions)
+            }
+            RespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.meter.revoked(consumer.assignment_lost());
+                self.revoke(consumer, partitions)
+            }
             other => Err(format!("the group cannot be joined: {other:?}")),
         };
         if let Err(reason) = done {

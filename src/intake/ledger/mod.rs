@@ -33,7 +33,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::offset_map::{self, OffsetMap};
-use super::{Assigned, Partition};
+use super::{Assigned, LogReach, Partition};
 
 /// The right and the duty to finish one record. Not `Clone`: a record ends once.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,6 +223,18 @@ impl Ledger {
     /// Whether the partition is assigned.
     pub fn holds(&self, partition: Partition) -> bool {
         self.partitions.contains_key(&partition)
+    }
+
+    /// How many records of a partition are not done, where its log reaches so far: those that were
+    /// taken on, and those behind them. `nothing_waits` says that every record that was read before
+    /// was taken on. Then offsets without a record, such as transaction markers, are passed over;
+    /// otherwise they count.
+    pub fn lag(&self, log: &LogReach, nothing_waits: bool) -> u64 {
+        let Some(state) = self.partitions.get(&log.partition) else { return 0 };
+        let read = log.read.filter(|_| nothing_waits).unwrap_or(log.start);
+        let unread = log.end.saturating_sub(state.end.max(log.start).max(read));
+        let open = u64::try_from(state.open.len()).unwrap_or(u64::MAX);
+        open.saturating_add(u64::try_from(unread).unwrap_or(0))
     }
 
     /// How many records were taken on and are not done.

@@ -361,3 +361,31 @@ fn a_ticket_of_before_the_log_began_anew_finishes_no_record_of_the_new_one() {
     ledger.confirm([before]);
     assert_eq!(ledger.open(), 1, "the new record is open still");
 }
+
+#[test]
+fn lag_is_what_is_not_done_beyond_the_committed_offset_too() {
+    let metadata = offset_map::encode(10, &[10, 14], 20);
+    let mut ledger = Ledger::default();
+    let (partition, offset) = (PARTITION, Some(10));
+    ledger.assign(&Assigned { partition, epoch: 1, offset, metadata, log_end: 30 });
+    let log = |end, read| LogReach { partition, start: 0, end, read };
+    assert_eq!(ledger.lag(&log(20, None), true), 2, "10 and 14, of twenty offsets");
+    assert_eq!(ledger.lag(&log(25, None), true), 7);
+    assert_eq!(ledger.lag(&log(25, Some(25)), true), 2, "20 to 24 hold no record");
+    assert_eq!(ledger.lag(&log(25, Some(25)), false), 7, "unless they wait to be taken on");
+    let Admission::Ticket(tenth) = ledger.admit(PARTITION, 10, 1) else { panic!("it is open") };
+    assert_eq!(ledger.lag(&log(20, None), true), 2, "read, and not done");
+    ledger.confirm([tenth]);
+    assert_eq!(ledger.lag(&log(20, None), true), 1);
+    ledger.revoke(PARTITION);
+    assert_eq!(ledger.lag(&log(20, None), true), 0);
+}
+
+#[test]
+fn the_lag_of_a_log_that_is_new_to_the_group_begins_at_its_start() {
+    let mut ledger = Ledger::default();
+    let (partition, metadata) = (PARTITION, String::new());
+    ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 30 });
+    let log = LogReach { partition, start: 500, end: 530, read: None };
+    assert_eq!(ledger.lag(&log, true), 30);
+}

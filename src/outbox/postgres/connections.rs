@@ -23,6 +23,7 @@ use super::StoreError;
 use super::error::Failure;
 use super::session::{self, Setting};
 use super::settings::Settings;
+use crate::telemetry::PoolMeter;
 
 /// A server that has not answered after this many times its own bound on a statement is taken for
 /// dead.
@@ -48,7 +49,9 @@ pub(super) struct Connections {
     /// How many there are at once, at most.
     size: u32,
     permits: Semaphore,
+    permits_in_all: usize,
     idle: Mutex<Vec<Idle>>,
+    meter: PoolMeter,
     connect_timeout: Duration,
     /// How long an answer may take.
     max_wait: Duration,
@@ -64,6 +67,7 @@ struct Idle {
 impl Connections {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let options = settings.connect_options()?;
+        let permits = settings.max_connections.min(1_000) as usize;
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         Ok(Self {
             place: format!(
@@ -72,8 +76,10 @@ impl Connections {
                 options.get_port()
             ),
             size: settings.max_connections,
-            permits: Semaphore::new(settings.max_connections.min(1_000) as usize),
+            permits: Semaphore::new(permits),
+            permits_in_all: permits,
             idle: Mutex::default(),
+            meter: PoolMeter::default(),
             connect_timeout: settings.connect_timeout,
             max_wait: settings.statement_timeout * MAX_WAIT,
             timeout_key: settings.caller.timeout_key(),
@@ -114,6 +120,7 @@ impl Connections {
                 Some(found) => found,
                 None => (self.connect(&self.session).await?, Instant::now()),
             };
+            self.count(0);
             Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
         });
         bounded.await.unwrap_or_else(|_| Err(Failure::new(&self.place, &sqlx::Error::PoolTimedOut)))
@@ -181,6 +188,12 @@ impl Connections {
         }
     }
 
+    /// Tells how many connections there are; so many of those in use are about to come back.
+    fn count(&self, returning: usize) {
+        let in_use = self.permits_in_all.saturating_sub(self.permits.available_permits());
+        self.meter.set(self.idle().len(), in_use.saturating_sub(returning));
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,6 +227,8 @@ impl Drop for Lease<'_> {
         if self.connection.take().is_some() {
             self.home.idle().clear();
         }
+        // The permit comes back right after this.
+        self.home.count(1);
     }
 }
 

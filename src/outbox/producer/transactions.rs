@@ -197,6 +197,7 @@ impl Transactions {
             // that ended.
             producer.init_transactions(self.settings.request_timeout)?;
         }
+        meter::producer_started();
         Ok(producer)
     }
 }

@@ -54,7 +54,10 @@ fn record_everything() {
     meter::unpublishable("decisions");
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
-    meter.concurrency("intelligent_qr_code", 64);
+    meter.calls("intelligent_qr_code", 3, 64);
+    meter.first_attempt("intelligent_qr_code", latency);
+    meter.undecided(Some("intelligent_qr_code"), Undecided { claims: 1, ..Undecided::default() });
+    meter.token_age("WeChat", Some(latency));
     meter.paused(true);
     meter.flood(true);
     meter.assigned([Partition::claims(0), Partition::claims(1), Partition::retry(0)].into_iter());
@@ -63,6 +66,8 @@ fn record_everything() {
     intake.records_lost(Input::Claims, 3);
     intake.read_again(Input::Retry, 2);
     intake.held_up(latency);
+    meter.partition(Partition::claims(3), 17, latency);
+    PoolMeter::default().set(1, 2);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl<'a, C: Cluster> Member<'a, C> {
                 partitions.iter().for_each(|partition| self.ledger.revoke(*partition));
                 Some((partitions, None))
             }
-            Event::Brokers(_) => Some((Vec::new(), None)),
+            Event::Brokers(_) | Event::Logs(_) => Some((Vec::new(), None)),
             Event::Failed(why) => panic!("{why}"),
         }
     }

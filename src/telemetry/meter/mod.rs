@@ -1,6 +1,7 @@
 //! Recording: one small function for each thing that happens.
 //!
-//! Owns the handles of every metric, made once, so that counting costs an atomic add. Knows no
+//! Owns the handles of every metric, made once, so that counting costs an atomic add. What the
+//! worker does not know is told by the consumer, the producer and the store ([`parts`]). Knows no
 //! clock. The invariant: a label is one of the names given at the start, a `&'static str` of the
 //! code, or `other`.
 
@@ -8,7 +9,15 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::metrics as names;
+mod labelled;
+mod parts;
+
+use labelled::Labelled;
+pub use parts::{
+    IntakeMeter, PoolMeter, commit_failed, producer_fenced, producer_started, unpublishable,
+};
+
+use super::metrics::{self as names, Metric};
 use crate::claim::EventError;
 use crate::decision::Decision;
 use crate::kafka::{Input, Partition};
@@ -35,6 +44,21 @@ pub struct Meter {
     /// By kind, then in the order of [`Decision::ALL`].
     decisions: Labelled<[Counter; 4]>,
     apis: Labelled<PerApi>,
+    /// In the order of [`FetchOutcome::ALL`].
+    token_fetches: [Counter; 2],
+}
+
+/// Claims without a published decision, and the deferred ones among them, as they are now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Undecided {
+    /// All of them.
+    pub claims: usize,
+    /// For how long the oldest of them has been tried.
+    pub oldest: Duration,
+    /// Those that are deferred and wait here for their time.
+    pub deferred: usize,
+    /// When the first of these is due, UNIX time.
+    pub next_due: Option<Duration>,
 }
 
 struct PerApi {
@@ -45,6 +69,35 @@ struct PerApi {
     attempt_duration: Histogram,
     queued: Gauge,
     concurrency: Gauge,
+    calls_in_flight: Gauge,
+    first_attempt_wait: Histogram,
+    undecided: Gauge,
+    undecided_oldest: Gauge,
+    deferred_waiting: Gauge,
+    deferred_next_due: Gauge,
+}
+
+impl PerApi {
+    fn new(api: &str) -> Self {
+        let counter = |metric: Metric| counter!(metric.name, "api" => api.to_owned());
+        let gauge = |metric: Metric| gauge!(metric.name, "api" => api.to_owned());
+        let histogram = |metric: Metric| histogram!(metric.name, "api" => api.to_owned());
+        Self {
+            retries: counter(names::RETRIES),
+            deferred: counter(names::DEFERRED),
+            breaker_open: gauge(names::BREAKER_OPEN),
+            breaker_access_denied: gauge(names::BREAKER_ACCESS_DENIED),
+            attempt_duration: histogram(names::ATTEMPT_DURATION),
+            queued: gauge(names::QUEUED),
+            concurrency: gauge(names::CONCURRENCY),
+            calls_in_flight: gauge(names::CALLS_IN_FLIGHT),
+            first_attempt_wait: histogram(names::FIRST_ATTEMPT_WAIT),
+            undecided: gauge(names::UNDECIDED),
+            undecided_oldest: gauge(names::UNDECIDED_OLDEST),
+            deferred_waiting: gauge(names::DEFERRED_WAITING),
+            deferred_next_due: gauge(names::DEFERRED_NEXT_DUE),
+        }
+    }
 }
 
 impl Meter {
@@ -72,15 +125,9 @@ impl Meter {
                     counter!(names::DECISIONS.name, "kind" => kind.clone(), "decision" => decision.as_str())
                 })
             }),
-            apis: Labelled::new(apis, |api| PerApi {
-                retries: counter!(names::RETRIES.name, "api" => api.clone()),
-                deferred: counter!(names::DEFERRED.name, "api" => api.clone()),
-                breaker_open: gauge!(names::BREAKER_OPEN.name, "api" => api.clone()),
-                breaker_access_denied: gauge!(names::BREAKER_ACCESS_DENIED.name, "api" => api.clone()),
-                attempt_duration: histogram!(names::ATTEMPT_DURATION.name, "api" => api.clone()),
-                queued: gauge!(names::QUEUED.name, "api" => api.clone()),
-                concurrency: gauge!(names::CONCURRENCY.name, "api" => api),
-            }),
+            apis: Labelled::new(apis, |api| PerApi::new(&api)),
+            token_fetches: FetchOutcome::ALL
+                .map(|outcome| counter!(names::TOKEN_FETCHES.name, "outcome" => outcome.as_str())),
         }
     }
 
@@ -148,7 +195,18 @@ impl Meter {
 
     /// An access token was fetched, or was not.
     pub fn token_fetch(&self, outcome: FetchOutcome) {
-        counter!(names::TOKEN_FETCHES.name, "outcome" => outcome.as_str()).increment(1);
+        self.token_fetches[outcome as usize].increment(1);
+    }
+
+    /// For how long a vendor's access token has been there; `None` where there is none.
+    pub fn token_age(&self, vendor: &'static str, age: Option<Duration>) {
+        gauge!(names::TOKEN_AGE.name, "vendor" => vendor)
+            .set(age.map_or(0.0, |age| age.as_secs_f64()));
+    }
+
+    /// The first request about a claim is sent, so long after it was taken on.
+    pub fn first_attempt(&self, api: &str, waited: Duration) {
+        self.apis.get(api).first_attempt_wait.record(waited);
     }
 
     /// A flush of so many records began.
@@ -187,9 +245,22 @@ impl Meter {
         self.apis.get(api).queued.set(float(claims));
     }
 
-    /// How many calls of an API there may be at once for now.
-    pub fn concurrency(&self, api: &str, calls: usize) {
-        self.apis.get(api).concurrency.set(float(calls));
+    /// How many calls of an API are under way, and how many there may be at once for now.
+    pub fn calls(&self, api: &str, under_way: usize, at_most: usize) {
+        let gauges = self.apis.get(api);
+        gauges.calls_in_flight.set(float(under_way));
+        gauges.concurrency.set(float(at_most));
+    }
+
+    /// The claims of an API that this worker has and that have no published decision; those that do
+    /// not say their API are `other`.
+    pub fn undecided(&self, api: Option<&str>, undecided: Undecided) {
+        let gauges = api.map_or_else(|| self.apis.other(), |api| self.apis.get(api));
+        gauges.undecided.set(float(undecided.claims));
+        gauges.undecided_oldest.set(undecided.oldest.as_secs_f64());
+        gauges.deferred_waiting.set(float(undecided.deferred));
+        let next_due = undecided.next_due.unwrap_or_default();
+        gauges.deferred_next_due.set(next_due.as_secs_f64());
     }
 
     /// Whether intake is paused.
@@ -212,92 +283,24 @@ impl Meter {
             .for_each(|(gauge, count)| gauge.set(float(count)));
     }
 
-    /// The length of a partition's offset map; 0 once the partition is given back.
+    /// The length of a partition's offset map.
     pub fn offset_map(&self, partition: Partition, bytes: usize) {
         gauge!(names::OFFSET_MAP_BYTES.name, "partition" => partition.label()).set(float(bytes));
     }
-}
 
-/// The broker put an end to a producer whose transaction outlived its time, and it is made anew.
-pub fn producer_fenced() {
-    counter!(names::PRODUCERS_FENCED.name).increment(1);
-}
-
-/// A commit of offsets failed, and is repeated.
-pub fn commit_failed() {
-    counter!(names::COMMIT_FAILURES.name).increment(1);
-}
-
-/// A topic takes a message in no form.
-pub fn unpublishable(topic: &'static str) {
-    counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
-}
-
-/// The consumer's metrics: of its logs, which the worker does not know.
-pub struct IntakeMeter {
-    /// In the order of [`Input`], as below.
-    lost: [Counter; 2],
-    again: [Counter; 2],
-    held_up: Gauge,
-}
-
-impl Default for IntakeMeter {
-    fn default() -> Self {
-        let by_topic = |name: &'static str| {
-            [Input::Claims, Input::Retry].map(|input| counter!(name, "topic" => input.label()))
-        };
-        Self {
-            lost: by_topic(names::RECORDS_LOST.name),
-            again: by_topic(names::OFFSETS_READ_AGAIN.name),
-            held_up: gauge!(names::OPEN_TRANSACTION.name),
-        }
-    }
-}
-
-impl std::fmt::Debug for IntakeMeter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IntakeMeter").finish_non_exhaustive()
-    }
-}
-
-impl IntakeMeter {
-    /// Retention removed so many records before they were read.
-    pub fn records_lost(&self, input: Input, records: u64) {
-        self.lost[input as usize].increment(records);
+    /// How many records of a partition are not done, and for how long the oldest of those that were
+    /// read has been tried.
+    pub fn partition(&self, partition: Partition, lag: u64, oldest: Duration) {
+        let lag = u32::try_from(lag).unwrap_or(u32::MAX);
+        let label = partition.label();
+        gauge!(names::PARTITION_LAG.name, "partition" => label.clone()).set(f64::from(lag));
+        gauge!(names::PARTITION_OLDEST.name, "partition" => label).set(oldest.as_secs_f64());
     }
 
-    /// So many offsets are read that may have been read before.
-    pub fn read_again(&self, input: Input, offsets: i64) {
-        self.again[input as usize].increment(u64::try_from(offsets).unwrap_or(0));
-    }
-
-    /// For how long an open transaction has held reading up; zero where none does.
-    pub fn held_up(&self, so_long: Duration) {
-        self.held_up.set(so_long.as_secs_f64());
-    }
-}
-
-/// Handles by a label's value. A value that was not given at the start is counted as `other`.
-struct Labelled<T> {
-    known: Vec<(String, T)>,
-    other: T,
-}
-
-impl<T> Labelled<T> {
-    fn new(values: &[impl AsRef<str>], handles: impl Fn(String) -> T) -> Self {
-        let known = values
-            .iter()
-            .map(AsRef::as_ref)
-            .map(|value| (value.to_owned(), handles(value.to_owned())));
-        Self { known: known.collect(), other: handles("other".to_owned()) }
-    }
-
-    /// A handful of short names: looking through them is faster than hashing.
-    fn get(&self, value: &str) -> &T {
-        self.known
-            .iter()
-            .find(|(known, _)| known == value)
-            .map_or(&self.other, |(_, handles)| handles)
+    /// A partition is somebody else's: nothing is left to be said of it here.
+    pub fn partition_gone(&self, partition: Partition) {
+        self.offset_map(partition, 0);
+        self.partition(partition, 0, Duration::ZERO);
     }
 }
 

@@ -1,0 +1,120 @@
+//! What the worker does not know, told by the parts that do: producers, consumer, store.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use super::float;
+use crate::kafka::Input;
+use crate::telemetry::metrics as names;
+
+/// The broker put an end to a producer whose transaction outlived its time, and it is made anew.
+pub fn producer_fenced() {
+    counter!(names::PRODUCERS_FENCED.name).increment(1);
+}
+
+/// A producer was made.
+pub fn producer_started() {
+    counter!(names::PRODUCERS_STARTED.name).increment(1);
+}
+
+/// A commit of offsets failed, and is repeated.
+pub fn commit_failed() {
+    counter!(names::COMMIT_FAILURES.name).increment(1);
+}
+
+/// A topic takes a message in no form.
+pub fn unpublishable(topic: &'static str) {
+    counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
+}
+
+/// The consumer's metrics: of its logs, which the worker does not know.
+pub struct IntakeMeter {
+    /// In the order of [`Input`], as below.
+    lost: [Counter; 2],
+    again: [Counter; 2],
+    held_up: Gauge,
+    assigned: Counter,
+    revoked: Counter,
+    partitions_lost: Counter,
+}
+
+impl Default for IntakeMeter {
+    fn default() -> Self {
+        let by_topic = |name: &'static str| {
+            [Input::Claims, Input::Retry].map(|input| counter!(name, "topic" => input.label()))
+        };
+        let [assigned, revoked, partitions_lost] = ["assigned", "revoked", "lost"]
+            .map(|event| counter!(names::REBALANCES.name, "event" => event));
+        Self {
+            assigned,
+            revoked,
+            partitions_lost,
+            lost: by_topic(names::RECORDS_LOST.name),
+            again: by_topic(names::OFFSETS_READ_AGAIN.name),
+            held_up: gauge!(names::OPEN_TRANSACTION.name),
+        }
+    }
+}
+
+impl std::fmt::Debug for IntakeMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IntakeMeter").finish_non_exhaustive()
+    }
+}
+
+impl IntakeMeter {
+    /// The group dealt out partitions; perhaps none to this worker.
+    pub fn assigned(&self) {
+        self.assigned.increment(1);
+    }
+
+    /// Partitions are given back, or were lost already.
+    pub fn revoked(&self, lost: bool) {
+        let counter = if lost { &self.partitions_lost } else { &self.revoked };
+        counter.increment(1);
+    }
+
+    /// Retention removed so many records before they were read.
+    pub fn records_lost(&self, input: Input, records: u64) {
+        self.lost[input as usize].increment(records);
+    }
+
+    /// So many offsets are read that may have been read before.
+    pub fn read_again(&self, input: Input, offsets: i64) {
+        self.again[input as usize].increment(u64::try_from(offsets).unwrap_or(0));
+    }
+
+    /// For how long an open transaction has held reading up; zero where none does.
+    pub fn held_up(&self, so_long: Duration) {
+        self.held_up.set(so_long.as_secs_f64());
+    }
+}
+
+/// The store's metrics.
+pub struct PoolMeter {
+    idle: Gauge,
+    in_use: Gauge,
+}
+
+impl Default for PoolMeter {
+    fn default() -> Self {
+        let [idle, in_use] = ["idle", "in_use"]
+            .map(|state| gauge!(names::POSTGRES_CONNECTIONS.name, "state" => state));
+        Self { idle, in_use }
+    }
+}
+
+impl std::fmt::Debug for PoolMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolMeter").finish_non_exhaustive()
+    }
+}
+
+impl PoolMeter {
+    /// So many connections are idle, so many are in use or about to be.
+    pub fn set(&self, idle: usize, in_use: usize) {
+        self.idle.set(float(idle));
+        self.in_use.set(float(in_use));
+    }
+}

@@ -1,0 +1,102 @@
+//! Gauges: what the worker has in hand, told to the meters.
+//!
+//! What is a number at hand is set in each turn of the loop. What has to be counted is counted once
+//! a second, in one pass over everything that is undecided.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::undecided::Census;
+use super::{HEARTBEAT, Ports, Worker};
+use crate::intake::{LogReach, Partition};
+use crate::telemetry::Undecided;
+
+/// What is told of the worker once a second.
+pub(super) struct Gauges {
+    /// How far the logs reach, as the consumer said last.
+    logs: BTreeMap<Partition, LogReach>,
+    /// When the next count is due.
+    due: Instant,
+}
+
+impl Gauges {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { logs: BTreeMap::new(), due: now }
+    }
+
+    /// The consumer said how far the logs reach.
+    pub(super) fn looked(&mut self, logs: Vec<LogReach>) {
+        self.logs.extend(logs.into_iter().map(|log| (log.partition, log)));
+    }
+
+    /// A partition is somebody else's.
+    pub(super) fn forget(&mut self, partition: Partition) {
+        self.logs.remove(&partition);
+    }
+}
+
+impl<P: Ports> Worker<P> {
+    pub(super) fn set_gauges(&mut self, now: Instant) {
+        let meter = &self.context.meter;
+        let wall = self.context.clock.micros();
+        let age = self.inflow.in_flight.oldest().map_or(0, |oldest| wall - oldest);
+        meter.in_flight(self.inflow.in_flight.records(), micros(age));
+        meter.paused(self.inflow.backlog.is_pausing());
+        meter.flood(self.inflow.flood.is_on());
+        for (id, route) in self.context.registry.iter() {
+            let (api, name) = (id.index(), route.api.name());
+            let calls = self.calls.scheduler.in_flight(api);
+            meter.queued(name, self.inflow.room.claims(api).saturating_sub(calls));
+            meter.calls(name, calls, self.calls.scheduler.concurrency(api));
+            let breaker = self.calls.scheduler.breaker(api);
+            meter.breaker(name, breaker.open_since().is_some(), breaker.is_denied());
+        }
+        if now >= self.gauges.due {
+            self.gauges.due = now + HEARTBEAT;
+            self.count_undecided(now, wall);
+            self.look_at_tokens(now);
+        }
+    }
+
+    /// Counts what has no published decision, by API and by partition.
+    fn count_undecided(&self, now: Instant, wall: i64) {
+        let (meter, registry) = (&self.context.meter, &self.context.registry);
+        let (inflow, wall) = (&self.inflow, wall / 1_000);
+        let census = Census::of(inflow.in_flight.open(), inflow.waiting.seated());
+        // What a header says may be anything.
+        let since = |since: Option<i64>| {
+            micros(wall.saturating_sub(since.unwrap_or(wall)).saturating_mul(1_000))
+        };
+        for (api, due) in inflow.waiting.next_dues() {
+            let count = census.of_api(api);
+            let wait = due.map(|due| due.saturating_duration_since(now));
+            let undecided = Undecided {
+                claims: count.claims,
+                oldest: since(count.since),
+                deferred: count.deferred,
+                next_due: wait.map(|wait| micros(wall * 1_000) + wait),
+            };
+            let name = registry.iter().find(|(id, _)| Some(id.index()) == api);
+            meter.undecided(name.map(|(_, route)| route.api.name()), undecided);
+        }
+        for partition in self.ledger.partitions() {
+            let nothing_waits = inflow.backlog.has_none_of(partition);
+            let log = self.gauges.logs.get(&partition);
+            let lag = log.map_or(0, |log| self.ledger.lag(log, nothing_waits));
+            meter.partition(partition, lag, since(census.of_partition(partition)));
+        }
+    }
+
+    fn look_at_tokens(&self, now: Instant) {
+        for (id, source) in self.context.registry.token_sources() {
+            let age = self.calls.tokens[id.index()].age(now);
+            self.context.meter.token_age(source.vendor(), age);
+        }
+    }
+}
+
+fn micros(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}

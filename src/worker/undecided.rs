@@ -1,0 +1,84 @@
+//! What has no published decision: how much of each API, and since when. Pure.
+
+use std::collections::BTreeMap;
+
+use super::in_flight::Open;
+use crate::intake::Partition;
+
+/// One API's claims.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// All of them.
+    pub(super) claims: usize,
+    /// Those that are deferred and wait for their time.
+    pub(super) deferred: usize,
+    /// Since when the oldest is tried, UNIX milliseconds.
+    pub(super) since: Option<i64>,
+}
+
+/// A count of everything that is undecided.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// By the number of the API; `None` for what names none.
+    apis: BTreeMap<Option<usize>, Count>,
+    /// Since when the oldest of a partition is tried, UNIX milliseconds.
+    partitions: BTreeMap<Partition, i64>,
+}
+
+impl Census {
+    /// Counts what is in flight, and who waits for the time to be taken on again.
+    pub(super) fn of(
+        in_flight: impl Iterator<Item = (Partition, Open)>,
+        waiting: impl Iterator<Item = (Option<usize>, Partition, i64)>,
+    ) -> Self {
+        let mut census = Self::default();
+        for (partition, Open { api, since }) in in_flight {
+            census.add(api, partition, since, 0);
+        }
+        for (api, partition, since) in waiting {
+            census.add(api, partition, since, 1);
+        }
+        census
+    }
+
+    fn add(&mut self, api: Option<usize>, partition: Partition, since: i64, deferred: usize) {
+        let count = self.apis.entry(api).or_default();
+        count.claims += 1;
+        count.deferred += deferred;
+        count.since = Some(count.since.map_or(since, |oldest| oldest.min(since)));
+        let oldest = self.partitions.entry(partition).or_insert(since);
+        *oldest = since.min(*oldest);
+    }
+
+    /// The claims of an API.
+    pub(super) fn of_api(&self, api: Option<usize>) -> Count {
+        self.apis.get(&api).copied().unwrap_or_default()
+    }
+
+    /// Since when the oldest record of a partition is tried, UNIX milliseconds.
+    pub(super) fn of_partition(&self, partition: Partition) -> Option<i64> {
+        self.partitions.get(&partition).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_counted_by_api_and_the_oldest_by_partition() {
+        let (claims, retry) = (Partition::claims(3), Partition::retry(3));
+        let in_flight = [(Some(0), 700), (Some(1), 900), (None, 100)];
+        let in_flight = in_flight.map(|(api, since)| (claims, Open { api, since }));
+        let waiting = [(Some(0), retry, 500), (None, retry, 400)];
+        let census = Census::of(in_flight.into_iter(), waiting.into_iter());
+        let count = |claims, deferred, since| Count { claims, deferred, since: Some(since) };
+        assert_eq!(census.of_api(Some(0)), count(2, 1, 500));
+        assert_eq!(census.of_api(Some(1)), count(1, 0, 900));
+        assert_eq!(census.of_api(None), count(2, 1, 100));
+        assert_eq!(census.of_api(Some(2)), Count::default());
+        assert_eq!(census.of_partition(claims), Some(100));
+        assert_eq!(census.of_partition(retry), Some(400));
+        assert_eq!(census.of_partition(Partition::claims(0)), None);
+    }
+}
