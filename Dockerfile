@@ -14,6 +14,8 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     && cp target/release/claimgate-simulator /usr/local/bin/claimgate-simulator
 
 FROM source AS build
+# For claimgate_build_info: docker build --build-arg CLAIMGATE_COMMIT="$(git rev-parse --short HEAD)"
+ARG CLAIMGATE_COMMIT=unknown
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \
     cargo build --release --locked --package claimgate \

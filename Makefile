@@ -17,7 +17,7 @@ setup: ## Install the compilers and headers a build needs (Debian; silent when a
 
 .PHONY: build
 build: setup ## Build the release binary, target/release/claimgate
-	cargo build $(LOCKED) --release
+	CLAIMGATE_COMMIT="$$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" cargo build $(LOCKED) --release
 
 .PHONY: demo
 demo: setup ## Two minutes of the whole thing on this machine: broker, database and risk APIs included

@@ -158,11 +158,25 @@ metrics! {
     OFFSET_MAP_BYTES = Kind::Gauge, "claimgate_offset_map_bytes", ["partition"];
     /// Connections to Postgres, by whether a statement uses them.
     POSTGRES_CONNECTIONS = Kind::Gauge, "claimgate_postgres_connections", ["state"];
+    /// Processor time that the process has used, user and system.
+    PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total", [];
+    /// Memory that the process has in RAM.
+    PROCESS_MEMORY = Kind::Gauge, "process_resident_memory_bytes", [];
+    /// Files and sockets that the process has open.
+    PROCESS_FDS = Kind::Gauge, "process_open_fds", [];
+    /// When the process started, UNIX time.
+    PROCESS_START = Kind::Gauge, "process_start_time_seconds", [];
     /// Spans that did not reach the collector.
     SPANS_LOST = Kind::Counter, "claimgate_spans_lost_total", [];
-    /// Always 1; tells the version that runs.
-    BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version"];
+    /// Always 1; tells the version that runs, and the commit that it was built from.
+    BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version", "commit"];
 }
+
+/// The commit that this program was built from, where whoever built it said so.
+const COMMIT: &str = match option_env!("CLAIMGATE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// Tells the recorder what every metric means. Also starts those that speak before anything
 /// happens.
@@ -180,7 +194,8 @@ pub(super) fn describe() {
     for topic in Topic::ALL {
         metrics::counter!(UNPUBLISHABLE.name, "topic" => topic.label()).increment(0);
     }
-    metrics::gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)];
+    metrics::gauge!(BUILD_INFO.name, &labels).set(1.0);
 }
 
 /// The recorder to be, with every histogram's buckets.

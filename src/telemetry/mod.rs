@@ -25,10 +25,12 @@ mod log;
 pub mod meter;
 pub mod metrics;
 mod otlp;
+mod process;
 pub mod spans;
 
 pub use health::{Component, Health};
 pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
+use process::Process;
 pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
 
 impl std::fmt::Debug for Telemetry {
@@ -42,7 +44,7 @@ impl std::fmt::Debug for Telemetry {
 /// How long the last spans may take to reach the collector when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often recorded histogram values are folded into their buckets, whether or not anybody
-/// scrapes.
+/// scrapes, and the process is asked what it uses.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `[telemetry]`. Where spans go is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and
@@ -188,12 +190,15 @@ impl Telemetry {
 }
 
 /// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would
-/// grow for ever.
+/// grow for ever. This thread also reads what the process uses, so that the worker does not.
 fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>> {
     let (running, ended) = sync_channel(0);
+    let process = Process::new(time::OffsetDateTime::now_utc().unix_timestamp());
     std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+        process.look();
         while ended.recv_timeout(UPKEEP_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             prometheus.run_upkeep();
+            process.look();
         }
     })?;
     Ok(running)

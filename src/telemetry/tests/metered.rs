@@ -68,6 +68,7 @@ fn record_everything() {
     intake.held_up(latency);
     meter.partition(Partition::claims(3), 17, latency);
     PoolMeter::default().set(1, 2);
+    drop(Process::new(1));
 }
 
 #[test]
