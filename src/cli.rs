@@ -8,6 +8,7 @@ use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
 use crate::service::Failure;
+use crate::status::StatusCommand;
 use crate::{service, telemetry};
 
 /// Stands between reward claims and the money they pay out.
@@ -37,6 +38,7 @@ enum Command {
     /// Ask Postgres why a claim was decided as it was
     Audit(AuditCommand),
     DeadLetters(DeadLettersCommand),
+    Status(StatusCommand),
 }
 
 impl Cli {
@@ -78,6 +80,15 @@ impl Cli {
             Command::DeadLetters(command) => {
                 let config = Self::load(config)?;
                 block_on(1, service::dead_letters(&config, command))
+            }
+            Command::Status(command) => {
+                // Who says where the workers are needs no configuration.
+                let listen = if command.needs_listener() {
+                    Self::load(config)?.http.listen
+                } else {
+                    String::new()
+                };
+                block_on(1, service::status(&listen, command))
             }
         }
     }

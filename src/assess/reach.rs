@@ -30,7 +30,7 @@ impl Client {
 }
 
 /// What the library and everything below it say, each once.
-fn words(error: reqwest::Error) -> String {
+pub(crate) fn words(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer within the time".to_owned();
     }

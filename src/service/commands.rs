@@ -4,6 +4,7 @@ use crate::audit::{AuditCommand, Auditor, End};
 use crate::config::Config;
 use crate::dead_letters::{DeadLetterError, DeadLetters, DeadLettersCommand};
 use crate::outbox::postgres::PostgresStore;
+use crate::status::{self, StatusCommand};
 
 /// The exit code where the record has nothing of the kind.
 const NOTHING_FOUND: u8 = 3;
@@ -11,6 +12,8 @@ const NOTHING_FOUND: u8 = 3;
 const DISAGREES: u8 = 4;
 /// The exit code of `dead-letters replay` where some letters were not replayed.
 const UNDONE: u8 = 4;
+/// The exit code of `status` where a worker is not ready or a breaker is open.
+const NOT_WELL: u8 = 4;
 /// The exit code where what is kept does not suffice for an answer.
 const UNVERIFIABLE: u8 = 5;
 
@@ -116,4 +119,21 @@ pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Resul
         };
         Failure { code, sentence: error.to_string() }
     })
+}
+
+/// `claimgate status`: shows how running workers are. `listen` is `http.listen`.
+///
+/// # Errors
+/// One sentence: no worker is named, or it could not be asked, or something is wrong. The exit code
+/// tells these apart.
+pub async fn status(listen: &str, command: StatusCommand) -> Result<(), Failure> {
+    let end = command.run(listen, &mut std::io::stdout().lock()).await;
+    match end.map_err(|error| error.to_string())? {
+        status::End::Well => Ok(()),
+        status::End::Unasked => Err("not every worker could be asked".to_owned().into()),
+        status::End::Wrong => {
+            let sentence = "something is wrong; the lines with ! say what".to_owned();
+            Err(Failure { code: NOT_WELL, sentence })
+        }
+    }
 }

@@ -1,0 +1,74 @@
+//! Asking workers: the only file here that knows a socket.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::{Client, StatusCode};
+use tokio::time::Instant;
+
+use super::samples::Samples;
+use crate::assess::reach::words;
+
+/// How long a worker has to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer that is longer is not one of a worker.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What one worker answered.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Where it was asked.
+    pub(super) url: String,
+    /// When it had answered.
+    pub(super) at: Instant,
+    /// Whether it is ready, or one sentence why not.
+    pub(super) ready: Result<(), String>,
+    /// Its metrics, or one sentence why there are none.
+    pub(super) metrics: Result<Samples, String>,
+}
+
+/// What asks.
+pub(super) struct Asker(Client);
+
+impl Asker {
+    /// Asks directly: proxies of the environment are for other places than a worker's private
+    /// address.
+    pub(super) fn new() -> Result<Self, String> {
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
+        client
+            .map(Self)
+            .map_err(|error| format!("the HTTP client cannot be made: {}", words(error)))
+    }
+
+    /// Asks all of them at once.
+    pub(super) async fn ask_all(&self, urls: &[String]) -> Vec<Asked> {
+        join_all(urls.iter().map(|url| self.ask(url))).await
+    }
+
+    async fn ask(&self, url: &str) -> Asked {
+        let (ready, metrics) = tokio::join!(self.get(url, "/readyz"), self.get(url, "/metrics"));
+        let at = Instant::now();
+        let ready = ready.and_then(|(status, said)| match status {
+            StatusCode::OK => Ok(()),
+            _ => Err(said.trim().to_owned()),
+        });
+        let metrics = metrics.and_then(|(status, text)| match status {
+            StatusCode::OK => Samples::parse(&text).map_err(|error| format!("/metrics: {error}")),
+            other => Err(format!("/metrics answers HTTP {}", other.as_u16())),
+        });
+        Asked { url: url.to_owned(), at, ready, metrics }
+    }
+
+    async fn get(&self, url: &str, path: &str) -> Result<(StatusCode, String), String> {
+        let answer = self.0.get(format!("{url}{path}")).send().await;
+        let mut answer = answer.map_err(words)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(words)? {
+            if body.len() + chunk.len() > MAX_BYTES {
+                return Err(format!("{path} answers more than {MAX_BYTES} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
+    }
+}
