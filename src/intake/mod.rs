@@ -89,8 +89,7 @@ pub struct Assigned {
     pub log_end: i64,
 }
 
-/// How far the log of a partition reaches, as the last answer to a fetch said. A paused partition is
-/// not fetched: what is known of it grows old.
+/// How far the log of a partition reaches, as a broker said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogReach {
     /// The partition.
@@ -125,7 +124,8 @@ pub enum Event {
     },
     /// Partitions are gone already: somebody else may be at work on them.
     Lost(Vec<Partition>),
-    /// How far the logs reach, after everything that was read of them before; every few seconds.
+    /// How far some of the logs reach, after everything that was read of them before; every few
+    /// seconds.
     Logs(Vec<LogReach>),
     /// Whether any broker answers the consumer, said every few seconds: one sentence if none does.
     Brokers(Result<(), String>),

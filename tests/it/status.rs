@@ -24,6 +24,15 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)))
 }
 
+/// The settings of a worker that can be asked, and where.
+fn listener() -> (String, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port");
+    let settings = format!("[http]\nlisten = \"{free}\"\n[breaker]\nmin_calls = 3\n");
+    (settings, format!("http://{free}"))
+}
+
 /// The API answers everything with a code by which it denies access.
 fn denied() -> Faults {
     let faults = ApiFaults { transient: 1.0, transient_codes: vec![4200], ..ApiFaults::default() };
@@ -33,11 +42,7 @@ fn denied() -> Faults {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_sees_how_a_worker_is() {
     let Some(lab) = Lab::new("status").await else { return };
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .expect("a free port");
-    let http = format!("[http]\nlisten = \"{free}\"\n[breaker]\nmin_calls = 3\n");
-    let url = format!("http://{free}");
+    let (http, url) = listener();
     let status =
         async |arguments: &[&str]| lab.claimgate(&http, &[&["status"], arguments].concat()).await;
 
@@ -51,7 +56,7 @@ async fn a_person_sees_how_a_worker_is() {
     lab.wait("decisions", LONG, async || lab.read("decisions").len() == CLAIMS).await;
     let well = status(&["--url", &format!("{url}/metrics")]).await;
     assert_eq!(well.status.code(), Some(0), "{}", text(&well));
-    for words in ["1 of 1 workers are ready", &free.to_string(), "intelligent_qr_code", "6 + 6"] {
+    for words in ["1 of 1 workers are ready", &url[7..], "intelligent_qr_code", "6 + 6"] {
         assert!(text(&well).contains(words), "{words}: {}", text(&well));
     }
     let is_idle = async || {
@@ -77,6 +82,31 @@ async fn a_person_sees_how_a_worker_is() {
     lab.simulator.set_faults(Faults::default()).expect("no faults");
     lab.wait("the rest", LONG, async || lab.read("decisions").len() == 2 * CLAIMS).await;
     assert_eq!(worker.stop().await, Some(0));
+}
+
+/// A paused partition is not fetched; its lag is told all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lag_grows_while_intake_is_paused() {
+    let Some(lab) = Lab::new("statuslag").await else { return };
+    let (http, url) = listener();
+    lab.simulator.set_faults(denied()).expect("faults");
+    // Nothing is decided, and nothing is deferred for want of room.
+    let more = format!("{http}[worker]\nmax_in_flight = 20\n[retry]\nin_process_for = \"10m\"\n");
+    let mut worker = lab.worker("w1", &more);
+    let many = |name: &str, count: usize| -> Vec<Event> {
+        let ids = (0..count).map(|number| format!("{name}-{number}"));
+        ids.map(|id| Event::of(claim(&id, &id)).on(0)).collect()
+    };
+    let figures = async || {
+        let output = lab.claimgate("", &["status", "--url", &url, "--format", "json"]).await;
+        json(&output)["workers"][0]["figures"].take()
+    };
+    lab.produce(&many("first", 2_000));
+    lab.wait("the pause", LONG, async || figures().await["intake_paused"] == true).await;
+    lab.produce(&many("later", 1_500));
+    lab.wait("all that waits", LONG, async || figures().await["lag"] == 3_500.0).await;
+    assert_eq!(figures().await["intake_paused"], true);
+    worker.kill();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,9 @@ impl Reader {
             let Log { start, end, position, .. } = self.look_at_log(partition, log, now);
             LogReach { partition, start, end, read: position }
         };
-        let logs = looked.into_iter().map(reach).collect();
+        // What is said of a paused partition is old; `PausedLogs` asks for it.
+        let is_fetched = |log: &LogReach| !self.paused.contains(&log.partition);
+        let logs = looked.into_iter().map(reach).filter(is_fetched).collect();
         self.tell_of_transactions(now);
         // A worker that is gone needs no telling.
         drop(self.events.blocking_send(Event::Logs(logs)));

@@ -24,6 +24,7 @@ mod membership;
 mod messages;
 mod orphans;
 mod pairs;
+mod paused;
 mod progress;
 mod reader;
 mod rebalances;
@@ -36,6 +37,7 @@ pub use farewell::Leave;
 pub use membership::Membership;
 pub(crate) use messages::headers;
 use orphans::Watch;
+use paused::PausedLogs;
 use reader::Reader;
 pub use rebalances::Rebalances;
 
@@ -87,6 +89,12 @@ impl KafkaIntake {
         let watch = Watch {
             consumer: Arc::downgrade(&consumer),
             visitor: config::visitor(settings, drain_timeout),
+            paused: PausedLogs {
+                pauses: pauses.clone(),
+                events: sender.downgrade(),
+                settings: settings.clone(),
+                client: None,
+            },
             drain_timeout,
             stop: Arc::clone(&stop),
         };

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::Rebalances;
 use super::dealt::{ASK_TIMEOUT, Dealt, dealt};
+use super::paused::PausedLogs;
 use crate::intake::Partition;
 
 /// The pause between two looks.
@@ -43,16 +44,19 @@ pub(super) struct Watch {
     /// How long a member may take to give a partition back.
     pub(super) drain_timeout: Duration,
     pub(super) stop: Arc<AtomicBool>,
+    /// Looked after here as well, for this thread has the time.
+    pub(super) paused: PausedLogs,
 }
 
 impl Watch {
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let max_wait = self.drain_timeout + MARGIN;
         // For longer than a rebalance takes, and an orphan is waited for.
         let watched = 2 * max_wait + 2 * LOOK_EVERY;
         let (mut epoch, mut until) = (0, Instant::now() + watched);
         let mut since: BTreeMap<i32, Instant> = BTreeMap::new();
         while self.sleep(LOOK_EVERY) {
+            self.paused.look();
             let Some(consumer) = self.consumer.upgrade() else { return };
             self.look_whether_readable(&consumer);
             let now = consumer.context().epoch.load(Ordering::Relaxed);
