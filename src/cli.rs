@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
-use crate::service::Failure;
+use crate::service::{CheckCommand, Failure};
 use crate::status::StatusCommand;
 use crate::{service, telemetry};
 
@@ -33,8 +33,8 @@ enum Command {
         #[arg(long)]
         roles: bool,
     },
-    /// Check configuration and connections, and say what is wrong
-    Check,
+    /// Check configuration and connections, and say everything that is wrong
+    Check(CheckCommand),
     /// Ask Postgres why a claim was decided as it was
     Audit(AuditCommand),
     DeadLetters(DeadLettersCommand),
@@ -69,10 +69,7 @@ impl Cli {
                 let config = Self::load(config)?;
                 Ok(block_on(1, service::migrate(&config, roles))?)
             }
-            Command::Check => {
-                let config = Self::load(config)?;
-                Ok(block_on(1, service::check(&config))?)
-            }
+            Command::Check(command) => block_on(1, service::check(config, command)),
             Command::Audit(command) => {
                 let config = Self::load(config)?;
                 block_on(1, service::audit(&config, command))

@@ -1,11 +1,12 @@
 //! What the types do not say: bounds of single values, and values that cannot work together.
 //!
-//! Pure. Each refusal is one sentence that names the key. The invariant: a configuration that
-//! passed holds no value with which the worker would stand still, spin or overflow.
+//! Pure. Each fault names the key. The invariant: a configuration without a fault holds no value
+//! with which the worker would stand still, spin or overflow.
 
 use std::time::Duration;
 
-use super::{Config, ConfigError};
+use super::Config;
+use crate::findings::Finding;
 use crate::risk::Registry;
 
 /// Longer than anybody means, and short enough to be added to any point in time.
@@ -18,88 +19,98 @@ const TRANSACTION_MIN: Duration = Duration::from_secs(1);
 /// Below this, not even a decision without its reasons would fit.
 const MESSAGE_MIN_BYTES: usize = 4_096;
 
+/// A rule that holds, or what is wrong with this key.
+fn unless(holds: bool, key: &str, sentence: &str) -> Option<Finding> {
+    (!holds).then(|| Finding::wrong(key, sentence))
+}
+
 impl Config {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// Every fault, in the order of the sections.
+    pub(super) fn faults(&self) -> Vec<Finding> {
         let rules = [
-            self.kafka.check(),
-            self.check_kafka(),
-            self.check_counts(),
-            self.check_durations(),
-            self.check_retry(),
-            self.check_breaker(),
-            self.dead_letters.check(),
-            self.egress.check(),
+            self.kafka.faults(),
+            self.kafka_faults(),
+            self.count_faults(),
+            self.duration_faults(),
+            self.retry_faults(),
+            self.breaker_faults(),
+            self.dead_letters.faults(),
         ];
-        rules.into_iter().collect::<Result<(), String>>().map_err(ConfigError)
+        let egress = self.egress.check().err().map(|sentence| {
+            let sentence = sentence.strip_prefix("egress.proxy: ").unwrap_or(&sentence);
+            Finding::wrong("egress.proxy", sentence)
+        });
+        rules.into_iter().flatten().chain(egress).collect()
     }
 
-    /// Checks what the risk APIs and the worker demand of each other.
-    pub(super) fn check_together(&self, registry: &Registry) -> Result<(), ConfigError> {
+    /// What the risk APIs and the worker demand of each other, and do not get.
+    pub(super) fn faults_together(&self, registry: &Registry) -> Vec<Finding> {
         let drain = self.worker.drain_timeout;
-        match registry.iter().find(|(_, route)| route.timeout > drain) {
-            Some((_, route)) => Err(ConfigError(format!(
-                "risk.{}.timeout ({}) is longer than worker.drain_timeout ({}): a stop would cut calls off and make them \
-                 again; shorten the one or lengthen the other",
-                route.api.name(),
-                humantime::format_duration(route.timeout),
+        let too_long = registry.iter().filter(|(_, route)| route.timeout > drain);
+        let fault = |name: &str, timeout| {
+            let sentence = format!(
+                "this ({}) is longer than worker.drain_timeout ({}): a stop would cut calls off \
+                 and make them again; shorten the one or lengthen the other",
+                humantime::format_duration(timeout),
                 humantime::format_duration(drain)
-            ))),
-            None => Ok(()),
-        }
+            );
+            Finding::wrong(format!("risk.{name}.timeout"), sentence)
+        };
+        too_long.map(|(_, route)| fault(route.api.name(), route.timeout)).collect()
     }
 
-    fn check_kafka(&self) -> Result<(), String> {
+    fn kafka_faults(&self) -> Vec<Finding> {
         let kafka = &self.kafka;
         let topics = [
-            ("input_topic", kafka.input_topic.trim()),
-            ("output_topic", kafka.output_topic.trim()),
-            ("retry_topic", kafka.retry_topic.trim()),
-            ("dead_letter_topic", kafka.dead_letter_topic.trim()),
+            ("kafka.input_topic", kafka.input_topic.as_str()),
+            ("kafka.output_topic", kafka.output_topic.as_str()),
+            ("kafka.retry_topic", kafka.retry_topic.as_str()),
+            ("kafka.dead_letter_topic", kafka.dead_letter_topic.as_str()),
         ];
+        let mut faults = Vec::new();
         for (index, (key, topic)) in topics.iter().enumerate() {
-            if let Some((earlier, _)) = topics[..index].iter().find(|(_, earlier)| earlier == topic)
+            let topic = topic.trim();
+            if let Some((earlier, _)) =
+                topics[..index].iter().find(|(_, other)| other.trim() == topic)
             {
-                return Err(format!(
-                    "kafka.{key} and kafka.{earlier} are both {topic:?}; each needs a topic of its own"
-                ));
+                let sentence = format!("both are {topic:?}; each needs a topic of its own");
+                faults.push(Finding::wrong(format!("{key} and {earlier}"), sentence));
             }
         }
         // A blank at the end of a group's name is another group.
-        let names =
-            [("group_id", Some(&kafka.group_id)), ("instance_id", kafka.instance_id.as_ref())];
-        let topics = topics.iter().map(|(key, _)| *key).zip([
-            Some(&kafka.input_topic),
-            Some(&kafka.output_topic),
-            Some(&kafka.retry_topic),
-            Some(&kafka.dead_letter_topic),
-        ]);
-        let has_blanks = |name: &Option<&String>| {
-            name.is_some_and(|name| !name.trim().is_empty() && name.contains(char::is_whitespace))
-        };
-        if let Some((key, _)) = names.into_iter().chain(topics).find(|(_, name)| has_blanks(name)) {
-            return Err(format!(
-                "kafka.{key} holds white space, which no such name has; remove it"
-            ));
-        }
-        if kafka.instance_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
-            return Err(
-                "kafka.instance_id is empty; give each worker its own name, or leave the key out"
-                    .to_owned(),
-            );
-        }
-        if kafka.session_timeout > SESSION_MAX {
-            return Err("kafka.session_timeout: must be no more than 1h".to_owned());
-        }
-        if kafka.transaction_timeout < TRANSACTION_MIN {
-            return Err("kafka.transaction_timeout: must be at least 1s".to_owned());
-        }
-        if kafka.max_message_bytes < MESSAGE_MIN_BYTES {
-            return Err(format!("kafka.max_message_bytes: must be at least {MESSAGE_MIN_BYTES}"));
-        }
-        Ok(())
+        let names = [
+            ("kafka.group_id", kafka.group_id.as_str()),
+            ("kafka.instance_id", kafka.instance_id.as_deref().unwrap_or_default()),
+        ];
+        let has_blanks = |name: &str| !name.trim().is_empty() && name.contains(char::is_whitespace);
+        faults.extend(names.into_iter().chain(topics).filter_map(|(key, name)| {
+            let sentence = "this holds white space, which no such name has; remove it";
+            unless(!has_blanks(name), key, sentence)
+        }));
+        let bytes = format!("must be at least {MESSAGE_MIN_BYTES}");
+        let rules = [
+            unless(
+                kafka.instance_id.as_ref().is_none_or(|id| !id.trim().is_empty()),
+                "kafka.instance_id",
+                "this is empty; give each worker its own name, or leave the key out",
+            ),
+            unless(
+                kafka.session_timeout <= SESSION_MAX,
+                "kafka.session_timeout",
+                "must be no more than 1h",
+            ),
+            unless(
+                kafka.transaction_timeout >= TRANSACTION_MIN,
+                "kafka.transaction_timeout",
+                "must be at least 1s",
+            ),
+            unless(kafka.max_message_bytes >= MESSAGE_MIN_BYTES, "kafka.max_message_bytes", &bytes),
+        ];
+        faults.extend(rules.into_iter().flatten());
+        faults
     }
 
-    fn check_counts(&self) -> Result<(), String> {
+    fn count_faults(&self) -> Vec<Finding> {
         let counts = [
             ("worker.threads", self.worker.threads),
             ("worker.max_in_flight", self.worker.max_in_flight),
@@ -111,13 +122,13 @@ impl Config {
             ("breaker.probes", self.breaker.probes as usize),
             ("postgres.max_connections", self.postgres.max_connections as usize),
         ];
-        match counts.iter().find(|(_, count)| *count == 0) {
-            Some((key, _)) => Err(format!("{key}: must be at least 1")),
-            None => Ok(()),
-        }
+        counts
+            .into_iter()
+            .filter_map(|(key, count)| unless(count > 0, key, "must be at least 1"))
+            .collect()
     }
 
-    fn check_durations(&self) -> Result<(), String> {
+    fn duration_faults(&self) -> Vec<Finding> {
         let (kafka, retry, breaker) = (&self.kafka, &self.retry, &self.breaker);
         // Whether each may be 0.
         let durations = [
@@ -142,67 +153,66 @@ impl Config {
             ("dead_letters.window", self.dead_letters.window, false),
             ("dead_letters.probe_every", self.dead_letters.probe_every, false),
         ];
+        let mut faults = Vec::new();
         for (key, duration, may_be_zero) in durations {
-            if duration < Duration::from_millis(1) && !(may_be_zero && duration.is_zero()) {
-                return Err(format!("{key}: must be at least 1ms"));
-            }
-            if duration > LONGEST {
-                return Err(format!("{key}: must be no more than ten years"));
-            }
+            let is_long_enough =
+                duration >= Duration::from_millis(1) || (may_be_zero && duration.is_zero());
+            faults.extend(unless(is_long_enough, key, "must be at least 1ms"));
+            faults.extend(unless(duration <= LONGEST, key, "must be no more than ten years"));
         }
-        if self.worker.max_linger > LONGEST_LINGER {
-            return Err("worker.max_linger: must be no more than 1s".to_owned());
-        }
-        Ok(())
+        let linger = self.worker.max_linger;
+        faults.extend(unless(
+            linger <= LONGEST_LINGER || linger > LONGEST,
+            "worker.max_linger",
+            "must be no more than 1s",
+        ));
+        faults
     }
 
-    fn check_retry(&self) -> Result<(), String> {
-        let retry = &self.retry;
-        if !(retry.multiplier >= 1.0 && retry.multiplier.is_finite()) {
-            return Err("retry.multiplier: must be at least 1".to_owned());
-        }
-        if retry.initial_interval > retry.max_interval {
-            return Err(
-                "retry.initial_interval: must be no more than retry.max_interval".to_owned()
-            );
-        }
-        if retry.defer_interval > retry.defer_max_interval {
-            return Err(
-                "retry.defer_interval: must be no more than retry.defer_max_interval".to_owned()
-            );
-        }
-        ratio("retry.budget.ratio", retry.budget.ratio)?;
-        // With less, a retry could wait for ever.
-        let budget = [
-            ("retry.budget.per_second", retry.budget.per_second, f64::MIN_POSITIVE),
-            ("retry.budget.reserve", retry.budget.reserve, 1.0),
+    fn retry_faults(&self) -> Vec<Finding> {
+        let (retry, budget) = (&self.retry, &self.retry.budget);
+        let at_least = |value: f64, least: f64| value >= least && value.is_finite();
+        let rules = [
+            unless(at_least(retry.multiplier, 1.0), "retry.multiplier", "must be at least 1"),
+            unless(
+                retry.initial_interval <= retry.max_interval,
+                "retry.initial_interval",
+                "must be no more than retry.max_interval",
+            ),
+            unless(
+                retry.defer_interval <= retry.defer_max_interval,
+                "retry.defer_interval",
+                "must be no more than retry.defer_max_interval",
+            ),
+            ratio("retry.budget.ratio", budget.ratio),
+            // With less, a retry could wait for ever.
+            unless(
+                at_least(budget.per_second, f64::MIN_POSITIVE),
+                "retry.budget.per_second",
+                "must be more than 0",
+            ),
+            unless(at_least(budget.reserve, 1.0), "retry.budget.reserve", "must be at least 1"),
         ];
-        match budget.iter().find(|(_, value, least)| !(*value >= *least && value.is_finite())) {
-            Some((key, ..)) if *key == "retry.budget.reserve" => {
-                Err(format!("{key}: must be at least 1"))
-            }
-            Some((key, ..)) => Err(format!("{key}: must be more than 0")),
-            None => Ok(()),
-        }
+        rules.into_iter().flatten().collect()
     }
 
-    fn check_breaker(&self) -> Result<(), String> {
+    fn breaker_faults(&self) -> Vec<Finding> {
         let breaker = &self.breaker;
-        ratio("breaker.failure_ratio", breaker.failure_ratio)?;
-        // At 0 a window of good calls would open it.
-        if breaker.failure_ratio <= 0.0 {
-            return Err("breaker.failure_ratio: must be more than 0".to_owned());
-        }
-        if breaker.open_for > breaker.open_max {
-            return Err("breaker.open_for: must be no more than breaker.open_max".to_owned());
-        }
-        Ok(())
+        let key = "breaker.failure_ratio";
+        let rules = [
+            // At 0 a window of good calls would open it.
+            ratio(key, breaker.failure_ratio)
+                .or_else(|| unless(breaker.failure_ratio > 0.0, key, "must be more than 0")),
+            unless(
+                breaker.open_for <= breaker.open_max,
+                "breaker.open_for",
+                "must be no more than breaker.open_max",
+            ),
+        ];
+        rules.into_iter().flatten().collect()
     }
 }
 
-fn ratio(key: &str, value: f64) -> Result<(), String> {
-    match value {
-        0.0..=1.0 => Ok(()),
-        _ => Err(format!("{key}: must be between 0 and 1")),
-    }
+fn ratio(key: &str, value: f64) -> Option<Finding> {
+    unless((0.0..=1.0).contains(&value), key, "must be between 0 and 1")
 }

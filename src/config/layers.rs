@@ -7,8 +7,8 @@
 
 use config::{Map, Value, ValueKind};
 
-use super::ConfigError;
 use super::secrets::{self, SECRETS};
+use crate::findings::Finding;
 
 /// Keys that hold a list. `*` stands for any name; `**` for every key below.
 const LISTS: [&[&str]; 5] = [
@@ -75,23 +75,25 @@ fn property(name: &str) -> String {
     }
 }
 
-/// Reads the files of secrets, cleans the secrets, and makes lists of texts.
-///
-/// # Errors
-/// [`ConfigError`], naming the key.
-pub(super) fn resolve(root: &mut Value) -> Result<(), ConfigError> {
+/// Reads the files of secrets, cleans the secrets, and makes lists of texts; says what is wrong with
+/// which key. A value at fault is then that of nothing given.
+pub(super) fn resolve(root: &mut Value) -> Vec<Finding> {
+    let mut faults = Vec::new();
     for secret in &SECRETS {
         let Some(section) = at(root, &[secret.section]) else { continue };
-        read_file(section, secret.section, secret.key)?;
+        faults.extend(read_file(section, secret.section, secret.key).err());
         if let Some(ValueKind::String(text)) =
             section.get_mut(secret.key).map(|value| &mut value.kind)
         {
-            *text = secrets::clean(secret, text).map_err(ConfigError)?;
+            *text = secrets::clean(secret, text).unwrap_or_else(|fault| {
+                faults.push(fault);
+                String::new()
+            });
         }
     }
     if let Some(properties) = at(root, &["kafka", "properties"]) {
         for name in SECRET_PROPERTIES {
-            read_file(properties, "kafka.properties", name)?;
+            faults.extend(read_file(properties, "kafka.properties", name).err());
             if let Some(ValueKind::String(text)) =
                 properties.get_mut(name).map(|value| &mut value.kind)
             {
@@ -99,7 +101,8 @@ pub(super) fn resolve(root: &mut Value) -> Result<(), ConfigError> {
             }
         }
     }
-    LISTS.iter().try_for_each(|path| split_lists(root, path, ""))
+    LISTS.iter().for_each(|path| split_lists(root, path, "", &mut faults));
+    faults
 }
 
 /// The table at a path.
@@ -112,39 +115,41 @@ fn at<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Val
 }
 
 /// Puts the content of `<key>_file` in the place of `<key>`.
-fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// What is wrong with `<key>_file`.
+fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result<(), Finding> {
     let Some(path) = table.remove(&format!("{key}{IN_A_FILE}")) else { return Ok(()) };
     let path = path.into_string().unwrap_or_default();
-    let named = format!("{section}.{key}{IN_A_FILE}");
+    let fault = |sentence| Finding::wrong(format!("{section}.{key}{IN_A_FILE}"), sentence);
     let given = table
         .get(key)
         .is_some_and(|value| value.clone().into_string().is_ok_and(|text| !text.is_empty()));
     if given {
-        return Err(ConfigError(format!(
-            "{named}: {section}.{key} is given, too; give one of them"
-        )));
+        return Err(fault(format!("{section}.{key} is given, too; give one of them")));
     }
-    let secret = std::fs::read(&path)
-        .map_err(|error| ConfigError(format!("{named}: cannot read {path:?}: {error}")))?;
+    let secret =
+        std::fs::read(&path).map_err(|error| fault(format!("cannot read {path:?}: {error}")))?;
     let secret = String::from_utf8(secret).map_err(|_| {
-        ConfigError(format!("{named}: {path:?} is not UTF-8 text; write the secret as plain text"))
+        fault(format!("{path:?} is not UTF-8 text; write the secret as plain text"))
     })?;
     let secret = secrets::without_ends(&secret);
     if secret.is_empty() {
-        return Err(ConfigError(format!("{named}: {path:?} is empty; write the secret into it")));
+        return Err(fault(format!("{path:?} is empty; write the secret into it")));
     }
     table.insert(key.to_owned(), Value::new(None, secret));
     Ok(())
 }
 
 /// Makes a list of a text: `4,5,6`, or a JSON array.
-fn split_lists(value: &mut Value, path: &[&str], key: &str) -> Result<(), ConfigError> {
+fn split_lists(value: &mut Value, path: &[&str], key: &str, faults: &mut Vec<Finding>) {
     match (path, &mut value.kind) {
         ([], ValueKind::String(text)) => {
-            value.kind = ValueKind::Array(
-                split(text).map_err(|problem| ConfigError(format!("{key}: {problem}")))?,
-            );
-            Ok(())
+            let list = split(text).unwrap_or_else(|sentence| {
+                faults.push(Finding::wrong(key, sentence));
+                Vec::new()
+            });
+            value.kind = ValueKind::Array(list);
         }
         ([step, rest @ ..], ValueKind::Table(table)) => {
             let below = table.iter_mut().filter(|(name, _)| *step == "*" || *step == name.as_str());
@@ -152,9 +157,9 @@ fn split_lists(value: &mut Value, path: &[&str], key: &str) -> Result<(), Config
                 .map(|(name, value)| {
                     (if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, value)
                 })
-                .try_for_each(|(key, value)| split_lists(value, rest, &key))
+                .for_each(|(key, value)| split_lists(value, rest, &key, faults));
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 

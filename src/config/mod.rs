@@ -8,19 +8,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Config as Sources, Environment, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{File, FileFormat, Map, Value};
 use secrecy::SecretString;
 use serde::Deserialize;
 
 mod check;
+mod error;
 mod layers;
 mod secrets;
+mod sources;
 
 use crate::assess::{breaker, egress, retry};
 use crate::decision::Policy;
+use crate::findings::values::{self, Flaw};
+use crate::findings::{Finding, add_further};
 use crate::outbox::postgres;
-use crate::risk::{Registry, Shared, tencent_cloud, wechat};
+use crate::risk::{self, Registry, Shared, tencent_cloud, wechat};
 use crate::{audit, dead_letters, kafka, telemetry};
+pub use error::ConfigError;
+use error::WHOLE;
+use sources::{read, read_environment, table};
 
 /// The defaults, embedded: the binary needs no file beside it.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -90,11 +97,6 @@ pub enum OnDuplicate {
     Republish,
 }
 
-/// What is wrong with the configuration: one sentence that names the key.
-#[derive(Debug, thiserror::Error)]
-#[error("configuration: {0}")]
-pub struct ConfigError(String);
-
 impl Config {
     /// Reads the defaults, `config/<CLAIMGATE_ENV>.toml`, the `file` and the environment, in this
     /// order.
@@ -103,26 +105,23 @@ impl Config {
     /// [`ConfigError`]: a file that cannot be read, an unknown key, a value of the wrong type or
     /// out of range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut root = table(Map::new());
-        layers::overlay(&mut root, read(File::from_str(DEFAULTS, FileFormat::Toml))?);
-        layers::overlay(
-            &mut root,
-            read(File::new("config/default.toml", FileFormat::Toml).required(false))?,
-        );
+        Self::whole(Self::look(file))
+    }
+
+    /// The same, as far as it can be read, and everything that is wrong with it: a value at fault is
+    /// its default. `None` where a whole source cannot be read.
+    pub fn look(file: Option<&Path>) -> (Option<Self>, Vec<Finding>) {
+        let mut layers = vec![
+            read(File::from_str(DEFAULTS, FileFormat::Toml)),
+            read(File::new("config/default.toml", FileFormat::Toml).required(false)),
+        ];
         if let Some(name) = std::env::var_os("CLAIMGATE_ENV").filter(|name| !name.is_empty()) {
             let path = format!("config/{}.toml", name.to_string_lossy());
-            layers::overlay(&mut root, read(File::new(&path, FileFormat::Toml))?);
+            layers.push(read(File::new(&path, FileFormat::Toml)));
         }
-        if let Some(file) = file {
-            layers::overlay(&mut root, read(File::from(file).format(FileFormat::Toml))?);
-        }
-        check_environment()?;
-        let environment = Environment::with_prefix(PREFIX)
-            .prefix_separator("__")
-            .separator("__")
-            .ignore_empty(false);
-        layers::overlay(&mut root, read(environment)?);
-        Self::of(root)
+        layers.extend(file.map(|file| read(File::from(file).format(FileFormat::Toml))));
+        layers.push(read_environment());
+        Self::of(layers)
     }
 
     /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for
@@ -131,42 +130,65 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(overrides: &str) -> Result<Self, ConfigError> {
-        let mut root = table(Map::new());
-        for text in [DEFAULTS, overrides] {
-            layers::overlay(&mut root, read(File::from_str(text, FileFormat::Toml))?);
-        }
-        Self::of(root)
+        let layers = [DEFAULTS, overrides].map(|text| read(File::from_str(text, FileFormat::Toml)));
+        Self::whole(Self::of(layers.into()))
     }
 
-    fn of(mut root: Value) -> Result<Self, ConfigError> {
-        layers::resolve(&mut root)?;
-        let config: Self = serde_path_to_error::deserialize(root).map_err(|error| {
-            let path = error.path().to_string();
-            let problem = error.into_inner().to_string();
-            ConfigError(if path == "." { problem } else { format!("{path}: {problem}") })
-        })?;
-        config.check()?;
-        Ok(config)
+    fn whole((config, faults): (Option<Self>, Vec<Finding>)) -> Result<Self, ConfigError> {
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(ConfigError(faults)),
+        }
+    }
+
+    fn of(layers: Vec<Result<Value, Finding>>) -> (Option<Self>, Vec<Finding>) {
+        let (mut root, mut faults) = (table(Map::new()), Vec::new());
+        for layer in layers {
+            match layer {
+                Ok(layer) => layers::overlay(&mut root, layer),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        // Without one of its sources the rest says little.
+        if !faults.is_empty() {
+            return (None, faults);
+        }
+        faults = layers::resolve(&mut root);
+        let defaults = read(File::from_str(DEFAULTS, FileFormat::Toml));
+        let defaults = defaults.unwrap_or_else(|_| table(Map::new()));
+        let (config, flaws) = values::read::<Self>(root, &defaults);
+        faults.extend(flaws.into_iter().map(|Flaw { path, problem }| {
+            let place = if path.is_empty() { WHOLE.to_owned() } else { path };
+            Finding::wrong(place, problem)
+        }));
+        if let Some(config) = &config {
+            add_further(&mut faults, config.faults());
+        }
+        (config, faults)
     }
 
     /// Builds the risk APIs and the policy.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the key.
+    /// [`ConfigError`], naming the keys.
     pub fn risk_apis(&self) -> Result<(Registry, Policy), ConfigError> {
         let shared = Shared {
             tencent_cloud: self.tencent_cloud.clone(),
             wechat: self.wechat.clone(),
             transient_codes: self.retry.transient_codes.clone(),
         };
-        let registry = Registry::new(self.risk.clone(), &shared)
-            .map_err(|error| ConfigError(error.to_string()))?;
+        let registry = Registry::new(self.risk.clone(), &shared).map_err(|faults| {
+            let finding = |fault: risk::ConfigError| Finding::wrong(fault.key, fault.problem);
+            ConfigError(faults.into_iter().map(finding).collect())
+        })?;
         if registry.is_empty() {
-            return Err(ConfigError(
-                "risk: no API serves any kind of claim; give one a `serves`".to_owned(),
-            ));
+            let sentence = "no API serves any kind of claim; give one a `serves`";
+            return Err(ConfigError(vec![Finding::wrong("risk", sentence)]));
         }
-        self.check_together(&registry)?;
+        let faults = self.faults_together(&registry);
+        if !faults.is_empty() {
+            return Err(ConfigError(faults));
+        }
         let policy = registry.policy(self.retry.on_unassessed);
         Ok((registry, policy))
     }
@@ -174,39 +196,6 @@ impl Config {
     /// The key of subject hashes, where one was given.
     pub fn subject_key(&self) -> Option<&SecretString> {
         self.audit.subject_key()
-    }
-}
-
-fn table(map: Map<String, Value>) -> Value {
-    Value::new(None, ValueKind::Table(map))
-}
-
-/// Reads one source.
-fn read(source: impl Source + Send + Sync + 'static) -> Result<Value, ConfigError> {
-    let built = Sources::builder().add_source(source).build();
-    built.map(|built| built.cache).map_err(|error| ConfigError(describe(&error)))
-}
-
-/// The words of a source that cannot be read. The TOML parser quotes the line at fault, which may
-/// hold a secret: its place and what is wrong with it are kept, the line is left out.
-fn describe(error: &config::ConfigError) -> String {
-    let config::ConfigError::FileParse { uri, cause } = error else { return error.to_string() };
-    let cause = cause.to_string();
-    let lines = cause.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
-    let file = uri.as_deref().unwrap_or("the configuration");
-    format!("{file}: {}", lines.collect::<Vec<_>>().join(": "))
-}
-
-/// Refuses a value that is no text; the reader's own error would print it.
-fn check_environment() -> Result<(), ConfigError> {
-    let ours = |name: &std::ffi::OsString| {
-        name.to_string_lossy().to_uppercase().starts_with("CLAIMGATE__")
-    };
-    match std::env::vars_os().find(|(name, value)| ours(name) && value.to_str().is_none()) {
-        Some((name, _)) => {
-            Err(ConfigError(format!("{}: the value is not UTF-8 text", name.to_string_lossy())))
-        }
-        None => Ok(()),
     }
 }
 

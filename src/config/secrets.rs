@@ -3,6 +3,8 @@
 //!
 //! Pure. The invariant: no sentence of this file holds a part of a secret.
 
+use crate::findings::Finding;
+
 /// A key that may be given as a file's path, with `_file` appended.
 pub(super) struct Secret {
     pub(super) section: &'static str,
@@ -44,8 +46,8 @@ pub(super) fn without_ends(text: &str) -> &str {
 /// The secret as it was meant.
 ///
 /// # Errors
-/// One sentence that names the key and what cannot be part of it.
-pub(super) fn clean(secret: &Secret, text: &str) -> Result<String, String> {
+/// The key, and what cannot be part of it.
+pub(super) fn clean(secret: &Secret, text: &str) -> Result<String, Finding> {
     let text = without_ends(text);
     if secret.alphabet == Alphabet::Any {
         return Ok(text.to_owned());
@@ -57,9 +59,9 @@ pub(super) fn clean(secret: &Secret, text: &str) -> Result<String, String> {
         _ => None,
     });
     match wrong {
-        Some(wrong) => Err(format!(
-            "{}.{} holds {wrong}, which no value of this vendor has; give the value alone",
-            secret.section, secret.key
+        Some(wrong) => Err(Finding::wrong(
+            format!("{}.{}", secret.section, secret.key),
+            format!("this holds {wrong}, which no value of this vendor has; give the value alone"),
         )),
         None => Ok(text.to_owned()),
     }

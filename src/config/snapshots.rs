@@ -19,7 +19,7 @@ const HEAD: &str = "\
 
 Sources in the order in which they win, the last one first: the environment; the file given by
 `--config`; `config/<CLAIMGATE_ENV>.toml`; `config/default.toml` in the working directory; the
-defaults below. An unknown key is an error, and `claimgate check` names it.
+defaults below. An unknown key is an error; `claimgate check --offline` names every fault at once.
 [deployment.md](deployment.md#configuration-and-secrets) shows a list, a property of librdkafka and
 a secret in each source.
 

@@ -1,3 +1,5 @@
+use config::Environment;
+
 use super::*;
 
 pub(super) const CREDENTIALS: &str = "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n";
@@ -88,15 +90,13 @@ fn a_secret_may_stand_in_a_file_and_is_never_printed() {
 /// The configuration as it is read from a file with this TOML and from an environment with these
 /// variables, in the spelling in which the environment's source hands them over.
 fn layered(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let mut root = table(Map::new());
-    for text in [DEFAULTS, toml] {
-        layers::overlay(&mut root, read(File::from_str(text, FileFormat::Toml))?);
-    }
     let given =
         environment.iter().map(|(key, value)| (format!("CLAIMGATE__{key}"), (*value).to_owned()));
     let source = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__");
-    layers::overlay(&mut root, read(source.source(Some(given.collect())))?);
-    Config::of(root)
+    let mut layers: Vec<_> =
+        [DEFAULTS, toml].map(|text| read(File::from_str(text, FileFormat::Toml))).into();
+    layers.push(read(source.source(Some(given.collect()))));
+    Config::whole(Config::of(layers))
 }
 
 #[test]
@@ -272,4 +272,54 @@ fn review_low_a_call_may_not_outlast_a_drain() {
         refusal.contains("risk.captcha_query.timeout") && refusal.contains("worker.drain_timeout"),
         "{refusal}"
     );
+}
+
+/// One start after the other would tell them one by one.
+#[test]
+fn every_fault_is_found_at_once_and_none_that_follows_from_another() {
+    let text = "[worker]\nthreads = 0\nmax_in_flight = \"many\"\n\
+                [kafka]\ntopik = 1\ngroup_id = \"a b\"\nsession_timeout = \"soon\"\n\
+                transaction_timeout = \"30s\"\n\
+                [wechat]\napp_secret = \"a b\"\n[retry]\ntransient_codes = \"[4,\"\n\
+                [tencent_cloud]\nsecret_id_file = \"/nowhere\"";
+    let error = Config::from_toml(text).expect_err("wrong");
+    let said = error.to_string();
+    assert!(said.lines().count() == 1 && said.contains("7 more"), "{said}");
+    let mut places: Vec<String> =
+        error.into_findings().into_iter().map(|fault| fault.place).collect();
+    places.sort();
+    let expected = [
+        "kafka.group_id",
+        "kafka.session_timeout",
+        "kafka.topik",
+        "retry.transient_codes",
+        "tencent_cloud.secret_id_file",
+        "wechat.app_secret",
+        "worker.max_in_flight",
+        "worker.threads",
+    ];
+    assert_eq!(places, expected);
+}
+
+#[test]
+fn every_fault_of_the_risk_apis_is_found_at_once() {
+    let text = "[risk.captcha_check]\ntimeout = \"0s\"\nconcurrency = 0\nticket_lifetime = \"0s\"\n\
+                [risk.mini_program]\nfoo = 1\nbar = 2\n[risk.seventh]\n";
+    let error = Config::from_toml(text).expect("read later").risk_apis().err().expect("wrong");
+    let mut places: Vec<String> =
+        error.into_findings().into_iter().map(|fault| fault.place).collect();
+    places.sort();
+    let expected = [
+        "risk.captcha_check.concurrency",
+        "risk.captcha_check.ticket_lifetime",
+        "risk.captcha_check.timeout",
+        "risk.mini_program.bar",
+        "risk.mini_program.foo",
+        "risk.seventh",
+        "tencent_cloud.secret_id",
+        "tencent_cloud.secret_key",
+        "wechat.app_id",
+        "wechat.app_secret",
+    ];
+    assert_eq!(places, expected);
 }

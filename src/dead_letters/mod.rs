@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::findings::Finding;
 use crate::intake::flood;
 use crate::outbox::StoreError;
 pub use command::{DeadLetters, DeadLettersCommand};
@@ -71,24 +72,22 @@ impl Settings {
         }
     }
 
-    /// Checks what the types do not.
-    ///
-    /// # Errors
-    /// One sentence that names the key.
-    pub fn check(&self) -> Result<(), String> {
-        if self.max_replays == 0 || self.max_run == 0 || self.min_events == 0 {
-            return Err(
-                "dead_letters: max_replays, max_run and min_events must be at least 1".to_owned()
-            );
-        }
+    /// What the types do not refuse, and must not be.
+    pub fn faults(&self) -> Vec<Finding> {
+        let wrong = |key: &str, sentence| Finding::wrong(format!("dead_letters.{key}"), sentence);
+        let counts = [
+            ("max_replays", self.max_replays),
+            ("max_run", self.max_run),
+            ("min_events", self.min_events),
+        ];
+        let zero = counts.iter().filter(|(_, count)| *count == 0);
+        let mut faults: Vec<Finding> =
+            zero.map(|(key, _)| wrong(key, "must be at least 1")).collect();
         // At 0 every event would be a flood, and a flood that is never probed never ends.
         if !(self.max_ratio > 0.0 && self.max_ratio <= 1.0) {
-            return Err("dead_letters.max_ratio: must be more than 0 and no more than 1".to_owned());
+            faults.push(wrong("max_ratio", "must be more than 0 and no more than 1"));
         }
-        if self.window.is_zero() || self.probe_every.is_zero() {
-            return Err("dead_letters: window and probe_every must be more than 0".to_owned());
-        }
-        Ok(())
+        faults
     }
 }
 

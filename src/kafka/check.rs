@@ -19,7 +19,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::topics::{Topic, Use, judge};
 use super::words::{Quiet, client_error, with_remedy};
 use super::{Guarantee, Settings};
-use crate::findings::{Finding, Grade};
+use crate::findings::{Finding, Severity};
 
 /// How many partitions each topic has, or why that is not known.
 type Counted = Vec<(Use, Result<i32, String>)>;
@@ -201,10 +201,10 @@ fn denied(what: &str, right: &str, error: &KafkaError) -> String {
 
 /// The first fault of some findings, as the sentence with which `run` ends.
 pub fn first_wrong(findings: &[Finding]) -> Option<String> {
-    let wrong = findings.iter().find(|finding| finding.grade == Grade::Wrong)?;
-    Some(if wrong.what == "Kafka" {
-        wrong.words.clone()
+    let wrong = findings.iter().find(|finding| finding.severity == Severity::Wrong)?;
+    Some(if wrong.place == "Kafka" {
+        wrong.sentence()
     } else {
-        format!("{}: {}", wrong.what, wrong.words)
+        format!("{}: {}", wrong.place, wrong.sentence())
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Input, Topic};
+use crate::findings::Finding;
 
 /// `[kafka]`.
 #[derive(Clone, Deserialize)]
@@ -94,11 +95,8 @@ const INSECURE: [(&str, &[&str]); 2] = [
 ];
 
 impl Settings {
-    /// Checks what the types do not.
-    ///
-    /// # Errors
-    /// One sentence that names the key.
-    pub fn check(&self) -> Result<(), String> {
+    /// What the types do not refuse, and must not be.
+    pub fn faults(&self) -> Vec<Finding> {
         let texts = [
             ("bootstrap_servers", &self.bootstrap_servers),
             ("group_id", &self.group_id),
@@ -107,36 +105,19 @@ impl Settings {
             ("retry_topic", &self.retry_topic),
             ("dead_letter_topic", &self.dead_letter_topic),
         ];
-        if let Some((key, _)) = texts.iter().find(|(_, text)| text.trim().is_empty()) {
-            return Err(format!("kafka.{key} is empty; give it a value"));
-        }
-        if self.transaction_timeout >= self.session_timeout {
-            return Err(
-                "kafka.transaction_timeout must be shorter than kafka.session_timeout".to_owned()
-            );
-        }
-        if let Some(key) =
-            self.properties.keys().find(|key| RESERVED.contains(&key.replace('_', ".").as_str()))
-        {
-            return Err(format!(
-                "kafka.properties.{key} is set by claimgate itself, for its promises rest on it; remove it"
-            ));
-        }
-        let is_insecure = |key: &str, value: &str| {
-            let insecure = INSECURE.iter().find(|(name, _)| *name == key.replace('_', "."));
-            insecure.is_some_and(|(_, values)| {
-                values.contains(&value.trim().to_ascii_lowercase().as_str())
+        let empty = texts.iter().filter(|(_, text)| text.trim().is_empty());
+        let mut faults: Vec<Finding> = empty
+            .map(|(key, _)| {
+                Finding::wrong(format!("kafka.{key}"), "this is empty; give it a value")
             })
-        };
-        if let Some((key, value)) =
-            self.properties.iter().find(|(key, value)| is_insecure(key, value))
-        {
-            return Err(format!(
-                "kafka.properties.{key} = {value:?} would let anybody pose as the broker; name the authority that signed \
-                 its certificate in kafka.properties.ssl.ca.location instead"
-            ));
+            .collect();
+        if self.transaction_timeout >= self.session_timeout {
+            let sentence = "must be shorter than kafka.session_timeout";
+            faults.push(Finding::wrong("kafka.transaction_timeout", sentence));
         }
-        Ok(())
+        let properties = self.properties.iter();
+        faults.extend(properties.filter_map(|(key, value)| property_fault(key, value)));
+        faults
     }
 
     /// The name of a topic that the worker reads.
@@ -155,6 +136,26 @@ impl Settings {
             Topic::Retry => &self.retry_topic,
         }
     }
+}
+
+/// What is wrong with a property, if anything is.
+fn property_fault(key: &str, value: &str) -> Option<Finding> {
+    let name = key.replace('_', ".");
+    let wrong =
+        |sentence: String| Some(Finding::wrong(format!("kafka.properties.{key}"), sentence));
+    if RESERVED.contains(&name.as_str()) {
+        return wrong(
+            "claimgate sets this itself, because its promises rest on it; remove it".to_owned(),
+        );
+    }
+    let (_, insecure) = INSECURE.iter().find(|(insecure, _)| *insecure == name)?;
+    if !insecure.contains(&value.trim().to_ascii_lowercase().as_str()) {
+        return None;
+    }
+    wrong(format!(
+        "{value:?} would let anybody pose as the broker; name the authority that signed its \
+         certificate in kafka.properties.ssl.ca.location instead"
+    ))
 }
 
 impl std::fmt::Debug for Settings {

@@ -162,7 +162,7 @@ fn compacted(used_as: Use) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::findings::Grade;
+    use crate::findings::Severity;
 
     fn topic(used_as: Use, partitions: i32, configuration: &[(&str, &str)]) -> Topic {
         let pairs =
@@ -177,19 +177,19 @@ mod tests {
 
     #[test]
     fn compaction_is_wrong_wherever_records_of_one_key_are_several_things() {
-        for (used_as, grade) in [
-            (Use::Input, Grade::Wrong),
-            (Use::Retry, Grade::Wrong),
-            (Use::DeadLetters, Grade::Wrong),
-            (Use::Output, Grade::Warning),
+        for (used_as, severity) in [
+            (Use::Input, Severity::Wrong),
+            (Use::Retry, Severity::Wrong),
+            (Use::DeadLetters, Severity::Wrong),
+            (Use::Output, Severity::Warning),
         ] {
             for policy in ["compact", "compact,delete"] {
                 let findings = judged(&[topic(used_as, 8, &[("cleanup.policy", policy)])]);
-                assert_eq!(findings[0].grade, grade, "{findings:?}");
-                assert!(findings[0].what.contains(used_as.key()), "{findings:?}");
+                assert_eq!(findings[0].severity, severity, "{findings:?}");
+                assert!(findings[0].place.contains(used_as.key()), "{findings:?}");
             }
             let findings = judged(&[topic(used_as, 8, &[("cleanup.policy", "delete")])]);
-            assert_eq!(findings[0].grade, Grade::Ok, "{findings:?}");
+            assert_eq!(findings[0].severity, Severity::Ok, "{findings:?}");
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
         ] {
             let findings = judged(&[topic(used_as, 8, &[(key, value)])]);
             assert!(
-                findings[0].grade == Grade::Warning && findings[0].words.contains(words),
+                findings[0].severity == Severity::Warning && findings[0].sentence().contains(words),
                 "{findings:?}"
             );
         }
@@ -212,21 +212,21 @@ mod tests {
             [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", "1048588")]
         {
             assert_eq!(
-                judged(&[topic(Use::Retry, 8, &[(key, value)])])[0].grade,
-                Grade::Ok,
+                judged(&[topic(Use::Retry, 8, &[(key, value)])])[0].severity,
+                Severity::Ok,
                 "{key}"
             );
         }
         let findings = judged(&[topic(Use::Input, 8, &[]), topic(Use::Retry, 6, &[])]);
-        assert_eq!(findings.last().map(|finding| finding.grade), Some(Grade::Warning));
+        assert_eq!(findings.last().map(|finding| finding.severity), Some(Severity::Warning));
     }
 
     #[test]
     fn a_configuration_that_may_not_be_read_is_no_fault() {
         let denied =
             Topic { configuration: Some(Err("denied".to_owned())), ..topic(Use::Input, 8, &[]) };
-        assert_eq!(judged(&[denied])[0].grade, Grade::Warning);
+        assert_eq!(judged(&[denied])[0].severity, Severity::Warning);
         let unknown = Topic { configuration: None, ..topic(Use::Input, 8, &[]) };
-        assert_eq!(judged(&[unknown])[0].grade, Grade::Ok);
+        assert_eq!(judged(&[unknown])[0].severity, Severity::Ok);
     }
 }

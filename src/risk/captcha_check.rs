@@ -75,7 +75,7 @@ fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
             "a ticket must be given some time: it lives for 20 minutes, says the provider";
         return Err(ConfigError::new("risk.captcha_check.ticket_lifetime", problem));
     }
-    let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup)?;
+    let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup);
     Ok(Box::new(CaptchaCheck { client, ticket_lifetime }))
 }
 

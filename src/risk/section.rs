@@ -5,7 +5,7 @@
 //! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
 //! can be worked with.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::limits::{Concurrency, Scope};
 use super::{Registration, Shared};
 use crate::decision::Levels;
+use crate::findings::values::{self, Flaw};
 
 /// The keys that every section has. All others are the API's own.
 const COMMON: [&str; 10] = [
@@ -96,23 +97,26 @@ impl Default for Section {
 }
 
 impl Section {
-    /// Splits the section of the API `name` into the common keys, checked, and the API's own.
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the key.
-    pub fn read(name: &str, section: Value) -> Result<(Self, Map<String, Value>), ConfigError> {
+    /// Splits the section of the API `name` into the common keys, checked, and the API's own. Adds
+    /// every fault.
+    pub fn read(
+        name: &str,
+        section: Value,
+        faults: &mut Vec<ConfigError>,
+    ) -> Option<(Self, Map<String, Value>)> {
         let prefix = format!("risk.{name}");
-        let table = section
-            .into_table()
-            .map_err(|_| ConfigError::new(&prefix, "this must be a section"))?;
+        let Ok(table) = section.into_table() else {
+            faults.push(ConfigError::new(&prefix, "this must be a section"));
+            return None;
+        };
         let (mut common, own): (Map<_, _>, Map<_, _>) =
             table.into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
         if let Some(serves) = common.get_mut("serves") {
             split_list(serves);
         }
-        let section: Self = decode(&prefix, common)?;
-        section.check(&prefix)?;
-        Ok((section, own))
+        let section: Self = decode(&prefix, common, faults)?;
+        faults.extend(section.faults(&prefix));
+        Some((section, own))
     }
 
     /// The bound of calls at once, and whether the worker finds out how many of them are best.
@@ -123,41 +127,42 @@ impl Section {
         }
     }
 
-    fn check(&self, prefix: &str) -> Result<(), ConfigError> {
-        let at =
-            |key: &str, problem: &str| Err(ConfigError::new(format!("{prefix}.{key}"), problem));
-        if self.serves.iter().flatten().any(String::is_empty) {
-            return at("serves", "a kind of claim must not be empty");
-        }
-        if self.timeout.is_zero() {
-            return at("timeout", "a call must be given some time");
-        }
+    fn faults(&self, prefix: &str) -> Vec<ConfigError> {
+        let unless = |holds: bool, key: &str, problem: &str| {
+            (!holds).then(|| ConfigError::new(format!("{prefix}.{key}"), problem))
+        };
         let none = "at least one call at once must be allowed";
-        match (self.concurrency, self.concurrency_max) {
-            (Concurrency::Fixed(0), _) => return at("concurrency", none),
-            (_, Some(0)) => return at("concurrency_max", none),
-            (Concurrency::Fixed(_), Some(_)) => {
-                return at("concurrency_max", "this needs concurrency = \"auto\"");
-            }
-            (Concurrency::Fixed(_), None) | (Concurrency::Auto, _) => {}
-        }
-        if self.rate_limit.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            return at(
+        let is_fixed = matches!(self.concurrency, Concurrency::Fixed(_));
+        let is_path = |path: &String| path.starts_with('/') && !path.contains(is_no_path);
+        let rules = [
+            unless(
+                !self.serves.iter().flatten().any(String::is_empty),
+                "serves",
+                "a kind of claim must not be empty",
+            ),
+            unless(!self.timeout.is_zero(), "timeout", "a call must be given some time"),
+            unless(self.concurrency != Concurrency::Fixed(0), "concurrency", none),
+            unless(self.concurrency_max != Some(0), "concurrency_max", none),
+            unless(
+                !is_fixed || matches!(self.concurrency_max, None | Some(0)),
+                "concurrency_max",
+                "this needs concurrency = \"auto\"",
+            ),
+            unless(
+                self.rate_limit.is_none_or(|rate| rate.is_finite() && rate > 0.0),
                 "rate_limit",
                 "the calls per second must be more than 0; leave the key out for no limit",
-            );
-        }
-        if let Some(base_url) = &self.base_url {
-            check_base_url(&format!("{prefix}.base_url"), base_url)?;
-        }
-        if self
-            .path
-            .as_ref()
-            .is_some_and(|path| !path.starts_with('/') || path.contains(is_no_path))
-        {
-            return at("path", "a path begins with `/` and has neither query nor blanks");
-        }
-        Ok(())
+            ),
+            self.base_url
+                .as_ref()
+                .and_then(|url| check_base_url(&format!("{prefix}.base_url"), url).err()),
+            unless(
+                self.path.as_ref().is_none_or(is_path),
+                "path",
+                "a path begins with `/` and has neither query nor blanks",
+            ),
+        ];
+        rules.into_iter().flatten().collect()
     }
 }
 
@@ -195,6 +200,8 @@ pub struct Setup<'a> {
     in_use: OnceCell<String>,
     path: Option<String>,
     own: Map<String, Value>,
+    /// What is wrong, and keeps nobody from finding more.
+    faults: RefCell<Vec<ConfigError>>,
 }
 
 impl<'a> Setup<'a> {
@@ -205,7 +212,8 @@ impl<'a> Setup<'a> {
         shared: &'a Shared,
     ) -> Self {
         let (base_url, path) = (section.base_url.clone(), section.path.clone());
-        Self { shared, registration, base_url, in_use: OnceCell::new(), path, own }
+        let (in_use, faults) = (OnceCell::new(), RefCell::default());
+        Self { shared, registration, base_url, in_use, path, own, faults }
     }
 
     /// The API's own settings: the keys of its section that are not common to all.
@@ -213,7 +221,12 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// [`ConfigError`], naming the key.
     pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, ConfigError> {
-        decode(&format!("risk.{}", self.registration.name), std::mem::take(&mut self.own))
+        let prefix = format!("risk.{}", self.registration.name);
+        let faults = self.faults.get_mut();
+        let settings = decode(&prefix, std::mem::take(&mut self.own), faults);
+        settings.ok_or_else(|| {
+            faults.pop().unwrap_or_else(|| ConfigError::new(prefix, "this cannot be read"))
+        })
     }
 
     /// `base_url`, or the API's default, without the slash at its end.
@@ -238,46 +251,47 @@ impl<'a> Setup<'a> {
         self.path.as_deref().unwrap_or(default).to_owned()
     }
 
-    /// Demands that a key outside the API's section is set.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with this key.
-    pub fn require(&self, key: &str, value: &str) -> Result<(), ConfigError> {
+    /// Demands that a key outside the API's section is set; [`Registry::new`](super::Registry::new)
+    /// tells where it is not.
+    pub fn require(&self, key: &str, value: &str) {
         if value.trim().is_empty() {
-            return Err(ConfigError::new(
-                key,
-                format!("this is required, for `risk.{}` is in use", self.registration.name),
-            ));
+            let name = self.registration.name;
+            let problem = format!("this is required, for `risk.{name}` is in use");
+            self.faults.borrow_mut().push(ConfigError::new(key, problem));
         }
-        Ok(())
     }
 
-    /// Checks that no key is left that nobody read.
-    pub(super) fn finish(self) -> Result<(), ConfigError> {
-        match self.own.keys().min() {
-            Some(key) => {
-                Err(unknown_key(format!("risk.{}.{key}", self.registration.name), "unknown key"))
-            }
-            None => Ok(()),
-        }
+    /// Every fault that kept nobody from going on: keys that nobody read are some.
+    pub(super) fn finish(self) -> Vec<ConfigError> {
+        let mut faults = self.faults.into_inner();
+        let mut unread: Vec<&String> = self.own.keys().collect();
+        unread.sort_unstable();
+        let unread = unread.into_iter().map(|key| {
+            unknown_key(format!("risk.{}.{key}", self.registration.name), "unknown key")
+        });
+        faults.extend(unread);
+        faults
     }
 }
 
 /// Reads a table in the manner of the `config` crate: text from the environment becomes numbers.
-fn decode<T: DeserializeOwned>(prefix: &str, table: Map<String, Value>) -> Result<T, ConfigError> {
-    let value = Value::new(None, ValueKind::Table(table));
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let key = match error.path().to_string().as_str() {
-            "." => prefix.to_owned(),
-            path => format!("{prefix}.{path}"),
-        };
-        let problem = error.into_inner().to_string();
+/// Adds every fault.
+fn decode<T: DeserializeOwned>(
+    prefix: &str,
+    table: Map<String, Value>,
+    faults: &mut Vec<ConfigError>,
+) -> Option<T> {
+    let none = Value::new(None, ValueKind::Table(Map::new()));
+    let (settings, flaws) = values::read(Value::new(None, ValueKind::Table(table)), &none);
+    faults.extend(flaws.into_iter().map(|Flaw { path, problem }| {
+        let key = if path.is_empty() { prefix.to_owned() } else { format!("{prefix}.{path}") };
         if problem.starts_with("unknown field") {
             unknown_key(key, &problem)
         } else {
             ConfigError { key, problem }
         }
-    })
+    }));
+    settings
 }
 
 fn unknown_key(key: String, problem: &str) -> ConfigError {

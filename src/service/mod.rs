@@ -30,7 +30,7 @@ use crate::worker::{Connections, Drain, Ports, Worker};
 
 pub use background::signalled;
 use background::{look_after_tables, released};
-pub use check::check;
+pub use check::{CheckCommand, check};
 pub use commands::{Failure, audit, dead_letters, migrate, status};
 pub use hangups::with_hangups;
 pub use set_up::open_store;

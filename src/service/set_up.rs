@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::check;
 use crate::assess::http::Client;
 use crate::config::Config;
-use crate::findings::Grade;
+use crate::findings::Severity;
 use crate::kafka::check::first_wrong;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -21,8 +21,8 @@ use crate::worker::{Clock, WorkerContext};
 pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
-    for finding in findings.iter().filter(|finding| finding.grade == Grade::Warning) {
-        warn!("{}: {}", finding.what, finding.words);
+    for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+        warn!("{}: {}", finding.place, finding.sentence());
     }
     first_wrong(&findings).map_or(Ok(()), Err)
 }

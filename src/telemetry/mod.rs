@@ -28,6 +28,7 @@ mod otlp;
 mod process;
 pub mod spans;
 
+use crate::findings::Finding;
 pub use health::{Component, Health};
 pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
 use process::Process;
@@ -149,6 +150,18 @@ where
         );
     }
     Ok(Telemetry { provider, prometheus, change_filter, _upkeep: upkeep })
+}
+
+/// What is wrong with the settings, as far as nothing has to be set up to see it.
+pub fn look_at(settings: &Settings) -> Vec<Finding> {
+    let filter = log::filter(&settings.log, |key| std::env::var(key).ok());
+    let finding = |error: TelemetryError| match error {
+        TelemetryError::Filter { key, text, source } => {
+            Finding::wrong(key, format!("{text:?} is no log filter: {source}"))
+        }
+        other => Finding::wrong("telemetry", other.to_string()),
+    };
+    filter.err().map(finding).into_iter().collect()
 }
 
 impl Telemetry {

@@ -24,6 +24,17 @@ pub(super) fn producer(
     config(settings, transactional_id).create_with_context(Deliveries::default())
 }
 
+/// Whether librdkafka knows these properties and takes their values. No client is made.
+///
+/// # Errors
+/// One sentence that names the key.
+pub fn check_properties(settings: &Settings) -> Result<(), String> {
+    let known = config(settings, &settings.worker_id("check")).create_native_config();
+    known
+        .map(drop)
+        .map_err(|error| format!("{}; mend or remove the property", client_error(&error)))
+}
+
 /// Whether a producer can be made of these settings. No broker is asked.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ mod sending;
 mod transactions;
 
 use bounds::{Bounds, BoundsReader};
-pub use clients::check_producer;
+pub use clients::{check_producer, check_properties};
 use command::{Command, NotPublished};
 use commits::CommitQueue;
 use transactions::Transactions;

@@ -74,7 +74,7 @@ fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
                        told from a script";
         return at("callback", problem);
     }
-    let client = Client::new("CaptchaQuery", ApiSettings { method, signature_method }, setup)?;
+    let client = Client::new("CaptchaQuery", ApiSettings { method, signature_method }, setup);
     Ok(Box::new(CaptchaQuery { client, raw_script: script == 1, callback }))
 }
 

@@ -4,7 +4,7 @@
 //! does. The invariant: every kind leads to one API at most, and every API in the registry has its
 //! credentials, its bounds and its policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use config::Value;
@@ -119,10 +119,14 @@ impl Registry {
     /// Builds every API that has a section in `[risk]` and serves something.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the whole key.
-    pub fn new(sections: BTreeMap<String, Value>, shared: &Shared) -> Result<Self, ConfigError> {
+    /// Every fault, at least one, naming the whole key.
+    pub fn new(
+        sections: BTreeMap<String, Value>,
+        shared: &Shared,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut faults = Vec::new();
         if shared.transient_codes.contains(&0) {
-            return Err(ConfigError::new("retry.transient_codes", "0 is the code of success"));
+            faults.push(ConfigError::new("retry.transient_codes", "0 is the code of success"));
         }
         let mut registry =
             Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: Vec::new() };
@@ -131,12 +135,17 @@ impl Registry {
             else {
                 let names: Vec<_> = APIS.iter().map(|registration| registration.name).collect();
                 let problem = format!("there is no such risk API; there are {}", names.join(", "));
-                return Err(ConfigError::new(format!("risk.{name}"), problem));
+                faults.push(ConfigError::new(format!("risk.{name}"), problem));
+                continue;
             };
-            let (section, own) = Section::read(registration.name, section)?;
-            registry.add(registration, section, own, shared)?;
+            if let Some((section, own)) = Section::read(registration.name, section, &mut faults) {
+                registry.add(registration, section, own, shared, &mut faults);
+            }
         }
-        Ok(registry)
+        // Several APIs may lack the same credential.
+        let mut keys = BTreeSet::new();
+        faults.retain(|fault: &ConfigError| keys.insert(fault.key.clone()));
+        if faults.is_empty() { Ok(registry) } else { Err(faults) }
     }
 
     fn add(
@@ -145,26 +154,33 @@ impl Registry {
         section: Section,
         own: config::Map<String, Value>,
         shared: &Shared,
-    ) -> Result<(), ConfigError> {
+        faults: &mut Vec<ConfigError>,
+    ) {
         let name = registration.name;
         let kinds = section.serves.clone().unwrap_or_else(|| vec![registration.kind.to_owned()]);
         if kinds.is_empty() {
-            return Ok(());
+            return;
         }
         let id = ApiId(self.routes.len());
         for kind in kinds {
             let problem = format!("`{kind}` is served already");
             if self.by_kind.insert(kind, id).is_some() {
-                return Err(ConfigError::new(format!("risk.{name}.serves"), problem));
+                faults.push(ConfigError::new(format!("risk.{name}.serves"), problem));
             }
         }
         let mut setup = Setup::new(registration, &section, own, shared);
-        let api = (registration.build)(&mut setup)?;
+        let api = (registration.build)(&mut setup);
         let base_url = setup.server();
-        setup.finish()?;
+        faults.extend(setup.finish());
         let (concurrency, is_adaptive) = section.concurrency();
-        let levels = levels(registration, section.policy)
-            .map_err(|problem| ConfigError::new(format!("risk.{name}.policy"), problem))?;
+        let levels = levels(registration, section.policy).unwrap_or_else(|problem| {
+            faults.push(ConfigError::new(format!("risk.{name}.policy"), problem));
+            None
+        });
+        let api = match api {
+            Ok(api) => api,
+            Err(fault) => return faults.push(fault),
+        };
         let Section { timeout, concurrency_scope, rate_limit, rate_limit_scope, .. } = section;
         let token = registration.tokens.map(|tokens| self.token_id(tokens(shared)));
         self.routes.push(Route {
@@ -179,7 +195,6 @@ impl Registry {
             rate_limit_scope,
             levels,
         });
-        Ok(())
     }
 
     fn token_id(&mut self, source: Box<dyn TokenSource>) -> TokenId {

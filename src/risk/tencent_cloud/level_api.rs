@@ -26,7 +26,7 @@ impl LevelApi {
         setup: &mut Setup<'_>,
     ) -> Result<Box<dyn RiskApi>, ConfigError> {
         let settings: ApiSettings = setup.settings()?;
-        let client = Client::new(action, settings, setup)?;
+        let client = Client::new(action, settings, setup);
         Ok(Box::new(Self { registration: setup.registration, client, check, parameters }))
     }
 }

@@ -12,7 +12,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::{ConfigError, Setup};
+use super::section::Setup;
 use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
 use crate::claim::{DeadLetterReason, EventError};
@@ -96,28 +96,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client for `Action=action`.
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the credential that is missing.
-    pub fn new(
-        action: &'static str,
-        api: ApiSettings,
-        setup: &Setup<'_>,
-    ) -> Result<Self, ConfigError> {
+    /// The client for `Action=action`, which requires credentials.
+    pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Self {
         let settings = &setup.shared.tencent_cloud;
-        setup.require("tencent_cloud.secret_id", &settings.secret_id)?;
-        setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret())?;
-        setup.require("tencent_cloud.region", &settings.region)?;
-        setup.require("tencent_cloud.signed_host", &settings.signed_host)?;
-        Ok(Self {
+        setup.require("tencent_cloud.secret_id", &settings.secret_id);
+        setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret());
+        setup.require("tencent_cloud.region", &settings.region);
+        setup.require("tencent_cloud.signed_host", &settings.signed_host);
+        Self {
             action,
             settings: settings.clone(),
             api,
             base_url: setup.base_url(BASE_URL),
             path: setup.path(PATH),
             transient_codes: setup.shared.transient_codes.clone(),
-        })
+        }
     }
 
     /// Checks what the wire demands of any parameter.

@@ -38,7 +38,7 @@ pub(in crate::risk) fn build(config: &Config) -> Result<Registry, ConfigError> {
     };
     let sections: BTreeMap<_, _> =
         config.get_table("risk").unwrap_or_default().into_iter().collect();
-    Registry::new(sections, &shared)
+    Registry::new(sections, &shared).map_err(|mut faults| faults.swap_remove(0))
 }
 
 /// One API with these keys in its section.

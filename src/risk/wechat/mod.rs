@@ -104,9 +104,11 @@ impl ServiceMarket {
     /// The API of a product.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the credential that is missing.
+    /// [`ConfigError`], naming the URL at fault.
     pub fn build(product: Product, setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
         let settings = &setup.shared.wechat;
+        setup.require("wechat.app_id", &settings.app_id);
+        setup.require("wechat.app_secret", settings.app_secret.expose_secret());
         check_base_url("wechat.base_url", &settings.base_url)?;
         let base_url = setup.base_url(&settings.base_url);
         let urls = [
@@ -120,8 +122,6 @@ impl ServiceMarket {
                 return Err(ConfigError::new(key, problem));
             }
         }
-        setup.require("wechat.app_id", &settings.app_id)?;
-        setup.require("wechat.app_secret", settings.app_secret.expose_secret())?;
         let url = format!("{base_url}{}?access_token=", setup.path(PATH));
         let transient_codes = setup.shared.transient_codes.clone();
         Ok(Box::new(Self { registration: setup.registration, product, url, transient_codes }))

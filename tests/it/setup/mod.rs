@@ -3,6 +3,7 @@
 
 mod apis;
 mod broker;
+mod offline;
 mod running;
 mod settings;
 
@@ -16,10 +17,11 @@ use super::lab::{Lab, client};
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Runs a command of the real binary with these settings and nothing else in its environment.
+/// Runs a command of the real binary, its options after it, with these settings and nothing else in
+/// its environment.
 fn claimgate(command: &str, settings: &[(&str, &str)]) -> Output {
     let mut claimgate = Command::new(env!("CARGO_BIN_EXE_claimgate"));
-    claimgate.arg(command).env_clear().current_dir(std::env::temp_dir());
+    claimgate.args(command.split(' ')).env_clear().current_dir(std::env::temp_dir());
     let postgres = format!("postgres://nobody@{NOWHERE}/none");
     for (key, value) in [
         ("CLAIMGATE__TENCENT_CLOUD__SECRET_ID", "id"),

@@ -1,81 +1,54 @@
-//! `claimgate check`: everything a worker needs, looked at without a billed call.
+//! What a worker talks to, looked at without a billed call.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::set_up;
 use crate::assess::exchange::Http;
 use crate::assess::http::Client;
 use crate::config::Config;
-use crate::findings::{Finding, Grade};
+use crate::findings::{Finding, Severity};
 use crate::outbox::postgres::PostgresStore;
-use crate::outbox::producer::check_producer;
-use crate::risk::{Answer, Route, TokenSource};
+use crate::outbox::producer::{check_producer, check_properties};
+use crate::risk::{Answer, Registry, Route, TokenSource};
+use crate::service::set_up;
 
 /// How long a server of a risk API has to answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Variables that lead other programs through a proxy.
-const PROXY_VARIABLES: [&str; 6] =
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Looks at everything a worker needs, and says of each thing in one line whether it is well.
-///
-/// # Errors
-/// How many things are wrong; what they are was printed.
-pub async fn check(config: &Config) -> Result<(), String> {
-    let mut findings = risk_apis(config).await;
-    findings.push(postgres(config).await);
-    findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
+/// Looks at what a worker talks to: the risk APIs' servers, Postgres, Kafka.
+pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
+    let mut findings = risk_apis(config, registry).await;
+    // Where there is no URL, that was told.
+    if PostgresStore::lazy(&config.postgres).is_ok() {
+        findings.push(postgres(config).await);
+    }
     let topics = config.kafka.look_at_topics(config.retry.give_up_after).await;
-    let answers =
-        topics.iter().all(|finding| finding.what != "Kafka" || finding.grade != Grade::Wrong);
+    let answers = topics
+        .iter()
+        .all(|finding| finding.place != "Kafka" || finding.severity != Severity::Wrong);
     findings.extend(topics);
-    if let Err(words) = check_producer(&config.kafka) {
-        findings.push(Finding::wrong("producer (kafka.properties)", words));
+    if let (Ok(()), Err(sentence)) =
+        (check_properties(&config.kafka), check_producer(&config.kafka))
+    {
+        findings.push(Finding::wrong("producer (kafka.properties)", sentence));
     }
     if answers {
         findings.extend(config.kafka.try_rights().await);
     }
-    findings.iter().for_each(|finding| println!("{finding}"));
-    let wrong = findings.iter().filter(|finding| finding.grade == Grade::Wrong).count();
-    if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of {} checks failed", findings.len())) }
+    findings
 }
 
-async fn risk_apis(config: &Config) -> Vec<Finding> {
-    let (registry, policy) = match config.risk_apis() {
-        Ok(built) => built,
-        Err(error) => return vec![Finding::wrong("risk APIs", error.to_string())],
+async fn risk_apis(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
+    // Neither is there where the configuration says nothing usable, which was told.
+    let (Some(registry), Ok(client)) = (registry, Client::new(&config.egress)) else {
+        return Vec::new();
     };
-    let client = match Client::new(&config.egress) {
-        Ok(client) => client,
-        Err(error) => return vec![Finding::wrong("egress", format!("egress.proxy: {error}"))],
-    };
-    let built = format!("{} built, policy {}", registry.len(), policy.version());
-    let mut findings = vec![Finding::ok("risk APIs", built)];
-    findings.extend(egress(config));
-    findings.extend(join_all(registry.iter().map(|(_, route)| reach(&client, route))).await);
+    let mut findings = join_all(registry.iter().map(|(_, route)| reach(&client, route))).await;
     for (_, source) in registry.token_sources() {
         findings.push(access_token(&client, source).await);
     }
     findings
-}
-
-/// By which way calls leave.
-pub(super) fn egress(config: &Config) -> Option<Finding> {
-    if let Some(proxy) = config.egress.place() {
-        return Some(Finding::ok(
-            "egress",
-            format!("risk APIs are called through {proxy} (egress.proxy)"),
-        ));
-    }
-    let variable = PROXY_VARIABLES
-        .iter()
-        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
-    let words = format!(
-        "{variable} is set and does not count for risk APIs; set egress.proxy if they are to go through it"
-    );
-    Some(Finding::warning("egress", words))
 }
 
 async fn reach(client: &Client, route: &Route) -> Finding {

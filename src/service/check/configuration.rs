@@ -1,0 +1,60 @@
+//! What the configuration alone says: no broker, no database and no other host is asked.
+
+use crate::assess::http::Client;
+use crate::config::Config;
+use crate::findings::Finding;
+use crate::outbox::postgres::PostgresStore;
+use crate::outbox::producer::check_properties;
+use crate::risk::Registry;
+use crate::telemetry;
+
+/// Variables that lead other programs through a proxy.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Looks at everything that the sections say; the risk APIs are handed out where they can be built.
+pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let registry = match config.risk_apis() {
+        Ok((registry, policy)) => {
+            let built = format!("{} built, policy {}", registry.len(), policy.version());
+            findings.push(Finding::ok("risk APIs", built));
+            Some(registry)
+        }
+        Err(error) => {
+            findings.extend(error.into_findings());
+            None
+        }
+    };
+    if let Err(error) = Client::new(&config.egress) {
+        findings.push(Finding::wrong("egress.proxy", error.to_string()));
+    }
+    findings.extend(egress(config));
+    if let Err(error) = PostgresStore::lazy(&config.postgres) {
+        findings.push(Finding::wrong("postgres.url", error.to_string()));
+    }
+    if let Err(sentence) = check_properties(&config.kafka) {
+        findings.push(Finding::wrong("kafka.properties", sentence));
+    }
+    findings.extend(telemetry::look_at(&config.telemetry));
+    findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
+    (registry, findings)
+}
+
+/// By which way calls leave.
+pub(in crate::service) fn egress(config: &Config) -> Option<Finding> {
+    if let Some(proxy) = config.egress.place() {
+        return Some(Finding::ok(
+            "egress",
+            format!("risk APIs are called through {proxy} (egress.proxy)"),
+        ));
+    }
+    let variable = PROXY_VARIABLES
+        .iter()
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
+    let sentence = format!(
+        "{variable} is set and does not count for risk APIs; set egress.proxy if they are to go \
+         through it"
+    );
+    Some(Finding::warning("egress", sentence))
+}

@@ -1,0 +1,83 @@
+//! What needs no service: `check --offline`.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::claimgate;
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+/// The findings of a severity: place and message.
+fn findings(document: &Value, severity: &str) -> Vec<(String, String)> {
+    let all = document["findings"].as_array().expect("a list").iter();
+    let text = |finding: &Value, key: &str| finding[key].as_str().expect("text").to_owned();
+    all.filter(|finding| finding["severity"] == severity)
+        .map(|finding| (text(finding, "place"), text(finding, "message")))
+        .collect()
+}
+
+#[test]
+fn an_offline_check_connects_to_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("set");
+    let place = listener.local_addr().expect("an address").to_string();
+    let (postgres, http) = (format!("postgres://x@{place}/x"), format!("http://{place}"));
+    let settings = [
+        ("CLAIMGATE__KAFKA__BOOTSTRAP_SERVERS", place.as_str()),
+        ("CLAIMGATE__POSTGRES__URL", &postgres),
+        ("CLAIMGATE__WECHAT__BASE_URL", &http),
+        ("CLAIMGATE__RISK__INTELLIGENT_QR_CODE__BASE_URL", &http),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &http),
+    ];
+    let output = claimgate("check --offline --json", &settings);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let refused = listener.accept().expect_err("nobody came");
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    let document = document(&output);
+    assert_eq!((&document["offline"], &document["wrong"]), (&true.into(), &0.into()));
+    assert!(findings(&document, "ok").iter().any(|(place, _)| place == "risk APIs"), "{document}");
+}
+
+#[test]
+fn a_check_names_every_fault_at_once() {
+    let settings = [
+        ("CLAIMGATE__WORKER__THREADS", "0"),
+        ("CLAIMGATE__WORKER__MAX_IN_FLIGHT", "many"),
+        ("CLAIMGATE__KAFKA__TOPIK", "x"),
+        ("CLAIMGATE__KAFKA__PROPERTIES__SASL_PASWORD", "hunter2"),
+        ("CLAIMGATE__POSTGRES__URL", ""),
+        ("CLAIMGATE__RISK__CAPTCHA_CHECK__TIMEOUT", "0s"),
+        ("CLAIMGATE__TELEMETRY__LOG", "claimgate=loud"),
+    ];
+    for options in ["check --json", "check --offline --json"] {
+        let output = claimgate(options, &settings);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let document = document(&output);
+        let mut places: Vec<String> =
+            findings(&document, "wrong").into_iter().map(|(place, _)| place).collect();
+        places.sort();
+        let expected = [
+            "kafka.properties",
+            "kafka.topik",
+            "postgres.url",
+            "risk.captcha_check.timeout",
+            "telemetry.log",
+            "worker.max_in_flight",
+            "worker.threads",
+        ];
+        assert_eq!(places, expected, "{document:#}");
+        let warnings = findings(&document, "warning");
+        let told = warnings.iter().any(|(place, _)| place == "connections");
+        assert_eq!(told, !options.contains("offline"), "{document:#}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.lines().count() == 1 && error.contains("7 of "), "{error}");
+    }
+    let text = claimgate("check --offline", &settings);
+    let lines = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("WRONG ")).count(), 7, "{lines}");
+}
