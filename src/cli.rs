@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
+use crate::policy::PolicyCommand;
 use crate::service::{CheckCommand, Failure};
 use crate::status::StatusCommand;
 use crate::{service, telemetry};
@@ -37,6 +38,7 @@ enum Command {
     Check(CheckCommand),
     /// Ask Postgres why a claim was decided as it was
     Audit(AuditCommand),
+    Policy(PolicyCommand),
     DeadLetters(DeadLettersCommand),
     Status(StatusCommand),
 }
@@ -74,6 +76,7 @@ impl Cli {
                 let config = Self::load(config)?;
                 block_on(1, service::audit(&config, command))
             }
+            Command::Policy(command) => service::policy(&Self::load(config)?, &command),
             Command::DeadLetters(command) => {
                 let config = Self::load(config)?;
                 block_on(1, service::dead_letters(&config, command))

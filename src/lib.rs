@@ -24,9 +24,9 @@
 //! [`schema`] has the columns and rows of every table, once for all who write or read them.
 //! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
 //! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
-//! [`audit`] answers auditors, and lets people decide; [`status`] shows operators how workers are.
-//! Packages of their own, and no part of the worker: `crates/simulator` stands in for the risk
-//! APIs, `crates/demo` shows it all on one machine.
+//! [`audit`] answers auditors, and lets people decide; [`status`] shows operators how workers are;
+//! [`policy`] tests a policy before it decides. Packages of their own, and no part of the worker:
+//! `crates/simulator` stands in for the risk APIs, `crates/demo` shows it all on one machine.
 
 pub mod assess;
 pub mod audit;
@@ -39,6 +39,7 @@ pub mod findings;
 pub mod intake;
 pub mod kafka;
 pub mod outbox;
+pub mod policy;
 pub mod risk;
 pub mod schema;
 pub mod service;

@@ -22,6 +22,7 @@ const LAYERS: [&str; 18] = [
     "assess",
     "outbox",
     "audit",
+    "policy",
     "dead_letters",
     "status",
     "config",

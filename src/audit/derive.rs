@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::shown::{optional, reasons};
 use crate::claim::{Claim, subject_hash};
 use crate::decision::{Assessment, Policy, Ruling};
-use crate::risk::{Answer, ApiResult, FaultReason, Registry};
+use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
 use crate::schema::{Call, EventRow, Verdict};
 
 /// By what evidence is read.
@@ -121,11 +121,7 @@ impl Reader<'_> {
         let Evidence { verdict, calls, .. } = evidence;
         if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
             let (name, value) = (reason.name.as_deref().unwrap_or_default(), reason.value);
-            let ruling = if name == FaultReason::TicketExpired.as_str() {
-                policy.too_late(name, value)
-            } else {
-                policy.unassessed(name, value)
-            };
+            let ruling = rule_unassessed(policy, name, value);
             return Ok(Derived { ruling, assessment: None, provider_code: value, call: None });
         }
         let id = self
@@ -149,23 +145,16 @@ impl Reader<'_> {
         let call = call.ok_or("the answer that decided is not kept any more")?;
         let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
         let status = call.http_status.and_then(|status| u16::try_from(status).ok());
-        let (ruling, assessment, provider_code) =
-            match api.read(&Answer { status: status.unwrap_or_default(), body }) {
-                ApiResult::Assessed { assessment, provider_code } => {
-                    let ruling = policy.rule(api.name(), &assessment, |code| api.risk_type(code));
-                    (ruling, Some(assessment), Some(provider_code))
-                }
-                ApiResult::Unassessable(fault) => {
-                    let code = fault.provider_code;
-                    (policy.unassessable(fault.reason.as_str(), code), None, code)
-                }
-                ApiResult::Transient(fault, _) | ApiResult::AccessDenied(fault) => {
-                    return Err(format!(
-                        "the answer of attempt {} reads as no assessment today: {}",
-                        call.id, fault.reason
-                    ));
-                }
-            };
+        let result = api.read(&Answer { status: status.unwrap_or_default(), body });
+        let ruling = rule(policy, api, &result).ok_or_else(|| {
+            let reason = result.fault().map(|fault| fault.reason.as_str()).unwrap_or_default();
+            format!("the answer of attempt {} reads as no assessment today: {reason}", call.id)
+        })?;
+        let provider_code = result.provider_code();
+        let assessment = match result {
+            ApiResult::Assessed { assessment, .. } => Some(assessment),
+            _ => None,
+        };
         Ok(Derived { ruling, assessment, provider_code, call: Some(call.id) })
     }
 

@@ -75,7 +75,7 @@ impl Assessment {
 }
 
 /// A type of risk in one API's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RiskType {
     /// The API's code.
     pub code: i32,

@@ -138,6 +138,11 @@ impl Policy {
         levels.chain(effects).chain([unassessed])
     }
 
+    /// The decision of a claim that no API assessed in time.
+    pub fn on_unassessed(&self) -> Decision {
+        self.on_unassessed
+    }
+
     /// Decides from what `api` found. `risk_type` looks up what a code is called there.
     pub fn rule(
         &self,

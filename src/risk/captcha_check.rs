@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
-use super::tencent_cloud::{ApiSettings, Client, Parameters};
+use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code};
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
 use crate::claim::{Claim, DeadLetterReason, Secret, required};
 use crate::decision::Assessment;
@@ -128,6 +128,10 @@ impl RiskApi for CaptchaCheck {
             }
             Err(reading) => reading,
         }
+    }
+
+    fn answer_of_code(&self, provider_code: i64) -> String {
+        answer_of_code(provider_code)
     }
 }
 

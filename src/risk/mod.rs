@@ -33,6 +33,7 @@ mod answer;
 mod captcha;
 mod limits;
 mod reason;
+mod ruling;
 mod tokens;
 mod tolerant;
 
@@ -43,6 +44,7 @@ pub use answer::{Answer, ApiResult, Fault, RetryHint};
 pub use limits::{Concurrency, Scope};
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};
+pub use ruling::{rule, rule_unassessed};
 pub use section::ConfigError;
 #[cfg(test)]
 use tests::testing;
@@ -88,6 +90,9 @@ pub trait RiskApi: Send + Sync {
     /// Makes sense of an answer, any bytes. One that [`Answer::is_read_by_status`] is not shown to
     /// the API.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
+
+    /// The body of an answer that holds this return code and nothing else: for tests of the policy.
+    fn answer_of_code(&self, provider_code: i64) -> String;
 }
 
 impl dyn RiskApi + '_ {
@@ -104,6 +109,11 @@ impl dyn RiskApi + '_ {
     /// [`Registration::risk_type`].
     pub fn risk_type(&self, code: i32) -> Option<RiskType> {
         self.registration().risk_type(code)
+    }
+
+    /// What any answer says, also one that is not shown to the API.
+    pub fn read_any(&self, answer: &Answer<'_>) -> ApiResult {
+        if answer.is_read_by_status() { answer.unreadable() } else { self.read(answer) }
     }
 }
 

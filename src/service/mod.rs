@@ -7,6 +7,7 @@ mod background;
 mod check;
 mod commands;
 mod hangups;
+mod policies;
 mod set_up;
 
 use std::pin::pin;
@@ -33,6 +34,7 @@ use background::{look_after_tables, released};
 pub use check::{CheckCommand, check};
 pub use commands::{Failure, audit, dead_letters, migrate, status};
 pub use hangups::with_hangups;
+pub use policies::policy;
 pub use set_up::open_store;
 use set_up::{context, http_client, log_start, look_around};
 

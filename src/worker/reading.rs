@@ -13,8 +13,7 @@ pub(super) fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, Attemp
             return (ApiResult::transient(failure.reason()), AttemptOutcome::Unknown);
         }
         Err(failure) => ApiResult::transient(failure.reason()),
-        Ok(answer) if answer.is_read_by_status() => answer.unreadable(),
-        Ok(answer) => api.read(&answer),
+        Ok(answer) => api.read_any(&answer),
     };
     let outcome = reading.outcome();
     (reading, outcome)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::section::{ConfigError, Setup};
 use super::signature::SignatureMethod;
-use super::tencent_cloud::{ApiSettings, Client, Parameters, without_result};
+use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code, without_result};
 use super::tolerant::without_mark;
 use super::{
     Answer, ApiResult, Attempt, FaultReason, Method, Registration, Request, RiskApi, captcha,
@@ -147,6 +147,10 @@ impl RiskApi for CaptchaQuery {
 
     fn read(&self, answer: &Answer<'_>) -> ApiResult {
         if self.raw_script { self.read_raw(answer) } else { self.read_json(answer) }
+    }
+
+    fn answer_of_code(&self, provider_code: i64) -> String {
+        answer_of_code(provider_code)
     }
 }
 

@@ -248,3 +248,19 @@ fn the_apis_of_one_vendor_share_a_token_and_those_of_two_do_not() {
     let ids = ["a", "b", "a", "WeChat"].map(|vendor| registry.token_id(Box::new(Vendor(vendor))).0);
     assert_eq!(ids, [1, 2, 1, 0]);
 }
+
+#[test]
+fn an_answer_of_a_code_is_read_as_that_code() {
+    for registration in APIS {
+        let registry = api(registration.name, "");
+        let api = only(&registry);
+        for code in [-1, 1, 12, 999, 4000, 5100, 40_003, 9_301_001] {
+            let body = api.answer_of_code(code);
+            let reading = api.read_any(&Answer { status: 200, body: body.as_bytes() });
+            assert_eq!(reading.provider_code(), Some(code), "{}: {body}", registration.name);
+        }
+        let body = api.answer_of_code(4000);
+        let busy = Answer { status: 503, body: body.as_bytes() };
+        assert!(api.read_any(&busy).is_transient(), "the status says it all");
+    }
+}

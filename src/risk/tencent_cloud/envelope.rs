@@ -61,6 +61,11 @@ pub fn without_result() -> ApiResult {
     ApiResult::transient(Fault::coded(Why::MalformedAnswer, 0))
 }
 
+/// The body of an answer that holds this code and nothing else.
+pub fn answer_of_code(code: i64) -> String {
+    format!("{{\"code\":{code}}}")
+}
+
 /// The fields of an answer that decide. Everything else is kept with the raw answer only.
 #[derive(Debug, Default)]
 pub struct Envelope {

@@ -1,6 +1,6 @@
 //! An API of Tencent Cloud that answers with a level and risk types.
 
-use super::{ApiSettings, Client, Parameters};
+use super::{ApiSettings, Client, Parameters, answer_of_code};
 use crate::claim::{Claim, DeadLetterReason};
 use crate::risk::section::{ConfigError, Setup};
 use crate::risk::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
@@ -47,5 +47,9 @@ impl RiskApi for LevelApi {
 
     fn read(&self, answer: &Answer<'_>) -> ApiResult {
         self.client.read_level(answer, self.registration.highest_level())
+    }
+
+    fn answer_of_code(&self, provider_code: i64) -> String {
+        answer_of_code(provider_code)
     }
 }

@@ -22,7 +22,7 @@ mod envelope;
 mod level_api;
 mod parameters;
 
-pub use envelope::{Envelope, without_result};
+pub use envelope::{Envelope, answer_of_code, without_result};
 pub use level_api::LevelApi;
 use parameters::Parameter;
 pub use parameters::Parameters;

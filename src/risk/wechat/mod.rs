@@ -163,6 +163,15 @@ impl RiskApi for ServiceMarket {
     fn read(&self, answer: &Answer<'_>) -> ApiResult {
         envelope::read(answer, self.registration.highest_level(), &self.transient_codes)
     }
+
+    /// The product's codes are below 1000, the market's are not.
+    fn answer_of_code(&self, provider_code: i64) -> String {
+        if (0..1_000).contains(&provider_code) {
+            format!("{{\"errcode\":0,\"data\":{{\"code\":{provider_code}}}}}")
+        } else {
+            format!("{{\"errcode\":{provider_code}}}")
+        }
+    }
 }
 
 /// Whether nobody on the way can read what is sent there: it is encrypted, or does not leave this

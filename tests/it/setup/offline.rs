@@ -1,4 +1,4 @@
-//! What needs no service: `check --offline`.
+//! What needs no service: `check --offline` and `policy`.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -7,6 +7,8 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::claimgate;
+
+const EXAMPLES: &str = include_str!("../../../config/policy-tests.toml");
 
 fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON document")
@@ -80,4 +82,42 @@ fn a_check_names_every_fault_at_once() {
     let text = claimgate("check --offline", &settings);
     let lines = String::from_utf8_lossy(&text.stdout).into_owned();
     assert_eq!(lines.lines().filter(|line| line.starts_with("WRONG ")).count(), 7, "{lines}");
+}
+
+#[test]
+fn the_examples_of_the_policy_need_no_credentials_and_their_exit_codes_tell_them_apart() {
+    let none = [
+        ("CLAIMGATE__TENCENT_CLOUD__SECRET_ID", ""),
+        ("CLAIMGATE__TENCENT_CLOUD__SECRET_KEY", ""),
+        ("CLAIMGATE__WECHAT__APP_ID", ""),
+        ("CLAIMGATE__WECHAT__APP_SECRET", ""),
+        ("CLAIMGATE__POSTGRES__URL", ""),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let test = format!("policy test {}", write("examples.toml", EXAMPLES));
+    let output = claimgate(&test, &none);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    let other = write("other.toml", "[retry]\non_unassessed = \"reject\"\n");
+    let output = claimgate(&format!("{test} --policy {other}"), &none);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(printed.lines().filter(|line| line.starts_with("FAIL ")).count(), 1, "{printed}");
+
+    let broken = write("broken.toml", "[[case]]\nname = \"x\"\nlevle = 1\n");
+    for file in [&broken, "/nowhere.toml"] {
+        let output = claimgate(&format!("policy test {file}"), &none);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    let shown = claimgate("policy show --json", &none);
+    let version = document(&shown)["policy_version"].as_str().expect("text").to_owned();
+    let checked = claimgate("check --offline", &[]);
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.contains(&version), "the policy in force is the one that is shown: {checked}");
 }

@@ -1,0 +1,78 @@
+//! `claimgate policy …`: the policy in force, shown, and held against examples before it is.
+//!
+//! Pure. The rule is the worker's own: each example is ruled on by [`crate::decision::Policy`], and
+//! what an API answered is read by the API's own reader. This module only compares. The invariant:
+//! an example that tests nothing is refused.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::decision::Policy;
+use crate::risk::Registry;
+
+mod case;
+mod cases;
+mod show;
+mod trial;
+
+pub use case::Case;
+pub use cases::cases;
+pub use trial::{Trial, try_cases};
+
+/// Show the policy in force, or test it.
+#[derive(Debug, Args)]
+pub struct PolicyCommand {
+    /// The policy of this configuration file, in place of the one in force
+    #[arg(long, global = true, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Which level of which API leads to which decision, and what types of risk change
+    Show {
+        /// Answer in JSON, one document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether the policy decides examples as a file expects
+    Test {
+        /// A TOML file with a [[case]] for each example, such as config/policy-tests.toml
+        file: PathBuf,
+    },
+}
+
+impl PolicyCommand {
+    /// The configuration whose policy is meant, where it is not the one in force.
+    pub fn other(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+
+    /// The file of examples to test the policy by.
+    pub fn examples(&self) -> Option<&Path> {
+        match &self.action {
+            Action::Test { file } => Some(file),
+            Action::Show { .. } => None,
+        }
+    }
+
+    /// Writes the policy, as it was asked for.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn show(
+        &self,
+        registry: &Registry,
+        policy: &Policy,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        show::write(registry, policy, matches!(self.action, Action::Show { json: true }), out)
+    }
+}
+
+#[cfg(test)]
+mod tests;

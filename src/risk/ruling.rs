@@ -1,0 +1,27 @@
+//! From what a risk API said to what the policy decides: for those who look at a decision
+//! afterwards, or before there is one. Pure.
+
+use super::{ApiResult, FaultReason, RiskApi};
+use crate::decision::{Policy, Ruling};
+
+/// What is decided from an answer; `None` where the claim is asked about again.
+pub fn rule(policy: &Policy, api: &dyn RiskApi, result: &ApiResult) -> Option<Ruling> {
+    match result {
+        ApiResult::Assessed { assessment, .. } => {
+            Some(policy.rule(api.name(), assessment, |code| api.risk_type(code)))
+        }
+        ApiResult::Unassessable(fault) => {
+            Some(policy.unassessable(fault.reason.as_str(), fault.provider_code))
+        }
+        ApiResult::Transient(..) | ApiResult::AccessDenied(_) => None,
+    }
+}
+
+/// What is decided where no API assessed the claim in time, for this reason.
+pub fn rule_unassessed(policy: &Policy, reason: &str, provider_code: Option<i64>) -> Ruling {
+    if reason == FaultReason::TicketExpired.as_str() {
+        policy.too_late(reason, provider_code)
+    } else {
+        policy.unassessed(reason, provider_code)
+    }
+}
