@@ -27,6 +27,7 @@ pub mod metrics;
 mod otlp;
 mod process;
 pub mod spans;
+mod variables;
 
 use crate::findings::Finding;
 pub use health::{Component, Health};
@@ -144,15 +145,20 @@ where
     let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
     let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
-    if let Some(ignored) = provider.as_ref().and_then(|_| otlp::ignored_protocol(environment)) {
-        tracing::warn!(
-            "spans are exported as http/protobuf, the only protocol built in, and not as {ignored:?}"
-        );
+    for finding in look_at_variables() {
+        tracing::warn!("{}: {}", finding.place, finding.sentence());
     }
     Ok(Telemetry { provider, prometheus, change_filter, _upkeep: upkeep })
 }
 
-/// What is wrong with the settings, as far as nothing has to be set up to see it.
+/// What of the environment's `OTEL_*` variables does not do what their standard says.
+fn look_at_variables() -> Vec<Finding> {
+    let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+    variables::look_at(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+}
+
+/// What is wrong with the settings and the environment, as far as nothing has to be set up to see
+/// it.
 pub fn look_at(settings: &Settings) -> Vec<Finding> {
     let filter = log::filter(&settings.log, |key| std::env::var(key).ok());
     let finding = |error: TelemetryError| match error {
@@ -161,7 +167,7 @@ pub fn look_at(settings: &Settings) -> Vec<Finding> {
         }
         other => Finding::wrong("telemetry", other.to_string()),
     };
-    filter.err().map(finding).into_iter().collect()
+    filter.err().map(finding).into_iter().chain(look_at_variables()).collect()
 }
 
 impl Telemetry {

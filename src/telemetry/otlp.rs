@@ -15,20 +15,21 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_QUEUE_SIZE, Sampler,
-    SamplingResult, SdkTracerProvider, ShouldSample, SpanData, SpanExporter,
+    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_BSP_SCHEDULE_DELAY_DEFAULT, Sampler, SamplingResult, SdkTracerProvider, ShouldSample,
+    SpanData, SpanExporter,
 };
 
 use super::metrics::SPANS_LOST;
 
 /// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
 /// 2048 are less than a second's worth of claims; more than these are dropped.
-const QUEUE_SIZE: usize = 16_384;
+pub(super) const QUEUE_SIZE: usize = 16_384;
 /// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to
 /// each of its claims.
-const LINKS_PER_SPAN: u32 = 1_024;
+pub(super) const LINKS_PER_SPAN: u32 = 1_024;
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 
 /// Whether the environment names a collector and does not forbid its use.
 pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
@@ -40,13 +41,6 @@ pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
     named && !says("OTEL_SDK_DISABLED", "true") && !says("OTEL_TRACES_EXPORTER", "none")
 }
 
-/// The protocol that the environment asks for, where it is one that is not built in.
-pub(super) fn ignored_protocol(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let asked =
-        PROTOCOLS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()))?;
-    (!asked.eq_ignore_ascii_case("http/protobuf")).then_some(asked)
-}
-
 /// The provider whose spans go to the collector that the environment names.
 pub(super) fn provider(
     service_instance: &str,
@@ -56,20 +50,36 @@ pub(super) fn provider(
         ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
     let exporter =
         Watched::new(OtlpExporter::builder().with_http().build()?, &endpoint.unwrap_or_default());
-    let mut batches = BatchConfigBuilder::default();
-    if environment(OTEL_BSP_MAX_QUEUE_SIZE).is_none() {
-        batches = batches.with_max_queue_size(QUEUE_SIZE);
-    }
-    let processor =
-        BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
+    let batches = batches(&environment);
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     let mut provider = SdkTracerProvider::builder()
         .with_resource(resource(service_instance))
         .with_sampler(FollowLinks(Config::default().sampler))
         .with_span_processor(processor);
-    if environment("OTEL_SPAN_LINK_COUNT_LIMIT").is_none() {
+    let links = environment("OTEL_SPAN_LINK_COUNT_LIMIT");
+    if links.is_none_or(|links| links.parse::<u32>().is_err()) {
         provider = provider.with_max_links_per_span(LINKS_PER_SPAN);
     }
     Ok(provider.build())
+}
+
+/// How spans wait and are sent. The library takes a 0 at its word: it would never send, or never
+/// pause.
+fn batches(environment: impl Fn(&str) -> Option<String>) -> BatchConfig {
+    let is_usable = |key: &str| {
+        environment(key).is_some_and(|value| value.parse::<usize>().is_ok_and(|value| value > 0))
+    };
+    let mut batches = BatchConfigBuilder::default();
+    if !is_usable(OTEL_BSP_MAX_QUEUE_SIZE) {
+        batches = batches.with_max_queue_size(QUEUE_SIZE);
+    }
+    if !is_usable(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) {
+        batches = batches.with_max_export_batch_size(OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT);
+    }
+    if !is_usable(OTEL_BSP_SCHEDULE_DELAY) {
+        batches = batches.with_scheduled_delay(OTEL_BSP_SCHEDULE_DELAY_DEFAULT);
+    }
+    batches.build()
 }
 
 /// Who the spans come from. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` have the last word.
@@ -190,15 +200,15 @@ mod tests {
         assert!(!is_wanted(environment(&[COLLECTOR, ("OTEL_TRACES_EXPORTER", "none")])));
     }
 
+    /// The library takes the words of the environment itself, so these come by arguments only.
     #[test]
-    fn a_protocol_that_is_not_built_in_is_noticed() {
-        let grpc = environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
-        assert_eq!(ignored_protocol(grpc).as_deref(), Some("grpc"));
-        assert_eq!(
-            ignored_protocol(environment(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])),
-            None
-        );
-        assert_eq!(ignored_protocol(environment(&[])), None);
+    fn a_queue_that_is_none_has_the_size_of_the_page() {
+        for value in ["abc", "0", "-1", ""] {
+            let config = format!("{:?}", batches(|_| Some(value.to_owned())));
+            for number in ["16384", "512", "5s"] {
+                assert!(config.contains(number), "{value:?}: {config}");
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn a_check_names_every_fault_at_once() {
         ("CLAIMGATE__POSTGRES__URL", ""),
         ("CLAIMGATE__RISK__CAPTCHA_CHECK__TIMEOUT", "0s"),
         ("CLAIMGATE__TELEMETRY__LOG", "claimgate=loud"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
     ];
     for options in ["check --json", "check --offline --json"] {
         let output = claimgate(options, &settings);
@@ -74,6 +75,7 @@ fn a_check_names_every_fault_at_once() {
         ];
         assert_eq!(places, expected, "{document:#}");
         let warnings = findings(&document, "warning");
+        assert!(warnings.iter().any(|(place, _)| place == "OTEL_METRICS_EXPORTER"), "{document:#}");
         let told = warnings.iter().any(|(place, _)| place == "connections");
         assert_eq!(told, !options.contains("offline"), "{document:#}");
         let error = String::from_utf8_lossy(&output.stderr);

@@ -1,0 +1,141 @@
+//! The `OTEL_*` variables of the environment: which count here, what values are understood, and what
+//! happens instead.
+//!
+//! Pure. OpenTelemetry's own library passes over in silence what it does not know. The invariant: a
+//! standard variable that is set, and does not do what the standard says, has a finding.
+//!
+//! Source: OpenTelemetry's "Environment Variable Specification" and "OTLP Exporter Configuration".
+
+use std::collections::BTreeMap;
+
+use crate::findings::Finding;
+use understood::Instead;
+
+mod understood;
+
+/// The variables that are set, by name.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// Whether a value is understood, beside the other variables.
+type Check = fn(&str, &Environment) -> Result<(), Instead>;
+
+/// What a variable does here.
+enum Use {
+    /// It counts, if its value is understood.
+    Counts(Check),
+    /// The same for a value that may hold a secret, and is not shown.
+    CountsUnseen(Check),
+    /// It has no effect; this is how it is instead.
+    Ignored(&'static str),
+    /// The same, and its value may be a secret.
+    IgnoredUnseen(&'static str),
+}
+
+use Use::{Counts, CountsUnseen, Ignored, IgnoredUnseen};
+
+const METRICS: &str =
+    "metrics are not exported; have /metrics at http.listen scraped, or remove the variable";
+const LOGS: &str = "log lines are not exported; collect the standard error, or remove the variable";
+const TLS: &str = "the collector's certificate is checked by the system's authorities, and no \
+                   certificate is shown to it; set up a collector on this host that has them";
+const TO_COLLECTORS: &str = "spans go to a collector by OTLP alone; have the collector send them on, or remove the variable";
+const NO_LIMIT: &str = "claimgate's spans have no such limit; remove the variable";
+
+/// Every variable of the standard for traces and for all signals. `*` stands for any end; the first
+/// line that fits counts.
+const VARIABLES: &[(&str, Use)] = &[
+    ("OTEL_SDK_DISABLED", Counts(understood::disabled)),
+    ("OTEL_SERVICE_NAME", Counts(understood::any)),
+    // The Kubernetes operator sets OTEL_RESOURCE_ATTRIBUTES_POD_NAME and others, to be named in it.
+    ("OTEL_RESOURCE_ATTRIBUTES_*", Counts(understood::any)),
+    ("OTEL_RESOURCE_ATTRIBUTES", Counts(understood::pairs)),
+    ("OTEL_LOG_LEVEL", Ignored("telemetry.log and RUST_LOG choose the log lines; set one of them")),
+    ("OTEL_PROPAGATORS", Counts(understood::propagators)),
+    ("OTEL_TRACES_SAMPLER", Counts(understood::sampler)),
+    ("OTEL_TRACES_SAMPLER_ARG", Counts(understood::sampler_argument)),
+    ("OTEL_TRACES_EXPORTER", Counts(understood::traces_exporter)),
+    ("OTEL_METRICS_EXPORTER", Counts(understood::metrics_exporter)),
+    ("OTEL_LOGS_EXPORTER", Counts(understood::logs_exporter)),
+    ("OTEL_BSP_SCHEDULE_DELAY", Counts(understood::schedule_delay)),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", Counts(understood::queue_size)),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Counts(understood::batch_size)),
+    (
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        Ignored("each export is bounded by OTEL_EXPORTER_OTLP_TIMEOUT; set that"),
+    ),
+    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", Counts(understood::count_limit)),
+    ("OTEL_SPAN_EVENT_COUNT_LIMIT", Counts(understood::count_limit)),
+    ("OTEL_SPAN_LINK_COUNT_LIMIT", Counts(understood::link_limit)),
+    ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", Ignored(NO_LIMIT)),
+    ("OTEL_ATTRIBUTE_*", Ignored(NO_LIMIT)),
+    ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", Ignored(NO_LIMIT)),
+    ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", Ignored(NO_LIMIT)),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(understood::endpoint)),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", CountsUnseen(understood::traces_endpoint)),
+    ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::pairs)),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", CountsUnseen(understood::pairs)),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(understood::protocol)),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Counts(understood::traces_protocol)),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", Counts(understood::timeout)),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Counts(understood::traces_timeout)),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", Counts(understood::compression)),
+    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Counts(understood::compression)),
+    ("OTEL_EXPORTER_OTLP_INSECURE", Ignored(INSECURE)),
+    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Ignored(INSECURE)),
+    ("OTEL_EXPORTER_OTLP_SPAN_INSECURE", Ignored(INSECURE)),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", Ignored(TLS)),
+    ("OTEL_EXPORTER_OTLP_CLIENT_*", Ignored(TLS)),
+    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Ignored(TLS)),
+    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_*", Ignored(TLS)),
+    ("OTEL_EXPORTER_OTLP_METRICS_*", IgnoredUnseen(METRICS)),
+    ("OTEL_EXPORTER_OTLP_LOGS_*", IgnoredUnseen(LOGS)),
+    ("OTEL_EXPORTER_PROMETHEUS_*", Ignored("metrics are at http.listen; set that")),
+    ("OTEL_EXPORTER_JAEGER_*", IgnoredUnseen(TO_COLLECTORS)),
+    ("OTEL_EXPORTER_ZIPKIN_*", IgnoredUnseen(TO_COLLECTORS)),
+    ("OTEL_METRIC_*", Ignored(METRICS)),
+    ("OTEL_METRICS_*", Ignored(METRICS)),
+    ("OTEL_BLRP_*", Ignored(LOGS)),
+    ("OTEL_LOGRECORD_*", Ignored(LOGS)),
+    ("OTEL_CONFIG_FILE", Ignored(NO_FILE)),
+    ("OTEL_EXPERIMENTAL_CONFIG_FILE", Ignored(NO_FILE)),
+    ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; mend its name, or remove it")),
+];
+const INSECURE: &str = "http:// or https:// in the endpoint decides; change it there";
+const NO_FILE: &str = "no such file is read; set the variables of docs/telemetry.md";
+
+/// What is not as the standard says, variable by variable. One that is empty counts as not set, as
+/// the standard says.
+pub(super) fn look_at(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Finding> {
+    let is_given =
+        |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.is_empty();
+    let given: Environment = environment.into_iter().filter(is_given).collect();
+    // Then nothing of it has an effect, as the standard says.
+    if understood::is_true(given.get("OTEL_SDK_DISABLED")) {
+        return Vec::new();
+    }
+    given.iter().filter_map(|(name, value)| finding(name, value, &given)).collect()
+}
+
+fn finding(name: &str, value: &str, given: &Environment) -> Option<Finding> {
+    let fits = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    };
+    let (_, with_use) = VARIABLES.iter().find(|(pattern, _)| fits(pattern))?;
+    let shown = match with_use {
+        Counts(_) | Ignored(_) => format!("{value:?}"),
+        CountsUnseen(_) | IgnoredUnseen(_) => "its value".to_owned(),
+    };
+    match with_use {
+        Ignored(instead) | IgnoredUnseen(instead) => {
+            Some(Finding::warning(name, format!("{shown} has no effect: {instead}")))
+        }
+        Counts(check) | CountsUnseen(check) => match check(value, given).err()? {
+            Instead::Warning(words) => Some(Finding::warning(name, format!("{shown} {words}"))),
+            Instead::Wrong(words) => Some(Finding::wrong(name, format!("{shown} {words}"))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

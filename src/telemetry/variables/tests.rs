@@ -1,0 +1,166 @@
+use super::*;
+use crate::findings::Severity;
+
+fn look(given: &[(&str, &str)]) -> Vec<Finding> {
+    look_at(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+/// The one sentence about one variable.
+fn sentence(name: &str, value: &str) -> String {
+    let findings = look(&[(name, value)]);
+    assert_eq!(findings.len(), 1, "{name}={value}: {findings:?}");
+    assert!(findings[0].place == name && findings[0].remedy.is_some(), "{findings:?}");
+    findings[0].to_string()
+}
+
+#[test]
+fn what_is_not_honoured_is_told_with_what_happens_instead() {
+    for (name, value, instead) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "exported as http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "exported as http/protobuf"),
+        ("OTEL_METRICS_EXPORTER", "otlp", "metrics are not exported"),
+        ("OTEL_LOGS_EXPORTER", "otlp", "log lines are not exported"),
+        ("OTEL_TRACES_EXPORTER", "otlp", "no collector is named"),
+        ("OTEL_TRACES_SAMPLER", "nonsense", "parentbased_always_on is used"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "parentbased_always_on is used"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5", "the sampler parentbased_always_on takes none"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "abc", "16384 is used"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "16384 is used"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "512 is used"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "5000 is used"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "100", "OTEL_EXPORTER_OTLP_TIMEOUT"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "10000 is used"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "uncompressed"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many", "the limit is 1024"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "the limit is 128"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "10", "no such limit"),
+        ("OTEL_PROPAGATORS", "tracecontext,baggage", "tracecontext alone"),
+        ("OTEL_SDK_DISABLED", "yes", "counts as false"),
+        ("OTEL_LOG_LEVEL", "debug", "telemetry.log"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "true", "in the endpoint"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem", "system's authorities"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/etc/key.pem", "no certificate is shown"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1000", "metrics are not exported"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "1000", "log lines are not exported"),
+        ("OTEL_CONFIG_FILE", "otel.yaml", "no such file is read"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "env:prod", "1 of 1 entries"),
+    ] {
+        let told = sentence(name, value);
+        assert!(told.starts_with("warn "), "{told}");
+        assert!(told.contains(&format!("{value:?}")) && told.contains(instead), "{told}");
+    }
+}
+
+#[test]
+fn what_counts_is_not_told() {
+    let good = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318/"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, c=d"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+        ("OTEL_SERVICE_NAME", "claims"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=prod,k8s.pod.name=$(POD)"),
+        ("OTEL_RESOURCE_ATTRIBUTES_POD_NAME", "claimgate-0"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "1000"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0"),
+        ("OTEL_PROPAGATORS", "tracecontext"),
+        ("OTEL_SDK_DISABLED", "False"),
+        ("OTEL_LOG_LEVEL", ""),
+        ("PATH", "/bin"),
+    ];
+    assert_eq!(look(&good), []);
+}
+
+#[test]
+fn a_ratio_that_is_none_is_told_with_what_it_counts_as() {
+    for (value, counts_as) in [("abc", 1), ("2", 1), ("-0.5", 0), ("NaN", 0)] {
+        let given = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", value)];
+        let findings = look(&given);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].message.ends_with(&format!("counts as {counts_as}")), "{findings:?}");
+    }
+}
+
+#[test]
+fn the_variable_of_traces_wins_over_that_of_all_signals() {
+    let given = [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "long"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "100"),
+    ];
+    assert_eq!(look(&given), []);
+}
+
+/// As the exporter does; see `otlp::tests::an_endpoint_that_is_wrong_ends_the_start`.
+#[test]
+fn an_endpoint_that_keeps_the_worker_from_starting_is_wrong() {
+    let severity = |url: &str| {
+        let findings = look(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]);
+        findings.first().map(|finding| finding.severity)
+    };
+    assert_eq!(severity("http://collector:4318"), None);
+    assert_eq!(severity("collector:4318"), Some(Severity::Wrong));
+    assert_eq!(severity("http://coll ector"), Some(Severity::Wrong));
+    assert_eq!(severity("ftp://collector"), Some(Severity::Warning));
+    let unused = [("OTEL_EXPORTER_OTLP_ENDPOINT", "x y"), ("OTEL_TRACES_EXPORTER", "none")];
+    assert_eq!(look(&unused), []);
+}
+
+#[test]
+fn a_value_that_may_be_a_secret_is_not_shown() {
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: hunter2"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://user:hunter2@host"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "authorization=hunter2"),
+        ("OTEL_EXPORTER_OTPL_HEADERS", "authorization=hunter2"),
+    ] {
+        let told = sentence(name, value);
+        assert!(told.contains(name) && !told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn a_mistyped_variable_is_told() {
+    assert!(sentence("OTEL_EXPORTER_OTPL_ENDPOINT", "x").contains("no such variable"));
+}
+
+#[test]
+fn nothing_is_said_where_all_is_switched_off() {
+    let given = [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_METRICS_EXPORTER", "otlp")];
+    assert_eq!(look(&given), []);
+}
+
+/// The first line that fits counts, so a pattern must not stand before a name that it covers.
+#[test]
+fn every_line_of_the_table_can_be_reached() {
+    for (index, (pattern, _)) in VARIABLES.iter().enumerate() {
+        let covers = |earlier: &str| match earlier.strip_suffix('*') {
+            Some(start) => pattern.starts_with(start),
+            None => earlier == *pattern,
+        };
+        let covered = VARIABLES[..index].iter().find(|(earlier, _)| covers(earlier));
+        assert!(covered.is_none(), "{pattern} is never reached");
+    }
+}
+
+/// The variables that the page explains, in the words of its table.
+#[test]
+fn the_page_names_what_counts() {
+    let page = include_str!("../../../docs/telemetry.md");
+    for (name, with_use) in VARIABLES {
+        let short = name.trim_start_matches("OTEL_EXPORTER_OTLP_").trim_end_matches("_*");
+        if matches!(with_use, Counts(_) | CountsUnseen(_)) {
+            assert!(page.contains(short), "docs/telemetry.md does not name {name}");
+        }
+    }
+}
