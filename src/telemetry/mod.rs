@@ -29,7 +29,7 @@ mod process;
 pub mod spans;
 mod variables;
 
-use crate::findings::Finding;
+use crate::findings::{Finding, Severity};
 pub use health::{Component, Health};
 pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
 use process::Process;
@@ -90,6 +90,9 @@ pub enum TelemetryError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// A variable of the environment with which no span could be exported.
+    #[error("{0}")]
+    Variable(String),
     /// The exporter of spans refuses its settings.
     #[error("span export (OTEL_EXPORTER_OTLP_*): {0}")]
     Exporter(#[from] ExporterBuildError),
@@ -139,13 +142,18 @@ where
     let prometheus = metrics::builder()?.install_recorder()?;
     metrics::describe();
     let upkeep = start_upkeep(prometheus.clone())?;
+    let variables = look_at_variables();
+    // The library's own words would quote an endpoint, which may hold a password.
+    if let Some(wrong) = variables.iter().find(|finding| finding.severity == Severity::Wrong) {
+        return Err(TelemetryError::Variable(format!("{}: {}", wrong.place, wrong.sentence())));
+    }
     let provider = otlp::is_wanted(environment)
         .then(|| otlp::provider(service_instance, environment))
         .transpose()?;
     let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
     let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
-    for finding in look_at_variables() {
+    for finding in variables {
         tracing::warn!("{}: {}", finding.place, finding.sentence());
     }
     Ok(Telemetry { provider, prometheus, change_filter, _upkeep: upkeep })

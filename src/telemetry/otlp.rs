@@ -1,4 +1,4 @@
-//! Where spans go: an OpenTelemetry collector, over OTLP with HTTP and protobuf.
+//! Where spans go: an OpenTelemetry collector, by OTLP over HTTP or gRPC.
 //!
 //! Owns the exporter, the resource and the sampler, all of them set by the standard `OTEL_*`
 //! variables. Knows no claim. The invariant: spans leave on the exporter's own thread and queue; a
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter as OtlpExporter};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
@@ -21,6 +21,8 @@ use opentelemetry_sdk::trace::{
     SpanData, SpanExporter,
 };
 
+use tokio::runtime::Runtime;
+
 use super::metrics::SPANS_LOST;
 
 /// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
@@ -29,7 +31,41 @@ pub(super) const QUEUE_SIZE: usize = 16_384;
 /// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to
 /// each of its claims.
 pub(super) const LINKS_PER_SPAN: u32 = 1_024;
+const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// How OTLP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Protobuf over HTTP 1.1, with TLS where the endpoint begins with `https://`.
+    HttpProtobuf,
+    /// gRPC, without TLS.
+    Grpc,
+}
+
+impl Protocol {
+    /// Those that are built in.
+    pub(super) const ALL: [Self; 2] = [Self::HttpProtobuf, Self::Grpc];
+
+    /// The standard's word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpProtobuf => "http/protobuf",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// The one that a word names.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| word.eq_ignore_ascii_case(protocol.as_str()))
+    }
+
+    /// The one that the environment asks for: the variable of traces has the first word.
+    pub(super) fn of(environment: impl Fn(&str) -> Option<String>) -> Self {
+        let asked = PROTOCOLS.into_iter().find_map(|key| Self::from_word(&environment(key)?));
+        asked.unwrap_or(Self::HttpProtobuf)
+    }
+}
 
 /// Whether the environment names a collector and does not forbid its use.
 pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
@@ -48,8 +84,12 @@ pub(super) fn provider(
 ) -> Result<SdkTracerProvider, ExporterBuildError> {
     let endpoint =
         ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
-    let exporter =
-        Watched::new(OtlpExporter::builder().with_http().build()?, &endpoint.unwrap_or_default());
+    let endpoint = endpoint.unwrap_or_default();
+    let (exporter, runtime) = match Protocol::of(&environment) {
+        Protocol::HttpProtobuf => (OtlpExporter::builder().with_http().build()?, None),
+        Protocol::Grpc => grpc(&endpoint).map(|(exporter, runtime)| (exporter, Some(runtime)))?,
+    };
+    let exporter = Watched { _runtime: runtime, ..Watched::new(exporter, &endpoint) };
     let batches = batches(&environment);
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     let mut provider = SdkTracerProvider::builder()
@@ -61,6 +101,21 @@ pub(super) fn provider(
         provider = provider.with_max_links_per_span(LINKS_PER_SPAN);
     }
     Ok(provider.build())
+}
+
+/// The exporter that speaks gRPC, and what its connection runs on: a thread of its own, for the
+/// worker's may be the only one.
+fn grpc(endpoint: &str) -> Result<(OtlpExporter, Runtime), ExporterBuildError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).thread_name("otlp-grpc").enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        ExporterBuildError::InternalFailure(format!("no thread can be started for it: {error}"))
+    })?;
+    let exporter = {
+        let _entered = runtime.enter();
+        OtlpExporter::builder().with_tonic().with_endpoint(endpoint).build()?
+    };
+    Ok((exporter, runtime))
 }
 
 /// How spans wait and are sent. The library takes a 0 at its word: it would never send, or never
@@ -131,13 +186,16 @@ pub(super) struct Watched<E> {
     /// The collector's host, as log lines name it: a URL may hold credentials.
     collector: String,
     is_failing: AtomicBool,
+    /// What the exporter's connection runs on, where it needs something. It ends with the exporter,
+    /// on the exporter's own thread.
+    _runtime: Option<Runtime>,
 }
 
 impl<E> Watched<E> {
     pub(super) fn new(exporter: E, endpoint: &str) -> Self {
         let url = reqwest::Url::parse(endpoint).ok();
         let collector = url.as_ref().and_then(|url| url.host_str()).unwrap_or("?").to_owned();
-        Self { exporter, collector, is_failing: AtomicBool::new(false) }
+        Self { exporter, collector, is_failing: AtomicBool::new(false), _runtime: None }
     }
 }
 
@@ -179,6 +237,11 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+
     use super::*;
 
     const COLLECTOR: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
@@ -198,6 +261,39 @@ mod tests {
         assert!(!is_wanted(environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")])));
         assert!(!is_wanted(environment(&[COLLECTOR, ("OTEL_SDK_DISABLED", "true")])));
         assert!(!is_wanted(environment(&[COLLECTOR, ("OTEL_TRACES_EXPORTER", "none")])));
+    }
+
+    #[test]
+    fn the_protocol_of_traces_wins_and_one_that_is_not_built_in_does_not_count() {
+        let of = |given: &'static [(&str, &str)]| Protocol::of(environment(given));
+        let (traces, all) = (PROTOCOLS[0], PROTOCOLS[1]);
+        assert_eq!(of(&[]), Protocol::HttpProtobuf);
+        assert_eq!(of(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC")]), Protocol::Grpc);
+        let both: [(&str, &str); 2] = [(traces, "http/protobuf"), (all, "grpc")];
+        assert_eq!(of(Box::leak(Box::new(both))), Protocol::HttpProtobuf);
+        let unknown: [(&str, &str); 2] = [(traces, "http/json"), (all, "grpc")];
+        assert_eq!(of(Box::leak(Box::new(unknown))), Protocol::Grpc);
+    }
+
+    /// The first bytes of HTTP/2, which gRPC alone speaks here.
+    #[test]
+    fn spans_go_by_grpc_to_the_collector_that_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let provider = provider("w1", move |key| match key {
+            "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("grpc".to_owned()),
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+            _ => None,
+        });
+        let provider = provider.expect("it is built outside a runtime");
+        provider.tracer("test").start("a span").end();
+        let flush = std::thread::spawn(move || drop(provider.force_flush()));
+        let (mut stream, _) = listener.accept().expect("the exporter comes");
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).expect("it speaks");
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        drop((stream, listener));
+        flush.join().expect("it ends, for the collector has gone");
     }
 
     /// The library takes the words of the environment itself, so these come by arguments only.

@@ -38,7 +38,8 @@ const METRICS: &str =
 const LOGS: &str = "log lines are not exported; collect the standard error, or remove the variable";
 const TLS: &str = "the collector's certificate is checked by the system's authorities, and no \
                    certificate is shown to it; set up a collector on this host that has them";
-const TO_COLLECTORS: &str = "spans go to a collector by OTLP alone; have the collector send them on, or remove the variable";
+const TO_COLLECTORS: &str = "spans go to a collector by OTLP alone; have the collector send \
+                             them on, or remove the variable";
 const NO_LIMIT: &str = "claimgate's spans have no such limit; remove the variable";
 
 /// Every variable of the standard for traces and for all signals. `*` stands for any end; the first
@@ -80,9 +81,8 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Counts(understood::traces_timeout)),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", Counts(understood::compression)),
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Counts(understood::compression)),
-    ("OTEL_EXPORTER_OTLP_INSECURE", Ignored(INSECURE)),
-    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Ignored(INSECURE)),
-    ("OTEL_EXPORTER_OTLP_SPAN_INSECURE", Ignored(INSECURE)),
+    ("OTEL_EXPORTER_OTLP_INSECURE", Counts(understood::insecure)),
+    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Counts(understood::insecure)),
     ("OTEL_EXPORTER_OTLP_CERTIFICATE", Ignored(TLS)),
     ("OTEL_EXPORTER_OTLP_CLIENT_*", Ignored(TLS)),
     ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Ignored(TLS)),
@@ -100,7 +100,6 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPERIMENTAL_CONFIG_FILE", Ignored(NO_FILE)),
     ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; mend its name, or remove it")),
 ];
-const INSECURE: &str = "http:// or https:// in the endpoint decides; change it there";
 const NO_FILE: &str = "no such file is read; set the variables of docs/telemetry.md";
 
 /// What is not as the standard says, variable by variable. One that is empty counts as not set, as

@@ -16,8 +16,8 @@ fn sentence(name: &str, value: &str) -> String {
 #[test]
 fn what_is_not_honoured_is_told_with_what_happens_instead() {
     for (name, value, instead) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "exported as http/protobuf"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "exported as http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "exported by http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "exported by http/protobuf"),
         ("OTEL_METRICS_EXPORTER", "otlp", "metrics are not exported"),
         ("OTEL_LOGS_EXPORTER", "otlp", "log lines are not exported"),
         ("OTEL_TRACES_EXPORTER", "otlp", "no collector is named"),
@@ -91,7 +91,7 @@ fn a_ratio_that_is_none_is_told_with_what_it_counts_as() {
 #[test]
 fn the_variable_of_traces_wins_over_that_of_all_signals() {
     let given = [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces"),
@@ -114,6 +114,22 @@ fn an_endpoint_that_keeps_the_worker_from_starting_is_wrong() {
     assert_eq!(severity("ftp://collector"), Some(Severity::Warning));
     let unused = [("OTEL_EXPORTER_OTLP_ENDPOINT", "x y"), ("OTEL_TRACES_EXPORTER", "none")];
     assert_eq!(look(&unused), []);
+}
+
+#[test]
+fn grpc_is_built_in_without_tls() {
+    let severity = |url: &str, more: &[(&str, &str)]| {
+        let given = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
+        let findings = look(&[&given, more].concat());
+        findings.first().map(|finding| finding.severity)
+    };
+    assert_eq!(severity("http://collector:4317", &[]), None);
+    assert_eq!(severity("https://collector:4317", &[]), Some(Severity::Wrong));
+    assert_eq!(severity("collector:4317", &[]), Some(Severity::Wrong), "the standard: with TLS");
+    let insecure = ("OTEL_EXPORTER_OTLP_INSECURE", "true");
+    assert_eq!(severity("collector:4317", &[insecure]), None);
+    let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "false");
+    assert_eq!(severity("collector:4317", &[insecure, of_traces]), Some(Severity::Wrong));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::Environment;
-use crate::telemetry::otlp::{LINKS_PER_SPAN, QUEUE_SIZE};
+use crate::telemetry::otlp::{LINKS_PER_SPAN, Protocol, QUEUE_SIZE};
 
 /// What follows from a value that is not understood: the rest of a sentence that begins with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,11 +165,18 @@ pub(super) fn endpoint(value: &str, given: &Environment) -> Understood {
     if given.contains_key("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
         return Ok(());
     }
-    url(&format!("{}/v1/traces", value.trim_end_matches('/')), given)
+    match asked_protocol(given) {
+        Protocol::HttpProtobuf => url(&format!("{}/v1/traces", value.trim_end_matches('/')), given),
+        Protocol::Grpc => url(value, given),
+    }
 }
 
 pub(super) fn traces_endpoint(value: &str, given: &Environment) -> Understood {
     url(value, given)
+}
+
+fn asked_protocol(given: &Environment) -> Protocol {
+    Protocol::of(|key| given.get(key).cloned())
 }
 
 fn url(url: &str, given: &Environment) -> Understood {
@@ -177,13 +184,44 @@ fn url(url: &str, given: &Environment) -> Understood {
     if exporter.eq_ignore_ascii_case("none") {
         return Ok(());
     }
-    let remedy = "write one such as http://collector:4318";
-    let Ok(uri) = url.parse::<Uri>() else {
-        return Err(Instead::Wrong(format!("is no URL, and the worker does not start; {remedy}")));
+    let is_grpc = asked_protocol(given) == Protocol::Grpc;
+    if is_grpc && url.starts_with("unix:") {
+        return Ok(());
+    }
+    let remedy = match is_grpc {
+        true => "write one such as http://collector:4317",
+        false => "write one such as http://collector:4318",
     };
+    let wrong = |what: &str, remedy: &str| {
+        Err(Instead::Wrong(format!("{what}, and the worker does not start; {remedy}")))
+    };
+    // gRPC alone takes a place without a scheme.
+    let scheme = match url.contains("://") || !is_grpc {
+        true => "",
+        false if is_insecure(given) => "http://",
+        false => "https://",
+    };
+    let Ok(uri) = format!("{scheme}{url}").parse::<Uri>() else {
+        return wrong("is no URL", remedy);
+    };
+    if is_grpc && uri.scheme_str() == Some("https") {
+        let other = "export by http/protobuf, or to a collector on this host that sends on";
+        return wrong("asks for TLS, which gRPC is built without", other);
+    }
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     unless(is_http && uri.host().is_some_and(|host| !host.is_empty()), || {
         format!("is no URL of HTTP, so no span arrives; {remedy}")
+    })
+}
+
+fn is_insecure(given: &Environment) -> bool {
+    let of_traces = given.get("OTEL_EXPORTER_OTLP_TRACES_INSECURE");
+    is_true(of_traces.or_else(|| given.get("OTEL_EXPORTER_OTLP_INSECURE")))
+}
+
+pub(super) fn insecure(_: &str, given: &Environment) -> Understood {
+    unless(asked_protocol(given) == Protocol::Grpc, || {
+        "has no effect: http:// or https:// in the endpoint decides; change it there".to_owned()
     })
 }
 
@@ -194,11 +232,11 @@ pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
     }
 }
 
-pub(super) fn traces_protocol(value: &str, _: &Environment) -> Understood {
-    unless(value.eq_ignore_ascii_case("http/protobuf"), || {
-        "is not built in: spans are exported as http/protobuf; name the collector's port for \
-         OTLP over HTTP (4318) and set http/protobuf"
-            .to_owned()
+pub(super) fn traces_protocol(value: &str, given: &Environment) -> Understood {
+    unless(Protocol::from_word(value).is_some(), || {
+        let [one, other] = Protocol::ALL.map(Protocol::as_str);
+        let used = asked_protocol(given).as_str();
+        format!("is not built in: spans are exported by {used}; set {one} or {other}")
     })
 }
 

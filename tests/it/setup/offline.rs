@@ -1,4 +1,4 @@
-//! What needs no service: `check --offline` and `policy`.
+//! What needs no service: `check --offline`, `policy`, and an environment that ends the start.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -84,6 +84,25 @@ fn a_check_names_every_fault_at_once() {
     let text = claimgate("check --offline", &settings);
     let lines = String::from_utf8_lossy(&text.stdout).into_owned();
     assert_eq!(lines.lines().filter(|line| line.starts_with("WRONG ")).count(), 7, "{lines}");
+}
+
+/// The helper sees to it that the password is not printed.
+#[test]
+fn an_endpoint_of_spans_that_cannot_work_ends_the_start_as_check_says() {
+    for (protocol, endpoint) in [
+        ("http/protobuf", "http://user:hunter2@coll ector"),
+        ("grpc", "https://user:hunter2@collector:4317"),
+    ] {
+        let settings =
+            [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+        let run = claimgate("run", &settings);
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.code() == Some(1) && error.lines().count() == 1, "{error}");
+        let checked = document(&claimgate("check --offline --json", &settings));
+        let [(place, message)] = findings(&checked, "wrong").try_into().expect("one");
+        assert_eq!(place, "OTEL_EXPORTER_OTLP_ENDPOINT");
+        assert!(error.contains(&place) && error.contains(&message), "{error}: {message}");
+    }
 }
 
 #[test]
