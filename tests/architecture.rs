@@ -8,7 +8,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 
 /// The modules of `src`, from the bottom up: each may import those above it in this list.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "words",
     "trace",
     "findings",

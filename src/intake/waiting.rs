@@ -186,8 +186,8 @@ mod tests {
     #[test]
     fn claims_can_be_made_due_and_keep_their_order() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
-        for ((ticket, record), seconds) in seats(3).into_iter().zip([30, 10, 20]) {
-            room.enter(Some(0), now + Duration::from_secs(seconds), ticket, record);
+        for (claim, seconds) in seats(3).into_iter().zip([30, 10, 20]) {
+            room.enter(Some(0), now + Duration::from_secs(seconds), 7, claim);
         }
         room.make_due(now);
         let order: Vec<i64> = std::iter::from_fn(|| room.next_due(now, |_| true))
