@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_worth_nothing_in_anothers_place() {
+    fn a_value_is_worth_nothing_in_another_place() {
         let keys = keys(&"0a".repeat(32));
         let mut moved = keys.calls(&[call("a")]).into_owned().remove(0);
         moved.claim_id = "b".to_owned();
