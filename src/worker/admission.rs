@@ -16,7 +16,7 @@ use crate::decision::Source;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
 use crate::outbox::{Completed, Received, RecordOutcome};
-use crate::risk::{FaultReason, Registry};
+use crate::risk::{ApiId, FaultReason, Registry};
 use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -74,8 +74,14 @@ impl<P: Ports> Worker<P> {
                 let open = match record.partition.input {
                     Input::Claims => self.inflow.flood.admits(now),
                     Input::Retry => {
-                        let api = api_of(record, &self.context.registry);
-                        let has_place = match due_in(record, wall, self.inflow.released_until) {
+                        let deferral = deferral_of(record);
+                        let registry = &self.context.registry;
+                        let api = deferral.as_ref().and_then(|deferral| api_of(deferral, registry));
+                        let released = self.inflow.released_until;
+                        let wait = deferral.and_then(|deferral| {
+                            due_in(&deferral, record.written_at, wall, released)
+                        });
+                        let has_place = match wait {
                             Some(_) => self.inflow.waiting.has_seat(api),
                             None => api.is_none_or(|api| self.inflow.room.admits(api, now)),
                         };
@@ -99,19 +105,22 @@ impl<P: Ports> Worker<P> {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let wall = self.context.clock.micros() / 1_000;
-        let Some(wait) = due_in(&record, wall, self.inflow.released_until) else {
+        let (wall, released) = (self.context.clock.micros() / 1_000, self.inflow.released_until);
+        let waits = deferral_of(&record).and_then(|deferral| {
+            let wait = due_in(&deferral, record.written_at, wall, released)?;
+            Some((deferral, wait))
+        });
+        let Some((deferral, wait)) = waits else {
             return self.begin(ticket, record, now);
         };
-        let api = api_of(&record, &self.context.registry);
+        let api = api_of(&deferral, &self.context.registry);
         if self.inflow.waiting.has_seat(api) {
             // Nobody defers for longer than this; a header that says so is damaged.
             let wait = wait.min(self.context.retry.defer_max_interval);
-            let since = Deferral::parse(&record.headers).map_or(0, |deferral| deferral.since);
-            self.inflow.waiting.enter(api, now + wait, since, (ticket, record));
+            self.inflow.waiting.enter(api, now + wait, deferral.since, (ticket, record));
         } else {
             self.inflow.pace.withdraw(api, now);
-            self.pass_on(ticket, record);
+            self.pass_on(ticket, record, deferral);
         }
     }
 
@@ -121,15 +130,15 @@ impl<P: Ports> Worker<P> {
         self.inflow.waiting.make_due(Instant::now());
         let waiting = self.inflow.waiting.len();
         info!(
-            "told to ask about deferred claims now: {waiting} were at hand, those in the retry topic follow"
+            "told to ask about deferred claims now: {waiting} were at hand, those in the retry topic \
+             follow"
         );
     }
 
     /// A record that was taken on becomes a job, or a dead letter.
     fn begin(&mut self, ticket: Ticket, mut record: Record, now: Instant) {
         self.context.meter.admitted(1);
-        let deferral = Some(&record).filter(|record| record.partition.input == Input::Retry);
-        let deferral = deferral.and_then(|record| Deferral::parse(&record.headers));
+        let deferral = deferral_of(&record);
         if deferral.is_some() {
             record.headers = Deferral::strip(std::mem::take(&mut record.headers));
         }
@@ -259,17 +268,23 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// The API that a deferred claim waits for, where it says so.
-fn api_of(record: &Record, registry: &Registry) -> Option<usize> {
-    let deferral = Deferral::parse(&record.headers)?;
-    registry.iter().find(|(_, route)| route.api.name() == deferral.api).map(|(id, _)| id.index())
+/// What a record of the retry topic says of its deferral.
+fn deferral_of(record: &Record) -> Option<Deferral> {
+    let deferred = Some(record).filter(|record| record.partition.input == Input::Retry)?;
+    Deferral::parse(&deferred.headers)
 }
 
-/// How long a deferred claim is not to be asked about yet; `now` and `released_until` in UNIX
+/// The API that a deferred claim waits for, where the configuration has it.
+pub(super) fn api_of(deferral: &Deferral, registry: &Registry) -> Option<usize> {
+    registry.find(&deferral.api).map(ApiId::index)
+}
+
+/// How long a deferred claim is not to be asked about yet. `now`, and when it was written, are UNIX
 /// milliseconds.
-fn due_in(record: &Record, now: i64, released_until: i64) -> Option<Duration> {
-    let waits = record.partition.input == Input::Retry && record.written_at > released_until;
-    let deferral = Some(&record.headers).filter(|_| waits).and_then(Deferral::parse)?;
+fn due_in(deferral: &Deferral, written_at: i64, now: i64, released_until: i64) -> Option<Duration> {
+    if written_at <= released_until {
+        return None;
+    }
     let wait = u64::try_from(deferral.not_before.saturating_sub(now)).ok()?;
     Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero())
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admission::api_of;
 use super::in_flight::Open;
 use super::{Job, Ports, Publisher as _, Worker};
 use crate::assess::retry;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
-use crate::risk::{ApiId, Fault, FaultReason};
+use crate::risk::{Fault, FaultReason};
 use crate::trace::TRACEPARENT;
 
 /// Milliseconds. A claim that has little time left is not deferred for less.
@@ -70,20 +71,14 @@ impl<P: Ports> Worker<P> {
 
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
     /// those behind it are seen.
-    pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record) {
-        let Some(deferral) = Deferral::parse(&record.headers) else { return };
+    pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record, deferral: Deferral) {
         let (_, mut received) = self.receive(record, None, Some(&deferral));
         received.headers = Deferral::strip(received.headers);
-        let open = Open { api: self.api_named(&deferral.api), since: deferral.since };
+        let open = Open { api: api_of(&deferral, &self.context.registry), since: deferral.since };
         self.inflow.in_flight.add(&ticket, &received, open);
         let times = deferral.times.saturating_add(1);
         let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
         self.complete(Completed { ticket, received, claim_id: None, outcome });
-    }
-
-    /// The API of this name, where the configuration has it.
-    fn api_named(&self, name: &str) -> Option<usize> {
-        self.context.registry.find(name).map(ApiId::index)
     }
 
     /// What waited behind a claim that was deferred goes along. Even one with the same content is
