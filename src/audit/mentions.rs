@@ -57,7 +57,7 @@ pub(super) async fn letters(
         let letters: Vec<DeadLetterRow> = store.fetch_evidence(letters).await?;
         let Some(last) = letters.last() else { break };
         after = (last.received_at, last.id.clone());
-        found.extend(letters.into_iter().filter(|letter| names(letter, &spellings)));
+        found.extend(letters.into_iter().filter(|letter| !all || names(letter, &spellings)));
         if !all || found.len() >= LIMIT {
             break;
         }

@@ -15,7 +15,7 @@ use super::auditor::Approval;
 use super::period::Period;
 use super::rederive::progress;
 use super::report::Report;
-use super::revising::{decided_by_a_person, received};
+use super::revising::{received, revision_message};
 use super::rows::{Cell, RowSet, Tabular};
 use crate::kafka::Settings;
 use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
@@ -23,7 +23,7 @@ use crate::outbox::message::{self, Message, REPUBLISHED};
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{
     CLAIM_EVENTS, EventRow, NewRepublication, RevisionRow, SELECT_REVISIONS, VERDICT_SEAL,
-    VERDICTS, Verdict, micros, utc,
+    VERDICTS, Verdict, utc,
 };
 
 const REPUBLISH: Purpose =
@@ -133,9 +133,8 @@ fn messages((verdict, event, revisions): &Decided, max_bytes: usize) -> Vec<Mess
     let received = received(verdict, event.as_ref());
     let mut messages = vec![message::decided(verdict, &received, max_bytes)];
     messages.extend(revisions.iter().filter(|revision| revision.place().is_some()).map(|row| {
-        let revised = decided_by_a_person(verdict.clone(), row.decision);
-        let revised = Verdict { decided_at: micros(row.revised_at), ..revised };
-        message::revised(&revised, row.revision, &received, max_bytes)
+        let revised = (row.revision, row.decision, row.revised_at);
+        revision_message(verdict, revised, &received, max_bytes)
     }));
     messages
 }
@@ -150,11 +149,12 @@ impl Sender<'_> {
     /// Sends a page in one transaction, those decisions in their smallest form that the topic does
     /// not take whole; returns how many there were.
     async fn send(&mut self, page: &[Decided]) -> Result<u64, String> {
+        let mark = self.mark;
         let of_size = |max_bytes| {
             let messages = page.iter().flat_map(move |decided| messages(decided, max_bytes));
-            messages.map(|message| self.marked(message)).collect::<Vec<_>>()
+            messages.map(|message| marked(message, mark)).collect::<Vec<_>>()
         };
-        let (mut messages, smallest) = (of_size(self.kafka.max_message_bytes), of_size(0));
+        let mut messages = of_size(self.kafka.max_message_bytes);
         loop {
             let producer = match self.producer.take() {
                 Some(producer) => producer,
@@ -169,25 +169,25 @@ impl Sender<'_> {
                     self.producer = Some(producer);
                     return Ok(places.len() as u64);
                 }
-                Err(SendError::TooLarge(index)) if messages[index] != smallest[index] => {
-                    messages[index] = smallest[index].clone();
-                }
-                Err(SendError::TooLarge(_)) => {
-                    return Err(
-                        "topic kafka.output_topic takes a decision in no form: it is too large"
-                            .to_owned(),
-                    );
+                Err(SendError::TooLarge(index)) => {
+                    let smallest = of_size(0).swap_remove(index);
+                    if messages[index] == smallest {
+                        return Err(
+                            "topic kafka.output_topic takes a decision in no form: it is too large"
+                                .to_owned(),
+                        );
+                    }
+                    messages[index] = smallest;
                 }
                 Err(SendError::Ended(error)) => return Err(error),
             }
         }
     }
+}
 
-    fn marked(&self, mut message: Message) -> Message {
-        let mark = self.mark.to_string().into_bytes();
-        message.headers.push((REPUBLISHED.to_owned(), Some(mark)));
-        message
-    }
+fn marked(mut message: Message, mark: i64) -> Message {
+    message.headers.push((REPUBLISHED.to_owned(), Some(mark.to_string().into_bytes())));
+    message
 }
 
 impl Report for Republished {

@@ -107,8 +107,7 @@ pub async fn revise(
     }
     let announced = revisions(store, request.claim_id).await?.pop();
     let announced_at = announced.map_or(OffsetDateTime::UNIX_EPOCH, |row| row.revised_at);
-    let verdict = Verdict { decided_at: micros(announced_at), ..verdict };
-    let forms = revised(store, kafka, verdict, decision, revision).await?;
+    let forms = forms(store, kafka, &verdict, (revision, decision, announced_at)).await?;
     let place = publish::publish(kafka, forms, announced_at).await.map_err(AuditError::Usage)?;
     let row = NewRevisionPlace {
         claim_id: request.claim_id,
@@ -148,27 +147,34 @@ async fn announce(
     Ok(())
 }
 
+/// What a person decided: which revision that is, the decision, and when.
+pub(super) type Revised = (i32, Decision, OffsetDateTime);
+
 /// The revision as a message, and in its smallest form.
-async fn revised(
+async fn forms(
     store: &PostgresStore,
     kafka: &Settings,
-    verdict: Verdict,
-    decision: Decision,
-    revision: i32,
+    verdict: &Verdict,
+    revised: Revised,
 ) -> Result<[Message; 2], StoreError> {
     let event = CLAIM_EVENTS.select("where claim_id = $1 order by received_at limit 1");
     let event: Vec<EventRow> = store.fetch(sqlx::query_as(event).bind(&verdict.claim_id)).await?;
-    let received = received(&verdict, event.first());
-    let verdict = decided_by_a_person(verdict, decision);
+    let received = received(verdict, event.first());
     Ok([kafka.max_message_bytes, 0]
-        .map(|max_bytes| message::revised(&verdict, revision, &received, max_bytes)))
+        .map(|max_bytes| revision_message(verdict, revised, &received, max_bytes)))
 }
 
-/// A verdict in whose place a person decides so.
-pub(super) fn decided_by_a_person(verdict: Verdict, decision: Decision) -> Verdict {
+/// The message of a revision, at most so large if it can be made so.
+pub(super) fn revision_message(
+    verdict: &Verdict,
+    (revision, decision, revised_at): Revised,
+    received: &Received,
+    max_bytes: usize,
+) -> Message {
     let mut reasons = vec![Reason::new("override", None, Some(verdict.decision.as_str()))];
-    reasons.extend(verdict.reasons);
-    Verdict { decision, reasons, ..verdict }
+    reasons.extend_from_slice(&verdict.reasons);
+    let revised = Verdict { decision, reasons, decided_at: micros(revised_at), ..verdict.clone() };
+    message::revised(&revised, revision, received, max_bytes)
 }
 
 /// What a decision takes from its event: the key, under which all decisions about the claim stand
