@@ -1,5 +1,5 @@
 -- How claims were decided, counted by the hour, so that questions about months are answered at once.
--- Whatever is counted here can be counted anew from verdicts.
+-- All of it can be computed from verdicts again.
 
 create table decision_counts (
     hour           timestamptz not null,

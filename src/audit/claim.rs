@@ -46,8 +46,8 @@ pub(super) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdict, PgArgu
     sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
 }
 
-/// The condition that finds verdicts by `subject` or `trace_id`, given as `$1`: their indexes are by
-/// day.
+/// The condition that finds verdicts by `subject` or `trace_id`, given as `$1`: their indexes are
+/// by day.
 pub(super) fn is_given(column: &str) -> String {
     format!(
         "(decided_at at time zone 'UTC')::date = any (array(

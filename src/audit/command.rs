@@ -100,8 +100,8 @@ enum Question {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Whether a claim's verdict follows from the answer and the event that are kept; or whether all
-    /// rows are as they were written
+    /// Whether a claim's verdict follows from the answer and the event that are kept; or whether
+    /// all rows are as they were written
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// The claim's id

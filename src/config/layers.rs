@@ -75,8 +75,8 @@ fn property(name: &str) -> String {
     }
 }
 
-/// Reads the files of secrets, cleans the secrets, and makes lists of texts; says what is wrong with
-/// which key. A value at fault is then that of nothing given.
+/// Reads the files of secrets, cleans the secrets, and makes lists of texts; says what is wrong
+/// with which key. A value at fault is then that of nothing given.
 pub(super) fn resolve(root: &mut Value) -> Vec<Finding> {
     let mut faults = Vec::new();
     for secret in &SECRETS {

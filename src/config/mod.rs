@@ -110,8 +110,8 @@ impl Config {
         Self::whole(Self::look(file))
     }
 
-    /// The same, as far as it can be read, and everything that is wrong with it: a value at fault is
-    /// its default. `None` where a whole source cannot be read.
+    /// The same, as far as it can be read, and everything that is wrong with it: a value at fault
+    /// is its default. `None` where a whole source cannot be read.
     pub fn look(file: Option<&Path>) -> (Option<Self>, Vec<Finding>) {
         let mut layers = vec![
             read(File::from_str(DEFAULTS, FileFormat::Toml)),

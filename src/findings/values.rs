@@ -50,7 +50,8 @@ fn keys(path: &Path) -> Vec<String> {
     path.iter().map_while(key).collect()
 }
 
-/// Puts the default in the place of a value; or takes the value out. Says whether that was possible.
+/// Puts the default in the place of a value; or takes the value out. Says whether that was
+/// possible.
 fn mend(root: &mut Value, defaults: &Value, keys: &[String]) -> bool {
     let Some((last, parents)) = keys.split_last() else { return false };
     let Some(table) = table(root, parents) else { return false };

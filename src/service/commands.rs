@@ -8,8 +8,8 @@ use crate::status::{self, StatusCommand};
 
 /// The exit code where the record has nothing of the kind.
 const NOTHING_FOUND: u8 = 3;
-/// The exit code of `audit verify` and `audit rederive` where evidence and verdict do not agree, and
-/// of `policy test` where the policy and an example do not.
+/// The exit code of `audit verify` and `audit rederive` where evidence and verdict do not agree,
+/// and of `policy test` where the policy and an example do not.
 pub(super) const DISAGREES: u8 = 4;
 /// The exit code of `dead-letters replay` where some letters were not replayed.
 const UNDONE: u8 = 4;

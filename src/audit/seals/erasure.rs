@@ -1,5 +1,5 @@
-//! A person is forgotten: their events, attempts and dead letters go, and their verdicts lose who it
-//! was.
+//! A person is forgotten: their events, attempts and dead letters go, and their verdicts lose who
+//! it was.
 //!
 //! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
 //! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.

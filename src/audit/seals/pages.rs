@@ -190,8 +190,8 @@ struct Source {
 }
 
 impl Source {
-    /// Reads rows one after the other and keeps what is needed of each. One that cannot be read, for
-    /// somebody altered it, is one without a digest.
+    /// Reads rows one after the other and keeps what is needed of each. One that cannot be read,
+    /// for somebody altered it, is one without a digest.
     async fn read<R>(
         &self,
         connection: &mut PgConnection,

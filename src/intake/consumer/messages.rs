@@ -18,8 +18,8 @@ pub(super) fn record(message: &BorrowedMessage<'_>, partition: Partition, epoch:
     }
 }
 
-/// A message's headers. To read them by the client's own iterator panics where a producer chose a name
-/// that is not UTF-8.
+/// A message's headers. To read them by the client's own iterator panics where a producer chose a
+/// name that is not UTF-8.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Headers {
     message.headers().map(copied).unwrap_or_default()
 }

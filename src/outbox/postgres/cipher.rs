@@ -1,9 +1,10 @@
 //! Evidence that nobody reads who has the database alone: payloads, requests and answers, encrypted
 //! with a key that the worker has from its configuration.
 //!
-//! XChaCha20-Poly1305 with a random nonce for each value, bound to the column and to what the row is
-//! about, so that no value can stand in another's place. Seals cover what is stored, so they can be
-//! verified without a key. The invariant: with a key, no row of these columns is written in clear.
+//! XChaCha20-Poly1305 with a random nonce for each value, bound to the column and to what the row
+//! is about, so that no value can stand in another's place. Seals cover what is stored, so they can
+//! be verified without a key. The invariant: with a key, no row of these columns is written in
+//! clear.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,11 +1,12 @@
 //! PostgreSQL: the record of what was decided, asked, received and refused.
 //!
 //! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
-//! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is refused, `conflicts` what two claims
-//! with one id differ in, `rows` its statements, `exchanges` the one that needs no transaction, `export` hands rows out as CSV,
-//! `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what
-//! a connection is bound by, `roles` who may do what, `rights` whether the worker may write what it
-//! will have to, `upkeep` what tables need as time goes on, `error` what a failure means.
+//! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is
+//! refused, `conflicts` what two claims with one id differ in, `rows` its statements, `exchanges`
+//! the one that needs no transaction, `export` hands rows out as CSV, `migrations` makes the
+//! tables, `retire` takes away what is past its retention, `session` is what a connection is bound
+//! by, `roles` who may do what, `rights` whether the worker may write what it will have to,
+//! `upkeep` what tables need as time goes on, `error` what a failure means.
 //!
 //! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
 //! not at all; and writing a batch again changes nothing.

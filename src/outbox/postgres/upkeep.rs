@@ -1,5 +1,5 @@
-//! What tables need as time goes on: partitions for the months to come, and counts of the hours that
-//! have gone.
+//! What tables need as time goes on: partitions for the months to come, and counts of the hours
+//! that have gone.
 //!
 //! Both are functions of the database with its owner's rights, which workers may call and nothing
 //! else. Any number of workers may do so at once.

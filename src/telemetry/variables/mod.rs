@@ -1,5 +1,5 @@
-//! The `OTEL_*` variables of the environment: which count here, what values are understood, and what
-//! happens instead.
+//! The `OTEL_*` variables of the environment: which count here, what values are understood, and
+//! what happens instead.
 //!
 //! Pure. OpenTelemetry's own library passes over in silence what it does not know. The invariant: a
 //! standard variable that is set, and does not do what the standard says, has a finding.
