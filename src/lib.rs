@@ -38,6 +38,7 @@ pub mod decision;
 pub mod findings;
 pub mod intake;
 pub mod kafka;
+pub mod live;
 pub mod outbox;
 pub mod policy;
 pub mod risk;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use claimgate::claim::Claim;
 use claimgate::decision::{Decision, Assessment};
-use claimgate::risk::{Answer, ApiResult, Registry, Shared};
+use claimgate::risk::{Answer, ApiResult, Registry, Shared, tencent_cloud, wechat};
 use config::{Config, File, FileFormat};
 
 fn registry(api: &str, keys: &str) -> Registry {
@@ -15,8 +15,8 @@ fn registry(api: &str, keys: &str) -> Registry {
     );
     let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().expect("TOML");
     let shared = Shared {
-        tencent_cloud: config.get("tencent_cloud").expect("read"),
-        wechat: config.get("wechat").expect("read"),
+        tencent_cloud: config.get::<tencent_cloud::Settings>("tencent_cloud").expect("read").into(),
+        wechat: config.get::<wechat::Settings>("wechat").expect("read").into(),
         transient_codes: vec![4, 5, 6, 7, 8, 9, 10, 13],
     };
     let sections = config.get_table("risk").expect("read").into_iter().collect();

@@ -5,6 +5,8 @@
 //! The invariant: after [`resolve`] each key has one spelling, and the last source that gave it
 //! won.
 
+use std::path::PathBuf;
+
 use config::{Map, Value, ValueKind};
 
 use super::secrets::{self, SECRETS};
@@ -19,7 +21,7 @@ const LISTS: [&[&str]; 5] = [
     &["audit", "overrides", "*"],
 ];
 /// Properties of librdkafka whose value may stand in a file.
-const SECRET_PROPERTIES: [&str; 10] = [
+pub(super) const SECRET_PROPERTIES: [&str; 10] = [
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
     "sasl.oauthbearer.client.id",
@@ -103,6 +105,25 @@ pub(super) fn resolve(root: &mut Value) -> Vec<Finding> {
     }
     LISTS.iter().for_each(|path| split_lists(root, path, "", &mut faults));
     faults
+}
+
+/// The files that [`resolve`] will read.
+pub(super) fn secret_files(root: &mut Value) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut add = |table: &Map<String, Value>, key: &str| {
+        let path = table.get(&format!("{key}{IN_A_FILE}"));
+        let path = path.and_then(|path| path.clone().into_string().ok());
+        files.extend(path.map(PathBuf::from));
+    };
+    for secret in &SECRETS {
+        if let Some(section) = at(root, &[secret.section]) {
+            add(section, secret.key);
+        }
+    }
+    if let Some(properties) = at(root, &["kafka", "properties"]) {
+        SECRET_PROPERTIES.iter().for_each(|name| add(properties, name));
+    }
+    files
 }
 
 /// The table at a path.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 mod check;
 mod error;
 mod layers;
+mod origin;
 mod secrets;
 mod sources;
 
@@ -27,6 +28,7 @@ use crate::risk::{self, Registry, Shared, tencent_cloud, wechat};
 use crate::{audit, dead_letters, kafka, telemetry};
 pub use error::ConfigError;
 use error::WHOLE;
+pub use origin::Origin;
 use sources::{read, read_environment, table};
 
 /// The defaults, embedded: the binary needs no file beside it.
@@ -65,6 +67,9 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// `[audit]`
     pub audit: audit::Settings,
+    /// Where all of it came from.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// `[worker]`
@@ -123,7 +128,13 @@ impl Config {
         }
         layers.extend(file.map(|file| read(File::from(file).format(FileFormat::Toml))));
         layers.push(read_environment());
-        Self::of(layers)
+        let (mut config, faults) = Self::of(layers);
+        if let Some(Origin { file: named, is_of_files, .. }) =
+            config.as_mut().map(|config| &mut config.origin)
+        {
+            (*named, *is_of_files) = (file.map(Path::to_path_buf), true);
+        }
+        (config, faults)
     }
 
     /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for
@@ -155,15 +166,17 @@ impl Config {
         if !faults.is_empty() {
             return (None, faults);
         }
+        let secret_files = layers::secret_files(&mut root);
         faults = layers::resolve(&mut root);
         let defaults = read(File::from_str(DEFAULTS, FileFormat::Toml));
         let defaults = defaults.unwrap_or_else(|_| table(Map::new()));
-        let (config, flaws) = values::read::<Self>(root, &defaults);
+        let (mut config, flaws) = values::read::<Self>(root, &defaults);
         faults.extend(flaws.into_iter().map(|Flaw { path, problem }| {
             let place = if path.is_empty() { WHOLE.to_owned() } else { path };
             Finding::wrong(place, problem)
         }));
-        if let Some(config) = &config {
+        if let Some(config) = &mut config {
+            config.origin.secret_files = secret_files;
             add_further(&mut faults, config.faults());
         }
         (config, faults)
@@ -182,8 +195,7 @@ impl Config {
     /// # Errors
     /// As [`Config::risk_apis`].
     pub fn policy(&self) -> Result<(Registry, Policy), ConfigError> {
-        let mut shared = self.shared();
-        let Shared { tencent_cloud, wechat, .. } = &mut shared;
+        let (mut tencent_cloud, mut wechat) = (self.tencent_cloud.clone(), self.wechat.clone());
         for text in [&mut tencent_cloud.secret_id, &mut wechat.app_id] {
             if text.trim().is_empty() {
                 NOT_GIVEN.clone_into(text);
@@ -194,13 +206,17 @@ impl Config {
                 *secret = NOT_GIVEN.into();
             }
         }
-        self.risk_apis_with(&shared)
+        self.risk_apis_with(&Shared {
+            tencent_cloud: tencent_cloud.into(),
+            wechat: wechat.into(),
+            ..self.shared()
+        })
     }
 
     fn shared(&self) -> Shared {
         Shared {
-            tencent_cloud: self.tencent_cloud.clone(),
-            wechat: self.wechat.clone(),
+            tencent_cloud: self.tencent_cloud.clone().into(),
+            wechat: self.wechat.clone().into(),
             transient_codes: self.retry.transient_codes.clone(),
         }
     }

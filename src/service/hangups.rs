@@ -1,8 +1,7 @@
 //! SIGHUP: the configuration is read once more, and what can change while the worker runs is
 //! changed.
 //!
-//! That is the filter of log lines. Secrets are in the clients that were made of them: they need a
-//! restart.
+//! Here that is the filter of log lines; `secrets` hears the signal, too.
 
 use std::path::Path;
 use std::pin::pin;
@@ -43,7 +42,7 @@ fn read_again(file: Option<&Path>, telemetry: &Telemetry) {
         // A warning, so that it is seen whatever the filter is.
         Ok(filter) => {
             warn!(
-                "SIGHUP: log lines are filtered by {filter:?} from now on; all other settings need a restart"
+                "SIGHUP: log lines are filtered by {filter:?} from now on; secrets are read again, all other settings need a restart"
             );
         }
         Err(problem) => {

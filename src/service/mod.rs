@@ -8,6 +8,7 @@ mod check;
 mod commands;
 mod hangups;
 mod policies;
+mod secrets;
 mod set_up;
 
 use std::pin::pin;
@@ -35,6 +36,7 @@ pub use check::{CheckCommand, check};
 pub use commands::{Failure, audit, dead_letters, migrate, status};
 pub use hangups::with_hangups;
 pub use policies::policy;
+use secrets::{Secrets, keep_secrets};
 pub use set_up::open_store;
 use set_up::{context, http_client, log_start, look_around};
 
@@ -128,9 +130,13 @@ impl Service {
             publisher: Arc::new(publisher),
             http,
         };
-        let upkeep = tokio::spawn(look_after_tables(Arc::clone(&store), policy.clone()));
+        let tables = look_after_tables(Arc::clone(&store), policy.clone());
         let release = released()?;
-        let context = context(&config, registry, policy, telemetry, health, release);
+        let context = context(&config, Arc::clone(&registry), policy, telemetry, health, release);
+        let secrets = keep_secrets(Secrets { config, registry, store: Arc::clone(&store) });
+        let upkeep = tokio::spawn(async {
+            tokio::join!(tables, secrets);
+        });
         let worker = Worker::new(ports, context);
         Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use claimgate::claim::Claim;
 use claimgate::decision::Assessment;
-use claimgate::risk::{Answer, ApiResult, Attempt, Method, Registry, Request, Shared};
+use claimgate::risk::{
+    Answer, ApiResult, Attempt, Method, Registry, Request, Shared, tencent_cloud, wechat,
+};
 use claimgate_simulator::{
     APP_ID, APP_SECRET, Api, Call, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions, expected,
 };
@@ -73,8 +75,8 @@ fn registry(simulator: &Simulator, tencent_cloud: &str) -> Registry {
         .build()
         .expect("TOML");
     let shared = Shared {
-        tencent_cloud: config.get("tencent_cloud").expect("read"),
-        wechat: config.get("wechat").expect("read"),
+        tencent_cloud: config.get::<tencent_cloud::Settings>("tencent_cloud").expect("read").into(),
+        wechat: config.get::<wechat::Settings>("wechat").expect("read").into(),
         transient_codes: vec![],
     };
     let sections = config.get_table("risk").expect("read").into_iter().collect();

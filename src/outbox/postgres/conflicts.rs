@@ -42,9 +42,8 @@ impl PostgresStore {
             let ids: Vec<String> =
                 claims.iter().flatten().map(|claim| claim.claim_id.clone()).collect();
             let server = &self.connections;
-            let firsts = server
-                .answer(rows::select_first_events(connection, &ids, &self.evidence_keys))
-                .await?;
+            let firsts =
+                server.answer(rows::select_first_events(connection, &ids, &self.keys())).await?;
             let mut verdicts = server.answer(rows::select_verdicts(connection, &ids)).await?;
             for (end, claim) in some.iter_mut().zip(&claims) {
                 let Some(claim) = claim else { continue };

@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::StoreError;
 use super::error::Failure;
 use super::session::{self, Setting};
 use super::settings::Settings;
+use crate::live::Live;
 use crate::telemetry::PoolMeter;
 
 /// A server that has not answered after this many times its own bound on a statement is taken for
@@ -37,10 +39,19 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// How PostgreSQL ends its words where a statement was cancelled.
 const TOOK_TOO_LONG: &str = "(57014)";
 
+/// Host, port and database, for messages: nothing secret.
+fn place(options: &PgConnectOptions) -> String {
+    let (host, port) = (options.get_host(), options.get_port());
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    format!("PostgreSQL at {host}:{port}/{database} (postgres.url)")
+}
+
 /// The connections to one server.
 #[derive(Debug)]
 pub(super) struct Connections {
-    options: PgConnectOptions,
+    options: Live<PgConnectOptions>,
+    /// Whether the server has ever taken the login.
+    was_taken: AtomicBool,
     session: Vec<Setting>,
     /// The key that bounds a statement.
     timeout_key: &'static str,
@@ -68,13 +79,8 @@ impl Connections {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let options = settings.connect_options()?;
         let permits = settings.max_connections.min(1_000) as usize;
-        let database = options.get_database().unwrap_or_else(|| options.get_username());
         Ok(Self {
-            place: format!(
-                "PostgreSQL at {}:{}/{database} (postgres.url)",
-                options.get_host(),
-                options.get_port()
-            ),
+            place: place(&options),
             size: settings.max_connections,
             permits: Semaphore::new(permits),
             permits_in_all: permits,
@@ -84,7 +90,8 @@ impl Connections {
             max_wait: settings.statement_timeout * MAX_WAIT,
             timeout_key: settings.caller.timeout_key(),
             session: session::settings(settings.statement_timeout, settings.caller),
-            options,
+            options: options.into(),
+            was_taken: AtomicBool::new(false),
         })
     }
 
@@ -127,10 +134,37 @@ impl Connections {
     }
 
     async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
-        let connected = self.options.connect().await;
-        let mut connection = connected.map_err(|error| Failure::new(&self.place, &error))?;
+        let connected = self.options.now().connect().await;
+        let mut connection = connected.map_err(|error| {
+            let failure = Failure::new(&self.place, &error);
+            // A login that was taken before is being changed: the new one may be on its way.
+            if self.was_taken.load(Ordering::Relaxed) {
+                failure.of_rotation(&error)
+            } else {
+                failure
+            }
+        })?;
         session::bind(&mut connection, &self.place, settings).await?;
+        self.was_taken.store(true, Ordering::Relaxed);
         Ok(connection)
+    }
+
+    /// Takes on another login to the same database, once the server has taken it.
+    pub(super) async fn renew(&self, settings: &Settings) -> Result<(), Failure> {
+        let options = settings.connect_options().map_err(Failure::Store)?;
+        let (new, old) = (place(&options), self.place());
+        if new != old || options.get_socket() != self.options.now().get_socket() {
+            let said = format!("{old}: another database ({new}) needs a restart");
+            return Err(Failure::Store(StoreError::Fatal(said)));
+        }
+        let connected = timeout(self.connect_timeout, options.connect()).await;
+        let connected = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let connection = connected.map_err(|error| Failure::new(old, &error))?;
+        drop(timeout(FRESH, connection.close()).await);
+        self.options.replace(options);
+        // Those of the old login end when they have done what they are at.
+        self.idle().clear();
+        Ok(())
     }
 
     async fn take_idle(&self) -> Option<(PgConnection, Instant)> {

@@ -99,6 +99,16 @@ impl Failure {
         }
     }
 
+    /// The same where the login was good before: a refusal passes when its new secret is here.
+    pub(super) fn of_rotation(self, error: &sqlx::Error) -> Self {
+        match self {
+            Self::Store(StoreError::Fatal(said)) if code(error).starts_with("28") => {
+                Self::Store(StoreError::Transient(said))
+            }
+            other => other,
+        }
+    }
+
     /// The failure where no row can be at fault.
     pub(super) fn into_store_error(self, place: &str) -> StoreError {
         match self {

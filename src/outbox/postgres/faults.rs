@@ -170,9 +170,7 @@ impl PostgresStore {
         let server = &self.connections;
         let write = async {
             let mut lease = server.lease().await?;
-            server
-                .answer(rows::insert_letters(&mut lease, &letters, &self.evidence_keys, last))
-                .await?;
+            server.answer(rows::insert_letters(&mut lease, &letters, &self.keys(), last)).await?;
             lease.keep();
             Ok(())
         };

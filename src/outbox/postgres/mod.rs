@@ -36,6 +36,7 @@ use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, Postgres};
 
 use super::{Closed, Recording, Store, StoreError};
+use crate::live::Live;
 use crate::schema::{NewRow, Seal, Verdict};
 pub(crate) use cipher::{Evidence, EvidenceKeys, decrypt_payload};
 use connections::Connections;
@@ -49,7 +50,7 @@ pub use settings::{Caller, Settings};
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     connections: Arc<Connections>,
-    evidence_keys: Arc<EvidenceKeys>,
+    evidence_keys: Live<EvidenceKeys>,
     unkept: Arc<Unkept>,
 }
 
@@ -72,9 +73,30 @@ impl PostgresStore {
     pub fn lazy(settings: &Settings) -> Result<Self, StoreError> {
         Ok(Self {
             connections: Arc::new(Connections::new(settings)?),
-            evidence_keys: Arc::new(EvidenceKeys::read(&settings.evidence_keys)?),
+            evidence_keys: EvidenceKeys::read(&settings.evidence_keys)?.into(),
             unkept: Arc::default(),
         })
+    }
+
+    /// Takes on the login and the evidence keys of these settings: the login once the server has
+    /// taken it, for connections from now on.
+    ///
+    /// # Errors
+    /// The key, and why nothing was changed: the server refuses the login, or it is another
+    /// database, where nobody knows what was decided.
+    pub async fn renew(&self, settings: &Settings) -> Result<(), StoreError> {
+        let keys = EvidenceKeys::read(&settings.evidence_keys)?;
+        if self.encrypts() && !keys.are_some() {
+            let said = "`postgres.evidence_keys` is gone: evidence would be kept in clear";
+            return Err(StoreError::Fatal(said.to_owned()));
+        }
+        self.connections.renew(settings).await.map_err(|failure| self.store_error(failure))?;
+        self.evidence_keys.replace(keys);
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<EvidenceKeys> {
+        self.evidence_keys.now()
     }
 
     /// Where it is: `PostgreSQL at host:port/database`.
@@ -135,13 +157,13 @@ impl PostgresStore {
 
     /// Decrypts a row of evidence.
     pub(crate) fn decrypt(&self, row: &mut impl Evidence) -> Result<(), StoreError> {
-        let decrypted = row.decrypt(&self.evidence_keys);
+        let decrypted = row.decrypt(&self.keys());
         decrypted.map_err(|said| StoreError::Fatal(format!("{}: {said}", self.place())))
     }
 
     /// Whether there are keys, so that rows may be encrypted.
     pub(crate) fn encrypts(&self) -> bool {
-        self.evidence_keys.are_some()
+        self.keys().are_some()
     }
 
     /// Inserts rows; returns what `rest` says, such as the keys of those that were not there.

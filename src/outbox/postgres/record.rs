@@ -91,9 +91,7 @@ impl PostgresStore {
             // It is a transaction of its own. Claims that others decided are looked up after it:
             // what was decided is never changed.
             taken.extend(
-                server
-                    .answer(rows::insert(&mut lease, rows, calls, &self.evidence_keys, last))
-                    .await?,
+                server.answer(rows::insert(&mut lease, rows, calls, &self.keys(), last)).await?,
             );
             statements.clear();
             if taken.is_empty() {
@@ -102,10 +100,9 @@ impl PostgresStore {
             }
         }
         let mut transaction = server.answer(lease.begin()).await?;
-        let mut newest = *last;
+        let (mut newest, keys) = (*last, self.keys());
         for (rows, calls) in statements {
-            let insert =
-                rows::insert(&mut transaction, rows, calls, &self.evidence_keys, &mut newest);
+            let insert = rows::insert(&mut transaction, rows, calls, &keys, &mut newest);
             taken.extend(server.answer(insert).await?);
         }
         let (lost, won): (Vec<_>, Vec<_>) =
@@ -121,8 +118,7 @@ impl PostgresStore {
         }
         self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
         for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
-            let insert =
-                rows::insert_letters(&mut transaction, rows, &self.evidence_keys, &mut newest);
+            let insert = rows::insert_letters(&mut transaction, rows, &keys, &mut newest);
             server.answer(insert).await?;
         }
         server.answer(transaction.commit()).await?;

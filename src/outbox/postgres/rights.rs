@@ -86,7 +86,7 @@ impl PostgresStore {
             let verdict = Verdict::ordinary(&format!("{}-sealed", verdict.claim_id));
             let row = [Decided { index: 0, verdict: &verdict, received: &received }];
             server
-                .answer(rows::insert(&mut transaction, &row, &[], &self.evidence_keys, &mut last))
+                .answer(rows::insert(&mut transaction, &row, &[], &self.keys(), &mut last))
                 .await?;
             server.answer(transaction.rollback()).await?;
             lease.keep();

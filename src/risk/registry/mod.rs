@@ -14,6 +14,7 @@ use super::section::{ConfigError, Section, Setup};
 use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
+use crate::live::Live;
 
 /// How an API enters the registry, and what is the same for every claim.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +55,9 @@ impl Registration {
 #[derive(Debug, Clone, Default)]
 pub struct Shared {
     /// `[tencent_cloud]`.
-    pub tencent_cloud: tencent_cloud::Settings,
+    pub tencent_cloud: Live<tencent_cloud::Settings>,
     /// `[wechat]`.
-    pub wechat: wechat::Settings,
+    pub wechat: Live<wechat::Settings>,
     /// `retry.transient_codes`: provider codes that are transient whatever an API's own table says.
     pub transient_codes: Vec<i64>,
 }
@@ -113,6 +114,7 @@ pub struct Registry {
     routes: Vec<Route>,
     by_kind: BTreeMap<String, ApiId>,
     tokens: Vec<Box<dyn TokenSource>>,
+    shared: Shared,
 }
 
 impl Registry {
@@ -128,8 +130,12 @@ impl Registry {
         if shared.transient_codes.contains(&0) {
             faults.push(ConfigError::new("retry.transient_codes", "0 is the code of success"));
         }
-        let mut registry =
-            Self { routes: Vec::new(), by_kind: BTreeMap::new(), tokens: Vec::new() };
+        let mut registry = Self {
+            routes: Vec::new(),
+            by_kind: BTreeMap::new(),
+            tokens: Vec::new(),
+            shared: shared.clone(),
+        };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name)
             else {
@@ -230,6 +236,13 @@ impl Registry {
     /// The API with this name, if it serves anything.
     pub fn find(&self, name: &str) -> Option<ApiId> {
         self.routes.iter().position(|route| route.api.name() == name).map(ApiId)
+    }
+
+    /// Takes on the credentials of these sections, for requests made from now on.
+    pub fn renew(&self, tencent_cloud: &tencent_cloud::Settings, wechat: &wechat::Settings) {
+        let Shared { tencent_cloud: tencent, wechat: app, .. } = &self.shared;
+        tencent.replace(tencent.now().with_credentials_of(tencent_cloud));
+        app.replace(app.now().with_credentials_of(wechat));
     }
 
     /// Every API that serves something.

@@ -17,6 +17,7 @@ use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Decision;
+use crate::live::Live;
 
 mod envelope;
 mod level_api;
@@ -62,6 +63,15 @@ pub struct Settings {
     pub signed_host: String,
 }
 
+impl Settings {
+    /// The same account with the credentials of `other`.
+    #[must_use]
+    pub fn with_credentials_of(&self, other: &Self) -> Self {
+        let Self { secret_id, secret_key, token, .. } = other.clone();
+        Self { secret_id, secret_key, token, ..self.clone() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -88,7 +98,7 @@ pub struct ApiSettings {
 #[derive(Debug)]
 pub struct Client {
     action: &'static str,
-    settings: Settings,
+    settings: Live<Settings>,
     api: ApiSettings,
     base_url: String,
     path: String,
@@ -98,14 +108,14 @@ pub struct Client {
 impl Client {
     /// The client for `Action=action`, which requires credentials.
     pub fn new(action: &'static str, api: ApiSettings, setup: &Setup<'_>) -> Self {
-        let settings = &setup.shared.tencent_cloud;
+        let settings = setup.shared.tencent_cloud.now();
         setup.require("tencent_cloud.secret_id", &settings.secret_id);
         setup.require("tencent_cloud.secret_key", settings.secret_key.expose_secret());
         setup.require("tencent_cloud.region", &settings.region);
         setup.require("tencent_cloud.signed_host", &settings.signed_host);
         Self {
             action,
-            settings: settings.clone(),
+            settings: setup.shared.tencent_cloud.clone(),
             api,
             base_url: setup.base_url(BASE_URL),
             path: setup.path(PATH),
@@ -151,28 +161,26 @@ impl Client {
     }
 
     /// The signed request: common parameters, the API's own, and the signature over all of them.
-    pub fn request<'a>(&'a self, mut parameters: Parameters<'a>, attempt: &Attempt<'_>) -> Request {
+    pub fn request(&self, parameters: Parameters<'_>, attempt: &Attempt<'_>) -> Request {
+        // One set of credentials for the whole request, whatever comes meanwhile.
+        let settings = self.settings.now();
+        let mut parameters: Parameters<'_> = parameters;
         parameters.common("Action", self.action);
-        parameters.common("Region", &self.settings.region);
+        parameters.common("Region", &settings.region);
         parameters.common("Timestamp", attempt.now.to_string());
         // The documents ask for a positive integer.
         parameters.common("Nonce", attempt.nonce.max(1).to_string());
-        parameters.common("SecretId", &self.settings.secret_id);
+        parameters.common("SecretId", &settings.secret_id);
         if self.api.signature_method == SignatureMethod::HmacSha256 {
             parameters.common("SignatureMethod", "HmacSHA256");
         }
-        if let Some(token) = self.settings.token.as_ref().map(ExposeSecret::expose_secret) {
+        if let Some(token) = settings.token.as_ref().map(ExposeSecret::expose_secret) {
             parameters.text("Token", "", Some(token));
         }
         parameters.sort();
-        let text = string_to_sign(
-            self.api.method,
-            &self.settings.signed_host,
-            &self.path,
-            parameters.pairs(),
-        );
-        let signature =
-            sign(self.api.signature_method, self.settings.secret_key.expose_secret(), &text);
+        let text =
+            string_to_sign(self.api.method, &settings.signed_host, &self.path, parameters.pairs());
+        let signature = sign(self.api.signature_method, settings.secret_key.expose_secret(), &text);
         parameters.common("Signature", signature);
         let (wire, redacted) = parameters.encoded();
         let method = self.api.method;

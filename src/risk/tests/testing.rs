@@ -10,7 +10,7 @@ use crate::claim::Claim;
 use crate::decision::Assessment;
 use crate::risk::{
     Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, FaultReason, Registry, Request,
-    RetryHint, RiskApi, Shared,
+    RetryHint, RiskApi, Shared, tencent_cloud, wechat,
 };
 
 /// The credentials of Tencent's documents, and the codes that the user named.
@@ -32,8 +32,11 @@ pub(in crate::risk) fn registry(toml: &str) -> Result<Registry, ConfigError> {
 
 pub(in crate::risk) fn build(config: &Config) -> Result<Registry, ConfigError> {
     let shared = Shared {
-        tencent_cloud: config.get("tencent_cloud").unwrap_or_default(),
-        wechat: config.get("wechat").unwrap_or_default(),
+        tencent_cloud: config
+            .get::<tencent_cloud::Settings>("tencent_cloud")
+            .unwrap_or_default()
+            .into(),
+        wechat: config.get::<wechat::Settings>("wechat").unwrap_or_default().into(),
         transient_codes: config.get("retry.transient_codes").unwrap_or_default(),
     };
     let sections: BTreeMap<_, _> =

@@ -56,6 +56,15 @@ pub struct Settings {
     pub token_endpoint: TokenEndpoint,
 }
 
+impl Settings {
+    /// The same app, or another one, with the credentials of `other`.
+    #[must_use]
+    pub fn with_credentials_of(&self, other: &Self) -> Self {
+        let Self { app_id, app_secret, .. } = other.clone();
+        Self { app_id, app_secret, ..self.clone() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -106,7 +115,7 @@ impl ServiceMarket {
     /// # Errors
     /// [`ConfigError`], naming the URL at fault.
     pub fn build(product: Product, setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
-        let settings = &setup.shared.wechat;
+        let settings = setup.shared.wechat.now();
         setup.require("wechat.app_id", &settings.app_id);
         setup.require("wechat.app_secret", settings.app_secret.expose_secret());
         check_base_url("wechat.base_url", &settings.base_url)?;

@@ -14,8 +14,8 @@ fn tokens(endpoint: &str) -> Box<dyn TokenSource> {
     let credentials =
         CREDENTIALS.replace("[retry]", &format!("token_endpoint = '{endpoint}'\n[retry]"));
     let config = Config::builder().add_source(File::from_str(&credentials, FileFormat::Toml));
-    let wechat = config.build().unwrap().get("wechat").unwrap();
-    token::tokens(&Shared { wechat, ..Shared::default() })
+    let wechat: super::Settings = config.build().unwrap().get("wechat").unwrap();
+    token::tokens(&Shared { wechat: wechat.into(), ..Shared::default() })
 }
 
 fn token(status: u16, body: &str) -> Result<(String, u64), Fault> {

@@ -9,6 +9,7 @@ use serde::de::{IgnoredAny, MapAccess};
 use serde_json::json;
 
 use super::{JSON, Settings, TokenEndpoint};
+use crate::live::Live;
 use crate::risk::signature::encode;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
 use crate::risk::{
@@ -24,12 +25,19 @@ const LONGEST_WORDS: usize = 200;
 /// Where WeChat's access tokens come from.
 #[derive(Debug)]
 struct AccessTokens {
-    settings: Settings,
+    settings: Live<Settings>,
+    base_url: String,
+    endpoint: TokenEndpoint,
 }
 
 /// [`Registration::tokens`](crate::risk::Registration::tokens) of every product.
 pub fn tokens(shared: &Shared) -> Box<dyn TokenSource> {
-    Box::new(AccessTokens { settings: shared.wechat.clone() })
+    let settings = shared.wechat.now();
+    Box::new(AccessTokens {
+        settings: shared.wechat.clone(),
+        base_url: settings.base_url.clone(),
+        endpoint: settings.token_endpoint,
+    })
 }
 
 impl TokenSource for AccessTokens {
@@ -38,22 +46,23 @@ impl TokenSource for AccessTokens {
     }
 
     fn place(&self) -> (&'static str, &str) {
-        ("wechat.base_url", &self.settings.base_url)
+        ("wechat.base_url", &self.base_url)
     }
 
     fn invalidates_others(&self) -> Option<&'static str> {
-        let is_classic = self.settings.token_endpoint == TokenEndpoint::Classic;
+        let is_classic = self.endpoint == TokenEndpoint::Classic;
         is_classic.then_some("wechat.token_endpoint = \"classic\"")
     }
 
     fn can_force(&self) -> bool {
-        self.settings.token_endpoint == TokenEndpoint::Stable
+        self.endpoint == TokenEndpoint::Stable
     }
 
     fn token_request(&self, force: bool) -> Request {
-        let base_url = self.settings.base_url.trim_end_matches('/');
-        let (app_id, secret) = (&self.settings.app_id, self.settings.app_secret.expose_secret());
-        match self.settings.token_endpoint {
+        let base_url = self.base_url.trim_end_matches('/');
+        let settings = self.settings.now();
+        let (app_id, secret) = (&settings.app_id, settings.app_secret.expose_secret());
+        match self.endpoint {
             TokenEndpoint::Stable => {
                 let url = format!("{base_url}/cgi-bin/stable_token");
                 let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": force});

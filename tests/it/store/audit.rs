@@ -104,7 +104,10 @@ fn registry(settings: &str) -> Registry {
     let sections: BTreeMap<_, _> =
         built.get_table("risk").expect("a section").into_iter().collect();
     let shared = Shared {
-        tencent_cloud: built.get("tencent_cloud").expect("a section"),
+        tencent_cloud: built
+            .get::<claimgate::risk::tencent_cloud::Settings>("tencent_cloud")
+            .expect("a section")
+            .into(),
         ..Shared::default()
     };
     Registry::new(sections, &shared).expect("an API")

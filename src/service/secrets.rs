@@ -1,0 +1,103 @@
+//! Secrets that change while the worker runs: they are read once more when a file of them has
+//! other content, and with SIGHUP.
+//!
+//! Contents are compared, not times or names: Kubernetes swaps a link. The invariants: nothing ends
+//! because of a secret that cannot be read or is refused: the one in force stays; log lines name
+//! keys and never hold a value.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use crate::config::Config;
+use crate::outbox::postgres::PostgresStore;
+use crate::risk::Registry;
+
+/// How often the files are looked at. A change is taken on when two looks in a row saw it, so that
+/// a file half written, or one of two that belong together, is not.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Who has the secrets.
+pub(super) struct Secrets {
+    /// What was read last and is in force.
+    pub(super) config: Config,
+    pub(super) registry: Arc<Registry>,
+    pub(super) store: Arc<PostgresStore>,
+}
+
+type Contents = Vec<Option<[u8; 32]>>;
+
+/// Takes new secrets on, for ever.
+pub(super) async fn keep_secrets(mut secrets: Secrets) {
+    let origin = secrets.config.origin.clone();
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    if !origin.can_be_read_again() {
+        return;
+    }
+    let mut done = contents(origin.secret_files().to_vec()).await;
+    let (mut last, mut told) = (done.clone(), None);
+    loop {
+        let hangup = timeout(LOOK_EVERY, hangups.recv()).await.is_ok_and(|told| told.is_some());
+        let seen = contents(origin.secret_files().to_vec()).await;
+        let is_settled = seen == std::mem::replace(&mut last, seen.clone());
+        if !hangup && (seen == done || !is_settled) {
+            continue;
+        }
+        match secrets.renew().await {
+            Ok(()) => (done, told) = (seen, None),
+            Err(problem) if hangup || told.as_ref() != Some(&problem) => {
+                error!("secrets: those in force stay, tried again in {LOOK_EVERY:?}: {problem}");
+                told = Some(problem);
+                // A file that is away now is looked for until it is back.
+                done = Contents::new();
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Secrets {
+    /// Reads the configuration once more and takes its secrets on.
+    async fn renew(&mut self) -> Result<(), String> {
+        let file = self.config.origin.file().map(PathBuf::from);
+        let read = move || Config::load(file.as_deref()).map_err(|error| error.to_string());
+        let fresh =
+            tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+        // Whatever a start would refuse is refused now.
+        fresh.risk_apis().map_err(|error| error.to_string())?;
+        let changed = fresh.changed_secrets(&self.config);
+        let (now, old) = (fresh, &mut self.config);
+        self.registry.renew(&now.tencent_cloud, &now.wechat);
+        old.tencent_cloud = now.tencent_cloud.clone();
+        old.wechat = now.wechat.clone();
+        let (others, of_postgres): (Vec<&str>, Vec<&str>) =
+            changed.into_iter().partition(|key| !key.starts_with("postgres."));
+        tell(&others, "is in force from now on");
+        if !of_postgres.is_empty() {
+            self.store.renew(&now.postgres).await.map_err(|error| error.to_string())?;
+            tell(&of_postgres, "is in force from now on");
+        }
+        tell(&now.changed_for_restart(&self.config), "has changed and needs a restart");
+        // Told once: what needs a restart is compared with what was read last.
+        self.config = now;
+        Ok(())
+    }
+}
+
+fn tell(keys: &[&str], what: &str) {
+    for key in keys {
+        warn!(key, "secrets: {key} {what}");
+    }
+}
+
+/// What the files hold: hashes, for comparison.
+async fn contents(files: Vec<PathBuf>) -> Contents {
+    let hash = |file: &PathBuf| std::fs::read(file).ok().map(|text| Sha256::digest(text).into());
+    let read = move || files.iter().map(hash).collect();
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
