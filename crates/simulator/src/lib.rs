@@ -56,7 +56,8 @@ pub use options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, Simula
 pub use requests::Requested;
 pub use verdicts::{Verdict, expected};
 
-use state::State;
+use state::{Accepted, State};
+use tencent_cloud::signature::SigningKey;
 
 /// How long [`Simulator::stop`] waits for clients that began a request and do not end it.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -121,6 +122,16 @@ impl Simulator {
     /// says how many.
     pub fn requests(&self) -> Vec<Requested> {
         self.state.requests.all()
+    }
+
+    /// Takes these pairs of secret id and key, and these app secrets, and no others, from the next
+    /// call on: credentials are rotated.
+    pub fn accept_credentials(&self, keys: &[(&str, &str)], app_secrets: &[&str]) {
+        let pair = |(id, key): &(&str, &str)| ((*id).to_owned(), SigningKey::new(&(*key).into()));
+        self.state.accept(Accepted {
+            keys: keys.iter().map(pair).collect(),
+            app_secrets: app_secrets.iter().map(|secret| (*secret).into()).collect(),
+        });
     }
 
     /// The faults in force.

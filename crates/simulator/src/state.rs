@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Faults, InvalidFaults};
@@ -15,9 +16,15 @@ use super::tencent_cloud::signature::SigningKey;
 use super::tencent_cloud::tickets::Tickets;
 use super::wechat::Tokens;
 
+/// The credentials that are taken.
+pub(super) struct Accepted {
+    pub(super) keys: Vec<(String, SigningKey)>,
+    pub(super) app_secrets: Vec<SecretString>,
+}
+
 pub(super) struct State {
     pub(super) options: SimulatorOptions,
-    pub(super) signing_key: SigningKey,
+    accepted: RwLock<Arc<Accepted>>,
     pub(super) calls: CallLog,
     pub(super) requests: Requests,
     pub(super) stopping: CancellationToken,
@@ -31,7 +38,10 @@ impl State {
     pub(super) fn new(options: SimulatorOptions) -> Result<Self, InvalidFaults> {
         options.faults.check()?;
         Ok(Self {
-            signing_key: SigningKey::new(&options.secret_key),
+            accepted: RwLock::new(Arc::new(Accepted {
+                keys: vec![(options.secret_id.clone(), SigningKey::new(&options.secret_key))],
+                app_secrets: vec![options.app_secret.clone()],
+            })),
             calls: CallLog::new(options.log_capacity),
             requests: Requests::new(options.remember_requests),
             stopping: CancellationToken::new(),
@@ -41,6 +51,14 @@ impl State {
             tokens: Mutex::default(),
             options,
         })
+    }
+
+    pub(super) fn accepted(&self) -> Arc<Accepted> {
+        Arc::clone(&self.accepted.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn accept(&self, accepted: Accepted) {
+        *self.accepted.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(accepted);
     }
 
     pub(super) fn faults(&self) -> Arc<Faults> {

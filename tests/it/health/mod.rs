@@ -1,6 +1,7 @@
 //! What a worker makes of risk APIs that cannot be used: a wrong clock, a token that nobody takes,
 //! an address that leads nowhere. It says so, leaves them alone, and serves the others.
 
+mod rotation;
 mod set_up;
 mod tickets;
 mod tokens;

@@ -59,10 +59,11 @@ pub(super) fn exchange(
 
 fn check(state: &State, method: &str, form: &Form<'_>, schema: &Schema) -> Result<(), Refusal> {
     let common = schema::Common::read(form)?;
-    if common.secret_id != state.options.secret_id {
-        return Err(Refusal::new(4104, "(100002)SecretId does not exist or is disabled"));
-    }
-    state.signing_key.verify(method, &state.options.signed_host, form, common.signature)?;
+    let accepted = state.accepted();
+    let key = accepted.keys.iter().find(|(id, _)| id == common.secret_id);
+    let (_, key) =
+        key.ok_or(Refusal::new(4104, "(100002)SecretId does not exist or is disabled"))?;
+    key.verify(method, &state.options.signed_host, form, common.signature)?;
     let now = unix_seconds();
     let tolerance = state.options.clock_tolerance.map(|tolerance| tolerance.as_secs());
     if tolerance.is_some_and(|seconds| now.abs_diff(common.timestamp) > seconds) {

@@ -14,13 +14,13 @@ use super::super::form::Form;
 use super::super::plan::Refusal;
 
 /// The secret key, ready for both methods.
-pub(in super::super) struct SigningKey {
+pub(crate) struct SigningKey {
     sha1: Hmac<Sha1>,
     sha256: Hmac<Sha256>,
 }
 
 impl SigningKey {
-    pub(in super::super) fn new(key: &SecretString) -> Self {
+    pub(crate) fn new(key: &SecretString) -> Self {
         let key = key.expose_secret().as_bytes();
         Self {
             sha1: Hmac::new_from_slice(key).expect("HMAC takes keys of any length"),

@@ -120,7 +120,13 @@ fn check(state: &State, credentials: &Credentials) -> Result<(), Refusal> {
         Credentials { appid, .. } if *appid != state.options.app_id => {
             refuse(40013, "invalid appid")
         }
-        Credentials { secret, .. } if secret != state.options.app_secret.expose_secret() => {
+        Credentials { secret, .. }
+            if !state
+                .accepted()
+                .app_secrets
+                .iter()
+                .any(|known| known.expose_secret() == secret) =>
+        {
             refuse(40125, "invalid appsecret")
         }
         _ => Ok(()),
