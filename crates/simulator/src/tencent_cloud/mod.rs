@@ -62,7 +62,7 @@ fn check(state: &State, method: &str, form: &Form<'_>, schema: &Schema) -> Resul
     let accepted = state.accepted();
     let key = accepted.keys.iter().find(|(id, _)| id == common.secret_id);
     let (_, key) =
-        key.ok_or(Refusal::new(4104, "(100002)SecretId does not exist or is disabled"))?;
+        key.ok_or_else(|| Refusal::new(4104, "(100002)SecretId does not exist or is disabled"))?;
     key.verify(method, &state.options.signed_host, form, common.signature)?;
     let now = unix_seconds();
     let tolerance = state.options.clock_tolerance.map(|tolerance| tolerance.as_secs());
