@@ -137,6 +137,11 @@ impl Recorded {
 }
 
 impl Published {
+    /// The records and their ends.
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
+    }
+
     /// The records of the batch, whose tickets are to be confirmed.
     pub fn into_completed(self) -> Vec<Completed> {
         self.completed

@@ -5,13 +5,12 @@
 //! read them. Knows no Kafka, no Postgres, no risk API. The invariant: telemetry may be lost, but
 //! it never blocks or fails the worker, and it never carries an account, a token or a body.
 
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
-use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::ExporterBuildError;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
@@ -33,7 +32,10 @@ use crate::findings::{Finding, Severity};
 pub use health::{Component, Health};
 pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
 use process::Process;
-pub use spans::{AttemptSpan, ClaimFacts, ClaimSpan, FlushSpan, Peer, Spans, StepSpan};
+use spans::Sink;
+pub use spans::{
+    AttemptEnd, ClaimEnd, ClaimFacts, ClaimRecord, Ids, Keep, Peer, SharedStep, Spans, Wait,
+};
 
 impl std::fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,11 +61,32 @@ pub struct Settings {
     pub log: String,
     /// How they are printed.
     pub log_format: LogFormat,
+    /// Whether a claim that failed has its spans exported though it is not sampled.
+    pub keep_failed: bool,
+    /// The same of a claim that took so many attempts; 0 is none.
+    pub keep_attempts: u32,
+    /// The same of a claim that took longer, from being taken on to Kafka's acknowledgement; "0s"
+    /// is none.
+    #[serde(with = "humantime_serde")]
+    pub keep_slower_than: Duration,
+}
+
+impl Settings {
+    fn keep(&self) -> Keep {
+        let Self { keep_failed, keep_attempts, keep_slower_than, .. } = self;
+        Keep { failed: *keep_failed, attempts: *keep_attempts, slower_than: *keep_slower_than }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { log: "info".to_owned(), log_format: LogFormat::Text }
+        Self {
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            keep_failed: true,
+            keep_attempts: 3,
+            keep_slower_than: Duration::from_secs(5),
+        }
     }
 }
 
@@ -109,7 +132,8 @@ pub enum TelemetryError {
 
 /// Telemetry that is set up. Keep it until the process ends, then [`shut it down`](Self::shutdown).
 pub struct Telemetry {
-    provider: Option<SdkTracerProvider>,
+    sink: Option<Arc<Sink>>,
+    keep: Keep,
     prometheus: PrometheusHandle,
     change_filter: log::Change,
     /// Its end is the upkeep thread's end.
@@ -147,16 +171,17 @@ where
     if let Some(wrong) = variables.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(TelemetryError::Variable(format!("{}: {}", wrong.place, wrong.sentence())));
     }
-    let provider = otlp::is_wanted(environment)
-        .then(|| otlp::provider(service_instance, environment))
-        .transpose()?;
-    let spans = provider.as_ref().map(|provider| spans::layer(provider.tracer(spans::TARGET)));
+    let sink = otlp::is_wanted(environment)
+        .then(|| otlp::sink(service_instance, environment))
+        .transpose()?
+        .map(Arc::new);
+    let keep = if otlp::keeps_none(environment) { Keep::default() } else { settings.keep() };
     let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
-    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    tracing_subscriber::registry().with(lines).try_init()?;
     for finding in variables {
         tracing::warn!("{}: {}", finding.place, finding.sentence());
     }
-    Ok(Telemetry { provider, prometheus, change_filter, _upkeep: upkeep })
+    Ok(Telemetry { sink, keep, prometheus, change_filter, _upkeep: upkeep })
 }
 
 /// What of the environment's `OTEL_*` variables does not do what their standard says.
@@ -181,13 +206,14 @@ pub fn look_at(settings: &Settings) -> Vec<Finding> {
 impl Telemetry {
     /// Whether spans go anywhere.
     pub fn exports_spans(&self) -> bool {
-        self.provider.is_some()
+        self.sink.is_some()
     }
 
     /// The spans for a worker of this consumer group; [off](Spans::off) where they would go
     /// nowhere.
     pub fn spans(&self, consumer_group: &str) -> Spans {
-        if self.exports_spans() { Spans::on(consumer_group) } else { Spans::off() }
+        let sink = self.sink.clone();
+        sink.map_or_else(Spans::off, |sink| Spans::on(sink, consumer_group, self.keep))
     }
 
     /// Takes on the filter of log lines that these settings, or `RUST_LOG`, ask for; says which.
@@ -209,8 +235,8 @@ impl Telemetry {
 
     /// Sends what spans are left. Blocks for at most five seconds: call it last.
     pub fn shutdown(self) {
-        let Some(provider) = self.provider else { return };
-        if let Err(error) = provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
+        let Some(sink) = self.sink else { return };
+        if let Err(error) = sink.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
             tracing::warn!("the last spans did not reach the collector: {error}");
         }
     }

@@ -8,8 +8,7 @@ use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -17,13 +16,13 @@ use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector
 use opentelemetry_sdk::trace::{
     BatchConfig, BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_SCHEDULE_DELAY,
-    OTEL_BSP_SCHEDULE_DELAY_DEFAULT, Sampler, SamplingResult, SdkTracerProvider, ShouldSample,
-    SpanData, SpanExporter,
+    OTEL_BSP_SCHEDULE_DELAY_DEFAULT, SpanData, SpanExporter, SpanProcessor as _,
 };
 
 use tokio::runtime::Runtime;
 
 use super::metrics::SPANS_LOST;
+use super::spans::Sink;
 
 /// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
 /// 2048 are less than a second's worth of claims; more than these are dropped.
@@ -77,11 +76,11 @@ pub(super) fn is_wanted(environment: impl Fn(&str) -> Option<String>) -> bool {
     named && !says("OTEL_SDK_DISABLED", "true") && !says("OTEL_TRACES_EXPORTER", "none")
 }
 
-/// The provider whose spans go to the collector that the environment names.
-pub(super) fn provider(
+/// What sends spans to the collector that the environment names.
+pub(super) fn sink(
     service_instance: &str,
     environment: impl Fn(&str) -> Option<String>,
-) -> Result<SdkTracerProvider, ExporterBuildError> {
+) -> Result<Sink, ExporterBuildError> {
     let endpoint =
         ENDPOINTS.into_iter().find_map(|key| environment(key).filter(|value| !value.is_empty()));
     let endpoint = endpoint.unwrap_or_default();
@@ -91,16 +90,19 @@ pub(super) fn provider(
     };
     let exporter = Watched { _runtime: runtime, ..Watched::new(exporter, &endpoint) };
     let batches = batches(&environment);
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-    let mut provider = SdkTracerProvider::builder()
-        .with_resource(resource(service_instance))
-        .with_sampler(FollowLinks(Config::default().sampler))
-        .with_span_processor(processor);
+    let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    processor.set_resource(&resource(service_instance));
+    let Config { sampler, span_limits: mut limits, .. } = Config::default();
     let links = environment("OTEL_SPAN_LINK_COUNT_LIMIT");
     if links.is_none_or(|links| links.parse::<u32>().is_err()) {
-        provider = provider.with_max_links_per_span(LINKS_PER_SPAN);
+        limits.max_links_per_span = LINKS_PER_SPAN;
     }
-    Ok(provider.build())
+    Ok(Sink { processor: Box::new(processor), sampler, limits })
+}
+
+/// Whether the environment wants no span at all, whatever becomes of a claim.
+pub(super) fn keeps_none(environment: impl Fn(&str) -> Option<String>) -> bool {
+    environment("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler == "always_off")
 }
 
 /// The exporter that speaks gRPC, and what its connection runs on: a thread of its own, for the
@@ -151,31 +153,6 @@ fn resource(service_instance: &str) -> Resource {
     match env::var("OTEL_SERVICE_NAME") {
         Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
         _ => resource.build(),
-    }
-}
-
-/// The sampler that the environment asks for, but a root span is kept if one that it links to is
-/// kept: a flush has no parent, and whoever follows a claim that was sampled wants to see its
-/// flush.
-#[derive(Debug, Clone)]
-pub(super) struct FollowLinks(pub(super) Box<dyn ShouldSample>);
-
-impl ShouldSample for FollowLinks {
-    fn should_sample(
-        &self,
-        parent: Option<&Context>,
-        trace_id: TraceId,
-        name: &str,
-        kind: &SpanKind,
-        attributes: &[KeyValue],
-        links: &[Link],
-    ) -> SamplingResult {
-        let is_root = parent.is_none_or(|parent| !parent.span().span_context().is_valid());
-        if is_root && links.iter().any(|link| link.span_context.is_sampled()) {
-            return Sampler::AlwaysOn
-                .should_sample(parent, trace_id, name, kind, attributes, links);
-        }
-        self.0.should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
 
@@ -240,9 +217,10 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
 
-    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use std::sync::Arc;
 
     use super::*;
+    use crate::telemetry::spans::{Keep, Spans, tests::export_one};
 
     const COLLECTOR: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
 
@@ -280,14 +258,14 @@ mod tests {
     fn spans_go_by_grpc_to_the_collector_that_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let provider = provider("w1", move |key| match key {
+        let sink = sink("w1", move |key| match key {
             "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("grpc".to_owned()),
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
             _ => None,
         });
-        let provider = provider.expect("it is built outside a runtime");
-        provider.tracer("test").start("a span").end();
-        let flush = std::thread::spawn(move || drop(provider.force_flush()));
+        let sink = Arc::new(sink.expect("it is built outside a runtime"));
+        export_one(&Spans::on(Arc::clone(&sink), "claimgate", Keep::default()));
+        let flush = std::thread::spawn(move || drop(sink.processor.force_flush()));
         let (mut stream, _) = listener.accept().expect("the exporter comes");
         let mut preface = [0; 24];
         stream.read_exact(&mut preface).expect("it speaks");

@@ -17,7 +17,7 @@ use crate::intake::deferral::Deferral;
 use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, header};
 use crate::outbox::{Completed, Received, RecordOutcome};
 use crate::risk::{ApiId, FaultReason, Registry};
-use crate::telemetry::{ClaimFacts, ClaimSpan, Component};
+use crate::telemetry::{Component, Wait};
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 
 impl<P: Ports> Worker<P> {
@@ -152,8 +152,7 @@ impl<P: Ports> Worker<P> {
         };
         let routed =
             parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
-        let (span, received) =
-            self.receive(record, routed.as_ref().ok().map(|(claim, _)| claim), deferral.as_ref());
+        let received = self.receive(&ticket, record, deferral.as_ref());
         let api = routed.as_ref().ok().map(|(_, api)| api.index());
         let since = deferral.as_ref().map_or(received.received_at / 1_000, |before| before.since);
         self.inflow.in_flight.add(&ticket, &received, Open { api, since });
@@ -161,9 +160,9 @@ impl<P: Ports> Worker<P> {
         match routed {
             Ok((claim, api)) => {
                 self.inflow.room.came(api.index(), now);
-                self.place(Job::new(ticket, received, claim, api, deferral, span), now);
+                self.place(Job::new(ticket, received, claim, api, deferral), now);
             }
-            Err(malformed) => self.dead_letter(ticket, received, malformed, &span),
+            Err(malformed) => self.dead_letter(ticket, received, malformed),
         }
     }
 
@@ -184,28 +183,27 @@ impl<P: Ports> Worker<P> {
             }
             return self.defer_untried(*job, FaultReason::NoRoom);
         }
+        self.traces.waits(job.ticket.id(), Wait::Room, self.context.clock.micros());
         self.inflow.held.push(job);
     }
 
     pub(super) fn receive(
         &mut self,
+        ticket: &Ticket,
         record: Record,
-        claim: Option<&Claim>,
         deferral: Option<&Deferral>,
-    ) -> (ClaimSpan, Received) {
+    ) -> Received {
         let topic = self.context.kafka.topic(record.partition.input);
         let traceparent = header(&record.headers, TRACEPARENT);
         let incoming = traceparent
             .and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
-        let facts = ClaimFacts {
-            topic,
-            partition: record.partition.number,
-            offset: record.offset,
-            claim_id: claim.map(|claim| claim.claim_id.as_str()),
-            kind: claim.map(|claim| claim.kind.as_str()),
-        };
-        let (span, trace) =
-            self.context.spans.claim(&facts, incoming, self.context.random.u128(..));
+        let (seed, received_at) = (self.context.random.u128(..), self.context.clock.micros());
+        let trace = self.traces.opened(ticket.id(), incoming, seed, received_at);
+        if deferral.is_some() {
+            let written_at = record.written_at.saturating_mul(1_000);
+            self.traces.waits(ticket.id(), Wait::Deferral, written_at);
+            self.traces.note(ticket.id(), |claim| claim.moves(received_at));
+        }
         // A deferred claim keeps its first position: that is the one that a verdict is compared
         // with.
         let here = || Source {
@@ -215,27 +213,10 @@ impl<P: Ports> Worker<P> {
         };
         let source = deferral.map_or_else(here, |deferral| deferral.source.clone());
         let Record { key, headers, payload, .. } = record;
-        (
-            span,
-            Received {
-                source,
-                key,
-                headers,
-                payload,
-                received_at: self.context.clock.micros(),
-                trace,
-            },
-        )
+        Received { source, key, headers, payload, received_at, trace }
     }
 
-    fn dead_letter(
-        &mut self,
-        ticket: Ticket,
-        received: Received,
-        malformed: DeadLetterReason,
-        span: &ClaimSpan,
-    ) {
-        span.dead_lettered(malformed.error);
+    fn dead_letter(&mut self, ticket: Ticket, received: Received, malformed: DeadLetterReason) {
         self.complete(Completed {
             ticket,
             received,
@@ -247,14 +228,19 @@ impl<P: Ports> Worker<P> {
     /// A job starts: behind the one in flight under its claim id, or into the next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
         let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
+        let now = self.context.clock.micros();
         match self.duplicates.enter(claim_id, ticket, job) {
-            Entered::Leads(job) => self.lookups.new.push(job),
-            Entered::Waits => {}
+            Entered::Leads(job) => {
+                self.traces.waits(ticket, Wait::LookUp, now);
+                self.lookups.new.push(job);
+            }
+            Entered::Waits => self.traces.waits(ticket, Wait::SameClaim, now),
             Entered::Full(job) if self.may_defer_untried(&job) => {
                 self.defer_untried(*job, FaultReason::SentAgain)
             }
             Entered::Full(mut job) => {
                 self.vacate(&mut job);
+                self.traces.waits(ticket, Wait::SameClaim, now);
                 self.inflow.held.push(job);
             }
         }
@@ -263,6 +249,7 @@ impl<P: Ports> Worker<P> {
     /// Hands the head of a lane to its API's scheduler.
     pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
         if let Some(job) = head {
+            self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
             self.calls.scheduler.submit(job.api.index(), job, Instant::now());
         }
     }

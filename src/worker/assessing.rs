@@ -15,7 +15,7 @@ use crate::assess::{Ended, Next};
 use crate::decision::Assessment;
 use crate::outbox::Call;
 use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, FaultReason};
-use crate::telemetry::Peer;
+use crate::telemetry::{AttemptEnd, ClaimRecord, Wait};
 
 impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
@@ -62,14 +62,13 @@ impl<P: Ports> Worker<P> {
             token: job.lease.as_ref().map(Lease::expose),
         };
         let mut request = route.api.request(&job.claim, &attempt);
-        let peer = self.calls.peers[job.api.index()]
-            .get_or_insert_with(|| Peer::new(route.api.name(), &request.url));
-        let span = job.span.attempt(peer, request.method.as_str(), number);
+        let api = (job.api.index(), route.api.name());
+        self.traces.called(job.ticket.id(), api, &request, number, requested_at);
         let (http, timeout) = (self.ports.http.clone(), route.timeout);
         let text = std::mem::take(&mut request.redacted);
         self.tasks.spawn(async move {
             let exchange = http.send(request, timeout).await;
-            Done::Called(Box::new(Attempted { job, requested_at, request: text, exchange, span }))
+            Done::Called(Box::new(Attempted { job, requested_at, request: text, exchange }))
         });
     }
 
@@ -144,11 +143,14 @@ impl<P: Ports> Worker<P> {
         reading: &ApiResult,
         outcome: AttemptOutcome,
     ) -> Box<Job> {
-        let Attempted { job, requested_at, request, exchange, span } = attempted;
+        let Attempted { job, requested_at, request, exchange } = attempted;
         let api = self.context.registry.get(job.api).api.name();
         let reason = reading.fault().map(|fault| fault.reason);
         let http_status = exchange.result.as_ref().ok().map(|response| response.status);
-        span.ended(http_status, outcome, reason);
+        let is_answer = matches!(outcome, AttemptOutcome::Assessed | AttemptOutcome::Unassessable);
+        let (latency, word) = (exchange.latency, outcome.as_str());
+        let end = AttemptEnd { latency, http_status, outcome: word, is_answer, reason };
+        self.traces.note(job.ticket.id(), |claim| claim.answered(end));
         self.context.meter.attempt(api, outcome, reason, exchange.latency);
         let call = Call {
             id: Uuid::now_v7(),
@@ -202,6 +204,10 @@ impl<P: Ports> Worker<P> {
             Step::RetryAt(_) if self.is_closing(job.ticket.partition()) => self.drop_or_defer(*job),
             Step::RetryAt(at) => {
                 self.context.meter.retry(api.name());
+                let (now, wall) = (Instant::now(), self.context.clock.micros());
+                let until = wall.saturating_add(micros(at.saturating_duration_since(now)));
+                let wait = |claim: &mut ClaimRecord| claim.waits(Wait::BackOff, wall, Some(until));
+                self.traces.note(job.ticket.id(), wait);
                 self.calls.scheduler.submit_at(at, job.api.index(), job);
             }
         }

@@ -10,7 +10,6 @@ use crate::assess::limit::Limit;
 use crate::assess::token::Token;
 use crate::assess::{ApiQueue, CallScheduler};
 use crate::risk::{Route, Scope};
-use crate::telemetry::Peer;
 
 /// Calls to come.
 pub(super) struct Calls {
@@ -23,8 +22,6 @@ pub(super) struct Calls {
     /// How many partitions the input topic has: this worker's part of them is its part of the
     /// group's limits.
     pub(super) input_partitions: u32,
-    /// By API: where its calls go, as spans name it.
-    pub(super) peers: Vec<Option<Peer>>,
 }
 
 impl Calls {
@@ -49,7 +46,6 @@ impl Calls {
             tokens: context.registry.token_sources().map(|_| Token::default()).collect(),
             pause_guard,
             input_partitions: 0,
-            peers: vec![None; context.registry.len()],
         }
     }
 }

@@ -11,12 +11,15 @@ use crate::schema::Verdict;
 impl<P: Ports> Worker<P> {
     /// Ends a claim that waited for longer than the API's answer about it means anything.
     pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
+        self.traces
+            .note(job.ticket.id(), |claim| claim.failed(FaultReason::TicketExpired.as_str()));
         let ruling =
             self.context.policy.too_late(FaultReason::TicketExpired.as_str(), provider_code);
         self.complete_assessed(job, ruling, None, provider_code);
     }
 
     pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
+        self.traces.note(job.ticket.id(), |claim| claim.failed(fault.reason.as_str()));
         let ruling = self.context.policy.unassessed(fault.reason.as_str(), fault.provider_code);
         self.complete_assessed(job, ruling, None, fault.provider_code);
     }
@@ -30,7 +33,6 @@ impl<P: Ports> Worker<P> {
         provider_code: Option<i64>,
     ) {
         self.vacate(&mut job);
-        job.span.decided(ruling.decision);
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
         let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };

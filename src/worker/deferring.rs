@@ -72,7 +72,7 @@ impl<P: Ports> Worker<P> {
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
     /// those behind it are seen.
     pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record, deferral: Deferral) {
-        let (_, mut received) = self.receive(record, None, Some(&deferral));
+        let mut received = self.receive(&ticket, record, Some(&deferral));
         received.headers = Deferral::strip(received.headers);
         let open = Open { api: api_of(&deferral, &self.context.registry), since: deferral.since };
         self.inflow.in_flight.add(&ticket, &received, open);

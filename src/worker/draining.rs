@@ -157,6 +157,8 @@ impl<P: Ports> Worker<P> {
         self.vacate(job);
         self.release_probe(&job.ticket);
         self.inflow.in_flight.remove(&job.ticket, &job.received);
+        let now = self.context.clock.micros();
+        self.traces.dropped(&job.ticket, &job.received, &job.claim.claim_id, now);
     }
 
     /// A claim's record on its way has gone without an end: the next one that carries the claim is

@@ -16,7 +16,7 @@ use super::{OUTAGE_PAUSE, Ports, Worker, WorkerError};
 use crate::outbox::{
     Closed, Completed, PublishError, Published, RecordOutcome, Recorded, StoreError,
 };
-use crate::telemetry::Component;
+use crate::telemetry::{Component, SharedStep};
 
 impl<P: Ports> Worker<P> {
     /// Starts what can be started: the write of the next batch, and the publication of one that is
@@ -48,26 +48,21 @@ impl<P: Ports> Worker<P> {
     }
 
     /// A record has its end: it waits for the next flush.
-    pub(super) fn complete(&mut self, completed: Completed) {
-        let taken = self.context.clock.micros() - completed.received.received_at;
+    pub(super) fn complete(&mut self, mut completed: Completed) {
+        let now = self.context.clock.micros();
+        self.traces.completed(&mut completed, now);
+        let taken = now - completed.received.received_at;
         let taken = Duration::from_micros(u64::try_from(taken).unwrap_or(0));
         self.outflow.complete(completed, taken, Instant::now());
     }
 
     fn record(&mut self, closed: Closed) {
-        let flush = self
-            .context
-            .spans
-            .flush(closed.completed().iter().map(|completed| &completed.received.trace));
-        let span = flush.record(closed.completed().len());
-        self.outflow.pipeline.record_began(flush, closed.calls().len());
+        self.traces.began(SharedStep::Record, self.context.clock.micros());
+        self.outflow.pipeline.record_began(closed.calls().len());
         let store = Arc::clone(&self.ports.store);
         self.tasks.spawn(async move {
             let started = Instant::now();
             let result = closed.record(store.as_ref()).await;
-            if result.is_err() {
-                span.failed("store");
-            }
             Done::Recorded(result, started.elapsed())
         });
     }
@@ -77,6 +72,11 @@ impl<P: Ports> Worker<P> {
         result: Result<Recorded, (Closed, StoreError)>,
         latency: Duration,
     ) -> Result<(), WorkerError> {
+        let (completed, error) = match &result {
+            Ok(recorded) => (recorded.completed(), None),
+            Err((closed, _)) => (closed.completed(), Some("store")),
+        };
+        self.note_shared(SharedStep::Record, completed, error);
         match result {
             Ok(recorded) => {
                 self.context.meter.recorded(latency);
@@ -127,6 +127,7 @@ impl<P: Ports> Worker<P> {
         for completed in &gone {
             self.context.meter.stale_result();
             self.inflow.in_flight.remove(&completed.ticket, &completed.received);
+            self.traces.ended(completed, true, self.context.clock.micros());
         }
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.completed().is_empty() {
@@ -137,16 +138,11 @@ impl<P: Ports> Worker<P> {
         for commit in &commits {
             self.context.meter.offset_map(commit.partition, commit.metadata.len());
         }
-        let span =
-            self.outflow.pipeline.span().map(|flush| flush.publish(recorded.completed().len()));
-        let span = span.unwrap_or_default();
+        self.traces.began(SharedStep::Publish, self.context.clock.micros());
         let publisher = Arc::clone(&self.ports.publisher);
         self.tasks.spawn(async move {
             let started = Instant::now();
             let result = recorded.publish(publisher.as_ref(), commits).await;
-            if result.is_err() {
-                span.failed("publisher");
-            }
             Done::Published(result, started.elapsed())
         });
     }
@@ -156,6 +152,13 @@ impl<P: Ports> Worker<P> {
         result: Result<Published, (Recorded, PublishError)>,
         latency: Duration,
     ) -> Result<(), WorkerError> {
+        match &result {
+            Ok(published) => self.note_shared(SharedStep::Publish, published.completed(), None),
+            Err((recorded, _)) => {
+                let completed = recorded.completed();
+                self.note_shared(SharedStep::Publish, completed, Some("publisher"));
+            }
+        }
         match result {
             Ok(published) => {
                 self.context.meter.published(latency);
@@ -169,6 +172,7 @@ impl<P: Ports> Worker<P> {
                 let completed = published.into_completed();
                 for completed in &completed {
                     self.inflow.in_flight.remove(&completed.ticket, &completed.received);
+                    self.traces.ended(completed, false, now);
                     self.count(completed, now);
                 }
                 self.ledger.confirm(completed.into_iter().map(|completed| completed.ticket));
@@ -201,6 +205,17 @@ impl<P: Ports> Worker<P> {
         if answers.is_err() || !self.outflow.pipeline.is_failing() {
             self.context.health.set_ready(Component::Broker, answers);
         }
+    }
+
+    /// A step of all these has ended.
+    fn note_shared(
+        &mut self,
+        step: SharedStep,
+        completed: &[Completed],
+        error: Option<&'static str>,
+    ) {
+        let tickets = completed.iter().map(|completed| completed.ticket.id());
+        self.traces.shared(step, tickets, error, self.context.clock.micros());
     }
 
     fn count(&self, completed: &Completed, now: i64) {

@@ -13,7 +13,6 @@ use crate::intake::Ticket;
 use crate::intake::deferral::Deferral;
 use crate::outbox::Received;
 use crate::risk::{ApiId, FaultReason};
-use crate::telemetry::ClaimSpan;
 
 /// A call that comes later after the claim was looked up is preceded by another look: another
 /// worker may have decided it meanwhile.
@@ -39,7 +38,6 @@ pub(super) struct Job {
     pub(super) probe: bool,
     /// The access token of the attempt under way.
     pub(super) lease: Option<Lease>,
-    pub(super) span: ClaimSpan,
 }
 
 impl Waiting for Box<Job> {
@@ -66,7 +64,6 @@ impl Job {
         claim: Claim,
         api: ApiId,
         deferral: Option<Deferral>,
-        span: ClaimSpan,
     ) -> Box<Self> {
         let mut hasher = DefaultHasher::new();
         claim.subject().hash(&mut hasher);
@@ -92,7 +89,6 @@ impl Job {
             looked_up: None,
             probe: false,
             lease: None,
-            span,
         })
     }
 }

@@ -15,6 +15,7 @@
 //! | batches are recorded, then published | [`flushing`], [`pipeline`] |
 //! | partitions are given back; the worker stops | [`draining`] |
 //! | too many malformed events; a process that was paused | [`flooding`], [`pause_guard`] |
+//! | what happens to a claim is noted, and its spans are made when it has ended | [`traces`] |
 //! | what is waiting is counted, for metrics | [`gauges`], [`undecided`] |
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the waiting room, the
@@ -64,6 +65,7 @@ mod room;
 mod simulation;
 mod task;
 mod tokens;
+mod traces;
 mod undecided;
 mod undeferrable;
 
@@ -79,6 +81,7 @@ use job::Job;
 use outflow::Outflow;
 use recalling::Lookups;
 use task::Done;
+use traces::Traces;
 
 /// The loop turns at least this often: it beats for `/livez` and sets the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -107,6 +110,8 @@ pub struct Worker<P: Ports> {
     outflow: Outflow,
     /// Partitions on their way out, and the worker's own end.
     drain: Draining,
+    /// What is noted of claims in flight, for their spans.
+    traces: Traces,
     /// What is told of the worker once a second.
     gauges: Gauges,
     /// Everything slow: each task brings back what it worked on.
@@ -115,7 +120,7 @@ pub struct Worker<P: Ports> {
 
 impl<P: Ports> Worker<P> {
     /// A worker at rest.
-    pub fn new(ports: Connections<P>, context: WorkerContext) -> Self {
+    pub fn new(ports: Connections<P>, mut context: WorkerContext) -> Self {
         let now = Instant::now();
         Self {
             ledger: Ledger::with_metadata_max(context.kafka.offset_metadata_max_bytes),
@@ -126,6 +131,7 @@ impl<P: Ports> Worker<P> {
             calls: Calls::new(&context, now),
             outflow: Outflow::new(context.worker.max_linger, now),
             drain: Draining::default(),
+            traces: Traces::new(&mut context),
             gauges: Gauges::new(now),
             tasks: JoinSet::new(),
             ports,

@@ -12,25 +12,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::outbox::Recorded;
-use crate::telemetry::FlushSpan;
 
 /// While Kafka is well, the next batch fills until the last one is published: it is larger, and
 /// costs less a claim. One that is full does not wait, nor does any where the publisher is busy for
 /// longer than this.
 const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 
-/// What is under way behind the batch. A flush's span goes along with its batch.
+/// What is under way behind the batch.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    /// With the number of its attempts.
-    recording: Option<(FlushSpan, usize)>,
+    /// The number of its attempts.
+    recording: Option<usize>,
     /// Postgres did not take the last batch that it was given.
     refused: bool,
     /// Recorded, and not tried yet.
-    waiting: VecDeque<(Recorded, FlushSpan)>,
-    publishing: Option<FlushSpan>,
+    waiting: VecDeque<Recorded>,
+    /// Whether a batch is on its way to Kafka.
+    publishing: bool,
     /// Kafka did not take it, or that is not known.
-    failed: Option<(Recorded, FlushSpan)>,
+    failed: Option<Recorded>,
     /// The publisher rests until then: it failed.
     rests_until: Option<Instant>,
     /// Since when the publisher has had something to do.
@@ -46,8 +46,8 @@ impl Pipeline {
     }
 
     /// A batch is on its way to Postgres.
-    pub(super) fn record_began(&mut self, span: FlushSpan, calls: usize) {
-        self.recording = Some((span, calls));
+    pub(super) fn record_began(&mut self, calls: usize) {
+        self.recording = Some(calls);
     }
 
     /// Postgres did not take the batch.
@@ -60,43 +60,37 @@ impl Pipeline {
     pub(super) fn recorded(&mut self, batch: Recorded, now: Instant) {
         self.refused = false;
         self.busy_since.get_or_insert(now);
-        let (span, _) = self.recording.take().unwrap_or_default();
-        self.waiting.push_back((batch, span));
+        self.recording = None;
+        self.waiting.push_back(batch);
     }
 
     /// Takes what is to be published next, about `max` records, if the publisher is free.
     pub(super) fn next(&mut self, max: usize, now: Instant) -> Option<Recorded> {
-        if self.publishing.is_some() || self.rests_until.is_some_and(|until| now < until) {
+        if self.publishing || self.rests_until.is_some_and(|until| now < until) {
             return None;
         }
-        if let Some((batch, span)) = self.failed.take() {
-            self.publishing = Some(span);
+        if let Some(batch) = self.failed.take() {
+            self.publishing = true;
             return Some(batch);
         }
-        let (mut batch, span) = self.waiting.pop_front()?;
+        let mut batch = self.waiting.pop_front()?;
         // Batches that came while the publisher was busy are small and many: they share a
         // transaction.
         let fits = |batch: &Recorded, next: &Recorded| {
             batch.completed().len() + next.completed().len() <= max
         };
-        while self.waiting.front().is_some_and(|(next, _)| fits(&batch, next)) {
-            let Some((next, joined)) = self.waiting.pop_front() else { break };
+        while self.waiting.front().is_some_and(|next| fits(&batch, next)) {
+            let Some(next) = self.waiting.pop_front() else { break };
             batch.append(next);
-            span.joins(&joined);
         }
-        self.publishing = Some(span);
+        self.publishing = true;
         Some(batch)
-    }
-
-    /// The span of the flush whose batch is being published.
-    pub(super) fn span(&self) -> Option<&FlushSpan> {
-        self.publishing.as_ref()
     }
 
     /// Kafka has the batch, or nothing of it was left to publish. Says whether Kafka had failed
     /// before.
     pub(super) fn published(&mut self, now: Instant) -> bool {
-        self.publishing = None;
+        self.publishing = false;
         self.busy_since = (!self.waiting.is_empty()).then_some(now);
         self.rests_until.take().is_some()
     }
@@ -109,7 +103,8 @@ impl Pipeline {
         now: Instant,
         pause: Duration,
     ) -> bool {
-        self.failed = Some((batch, self.publishing.take().unwrap_or_default()));
+        self.publishing = false;
+        self.failed = Some(batch);
         self.rests_until.replace(now + pause).is_none()
     }
 
@@ -125,7 +120,7 @@ impl Pipeline {
 
     /// How many attempts are on their way to Postgres.
     pub(super) fn recording(&self) -> usize {
-        self.recording.as_ref().map_or(0, |(_, calls)| *calls)
+        self.recording.unwrap_or(0)
     }
 
     /// Whether a batch is on its way to Postgres.
@@ -136,7 +131,7 @@ impl Pipeline {
     /// Whether nothing is under way and nothing waits.
     pub(super) fn is_idle(&self) -> bool {
         self.recording.is_none()
-            && self.publishing.is_none()
+            && !self.publishing
             && self.waiting.is_empty()
             && self.failed.is_none()
     }

@@ -17,7 +17,7 @@ use crate::intake::TicketId;
 use crate::outbox::{Completed, RecordOutcome, StoreError};
 use crate::risk::FaultReason;
 use crate::schema::Verdict;
-use crate::telemetry::Component;
+use crate::telemetry::{Component, SharedStep, Wait};
 
 /// A store that was not asked anything for so long is asked for a sign of life: an idle worker
 /// would not notice that it is gone.
@@ -66,6 +66,7 @@ impl<P: Ports> Worker<P> {
             // Nobody's id: only whether the store answers is of interest.
             claim_ids.push(String::new());
         }
+        self.traces.began(SharedStep::Recall, self.context.clock.micros());
         let store = Arc::clone(&self.ports.store);
         let looked_up = LookedUp { new, waiting };
         self.tasks.spawn(async move { Done::Recalled(looked_up, store.recall(claim_ids).await) });
@@ -86,6 +87,9 @@ impl<P: Ports> Worker<P> {
         verdicts: Result<HashMap<String, Verdict>, StoreError>,
     ) -> Result<(), WorkerError> {
         self.lookups.under_way = false;
+        let tickets = new.iter().map(|job| job.ticket.id()).chain(waiting.iter().copied());
+        let error = verdicts.is_err().then_some("store");
+        self.traces.shared(SharedStep::Recall, tickets, error, self.context.clock.micros());
         let mut verdicts = match verdicts {
             Ok(verdicts) => verdicts,
             Err(error) => {
@@ -117,6 +121,7 @@ impl<P: Ports> Worker<P> {
             return self.defer_untried(*job, FaultReason::SubjectBusy);
         }
         let lane = job.lane;
+        self.traces.waits(job.ticket.id(), Wait::Lane, self.context.clock.micros());
         let head = self.lanes.enter(lane, job);
         self.submit(head);
     }
@@ -162,11 +167,11 @@ impl<P: Ports> Worker<P> {
             RecordOutcome::Recalled(verdict) => {
                 self.context.meter.recalled();
                 self.warn_of_repeats(verdict);
-                job.span.decided(verdict.decision);
             }
             RecordOutcome::Duplicate(_) => self.context.meter.duplicate(),
-            RecordOutcome::DeadLettered(malformed) => job.span.dead_lettered(malformed.error),
-            RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {}
+            RecordOutcome::Assessed(_)
+            | RecordOutcome::Deferred(_)
+            | RecordOutcome::DeadLettered(_) => {}
         }
         let Job { ticket, received, claim, .. } = job;
         self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });

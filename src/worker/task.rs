@@ -9,7 +9,7 @@ use crate::intake::TicketId;
 use crate::outbox::{Closed, PublishError, Published, Recorded, StoreError};
 use crate::risk::TokenId;
 use crate::schema::Verdict;
-use crate::telemetry::AttemptSpan;
+use crate::telemetry::Peer;
 
 /// What a task brings back.
 pub(super) enum Done {
@@ -34,12 +34,13 @@ pub(super) struct Attempted {
     pub(super) requested_at: i64,
     pub(super) request: String,
     pub(super) exchange: Exchange,
-    pub(super) span: AttemptSpan,
 }
 
 /// A request for an access token that has ended.
 pub(super) struct TokenAnswer {
     pub(super) id: TokenId,
+    /// With its method, where it is of interest.
+    pub(super) peer: Option<(Peer, &'static str)>,
     pub(super) requested_at: i64,
     pub(super) request: String,
     pub(super) exchange: Exchange,

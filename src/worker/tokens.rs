@@ -14,6 +14,7 @@ use crate::assess::exchange::Exchange;
 use crate::assess::token::{Fetch, Lease, Outlook};
 use crate::outbox::TokenExchange;
 use crate::risk::{ApiId, ApiResult, Fault, FaultReason, FetchOutcome, RetryHint, TokenId};
+use crate::telemetry::AttemptEnd;
 
 /// How long the fetch of an access token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,11 +32,19 @@ impl<P: Ports> Worker<P> {
             }
             let Some(fetch) = is_wanted.then(|| token.wants_fetch(now)).flatten() else { continue };
             let request = source.token_request(fetch == Fetch::Forced);
+            let method = request.method.as_str();
+            let peer = self.traces.peer_of(source.vendor(), &request).map(|peer| (peer, method));
             let (http, requested_at) = (self.ports.http.clone(), self.context.clock.micros());
             self.tasks.spawn(async move {
                 let text = request.redacted.clone();
                 let exchange = http.send(request, TOKEN_TIMEOUT).await;
-                Done::Token(Box::new(TokenAnswer { id, requested_at, request: text, exchange }))
+                Done::Token(Box::new(TokenAnswer {
+                    id,
+                    peer,
+                    requested_at,
+                    request: text,
+                    exchange,
+                }))
             });
         }
     }
@@ -50,6 +59,7 @@ impl<P: Ports> Worker<P> {
         };
         let outcome = if token.is_ok() { FetchOutcome::Fetched } else { FetchOutcome::Failed };
         self.context.meter.token_fetch(outcome);
+        self.note_token_fetch(&fetched, outcome, token.as_ref().err().map(|fault| fault.reason));
         let text = token.as_ref().ok().map(|token| token.value.clone());
         let fault = match token {
             Ok(token) => {
@@ -69,6 +79,21 @@ impl<P: Ports> Worker<P> {
         let kept = kept.map(|response| source.redacted(&response.body, text.as_ref()));
         let row = fetched.into_row(outcome, fault, kept);
         self.outflow.add_token_exchange(row, now);
+    }
+
+    fn note_token_fetch(
+        &mut self,
+        fetched: &TokenAnswer,
+        outcome: FetchOutcome,
+        reason: Option<FaultReason>,
+    ) {
+        let Some((peer, method)) = &fetched.peer else { return };
+        let answered = fetched.exchange.result.as_ref().ok();
+        let http_status = answered.map(|response| response.status);
+        let (latency, is_answer) = (fetched.exchange.latency, reason.is_none());
+        let outcome = outcome.as_str();
+        let end = AttemptEnd { latency, http_status, outcome, is_answer, reason };
+        self.traces.token_fetch(peer, (method, fetched.requested_at), end);
     }
 
     fn token_was_denied(&mut self, id: TokenId, fault: &Fault, exchange: &Exchange, now: Instant) {

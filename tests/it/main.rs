@@ -34,5 +34,6 @@ mod status;
 mod store;
 mod tail;
 mod topic;
+mod tracing;
 mod watching;
 mod witness;

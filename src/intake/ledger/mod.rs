@@ -40,7 +40,7 @@ use super::{Assigned, LogReach, Partition};
 pub struct Ticket(TicketId);
 
 /// The name of a [`Ticket`]. Who has it knows which record is meant, and has no right to finish it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId {
     partition: Partition,
     offset: i64,

@@ -1,56 +1,57 @@
-//! The spans of a claim's journey: `process`, an attempt each, and the flush with its `record` and
-//! `publish`.
+//! The spans of a claim's journey, made after it.
 //!
-//! Owns their names and attributes (OpenTelemetry's semantic conventions for messaging, HTTP
-//! clients and databases) and how a claim's trace context goes on into its decision. Knows no clock
-//! and no randomness but the SDK's. The invariant: where nothing is exported no span is made at
-//! all, and no span ever holds an account, a URL's query, a token or a body. None of these spans is
-//! ever entered, so each may live across any `.await`.
+//! While a claim goes, the worker notes what happens to it ([`record`]). When Kafka has its
+//! decision, [`build`] makes spans of the notes, if they are kept: because the claim was sampled
+//! when it was taken on, or because it failed, was tried often or took long ([`Keep`]). Owns the
+//! spans' names and attributes (OpenTelemetry's semantic conventions for messaging, HTTP clients
+//! and databases) and how a claim's trace context goes on into its decision. Knows no clock and no
+//! randomness. The invariant: where nothing is exported nothing is noted, and no span ever holds an
+//! account, the query of a URL, a token or a body.
 
 use std::sync::Arc;
 
-use opentelemetry::Context;
 use opentelemetry::trace::{
-    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry_sdk::trace::SdkTracer;
-use tracing::{Span, Subscriber};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::Layer;
-use tracing_subscriber::registry::LookupSpan;
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanLimits, SpanProcessor};
 
-use super::filter::EachTime;
 use crate::trace::TraceContext;
 
-mod claim;
-mod flush;
+mod build;
+mod peer;
+mod record;
 
-pub use claim::{AttemptSpan, ClaimFacts, ClaimSpan, Peer};
-pub use flush::{FlushSpan, StepSpan};
+pub use build::{ClaimEnd, ClaimFacts};
+pub use peer::Peer;
+pub use record::{AttemptEnd, ClaimRecord, Ids, Keep, SharedRecord, SharedStep, Wait};
 
-/// The target of every span made here; no other span is exported.
-pub(super) const TARGET: &str = "claimgate";
+/// The scope's name.
+const SCOPE: &str = "claimgate";
+/// The edition of the semantic conventions that attributes follow.
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Hands the spans made here to the tracer. Whatever `RUST_LOG` says, it sees spans and no events.
-pub(super) fn layer<S>(tracer: SdkTracer) -> impl Layer<S>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    tracing_opentelemetry::layer()
-        .with_tracer(tracer)
-        .with_context_activation(false)
-        .with_location(false)
-        .with_threads(false)
-        .with_target(false)
-        .with_tracked_inactivity(false)
-        .with_filter(EachTime(|metadata| metadata.is_span() && metadata.target() == TARGET))
+/// Where spans go, and which.
+#[derive(Debug)]
+pub(super) struct Sink {
+    /// What takes finished spans; it does not block.
+    pub(super) processor: Box<dyn SpanProcessor>,
+    /// What decides when a claim is taken on.
+    pub(super) sampler: Box<dyn ShouldSample>,
+    /// How many links, events and attributes a span may have.
+    pub(super) limits: SpanLimits,
 }
 
 /// Makes spans; or makes none, at the cost of one look at an `Option`.
 #[derive(Debug, Clone, Default)]
-pub struct Spans {
-    /// The consumer group, where spans are exported.
-    group: Option<Arc<str>>,
+pub struct Spans(Option<Arc<Exported>>);
+
+#[derive(Debug)]
+struct Exported {
+    sink: Arc<Sink>,
+    scope: InstrumentationScope,
+    group: String,
+    keep: Keep,
 }
 
 impl Spans {
@@ -59,53 +60,75 @@ impl Spans {
         Self::default()
     }
 
-    /// Spans, for whatever subscriber listens.
-    pub(super) fn on(consumer_group: &str) -> Self {
-        Self { group: Some(consumer_group.into()) }
+    /// Spans of a worker of this consumer group.
+    pub(super) fn on(sink: Arc<Sink>, consumer_group: &str, keep: Keep) -> Self {
+        let scope = InstrumentationScope::builder(SCOPE)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(SCHEMA_URL)
+            .build();
+        Self(Some(Arc::new(Exported { sink, scope, group: consumer_group.to_owned(), keep })))
     }
 
-    /// Starts a claim's span, as a child of the `incoming` context if there is one.
+    /// Whether anything is to be noted.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// A claim is taken on: what is noted of it, if anything, and the context that goes on into its
+    /// decision.
     ///
-    /// Returns, too, the context that goes on into the decision: the span's own, or, where there is
-    /// no span, the incoming one, or else a fresh one made of `seed`. The span ends with its last
-    /// clone.
+    /// That context is the claim's own span, made of `seed`; or, where no spans are made, the
+    /// incoming one, or else a fresh one. Whether the claim is sampled is asked here, once.
     pub fn claim(
         &self,
-        facts: &ClaimFacts<'_>,
         incoming: Option<TraceContext>,
         seed: u128,
-    ) -> (ClaimSpan, TraceContext) {
-        let span = self.group.as_deref().map(|group| claim::start(facts, group));
-        if let (Some(span), Some(incoming)) = (&span, &incoming) {
-            // It can fail only if no layer listens, which shows below.
-            span.set_parent(Context::new().with_remote_span_context(span_context(incoming, true)))
-                .ok();
-        }
-        let context = span.as_ref().map(Span::context);
-        let own = context.as_ref().map(|context| context.span().span_context().clone());
-        let Some(own) = own.filter(SpanContext::is_valid) else {
-            return (ClaimSpan::default(), incoming.unwrap_or_else(|| TraceContext::fresh(seed)));
+        now: i64,
+    ) -> (Option<ClaimRecord>, TraceContext) {
+        let fresh = TraceContext::fresh(seed);
+        let Some(exported) = &self.0 else {
+            return (None, incoming.unwrap_or(fresh));
         };
+        let parent = incoming.as_ref().map(|incoming| incoming.span_id);
+        let trace_id = incoming.as_ref().map_or(fresh.trace_id, |incoming| incoming.trace_id);
+        let own = Ids { trace_id, span_id: fresh.span_id };
+        let is_sampled = exported.samples(incoming.as_ref(), trace_id, &SpanKind::Consumer);
+        let others = incoming.as_ref().map_or(0, |incoming| incoming.flags & !SAMPLED);
         let context = TraceContext {
-            trace_id: u128::from_be_bytes(own.trace_id().to_bytes()),
-            span_id: u64::from_be_bytes(own.span_id().to_bytes()),
-            flags: own.trace_flags().to_u8(),
+            trace_id,
+            span_id: own.span_id,
+            flags: others | u8::from(is_sampled),
             state: incoming.and_then(|incoming| incoming.state),
         };
-        (ClaimSpan::of(span.filter(|_| own.is_sampled())), context)
+        (Some(ClaimRecord::new(own, parent, is_sampled, now)), context)
     }
 
-    /// Starts the span of a flush, linked to the spans of its claims ([`Self::claim`]'s contexts).
-    pub fn flush<'a>(&self, claims: impl IntoIterator<Item = &'a TraceContext>) -> FlushSpan {
-        if self.group.is_none() {
-            return FlushSpan::default();
+    /// The claim has an end, which is not yet recorded: says in its context whether it is kept, as
+    /// far as that is known now.
+    pub fn weigh(&self, claim: &mut ClaimRecord, context: &mut TraceContext, now: i64) {
+        let Some(exported) = &self.0 else { return };
+        if claim.weigh(&exported.keep, now) {
+            context.flags |= SAMPLED;
         }
-        let claims = claims.into_iter().map(|claim| span_context(claim, false));
-        let mut sampled = claims.filter(SpanContext::is_sampled).peekable();
-        if sampled.peek().is_none() {
-            return FlushSpan::default();
-        }
-        FlushSpan::start(sampled)
+    }
+
+    /// Whether the claim is kept, now that everything is known.
+    pub fn is_kept(&self, claim: &mut ClaimRecord, now: i64) -> bool {
+        self.0.as_ref().is_some_and(|exported| claim.weigh(&exported.keep, now))
+    }
+}
+
+/// Bit 0 of the flags.
+const SAMPLED: u8 = 1;
+
+impl Exported {
+    fn samples(&self, parent: Option<&TraceContext>, trace_id: u128, kind: &SpanKind) -> bool {
+        let parent = parent
+            .map(|parent| Context::new().with_remote_span_context(span_context(parent, true)));
+        let trace_id = TraceId::from_bytes(trace_id.to_be_bytes());
+        let sampler = &self.sink.sampler;
+        let sampled = sampler.should_sample(parent.as_ref(), trace_id, "process", kind, &[], &[]);
+        sampled.decision == SamplingDecision::RecordAndSample
     }
 }
 
@@ -120,8 +143,5 @@ fn span_context(context: &TraceContext, is_remote: bool) -> SpanContext {
     )
 }
 
-/// Marks a span as failed, for a bounded reason.
-fn fail(span: &Span, error_type: &str, reason: &str) {
-    span.record("error.type", error_type);
-    span.record("otel.status_description", reason);
-}
+#[cfg(test)]
+pub(super) mod tests;

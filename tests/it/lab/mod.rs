@@ -208,11 +208,22 @@ listen = ""
 
     /// Starts a worker process. Its log is in the lab's folder.
     pub(crate) fn worker(&self, instance: &str, more: &str) -> Worker {
+        self.worker_with(instance, more, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn worker_with(
+        &self,
+        instance: &str,
+        more: &str,
+        variables: &[(&str, &str)],
+    ) -> Worker {
         let config = self.config(instance, more);
         let log = self.log(instance);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
         command.arg("--config").arg(config).arg("run").env_clear().current_dir(self.folder.path());
+        command.envs(variables.iter().copied());
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
