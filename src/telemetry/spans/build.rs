@@ -108,7 +108,7 @@ impl Spans {
             span.parent_span_id = SpanId::from_bytes(parent.to_be_bytes());
             span.parent_span_is_remote = true;
         }
-        exported.sink.processor.on_end(span);
+        exported.emit(span);
     }
 
     /// Exports the fetch of an access token, a trace of its own, if it is sampled or failed.
@@ -127,7 +127,7 @@ impl Spans {
         }
         let mut span = exported.call(ids, peer, method, from, Some(end), from);
         span.name = "fetch token".into();
-        exported.sink.processor.on_end(span);
+        exported.emit(span);
     }
 }
 
@@ -168,7 +168,7 @@ impl Exported {
         }
         span.parent_span_id = SpanId::from_bytes(claim.span_id.to_be_bytes());
         span.span_context = context(ids, state.clone());
-        self.sink.processor.on_end(span);
+        self.emit(span);
     }
 
     /// A call by HTTP; one without an end was given up at `now`.
@@ -242,7 +242,7 @@ impl Exported {
         }
         let error = step.error.map(|error| (error.to_owned(), error));
         self.finish(&mut span, Vec::new(), links, error);
-        self.sink.processor.on_end(span);
+        self.emit(span);
     }
 
     fn span(
@@ -270,7 +270,16 @@ impl Exported {
         }
     }
 
-    /// Adds events, links and what went wrong: a type and a description. Keeps the limits.
+    /// Hands a finished span to the exporter, with as many attributes as are allowed.
+    fn emit(&self, mut span: SpanData) {
+        let attributes = std::mem::take(&mut span.attributes);
+        (span.attributes, span.dropped_attributes_count) =
+            limited(attributes, self.sink.limits.max_attributes_per_span);
+        self.sink.processor.on_end(span);
+    }
+
+    /// Adds events, links and what went wrong: a type and a description. Keeps the limits of the
+    /// former two.
     fn finish(
         &self,
         span: &mut SpanData,

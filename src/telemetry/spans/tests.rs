@@ -219,6 +219,20 @@ fn what_is_sampled_out_makes_no_span_and_goes_on() {
 }
 
 #[test]
+fn a_span_has_no_more_than_the_limits_allow() {
+    let collector = Collector::default();
+    let mut sink = sink(Sampler::AlwaysOn, collector.clone());
+    sink.limits.max_attributes_per_span = 2;
+    sink.limits.max_links_per_span = 0;
+    let spans = Spans::on(Arc::new(sink), "claimgate", Keep::default());
+    let (mut claim, trace) = three_attempts(&spans, None);
+    ends(&spans, &mut claim, &trace, APPROVED, 60_000_000);
+    let span = collector.span("process reward.claims");
+    assert_eq!((span.attributes.len(), span.links.links.len()), (2, 0));
+    assert!(span.dropped_attributes_count > 0 && span.links.dropped_count > 0, "{span:#?}");
+}
+
+#[test]
 fn what_failed_was_tried_often_or_was_slow_is_kept_though_not_sampled() {
     let off = || Sampler::AlwaysOff;
     let kept = |keep: Keep, change: fn(&mut ClaimRecord), at: i64| {
