@@ -4,29 +4,28 @@
 //! the old or the new one; a value in use stays what it is until its reader is done.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 /// A value that somebody may replace. Clones share it.
-///
-/// A read copies a pointer under a lock that is held for no longer than that, and that a writer
-/// wants only when a secret has changed.
-pub struct Live<T>(Arc<RwLock<Arc<T>>>);
+pub struct Live<T>(Arc<ArcSwap<T>>);
 
 impl<T> Live<T> {
     /// The value as it is now.
     pub fn now(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.load_full()
     }
 
     /// Replaces the value for all who read it from now on.
     pub fn replace(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        self.0.store(Arc::new(value));
     }
 }
 
 impl<T> From<T> for Live<T> {
     fn from(value: T) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(value))))
+        Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 }
 
@@ -46,5 +45,19 @@ impl<T> fmt::Debug for Live<T> {
     /// Leaves the value out: it is a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Live(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_see_a_new_value_and_who_has_the_old_one_keeps_it() {
+        let secret = Live::from("old");
+        let (clone, in_use) = (secret.clone(), secret.now());
+        secret.replace("new");
+        assert_eq!((*clone.now(), *in_use), ("new", "old"));
+        assert_eq!(format!("{clone:?}"), "Live(…)");
     }
 }
