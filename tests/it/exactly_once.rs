@@ -50,6 +50,10 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
     (events, expected)
 }
 
+/// Evidence is encrypted.
+const ENCRYPTED: &str = "[postgres]\nevidence_keys = \"\
+    000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"";
+
 pub(crate) fn simulator() -> SimulatorOptions {
     answers_after(Latency::Uniform(5.0, 40.0))
 }
@@ -61,9 +65,22 @@ pub(crate) fn assert_asked_once(lab: &Lab) {
     }
 }
 
+/// Nobody reads an account in the tables without the key.
+async fn assert_encrypted(lab: &Lab) {
+    let query = "select
+        (select count(*) from risk_calls where request not like 'encrypted:%'
+            or get_byte(response, 0) <> 193),
+        (select count(*) from claim_events where get_byte(payload, 0) <> 193),
+        (select count(*) from dead_letters where get_byte(payload, 0) <> 193)";
+    let in_clear: (i64, i64, i64) =
+        sqlx::query_as(query).fetch_one(&lab.database).await.expect("rows");
+    assert_eq!(in_clear, (0, 0, 0), "attempts, events, dead letters in clear");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_killed_at_random_lose_and_double_nothing() {
     let Some(lab) = Lab::with("kills", simulator()).await else { return };
+    let lab = lab.everywhere(ENCRYPTED);
     let (events, expected) = mixture(6_000);
     let more = "[worker]\nmax_in_flight = 200\n[retry]\ninitial_interval = \"50ms\"";
     let mut workers: BTreeMap<&str, Worker> =
@@ -89,6 +106,7 @@ async fn three_workers_killed_at_random_lose_and_double_nothing() {
         assert_eq!(worker.stop().await, Some(0));
     }
     expected.verify(&lab).await;
+    assert_encrypted(&lab).await;
     assert!(kills >= 10, "{kills} kills");
 }
 

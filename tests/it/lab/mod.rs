@@ -44,6 +44,8 @@ pub(crate) struct Lab {
     pub(crate) simulator: Simulator,
     pub(crate) folder: tempfile::TempDir,
     producer: Producer,
+    /// Sections of TOML for every process of this lab.
+    everywhere: &'static str,
 }
 
 /// The services, or `None` with a note where the test has to be left out: the runner's last lines
@@ -117,7 +119,13 @@ impl Lab {
             postgres,
             kafka,
             name,
+            everywhere: "",
         }
+    }
+
+    /// The same, with these sections of TOML in the configuration of every process.
+    pub(crate) fn everywhere(self, more: &'static str) -> Self {
+        Self { everywhere: more, ..self }
     }
 
     async fn create_topics(&self) {
@@ -187,7 +195,7 @@ listen = ""
             name = self.name,
             postgres = self.postgres,
         );
-        let mut text = merge(&text, more);
+        let mut text = merge(&merge(&text, self.everywhere), more);
         if instance.starts_with("dynamic") {
             text = text.replace(&format!("instance_id = \"{instance}\"\n"), "");
         }
