@@ -21,7 +21,7 @@ rules=deploy/prometheus/claimgate.rules.yml
 dashboards=(deploy/grafana/dashboards/*.json)
 
 # Every series there is. docs/metrics.md has all metrics, which a unit test holds against the code.
-awk -F '[`|, ]+' '/^\| `claimgate_/ {
+awk -F '[`|, ]+' '/^\| `(claimgate|process)_/ {
     if ($3 == "histogram") { print $2 "_bucket"; print $2 "_sum"; print $2 "_count" } else print $2
 }' docs/metrics.md >"$work/series"
 # Two of kafka_exporter, and what Prometheus makes itself.
@@ -33,7 +33,7 @@ known() {
     [ -z "$unknown" ] || die "$1: no such metric in docs/metrics.md: ${unknown//$'\n'/, }"
 }
 # Names in a file, without those in comments of YAML.
-named() { sed 's/^ *#[^#].*//' "$1" | grep -oE '\b(claimgate|kafka)_[a-z_]+'; }
+named() { sed 's/^ *#[^#].*//' "$1" | grep -oE '\b(claimgate|kafka|process)_[a-z_]+'; }
 for file in "$rules" "${rules%.yml}.test.yml"; do
     named "$file" | known "$file" "$work/series"
 done
