@@ -3,6 +3,7 @@
 -- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
 -- claimgate_worker    adds evidence and reads it
 -- claimgate_auditor   reads
+-- claimgate_analyst   reads what has nobody's identity in it
 -- claimgate_operator  reads dead letters, and adds replays of them
 -- claimgate_reviewer  reads what the auditor reads, revises decisions, and publishes them again
 
@@ -12,7 +13,7 @@ declare
 begin
     foreach name in array array[
         'claimgate_owner', 'claimgate_worker', 'claimgate_auditor', 'claimgate_operator',
-        'claimgate_reviewer'
+        'claimgate_reviewer', 'claimgate_analyst'
     ] loop
         if to_regrole(name) is null then
             execute format('create role %I nologin', name);
@@ -24,12 +25,13 @@ begin
     end if;
     execute format('grant usage, create on schema %I to claimgate_owner', current_schema());
     execute format('grant usage on schema %I
-        to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer',
+        to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer,
+            claimgate_analyst',
         current_schema());
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
-        where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S')
-            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|republications|remov|_sqlx)'
+        where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S', 'v')
+            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|republications|remov|masked_|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -58,6 +60,10 @@ grant select on _sqlx_migrations to claimgate_worker;
 grant select on verdicts, policies, decision_counts, risk_calls, claim_events, dead_letters, dead_letter_replays,
     dead_letter_replay_places, token_exchanges, seals, revisions,
     revision_places, republications, removals, removed_rows to claimgate_auditor;
+
+-- Views show what their owner may read, so this role needs no right on the tables.
+grant select on masked_claims, masked_calls, masked_dead_letters, policies, decision_counts
+    to claimgate_analyst;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
 -- theirs to see, and the worker has nothing to do with replays.

@@ -7,8 +7,9 @@ use super::with_database;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema.md");
 const HEAD: &str = "# The tables
 
-Every table and column, in the words of its comment in PostgreSQL. Made by `store::dictionary`: do not
-edit. [Audit](audit.md) says what they are for, and who may do what with them.
+Every table, view and column, in the words of its comment in PostgreSQL. Made by
+`store::dictionary`: do not edit. [Audit](audit.md) says what they are for, and who may do what with
+them.
 
 ```text
               policies                    what decided
@@ -19,14 +20,16 @@ claim_events ─ verdicts ─ risk_calls      what came in, what was decided, wh
 dead_letters ─ dead_letter_replays ─ dead_letter_replay_places
 seals ─ removals ─ removed_rows           whether rows are as they were written; what was removed
 token_exchanges, republications, decision_counts
+masked_claims, masked_calls, masked_dead_letters   views: the same without the people in it
 ```
 ";
 
-/// Tables with their comments; then columns with type, whether they may be null, and comment.
+/// Tables and views with their comments; then columns with type, whether they may be null, and comment.
 const TABLES: &str = "select relname::text, coalesce(obj_description(oid), '')
     from pg_class where relnamespace = current_schema()::regnamespace
-        and relkind in ('r', 'p') and not relispartition and relname !~ '^_sqlx' order by oid";
-const COLUMNS: &str = "select attname::text, format_type(atttypid, atttypmod), attnotnull,
+        and relkind in ('r', 'p', 'v') and not relispartition and relname !~ '^_sqlx' order by oid";
+const COLUMNS: &str = "select attname::text, format_type(atttypid, atttypmod),
+        attnotnull or (select relkind = 'v' from pg_class where oid = attrelid),
         coalesce(col_description(attrelid, attnum), '')
     from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped
     order by attnum";

@@ -14,6 +14,7 @@ mod derived;
 mod dictionary;
 mod encrypted;
 mod faults;
+mod masked;
 mod periods;
 mod policies;
 mod pooler;

@@ -22,7 +22,7 @@ fn impatient(url: &str) -> Settings {
 #[tokio::test]
 async fn a_schema_that_is_not_whole_is_fatal_and_says_what_to_do() {
     for (harm, remedy) in [
-        ("drop table dead_letters", "claimgate migrate"),
+        ("drop table dead_letters cascade", "claimgate migrate"),
         ("drop table risk_calls_default", "default partition"),
         ("alter table verdicts rename column trace_id to other", "claimgate migrate"),
     ] {

@@ -37,7 +37,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
             return;
         }
         let suffix = Uuid::new_v4().simple();
-        let kinds = ["owner", "worker", "auditor", "operator"];
+        let kinds = ["owner", "worker", "auditor", "operator", "reviewer", "analyst"];
         let mut script = ROLES.to_owned();
         for kind in kinds {
             let name = format!("claimgate_{kind}");
@@ -46,14 +46,15 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         // It may be run again.
         database.execute(script.clone()).await;
         database.execute(script).await;
-        let [owner, worker, auditor, operator] =
-            kinds.map(|kind| format!("claimgate_{kind}_{suffix}"));
-        test(database, &worker, &auditor).await;
-        the_operators_role_adds_replays_and_nothing_else(database, &operator).await;
-        for role in [&worker, &auditor, &operator] {
+        let names = kinds.map(|kind| format!("claimgate_{kind}_{suffix}"));
+        let [_, worker, auditor, operator, reviewer, analyst] = &names;
+        test(database, worker, auditor).await;
+        the_operators_role_adds_replays_and_nothing_else(database, operator).await;
+        the_analysts_role_reads_masked_views_alone(database, analyst).await;
+        for role in [worker, auditor, operator, reviewer, analyst] {
             no_role_touches_what_keeps_evidence(database, role).await;
         }
-        for role in [worker, auditor, operator, owner] {
+        for role in names.iter().rev() {
             database.execute(format!("drop owned by {role}; drop role {role}")).await;
         }
     })
@@ -136,6 +137,17 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
             ["evidence is added", "violates check", "violates not-null", "violates unique"];
         assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
     }
+}
+
+async fn the_analysts_role_reads_masked_views_alone(database: &TestDatabase, analyst: &str) {
+    for view in ["masked_claims", "masked_calls", "masked_dead_letters", "decision_counts"] {
+        let select = format!("begin; set local role {analyst}; select * from {view}; rollback");
+        database.execute(select).await;
+    }
+    for table in ["verdicts", "claim_events", "risk_calls", "dead_letters", "token_exchanges"] {
+        denied(database, analyst, &format!("select from {table}")).await;
+    }
+    denied(database, analyst, "delete from masked_calls").await;
 }
 
 #[tokio::test]
