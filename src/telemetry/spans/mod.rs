@@ -19,6 +19,7 @@ use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample, SpanLimits, SpanP
 use crate::trace::TraceContext;
 
 mod build;
+mod data;
 mod peer;
 mod record;
 
