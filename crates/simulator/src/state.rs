@@ -2,8 +2,9 @@
 //!
 //! Every lock is held for a few instructions and never across an `.await`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +25,11 @@ pub(super) struct Accepted {
 
 pub(super) struct State {
     pub(super) options: SimulatorOptions,
-    accepted: RwLock<Arc<Accepted>>,
+    accepted: ArcSwap<Accepted>,
     pub(super) calls: CallLog,
     pub(super) requests: Requests,
     pub(super) stopping: CancellationToken,
-    faults: RwLock<Arc<Faults>>,
+    faults: ArcSwap<Faults>,
     nonces: Mutex<Nonces>,
     tickets: Mutex<Tickets>,
     tokens: Mutex<Tokens>,
@@ -38,14 +39,14 @@ impl State {
     pub(super) fn new(options: SimulatorOptions) -> Result<Self, InvalidFaults> {
         options.faults.check()?;
         Ok(Self {
-            accepted: RwLock::new(Arc::new(Accepted {
+            accepted: ArcSwap::from_pointee(Accepted {
                 keys: vec![(options.secret_id.clone(), SigningKey::new(&options.secret_key))],
                 app_secrets: vec![options.app_secret.clone()],
-            })),
+            }),
             calls: CallLog::new(options.log_capacity),
             requests: Requests::new(options.remember_requests),
             stopping: CancellationToken::new(),
-            faults: RwLock::new(Arc::new(options.faults.clone())),
+            faults: ArcSwap::from_pointee(options.faults.clone()),
             nonces: Mutex::default(),
             tickets: Mutex::new(Tickets::new(options.log_capacity)),
             tokens: Mutex::default(),
@@ -54,15 +55,15 @@ impl State {
     }
 
     pub(super) fn accepted(&self) -> Arc<Accepted> {
-        Arc::clone(&self.accepted.read().unwrap_or_else(PoisonError::into_inner))
+        self.accepted.load_full()
     }
 
     pub(super) fn accept(&self, accepted: Accepted) {
-        *self.accepted.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(accepted);
+        self.accepted.store(Arc::new(accepted));
     }
 
     pub(super) fn faults(&self) -> Arc<Faults> {
-        Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
+        self.faults.load_full()
     }
 
     pub(super) fn set_faults(&self, faults: Faults) -> Result<(), InvalidFaults> {
@@ -72,7 +73,7 @@ impl State {
     }
 
     fn replace_faults(&self, faults: Faults) {
-        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(faults);
+        self.faults.store(Arc::new(faults));
     }
 
     pub(super) fn nonces(&self) -> MutexGuard<'_, Nonces> {
