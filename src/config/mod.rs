@@ -129,10 +129,9 @@ impl Config {
         layers.extend(file.map(|file| read(File::from(file).format(FileFormat::Toml))));
         layers.push(read_environment());
         let (mut config, faults) = Self::of(layers);
-        if let Some(Origin { file: named, is_of_files, .. }) =
-            config.as_mut().map(|config| &mut config.origin)
-        {
-            (*named, *is_of_files) = (file.map(Path::to_path_buf), true);
+        if let Some(config) = &mut config {
+            config.origin.file = file.map(Path::to_path_buf);
+            config.origin.is_of_files = true;
         }
         (config, faults)
     }

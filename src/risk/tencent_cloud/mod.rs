@@ -164,6 +164,7 @@ impl Client {
     pub fn request(&self, parameters: Parameters<'_>, attempt: &Attempt<'_>) -> Request {
         // One set of credentials for the whole request, whatever comes meanwhile.
         let settings = self.settings.now();
+        // Named once more, so that it may borrow from these credentials, too.
         let mut parameters: Parameters<'_> = parameters;
         parameters.common("Action", self.action);
         parameters.common("Region", &settings.region);
