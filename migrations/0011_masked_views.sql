@@ -1,4 +1,4 @@
--- The record without the people in it: for whoever asks by SQL and has no need to know them.
+-- The record without identities, for people who query by SQL and need not know who claimed.
 --
 -- Views show what their owner may read, so the role claimgate_analyst needs no right on the tables.
 -- What is encrypted (postgres.evidence_keys) is null here.
@@ -57,7 +57,7 @@ comment on column masked_claims.kind is 'As in verdicts.';
 comment on column masked_claims.api is 'As in verdicts.';
 comment on column masked_claims.api_schema is 'As in verdicts.';
 comment on column masked_claims.decision is 'As in verdicts: what the worker decided.';
-comment on column masked_claims.decision_in_force is 'The last revision''s decision; the worker''s where nobody revised it.';
+comment on column masked_claims.decision_in_force is 'The decision of the last revision, or of the worker where there is no revision.';
 comment on column masked_claims.level is 'As in verdicts.';
 comment on column masked_claims.risk_types is 'As in verdicts.';
 comment on column masked_claims.reasons is 'As in verdicts.';

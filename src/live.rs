@@ -1,6 +1,6 @@
 //! Values that change while the worker runs: its secrets.
 //!
-//! Knows nothing of where a value comes from. The invariants: whoever reads has one whole value,
+//! Knows nothing of where a value comes from. The invariants: a reader gets one whole value,
 //! the old or the new one; a value in use stays what it is until its reader is done.
 
 use std::fmt;

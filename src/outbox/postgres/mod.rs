@@ -83,7 +83,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// The key, and why nothing was changed: the server refuses the login, or it is another
-    /// database, where nobody knows what was decided.
+    /// database, which does not hold what was decided here.
     pub async fn renew(&self, settings: &Settings) -> Result<(), StoreError> {
         let keys = EvidenceKeys::read(&settings.evidence_keys)?;
         if self.encrypts() && !keys.are_some() {

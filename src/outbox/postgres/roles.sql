@@ -3,7 +3,7 @@
 -- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
 -- claimgate_worker    adds evidence and reads it
 -- claimgate_auditor   reads
--- claimgate_analyst   reads what has nobody's identity in it
+-- claimgate_analyst   reads the masked views, which hold no identity
 -- claimgate_operator  reads dead letters, and adds replays of them
 -- claimgate_reviewer  reads what the auditor reads, revises decisions, and publishes them again
 

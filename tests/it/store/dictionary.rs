@@ -24,7 +24,8 @@ masked_claims, masked_calls, masked_dead_letters   views: the same without the p
 ```
 ";
 
-/// Tables and views with their comments; then columns with type, whether they may be null, and comment.
+/// Tables and views with their comments; then columns with type, whether they may be null, and
+/// comment.
 const TABLES: &str = "select relname::text, coalesce(obj_description(oid), '')
     from pg_class where relnamespace = current_schema()::regnamespace
         and relkind in ('r', 'p', 'v') and not relispartition and relname !~ '^_sqlx' order by oid";
