@@ -83,7 +83,7 @@ async fn a_wrong_schema_and_a_missing_topic_are_named() {
     let kafka = ("CLAIMGATE__KAFKA__BOOTSTRAP_SERVERS", lab.kafka.as_str());
     let error = refusal(&[url, kafka, ("CLAIMGATE__KAFKA__INPUT_TOPIC", "no.such.topic")]);
     assert!(error.contains("no.such.topic") && error.contains("kafka.input_topic"), "{error}");
-    sqlx::raw_sql("drop table verdicts").execute(&lab.database).await.expect("dropped");
+    sqlx::raw_sql("drop table verdicts cascade").execute(&lab.database).await.expect("dropped");
     let error = refusal(&[url, kafka, ("CLAIMGATE__POSTGRES__MIGRATE", "false")]);
     assert!(error.contains("verdicts"), "{error}");
 }
