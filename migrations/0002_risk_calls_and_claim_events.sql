@@ -19,13 +19,13 @@ create table risk_calls (
     trace_id      text not null,
     cause         text,
     seal          bigint,
-    constraint risk_calls_key primary key (id, requested_at)
+    -- It begins with the claim, so that a claim's attempts are found by it as well.
+    constraint risk_calls_key primary key (claim_id, requested_at, id)
 ) partition by range (requested_at);
 
 -- A call whose month has no partition lands here and is kept: an insert never fails for the want of a table.
 create table risk_calls_default partition of risk_calls default;
 
-create index risk_calls_claim_id_idx on risk_calls (claim_id, requested_at);
 -- "Which claims were asked about and have no verdict?" looks for the attempts of a time. They are
 -- written in the order of their time, so a range of blocks tells enough, and costs writes nothing.
 create index risk_calls_requested_at_idx on risk_calls using brin (requested_at);
@@ -57,12 +57,12 @@ create table claim_events (
     payload          bytea,
     received_at      timestamptz not null,
     trace_id         text not null,
-    seal             bigint,
-    constraint claim_events_key primary key (source_topic, source_partition, source_offset, received_at)
+    seal             bigint
 ) partition by range (received_at);
 
 create table claim_events_default partition of claim_events default;
 
+-- Not unique: an event is written only beside the one verdict of its claim.
 create index claim_events_claim_id_idx on claim_events (claim_id);
 
 comment on table claim_events is 'The event behind each verdict, as it was received, but for secrets. Partitioned by month.';

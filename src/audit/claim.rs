@@ -53,7 +53,7 @@ pub(super) fn is_given(column: &str) -> String {
         "(decided_at at time zone 'UTC')::date = any (array(
             select generate_series((min(decided_at) at time zone 'UTC')::date,
                 (max(decided_at) at time zone 'UTC')::date, '1 day')::date from verdicts))
-        and left({column}, 12) = left($1, 12) and {column} = $1"
+        and left({column}, 11) = left($1, 11) and {column} = $1"
     )
 }
 

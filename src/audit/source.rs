@@ -39,11 +39,13 @@ fn of_source(order: &str) -> String {
 /// [`StoreError`].
 pub async fn source_file(store: &PostgresStore, source: Source) -> Result<SourceFile, StoreError> {
     let verdicts = verdicts(&of_source("decided_at"));
-    let events = sqlx::query_as(CLAIM_EVENTS.select(&of_source("received_at")));
     let Source { topic, partition, offset } = &source;
+    let verdicts = store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?;
+    let claim_ids: Vec<_> = verdicts.iter().map(|verdict| verdict.claim_id.clone()).collect();
+    let events = CLAIM_EVENTS.select("where claim_id = any($1) order by received_at");
     Ok(SourceFile {
-        verdicts: store.fetch(verdicts.bind(topic).bind(partition).bind(offset)).await?,
-        events: store.fetch_evidence(events.bind(topic).bind(partition).bind(offset)).await?,
+        verdicts,
+        events: store.fetch_evidence(sqlx::query_as(events).bind(claim_ids)).await?,
         dead_letters: dead_letters(store, &source).await?,
         source,
     })
