@@ -57,6 +57,9 @@ create table claim_events (
     payload          bytea,
     received_at      timestamptz not null,
     trace_id         text not null,
+    phone_hash       bigint,
+    network_hash     bigint,
+    certificate_hash bigint,
     seal             bigint
 ) partition by range (received_at);
 
@@ -64,6 +67,14 @@ create table claim_events_default partition of claim_events default;
 
 -- Not unique: an event is written only beside the one verdict of its claim.
 create index claim_events_claim_id_idx on claim_events (claim_id);
+-- "Which claims named this phone number, came from this address?" A range of blocks that has no such
+-- hash is passed over. That takes 2 bytes an event, and writing is as cheap as without.
+create index claim_events_phone_hash_idx on claim_events
+    using brin (phone_hash int8_bloom_ops (n_distinct_per_range = 3000)) with (autosummarize = on);
+create index claim_events_network_hash_idx on claim_events
+    using brin (network_hash int8_bloom_ops (n_distinct_per_range = 3000)) with (autosummarize = on);
+create index claim_events_certificate_hash_idx on claim_events
+    using brin (certificate_hash int8_bloom_ops (n_distinct_per_range = 3000)) with (autosummarize = on);
 
 comment on table claim_events is 'The event behind each verdict, as it was received, but for secrets. Partitioned by month.';
 comment on column claim_events.source_topic is 'The topic of the event.';
@@ -75,4 +86,7 @@ comment on column claim_events.headers is 'The producer''s headers, in order: [{
 comment on column claim_events.payload is 'The event, byte for byte, but for login.token and captcha.ticket, in whose places their SHA-256 stands. As text: convert_from(payload, ''UTF8''). With postgres.evidence_keys encrypted, as risk_calls.response.';
 comment on column claim_events.received_at is 'When the worker took the event on.';
 comment on column claim_events.trace_id is 'The OpenTelemetry trace of the claim, 32 hex digits.';
+comment on column claim_events.phone_hash is 'The account''s phone number: the first 8 bytes of HMAC-SHA256 over phone:NUMBER with audit.subject_key; null where none is given.';
+comment on column claim_events.network_hash is 'The network of the client''s address, /24 or /64: the same over network:NETWORK; null where the address is none.';
+comment on column claim_events.certificate_hash is 'The number of the certificate: the same over certificate:NUMBER; null where none is given.';
 comment on column claim_events.seal is 'The row of seals that covers this one; null where no worker wrote it.';

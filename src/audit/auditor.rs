@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use secrecy::SecretString;
 
 use super::retention::Retention;
 use super::revising::Overrides;
+use crate::claim::SubjectKeys;
 use crate::decision::Policy;
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
@@ -23,8 +23,8 @@ pub struct Auditor<'a> {
     pub store: &'a PostgresStore,
     /// Where decisions are published.
     pub kafka: &'a kafka::Settings,
-    /// `audit.subject_key`.
-    pub subject_key: Option<&'a SecretString>,
+    /// The keys under which persons are hashed.
+    pub subject_keys: &'a SubjectKeys,
     /// `audit.retention`.
     pub retention: &'a Retention,
     /// `audit.overrides`.

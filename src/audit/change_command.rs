@@ -89,13 +89,13 @@ impl Change {
         form: Format,
         out: &mut impl Write,
     ) -> Result<End, AuditError> {
-        let Auditor { store, kafka, subject_key, retention, overrides, .. } = auditor;
+        let Auditor { store, kafka, subject_keys, retention, overrides, .. } = auditor;
         match self {
             Self::Erase(EraseArgs { account_type, id, approval, dry_run }) => {
                 let request = Erase {
                     account_type: &account_type,
                     id: &id,
-                    key: subject_key,
+                    keys: subject_keys,
                     approval: &approval,
                     is_dry_run: dry_run,
                 };

@@ -46,14 +46,15 @@ pub(super) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdict, PgArgu
     sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
 }
 
-/// The condition that finds verdicts by `subject` or `trace_id`, given as `$1`: their indexes are
-/// by day.
+/// The condition that finds verdicts by `subject` or `trace_id`, one of those given as `$1`: their
+/// indexes are by day.
 pub(super) fn is_given(column: &str) -> String {
     format!(
         "(decided_at at time zone 'UTC')::date = any (array(
             select generate_series((min(decided_at) at time zone 'UTC')::date,
                 (max(decided_at) at time zone 'UTC')::date, '1 day')::date from verdicts))
-        and left({column}, 11) = left($1, 11) and {column} = $1"
+        and left({column}, 11) = any (array(select left(given, 11) from unnest($1) as given))
+        and {column} = any ($1)"
     )
 }
 

@@ -22,7 +22,6 @@ use super::{
     AuditError, SealQuestion, claim_story, deferred_claims, rederive, source_file, subject_file,
     trace_file, unassessed_claims, undecided_claims, verify, verify_seals,
 };
-use crate::claim::subject_hash;
 use crate::decision::Source;
 
 /// Ask the record what was decided, and why.
@@ -167,7 +166,7 @@ impl AuditCommand {
         let Self { format, json, question } = self;
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
-        let Auditor { store, kafka, subject_key, give_up_after, risk_apis, .. } = auditor;
+        let Auditor { store, kafka, subject_keys, give_up_after, risk_apis, .. } = auditor;
         let kept = match risk_apis {
             Some(_) => kept_policies(store).await?,
             None => HashMap::new(),
@@ -176,21 +175,23 @@ impl AuditCommand {
             let (registry, policy) = risk_apis.ok_or_else(|| {
                 AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
             })?;
-            Ok::<_, AuditError>(Reader { registry, policy, kept: &kept, subject_key })
+            Ok::<_, AuditError>(Reader { registry, policy, kept: &kept, subject_keys })
         };
         match question {
             Question::Claim { claim_id } => {
                 report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
             }
             Question::Subject { account_type, id, period, limit } => {
-                let subject = subject_hash(subject_key, &account_type, &id);
+                let subjects = subject_keys.each(|key| key.subject(&account_type, &id));
                 let period = period.period(now)?;
-                report(&subject_file(store, subject, period, limit).await?, form, out)
+                report(&subject_file(store, subjects, period, limit).await?, form, out)
             }
             Question::Trace { trace_id, limit } => {
                 report(&trace_file(store, trace_id, limit).await?, form, out)
             }
-            Question::Period(question) => question.answer(store, now, form, out).await,
+            Question::Period(question) => {
+                question.answer(store, subject_keys, now, form, out).await
+            }
             Question::Unassessed { since, limit } => {
                 report(&unassessed_claims(store, since, limit).await?, form, out)
             }

@@ -6,12 +6,11 @@
 
 use std::collections::HashMap;
 
-use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::shown::{optional, reasons};
-use crate::claim::{Claim, subject_hash};
+use crate::claim::{Claim, SubjectKeys};
 use crate::decision::{Assessment, Policy, Ruling};
 use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
 use crate::schema::{Call, EventRow, Verdict};
@@ -25,8 +24,8 @@ pub struct Reader<'a> {
     pub policy: &'a Policy,
     /// The policies that ruled once, by their versions, as far as they are kept.
     pub kept: &'a HashMap<String, Policy>,
-    /// `audit.subject_key`.
-    pub subject_key: Option<&'a SecretString>,
+    /// The keys of `verdicts.subject`.
+    pub subject_keys: &'a SubjectKeys,
 }
 
 /// What is kept of one claim.
@@ -168,7 +167,9 @@ impl Reader<'_> {
             }
         };
         let (kind, id) = claim.subject();
-        let subject = subject_hash(self.subject_key, kind.as_str(), id);
+        let mut subjects = self.subject_keys.each(|key| key.subject(kind.as_str(), id));
+        let known = subjects.iter().position(|subject| *subject == verdict.subject);
+        let subject = subjects.swap_remove(known.unwrap_or_default());
         derivation.compare("claim_id", &verdict.claim_id, &claim.claim_id);
         derivation.compare("kind", &verdict.kind, &claim.kind);
         derivation.compare("claimed_at", &verdict.claimed_at, &claim.claimed_at);

@@ -49,6 +49,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::types::PgInterval;
 
+use crate::claim::{SubjectKey, SubjectKeys};
 use crate::outbox::{StoreError, postgres};
 pub use auditor::{Approval, Auditor};
 pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
@@ -87,9 +88,11 @@ pub use wanted::Wanted;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Keys the hash by which a subject is searched; without one, whoever reads the table can guess
-    /// phone numbers.
+    /// Keys the hashes by which a subject, a phone number, an address and a certificate are
+    /// searched; without one, whoever reads the tables can guess them.
     pub subject_key: SecretString,
+    /// Former values of `subject_key`, one a line: what was hashed under them is still found.
+    pub former_subject_keys: SecretString,
     /// How long the server may take over one question: `claimgate audit …` and `claimgate
     /// dead-letters …`.
     #[serde(with = "humantime_serde")]
@@ -104,6 +107,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             subject_key: SecretString::default(),
+            former_subject_keys: SecretString::default(),
             statement_timeout: Duration::from_secs(5 * 60),
             retention: Retention::default(),
             overrides: Overrides::default(),
@@ -115,6 +119,14 @@ impl Settings {
     /// The key, where one was given.
     pub fn subject_key(&self) -> Option<&SecretString> {
         Some(&self.subject_key).filter(|key| !key.expose_secret().is_empty())
+    }
+
+    /// The keys under which a person may have been hashed.
+    pub fn subject_keys(&self) -> SubjectKeys {
+        let former = self.former_subject_keys.expose_secret().lines();
+        let former = former.map(str::trim).filter(|key| !key.is_empty());
+        let former = former.map(|key| SubjectKey::new(Some(&key.into()))).collect();
+        SubjectKeys { current: SubjectKey::new(self.subject_key()), former }
     }
 
     /// What works, and should not stay so.

@@ -14,6 +14,7 @@ use super::period::Lately;
 use super::report::{End, Format, write};
 use super::search::search;
 use super::wanted::Wanted;
+use crate::claim::SubjectKeys;
 use crate::outbox::postgres::PostgresStore;
 
 /// A question about a period.
@@ -38,7 +39,8 @@ pub(super) enum PeriodQuestion {
         #[arg(long, value_enum)]
         by: Option<Bucket>,
     },
-    /// Which claims came from an address, or were for a merchant or goods
+    /// Which claims came from an address, named a phone number or a certificate, or were for a
+    /// merchant or goods
     Search {
         #[command(flatten)]
         wanted: Wanted,
@@ -71,6 +73,7 @@ impl PeriodQuestion {
     pub(super) async fn answer(
         self,
         store: &PostgresStore,
+        keys: &SubjectKeys,
         now: OffsetDateTime,
         form: Format,
         out: &mut impl Write,
@@ -84,7 +87,7 @@ impl PeriodQuestion {
             }
             Self::Search { wanted, period, limit } => {
                 let period = period.period(now)?;
-                write(&search(store, period, &wanted, limit as usize).await?, form, out)
+                write(&search(store, keys, period, &wanted, limit as usize).await?, form, out)
             }
             Self::Export { table, period } => {
                 export(store, table, period.period(now)?, out).await?;

@@ -1,10 +1,12 @@
 //! "Which claims came from this address, or were for this merchant or these goods?"
 //!
 //! Events are kept as they came in, so each is read by the same code that the worker reads it with:
-//! a page of verdicts with their events at a time, latest first. Nothing is written.
+//! a page of verdicts with their events at a time, latest first. By phone, certificate or address
+//! only events with such a hash are read. Nothing is written.
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
@@ -12,7 +14,7 @@ use super::period::Period;
 use super::report::{End, Report};
 use super::rows::{Cell, RowSet, Tabular};
 use super::wanted::Wanted;
-use crate::claim::Claim;
+use crate::claim::{Claim, SubjectKeys};
 use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
@@ -29,7 +31,10 @@ pub struct Search {
     pub more: bool,
     /// Verdicts whose events were looked at.
     pub searched: u64,
-    /// Verdicts whose event is not kept any more: they may have been wanted as well.
+    /// Whether only events with the right hashes were looked at.
+    pub by_hash: bool,
+    /// Verdicts whose event is not kept any more: they may have been wanted as well. With `by_hash`
+    /// only the earliest hundred verdicts are counted.
     pub not_kept: u64,
     /// Verdicts whose event this version does not take for a claim.
     pub unreadable: u64,
@@ -75,7 +80,7 @@ impl Evidence for Decided {
     }
 }
 
-/// A page: what was decided before `($2, $3)`. The times keep the look for an event to a few
+/// A page: what was decided before `($2, $3)`, of all events. The times keep the look for an event to a few
 /// partitions: a claim is given up long before it is 31 days old, and clocks differ by less than a
 /// day.
 const DECIDED: &str = "with page as (
@@ -93,22 +98,44 @@ const DECIDED: &str = "with page as (
     ) as event on true
     order by decided_at desc, claim_id desc";
 
+/// The same of the events that these conditions find. `$5` and what follows are hashes.
+fn decided_of(columns: &[(&str, Vec<i64>)]) -> String {
+    let conditions = (5..).zip(columns).map(|(n, (column, _))| format!("{column} = any (${n})"));
+    let conditions = conditions.collect::<Vec<_>>().join(" and ");
+    format!(
+        "with event as materialized (
+            select claim_id, payload from claim_events
+            where {conditions} and received_at >= $1 - interval '31 days'
+                and received_at < $2 + interval '1 day'
+        )
+        select decided_at, claim_id, kind, decision, reasons, true as is_kept, payload
+        from event join verdicts using (claim_id)
+        where decided_at >= $1 and (decided_at, claim_id) < ($2, $3)
+        order by decided_at desc, claim_id desc limit $4"
+    )
+}
+
 /// Searches the claims that were decided in a period, for at most `limit`.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn search(
     store: &PostgresStore,
+    keys: &SubjectKeys,
     period: Period,
     wanted: &Wanted,
     limit: usize,
 ) -> Result<Search, StoreError> {
     let bar = progress();
-    let mut found = Search::default();
+    let columns = wanted.hashes(keys);
+    let mut found = Search { by_hash: !columns.is_empty(), ..Search::default() };
+    let statement = if columns.is_empty() { DECIDED.to_owned() } else { decided_of(&columns) };
     let (mut before, mut claim_id) = (period.to, String::new());
     loop {
-        let page = sqlx::query_as(DECIDED).bind(period.from).bind(before).bind(&claim_id);
-        let page: Vec<Decided> = store.fetch_evidence(page.bind(PAGE)).await?;
+        let page = sqlx::query_as(AssertSqlSafe(statement.clone()));
+        let page = page.bind(period.from).bind(before).bind(&claim_id).bind(PAGE);
+        let page = columns.iter().fold(page, |page, (_, hashes)| page.bind(hashes));
+        let page: Vec<Decided> = store.fetch_evidence(page).await?;
         let Some(last) = page.last() else { break };
         (before, claim_id) = (last.decided_at, last.claim_id.clone());
         bar.inc(u64::try_from(page.len()).unwrap_or_default());
@@ -121,7 +148,27 @@ pub async fn search(
             }
         }
     }
+    if found.by_hash {
+        found.not_kept = earliest_not_kept(store, period).await?;
+    }
     Ok(found)
+}
+
+/// How many of a period's earliest verdicts have no event any more. Retention takes the earliest
+/// events away, so where these are kept, all are that nobody had erased.
+async fn earliest_not_kept(store: &PostgresStore, period: Period) -> Result<u64, StoreError> {
+    let earliest = sqlx::query_as(
+        "select count(*) from (
+            select claim_id, decided_at from verdicts where decided_at >= $1 and decided_at < $2
+            order by decided_at limit 100
+        ) as earliest
+        where not exists (select from claim_events
+            where claim_events.claim_id = earliest.claim_id
+                and received_at >= earliest.decided_at - interval '31 days'
+                and received_at < earliest.decided_at + interval '1 day')",
+    );
+    let counts: Vec<(i64,)> = store.fetch(earliest.bind(period.from).bind(period.to)).await?;
+    Ok(counts.first().map_or(0, |(count,)| count.unsigned_abs()))
 }
 
 /// Drawn on a terminal's standard error only, and gone with the answer.
@@ -179,12 +226,18 @@ impl Report for Search {
     }
 
     fn note(&self) -> Option<String> {
-        let Self { claims, more, searched, not_kept, unreadable } = self;
+        let Self { claims, more, searched, by_hash, not_kept, unreadable } = self;
         if *more {
             return Some(format!(
                 "these are the latest {}; there are more: raise --limit, or search a part of the \
                  period",
                 claims.len()
+            ));
+        }
+        if *by_hash && *not_kept > 0 {
+            return Some(format!(
+                "of {not_kept} of the earliest claims of the period the event is not kept any \
+                 more: there may have been such claims before those that are kept"
             ));
         }
         (*not_kept + *unreadable > 0).then(|| {

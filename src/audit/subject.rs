@@ -14,19 +14,19 @@ use crate::schema::Verdict;
 /// What was decided about one subject.
 #[derive(Debug, Serialize)]
 pub struct SubjectFile {
-    /// The subject's hash.
+    /// The subject's hash under the key in use.
     pub subject: String,
     /// Its verdicts, latest first.
     pub verdicts: Vec<Verdict>,
 }
 
-/// Looks a subject up by its hash: what was decided in a period, at most so many verdicts.
+/// Looks a subject up by its hash under each key, that in use first: what was decided in a period, at most so many verdicts.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn subject_file(
     store: &PostgresStore,
-    subject: String,
+    subjects: Vec<String>,
     period: Period,
     limit: u32,
 ) -> Result<SubjectFile, StoreError> {
@@ -35,8 +35,9 @@ pub async fn subject_file(
         order by decided_at desc, claim_id limit $4",
         is_given("subject")
     ));
-    let query = query.bind(&subject).bind(period.from).bind(period.to).bind(i64::from(limit));
+    let query = query.bind(&subjects).bind(period.from).bind(period.to).bind(i64::from(limit));
     let verdicts = store.fetch(query).await?;
+    let subject = subjects.into_iter().next().unwrap_or_default();
     Ok(SubjectFile { subject, verdicts })
 }
 

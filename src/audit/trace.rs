@@ -31,7 +31,7 @@ pub async fn trace_file(
     let rest =
         format!("where {} order by decided_at desc, claim_id limit $2", is_given("trace_id"));
     let query = verdicts(&rest);
-    let verdicts = store.fetch(query.bind(&trace_id).bind(i64::from(limit))).await?;
+    let verdicts = store.fetch(query.bind([&trace_id]).bind(i64::from(limit))).await?;
     Ok(TraceFile { trace_id, verdicts })
 }
 

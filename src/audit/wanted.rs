@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::claim::{AccountType, Claim};
+use crate::claim::{Claim, Network, SubjectKey, SubjectKeys};
+
+/// The most networks that are looked for one by one. Each takes a look through an index.
+const MOST_NETWORKS: usize = 16;
 
 /// What the event of a claim must hold. All that is given must hold, and something must be given.
 #[derive(Debug, Clone, Default, Args)]
@@ -17,6 +20,9 @@ pub struct Wanted {
     /// The account's phone number is this
     #[arg(long, value_name = "NUMBER")]
     phone: Option<String>,
+    /// The number of the certificate is this
+    #[arg(long, value_name = "NUMBER")]
+    certificate: Option<String>,
     /// The merchant number is this
     #[arg(long, value_name = "TEXT")]
     merchant: Option<String>,
@@ -37,26 +43,38 @@ fn parse_range(text: &str) -> Result<IpNet, String> {
 impl Wanted {
     /// Whether a claim is one of those that are searched for.
     pub(super) fn matches(&self, claim: &Claim) -> bool {
-        let is = |wanted: &Option<String>, value: Option<&String>| {
-            wanted.as_ref().is_none_or(|wanted| value == Some(wanted))
+        let is = |wanted: &Option<String>, value: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| value == Some(wanted))
         };
         self.ip.is_none_or(|range| holds(&range, claim.ip()))
-            && is(&self.phone, phone(claim))
-            && is(&self.merchant, claim.reward.merchant.as_ref())
-            && is(&self.goods, claim.reward.goods.as_ref())
+            && is(&self.phone, claim.phone())
+            && is(&self.certificate, claim.identity.certificate_id.as_deref())
+            && is(&self.merchant, claim.reward.merchant.as_deref())
+            && is(&self.goods, claim.reward.goods.as_deref())
+    }
+
+    /// The columns of `claim_events` that such a claim's event must have one of these hashes in;
+    /// none where all events must be read.
+    pub(super) fn hashes(&self, keys: &SubjectKeys) -> Vec<(&'static str, Vec<i64>)> {
+        let phone = self.phone.as_ref().map(|phone| keys.each(|key| key.phone(phone)));
+        let certificate =
+            self.certificate.as_ref().map(|number| keys.each(|key| key.certificate(number)));
+        let networks = self.ip.and_then(|range| Network::all_of(range, MOST_NETWORKS));
+        let networks = networks.map(|networks| {
+            let under = |key: &SubjectKey| {
+                networks.iter().map(|network| key.network(*network)).collect::<Vec<_>>()
+            };
+            keys.each(under).concat()
+        });
+        let columns =
+            [("phone_hash", phone), ("certificate_hash", certificate), ("network_hash", networks)];
+        columns.into_iter().filter_map(|(column, hashes)| Some((column, hashes?))).collect()
     }
 }
 
 /// An address that is none, for events may hold any text, is in no range.
 fn holds(range: &IpNet, address: &str) -> bool {
     address.parse().is_ok_and(|ip: IpAddr| range.contains(&ip.to_canonical()))
-}
-
-/// The phone number: a field of its own, or the account's id.
-fn phone(claim: &Claim) -> Option<&String> {
-    let account = &claim.account;
-    let id = Some(&account.id).filter(|_| account.kind == AccountType::Phone);
-    account.phone.as_ref().or(id)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod differences;
 mod event;
 mod foreign;
 mod given;
+mod network;
 mod ranges;
 mod seconds;
 mod secret;
@@ -38,10 +39,11 @@ mod subject;
 
 pub use account::{Account, AccountType};
 pub use dead_letter::{DeadLetterReason, EventError, required};
+pub use network::Network;
 pub use secret::{Secret, without_secrets};
 use sections::is_empty;
 pub use sections::{Captcha, Client, Identity, Login, Reward};
-pub use subject::subject_hash;
+pub use subject::{EventHashes, SubjectKey, SubjectKeys};
 
 /// The longest `claim_id`, in characters (`schemas/claim.v1.json`).
 pub const CLAIM_ID_MAX_CHARS: usize = 128;
@@ -109,6 +111,13 @@ impl Claim {
     /// The client's IP address.
     pub fn ip(&self) -> &str {
         self.client.ip.as_deref().unwrap_or_default()
+    }
+
+    /// The phone number: a field of its own, or the account's id.
+    pub fn phone(&self) -> Option<&str> {
+        let account = &self.account;
+        let id = Some(&account.id).filter(|_| account.kind == AccountType::Phone);
+        account.phone.as_ref().or(id).map(String::as_str)
     }
 
     /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint

@@ -63,6 +63,7 @@ impl Config {
     fn other_secrets(&self) -> Vec<(&'static str, Option<&str>)> {
         let mut secrets = vec![
             ("audit.subject_key", exposed(self.subject_key())),
+            ("audit.former_subject_keys", Some(self.audit.former_subject_keys.expose_secret())),
             ("egress.proxy", exposed(self.egress.proxy.as_ref())),
         ];
         let property = |name| (name, self.kafka.properties.get(name).map(|value| value.as_str()));

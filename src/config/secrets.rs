@@ -22,7 +22,8 @@ enum Alphabet {
 }
 
 /// Every secret, and the ids and names that are signed or sent beside one.
-pub(super) const SECRETS: [Secret; 11] = [
+pub(super) const SECRETS: [Secret; 12] = [
+    Secret { section: "audit", key: "former_subject_keys", alphabet: Alphabet::Any },
     Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
     Secret { section: "egress", key: "proxy", alphabet: Alphabet::Any },
     Secret { section: "postgres", key: "evidence_keys", alphabet: Alphabet::Any },

@@ -9,6 +9,7 @@ use super::digest::RowDigest;
 use super::json::{FlatSource, HeaderList, bytes_as_json, headers_from_json};
 use super::table::{NewRow, table};
 use super::values::{Micros, Text, TraceId, micros};
+use crate::claim::EventHashes;
 use crate::decision::Source;
 use crate::intake::{Headers, Received};
 use crate::trace::TraceContext;
@@ -22,6 +23,8 @@ pub struct NewEvent<'a> {
     pub received: &'a Received,
     /// Its payload as it is kept: without secrets, perhaps encrypted.
     pub payload: Option<&'a [u8]>,
+    /// By what it is found.
+    pub hashes: EventHashes,
 }
 
 table! {
@@ -36,6 +39,9 @@ table! {
         payload: "bytea" = row.payload,
         received_at: "timestamptz" = Micros(row.received.received_at),
         trace_id: "text" = TraceId(row.received.trace.trace_id),
+        phone_hash: "bigint" = row.hashes.phone,
+        network_hash: "bigint" = row.hashes.network,
+        certificate_hash: "bigint" = row.hashes.certificate,
     }
 }
 
@@ -55,6 +61,9 @@ pub struct EventRow {
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trace_id: String,
+    #[sqlx(flatten)]
+    #[serde(skip)]
+    pub hashes: EventHashes,
 }
 
 impl EventRow {
@@ -73,7 +82,8 @@ impl EventRow {
     /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
     pub fn digest(&self) -> Option<RowDigest> {
         let (claim_id, payload) = (self.claim_id.as_str(), self.payload.as_deref());
-        NewEvent { claim_id, received: &self.received()?, payload }.digest().ok()
+        let (received, hashes) = (&self.received()?, self.hashes);
+        NewEvent { claim_id, received, payload, hashes }.digest().ok()
     }
 }
 

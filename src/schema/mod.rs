@@ -24,6 +24,7 @@ mod verdicts;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
+use crate::claim::EventHashes;
 use crate::decision::Source;
 pub use claim_events::{CLAIM_EVENTS, EventRow, NewEvent};
 pub use dead_letters::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewDeadLetter};
@@ -53,6 +54,16 @@ impl FromRow<'_, PgRow> for Source {
             topic: row.try_get("source_topic")?,
             partition: row.try_get("source_partition")?,
             offset: row.try_get("source_offset")?,
+        })
+    }
+}
+
+impl FromRow<'_, PgRow> for EventHashes {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            phone: row.try_get("phone_hash")?,
+            network: row.try_get("network_hash")?,
+            certificate: row.try_get("certificate_hash")?,
         })
     }
 }

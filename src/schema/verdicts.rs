@@ -8,6 +8,7 @@ use super::Seal;
 use super::json::{FlatSource, ReasonList, micros_as_json, seconds_as_json};
 use super::table::table;
 use super::values::{IntegerList, Micros, Seconds, Text, integer};
+use crate::claim::EventHashes;
 use crate::decision::{Decision, Reason, Source};
 
 /// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded
@@ -64,6 +65,10 @@ pub struct Verdict {
     /// [`crate::claim::Claim::fingerprint`].
     #[serde(skip)]
     pub fingerprint: [u8; 32],
+    /// By what its event is found. They stand in `claim_events` alone and are read by nobody.
+    #[sqlx(skip)]
+    #[serde(skip)]
+    pub event_hashes: EventHashes,
     /// The seal that covers it, once it is recorded. Only who publishes it selects it.
     #[sqlx(default)]
     #[serde(skip)]
@@ -132,6 +137,7 @@ impl Verdict {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             subject: "0".repeat(64),
             fingerprint: [0; 32],
+            event_hashes: EventHashes::default(),
             seal: None,
         }
     }

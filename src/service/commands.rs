@@ -73,7 +73,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     let auditor = Auditor {
         store: &store,
         kafka: &config.kafka,
-        subject_key: config.subject_key(),
+        subject_keys: &config.audit.subject_keys(),
         retention: &config.audit.retention,
         overrides: &config.audit.overrides,
         give_up_after: config.retry.give_up_after,

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::check;
 use crate::assess::http::Client;
+use crate::claim::SubjectKey;
 use crate::config::Config;
 use crate::findings::Severity;
 use crate::kafka::check::first_wrong;
@@ -95,7 +96,7 @@ pub(super) fn context(
         flood: config.dead_letters.flood_bounds(),
         meter: Meter::new(&kinds, &apis),
         spans: telemetry.spans(&config.kafka.group_id),
-        subject_key: config.subject_key().cloned(),
+        subject_key: SubjectKey::new(config.subject_key()),
         registry: Arc::clone(&registry),
         policy,
         health,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 
 use super::Clock;
 use crate::assess::exchange::Http;
 use crate::assess::{breaker, retry};
+use crate::claim::SubjectKey;
 use crate::decision::Policy;
 use crate::intake::Intake;
 use crate::intake::flood;
@@ -59,7 +59,7 @@ pub struct WorkerContext {
     /// The policy in force.
     pub policy: Policy,
     /// `audit.subject_key`.
-    pub subject_key: Option<SecretString>,
+    pub subject_key: SubjectKey,
     /// Metrics.
     pub meter: Meter,
     /// Spans.

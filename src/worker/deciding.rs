@@ -1,7 +1,7 @@
 //! Deciding: a claim ends with a verdict of its own.
 
 use super::{Job, Ports, Worker};
-use crate::claim::{Claim, subject_hash};
+use crate::claim::{Claim, EventHashes};
 use crate::decision::{Assessment, Ruling};
 use crate::intake::Ticket;
 use crate::outbox::{Completed, Received, RecordOutcome};
@@ -52,6 +52,7 @@ impl<P: Ports> Worker<P> {
         let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
         let (level, risk_types, challenge) = assessment.map(Assessment::kept).unwrap_or_default();
         let api = self.context.registry.get(api).api.as_ref();
+        let key = &self.context.subject_key;
         let verdict = Verdict {
             api: api.name().to_owned(),
             api_schema: api.schema().to_owned(),
@@ -68,12 +69,9 @@ impl<P: Ports> Worker<P> {
             recorded_at: None,
             source: received.source.clone(),
             trace_id: received.trace.trace_id(),
-            subject: subject_hash(
-                self.context.subject_key.as_ref(),
-                claim.account.kind.as_str(),
-                &claim.account.id,
-            ),
+            subject: key.subject(claim.account.kind.as_str(), &claim.account.id),
             fingerprint,
+            event_hashes: EventHashes::of(key, &claim),
             seal: None,
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,

@@ -7,6 +7,7 @@ use super::stage::Stage;
 use claimgate::audit::{
     AuditError, Reader, Report, claim_story, kept_policies, source_file, unassessed_claims, verify,
 };
+use claimgate::claim::{SubjectKey, SubjectKeys};
 use claimgate::decision::Decision;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::schema::Verdict;
@@ -45,7 +46,8 @@ async fn answer(
         ));
         let (registry, policy) = &stage.risk_apis;
         let kept = kept_policies(store).await?;
-        let reader = Reader { registry, policy, kept: &kept, subject_key: None };
+        let subject_keys = &SubjectKeys { current: SubjectKey::new(None), former: vec![] };
+        let reader = Reader { registry, policy, kept: &kept, subject_keys };
         print(&verify(store, reader, claim_id).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");

@@ -4,7 +4,6 @@
 //! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
 //! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
 
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -15,7 +14,7 @@ use crate::audit::claim::is_given;
 use crate::audit::report::Report;
 use crate::audit::rows::{Cell, RowSet, Tabular};
 use crate::audit::shown::sheet;
-use crate::claim::subject_hash;
+use crate::claim::SubjectKeys;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{PostgresStore, Purpose};
 use crate::schema::{
@@ -36,8 +35,8 @@ pub struct Erase<'a> {
     pub account_type: &'a str,
     /// The account's id.
     pub id: &'a str,
-    /// `audit.subject_key`.
-    pub key: Option<&'a SecretString>,
+    /// The keys under which the person may have been hashed.
+    pub keys: &'a SubjectKeys,
     /// Who answers for it, and why.
     pub approval: &'a Approval,
     /// Nothing is erased.
@@ -62,12 +61,12 @@ pub struct Erasure {
 /// # Errors
 /// [`StoreError`]; what was erased before it stays erased, and the command can be run again.
 pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
-    let subject = subject_hash(request.key, request.account_type, request.id);
+    let subjects = request.keys.each(|key| key.subject(request.account_type, request.id));
     let claims =
         format!("select claim_id from verdicts where {} order by claim_id", is_given("subject"));
-    let claims = sqlx::query_as(sqlx::AssertSqlSafe(claims)).bind(&subject);
+    let claims = sqlx::query_as(sqlx::AssertSqlSafe(claims)).bind(&subjects);
     let claims: Vec<(String,)> = store.fetch(claims).await?;
-    let letters = letters(store, &request, &subject).await?;
+    let letters = letters(store, &request).await?;
     let undecided = undecided(store, &letters).await?;
     let claims: Vec<String> = claims.into_iter().chain(undecided).map(|(id,)| id).collect();
     let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
@@ -188,11 +187,7 @@ async fn undecided(
 }
 
 /// The dead letters that name the person. All are read: no column says whose they are.
-async fn letters(
-    store: &PostgresStore,
-    request: &Erase<'_>,
-    subject: &str,
-) -> Result<Vec<Letter>, StoreError> {
+async fn letters(store: &PostgresStore, request: &Erase<'_>) -> Result<Vec<Letter>, StoreError> {
     let mut found = Vec::new();
     let mut after = LetterId::first();
     loop {
@@ -211,7 +206,7 @@ async fn letters(
             store.decrypt(&mut letter)?;
             let payload = letter.payload.as_deref().unwrap_or_default();
             let Ok(owned) = serde_json::from_slice::<Owned>(payload) else { continue };
-            if subject_hash(request.key, &owned.account.r#type, &owned.account.id) == subject {
+            if (&*owned.account.r#type, &*owned.account.id) == (request.account_type, request.id) {
                 let claim_id = owned.claim_id;
                 found.push(Letter { id: letter.id, seal: named_seal, digest, claim_id });
             }

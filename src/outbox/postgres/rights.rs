@@ -63,7 +63,12 @@ impl PostgresStore {
             .unwrap_or(i64::MAX);
         let (verdict, received, call) = ordinary(now);
         let payload = received.payload.as_deref();
-        let event = NewEvent { claim_id: &verdict.claim_id, received: &received, payload };
+        let event = NewEvent {
+            claim_id: &verdict.claim_id,
+            received: &received,
+            payload,
+            hashes: verdict.event_hashes,
+        };
         let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
         let dead = [NewDeadLetter::new(&received, &malformed)];
         let server = &self.connections;

@@ -131,6 +131,7 @@ pub(super) async fn insert(
         claim_id: &row.verdict.claim_id,
         received: row.received,
         payload: payload.as_deref(),
+        hashes: row.verdict.event_hashes,
     });
     let calls = keys.calls(calls);
     let mut arguments = NewRow::arrays(verdicts.clone())?;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::journal::Journal;
 use super::plan::{Act, Plan, Produced};
 use super::ports::{Apis, RemoteApis, RemoteStore};
+use crate::claim::SubjectKey;
 use crate::config::Config;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
@@ -353,7 +354,7 @@ impl World {
             breaker: self.config.breaker.clone(),
             registry: Arc::new(registry),
             policy,
-            subject_key: None,
+            subject_key: SubjectKey::new(None),
             meter: Meter::new(
                 &["qr_code", "mini_program"],
                 &["intelligent_qr_code", "mini_program"],

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use claimgate::audit::{AuditCommand, Auditor, End, Retention};
-use claimgate::claim::{DeadLetterReason, EventError, subject_hash};
+use claimgate::claim::{DeadLetterReason, EventError, SubjectKey, SubjectKeys};
 use claimgate::decision::{Decision, Policy, Reason};
 use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::risk::{Registry, Shared};
 use claimgate::schema::Verdict;
 use clap::Parser;
 use config::{Config, File, FileFormat};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::build::{NOW, call, close, event, verdict};
@@ -26,11 +25,17 @@ struct Line {
 
 pub(super) struct Office {
     pub(super) store: RealStore,
-    pub(super) key: SecretString,
+    pub(super) keys: SubjectKeys,
     pub(super) registry: Registry,
     pub(super) policy: Policy,
     pub(super) retention: Retention,
     pub(super) kafka: claimgate::kafka::Settings,
+}
+
+/// Keys of subjects: the one in use, then former ones.
+pub(super) fn keys(keys: &[&str]) -> SubjectKeys {
+    let mut keys = keys.iter().map(|key| SubjectKey::new(Some(&(*key).into())));
+    SubjectKeys { current: keys.next().expect("a key"), former: keys.collect() }
 }
 
 /// The document's own sample of an answer.
@@ -43,7 +48,7 @@ impl Office {
         let policy = registry.policy(Decision::Review);
         Self {
             store,
-            key: "a key of our own".into(),
+            keys: keys(&["a key of our own"]),
             registry,
             policy,
             retention: Retention::default(),
@@ -65,7 +70,7 @@ impl Office {
         let auditor = Auditor {
             store: &self.store.store,
             kafka: &self.kafka,
-            subject_key: Some(&self.key),
+            subject_keys: &self.keys,
             retention: &self.retention,
             overrides: &claimgate::audit::Overrides::default(),
             give_up_after: std::time::Duration::from_secs(86_400),
@@ -131,7 +136,7 @@ pub(super) fn honest(office: &Office, claim_id: &str, offset: i64) -> (Verdict, 
         reasons: ruling.reasons,
         provider_code: Some(provider_code),
         policy_version: office.policy.version().to_owned(),
-        subject: subject_hash(Some(&office.key), "phone", "15912345687"),
+        subject: office.keys.current.subject("phone", "15912345687"),
         decided_at: now,
         ..verdict(claim_id, offset)
     };
@@ -232,8 +237,10 @@ async fn a_subject_is_found_by_who_it_is_and_only_under_the_key() {
             Some(1)
         );
         assert!(!office.ask("subject qq 15912345687").await.1);
-        office.key = "another".into();
+        office.keys = keys(&["another"]);
         assert!(!office.ask("subject phone 15912345687").await.1);
+        office.keys = keys(&["another", "a key of our own"]);
+        assert!(office.ask("subject phone 15912345687").await.1, "by a former key");
         assert!(Line::try_parse_from(["audit", "subject", "fax", "1"]).is_err());
     })
     .await;

@@ -1,12 +1,11 @@
 //! Records, verdicts and batches for the suite.
 
-use claimgate::claim::{Claim, DeadLetterReason, subject_hash};
+use claimgate::claim::{Claim, DeadLetterReason, EventHashes, SubjectKey};
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Closed, Completed, Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 use claimgate::trace::TraceContext;
-use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -76,7 +75,7 @@ pub(crate) fn assessed(verdict: Verdict) -> (Received, RecordOutcome) {
 
 /// A verdict with the columns that follow from its event and from an answer of level 0, and the
 /// event.
-pub(crate) fn following(verdict: Verdict, key: Option<&SecretString>) -> (Received, Verdict) {
+pub(crate) fn following(verdict: Verdict, key: &SubjectKey) -> (Received, Verdict) {
     let payload = json!({
         "claim_id": verdict.claim_id, "kind": "qr_code", "claimed_at": 1_632_994_480,
         "account": { "type": "phone", "id": "15912345687" },
@@ -93,7 +92,8 @@ pub(crate) fn following(verdict: Verdict, key: Option<&SecretString>) -> (Receiv
         challenge: None,
         claimed_at: claim.claimed_at,
         fingerprint: claim.fingerprint(),
-        subject: subject_hash(key, "phone", "15912345687"),
+        event_hashes: EventHashes::of(key, &claim),
+        subject: key.subject("phone", "15912345687"),
         ..verdict
     };
     let received = event(verdict.source.offset);

@@ -13,7 +13,7 @@ use super::with_database;
 /// A claim as the worker records it: its event, its verdict and the attempt that decided.
 fn recorded(office: &Office, claim_id: &str, offset: i64) -> (Received, Verdict, Call) {
     let (verdict, answered) = honest(office, claim_id, offset);
-    let (received, verdict) = following(verdict, Some(&office.key));
+    let (received, verdict) = following(verdict, &office.keys.current);
     (received, verdict, answered)
 }
 

@@ -1,5 +1,6 @@
 //! Questions as a person asks them: what they say, how they end, and how long they may take.
 
+use claimgate::claim::SubjectKey;
 use claimgate::decision::{Decision, Reason};
 use claimgate::outbox::{Call, RecordOutcome, Store};
 use claimgate::schema::Verdict;
@@ -58,7 +59,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
         let (forged, same_answer) = claim("forged", 2, Decision::Reject);
         let (unkept, _) = claim("unkept", 3, Decision::Approve);
         let records = [good, forged, unkept].map(|verdict| {
-            let (received, verdict) = following(verdict, None);
+            let (received, verdict) = following(verdict, &SubjectKey::new(None));
             (received, RecordOutcome::Assessed(Box::new(verdict)))
         });
         database

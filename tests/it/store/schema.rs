@@ -126,8 +126,8 @@ async fn partitions_are_made_once_by_however_many_workers() {
         let before = database.number("select count(*) from pg_inherits").await;
         assert_eq!(
             before,
-            (2 + 5) * (4 + 1),
-            "two tables with four months and a default each, and five indexes of these"
+            (2 + 8) * (4 + 1),
+            "two tables with four months and a default each, and eight indexes of these"
         );
         let stores: Vec<_> = join_all((0..4).map(|_| store(database))).await;
         database.execute("drop table risk_calls_default cascade").await;

@@ -19,7 +19,7 @@ async fn record(office: &Office, numbers: std::ops::Range<i64>) {
     let (mut records, mut calls) = (Vec::new(), Vec::new());
     for number in numbers.clone() {
         let (verdict, answered) = honest(office, &format!("claim-{number}"), number);
-        let (received, verdict) = following(verdict, Some(&office.key));
+        let (received, verdict) = following(verdict, &office.keys.current);
         records.push((received, RecordOutcome::Assessed(Box::new(verdict))));
         calls.push(answered);
     }
@@ -94,7 +94,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 18] = [
+const DEEDS: [(&str, [&str; 3]); 19] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -149,6 +149,11 @@ const DEEDS: [(&str, [&str; 3]); 18] = [
         "update claim_events set headers = headers || '[{\"name\": \"paid\", \"more\": 1}]'
             where claim_id = 'claim-12'",
         ["claim_events", "claim-12", "altered"],
+    ),
+    // A claim that its phone number shall not find.
+    (
+        "update claim_events set phone_hash = phone_hash + 1 where claim_id = 'claim-15'",
+        ["claim_events", "claim-15", "altered"],
     ),
     (
         "update verdicts set reasons = jsonb_set(reasons, '{0,paid}', 'true')
@@ -272,8 +277,8 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
         record(&office, 0..450).await;
         // Another person's claim, and a dead letter with a claim of the first.
         let (verdict, answered) = honest(&office, "other", 900);
-        let (received, theirs) = following(verdict, Some(&office.key));
-        let other = claimgate::claim::subject_hash(Some(&office.key), "phone", "13000000000");
+        let (received, theirs) = following(verdict, &office.keys.current);
+        let other = office.keys.current.subject("phone", "13000000000");
         let theirs = claimgate::schema::Verdict { subject: other, ..theirs };
         let refused = claimgate::claim::DeadLetterReason::event(
             claimgate::claim::EventError::Unrecordable,

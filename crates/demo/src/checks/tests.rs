@@ -9,6 +9,7 @@ use super::*;
 use crate::claims::Event;
 use crate::evidence::Tables;
 use crate::observer::{Message, Messages};
+use claimgate::claim::EventHashes;
 use claimgate::decision::{Decision, Reason, Source};
 use claimgate::schema::{Call as CallRow, DeadLetterRow, EventRow, LetterId};
 use claimgate_simulator::{Api, Call, Outcome};
@@ -153,6 +154,7 @@ fn evidence() -> Evidence {
         payload: sent.event.payload.clone(),
         received_at: OffsetDateTime::UNIX_EPOCH,
         trace_id: TRACE.to_owned(),
+        hashes: EventHashes::default(),
     };
     let row = DeadLetterRow {
         id: LetterId { source: source(3), content: "0".repeat(16) },
