@@ -29,8 +29,8 @@ use permit::Permit;
 use crate::intake::timetable::{Timetable, take_matching};
 use crate::risk::FaultReason;
 
-/// Of the jobs that wait for a further call, so many are looked up again in time.
-const HEADS_FURTHER: usize = 64;
+/// At least so many of the jobs that wait for a call are looked up again in time.
+const HEADS: usize = 64;
 
 /// Something that waits for a call.
 pub trait Waiting {
@@ -116,7 +116,23 @@ impl<T: Waiting> ApiQueue<T> {
     /// many as may be under way, so that those in front were looked up before their turn comes.
     fn heads(&self, now: Instant) -> (usize, usize) {
         let barred = self.has_no_token || self.breaker.permit(now).refused().is_some();
-        if barred { (0, 0) } else { (self.limit.concurrency().saturating_mul(2), HEADS_FURTHER) }
+        let first = self.limit.concurrency().saturating_mul(2).max(HEADS);
+        if barred { (0, 0) } else { (first, HEADS) }
+    }
+
+    fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
+        let (first, further) = self.heads(now);
+        let first = self.first.iter_mut().take(first);
+        first.chain(self.further.iter_mut().take(further)).map(|(_, job)| job)
+    }
+
+    /// Whether one of the jobs in the front half is stale. All are asked, of more than [`HEADS`] so
+    /// many: this is asked often, and stale jobs stand side by side.
+    fn has_stale(&self, now: Instant, is_stale: impl Fn(&T) -> bool) -> bool {
+        let (first, further) = self.heads(now);
+        let soon = first / 2;
+        let first = self.first.iter().take(soon).step_by((soon / HEADS).max(1));
+        first.chain(self.further.iter().take(further)).any(|(_, job)| is_stale(job))
     }
 
     fn waiting(&self) -> usize {
@@ -276,13 +292,22 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis.iter_mut().flat_map(expired).collect()
     }
 
+    /// The jobs that may be called soon, of APIs where one of the next is stale: as long as none is,
+    /// the others can wait to be looked up together with it.
+    pub fn stale_heads_mut(
+        &mut self,
+        now: Instant,
+        is_stale: impl Fn(&T) -> bool + Copy,
+    ) -> impl Iterator<Item = &mut T> {
+        let stale =
+            self.apis.iter_mut().filter(move |api_queue| api_queue.has_stale(now, is_stale));
+        let heads = stale.flat_map(move |api_queue| api_queue.heads_mut(now));
+        heads.filter(move |job| is_stale(job))
+    }
+
     /// The jobs that may be called soon.
     pub fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
-        let heads = self.apis.iter_mut().flat_map(move |api_queue| {
-            let (first, further) = api_queue.heads(now);
-            api_queue.first.iter_mut().take(first).chain(api_queue.further.iter_mut().take(further))
-        });
-        heads.map(|(_, job)| job)
+        self.apis.iter_mut().flat_map(move |api_queue| api_queue.heads_mut(now))
     }
 
     /// How many jobs wait for the API's permit.

@@ -154,6 +154,24 @@ fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
 }
 
 #[test]
+fn jobs_are_looked_up_again_together_before_the_first_of_them_may_be_called() {
+    let now = Instant::now();
+    let mut scheduler = CallScheduler::new(vec![api_queue(64, 1.0, now)]);
+    let stale = |scheduler: &mut CallScheduler<Job>| {
+        scheduler.stale_heads_mut(now, |job| job.starts_with("stale")).count()
+    };
+    (0..64).for_each(|_| scheduler.submit(0, "fresh", now));
+    (0..200).for_each(|_| scheduler.submit(0, "stale", now));
+    assert_eq!(stale(&mut scheduler), 0, "the next round was looked up");
+    assert_eq!(called(scheduler.next(now)), Some((0, "fresh")));
+    assert_eq!(stale(&mut scheduler), 65, "with one that is stale all that may be called soon");
+    scheduler.heads_mut(now).for_each(|job| *job = "fresh");
+    assert_eq!(stale(&mut scheduler), 0);
+    scheduler.submit(0, "stale again", now);
+    assert_eq!(stale(&mut scheduler), 1);
+}
+
+#[test]
 fn what_is_taken_out_is_gone_and_the_rest_keeps_its_order() {
     let now = Instant::now();
     let mut scheduler = scheduler(now);

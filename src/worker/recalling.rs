@@ -48,7 +48,8 @@ impl<P: Ports> Worker<P> {
         if self.lookups.under_way || self.outflow.store_rests(now) {
             return;
         }
-        let stale = self.calls.scheduler.heads_mut(now).filter(|job| job.is_to_be_looked_up(now));
+        let scheduler = &mut self.calls.scheduler;
+        let stale = scheduler.stale_heads_mut(now, |job| job.is_to_be_looked_up(now));
         let (waiting, mut claim_ids): (BTreeSet<TicketId>, Vec<String>) = stale
             .map(|job| {
                 // Not called before the answer is there.
