@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use super::AuditError;
 use super::period::Period;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, RISK_CALLS, Table, VERDICTS};
+use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, RISK_CALLS, SHADOW_DECISIONS, Table, VERDICTS};
 
 /// What is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,6 +21,8 @@ pub enum Exported {
     Events,
     /// dead_letters, by when they were received
     DeadLetters,
+    /// shadow_decisions, by when the claims were decided
+    ShadowDecisions,
 }
 
 impl Exported {
@@ -30,6 +32,7 @@ impl Exported {
             Self::Calls => (&RISK_CALLS, "requested_at"),
             Self::Events => (&CLAIM_EVENTS, "received_at"),
             Self::DeadLetters => (&DEAD_LETTERS, "received_at"),
+            Self::ShadowDecisions => (&SHADOW_DECISIONS, "decided_at"),
         }
     }
 

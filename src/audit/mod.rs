@@ -30,6 +30,7 @@ mod rows;
 mod rows_derived;
 mod seals;
 mod search;
+mod shadow;
 pub(crate) mod shown;
 pub(crate) mod source;
 mod steps;
@@ -73,6 +74,7 @@ pub use seals::{
     Erase, Erasure, Fault, Removal, SealFinding, SealQuestion, SealReport, erase, verify_seals,
 };
 pub use search::{FoundClaim, Search, search};
+pub use shadow::{ShadowCount, ShadowCounts, shadow_counts};
 pub use source::{SourceFile, source_file};
 pub use steps::Step;
 pub use story::{ClaimStory, claim_story};

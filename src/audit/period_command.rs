@@ -13,6 +13,7 @@ use super::export::{Exported, export};
 use super::period::Lately;
 use super::report::{End, Format, write};
 use super::search::search;
+use super::shadow::shadow_counts;
 use super::wanted::Wanted;
 use crate::claim::SubjectKeys;
 use crate::outbox::postgres::PostgresStore;
@@ -38,6 +39,14 @@ pub(super) enum PeriodQuestion {
         /// One row for each API and each of these (UTC); otherwise one for the whole period
         #[arg(long, value_enum)]
         by: Option<Bucket>,
+    },
+    /// What the policy in shadow would have decided otherwise, from which decision to which
+    Shadow {
+        #[command(flatten)]
+        period: Lately,
+        /// Of each kind at most so many claims, the latest
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000))]
+        limit: u32,
     },
     /// Which claims came from an address, named a phone number or a certificate, or were for a
     /// merchant or goods
@@ -84,6 +93,9 @@ impl PeriodQuestion {
             }
             Self::Calls { period, by } => {
                 write(&calls(store, period.period(now)?, by).await?, form, out)
+            }
+            Self::Shadow { period, limit } => {
+                write(&shadow_counts(store, period.period(now)?, limit).await?, form, out)
             }
             Self::Search { wanted, period, limit } => {
                 let period = period.period(now)?;

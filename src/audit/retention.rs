@@ -33,6 +33,19 @@ pub struct Retention {
     /// Of `dead_letters`; `None` keeps them for ever.
     #[serde(deserialize_with = "kept")]
     pub dead_letters: Option<Duration>,
+    /// Of `shadow_decisions`; `None` keeps them for ever.
+    #[serde(deserialize_with = "kept")]
+    pub shadow_decisions: Option<Duration>,
+}
+
+impl Retention {
+    /// The tables of which rows are deleted, the time that counts, and how long they are kept.
+    fn of_rows(&self) -> [(&'static str, &'static str, Option<Duration>); 2] {
+        [
+            ("dead_letters", "received_at", self.dead_letters),
+            ("shadow_decisions", "decided_at", self.shadow_decisions),
+        ]
+    }
 }
 
 /// What went, or would go.
@@ -87,8 +100,10 @@ pub async fn enforce(
         return Ok(expired);
     }
     let what = expired.text();
-    let kept = [retention.risk_calls, retention.claim_events, retention.dead_letters];
-    for (table, kept) in ["risk_calls", "claim_events", "dead_letters"].into_iter().zip(kept) {
+    let partitioned =
+        [("risk_calls", retention.risk_calls), ("claim_events", retention.claim_events)];
+    let of_rows = retention.of_rows().map(|(table, _, kept)| (table, kept));
+    for (table, kept) in partitioned.into_iter().chain(of_rows) {
         if let Some(kept) = kept {
             store.announce_expiry(table, kept, &what).await?;
         }
@@ -113,8 +128,9 @@ async fn look(store: &PostgresStore, retention: &Retention) -> Result<Expired, S
         expired.partitions.extend(partitions(store, table, kept).await?);
         expired.rows.push(rows(store, default, column, kept).await?);
     }
-    if let Some(kept) = retention.dead_letters {
-        expired.rows.push(rows(store, "dead_letters", "received_at", kept).await?);
+    for (table, column, kept) in retention.of_rows() {
+        let Some(kept) = kept else { continue };
+        expired.rows.push(rows(store, table, column, kept).await?);
     }
     expired.rows.retain(|rows| rows.rows > 0);
     Ok(expired)

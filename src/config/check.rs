@@ -56,7 +56,9 @@ impl Config {
             );
             Finding::wrong(format!("risk.{name}.timeout"), sentence)
         };
-        too_long.map(|(_, route)| fault(route.api.name(), route.timeout)).collect()
+        let too_long = too_long.map(|(_, route)| fault(route.api.name(), route.timeout));
+        let shadow = self.policy.shadow.iter().flat_map(|shadow| shadow.faults(registry));
+        too_long.chain(shadow.map(|fault| Finding::wrong(fault.key, fault.problem))).collect()
     }
 
     fn kafka_faults(&self) -> Vec<Finding> {

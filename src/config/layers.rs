@@ -13,12 +13,13 @@ use super::secrets::{self, SECRETS};
 use crate::findings::Finding;
 
 /// Keys that hold a list. `*` stands for any name; `**` for every key below.
-const LISTS: [&[&str]; 5] = [
+const LISTS: [&[&str]; 6] = [
     &["retry", "transient_codes"],
     &["egress", "no_proxy"],
     &["risk", "*", "serves"],
     &["risk", "*", "policy", "*"],
     &["audit", "overrides", "*"],
+    &["policy", "shadow", "levels", "*", "*"],
 ];
 /// Properties of librdkafka whose value may stand in a file.
 pub(super) const SECRET_PROPERTIES: [&str; 10] = [

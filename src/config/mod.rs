@@ -25,7 +25,7 @@ use crate::findings::values::{self, Flaw};
 use crate::findings::{Finding, add_further};
 use crate::outbox::postgres;
 use crate::risk::{self, Registry, Shared, tencent_cloud, wechat};
-use crate::{audit, dead_letters, kafka, telemetry};
+use crate::{audit, dead_letters, kafka, policy, telemetry};
 pub use error::ConfigError;
 use error::WHOLE;
 pub use origin::Origin;
@@ -67,6 +67,9 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// `[audit]`
     pub audit: audit::Settings,
+    /// `[policy]`
+    #[serde(default)]
+    pub policy: policy::Settings,
     /// Where all of it came from.
     #[serde(skip)]
     pub origin: Origin,
@@ -235,6 +238,11 @@ impl Config {
         }
         let policy = registry.policy(self.retry.on_unassessed);
         Ok((registry, policy))
+    }
+
+    /// The policy in shadow, where there is one: what is not set is as in the one in force.
+    pub fn shadow(&self, in_force: &Policy) -> Option<Policy> {
+        self.policy.shadow.as_ref().map(|shadow| shadow.over(in_force))
     }
 
     /// The key of subject hashes, where one was given.

@@ -323,3 +323,61 @@ fn every_fault_of_the_risk_apis_is_found_at_once() {
     ];
     assert_eq!(places, expected);
 }
+
+#[test]
+fn what_a_policy_in_shadow_does_not_set_is_as_in_the_one_in_force() {
+    let shadow = |text: &str| {
+        let config = Config::from_toml(&format!("{CREDENTIALS}{text}")).expect("read");
+        let (_, in_force) = config.risk_apis().expect("good");
+        (config.shadow(&in_force), in_force)
+    };
+    assert_eq!(shadow("").0, None);
+    let (same, in_force) = shadow("[policy.shadow]");
+    assert_eq!(same, Some(in_force.clone()));
+    let wechat = "approve = []\nchallenge = []\nreview = [0, 1]\nreject = [2, 3]\n";
+    let other = format!(
+        "[policy.shadow]\non_unassessed = \"reject\"\n[policy.shadow.levels.wechat_account]\n{wechat}"
+    );
+    let (other, _) = shadow(&other);
+    let set =
+        format!("[retry]\non_unassessed = \"reject\"\n[risk.wechat_account.policy]\n{wechat}");
+    assert_eq!(other, Some(shadow(&set).1), "as if it had been put in force");
+    let environment = ["APPROVE", "CHALLENGE", "REVIEW", "REJECT"]
+        .map(|key| format!("POLICY__SHADOW__LEVELS__WECHAT_ACCOUNT__{key}"));
+    let levels = ["", "", "0,1", "[2, 3]"];
+    let mut environment: Vec<(&str, &str)> =
+        environment.iter().map(String::as_str).zip(levels).collect();
+    environment.push(("POLICY__SHADOW__ON_UNASSESSED", "reject"));
+    let config = layered(CREDENTIALS, &environment).expect("good");
+    assert_eq!(config.shadow(&in_force), other, "from the environment");
+}
+
+#[test]
+fn a_policy_in_shadow_is_checked_as_the_one_in_force_is() {
+    let levels = |api: &str, reject: &str| {
+        let lists = "approve = [0]\nchallenge = [1]\nreview = [2]\nreject = ";
+        format!("{CREDENTIALS}[policy.shadow.levels.{api}]\n{lists}{reject}\n")
+    };
+    let config = Config::from_toml(&levels("wechat_account", "[3]")).expect("read");
+    assert!(config.risk_apis().is_ok());
+    for (api, reject, said) in [
+        ("wechat_account", "[]", "level 3 has no decision"),
+        ("wechat_account", "[2, 3]", "level 2 has more than one decision"),
+        ("wechat_account", "[3, 4]", "level 4 does not exist"),
+        ("captcha_check", "[3]", "gives no levels"),
+        ("wechat", "[3]", "no such risk API serves anything; there are captcha_check, "),
+    ] {
+        let config = Config::from_toml(&levels(api, reject)).expect("read");
+        let message = config.risk_apis().err().expect("wrong").to_string();
+        let key = format!("policy.shadow.levels.{api}: ");
+        assert!(message.contains(&key) && message.contains(said), "{message}");
+    }
+    for (text, key) in [
+        ("[policy]\nshadows = 1", "shadows"),
+        ("[policy.shadow]\nlevel = 1", "level"),
+        ("[policy.shadow]\non_unassessed = \"challenge\"", "policy.shadow.on_unassessed"),
+        (&levels("wechat_account", "3"), "policy.shadow.levels.wechat_account.reject"),
+    ] {
+        assert!(error(text).contains(key), "{}", error(text));
+    }
+}

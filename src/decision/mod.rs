@@ -22,8 +22,10 @@ use uuid::Uuid;
 use crate::words::words;
 
 mod policy;
+mod shadow;
 
 pub use policy::{Levels, Policy};
+pub use shadow::{Policies, Ruled, ShadowRuling};
 
 /// The namespace of decision ids: UUIDv5 of `claim_id` within it (`schemas/decision.v1.json`).
 /// Never change it.

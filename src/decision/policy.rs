@@ -99,6 +99,19 @@ impl Policy {
         self.versioned()
     }
 
+    /// The same policy, but for these APIs' levels, and for claims that no API assessed.
+    #[must_use]
+    pub fn but_for(
+        mut self,
+        levels: &BTreeMap<String, Levels>,
+        on_unassessed: Option<Decision>,
+    ) -> Self {
+        let levels = levels.iter().map(|(api, levels)| (api.clone(), levels.clone()));
+        self.levels.extend(levels);
+        self.on_unassessed = on_unassessed.unwrap_or(self.on_unassessed);
+        self.versioned()
+    }
+
     /// The policy that was kept as [`Policy::content`]; `None` where this version cannot read it.
     pub fn from_content(content: &str) -> Option<Self> {
         let policy = serde_json::from_str::<Self>(content).ok()?.versioned();
@@ -136,6 +149,11 @@ impl Policy {
         });
         let unassessed = ("any", "unassessed".to_owned(), self.on_unassessed.as_str());
         levels.chain(effects).chain([unassessed])
+    }
+
+    /// What an API's levels lead to; `None` where it gives none.
+    pub fn levels(&self, api: &str) -> Option<&Levels> {
+        self.levels.get(api)
     }
 
     /// The decision of a claim that no API assessed in time.

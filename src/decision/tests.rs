@@ -148,3 +148,33 @@ fn a_decision_id_is_the_same_for_ever() {
     assert_eq!(decision_id("clm-20210930-000017").get_version_num(), 5);
     assert_ne!(decision_id("a"), decision_id("b"));
 }
+
+#[test]
+fn a_policy_in_shadow_decides_nothing_and_tells_what_it_would_rule_otherwise() {
+    let in_force = policy();
+    use Decision::{Challenge, Reject};
+    let harsh = Levels::of(&[Reject, Challenge, Challenge, Reject, Reject]);
+    let harsh = BTreeMap::from([("qr".to_owned(), harsh)]);
+    let shadow = in_force.clone().but_for(&harsh, None);
+    let version = shadow.version().to_owned();
+    assert_ne!(version, in_force.version());
+    let policies = Policies { in_force: in_force.clone(), shadow: Some(shadow) };
+    for level in 0..=4 {
+        let found = Assessment::Level { level, risk_types: vec![] };
+        let rule = |policy: &Policy| policy.rule("qr", &found, |_| None);
+        let Ruled { ruling, shadow } = policies.rule(rule);
+        assert_eq!(ruling, rule(&in_force), "level {level}");
+        let rejects = Ruling { decision: Reject, reasons: ruling.reasons.clone() };
+        let expected = ShadowRuling { version: version.clone(), ruling: rejects };
+        assert_eq!(shadow, (level == 0).then_some(expected), "level {level}");
+    }
+    let rule = |policy: &Policy| policy.unassessed("timeout", None);
+    assert_eq!(policies.rule(rule).shadow, None, "it is as in the policy in force");
+    let approves = in_force.clone().but_for(&BTreeMap::new(), Some(Decision::Approve));
+    let policies = Policies { in_force, shadow: Some(approves) };
+    let Ruled { ruling, shadow } = policies.rule(rule);
+    let shadow = shadow.map(|shadow| shadow.ruling.decision);
+    assert_eq!((ruling.decision, shadow), (Decision::Review, Some(Decision::Approve)));
+    let alone = Policies { shadow: None, ..policies };
+    assert_eq!(alone.rule(rule).shadow, None);
+}

@@ -14,11 +14,13 @@ use crate::risk::Registry;
 
 mod case;
 mod cases;
+mod shadow;
 mod show;
 mod trial;
 
 pub use case::Case;
 pub use cases::cases;
+pub use shadow::{Settings, Shadow};
 pub use trial::{Trial, try_cases};
 
 /// Show the policy in force, or test it.
@@ -27,6 +29,9 @@ pub struct PolicyCommand {
     /// The policy of this configuration file, in place of the one in force
     #[arg(long, global = true, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The policy in shadow: that of [policy.shadow]
+    #[arg(long, global = true)]
+    shadow: bool,
     #[command(subcommand)]
     action: Action,
 }
@@ -52,6 +57,11 @@ impl PolicyCommand {
         self.policy.as_deref()
     }
 
+    /// Whether the policy in shadow is meant.
+    pub fn is_of_shadow(&self) -> bool {
+        self.shadow
+    }
+
     /// The file of examples to test the policy by.
     pub fn examples(&self) -> Option<&Path> {
         match &self.action {
@@ -60,7 +70,7 @@ impl PolicyCommand {
         }
     }
 
-    /// Writes the policy, as it was asked for.
+    /// Writes the policy, as it was asked for; of the one in `shadow`, its version.
     ///
     /// # Errors
     /// Those of `out`.
@@ -68,9 +78,11 @@ impl PolicyCommand {
         &self,
         registry: &Registry,
         policy: &Policy,
+        shadow: Option<&Policy>,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        show::write(registry, policy, matches!(self.action, Action::Show { json: true }), out)
+        let json = matches!(self.action, Action::Show { json: true });
+        show::write(registry, (policy, shadow), json, out)
     }
 }
 

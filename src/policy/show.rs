@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::audit::shown::{sheet, table};
+use crate::audit::shown::{optional, sheet, table};
 use crate::decision::{Decision, Effect, Levels, Policy, RiskType};
 use crate::risk::{Registry, Route};
 
@@ -12,6 +12,8 @@ use crate::risk::{Registry, Route};
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     policy_version: &'a str,
+    /// The policy that rules beside it in shadow.
+    shadow_version: Option<&'a str>,
     /// The decision of a claim that no API assessed.
     on_unassessed: Decision,
     apis: Vec<Api<'a>>,
@@ -30,14 +32,15 @@ struct Api<'a> {
 
 pub(super) fn write(
     registry: &Registry,
-    policy: &Policy,
+    (policy, shadow): (&Policy, Option<&Policy>),
     json: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let shown = Shown {
         policy_version: policy.version(),
+        shadow_version: shadow.map(Policy::version),
         on_unassessed: policy.on_unassessed(),
-        apis: registry.iter().map(|(_, route)| api(registry, route)).collect(),
+        apis: registry.iter().map(|(_, route)| api(registry, policy, route)).collect(),
     };
     if json {
         serde_json::to_writer_pretty(&mut *out, &shown)?;
@@ -48,7 +51,7 @@ pub(super) fn write(
     out.flush()
 }
 
-fn api<'a>(registry: &'a Registry, route: &'a Route) -> Api<'a> {
+fn api<'a>(registry: &'a Registry, policy: &'a Policy, route: &'a Route) -> Api<'a> {
     let registration = route.api.registration();
     let serves = |id| registry.get(id).api.name() == registration.name;
     let kinds = registry.kinds().filter(|(_, id)| serves(*id)).map(|(kind, _)| kind).collect();
@@ -57,7 +60,7 @@ fn api<'a>(registry: &'a Registry, route: &'a Route) -> Api<'a> {
         api: registration.name,
         api_schema: registration.schema,
         kinds,
-        levels: route.levels.as_ref(),
+        levels: policy.levels(registration.name),
         risk_types: registration.risk_types.iter().filter(changes).copied().collect(),
     }
 }
@@ -65,6 +68,7 @@ fn api<'a>(registry: &'a Registry, route: &'a Route) -> Api<'a> {
 fn text(shown: &Shown<'_>) -> String {
     let head = sheet([
         ("Policy", shown.policy_version.to_owned()),
+        ("In shadow", optional(shown.shadow_version)),
         ("Unassessed claims", shown.on_unassessed.to_string()),
     ]);
     let rows = shown.apis.iter().map(|api| {

@@ -156,11 +156,17 @@ fn the_policy_is_shown_whole() {
     let (registry, policy) = policy("");
     let shown = |json| {
         let mut out = Vec::new();
-        show::write(&registry, &policy, json, &mut out).expect("written");
+        show::write(&registry, (&policy, None), json, &mut out).expect("written");
         String::from_utf8(out).expect("text")
     };
     let text = shown(false);
     assert!(text.contains(policy.version()), "{text}");
+    let config = Config::from_toml("[policy.shadow]\non_unassessed = \"reject\"").expect("good");
+    let shadow = config.shadow(&policy).expect("there is one");
+    let mut out = Vec::new();
+    show::write(&registry, (&policy, Some(&shadow)), false, &mut out).expect("written");
+    let beside = String::from_utf8(out).expect("text");
+    assert!(beside.contains(&format!("In shadow          {}", shadow.version())), "{beside}");
     let row = "| wechat_account      | wechat_account   | 0       | 1         | 2      | 3      |";
     assert!(text.contains(row), "{text}");
     let document: serde_json::Value = serde_json::from_str(&shown(true)).expect("one document");

@@ -16,6 +16,7 @@ mod republications;
 mod revisions;
 mod risk_calls;
 mod seals;
+mod shadow_decisions;
 mod table;
 mod token_exchanges;
 mod values;
@@ -41,6 +42,7 @@ pub use revisions::{
 };
 pub use risk_calls::{Call, RISK_CALLS, Word};
 pub use seals::{NoSeal, SEAL_COLUMNS, SEALED_TABLES, Seal, SealRow};
+pub use shadow_decisions::{NewShadowDecision, SHADOW_DECISIONS};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;

@@ -9,7 +9,7 @@ use super::json::{FlatSource, ReasonList, micros_as_json, seconds_as_json};
 use super::table::table;
 use super::values::{IntegerList, Micros, Seconds, Text, integer};
 use crate::claim::EventHashes;
-use crate::decision::{Decision, Reason, Source};
+use crate::decision::{Decision, Reason, ShadowRuling, Source};
 
 /// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded
 /// for a claim wins. As JSON it is what auditors see.
@@ -73,6 +73,11 @@ pub struct Verdict {
     #[sqlx(default)]
     #[serde(skip)]
     pub seal: Option<Seal>,
+    /// What the policy in shadow would have decided otherwise: a row of `shadow_decisions`. Only
+    /// who decides knows it.
+    #[sqlx(skip)]
+    #[serde(skip)]
+    pub shadow: Option<Box<ShadowRuling>>,
 }
 
 /// Selects [`Verdict::seal`].
@@ -109,7 +114,8 @@ impl Verdict {
     /// The memory that an answer took in it: the script, the risk types, and the reasons made of
     /// them.
     pub fn bytes(&self) -> usize {
-        let reasons: usize = self.reasons.iter().map(Reason::bytes).sum();
+        let shadow = self.shadow.iter().flat_map(|shadow| &shadow.ruling.reasons);
+        let reasons: usize = self.reasons.iter().chain(shadow).map(Reason::bytes).sum();
         self.challenge.as_ref().map_or(0, String::len)
             + size_of_val(self.risk_types.as_slice())
             + reasons
@@ -139,6 +145,7 @@ impl Verdict {
             fingerprint: [0; 32],
             event_hashes: EventHashes::default(),
             seal: None,
+            shadow: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::decision::Policy;
+use crate::decision::{Policies, Policy};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::NewPolicy;
@@ -18,16 +18,16 @@ const UPKEEP: Duration = Duration::from_secs(3600);
 /// And how soon again after a failure, such as a lock that an auditor's transaction holds.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
-/// Keeps the policy, makes the next months' partitions in time, and counts what was decided. A
+/// Keeps the policies, makes the next months' partitions in time, and counts what was decided. A
 /// failure is told and tried again soon: rows go to the default partition meanwhile, and questions
 /// count for themselves. The worker takes nothing away: `claimgate audit retention` does.
-pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policy: Policy) {
+pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policies: Policies) {
     loop {
-        let pause = match look_after(&store, &policy).await {
+        let pause = match look_after(&store, &policies).await {
             Ok(()) => UPKEEP,
             Err(error) => {
                 warn!(
-                    "the tables could not be looked after (the policy kept, partitions made, decisions \
+                    "the tables could not be looked after (the policies kept, partitions made, decisions \
                      counted); tried again in {UPKEEP_AGAIN:?}: {error}"
                 );
                 UPKEEP_AGAIN
@@ -37,10 +37,12 @@ pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policy: Policy)
     }
 }
 
-async fn look_after(store: &PostgresStore, policy: &Policy) -> Result<(), StoreError> {
-    let row = NewPolicy { version: policy.version(), content: &policy.content() };
-    let _: Vec<(String,)> =
-        store.insert([row].into_iter(), "on conflict do nothing returning version").await?;
+async fn look_after(store: &PostgresStore, policies: &Policies) -> Result<(), StoreError> {
+    let policies = [Some(&policies.in_force), policies.shadow.as_ref()].into_iter().flatten();
+    let content = |policy: &Policy| (policy.version().to_owned(), policy.content());
+    let policies: Vec<(String, String)> = policies.map(content).collect();
+    let rows = policies.iter().map(|(version, content)| NewPolicy { version, content });
+    let _: Vec<(String,)> = store.insert(rows, "on conflict do nothing returning version").await?;
     store.ensure_partitions().await?;
     store.count_decisions().await?;
     Ok(())

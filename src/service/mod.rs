@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::assess::http::Client;
 use crate::config::{Config, OnDuplicate};
+use crate::decision::Policies;
 use crate::intake::consumer::{KafkaIntake, Leave, Membership};
 use crate::kafka::client_error;
 use crate::outbox::postgres::PostgresStore;
@@ -93,7 +94,8 @@ struct Service {
 impl Service {
     async fn start(config: Config, telemetry: &Telemetry) -> Result<Self, String> {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
-        let registry = Arc::new(registry);
+        let (registry, shadow) = (Arc::new(registry), config.shadow(&policy));
+        let policies = Policies { in_force: policy, shadow };
         // Side by side, for partitions wait while their worker starts again.
         let (store, (), http) =
             tokio::try_join!(open_store(&config), look_around(&config), http_client(&config))?;
@@ -113,7 +115,7 @@ impl Service {
         if let Some(warning) = config.audit.warning() {
             warn!("{warning}");
         }
-        log_start(&config, &registry, policy.version(), endpoints.as_ref().map(Endpoints::address));
+        log_start(&config, &registry, &policies, endpoints.as_ref().map(Endpoints::address));
 
         let for_good = signal(SignalKind::user_defined1())
             .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
@@ -130,9 +132,9 @@ impl Service {
             publisher: Arc::new(publisher),
             http,
         };
-        let tables = look_after_tables(Arc::clone(&store), policy.clone());
+        let tables = look_after_tables(Arc::clone(&store), policies.clone());
         let release = released()?;
-        let context = context(&config, Arc::clone(&registry), policy, telemetry, health, release);
+        let context = context(&config, Arc::clone(&registry), policies, telemetry, health, release);
         let secrets = keep_secrets(Secrets { config, registry, store: Arc::clone(&store) });
         let upkeep = tokio::spawn(async {
             tokio::join!(tables, secrets);

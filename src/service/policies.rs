@@ -17,12 +17,18 @@ use crate::risk::Registry;
 pub fn policy(config: &Config, command: &PolicyCommand) -> Result<(), Failure> {
     let other = command.other().map(|file| Config::load(Some(file))).transpose();
     let other = other.map_err(|error| error.to_string())?;
-    let built = other.as_ref().unwrap_or(config).policy();
-    let (registry, policy) = built.map_err(|error| error.to_string())?;
+    let config = other.as_ref().unwrap_or(config);
+    let (registry, mut policy) = config.policy().map_err(|error| error.to_string())?;
+    let mut shadow = config.shadow(&policy);
+    if command.is_of_shadow() {
+        policy = shadow.take().ok_or_else(|| "there is no [policy.shadow]".to_owned())?;
+    }
     let mut out = std::io::stdout().lock();
     let unwritten = |error: std::io::Error| format!("the answer cannot be written: {error}");
     let Some(file) = command.examples() else {
-        return Ok(command.show(&registry, &policy, &mut out).map_err(unwritten)?);
+        return Ok(command
+            .show(&registry, &policy, shadow.as_ref(), &mut out)
+            .map_err(unwritten)?);
     };
     let trial = try_cases(&read(file, &registry)?, &registry, &policy);
     write!(out, "{trial}").and_then(|()| out.flush()).map_err(unwritten)?;

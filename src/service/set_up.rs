@@ -9,12 +9,13 @@ use super::check;
 use crate::assess::http::Client;
 use crate::claim::SubjectKey;
 use crate::config::Config;
+use crate::decision::{Policies, Policy};
 use crate::findings::Severity;
 use crate::kafka::check::first_wrong;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
-use crate::telemetry::{Health, Meter, Telemetry};
+use crate::telemetry::{self, Health, Meter, Telemetry};
 use crate::worker::{Clock, WorkerContext};
 
 /// Looks at the topics and at the way out. What is doubtful is told once; what would lose something
@@ -81,13 +82,16 @@ pub(super) async fn refuse_ownership(config: &Config, store: &PostgresStore) -> 
 pub(super) fn context(
     config: &Config,
     registry: Arc<Registry>,
-    policy: crate::decision::Policy,
+    policies: Policies,
     telemetry: &Telemetry,
     health: Health,
     release: Arc<Notify>,
 ) -> WorkerContext {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
+    if policies.shadow.is_some() {
+        telemetry::shadow_rules(&apis);
+    }
     WorkerContext {
         kafka: config.kafka.clone(),
         worker: config.worker.clone(),
@@ -98,7 +102,7 @@ pub(super) fn context(
         spans: telemetry.spans(&config.kafka.group_id),
         subject_key: SubjectKey::new(config.subject_key()),
         registry: Arc::clone(&registry),
-        policy,
+        policies,
         health,
         release,
         clock: Clock::System,
@@ -109,7 +113,7 @@ pub(super) fn context(
 pub(super) fn log_start(
     config: &Config,
     registry: &Registry,
-    policy: &str,
+    policies: &Policies,
     endpoints: Option<std::net::SocketAddr>,
 ) {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
@@ -119,7 +123,8 @@ pub(super) fn log_start(
         kafka.input_topic = %config.kafka.input_topic,
         kafka.guarantee = ?config.kafka.guarantee,
         worker.max_in_flight = config.worker.max_in_flight,
-        policy.version = %policy,
+        policy.version = policies.in_force.version(),
+        policy.shadow = policies.shadow.as_ref().map(Policy::version),
         http.listen = ?endpoints,
         "claimgate {} serves {}",
         env!("CARGO_PKG_VERSION"),

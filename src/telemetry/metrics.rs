@@ -62,6 +62,8 @@ metrics! {
     ADMITTED = Kind::Counter, "claimgate_claims_admitted_total", [];
     /// Decisions published, by the claim's kind.
     DECISIONS = Kind::Counter, "claimgate_decisions_total", ["kind", "decision"];
+    /// Decisions recorded that the policy in shadow would have made otherwise: `shadow`.
+    SHADOW_DIFFERENCES = Kind::Counter, "claimgate_shadow_differences_total", ["api", "decision", "shadow"];
     /// Dead letters published, by what was wrong with the event.
     DEAD_LETTERS = Kind::Counter, "claimgate_dead_letters_total", ["error"];
     /// Events whose claim was decided before from another record with the same content.

@@ -30,7 +30,7 @@ mod variables;
 
 use crate::findings::{Finding, Severity};
 pub use health::{Component, Health};
-pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided};
+pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided, shadow_differs, shadow_rules};
 use process::Process;
 use spans::Sink;
 pub use spans::{

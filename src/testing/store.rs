@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::claim::DeadLetterReason;
+use crate::decision::ShadowRuling;
 use crate::outbox::{
     Call, Closed, Received, RecordOutcome, Recording, Store, StoreError, TokenExchange,
 };
@@ -44,6 +45,7 @@ struct State {
     calls: BTreeMap<Uuid, Call>,
     token_exchanges: BTreeMap<Uuid, TokenExchange>,
     dead_letters: BTreeMap<(String, i32, i64, String), DeadLetter>,
+    shadows: BTreeMap<String, ShadowRuling>,
     seals: i64,
     faults: VecDeque<StoreFault>,
     away: bool,
@@ -78,6 +80,11 @@ impl FakeStore {
     /// Every exchange of an access token, in the order of its id.
     pub fn token_exchanges(&self) -> Vec<TokenExchange> {
         self.state().token_exchanges.values().cloned().collect()
+    }
+
+    /// What the policy in shadow would have decided otherwise, by claim id.
+    pub fn shadows(&self) -> BTreeMap<String, ShadowRuling> {
+        self.state().shadows.clone()
     }
 
     /// Every dead letter, in the order of its source.
@@ -165,7 +172,10 @@ impl State {
                 &verdict.fingerprint,
             ));
         }
-        let sealed = Verdict { seal: Some(seal), ..verdict.clone() };
+        let mut sealed = Verdict { seal: Some(seal), ..verdict.clone() };
+        if let Some(shadow) = sealed.shadow.take() {
+            self.shadows.insert(verdict.claim_id.clone(), *shadow);
+        }
         self.verdicts.insert(verdict.claim_id.clone(), sealed);
         self.events.push(received.clone());
         None

@@ -190,14 +190,17 @@ impl<P: Ports> Worker<P> {
         let api = self.context.registry.get(job.api).api.as_ref();
         match step {
             Step::Assessed(assessment, code) => {
-                let ruling =
-                    self.context.policy.rule(api.name(), &assessment, |code| api.risk_type(code));
-                self.complete_assessed(*job, ruling, Some(assessment), Some(code));
+                let ruled = self.context.policies.rule(|policy| {
+                    policy.rule(api.name(), &assessment, |code| api.risk_type(code))
+                });
+                self.complete_assessed(*job, ruled, Some(assessment), Some(code));
             }
             Step::Unassessable(fault) => {
-                let ruling =
-                    self.context.policy.unassessable(fault.reason.as_str(), fault.provider_code);
-                self.complete_assessed(*job, ruling, None, fault.provider_code);
+                let ruled = self
+                    .context
+                    .policies
+                    .rule(|policy| policy.unassessable(fault.reason.as_str(), fault.provider_code));
+                self.complete_assessed(*job, ruled, None, fault.provider_code);
             }
             Step::Defer(fault) => self.defer(*job, fault),
             Step::GiveUp(fault) => self.give_up(*job, fault),

@@ -9,7 +9,7 @@ use super::Clock;
 use crate::assess::exchange::Http;
 use crate::assess::{breaker, retry};
 use crate::claim::SubjectKey;
-use crate::decision::Policy;
+use crate::decision::Policies;
 use crate::intake::Intake;
 use crate::intake::flood;
 use crate::outbox::{Publisher, Store};
@@ -56,8 +56,8 @@ pub struct WorkerContext {
     pub flood: flood::Bounds,
     /// The risk APIs.
     pub registry: Arc<Registry>,
-    /// The policy in force.
-    pub policy: Policy,
+    /// The policy in force, and the one in shadow.
+    pub policies: Policies,
     /// `audit.subject_key`.
     pub subject_key: SubjectKey,
     /// Metrics.

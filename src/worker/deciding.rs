@@ -2,7 +2,7 @@
 
 use super::{Job, Ports, Worker};
 use crate::claim::{Claim, EventHashes};
-use crate::decision::{Assessment, Ruling};
+use crate::decision::{Assessment, Ruled};
 use crate::intake::Ticket;
 use crate::outbox::{Completed, Received, RecordOutcome};
 use crate::risk::{ApiId, Fault, FaultReason};
@@ -13,29 +13,34 @@ impl<P: Ports> Worker<P> {
     pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
         self.traces
             .note(job.ticket.id(), |claim| claim.failed(FaultReason::TicketExpired.as_str()));
-        let ruling =
-            self.context.policy.too_late(FaultReason::TicketExpired.as_str(), provider_code);
-        self.complete_assessed(job, ruling, None, provider_code);
+        let ruled = self
+            .context
+            .policies
+            .rule(|policy| policy.too_late(FaultReason::TicketExpired.as_str(), provider_code));
+        self.complete_assessed(job, ruled, None, provider_code);
     }
 
     pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
         self.traces.note(job.ticket.id(), |claim| claim.failed(fault.reason.as_str()));
-        let ruling = self.context.policy.unassessed(fault.reason.as_str(), fault.provider_code);
-        self.complete_assessed(job, ruling, None, fault.provider_code);
+        let ruled = self
+            .context
+            .policies
+            .rule(|policy| policy.unassessed(fault.reason.as_str(), fault.provider_code));
+        self.complete_assessed(job, ruled, None, fault.provider_code);
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.
     pub(super) fn complete_assessed(
         &mut self,
         mut job: Job,
-        ruling: Ruling,
+        ruled: Ruled,
         assessment: Option<Assessment>,
         provider_code: Option<i64>,
     ) {
         self.vacate(&mut job);
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
-        let assessed = Assessed { api, fingerprint, attempts, ruling, assessment, provider_code };
+        let assessed = Assessed { api, fingerprint, attempts, ruled, assessment, provider_code };
         self.complete_verdict(ticket, received, claim, assessed);
         let next = self.lanes.leave(lane);
         self.submit(next);
@@ -49,7 +54,8 @@ impl<P: Ports> Worker<P> {
         claim: Claim,
         assessed: Assessed,
     ) {
-        let Assessed { api, fingerprint, attempts, ruling, assessment, provider_code } = assessed;
+        let Assessed { api, fingerprint, attempts, ruled, assessment, provider_code } = assessed;
+        let Ruled { ruling, shadow } = ruled;
         let (level, risk_types, challenge) = assessment.map(Assessment::kept).unwrap_or_default();
         let api = self.context.registry.get(api).api.as_ref();
         let key = &self.context.subject_key;
@@ -61,7 +67,7 @@ impl<P: Ports> Worker<P> {
             level,
             risk_types,
             provider_code,
-            policy_version: self.context.policy.version().to_owned(),
+            policy_version: self.context.policies.in_force.version().to_owned(),
             attempts,
             challenge,
             claimed_at: claim.claimed_at,
@@ -73,6 +79,7 @@ impl<P: Ports> Worker<P> {
             fingerprint,
             event_hashes: EventHashes::of(key, &claim),
             seal: None,
+            shadow: shadow.map(Box::new),
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,
         };
@@ -88,7 +95,7 @@ pub(super) struct Assessed {
     pub(super) fingerprint: [u8; 32],
     /// How often an API was asked.
     pub(super) attempts: u32,
-    pub(super) ruling: Ruling,
+    pub(super) ruled: Ruled,
     pub(super) assessment: Option<Assessment>,
     pub(super) provider_code: Option<i64>,
 }

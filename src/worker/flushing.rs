@@ -16,7 +16,7 @@ use super::{OUTAGE_PAUSE, Ports, Worker, WorkerError};
 use crate::outbox::{
     Closed, Completed, PublishError, Published, RecordOutcome, Recorded, StoreError,
 };
-use crate::telemetry::{Component, SharedStep};
+use crate::telemetry::{Component, SharedStep, shadow_differs};
 
 impl<P: Ports> Worker<P> {
     /// Starts what can be started: the write of the next batch, and the publication of one that is
@@ -82,6 +82,7 @@ impl<P: Ports> Worker<P> {
                 self.context.meter.recorded(latency);
                 self.outflow.recorded(latency, recorded.seal());
                 for completed in recorded.completed() {
+                    count_shadow(completed);
                     self.complete_followers(completed);
                 }
                 self.outflow.pipeline.recorded(recorded, Instant::now());
@@ -230,5 +231,14 @@ impl<P: Ports> Worker<P> {
             }
             RecordOutcome::Deferred(_) | RecordOutcome::Duplicate(_) => {}
         }
+    }
+}
+
+/// The policy in shadow would have decided a claim otherwise, and that is recorded.
+fn count_shadow(completed: &Completed) {
+    if let RecordOutcome::Assessed(verdict) = &completed.outcome
+        && let Some(shadow) = &verdict.shadow
+    {
+        shadow_differs(&verdict.api, verdict.decision, shadow.ruling.decision);
     }
 }

@@ -30,7 +30,10 @@ impl<P: Ports> Worker<P> {
                     api,
                     fingerprint: claim.fingerprint(),
                     attempts: deferral.attempts,
-                    ruling: self.context.policy.unassessed(&deferral.reason, None),
+                    ruled: self
+                        .context
+                        .policies
+                        .rule(|policy| policy.unassessed(&deferral.reason, None)),
                     assessment: None,
                     provider_code: None,
                 };

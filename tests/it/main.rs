@@ -30,6 +30,7 @@ mod risk_apis;
 mod schemas;
 mod service;
 mod setup;
+mod shadow;
 mod status;
 mod store;
 mod tail;

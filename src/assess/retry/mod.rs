@@ -72,7 +72,9 @@ pub struct Settings {
 
 /// A decision that ends a claim: there is no captcha to challenge a user with whom no API would
 /// assess.
-fn final_decision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decision, D::Error> {
+pub(crate) fn final_decision<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Decision, D::Error> {
     match Decision::deserialize(deserializer)? {
         Decision::Challenge => Err(D::Error::custom(
             "this is `approve`, `review` or `reject`: there is nothing to challenge with",

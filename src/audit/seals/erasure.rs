@@ -1,5 +1,5 @@
 //! A person is forgotten: their events, attempts and dead letters go, and their verdicts lose who
-//! it was.
+//! it was. What a policy in shadow made of their claims goes, too.
 //!
 //! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
 //! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
@@ -130,6 +130,7 @@ async fn erase_claims(
     for statement in [
         "delete from claim_events where claim_id = any($1)",
         "delete from risk_calls where claim_id = any($1)",
+        "delete from shadow_decisions where claim_id = any($1)",
     ] {
         sqlx::query(statement).bind(claims).execute(&mut *connection).await?;
     }

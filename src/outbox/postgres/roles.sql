@@ -31,7 +31,7 @@ begin
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S', 'v')
-            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|revision|republications|remov|masked_|_sqlx)'
+            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|shadow_decisions|revision|republications|remov|masked_|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -46,7 +46,7 @@ $$;
 
 -- The worker may add to the record, never change it or take away from it.
 grant select, insert on verdicts, policies, risk_calls, claim_events, dead_letters, token_exchanges,
-    seals to claimgate_worker;
+    seals, shadow_decisions to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
 grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea, bytea, bytea, bytea)
     to claimgate_worker, claimgate_auditor;
@@ -58,11 +58,11 @@ grant execute on function claimgate_count_decisions() to claimgate_worker;
 grant select on _sqlx_migrations to claimgate_worker;
 
 grant select on verdicts, policies, decision_counts, risk_calls, claim_events, dead_letters, dead_letter_replays,
-    dead_letter_replay_places, token_exchanges, seals, revisions,
+    dead_letter_replay_places, token_exchanges, seals, shadow_decisions, revisions,
     revision_places, republications, removals, removed_rows to claimgate_auditor;
 
 -- Views show what their owner may read, so this role needs no right on the tables.
-grant select on masked_claims, masked_calls, masked_dead_letters, policies, decision_counts
+grant select on masked_claims, masked_calls, masked_dead_letters, policies, decision_counts, shadow_decisions
     to claimgate_analyst;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not

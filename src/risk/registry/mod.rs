@@ -49,6 +49,24 @@ impl Registration {
     pub fn risk_type(&self, code: i32) -> Option<RiskType> {
         self.risk_types.iter().find(|risk_type| risk_type.code == code).copied()
     }
+
+    /// What its levels lead to by the policy that is given, or by its own; `None` where it gives
+    /// none.
+    ///
+    /// # Errors
+    /// One sentence: what is wrong with the policy.
+    pub fn levels(&self, policy: Option<Levels>) -> Result<Option<Levels>, String> {
+        match (self.highest_level(), policy) {
+            (Some(highest), policy) => {
+                let levels = policy.unwrap_or_else(|| Levels::of(self.levels));
+                levels.check(highest).map(|()| Some(levels))
+            }
+            (None, Some(_)) => {
+                Err("this API gives no levels that a policy could decide by".to_owned())
+            }
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// The sections that several APIs share.
@@ -179,7 +197,7 @@ impl Registry {
         let base_url = setup.server();
         faults.extend(setup.finish());
         let (concurrency, is_adaptive) = section.concurrency();
-        let levels = levels(registration, section.policy).unwrap_or_else(|problem| {
+        let levels = registration.levels(section.policy).unwrap_or_else(|problem| {
             faults.push(ConfigError::new(format!("risk.{name}.policy"), problem));
             None
         });
@@ -285,17 +303,6 @@ impl Registry {
     /// One of them.
     pub fn token_source(&self, id: TokenId) -> &dyn TokenSource {
         self.tokens[id.0].as_ref()
-    }
-}
-
-fn levels(api: &Registration, policy: Option<Levels>) -> Result<Option<Levels>, String> {
-    match (api.highest_level(), policy) {
-        (Some(highest), policy) => {
-            let levels = policy.unwrap_or_else(|| Levels::of(api.levels));
-            levels.check(highest).map(|()| Some(levels))
-        }
-        (None, Some(_)) => Err("this API gives no levels that a policy could decide by".to_owned()),
-        (None, None) => Ok(None),
     }
 }
 

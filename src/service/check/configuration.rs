@@ -2,6 +2,7 @@
 
 use crate::assess::http::Client;
 use crate::config::Config;
+use crate::decision::Policy;
 use crate::findings::Finding;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::check_properties;
@@ -19,6 +20,7 @@ pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
         Ok((registry, policy)) => {
             let built = format!("{} built, policy {}", registry.len(), policy.version());
             findings.push(Finding::ok("risk APIs", built));
+            findings.extend(config.shadow(&policy).map(|shadow| in_shadow(&policy, &shadow)));
             Some(registry)
         }
         Err(error) => {
@@ -39,6 +41,15 @@ pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
     findings.extend(telemetry::look_at(&config.telemetry));
     findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
     (registry, findings)
+}
+
+/// Which policy rules in shadow.
+fn in_shadow(policy: &Policy, shadow: &Policy) -> Finding {
+    if shadow.version() == policy.version() {
+        let same = "this is the policy in force: there is nothing that it would decide otherwise";
+        return Finding::warning("policy.shadow", same);
+    }
+    Finding::ok("policy.shadow", format!("{} rules in shadow", shadow.version()))
 }
 
 /// By which way calls leave.

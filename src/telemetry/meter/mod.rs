@@ -14,7 +14,8 @@ mod parts;
 
 use labelled::Labelled;
 pub use parts::{
-    IntakeMeter, PoolMeter, commit_failed, producer_fenced, producer_started, unpublishable,
+    IntakeMeter, PoolMeter, commit_failed, producer_fenced, producer_started, shadow_differs,
+    shadow_rules, unpublishable,
 };
 
 use super::metrics::{self as names, Metric};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, gauge};
 
 use super::float;
+use crate::decision::Decision;
 use crate::kafka::Input;
 use crate::telemetry::metrics as names;
 
@@ -26,6 +27,25 @@ pub fn commit_failed() {
 /// A topic takes a message in no form.
 pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
+}
+
+/// A policy rules in shadow on what these APIs find: nothing of it differs yet.
+pub fn shadow_rules(apis: &[&str]) {
+    for (api, decision) in apis.iter().flat_map(|api| Decision::ALL.map(|decision| (api, decision)))
+    {
+        let others = Decision::ALL.into_iter().filter(|other| *other != decision);
+        others.for_each(|other| shadow_differences(api, decision, other).increment(0));
+    }
+}
+
+/// The policy in shadow would have decided a claim otherwise; or the same for other reasons.
+pub fn shadow_differs(api: &str, decision: Decision, shadow: Decision) {
+    shadow_differences(api, decision, shadow).increment(1);
+}
+
+fn shadow_differences(api: &str, decision: Decision, shadow: Decision) -> Counter {
+    let (decision, shadow) = (decision.as_str(), shadow.as_str());
+    counter!(names::SHADOW_DIFFERENCES.name, "api" => api.to_owned(), "decision" => decision, "shadow" => shadow)
 }
 
 /// The consumer's metrics: of its logs, which the worker does not know.

@@ -52,6 +52,8 @@ fn record_everything() {
     meter.published(latency);
     meter.publish_aborted();
     meter::unpublishable("decisions");
+    shadow_rules(&["intelligent_qr_code"]);
+    shadow_differs("intelligent_qr_code", Decision::Review, Decision::Reject);
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
     meter.calls("intelligent_qr_code", 3, 64);
@@ -88,6 +90,22 @@ fn a_label_that_was_not_foreseen_is_counted_as_other() {
         assert!(rendered.lines().any(|rendered| rendered == line), "no {line:?} in\n{rendered}");
     }
     assert!(!rendered.contains("made up"));
+}
+
+#[test]
+fn what_a_policy_in_shadow_may_differ_in_begins_at_0() {
+    let recorder = metrics::builder().expect("valid buckets").build_recorder();
+    ::metrics::with_local_recorder(&recorder, || {
+        shadow_rules(&["mini_program"]);
+        shadow_differs("mini_program", Decision::Approve, Decision::Reject);
+    });
+    let rendered = recorder.handle().render();
+    let lines = || rendered.lines().filter(|line| line.contains("api=\"mini_program\""));
+    assert_eq!(lines().count(), 12, "{rendered}");
+    let counted: Vec<_> = lines().filter(|line| !line.ends_with(" 0")).collect();
+    let expected = "claimgate_shadow_differences_total{api=\"mini_program\",\
+                    decision=\"approve\",shadow=\"reject\"} 1";
+    assert_eq!(counted, [expected]);
 }
 
 #[test]

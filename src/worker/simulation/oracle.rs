@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::world::World;
 use crate::claim::Claim;
+use crate::decision::{Assessment, Policies, Policy, Ruled, Ruling};
 use crate::intake::deferral::Deferral;
 use crate::intake::offset_map::OffsetMap;
 use crate::intake::{Commit, Input, Partition, Record, header};
@@ -40,6 +41,7 @@ pub(super) fn faults(world: &World) -> Vec<String> {
     oracle.follow_transactions();
     oracle.look_at_the_end();
     oracle.look_at_calls();
+    oracle.look_at_policies();
     oracle.faults
 }
 
@@ -196,6 +198,41 @@ impl Oracle<'_> {
                     .push(format!("{}: an attempt is recorded that nobody made", call.claim_id)),
             }
         }
+    }
+
+    /// The policy in force decided, and what the one in shadow rules otherwise is kept.
+    fn look_at_policies(&mut self) {
+        let (_, in_force) = self.world.config.risk_apis().expect("the settings are right");
+        let shadow = self.world.config.shadow(&in_force);
+        let policies = Policies { in_force, shadow };
+        let mut kept = self.world.store.shadows();
+        for (claim_id, verdict) in &self.verdicts {
+            let Ruled { ruling, shadow } = policies.rule(|policy| rule(policy, verdict));
+            if (ruling.decision, &ruling.reasons) != (verdict.decision, &verdict.reasons) {
+                self.faults.push(format!("{claim_id}: {verdict:?} is not by the policy in force"));
+            }
+            let kept = kept.remove(claim_id);
+            if kept != shadow {
+                self.faults.push(format!("{claim_id}: {shadow:?} in shadow, {kept:?} kept"));
+            }
+        }
+        self.faults.extend(kept.keys().map(|id| format!("{id}: ruled on in shadow alone")));
+    }
+}
+
+/// What a policy rules on what a verdict rests on.
+fn rule(policy: &Policy, verdict: &Verdict) -> Ruling {
+    let reason = verdict.reasons.first();
+    let name = reason.and_then(|reason| reason.name.as_deref()).unwrap_or_default();
+    match (verdict.level.and_then(|level| u8::try_from(level).ok()), reason) {
+        (Some(level), _) => {
+            let risk_types = verdict.risk_types.clone();
+            policy.rule(&verdict.api, &Assessment::Level { level, risk_types }, |_| None)
+        }
+        (None, Some(reason)) if reason.code == "unassessed" => {
+            policy.unassessed(name, reason.value)
+        }
+        (None, _) => policy.unassessable(name, verdict.provider_code),
     }
 }
 

@@ -13,6 +13,7 @@ use super::plan::{Act, Plan, Produced};
 use super::ports::{Apis, RemoteApis, RemoteStore};
 use crate::claim::SubjectKey;
 use crate::config::Config;
+use crate::decision::Policies;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
 use crate::testing::{
@@ -75,6 +76,13 @@ serves = []
 serves = []
 [risk.captcha_check]
 serves = []
+[policy.shadow]
+on_unassessed = "approve"
+[policy.shadow.levels.intelligent_qr_code]
+approve = [4]
+challenge = [1]
+review = []
+reject = [0, 2, 3]
 "#;
 
 /// Everything there is to see at the end of a run.
@@ -340,6 +348,7 @@ impl World {
 
     fn context(&mut self) -> WorkerContext {
         let (registry, policy) = self.config.risk_apis().expect("the settings are right");
+        let shadow = self.config.shadow(&policy);
         WorkerContext {
             kafka: crate::kafka::Settings {
                 offset_metadata_max_bytes: self.plan.offset_metadata_max,
@@ -353,7 +362,7 @@ impl World {
             flood: self.config.dead_letters.flood_bounds(),
             breaker: self.config.breaker.clone(),
             registry: Arc::new(registry),
-            policy,
+            policies: Policies { in_force: policy, shadow },
             subject_key: SubjectKey::new(None),
             meter: Meter::new(
                 &["qr_code", "mini_program"],

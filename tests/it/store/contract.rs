@@ -1,11 +1,12 @@
 //! What every store promises (README, "What it promises").
 
 use claimgate::claim::{DeadLetterReason, EventError};
+use claimgate::decision::Decision;
 use claimgate::outbox::{RecordOutcome, Store};
 use claimgate::schema::Verdict;
 
 use super::Inspect;
-use super::build::{assessed, call, close, event, malformed, record, unsealed, verdict};
+use super::build::{assessed, call, close, event, malformed, record, shadow, unsealed, verdict};
 
 async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
     let known = store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id);
@@ -366,4 +367,38 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         assert_eq!(winners, 40, "each claim has one winner");
     }
     assert_eq!(store.all_events().await.len(), 2_000);
+}
+
+pub(crate) async fn what_a_policy_in_shadow_rules_is_kept_with_the_verdict_that_won(
+    store: impl Inspect,
+) {
+    record(&store, &close(vec![assessed(verdict("known", 1))], vec![])).await;
+    let ruled = |claim_id: &str, offset, version: &str| Verdict {
+        shadow: shadow(version, Decision::Reject),
+        ..verdict(claim_id, offset)
+    };
+    let mut odd = ruled("odd \u{1}", 2, "x");
+    odd.shadow.as_mut().expect("given").ruling.reasons[0].name = Some("\"\\红".to_owned());
+    let records = vec![
+        assessed(odd.clone()),
+        assessed(verdict("alike", 3)),
+        assessed(ruled("twice", 4, "x")),
+        assessed(ruled("twice", 5, "y")),
+        assessed(ruled("known", 6, "x")),
+        malformed(7),
+    ];
+    let batch = close(records, vec![call("twice")]);
+    let overruled = record(&store, &batch).await;
+    let places: Vec<usize> = overruled.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [3, 4]);
+    let kept = store.all_shadows().await;
+    let shadow = |verdict: Verdict| (verdict.claim_id, *verdict.shadow.expect("given"));
+    let expected = [shadow(odd), shadow(ruled("twice", 4, "x"))];
+    assert_eq!(kept.clone().into_iter().collect::<Vec<_>>(), expected);
+    // It is no part of the verdict.
+    assert_eq!(recalled(&store, "twice").await, Some(verdict("twice", 4)));
+    // The answer was lost, and the claim is ruled on once more, by another policy.
+    record(&store, &batch).await;
+    record(&store, &close(vec![assessed(ruled("twice", 4, "y"))], vec![])).await;
+    assert_eq!(store.all_shadows().await, kept);
 }

@@ -1,10 +1,10 @@
 //! A database for one test: made for it, migrated, dropped afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
 use claimgate::claim::{DeadLetterReason, EventError};
-use claimgate::decision::Source;
+use claimgate::decision::{Decision, Reason, Ruling, ShadowRuling, Source};
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Call, Closed, Received, Recording, Store, StoreError};
 use claimgate::schema::{
@@ -139,6 +139,19 @@ impl Inspect for RealStore {
         rows.into_iter().map(received).collect()
     }
 
+    async fn all_shadows(&self) -> BTreeMap<String, ShadowRuling> {
+        let rows = "select claim_id, shadow_version, shadow_decision, shadow_reasons
+            from shadow_decisions";
+        let rows: Vec<ShadowRow> =
+            sqlx::query_as(rows).fetch_all(&self.pool).await.expect("shadow_decisions");
+        let shadow = |(claim_id, version, decision, reasons): ShadowRow| {
+            let decision = Decision::from_word(&decision).expect("a decision");
+            let ruling = Ruling { decision, reasons: reasons.0 };
+            (claim_id, ShadowRuling { version, ruling })
+        };
+        rows.into_iter().map(shadow).collect()
+    }
+
     async fn all_dead_letters(&self) -> Vec<DeadLetter> {
         let rows = sqlx::query_as(DEAD_LETTERS.select(BY_SOURCE)).fetch_all(&self.pool);
         let rows: Vec<DeadLetterRow> = rows.await.expect("dead_letters");
@@ -153,6 +166,9 @@ impl Inspect for RealStore {
         rows.into_iter().map(letter).collect()
     }
 }
+
+/// `shadow_decisions`, as it is selected.
+type ShadowRow = (String, String, String, sqlx::types::Json<Vec<Reason>>);
 
 fn received(
     source: Source,

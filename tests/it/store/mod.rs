@@ -26,10 +26,13 @@ pub(crate) mod schema;
 mod sealed;
 mod search;
 mod session;
+mod shadow;
 mod story;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
+use claimgate::decision::ShadowRuling;
 use claimgate::outbox::{Call, Received, Store};
 use claimgate::testing::{DeadLetter, FakeStore};
 pub(crate) use database::{RealStore, TestDatabase, with_database, with_empty_database};
@@ -42,6 +45,8 @@ pub(crate) trait Inspect: Store + Clone + 'static {
     fn all_events(&self) -> impl Future<Output = Vec<Received>> + Send;
     /// Every dead letter, in the order of its source.
     fn all_dead_letters(&self) -> impl Future<Output = Vec<DeadLetter>> + Send;
+    /// What the policy in shadow would have decided otherwise, by claim id.
+    fn all_shadows(&self) -> impl Future<Output = BTreeMap<String, ShadowRuling>> + Send;
 }
 
 impl Inspect for FakeStore {
@@ -53,6 +58,9 @@ impl Inspect for FakeStore {
     }
     async fn all_dead_letters(&self) -> Vec<DeadLetter> {
         self.dead_letters()
+    }
+    async fn all_shadows(&self) -> BTreeMap<String, ShadowRuling> {
+        self.shadows()
     }
 }
 
@@ -96,4 +104,5 @@ over_every_store! {
     an_empty_batch_is_recorded
     a_batch_larger_than_a_statement_is_recorded_whole
     two_workers_with_the_same_claims_agree
+    what_a_policy_in_shadow_rules_is_kept_with_the_verdict_that_won
 }

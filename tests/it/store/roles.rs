@@ -62,7 +62,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
 }
 
 /// What is evidence.
-const EVIDENCE: [&str; 10] = [
+const EVIDENCE: [&str; 11] = [
     "verdicts",
     "policies",
     "republications",
@@ -71,6 +71,7 @@ const EVIDENCE: [&str; 10] = [
     "dead_letters",
     "token_exchanges",
     "seals",
+    "shadow_decisions",
     "dead_letter_replays",
     "dead_letter_replay_places",
 ];
@@ -140,7 +141,13 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
 }
 
 async fn the_analysts_role_reads_masked_views_alone(database: &TestDatabase, analyst: &str) {
-    for view in ["masked_claims", "masked_calls", "masked_dead_letters", "decision_counts"] {
+    for view in [
+        "masked_claims",
+        "masked_calls",
+        "masked_dead_letters",
+        "decision_counts",
+        "shadow_decisions",
+    ] {
         let select = format!("begin; set local role {analyst}; select * from {view}; rollback");
         database.execute(select).await;
     }

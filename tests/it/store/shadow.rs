@@ -1,0 +1,100 @@
+//! What a policy in shadow would have decided otherwise, over the real tables.
+
+use std::time::Duration;
+
+use claimgate::decision::{Decision, Ruling, ShadowRuling};
+use claimgate::schema::Verdict;
+use serde_json::json;
+
+use super::answers::Csv;
+use super::audit::Office;
+use super::build::shadow;
+use super::derived::record;
+use super::{TestDatabase, with_database};
+
+const ROWS: &str = "select count(*) from shadow_decisions";
+
+/// Records honest claims, of which the policy in shadow rejects those whose names say so.
+async fn rejected(office: &Office, claims: &[&str]) {
+    record(office, claims, |claim_id, _, verdict, _| {
+        if let Some(version) = claim_id.strip_prefix("rejected-by-") {
+            let version = version.split('-').next().unwrap_or_default();
+            verdict.shadow = shadow(version, Decision::Reject);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_would_be_decided_otherwise_is_counted_by_policy_and_decision() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let nothing = "no policy in shadow ruled otherwise in that time\n".to_owned();
+        assert_eq!(office.ask("shadow").await, (nothing, false));
+        rejected(&office, &["same", "rejected-by-x", "rejected-by-y-1", "rejected-by-y-2"]).await;
+        record(&office, &["for another reason"], |_, _, verdict, _| {
+            let ruling = Ruling { decision: verdict.decision, reasons: vec![] };
+            let shadow = ShadowRuling { version: "y".to_owned(), ruling };
+            verdict.shadow = Some(Box::new(shadow));
+        })
+        .await;
+        let policy = office.policy.version();
+        let count = |version: &str, other: &str, claims: i64, examples: &[&str]| {
+            json!({
+                "policy_version": policy, "shadow_version": version, "api": "intelligent_qr_code",
+                "decision": "approve", "shadow_decision": other, "claims": claims,
+                "examples": examples,
+            })
+        };
+        let counts = json!([
+            count("y", "reject", 2, &["rejected-by-y-2"]),
+            count("y", "approve", 1, &["for another reason"]),
+            count("x", "reject", 1, &["rejected-by-x"]),
+        ]);
+        assert_eq!(office.ask_json("shadow --limit 1").await["counts"], counts);
+        let (text, found) = office.ask("shadow --since 1h").await;
+        let row = "| intelligent_qr_code | approve  | reject          | 2      | rejected-by-y-2, \
+                   rejected-by-y-1 |";
+        assert!(found && text.contains(row) && text.contains("Decided otherwise  3"), "{text}");
+        let rows = Csv::of(&office, "shadow --limit 0").await;
+        assert_eq!(rows.column("claims"), ["2", "1", "1"]);
+        assert_eq!(rows.column("examples"), ["[]"; 3]);
+        assert!(!office.ask("shadow --until 1h --since 2h").await.1, "not so long ago");
+        let (exported, _) = office.ask("export shadow-decisions").await;
+        assert_eq!(exported.lines().count(), 5, "{exported}");
+        assert!(office.ask("verify --all").await.1, "no seal misses them, and none covers them");
+    })
+    .await;
+}
+
+async fn refused(database: &TestDatabase, change: &'static str) {
+    let refused = sqlx::query(change).execute(&database.pool).await.expect_err("refused");
+    assert!(refused.to_string().contains("evidence is added and never"), "{change}: {refused}");
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_policy_in_shadow_only_grows_expires_and_is_erased_with_a_person() {
+    with_database(async |database| {
+        let mut office = Office::new(database.store().await);
+        rejected(&office, &["rejected-by-x", "same"]).await;
+        record(&office, &["old"], |_, _, verdict: &mut Verdict, _| {
+            verdict.decided_at = 1_000_000_000_000_000;
+            verdict.shadow = shadow("x", Decision::Reject);
+        })
+        .await;
+        refused(database, "update shadow_decisions set shadow_decision = 'approve'").await;
+        refused(database, "delete from shadow_decisions").await;
+        refused(database, "truncate shadow_decisions").await;
+        office.retention.shadow_decisions = Some(Duration::from_secs(20 * 365 * 86_400));
+        let (text, _) = office.ask("retention").await;
+        assert_eq!(text, "deleted 1 rows of shadow_decisions\n");
+        assert_eq!(database.number(ROWS).await, 1);
+        let line = "erase phone 15912345687 --by ann --reason law";
+        office.ask(&format!("{line} --dry-run")).await;
+        assert_eq!(database.number(ROWS).await, 1, "a dry run erases nothing");
+        office.ask(line).await;
+        assert_eq!(database.number(ROWS).await, 0);
+        assert_eq!(office.ask_json("verify --all").await["faults"], json!({}));
+    })
+    .await;
+}
