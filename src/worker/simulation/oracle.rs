@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::world::World;
 use crate::claim::Claim;
-use crate::decision::{Assessment, Policies, Policy, Ruled, Ruling};
+use crate::decision::{Assessment, Policy, Ruling};
 use crate::intake::deferral::Deferral;
 use crate::intake::offset_map::OffsetMap;
 use crate::intake::{Commit, Input, Partition, Record, header};
@@ -203,17 +203,16 @@ impl Oracle<'_> {
     /// The policy in force decided, and what the one in shadow rules otherwise is kept.
     fn look_at_policies(&mut self) {
         let (_, in_force) = self.world.config.risk_apis().expect("the settings are right");
-        let shadow = self.world.config.shadow(&in_force);
-        let policies = Policies { in_force, shadow };
+        let shadow = self.world.config.shadow(&in_force).expect("there is one");
         let mut kept = self.world.store.shadows();
         for (claim_id, verdict) in &self.verdicts {
-            let Ruled { ruling, shadow } = policies.rule(|policy| rule(policy, verdict));
+            let [ruling, other] = [&in_force, &shadow].map(|policy| rule(policy, verdict));
             if (ruling.decision, &ruling.reasons) != (verdict.decision, &verdict.reasons) {
                 self.faults.push(format!("{claim_id}: {verdict:?} is not by the policy in force"));
             }
-            let kept = kept.remove(claim_id);
-            if kept != shadow {
-                self.faults.push(format!("{claim_id}: {shadow:?} in shadow, {kept:?} kept"));
+            let kept = kept.remove(claim_id).map(|kept| kept.ruling);
+            if kept != Some(other.clone()).filter(|other| *other != ruling) {
+                self.faults.push(format!("{claim_id}: {other:?} in shadow, {kept:?} kept"));
             }
         }
         self.faults.extend(kept.keys().map(|id| format!("{id}: ruled on in shadow alone")));
