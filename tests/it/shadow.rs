@@ -134,6 +134,13 @@ async fn what_operators_see(lab: &Lab) {
     let checked = document("check --offline --json").await;
     let said = format!("{shadow} rules in shadow");
     assert!(checked.to_string().contains(&said), "{checked:#}");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/policy-tests.toml");
+    let output = lab.claimgate(HARSH, &["policy", "test", examples, "--shadow"]).await;
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(told.contains("level 2 of a batch") && told.contains("came reject"), "{told}");
+    let output = lab.claimgate(HARSH, &["policy", "test", examples]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = lab.claimgate("", &["policy", "show", "--shadow"]).await;
     assert_eq!(output.status.code(), Some(1), "there is none: {output:?}");
 }
