@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::Config;
 use crate::findings::Finding;
 use crate::risk::Registry;
@@ -18,6 +20,9 @@ const SESSION_MAX: Duration = Duration::from_secs(3_600);
 const TRANSACTION_MIN: Duration = Duration::from_secs(1);
 /// Below this, not even a decision without its reasons would fit.
 const MESSAGE_MIN_BYTES: usize = 4_096;
+
+/// Shorter than this, a token can be guessed.
+const TOKEN_MIN: usize = 16;
 
 /// A rule that holds, or what is wrong with this key.
 fn unless(holds: bool, key: &str, sentence: &str) -> Option<Finding> {
@@ -35,6 +40,7 @@ impl Config {
             self.retry_faults(),
             self.breaker_faults(),
             self.dead_letters.faults(),
+            self.http_faults(),
         ];
         let egress = self.egress.check().err().map(|sentence| {
             let sentence = sentence.strip_prefix("egress.proxy: ").unwrap_or(&sentence);
@@ -196,6 +202,14 @@ impl Config {
             unless(at_least(budget.reserve, 1.0), "retry.budget.reserve", "must be at least 1"),
         ];
         rules.into_iter().flatten().collect()
+    }
+
+    fn http_faults(&self) -> Vec<Finding> {
+        let token = self.http.token.expose_secret();
+        let is_good = token.len() >= TOKEN_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let sentence = "must be at least 16 visible ASCII characters, such as those of `openssl rand \
+                        -hex 32`, or empty";
+        unless(token.is_empty() || is_good, "http.token", sentence).into_iter().collect()
     }
 
     fn breaker_faults(&self) -> Vec<Finding> {

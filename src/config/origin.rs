@@ -55,6 +55,7 @@ impl Config {
             ("tencent_cloud.token", exposed(tencent.token.as_ref())),
             ("wechat.app_id", Some(&wechat.app_id)),
             ("wechat.app_secret", Some(wechat.app_secret.expose_secret())),
+            ("http.token", Some(self.http.token.expose_secret())),
             ("postgres.url", exposed(postgres.url.as_ref())),
             ("postgres.evidence_keys", Some(postgres.evidence_keys.expose_secret())),
         ]

@@ -22,10 +22,11 @@ enum Alphabet {
 }
 
 /// Every secret, and the ids and names that are signed or sent beside one.
-pub(super) const SECRETS: [Secret; 12] = [
+pub(super) const SECRETS: [Secret; 13] = [
     Secret { section: "audit", key: "former_subject_keys", alphabet: Alphabet::Any },
     Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
     Secret { section: "egress", key: "proxy", alphabet: Alphabet::Any },
+    Secret { section: "http", key: "token", alphabet: Alphabet::Any },
     Secret { section: "postgres", key: "evidence_keys", alphabet: Alphabet::Any },
     Secret { section: "postgres", key: "url", alphabet: Alphabet::Any },
     Secret { section: "tencent_cloud", key: "region", alphabet: Alphabet::Vendor },

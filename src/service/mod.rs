@@ -25,8 +25,10 @@ use crate::config::{Config, OnDuplicate};
 use crate::decision::Policies;
 use crate::intake::consumer::{KafkaIntake, Leave, Membership};
 use crate::kafka::client_error;
+use crate::live::Live;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::KafkaPublisher;
+use crate::status::StatusPage;
 use crate::telemetry::http::Endpoints;
 use crate::telemetry::{self, Component, Health, Telemetry};
 use crate::worker::{Connections, Drain, Ports, Worker};
@@ -105,10 +107,15 @@ impl Service {
         health.set_ready(Component::Broker, Ok(()));
         let (stopped, stop) = oneshot::channel::<()>();
         let ended = async move { drop(stop.await) };
+        let page_token = Live::from(config.http.token.clone());
         let endpoints = telemetry::http::serve(
             &config.http.listen,
             health.clone(),
             telemetry.prometheus(),
+            |address| {
+                let (health, token) = (health.clone(), page_token.clone());
+                StatusPage::routes(address, token, health, telemetry.prometheus(), &store)
+            },
             ended,
         );
         let endpoints = endpoints.await.map_err(|error| error.to_string())?;
@@ -135,7 +142,8 @@ impl Service {
         let tables = look_after_tables(Arc::clone(&store), policies.clone());
         let release = released()?;
         let context = context(&config, Arc::clone(&registry), policies, telemetry, health, release);
-        let secrets = keep_secrets(Secrets { config, registry, store: Arc::clone(&store) });
+        let secrets =
+            keep_secrets(Secrets { config, registry, store: Arc::clone(&store), page_token });
         let upkeep = tokio::spawn(async {
             tokio::join!(tables, secrets);
         });

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
 use crate::config::Config;
+use crate::live::Live;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 
@@ -28,6 +30,7 @@ pub(super) struct Secrets {
     pub(super) config: Config,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<PostgresStore>,
+    pub(super) page_token: Live<SecretString>,
 }
 
 type Contents = Vec<Option<[u8; 32]>>;
@@ -75,6 +78,8 @@ impl Secrets {
         self.registry.renew(&now.tencent_cloud, &now.wechat);
         old.tencent_cloud = now.tencent_cloud.clone();
         old.wechat = now.wechat.clone();
+        self.page_token.replace(now.http.token.clone());
+        old.http = now.http.clone();
         let (others, of_postgres): (Vec<&str>, Vec<&str>) =
             changed.into_iter().partition(|key| !key.starts_with("postgres."));
         tell(&others, "is in force from now on");

@@ -1,15 +1,17 @@
-//! Status: how running workers are, for a person at a terminal.
+//! Status: how running workers are, for a person at a terminal or with a browser.
 //!
-//! Owns no figure of its own: it asks workers for `/readyz` and twice for `/metrics`, and says in
-//! one screen what these mean. `asked` is the only file that knows a socket; reading, differences
-//! and the screen are pure. The invariant: a worker is only read from, and nothing else is asked:
-//! not Kafka, not Postgres.
+//! Owns no figure of its own: the command asks workers for `/readyz` and twice for `/metrics`, and
+//! says in one screen what these mean. `asked` is its only file that knows a socket; reading,
+//! differences and the screen are pure. The command asks nothing else: not Kafka, not Postgres.
+//! `page` says the same in a browser, and shows decisions from Postgres. The invariant: workers and
+//! tables are only read from.
 
 mod addresses;
 mod api;
 mod asked;
 mod command;
 mod interval;
+mod page;
 mod report;
 mod samples;
 mod screen;
@@ -18,4 +20,5 @@ mod snapshots;
 mod worker;
 
 pub use command::{StatusCommand, StatusError};
+pub use page::StatusPage;
 pub use report::End;

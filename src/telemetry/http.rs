@@ -13,7 +13,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -23,17 +24,19 @@ use super::health::Health;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The address of the endpoints; port 0 takes any free one, empty means that there are none.
     /// They tell anybody who asks: keep the address private.
     pub listen: String,
+    /// The token of who may see the status page; empty: whoever is on this machine, if `listen` is.
+    pub token: SecretString,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9464".to_owned() }
+        Self { listen: "127.0.0.1:9464".to_owned(), token: SecretString::default() }
     }
 }
 
@@ -52,7 +55,8 @@ pub struct Endpoints {
     task: JoinHandle<std::io::Result<()>>,
 }
 
-/// Serves the endpoints on `listen` until `shutdown` is ready. `None` where `listen` is empty.
+/// Serves the endpoints, and the routes that `more` makes for the address, on `listen` until
+/// `shutdown` is ready. `None` where `listen` is empty.
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be bound; once this returns, it is.
@@ -60,6 +64,7 @@ pub async fn serve(
     listen: &str,
     health: Health,
     prometheus: PrometheusHandle,
+    more: impl FnOnce(SocketAddr) -> Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Option<Endpoints>, HttpError> {
     if listen.is_empty() {
@@ -72,7 +77,8 @@ pub async fn serve(
         .route("/livez", get(|State(health): State<Health>| async move { answer(health.live()) }))
         .route("/readyz", get(|State(health): State<Health>| async move { answer(health.ready()) }))
         .route("/metrics", get(move || async move { render(&prometheus) }))
-        .with_state(health);
+        .with_state(health)
+        .merge(more(address));
     let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown);
     Ok(Some(Endpoints { address, task: tokio::spawn(served.into_future()) }))
 }
@@ -113,6 +119,10 @@ mod tests {
     use super::*;
     use crate::telemetry::{Component, metrics};
 
+    fn nothing(_: SocketAddr) -> Router {
+        Router::new()
+    }
+
     async fn get(address: SocketAddr, path: &str) -> (u16, String) {
         let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
@@ -127,7 +137,8 @@ mod tests {
         let health = Health::new(Duration::from_millis(1));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { stopped.await.unwrap_or_default() };
-        let served = serve("127.0.0.1:0", health.clone(), recorder.handle(), shutdown).await;
+        let served =
+            serve("127.0.0.1:0", health.clone(), recorder.handle(), nothing, shutdown).await;
         let endpoints = served.expect("a free port").expect("an address was given");
 
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -161,14 +172,16 @@ mod tests {
         let prometheus = metrics::builder().expect("valid buckets").build_recorder().handle();
         let health = Health::new(Duration::from_secs(1));
         let error =
-            serve(&listen, health.clone(), prometheus.clone(), std::future::pending()).await;
+            serve(&listen, health.clone(), prometheus.clone(), nothing, std::future::pending())
+                .await;
         let error = error.expect_err("in use").to_string();
         assert!(
             error.starts_with(&format!("http.listen: cannot listen on {listen:?}: ")),
             "{error}"
         );
-        let none =
-            serve("", health, prometheus, std::future::pending()).await.expect("nothing to bind");
+        let none = serve("", health, prometheus, nothing, std::future::pending())
+            .await
+            .expect("nothing to bind");
         assert!(none.is_none());
     }
 }

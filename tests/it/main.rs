@@ -32,6 +32,7 @@ mod service;
 mod setup;
 mod shadow;
 mod status;
+mod status_page;
 mod store;
 mod tail;
 mod topic;

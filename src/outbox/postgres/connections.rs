@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use super::StoreError;
 use super::error::Failure;
 use super::session::{self, Setting};
-use super::settings::Settings;
+use super::settings::{Caller, Settings};
 use crate::live::Live;
 use crate::telemetry::PoolMeter;
 
@@ -54,7 +54,7 @@ pub(super) struct Connections {
     was_taken: AtomicBool,
     session: Vec<Setting>,
     /// The key that bounds a statement.
-    timeout_key: &'static str,
+    timeout_key: Option<&'static str>,
     /// `PostgreSQL at host:port/database`, for messages: nothing secret.
     place: String,
     /// How many there are at once, at most.
@@ -93,6 +93,26 @@ impl Connections {
             options: options.into(),
             was_taken: AtomicBool::new(false),
         })
+    }
+
+    /// One more connection with the same login, for statements of which none takes longer than this:
+    /// who waits for it holds up nobody else.
+    pub(super) fn for_viewers(&self, statement_timeout: Duration) -> Self {
+        let caller = Caller::Viewer;
+        Self {
+            place: self.place.clone(),
+            size: 1,
+            permits: Semaphore::new(1),
+            permits_in_all: 1,
+            idle: Mutex::default(),
+            meter: PoolMeter::silent(),
+            connect_timeout: self.connect_timeout.min(statement_timeout),
+            max_wait: statement_timeout * MAX_WAIT,
+            timeout_key: caller.timeout_key(),
+            session: session::settings(statement_timeout, caller),
+            options: self.options.clone(),
+            was_taken: AtomicBool::new(true),
+        }
     }
 
     pub(super) fn place(&self) -> &str {
@@ -205,7 +225,9 @@ impl Connections {
     fn failure(&self, error: &sqlx::Error) -> Failure {
         match Failure::new(&self.place, error) {
             Failure::Store(StoreError::Transient(said)) if said.ends_with(TOOK_TOO_LONG) => {
-                let key = self.timeout_key;
+                let Some(key) = self.timeout_key else {
+                    return Failure::Store(StoreError::Transient(said));
+                };
                 let said = format!("{said}; `{key}` is the bound: raise it, or ask about less");
                 Failure::Store(StoreError::Transient(said))
             }

@@ -30,6 +30,7 @@ mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
@@ -76,6 +77,13 @@ impl PostgresStore {
             evidence_keys: EvidenceKeys::read(&settings.evidence_keys)?.into(),
             unkept: Arc::default(),
         })
+    }
+
+    /// A store for those who look at the status page: it has one connection of its own, which only
+    /// reads, and follows this one's login.
+    pub fn for_viewers(&self, statement_timeout: Duration) -> Self {
+        let connections = Arc::new(self.connections.for_viewers(statement_timeout));
+        Self { connections, ..self.clone() }
     }
 
     /// Takes on the login and the evidence keys of these settings: the login once the server has

@@ -1,7 +1,7 @@
 -- The roles of claimgate, and what each may do. It may be run again: after an update, for new tables.
 --
 -- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
--- claimgate_worker    adds evidence and reads it
+-- claimgate_worker    adds evidence and reads it, for its status page masked
 -- claimgate_auditor   reads
 -- claimgate_analyst   reads the masked views, which hold no identity
 -- claimgate_operator  reads dead letters, and adds replays of them
@@ -62,8 +62,10 @@ grant select on verdicts, policies, decision_counts, risk_calls, claim_events, d
     revision_places, republications, removals, removed_rows to claimgate_auditor;
 
 -- Views show what their owner may read, so this role needs no right on the tables.
-grant select on masked_claims, masked_calls, masked_dead_letters, policies, decision_counts, shadow_decisions
-    to claimgate_analyst;
+grant select on masked_claims, masked_calls, masked_steps, masked_dead_letters, policies,
+    decision_counts, shadow_decisions to claimgate_analyst;
+-- The worker's status page shows these.
+grant select on masked_claims, masked_steps to claimgate_worker;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
 -- theirs to see, and the worker has nothing to do with replays.

@@ -49,6 +49,11 @@ pub(super) fn settings(statement_timeout: Duration, caller: Caller) -> Vec<Setti
         ],
         // A question is asked once, and the best plan depends on what it asks for.
         Caller::Person => vec![("plan_cache_mode", "force_custom_plan".to_owned())],
+        // The same, and nothing is ever written.
+        Caller::Viewer => vec![
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            ("default_transaction_read_only", "on".to_owned()),
+        ],
     });
     settings
 }

@@ -132,6 +132,11 @@ impl std::fmt::Debug for PoolMeter {
 }
 
 impl PoolMeter {
+    /// The meter of connections that are not the worker's own: it tells nobody.
+    pub fn silent() -> Self {
+        Self { idle: Gauge::noop(), in_use: Gauge::noop() }
+    }
+
     /// So many connections are idle, so many are in use or about to be.
     pub fn set(&self, idle: usize, in_use: usize) {
         self.idle.set(float(idle));

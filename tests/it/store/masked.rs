@@ -57,7 +57,7 @@ async fn nobodys_identity_is_in_a_masked_view() {
         for table in ["claim_events", "risk_calls", "dead_letters"] {
             assert!(with_identity(database, table).await > 0, "{table} shows what is looked for");
         }
-        for view in ["masked_claims", "masked_calls", "masked_dead_letters"] {
+        for view in ["masked_claims", "masked_calls", "masked_steps", "masked_dead_letters"] {
             assert_eq!(with_identity(database, view).await, 0, "{view}");
         }
         let query =

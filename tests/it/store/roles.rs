@@ -50,6 +50,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         let [_, worker, auditor, operator, reviewer, analyst] = &names;
         test(database, worker, auditor).await;
         the_operators_role_adds_replays_and_nothing_else(database, operator).await;
+        the_workers_role_reads_what_its_page_shows(database, worker).await;
         the_analysts_role_reads_masked_views_alone(database, analyst).await;
         for role in [worker, auditor, operator, reviewer, analyst] {
             no_role_touches_what_keeps_evidence(database, role).await;
@@ -140,10 +141,21 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
     }
 }
 
+async fn the_workers_role_reads_what_its_page_shows(database: &TestDatabase, worker: &str) {
+    for view in ["masked_claims", "masked_steps"] {
+        let select = format!("begin; set local role {worker}; select * from {view}; rollback");
+        database.execute(select).await;
+    }
+    for relation in ["revisions", "masked_calls", "masked_dead_letters", "decision_counts"] {
+        denied(database, worker, &format!("select from {relation}")).await;
+    }
+}
+
 async fn the_analysts_role_reads_masked_views_alone(database: &TestDatabase, analyst: &str) {
     for view in [
         "masked_claims",
         "masked_calls",
+        "masked_steps",
         "masked_dead_letters",
         "decision_counts",
         "shadow_decisions",

@@ -1,0 +1,143 @@
+//! Who may see the status page. Pure.
+//!
+//! With a token, whoever has it; without one, whoever is on this machine and says so. A page of
+//! another origin whose name was made to mean this machine says its own name, and is refused.
+
+use std::net::IpAddr;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
+
+/// Why a request is not answered.
+pub(super) type Refusal = (StatusCode, &'static str);
+
+const NO_TOKEN: &str = "the status page is not shown at this address without a token: set http.token \
+    (CLAIMGATE__HTTP__TOKEN_FILE), or http.listen to a loopback address such as 127.0.0.1:9464\n";
+const OTHER_HOST: &str = "without http.token the status page is shown at a loopback address alone: \
+    ask for http://127.0.0.1 and its port, or set http.token\n";
+const OTHER_SITE: &str = "this is answered to the status page alone, and to no other site\n";
+const WRONG_TOKEN: &str =
+    "this needs the header `Authorization: Bearer` with the token of http.token\n";
+
+/// Who may see the page at one listener, with the token in force.
+pub(super) struct Access<'a> {
+    /// Whether the listener is reached from this machine alone.
+    pub(super) is_loopback: bool,
+    /// `http.token`; empty where there is none.
+    pub(super) token: &'a SecretString,
+}
+
+impl Access<'_> {
+    /// Whether the page itself is shown: with a token it is, for it says nothing and asks for that.
+    pub(super) fn to_page(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match (self.has_token(), self.is_loopback) {
+            (true, _) => Ok(()),
+            (false, false) => Err((StatusCode::FORBIDDEN, NO_TOKEN)),
+            (false, true) if text(headers, header::HOST).is_some_and(is_this_machine) => Ok(()),
+            (false, true) => Err((StatusCode::FORBIDDEN, OTHER_HOST)),
+        }
+    }
+
+    /// Whether an answer that the page shows is given.
+    pub(super) fn to_answers(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.to_page(headers)?;
+        let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+        if matches!(site, Some(b"cross-site" | b"same-site")) {
+            return Err((StatusCode::FORBIDDEN, OTHER_SITE));
+        }
+        let given = text(headers, header::AUTHORIZATION).and_then(|it| it.strip_prefix("Bearer "));
+        if !self.has_token() || given.is_some_and(|given| self.is_token(given.trim())) {
+            return Ok(());
+        }
+        Err((StatusCode::UNAUTHORIZED, WRONG_TOKEN))
+    }
+
+    fn has_token(&self) -> bool {
+        !self.token.expose_secret().is_empty()
+    }
+
+    /// Compares hashes, in a time that says nothing of the token.
+    fn is_token(&self, given: &str) -> bool {
+        let hash = |text: &str| {
+            let key = Hmac::<Sha256>::new_from_slice(text.as_bytes()).ok()?;
+            Some(key.chain_update("status page").finalize())
+        };
+        let given = hash(given);
+        given.is_some() && given == hash(self.token.expose_secret())
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a `Host` means the machine that asks.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn asked(is_loopback: bool, token: &str, headers: &[(&'static str, &str)]) -> [u16; 2] {
+        let token = token.into();
+        let access = Access { is_loopback, token: &token };
+        let pairs = headers.iter().map(|(name, value)| {
+            (header::HeaderName::from_static(name), value.parse().expect("a value"))
+        });
+        let headers: HeaderMap = pairs.collect();
+        [access.to_page(&headers), access.to_answers(&headers)]
+            .map(|result| result.map_or_else(|(status, _)| status.as_u16(), |()| 200))
+    }
+
+    #[test]
+    fn without_a_token_this_machine_alone_is_answered() {
+        for host in ["127.0.0.1:9464", "127.8.8.8", "localhost:9464", "LOCALHOST", "[::1]:9464"] {
+            assert_eq!(asked(true, "", &[("host", host)]), [200, 200], "{host}");
+            assert_eq!(asked(false, "", &[("host", host)]), [403, 403], "{host}");
+        }
+        for host in
+            ["evil.example:9464", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1", "", "a b"]
+        {
+            assert_eq!(asked(true, "", &[("host", host)]), [403, 403], "{host}");
+        }
+        assert_eq!(asked(true, "", &[]), [403, 403], "no host");
+    }
+
+    #[test]
+    fn with_a_token_whoever_has_it_is_answered() {
+        let bearer = format!("Bearer {TOKEN}");
+        for is_loopback in [false, true] {
+            let asked = |authorization: &str| {
+                let headers = [("host", "worker.example"), ("authorization", authorization)];
+                asked(is_loopback, TOKEN, &headers)
+            };
+            assert_eq!(asked(&bearer), [200, 200]);
+            let basic = format!("Basic {TOKEN}");
+            let (longer, shorter) = (format!("{bearer}0"), &bearer[..bearer.len() - 1]);
+            for wrong in [TOKEN, "Bearer", "Bearer ", "", &basic, &longer, shorter] {
+                assert_eq!(asked(wrong), [200, 401], "{wrong}");
+            }
+        }
+        assert_eq!(asked(true, TOKEN, &[("host", "127.0.0.1")]), [200, 401], "behind a proxy");
+    }
+
+    #[test]
+    fn another_site_gets_no_answer() {
+        for (site, answers) in
+            [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+        {
+            let headers = [("host", "127.0.0.1:9464"), ("sec-fetch-site", site)];
+            assert_eq!(asked(true, "", &headers), [200, answers], "{site}");
+        }
+    }
+}
