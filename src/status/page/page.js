@@ -1,7 +1,7 @@
 "use strict";
 // Asks this worker every two seconds and draws what it answers. Texts are set as texts, never as
 // markup; what was seen before is kept here, and only while the page is open.
-const EVERY_MS = 2000, KEPT = 120, TOKEN = "claimgate-token";
+const EVERY_MS = 2000, KEPT = 120, SPAN = 30, TOKEN = "claimgate-token";
 const at = (id) => document.getElementById(id);
 const seen = {};
 
@@ -31,7 +31,8 @@ function chart(name, value, shown) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   const top = Math.max(...values, 0);
-  const x = (index) => (100 * (index + KEPT - values.length)) / (KEPT - 1);
+  const span = Math.max(values.length, SPAN);
+  const x = (index) => (100 * (index + span - values.length)) / (span - 1);
   const y = (of) => 29 - (top > 0 ? (28 * of) / top : 0);
   line.setAttribute("points", values.map((of, index) => `${x(index).toFixed(1)},${y(of).toFixed(1)}`).join(" "));
   svg.setAttribute("viewBox", "0 0 100 30");
@@ -48,12 +49,12 @@ function figure(name, value, shown) {
   return card;
 }
 
-function table(into, names, rows) {
+function table(into, names, rows, is_idle = () => false) {
   const head = element("thead"), line = element("tr"), body = element("tbody");
   for (const name of names) line.append(Object.assign(element("th", name), { scope: "col" }));
   head.append(line);
-  for (const cells of rows) {
-    const row = element("tr");
+  rows.forEach((cells, number) => {
+    const row = element("tr", undefined, is_idle(number) ? "idle" : "");
     cells.forEach((cell, index) => {
       const td = element("td");
       td.dataset.of = names[index];
@@ -61,7 +62,7 @@ function table(into, names, rows) {
       row.append(td);
     });
     body.append(row);
-  }
+  });
   into.replaceChildren(head, body);
 }
 
@@ -85,6 +86,10 @@ function state(word, className) {
   at("state").className = className;
 }
 
+// Nothing to see: on a telephone such an API takes two lines.
+const is_idle = (api) =>
+  !(api.denied + api.open_breakers + api.calls + api.attempts_per_second + api.waiting + api.deferred);
+
 function show_status(report) {
   const worker = report.workers[0], of = worker.figures;
   const is_well = report.wrong.length === 0;
@@ -104,9 +109,9 @@ function show_status(report) {
     figure("Lag", of.lag, number),
     figure("Undecided", of.undecided, number),
     figure("Oldest undecided", of.oldest_seconds, since),
-    figure("Failures since the start", failures, number),
+    figure("Failures", failures, number),
   );
-  table(at("apis"), ["API", "breaker", "calls of quota", "answers", "p50", "p99", "p99 before", "errors", "waiting", "deferred"],
+  table(at("apis"), ["API", "breaker", "calls of quota", "answers", "p50", "p99", "p99, 4 min", "errors", "waiting", "deferred"],
     report.apis.map((api) => [
       api.api,
       api.denied ? element("span", "✕ access denied", "bad")
@@ -119,7 +124,7 @@ function show_status(report) {
       per_second(rate(api.errors_per_second)),
       number(api.waiting),
       number(api.deferred),
-    ]));
+    ]), (index) => is_idle(report.apis[index]));
 }
 
 const DECISIONS = { approve: ["✓", "good"], challenge: ["?", "odd"], review: ["▲", "odd"], reject: ["✕", "bad"] };
@@ -150,7 +155,7 @@ function step(of) {
     case "called": return `asked ${of.api}, attempt ${of.attempt}: `
       + [of.outcome, of.reason, of.http_status && "HTTP " + of.http_status,
         of.provider_code != null && "code " + of.provider_code, number(of.latency_ms, 1) + " ms"].filter(Boolean).join(", ");
-    case "decided": return `decided: ${of.decision}, after ${of.attempt} attempts`;
+    case "decided": return `decided: ${of.decision}, after ${of.attempt} ${of.attempt === 1 ? "attempt" : "attempts"}`;
     case "recorded": return "recorded" + (of.seal == null ? "" : ` under seal ${of.seal}`) + "; published next";
     case "revised": return `revised by a person: ${of.decision}, revision ${of.attempt}`;
     default: return of.step;

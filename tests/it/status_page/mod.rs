@@ -27,9 +27,10 @@ fn free_port() -> u16 {
     free.expect("a free port").port()
 }
 
-/// A claim of somebody.
-fn of_somebody(claim_id: &str) -> Event {
-    let mut event: Value = serde_json::from_str(&claim(claim_id, OPENID)).expect("JSON");
+/// A claim of somebody, whose account's id ends with these words for the simulator.
+fn of_somebody(claim_id: &str, words: &str) -> Event {
+    let account = format!("{OPENID}{words}");
+    let mut event: Value = serde_json::from_str(&claim(claim_id, &account)).expect("JSON");
     event["account"]["phone"] = json!(PHONE);
     event["client"]["ip"] = json!(ADDRESS);
     event["login"] = json!({ "token": LOGIN });

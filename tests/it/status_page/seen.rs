@@ -11,7 +11,7 @@ async fn a_viewer_sees_decisions_and_a_claims_story_and_nobodys_identity() {
     let Some((lab, viewer, mut worker)) = at_home("page", SimulatorOptions::default()).await else {
         return;
     };
-    lab.produce(&[of_somebody("clm-1"), of_somebody(HOSTILE)]);
+    lab.produce(&[of_somebody("clm-1", ""), of_somebody(HOSTILE, "")]);
     let decided = async || viewer.json("/decisions.json").await.as_array().map_or(0, Vec::len);
     lab.wait("decisions", LONG, async || decided().await == 2).await;
 
