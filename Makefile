@@ -71,7 +71,7 @@ book: setup ## Build docs/ as a book with a search, target/book/index.html
 # (CLAIMGATE__WORKER__THREADS=2) may be given: docs/performance.md.
 .PHONY: bench
 bench: setup ## Measure what a claim costs beside a raw loop without guarantees, on real Kafka and PostgreSQL
-	@scripts/setup.sh test
+	@scripts/setup.sh services
 	cargo bench $(LOCKED) --bench claims --no-run
 	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
@@ -80,7 +80,7 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 # database has a synchronous standby, which is promoted.
 .PHONY: chaos
 chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… BROKERS=3 STANDBY=1
-	@scripts/setup.sh test
+	@scripts/setup.sh services
 	CHAOS_SEED=$(SEED) CHAOS_CLAIMS=$(or $(CLAIMS),200000) CHAOS_KILLS=$(or $(KILLS),200) \
 		CHAOS_RATE=$(or $(RATE),300) CHAOS_MINUTES=$(or $(MINUTES),60) \
 		CHAOS_BROKERS=$(or $(BROKERS),1) CHAOS_STANDBY=$(or $(STANDBY),0) \
@@ -90,7 +90,7 @@ chaos: setup ## Break everything under four workers, and look for a claim lost o
 # Its own Kafka and PostgreSQL, one worker, two minutes a row of the table: about twenty in all.
 .PHONY: fairness
 fairness: setup ## Put one API or one account in trouble, and measure what the others keep: make fairness FAIRNESS_SECONDS=…
-	@scripts/setup.sh test
+	@scripts/setup.sh services
 	cargo test $(LOCKED) --release --all-features --no-run --test it
 	scripts/with-services.sh cargo test $(LOCKED) --release --all-features --test it -- \
 		--ignored --nocapture --test-threads=1 fairness::
