@@ -74,7 +74,7 @@ async function ask(path) {
   at("login").hidden = !is_login;
   at("shown").hidden = is_login;
   if (is_login) {
-    sessionStorage.removeItem(TOKEN);
+    if (sessionStorage.getItem(TOKEN) === token) sessionStorage.removeItem(TOKEN);
     throw new Error("the token is asked for");
   }
   if (!answer.ok) throw new Error((await answer.text()).trim() || "HTTP " + answer.status);
