@@ -6,13 +6,34 @@
 use std::net::IpAddr;
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
 /// Why a request is not answered.
-pub(super) type Refusal = (StatusCode, &'static str);
+pub(super) struct Refusal {
+    status: StatusCode,
+    sentence: &'static str,
+}
+
+impl Refusal {
+    fn forbidden(sentence: &'static str) -> Self {
+        Self { status: StatusCode::FORBIDDEN, sentence }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.sentence).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response
+    }
+}
 
 const NO_TOKEN: &str = "the status page is not shown at this address without a token: set http.token \
     (CLAIMGATE__HTTP__TOKEN_FILE), or http.listen to a loopback address such as 127.0.0.1:9464\n";
@@ -35,9 +56,9 @@ impl Access<'_> {
     pub(super) fn to_page(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (self.has_token(), self.is_loopback) {
             (true, _) => Ok(()),
-            (false, false) => Err((StatusCode::FORBIDDEN, NO_TOKEN)),
+            (false, false) => Err(Refusal::forbidden(NO_TOKEN)),
             (false, true) if text(headers, header::HOST).is_some_and(is_this_machine) => Ok(()),
-            (false, true) => Err((StatusCode::FORBIDDEN, OTHER_HOST)),
+            (false, true) => Err(Refusal::forbidden(OTHER_HOST)),
         }
     }
 
@@ -46,13 +67,13 @@ impl Access<'_> {
         self.to_page(headers)?;
         let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
         if matches!(site, Some(b"cross-site" | b"same-site")) {
-            return Err((StatusCode::FORBIDDEN, OTHER_SITE));
+            return Err(Refusal::forbidden(OTHER_SITE));
         }
         let given = text(headers, header::AUTHORIZATION).and_then(|it| it.strip_prefix("Bearer "));
         if !self.has_token() || given.is_some_and(|given| self.is_token(given.trim())) {
             return Ok(());
         }
-        Err((StatusCode::UNAUTHORIZED, WRONG_TOKEN))
+        Err(Refusal { status: StatusCode::UNAUTHORIZED, sentence: WRONG_TOKEN })
     }
 
     fn has_token(&self) -> bool {
@@ -96,7 +117,7 @@ mod tests {
         });
         let headers: HeaderMap = pairs.collect();
         [access.to_page(&headers), access.to_answers(&headers)]
-            .map(|result| result.map_or_else(|(status, _)| status.as_u16(), |()| 200))
+            .map(|result| result.map_or_else(|refusal| refusal.status.as_u16(), |()| 200))
     }
 
     #[test]

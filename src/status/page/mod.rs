@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -74,23 +74,15 @@ impl StatusPage {
             .with_state(page)
     }
 
-    fn check(&self, rule: impl FnOnce(&Access<'_>) -> Result<(), Refusal>) -> Result<(), Response> {
+    fn check(&self, rule: impl FnOnce(&Access<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let token = self.token.now();
-        let checked = rule(&Access { is_loopback: self.is_loopback, token: &token });
-        checked.map_err(|refusal| {
-            let is_login = refusal.0 == StatusCode::UNAUTHORIZED;
-            let mut response = refusal.into_response();
-            if is_login {
-                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            response
-        })
+        rule(&Access { is_loopback: self.is_loopback, token: &token })
     }
 }
 
 type Page = State<Arc<StatusPage>>;
 
-async fn guard(State(page): Page, request: Request, next: Next) -> Result<Response, Response> {
+async fn guard(State(page): Page, request: Request, next: Next) -> Result<Response, Refusal> {
     page.check(|access| access.to_answers(request.headers()))?;
     Ok(next.run(request).await)
 }
@@ -102,9 +94,9 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-async fn document(State(page): Page, headers: HeaderMap) -> Result<Response, Response> {
+async fn document(State(page): Page, headers: HeaderMap) -> Result<Html<&'static str>, Refusal> {
     page.check(|access| access.to_page(&headers))?;
-    Ok(Html(document::DOCUMENT.as_str()).into_response())
+    Ok(Html(document::DOCUMENT.as_str()))
 }
 
 async fn status(State(page): Page) -> Response {
