@@ -108,10 +108,10 @@ function show_status(report) {
     figure("Taken on", rate(of.admitted_per_second), per_second),
     figure("Lag", of.lag, number),
     figure("Undecided", of.undecided, number),
-    figure("Oldest undecided", of.oldest_seconds, since),
+    figure("Oldest", of.oldest_seconds, since),
     figure("Failures", failures, number),
   );
-  table(at("apis"), ["API", "breaker", "calls of quota", "answers", "p50", "p99", "p99, 4 min", "errors", "waiting", "deferred"],
+  table(at("apis"), ["API", "breaker", "calls, quota", "answers", "p50", "p99", "p99, 4 min", "errors", "waiting", "deferred"],
     report.apis.map((api) => [
       api.api,
       api.denied ? element("span", "✕ access denied", "bad")

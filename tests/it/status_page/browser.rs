@@ -195,6 +195,8 @@ async fn a_browser_shows_figures_decisions_and_a_claims_story() {
         browser.sees("document.querySelectorAll('#claim li').length === 6").await;
         browser.sees(&format!("{TEXT}.includes('HTTP 503') && {TEXT}.includes('oPD***03')")).await;
         browser.sees(&format!("!{TEXT}.includes('{PHONE}') && !{TEXT}.includes('{OPENID}')")).await;
+        browser.sees("document.documentElement.scrollWidth <= innerWidth").await;
+        browser.sees("document.getElementById('apis').offsetWidth <= innerWidth").await;
         browser.picture("light").await;
 
         browser.becomes([1000, 1250], "dark").await;
