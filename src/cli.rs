@@ -8,7 +8,7 @@ use crate::audit::AuditCommand;
 use crate::config::Config;
 use crate::dead_letters::DeadLettersCommand;
 use crate::policy::PolicyCommand;
-use crate::service::{CheckCommand, Failure};
+use crate::service::{CheckCommand, Failure, TopicsCommand};
 use crate::status::StatusCommand;
 use crate::{service, telemetry};
 
@@ -34,6 +34,8 @@ enum Command {
         #[arg(long)]
         roles: bool,
     },
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Check configuration and connections, and say everything that is wrong
     Check(CheckCommand),
     /// Ask Postgres why a claim was decided as it was
@@ -71,6 +73,7 @@ impl Cli {
                 let config = Self::load(config)?;
                 Ok(block_on(1, service::migrate(&config, roles))?)
             }
+            Command::Topics(command) => block_on(1, service::topics(&Self::load(config)?, command)),
             Command::Check(command) => block_on(1, service::check(config, command)),
             Command::Audit(command) => {
                 let config = Self::load(config)?;

@@ -67,7 +67,7 @@ impl Settings {
 
     /// The topics' configurations by name. The error is `None` where the broker does not know the
     /// question.
-    async fn configurations(
+    pub(super) async fn configurations(
         &self,
     ) -> Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, Option<String>> {
         let refused = |error: KafkaError| match error {

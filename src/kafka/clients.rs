@@ -110,7 +110,7 @@ impl Settings {
 ///
 /// # Errors
 /// What no waiting mends.
-fn partitions(topic: &MetadataTopic) -> Result<Option<i32>, &'static str> {
+pub(super) fn partitions(topic: &MetadataTopic) -> Result<Option<i32>, &'static str> {
     match topic.error().map(RDKafkaErrorCode::from) {
         None if topic.partitions().is_empty() => Ok(None),
         None => Ok(Some(i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))),

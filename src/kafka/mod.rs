@@ -2,8 +2,11 @@
 
 pub mod check;
 mod clients;
+mod create;
 mod names;
+mod needs;
 mod places;
+mod plan;
 mod reading;
 mod reports;
 mod settings;
@@ -11,6 +14,7 @@ mod topics;
 mod words;
 
 pub use places::{Input, Partition, Topic};
+pub use plan::Wish;
 pub(crate) use reading::{Reading, read_to_end, wait_for_open_transactions};
 pub(crate) use reports::{check_place, is_outage, metadata};
 pub use settings::{Guarantee, Settings};

@@ -8,8 +8,10 @@ mod check;
 mod commands;
 mod hangups;
 mod policies;
+mod report;
 mod secrets;
 mod set_up;
+mod topics;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub use policies::policy;
 use secrets::{Secrets, keep_secrets};
 pub use set_up::open_store;
 use set_up::{context, http_client, log_start, look_around};
+pub use topics::{TopicsCommand, topics};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);

@@ -3,40 +3,27 @@
 mod configuration;
 mod surroundings;
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Failure;
+use super::report::{count, print};
 use crate::config::Config;
 use crate::findings::{Finding, Severity, add_further};
 pub(super) use configuration::egress;
 
 /// How `claimgate check` looks, and how it answers.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct CheckCommand {
     /// Look at the configuration alone: nothing is asked of Kafka, PostgreSQL or a risk API
     #[arg(long)]
     offline: bool,
     /// Answer in JSON, one document
     #[arg(long)]
+    #[serde(skip)]
     json: bool,
-}
-
-/// What was found, as `--json` prints it.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    /// The worst of all findings.
-    severity: Severity,
-    /// Whether nothing but the configuration was looked at.
-    offline: bool,
-    /// How many findings are wrong: each keeps the worker from working.
-    wrong: usize,
-    /// How many are warnings.
-    warnings: usize,
-    findings: &'a [Finding],
 }
 
 /// Looks at everything that a worker needs, and prints what it finds.
@@ -67,27 +54,8 @@ pub async fn check(file: Option<&Path>, command: CheckCommand) -> Result<(), Fai
             findings.push(Finding::warning("connections", sentence));
         }
     }
-    print(&findings, command, &mut std::io::stdout().lock())
-        .map_err(|error| format!("the findings cannot be written: {error}"))?;
+    print(&findings, command.json.then_some(&command))?;
     end(&findings, fault)
-}
-
-fn print(findings: &[Finding], command: CheckCommand, out: &mut impl Write) -> io::Result<()> {
-    if command.json {
-        let severity = findings.iter().map(|finding| finding.severity).max();
-        let report = Report {
-            severity: severity.unwrap_or(Severity::Ok),
-            offline: command.offline,
-            wrong: count(findings, Severity::Wrong),
-            warnings: count(findings, Severity::Warning),
-            findings,
-        };
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
-    }
-    out.flush()
 }
 
 /// How the command ends: `fault` is that of a configuration that cannot be read.
@@ -103,42 +71,9 @@ fn end(findings: &[Finding], fault: Option<String>) -> Result<(), Failure> {
     Err(Failure::from(sentence))
 }
 
-fn count(findings: &[Finding], severity: Severity) -> usize {
-    findings.iter().filter(|finding| finding.severity == severity).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_document_has_every_finding_and_what_is_worst() {
-        let findings = [
-            Finding::ok("risk APIs", "6 built"),
-            Finding::wrong("worker.threads", "must be at least 1"),
-            Finding::warning("audit", "no key; set one"),
-        ];
-        let print = |json, findings: &[Finding]| {
-            let mut out = Vec::new();
-            let command = CheckCommand { offline: true, json };
-            super::print(findings, command, &mut out).expect("written");
-            String::from_utf8(out).expect("text")
-        };
-        let expected = serde_json::json!({
-            "severity": "wrong", "offline": true, "wrong": 1, "warnings": 1,
-            "findings": [
-                {"severity": "ok", "place": "risk APIs", "message": "6 built", "remedy": null},
-                {"severity": "wrong", "place": "worker.threads", "message": "must be at least 1",
-                 "remedy": null},
-                {"severity": "warning", "place": "audit", "message": "no key", "remedy": "set one"},
-            ],
-        });
-        let document: serde_json::Value =
-            serde_json::from_str(&print(true, &findings)).expect("one document");
-        assert_eq!(document, expected);
-        assert_eq!(print(false, &findings).lines().count(), 3);
-        assert!(print(true, &[]).contains("\"severity\": \"ok\""));
-    }
 
     #[test]
     fn warnings_stop_no_worker_and_a_fault_does() {

@@ -6,6 +6,7 @@ mod broker;
 mod offline;
 mod running;
 mod settings;
+mod topics;
 
 use std::process::{Command, Output};
 

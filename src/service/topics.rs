@@ -1,0 +1,67 @@
+//! `claimgate topics …`: makes what a worker needs of Kafka.
+
+use clap::{Args, Subcommand, value_parser};
+use serde::Serialize;
+
+use super::Failure;
+use super::report::{count, print};
+use crate::config::Config;
+use crate::findings::Severity;
+use crate::kafka::Wish;
+
+const EXAMPLE: &str = "\
+Example:
+  claimgate --config production.toml topics create --partitions 12 --dry-run
+
+A topic that is there is left as it is; where it falls short, the line says what mends it.
+Exit code: 0, 1 if a topic was not made or no worker would start on it, 2 for a wrong command line";
+
+/// Make the topics that a worker needs
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Make those of the four topics that are not there, with the settings that they need
+    #[command(after_help = EXAMPLE)]
+    Create(CreateCommand),
+}
+
+/// How topics are made.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+pub struct CreateCommand {
+    /// Partitions of a new topic, 12 without it: no more workers share the work. The retry topic
+    /// gets as many as the claims have
+    #[arg(long, value_name = "N", value_parser = value_parser!(i32).range(1..))]
+    #[serde(skip)]
+    partitions: Option<i32>,
+    /// On how many brokers each partition is
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(i32).range(1..=32_767))]
+    #[serde(skip)]
+    replication_factor: i32,
+    /// Ask Kafka whether it would make them, and make none
+    #[arg(long)]
+    dry_run: bool,
+    /// Answer in JSON, one document
+    #[arg(long)]
+    #[serde(skip)]
+    json: bool,
+}
+
+/// Makes the topics, and says of each what became of it.
+///
+/// # Errors
+/// How many were not made, or would lose something; each was printed.
+pub async fn topics(config: &Config, command: TopicsCommand) -> Result<(), Failure> {
+    let TopicsCommand::Create(command) = command;
+    let wish = Wish {
+        partitions: command.partitions,
+        replicas: command.replication_factor,
+        dry_run: command.dry_run,
+    };
+    let findings = config.kafka.create_topics(wish, config.retry.give_up_after).await;
+    print(&findings, command.json.then_some(&command))?;
+    match count(&findings, Severity::Wrong) {
+        0 => Ok(()),
+        _ => Err("not every topic is as it has to be; the lines with WRONG say why"
+            .to_owned()
+            .into()),
+    }
+}
