@@ -17,7 +17,11 @@ setup: ## Install the compilers and headers a build needs (Debian; silent when a
 
 .PHONY: build
 build: setup ## Build the release binary, target/release/claimgate
-	CLAIMGATE_COMMIT="$$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" cargo build $(LOCKED) --release
+	cargo build $(LOCKED) --release
+
+.PHONY: dist
+dist: setup ## Build what is released, into target/dist: archive, Debian package, image's input, SBOM: make dist ARGS=--dirty
+	scripts/release.sh $(ARGS)
 
 .PHONY: demo
 demo: setup ## Two minutes of the whole thing on this machine: broker, database and risk APIs included

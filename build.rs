@@ -1,5 +1,36 @@
-//! Tells cargo that a new migration is a change: `sqlx::migrate!` embeds them.
+//! Tells the program which commit it is built from, and cargo that a new migration is a change:
+//! `sqlx::migrate!` embeds them.
+
+use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-env-changed=CLAIMGATE_COMMIT");
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = commit();
+    let long = commit.as_ref().map(|commit| format!("{version} ({commit})"));
+    println!("cargo:rustc-env=CLAIMGATE_VERSION={}", long.as_deref().unwrap_or(version));
+    println!("cargo:rustc-env=CLAIMGATE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+}
+
+/// `CLAIMGATE_COMMIT` says it; without that git does, for what is built to be run. A build for tests
+/// does not ask, or each commit would build them anew.
+fn commit() -> Option<String> {
+    let told = std::env::var("CLAIMGATE_COMMIT").unwrap_or_default();
+    let asked = || {
+        if std::env::var("PROFILE").as_deref() != Ok("release") {
+            return None;
+        }
+        println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+        git(&["rev-parse", "--short=12", "HEAD"])
+    };
+    let commit = if told.is_empty() { asked() } else { Some(told) };
+    commit.filter(|commit| commit != "unknown")
+}
+
+/// What git says; nothing where there is no git, or no repository.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !said.is_empty()).then_some(said)
 }

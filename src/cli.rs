@@ -1,8 +1,9 @@
 //! The command line: which command, with which arguments. What a command does stands elsewhere.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::audit::AuditCommand;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::{service, telemetry};
 
 /// Stands between reward claims and the money they pay out.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, propagate_version = true)]
+#[command(version = env!("CLAIMGATE_VERSION"), about, long_about = None, propagate_version = true)]
 pub struct Cli {
     /// A configuration file; it wins over config/default.toml and config/<CLAIMGATE_ENV>.toml, the
     /// environment wins over it
@@ -43,6 +44,19 @@ enum Command {
     Policy(PolicyCommand),
     DeadLetters(DeadLettersCommand),
     Status(StatusCommand),
+    /// Print what makes a shell complete this command line
+    #[command(after_help = "Example:\n  claimgate completions bash > \
+                            /usr/share/bash-completion/completions/claimgate")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which is there
+        folder: PathBuf,
+    },
 }
 
 impl Cli {
@@ -92,6 +106,17 @@ impl Cli {
                     String::new()
                 };
                 block_on(1, service::status(&listen, command))
+            }
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "claimgate", &mut script);
+                let written = std::io::stdout().write_all(&script);
+                Ok(written.map_err(|error| format!("the script cannot be written: {error}"))?)
+            }
+            Command::Man { folder } => {
+                let written = clap_mangen::generate_to(Self::command(), &folder);
+                let place = folder.display();
+                Ok(written.map_err(|error| format!("{place} takes no manual page: {error}"))?)
             }
         }
     }

@@ -174,11 +174,8 @@ metrics! {
     BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version", "commit"];
 }
 
-/// The commit that this program was built from, where whoever built it said so.
-const COMMIT: &str = match option_env!("CLAIMGATE_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+/// The commit that this program was built from, or "unknown": build.rs finds it out.
+const COMMIT: &str = env!("CLAIMGATE_COMMIT");
 
 /// Tells the recorder what every metric means. Also starts those that speak before anything
 /// happens.
