@@ -31,12 +31,17 @@ pub(super) fn filter(
 /// Changes the filter of a layer that is in use.
 pub(super) type Change = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
-/// Prints the events that pass `filter`, which can be changed later.
+/// A layer of any kind.
+pub(super) type AnyLayer<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// Prints the events that pass `filter`, which can be changed later, and hands the same on to
+/// `exported`.
 pub(super) fn layer<S, W>(
     format: LogFormat,
     filter: EnvFilter,
     writer: W,
-) -> (Box<dyn Layer<S> + Send + Sync>, Change)
+    exported: Option<AnyLayer<S>>,
+) -> (AnyLayer<S>, Change)
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -44,16 +49,15 @@ where
     let (filter, handle) = reload::Layer::new(filter);
     let change: Change = Box::new(move |filter| handle.reload(filter));
     let filter = filter.and(EachTime(|metadata| metadata.is_event()));
-    let layer = fmt::layer().with_writer(writer);
-    let layer = match format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
+    let printed = fmt::layer().with_writer(writer);
+    let printed: AnyLayer<S> = match format {
+        LogFormat::Text => printed.boxed(),
         LogFormat::Json => {
-            let layer =
-                layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            layer.with_filter(filter).boxed()
+            let printed = printed.json().flatten_event(true);
+            printed.with_current_span(false).with_span_list(false).boxed()
         }
     };
-    (layer, change)
+    (printed.and_then(exported).with_filter(filter).boxed(), change)
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! records. The invariant: units stand in names, and every label's values are bounded by
 //! configuration or by code.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
+use metrics::{describe_counter, describe_gauge, describe_histogram, set_global_recorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::FanoutBuilder;
 
+use super::TelemetryError;
+use super::otlp::metrics::Bridge;
 use crate::kafka::Topic;
 
 /// A metric's facts.
@@ -170,6 +173,10 @@ metrics! {
     PROCESS_START = Kind::Gauge, "process_start_time_seconds", [];
     /// Spans that did not reach the collector.
     SPANS_LOST = Kind::Counter, "claimgate_spans_lost_total", [];
+    /// Log lines that did not reach the collector; the standard error has them.
+    LOG_LINES_LOST = Kind::Counter, "claimgate_log_lines_lost_total", [];
+    /// Exports of metrics that the collector did not take.
+    METRIC_EXPORTS_FAILED = Kind::Counter, "claimgate_metric_exports_failed_total", [];
     /// Always 1; tells the version that runs, and the commit that it was built from.
     BUILD_INFO = Kind::Gauge, "claimgate_build_info", ["version", "commit"];
 }
@@ -187,7 +194,8 @@ pub(super) fn describe() {
             Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
         }
     }
-    for counter in [SPANS_LOST, PRODUCERS_FENCED, PRODUCERS_STARTED, COMMIT_FAILURES] {
+    let lost = [SPANS_LOST, LOG_LINES_LOST, METRIC_EXPORTS_FAILED];
+    for counter in lost.into_iter().chain([PRODUCERS_FENCED, PRODUCERS_STARTED, COMMIT_FAILURES]) {
         metrics::counter!(counter.name).increment(0);
     }
     for topic in Topic::ALL {
@@ -205,4 +213,15 @@ pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
         }
         Kind::Counter | Kind::Gauge => Ok(builder),
     })
+}
+
+/// Makes everything that is counted from now on appear at `/metrics` and, where there is a bridge,
+/// in what is exported. Without one, counting costs what it costs Prometheus alone.
+pub(super) fn install(bridge: Option<Bridge>) -> Result<PrometheusHandle, TelemetryError> {
+    let Some(bridge) = bridge else { return Ok(builder()?.install_recorder()?) };
+    let prometheus = builder()?.build_recorder();
+    let handle = prometheus.handle();
+    let both = FanoutBuilder::default().add_recorder(prometheus).add_recorder(bridge).build();
+    set_global_recorder(both)?;
+    Ok(handle)
 }

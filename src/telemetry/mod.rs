@@ -6,12 +6,18 @@
 //! it never blocks or fails the worker, and it never carries an account, a token or a body.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use ::metrics::SetRecorderError;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
+use metrics_util::layers::Fanout;
 use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,6 +37,7 @@ mod variables;
 use crate::findings::{Finding, Severity};
 pub use health::{Component, Health};
 pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided, shadow_differs, shadow_rules};
+use otlp::Signal;
 use process::Process;
 use spans::Sink;
 pub use spans::{
@@ -45,13 +52,13 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
-/// How long the last spans may take to reach the collector when the process ends.
+/// How long the last spans, metrics and log lines may take to reach the collector when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often recorded histogram values are folded into their buckets, whether or not anybody
 /// scrapes, and the process is asked what it uses.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `[telemetry]`. Where spans go is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and
+/// `[telemetry]`. What is exported, and where to, is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and
 /// its companions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,15 +120,18 @@ pub enum TelemetryError {
         /// What is wrong with it.
         source: ParseError,
     },
-    /// A variable of the environment with which no span could be exported.
+    /// A variable of the environment with which nothing could be exported.
     #[error("{0}")]
     Variable(String),
-    /// The exporter of spans refuses its settings.
-    #[error("span export (OTEL_EXPORTER_OTLP_*): {0}")]
+    /// An exporter refuses its settings.
+    #[error("export (OTEL_EXPORTER_OTLP_*): {0}")]
     Exporter(#[from] ExporterBuildError),
     /// The recorder of metrics could not be installed.
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
+    /// Somebody installed a recorder before.
+    #[error("metrics: {0}")]
+    Recorder(#[from] SetRecorderError<Fanout>),
     /// The thread that looks after metrics could not be started.
     #[error("metrics: {0}")]
     Thread(#[from] std::io::Error),
@@ -133,6 +143,10 @@ pub enum TelemetryError {
 /// Telemetry that is set up. Keep it until the process ends, then [`shut it down`](Self::shutdown).
 pub struct Telemetry {
     sink: Option<Arc<Sink>>,
+    /// What exports metrics.
+    meters: Option<SdkMeterProvider>,
+    /// What exports log lines.
+    lines: Option<SdkLoggerProvider>,
     keep: Keep,
     prometheus: PrometheusHandle,
     change_filter: log::Change,
@@ -140,8 +154,8 @@ pub struct Telemetry {
     _upkeep: SyncSender<()>,
 }
 
-/// Sets up logging, the recorder of metrics and, where the environment names a collector, the
-/// export of spans. Once per process.
+/// Sets up logging, the recorder of metrics and, as the environment asks, the export of spans,
+/// metrics and log lines. Once per process.
 ///
 /// # Errors
 /// [`TelemetryError`]: one sentence that names the setting at fault.
@@ -163,25 +177,40 @@ where
 {
     let environment = |key: &str| std::env::var(key).ok();
     let filter = log::filter(&settings.log, environment)?;
-    let prometheus = metrics::builder()?.install_recorder()?;
-    metrics::describe();
-    let upkeep = start_upkeep(prometheus.clone())?;
     let variables = look_at_variables();
     // The library's own words would quote an endpoint, which may hold a password.
     if let Some(wrong) = variables.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(TelemetryError::Variable(format!("{}: {}", wrong.place, wrong.sentence())));
     }
-    let sink = otlp::is_wanted(environment)
-        .then(|| otlp::sink(service_instance, environment))
+    let resource = otlp::resource::resource(service_instance);
+    let is_wanted = |signal: Signal| signal.is_wanted(environment);
+    let lines = is_wanted(Signal::Logs)
+        .then(|| otlp::logs::exported(resource.clone(), environment))
+        .transpose()?;
+    let exported = lines.as_ref().map(otlp::logs::layer);
+    let (layer, change_filter) = log::layer(settings.log_format, filter, writer, exported);
+    // Before the exporters begin to tell how they fare.
+    tracing_subscriber::registry().with(layer).try_init()?;
+    let sink = is_wanted(Signal::Traces)
+        .then(|| otlp::traces::sink(&resource, environment))
         .transpose()?
         .map(Arc::new);
-    let keep = if otlp::keeps_none(environment) { Keep::default() } else { settings.keep() };
-    let (lines, change_filter) = log::layer(settings.log_format, filter, writer);
-    tracing_subscriber::registry().with(lines).try_init()?;
+    let (meters, bridge) = is_wanted(Signal::Metrics)
+        .then(|| otlp::metrics::exported(resource, environment))
+        .transpose()?
+        .unzip();
+    let prometheus = metrics::install(bridge)?;
+    metrics::describe();
+    let upkeep = start_upkeep(prometheus.clone())?;
+    let keep =
+        if otlp::traces::keeps_none(environment) { Keep::default() } else { settings.keep() };
     for finding in variables {
         tracing::warn!("{}: {}", finding.place, finding.sentence());
     }
-    Ok(Telemetry { sink, keep, prometheus, change_filter, _upkeep: upkeep })
+    if let Some(told) = otlp::told(environment) {
+        tracing::info!("{told}");
+    }
+    Ok(Telemetry { sink, meters, lines, keep, prometheus, change_filter, _upkeep: upkeep })
 }
 
 /// What of the environment's `OTEL_*` variables does not do what their standard says.
@@ -233,13 +262,44 @@ impl Telemetry {
         self.prometheus.clone()
     }
 
-    /// Sends what spans are left. Blocks for at most five seconds: call it last.
+    /// Sends what is left. Blocks for at most five seconds: call it last.
     pub fn shutdown(self) {
-        let Some(sink) = self.sink else { return };
-        if let Err(error) = sink.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
-            tracing::warn!("the last spans did not reach the collector: {error}");
+        let Self { sink, meters, lines, .. } = self;
+        let sink = sink.map(|sink| {
+            ending(Signal::Traces, move || sink.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT))
+        });
+        let meters = meters.map(|meters| {
+            ending(Signal::Metrics, move || meters.shutdown_with_timeout(SHUTDOWN_TIMEOUT))
+        });
+        let lines = lines.map(|lines| {
+            ending(Signal::Logs, move || lines.shutdown_with_timeout(SHUTDOWN_TIMEOUT))
+        });
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
+        for (signal, ended) in [sink, meters, lines].into_iter().flatten() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let things = signal.things();
+            match ended.recv_timeout(left) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!("the last {things} did not reach the collector: {error}");
+                }
+                Err(_silent) => tracing::warn!("the last {things} did not reach the collector"),
+            }
         }
     }
+}
+
+/// Ends an exporter on a thread of its own, for all of them have the same seconds; its result.
+fn ending(
+    signal: Signal,
+    end: impl FnOnce() -> OTelSdkResult + Send + 'static,
+) -> (Signal, Receiver<OTelSdkResult>) {
+    let (ended, result) = sync_channel(1);
+    // Nobody may be left who wants to know. Without a thread the export just ends.
+    drop(std::thread::Builder::new().name("export-end".to_owned()).spawn(move || {
+        drop(ended.send(end()));
+    }));
+    (signal, result)
 }
 
 /// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would

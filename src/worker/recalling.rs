@@ -191,6 +191,7 @@ impl<P: Ports> Worker<P> {
         self.lookups.repeats_told = Some(now);
         warn!(
             claim.id = verdict.claim_id,
+            trace_id = verdict.trace_id,
             "decisions that were recorded up to {} minutes ago are published again: the offsets of group {} went \
              back, or their worker was away for that long. docs/group.md says what that means",
             age.as_secs() / 60,

@@ -23,7 +23,8 @@ impl<P: Ports> Worker<P> {
         match claim.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api))) {
             Ok((claim, api)) => {
                 warn!(
-                    source = %received.source,
+                    source = %received.source, claim.id = claim.claim_id,
+                    trace_id = received.trace.trace_id(),
                     "a claim is too large for the retry topic and is decided as unassessed"
                 );
                 let assessed = Assessed {

@@ -10,9 +10,11 @@
 mod chaos;
 mod clients;
 mod cluster;
+mod collector;
 mod dead_letters;
 mod deferral;
 mod exactly_once;
+mod exporting;
 mod failure_modes;
 mod fairness;
 mod group;

@@ -1,69 +1,19 @@
 //! The trace of a claim, as a collector receives it over the wire.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, header};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 
+use super::collector::Collector;
 use super::lab::{Event, Lab, claim};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PRODUCER: &str = "00f067aa0ba902b7";
 const LONG: Duration = Duration::from_secs(60);
-/// A gRPC message begins with a flag and its length.
-const GRPC_PREFIX: usize = 5;
-
-/// What a collector was sent, by HTTP or by gRPC.
-struct Collector {
-    url: String,
-    spans: Arc<Mutex<Vec<Span>>>,
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let spans = Arc::new(Mutex::new(Vec::new()));
-        let taken = Arc::clone(&spans);
-        let take = move |headers: HeaderMap, body: Bytes| {
-            let is_grpc = headers[header::CONTENT_TYPE] == "application/grpc";
-            let message = if is_grpc { body.slice(GRPC_PREFIX..) } else { body };
-            let request = ExportTraceServiceRequest::decode(message).expect("OTLP");
-            let scopes = request.resource_spans.into_iter().flat_map(|of| of.scope_spans);
-            taken.lock().expect("not poisoned").extend(scopes.flat_map(|scope| scope.spans));
-            let content_type = if is_grpc { "application/grpc" } else { "application/x-protobuf" };
-            let empty: &[u8] = if is_grpc { &[0; GRPC_PREFIX] } else { &[] };
-            async move { ([(header::CONTENT_TYPE, content_type)], empty.to_vec()) }
-        };
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
-        Self { url, spans }
-    }
-
-    fn of_trace(&self, trace: &str) -> Vec<Span> {
-        let spans = self.spans.lock().expect("not poisoned");
-        spans.iter().filter(|span| hex::encode(&span.trace_id) == trace).cloned().collect()
-    }
-
-    fn named(&self, name: &str) -> Vec<Span> {
-        let spans = self.spans.lock().expect("not poisoned");
-        spans.iter().filter(|span| span.name == name).cloned().collect()
-    }
-}
 
 fn word(span: &Span, key: &str) -> String {
-    let value = span.attributes.iter().find(|attribute| attribute.key == key);
-    match value.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
-        Some(Value::StringValue(word)) => word.clone(),
-        Some(Value::IntValue(number)) => number.to_string(),
-        _ => String::new(),
-    }
+    super::collector::word(&span.attributes, key)
 }
 
 fn traced(id: &str, account: &str) -> Event {
@@ -79,12 +29,14 @@ async fn three_attempts(protocol: &str) {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
     ];
     let quick = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"";
     let mut worker = lab.worker_with("w1", quick, &variables);
     lab.produce(&[traced("clm-1", "user-transient-2")]);
     lab.wait("the decision", LONG, async || !lab.read("decisions").is_empty()).await;
     assert_eq!(worker.stop().await, Some(0));
+    assert_eq!(collector.compressed(), Some(true));
 
     let trace = collector.of_trace(TRACE_ID);
     let processes: Vec<_> = trace.iter().filter(|span| span.name.starts_with("process ")).collect();

@@ -11,7 +11,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Sampler, SpanData, SpanExporter};
 
 use super::metrics::{ALL, Kind};
-use super::otlp::Watched;
+use super::otlp::watched::Watched;
 use super::*;
 use crate::claim::EventError;
 use crate::decision::Decision;
@@ -32,7 +32,7 @@ impl SpanExporter for Refuses {
 fn spans_that_are_lost_are_counted() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, || {
-        let exporter = Watched::new(Refuses, "http://collector");
+        let exporter = Watched::new(Signal::Traces, Refuses, "http://collector");
         let sink = spans::tests::sink(Sampler::AlwaysOn, exporter);
         spans::tests::export_one(&Spans::on(Arc::new(sink), "claimgate", Keep::default()));
     });

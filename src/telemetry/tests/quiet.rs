@@ -31,7 +31,7 @@ impl std::io::Write for Lines {
 fn a_library_that_asks_whether_it_should_log_costs_no_line() {
     let lines = Lines::default();
     let (writer, filter) = (lines.clone(), log::filter("info", |_| None).expect("a filter"));
-    let (layer, _change) = log::layer(LogFormat::Text, filter, move || writer.clone());
+    let (layer, _change) = log::layer(LogFormat::Text, filter, move || writer.clone(), None);
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     for _ in 0..2 {
         ask_for_what_nobody_wants();

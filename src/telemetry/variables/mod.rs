@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::otlp::Signal;
 use crate::findings::Finding;
 use understood::Instead;
 
@@ -18,6 +19,8 @@ pub(super) type Environment = BTreeMap<String, String>;
 
 /// Whether a value is understood, beside the other variables.
 type Check = fn(&str, &Environment) -> Result<(), Instead>;
+/// The same of a variable of one signal, which has no effect where that is not exported.
+type CheckOf = fn(&str, &Environment, Signal) -> Result<(), Instead>;
 
 /// What a variable does here.
 enum Use {
@@ -25,25 +28,28 @@ enum Use {
     Counts(Check),
     /// The same for a value that may hold a secret, and is not shown.
     CountsUnseen(Check),
+    /// It counts for its signal.
+    Of(CheckOf),
+    /// The same for a value that may hold a secret, and is not shown.
+    OfUnseen(CheckOf),
     /// It has no effect; this is how it is instead.
     Ignored(&'static str),
     /// The same, and its value may be a secret.
     IgnoredUnseen(&'static str),
 }
 
-use Use::{Counts, CountsUnseen, Ignored, IgnoredUnseen};
+use Use::{Counts, CountsUnseen, Ignored, IgnoredUnseen, Of, OfUnseen};
 
-const METRICS: &str =
-    "metrics are not exported; have /metrics at http.listen scraped, or remove the variable";
-const LOGS: &str = "log lines are not exported; collect the standard error, or remove the variable";
 const TLS: &str = "the collector's certificate is checked by the system's authorities, and no \
                    certificate is shown to it; set up a collector on this host that has them";
 const TO_COLLECTORS: &str = "spans go to a collector by OTLP alone; have the collector send \
                              them on, or remove the variable";
 const NO_LIMIT: &str = "claimgate's spans have no such limit; remove the variable";
+const NO_LIMIT_OF_LINES: &str = "log lines have no such limit; remove the variable";
+const NO_FILE: &str = "no such file is read; set the variables of docs/telemetry.md";
 
-/// Every variable of the standard for traces and for all signals. `*` stands for any end; the first
-/// line that fits counts.
+/// Every variable of the standard. `<SIGNAL>` stands for `TRACES`, `METRICS` and `LOGS`, `*` for
+/// any end; the first line that fits counts.
 const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_SDK_DISABLED", Counts(understood::disabled)),
     ("OTEL_SERVICE_NAME", Counts(understood::any)),
@@ -57,13 +63,10 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_TRACES_EXPORTER", Counts(understood::traces_exporter)),
     ("OTEL_METRICS_EXPORTER", Counts(understood::metrics_exporter)),
     ("OTEL_LOGS_EXPORTER", Counts(understood::logs_exporter)),
-    ("OTEL_BSP_SCHEDULE_DELAY", Counts(understood::schedule_delay)),
-    ("OTEL_BSP_MAX_QUEUE_SIZE", Counts(understood::queue_size)),
-    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Counts(understood::batch_size)),
-    (
-        "OTEL_BSP_EXPORT_TIMEOUT",
-        Ignored("each export is bounded by OTEL_EXPORTER_OTLP_TIMEOUT; set that"),
-    ),
+    ("OTEL_BSP_SCHEDULE_DELAY", Of(understood::schedule_delay)),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", Of(understood::queue_size)),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Of(understood::batch_size)),
+    ("OTEL_BSP_EXPORT_TIMEOUT", Of(understood::export_timeout)),
     ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", Counts(understood::count_limit)),
     ("OTEL_SPAN_EVENT_COUNT_LIMIT", Counts(understood::count_limit)),
     ("OTEL_SPAN_LINK_COUNT_LIMIT", Counts(understood::link_limit)),
@@ -71,36 +74,42 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_ATTRIBUTE_*", Ignored(NO_LIMIT)),
     ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", Ignored(NO_LIMIT)),
     ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", Ignored(NO_LIMIT)),
+    ("OTEL_METRIC_EXPORT_INTERVAL", Of(understood::interval)),
+    ("OTEL_METRIC_EXPORT_TIMEOUT", Of(understood::export_timeout)),
+    ("OTEL_METRICS_EXEMPLAR_FILTER", Ignored("metrics have no exemplars; remove the variable")),
+    ("OTEL_BLRP_SCHEDULE_DELAY", Of(understood::schedule_delay)),
+    ("OTEL_BLRP_MAX_QUEUE_SIZE", Of(understood::queue_size)),
+    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Of(understood::batch_size)),
+    ("OTEL_BLRP_EXPORT_TIMEOUT", Of(understood::export_timeout)),
+    ("OTEL_LOGRECORD_*", Ignored(NO_LIMIT_OF_LINES)),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(understood::endpoint)),
-    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", CountsUnseen(understood::traces_endpoint)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT", OfUnseen(understood::own_endpoint)),
     ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::pairs)),
-    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", CountsUnseen(understood::pairs)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(understood::own_pairs)),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(understood::protocol)),
-    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Counts(understood::traces_protocol)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_PROTOCOL", Of(understood::own_protocol)),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", Counts(understood::timeout)),
-    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Counts(understood::traces_timeout)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_TIMEOUT", Of(understood::own_timeout)),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", Counts(understood::compression)),
-    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Counts(understood::compression)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_COMPRESSION", Of(understood::own_compression)),
     ("OTEL_EXPORTER_OTLP_INSECURE", Counts(understood::insecure)),
-    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Counts(understood::insecure)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_INSECURE", Of(understood::own_insecure)),
+    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Of(understood::temporality)),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        Of(understood::histogram_aggregation),
+    ),
     ("OTEL_EXPORTER_OTLP_CERTIFICATE", Ignored(TLS)),
     ("OTEL_EXPORTER_OTLP_CLIENT_*", Ignored(TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Ignored(TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_*", Ignored(TLS)),
-    ("OTEL_EXPORTER_OTLP_METRICS_*", IgnoredUnseen(METRICS)),
-    ("OTEL_EXPORTER_OTLP_LOGS_*", IgnoredUnseen(LOGS)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_CERTIFICATE", Ignored(TLS)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_CLIENT_*", Ignored(TLS)),
     ("OTEL_EXPORTER_PROMETHEUS_*", Ignored("metrics are at http.listen; set that")),
     ("OTEL_EXPORTER_JAEGER_*", IgnoredUnseen(TO_COLLECTORS)),
     ("OTEL_EXPORTER_ZIPKIN_*", IgnoredUnseen(TO_COLLECTORS)),
-    ("OTEL_METRIC_*", Ignored(METRICS)),
-    ("OTEL_METRICS_*", Ignored(METRICS)),
-    ("OTEL_BLRP_*", Ignored(LOGS)),
-    ("OTEL_LOGRECORD_*", Ignored(LOGS)),
     ("OTEL_CONFIG_FILE", Ignored(NO_FILE)),
     ("OTEL_EXPERIMENTAL_CONFIG_FILE", Ignored(NO_FILE)),
     ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; mend its name, or remove it")),
 ];
-const NO_FILE: &str = "no such file is read; set the variables of docs/telemetry.md";
 
 /// What is not as the standard says, variable by variable. One that is empty counts as not set, as
 /// the standard says.
@@ -116,23 +125,51 @@ pub(super) fn look_at(environment: impl IntoIterator<Item = (String, String)>) -
 }
 
 fn finding(name: &str, value: &str, given: &Environment) -> Option<Finding> {
+    let (_, with_use) = VARIABLES.iter().find(|(pattern, _)| fits(pattern, name))?;
+    let shown = match with_use {
+        Counts(_) | Of(_) | Ignored(_) => format!("{value:?}"),
+        CountsUnseen(_) | OfUnseen(_) | IgnoredUnseen(_) => "its value".to_owned(),
+    };
+    let understood = match with_use {
+        Ignored(instead) | IgnoredUnseen(instead) => {
+            Err(Instead::Warning(format!("has no effect: {instead}")))
+        }
+        Counts(check) | CountsUnseen(check) => check(value, given),
+        Of(check) | OfUnseen(check) => {
+            let signal = signal(name);
+            understood::has_effect(signal, given).and_then(|()| check(value, given, signal))
+        }
+    };
+    match understood.err()? {
+        Instead::Warning(words) => Some(Finding::warning(name, format!("{shown} {words}"))),
+        Instead::Wrong(words) => Some(Finding::wrong(name, format!("{shown} {words}"))),
+    }
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
     let fits = |pattern: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     };
-    let (_, with_use) = VARIABLES.iter().find(|(pattern, _)| fits(pattern))?;
-    let shown = match with_use {
-        Counts(_) | Ignored(_) => format!("{value:?}"),
-        CountsUnseen(_) | IgnoredUnseen(_) => "its value".to_owned(),
-    };
-    match with_use {
-        Ignored(instead) | IgnoredUnseen(instead) => {
-            Some(Finding::warning(name, format!("{shown} has no effect: {instead}")))
+    match pattern.split_once(SIGNAL) {
+        None => fits(pattern),
+        Some((start, end)) => {
+            Signal::ALL.iter().any(|signal| fits(&format!("{start}{}{end}", signal.word())))
         }
-        Counts(check) | CountsUnseen(check) => match check(value, given).err()? {
-            Instead::Warning(words) => Some(Finding::warning(name, format!("{shown} {words}"))),
-            Instead::Wrong(words) => Some(Finding::wrong(name, format!("{shown} {words}"))),
-        },
+    }
+}
+
+/// In a name of the table, any signal.
+const SIGNAL: &str = "<SIGNAL>";
+
+/// Whose variable it is: of spans, unless its name says otherwise.
+fn signal(name: &str) -> Signal {
+    if name.starts_with("OTEL_METRIC_") || name.contains("_METRICS_") {
+        Signal::Metrics
+    } else if name.starts_with("OTEL_BLRP_") || name.contains("_LOGS_") {
+        Signal::Logs
+    } else {
+        Signal::Traces
     }
 }
 

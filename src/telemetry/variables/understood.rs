@@ -6,12 +6,19 @@
 use std::fmt::Display;
 
 use axum::http::Uri;
+use opentelemetry_sdk::logs::{
+    OTEL_BLRP_MAX_EXPORT_BATCH_SIZE_DEFAULT, OTEL_BLRP_MAX_QUEUE_SIZE_DEFAULT,
+    OTEL_BLRP_SCHEDULE_DELAY_DEFAULT,
+};
+use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::trace::{
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT, OTEL_BSP_SCHEDULE_DELAY_DEFAULT,
 };
 
 use super::Environment;
-use crate::telemetry::otlp::{LINKS_PER_SPAN, Protocol, QUEUE_SIZE};
+use crate::telemetry::otlp::metrics::INTERVAL;
+use crate::telemetry::otlp::traces::{LINKS_PER_SPAN, QUEUE_SIZE};
+use crate::telemetry::otlp::{Protocol, Signal, TIMEOUT_MS};
 
 /// What follows from a value that is not understood: the rest of a sentence that begins with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,13 +40,47 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_always_off",
     "parentbased_traceidratio",
 ];
-/// The milliseconds that an export may take unless a variable says otherwise.
-const TIMEOUT_MS: u64 = 10_000;
+/// How OTLP may be compressed here.
+const COMPRESSIONS: [&str; 2] = ["none", "gzip"];
 /// Attributes and events that a span may hold unless a variable says otherwise.
 const COUNT_LIMIT: u32 = 128;
 
+fn warn(words: String) -> Understood {
+    Err(Instead::Warning(words))
+}
+
 fn unless(holds: bool, words: impl FnOnce() -> String) -> Understood {
-    if holds { Ok(()) } else { Err(Instead::Warning(words())) }
+    if holds { Ok(()) } else { warn(words()) }
+}
+
+/// The variables, as the exporters ask for them.
+fn asked(given: &Environment) -> impl Fn(&str) -> Option<String> {
+    |name| given.get(name).cloned()
+}
+
+/// A variable of metrics or of log lines needs their export. Those of spans are looked at all the
+/// same: naming a collector is enough for them to count.
+pub(super) fn has_effect(signal: Signal, given: &Environment) -> Understood {
+    unless(signal == Signal::Traces || signal.is_wanted(asked(given)), || {
+        let (things, exporter) = (signal.things(), signal.exporter());
+        format!("has no effect: {things} are not exported; set {exporter}=otlp, or remove it")
+    })
+}
+
+/// The signals that a variable of all of them is for: where a signal's own variable `end` decides,
+/// it has no say.
+fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) -> Vec<Signal> {
+    let is_looked_at = |signal: &Signal| match signal {
+        Signal::Traces => !is_none(given.get(signal.exporter())),
+        Signal::Metrics | Signal::Logs => signal.is_wanted(asked(given)),
+    };
+    let has_own = |signal: &Signal| given.get(&signal.own(end)).is_some_and(|own| decides(own));
+    let signals = Signal::ALL.into_iter();
+    signals.filter(|signal| is_looked_at(signal) && !has_own(signal)).collect()
+}
+
+fn is_none(value: Option<&String>) -> bool {
+    value.is_some_and(|value| value.eq_ignore_ascii_case("none"))
 }
 
 /// Any value is understood.
@@ -105,27 +146,33 @@ pub(super) fn sampler_argument(value: &str, given: &Environment) -> Understood {
 }
 
 pub(super) fn traces_exporter(value: &str, given: &Environment) -> Understood {
-    if value.eq_ignore_ascii_case("none") {
+    if ["none", "otlp"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
         return Ok(());
     }
-    let has_collector = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
-        .iter()
-        .any(|name| given.contains_key(*name));
-    unless(has_collector, || {
-        "exports no span, because no collector is named; set OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()
-    })?;
-    unless(value.eq_ignore_ascii_case("otlp"), || {
-        "is not understood: spans go to the collector by OTLP alone; set otlp or none".to_owned()
+    let otherwise = match Signal::Traces.endpoint(asked(given)) {
+        Some(_) => "spans go to the collector by OTLP alone",
+        None => "no span is exported",
+    };
+    warn(format!("is not understood: {otherwise}; set otlp or none"))
+}
+
+/// One or more exporters, of which only these are built in.
+fn exporters(value: &str, known: &[&str], otherwise: &str) -> Understood {
+    let mut words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let unknown = words.find(|word| !known.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    unless(unknown.is_none(), || {
+        format!("is not understood: {otherwise}; set one of {}", known.join(", "))
     })
 }
 
 pub(super) fn metrics_exporter(value: &str, _: &Environment) -> Understood {
-    let is_so = ["none", "prometheus"].iter().any(|word| value.eq_ignore_ascii_case(word));
-    unless(is_so, || format!("has no effect: {}", super::METRICS))
+    let otherwise = "metrics are at http.listen, and are exported by OTLP alone";
+    exporters(value, &["otlp", "prometheus", "none"], otherwise)
 }
 
 pub(super) fn logs_exporter(value: &str, _: &Environment) -> Understood {
-    unless(value.eq_ignore_ascii_case("none"), || format!("has no effect: {}", super::LOGS))
+    let otherwise = "log lines go to the standard error, and are exported by OTLP alone";
+    exporters(value, &["otlp", "none"], otherwise)
 }
 
 fn positive(value: &str, instead: impl Display, what: &str) -> Understood {
@@ -134,16 +181,52 @@ fn positive(value: &str, instead: impl Display, what: &str) -> Understood {
     })
 }
 
-pub(super) fn schedule_delay(value: &str, _: &Environment) -> Understood {
-    positive(value, OTEL_BSP_SCHEDULE_DELAY_DEFAULT.as_millis(), "milliseconds")
+pub(super) fn schedule_delay(value: &str, _: &Environment, signal: Signal) -> Understood {
+    let instead = match signal {
+        Signal::Logs => OTEL_BLRP_SCHEDULE_DELAY_DEFAULT,
+        Signal::Traces | Signal::Metrics => OTEL_BSP_SCHEDULE_DELAY_DEFAULT,
+    };
+    positive(value, instead.as_millis(), "milliseconds")
 }
 
-pub(super) fn queue_size(value: &str, _: &Environment) -> Understood {
-    positive(value, QUEUE_SIZE, "spans")
+pub(super) fn interval(value: &str, _: &Environment, _: Signal) -> Understood {
+    positive(value, INTERVAL.as_millis(), "milliseconds")
 }
 
-pub(super) fn batch_size(value: &str, _: &Environment) -> Understood {
-    positive(value, OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT, "spans")
+pub(super) fn queue_size(value: &str, _: &Environment, signal: Signal) -> Understood {
+    let instead = match signal {
+        Signal::Logs => OTEL_BLRP_MAX_QUEUE_SIZE_DEFAULT,
+        Signal::Traces | Signal::Metrics => QUEUE_SIZE,
+    };
+    positive(value, instead, signal.things())
+}
+
+pub(super) fn batch_size(value: &str, _: &Environment, signal: Signal) -> Understood {
+    let instead = match signal {
+        Signal::Logs => OTEL_BLRP_MAX_EXPORT_BATCH_SIZE_DEFAULT,
+        Signal::Traces | Signal::Metrics => OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT,
+    };
+    positive(value, instead, signal.things())
+}
+
+/// The bound of one export is the shorter of this and of OTLP's own.
+pub(super) fn export_timeout(value: &str, given: &Environment, signal: Signal) -> Understood {
+    let instead = signal.timeout(asked(given)).as_millis();
+    positive(value, instead, "milliseconds")
+}
+
+pub(super) fn temporality(value: &str, _: &Environment, _: Signal) -> Understood {
+    unless(value.parse::<Temporality>().is_ok(), || {
+        "is not understood: cumulative is used; set cumulative, delta or lowmemory".to_owned()
+    })
+}
+
+pub(super) fn histogram_aggregation(value: &str, _: &Environment, _: Signal) -> Understood {
+    unless(value.eq_ignore_ascii_case("explicit_bucket_histogram"), || {
+        "has no effect: each histogram has the buckets that /metrics has; set \
+         explicit_bucket_histogram"
+            .to_owned()
+    })
 }
 
 /// Attributes or events.
@@ -162,29 +245,22 @@ fn limit(value: &str, instead: u32) -> Understood {
 }
 
 pub(super) fn endpoint(value: &str, given: &Environment) -> Understood {
-    if given.contains_key("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-        return Ok(());
-    }
-    match asked_protocol(given) {
-        Protocol::HttpProtobuf => url(&format!("{}/v1/traces", value.trim_end_matches('/')), given),
-        Protocol::Grpc => url(value, given),
-    }
+    those_without_own("ENDPOINT", given, |_| true).into_iter().try_for_each(|signal| {
+        match Protocol::of(signal, asked(given)) {
+            Protocol::HttpProtobuf => {
+                url(&format!("{}{}", value.trim_end_matches('/'), signal.path()), given, signal)
+            }
+            Protocol::Grpc => url(value, given, signal),
+        }
+    })
 }
 
-pub(super) fn traces_endpoint(value: &str, given: &Environment) -> Understood {
-    url(value, given)
+pub(super) fn own_endpoint(value: &str, given: &Environment, signal: Signal) -> Understood {
+    if is_none(given.get(signal.exporter())) { Ok(()) } else { url(value, given, signal) }
 }
 
-fn asked_protocol(given: &Environment) -> Protocol {
-    Protocol::of(|key| given.get(key).cloned())
-}
-
-fn url(url: &str, given: &Environment) -> Understood {
-    let exporter = given.get("OTEL_TRACES_EXPORTER").map(String::as_str).unwrap_or_default();
-    if exporter.eq_ignore_ascii_case("none") {
-        return Ok(());
-    }
-    let is_grpc = asked_protocol(given) == Protocol::Grpc;
+fn url(url: &str, given: &Environment, signal: Signal) -> Understood {
+    let is_grpc = Protocol::of(signal, asked(given)) == Protocol::Grpc;
     if is_grpc && url.starts_with("unix:") {
         return Ok(());
     }
@@ -198,7 +274,7 @@ fn url(url: &str, given: &Environment) -> Understood {
     // gRPC alone takes a place without a scheme.
     let scheme = match url.contains("://") || !is_grpc {
         true => "",
-        false if is_insecure(given) => "http://",
+        false if is_insecure(given, signal) => "http://",
         false => "https://",
     };
     let Ok(uri) = format!("{scheme}{url}").parse::<Uri>() else {
@@ -210,50 +286,70 @@ fn url(url: &str, given: &Environment) -> Understood {
     }
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     unless(is_http && uri.host().is_some_and(|host| !host.is_empty()), || {
-        format!("is no URL of HTTP, so no span arrives; {remedy}")
+        format!("is no URL of HTTP, so {} do not arrive; {remedy}", signal.things())
     })
 }
 
-fn is_insecure(given: &Environment) -> bool {
-    let of_traces = given.get("OTEL_EXPORTER_OTLP_TRACES_INSECURE");
-    is_true(of_traces.or_else(|| given.get("OTEL_EXPORTER_OTLP_INSECURE")))
+fn is_insecure(given: &Environment, signal: Signal) -> bool {
+    let own = given.get(&signal.own("INSECURE"));
+    is_true(own.or_else(|| given.get("OTEL_EXPORTER_OTLP_INSECURE")))
 }
 
-pub(super) fn insecure(_: &str, given: &Environment) -> Understood {
-    unless(asked_protocol(given) == Protocol::Grpc, || {
+pub(super) fn insecure(value: &str, given: &Environment) -> Understood {
+    let signals = those_without_own("INSECURE", given, |_| true);
+    let by_grpc = |signal: &&Signal| Protocol::of(**signal, asked(given)) == Protocol::Grpc;
+    match signals.iter().find(by_grpc).or(signals.first()) {
+        Some(signal) => own_insecure(value, given, *signal),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn own_insecure(_: &str, given: &Environment, signal: Signal) -> Understood {
+    unless(Protocol::of(signal, asked(given)) == Protocol::Grpc, || {
         "has no effect: http:// or https:// in the endpoint decides; change it there".to_owned()
     })
 }
 
-pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
-    match given.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") {
-        Some(_) => Ok(()),
-        None => traces_protocol(value, given),
-    }
+pub(super) fn own_pairs(value: &str, given: &Environment, _: Signal) -> Understood {
+    pairs(value, given)
 }
 
-pub(super) fn traces_protocol(value: &str, given: &Environment) -> Understood {
+pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
+    those_without_own("PROTOCOL", given, |_| true)
+        .into_iter()
+        .try_for_each(|signal| own_protocol(value, given, signal))
+}
+
+pub(super) fn own_protocol(value: &str, given: &Environment, signal: Signal) -> Understood {
     unless(Protocol::from_word(value).is_some(), || {
         let [one, other] = Protocol::ALL.map(Protocol::as_str);
-        let used = asked_protocol(given).as_str();
-        format!("is not built in: spans are exported by {used}; set {one} or {other}")
+        let (things, used) = (signal.things(), Protocol::of(signal, asked(given)).as_str());
+        format!("is not built in: {things} are exported by {used}; set {one} or {other}")
     })
 }
 
 pub(super) fn timeout(value: &str, given: &Environment) -> Understood {
-    match given.get("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").map(|value| value.parse::<u64>()) {
-        Some(Ok(_)) => Ok(()),
-        _ => positive(value, TIMEOUT_MS, "milliseconds"),
+    those_without_own("TIMEOUT", given, |own| own.parse::<u64>().is_ok())
+        .into_iter()
+        .try_for_each(|_| positive(value, TIMEOUT_MS, "milliseconds"))
+}
+
+pub(super) fn own_timeout(value: &str, given: &Environment, signal: Signal) -> Understood {
+    positive(value, signal.timeout(asked(given)).as_millis(), "milliseconds")
+}
+
+pub(super) fn compression(value: &str, given: &Environment) -> Understood {
+    those_without_own("COMPRESSION", given, |_| true)
+        .into_iter()
+        .try_for_each(|signal| own_compression(value, given, signal))
+}
+
+/// An unknown one would be a collector that understands nothing, or a line without compression
+/// that costs money.
+pub(super) fn own_compression(value: &str, _: &Environment, _: Signal) -> Understood {
+    if COMPRESSIONS.iter().any(|known| known.eq_ignore_ascii_case(value)) {
+        return Ok(());
     }
-}
-
-pub(super) fn traces_timeout(value: &str, given: &Environment) -> Understood {
-    let other = given.get("OTEL_EXPORTER_OTLP_TIMEOUT").and_then(|value| value.parse().ok());
-    positive(value, other.unwrap_or(TIMEOUT_MS), "milliseconds")
-}
-
-pub(super) fn compression(value: &str, _: &Environment) -> Understood {
-    unless(value.eq_ignore_ascii_case("none"), || {
-        "is not built in: spans are sent uncompressed; set none".to_owned()
-    })
+    let known = COMPRESSIONS.join(" or ");
+    Err(Instead::Wrong(format!("is not built in, and the worker does not start; set {known}")))
 }

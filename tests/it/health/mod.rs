@@ -45,7 +45,7 @@ fn lines(lab: &Lab, words: &str) -> Vec<String> {
 }
 
 /// The settings of a worker whose metrics can be read, and their address.
-fn with_metrics() -> (String, String) {
+pub(crate) fn with_metrics() -> (String, String) {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|free| free.local_addr())
         .expect("a free port");

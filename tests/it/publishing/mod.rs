@@ -16,7 +16,7 @@ use crate::lab::{Lab, client};
 const LONG: Duration = Duration::from_secs(60);
 
 /// Sets the largest batch that a topic of the lab takes.
-async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
+pub(crate) async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
     let (topic, bytes) = (lab.topic(topic), bytes.to_string());
     let admin: AdminClient<DefaultClientContext> =
         client(&lab.kafka).create().expect("an admin client");
