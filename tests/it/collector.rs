@@ -1,5 +1,6 @@
 //! A collector: what it was sent by OTLP, over HTTP or gRPC, compressed or not.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,7 +13,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -32,7 +33,9 @@ pub(crate) struct Collector {
 pub(crate) struct Taken {
     pub(crate) spans: Vec<Span>,
     pub(crate) lines: Vec<LogRecord>,
-    /// The last export of each process.
+    /// Where in the program the lines come from.
+    pub(crate) targets: BTreeSet<String>,
+    /// Of the last export.
     pub(crate) metrics: Vec<Metric>,
     pub(crate) resources: Vec<Resource>,
     /// Of each request.
@@ -127,6 +130,8 @@ impl Taken {
     fn take_lines(&mut self, message: &[u8]) -> Option<Resource> {
         let request = ExportLogsServiceRequest::decode(message).expect("OTLP");
         let of = request.resource_logs.into_iter().next()?;
+        let name = |scope: &ScopeLogs| scope.scope.as_ref().map(|scope| scope.name.clone());
+        self.targets.extend(of.scope_logs.iter().filter_map(name));
         self.lines.extend(of.scope_logs.into_iter().flat_map(|scope| scope.log_records));
         of.resource
     }

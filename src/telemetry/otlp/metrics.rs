@@ -68,7 +68,7 @@ impl Bridge {
                             read(name, key, value, |value, labels| observer.observe(value, labels));
                         });
                     });
-                    drop(counter.build());
+                    let _kept_by_the_meter = counter.build();
                 }
                 Kind::Gauge => {
                     let gauge = meter.f64_observable_gauge(name).with_description(help);
@@ -79,7 +79,7 @@ impl Bridge {
                             });
                         });
                     });
-                    drop(gauge.build());
+                    let _kept_by_the_meter = gauge.build();
                 }
                 Kind::Histogram(buckets) => {
                     let histogram = meter.f64_histogram(name).with_description(help);

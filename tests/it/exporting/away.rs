@@ -7,7 +7,7 @@ use super::{BOTH, LONG};
 use crate::lab::{Event, Lab, claim};
 
 /// The worker's own end, and the five seconds that the last telemetry has.
-const END: Duration = Duration::from_secs(15);
+const END: Duration = Duration::from_secs(12);
 
 /// A worker that exports everything to `collector` decides its claims, and ends in its time.
 async fn decides_and_ends(name: &str, collector: &str, protocol: &str) -> Option<String> {

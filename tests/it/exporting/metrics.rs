@@ -106,6 +106,20 @@ async fn scrape(url: &str) -> Option<String> {
     reqwest::get(url).await.ok()?.text().await.ok()
 }
 
+fn names_whose_it_is(collector: &Collector) {
+    let resource = collector.taken().resources.pop().expect("a resource").attributes;
+    for (key, value) in [
+        ("service.name", "claimgate"),
+        ("service.instance.id", "w1"),
+        ("deployment.environment.name", "lab"),
+        ("process.executable.name", "claimgate"),
+        ("os.type", std::env::consts::OS),
+    ] {
+        assert_eq!(word(&resource, key), value, "{key}");
+    }
+    assert!(!word(&resource, "host.name").is_empty() && !word(&resource, "process.pid").is_empty());
+}
+
 /// All that `/metrics` has comes to the collector, and nothing else.
 async fn the_same_as_scraped(protocol: &str) {
     let Some(lab) = Lab::new(&format!("metrics-{}", protocol.len())).await else { return };
@@ -163,17 +177,7 @@ async fn the_same_as_scraped(protocol: &str) {
     assert!(!metric.description.is_empty());
     assert_eq!(collector.compressed(), Some(true));
     assert_eq!(worker.stop().await, Some(0));
-    let resource = collector.taken().resources.pop().expect("a resource").attributes;
-    for (key, value) in [
-        ("service.name", "claimgate"),
-        ("service.instance.id", "w1"),
-        ("deployment.environment.name", "lab"),
-        ("process.executable.name", "claimgate"),
-        ("os.type", std::env::consts::OS),
-    ] {
-        assert_eq!(word(&resource, key), value, "{key}");
-    }
-    assert!(!word(&resource, "host.name").is_empty() && !word(&resource, "process.pid").is_empty());
+    names_whose_it_is(&collector);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,7 +55,7 @@ fn a_check_names_every_fault_at_once() {
         ("CLAIMGATE__POSTGRES__URL", ""),
         ("CLAIMGATE__RISK__CAPTCHA_CHECK__TIMEOUT", "0s"),
         ("CLAIMGATE__TELEMETRY__LOG", "claimgate=loud"),
-        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_METRICS_EXPORTER", "console"),
     ];
     for options in ["check --json", "check --offline --json"] {
         let output = claimgate(options, &settings);
@@ -103,6 +103,23 @@ fn an_endpoint_of_spans_that_cannot_work_ends_the_start_as_check_says() {
         assert_eq!(place, "OTEL_EXPORTER_OTLP_ENDPOINT");
         assert!(error.contains(&place) && error.contains(&message), "{error}: {message}");
     }
+}
+
+#[test]
+fn a_compression_that_is_not_built_in_ends_the_start_with_the_sentence_of_the_check() {
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
+    ];
+    let run = claimgate("run", &settings);
+    let error = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.code() == Some(1) && error.lines().count() == 1, "{error}");
+    let checked = document(&claimgate("check --offline --json", &settings));
+    let [(place, message)] = findings(&checked, "wrong").try_into().expect("one");
+    assert!(
+        error.contains(&place) && error.contains(&message) && error.contains("zstd"),
+        "{error}"
+    );
 }
 
 #[test]
