@@ -16,6 +16,10 @@
 pub const TRACEPARENT: &str = "traceparent";
 /// Vendor-specific companions of [`TRACEPARENT`], passed on untouched.
 pub const TRACESTATE: &str = "tracestate";
+/// What producers say for those who come after, passed on where `telemetry.baggage` says so.
+pub const BAGGAGE: &str = "baggage";
+/// The size up to which the specification of baggage asks everybody to pass it on, in bytes.
+const BAGGAGE_MAX: usize = 8_192;
 /// The specification's bound on `tracestate`, in characters; a longer one is dropped whole.
 const TRACESTATE_MAX: usize = 512;
 
@@ -30,6 +34,8 @@ pub struct TraceContext {
     pub flags: u8,
     /// `tracestate`, where it was given.
     pub state: Option<String>,
+    /// The [baggage] that goes on, where there is any.
+    pub baggage: Option<String>,
 }
 
 impl TraceContext {
@@ -37,7 +43,7 @@ impl TraceContext {
     pub fn fresh(seed: u128) -> Self {
         // The low bit keeps both ids from being 0, which the specification forbids.
         let span_id = u64::try_from(seed >> 64).unwrap_or(1) | 1;
-        Self { trace_id: seed | 1, span_id, flags: 0, state: None }
+        Self { trace_id: seed | 1, span_id, flags: 0, state: None, baggage: None }
     }
 
     /// Reads `traceparent` and `tracestate`.
@@ -65,7 +71,7 @@ impl TraceContext {
                 && state.len() <= TRACESTATE_MAX
                 && !state.contains(['\0', '\r', '\n'])
         });
-        Some(Self { trace_id, span_id, flags, state: state.map(str::to_owned) })
+        Some(Self { trace_id, span_id, flags, state: state.map(str::to_owned), baggage: None })
     }
 
     /// The `traceparent` header's value.
@@ -79,9 +85,53 @@ impl TraceContext {
     }
 }
 
+/// What of a `baggage` header goes on: the entries with these keys, or all where one is `*`. What
+/// is malformed is left out, and what no longer fits into 8192 bytes
+/// (<https://www.w3.org/TR/baggage/>).
+pub fn baggage(header: &[u8], keys: &[String]) -> Option<String> {
+    let header = std::str::from_utf8(header).ok().filter(|_| !keys.is_empty())?;
+    let mut passed = String::new();
+    for entry in header.split(',').map(str::trim) {
+        let key = entry.split_once('=').map_or("", |(key, _)| key.trim());
+        let is_wanted = keys.iter().any(|wanted| wanted == "*" || wanted == key);
+        let is_sound = !key.is_empty() && entry.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if is_wanted && is_sound && passed.len() + 1 + entry.len() <= BAGGAGE_MAX {
+            if !passed.is_empty() {
+                passed.push(',');
+            }
+            passed.push_str(entry);
+        }
+    }
+    (!passed.is_empty()).then_some(passed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn passed(header: &str, keys: &[&str]) -> Option<String> {
+        let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+        baggage(header.as_bytes(), &keys)
+    }
+
+    #[test]
+    fn baggage_goes_on_by_its_keys() {
+        let header = "tenant=acme;ttl=3, user=o-1234 ,odd,=none,region=eu";
+        assert_eq!(passed(header, &[]), None);
+        assert_eq!(passed(header, &["other"]), None);
+        let chosen = passed(header, &["region", "tenant"]);
+        assert_eq!(chosen.as_deref(), Some("tenant=acme;ttl=3,region=eu"));
+        let all = passed(header, &["*"]);
+        assert_eq!(all.as_deref(), Some("tenant=acme;ttl=3,user=o-1234,region=eu"));
+        assert_eq!(passed("a=1\r\nb: 2,c=3", &["*"]).as_deref(), Some("c=3"));
+    }
+
+    #[test]
+    fn baggage_has_the_bound_of_its_specification() {
+        let large = format!("a={},b=1,c={}", "x".repeat(5_000), "y".repeat(5_000));
+        let passed = passed(&large, &["*"]).expect("what fits");
+        assert!(passed.ends_with(",b=1") && passed.len() <= BAGGAGE_MAX, "{}", passed.len());
+    }
 
     const GIVEN: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -13,13 +13,14 @@ use super::secrets::{self, SECRETS};
 use crate::findings::Finding;
 
 /// Keys that hold a list. `*` stands for any name; `**` for every key below.
-const LISTS: [&[&str]; 6] = [
+const LISTS: [&[&str]; 7] = [
     &["retry", "transient_codes"],
     &["egress", "no_proxy"],
     &["risk", "*", "serves"],
     &["risk", "*", "policy", "*"],
     &["audit", "overrides", "*"],
     &["policy", "shadow", "levels", "*", "*"],
+    &["telemetry", "baggage"],
 ];
 /// Properties of librdkafka whose value may stand in a file.
 pub(super) const SECRET_PROPERTIES: [&str; 10] = [

@@ -100,6 +100,7 @@ pub(super) fn context(
         flood: config.dead_letters.flood_bounds(),
         meter: Meter::new(&kinds, &apis),
         spans: telemetry.spans(&config.kafka.group_id),
+        baggage: config.telemetry.baggage.clone(),
         subject_key: SubjectKey::new(config.subject_key()),
         registry: Arc::clone(&registry),
         policies,

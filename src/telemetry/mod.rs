@@ -76,6 +76,9 @@ pub struct Settings {
     /// is none.
     #[serde(with = "humantime_serde")]
     pub keep_slower_than: Duration,
+    /// The keys of W3C baggage that go on from a claim's headers into its decision's; `*` is every
+    /// key.
+    pub baggage: Vec<String>,
 }
 
 impl Settings {
@@ -93,6 +96,7 @@ impl Default for Settings {
             keep_failed: true,
             keep_attempts: 3,
             keep_slower_than: Duration::from_secs(5),
+            baggage: Vec::new(),
         }
     }
 }

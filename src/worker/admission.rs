@@ -18,7 +18,7 @@ use crate::intake::{Admission, Assigned, Input, Partition, Record, Ticket, heade
 use crate::outbox::{Completed, Received, RecordOutcome};
 use crate::risk::{ApiId, FaultReason, Registry};
 use crate::telemetry::{Component, Wait};
-use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
+use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, baggage};
 
 impl<P: Ports> Worker<P> {
     pub(super) fn take_partitions(&mut self, assigned: &[Assigned], input_partitions: u32) {
@@ -198,7 +198,9 @@ impl<P: Ports> Worker<P> {
         let incoming = traceparent
             .and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
         let (seed, received_at) = (self.context.random.u128(..), self.context.clock.micros());
-        let trace = self.traces.opened(ticket.id(), incoming, seed, received_at);
+        let mut trace = self.traces.opened(ticket.id(), incoming, seed, received_at);
+        trace.baggage = header(&record.headers, BAGGAGE)
+            .and_then(|given| baggage(given, &self.context.baggage));
         if deferral.is_some() {
             let written_at = record.written_at.saturating_mul(1_000);
             self.traces.waits(ticket.id(), Wait::Deferral, written_at);

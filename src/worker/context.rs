@@ -64,6 +64,8 @@ pub struct WorkerContext {
     pub meter: Meter,
     /// Spans.
     pub spans: Spans,
+    /// `telemetry.baggage`.
+    pub baggage: Vec<String>,
     /// What `/livez` and `/readyz` say.
     pub health: Health,
     /// Told when deferred claims are to be asked about at once.

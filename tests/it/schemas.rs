@@ -233,7 +233,7 @@ fn published(outcome: RecordOutcome, headers: Headers, max_bytes: usize) -> Mess
         headers,
         payload: Some(vec![b'x'; 5_000]),
         received_at: 1,
-        trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, state: None },
+        trace: TraceContext { trace_id: 0x4bf9, span_id: 7, flags: 1, ..TraceContext::fresh(0) },
     };
     let completed = Completed { ticket, received, claim_id: None, outcome };
     message::of(&completed, false, max_bytes).expect("published")

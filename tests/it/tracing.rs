@@ -17,7 +17,10 @@ fn word(span: &Span, key: &str) -> String {
 }
 
 fn traced(id: &str, account: &str) -> Event {
-    let headers = vec![("traceparent".to_owned(), TRACEPARENT.into())];
+    let headers = vec![
+        ("traceparent".to_owned(), TRACEPARENT.into()),
+        ("baggage".to_owned(), "user=o-1,tenant=acme;ttl=3".into()),
+    ];
     Event { headers, ..Event::of(claim(id, account)) }
 }
 
@@ -31,7 +34,8 @@ async fn three_attempts(protocol: &str) {
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
     ];
-    let quick = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"";
+    let quick = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\n\
+        [telemetry]\nbaggage = [\"tenant\"]";
     let mut worker = lab.worker_with("w1", quick, &variables);
     lab.produce(&[traced("clm-1", "user-transient-2")]);
     lab.wait("the decision", LONG, async || !lab.read("decisions").is_empty()).await;
@@ -49,6 +53,7 @@ async fn three_attempts(protocol: &str) {
     let own = hex::encode(&process.span_id);
     let goes_on = format!("00-{TRACE_ID}-{own}-01");
     assert_eq!(decision.headers["traceparent"], goes_on.into_bytes());
+    assert_eq!(decision.headers["baggage"], b"tenant=acme;ttl=3");
 
     let attempts: Vec<_> =
         trace.iter().filter(|span| span.parent_span_id == process.span_id).collect();
@@ -100,6 +105,7 @@ async fn a_deferred_claim_stays_in_its_trace() {
     lab.wait("the decisions", LONG, async || lab.read("decisions").len() == 2).await;
     assert_eq!(worker.stop().await, Some(0));
     for decision in lab.read("decisions") {
+        assert!(!decision.headers.contains_key("baggage"), "no setting passes it on");
         let parent = String::from_utf8_lossy(&decision.headers["traceparent"]).into_owned();
         let trace = collector.of_trace(&parent[3..35]);
         let processes: Vec<_> =

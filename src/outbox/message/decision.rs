@@ -12,7 +12,7 @@ use crate::decision::{Reason, Source, decision_id};
 use crate::intake::Headers;
 use crate::outbox::Received;
 use crate::schema::Verdict;
-use crate::trace::{TRACEPARENT, TRACESTATE};
+use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE};
 
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
@@ -97,7 +97,7 @@ fn sized(what: Decided<'_>, received: &Received, max_bytes: usize) -> Message {
         last = Some(message);
     }
     let mut least = last.unwrap_or(whole);
-    least.headers.retain(|(name, _)| name != TRACESTATE);
+    least.headers.retain(|(name, _)| name != TRACESTATE && name != BAGGAGE);
     least
 }
 
@@ -147,6 +147,7 @@ fn build(
 fn trace_headers(received: &Received) -> Headers {
     let mut headers = vec![text(TRACEPARENT, &received.trace.traceparent())];
     headers.extend(received.trace.state.as_ref().map(|state| text(TRACESTATE, state)));
+    headers.extend(received.trace.baggage.as_ref().map(|baggage| text(BAGGAGE, baggage)));
     headers
 }
 

@@ -35,6 +35,7 @@ fn completed(outcome: RecordOutcome) -> Completed {
             span_id: 7,
             flags: 1,
             state: Some("v=1".to_owned()),
+            baggage: Some("tenant=acme".to_owned()),
         },
     };
     Completed { ticket, received, claim_id: None, outcome }
@@ -86,6 +87,7 @@ fn a_decision_says_what_the_contract_says() {
         ("claimgate-decision-id", id.as_str()),
         ("traceparent", "00-00000000000000000000000000004bf9-0000000000000007-01"),
         ("tracestate", "v=1"),
+        ("baggage", "tenant=acme"),
     ];
     assert_eq!(message.headers.len(), headers.len());
     for (name, value) in headers {

@@ -100,6 +100,7 @@ impl Spans {
             span_id: own.span_id,
             flags: others | u8::from(is_sampled),
             state: incoming.and_then(|incoming| incoming.state),
+            baggage: None,
         };
         (Some(ClaimRecord::new(own, parent, is_sampled, now)), context)
     }

@@ -73,7 +73,13 @@ fn parent_based() -> Sampler {
 
 fn incoming(flags: u8) -> TraceContext {
     let state = Some("vendor=1".to_owned());
-    TraceContext { trace_id: 0x4bf9_2f35_77b3_4da6, span_id: 0xf067_aa0b, flags, state }
+    TraceContext {
+        trace_id: 0x4bf9_2f35_77b3_4da6,
+        span_id: 0xf067_aa0b,
+        flags,
+        state,
+        baggage: None,
+    }
 }
 
 fn attributes(span: &SpanData) -> Vec<String> {

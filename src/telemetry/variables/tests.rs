@@ -33,7 +33,7 @@ fn what_is_not_honoured_is_told_with_what_happens_instead() {
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "many", "the limit is 1024"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "the limit is 128"),
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "10", "no such limit"),
-        ("OTEL_PROPAGATORS", "tracecontext,baggage", "tracecontext alone"),
+        ("OTEL_PROPAGATORS", "tracecontext,baggage", "as telemetry.baggage says"),
         ("OTEL_SDK_DISABLED", "yes", "counts as false"),
         ("OTEL_LOG_LEVEL", "debug", "telemetry.log"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "true", "in the endpoint"),

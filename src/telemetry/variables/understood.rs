@@ -118,7 +118,8 @@ pub(super) fn pairs(value: &str, _: &Environment) -> Understood {
 pub(super) fn propagators(value: &str, _: &Environment) -> Understood {
     let only = value.split(',').map(str::trim).all(|name| name == "tracecontext");
     unless(only, || {
-        "is not understood: tracecontext alone is built in, and is always in use; set tracecontext"
+        "is not how it is: tracecontext is always in use, baggage goes on as telemetry.baggage \
+         says, and no other is built in; set tracecontext"
             .to_owned()
     })
 }
@@ -298,7 +299,7 @@ fn is_insecure(given: &Environment, signal: Signal) -> bool {
 pub(super) fn insecure(value: &str, given: &Environment) -> Understood {
     let signals = those_without_own("INSECURE", given, |_| true);
     let by_grpc = |signal: &&Signal| Protocol::of(**signal, asked(given)) == Protocol::Grpc;
-    match signals.iter().find(by_grpc).or(signals.first()) {
+    match signals.iter().find(by_grpc).or_else(|| signals.first()) {
         Some(signal) => own_insecure(value, given, *signal),
         None => Ok(()),
     }

@@ -369,6 +369,7 @@ impl World {
                 &["intelligent_qr_code", "mini_program"],
             ),
             spans: Spans::off(),
+            baggage: Vec::new(),
             health: Health::new(Duration::from_secs(30)),
             release: Arc::default(),
             clock: Clock::Simulated { since: self.started, micros: NOW_MICROS },
