@@ -6,8 +6,10 @@
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use time::OffsetDateTime;
 
 use super::period::Period;
@@ -135,7 +137,7 @@ pub async fn search(
         let page = sqlx::query_as(AssertSqlSafe(statement.clone()));
         let page = page.bind(period.from).bind(before).bind(&claim_id).bind(PAGE);
         let page = columns.iter().fold(page, |page, (_, hashes)| page.bind(hashes));
-        let page: Vec<Decided> = store.fetch_evidence(page).await?;
+        let page = fetch(store, page, found.by_hash).await?;
         let Some(last) = page.last() else { break };
         (before, claim_id) = (last.decided_at, last.claim_id.clone());
         bar.inc(u64::try_from(page.len()).unwrap_or_default());
@@ -152,6 +154,23 @@ pub async fn search(
         found.not_kept = earliest_not_kept(store, period).await?;
     }
     Ok(found)
+}
+
+/// A page, decrypted. PostgreSQL takes an index of hashes for worse than reading the whole table.
+async fn fetch(
+    store: &PostgresStore,
+    page: QueryAs<'_, Postgres, Decided, PgArguments>,
+    by_hash: bool,
+) -> Result<Vec<Decided>, StoreError> {
+    let ask = async |connection: &mut PgConnection| {
+        if by_hash {
+            sqlx::query("set local enable_seqscan = off").execute(&mut *connection).await?;
+        }
+        page.fetch_all(connection).await
+    };
+    let mut page = store.in_snapshot(ask).await?;
+    page.iter_mut().try_for_each(|decided| store.decrypt(decided))?;
+    Ok(page)
 }
 
 /// How many of a period's earliest verdicts have no event any more. Retention takes the earliest
