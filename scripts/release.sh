@@ -18,11 +18,19 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Asked again at the end: a file that changed meanwhile may be packed already.
+refuse_changes() {
+    [ "$dirty" = yes ] || [ "$(git rev-parse HEAD)$(git status --porcelain)" = "$head" ] ||
+        die "there are changes that are not committed; commit them, or say --dirty"
+}
+dirty=no
 case ${1:-} in
-    --dirty) ;;
-    '') [ -z "$(git status --porcelain)" ] || die "there are changes that are not committed; commit them, or say --dirty" ;;
+    --dirty) dirty=yes ;;
+    '') ;;
     *) die "usage: scripts/release.sh [--dirty]" ;;
 esac
+head=$(git rev-parse HEAD)
+refuse_changes
 
 target=$(absolute "${CARGO_TARGET_DIR:-target}")
 dist=$target/dist
@@ -93,5 +101,6 @@ tar -xf "$stage/image.tar" -C "$stage/source"
     --spec-version 1.5 --no-build-deps --quiet
 sed "s:$stage/source:/claimgate:g" "$stage/source/claimgate.cdx.json" >"$dist/claimgate-$version.cdx.json"
 
+refuse_changes
 (cd "$dist" && sha256sum -- * >SHA256SUMS.new && mv SHA256SUMS.new SHA256SUMS)
 ls -l "$dist"
