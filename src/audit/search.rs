@@ -22,7 +22,7 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
 
 /// Verdicts of a page. An event can have a megabyte.
-const PAGE: i64 = 200;
+const PAGE: u16 = 200;
 
 /// The claims of a period that are as one wants them.
 #[derive(Debug, Default, Serialize)]
@@ -135,11 +135,13 @@ pub async fn search(
     let (mut before, mut claim_id) = (period.to, String::new());
     loop {
         let page = sqlx::query_as(AssertSqlSafe(statement.clone()));
-        let page = page.bind(period.from).bind(before).bind(&claim_id).bind(PAGE);
+        let page = page.bind(period.from).bind(before).bind(&claim_id).bind(i64::from(PAGE));
         let page = columns.iter().fold(page, |page, (_, hashes)| page.bind(hashes));
         let page = fetch(store, page, found.by_hash).await?;
-        let Some(last) = page.last() else { break };
-        (before, claim_id) = (last.decided_at, last.claim_id.clone());
+        let is_last = page.len() < usize::from(PAGE);
+        if let Some(last) = page.last() {
+            (before, claim_id) = (last.decided_at, last.claim_id.clone());
+        }
         bar.inc(u64::try_from(page.len()).unwrap_or_default());
         for decided in page {
             found.look_at(decided, wanted);
@@ -148,6 +150,9 @@ pub async fn search(
                 found.more = true;
                 return Ok(found);
             }
+        }
+        if is_last {
+            break;
         }
     }
     if found.by_hash {
