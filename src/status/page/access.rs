@@ -1,4 +1,4 @@
-//! Who may see the status page. Pure.
+//! Who may see the status page, by the request's headers alone.
 //!
 //! With a token, whoever has it; without one, whoever is on this machine and says so. A page of
 //! another origin whose name was made to mean this machine says its own name, and is refused.
