@@ -98,7 +98,7 @@ impl FakePublisher {
                 self.broker.make_producer(&self.name)
             }
         };
-        let doubt = self.state().doubt.take_if(|(doubtful, _)| *doubtful == batch);
+        let doubt = self.state().doubt.take().filter(|(doubtful, _)| *doubtful == batch);
         if let Some((_, doubt)) = doubt {
             if let Err(error) = self.way().await {
                 self.state().doubt = Some((batch, doubt));

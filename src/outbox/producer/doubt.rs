@@ -8,6 +8,28 @@ use super::transactions::Transactions;
 use crate::intake::Commit;
 use crate::kafka::metadata;
 
+/// A batch whose commit has an unknown end, and what that commit said.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(Option<(u64, Vec<Commit>)>);
+
+impl Doubt {
+    pub(super) fn of(batch: u64, commits: Vec<Commit>) -> Self {
+        Self(Some((batch, commits)))
+    }
+
+    /// Ends the doubt, and returns what is to be asked before `batch` is tried. Doubt about another
+    /// batch is void: all of its records' assignments have ended, so it never comes again, and what
+    /// was read at the new ones is known.
+    pub(super) fn take(&mut self, batch: u64) -> Option<Vec<Commit>> {
+        let (doubtful, commits) = self.0.take()?;
+        (doubtful == batch).then_some(commits)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Transactions {
     /// Whether the doubtful commit took place: it did if the group has exactly what it said, for
     /// nobody else commits for a partition that was this worker's all the while. Partitions that
@@ -39,5 +61,23 @@ impl Transactions {
             return Ok(());
         }
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::Partition;
+
+    #[test]
+    fn doubt_ends_with_the_next_batch_whichever_that_is() {
+        let (partition, metadata) = (Partition::claims(0), String::new());
+        let commits = vec![Commit { partition, epoch: 1, offset: 7, metadata }];
+        for (next, asked) in [(3, Some(commits.clone())), (4, None)] {
+            let mut doubt = Doubt::of(3, commits.clone());
+            assert!(doubt.is_open());
+            assert_eq!(doubt.take(next), asked, "batch {next}");
+            assert!(!doubt.is_open(), "batch {next}");
+        }
     }
 }

@@ -33,7 +33,7 @@ impl Transactions {
 
     /// Commits what is to be committed without a batch.
     pub(super) fn follow(&mut self) {
-        if self.doubt.is_some() || self.followed.elapsed() < IDLE {
+        if self.doubt.is_open() || self.followed.elapsed() < IDLE {
             return;
         }
         self.followed = Instant::now();

@@ -36,6 +36,7 @@ use bounds::{Bounds, BoundsReader};
 pub use clients::{check_producer, check_properties};
 use command::{Command, NotPublished};
 use commits::CommitQueue;
+use doubt::Doubt;
 use transactions::Transactions;
 
 use super::message::{Drafts, Lesson, Topic};
@@ -90,7 +91,7 @@ impl KafkaPublisher {
             settings,
             consumer,
             producer: None,
-            doubt: None,
+            doubt: Doubt::default(),
             bounds: Arc::clone(&bounds),
             reader: BoundsReader::new(runtime),
             commits,

@@ -17,6 +17,7 @@ use super::clients;
 use super::command::Command;
 use super::commits::CommitQueue;
 use super::deliveries::Deliveries;
+use super::doubt::Doubt;
 use super::failure::{Failure, is_fenced};
 use super::offsets::offsets;
 use crate::intake::consumer::SharedConsumer;
@@ -37,8 +38,7 @@ pub(super) struct Transactions {
     pub(super) consumer: SharedConsumer,
     pub(super) transactional_id: String,
     pub(super) producer: Option<BaseProducer<Deliveries>>,
-    /// A batch whose commit has an unknown end, and what that commit said.
-    pub(super) doubt: Option<(u64, Vec<Commit>)>,
+    pub(super) doubt: Doubt,
     pub(super) bounds: Arc<Bounds>,
     /// The largest batch that the client makes.
     pub(super) batch_max_bytes: usize,
@@ -107,9 +107,7 @@ impl Transactions {
             Some(producer) => producer,
             None => self.make_producer().map_err(Failure::Aborted)?,
         };
-        // Doubt about another batch is void: all of its records' assignments have ended, and what
-        // was read at the new ones is known.
-        if let Some((batch, doubt)) = self.doubt.take_if(|(batch, _)| *batch == command.batch) {
+        if let Some(doubt) = self.doubt.take(command.batch) {
             match self.took_place(&doubt, &command.commits) {
                 Ok(true) => {
                     self.producer = Some(producer);
@@ -117,7 +115,7 @@ impl Transactions {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    self.doubt = Some((batch, doubt));
+                    self.doubt = Doubt::of(command.batch, doubt);
                     self.producer = Some(producer);
                     return Err(Failure::Unread(error));
                 }
@@ -128,7 +126,7 @@ impl Transactions {
         match &result {
             Ok(()) => self.producer = Some(producer),
             Err(Failure::Uncertain(_)) => {
-                self.doubt = Some((command.batch, command.commits.clone()))
+                self.doubt = Doubt::of(command.batch, command.commits.clone())
             }
             // The producer goes either way, for late delivery reports of this transaction must not
             // be counted in the next.
