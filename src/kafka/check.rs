@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::reading::read_next;
 use super::topics::{Topic, Use, judge};
 use super::words::{Quiet, client_error, with_remedy};
 use super::{Guarantee, Settings};
@@ -174,7 +175,7 @@ fn try_topic(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<(), String> 
     let mut partitions = TopicPartitionList::new();
     let assigned = partitions.add_partition_offset(topic, 0, Offset::End);
     assigned.and_then(|()| consumer.assign(&partitions)).map_err(|error| error.to_string())?;
-    match consumer.poll(READ_TIMEOUT) {
+    match read_next(consumer, READ_TIMEOUT) {
         Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => Ok(()),
         Some(Err(error)) => Err(denied("the topic", "Read", &error)),
         None => Err(format!(

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Quiet, Settings};
+use super::{Quiet, Settings, is_outage};
 
 /// The pause before another look at how far a topic is committed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -128,7 +128,7 @@ pub(crate) fn read_to_end(
     consumer.assign(&assignment)?;
     let mut ended = HashSet::new();
     while ended.len() < assignment.count() {
-        match consumer.poll(settings.request_timeout) {
+        match read_next(consumer, settings.request_timeout) {
             Some(Ok(message)) => each(&message),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 ended.insert(partition);
@@ -138,4 +138,54 @@ pub(crate) fn read_to_end(
         }
     }
     Ok(())
+}
+
+/// What the consumer reads within `timeout`. That a broker cannot be reached is told when the time
+/// is up: until then the client goes on with the others.
+pub(super) fn read_next(
+    consumer: &BaseConsumer<Quiet>,
+    timeout: Duration,
+) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+    past_outages(timeout, |left| consumer.poll(left))
+}
+
+fn past_outages<T>(
+    timeout: Duration,
+    mut poll: impl FnMut(Duration) -> Option<KafkaResult<T>>,
+) -> Option<KafkaResult<T>> {
+    let deadline = Instant::now() + timeout;
+    let mut outage = None;
+    loop {
+        match poll(deadline.saturating_duration_since(Instant::now())) {
+            Some(Err(error)) if is_outage(&error) => outage = Some(error),
+            Some(other) => return Some(other),
+            None => return outage.map(Err),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode::{
+        self, BrokerTransportFailure, Resolve, TopicAuthorizationFailed,
+    };
+
+    use super::*;
+
+    /// What is read where the client reports these one after the other, and then nothing.
+    fn read(polled: &[Result<i64, RDKafkaErrorCode>]) -> Option<Result<i64, RDKafkaErrorCode>> {
+        let mut polled = polled.iter().map(|polled| polled.map_err(KafkaError::Global));
+        let read = past_outages(Duration::from_secs(5), |_| polled.next())?;
+        Some(read.map_err(|error| error.rdkafka_error_code().expect("a code of the client's")))
+    }
+
+    #[test]
+    fn a_broker_that_is_away_keeps_nothing_from_being_read() {
+        let (away, unknown) = (Err(BrokerTransportFailure), Err(Resolve));
+        assert_eq!(read(&[away, unknown, Ok(7)]), Some(Ok(7)));
+        assert_eq!(read(&[away, unknown]), Some(unknown), "none answered in time");
+        let denied = Err(TopicAuthorizationFailed);
+        assert_eq!(read(&[away, denied, Ok(7)]), Some(denied));
+        assert_eq!(read(&[]), None);
+    }
 }

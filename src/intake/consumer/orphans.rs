@@ -24,6 +24,7 @@ use super::Rebalances;
 use super::dealt::{ASK_TIMEOUT, Dealt, dealt};
 use super::paused::PausedLogs;
 use crate::intake::Partition;
+use crate::kafka::is_outage;
 
 /// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -166,8 +167,8 @@ fn may_read(client: &ClientConfig, topics: &[String; 2]) -> bool {
     while reached < topics.len() && Instant::now() < until {
         match reader.poll(Duration::from_millis(100)) {
             Some(Err(KafkaError::PartitionEOF(_))) => reached += 1,
-            Some(Err(_)) => return false,
-            Some(Ok(_)) | None => {}
+            Some(Err(error)) if !is_outage(&error) => return false,
+            Some(_) | None => {}
         }
     }
     reached == topics.len()
