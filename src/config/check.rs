@@ -9,6 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use super::Config;
 use crate::findings::Finding;
+use crate::intake::offset_map::METADATA_BOUNDS;
 use crate::risk::Registry;
 
 /// Longer than anybody means, and short enough to be added to any point in time.
@@ -130,9 +131,15 @@ impl Config {
             ("breaker.probes", self.breaker.probes as usize),
             ("postgres.max_connections", self.postgres.max_connections as usize),
         ];
+        let metadata = unless(
+            METADATA_BOUNDS.contains(&self.kafka.offset_metadata_max_bytes),
+            "kafka.offset_metadata_max_bytes",
+            &format!("must be between {} and {}", METADATA_BOUNDS.start(), METADATA_BOUNDS.end()),
+        );
         counts
             .into_iter()
             .filter_map(|(key, count)| unless(count > 0, key, "must be at least 1"))
+            .chain(metadata)
             .collect()
     }
 

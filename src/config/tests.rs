@@ -250,6 +250,8 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[kafka]\nsession_timeout = \"2h\"", "kafka.session_timeout"),
         ("[kafka]\ntransaction_timeout = \"0s\"", "kafka.transaction_timeout"),
         ("[kafka]\nmax_message_bytes = 100", "kafka.max_message_bytes"),
+        ("[kafka]\noffset_metadata_max_bytes = 63", "kafka.offset_metadata_max_bytes"),
+        ("[kafka]\noffset_metadata_max_bytes = 32768", "kafka.offset_metadata_max_bytes"),
         ("[postgres]\nmax_connections = 0", "postgres.max_connections"),
         ("[postgres]\nstatement_timeout = \"0s\"", "postgres.statement_timeout"),
         ("[egress]\nproxy = \"socks5://proxy\"", "egress.proxy"),

@@ -22,16 +22,21 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The broker's default bound on commit metadata, `offset.metadata.max.bytes`.
 pub const METADATA_MAX_BYTES: usize = 4096;
+/// What `kafka.offset_metadata_max_bytes` may be. With less, the map of one open offset behind a
+/// long gap would not fit, and its partition would stand still; brokers store no longer text.
+pub const METADATA_BOUNDS: RangeInclusive<usize> = 64..=32_767;
 /// Marks the metadata as ours, with its version.
 const MAGIC: &str = "cg1:";
-/// No map that fits has more open offsets: a bitset holds that many, and run lengths fewer.
-const OPEN_MAX: usize = payload_max(METADATA_MAX_BYTES) * 8;
+/// No map that fits into any metadata has more open offsets: a bitset holds that many, and run
+/// lengths fewer.
+const OPEN_MAX: usize = payload_max(*METADATA_BOUNDS.end()) * 8;
 const RUNS: u8 = 0;
 const BITSET: u8 = 1;
 

@@ -92,6 +92,19 @@ fn the_bound_leaves_room_for_what_a_partition_usually_has_open() {
 }
 
 #[test]
+fn one_open_record_fits_within_the_least_metadata_behind_any_gap() {
+    assert!(always_fits(1, i64::MAX, *METADATA_BOUNDS.start()));
+}
+
+#[test]
+fn a_map_within_the_largest_metadata_is_believed() {
+    let (open, end) = ((0..100_000).collect::<Vec<i64>>(), 100_001);
+    assert!(always_fits(open.len(), end, *METADATA_BOUNDS.end()));
+    let map = OffsetMap::decode(0, &encode(0, &open, end), end).expect("our own map");
+    assert_eq!(map.into_open().len(), open.len());
+}
+
+#[test]
 fn foreign_metadata_is_not_believed() {
     for foreign in ["consumer-1", "cg2:AAAA", "{\"json\":1}"] {
         assert_eq!(OffsetMap::decode(0, foreign, 10), Err(OffsetMapError::Foreign));
