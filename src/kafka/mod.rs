@@ -1,5 +1,6 @@
 //! `[kafka]`: what intake and outbox share about the broker. Each of them has its own client.
 
+mod brokers;
 pub mod check;
 mod clients;
 mod create;

@@ -34,6 +34,7 @@ pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec
         findings.push(Finding::wrong("producer (kafka.properties)", sentence));
     }
     if answers {
+        findings.extend(config.kafka.look_at_commit_bound().await);
         findings.extend(config.kafka.try_rights().await);
     }
     findings

@@ -14,6 +14,9 @@ async fn report_p02_topics_that_lose_claims_are_refused_or_told() {
     let printed = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success(), "{printed}");
     assert!(lines(&checked, "transactions").starts_with("ok"), "{printed}");
+    let raised = "[kafka]\noffset_metadata_max_bytes = 8192";
+    let line = lines(&lab.claimgate(raised, &["check"]).await, "offset.metadata.max.bytes");
+    assert!(line.starts_with("WRONG kafka.offset_metadata_max_bytes"), "{line}");
     for topic in ["claims", "retry", "dead"] {
         configure(&lab, topic, &[("cleanup.policy", "compact")]).await;
         let name = lab.topic(topic);
