@@ -68,6 +68,11 @@ impl Backlog {
         Some(record)
     }
 
+    /// The next record of each partition.
+    pub fn heads(&self) -> impl Iterator<Item = &Record> {
+        self.queues.values().filter_map(VecDeque::front)
+    }
+
     /// Forgets a partition that is given back: somebody else will read its records.
     pub fn forget(&mut self, partition: Partition) {
         for record in self.queues.remove(&partition).unwrap_or_default() {

@@ -90,6 +90,21 @@ impl WaitingRoom {
         Some((ticket, record))
     }
 
+    /// Takes out the claim of a partition that has the lowest offset, due or not.
+    pub fn take_first(&mut self, partition: Partition) -> Option<(Ticket, Record)> {
+        let place = |seat: &Seat| (seat.ticket.partition(), seat.ticket.offset());
+        let places = self
+            .rows
+            .iter()
+            .enumerate()
+            .flat_map(|(row, seats)| seats.by_due.iter().map(move |seat| (place(seat), row)));
+        let (first, row) = places.filter(|((of, _), _)| *of == partition).min()?;
+        let row = &mut self.rows[row];
+        let Seat { ticket, record, .. } = row.by_due.take(|seat| place(seat) == first).next()?;
+        row.bytes -= record.bytes();
+        Some((ticket, record))
+    }
+
     /// When the next is due that is not due yet.
     pub fn due_after(&self, now: Instant) -> Option<Instant> {
         self.rows.iter().filter_map(|row| row.by_due.due_after(now)).min()
@@ -224,6 +239,19 @@ mod tests {
         }
         room.remove_where(|ticket| ticket.offset() % 2 == 0);
         assert_eq!((room.len(), bytes(&room)), (2, 20));
+    }
+
+    #[test]
+    fn the_first_claim_of_a_partition_can_be_taken_out_before_it_is_due() {
+        let (mut room, now) = (WaitingRoom::new(2, 8, 1_000), Instant::now());
+        for ((claim, api), seconds) in seats(3).into_iter().zip([1, 0, 0]).zip([9, 3, 6]) {
+            room.enter(Some(api), now + Duration::from_secs(seconds), 0, claim);
+        }
+        assert_eq!(room.take_first(Partition::retry(2)), None, "it has none");
+        let order: Vec<i64> = std::iter::from_fn(|| room.take_first(Partition::retry(1)))
+            .map(|(_, record)| record.offset)
+            .collect();
+        assert_eq!((order, bytes(&room)), (vec![0, 1, 2], 0));
     }
 
     #[test]

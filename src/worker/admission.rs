@@ -95,6 +95,7 @@ impl<P: Ports> Worker<P> {
             let Some(record) = self.inflow.backlog.pop(may) else { break };
             self.admit_record(record, now);
         }
+        self.relieve_maps(now);
         if let Some(paused) = self.inflow.backlog.paused(self.ledger.partitions()) {
             self.ports.intake.pause(paused);
         }
@@ -258,7 +259,7 @@ impl<P: Ports> Worker<P> {
 }
 
 /// What a record of the retry topic says of its deferral.
-fn deferral_of(record: &Record) -> Option<Deferral> {
+pub(super) fn deferral_of(record: &Record) -> Option<Deferral> {
     let deferred = Some(record).filter(|record| record.partition.input == Input::Retry)?;
     Deferral::parse(&deferred.headers)
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::api_of;
+use super::admission::{api_of, deferral_of};
 use super::in_flight::Open;
 use super::{Job, Ports, Publisher as _, Worker};
 use crate::assess::retry;
 use crate::intake::deferral::Deferral;
-use crate::intake::{Record, Ticket, header};
+use crate::intake::{Input, Partition, Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
 use crate::risk::{Fault, FaultReason};
 use crate::trace::TRACEPARENT;
@@ -79,6 +79,30 @@ impl<P: Ports> Worker<P> {
         let times = deferral.times.saturating_add(1);
         let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
         self.complete(Completed { ticket, received, claim_id: None, outcome });
+    }
+
+    /// A claim that waits for its time keeps its offset open, and the map of its partition grows
+    /// with all that is done behind it. Where a map is full, the first claim that waits goes to the
+    /// end of its topic, so that those behind it are seen.
+    pub(super) fn relieve_maps(&mut self, now: Instant) {
+        let ledger = &self.ledger;
+        let full = self.inflow.backlog.heads().filter(|head| {
+            head.partition.input == Input::Retry
+                && !ledger.has_room_for(head.partition, head.offset)
+        });
+        let api = |head: &Record| api_of(&deferral_of(head)?, &self.context.registry);
+        let full: Vec<(Partition, Option<usize>)> =
+            full.map(|head| (head.partition, api(head))).collect();
+        for (partition, api) in full {
+            if self.inflow.has_room(&self.context.worker)
+                && self.inflow.pace.covers(api, now)
+                && let Some((ticket, record)) = self.inflow.waiting.take_first(partition)
+                && let Some(deferral) = deferral_of(&record)
+            {
+                self.inflow.pace.withdraw(api, now);
+                self.pass_on(ticket, record, deferral);
+            }
+        }
     }
 
     /// What waited behind a claim that was deferred goes along. Even one with the same content is

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::failure_modes::calm;
-use super::plan::{Mood, Plan, Produced, claim};
+use super::plan::{Act, Mood, Plan, Produced, claim};
 use super::world::World;
 use super::{oracle, simulate};
 use crate::intake::Partition;
@@ -42,8 +42,8 @@ fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
     }
 }
 
-/// How long the claims whose id begins with `prefix` waited, the 99th of 100.
-fn waits(world: &World, prefix: &str) -> Duration {
+/// When each claim was decided, by its id.
+fn decided(world: &World) -> HashMap<String, Duration> {
     let mut decided: HashMap<String, Duration> = HashMap::new();
     for (at, messages) in world.messages() {
         for message in messages.into_iter().filter(|message| message.topic == Topic::Decisions) {
@@ -52,6 +52,12 @@ fn waits(world: &World, prefix: &str) -> Duration {
             decided.insert(decision["claim_id"].as_str().expect("an id").to_owned(), at);
         }
     }
+    decided
+}
+
+/// How long the claims whose id begins with `prefix` waited, the 99th of 100.
+fn waits(world: &World, prefix: &str) -> Duration {
+    let decided = decided(world);
     let wait = |number: u64| {
         let sent = Duration::from_millis((number + 1) * 1_000 / RATE);
         decided
@@ -95,4 +101,37 @@ fn review_06_a_busy_account_does_not_hold_up_the_others() {
         if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") }
     };
     assert_the_other_is_well("one account", &plan(Mood::default(), busy));
+}
+
+/// One API is away for a minute; its deferred claims take all of their seats and go round in the
+/// retry topic. The claims of another, deferred a little later, are in the same partition.
+#[test]
+fn deferred_claims_that_wait_do_not_keep_the_map_of_their_partition_full() {
+    let events = |prefix: &'static str, kind: &'static str, count: u64, after: Duration| {
+        (0..count).map(move |number| {
+            let id = format!("{prefix}{number}");
+            let event = claim(&id, kind, &id, "red packet");
+            let pause = if number == 0 { after } else { Duration::ZERO };
+            (pause, Partition::claims(0), Produced::Event(Some(event)))
+        })
+    };
+    let seconds = Duration::from_secs;
+    let sent = seconds(35);
+    let plan = Plan {
+        events: events("a", "qr_code", 40, Duration::ZERO)
+            .chain(events("b", "mini_program", 10, sent))
+            .collect(),
+        acts: vec![
+            (Duration::ZERO, Act::ApiAway(0, seconds(60))),
+            (sent, Act::ApiAway(1, seconds(5))),
+        ],
+        max_in_flight: 200,
+        // The least: 24 offsets, where several of them are open.
+        offset_metadata_max: 28,
+        ..calm()
+    };
+    let decided = decided(&simulate(1, &plan, &World::long_deferrals()));
+    let last = (0..10).map(|number| decided[&format!("b{number}")]).max().expect("ten");
+    // They are deferred after a second, for 10 s at most.
+    assert!(last <= sent + seconds(15), "the other one's claims are decided after {last:?}");
 }

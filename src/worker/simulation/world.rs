@@ -133,7 +133,24 @@ impl World {
 
     /// The same, with batches as large as they become.
     pub(super) fn large_batches() -> Arc<Config> {
-        let times = SHORT_TIMES.replace("max_batch = 5", "max_batch = 500");
+        Self::with(&[("max_batch = 5", "max_batch = 500")])
+    }
+
+    /// The same, with claims that are deferred for long.
+    pub(super) fn long_deferrals() -> Arc<Config> {
+        Self::with(&[
+            ("max_batch = 5", "max_batch = 500"),
+            ("defer_interval = \"1s\"", "defer_interval = \"10s\""),
+            ("defer_max_interval = \"4s\"", "defer_max_interval = \"1m\""),
+            ("give_up_after = \"20s\"", "give_up_after = \"1h\""),
+        ])
+    }
+
+    fn with(changes: &[(&str, &str)]) -> Arc<Config> {
+        let times = changes.iter().fold(SHORT_TIMES.to_owned(), |times, (from, to)| {
+            assert!(times.contains(from), "{from}");
+            times.replace(from, to)
+        });
         Arc::new(Config::from_toml(&format!("{times}{APIS}")).expect("the settings are right"))
     }
 
