@@ -165,7 +165,8 @@ impl<P: Ports> Worker<P> {
                 self.context.meter.published(latency);
                 let at = Instant::now();
                 self.outflow.published(latency, at);
-                if self.outflow.pipeline.published(at) {
+                self.outflow.pipeline.published(at);
+                if self.outflow.publisher_outage.ended() {
                     tracing::info!("Kafka takes decisions again");
                 }
                 self.context.health.set_ready(Component::Broker, Ok(()));
@@ -181,7 +182,8 @@ impl<P: Ports> Worker<P> {
             }
             Err((recorded, PublishError::Aborted(reason))) => {
                 self.context.meter.publish_aborted();
-                if self.outflow.pipeline.publish_failed(recorded, Instant::now(), OUTAGE_PAUSE) {
+                self.outflow.pipeline.publish_failed(recorded, Instant::now(), OUTAGE_PAUSE);
+                if self.outflow.publisher_outage.failed(&reason) {
                     warn!(
                         "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
                     );

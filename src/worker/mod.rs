@@ -54,6 +54,7 @@ mod gauges;
 mod in_flight;
 mod inflow;
 mod job;
+mod outage;
 mod outflow;
 mod pace;
 mod pause_guard;

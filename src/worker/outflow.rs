@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::outage::Outage;
 use super::pipeline::Pipeline;
 use crate::outbox::{Batch, Call, Closed, Completed, TokenExchange};
 use crate::schema::Seal;
@@ -38,6 +39,8 @@ pub(super) struct Outflow {
     max_linger: Duration,
     /// What is being recorded, is recorded, or is being published.
     pub(super) pipeline: Pipeline,
+    pub(super) store_outage: Outage,
+    pub(super) publisher_outage: Outage,
     /// Postgres failed: it is asked again then.
     pub(super) store_rests_until: Option<Instant>,
     /// When Postgres last answered.
@@ -56,6 +59,8 @@ impl Outflow {
             flush_takes: None,
             max_linger,
             pipeline: Pipeline::default(),
+            store_outage: Outage::default(),
+            publisher_outage: Outage::default(),
             store_rests_until: None,
             store_heard: now,
             seal: None,

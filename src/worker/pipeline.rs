@@ -87,25 +87,18 @@ impl Pipeline {
         Some(batch)
     }
 
-    /// Kafka has the batch, or nothing of it was left to publish. Says whether Kafka had failed
-    /// before.
-    pub(super) fn published(&mut self, now: Instant) -> bool {
+    /// Kafka has the batch, or nothing of it was left to publish.
+    pub(super) fn published(&mut self, now: Instant) {
         self.publishing = false;
         self.busy_since = (!self.waiting.is_empty()).then_some(now);
-        self.rests_until.take().is_some()
+        self.rests_until = None;
     }
 
-    /// Kafka did not take the batch; it is tried again after `pause`. Says whether it is the first
-    /// time.
-    pub(super) fn publish_failed(
-        &mut self,
-        batch: Recorded,
-        now: Instant,
-        pause: Duration,
-    ) -> bool {
+    /// Kafka did not take the batch; it is tried again after `pause`.
+    pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.publishing = false;
         self.failed = Some(batch);
-        self.rests_until.replace(now + pause).is_none()
+        self.rests_until = Some(now + pause);
     }
 
     /// Whether Kafka refused or did not answer the last time.

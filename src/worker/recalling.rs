@@ -204,7 +204,7 @@ impl<P: Ports> Worker<P> {
             StoreError::Fatal(reason) => return Err(WorkerError::Store(reason)),
             StoreError::Transient(reason) => reason,
         };
-        if self.outflow.store_rests_until.is_none() {
+        if self.outflow.store_outage.failed(&reason) {
             warn!(
                 "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
             );
@@ -218,7 +218,8 @@ impl<P: Ports> Worker<P> {
     pub(super) fn store_answered(&mut self) {
         self.outflow.store_heard = Instant::now();
         // It may answer questions and take no rows, as with a full disk: no call is made then.
-        if !self.outflow.pipeline.is_refused() && self.outflow.store_rests_until.take().is_some() {
+        if !self.outflow.pipeline.is_refused() && self.outflow.store_outage.ended() {
+            self.outflow.store_rests_until = None;
             info!("Postgres answers again");
             self.context.health.set_ready(Component::Store, Ok(()));
         }
