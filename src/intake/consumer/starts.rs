@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Rebalances;
@@ -20,6 +21,8 @@ use crate::kafka::metadata;
 
 /// The pause before the broker is asked again.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
+/// So long a partition's leader has for its answer, however little time is left for all.
+const ENDS_MIN: Duration = Duration::from_millis(100);
 
 impl Rebalances {
     /// Reads what the group has committed for these partitions, once, and starts from that very
@@ -35,8 +38,12 @@ impl Rebalances {
             // The group may have no partition for this member; nothing is to be asked then.
             return Ok((list, Vec::new()));
         }
+        let committed = self.committed(consumer, &list)?;
         let mut assigned = Vec::new();
-        for element in self.committed(consumer, &list)?.elements() {
+        // One time for all: a partition without a leader answers when it has one, and the others
+        // must not wait for that.
+        let deadline = Instant::now() + self.request_timeout;
+        for element in committed.elements() {
             let offset = match element.offset() {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
@@ -48,15 +55,17 @@ impl Rebalances {
                 },
             )?;
             let metadata = metadata(&element);
-            let log_end = if metadata.is_empty() {
-                i64::MAX
-            } else {
-                self.log_end(consumer, element.topic(), element.partition())?
-            };
             let partition = self.partition(element.topic(), element.partition());
+            let ends = (!metadata.is_empty())
+                .then(|| self.ends(consumer, partition, deadline))
+                .transpose()?
+                .flatten();
+            // What is done is believed where nobody can say how long the log is: no clean election
+            // shortens it.
+            let log_end = ends.map_or(i64::MAX, |(_, end)| end);
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
-        self.tell_anew(consumer, &assigned)?;
+        self.tell_anew(consumer, &assigned, deadline)?;
         Ok((list, assigned))
     }
 
@@ -66,15 +75,14 @@ impl Rebalances {
         &self,
         consumer: &BaseConsumer<Self>,
         assigned: &[Assigned],
+        deadline: Instant,
     ) -> Result<(), String> {
         let (mut partitions, mut records) = (Vec::new(), 0);
         for assigned in assigned.iter().filter(|assigned| assigned.offset.is_none()) {
-            let (partition, topic) = (assigned.partition, self.topic(assigned.partition));
-            let (start, end) = self
-                .ask(&format!("the ends of {topic}/{}", partition.number), || {
-                    consumer.fetch_watermarks(topic, partition.number, self.request_timeout)
-                })?;
-            if end > start {
+            let partition = assigned.partition;
+            if let Some((start, end)) = self.ends(consumer, partition, deadline)?
+                && end > start
+            {
                 partitions.push(partition);
                 records += end - start;
                 self.meter.read_again(partition.input, end - start);
@@ -149,15 +157,26 @@ impl Rebalances {
         })
     }
 
-    fn log_end(
+    /// Where a partition's log begins and ends; `None` where its leader does not say so in time.
+    fn ends(
         &self,
         consumer: &BaseConsumer<Self>,
-        topic: &str,
-        number: i32,
-    ) -> Result<i64, String> {
-        self.ask(&format!("the end of {topic}/{number}"), || {
-            consumer.fetch_watermarks(topic, number, self.request_timeout).map(|(_, end)| end)
-        })
+        partition: Partition,
+        deadline: Instant,
+    ) -> Result<Option<(i64, i64)>, String> {
+        let (topic, number) = (self.topic(partition), partition.number);
+        let left = deadline.saturating_duration_since(Instant::now()).max(ENDS_MIN);
+        match consumer.fetch_watermarks(topic, number, left) {
+            Ok(ends) => Ok(Some(ends)),
+            Err(error) if error.rdkafka_error_code().is_some_and(is_refusal) => {
+                Err(format!("the ends of {topic}/{number} cannot be read: {error}"))
+            }
+            Err(error) => {
+                warn!(error.message = %error, "the ends of {topic}/{number} cannot be read; it is \
+                     taken on all the same, and read when it has a leader");
+                Ok(None)
+            }
+        }
     }
 }
 
