@@ -10,6 +10,8 @@
 //! assert_eq!((batch.len(), batch.bytes()), (0, 0));
 //! ```
 
+use std::collections::HashSet;
+
 use super::{Call, Closed, Completed, RecordOutcome, TokenExchange};
 use crate::schema::Seal;
 
@@ -75,16 +77,33 @@ impl Batch {
         self.bytes
     }
 
-    /// Closes the batch, with at most `max` records; what is more waits for the next. The attempts
-    /// all go along: no verdict may be recorded before the answer that it rests on. `previous` is
-    /// the last seal of this worker, if it is known.
+    /// Closes the batch, with at most `max` records and about as many attempts; what is more waits
+    /// for the next. `previous` is the last seal of this worker, if it is known.
     pub fn close(&mut self, max: usize, previous: Option<Seal>) -> Closed {
-        let completed = self.completed.drain(..max.min(self.completed.len())).collect();
-        self.bytes = self.completed.iter().map(weight).sum();
+        let completed: Vec<_> = self.completed.drain(..max.min(self.completed.len())).collect();
+        let calls = self.take_calls(max, &completed);
+        let waiting = self.completed.iter().map(weight).chain(self.calls.iter().map(size));
+        self.bytes = waiting.sum();
         self.closed += 1;
-        let calls = std::mem::take(&mut self.calls);
         let token_exchanges = std::mem::take(&mut self.token_exchanges);
         Closed { number: self.closed, completed, calls, token_exchanges, previous }
+    }
+
+    /// Takes out the attempts of these records, for no verdict may be recorded before the answer
+    /// that it rests on; and of the others, oldest first, until there are `max`.
+    fn take_calls(&mut self, max: usize, completed: &[Completed]) -> Vec<Call> {
+        if self.calls.len() <= max {
+            return std::mem::take(&mut self.calls);
+        }
+        let ids: HashSet<&str> =
+            completed.iter().filter_map(|completed| completed.claim_id.as_deref()).collect();
+        let is_of_these = |call: &Call| ids.contains(call.claim_id.as_str());
+        let needed = self.calls.iter().filter(|call| is_of_these(call)).count();
+        let mut room = max.saturating_sub(needed);
+        let goes = |call: &mut Call| {
+            is_of_these(call) || room.checked_sub(1).map(|left| room = left).is_some()
+        };
+        self.calls.extract_if(.., goes).collect()
     }
 
     /// Puts a batch that could not be recorded back in front.
@@ -144,6 +163,29 @@ mod tests {
             claim_id: None,
             outcome: RecordOutcome::Assessed(Box::new(verdict)),
         }
+    }
+
+    #[test]
+    fn a_record_goes_with_its_attempts_and_the_others_wait_where_there_are_too_many() {
+        let mut ledger = Ledger::default();
+        let partition = Partition::claims(0);
+        let assigned =
+            Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
+        ledger.assign(&assigned);
+        let mut batch = Batch::default();
+        for id in ["x", "y", "a", "z", "a"] {
+            batch.add_call(Call::ordinary(id));
+        }
+        let mut decided = completed(&mut ledger, 0, 0);
+        decided.claim_id = Some("a".to_owned());
+        batch.complete(decided);
+        let mut flush = |max| {
+            let closed = batch.close(max, None);
+            let ids: Vec<_> = closed.calls().iter().map(|call| call.claim_id.clone()).collect();
+            ids.concat()
+        };
+        assert_eq!([flush(3), flush(1), flush(9)], ["xaa", "y", "z"]);
+        assert_eq!(batch.bytes(), 0);
     }
 
     #[test]

@@ -27,6 +27,9 @@ const AVERAGED: u32 = 8;
 pub(super) struct Outflow {
     /// What ended and is not recorded.
     batch: Batch,
+    /// So much Postgres is given at once: half of what it failed to take, and twice as much after
+    /// each success.
+    most: usize,
     /// When the batch is to be flushed at the latest, if it holds anything.
     due: Option<Instant>,
     /// Flushing rests until then.
@@ -53,6 +56,7 @@ impl Outflow {
     pub(super) fn new(max_linger: Duration, now: Instant) -> Self {
         Self {
             batch: Batch::default(),
+            most: usize::MAX,
             due: None,
             rests_until: now,
             recorded_in: Duration::ZERO,
@@ -108,6 +112,7 @@ impl Outflow {
     pub(super) fn recorded(&mut self, took: Duration, seal: Option<Seal>) {
         self.recorded_in = took;
         self.seal = seal;
+        self.most = self.most.saturating_mul(2);
     }
 
     /// It is published, too: flushing rests for as long as that took. After one that took longer
@@ -122,13 +127,15 @@ impl Outflow {
 
     /// Closes the batch, with at most `max` records. What is more is due at once.
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
-        let closed = self.batch.close(max, self.seal);
+        let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
         closed
     }
 
-    /// Puts a batch that Postgres did not take back in front.
+    /// Puts a batch that Postgres did not take back in front. Where it is slow, less of it may go
+    /// through before the statement's time is over.
     pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
+        self.most = (closed.completed().len().max(closed.calls().len()) / 2).max(1);
         self.due = Some(now);
         self.seal = None;
         self.batch.reopen(closed);
@@ -166,6 +173,25 @@ mod tests {
         assert_eq!(outflow.due(), None);
         outflow.reopen(closed, later(3));
         assert_eq!(outflow.due(), Some(later(3)), "it has waited enough");
+    }
+
+    #[test]
+    fn what_postgres_does_not_take_it_is_given_in_halves() {
+        let now = Instant::now();
+        let mut outflow = Outflow::new(Duration::ZERO, now);
+        (0..8).for_each(|number| outflow.add_call(Call::ordinary(&number.to_string()), now));
+        let mut tried = Vec::new();
+        for _ in 0..5 {
+            let closed = outflow.close(1_000, now);
+            tried.push(closed.calls().len());
+            outflow.reopen(closed, now);
+        }
+        assert_eq!(tried, [8, 4, 2, 1, 1]);
+        for expected in [1, 2, 4, 1] {
+            let closed = outflow.close(1_000, now);
+            assert_eq!(closed.calls().len(), expected, "and more again when it does");
+            outflow.recorded(Duration::ZERO, None);
+        }
     }
 
     #[test]
