@@ -115,9 +115,12 @@ impl<T: Waiting> ApiQueue<T> {
     /// Where the jobs stand that may be called soon: of each queue so many from the front. Twice as
     /// many as may be under way, so that those in front were looked up before their turn comes.
     fn heads(&self, now: Instant) -> (usize, usize) {
-        let barred = self.has_no_token || self.breaker.permit(now).refused().is_some();
         let first = self.limit.concurrency().saturating_mul(2).max(HEADS);
-        if barred { (0, 0) } else { (first, HEADS) }
+        if self.is_barred(now) { (0, 0) } else { (first, HEADS) }
+    }
+
+    fn is_barred(&self, now: Instant) -> bool {
+        self.has_no_token || self.breaker.permit(now).refused().is_some()
     }
 
     fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
@@ -308,6 +311,16 @@ impl<T: Waiting> CallScheduler<T> {
     /// The jobs that may be called soon.
     pub fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
         self.apis.iter_mut().flat_map(move |api_queue| api_queue.heads_mut(now))
+    }
+
+    /// Whether no call of the API is permitted now, not even a probe.
+    pub fn is_barred(&self, api: usize, now: Instant) -> bool {
+        self.apis[api].is_barred(now)
+    }
+
+    /// What keeps the API's jobs waiting.
+    pub fn delay(&self, api: usize) -> FaultReason {
+        self.apis[api].delay()
     }
 
     /// How many jobs wait for the API's permit.

@@ -26,7 +26,12 @@ impl<T> Timetable<T> {
 
     /// When the first is due.
     pub fn due(&self) -> Option<Instant> {
-        self.entries.first_key_value().map(|((due, _), _)| *due)
+        self.first().map(|(due, _)| due)
+    }
+
+    /// The first, and when it is due.
+    pub fn first(&self) -> Option<(Instant, &T)> {
+        self.entries.first_key_value().map(|((due, _), entry)| (*due, entry))
     }
 
     /// When the first is due that is not due yet.

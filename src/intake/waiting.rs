@@ -72,19 +72,19 @@ impl WaitingRoom {
         row.by_due.enter(due, Seat { ticket, record, since });
     }
 
-    /// Of the APIs that have room for a claim, the one that is due for longest.
+    /// Of the first claims of each API, the one that is due for longest and that there is room for.
+    /// `has_room` is told the API, and since when the claim is tried, UNIX milliseconds.
     pub fn next_due(
         &mut self,
         now: Instant,
-        mut has_room: impl FnMut(Option<usize>) -> bool,
+        mut has_room: impl FnMut(Option<usize>, i64) -> bool,
     ) -> Option<(Ticket, Record)> {
-        let unnamed = self.rows.len() - 1;
-        let dues =
-            self.rows.iter().enumerate().filter_map(|(api, row)| Some((row.by_due.due()?, api)));
+        let firsts = self.rows.iter().enumerate();
+        let firsts = firsts.filter_map(|(row, seats)| Some((row, seats.by_due.first()?)));
         let due =
-            dues.filter(|(due, api)| *due <= now && has_room((*api < unnamed).then_some(*api)));
-        let (_, api) = due.min()?;
-        let row = &mut self.rows[api];
+            firsts.filter(|(row, (due, seat))| *due <= now && has_room(self.api(*row), seat.since));
+        let (_, row) = due.map(|(row, (due, _))| (due, row)).min()?;
+        let row = &mut self.rows[row];
         let Seat { ticket, record, .. } = row.by_due.pop_due(now)?;
         row.bytes -= record.bytes();
         Some((ticket, record))
@@ -205,7 +205,7 @@ mod tests {
             room.enter(Some(0), now + Duration::from_secs(seconds), 7, claim);
         }
         room.make_due(now);
-        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(now, |_| true))
+        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(now, |_, _| true))
             .map(|(_, record)| record.offset)
             .collect();
         assert_eq!((order, bytes(&room)), (vec![1, 2, 0], 0));
@@ -222,9 +222,9 @@ mod tests {
         assert_eq!(dues, [(Some(0), Some(now + Duration::from_secs(10))), (None, None)]);
         assert_eq!((room.len(), bytes(&room)), (3, 30));
         assert_eq!(room.due_after(now), Some(now + Duration::from_secs(10)));
-        assert_eq!(room.next_due(now + Duration::from_secs(9), |_| true), None);
+        assert_eq!(room.next_due(now + Duration::from_secs(9), |_, _| true), None);
         let late = now + Duration::from_secs(60);
-        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(late, |_| true))
+        let order: Vec<i64> = std::iter::from_fn(|| room.next_due(late, |_, _| true))
             .map(|(ticket, _)| ticket.offset())
             .collect();
         assert_eq!(order, [1, 2, 0]);
@@ -265,7 +265,7 @@ mod tests {
         room.enter(Some(1), now + Duration::from_secs(1), 0, seats.next().expect("five"));
         let late = now + Duration::from_secs(2);
         let (ticket, _) =
-            room.next_due(late, |api| api == Some(1)).expect("the first one has no room");
+            room.next_due(late, |api, _| api == Some(1)).expect("the first one has no room");
         assert_eq!(ticket.offset(), 2);
         assert_eq!(room.due_after(late), None, "what is due and has no room wakes nobody");
     }

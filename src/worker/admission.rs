@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::deferring::is_overdue;
 use super::duplicates::Entered;
 use super::in_flight::Open;
 use super::{Intake as _, Job, Ports, Worker};
@@ -63,9 +64,13 @@ impl<P: Ports> Worker<P> {
             self.place(job, now);
         }
         while self.inflow.has_room(&self.context.worker) {
-            let has_room =
-                |api: Option<usize>| api.is_none_or(|api| self.inflow.room.admits(api, now));
-            let Some((ticket, record)) = self.inflow.waiting.next_due(now, has_room) else { break };
+            let wall = self.context.clock.micros() / 1_000;
+            let (room, retry) = (&self.inflow.room, &self.context.retry);
+            let has_place = |api: Option<usize>, since| {
+                is_overdue(since, retry, wall) || api.is_none_or(|api| room.admits(api, now))
+            };
+            let due = self.inflow.waiting.next_due(now, has_place);
+            let Some((ticket, record)) = due else { break };
             self.begin(ticket, record, now);
         }
         while self.inflow.has_room(&self.context.worker) {
@@ -77,13 +82,18 @@ impl<P: Ports> Worker<P> {
                         let deferral = deferral_of(record);
                         let registry = &self.context.registry;
                         let api = deferral.as_ref().and_then(|deferral| api_of(deferral, registry));
+                        let overdue = deferral.as_ref().is_some_and(|deferral| {
+                            is_overdue(deferral.since, &self.context.retry, wall)
+                        });
                         let released = self.inflow.released_until;
                         let wait = deferral.and_then(|deferral| {
                             due_in(&deferral, record.written_at, wall, released)
                         });
                         let has_place = match wait {
                             Some(_) => self.inflow.waiting.has_seat(api),
-                            None => api.is_none_or(|api| self.inflow.room.admits(api, now)),
+                            None => {
+                                overdue || api.is_none_or(|api| self.inflow.room.admits(api, now))
+                            }
                         };
                         has_place || self.inflow.pace.covers(api, now)
                     }
@@ -177,12 +187,20 @@ impl<P: Ports> Worker<P> {
             job.has_place = true;
             return self.enter(job);
         }
+        // Looked up once more, and decided: that needs no room.
+        if self.is_overdue(job.since()) {
+            return self.enter(job);
+        }
         let is_retry = job.ticket.partition().input == Input::Retry;
         if self.may_defer_untried(&job) && (!is_retry || self.inflow.pace.covers(Some(api), now)) {
             if is_retry {
                 self.inflow.pace.withdraw(Some(api), now);
             }
-            return self.defer_untried(*job, FaultReason::NoRoom);
+            // Where no call is permitted, that is what there is no room for.
+            let is_barred = self.calls.scheduler.is_barred(api, now);
+            let reason =
+                if is_barred { self.calls.scheduler.delay(api) } else { FaultReason::NoRoom };
+            return self.defer_untried(*job, reason);
         }
         self.traces.waits(job.ticket.id(), Wait::Room, self.context.clock.micros());
         self.inflow.held.push(job);
@@ -249,12 +267,18 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Hands the head of a lane to its API's scheduler.
+    /// Hands the head of a lane to its API's scheduler. One whose time is over does not wait for a
+    /// call that is not permitted or that there is no room for: it gets its last decision.
     pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
-        if let Some(job) = head {
-            self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
-            self.calls.scheduler.submit(job.api.index(), job, Instant::now());
+        let Some(job) = head else { return };
+        let (api, now) = (job.api.index(), Instant::now());
+        let cannot_wait = !job.has_place || self.calls.scheduler.is_barred(api, now);
+        if cannot_wait && self.is_overdue(job.since()) {
+            let delay = self.calls.scheduler.delay(api);
+            return self.give_up(*job, delay.into());
         }
+        self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
+        self.calls.scheduler.submit(api, job, now);
     }
 }
 

@@ -12,18 +12,21 @@ use crate::assess::retry;
 use crate::intake::deferral::Deferral;
 use crate::intake::{Input, Partition, Record, Ticket, header};
 use crate::outbox::{Completed, RecordOutcome, message};
-use crate::risk::{Fault, FaultReason};
+use crate::risk::{ApiId, Fault, FaultReason};
 use crate::trace::TRACEPARENT;
 
 /// Milliseconds. A claim that has little time left is not deferred for less.
 const SHORTEST_PAUSE: i64 = 1_000;
 
 impl<P: Ports> Worker<P> {
-    /// Defers what has waited for a call for too long, whatever the reason.
+    /// Defers what has waited for a call for too long, whatever the reason, and the claims of the
+    /// same API behind it: each would wait as long, in its turn.
     pub(super) fn defer_expired(&mut self, now: Instant) {
         for (job, delay) in
             self.calls.scheduler.take_expired(self.context.retry.in_process_for, now)
         {
+            self.inflow.room.held_up(job.api.index(), now);
+            self.defer_behind(job.lane, job.api, delay);
             self.defer(*job, delay);
         }
     }
@@ -44,16 +47,27 @@ impl<P: Ports> Worker<P> {
         if !self.inflow.has_room(&self.context.worker)
             || !self.inflow.room.admits(api.index(), Instant::now())
         {
-            let (retry, max_bytes) =
-                (&self.context.retry, self.ports.publisher.deferred_max_bytes());
-            let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
-            for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
-                self.complete_deferred(*behind, fault.reason, now);
-            }
+            self.defer_behind(lane, api, fault.reason);
         }
         self.complete_deferred(job, fault.reason, now);
         let next = self.lanes.leave(lane);
         self.submit(next);
+    }
+
+    /// Defers the claims of an API that wait behind the head of a lane.
+    fn defer_behind(&mut self, lane: u64, api: ApiId, reason: FaultReason) {
+        let now = self.context.clock.micros() / 1_000;
+        let (retry, max_bytes) = (&self.context.retry, self.ports.publisher.deferred_max_bytes());
+        let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
+        for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
+            self.complete_deferred(*behind, reason, now);
+        }
+    }
+
+    /// Whether a claim has been tried for so long that it gets its last decision. `since`: UNIX
+    /// milliseconds.
+    pub(super) fn is_overdue(&self, since: i64) -> bool {
+        is_overdue(since, &self.context.retry, self.context.clock.micros() / 1_000)
     }
 
     /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
@@ -133,9 +147,16 @@ impl<P: Ports> Worker<P> {
     pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
         self.release_probe(&job.ticket);
-        // A claim that nobody was asked about, for others were first, is not tried yet.
+        // A claim that nobody was asked about, for others were first, is not tried yet. One that its
+        // API kept waiting before is, and that stays its reason.
+        let before = job.deferral.as_ref();
+        let before = before.and_then(|before| FaultReason::from_word(&before.reason));
+        let reason = match before {
+            Some(before) if WAITS.contains(&reason) && !WAITS.contains(&before) => before,
+            _ => reason,
+        };
         let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&reason);
-        let since = if is_tried { deferred_since(&job) } else { now };
+        let since = if is_tried { job.since() } else { now };
         let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
         let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
         let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
@@ -170,15 +191,14 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// Since when a claim is tried, UNIX milliseconds.
-fn deferred_since(job: &Job) -> i64 {
-    job.deferral.as_ref().map_or(job.received.received_at / 1_000, |deferral| deferral.since)
-}
-
 /// Whether a claim may wait for longer, and fits into the retry topic with its history.
 fn may_defer(job: &Job, retry: &retry::Settings, max_bytes: usize, now: i64) -> bool {
-    now < deferred_since(job).saturating_add(millis(retry.give_up_after))
-        && message::fits_deferred(&job.received, max_bytes)
+    !is_overdue(job.since(), retry, now) && message::fits_deferred(&job.received, max_bytes)
+}
+
+/// `since` and `now`: UNIX milliseconds.
+pub(super) fn is_overdue(since: i64, retry: &retry::Settings, now: i64) -> bool {
+    now >= since.saturating_add(millis(retry.give_up_after))
 }
 
 /// Why a claim waits though its API is well.

@@ -52,6 +52,11 @@ impl Waiting for Box<Job> {
 }
 
 impl Job {
+    /// Since when it is tried, UNIX milliseconds.
+    pub(super) fn since(&self) -> i64 {
+        self.deferral.as_ref().map_or(self.received.received_at / 1_000, |deferral| deferral.since)
+    }
+
     /// Whether it should be looked up again soon, because a call may be near.
     pub(super) fn is_to_be_looked_up(&self, now: Instant) -> bool {
         self.looked_up.is_none_or(|at| now.duration_since(at) > LOOKED_UP_FOR / 2)

@@ -3,13 +3,15 @@
 //! Pure: time is an argument. Counts, for each API, the claims that were taken on and are not
 //! decided yet. The invariants, while claims of several APIs come in: each of them may always take
 //! on a guaranteed share, and none may have more than half of the room. An API whose claims come
-//! alone may have all of it.
+//! alone may have all of it, unless they wait for their calls for too long: claims of another API
+//! may stand behind them in Kafka, unseen.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An API shares the room for so long after its last claim came.
+/// An API shares the room for so long after its last claim came, and for so long after one of its
+/// own waited for too long.
 const LATELY: Duration = Duration::from_secs(60);
 
 /// Claims, and the bytes of their events.
@@ -25,6 +27,8 @@ struct Share {
     used: Amount,
     /// When a claim of it came last.
     came: Option<Instant>,
+    /// When one of its claims was found last that had waited for a call for too long.
+    held_up: Option<Instant>,
 }
 
 /// The room, by the number of the API.
@@ -44,6 +48,11 @@ impl Room {
     /// A claim of this API came, whether there is room for it or not.
     pub(super) fn came(&mut self, api: usize, now: Instant) {
         self.shares[api].came = Some(now);
+    }
+
+    /// A claim of this API waited for a call for too long.
+    pub(super) fn held_up(&mut self, api: usize, now: Instant) {
+        self.shares[api].held_up = Some(now);
     }
 
     /// A claim takes its place.
@@ -66,17 +75,18 @@ impl Room {
 
     /// Whether this API may take on one more claim.
     pub(super) fn admits(&self, api: usize, now: Instant) -> bool {
-        let lately =
-            |share: &&Share| share.came.is_some_and(|came| now.duration_since(came) <= LATELY);
+        let lately = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) <= LATELY);
         let (before, own_and_after) = self.shares.split_at(api);
-        let others: Vec<&Share> = before.iter().chain(&own_and_after[1..]).filter(lately).collect();
-        let own = self.shares[api].used;
+        let others = before.iter().chain(&own_and_after[1..]);
+        let others: Vec<&Share> = others.filter(|other| lately(other.came)).collect();
+        let Share { used: own, held_up, .. } = self.shares[api];
+        let is_alone = others.is_empty() && (self.shares.len() == 1 || !lately(held_up));
         let fits = |max: usize, own: usize, of: fn(&Share) -> usize| {
             let guaranteed = (max / (2 * (others.len() + 1))).max(1);
             let taken: usize = others.iter().map(|share| of(share).max(guaranteed)).sum();
             own < guaranteed || (own < max / 2 && own + taken < max)
         };
-        others.is_empty()
+        is_alone
             || (fits(self.max.claims, own.claims, |share| share.used.claims)
                 && fits(self.max.bytes, own.bytes, |share| share.used.bytes))
     }
@@ -107,6 +117,18 @@ mod tests {
         room.came(1, now + Duration::from_secs(30));
         assert!(!room.admits(0, now + Duration::from_secs(90)));
         assert!(room.admits(0, now + Duration::from_secs(91)), "the other one is gone");
+    }
+
+    #[test]
+    fn an_api_whose_claims_wait_for_too_long_leaves_room_for_another_that_nobody_has_seen() {
+        let (mut room, now) = (Room::new(100, 1 << 20, APIS), Instant::now());
+        room.came(0, now);
+        room.held_up(0, now);
+        assert_eq!(fill(&mut room, 0, now), 50, "half of the room, and no more");
+        assert!(room.admits(0, now + Duration::from_secs(61)), "its calls are made again");
+        let mut only_one = Room::new(100, 1 << 20, 1);
+        only_one.held_up(0, now);
+        assert_eq!(fill(&mut only_one, 0, now), 10_000, "there is no other one");
     }
 
     #[test]

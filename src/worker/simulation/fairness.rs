@@ -135,3 +135,51 @@ fn deferred_claims_that_wait_do_not_keep_the_map_of_their_partition_full() {
     // They are deferred after a second, for 10 s at most.
     assert!(last <= sent + seconds(15), "the other one's claims are decided after {last:?}");
 }
+
+/// A worker with room for twenty claims, whose first API fails always, and what is sent to it.
+fn failing(events: Vec<(Duration, Partition, Produced)>) -> World {
+    let failing = Mood { fails: 1.0, ..Mood::default() };
+    let plan = Plan { events, moods: [failing, Mood::default()], max_in_flight: 20, ..calm() };
+    let world = simulate(1, &plan, &World::large_batches());
+    let faults = oracle::faults(&world);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    world
+}
+
+fn event(id: &str, kind: &str, subject: &str) -> Produced {
+    Produced::Event(Some(claim(id, kind, subject, "red packet")))
+}
+
+#[test]
+fn a_claim_of_an_api_that_is_seldom_asked_does_not_wait_behind_one_that_fails() {
+    let pause = Duration::from_millis(25);
+    let first = Partition::claims(0);
+    let mut events: Vec<_> = (0..1_600_u32)
+        .map(|number| {
+            (pause, first, event(&format!("a{number}"), "qr_code", &format!("u{number}")))
+        })
+        .collect();
+    events.push((pause, first, event("b", "mini_program", "other")));
+    let decided = decided(&failing(events));
+    let wait = decided["b"] - pause * 1_601;
+    println!("the only claim of the other API waits {wait:?}");
+    assert!(wait <= SOON, "{wait:?}");
+    let wait = |number: u32| decided[&format!("a{number}")] - pause * (number + 1);
+    let mut waits: Vec<Duration> = (0..1_600).map(wait).collect();
+    waits.sort_unstable();
+    println!("half of the others wait {:?} at most, all {:?}", waits[800], waits[1_599]);
+    // `retry.give_up_after`, and a moment.
+    assert!(waits[800] <= Duration::from_secs(22), "{:?}", waits[800]);
+}
+
+#[test]
+fn claims_behind_one_that_waits_for_its_api_do_not_wait_each_in_its_turn() {
+    let first = Partition::claims(0);
+    let mut events: Vec<_> = (0..15)
+        .map(|number| (Duration::ZERO, first, event(&format!("a{number}"), "qr_code", "bot")))
+        .collect();
+    events.push((Duration::ZERO, first, event("b", "mini_program", "bot")));
+    let wait = decided(&failing(events))["b"];
+    println!("the account's claim for the API that is well waits {wait:?}");
+    assert!(wait <= Duration::from_secs(3), "{wait:?}");
+}

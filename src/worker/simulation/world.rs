@@ -131,9 +131,12 @@ impl World {
         )
     }
 
-    /// The same, with batches as large as they become.
+    /// The same, with batches as large as they become, and as many seats for deferred claims.
     pub(super) fn large_batches() -> Arc<Config> {
-        Self::with(&[("max_batch = 5", "max_batch = 500")])
+        Self::with(&[
+            ("max_batch = 5", "max_batch = 500"),
+            ("max_waiting = 4", "max_waiting = 10_000"),
+        ])
     }
 
     /// The same, with claims that are deferred for long.
