@@ -4,7 +4,7 @@
 //! A pure machine: time is an argument, and it says what may be done; the scheduler does it.
 //!
 //! ```text
-//!            too many failures, or the API refuses us
+//!            too many failures, or access denied
 //!   closed ────────────────────────────────────────────► open
 //!      ▲                                                  │ its time is up
 //!      │ enough probes succeed                            ▼
