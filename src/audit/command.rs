@@ -71,7 +71,7 @@ enum Question {
     },
     /// Which claims a risk API was asked about and are not decided, those that wait longest first
     Undecided {
-        /// How far back
+        /// Asked about in the time just past, whenever that was first
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         since: Duration,
         /// At most so many claims

@@ -44,7 +44,7 @@ pub struct UndecidedClaim {
     pub api: String,
     /// What the last attempt met.
     pub reason: String,
-    /// Attempts of the time.
+    /// All attempts, those before the time too.
     pub attempts: i64,
     /// The first of them.
     #[serde(with = "time::serde::rfc3339")]
@@ -54,15 +54,21 @@ pub struct UndecidedClaim {
     pub last: OffsetDateTime,
 }
 
-/// The claims of the attempts of a time that have no verdict.
-const WAITING: &str = "with waiting as (
-        select
-            claim_id, api, (array_agg(reason order by requested_at desc, id desc))[1] as reason,
-            count(*) as attempts, min(requested_at) as since, max(requested_at) as last
-        from risk_calls
+/// The claims that were asked about in a time and have no verdict, with all their attempts: since
+/// when a claim waits is not to depend on the time that one asks about. `lateral` has the attempts
+/// looked up by claim.
+const WAITING: &str = "with asked as (
+        select distinct claim_id from risk_calls
         where requested_at >= now() - $1
             and not exists (select from verdicts where verdicts.claim_id = risk_calls.claim_id)
-        group by claim_id, api
+    ), waiting as (
+        select attempts.* from asked cross join lateral (
+            select
+                claim_id, api, (array_agg(reason order by requested_at desc, id desc))[1] as reason,
+                count(*) as attempts, min(requested_at) as since, max(requested_at) as last
+            from risk_calls where risk_calls.claim_id = asked.claim_id
+            group by claim_id, api
+        ) as attempts
     )";
 
 /// Finds the claims that were asked about in the time just past and have no verdict.

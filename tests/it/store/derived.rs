@@ -215,6 +215,8 @@ async fn a_claim_that_was_asked_about_and_is_not_decided_is_found() {
         assert_eq!(ids, ["old", "other"], "those that wait longest");
         assert_eq!(claims[0]["attempts"], 2);
         assert!(office.ask("undecided").await.0.contains("young"));
+        let lately = office.ask_json("undecided --since 45s").await;
+        assert_eq!(lately["claims"][0], claims[0], "since when does not depend on the question");
         assert_eq!(office.ask("undecided --since 1s").await, (nothing, false));
     })
     .await;
