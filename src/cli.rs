@@ -31,7 +31,7 @@ enum Command {
     Run,
     /// Apply the database migrations
     Migrate {
-        /// Also create the roles of workers, auditors and operators, and grant them their rights
+        /// Also create the roles of the owner, of workers and of people, and grant them their rights
         #[arg(long)]
         roles: bool,
     },

@@ -18,6 +18,10 @@ const NOT_WELL: u8 = 4;
 /// The exit code where what is kept does not suffice for an answer.
 const UNVERIFIABLE: u8 = 5;
 
+/// What `migrate --roles` did.
+const ROLES_MADE: &str = "the roles claimgate_owner, claimgate_worker, claimgate_auditor, \
+    claimgate_operator, claimgate_reviewer and claimgate_analyst have their rights";
+
 /// Why a command ends otherwise than well.
 #[derive(Debug)]
 pub struct Failure {
@@ -34,7 +38,7 @@ impl From<String> for Failure {
 }
 
 /// `claimgate migrate`: applies the migrations and makes the partitions of the months to come; with
-/// `roles` also the roles of workers, auditors and operators.
+/// `roles` also the roles of the owner, of workers and of people.
 ///
 /// # Errors
 /// One sentence that names the address, or what is wrong.
@@ -46,9 +50,7 @@ pub async fn migrate(config: &Config, roles: bool) -> Result<(), String> {
     println!("{applied} migrations applied, {} partitions made", partitions.len());
     if roles {
         store.create_roles().await.map_err(|error| error.to_string())?;
-        println!(
-            "the roles claimgate_owner, _worker, _auditor, _operator and _reviewer have their rights"
-        );
+        println!("{ROLES_MADE}");
     }
     store.close().await;
     Ok(())
@@ -62,7 +64,8 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     let risk_apis = if command.needs_risk_apis() {
         let trial = command.trial().map(|file| Config::load(Some(file))).transpose();
         let trial = trial.map_err(|error| error.to_string())?;
-        let risk_apis = trial.as_ref().unwrap_or(config).risk_apis();
+        // Answers are read again and nobody is asked, so no credential is needed.
+        let risk_apis = trial.as_ref().unwrap_or(config).policy();
         Some(risk_apis.map_err(|error| error.to_string())?)
     } else {
         None
@@ -135,6 +138,21 @@ pub async fn status(listen: &str, command: StatusCommand) -> Result<(), Failure>
         status::End::Wrong => {
             let sentence = "something is wrong; the lines with ! say what".to_owned();
             Err(Failure { code: NOT_WELL, sentence })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ROLES_MADE;
+    use crate::outbox::postgres::ROLES;
+
+    #[test]
+    fn every_role_that_is_made_is_named() {
+        let names = ROLES.split('\'').filter(|text| text.starts_with("claimgate_"));
+        assert!(names.clone().count() >= 6, "the script quotes the names of its roles");
+        for name in names {
+            assert!(ROLES_MADE.contains(name), "{name}");
         }
     }
 }

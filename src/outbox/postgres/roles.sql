@@ -1,7 +1,7 @@
 -- The roles of claimgate, and what each may do. It may be run again: after an update, for new tables.
 --
 -- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
--- claimgate_worker    adds evidence and reads it, for its status page masked
+-- claimgate_worker    adds evidence and reads it, for its status page masked, and what people did
 -- claimgate_auditor   reads
 -- claimgate_analyst   reads the masked views, which hold no identity
 -- claimgate_operator  reads dead letters, and adds replays of them
@@ -66,9 +66,12 @@ grant select on masked_claims, masked_calls, masked_steps, masked_dead_letters, 
     decision_counts, shadow_decisions to claimgate_analyst;
 -- The worker's status page shows these.
 grant select on masked_claims, masked_steps to claimgate_worker;
+-- Who is woken has the worker's login alone: `audit claim` and `dead-letters list` read these.
+grant select on revisions, revision_places, dead_letter_replays, dead_letter_replay_places
+    to claimgate_worker;
 
 -- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
--- theirs to see, and the worker has nothing to do with replays.
+-- theirs to see.
 grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 

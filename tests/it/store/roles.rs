@@ -1,18 +1,26 @@
 //! The roles of `claimgate migrate --roles`: enough to work with, and no more.
 
+use std::collections::BTreeSet;
+
 use claimgate::outbox::postgres::{PostgresStore, ROLES, Settings};
 use claimgate::outbox::{Store, StoreError};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::build::{close, malformed};
+use super::questions::claimgate;
 use super::{TestDatabase, with_database};
 
 /// A store that acts as one of the script's roles.
 pub(crate) async fn store_as(database: &TestDatabase, role: &str) -> PostgresStore {
+    PostgresStore::connect(&Settings::at(url_as(database, role)))
+        .await
+        .expect("the role may connect")
+}
+
+fn url_as(database: &TestDatabase, role: &str) -> String {
     let separator = if database.url.contains('?') { '&' } else { '?' };
-    let url = format!("{}{separator}options[role]={role}", database.url);
-    PostgresStore::connect(&Settings::at(url)).await.expect("the role may connect")
+    format!("{}{separator}options[role]={role}", database.url)
 }
 
 pub(crate) async fn denied(database: &TestDatabase, role: &str, sql: &str) {
@@ -146,7 +154,7 @@ async fn the_workers_role_reads_what_its_page_shows(database: &TestDatabase, wor
         let select = format!("begin; set local role {worker}; select * from {view}; rollback");
         database.execute(select).await;
     }
-    for relation in ["revisions", "masked_calls", "masked_dead_letters", "decision_counts"] {
+    for relation in ["masked_calls", "masked_dead_letters", "decision_counts", "removals"] {
         denied(database, worker, &format!("select from {relation}")).await;
     }
 }
@@ -183,6 +191,28 @@ async fn the_auditors_role_reads_and_nothing_else() {
         );
         denied(database, auditor, "select claimgate_ensure_partitions('2030-01-01', 1)").await;
         denied(database, auditor, ANNOUNCE).await;
+    })
+    .await;
+}
+
+/// On a worker's host and in its pod there is no other login. `audit deferred` asks Kafka.
+#[tokio::test]
+async fn the_workers_login_suffices_for_what_the_runbook_looks_at() {
+    let runbook = include_str!("../../../docs/runbook.md");
+    let texts = runbook.split(['`', '\n']).map(str::trim);
+    let commands = texts.filter_map(|text| text.strip_prefix("claimgate "));
+    let asks_postgres = |line: &&str| {
+        ["audit ", "dead-letters "].iter().any(|command| line.starts_with(command))
+            && *line != "audit deferred"
+    };
+    let commands: BTreeSet<&str> = commands.filter(asks_postgres).collect();
+    assert!(commands.len() >= 6, "{commands:?}");
+    with_roles(async |database, worker, _| {
+        let url = url_as(database, worker);
+        for line in commands {
+            let (code, _, error) = claimgate(&url, "", line).await;
+            assert!(matches!(code, Some(0 | 3)), "{line}: {error}");
+        }
     })
     .await;
 }
