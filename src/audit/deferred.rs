@@ -77,7 +77,7 @@ pub async fn deferred_claims(
     let topic = ("retry_topic", settings.retry_topic.as_str());
     let mut reading = Reading::start(settings, topic, None, deferred);
     let mut waiting: HashMap<String, DeferredClaim> = HashMap::new();
-    while let Some(some) = reading.next().await.map_err(AuditError::Usage)? {
+    while let Some(some) = reading.next().await.map_err(AuditError::Kafka)? {
         let ids: Vec<&str> = some.iter().map(|claim| claim.claim_id.as_str()).collect();
         let decided = sqlx::query_as("select claim_id from verdicts where claim_id = any($1)");
         let decided: Vec<(String,)> = store.fetch(decided.bind(ids)).await?;

@@ -158,9 +158,15 @@ pub enum AuditError {
     /// The answer could not be written.
     #[error("the answer could not be written: {0}")]
     Output(#[from] std::io::Error),
-    /// It could not be asked.
+    /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// Kafka did not give what is asked for, or did not take what is published.
+    #[error("{0}")]
+    Kafka(String),
+    /// The decision may not be revised so, or not now.
+    #[error("{0}")]
+    Override(String),
 }
 
 /// A length of time as PostgreSQL has it.

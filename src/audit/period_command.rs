@@ -10,7 +10,7 @@ use super::calls::{Bucket, calls};
 use super::conflicts::conflicts;
 use super::decisions::{By, decisions};
 use super::export::{Exported, export};
-use super::period::Lately;
+use super::period::{Lately, Since};
 use super::report::{End, Format, write};
 use super::search::search;
 use super::shadow::shadow_counts;
@@ -65,7 +65,7 @@ pub(super) enum PeriodQuestion {
         #[arg(value_enum)]
         table: Exported,
         #[command(flatten)]
-        period: Lately,
+        period: Since,
     },
     /// Which events had the id of a claim that was decided from another event
     Conflicts {

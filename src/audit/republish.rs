@@ -85,7 +85,7 @@ pub async fn republish(
         let page = page(store, (after, to), &claim_id).await?;
         let Some((last, ..)) = page.last() else { break };
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
-        done.decisions += sender.send(&page).await.map_err(AuditError::Usage)?;
+        done.decisions += sender.send(&page).await.map_err(AuditError::Kafka)?;
         bar.inc(page.len() as u64);
     }
     bar.finish_and_clear();

@@ -21,6 +21,9 @@ use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
 
+/// The answer where nothing was found.
+const NOTHING: &str =
+    "no such claim was decided in that time: without --since, the last 24 hours\n";
 /// Verdicts of a page. An event can have a megabyte.
 const PAGE: u16 = 200;
 
@@ -245,7 +248,7 @@ impl Report for Search {
 
     fn text(&self) -> String {
         let rows = self.rows().table();
-        let rows = if self.claims.is_empty() { "no such claim was found\n" } else { &rows };
+        let rows = if self.claims.is_empty() { NOTHING } else { &rows };
         self.note().map_or_else(|| rows.to_owned(), |note| format!("{rows}\n{note}\n"))
     }
 

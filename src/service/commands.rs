@@ -1,11 +1,13 @@
 //! The commands that look at what the worker needs, or mend it, and end.
 
-use crate::audit::{AuditCommand, Auditor, End};
+use crate::audit::{AuditCommand, AuditError, Auditor, End};
 use crate::config::Config;
 use crate::dead_letters::{DeadLetterError, DeadLetters, DeadLettersCommand};
 use crate::outbox::postgres::PostgresStore;
 use crate::status::{self, StatusCommand};
 
+/// The exit code where the command line asks for what cannot be, as clap has it.
+const USAGE: u8 = 2;
 /// The exit code where the record has nothing of the kind.
 const NOTHING_FOUND: u8 = 3;
 /// The exit code of `audit verify` and `audit rederive` where evidence and verdict do not agree,
@@ -82,14 +84,15 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
         give_up_after: config.retry.give_up_after,
         risk_apis: risk_apis.as_ref().map(|(registry, policy)| (registry, policy)),
     };
-    let end = command
-        .run(auditor, &mut std::io::stdout().lock())
-        .await
-        .map_err(|error| error.to_string())?;
+    let end = command.run(auditor, &mut std::io::stdout().lock()).await;
     store.close().await;
+    let end = end.map_err(|error| match error {
+        AuditError::Usage(sentence) => Failure { code: USAGE, sentence },
+        error => error.to_string().into(),
+    })?;
     let (code, sentence) = match end {
         End::Found => return Ok(()),
-        End::Nothing => (NOTHING_FOUND, "nothing of the kind is in the record"),
+        End::Nothing => (NOTHING_FOUND, "nothing of the kind was found"),
         End::Disagrees => {
             (DISAGREES, "what is kept does not lead to what was decided; the finding says why")
         }
@@ -119,6 +122,7 @@ pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Resul
         let code = match error {
             DeadLetterError::Nothing => NOTHING_FOUND,
             DeadLetterError::Undone { .. } => UNDONE,
+            DeadLetterError::Usage(_) => USAGE,
             _ => Failure::from(String::new()).code,
         };
         Failure { code, sentence: error.to_string() }

@@ -85,7 +85,7 @@ pub async fn revise(
     };
     let before = revisions(store, request.claim_id).await?;
     let planned = plan(verdict.decision, &before, decision, overrides);
-    let planned = planned.map_err(AuditError::Usage)?;
+    let planned = planned.map_err(AuditError::Override)?;
     let (revision, instead_of) = match (planned, before.last()) {
         (Plan::Resume(number), Some(last)) => (number, last.instead_of),
         (Plan::Revise(number) | Plan::Resume(number), last) => {
@@ -108,7 +108,7 @@ pub async fn revise(
     let announced = revisions(store, request.claim_id).await?.pop();
     let announced_at = announced.map_or(OffsetDateTime::UNIX_EPOCH, |row| row.revised_at);
     let forms = forms(store, kafka, &verdict, (revision, decision, announced_at)).await?;
-    let place = publish::publish(kafka, forms, announced_at).await.map_err(AuditError::Usage)?;
+    let place = publish::publish(kafka, forms, announced_at).await.map_err(AuditError::Kafka)?;
     let row = NewRevisionPlace {
         claim_id: request.claim_id,
         revision,
@@ -139,7 +139,7 @@ async fn announce(
     let row = NewRevision { claim_id, revision, decision, instead_of, by, reason };
     let new: Vec<(i32,)> = store.insert([row].into_iter(), NEW).await?;
     if new.is_empty() {
-        return Err(AuditError::Usage(format!(
+        return Err(AuditError::Override(format!(
             "somebody else revised the decision about claim {claim_id:?} at this moment: look at \
              `claimgate audit claim` and decide again"
         )));

@@ -51,7 +51,7 @@ pub(super) async fn compare(
     let since = since.map(|since| OffsetDateTime::now_utc() - since);
     let topic = ("output_topic", settings.output_topic.as_str());
     let mut reading = Reading::start(settings, topic, since, |message| Some(published(message)));
-    while let Some(some) = reading.next().await.map_err(AuditError::Usage)? {
+    while let Some(some) = reading.next().await.map_err(AuditError::Kafka)? {
         compare_some(store, some, report).await?;
     }
     Ok(())

@@ -153,9 +153,9 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
     assert_eq!((count(&lab, "dead_letter_replays").await, lab.read("claims").len()), (0, 3));
 
     for (arguments, code, named) in [
-        (&["--dry-run"][..], 1, "which letters?"),
-        (&["a/0/1", "--error", "x"], 1, "not both"),
-        (&["a/0/1", "--all"], 1, "not both"),
+        (&["--dry-run"][..], 2, "which letters?"),
+        (&["a/0/1", "--error", "x"], 2, "not both"),
+        (&["a/0/1", "--all"], 2, "not both"),
         (&["--error", "no_such_word"], 3, "no dead letter matches"),
     ] {
         let said = replay(&lab, "", arguments).await;

@@ -114,15 +114,15 @@ async fn a_table_is_exported_whole() {
             let columns = reader.headers().expect("a header").iter().map(str::to_owned).collect();
             Csv { columns, rows: reader.records().collect::<Result<_, _>>().expect("rows") }
         };
-        assert_eq!(read("export verdicts").await.column("claim_id"), ["a,\"1\"\n"]);
-        assert_eq!(read("export calls").await.column("response"), ["\\xff00"]);
+        assert_eq!(read("export verdicts --since 24h").await.column("claim_id"), ["a,\"1\"\n"]);
+        assert_eq!(read("export calls --since 24h").await.column("response"), ["\\xff00"]);
         let always = "--since 2026-01-01T00:00:00Z";
         assert_eq!(
             read(&format!("export dead-letters {always}")).await.column("error"),
             ["wrong_type"]
         );
         assert_eq!(read(&format!("export events {always}")).await.rows.len(), 1);
-        assert!(read("export verdicts --until 1h").await.rows.is_empty());
+        assert!(read("export verdicts --since 24h --until 1h").await.rows.is_empty());
     })
     .await;
 }

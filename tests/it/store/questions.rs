@@ -64,7 +64,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             .await
             .expect("recorded");
         database.expire("delete from claim_events where claim_id = 'unkept'").await;
-        let nothing = "claimgate: nothing of the kind is in the record\n";
+        let nothing = "claimgate: nothing of the kind was found\n";
         let away = "postgres://claimgate@127.0.0.1:1/claims";
         for (url, line, code, sentence) in [
             (&database.url[..], "audit claim good", 0, ""),
@@ -86,7 +86,9 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             ),
             (&database.url, "audit search --since 1h", 2, "--ip <ADDRESS>"),
             (&database.url, "audit calls --since 1us", 3, nothing),
-            (&database.url, "audit decisions --since 1h --until 2h", 1, "the period is empty"),
+            (&database.url, "audit decisions --since 1h --until 2h", 2, "the period is empty"),
+            (&database.url, "audit policies 00", 2, "no policy that is kept"),
+            (&database.url, "audit export verdicts", 2, "--since <TIME>"),
             (&database.url, "audit trace 4bf9", 2, "32 hex digits"),
             (&database.url, "audit claim good --format csv", 0, ""),
             (&database.url, "audit claim good --json --format csv", 2, "cannot be used with"),

@@ -60,7 +60,7 @@ async fn what_would_be_decided_otherwise_is_counted_by_policy_and_decision() {
         assert_eq!(rows.column("claims"), ["2", "1", "1"]);
         assert_eq!(rows.column("examples"), ["[]"; 3]);
         assert!(!office.ask("shadow --until 1h --since 2h").await.1, "not so long ago");
-        let (exported, _) = office.ask("export shadow-decisions").await;
+        let (exported, _) = office.ask("export shadow-decisions --since 24h").await;
         assert_eq!(exported.lines().count(), 5, "{exported}");
         assert!(office.ask("verify --all").await.1, "no seal misses them, and none covers them");
     })
