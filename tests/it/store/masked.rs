@@ -70,6 +70,27 @@ async fn nobodys_identity_is_in_a_masked_view() {
     .await;
 }
 
+/// A type that any login may make. It is handed each value that is cast to it, and takes none.
+const PLANTED: &str = "create domain pg_temp.jsonb as text check (false);
+    create domain pg_temp.inet as text check (false);
+    create domain pg_temp.name as text check (false)";
+
+#[tokio::test]
+async fn who_reads_a_masked_view_cannot_plant_a_type_in_it() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, &["a"], |_, _, _, _| {}).await;
+        let mut session = database.pool.acquire().await.expect("a connection");
+        sqlx::raw_sql(PLANTED).execute(&mut *session).await.expect("anybody may");
+        let query = "select concat_ws(' ', account_type, account_id, network) from masked_claims";
+        let shown: String =
+            sqlx::query_scalar(query).fetch_one(&mut *session).await.expect("a row");
+        assert_eq!(shown, "phone 159***87 121.14.96.0/24");
+        session.close().await.expect("closed, with what it planted");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_masked_is_left_out() {
     with_database(async |database| {
