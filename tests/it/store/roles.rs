@@ -59,6 +59,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         test(database, worker, auditor).await;
         the_operators_role_adds_replays_and_nothing_else(database, operator).await;
         the_workers_role_reads_what_its_page_shows(database, worker).await;
+        the_auditors_role_reads_masked_views(database, auditor).await;
         the_analysts_role_reads_masked_views_alone(database, analyst).await;
         for role in [worker, auditor, operator, reviewer, analyst] {
             no_role_touches_what_keeps_evidence(database, role).await;
@@ -156,6 +157,13 @@ async fn the_workers_role_reads_what_its_page_shows(database: &TestDatabase, wor
     }
     for relation in ["masked_calls", "masked_dead_letters", "decision_counts", "removals"] {
         denied(database, worker, &format!("select from {relation}")).await;
+    }
+}
+
+async fn the_auditors_role_reads_masked_views(database: &TestDatabase, auditor: &str) {
+    for view in ["masked_claims", "masked_calls", "masked_steps", "masked_dead_letters"] {
+        let select = format!("begin; set local role {auditor}; select * from {view}; rollback");
+        database.execute(select).await;
     }
 }
 
