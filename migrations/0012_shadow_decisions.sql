@@ -1,7 +1,8 @@
 -- What a policy in shadow ([policy.shadow]) would have decided otherwise.
 --
--- Written in the transaction of the verdict, and kept as evidence is: rows are added and never
--- changed. No seal covers them: they are evidence of no decision.
+-- Written after the verdict is committed: no claim waits for a row, and a worker that is killed may
+-- leave one out. Kept as evidence is: rows are added and never changed. No seal covers them: they are
+-- evidence of no decision.
 
 create table shadow_decisions (
     claim_id        text collate "C" not null,
@@ -11,7 +12,6 @@ create table shadow_decisions (
     decision        text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
     shadow_version  text not null,
     shadow_decision text not null check (shadow_decision in ('approve', 'challenge', 'review', 'reject')),
-    shadow_reasons  jsonb not null,
     -- A claim has one verdict, so it is ruled on in shadow once.
     constraint shadow_decisions_key primary key (claim_id)
 );
@@ -19,7 +19,7 @@ create table shadow_decisions (
 -- "What would it have decided otherwise since yesterday?"
 create index shadow_decisions_decided_at_idx on shadow_decisions (decided_at);
 
-comment on table shadow_decisions is 'One row per claim that a policy in shadow would have decided otherwise, or for other reasons. It decided nothing, so no seal covers the row.';
+comment on table shadow_decisions is 'One row per claim that a policy in shadow would have decided otherwise. It decided nothing, so no seal covers the row.';
 comment on column shadow_decisions.claim_id is 'As in verdicts.';
 comment on column shadow_decisions.api is 'As in verdicts.';
 comment on column shadow_decisions.decided_at is 'As in verdicts.';
@@ -27,7 +27,6 @@ comment on column shadow_decisions.policy_version is 'As in verdicts: the policy
 comment on column shadow_decisions.decision is 'As in verdicts: what it decided.';
 comment on column shadow_decisions.shadow_version is 'The hash of the policy in shadow.';
 comment on column shadow_decisions.shadow_decision is 'What that one would have decided.';
-comment on column shadow_decisions.shadow_reasons is 'And why, as in verdicts.reasons.';
 
 comment on table policies is 'One row per policy by which a worker ever decided, or ruled in shadow.';
 comment on column policies.version is 'As in verdicts.policy_version and shadow_decisions.shadow_version: the SHA-256 of content.';

@@ -27,7 +27,7 @@ pub struct ShadowCount {
     pub api: String,
     /// What was decided.
     pub decision: String,
-    /// What the policy in shadow would have decided; the same where only the reasons differ.
+    /// What the policy in shadow would have decided.
     pub shadow_decision: String,
     /// Claims.
     pub claims: i64,

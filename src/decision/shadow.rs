@@ -1,13 +1,13 @@
 //! A policy in shadow: it rules beside the one in force, and decides nothing. Pure.
 
-use super::{Policy, Ruling};
+use super::{Decision, Policy, Ruling};
 
 /// The policy in force, and the one in shadow.
 #[derive(Debug, Clone)]
 pub struct Policies {
     /// The one that decides.
     pub in_force: Policy,
-    /// The one whose rulings are compared with it, where there is one.
+    /// The one whose decisions are compared with it, where there is one.
     pub shadow: Option<Policy>,
 }
 
@@ -16,17 +16,18 @@ pub struct Policies {
 pub struct Ruled {
     /// By the policy in force.
     pub ruling: Ruling,
-    /// By the one in shadow, where it rules otherwise.
+    /// By the one in shadow, where it decides otherwise. Reasons say what was found and not by which
+    /// policy, so both have the same.
     pub shadow: Option<ShadowRuling>,
 }
 
-/// A ruling of the policy in shadow that is not that of the policy in force.
-#[derive(Debug, Clone, PartialEq)]
+/// A decision of the policy in shadow that is not that of the policy in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShadowRuling {
     /// [`Policy::version`].
     pub version: String,
-    /// What it rules.
-    pub ruling: Ruling,
+    /// What it decides.
+    pub decision: Decision,
 }
 
 impl Policies {
@@ -34,9 +35,9 @@ impl Policies {
     pub fn rule(&self, rule: impl Fn(&Policy) -> Ruling) -> Ruled {
         let ruling = rule(&self.in_force);
         let shadow = self.shadow.as_ref().and_then(|policy| {
-            let other = rule(policy);
-            let is_other = other != ruling;
-            is_other.then(|| ShadowRuling { version: policy.version().to_owned(), ruling: other })
+            let decision = rule(policy).decision;
+            let is_other = decision != ruling.decision;
+            is_other.then(|| ShadowRuling { version: policy.version().to_owned(), decision })
         });
         Ruled { ruling, shadow }
     }

@@ -42,7 +42,7 @@ pub use revisions::{
 };
 pub use risk_calls::{Call, RISK_CALLS, Word};
 pub use seals::{NoSeal, SEAL_COLUMNS, SEALED_TABLES, Seal, SealRow};
-pub use shadow_decisions::{NewShadowDecision, SHADOW_DECISIONS};
+pub use shadow_decisions::{SHADOW_DECISIONS, ShadowDecision};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;

@@ -1,39 +1,51 @@
 //! `shadow_decisions`: what the policy in shadow would have decided otherwise.
 
-use sqlx::types::Json;
-
 use super::Verdict;
-use super::json::ReasonList;
 use super::table::table;
 use super::values::{Micros, Text};
-use crate::decision::ShadowRuling;
+use crate::decision::{Decision, ShadowRuling};
 
-/// A verdict and the ruling beside it, on their way into `shadow_decisions`.
-#[derive(Debug, Clone, Copy)]
-pub struct NewShadowDecision<'a> {
-    /// What was decided.
-    pub verdict: &'a Verdict,
-    /// What the policy in shadow rules.
-    pub shadow: &'a ShadowRuling,
+/// A row of `shadow_decisions`. It outlives the batch of its verdict: it is written later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowDecision {
+    /// The claim.
+    pub claim_id: String,
+    /// The API that was asked.
+    pub api: String,
+    /// When it was decided, in microseconds of UNIX time.
+    pub decided_at: i64,
+    /// The policy that decided.
+    pub policy_version: String,
+    /// What it decided.
+    pub decision: Decision,
+    /// What the policy in shadow would have decided.
+    pub shadow: ShadowRuling,
 }
 
-impl<'a> NewShadowDecision<'a> {
-    /// That of a verdict, where the policy in shadow rules otherwise.
-    pub fn of(verdict: &'a Verdict) -> Option<Self> {
-        Some(Self { verdict, shadow: verdict.shadow.as_deref()? })
+impl ShadowDecision {
+    /// That of a verdict, where the policy in shadow decides otherwise.
+    pub fn of(verdict: &Verdict) -> Option<Self> {
+        let shadow = verdict.shadow.as_deref()?.clone();
+        Some(Self {
+            claim_id: verdict.claim_id.clone(),
+            api: verdict.api.clone(),
+            decided_at: verdict.decided_at,
+            policy_version: verdict.policy_version.clone(),
+            decision: verdict.decision,
+            shadow,
+        })
     }
 }
 
 table! {
     /// What the policy in shadow would have decided otherwise.
-    SHADOW_DECISIONS: "shadow_decisions", row: NewShadowDecision<'a> {
-        claim_id: "text" = Text(&row.verdict.claim_id),
-        api: "text" = Text(&row.verdict.api),
-        decided_at: "timestamptz" = Micros(row.verdict.decided_at),
-        policy_version: "text" = Text(&row.verdict.policy_version),
-        decision: "text" = row.verdict.decision.as_str(),
+    SHADOW_DECISIONS: "shadow_decisions", row: &'a ShadowDecision {
+        claim_id: "text" = Text(&row.claim_id),
+        api: "text" = Text(&row.api),
+        decided_at: "timestamptz" = Micros(row.decided_at),
+        policy_version: "text" = Text(&row.policy_version),
+        decision: "text" = row.decision.as_str(),
         shadow_version: "text" = Text(&row.shadow.version),
-        shadow_decision: "text" = row.shadow.ruling.decision.as_str(),
-        shadow_reasons: "jsonb" = Json(ReasonList(&row.shadow.ruling.reasons)),
+        shadow_decision: "text" = row.shadow.decision.as_str(),
     }
 }

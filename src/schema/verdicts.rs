@@ -114,8 +114,7 @@ impl Verdict {
     /// The memory that an answer took in it: the script, the risk types, and the reasons made of
     /// them.
     pub fn bytes(&self) -> usize {
-        let shadow = self.shadow.iter().flat_map(|shadow| &shadow.ruling.reasons);
-        let reasons: usize = self.reasons.iter().chain(shadow).map(Reason::bytes).sum();
+        let reasons: usize = self.reasons.iter().map(Reason::bytes).sum();
         self.challenge.as_ref().map_or(0, String::len)
             + size_of_val(self.risk_types.as_slice())
             + reasons

@@ -177,7 +177,7 @@ impl Service {
             endpoints.finished().await;
         }
         if outcome.is_ok() {
-            self.store.close().await;
+            self.store.finish().await;
         }
         outcome
     }

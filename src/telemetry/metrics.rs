@@ -67,6 +67,8 @@ metrics! {
     DECISIONS = Kind::Counter, "claimgate_decisions_total", ["kind", "decision"];
     /// Decisions recorded that the policy in shadow would have made otherwise: `shadow`.
     SHADOW_DIFFERENCES = Kind::Counter, "claimgate_shadow_differences_total", ["api", "decision", "shadow"];
+    /// Such claims of which no row was written into `shadow_decisions`.
+    SHADOW_DECISIONS_LOST = Kind::Counter, "claimgate_shadow_decisions_lost_total", [];
     /// Dead letters published, by what was wrong with the event.
     DEAD_LETTERS = Kind::Counter, "claimgate_dead_letters_total", ["error"];
     /// Events whose claim was decided before from another record with the same content.

@@ -36,7 +36,9 @@ mod variables;
 
 use crate::findings::{Finding, Severity};
 pub use health::{Component, Health};
-pub use meter::{IntakeMeter, Meter, PoolMeter, Undecided, shadow_differs, shadow_rules};
+pub use meter::{
+    IntakeMeter, Meter, PoolMeter, Undecided, shadow_decisions_lost, shadow_differs, shadow_rules,
+};
 use otlp::Signal;
 use process::Process;
 use spans::Sink;

@@ -241,6 +241,6 @@ fn count_shadow(completed: &Completed) {
     if let RecordOutcome::Assessed(verdict) = &completed.outcome
         && let Some(shadow) = &verdict.shadow
     {
-        shadow_differs(&verdict.api, verdict.decision, shadow.ruling.decision);
+        shadow_differs(&verdict.api, verdict.decision, shadow.decision);
     }
 }

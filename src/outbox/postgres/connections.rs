@@ -95,10 +95,9 @@ impl Connections {
         })
     }
 
-    /// One more connection with the same login, for statements of which none takes longer than this:
-    /// who waits for it holds up nobody else.
-    pub(super) fn for_viewers(&self, statement_timeout: Duration) -> Self {
-        let caller = Caller::Viewer;
+    /// One more connection with the same login, for statements of this caller of which none takes
+    /// longer than this: who waits for it holds up nobody else.
+    pub(super) fn one_more(&self, caller: Caller, statement_timeout: Duration) -> Self {
         Self {
             place: self.place.clone(),
             size: 1,

@@ -3,8 +3,8 @@
 //! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
 //! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is
 //! refused, `conflicts` what two claims with one id differ in, `rows` its statements, `exchanges`
-//! the one that needs no transaction, `export` hands rows out as CSV, `migrations` makes the
-//! tables, `retire` takes away what is past its retention, `session` is what a connection is bound
+//! the one that needs no transaction, `shadows` writes what no claim waits for, `export` hands rows
+//! out as CSV, `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what a connection is bound
 //! by, `roles` who may do what, `rights` whether the worker may write what it will have to,
 //! `upkeep` what tables need as time goes on, `error` what a failure means.
 //!
@@ -26,6 +26,7 @@ mod roles;
 mod rows;
 mod session;
 mod settings;
+mod shadows;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ use faults::Unkept;
 pub(crate) use retire::Purpose;
 pub use roles::ROLES;
 pub use settings::{Caller, Settings};
+use shadows::Shadows;
 
 /// The store over PostgreSQL. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -53,6 +55,7 @@ pub struct PostgresStore {
     connections: Arc<Connections>,
     evidence_keys: Live<EvidenceKeys>,
     unkept: Arc<Unkept>,
+    shadows: Arc<Shadows>,
 }
 
 impl PostgresStore {
@@ -72,18 +75,21 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Fatal`], naming the setting at fault.
     pub fn lazy(settings: &Settings) -> Result<Self, StoreError> {
+        let connections = Connections::new(settings)?;
+        let one_more = connections.one_more(settings.caller, settings.statement_timeout);
         Ok(Self {
-            connections: Arc::new(Connections::new(settings)?),
+            connections: Arc::new(connections),
             evidence_keys: EvidenceKeys::read(&settings.evidence_keys)?.into(),
             unkept: Arc::default(),
+            shadows: Arc::new(Shadows::new(one_more)),
         })
     }
 
     /// A store for those who look at the status page: it has one connection of its own, which only
     /// reads, and follows this one's login.
     pub fn for_viewers(&self, statement_timeout: Duration) -> Self {
-        let connections = Arc::new(self.connections.for_viewers(statement_timeout));
-        Self { connections, ..self.clone() }
+        let connections = self.connections.one_more(Caller::Viewer, statement_timeout);
+        Self { connections: Arc::new(connections), ..self.clone() }
     }
 
     /// Takes on the login and the evidence keys of these settings: the login once the server has
@@ -124,6 +130,13 @@ impl PostgresStore {
             Ok(())
         };
         ask.await.map_err(|failure| self.store_error(failure))
+    }
+
+    /// Writes what no claim waits for and is not written yet, then closes the connections: for the
+    /// end of a worker.
+    pub async fn finish(&self) {
+        self.shadows.finish().await;
+        self.close().await;
     }
 
     /// Closes the connections that nobody uses.

@@ -12,7 +12,7 @@ use super::PostgresStore;
 use super::error::Failure;
 use super::rows::{self, Decided};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
-use crate::schema::{self, NewDeadLetter, NewShadowDecision, Seal, Verdict, clean, clean_reasons};
+use crate::schema::{NewDeadLetter, Seal, Verdict, clean, clean_reasons};
 
 /// The most bytes that one statement carries, unless a single row has more. A message to the server
 /// ends at 1 GB, and a batch of large events could reach that.
@@ -81,9 +81,7 @@ impl PostgresStore {
         let server = &self.connections;
         let (firsts, repeats) = decided(entries);
         let mut statements = statements(&firsts, calls);
-        let rest = !repeats.is_empty()
-            || entries.iter().any(Entry::is_dead_letter)
-            || firsts.iter().any(|row| row.verdict.shadow.is_some());
+        let rest = !repeats.is_empty() || entries.iter().any(Entry::is_dead_letter);
         if statements.is_empty() && !rest {
             return Ok(Vec::new());
         }
@@ -98,6 +96,7 @@ impl PostgresStore {
             statements.clear();
             if taken.is_empty() {
                 lease.keep();
+                self.shadows.add(firsts.iter().map(|row| row.verdict));
                 return Ok(firsts.iter().filter_map(as_written).collect());
             }
         }
@@ -109,12 +108,6 @@ impl PostgresStore {
         }
         let (lost, won): (Vec<_>, Vec<_>) =
             firsts.iter().copied().partition(|row| taken.contains(&row.verdict.claim_id));
-
-        let shadows: Vec<_> =
-            won.iter().filter_map(|row| NewShadowDecision::of(row.verdict)).collect();
-        for rows in chunks(&shadows, |row| row.verdict.bytes()) {
-            server.answer(schema::insert(&mut transaction, rows.iter().copied())).await?;
-        }
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
         let mut ends: Vec<End<'a>> = won.iter().filter_map(as_written).collect();
         if !lost.is_empty() {
@@ -131,6 +124,7 @@ impl PostgresStore {
         server.answer(transaction.commit()).await?;
         *last = newest;
         lease.keep();
+        self.shadows.add(won.iter().map(|row| row.verdict));
         Ok(ends)
     }
 

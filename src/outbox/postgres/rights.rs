@@ -13,9 +13,9 @@ use super::error::{Failure, POOLER};
 use super::rows::{self, Decided};
 use super::{PostgresStore, StoreError};
 use crate::claim::{DeadLetterReason, EventError};
-use crate::decision::{Decision, Ruling, ShadowRuling, Source};
+use crate::decision::Source;
 use crate::outbox::{Call, Received};
-use crate::schema::{self, NewDeadLetter, NewEvent, NewShadowDecision, Verdict};
+use crate::schema::{self, NewDeadLetter, NewEvent, Verdict};
 use crate::trace::TraceContext;
 
 /// What the current role lacks, as the statements that grant it.
@@ -24,7 +24,7 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
         ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
         ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
         ('token_exchanges', 'insert'), ('seals', 'select'),
-        ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert'), ('shadow_decisions', 'insert')
+        ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)
     union all
@@ -81,9 +81,6 @@ impl PostgresStore {
             server.answer(schema::insert(&mut transaction, [event].into_iter())).await?;
             refusing = "risk_calls";
             server.answer(schema::insert(&mut transaction, [&call].into_iter())).await?;
-            refusing = "shadow_decisions";
-            let shadow = NewShadowDecision::of(&verdict);
-            server.answer(schema::insert(&mut transaction, shadow.into_iter())).await?;
             refusing = "dead_letters";
             server.answer(schema::insert(&mut transaction, dead.iter())).await?;
             let deferred =
@@ -155,13 +152,7 @@ fn ordinary(now: i64) -> (Verdict, Received, Call) {
         received_at: now,
         trace: TraceContext::fresh(Uuid::new_v4().as_u128()),
     };
-    let ruling = Ruling { decision: Decision::Reject, reasons: Vec::new() };
-    let shadow = ShadowRuling { version: "sha256:1".to_owned(), ruling };
-    let verdict = Verdict {
-        source: received.source.clone(),
-        shadow: Some(Box::new(shadow)),
-        ..Verdict::ordinary(&claim_id)
-    };
+    let verdict = Verdict { source: received.source.clone(), ..Verdict::ordinary(&claim_id) };
     let call = Call { id: Uuid::new_v4(), requested_at: now, ..Call::ordinary(&claim_id) };
     (verdict, received, call)
 }

@@ -14,8 +14,8 @@ mod parts;
 
 use labelled::Labelled;
 pub use parts::{
-    IntakeMeter, PoolMeter, commit_failed, producer_fenced, producer_started, shadow_differs,
-    shadow_rules, unpublishable,
+    IntakeMeter, PoolMeter, commit_failed, producer_fenced, producer_started,
+    shadow_decisions_lost, shadow_differs, shadow_rules, unpublishable,
 };
 
 use super::metrics::{self as names, Metric};

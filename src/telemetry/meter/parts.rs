@@ -36,9 +36,16 @@ pub fn shadow_rules(apis: &[&str]) {
         let others = Decision::ALL.into_iter().filter(|other| *other != decision);
         others.for_each(|other| shadow_differences(api, decision, other).increment(0));
     }
+    shadow_decisions_lost(0);
 }
 
-/// The policy in shadow would have decided a claim otherwise; or the same for other reasons.
+/// So many claims that it would have decided otherwise have no row in `shadow_decisions`.
+pub fn shadow_decisions_lost(claims: usize) {
+    let claims = u64::try_from(claims).unwrap_or(u64::MAX);
+    counter!(names::SHADOW_DECISIONS_LOST.name).increment(claims);
+}
+
+/// The policy in shadow would have decided a claim otherwise.
 pub fn shadow_differs(api: &str, decision: Decision, shadow: Decision) {
     shadow_differences(api, decision, shadow).increment(1);
 }

@@ -54,6 +54,7 @@ fn record_everything() {
     meter::unpublishable("decisions");
     shadow_rules(&["intelligent_qr_code"]);
     shadow_differs("intelligent_qr_code", Decision::Review, Decision::Reject);
+    shadow_decisions_lost(1);
     meter.in_flight(2, latency);
     meter.queued("intelligent_qr_code", 1);
     meter.calls("intelligent_qr_code", 3, 64);

@@ -210,8 +210,8 @@ impl Oracle<'_> {
             if (ruling.decision, &ruling.reasons) != (verdict.decision, &verdict.reasons) {
                 self.faults.push(format!("{claim_id}: {verdict:?} is not by the policy in force"));
             }
-            let kept = kept.remove(claim_id).map(|kept| kept.ruling);
-            if kept != Some(other.clone()).filter(|other| *other != ruling) {
+            let kept = kept.remove(claim_id).map(|kept| kept.decision);
+            if kept != Some(other.decision).filter(|other| *other != ruling.decision) {
                 self.faults.push(format!("{claim_id}: {other:?} in shadow, {kept:?} kept"));
             }
         }

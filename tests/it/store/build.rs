@@ -1,7 +1,7 @@
 //! Records, verdicts and batches for the suite.
 
 use claimgate::claim::{Claim, DeadLetterReason, EventHashes, SubjectKey};
-use claimgate::decision::{Decision, Reason, Ruling, ShadowRuling, Source};
+use claimgate::decision::{Decision, Reason, ShadowRuling, Source};
 use claimgate::intake::{Admission, Assigned, Ledger, Partition};
 use claimgate::outbox::{Batch, Call, Closed, Completed, Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
@@ -51,10 +51,9 @@ pub(crate) fn verdict(claim_id: &str, offset: i64) -> Verdict {
     }
 }
 
-/// What a policy of this version rules in shadow.
+/// What a policy of this version decides in shadow.
 pub(crate) fn shadow(version: &str, decision: Decision) -> Option<Box<ShadowRuling>> {
-    let ruling = Ruling { decision, reasons: vec![Reason::new("level", Some(2), None)] };
-    Some(Box::new(ShadowRuling { version: version.to_owned(), ruling }))
+    Some(Box::new(ShadowRuling { version: version.to_owned(), decision }))
 }
 
 /// An attempt for a claim.

@@ -377,8 +377,7 @@ pub(crate) async fn what_a_policy_in_shadow_rules_is_kept_with_the_verdict_that_
         shadow: shadow(version, Decision::Reject),
         ..verdict(claim_id, offset)
     };
-    let mut odd = ruled("odd \u{1}", 2, "x");
-    odd.shadow.as_mut().expect("given").ruling.reasons[0].name = Some("\"\\红".to_owned());
+    let odd = ruled("odd \u{1} \"\\红", 2, "x");
     let records = vec![
         assessed(odd.clone()),
         assessed(verdict("alike", 3)),

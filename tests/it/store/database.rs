@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
 use claimgate::claim::{DeadLetterReason, EventError};
-use claimgate::decision::{Decision, Reason, Ruling, ShadowRuling, Source};
+use claimgate::decision::{Decision, ShadowRuling, Source};
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Call, Closed, Received, Recording, Store, StoreError};
 use claimgate::schema::{
@@ -140,14 +140,13 @@ impl Inspect for RealStore {
     }
 
     async fn all_shadows(&self) -> BTreeMap<String, ShadowRuling> {
-        let rows = "select claim_id, shadow_version, shadow_decision, shadow_reasons
-            from shadow_decisions";
-        let rows: Vec<ShadowRow> =
+        self.store.finish().await;
+        let rows = "select claim_id, shadow_version, shadow_decision from shadow_decisions";
+        let rows: Vec<(String, String, String)> =
             sqlx::query_as(rows).fetch_all(&self.pool).await.expect("shadow_decisions");
-        let shadow = |(claim_id, version, decision, reasons): ShadowRow| {
+        let shadow = |(claim_id, version, decision): (String, String, String)| {
             let decision = Decision::from_word(&decision).expect("a decision");
-            let ruling = Ruling { decision, reasons: reasons.0 };
-            (claim_id, ShadowRuling { version, ruling })
+            (claim_id, ShadowRuling { version, decision })
         };
         rows.into_iter().map(shadow).collect()
     }
@@ -166,9 +165,6 @@ impl Inspect for RealStore {
         rows.into_iter().map(letter).collect()
     }
 }
-
-/// `shadow_decisions`, as it is selected.
-type ShadowRow = (String, String, String, sqlx::types::Json<Vec<Reason>>);
 
 fn received(
     source: Source,
