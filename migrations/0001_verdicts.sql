@@ -79,17 +79,19 @@ comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: tell
 comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
 comment on column verdicts.seal is 'The row of seals that covers this one; null where no worker wrote it.';
 
--- The policies that decided, each once: an auditor can read what was in force.
+-- The policies that workers began with, each once for each use: an auditor can read what was in force.
 create table policies (
     version       text collate "C" not null,
     content       text not null,
+    used          text collate "C" not null check (used in ('to_decide', 'in_shadow')),
     first_used_at timestamptz not null default now(),
-    constraint policies_key primary key (version),
+    constraint policies_key primary key (version, used),
     constraint policies_are_their_hash
         check (version = 'sha256:' || encode(sha256(convert_to(content, 'UTF8')), 'hex'))
 );
 
-comment on table policies is 'One row per policy by which a worker ever decided.';
-comment on column policies.version is 'As in verdicts.policy_version: the SHA-256 of content.';
+comment on table policies is 'One row per policy by which a worker ever decided, and one per policy that ever ruled in shadow.';
+comment on column policies.version is 'As in verdicts.policy_version and shadow_decisions.shadow_version: the SHA-256 of content.';
 comment on column policies.content is 'The policy as JSON: each API''s levels with their decisions, what types of risk do, the decision about claims that no API assessed.';
-comment on column policies.first_used_at is 'When a worker began with it first.';
+comment on column policies.used is 'to_decide: it decided claims. in_shadow: it ruled beside one that did ([policy.shadow]), and decided nothing.';
+comment on column policies.first_used_at is 'When a worker first began to use it so.';

@@ -28,9 +28,6 @@ comment on column shadow_decisions.decision is 'As in verdicts: what it decided.
 comment on column shadow_decisions.shadow_version is 'The hash of the policy in shadow.';
 comment on column shadow_decisions.shadow_decision is 'What that one would have decided.';
 
-comment on table policies is 'One row per policy by which a worker ever decided, or ruled in shadow.';
-comment on column policies.version is 'As in verdicts.policy_version and shadow_decisions.shadow_version: the SHA-256 of content.';
-
 create trigger shadow_decisions_only_grow before update or delete on shadow_decisions
     for each row execute function claimgate_refuse_change('DELETE', 'retention', 'erasure');
 create trigger shadow_decisions_are_kept before truncate on shadow_decisions

@@ -131,7 +131,8 @@ enum Question {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// The policies that decided, the newest first; the rules of one; or what two differ in
+    /// The policies that decided or ruled in shadow, and since when; the rules of one; or what two
+    /// differ in
     Policies {
         /// Its version, or the beginning of it
         #[arg(value_name = "VERSION")]

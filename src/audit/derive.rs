@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::KeptPolicy;
 use super::shown::{optional, reasons};
 use crate::claim::{Claim, SubjectKeys};
 use crate::decision::{Assessment, Policy, Ruling};
@@ -23,7 +24,7 @@ pub struct Reader<'a> {
     /// The policy that rules.
     pub policy: &'a Policy,
     /// The policies that ruled once, by their versions, as far as they are kept.
-    pub kept: &'a HashMap<String, Policy>,
+    pub kept: &'a HashMap<String, KeptPolicy>,
     /// The keys of `verdicts.subject`.
     pub subject_keys: &'a SubjectKeys,
 }
@@ -69,7 +70,8 @@ pub(super) struct Derivation {
     /// The attempt whose answer was read.
     pub(super) call: Option<Uuid>,
     pub(super) differences: Vec<Difference>,
-    /// The policy that decided is kept, and leads to something else as well.
+    /// The policy that decided, as the verdict has it, is kept, and leads to something else as well;
+    /// or it never decided.
     pub(super) never_followed: bool,
     /// What is not kept, or cannot be read: one sentence each.
     pub(super) missing: Vec<String>,
@@ -94,10 +96,12 @@ impl Reader<'_> {
                     ruling.decision == verdict.decision && ruling.reasons == verdict.reasons
                 };
                 if !is_so(&derived.ruling)
-                    && let Some(policy) = self.kept.get(&verdict.policy_version)
+                    && let Some(KeptPolicy { policy, has_decided }) =
+                        self.kept.get(&verdict.policy_version)
                 {
-                    let then = self.answer(evidence, policy);
-                    derivation.never_followed = !then.is_ok_and(|then| is_so(&then.ruling));
+                    let follows =
+                        || self.answer(evidence, policy).is_ok_and(|then| is_so(&then.ruling));
+                    derivation.never_followed = !(*has_decided && follows());
                 }
                 derivation.compare_answer(verdict, derived);
             }

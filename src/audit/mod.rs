@@ -62,7 +62,9 @@ pub use deferred::{DeferredClaim, DeferredClaims, DeferredCount, deferred_claims
 pub use derive::{Difference, Finding, Reader};
 pub use export::{Exported, export};
 pub use period::Period;
-pub use policies::{Policies, PolicyRule, PolicyRules, kept_policies, policies, policy_rules};
+pub use policies::{
+    KeptPolicy, Policies, PolicyRule, PolicyRules, kept_policies, policies, policy_rules,
+};
 pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;
 pub use report::{End, Format, Report};

@@ -1,4 +1,4 @@
-//! "By which policies were claims decided, and what do they say?"
+//! "By which policies were claims decided, which ruled in shadow, and what do they say?"
 
 use std::collections::HashMap;
 
@@ -10,13 +10,22 @@ use super::rows::{Cell, RowSet, Tabular};
 use crate::decision::Policy;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{POLICIES, PolicyRow};
+use crate::schema::{POLICIES, PolicyRow, PolicyUse};
 
-/// The policies by which claims were decided.
+/// The policies that workers began with, and what they used them for.
 #[derive(Debug, Serialize)]
 pub struct Policies {
     /// The newest first.
     pub policies: Vec<PolicyRow>,
+}
+
+/// A policy that this version can rule by.
+#[derive(Debug)]
+pub struct KeptPolicy {
+    /// The policy.
+    pub policy: Policy,
+    /// Whether it ever decided; otherwise it ruled in shadow alone.
+    pub has_decided: bool,
 }
 
 /// The rules of a policy; or those in which it differs from another.
@@ -48,7 +57,8 @@ pub struct PolicyRule {
 /// # Errors
 /// [`StoreError`].
 pub async fn policies(store: &PostgresStore) -> Result<Policies, StoreError> {
-    let rows = POLICIES.select_and(", first_used_at", "order by first_used_at desc, version");
+    let rows =
+        POLICIES.select_and(", first_used_at", "order by first_used_at desc, version, used desc");
     Ok(Policies { policies: store.fetch(sqlx::query_as(rows)).await? })
 }
 
@@ -56,9 +66,16 @@ pub async fn policies(store: &PostgresStore) -> Result<Policies, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn kept_policies(store: &PostgresStore) -> Result<HashMap<String, Policy>, StoreError> {
-    let rows = policies(store).await?.policies.into_iter();
-    Ok(rows.filter_map(|row| Some((row.version, Policy::from_content(&row.content)?))).collect())
+pub async fn kept_policies(
+    store: &PostgresStore,
+) -> Result<HashMap<String, KeptPolicy>, StoreError> {
+    let mut kept = HashMap::new();
+    for row in policies(store).await?.policies {
+        let Some(policy) = Policy::from_content(&row.content) else { continue };
+        let one = kept.entry(row.version).or_insert(KeptPolicy { policy, has_decided: false });
+        one.has_decided |= row.used == PolicyUse::ToDecide.as_str();
+    }
+    Ok(kept)
 }
 
 /// The rules of the policy of this version, or what distinguishes it from the other one.
@@ -80,10 +97,10 @@ pub async fn policy_rules(
     })
 }
 
-fn find<'a>(kept: &'a HashMap<String, Policy>, wanted: &str) -> Result<&'a Policy, AuditError> {
+fn find<'a>(kept: &'a HashMap<String, KeptPolicy>, wanted: &str) -> Result<&'a Policy, AuditError> {
     let wanted = wanted.strip_prefix("sha256:").unwrap_or(wanted);
     let is_it = |policy: &&Policy| policy.version()["sha256:".len()..].starts_with(wanted);
-    let mut found = kept.values().filter(is_it);
+    let mut found = kept.values().map(|kept| &kept.policy).filter(is_it);
     match (found.next(), found.next()) {
         (Some(policy), None) => Ok(policy),
         (Some(_), Some(_)) => Err(AuditError::Usage(format!(
@@ -123,16 +140,18 @@ impl Report for Policies {
         if self.policies.is_empty() {
             return "no policy is kept\n".to_owned();
         }
-        self.rows().table_of(&["version", "first_used_at"])
+        self.rows().table_of(&["version", "used", "first_used_at"])
     }
 }
 
 impl Tabular for Policies {
     fn rows(&self) -> RowSet {
         let row = |row: &PolicyRow| {
-            [Cell::of(&row.version), Cell::time(row.first_used_at), Cell::of(&row.content)]
+            let PolicyRow { version, content, used, first_used_at } = row;
+            [Cell::of(version), Cell::of(used), Cell::time(*first_used_at), Cell::of(content)]
         };
-        RowSet::new(["version", "first_used_at", "content"], self.policies.iter().map(row))
+        let columns = ["version", "used", "first_used_at", "content"];
+        RowSet::new(columns, self.policies.iter().map(row))
     }
 }
 

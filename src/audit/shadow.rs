@@ -1,19 +1,32 @@
 //! "What would the policy in shadow have decided otherwise?"
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::period::Period;
 use super::report::Report;
 use super::rows::{Cell, RowSet, Tabular, json};
-use super::shown::sheet;
+use super::shown::{instant, optional, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
 /// Counts of what a policy in shadow would have decided otherwise.
 #[derive(Debug, Serialize)]
 pub struct ShadowCounts {
+    /// The policies that ruled in shadow until the end of the period, the newest first.
+    pub policies: Vec<ShadowPolicy>,
     /// One for each pair of policies, API and pair of decisions; the latest policies first.
     pub counts: Vec<ShadowCount>,
+}
+
+/// A policy that rules, or ruled, in shadow.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct ShadowPolicy {
+    /// Its version.
+    pub version: String,
+    /// When a worker first began with it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub first_used_at: OffsetDateTime,
 }
 
 /// How many claims would have gone from one decision to another.
@@ -61,7 +74,20 @@ pub async fn shadow_counts(
     limit: u32,
 ) -> Result<ShadowCounts, StoreError> {
     let counts = sqlx::query_as(COUNTS).bind(period.from).bind(period.to).bind(i64::from(limit));
-    Ok(ShadowCounts { counts: store.fetch(counts).await? })
+    let policies = sqlx::query_as(
+        "select version, first_used_at from policies
+        where used = 'in_shadow' and first_used_at < $1 order by first_used_at desc, version",
+    );
+    let policies = store.fetch(policies.bind(period.to)).await?;
+    Ok(ShadowCounts { policies, counts: store.fetch(counts).await? })
+}
+
+impl ShadowCounts {
+    /// Since when a policy has ruled in shadow.
+    fn since(&self, version: &str) -> Option<String> {
+        let policy = self.policies.iter().find(|policy| policy.version == version)?;
+        Some(instant(policy.first_used_at))
+    }
 }
 
 impl Report for ShadowCounts {
@@ -70,8 +96,8 @@ impl Report for ShadowCounts {
     }
 
     fn text(&self) -> String {
-        if self.counts.is_empty() {
-            return "no policy in shadow ruled otherwise in that time\n".to_owned();
+        if let Some(note) = self.note() {
+            return format!("{note}\n");
         }
         let policies = |one: &ShadowCount, other: &ShadowCount| {
             (&one.policy_version, &one.shadow_version)
@@ -85,12 +111,34 @@ impl Report for ShadowCounts {
             let head = sheet([
                 ("Policy", policy_version.clone()),
                 ("In shadow", shadow_version.clone()),
+                ("Since", optional(self.since(shadow_version))),
                 ("Decided otherwise", claims.to_string()),
             ]);
             let columns = ["api", "decision", "shadow_decision", "claims", "examples"];
             format!("{head}\n{}", rows(counts).table_of(&columns))
         };
         self.counts.chunk_by(policies).map(part).collect::<Vec<_>>().join("\n")
+    }
+
+    /// That nothing was decided otherwise says something of a policy that ruled, and nothing where
+    /// none did.
+    fn note(&self) -> Option<String> {
+        if !self.counts.is_empty() {
+            return None;
+        }
+        let ruled = self.policies.iter().map(|policy| {
+            format!(
+                "{} has ruled in shadow since {}",
+                policy.version,
+                instant(policy.first_used_at)
+            )
+        });
+        let ruled = ruled.collect::<Vec<_>>().join("; ");
+        Some(if ruled.is_empty() {
+            "no policy ruled in shadow until then: the workers have no [policy.shadow]".to_owned()
+        } else {
+            format!("nothing would have been decided otherwise in that time; {ruled}")
+        })
     }
 }
 

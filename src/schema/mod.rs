@@ -32,7 +32,7 @@ pub use dead_letters::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewDea
 pub use digest::RowDigest;
 pub(crate) use json::clean_reasons;
 pub use json::{bytes_as_json, headers_from_json};
-pub use policies::{NewPolicy, POLICIES, PolicyRow};
+pub use policies::{NewPolicy, POLICIES, PolicyRow, PolicyUse};
 pub use replays::{
     DEAD_LETTER_REPLAY_PLACES, DEAD_LETTER_REPLAYS, NewPlace, NewReplay, REPLAY_KEY, ReplayId,
 };

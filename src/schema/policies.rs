@@ -1,4 +1,4 @@
-//! `policies`: the policies that decided.
+//! `policies`: the policies that workers began with.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -12,13 +12,35 @@ pub struct NewPolicy<'a> {
     pub version: &'a str,
     /// [`crate::decision::Policy::content`].
     pub content: &'a str,
+    /// What for.
+    pub used: PolicyUse,
+}
+
+/// What a worker uses a policy for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyUse {
+    /// It decides claims.
+    ToDecide,
+    /// It rules beside one that does, and decides nothing.
+    InShadow,
+}
+
+impl PolicyUse {
+    /// The word in `policies.used`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ToDecide => "to_decide",
+            Self::InShadow => "in_shadow",
+        }
+    }
 }
 
 table! {
-    /// The policies that decided.
+    /// The policies that workers began with.
     POLICIES: "policies", row: NewPolicy<'a> {
         version: "text" = row.version,
         content: "text" = row.content,
+        used: "text" = row.used.as_str(),
     }
 }
 
@@ -28,6 +50,7 @@ table! {
 pub struct PolicyRow {
     pub version: String,
     pub content: String,
+    pub used: String,
     #[serde(with = "time::serde::rfc3339")]
     pub first_used_at: OffsetDateTime,
 }

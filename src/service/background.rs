@@ -1,5 +1,6 @@
 //! What runs beside the worker: the care of the tables, and the signals that end it.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tracing::warn;
 use crate::decision::{Policies, Policy};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::NewPolicy;
+use crate::schema::{NewPolicy, PolicyUse};
 
 /// How often the tables are looked after.
 const UPKEEP: Duration = Duration::from_secs(3600);
@@ -38,10 +39,12 @@ pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policies: Polic
 }
 
 async fn look_after(store: &PostgresStore, policies: &Policies) -> Result<(), StoreError> {
-    let policies = [Some(&policies.in_force), policies.shadow.as_ref()].into_iter().flatten();
-    let content = |policy: &Policy| (policy.version().to_owned(), policy.content());
-    let policies: Vec<(String, String)> = policies.map(content).collect();
-    let rows = policies.iter().map(|(version, content)| NewPolicy { version, content });
+    let in_force = (&policies.in_force, PolicyUse::ToDecide);
+    let shadow = policies.shadow.as_ref().map(|policy| (policy, PolicyUse::InShadow));
+    let content = |(policy, used): (&Policy, _)| (policy.version().to_owned(), policy.content(), used);
+    let policies: Vec<_> = iter::once(in_force).chain(shadow).map(content).collect();
+    let rows = policies.iter();
+    let rows = rows.map(|(version, content, used)| NewPolicy { version, content, used: *used });
     let _: Vec<(String,)> = store.insert(rows, "on conflict do nothing returning version").await?;
     store.ensure_partitions().await?;
     store.count_decisions().await?;

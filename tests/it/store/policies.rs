@@ -2,6 +2,7 @@
 
 use claimgate::audit::AuditError;
 use claimgate::decision::{Decision, Policy};
+use claimgate::schema::PolicyUse;
 use serde_json::json;
 
 use super::TestDatabase;
@@ -11,10 +12,10 @@ use super::derived::record;
 use super::with_database;
 
 /// Keeps a policy as a worker does when it begins.
-async fn keep(database: &TestDatabase, policy: &Policy) -> sqlx::Result<()> {
-    let insert = "insert into policies (version, content) values ($1, $2)";
+async fn keep(database: &TestDatabase, policy: &Policy, used: PolicyUse) {
+    let insert = "insert into policies (version, content, used) values ($1, $2, $3)";
     let insert = sqlx::query(insert).bind(policy.version()).bind(policy.content());
-    insert.execute(&database.pool).await.map(|_| ())
+    insert.bind(used.as_str()).execute(&database.pool).await.expect("kept");
 }
 
 const TRIAL: &str =
@@ -34,7 +35,7 @@ async fn a_verdict_follows_from_the_policy_of_its_time_or_is_found() {
         office.adopt(TRIAL);
         // As long as nobody knows what the policy of that time was, it may have been its.
         assert_eq!(office.ask_json("rederive").await["findings"], json!({ "drifted": 2 }));
-        keep(database, &then).await.expect("kept");
+        keep(database, &then, PolicyUse::ToDecide).await;
         let found = office.ask_json("rederive").await;
         assert_eq!(found["findings"], json!({ "differs": 1, "drifted": 1 }), "{found:#}");
         let (text, _) = office.ask("verify forged").await;
@@ -46,25 +47,51 @@ async fn a_verdict_follows_from_the_policy_of_its_time_or_is_found() {
 }
 
 #[tokio::test]
+async fn a_policy_that_ruled_in_shadow_alone_decided_nothing() {
+    with_database(async |database| {
+        let mut office = Office::new(database.store().await);
+        let in_force = office.policy.clone();
+        office.adopt(TRIAL);
+        let shadow = office.policy.clone();
+        office.adopt("");
+        record(&office, &["forged"], |_, _, verdict, _| {
+            verdict.decision = Decision::Reject;
+            shadow.version().clone_into(&mut verdict.policy_version);
+        })
+        .await;
+        keep(database, &in_force, PolicyUse::ToDecide).await;
+        keep(database, &shadow, PolicyUse::InShadow).await;
+        assert_eq!(office.ask_json("rederive").await["findings"], json!({ "differs": 1 }));
+        // Had it decided, the verdict would follow from it.
+        keep(database, &shadow, PolicyUse::ToDecide).await;
+        assert_eq!(office.ask_json("rederive").await["findings"], json!({ "drifted": 1 }));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn policies_are_listed_shown_and_compared() {
     with_database(async |database| {
         let mut office = Office::new(database.store().await);
         let (text, found) = office.ask("policies").await;
         assert!(!found && text == "no policy is kept\n");
         let first = office.policy.clone();
-        keep(database, &first).await.expect("kept");
+        keep(database, &first, PolicyUse::ToDecide).await;
         office.adopt(TRIAL);
-        keep(database, &office.policy).await.expect("kept");
-        let forged = "insert into policies (version, content) values ('sha256:0', '{}')";
+        keep(database, &office.policy, PolicyUse::InShadow).await;
+        keep(database, &office.policy, PolicyUse::ToDecide).await;
+        let forged = "insert into policies (version, content, used)
+            values ('sha256:0', '{}', 'to_decide')";
         let refused = sqlx::query(forged).execute(&database.pool).await.expect_err("no hash of it");
         assert!(refused.to_string().contains("policies_are_their_hash"), "{refused}");
 
         let rows = Csv::of(&office, "policies").await;
         assert_eq!(
             rows.column("version"),
-            [office.policy.version(), first.version()],
+            [office.policy.version(), office.policy.version(), first.version()],
             "newest first"
         );
+        assert_eq!(rows.column("used"), ["to_decide", "in_shadow", "to_decide"]);
         let rows = Csv::of(&office, &format!("policies {}", first.version())).await;
         let of = |on: &str| {
             let place = rows.column("on").iter().position(|there| *there == on).expect("a rule");

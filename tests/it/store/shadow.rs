@@ -14,6 +14,10 @@ use super::build::{assessed, close, shadow, verdict};
 use super::derived::record;
 use super::{TestDatabase, with_database};
 
+/// A worker has begun with a policy in shadow.
+const RULES: &str = "insert into policies (version, content, used, first_used_at)
+    select 'sha256:' || encode(sha256('{}'), 'hex'), '{}', 'in_shadow', '2026-01-02T03:04:05Z'";
+
 const ROWS: &str = "select count(*) from shadow_decisions";
 
 /// Records honest claims, of which the policy in shadow rejects those whose names say so.
@@ -32,8 +36,15 @@ async fn rejected(office: &Office, claims: &[&str]) {
 async fn what_would_be_decided_otherwise_is_counted_by_policy_and_decision() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
-        let nothing = "no policy in shadow ruled otherwise in that time\n".to_owned();
-        assert_eq!(office.ask("shadow").await, (nothing, false));
+        let (text, found) = office.ask("shadow").await;
+        assert!(!found && text.starts_with("no policy ruled in shadow"), "{text}");
+        database.execute(RULES).await;
+        let (text, found) = office.ask("shadow").await;
+        assert!(!found && text.contains("nothing would have been decided otherwise"), "{text}");
+        assert!(text.contains("has ruled in shadow since 2026-01-02T"), "{text}");
+        let (text, _) =
+            office.ask("shadow --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z").await;
+        assert!(text.starts_with("no policy ruled in shadow until then"), "{text}");
         rejected(&office, &["same", "rejected-by-x", "rejected-by-y-1", "rejected-by-y-2"]).await;
         let policy = office.policy.version();
         let count = |version: &str, other: &str, claims: i64, examples: &[&str]| {
@@ -106,10 +117,8 @@ async fn nothing_that_is_wrong_with_its_table_holds_up_a_claim_or_ends_a_worker(
         let store = database.store_with(settings).await;
         let decide = async |claim_id: &str, offset| {
             let shadow = shadow("x", Decision::Reject);
-            let batch = close(
-                vec![assessed(Verdict { shadow, ..verdict(claim_id, offset) })],
-                vec![],
-            );
+            let batch =
+                close(vec![assessed(Verdict { shadow, ..verdict(claim_id, offset) })], vec![]);
             assert!(store.record(&batch).await.expect("recorded").overruled.is_empty());
         };
         let mut maintenance = database.pool.begin().await.expect("a transaction");
