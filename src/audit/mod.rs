@@ -30,6 +30,7 @@ mod rows;
 mod rows_derived;
 mod seals;
 mod search;
+mod search_pages;
 mod shadow;
 pub(crate) mod shown;
 pub(crate) mod source;

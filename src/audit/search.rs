@@ -1,31 +1,25 @@
 //! "Which claims came from this address, or were for this merchant or these goods?"
 //!
-//! Events are kept as they came in, so each is read by the same code that the worker reads it with:
-//! a page of verdicts with their events at a time, latest first. By phone, certificate or address
-//! only events with such a hash are read. Nothing is written.
+//! Events are kept as they came in, so each is read by the same code that the worker reads it with.
+//! By phone, certificate or address only events with such a hash are read. Nothing is written.
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
-use sqlx::postgres::PgArguments;
-use sqlx::query::QueryAs;
-use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use time::OffsetDateTime;
 
 use super::period::Period;
 use super::report::{End, Report};
 use super::rows::{Cell, RowSet, Tabular};
+use super::search_pages::{Decided, Pages};
 use super::wanted::Wanted;
 use crate::claim::{Claim, SubjectKeys};
 use crate::decision::Reason;
 use crate::outbox::StoreError;
-use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
+use crate::outbox::postgres::PostgresStore;
 
 /// The answer where nothing was found.
 const NOTHING: &str =
     "no such claim was decided in that time: without --since, the last 24 hours\n";
-/// Verdicts of a page. An event can have a megabyte.
-const PAGE: u16 = 200;
 
 /// The claims of a period that are as one wants them.
 #[derive(Debug, Default, Serialize)]
@@ -67,59 +61,6 @@ pub struct FoundClaim {
     pub goods: Option<String>,
 }
 
-/// A verdict with its event.
-#[derive(sqlx::FromRow)]
-struct Decided {
-    decided_at: OffsetDateTime,
-    claim_id: String,
-    kind: String,
-    decision: String,
-    reasons: Json<Vec<Reason>>,
-    is_kept: bool,
-    payload: Option<Vec<u8>>,
-}
-
-impl Evidence for Decided {
-    fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
-        decrypt_payload(&self.claim_id, &mut self.payload, keys)
-    }
-}
-
-/// A page: what was decided before `($2, $3)`, of all events. The times keep the look for an event to a few
-/// partitions: a claim is given up long before it is 31 days old, and clocks differ by less than a
-/// day.
-const DECIDED: &str = "with page as (
-        select decided_at, claim_id, kind, decision, reasons from verdicts
-        where decided_at >= $1 and (decided_at, claim_id) < ($2, $3)
-        order by decided_at desc, claim_id desc limit $4
-    )
-    select page.*, event.claim_id is not null as is_kept, event.payload
-    from page left join lateral (
-        select claim_id, payload from claim_events
-        where claim_events.claim_id = page.claim_id
-            and received_at >= page.decided_at - interval '31 days'
-            and received_at < page.decided_at + interval '1 day'
-        limit 1
-    ) as event on true
-    order by decided_at desc, claim_id desc";
-
-/// The same of the events that these conditions find. `$5` and what follows are hashes.
-fn decided_of(columns: &[(&str, Vec<i64>)]) -> String {
-    let conditions = (5..).zip(columns).map(|(n, (column, _))| format!("{column} = any (${n})"));
-    let conditions = conditions.collect::<Vec<_>>().join(" and ");
-    format!(
-        "with event as materialized (
-            select claim_id, payload from claim_events
-            where {conditions} and received_at >= $1 - interval '31 days'
-                and received_at < $2 + interval '1 day'
-        )
-        select decided_at, claim_id, kind, decision, reasons, true as is_kept, payload
-        from event join verdicts using (claim_id)
-        where decided_at >= $1 and (decided_at, claim_id) < ($2, $3)
-        order by decided_at desc, claim_id desc limit $4"
-    )
-}
-
 /// Searches the claims that were decided in a period, for at most `limit`.
 ///
 /// # Errors
@@ -134,16 +75,15 @@ pub async fn search(
     let bar = progress();
     let columns = wanted.hashes(keys);
     let mut found = Search { by_hash: !columns.is_empty(), ..Search::default() };
-    let statement = if columns.is_empty() { DECIDED.to_owned() } else { decided_of(&columns) };
-    let (mut before, mut claim_id) = (period.to, String::new());
+    let mut pages = if found.by_hash {
+        Pages::with_hashes(store, period, &columns).await?
+    } else {
+        Pages::all(period)
+    };
     loop {
-        let page = sqlx::query_as(AssertSqlSafe(statement.clone()));
-        let page = page.bind(period.from).bind(before).bind(&claim_id).bind(i64::from(PAGE));
-        let page = columns.iter().fold(page, |page, (_, hashes)| page.bind(hashes));
-        let page = fetch(store, page, found.by_hash).await?;
-        let is_last = page.len() < usize::from(PAGE);
-        if let Some(last) = page.last() {
-            (before, claim_id) = (last.decided_at, last.claim_id.clone());
+        let page = pages.next(store).await?;
+        if page.is_empty() {
+            break;
         }
         bar.inc(u64::try_from(page.len()).unwrap_or_default());
         for decided in page {
@@ -154,31 +94,11 @@ pub async fn search(
                 return Ok(found);
             }
         }
-        if is_last {
-            break;
-        }
     }
     if found.by_hash {
         found.not_kept = earliest_not_kept(store, period).await?;
     }
     Ok(found)
-}
-
-/// A page, decrypted. PostgreSQL takes an index of hashes for worse than reading the whole table.
-async fn fetch(
-    store: &PostgresStore,
-    page: QueryAs<'_, Postgres, Decided, PgArguments>,
-    by_hash: bool,
-) -> Result<Vec<Decided>, StoreError> {
-    let ask = async |connection: &mut PgConnection| {
-        if by_hash {
-            sqlx::query("set local enable_seqscan = off").execute(&mut *connection).await?;
-        }
-        page.fetch_all(connection).await
-    };
-    let mut page = store.in_snapshot(ask).await?;
-    page.iter_mut().try_for_each(|decided| store.decrypt(decided))?;
-    Ok(page)
 }
 
 /// How many of a period's earliest verdicts have no event any more. Retention takes the earliest
