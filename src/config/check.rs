@@ -65,7 +65,17 @@ impl Config {
         };
         let too_long = too_long.map(|(_, route)| fault(route.api.name(), route.timeout));
         let shadow = self.policy.shadow.iter().flat_map(|shadow| shadow.faults(registry));
-        too_long.chain(shadow.map(|fault| Finding::wrong(fault.key, fault.problem))).collect()
+        let shadow = shadow.map(|fault| Finding::wrong(fault.key, fault.problem));
+        too_long.chain(shadow).chain(self.subject_key_fault()).collect()
+    }
+
+    /// Hashes that anybody can compute would give away what is encrypted beside them.
+    fn subject_key_fault(&self) -> Option<Finding> {
+        let encrypts = !self.postgres.evidence_keys.expose_secret().trim().is_empty();
+        let sentence = "this is empty and postgres.evidence_keys is set: phone and certificate \
+                        numbers could be found out from the hashes beside the encrypted events; \
+                        set a secret of your own";
+        unless(!encrypts || self.subject_key().is_some(), "audit.subject_key", sentence)
     }
 
     fn kafka_faults(&self) -> Vec<Finding> {

@@ -276,6 +276,19 @@ fn review_low_a_call_may_not_outlast_a_drain() {
     );
 }
 
+#[test]
+fn evidence_is_encrypted_beside_hashes_of_a_key_of_ones_own_alone() {
+    let encrypted = format!("{CREDENTIALS}[postgres]\nevidence_keys = \"{}\"\n", "0a".repeat(32));
+    let config = Config::from_toml(&encrypted).expect("whoever asks nothing of it needs no key");
+    let refusal = config.risk_apis().err().expect("refused").to_string();
+    assert!(
+        refusal.contains("audit.subject_key") && refusal.contains("evidence_keys"),
+        "{refusal}"
+    );
+    let own = format!("{encrypted}[audit]\nsubject_key = \"own\"\n");
+    assert!(Config::from_toml(&own).expect("read").risk_apis().is_ok());
+}
+
 /// One start after the other would tell them one by one.
 #[test]
 fn every_fault_is_found_at_once_and_none_that_follows_from_another() {
