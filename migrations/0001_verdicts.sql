@@ -95,3 +95,14 @@ comment on column policies.version is 'As in verdicts.policy_version and shadow_
 comment on column policies.content is 'The policy as JSON: each API''s levels with their decisions, what types of risk do, the decision about claims that no API assessed.';
 comment on column policies.used is 'to_decide: it decided claims. in_shadow: it ruled beside one that did ([policy.shadow]), and decided nothing.';
 comment on column policies.first_used_at is 'When a worker first began to use it so.';
+
+-- Which of the keys by which persons are hashed rows may stand under. A key's id tells nothing of it.
+create table subject_keys (
+    id            text collate "C" not null,
+    first_used_at timestamptz not null default now(),
+    constraint subject_keys_key primary key (id)
+);
+
+comment on table subject_keys is 'One row per key (audit.subject_key) under which a worker ever hashed persons.';
+comment on column subject_keys.id is 'The first 8 bytes, as hex, of HMAC-SHA256 over key:claimgate with the key.';
+comment on column subject_keys.first_used_at is 'When a worker first began with it.';

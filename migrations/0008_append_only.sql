@@ -66,8 +66,8 @@ declare
     allowed text;
 begin
     foreach evidence in array array[
-        'verdicts', 'policies', 'seals', 'revisions', 'revision_places', 'republications', 'removals', 'removed_rows',
-        'dead_letter_replays',
+        'verdicts', 'policies', 'subject_keys', 'seals', 'revisions', 'revision_places', 'republications',
+        'removals', 'removed_rows', 'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events'
     ] loop
         allowed := case
@@ -82,8 +82,8 @@ begin
     end loop;
     -- Truncating a partitioned table truncates its partitions, and fires their triggers.
     foreach evidence in array array[
-        'verdicts', 'policies', 'seals', 'revisions', 'revision_places', 'republications', 'removals', 'removed_rows',
-        'dead_letter_replays',
+        'verdicts', 'policies', 'subject_keys', 'seals', 'revisions', 'revision_places', 'republications',
+        'removals', 'removed_rows', 'dead_letter_replays',
         'dead_letter_replay_places', 'token_exchanges', 'dead_letters', 'risk_calls', 'claim_events',
         'risk_calls_default', 'claim_events_default'
     ] loop

@@ -183,9 +183,9 @@ impl AuditCommand {
                 report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
             }
             Question::Subject { account_type, id, period, limit } => {
-                let subjects = subject_keys.each(|key| key.subject(&account_type, &id));
-                let period = period.period(now)?;
-                report(&subject_file(store, subjects, period, limit).await?, form, out)
+                let (period, account) = (period.period(now)?, (&*account_type, &*id));
+                let file = subject_file(store, subject_keys, account, period, limit).await?;
+                report(&file, form, out)
             }
             Question::Trace { trace_id, limit } => {
                 report(&trace_file(store, trace_id, limit).await?, form, out)

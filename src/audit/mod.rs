@@ -17,6 +17,7 @@ mod deferred;
 mod derive;
 mod export;
 mod mentions;
+mod missing_keys;
 pub(crate) mod period;
 mod period_command;
 mod policies;
@@ -126,19 +127,26 @@ impl Settings {
         Some(&self.subject_key).filter(|key| !key.expose_secret().is_empty())
     }
 
-    /// The keys under which a person may have been hashed.
+    /// The keys under which a person may have been hashed. Before there was a key of one's own it
+    /// was the default.
     pub fn subject_keys(&self) -> SubjectKeys {
         let former = self.former_subject_keys.expose_secret().lines();
         let former = former.map(str::trim).filter(|key| !key.is_empty());
-        let former = former.map(|key| SubjectKey::new(Some(&key.into()))).collect();
-        SubjectKeys { current: SubjectKey::new(self.subject_key()), former }
+        let former = former.map(|key| SubjectKey::new(Some(&key.into())));
+        let default = self.subject_key().map(|_| SubjectKey::new(None));
+        SubjectKeys {
+            current: SubjectKey::new(self.subject_key()),
+            former: former.chain(default).collect(),
+        }
     }
 
     /// What works, and should not stay so.
     pub fn warning(&self) -> Option<&'static str> {
         self.subject_key().is_none().then_some(
-            "audit.subject_key is empty: the column verdicts.subject is hashed with a key that everybody can read, so phone numbers can \
-             be guessed from it; set a secret of your own before there are verdicts to keep (docs/audit.md)",
+            "audit.subject_key is empty: verdicts.subject and the phone_hash, certificate_hash and \
+             network_hash of claim_events are hashed with a key that everybody can read, so phone \
+             and certificate numbers can be guessed from them; set a secret of your own before \
+             there are verdicts to keep (docs/audit.md)",
         )
     }
 
@@ -178,5 +186,22 @@ fn interval(duration: Duration) -> PgInterval {
         months: 0,
         days: 0,
         microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_hashed_before_there_was_a_key_is_looked_for() {
+        let ids = |settings: Settings| settings.subject_keys().each(SubjectKey::id);
+        let id = |key: &str| SubjectKey::new(Some(&key.into())).id();
+        let default = SubjectKey::new(None).id();
+        assert_eq!(ids(Settings::default()), std::slice::from_ref(&default));
+        let own = Settings { subject_key: "own".into(), ..Settings::default() };
+        assert_eq!(ids(own.clone()), [id("own"), default.clone()]);
+        let former = Settings { former_subject_keys: "b\n\n a ".into(), ..own };
+        assert_eq!(ids(former), [id("own"), id("b"), id("a"), default]);
     }
 }

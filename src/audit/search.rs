@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::missing_keys::{self, missing_keys};
 use super::period::Period;
 use super::report::{End, Report};
 use super::rows::{Cell, RowSet, Tabular};
@@ -37,6 +38,8 @@ pub struct Search {
     pub not_kept: u64,
     /// Verdicts whose event this version does not take for a claim.
     pub unreadable: u64,
+    /// Keys under which there may be more, and that were not given; 0 without `by_hash`.
+    pub missing_keys: u64,
 }
 
 /// A claim that was found.
@@ -76,6 +79,7 @@ pub async fn search(
     let columns = wanted.hashes(keys);
     let mut found = Search { by_hash: !columns.is_empty(), ..Search::default() };
     let mut pages = if found.by_hash {
+        found.missing_keys = missing_keys(store, keys).await?;
         Pages::with_hashes(store, period, &columns).await?
     } else {
         Pages::all(period)
@@ -159,7 +163,7 @@ impl Report for Search {
     }
 
     fn end(&self) -> End {
-        match (self.claims.is_empty(), self.not_kept + self.unreadable) {
+        match (self.claims.is_empty(), self.not_kept + self.unreadable + self.missing_keys) {
             (false, _) => End::Found,
             (true, 0) => End::Nothing,
             (true, _) => End::Unverifiable,
@@ -173,7 +177,16 @@ impl Report for Search {
     }
 
     fn note(&self) -> Option<String> {
-        let Self { claims, more, searched, by_hash, not_kept, unreadable } = self;
+        let notes = [self.note_of_claims(), missing_keys::note(self.missing_keys)];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+}
+
+impl Search {
+    /// Which claims were not looked at.
+    fn note_of_claims(&self) -> Option<String> {
+        let Self { claims, more, searched, by_hash, not_kept, unreadable, missing_keys: _ } = self;
         if *more {
             return Some(format!(
                 "these are the latest {}; there are more: raise --limit, or search a part of the \

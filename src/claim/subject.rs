@@ -44,6 +44,11 @@ impl SubjectKey {
         self.short("certificate", id)
     }
 
+    /// By what it is known again and not found out: `subject_keys.id`.
+    pub fn id(&self) -> String {
+        format!("{:016x}", self.short("key", DEFAULT_KEY))
+    }
+
     /// The first 8 bytes: enough to find a few events, which are then read.
     fn short(&self, what: &str, value: &str) -> i64 {
         let [a, b, c, d, e, f, g, h, ..] = self.hash(what, value);
@@ -133,8 +138,11 @@ mod tests {
         // echo -n network:121.14.96.0/24 | openssl dgst -sha256 -hmac claimgate
         let network = Network::of(IpAddr::from([121, 14, 96, 121]));
         assert_eq!(format!("{:016x}", key.network(network)), NETWORK);
+        // echo -n key:claimgate | openssl dgst -sha256 -hmac claimgate
+        assert_eq!(key.id(), ID);
     }
 
     const EXPECTED: &str = "22d69dc6adec8755c708ba658de52728488b48aadbfeff7e59edd168cd7e2a23";
+    const ID: &str = "7474f105b7a0a021";
     const NETWORK: &str = "e4f6136ee53a8b7e";
 }

@@ -17,6 +17,7 @@ mod revisions;
 mod risk_calls;
 mod seals;
 mod shadow_decisions;
+mod subject_keys;
 mod table;
 mod token_exchanges;
 mod values;
@@ -43,6 +44,7 @@ pub use revisions::{
 pub use risk_calls::{Call, RISK_CALLS, Word};
 pub use seals::{NoSeal, SEAL_COLUMNS, SEALED_TABLES, Seal, SealRow};
 pub use shadow_decisions::{SHADOW_DECISIONS, ShadowDecision};
+pub use subject_keys::{NewSubjectKey, SUBJECT_KEYS};
 pub use table::{NewRow, Table, insert};
 pub use token_exchanges::{TOKEN_EXCHANGES, TokenExchange};
 pub use values::utc;

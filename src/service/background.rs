@@ -8,10 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::claim::SubjectKey;
 use crate::decision::{Policies, Policy};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{NewPolicy, PolicyUse};
+use crate::schema::{NewPolicy, NewSubjectKey, PolicyUse};
 
 /// How often the tables are looked after.
 const UPKEEP: Duration = Duration::from_secs(3600);
@@ -19,16 +20,21 @@ const UPKEEP: Duration = Duration::from_secs(3600);
 /// And how soon again after a failure, such as a lock that an auditor's transaction holds.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
-/// Keeps the policies, makes the next months' partitions in time, and counts what was decided. A
+/// Keeps the policies and the id of the key of persons, makes the next months' partitions in time, and counts what was decided. A
 /// failure is told and tried again soon: rows go to the default partition meanwhile, and questions
 /// count for themselves. The worker takes nothing away: `claimgate audit retention` does.
-pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policies: Policies) {
+pub(super) async fn look_after_tables(
+    store: Arc<PostgresStore>,
+    policies: Policies,
+    subject_key: SubjectKey,
+) {
+    let id = subject_key.id();
     loop {
-        let pause = match look_after(&store, &policies).await {
+        let pause = match look_after(&store, &policies, &id).await {
             Ok(()) => UPKEEP,
             Err(error) => {
                 warn!(
-                    "the tables could not be looked after (the policies kept, partitions made, decisions \
+                    "the tables could not be looked after (policies and the key's id kept, partitions made, decisions \
                      counted); tried again in {UPKEEP_AGAIN:?}: {error}"
                 );
                 UPKEEP_AGAIN
@@ -38,14 +44,21 @@ pub(super) async fn look_after_tables(store: Arc<PostgresStore>, policies: Polic
     }
 }
 
-async fn look_after(store: &PostgresStore, policies: &Policies) -> Result<(), StoreError> {
+async fn look_after(
+    store: &PostgresStore,
+    policies: &Policies,
+    key_id: &str,
+) -> Result<(), StoreError> {
     let in_force = (&policies.in_force, PolicyUse::ToDecide);
     let shadow = policies.shadow.as_ref().map(|policy| (policy, PolicyUse::InShadow));
-    let content = |(policy, used): (&Policy, _)| (policy.version().to_owned(), policy.content(), used);
+    let content =
+        |(policy, used): (&Policy, _)| (policy.version().to_owned(), policy.content(), used);
     let policies: Vec<_> = iter::once(in_force).chain(shadow).map(content).collect();
     let rows = policies.iter();
     let rows = rows.map(|(version, content, used)| NewPolicy { version, content, used: *used });
     let _: Vec<(String,)> = store.insert(rows, "on conflict do nothing returning version").await?;
+    let key = [NewSubjectKey { id: key_id }].into_iter();
+    let _: Vec<(String,)> = store.insert(key, "on conflict do nothing returning id").await?;
     store.ensure_partitions().await?;
     store.count_decisions().await?;
     Ok(())

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::assess::http::Client;
+use crate::claim::SubjectKey;
 use crate::config::{Config, OnDuplicate};
 use crate::decision::Policies;
 use crate::intake::consumer::{KafkaIntake, Leave, Membership};
@@ -142,7 +143,8 @@ impl Service {
             publisher: Arc::new(publisher),
             http,
         };
-        let tables = look_after_tables(Arc::clone(&store), policies.clone());
+        let subject_key = SubjectKey::new(config.subject_key());
+        let tables = look_after_tables(Arc::clone(&store), policies.clone(), subject_key);
         let release = released()?;
         let context = context(&config, Arc::clone(&registry), policies, telemetry, health, release);
         let secrets =

@@ -101,6 +101,8 @@ async fn what_a_policy_in_shadow_would_decide_otherwise_is_counted_and_kept() {
     assert_eq!(worker.stop().await, Some(0));
     assert_eq!(kept(&lab).await, differ);
     expected.verify(&lab).await;
+    let keys = sqlx::query_scalar("select count(*) from subject_keys").fetch_one(&lab.database);
+    assert_eq!(keys.await.ok(), Some(1_i64), "each worker had the same key");
     what_operators_see(&lab).await;
 }
 

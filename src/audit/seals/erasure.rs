@@ -11,7 +11,8 @@ use super::matching::SealedRow;
 use super::pages::{Which, rows};
 use crate::audit::auditor::Approval;
 use crate::audit::claim::is_given;
-use crate::audit::report::Report;
+use crate::audit::missing_keys::{self, missing_keys};
+use crate::audit::report::{End, Report};
 use crate::audit::rows::{Cell, RowSet, Tabular};
 use crate::audit::shown::sheet;
 use crate::claim::SubjectKeys;
@@ -54,6 +55,8 @@ pub struct Erasure {
     pub verdicts: usize,
     /// Events, attempts and dead letters that are gone.
     pub rows: usize,
+    /// Keys under which there may be more of the person, and that were not given.
+    pub missing_keys: u64,
 }
 
 /// Erases a person. Only the owner of the tables may.
@@ -69,7 +72,9 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     let letters = letters(store, &request).await?;
     let undecided = undecided(store, &letters).await?;
     let claims: Vec<String> = claims.into_iter().chain(undecided).map(|(id,)| id).collect();
-    let mut erasure = Erasure { is_dry_run: request.is_dry_run, ..Erasure::default() };
+    let missing_keys = missing_keys(store, request.keys).await?;
+    let is_dry_run = request.is_dry_run;
+    let mut erasure = Erasure { is_dry_run, missing_keys, ..Erasure::default() };
     let is_nothing = claims.is_empty() && letters.is_empty();
     if !request.is_dry_run && !is_nothing {
         erasure.removal =
@@ -258,20 +263,34 @@ impl Report for Erasure {
         self.verdicts + self.rows > 0
     }
 
+    /// Where rows may stand under other keys, nobody can say that the person is forgotten.
+    fn end(&self) -> End {
+        match (self.missing_keys, self.found()) {
+            (0, true) => End::Found,
+            (0, false) => End::Nothing,
+            _ => End::Unverifiable,
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        missing_keys::note(self.missing_keys)
+    }
+
     fn text(&self) -> String {
         let [erased, lost] =
             if self.is_dry_run { ["Would go", "would lose"] } else { ["Gone", "lost"] };
-        sheet([
+        let sheet = sheet([
             (erased, format!("{} events, attempts and dead letters", self.rows)),
             ("Verdicts", format!("{} {lost} who it was", self.verdicts)),
             ("Removal", self.removal.map_or_else(|| "–".to_owned(), |removal| removal.to_string())),
-        ])
+        ]);
+        self.note().map_or_else(|| sheet.clone(), |note| format!("{sheet}\n{note}\n"))
     }
 }
 
 impl Tabular for Erasure {
     fn rows(&self) -> RowSet {
-        let Self { is_dry_run, removal, verdicts, rows } = self;
+        let Self { is_dry_run, removal, verdicts, rows, missing_keys: _ } = self;
         let counts = [Cell::of(is_dry_run), Cell::optional(*removal), Cell::of(verdicts)];
         let [is_dry_run, removal, verdicts] = counts;
         let row = [is_dry_run, removal, verdicts, Cell::of(rows)];

@@ -24,7 +24,8 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
         ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
         ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
         ('token_exchanges', 'insert'), ('seals', 'select'),
-        ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert')
+        ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert'),
+        ('subject_keys', 'select'), ('subject_keys', 'insert')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)
     union all

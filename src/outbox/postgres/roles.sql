@@ -31,7 +31,7 @@ begin
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S', 'v')
-            and relname ~ '^(verdicts|policies|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|shadow_decisions|revision|republications|remov|masked_|_sqlx)'
+            and relname ~ '^(verdicts|policies|subject_keys|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|shadow_decisions|revision|republications|remov|masked_|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend
                 where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
@@ -45,8 +45,8 @@ end
 $$;
 
 -- The worker may add to the record, never change it or take away from it.
-grant select, insert on verdicts, policies, risk_calls, claim_events, dead_letters, token_exchanges,
-    seals, shadow_decisions to claimgate_worker;
+grant select, insert on verdicts, policies, subject_keys, risk_calls, claim_events, dead_letters,
+    token_exchanges, seals, shadow_decisions to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
 grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea, bytea, bytea, bytea)
     to claimgate_worker, claimgate_auditor;
@@ -57,8 +57,8 @@ grant execute on function claimgate_count_decisions() to claimgate_worker;
 -- At start it checks that the schema is the one it needs.
 grant select on _sqlx_migrations to claimgate_worker;
 
-grant select on verdicts, policies, decision_counts, risk_calls, claim_events, dead_letters, dead_letter_replays,
-    dead_letter_replay_places, token_exchanges, seals, shadow_decisions, revisions,
+grant select on verdicts, policies, subject_keys, decision_counts, risk_calls, claim_events,
+    dead_letters, dead_letter_replays, dead_letter_replay_places, token_exchanges, seals, shadow_decisions, revisions,
     revision_places, republications, removals, removed_rows, masked_claims, masked_calls,
     masked_steps, masked_dead_letters to claimgate_auditor;
 

@@ -64,6 +64,12 @@ impl Office {
 
     /// Asks, and returns what was printed and whether it was found.
     pub(super) async fn ask(&self, line: &str) -> (String, bool) {
+        let (text, end) = self.answer(line).await;
+        (text, end == End::Found)
+    }
+
+    /// Asks, and returns what was printed and how the question ended.
+    pub(super) async fn answer(&self, line: &str) -> (String, End) {
         let words = std::iter::once("audit").chain(line.split(' '));
         let command = Line::try_parse_from(words).expect("a question").audit;
         let risk_apis = command.needs_risk_apis().then_some((&self.registry, &self.policy));
@@ -78,7 +84,7 @@ impl Office {
         };
         let mut out = Vec::new();
         let end = command.run(auditor, &mut out).await.expect("an answer");
-        (String::from_utf8(out).expect("text"), end == End::Found)
+        (String::from_utf8(out).expect("text"), end)
     }
 
     pub(super) async fn ask_json(&self, line: &str) -> Value {

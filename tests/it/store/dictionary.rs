@@ -19,7 +19,7 @@ claim_events ─ verdicts ─ risk_calls      what came in, what was decided, wh
               revisions ─ revision_places what people decided in its place, and where that is
 dead_letters ─ dead_letter_replays ─ dead_letter_replay_places
 seals ─ removals ─ removed_rows           whether rows are as they were written; what was removed
-token_exchanges, republications, decision_counts, shadow_decisions
+token_exchanges, republications, decision_counts, shadow_decisions, subject_keys
 masked_claims, masked_calls, masked_steps, masked_dead_letters
                                           views: the same without the people in it
 ```

@@ -28,6 +28,7 @@ mod search;
 mod session;
 mod shadow;
 mod story;
+mod subject_keys;
 
 use std::collections::BTreeMap;
 use std::future::Future;

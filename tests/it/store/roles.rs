@@ -72,9 +72,10 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
 }
 
 /// What is evidence.
-const EVIDENCE: [&str; 11] = [
+const EVIDENCE: [&str; 12] = [
     "verdicts",
     "policies",
+    "subject_keys",
     "republications",
     "risk_calls",
     "claim_events",
