@@ -20,8 +20,8 @@
 //!
 //! The invariants: every ticket is in exactly one place (a job, a follower, the waiting room, the
 //! batch, a flush). One look-up is under way at a time, one batch is written and one published. No
-//! call is made whose answer could not be stored, or whose claim was not looked up in the last
-//! second.
+//! call is made whose answer could not be stored, or whose claim an answer of the last second did not
+//! say to be undecided. That answer is as old as the look-up took.
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
