@@ -95,6 +95,8 @@ fn report_p18_bytes_that_are_no_event_are_recognised() {
         (vec![], "not_json", None, "empty"),
         (text("{'claim_id': 'x'}"), "not_json", None, "double"),
         (text(&format!("{json}\n{json}")), "not_json", None, "one event a message"),
+        (text("{\"claim_id\":\"a\",\"15912345687\":{\"name\":"), "not_json", None, "EOF"),
+        (text("{\"client\":{\"15912345687\":[1,}}"), "not_json", None, "line 1 column"),
         (
             text(&serde_json::to_string(&json).expect("a text")),
             "not_an_object",
