@@ -2,22 +2,21 @@
 //! browser, at `/` of the worker's own endpoints.
 //!
 //! One static file asks for JSON and draws it. `access` says who may see it, `document` has the file
-//! and its headers, `figures` what the worker says of itself, `records` what the database says,
-//! `fresh` lets many who look share one answer. The invariants: nothing is looked up while nobody
-//! looks; only masked views are read, and nothing is changed; who looks holds up no claim.
+//! and its headers, `figures` what the worker says of itself, `records` what the database says. The
+//! invariants: nothing is looked up while nobody looks; only masked views are read, and nothing is
+//! changed; who looks holds up no claim.
 
 mod access;
 mod document;
 mod figures;
-mod fresh;
 mod records;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
@@ -31,10 +30,13 @@ use crate::live::Live;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::telemetry::Health;
+use crate::telemetry::http::{Answer, Fresh, failed, on_a_thread, response, to_the_end};
 use access::{Access, Refusal};
 use figures::Figures;
-use fresh::{Answer, Fresh};
 use records::Records;
+
+/// For so long all who look are given the same answer.
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// The status page of a worker.
 pub struct StatusPage {
@@ -61,8 +63,8 @@ impl StatusPage {
             is_loopback: address.ip().is_loopback(),
             figures: Figures::new(health, prometheus),
             records: Records::new(store),
-            status: Fresh::default(),
-            decisions: Fresh::default(),
+            status: Fresh::new(FRESH_FOR),
+            decisions: Fresh::new(FRESH_FOR),
         });
         Router::new()
             .route("/status.json", get(status))
@@ -101,16 +103,13 @@ async fn document(State(page): Page, headers: HeaderMap) -> Result<Html<&'static
 
 async fn status(State(page): Page) -> Response {
     let look = Arc::clone(&page);
-    let made = page.status.or(async move {
-        let report = tokio::task::spawn_blocking(move || json(&look.figures.report()));
-        report.await.unwrap_or_else(|error| Err(failed(error)))
-    });
-    answered(made.await)
+    answered(page.status.or(on_a_thread(move || json(&look.figures.report()))).await)
 }
 
 async fn decisions(State(page): Page) -> Response {
-    let made = page.decisions.or(async {
-        let last = page.records.last_decisions().await;
+    let look = Arc::clone(&page);
+    let made = page.decisions.or(async move {
+        let last = look.records.last_decisions().await;
         last.map_err(unanswered).and_then(|decisions| json(&decisions))
     });
     answered(made.await)
@@ -125,7 +124,12 @@ async fn claim(State(page): Page, Path(file): Path<String>) -> Response {
         let sentence = format!("a claim_id has {CLAIM_ID_MAX_CHARS} characters at most\n");
         return (StatusCode::BAD_REQUEST, sentence).into_response();
     }
-    answered(match page.records.story(claim_id).await {
+    let claim_id = claim_id.to_owned();
+    answered(to_the_end(async move { story(&page.records, &claim_id).await }).await)
+}
+
+async fn story(records: &Records, claim_id: &str) -> Answer {
+    match records.story(claim_id).await {
         Ok(Some(story)) => json(&story),
         Ok(None) => Err((
             StatusCode::NOT_FOUND,
@@ -134,15 +138,11 @@ async fn claim(State(page): Page, Path(file): Path<String>) -> Response {
                 .to_owned(),
         )),
         Err(error) => Err(unanswered(error)),
-    })
+    }
 }
 
 fn json(value: &impl Serialize) -> Answer {
     serde_json::to_vec(value).map(Into::into).map_err(failed)
-}
-
-fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
 }
 
 fn unanswered(error: StoreError) -> (StatusCode, String) {
@@ -150,8 +150,5 @@ fn unanswered(error: StoreError) -> (StatusCode, String) {
 }
 
 fn answered(answer: Answer) -> Response {
-    match answer {
-        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(told) => told.into_response(),
-    }
+    response(answer, "application/json")
 }

@@ -1,6 +1,10 @@
 //! The endpoints for the orchestrator and for Prometheus: `/livez`, `/readyz`, `/metrics`.
 //!
 //! Owns the listener. Only reads: what is asked of it changes nothing and waits for nobody.
+//! `connections` bounds what clients may do, `answer` what their questions cost.
+
+mod answer;
+mod connections;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,8 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
@@ -19,7 +22,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::health::Health;
+pub use answer::{Answer, Fresh, failed, on_a_thread, response, to_the_end};
 
+/// The type of `/metrics`.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// For so long `/metrics` answers the same: far below any interval of scrapes, and enough that
+/// whoever asks in a loop costs little.
+const METRICS_FRESH_FOR: Duration = Duration::from_millis(100);
 /// How long requests under way may take to finish once the worker has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -52,7 +61,7 @@ pub struct HttpError {
 #[derive(Debug)]
 pub struct Endpoints {
     address: SocketAddr,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 /// Serves the endpoints, and the routes that `more` makes for the address, on `listen` until
@@ -73,14 +82,15 @@ pub async fn serve(
     let failed = |source| HttpError { listen: listen.to_owned(), source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    let fresh = Fresh::new(METRICS_FRESH_FOR);
     let routes = Router::new()
         .route("/livez", get(|State(health): State<Health>| async move { answer(health.live()) }))
         .route("/readyz", get(|State(health): State<Health>| async move { answer(health.ready()) }))
-        .route("/metrics", get(move || async move { render(&prometheus) }))
+        .route("/metrics", get(move || metrics(fresh.clone(), prometheus.clone())))
         .with_state(health)
         .merge(more(address));
-    let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown);
-    Ok(Some(Endpoints { address, task: tokio::spawn(served.into_future()) }))
+    let task = tokio::spawn(connections::serve(listener, routes, shutdown));
+    Ok(Some(Endpoints { address, task }))
 }
 
 impl Endpoints {
@@ -93,8 +103,7 @@ impl Endpoints {
     /// `shutdown` is ready.
     pub async fn finished(mut self) {
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!("the HTTP endpoints failed: {error}"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("the HTTP endpoints failed: {error}"),
             Err(_elapsed) => self.task.abort(),
         }
@@ -108,8 +117,9 @@ fn answer(health: Result<(), String>) -> impl IntoResponse {
     }
 }
 
-fn render(prometheus: &PrometheusHandle) -> impl IntoResponse + use<> {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus.render())
+async fn metrics(fresh: Fresh, prometheus: PrometheusHandle) -> Response {
+    let rendered = fresh.or(on_a_thread(move || Ok(prometheus.render().into())));
+    response(rendered.await, PROMETHEUS_TEXT)
 }
 
 #[cfg(test)]
@@ -163,6 +173,29 @@ mod tests {
         let address = endpoints.address();
         endpoints.finished().await;
         assert!(reqwest::get(format!("http://{address}/livez")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn metrics_are_not_rendered_anew_for_each_who_asks() {
+        let recorder = metrics::builder().expect("valid buckets").build_recorder();
+        let (health, handle) = (Health::new(Duration::from_secs(1)), recorder.handle());
+        let served = serve("127.0.0.1:0", health, handle, nothing, std::future::pending()).await;
+        let address = served.expect("a free port").expect("an address was given").address();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let scrape = async || {
+            ::metrics::with_local_recorder(&recorder, || {
+                ::metrics::counter!(metrics::ADMITTED.name).increment(1)
+            });
+            let answer = client.get(format!("http://{address}/metrics")).send().await;
+            answer.expect("an answer").text().await.expect("a body")
+        };
+        // On a busy machine two scrapes may take longer than an answer is good for.
+        for _ in 0..100 {
+            if scrape().await == scrape().await {
+                return;
+            }
+        }
+        panic!("each scrape was rendered anew");
     }
 
     #[tokio::test]
