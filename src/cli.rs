@@ -80,8 +80,10 @@ impl Cli {
                 let threads = config.worker.threads;
                 let work = service::run(config, &telemetry, std::future::pending());
                 let result = block_on(threads, service::with_hangups(file, &telemetry, work));
+                // Before the last log lines leave, for it is one of them.
+                let result = result.map_err(Failure::logged);
                 telemetry.shutdown();
-                Ok(result?)
+                result
             }
             Command::Migrate { roles } => {
                 let config = Self::load(config)?;

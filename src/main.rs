@@ -8,7 +8,9 @@ fn main() -> ExitCode {
     match claimgate::cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("claimgate: {}", failure.sentence);
+            if let Some(sentence) = failure.sentence {
+                eprintln!("claimgate: {sentence}");
+            }
             ExitCode::from(failure.code)
         }
     }

@@ -29,13 +29,29 @@ const ROLES_MADE: &str = "the roles claimgate_owner, claimgate_worker, claimgate
 pub struct Failure {
     /// The exit code.
     pub code: u8,
-    /// One sentence for the person at the terminal.
-    pub sentence: String,
+    /// One sentence for the person at the terminal; `None` where a log line has said it.
+    pub sentence: Option<String>,
 }
 
 impl From<String> for Failure {
     fn from(sentence: String) -> Self {
-        Self { code: 1, sentence }
+        Self::new(1, sentence)
+    }
+}
+
+impl Failure {
+    pub(super) fn new(code: u8, sentence: impl Into<String>) -> Self {
+        Self { code, sentence: Some(sentence.into()) }
+    }
+
+    /// Why a worker ended: a log line like all that it says, in its format and wherever log lines
+    /// go. Printed where the filter of log lines leaves it out.
+    pub fn logged(sentence: String) -> Self {
+        if !tracing::event_enabled!(target: "claimgate", tracing::Level::ERROR) {
+            return sentence.into();
+        }
+        tracing::error!(target: "claimgate", "{sentence}");
+        Self { code: 1, sentence: None }
     }
 }
 
@@ -100,7 +116,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
             (UNVERIFIABLE, "that cannot be found out from what is kept; the answer says why")
         }
     };
-    Err(Failure { code, sentence: sentence.to_owned() })
+    Err(Failure::new(code, sentence))
 }
 
 /// `claimgate dead-letters …`: shows dead letters, or sends their events once more.
@@ -125,7 +141,7 @@ pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Resul
             DeadLetterError::Usage(_) => USAGE,
             _ => Failure::from(String::new()).code,
         };
-        Failure { code, sentence: error.to_string() }
+        Failure::new(code, error.to_string())
     })
 }
 
@@ -140,8 +156,7 @@ pub async fn status(listen: &str, command: StatusCommand) -> Result<(), Failure>
         status::End::Well => Ok(()),
         status::End::Unasked => Err("not every worker could be asked".to_owned().into()),
         status::End::Wrong => {
-            let sentence = "something is wrong; the lines with ! say what".to_owned();
-            Err(Failure { code: NOT_WELL, sentence })
+            Err(Failure::new(NOT_WELL, "something is wrong; the lines with ! say what"))
         }
     }
 }

@@ -35,8 +35,7 @@ pub fn policy(config: &Config, command: &PolicyCommand) -> Result<(), Failure> {
     if trial.failures.is_empty() {
         return Ok(());
     }
-    let sentence = "the policy decides otherwise than the examples expect".to_owned();
-    Err(Failure { code: DISAGREES, sentence })
+    Err(Failure::new(DISAGREES, "the policy decides otherwise than the examples expect"))
 }
 
 /// The examples of a file. The last fault is the command's own sentence.

@@ -5,11 +5,22 @@ use std::process::Command;
 
 use claimgate_simulator::SimulatorOptions;
 
+use super::collector::Collector;
 use super::lab::Lab;
 
-/// Runs `claimgate run` with these settings from the environment; its standard error, which must be
-/// one line.
+/// A database where nobody listens.
+const NOWHERE: (&str, &str) =
+    ("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate");
+
+/// The sentence with which `claimgate run` ends with these settings from the environment.
 fn refusal(settings: &[(&str, &str)]) -> String {
+    let error = said(settings);
+    assert!(error.contains("claimgate: "), "{error}");
+    error
+}
+
+/// Its standard error, which must be one line.
+fn said(settings: &[(&str, &str)]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
     command.arg("run").env_clear().current_dir(std::env::temp_dir());
     for (key, value) in [
@@ -31,12 +42,7 @@ fn refusal(settings: &[(&str, &str)]) -> String {
     let error = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.lines().count(), 1, "more than one sentence:\n{error}");
-    assert!(
-        error.starts_with("claimgate: ")
-            && !error.contains("panicked")
-            && !error.contains("hunter2"),
-        "{error}"
-    );
+    assert!(!error.contains("panicked") && !error.contains("hunter2"), "{error}");
     error
 }
 
@@ -63,11 +69,26 @@ fn an_unknown_or_wrong_key_is_named() {
 
 #[test]
 fn an_unreachable_postgres_is_named() {
-    let error = refusal(&[(
-        "CLAIMGATE__POSTGRES__URL",
-        "postgres://claimgate:hunter2@127.0.0.1:1/claimgate",
-    )]);
+    let error = refusal(&[NOWHERE]);
     assert!(error.contains("127.0.0.1:1") && error.contains("postgres.url"), "{error}");
+}
+
+/// It is in the format of log lines and goes where they go, and is not lost with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_worker_ended_is_a_log_line() {
+    let collector = Collector::start().await;
+    let line = said(&[
+        NOWHERE,
+        ("CLAIMGATE__TELEMETRY__LOG_FORMAT", "json"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("OTEL_LOGS_EXPORTER", "otlp"),
+    ]);
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let message = line["message"].as_str().expect("words");
+    assert!(line["level"] == "ERROR" && message.contains("127.0.0.1:1"), "{line}");
+    assert!(collector.has_heard(message), "{line}");
+    let unlogged = said(&[NOWHERE, ("CLAIMGATE__TELEMETRY__LOG", "off")]);
+    assert!(unlogged.starts_with("claimgate: ") && unlogged.contains("127.0.0.1:1"), "{unlogged}");
 }
 
 #[tokio::test]

@@ -80,6 +80,6 @@ mod tests {
         let (warning, wrong) = (Finding::warning("a", "b"), Finding::wrong("c", "d"));
         assert!(end(std::slice::from_ref(&warning), None).is_ok());
         let failure = end(&[warning, wrong], None).expect_err("wrong");
-        assert_eq!((failure.code, failure.sentence.as_str()), (1, "1 of 2 checks failed"));
+        assert_eq!((failure.code, failure.sentence.as_deref()), (1, Some("1 of 2 checks failed")));
     }
 }

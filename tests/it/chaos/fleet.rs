@@ -175,7 +175,7 @@ fn launch(world: &World, name: &str, starts: usize) -> (usize, Worker) {
 /// The sentence with which a worker ended.
 fn last_words(world: &World, name: &str) -> String {
     let log = std::fs::read_to_string(world.lab.log(name)).unwrap_or_default();
-    let sentence =
-        log.lines().rev().find(|line| line.starts_with("claimgate: ") || line.contains("panicked"));
+    let is_last = |line: &&str| line.contains("claimgate: ") || line.contains("panicked");
+    let sentence = log.lines().rev().find(is_last);
     sentence.or_else(|| log.lines().last()).unwrap_or_default().to_owned()
 }
