@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::StoreError;
-use super::error::Failure;
+use super::error::{Failure, NO_CONNECTION};
 use super::session::{self, Setting};
 use super::settings::{Caller, Settings};
 use crate::live::Live;
@@ -64,6 +64,8 @@ pub(super) struct Connections {
     idle: Mutex<Vec<Idle>>,
     meter: PoolMeter,
     connect_timeout: Duration,
+    /// What is said where none was to be had in that time.
+    no_connection: String,
     /// How long an answer may take.
     max_wait: Duration,
 }
@@ -87,6 +89,7 @@ impl Connections {
             idle: Mutex::default(),
             meter: PoolMeter::default(),
             connect_timeout: settings.connect_timeout,
+            no_connection: NO_CONNECTION.to_owned(),
             max_wait: settings.statement_timeout * MAX_WAIT,
             timeout_key: settings.caller.timeout_key(),
             session: session::settings(settings.statement_timeout, settings.caller),
@@ -98,6 +101,8 @@ impl Connections {
     /// One more connection with the same login, for statements of this caller of which none takes
     /// longer than this: who waits for it holds up nobody else.
     pub(super) fn one_more(&self, caller: Caller, statement_timeout: Duration) -> Self {
+        let connect_timeout = self.connect_timeout.min(statement_timeout);
+        let bound = connect_timeout.as_millis();
         Self {
             place: self.place.clone(),
             size: 1,
@@ -105,7 +110,10 @@ impl Connections {
             permits_in_all: 1,
             idle: Mutex::default(),
             meter: PoolMeter::silent(),
-            connect_timeout: self.connect_timeout.min(statement_timeout),
+            connect_timeout,
+            no_connection: format!(
+                "no connection within {bound} ms: others are asking, or the server does not answer"
+            ),
             max_wait: statement_timeout * MAX_WAIT,
             timeout_key: caller.timeout_key(),
             session: session::settings(statement_timeout, caller),
@@ -149,7 +157,10 @@ impl Connections {
             self.count(0);
             Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
         });
-        bounded.await.unwrap_or_else(|_| Err(Failure::new(&self.place, &sqlx::Error::PoolTimedOut)))
+        bounded.await.unwrap_or_else(|_| {
+            let said = format!("{}: {}", self.place, self.no_connection);
+            Err(Failure::Store(StoreError::Transient(said)))
+        })
     }
 
     async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
@@ -298,5 +309,31 @@ impl Deref for Lease<'_> {
 impl DerefMut for Lease<'_> {
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.connection.as_mut().expect(LEASED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that takes no call: who waits for it is told which bound ended the wait.
+    #[tokio::test]
+    async fn who_waits_in_vain_for_a_connection_is_told_the_bound() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = silent.local_addr().expect("an address").port();
+        let url = format!("postgres://claimgate@127.0.0.1:{port}/claims");
+        let connect_timeout = Duration::from_millis(60);
+        let settings = Settings { connect_timeout, ..Settings::at(url) };
+        let own = Connections::new(&settings).expect("settings");
+        let viewers = own.one_more(Caller::Viewer, Duration::from_millis(50));
+        let key = "no connection within `postgres.connect_timeout`";
+        let cause = "no connection within 50 ms: others are asking, or the server does not answer";
+        for (connections, words) in [(&own, key), (&viewers, cause)] {
+            let failure = connections.lease().await.expect_err("nobody answers");
+            let said = failure.into_store_error("").to_string();
+            assert!(said.ends_with(words), "{said}");
+        }
     }
 }

@@ -27,6 +27,7 @@ pub(super) const POOLER: &str = "a pooler in transaction mode loses what a sessi
 const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: docs/postgres.md has the choices";
 const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";
+pub(super) const NO_CONNECTION: &str = "no connection within `postgres.connect_timeout`";
 
 impl Class {
     /// Sorts an error code of the server
@@ -153,7 +154,7 @@ fn describe(error: &sqlx::Error) -> String {
             Some(code) => format!("{} ({code})", error.message()),
             None => error.message().to_owned(),
         },
-        sqlx::Error::PoolTimedOut => "no connection within `postgres.connect_timeout`".to_owned(),
+        sqlx::Error::PoolTimedOut => NO_CONNECTION.to_owned(),
         sqlx::Error::Tls(_) => format!("{error}; {TLS}"),
         other => other.to_string(),
     }
