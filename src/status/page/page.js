@@ -197,11 +197,12 @@ async function show_claim() {
     line.append(element("span", clock(of.at) + "  ", "quiet"), step(of));
     steps.append(line);
   }
-  at("claim").replaceChildren(facts, steps);
+  at("claim").replaceChildren(facts, ...(story.cut ? [element("p", cut, "quiet")] : []), steps);
 }
 
 async function look() {
   if (!document.hidden) {
+  const cut = "Older steps are left out: claimgate audit claim shows all.";
     try {
       show_status(await ask("status.json"));
       try {

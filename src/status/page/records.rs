@@ -35,10 +35,13 @@ const CLAIM: &str = decided!(
     ", claimed_at, policy_version, trace_id, account_type, account_id, network::text, merchant, \
      goods from masked_claims where claim_id = $1"
 );
-/// A claim has a few steps; one that is asked about for a day has some more.
+/// A claim has a few steps; one that is asked about for a day has some more. The newest say how it
+/// ended. One more than is shown tells whether there are more.
 const STEPS: &str = "select at, step, source, api, attempt, outcome, reason, http_status, \
     provider_code, (extract(epoch from latency) * 1000)::float8 as latency_ms, decision, seal \
-    from masked_steps where claim_id = $1 order by at limit 500";
+    from masked_steps where claim_id = $1 order by at desc limit 501";
+/// The steps that are shown of a claim, at most.
+const STEPS_SHOWN: usize = 500;
 
 /// A decision.
 #[derive(Debug, Serialize, FromRow)]
@@ -99,6 +102,8 @@ pub(super) struct Story {
     claim: Option<Claim>,
     /// In the order of time.
     steps: Vec<Step>,
+    /// Whether there are older steps, which are left out.
+    cut: bool,
 }
 
 /// The record, for viewers: one question at a time, over a connection of its own.
@@ -129,7 +134,8 @@ impl Records {
             return Ok(None);
         }
         let claim = self.store.fetch(sqlx::query_as(CLAIM).bind(&claim_id)).await?;
-        Ok(Some(Story { claim: claim.into_iter().next(), steps, claim_id }))
+        let (steps, cut) = in_order(steps);
+        Ok(Some(Story { claim: claim.into_iter().next(), steps, cut, claim_id }))
     }
 
     fn rest_later(&self) {
@@ -142,5 +148,26 @@ impl Records {
         if let Some(earlier) = rest.replace(later.abort_handle()) {
             earlier.abort();
         }
+    }
+}
+
+/// What is shown of steps that come newest first, and whether older ones are left out.
+fn in_order<T>(mut steps: Vec<T>) -> (Vec<T>, bool) {
+    let cut = steps.len() > STEPS_SHOWN;
+    steps.truncate(STEPS_SHOWN);
+    steps.reverse();
+    (steps, cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_story_the_end_is_shown_and_it_is_told_that_the_beginning_is_not() {
+        assert_eq!(in_order(vec![3, 2, 1]), (vec![1, 2, 3], false));
+        let newest_first = |steps: usize| (1..=steps).rev().collect();
+        assert_eq!(in_order(newest_first(STEPS_SHOWN)), ((1..=500).collect(), false));
+        assert_eq!(in_order(newest_first(STEPS_SHOWN + 1)), ((2..=501).collect(), true));
     }
 }
