@@ -1,7 +1,9 @@
 "use strict";
 // Asks this worker every two seconds and draws what it answers. Texts are set as texts, never as
 // markup; what was seen before is kept here, and only while the page is open.
-const EVERY_MS = 2000, KEPT = 120, SPAN = 30, TOKEN = "claimgate-token";
+const EVERY_MS = 2000, TOKEN = "claimgate-token";
+// A chart shows so long at most and so long at least; a longer silence than this is a gap.
+const SPAN_MS = 240000, SHORTEST_MS = 60000, GAP_MS = 15000;
 const at = (id) => document.getElementById(id);
 const seen = {};
 
@@ -23,22 +25,44 @@ function since(seconds) {
   return number(seconds / 3600, 1) + " h";
 }
 
-// Keeps a value, and draws those before it: a line from 0 to the highest.
-function chart(name, value, shown) {
-  const values = (seen[name] ||= []);
-  if (value != null) values.push(value);
-  if (values.length > KEPT) values.shift();
+// The values of the last four minutes, by name: pairs of a time and a value, null where there is none.
+function keep(name, value, now) {
+  const values = (seen[name] || []).filter(([time]) => now - time < SPAN_MS);
+  values.push([now, value]);
+  return (seen[name] = values);
+}
+
+// A line from 0 to the highest value, in a box of 100 by 30. It has gaps where nothing is known.
+function path(values, top, now) {
+  const span = Math.min(Math.max(now - values[0][0], SHORTEST_MS), SPAN_MS);
+  const x = (time) => (100 * (1 - (now - time) / span)).toFixed(1);
+  const y = (value) => (29 - (top > 0 ? (28 * value) / top : 0)).toFixed(1);
+  let last = null, drawn = "";
+  for (const [time, value] of values) {
+    if (value == null) {
+      last = null;
+      continue;
+    }
+    const is_on = last !== null && time - last < GAP_MS;
+    drawn += is_on ? `L${x(time)} ${y(value)}` : `M${x(time)} ${y(value)}h0`;
+    last = time;
+  }
+  return drawn;
+}
+
+// Keeps a value, and draws those of the last four minutes.
+function chart(name, value, shown, now = Date.now()) {
+  const values = keep(name, value, now);
+  const known = values.map(([, of]) => of).filter((of) => of != null);
+  const top = Math.max(...known, 0);
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  const top = Math.max(...values, 0);
-  const span = Math.max(values.length, SPAN);
-  const x = (index) => (100 * (index + span - values.length)) / (span - 1);
-  const y = (of) => 29 - (top > 0 ? (28 * of) / top : 0);
-  line.setAttribute("points", values.map((of, index) => `${x(index).toFixed(1)},${y(of).toFixed(1)}`).join(" "));
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path(values, top, now));
   svg.setAttribute("viewBox", "0 0 100 30");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${name}, last four minutes: now ${shown(value)}, at most ${shown(top)}`);
+  const most = known.length ? shown(top) : "–";
+  svg.setAttribute("aria-label", `${name}, last four minutes: now ${shown(value)}, at most ${most}`);
   svg.append(line);
   return svg;
 }
@@ -167,13 +191,18 @@ async function show_claim() {
   try { claim_id = decodeURIComponent(claim_id); } catch { /* as it stands */ }
   if (!claim_id) return at("claim").replaceChildren();
   at("claim-id").value = claim_id;
-  let story;
+  const asked = location.hash;
+  let story, problem;
   try {
     story = await ask(`claims/${encodeURIComponent(claim_id)}.json`);
   } catch (error) {
-    return at("claim").replaceChildren(element("p", `${claim_id}: ${error.message}`));
+    problem = element("p", `${claim_id}: ${error.message}`);
   }
+  // Another claim was asked for meanwhile, whose answer may have come first.
+  if (location.hash !== asked) return;
+  if (problem) return at("claim").replaceChildren(problem);
   const facts = element("dl"), steps = element("ol"), of = story.claim;
+  const cut = "Older steps are left out: claimgate audit claim shows all.";
   const fact = (name, value) => {
     if (value == null || value === "") return;
     const dd = element("dd");
@@ -202,7 +231,6 @@ async function show_claim() {
 
 async function look() {
   if (!document.hidden) {
-  const cut = "Older steps are left out: claimgate audit claim shows all.";
     try {
       show_status(await ask("status.json"));
       try {

@@ -152,6 +152,14 @@ impl Browser {
 
 const CLAIM: &str = "clm-20270101-alice";
 const TEXT: &str = "document.body.innerText";
+/// From now on the answer about [`CLAIM`] comes after that about a claim that was asked for later.
+const LATE: &str = "window.fetch = ((ask) => async (path, ...rest) => {
+        const answer = await ask(path, ...rest);
+        if (!path.includes('alice')) return answer;
+        await new Promise((on) => setTimeout(on, 1000));
+        window.is_late = true;
+        return answer;
+    })(window.fetch)";
 
 /// Claims of many accounts, a hundred a second, until it is told to stop.
 async fn feed(lab: &Lab, stop: &AtomicBool) {
@@ -180,7 +188,7 @@ async fn a_browser_shows_figures_decisions_and_a_claims_story() {
         browser.sees("/Decided\\s+[1-9]/.test(document.body.innerText)").await;
         browser.sees(&format!("{TEXT}.includes('✓ ready') && {TEXT}.includes('✓ closed')")).await;
         browser.sees("document.querySelectorAll('#decisions tbody tr').length > 20").await;
-        browser.sees("document.querySelector('svg polyline').getAttribute('points') != ''").await;
+        browser.sees("document.querySelector('svg path').getAttribute('d').includes('L')").await;
         if std::env::var_os("CLAIMGATE_SCREENSHOTS").is_some() {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -209,6 +217,12 @@ async fn a_browser_shows_figures_decisions_and_a_claims_story() {
 
         browser.evaluate("location.hash = '#clm-nowhere'").await;
         browser.sees(&format!("{TEXT}.includes('nothing of this claim')")).await;
+        browser.evaluate(LATE).await;
+        browser.evaluate(&format!("location.hash = '#{CLAIM}'")).await;
+        browser.evaluate("location.hash = '#clm-nowhere'").await;
+        browser.sees("window.is_late").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(browser.evaluate("document.querySelectorAll('#claim li').length").await, 0);
         // The browser itself notes an answer of 404, and nothing else is wrong.
         browser.complaints.retain(|said| !said.contains("clm-nowhere"));
         assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
