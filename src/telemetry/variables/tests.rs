@@ -21,6 +21,7 @@ fn what_is_not_honoured_is_told_with_what_happens_instead() {
         ("OTEL_METRICS_EXPORTER", "console", "exported by OTLP alone"),
         ("OTEL_LOGS_EXPORTER", "console", "exported by OTLP alone"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "no span is exported"),
+        ("OTEL_TRACES_EXPORTER", "otlp,console", "spans go to the collector by OTLP alone"),
         ("OTEL_TRACES_SAMPLER", "nonsense", "parentbased_always_on is used"),
         ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "parentbased_always_on is used"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.5", "the sampler parentbased_always_on takes none"),
@@ -164,6 +165,9 @@ fn an_endpoint_that_keeps_the_worker_from_starting_is_wrong() {
     assert_eq!(severity("ftp://collector"), Some(Severity::Warning));
     let unused = [("OTEL_EXPORTER_OTLP_ENDPOINT", "x y"), ("OTEL_TRACES_EXPORTER", "none")];
     assert_eq!(look(&unused), []);
+    let findings = look(&[unused[0], ("OTEL_TRACES_EXPORTER", "none,console")]);
+    let places: Vec<_> = findings.iter().map(|finding| finding.place.as_str()).collect();
+    assert_eq!(places, ["OTEL_TRACES_EXPORTER"], "{findings:?}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(super) fn has_effect(signal: Signal, given: &Environment) -> Understood {
 /// it has no say.
 fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) -> Vec<Signal> {
     let is_looked_at = |signal: &Signal| match signal {
-        Signal::Traces => !is_none(given.get(signal.exporter())),
+        Signal::Traces => !is_off(*signal, given),
         Signal::Metrics | Signal::Logs => signal.is_wanted(asked(given)),
     };
     let has_own = |signal: &Signal| given.get(&signal.own(end)).is_some_and(|own| decides(own));
@@ -79,8 +79,11 @@ fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) 
     signals.filter(|signal| is_looked_at(signal) && !has_own(signal)).collect()
 }
 
-fn is_none(value: Option<&String>) -> bool {
-    value.is_some_and(|value| value.eq_ignore_ascii_case("none"))
+/// Whether a signal's exporter is `none`, and not `otlp` beside it.
+fn is_off(signal: Signal, given: &Environment) -> bool {
+    let chosen = given.get(signal.exporter()).map_or("", String::as_str);
+    let is_none = chosen.split(',').any(|word| word.trim().eq_ignore_ascii_case("none"));
+    is_none && !signal.is_wanted(asked(given))
 }
 
 /// Any value is understood.
@@ -147,14 +150,12 @@ pub(super) fn sampler_argument(value: &str, given: &Environment) -> Understood {
 }
 
 pub(super) fn traces_exporter(value: &str, given: &Environment) -> Understood {
-    if ["none", "otlp"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
-        return Ok(());
-    }
-    let otherwise = match Signal::Traces.endpoint(asked(given)) {
-        Some(_) => "spans go to the collector by OTLP alone",
-        None => "no span is exported",
+    let otherwise = if Signal::Traces.is_wanted(asked(given)) {
+        "spans go to the collector by OTLP alone"
+    } else {
+        "no span is exported"
     };
-    warn(format!("is not understood: {otherwise}; set otlp or none"))
+    exporters(value, &["otlp", "none"], otherwise)
 }
 
 /// One or more exporters, of which only these are built in.
@@ -257,7 +258,7 @@ pub(super) fn endpoint(value: &str, given: &Environment) -> Understood {
 }
 
 pub(super) fn own_endpoint(value: &str, given: &Environment, signal: Signal) -> Understood {
-    if is_none(given.get(signal.exporter())) { Ok(()) } else { url(value, given, signal) }
+    if is_off(signal, given) { Ok(()) } else { url(value, given, signal) }
 }
 
 fn url(url: &str, given: &Environment, signal: Signal) -> Understood {
