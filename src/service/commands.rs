@@ -103,7 +103,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     let end = command.run(auditor, &mut std::io::stdout().lock()).await;
     store.close().await;
     let end = end.map_err(|error| match error {
-        AuditError::Usage(sentence) => Failure { code: USAGE, sentence },
+        AuditError::Usage(sentence) => Failure { code: USAGE, sentence: Some(sentence) },
         error => error.to_string().into(),
     })?;
     let (code, sentence) = match end {

@@ -173,9 +173,10 @@ metrics! {
     PROCESS_FDS = Kind::Gauge, "process_open_fds", [];
     /// When the process started, UNIX time.
     PROCESS_START = Kind::Gauge, "process_start_time_seconds", [];
-    /// Spans that did not reach the collector.
+    /// Spans that did not reach the collector, those without a place in the queue included.
     SPANS_LOST = Kind::Counter, "claimgate_spans_lost_total", [];
-    /// Log lines that did not reach the collector; the standard error has them.
+    /// Log lines that did not reach the collector, those without a place in the queue included; the
+    /// standard error has them.
     LOG_LINES_LOST = Kind::Counter, "claimgate_log_lines_lost_total", [];
     /// Exports of metrics that the collector did not take.
     METRIC_EXPORTS_FAILED = Kind::Counter, "claimgate_metric_exports_failed_total", [];

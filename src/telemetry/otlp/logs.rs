@@ -4,10 +4,14 @@
 //! the exporters' threads say is left out by OpenTelemetry's library, what the libraries below them
 //! say by [`is_exported`].
 
+use std::sync::Arc;
+
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{ExporterBuildError, LogExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{
@@ -21,6 +25,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Signal;
+use super::queue::{Queue, Queued};
 use crate::telemetry::filter::EachTime;
 
 /// The field of a log line that holds its trace's id, as the standard calls it.
@@ -38,20 +43,29 @@ pub(in crate::telemetry) fn exported(
     let exporter = super::build(
         Signal::Logs,
         &environment,
-        || LogExporter::builder().with_http().with_timeout(timeout).build(),
+        |client| {
+            LogExporter::builder()
+                .with_http()
+                .with_http_client(client)
+                .with_timeout(timeout)
+                .build()
+        },
         || LogExporter::builder().with_tonic().with_timeout(timeout).build(),
     )?;
     let number = |key, default| super::number(key, default, &environment);
     let delay =
         super::millis(OTEL_BLRP_SCHEDULE_DELAY, OTEL_BLRP_SCHEDULE_DELAY_DEFAULT, &environment);
-    let queue = number(OTEL_BLRP_MAX_QUEUE_SIZE, OTEL_BLRP_MAX_QUEUE_SIZE_DEFAULT);
+    let size = number(OTEL_BLRP_MAX_QUEUE_SIZE, OTEL_BLRP_MAX_QUEUE_SIZE_DEFAULT);
     let batch = number(OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE_DEFAULT);
     let batches = BatchConfigBuilder::default()
-        .with_max_queue_size(queue)
+        .with_max_queue_size(size)
         .with_max_export_batch_size(batch)
         .with_scheduled_delay(delay)
         .build();
+    let queue = Queue::new(size);
+    let exporter = exporter.behind(Arc::clone(&queue));
     let batches = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
+    let batches = Queued::new(queue, batches);
     let provider = SdkLoggerProvider::builder().with_resource(resource);
     Ok(provider.with_log_processor(InTrace).with_log_processor(batches).build())
 }

@@ -16,7 +16,9 @@ use metrics::{
 use metrics_util::registry::{AtomicStorage, Registry};
 use opentelemetry::metrics::{Histogram as Instrument, Meter, MeterProvider as _};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 
@@ -35,7 +37,13 @@ pub(in crate::telemetry) fn exported(
     let exporter = super::build(
         Signal::Metrics,
         &environment,
-        || MetricExporter::builder().with_http().with_timeout(timeout).build(),
+        |client| {
+            MetricExporter::builder()
+                .with_http()
+                .with_http_client(client)
+                .with_timeout(timeout)
+                .build()
+        },
         || MetricExporter::builder().with_tonic().with_timeout(timeout).build(),
     )?;
     let interval = super::millis("OTEL_METRIC_EXPORT_INTERVAL", INTERVAL, environment);

@@ -8,10 +8,13 @@
 use std::time::Duration;
 
 use opentelemetry_otlp::ExporterBuildError;
+use reqwest::blocking::Client;
+use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
 
 pub(super) mod logs;
 pub(super) mod metrics;
+mod queue;
 pub(super) mod resource;
 pub(super) mod traces;
 pub(super) mod watched;
@@ -177,12 +180,15 @@ impl Protocol {
 fn build<E>(
     signal: Signal,
     environment: impl Fn(&str) -> Option<String>,
-    http: impl FnOnce() -> Result<E, ExporterBuildError>,
+    http: impl FnOnce(Client) -> Result<E, ExporterBuildError>,
     grpc: impl FnOnce() -> Result<E, ExporterBuildError>,
 ) -> Result<watched::Watched<E>, ExporterBuildError> {
     let endpoint = signal.endpoint(&environment).unwrap_or_default();
     let (exporter, runtime) = match Protocol::of(signal, &environment) {
-        Protocol::HttpProtobuf => (http()?, None),
+        Protocol::HttpProtobuf => {
+            let client = client(signal.timeout(&environment));
+            (http(client.map_err(ExporterBuildError::InternalFailure)?)?, None)
+        }
         Protocol::Grpc => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(1).thread_name("otlp-grpc").enable_all().build();
@@ -198,6 +204,17 @@ fn build<E>(
         }
     };
     Ok(watched::Watched::new(signal, exporter, &endpoint).on(runtime))
+}
+
+/// What exports by HTTP. A redirect is an answer like any other: followed, it would carry headers,
+/// which may be keys, to another host, and a page to log in at would count as success.
+fn client(timeout: Duration) -> Result<Client, String> {
+    let build = move || Client::builder().redirect(Policy::none()).timeout(timeout).build();
+    // It may not be built where a runtime is.
+    let thread = std::thread::Builder::new().name("otlp-http".to_owned()).spawn(build);
+    let thread = thread.map_err(|error| format!("no thread can be started for it: {error}"))?;
+    let built = thread.join().map_err(|_panic| "the thread that makes it panicked".to_owned())?;
+    built.map_err(|error| format!("the HTTP client cannot be made: {error}"))
 }
 
 /// Which signals go to a collector and which do not, where the environment says anything of one.

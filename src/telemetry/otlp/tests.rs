@@ -1,6 +1,6 @@
 //! What the environment asks of the exporters, and what they do.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -94,6 +94,23 @@ fn spans_go_by_grpc_to_the_collector_that_is_named() {
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     drop((stream, listener));
     flush.join().expect("it ends, for the collector has gone");
+}
+
+/// Followed, it would take the headers along, and the page there would count as success.
+#[test]
+fn a_redirect_of_an_export_is_not_followed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = listener.local_addr().expect("an address");
+    let client = client(Duration::from_secs(10)).expect("a client");
+    let export = std::thread::spawn(move || {
+        client.post(format!("http://{place}/v1/traces")).header("api-key", "hunter2").send()
+    });
+    let (mut stream, _) = listener.accept().expect("the exporter comes");
+    let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/login\r\n\
+                 content-length: 0\r\n\r\n";
+    stream.write_all(moved.as_bytes()).expect("it listens");
+    let answer = export.join().expect("it ends").expect("the redirect is the answer");
+    assert_eq!(answer.status(), 302);
 }
 
 /// The library takes the words of the environment itself, so these come by arguments only.

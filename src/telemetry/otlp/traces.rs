@@ -1,6 +1,10 @@
 //! Spans by OTLP: the exporter, how spans wait for it, and the sampler.
 
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use std::sync::Arc;
+
+use opentelemetry_otlp::{
+    ExporterBuildError, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfig, BatchConfigBuilder, BatchSpanProcessor, Config, OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
@@ -9,6 +13,7 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::Signal;
+use super::queue::{Queue, Queued};
 use crate::telemetry::spans::Sink;
 
 /// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
@@ -28,7 +33,13 @@ pub(in crate::telemetry) fn sink(
     let exporter = super::build(
         Signal::Traces,
         &environment,
-        || SpanExporter::builder().with_http().with_timeout(timeout).build(),
+        |client| {
+            SpanExporter::builder()
+                .with_http()
+                .with_http_client(client)
+                .with_timeout(timeout)
+                .build()
+        },
         || {
             SpanExporter::builder()
                 .with_tonic()
@@ -37,8 +48,11 @@ pub(in crate::telemetry) fn sink(
                 .build()
         },
     )?;
+    let queue = Queue::new(queue_size(&environment));
+    let exporter = exporter.behind(Arc::clone(&queue));
     let batches = batches(&environment);
-    let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    let mut processor = Queued::new(queue, processor);
     processor.set_resource(resource);
     let Config { sampler, span_limits: mut limits, .. } = Config::default();
     let links = environment("OTEL_SPAN_LINK_COUNT_LIMIT");
@@ -53,6 +67,10 @@ pub(in crate::telemetry) fn keeps_none(environment: impl Fn(&str) -> Option<Stri
     environment("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler == "always_off")
 }
 
+fn queue_size(environment: impl Fn(&str) -> Option<String>) -> usize {
+    super::number(OTEL_BSP_MAX_QUEUE_SIZE, QUEUE_SIZE, environment)
+}
+
 /// How spans wait and are sent. The library takes a 0 at its word: it would never send, or never
 /// pause.
 pub(super) fn batches(environment: impl Fn(&str) -> Option<String>) -> BatchConfig {
@@ -61,7 +79,7 @@ pub(super) fn batches(environment: impl Fn(&str) -> Option<String>) -> BatchConf
         super::millis(OTEL_BSP_SCHEDULE_DELAY, OTEL_BSP_SCHEDULE_DELAY_DEFAULT, &environment);
     let batch = number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE_DEFAULT);
     BatchConfigBuilder::default()
-        .with_max_queue_size(number(OTEL_BSP_MAX_QUEUE_SIZE, QUEUE_SIZE))
+        .with_max_queue_size(queue_size(&environment))
         .with_max_export_batch_size(batch)
         .with_scheduled_delay(delay)
         .build()
