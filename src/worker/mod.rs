@@ -7,8 +7,8 @@
 //!
 //! | step | file |
 //! | --- | --- |
-//! | a record gets its ticket and is parsed | [`admission`] |
-//! | it needs room among the claims of its API; claims with the same id wait for one another | [`room`], [`duplicates`] |
+//! | a record gets its ticket | [`admission`] |
+//! | it is parsed; it needs room among the claims of its API; claims with the same id wait for one another | [`receiving`], [`room`], [`duplicates`] |
 //! | it is looked up in Postgres | [`recalling`] |
 //! | the API is called, with an access token where it wants one | [`assessing`], [`tokens`] |
 //! | what takes long goes to the retry topic | [`deferring`] |
@@ -61,6 +61,7 @@ mod pause_guard;
 mod pipeline;
 mod reading;
 mod recalling;
+mod receiving;
 mod room;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;

@@ -1,0 +1,154 @@
+//! Receiving: a record that was taken on is parsed, and becomes a job with a place in the room of its
+//! API, or a dead letter. A job starts behind the claims that share its id or its subject.
+
+use tokio::time::Instant;
+
+use super::admission::deferral_of;
+use super::duplicates::Entered;
+use super::in_flight::Open;
+use super::{Job, Ports, Worker};
+use crate::claim::{Claim, DeadLetterReason};
+use crate::decision::Source;
+use crate::intake::deferral::Deferral;
+use crate::intake::{Input, Record, Ticket, header};
+use crate::outbox::{Completed, Received, RecordOutcome};
+use crate::risk::FaultReason;
+use crate::telemetry::Wait;
+use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, baggage};
+
+impl<P: Ports> Worker<P> {
+    /// A record that was taken on becomes a job, or a dead letter.
+    pub(super) fn begin(&mut self, ticket: Ticket, mut record: Record, now: Instant) {
+        self.context.meter.admitted(1);
+        let deferral = deferral_of(&record);
+        if deferral.is_some() {
+            record.headers = Deferral::strip(std::mem::take(&mut record.headers));
+        }
+        // A deferred claim was let in once, and carries more since then.
+        let max_bytes = self.context.kafka.max_event_bytes;
+        let parsed = match record.bytes() {
+            bytes if deferral.is_none() && bytes > max_bytes => {
+                Err(DeadLetterReason::too_large(bytes, max_bytes))
+            }
+            _ => Claim::parse(record.payload.as_deref(), max_bytes),
+        };
+        let routed =
+            parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
+        let received = self.receive(&ticket, record, deferral.as_ref());
+        let api = routed.as_ref().ok().map(|(_, api)| api.index());
+        let since = deferral.as_ref().map_or(received.received_at / 1_000, |before| before.since);
+        self.inflow.in_flight.add(&ticket, &received, Open { api, since });
+        self.was_read(&ticket, routed.is_err());
+        match routed {
+            Ok((claim, api)) => {
+                self.inflow.room.came(api.index(), now);
+                self.place(Job::new(ticket, received, claim, api, deferral), now);
+            }
+            Err(malformed) => self.dead_letter(ticket, received, malformed),
+        }
+    }
+
+    /// A claim finds its place in the room of its API. Where that is full it is deferred, so that
+    /// the claims of other APIs behind it get through; where it cannot be, its partition waits with
+    /// it.
+    pub(super) fn place(&mut self, mut job: Box<Job>, now: Instant) {
+        let api = job.api.index();
+        if self.inflow.room.admits(api, now) {
+            self.inflow.room.enter(api, job.received.bytes());
+            job.has_place = true;
+            return self.enter(job);
+        }
+        // Looked up once more, and decided: that needs no room.
+        if self.is_overdue(job.since()) {
+            return self.enter(job);
+        }
+        let is_retry = job.ticket.partition().input == Input::Retry;
+        if self.may_defer_untried(&job) && (!is_retry || self.inflow.pace.covers(Some(api), now)) {
+            if is_retry {
+                self.inflow.pace.withdraw(Some(api), now);
+            }
+            // Where no call is permitted, that is what there is no room for.
+            let is_barred = self.calls.scheduler.is_barred(api, now);
+            let reason =
+                if is_barred { self.calls.scheduler.delay(api) } else { FaultReason::NoRoom };
+            return self.defer_untried(*job, reason);
+        }
+        self.traces.waits(job.ticket.id(), Wait::Room, self.context.clock.micros());
+        self.inflow.held.push(job);
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        ticket: &Ticket,
+        record: Record,
+        deferral: Option<&Deferral>,
+    ) -> Received {
+        let topic = self.context.kafka.topic(record.partition.input);
+        let traceparent = header(&record.headers, TRACEPARENT);
+        let incoming = traceparent
+            .and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
+        let (seed, received_at) = (self.context.random.u128(..), self.context.clock.micros());
+        let mut trace = self.traces.opened(ticket.id(), incoming, seed, received_at);
+        trace.baggage = header(&record.headers, BAGGAGE)
+            .and_then(|given| baggage(given, &self.context.baggage));
+        if deferral.is_some() {
+            let written_at = record.written_at.saturating_mul(1_000);
+            self.traces.waits(ticket.id(), Wait::Deferral, written_at);
+            self.traces.note(ticket.id(), |claim| claim.moves(received_at));
+        }
+        // A deferred claim keeps its first position: that is the one that a verdict is compared
+        // with.
+        let here = || Source {
+            topic: topic.to_owned(),
+            partition: record.partition.number,
+            offset: record.offset,
+        };
+        let source = deferral.map_or_else(here, |deferral| deferral.source.clone());
+        let Record { key, headers, payload, .. } = record;
+        Received { source, key, headers, payload, received_at, trace }
+    }
+
+    fn dead_letter(&mut self, ticket: Ticket, received: Received, malformed: DeadLetterReason) {
+        self.complete(Completed {
+            ticket,
+            received,
+            claim_id: None,
+            outcome: RecordOutcome::DeadLettered(malformed),
+        });
+    }
+
+    /// A job starts: behind the one in flight under its claim id, or into the next recall.
+    pub(super) fn enter(&mut self, job: Box<Job>) {
+        let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
+        let now = self.context.clock.micros();
+        match self.duplicates.enter(claim_id, ticket, job) {
+            Entered::Leads(job) => {
+                self.traces.waits(ticket, Wait::LookUp, now);
+                self.lookups.new.push(job);
+            }
+            Entered::Waits => self.traces.waits(ticket, Wait::SameClaim, now),
+            Entered::Full(job) if self.may_defer_untried(&job) => {
+                self.defer_untried(*job, FaultReason::SentAgain)
+            }
+            Entered::Full(mut job) => {
+                self.vacate(&mut job);
+                self.traces.waits(ticket, Wait::SameClaim, now);
+                self.inflow.held.push(job);
+            }
+        }
+    }
+
+    /// Hands the head of a lane to its API's scheduler. One whose time is over does not wait for a
+    /// call that is not permitted or that there is no room for: it gets its last decision.
+    pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
+        let Some(job) = head else { return };
+        let (api, now) = (job.api.index(), Instant::now());
+        let cannot_wait = !job.has_place || self.calls.scheduler.is_barred(api, now);
+        if cannot_wait && self.is_overdue(job.since()) {
+            let delay = self.calls.scheduler.delay(api);
+            return self.give_up(*job, delay.into());
+        }
+        self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
+        self.calls.scheduler.submit(api, job, now);
+    }
+}
