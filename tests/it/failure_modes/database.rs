@@ -126,7 +126,7 @@ async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
             }
         }
         denied(database, worker, "delete from risk_calls_default").await;
-        denied(database, worker, "select from dead_letter_replays").await;
+        denied(database, worker, "select from removals").await;
         denied(database, worker, ANNOUNCE).await;
         let all = Retention {
             risk_calls: Some(std::time::Duration::from_secs(86_400)),
