@@ -58,9 +58,9 @@ grant execute on function claimgate_count_decisions() to claimgate_worker;
 grant select on _sqlx_migrations to claimgate_worker;
 
 grant select on verdicts, policies, subject_keys, decision_counts, risk_calls, claim_events,
-    dead_letters, dead_letter_replays, dead_letter_replay_places, token_exchanges, seals, shadow_decisions, revisions,
-    revision_places, republications, removals, removed_rows, masked_claims, masked_calls,
-    masked_steps, masked_dead_letters to claimgate_auditor;
+    dead_letters, dead_letter_replays, dead_letter_replay_places, token_exchanges, seals,
+    shadow_decisions, revisions, revision_places, republications, removals, removed_rows,
+    masked_claims, masked_calls, masked_steps, masked_dead_letters to claimgate_auditor;
 
 -- Views show what their owner may read, so this role needs no right on the tables.
 grant select on masked_claims, masked_calls, masked_steps, masked_dead_letters, policies,
