@@ -99,6 +99,13 @@ fairness: setup ## Put one API or one account in trouble, and measure what the o
 	scripts/with-services.sh cargo test $(LOCKED) --release --all-features --test it -- \
 		--ignored --nocapture --test-threads=1 fairness::
 
+# A Prometheus has to be in PATH, or named by PROMETHEUS. HOURS bounds the run; FAULTS are names of
+# `scripts/provoke-alerts.sh --list`.
+.PHONY: alerts
+alerts: setup ## Provoke every alert for real, with a Prometheus, in 80 minutes: make alerts HOURS=… FAULTS='…'
+	@scripts/setup.sh services
+	scripts/with-services.sh scripts/provoke-alerts.sh $(if $(HOURS),--hours $(HOURS)) $(FAULTS)
+
 # Its own Kafka and PostgreSQL; CLAIMGATE and CLAIMGATE_SIMULATOR name binaries, else both are built.
 .PHONY: examples
 examples: setup ## Kill the settlement examples while they pay, look for a claim missed or paid twice: make examples ARGS=--mutants
