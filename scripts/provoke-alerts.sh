@@ -4,7 +4,8 @@
 # the risk APIs and fault (scripts/alerts/faults.sh). Says of each alert whether it fired, and after
 # how long.
 #
-#   scripts/with-services.sh scripts/provoke-alerts.sh [--hours N] [--list] [FAULT…]
+#   scripts/with-services.sh scripts/provoke-alerts.sh [--hours N] [--keep] [FAULT…]
+#   scripts/provoke-alerts.sh --list
 #
 # Without names: all faults whose alerts can fire within so many hours, 1.3 unless told. `healthy`,
 # a worker without a fault, must fire none. The exit code is 1 where an alert did not fire, or did
@@ -32,10 +33,11 @@ fault() {
 # shellcheck source=scripts/alerts/faults.sh
 . "$here/alerts/faults.sh"
 
-hours=1.3 names=()
+hours=1.3 keep= names=()
 while [ $# -gt 0 ]; do
     case $1 in
         --hours) hours=${2:?} && shift ;;
+        --keep) keep=yes ;;
         --list)
             for name in "${all[@]}"; do printf '%-14s %s: %s\n' "$name" "${alerts[$name]:-none}" "${what[$name]}"; done
             exit
@@ -88,7 +90,7 @@ finish() {
         [[ $(command_line "$pid") != *"$lab"* ]] || kill -KILL "$pid" 2>/dev/null || true
     done
     for file in "$lab"/*/kafka-1; do [ ! -d "$file" ] || "$here/kafka.sh" remove "$file" || true; done
-    if [ "$code" -eq 0 ]; then rm -rf "$lab"; else say "logs are in $lab"; fi
+    if [ "$code$keep" = 0 ]; then rm -rf "$lab"; else say "logs and Prometheus' data are in $lab"; fi
     exit "$code"
 }
 trap finish EXIT

@@ -44,7 +44,7 @@ fault slow ClaimgateSlow:900 '' 'each answer takes 12 s'
 settings[slow]='risk.intelligent_qr_code.timeout=20s'
 slow() { api '{"latency": {"fixed": 12000}}'; }
 
-fault token ClaimgateTokenFetchedOften:4500 ClaimgateApiRefusesUs \
+fault token ClaimgateTokenFetchedOften:3000 ClaimgateApiRefusesUs \
     'somebody else fetches a token of the same app every minute'
 settings[token]='wechat.token_endpoint=classic'
 simulator[token]='--token-grace 1s'
@@ -135,11 +135,11 @@ again() {
     start_worker
 }
 
-fault unpublishable ClaimgateUnpublishable:0 ClaimgateDeadLetters \
-    '`max.message.bytes = 100` of the dead letters, and a malformed event every five seconds'
+fault unpublishable ClaimgateUnpublishable:0 '' '`max.message.bytes = 100` of the dead letters, and one malformed event'
 unpublishable() {
     kafka set unpublishable.dead max.message.bytes=100
-    echo '0.2 junk' >>"$dir/feed"
+    mark
+    kafka send unpublishable.claims 1 junk
 }
 
 fault heldup ClaimgateHeldUp:180 '' 'a producer begins a transaction, and SIGKILL'
@@ -151,16 +151,16 @@ heldup() {
 }
 
 fault kafkafails ClaimgateKafkaFails:480 'ClaimgateStuck ClaimgateProducersReplaced ClaimgateSlow' \
-    '`min.insync.replicas = 2` of the decisions, of which there is one replica'
-kafkafails() { kafka set kafkafails.decisions min.insync.replicas=2; }
+    'the topic of decisions is deleted'
+kafkafails() { kafka drop kafkafails.decisions; }
 
-fault producers ClaimgateProducersReplaced:2700 ClaimgateSlow 'the same for 12 s in every 2.5 minutes'
+fault producers ClaimgateProducersReplaced:2700 'ClaimgateUnpublishable' \
+    '`max.message.bytes = 100` of the dead letters, and a malformed event every two minutes'
 producers() {
+    kafka set producers.dead max.message.bytes=100
     while true; do
-        kafka set producers.decisions min.insync.replicas=2
-        sleep 12
-        kafka set producers.decisions min.insync.replicas=1
-        sleep 138
+        kafka send producers.claims 1 junk
+        sleep 120
     done
 }
 
