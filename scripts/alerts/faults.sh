@@ -17,7 +17,9 @@ feed[healthy]=$'95 qr_code\n5 wechat_marketing'
 fault secret ClaimgateApiDenied:60 ClaimgateApiRefusesUs 'another key in `secret_key_file`'
 secret() { echo Gu5t9xGARNpq86cd98joQYCN3Cozk1qB >"$dir/secret-key"; }
 
-fault clock ClaimgateApiDenied:60 ClaimgateApiRefusesUs 'started with a clock 20 minutes slow'
+# A breaker opens by that where there were 20 calls in 10 s.
+fault clock ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown ClaimgateApiSick' 'started with a clock 20 minutes slow'
+feed[clock]='5 qr_code'
 clock() {
     stop_worker TERM
     mark
@@ -41,7 +43,7 @@ fault silent ClaimgateApiDown:600 'ClaimgateApiSick ClaimgateSlow' 'SIGSTOP to t
 silent() { kill -STOP "$(cat "$dir/simulator.pid")"; }
 
 fault slow ClaimgateSlow:900 '' 'each answer takes 12 s'
-settings[slow]='risk.intelligent_qr_code.timeout=20s'
+settings[slow]='risk.intelligent_qr_code.timeout=20s worker.drain_timeout=25s'
 slow() { api '{"latency": {"fixed": 12000}}'; }
 
 fault token ClaimgateTokenFetchedOften:3000 ClaimgateApiRefusesUs \
@@ -104,7 +106,8 @@ behind() {
     kafka send behind.claims 8000 qr_code
 }
 
-fault dropped ClaimgateNoPartitions:300 '' 'the input topic is deleted'
+# A client looks for its topics every five minutes.
+fault dropped ClaimgateNoPartitions:600 ClaimgateKafkaFails 'the input topic is deleted'
 dropped() { kafka drop dropped.claims; }
 
 fault killed ClaimgateNoPartitions:300 '' 'SIGKILL to the only worker'

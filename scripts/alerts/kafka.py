@@ -20,7 +20,7 @@ import sys
 import time
 import uuid
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec)
 
@@ -61,7 +61,7 @@ def feed(folder):
                     key, value = event(*what)
                     try:
                         into.produce(f"{path.parent.name}.claims", value, key)
-                    except BufferError:  # Nobody takes them.
+                    except (BufferError, KafkaException):  # Nobody takes them, or the topic is gone.
                         break
                 credit[path, line] = due % 1
         last = now
