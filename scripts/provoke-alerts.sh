@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Provokes every alert of deploy/prometheus/claimgate.rules.yml for real: a Prometheus with these
-# rules, unchanged, and many workers at once, each with its own group, topics, database, simulator of
-# the risk APIs and fault (scripts/alerts/faults.sh). Says of each alert whether it fired, and after
-# how long.
+# rules, unchanged, and many workers at once, each with its own group, topics, database, simulator
+# of the risk APIs and fault (scripts/alerts/faults.sh). Says of each alert whether it fired, and
+# after how long.
 #
 #   scripts/with-services.sh scripts/provoke-alerts.sh [--hours N] [--keep] [FAULT…]
 #   scripts/provoke-alerts.sh --list
@@ -33,7 +33,7 @@ fault() {
 # shellcheck source=scripts/alerts/faults.sh
 . "$here/alerts/faults.sh"
 
-hours=1.3 keep= names=()
+hours=1.3 keep='' names=()
 while [ $# -gt 0 ]; do
     case $1 in
         --hours) hours=${2:?} && shift ;;

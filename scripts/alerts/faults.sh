@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154,SC2034 # variables of scripts/provoke-alerts.sh, which sources this; and its own
-# The faults of scripts/provoke-alerts.sh, each for a worker of its own. `fault` names the alerts that
-# have to fire, each with the seconds in which its rule promises it, then those that may fire
-# beside it because the fault has that consequence too, and says what is done. A function of the
-# fault's name does it; it runs beside the others, knows `name` and `dir`, its worker's folder, and
-# calls `mark` where the fault begins later than the function. A `prepare_NAME` runs before there
-# is a worker. What a worker needs beside the defaults:
+# shellcheck disable=SC2016,SC2034,SC2154 # scripts/provoke-alerts.sh sources this, and has the other half
+# The faults of scripts/provoke-alerts.sh, each for a worker of its own: `fault NAME ALERTS BESIDE
+# WHAT`. ALERTS have to fire, each with the seconds in which its rule promises it; those BESIDE may
+# fire, for the fault has that consequence too. A function of the fault's name does it; it runs
+# beside the others, knows `name` and `dir`, its worker's folder, and calls `mark` where the fault
+# begins later than the function. A `prepare_NAME` runs before there is a worker. What a worker
+# needs beside the defaults:
 #   settings[NAME]    configuration, `section.key=value …`
 #   simulator[NAME]   options of its simulator
 #   partitions[NAME]  of its input topic, 2 unless told
@@ -18,7 +18,8 @@ fault secret ClaimgateApiDenied:60 ClaimgateApiRefusesUs 'another key in `secret
 secret() { echo Gu5t9xGARNpq86cd98joQYCN3Cozk1qB >"$dir/secret-key"; }
 
 # A breaker opens by that where there were 20 calls in 10 s.
-fault clock ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown ClaimgateApiSick' 'started with a clock 20 minutes slow'
+fault clock ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown ClaimgateApiSick' \
+    'started with a clock 20 minutes slow'
 feed[clock]='5 qr_code'
 clock() {
     stop_worker TERM
@@ -30,7 +31,8 @@ fault balance ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown Clai
     'the API answers 13, no balance, to everything'
 balance() { api '{"transient": 1, "transient_codes": [13]}'; }
 
-fault refused ClaimgateApiRefusesUs:0 ClaimgateApiDenied 'the API answers 4100, signature failed, to one call in 20'
+fault refused ClaimgateApiRefusesUs:0 ClaimgateApiDenied \
+    'the API answers 4100, signature failed, to one call in 20'
 refused() { api '{"transient": 0.05, "transient_codes": [4100]}'; }
 
 fault sick ClaimgateApiSick:900 ClaimgateSlow 'the API fails 45 % of its calls'
@@ -86,7 +88,8 @@ stuck() {
     started "$dir/lock"
 }
 
-fault partition ClaimgatePartitionStuck:900 '' '`retry.in_process_for = "2h"`, and one claim that the API always fails'
+fault partition ClaimgatePartitionStuck:900 '' \
+    '`retry.in_process_for = "2h"`, and one claim that the API always fails'
 settings[partition]='retry.in_process_for=2h'
 partition() { kafka send partition.claims 1 qr_code code-6000; }
 
@@ -138,7 +141,8 @@ again() {
     start_worker
 }
 
-fault unpublishable ClaimgateUnpublishable:0 '' '`max.message.bytes = 100` of the dead letters, and one malformed event'
+fault unpublishable ClaimgateUnpublishable:0 '' \
+    '`max.message.bytes = 100` of the dead letters, and one malformed event'
 unpublishable() {
     kafka set unpublishable.dead max.message.bytes=100
     mark

@@ -1,7 +1,8 @@
 """What scripts/provoke-alerts.sh does to Kafka. Brokers: KAFKA_BOOTSTRAP_SERVERS.
 
-  feed DIR                  produces for ever, to NAME.claims, what each DIR/NAME/feed says, a stream
-                            a line: `RATE KIND [WORDS]`; a worker's own brokers are in DIR/NAME/kafka
+  feed DIR                  produces for ever, to NAME.claims, what each DIR/NAME/feed says, a
+                            stream a line: `RATE KIND [WORDS]`; DIR/NAME/kafka has the brokers of
+                            one that has its own
   send TOPIC N KIND [WORDS [EVERY]]   N claims at once; every EVERY-th has the words, or each
   hold TOPIC                begins a transaction with one claim in it, and does not end it
   drop TOPIC                deletes it
@@ -61,8 +62,8 @@ def feed(folder):
                     key, value = event(*what)
                     try:
                         into.produce(f"{path.parent.name}.claims", value, key)
-                    except (BufferError, KafkaException):  # Nobody takes them, or the topic is gone.
-                        break
+                    except (BufferError, KafkaException):
+                        break  # Nobody takes them, or the topic is gone.
                 credit[path, line] = due % 1
         last = now
 
