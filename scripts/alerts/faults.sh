@@ -14,11 +14,11 @@
 fault healthy '' '' 'nothing: 100 claims a second of two APIs'
 feed[healthy]=$'95 qr_code\n5 wechat_marketing'
 
-fault secret ClaimgateApiDenied:60 ClaimgateApiRefusesUs 'another key in `secret_key_file`'
+fault secret ClaimgateApiDenied:60 ClaimgateApiDeniedSometimes 'another key in `secret_key_file`'
 secret() { echo Gu5t9xGARNpq86cd98joQYCN3Cozk1qB >"$dir/secret-key"; }
 
 # A breaker opens by that where there were 20 calls in 10 s.
-fault clock ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown ClaimgateApiSick' \
+fault clock ClaimgateApiDenied:60 'ClaimgateApiDeniedSometimes ClaimgateApiDown ClaimgateApiSick' \
     'started with a clock 20 minutes slow'
 feed[clock]='5 qr_code'
 clock() {
@@ -27,11 +27,11 @@ clock() {
     CLOCK_OFFSET=-1200 LD_PRELOAD=$lab/clock.so start_worker
 }
 
-fault balance ClaimgateApiDenied:60 'ClaimgateApiRefusesUs ClaimgateApiDown ClaimgateApiSick' \
+fault balance ClaimgateApiDenied:60 'ClaimgateApiDeniedSometimes ClaimgateApiDown ClaimgateApiSick' \
     'the API answers 13, no balance, to everything'
 balance() { api '{"transient": 1, "transient_codes": [13]}'; }
 
-fault refused ClaimgateApiRefusesUs:0 ClaimgateApiDenied \
+fault refused ClaimgateApiDeniedSometimes:0 'ClaimgateApiDenied ClaimgateSlow' \
     'the API answers 4100, signature failed, to one call in 20'
 refused() { api '{"transient": 0.05, "transient_codes": [4100]}'; }
 
@@ -48,7 +48,7 @@ fault slow ClaimgateSlow:900 '' 'each answer takes 12 s'
 settings[slow]='risk.intelligent_qr_code.timeout=20s worker.drain_timeout=25s'
 slow() { api '{"latency": {"fixed": 12000}}'; }
 
-fault token ClaimgateTokenFetchedOften:3000 ClaimgateApiRefusesUs \
+fault token ClaimgateTokenFetchedOften:3000 ClaimgateApiDeniedSometimes \
     'somebody else fetches a token of the same app every minute'
 settings[token]='wechat.token_endpoint=classic'
 simulator[token]='--token-grace 1s'
@@ -60,7 +60,9 @@ token() {
     done
 }
 
-fault old ClaimgateUndecidedOld:300 'ClaimgateApiDown ClaimgateApiSick ClaimgateSlow' \
+# ClaimgateReadAgain: its retry topic has claims, and the group has done none of them yet.
+fault old ClaimgateUndecidedOld:300 \
+    'ClaimgateApiDown ClaimgateApiSick ClaimgateSlow ClaimgateReadAgain' \
     'the API is gone; claims were deferred 20 hours ago by the clock of the worker before'
 settings[old]='retry.in_process_for=10s'
 old() {
@@ -75,13 +77,15 @@ old() {
     start_worker
 }
 
-fault readonly ClaimgateStoreFails:480 ClaimgateStuck '`alter database … set default_transaction_read_only = on`'
+fault readonly ClaimgateStoreFails:480 'ClaimgateStuck ClaimgateBehind' \
+    '`alter database … set default_transaction_read_only = on`'
 readonly() {
     sql "alter database $name set default_transaction_read_only = on"
     sql "select pg_terminate_backend(pid) from pg_stat_activity where datname = '$name'"
 }
 
-fault stuck ClaimgateStuck:600 ClaimgateStoreFails '`lock table verdicts`, and no end of that transaction'
+fault stuck ClaimgateStuck:600 'ClaimgateStoreFails ClaimgateBehind' \
+    '`lock table verdicts`, and no end of that transaction'
 stuck() {
     echo 'begin; lock table verdicts; select pg_sleep(36000);' >"$dir/lock.sql"
     psql -qX -f "$dir/lock.sql" "$(database)" >/dev/null &
@@ -157,7 +161,7 @@ heldup() {
     kill -KILL "$!"
 }
 
-fault kafkafails ClaimgateKafkaFails:480 'ClaimgateStuck ClaimgateProducersReplaced ClaimgateSlow' \
+fault kafkafails ClaimgateKafkaFails:480 'ClaimgateStuck ClaimgateBehind ClaimgateProducersReplaced ClaimgateSlow' \
     'the topic of decisions is deleted'
 kafkafails() { kafka drop kafkafails.decisions; }
 
@@ -204,7 +208,7 @@ mixed() {
     scrape "$(cat "$dir/port")" "$port"
 }
 
-fault flood ClaimgateFlood:60 ClaimgateDeadLetters '12,000 events that are no JSON'
+fault flood ClaimgateFlood:60 'ClaimgateDeadLetters ClaimgateBehind' '12,000 events that are no JSON'
 flood() { kafka send flood.claims 12000 junk; }
 
 fault letters ClaimgateDeadLetters:660 '' 'one event in two is no JSON'
