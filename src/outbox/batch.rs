@@ -138,6 +138,15 @@ mod tests {
     use crate::schema::Verdict;
     use crate::trace::TraceContext;
 
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        let partition = Partition::claims(0);
+        let assigned =
+            Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
+        ledger.assign(&assigned);
+        ledger
+    }
+
     /// A record whose answer brought so many risk types.
     fn completed(ledger: &mut Ledger, offset: i64, types: usize) -> Completed {
         let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
@@ -167,11 +176,7 @@ mod tests {
 
     #[test]
     fn a_record_goes_with_its_attempts_and_the_others_wait_where_there_are_too_many() {
-        let mut ledger = Ledger::default();
-        let partition = Partition::claims(0);
-        let assigned =
-            Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
-        ledger.assign(&assigned);
+        let mut ledger = ledger();
         let mut batch = Batch::default();
         for id in ["x", "y", "a", "z", "a"] {
             batch.add_call(Call::ordinary(id));
@@ -190,11 +195,7 @@ mod tests {
 
     #[test]
     fn review_19_what_an_answer_brought_is_weighed_as_long_as_it_waits() {
-        let mut ledger = Ledger::default();
-        let partition = Partition::claims(0);
-        let assigned =
-            Assigned { partition, epoch: 1, offset: None, metadata: String::new(), log_end: 9 };
-        ledger.assign(&assigned);
+        let mut ledger = ledger();
         let mut batch = Batch::default();
         for (offset, types) in [(0, 0), (1, 64), (2, 64)] {
             batch.complete(completed(&mut ledger, offset, types));

@@ -58,9 +58,8 @@ impl<P: Ports> Worker<P> {
         while self.inflow.has_room(&self.context.worker) {
             let wall = self.context.clock.micros() / 1_000;
             let (room, retry) = (&self.inflow.room, &self.context.retry);
-            let has_place = |api: Option<usize>, since| {
-                is_overdue(since, retry, wall) || api.is_none_or(|api| room.admits(api, now))
-            };
+            let has_place =
+                |api, since| is_overdue(since, retry, wall) || room.admits_any(api, now);
             let due = self.inflow.waiting.next_due(now, has_place);
             let Some((ticket, record)) = due else { break };
             self.begin(ticket, record, now);
@@ -83,9 +82,7 @@ impl<P: Ports> Worker<P> {
                         });
                         let has_place = match wait {
                             Some(_) => self.inflow.waiting.has_seat(api),
-                            None => {
-                                overdue || api.is_none_or(|api| self.inflow.room.admits(api, now))
-                            }
+                            None => overdue || self.inflow.room.admits_any(api, now),
                         };
                         has_place || self.inflow.pace.covers(api, now)
                     }

@@ -73,6 +73,11 @@ impl Room {
         self.shares[api].used.claims
     }
 
+    /// Whether a claim may be taken on: one that does not say its API always may.
+    pub(super) fn admits_any(&self, api: Option<usize>, now: Instant) -> bool {
+        api.is_none_or(|api| self.admits(api, now))
+    }
+
     /// Whether this API may take on one more claim.
     pub(super) fn admits(&self, api: usize, now: Instant) -> bool {
         let lately = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) <= LATELY);

@@ -56,13 +56,13 @@ impl Rebalances {
             )?;
             let metadata = metadata(&element);
             let partition = self.partition(element.topic(), element.partition());
-            let ends = (!metadata.is_empty())
-                .then(|| self.ends(consumer, partition, deadline))
-                .transpose()?
-                .flatten();
-            // What is done is believed where nobody can say how long the log is: no clean election
-            // shortens it.
-            let log_end = ends.map_or(i64::MAX, |(_, end)| end);
+            // Where the log's end is not known, the metadata is believed: no clean election makes a
+            // log shorter.
+            let log_end = if metadata.is_empty() {
+                i64::MAX
+            } else {
+                self.ends(consumer, partition, deadline)?.map_or(i64::MAX, |(_, end)| end)
+            };
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
         self.tell_anew(consumer, &assigned, deadline)?;
