@@ -28,24 +28,35 @@ use super::{Partition, Record};
 const HIGH: usize = 1_000;
 /// …until so few are left.
 const LOW: usize = 250;
-/// With so many bytes waiting, every partition is paused.
+/// With so many bytes waiting, each partition is paused that has more than its share of them…
 const HIGH_BYTES: usize = 32 << 20;
+/// …until it has only this part of its share.
+const LOW_PART: usize = 4;
 
 /// Records that wait, by partition.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    queues: BTreeMap<Partition, VecDeque<Record>>,
+    queues: BTreeMap<Partition, Queue>,
     paused: BTreeSet<Partition>,
     bytes: usize,
     /// Whose record was taken last.
     turn: Option<Partition>,
 }
 
+/// A partition's records.
+#[derive(Debug, Default)]
+struct Queue {
+    records: VecDeque<Record>,
+    bytes: usize,
+}
+
 impl Backlog {
     /// Adds a record behind those of its partition.
     pub fn push(&mut self, record: Record) {
+        let queue = self.queues.entry(record.partition).or_default();
+        queue.bytes += record.bytes();
         self.bytes += record.bytes();
-        self.queues.entry(record.partition).or_default().push_back(record);
+        queue.records.push_back(record);
     }
 
     /// Takes the next record of a partition that has room for it, each partition in its turn.
@@ -56,42 +67,46 @@ impl Backlog {
             .filter(|(partition, _)| self.turn.is_some_and(|turn| **partition > turn));
         let mut heads = behind
             .chain(&self.queues)
-            .filter_map(|(partition, queue)| Some((*partition, queue.front()?)));
+            .filter_map(|(partition, queue)| Some((*partition, queue.records.front()?)));
         let (partition, _) = heads.find(|(_, record)| has_room_for(record))?;
         let queue = self.queues.get_mut(&partition)?;
-        let record = queue.pop_front()?;
-        if queue.is_empty() {
+        let record = queue.records.pop_front()?;
+        queue.bytes -= record.bytes();
+        self.bytes -= record.bytes();
+        if queue.records.is_empty() {
             self.queues.remove(&partition);
         }
         self.turn = Some(partition);
-        self.bytes -= record.bytes();
         Some(record)
     }
 
     /// The next record of each partition.
     pub fn heads(&self) -> impl Iterator<Item = &Record> {
-        self.queues.values().filter_map(VecDeque::front)
+        self.queues.values().filter_map(|queue| queue.records.front())
     }
 
     /// Forgets a partition that is given back: somebody else will read its records.
     pub fn forget(&mut self, partition: Partition) {
-        for record in self.queues.remove(&partition).unwrap_or_default() {
-            self.bytes -= record.bytes();
-        }
+        self.bytes -= self.queues.remove(&partition).unwrap_or_default().bytes;
         // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us
         // would pause it again when it comes back.
     }
 
-    /// The partitions that are to be paused now; `None` where that is as it was.
+    /// The partitions that are to be paused now; `None` where that is as it was. One whose records
+    /// find room is never paused for the bytes of others.
     pub fn paused(
         &mut self,
-        assigned: impl Iterator<Item = Partition>,
+        assigned: impl Iterator<Item = Partition> + Clone,
     ) -> Option<BTreeSet<Partition>> {
-        let waiting = |partition: &Partition| self.queues.get(partition).map_or(0, VecDeque::len);
+        let share = HIGH_BYTES / assigned.clone().count().max(1);
         let full = self.bytes >= HIGH_BYTES;
         let is_paused = |partition: &Partition| {
-            full || waiting(partition) >= HIGH
-                || (waiting(partition) > LOW && self.paused.contains(partition))
+            let Some(Queue { records, bytes }) = self.queues.get(partition) else { return false };
+            if self.paused.contains(partition) {
+                records.len() > LOW || *bytes > share / LOW_PART
+            } else {
+                records.len() >= HIGH || full && *bytes >= share
+            }
         };
         let paused: BTreeSet<Partition> = assigned.filter(is_paused).collect();
         (paused != self.paused).then(|| {
@@ -112,7 +127,7 @@ impl Backlog {
 
     /// Records that wait.
     pub fn len(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
+        self.queues.values().map(|queue| queue.records.len()).sum()
     }
 
     /// Whether none waits.
@@ -217,6 +232,27 @@ mod tests {
             backlog.paused([1, 2].map(Partition::claims).into_iter()),
             Some(BTreeSet::new())
         );
+    }
+
+    #[test]
+    fn a_partition_whose_records_find_room_is_not_paused_for_the_bytes_of_others() {
+        let assigned = || [1, 2, 3].map(Partition::claims).into_iter();
+        let heavy = |number, offset| Record {
+            payload: Some(vec![0; HIGH_BYTES / 2]),
+            ..record(number, offset)
+        };
+        let mut backlog = Backlog::default();
+        backlog.push(heavy(1, 0));
+        backlog.push(record(2, 0));
+        assert_eq!(backlog.paused(assigned()), None, "all together are not too many");
+        backlog.push(heavy(1, 1));
+        let first = BTreeSet::from([Partition::claims(1)]);
+        assert_eq!(backlog.paused(assigned()), Some(first), "neither a light one nor an empty one");
+        let mut of_first = || backlog.pop(|record| record.partition == Partition::claims(1));
+        assert!(of_first().is_some());
+        assert_eq!(backlog.paused(assigned()), None, "it has more than its share still");
+        assert!(backlog.pop(|record| record.partition == Partition::claims(1)).is_some());
+        assert_eq!(backlog.paused(assigned()), Some(BTreeSet::new()));
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Ledger {
     }
 
     /// The partitions that are assigned.
-    pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + Clone + '_ {
         self.partitions.keys().copied()
     }
 
