@@ -55,13 +55,16 @@ pub trait Publisher: Send + Sync {
     fn deferred_max_bytes(&self) -> usize;
 }
 
-/// Why Kafka did not do as asked. In either case nothing of the transaction will ever be visible,
-/// or all of it already is and the generation check will refuse a second one.
+/// Why Kafka did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Try again: the transaction was aborted, or the producer was made anew.
+    /// Try again: nothing of the batch is committed, or ever will be by this attempt.
     #[error("{0}")]
     Aborted(String),
+    /// Try the same batch again, alone and before any other: it may be committed. The publisher
+    /// finds out whether it is.
+    #[error("{0}")]
+    Uncertain(String),
     /// The retry topic takes these records, by their places in the batch, in no form: each needs
     /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
     #[error("the retry topic takes {} of the batch's claims in no form", .0.len())]

@@ -193,7 +193,12 @@ impl Publisher for FakePublisher {
             .iter()
             .filter_map(|completed| message::of(completed, false, MAX_BYTES))
             .collect();
-        self.transact(batch.number(), messages, commits).await
+        match self.transact(batch.number(), messages, commits).await {
+            Err(PublishError::Aborted(reason)) if self.state().doubt.is_some() => {
+                Err(PublishError::Uncertain(reason))
+            }
+            result => result,
+        }
     }
 
     fn deferred_max_bytes(&self) -> usize {

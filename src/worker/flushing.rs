@@ -181,14 +181,13 @@ impl<P: Ports> Worker<P> {
                 Ok(())
             }
             Err((recorded, PublishError::Aborted(reason))) => {
-                self.context.meter.publish_aborted();
                 self.outflow.pipeline.publish_failed(recorded, Instant::now(), OUTAGE_PAUSE);
-                if self.outflow.publisher_outage.failed(&reason) {
-                    warn!(
-                        "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
-                    );
-                }
-                self.context.health.set_ready(Component::Broker, Err(reason));
+                self.publish_failed(reason);
+                Ok(())
+            }
+            Err((recorded, PublishError::Uncertain(reason))) => {
+                self.outflow.pipeline.publish_uncertain(recorded, Instant::now(), OUTAGE_PAUSE);
+                self.publish_failed(reason);
                 Ok(())
             }
             Err((mut recorded, PublishError::Undeferrable(places))) => {
@@ -200,6 +199,16 @@ impl<P: Ports> Worker<P> {
             }
             Err((_, PublishError::Fatal(reason))) => Err(WorkerError::Publisher(reason)),
         }
+    }
+
+    fn publish_failed(&mut self, reason: String) {
+        self.context.meter.publish_aborted();
+        if self.outflow.publisher_outage.failed(&reason) {
+            warn!(
+                "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
+            );
+        }
+        self.context.health.set_ready(Component::Broker, Err(reason));
     }
 
     /// The consumer says whether any broker answers: a worker with nothing to publish would not

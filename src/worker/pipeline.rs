@@ -3,6 +3,8 @@
 //!
 //! Pure bookkeeping. The invariants: batches are published in the order in which they were
 //! recorded; a batch that Kafka may have taken already is tried again as it was, before any other.
+//! One that it did not take is tried again together with those behind it: a message that its topic
+//! does not take can be left out only beside others that it does take.
 //! Recording does not wait for a Kafka that is slow or away: an answer is in Postgres at most
 //! [`OVERLAP_AFTER`] later.
 
@@ -29,8 +31,8 @@ pub(super) struct Pipeline {
     waiting: VecDeque<Recorded>,
     /// Whether a batch is on its way to Kafka.
     publishing: bool,
-    /// Kafka did not take it, or that is not known.
-    failed: Option<Recorded>,
+    /// Whether Kafka took it is not known.
+    uncertain: Option<Recorded>,
     /// The publisher rests until then: it failed.
     rests_until: Option<Instant>,
     /// Since when the publisher has had something to do.
@@ -69,7 +71,7 @@ impl Pipeline {
         if self.publishing || self.rests_until.is_some_and(|until| now < until) {
             return None;
         }
-        if let Some(batch) = self.failed.take() {
+        if let Some(batch) = self.uncertain.take() {
             self.publishing = true;
             return Some(batch);
         }
@@ -96,9 +98,19 @@ impl Pipeline {
 
     /// Kafka did not take the batch; it is tried again after `pause`.
     pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) {
+        self.waiting.push_front(batch);
+        self.publish_rests(now + pause);
+    }
+
+    /// Whether Kafka took the batch is not known; it is tried again as it is after `pause`.
+    pub(super) fn publish_uncertain(&mut self, batch: Recorded, now: Instant, pause: Duration) {
+        self.uncertain = Some(batch);
+        self.publish_rests(now + pause);
+    }
+
+    fn publish_rests(&mut self, until: Instant) {
         self.publishing = false;
-        self.failed = Some(batch);
-        self.rests_until = Some(now + pause);
+        self.rests_until = Some(until);
     }
 
     /// Whether Kafka refused or did not answer the last time.
@@ -126,7 +138,7 @@ impl Pipeline {
         self.recording.is_none()
             && !self.publishing
             && self.waiting.is_empty()
-            && self.failed.is_none()
+            && self.uncertain.is_none()
     }
 
     /// When the next step may be taken, as far as time alone decides.

@@ -28,7 +28,12 @@ impl Transactions {
                 other => other,
             },
         };
-        NotPublished::Failed(error)
+        NotPublished::Failed(match error {
+            PublishError::Aborted(reason) if self.doubt.is_open() => {
+                PublishError::Uncertain(reason)
+            }
+            error => error,
+        })
     }
 
     fn judge(&self, error: &KafkaError) -> PublishError {

@@ -120,6 +120,33 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     expected.verify(&lab).await;
 }
 
+/// The only decision of its transaction is one that its topic takes in no form. The others that come
+/// show that the topic is well, and it is left out beside them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
+    let Some(lab) = Lab::new("alone").await else { return };
+    let mut worker = lab.worker("w1", "");
+    let first = claims(&lab, std::iter::once("short".to_owned()), |_, event| event);
+    lab.wait("the first decided", LONG, async || first.is_complete(&outcome(&lab))).await;
+    let (seen, _) = decision(&lab, "short");
+    let headers: usize = seen.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    set_max_bytes(&lab, "decisions", bytes(&seen.key) + bytes(&seen.payload) + headers + 300).await;
+    let long = "\u{6f22}".repeat(128);
+    lab.produce(&[Event::of(claim(&long, "user-long"))]);
+    let named = async || log(&lab, "w1").contains("takes no messages: MessageSizeTooLarge");
+    lab.wait("the topic to be named", LONG, named).await;
+    let others = claims(&lab, (0..20).map(|number| format!("clm-{number}")), |_, event| event);
+    let decided = async || {
+        let decided = outcome(&lab).decisions;
+        others.claims.iter().all(|id| decided.get(id).is_some_and(|all| all.len() == 1))
+    };
+    lab.wait("the others decided, once each", LONG, decided).await;
+    assert_eq!(worker.stop().await, Some(0));
+    assert!(!outcome(&lab).decisions.contains_key(&long), "it was left out");
+    assert_eq!(log(&lab, "w1").matches("its row in Postgres is all there is").count(), 1);
+}
+
 const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
     [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
 
