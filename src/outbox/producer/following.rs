@@ -50,7 +50,10 @@ impl Transactions {
 
     /// A transaction of its own. Where it fails the next look tries again.
     fn follow_in_transaction(&mut self, commits: Vec<Commit>) {
-        let Some(producer) = self.producer.take() else { return };
+        // Without a batch nobody else would make one where the last was given up.
+        let Some(producer) = self.producer.take().or_else(|| self.make_producer().ok()) else {
+            return;
+        };
         let (reply, _) = oneshot::channel();
         let command =
             Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };

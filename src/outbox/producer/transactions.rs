@@ -188,7 +188,7 @@ impl Transactions {
         }
     }
 
-    fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
+    pub(super) fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
         let producer = clients::producer(&self.settings, &self.transactional_id)?;
         if self.settings.guarantee == Guarantee::ExactlyOnce {
             // Ends whatever a producer of this id left open before: from here on it is known how
