@@ -71,8 +71,9 @@ impl CommitQueue {
         let now = Instant::now();
         self.due.send_modify(|due| {
             due.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
+            // Within the lock: whoever sees these offsets counts them.
+            self.consumer.context().commits.hand_over();
         });
-        self.consumer.context().commits.hand_over();
     }
 
     /// Whether the group takes commits from this worker.
@@ -114,8 +115,10 @@ impl Committer {
     /// Commits what is due; whether nothing is left to be done.
     fn commit(&mut self) -> bool {
         let commits = &self.consumer.context().commits;
-        let handed = commits.handed_over();
-        let mut open = self.due.borrow_and_update().clone();
+        let (handed, mut open) = {
+            let due = self.due.borrow_and_update();
+            (commits.handed_over(), due.clone())
+        };
         let done = &self.done;
         open.retain(|partition, due| {
             done.get(partition) != Some(due)
