@@ -16,7 +16,7 @@ use tracing::warn;
 use super::Rebalances;
 use super::assignments::labels;
 use super::pairs::Counts;
-use crate::intake::{Assigned, Input, Partition};
+use crate::intake::{Assigned, Event, Input, Partition};
 use crate::kafka::metadata;
 
 /// The pause before the broker is asked again.
@@ -116,6 +116,9 @@ impl Rebalances {
             }
             if !told {
                 warn!(error.message = %error, "{what} cannot be read; asking again until Kafka answers");
+                // Nothing else is heard of the consumer meanwhile: its thread is here.
+                let said = Err(format!("{what} cannot be read: {error}"));
+                drop(self.events.blocking_send(Event::Brokers(said)));
                 told = true;
             }
             std::thread::sleep(ASK_PAUSE);
