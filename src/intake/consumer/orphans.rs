@@ -5,7 +5,7 @@
 //! the two and is back before its session ends never asks, and the group, which does not rebalance
 //! when a static member returns, leaves the partition without an owner for as long as nobody comes
 //! or goes. So whoever has just got an assignment looks whether the group has dealt out every
-//! partition. Where one stays without an owner for longer than its old owner may take to give it
+//! partition, and again once a minute. Where one stays without an owner for longer than its old owner may take to give it
 //! back, one member sends a visitor, who joins and leaves again: that makes the group rebalance.
 //! The visitor subscribes to the retry topic alone, so that nobody has to give anything up for it.
 
@@ -26,8 +26,10 @@ use super::paused::PausedLogs;
 use crate::intake::Partition;
 use crate::kafka::is_outage;
 
-/// The pause between two looks.
+/// The pause between two looks, while an assignment is new…
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// …and afterwards: the group may not have been in a state to be asked until then.
+const LOOK_SELDOM: Duration = Duration::from_secs(60);
 /// How much longer than a drain may take a partition is without an owner before that is taken for
 /// good.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -55,7 +57,7 @@ impl Watch {
         // For longer than a rebalance takes, and an orphan is waited for.
         let watched = 2 * max_wait + 2 * LOOK_EVERY;
         let (mut epoch, mut until) = (0, Instant::now() + watched);
-        let mut since: BTreeMap<i32, Instant> = BTreeMap::new();
+        let (mut looked, mut since) = (Instant::now(), BTreeMap::<i32, Instant>::new());
         while self.sleep(LOOK_EVERY) {
             self.paused.look();
             let Some(consumer) = self.consumer.upgrade() else { return };
@@ -64,10 +66,10 @@ impl Watch {
             if now != epoch {
                 (epoch, until) = (now, Instant::now() + watched);
             }
-            if Instant::now() > until {
-                since.clear();
+            if Instant::now() > until && since.is_empty() && looked.elapsed() < LOOK_SELDOM {
                 continue;
             }
+            looked = Instant::now();
             let dealt = self.look(&consumer);
             drop(consumer);
             since.retain(|number, _| dealt.orphans.contains(number));
