@@ -123,9 +123,9 @@ impl Progress {
         held_up.max_by_key(|(_, _, so_long)| *so_long)
     }
 
-    /// What is to be committed without a batch, where these were the last commits, and when: the
-    /// committed offset follows over what holds no record, and one that was committed `refresh` ago
-    /// is said again.
+    /// What is to be committed without a batch, where these were the last commits, and when: where
+    /// a partition begins for which nothing was committed yet, so that a restart does not take its
+    /// first records for old ones; over what holds no record; and what was committed `refresh` ago.
     pub(super) fn following(
         &self,
         last: &BTreeMap<Partition, (Commit, Instant)>,
@@ -133,15 +133,19 @@ impl Progress {
         now: Instant,
     ) -> Vec<Commit> {
         let follow = |(partition, state): (&Partition, &State)| {
-            let own =
-                last.get(partition).filter(|(commit, _)| commit.epoch == state.epoch).cloned();
-            let (commit, at) = own.or_else(|| {
-                let (offset, metadata) = state.committed.clone()?;
-                Some((
-                    Commit { partition: *partition, epoch: state.epoch, offset, metadata },
-                    state.since,
-                ))
-            })?;
+            let commit = |offset, metadata| Commit {
+                partition: *partition,
+                epoch: state.epoch,
+                offset,
+                metadata,
+            };
+            let own = last.get(partition).filter(|(last, _)| last.epoch == state.epoch).cloned();
+            let before = state.committed.clone();
+            let before = before.map(|(offset, metadata)| (commit(offset, metadata), state.since));
+            let Some((commit, at)) = own.or(before) else {
+                let begin = state.position.filter(|_| state.next.is_none())?;
+                return Some(commit(begin, String::new()));
+            };
             match state.beyond(commit.offset).filter(|_| commit.metadata.is_empty()) {
                 Some(position) => Some(Commit { offset: position, ..commit }),
                 None => (now.saturating_duration_since(at) >= refresh).then_some(commit),
@@ -278,6 +282,20 @@ mod tests {
         );
         progress.looked(CLAIMS, Log { position: None, ..log(0, 14) }, now);
         assert_eq!(followed(&progress, &[(7, 13, "")]), [0; 0], "who knows what is on its way");
+    }
+
+    #[test]
+    fn where_a_partition_begins_is_committed_before_its_first_record_comes() {
+        let (now, never) = (Instant::now(), Duration::MAX);
+        let begin = Commit { partition: CLAIMS, epoch: 7, offset: 0, metadata: String::new() };
+        let mut progress = at(None, String::new());
+        let followed = |progress: &Progress| progress.following(&BTreeMap::new(), never, now);
+        assert_eq!(followed(&progress), [], "its log was not looked at yet");
+        progress.looked(CLAIMS, log(0, 0), now);
+        assert_eq!(followed(&progress), [begin]);
+        progress.read(CLAIMS, 0);
+        progress.looked(CLAIMS, log(0, 1), now);
+        assert_eq!(followed(&progress), [], "the first is not done");
     }
 
     /// The broker forgets the offsets of a topic that the group does not subscribe to.

@@ -6,6 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Fleet;
@@ -260,21 +261,55 @@ async fn report_p15_a_group_of_others_is_named() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// What the group has not committed of both topics.
-fn lag(lab: &Lab) -> i64 {
+/// Of each partition of both topics, what the group has committed and where its log ends.
+fn committed(lab: &Lab) -> Vec<(Option<i64>, i64)> {
     let group: BaseConsumer =
         client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
-    let mut lag = 0;
-    for topic in ["claims", "retry"].map(|topic| lab.topic(topic)) {
-        let mut partitions = TopicPartitionList::new();
-        partitions.add_partition_range(&topic, 0, PARTITIONS - 1);
-        for element in group.committed_offsets(partitions, SOON).expect("the offsets").elements() {
-            let (_, end) =
-                group.fetch_watermarks(&topic, element.partition(), SOON).expect("the log's end");
-            lag += end - element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(0);
-        }
+    let mut partitions = TopicPartitionList::new();
+    for topic in ["claims", "retry"] {
+        partitions.add_partition_range(&lab.topic(topic), 0, PARTITIONS - 1);
     }
-    lag
+    let committed = group.committed_offsets(partitions, SOON).expect("the offsets");
+    let of = |element: &TopicPartitionListElem<'_>| {
+        let (_, end) = group
+            .fetch_watermarks(element.topic(), element.partition(), SOON)
+            .expect("the log's end");
+        (element.offset().to_raw().filter(|offset| *offset >= 0), end)
+    };
+    committed.elements().iter().map(of).collect()
+}
+
+/// What the group has not committed of both topics.
+fn lag(lab: &Lab) -> i64 {
+    committed(lab).iter().map(|(offset, end)| end - offset.unwrap_or(0)).sum()
+}
+
+/// A restart while the first claims that a group ever deferred are not due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_deferred_claims_of_a_group_are_not_taken_for_old_ones() {
+    let (http, url) = with_metrics();
+    let more = format!(
+        "{http}\n[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1m\"\n[breaker]\nmin_calls = 1000000"
+    );
+    let Some(mut fleet) = Fleet::new("first-deferred", simulator(), PARTITIONS, &more).await else {
+        return;
+    };
+    let worker = fleet.start(false);
+    let lab = std::sync::Arc::clone(&fleet.lab);
+    let begun = async || committed(&lab).iter().all(|(offset, _)| offset.is_some());
+    lab.wait("the begin of each partition committed", SOON, begun).await;
+    fleet.produce_of(12, "-transient-1");
+    let deferred = async || lab.read("retry").len() == 12;
+    lab.wait("all claims deferred", SOON, deferred).await;
+    fleet.stop(&worker).await;
+    let worker = fleet.start(false);
+    lab.wait("ready", SOON, async || {
+        reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+    assert!(!fleet.log(&worker).contains("has committed nothing here"), "{}", fleet.log(&worker));
+    assert!(metric(&url, "claimgate_offsets_read_again_total").await < 0.1);
+    fleet.stop_all().await;
 }
 
 /// Markers of transactions, the producer's own and this worker's in the retry topic, and what was
