@@ -10,7 +10,7 @@
 //! use claimgate::intake::deferral::Deferral;
 //!
 //! let deferral = Deferral {
-//!     times: 1, since: 1_632_994_480_000, not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
+//!     times: 1, first: 1_632_994_480_000, since: 1_632_994_480_000, not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
 //!     reason: "http_5xx".to_owned(), api: "captcha".to_owned(),
 //!     source: Source { topic: "claims".to_owned(), partition: 4, offset: 17 },
 //! };
@@ -25,6 +25,9 @@ use crate::decision::Source;
 
 /// How often the claim was deferred.
 const TIMES: &str = "claimgate-deferred";
+/// When it was first admitted, UNIX milliseconds; the same as since when it is tried where the
+/// header is absent.
+const FIRST: &str = "claimgate-first-admitted";
 /// Since when it is tried, UNIX milliseconds.
 const SINCE: &str = "claimgate-deferred-since";
 /// Not to be asked about before this time, UNIX milliseconds.
@@ -39,13 +42,15 @@ const REASON: &str = "claimgate-reason";
 const SOURCE: &str = "claimgate-source";
 /// The name of the risk API that it waits for.
 const API: &str = "claimgate-api";
-const ALL: [&str; 8] = [TIMES, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
+const ALL: [&str; 9] = [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
 
 /// A deferred claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferral {
     /// How often it was deferred, 1 for the first time.
     pub times: u32,
+    /// When it was first admitted, UNIX milliseconds.
+    pub first: i64,
     /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried
     /// yet.
     pub since: i64,
@@ -70,9 +75,11 @@ impl Deferral {
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
         let (place, offset) = text(SOURCE)?.rsplit_once('/')?;
         let (topic, partition) = place.rsplit_once('/')?;
+        let since = number(SINCE)?;
         Some(Self {
             times: u32::try_from(number(TIMES)?).ok()?,
-            since: number(SINCE)?,
+            first: number(FIRST).unwrap_or(since),
+            since,
             not_before: number(NOT_BEFORE)?,
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
             unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
@@ -91,6 +98,7 @@ impl Deferral {
         let mut headers = Self::strip(event.clone());
         let history = [
             (TIMES, self.times.to_string()),
+            (FIRST, self.first.to_string()),
             (SINCE, self.since.to_string()),
             (NOT_BEFORE, self.not_before.to_string()),
             (ATTEMPTS, self.attempts.to_string()),
@@ -118,6 +126,7 @@ mod tests {
         let source = Source { topic: "reward/claims".to_owned(), partition: 3, offset: 8812 };
         Deferral {
             times: 2,
+            first: 500,
             since: 1_000,
             not_before: 2_000,
             attempts: 7,
@@ -145,8 +154,8 @@ mod tests {
     #[test]
     fn half_a_history_is_none() {
         let whole = deferral().headers(&Headers::new());
-        // These two may be missing.
-        let needed = |index: &usize| ![UNSEEN, API].contains(&whole[*index].0.as_str());
+        // These may be missing.
+        let needed = |index: &usize| ![FIRST, UNSEEN, API].contains(&whole[*index].0.as_str());
         for missing in (0..whole.len()).filter(needed) {
             let mut half = whole.clone();
             half.remove(missing);

@@ -14,6 +14,7 @@
 
 use tokio::time::Instant;
 
+use super::deferral::Deferral;
 use super::timetable::Timetable;
 use super::{Partition, Record, Ticket};
 
@@ -40,6 +41,8 @@ struct Row {
 struct Seat {
     ticket: Ticket,
     record: Record,
+    /// When it was first admitted, UNIX milliseconds.
+    first: i64,
     /// Since when it is tried, UNIX milliseconds.
     since: i64,
 }
@@ -58,18 +61,19 @@ impl WaitingRoom {
         row.by_due.len() < self.seats && row.bytes < self.max_bytes
     }
 
-    /// A claim takes a seat until `due`; it is tried since then, UNIX milliseconds.
+    /// A claim with this history takes a seat until `due`.
     pub fn enter(
         &mut self,
         api: Option<usize>,
         due: Instant,
-        since: i64,
+        history: &Deferral,
         (ticket, record): (Ticket, Record),
     ) {
         let row = self.row(api);
         let row = &mut self.rows[row];
         row.bytes += record.bytes();
-        row.by_due.enter(due, Seat { ticket, record, since });
+        let Deferral { first, since, .. } = *history;
+        row.by_due.enter(due, Seat { ticket, record, first, since });
     }
 
     /// Of the first claims of each API, the one that is due for longest and that there is room for.
@@ -123,12 +127,12 @@ impl WaitingRoom {
         }
     }
 
-    /// Everybody who waits: for which API, of which partition, and since when it is tried, UNIX
+    /// Everybody who waits: for which API, of which partition, and when it was first admitted, UNIX
     /// milliseconds.
     pub fn seated(&self) -> impl Iterator<Item = (Option<usize>, Partition, i64)> {
         self.rows.iter().enumerate().flat_map(|(row, seats)| {
             let api = self.api(row);
-            seats.by_due.iter().map(move |seat| (api, seat.ticket.partition(), seat.since))
+            seats.by_due.iter().map(move |seat| (api, seat.ticket.partition(), seat.first))
         })
     }
 
@@ -162,7 +166,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::decision::Source;
     use crate::intake::{Admission, Assigned, Ledger};
+
+    fn history(since: i64) -> Deferral {
+        Deferral {
+            times: 1,
+            first: since,
+            since,
+            not_before: 0,
+            attempts: 0,
+            unseen: 0,
+            reason: String::new(),
+            source: Source { topic: String::new(), partition: 0, offset: 0 },
+            api: String::new(),
+        }
+    }
 
     fn seats(count: i64) -> Vec<(Ticket, Record)> {
         let (mut ledger, partition) = (Ledger::default(), Partition::retry(1));
@@ -202,7 +221,7 @@ mod tests {
     fn claims_can_be_made_due_and_keep_their_order() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for (claim, seconds) in seats(3).into_iter().zip([30, 10, 20]) {
-            room.enter(Some(0), now + Duration::from_secs(seconds), 7, claim);
+            room.enter(Some(0), now + Duration::from_secs(seconds), &history(7), claim);
         }
         room.make_due(now);
         let order: Vec<i64> = std::iter::from_fn(|| room.next_due(now, |_, _| true))
@@ -215,7 +234,7 @@ mod tests {
     fn claims_leave_in_the_order_they_are_due_and_not_before() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for (claim, seconds) in seats(3).into_iter().zip([30, 10, 20]) {
-            room.enter(Some(0), now + Duration::from_secs(seconds), 7, claim);
+            room.enter(Some(0), now + Duration::from_secs(seconds), &history(7), claim);
         }
         assert_eq!(room.seated().next(), Some((Some(0), Partition::retry(1), 7)));
         let dues: Vec<_> = room.next_dues().collect();
@@ -235,7 +254,7 @@ mod tests {
     fn whoever_is_sent_away_leaves_no_trace() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for claim in seats(4) {
-            room.enter(None, now, 0, claim);
+            room.enter(None, now, &history(0), claim);
         }
         room.remove_where(|ticket| ticket.offset() % 2 == 0);
         assert_eq!((room.len(), bytes(&room)), (2, 20));
@@ -245,7 +264,7 @@ mod tests {
     fn the_first_claim_of_a_partition_can_be_taken_out_before_it_is_due() {
         let (mut room, now) = (WaitingRoom::new(2, 8, 1_000), Instant::now());
         for ((claim, api), seconds) in seats(3).into_iter().zip([1, 0, 0]).zip([9, 3, 6]) {
-            room.enter(Some(api), now + Duration::from_secs(seconds), 0, claim);
+            room.enter(Some(api), now + Duration::from_secs(seconds), &history(0), claim);
         }
         assert_eq!(room.take_first(Partition::retry(2)), None, "it has none");
         let order: Vec<i64> = std::iter::from_fn(|| room.take_first(Partition::retry(1)))
@@ -259,10 +278,10 @@ mod tests {
         let (mut room, now) = (WaitingRoom::new(2, 4, 1_000), Instant::now());
         let mut seats = seats(5).into_iter();
         for _ in 0..2 {
-            room.enter(Some(0), now, 0, seats.next().expect("five"));
+            room.enter(Some(0), now, &history(0), seats.next().expect("five"));
         }
         assert!(!room.has_seat(Some(0)) && room.has_seat(Some(1)) && room.has_seat(None));
-        room.enter(Some(1), now + Duration::from_secs(1), 0, seats.next().expect("five"));
+        room.enter(Some(1), now + Duration::from_secs(1), &history(0), seats.next().expect("five"));
         let late = now + Duration::from_secs(2);
         let (ticket, _) =
             room.next_due(late, |api, _| api == Some(1)).expect("the first one has no room");

@@ -125,7 +125,7 @@ metrics! {
     /// Claims that this worker has and that have no published decision, the deferred ones that wait
     /// here for their time included.
     UNDECIDED = Kind::Gauge, "claimgate_undecided_claims", ["api"];
-    /// For how long the oldest of them has been tried; 0 where there is none.
+    /// How long ago the oldest of them was first admitted; 0 where there is none.
     UNDECIDED_OLDEST = Kind::Gauge, "claimgate_undecided_oldest_age_seconds", ["api"];
     /// Deferred claims that this worker has read and that wait for their time.
     DEFERRED_WAITING = Kind::Gauge, "claimgate_deferred_claims", ["api"];
@@ -149,8 +149,8 @@ metrics! {
     /// Records of a partition that are not done: in flight, waiting, or not read yet. What is done
     /// beyond the committed offset is not among them.
     PARTITION_LAG = Kind::Gauge, "claimgate_partition_lag_records", ["partition"];
-    /// For how long the oldest record that was read of a partition and is not done has been tried;
-    /// 0 where there is none.
+    /// How long ago the oldest record of a partition that is not done was first admitted; 0 where
+    /// there is none.
     PARTITION_OLDEST = Kind::Gauge, "claimgate_partition_oldest_age_seconds", ["partition"];
     /// How often the group gave this worker partitions, took some away, or took them away unasked.
     REBALANCES = Kind::Counter, "claimgate_rebalances_total", ["event"];

@@ -117,7 +117,7 @@ impl<P: Ports> Worker<P> {
         if self.inflow.waiting.has_seat(api) {
             // Nobody defers for longer than this; a header that says so is damaged.
             let wait = wait.min(self.context.retry.defer_max_interval);
-            self.inflow.waiting.enter(api, now + wait, deferral.since, (ticket, record));
+            self.inflow.waiting.enter(api, now + wait, &deferral, (ticket, record));
         } else {
             self.inflow.pace.withdraw(api, now);
             self.pass_on(ticket, record, deferral);

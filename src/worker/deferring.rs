@@ -88,7 +88,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record, deferral: Deferral) {
         let mut received = self.receive(&ticket, record, Some(&deferral));
         received.headers = Deferral::strip(received.headers);
-        let open = Open { api: api_of(&deferral, &self.context.registry), since: deferral.since };
+        let open = Open { api: api_of(&deferral, &self.context.registry), first: deferral.first };
         self.inflow.in_flight.add(&ticket, &received, open);
         let times = deferral.times.saturating_add(1);
         let outcome = RecordOutcome::Deferred(Deferral { times, ..deferral });
@@ -157,6 +157,7 @@ impl<P: Ports> Worker<P> {
         };
         let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&reason);
         let since = if is_tried { job.since() } else { now };
+        let first = job.deferral.as_ref().map_or(job.since(), |before| before.first);
         let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
         let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
         let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
@@ -178,6 +179,7 @@ impl<P: Ports> Worker<P> {
         }
         let deferral = Deferral {
             times,
+            first,
             since,
             not_before: now.saturating_add(pause).min(give_up_at),
             attempts: retry.attempts(),

@@ -66,15 +66,15 @@ impl<P: Ports> Worker<P> {
         let (inflow, wall) = (&self.inflow, wall / 1_000);
         let census = Census::of(inflow.in_flight.open(), inflow.waiting.seated());
         // What a header says may be anything.
-        let since = |since: Option<i64>| {
-            micros(wall.saturating_sub(since.unwrap_or(wall)).saturating_mul(1_000))
+        let age = |first: Option<i64>| {
+            micros(wall.saturating_sub(first.unwrap_or(wall)).saturating_mul(1_000))
         };
         for (api, due) in inflow.waiting.next_dues() {
             let count = census.of_api(api);
             let wait = due.map(|due| due.saturating_duration_since(now));
             let undecided = Undecided {
                 claims: count.claims,
-                oldest: since(count.since),
+                oldest: age(count.first),
                 deferred: count.deferred,
                 next_due: wait.map(|wait| micros(wall * 1_000) + wait),
             };
@@ -85,7 +85,7 @@ impl<P: Ports> Worker<P> {
             let nothing_waits = inflow.backlog.has_none_of(partition);
             let log = self.gauges.logs.get(&partition);
             let lag = log.map_or(0, |log| self.ledger.lag(log, nothing_waits));
-            meter.partition(partition, lag, since(census.of_partition(partition)));
+            meter.partition(partition, lag, age(census.of_partition(partition)));
         }
     }
 

@@ -25,13 +25,14 @@ struct Entry {
     open: Open,
 }
 
-/// What a record in flight is to be decided by, and since when it waits for that.
+/// What a record in flight is to be decided by, and since when the worker or others before it know
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
     /// The number of its API; `None` where it is no claim.
     pub(super) api: Option<usize>,
-    /// Since when it is tried, UNIX milliseconds: before it was taken on, where it was deferred.
-    pub(super) since: i64,
+    /// When it was first admitted, UNIX milliseconds: before now, where it was deferred.
+    pub(super) first: i64,
 }
 
 impl InFlight {

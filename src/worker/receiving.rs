@@ -36,8 +36,8 @@ impl<P: Ports> Worker<P> {
             parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
         let received = self.receive(&ticket, record, deferral.as_ref());
         let api = routed.as_ref().ok().map(|(_, api)| api.index());
-        let since = deferral.as_ref().map_or(received.received_at / 1_000, |before| before.since);
-        self.inflow.in_flight.add(&ticket, &received, Open { api, since });
+        let first = deferral.as_ref().map_or(received.received_at / 1_000, |before| before.first);
+        self.inflow.in_flight.add(&ticket, &received, Open { api, first });
         self.was_read(&ticket, routed.is_err());
         match routed {
             Ok((claim, api)) => {

@@ -12,8 +12,8 @@ pub(super) struct Count {
     pub(super) claims: usize,
     /// Those that are deferred and wait for their time.
     pub(super) deferred: usize,
-    /// Since when the oldest is tried, UNIX milliseconds.
-    pub(super) since: Option<i64>,
+    /// When the oldest was first admitted, UNIX milliseconds.
+    pub(super) first: Option<i64>,
 }
 
 /// A count of everything that is undecided.
@@ -21,7 +21,7 @@ pub(super) struct Count {
 pub(super) struct Census {
     /// By the number of the API; `None` for what names none.
     apis: BTreeMap<Option<usize>, Count>,
-    /// Since when the oldest of a partition is tried, UNIX milliseconds.
+    /// When the oldest of a partition was first admitted, UNIX milliseconds.
     partitions: BTreeMap<Partition, i64>,
 }
 
@@ -32,22 +32,22 @@ impl Census {
         waiting: impl Iterator<Item = (Option<usize>, Partition, i64)>,
     ) -> Self {
         let mut census = Self::default();
-        for (partition, Open { api, since }) in in_flight {
-            census.add(api, partition, since, 0);
+        for (partition, Open { api, first }) in in_flight {
+            census.add(api, partition, first, 0);
         }
-        for (api, partition, since) in waiting {
-            census.add(api, partition, since, 1);
+        for (api, partition, first) in waiting {
+            census.add(api, partition, first, 1);
         }
         census
     }
 
-    fn add(&mut self, api: Option<usize>, partition: Partition, since: i64, deferred: usize) {
+    fn add(&mut self, api: Option<usize>, partition: Partition, first: i64, deferred: usize) {
         let count = self.apis.entry(api).or_default();
         count.claims += 1;
         count.deferred += deferred;
-        count.since = Some(count.since.map_or(since, |oldest| oldest.min(since)));
-        let oldest = self.partitions.entry(partition).or_insert(since);
-        *oldest = since.min(*oldest);
+        count.first = Some(count.first.map_or(first, |oldest| oldest.min(first)));
+        let oldest = self.partitions.entry(partition).or_insert(first);
+        *oldest = first.min(*oldest);
     }
 
     /// The claims of an API.
@@ -55,7 +55,7 @@ impl Census {
         self.apis.get(&api).copied().unwrap_or_default()
     }
 
-    /// Since when the oldest record of a partition is tried, UNIX milliseconds.
+    /// When the oldest record of a partition was first admitted, UNIX milliseconds.
     pub(super) fn of_partition(&self, partition: Partition) -> Option<i64> {
         self.partitions.get(&partition).copied()
     }
@@ -69,10 +69,10 @@ mod tests {
     fn claims_are_counted_by_api_and_the_oldest_by_partition() {
         let (claims, retry) = (Partition::claims(3), Partition::retry(3));
         let in_flight = [(Some(0), 700), (Some(1), 900), (None, 100)];
-        let in_flight = in_flight.map(|(api, since)| (claims, Open { api, since }));
+        let in_flight = in_flight.map(|(api, first)| (claims, Open { api, first }));
         let waiting = [(Some(0), retry, 500), (None, retry, 400)];
         let census = Census::of(in_flight.into_iter(), waiting.into_iter());
-        let count = |claims, deferred, since| Count { claims, deferred, since: Some(since) };
+        let count = |claims, deferred, first| Count { claims, deferred, first: Some(first) };
         assert_eq!(census.of_api(Some(0)), count(2, 1, 500));
         assert_eq!(census.of_api(Some(1)), count(1, 0, 900));
         assert_eq!(census.of_api(None), count(2, 1, 100));

@@ -1,10 +1,11 @@
 //! Deferral: a claim that stays transient leaves the worker, survives restarts, and comes back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use claimgate_simulator::{Api, ApiFaults, Faults};
 
-use super::lab::{Event, Lab, claim};
+use super::lab::{Event, Lab, Seen, claim};
 use super::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(90);
@@ -147,4 +148,36 @@ async fn deferred_claims_are_asked_about_when_a_worker_is_told_so() {
     lab.wait("every claim decided", quick, async || expected.is_complete(&outcome(&lab))).await;
     assert_eq!(worker.stop().await, Some(0));
     expected.verify(&lab).await;
+}
+
+/// An API is allowed fewer calls than claims come: claims that it has no permit for come back again
+/// and again, and how old they are is not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_only_waits_for_a_permit_keeps_the_time_when_it_was_first_admitted() {
+    let Some(lab) = Lab::new("permits").await else { return };
+    let ids = (0..60).map(|number| format!("clm-{number}"));
+    let events = ids.map(|id| Event::of(claim(&id, &format!("user-{id}"))));
+    lab.produce(&events.collect::<Vec<_>>());
+    let more = "[risk.intelligent_qr_code]\nrate_limit = 1.0\n[retry]\nin_process_for = \"500ms\"\n\
+        defer_interval = \"1s\"\ndefer_max_interval = \"1s\"";
+    let mut worker = lab.worker("w1", more);
+    let number = |seen: &Seen, name: &str| -> i64 {
+        String::from_utf8_lossy(&seen.headers[name]).parse().expect("a number")
+    };
+    let again =
+        async || lab.read("retry").iter().any(|seen| number(seen, "claimgate-deferred") >= 3);
+    lab.wait("a claim deferred three times", LONG, again).await;
+    worker.kill();
+    let mut times: BTreeMap<Vec<u8>, Vec<(i64, i64)>> = BTreeMap::new();
+    for seen in lab.read("retry") {
+        let since = number(&seen, "claimgate-deferred-since");
+        let source = seen.headers["claimgate-source"].clone();
+        times.entry(source).or_default().push((number(&seen, "claimgate-first-admitted"), since));
+    }
+    let mut again = 0;
+    for times in times.values() {
+        assert!(times.iter().all(|(first, _)| *first == times[0].0), "{times:?}");
+        again += times.iter().filter(|(first, since)| first < since).count();
+    }
+    assert!(again > 0, "none was asked about in between, so none is tried since then");
 }

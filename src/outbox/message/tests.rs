@@ -134,6 +134,7 @@ fn a_deferred_claim_keeps_the_number_of_its_partition() {
     let deferral = Deferral {
         unseen: 0,
         times: 1,
+        first: 1,
         since: 1,
         not_before: 2,
         attempts: 1,
@@ -211,6 +212,7 @@ fn deferred(bytes: usize) -> Completed {
     let deferral = Deferral {
         unseen: 0,
         times: 1,
+        first: 1,
         since: 1,
         not_before: 2,
         attempts: 1,

@@ -151,6 +151,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
         let deferral = Deferral {
             unseen: 0,
             times: 1,
+            first: 0,
             api: "intelligent_qr_code".to_owned(),
             since: 0,
             not_before: 0,

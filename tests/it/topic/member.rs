@@ -116,6 +116,7 @@ impl<'a, C: Cluster> Member<'a, C> {
             RecordOutcome::Deferred(Deferral {
                 unseen: 0,
                 times: 1,
+                first: 1,
                 since: 1,
                 not_before: 2,
                 attempts: 3,
