@@ -15,15 +15,23 @@ use crate::lab::{Lab, client};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Sets the largest batch that a topic of the lab takes.
+/// Sets the largest batch that a topic of the lab takes, and waits until the broker knows it.
 pub(crate) async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
     let (topic, bytes) = (lab.topic(topic), bytes.to_string());
     let admin: AdminClient<DefaultClientContext> =
         client(&lab.kafka).create().expect("an admin client");
-    let set = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
+    let resource = ResourceSpecifier::Topic(&topic);
+    let set = AlterConfig::new(resource).set("max.message.bytes", &bytes);
     admin.alter_configs([&set], &AdminOptions::new()).await.expect("Kafka answers")[0]
         .as_ref()
         .expect("it is set");
+    lab.wait("the broker to know it", LONG, async || {
+        let described = admin.describe_configs([&resource], &AdminOptions::new()).await;
+        let described = described.expect("Kafka answers").remove(0).expect("a topic");
+        let entry = described.get("max.message.bytes").expect("a setting");
+        entry.value.as_deref() == Some(bytes.as_str())
+    })
+    .await;
 }
 
 fn log(lab: &Lab, worker: &str) -> String {
