@@ -79,6 +79,13 @@ bench: setup ## Measure what a claim costs beside a raw loop without guarantees,
 	cargo bench $(LOCKED) --bench claims --no-run
 	CLAIMGATE_POSTGRES_FSYNC=on scripts/with-services.sh cargo bench $(LOCKED) --bench claims
 
+# After a change that is meant to cost more, or less: make instructions ARGS=--accept, and commit
+# the counts with it.
+.PHONY: instructions
+instructions: setup ## Count what the worker's pure parts cost, exactly, and fail where one costs 5 % more
+	@scripts/setup.sh instructions
+	scripts/instructions.sh $(ARGS)
+
 # Kafka and PostgreSQL are its own. SEED replays a script of faults; without one it is drawn, and
 # printed. BROKERS=3 is a cluster, of which each broker is killed in turn; with STANDBY=1 the
 # database has a synchronous standby, which is promoted.

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh build   compilers and headers for the C library below the Kafka client
 #   scripts/setup.sh lint    the same and shellcheck
+#   scripts/setup.sh instructions  the same as build and valgrind
 #   scripts/setup.sh demo    those of build and a PostgreSQL server
 #   scripts/setup.sh services  and what runs an Apache Kafka broker; with a Docker engine that is
 #                            Docker, unless CLAIMGATE_KAFKA=jars
@@ -18,8 +19,8 @@ set -euo pipefail
 
 profile=${1:-build}
 case $profile in
-    build | lint | demo | services | test | examples) ;;
-    *) die "usage: scripts/setup.sh build|lint|demo|services|test|examples" ;;
+    build | lint | instructions | demo | services | test | examples) ;;
+    *) die "usage: scripts/setup.sh build|lint|instructions|demo|services|test|examples" ;;
 esac
 
 has() { command -v "$1" >/dev/null; }
@@ -33,6 +34,10 @@ missing() {
     [ "$profile" != build ] || return 0
     if [ "$profile" = lint ]; then
         has shellcheck || echo shellcheck
+        return 0
+    fi
+    if [ "$profile" = instructions ]; then
+        has valgrind || echo valgrind
         return 0
     fi
 

@@ -4,6 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Also the allocator of librdkafka and OpenSSL. It takes a tenth less of the processor than the C
+/// library's, and no more memory: docs/performance.md.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match claimgate::cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[path = "../event.rs"]
+mod event;
 mod events;
 mod lab;
 mod observer;
