@@ -53,9 +53,9 @@ fn a_token_is_read_from_an_answer_without_errcode() {
         "<html>",
         "{}",
         r#"{"access_token":"","expires_in":7200}"#,
-        r#"{"access_token":"ACCESS"}"#,
         r#"{"access_token":"ACCESS","expires_in":0}"#,
         r#"{"access_token":"ACCESS","expires_in":-1}"#,
+        r#"{"access_token":"ACCESS","expires_in":"soon"}"#,
         r#"{"access_token":7,"expires_in":7200}"#,
         r#"{"access_token":"ACCESS","expires_in":7200,"errcode":"?"}"#,
     ] {
@@ -66,6 +66,13 @@ fn a_token_is_read_from_an_answer_without_errcode() {
     {
         assert_eq!(token(status, "<html>").unwrap_err().reason.as_str(), word);
     }
+}
+
+#[test]
+fn a_token_of_which_no_end_is_said_lives_for_two_hours() {
+    let two_hours = || Ok(("ACCESS".to_owned(), 7200));
+    assert_eq!(token(200, r#"{"access_token":"ACCESS"}"#), two_hours());
+    assert_eq!(token(200, r#"{"access_token":"ACCESS","expires_in":null}"#), two_hours());
 }
 
 #[test]

@@ -16,7 +16,9 @@ use crate::risk::{
     Answer, Fault, FaultReason, Method, Request, Shared, Token, TokenSource, one_line,
 };
 
-/// No token lives longer; WeChat's live for two hours.
+/// How long a token lives, in seconds, where the answer does not say.
+const USUAL_LIFE: u64 = 7_200;
+/// No token lives longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
 /// So many characters of the provider's words are passed on.
@@ -104,7 +106,12 @@ impl TokenSource for AccessTokens {
             .given()
             .filter(|token| !token.trim().is_empty())
             .ok_or_else(unreadable)?;
-        let seconds = envelope.expires_in.given().and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = match envelope.expires_in {
+            Found::Given(seconds) => u64::try_from(seconds).ok(),
+            // The sample of 小程序风控 API reads the token alone.
+            Found::Absent => Some(USUAL_LIFE),
+            Found::Unusable => None,
+        };
         let seconds = seconds.filter(|seconds| *seconds > 0).ok_or_else(unreadable)?;
         Ok(Token {
             value: value.into(),
