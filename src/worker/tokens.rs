@@ -104,9 +104,11 @@ impl<P: Ports> Worker<P> {
             let said = said.and_then(|response| source.words(&answer(response)));
             let cause = said.as_deref().or(exchange.cause.as_deref());
             let why = sentence(fault.reason, [cause, fault.reason.remedy()]);
+            let which =
+                if self.calls.tokens[id.index()].lease(now).is_some() { "no new" } else { "no" };
             warn!(
                 error.type = fault.reason.as_str(), provider_code = fault.provider_code,
-                "no {} access token: {why}", source.vendor()
+                "{which} {} access token: {why}", source.vendor()
             );
         }
         if outlook == Outlook::Bad {

@@ -184,7 +184,8 @@ impl Token {
         }
     }
 
-    /// A fetch failed for this reason. Returns the outlook, and whether the reason is news.
+    /// A fetch failed for this reason. Returns the outlook, and whether the reason is news. While a
+    /// token is at hand the outlook is good: the next fetch may bring another before it ends.
     pub fn fetch_failed(&mut self, reason: FaultReason, now: Instant) -> (Outlook, bool) {
         self.fetching = false;
         let pause =
@@ -193,7 +194,7 @@ impl Token {
         self.not_before = Some(now + pause);
         let is_news = self.reason.replace(reason) != Some(reason);
         let is_bad = reason.denies_token() || self.failures >= FAILURES_OF_A_HICCUP;
-        (if is_bad { Outlook::Bad } else { Outlook::Good }, is_news)
+        (if is_bad && self.lease(now).is_none() { Outlook::Bad } else { Outlook::Good }, is_news)
     }
 
     /// An API refused this token: it is dropped if it is still the current one.

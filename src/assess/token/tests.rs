@@ -73,6 +73,20 @@ fn a_denied_fetch_is_no_hiccup_and_told_once() {
 }
 
 #[test]
+fn a_renewal_that_fails_denies_nothing_while_the_token_lasts() {
+    let now = Instant::now();
+    let mut token = with_token(now);
+    let late = now + LIFE - Duration::from_secs(100);
+    for failures in 0..10 {
+        let (outlook, is_news) = token.fetch_failed(FaultReason::IpNotAllowed, late);
+        assert_eq!((outlook, is_news), (Outlook::Good, failures == 0), "after {failures} failures");
+    }
+    assert!(token.lease(late).is_some());
+    let ended = token.fetch_failed(FaultReason::IpNotAllowed, now + LIFE);
+    assert_eq!(ended, (Outlook::Bad, false), "then there is none");
+}
+
+#[test]
 fn a_token_that_never_ends_is_renewed_once_a_day() {
     let (mut token, now) = (Token::default(), Instant::now());
     token.fetched("one".into(), Duration::from_secs(u64::MAX), true, now);
