@@ -4,8 +4,8 @@
 //! A pure machine: time is an argument; the worker sends the request that [`Token::wants_fetch`]
 //! asks for. The invariants: at most one fetch is under way; a refusal drops only the very token
 //! that was refused: a newer one may have come in the meantime; fetches that refusals cause are
-//! [`REFUSED_PAUSE`] apart at least, and the more so the more often the new token is refused, too;
-//! a text that was refused is no new token.
+//! [`REFUSED_PAUSE`] apart at least, [`STABLE_PAUSE`] where a fetch ends nobody's token, and the
+//! more so the more often the new token is refused, too; a text that was refused is no new token.
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,6 +42,9 @@ const FAILURES_OF_A_HICCUP: u32 = 5;
 /// system, and 2,000 a day are allowed.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// That pause where the refused token had served well and came from the stable endpoint: a fetch
+/// there that is not by force ends no token, and 10,000 a minute are allowed.
+const STABLE_PAUSE: Duration = Duration::from_secs(1);
 /// A refresh by force is allowed so many times a day (`getStableAccessToken`).
 const FORCED_A_DAY: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -102,6 +105,8 @@ pub struct Token {
 #[derive(Debug)]
 struct Current {
     lease: Lease,
+    /// Whether its endpoint can be made to hand out another one.
+    can_force: bool,
     fetched: Instant,
     expires: Instant,
     renew: Instant,
@@ -168,7 +173,8 @@ impl Token {
         // A token that lives shorter than the usual margin is renewed at half its life.
         let renew = now
             + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);
-        self.current = Some(Current { lease, fetched: now, expires: now + expires_in, renew });
+        let expires = now + expires_in;
+        self.current = Some(Current { lease, can_force, fetched: now, expires, renew });
         Outlook::Good
     }
 
@@ -180,7 +186,7 @@ impl Token {
                 (self.wants_force, self.not_before) = (true, Some(at));
                 Outlook::Good
             }
-            None => self.strike(),
+            None => self.strike(can_force),
         }
     }
 
@@ -203,9 +209,9 @@ impl Token {
         {
             return Outlook::Good;
         }
-        self.current = None;
+        let can_force = self.current.take().is_some_and(|current| current.can_force);
         self.refused = Some(Arc::clone(&lease.value));
-        self.strike()
+        self.strike(can_force)
     }
 
     /// An API took this token.
@@ -217,11 +223,14 @@ impl Token {
     }
 
     /// One more token is no use: the next fetch waits, and for longer each time.
-    fn strike(&mut self) -> Outlook {
+    fn strike(&mut self, can_force: bool) -> Outlook {
         self.strikes = self.strikes.saturating_add(1);
         let doublings = self.strikes.saturating_sub(2);
-        let pause =
-            REFUSED_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(REFUSED_PAUSE_MAX);
+        let pause = if can_force && self.strikes == 1 {
+            STABLE_PAUSE
+        } else {
+            REFUSED_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(REFUSED_PAUSE_MAX)
+        };
         self.not_before = self.refetched.map(|at| at + pause);
         if self.strikes < 2 { Outlook::Good } else { Outlook::Bad }
     }

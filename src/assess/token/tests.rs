@@ -175,18 +175,31 @@ fn review_10_a_refused_token_that_is_handed_out_again_is_refreshed_by_force_with
 
 #[test]
 fn review_10_a_token_that_is_refused_after_good_service_is_replaced_at_once() {
+    // On the classic endpoint each fetch ends the others' token.
+    replaced_after_good_service(false, 20_000);
+}
+
+#[test]
+fn a_stable_token_that_is_refused_after_good_service_is_replaced_within_a_second() {
+    replaced_after_good_service(true, 600);
+}
+
+/// `wait`: milliseconds until the third fetch, a moment after the second.
+fn replaced_after_good_service(can_force: bool, wait: u128) {
     let now = Instant::now();
-    let mut token = with_token(now);
-    for (name, at) in [("two", 0), ("three", 3_600), ("four", 3_610)] {
-        let at = now + Duration::from_secs(at);
+    let mut token = Token::default();
+    token.fetched("one".into(), LIFE, can_force, now);
+    let third = if can_force { 3_600_400 } else { 3_610_000 };
+    for (name, at) in [("two", 0), ("three", 3_600_000), ("four", third)] {
+        let at = now + Duration::from_millis(at);
         let lease = token.lease(at).expect("at hand");
         token.accepted(&lease);
         assert_eq!(token.refused(&lease), Outlook::Good, "others fetch tokens, too");
         assert_eq!(token.refused(&lease), Outlook::Good, "all calls under way are refused");
         let waits = token.wakes_at(at).expect("no fetch is under way") - at;
-        assert_eq!(waits.as_secs(), if name == "four" { 20 } else { 0 }, "30 s apart at least");
+        assert_eq!(waits.as_millis(), if name == "four" { wait } else { 0 }, "before {name}");
         let at = at + waits;
         assert_eq!(token.wants_fetch(at), Some(Fetch::Plain));
-        assert_eq!(token.fetched(name.into(), LIFE, true, at), Outlook::Good);
+        assert_eq!(token.fetched(name.into(), LIFE, can_force, at), Outlook::Good);
     }
 }
