@@ -56,6 +56,12 @@ pub trait TokenSource: Send + Sync {
     /// Why there is no token.
     fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault>;
 
+    /// Whether an answer without a token says that the endpoint is not there: then another one is
+    /// asked from now on, and the sentence tells the operator so. `None` where nothing changes.
+    fn fall_back(&self, _: &Answer<'_>) -> Option<String> {
+        None
+    }
+
     /// What the vendor says about a refusal, in its own words, on one line of bounded length.
     fn words(&self, _: &Answer<'_>) -> Option<String> {
         None

@@ -71,7 +71,9 @@ impl<P: Ports> Worker<P> {
                 None
             }
             Err(fault) => {
-                self.token_was_denied(id, &fault, exchange, now);
+                if !self.falls_back(id, exchange) {
+                    self.token_was_denied(id, &fault, exchange, now);
+                }
                 Some(fault)
             }
         };
@@ -94,6 +96,20 @@ impl<P: Ports> Worker<P> {
         let outcome = outcome.as_str();
         let end = AttemptEnd { latency, http_status, outcome, is_answer, reason };
         self.traces.token_fetch(peer, (method, fetched.requested_at), end);
+    }
+
+    /// Whether the endpoint is not there and another one is asked from now on. One that handed out
+    /// a token before is there.
+    fn falls_back(&mut self, id: TokenId, exchange: &Exchange) -> bool {
+        let (state, source) =
+            (&mut self.calls.tokens[id.index()], self.context.registry.token_source(id));
+        let said = exchange.result.as_ref().ok().filter(|_| !state.was_had());
+        let Some(why) = said.and_then(|response| source.fall_back(&answer(response))) else {
+            return false;
+        };
+        warn!("{} access token: {why}", source.vendor());
+        state.asks_elsewhere();
+        true
     }
 
     fn token_was_denied(&mut self, id: TokenId, fault: &Fault, exchange: &Exchange, now: Instant) {

@@ -43,6 +43,9 @@ pub struct SimulateArgs {
     /// How long an access token is good after a newer one was fetched
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub token_grace: Duration,
+    /// Answer /cgi-bin/stable_token with HTTP 404
+    #[arg(long)]
+    pub no_stable_token: bool,
     /// How long a captcha's ticket lasts, if it says by `at-SECONDS` when it was earned
     #[arg(long, default_value = "20m", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub ticket_life: Duration,
@@ -108,6 +111,7 @@ impl From<SimulateArgs> for SimulatorOptions {
             app_secret: args.app_secret,
             token_life: args.token_life,
             token_grace: args.token_grace,
+            has_stable_token: !args.no_stable_token,
             ticket_life: args.ticket_life,
             lenient: args.lenient,
             faults: Faults { all, ..Faults::default() },

@@ -40,6 +40,8 @@ pub struct SimulatorOptions {
     pub token_life: Duration,
     /// How long a token is still good after a newer one was fetched.
     pub token_grace: Duration,
+    /// Whether there is a `/cgi-bin/stable_token`; without, it is answered with HTTP 404.
+    pub has_stable_token: bool,
     /// How long the ticket of a captcha is good that says when it was earned.
     pub ticket_life: Duration,
     /// Takes parameters that the documents do not name, as the real APIs probably do. Otherwise
@@ -68,6 +70,7 @@ impl Default for SimulatorOptions {
             app_secret: APP_SECRET.into(),
             token_life: Duration::from_secs(7200),
             token_grace: Duration::from_secs(300),
+            has_stable_token: true,
             ticket_life: Duration::from_secs(20 * 60),
             lenient: false,
             faults: Faults::default(),

@@ -64,7 +64,9 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
             wechat::exchange(state, caller, method, query, &body)
         }
         "/cgi-bin/token" => wechat::classic(state, caller, query),
-        "/cgi-bin/stable_token" => wechat::stable(state, caller, method, &body),
+        "/cgi-bin/stable_token" if state.options.has_stable_token => {
+            wechat::stable(state, caller, method, &body)
+        }
         _ => match path.strip_prefix("/control/") {
             Some("calls") if parts.method == Method::GET => return control::calls(state, query),
             Some(path) => control::exchange(state, method, path, query, &body).into(),

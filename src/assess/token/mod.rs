@@ -203,6 +203,16 @@ impl Token {
         (if is_bad && self.lease(now).is_none() { Outlook::Bad } else { Outlook::Good }, is_news)
     }
 
+    /// A fetch brought no token, and another endpoint is to be asked: at once.
+    pub fn asks_elsewhere(&mut self) {
+        self.fetching = false;
+    }
+
+    /// Whether any token was ever had.
+    pub fn was_had(&self) -> bool {
+        self.generation > 0
+    }
+
     /// An API refused this token: it is dropped if it is still the current one.
     pub fn refused(&mut self, lease: &Lease) -> Outlook {
         if self.current.as_ref().is_none_or(|current| current.lease.generation != lease.generation)

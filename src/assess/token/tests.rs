@@ -57,6 +57,16 @@ fn a_failed_fetch_is_not_repeated_at_once() {
 }
 
 #[test]
+fn another_endpoint_is_asked_at_once() {
+    let (mut token, now) = (Token::default(), Instant::now());
+    assert!(token.wants_fetch(now).is_some());
+    token.asks_elsewhere();
+    assert_eq!((token.was_had(), token.wants_fetch(now)), (false, Some(Fetch::Plain)));
+    token.fetched("one".into(), LIFE, false, now);
+    assert!(token.was_had());
+}
+
+#[test]
 fn the_secret_is_not_printed() {
     let now = Instant::now();
     let mut token = Token::default();

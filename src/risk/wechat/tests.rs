@@ -76,6 +76,44 @@ fn a_token_of_which_no_end_is_said_lives_for_two_hours() {
 }
 
 #[test]
+fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
+    let classic = tokens("classic").token_request(false).url;
+    for (status, body) in [
+        (404, r#"{"detail":"Not Found"}"#),
+        (405, ""),
+        (501, "<html>"),
+        (200, "\r\n<!DOCTYPE html>"),
+    ] {
+        let source = tokens("stable");
+        let answer = Answer { status, body: body.as_bytes() };
+        assert!(source.can_force() && source.invalidates_others().is_none());
+        let told = source.fall_back(&answer).expect("it is not there");
+        assert!(told.contains("wechat.token_endpoint = \"classic\""), "{told}");
+        assert_eq!(source.token_request(true).url, classic, "{status}");
+        assert!(!source.can_force() && source.invalidates_others().is_some());
+        assert_eq!(source.fall_back(&answer), None, "told once");
+    }
+}
+
+#[test]
+fn a_stable_endpoint_that_fails_or_refuses_is_asked_again() {
+    let source = tokens("stable");
+    for (status, body) in [
+        (200, r#"{"errcode":40013,"errmsg":"invalid appid"}"#),
+        (200, r#"{"access_token":"AC"#),
+        (200, ""),
+        (302, "<html>"),
+        (403, "<html>"),
+        (502, "<html>"),
+    ] {
+        assert_eq!(source.fall_back(&Answer { status, body: body.as_bytes() }), None, "{status}");
+    }
+    assert!(source.token_request(false).url.ends_with("/cgi-bin/stable_token"));
+    let gone = Answer { status: 404, body: b"" };
+    assert_eq!(tokens("classic").fall_back(&gone), None, "there is no third one");
+}
+
+#[test]
 fn a_failed_fetch_says_why() {
     for (code, reason) in [
         (-1, "busy"),

@@ -2,6 +2,7 @@
 //!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -30,6 +31,15 @@ struct AccessTokens {
     settings: Live<Settings>,
     base_url: String,
     endpoint: TokenEndpoint,
+    /// Set once the server turned out not to have `endpoint`.
+    fallback: OnceLock<TokenEndpoint>,
+}
+
+impl AccessTokens {
+    /// The endpoint that is asked.
+    fn endpoint(&self) -> TokenEndpoint {
+        self.fallback.get().copied().unwrap_or(self.endpoint)
+    }
 }
 
 /// [`Registration::tokens`](crate::risk::Registration::tokens) of every product.
@@ -39,6 +49,7 @@ pub fn tokens(shared: &Shared) -> Box<dyn TokenSource> {
         settings: shared.wechat.clone(),
         base_url: settings.base_url.clone(),
         endpoint: settings.token_endpoint,
+        fallback: OnceLock::new(),
     })
 }
 
@@ -52,19 +63,19 @@ impl TokenSource for AccessTokens {
     }
 
     fn invalidates_others(&self) -> Option<&'static str> {
-        let is_classic = self.endpoint == TokenEndpoint::Classic;
+        let is_classic = self.endpoint() == TokenEndpoint::Classic;
         is_classic.then_some("wechat.token_endpoint = \"classic\"")
     }
 
     fn can_force(&self) -> bool {
-        self.endpoint == TokenEndpoint::Stable
+        self.endpoint() == TokenEndpoint::Stable
     }
 
     fn token_request(&self, force: bool) -> Request {
         let base_url = self.base_url.trim_end_matches('/');
         let settings = self.settings.now();
         let (app_id, secret) = (&settings.app_id, settings.app_secret.expose_secret());
-        match self.endpoint {
+        match self.endpoint() {
             TokenEndpoint::Stable => {
                 let url = format!("{base_url}/cgi-bin/stable_token");
                 let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": force});
@@ -119,10 +130,30 @@ impl TokenSource for AccessTokens {
         })
     }
 
+    fn fall_back(&self, answer: &Answer<'_>) -> Option<String> {
+        if self.endpoint() != TokenEndpoint::Stable || !is_not_there(answer) {
+            return None;
+        }
+        self.fallback.set(TokenEndpoint::Classic).ok()?;
+        Some(format!(
+            "{} has no /cgi-bin/stable_token (HTTP {}): tokens come from /cgi-bin/token from now \
+             on, where each fetch ends the token of every other worker and system; correct \
+             wechat.base_url, or set wechat.token_endpoint = \"classic\"",
+            self.base_url, answer.status
+        ))
+    }
+
     /// They name the address that is not allowed, and a request id.
     fn words(&self, answer: &Answer<'_>) -> Option<String> {
         Some(one_line(&read::<Words>(answer.body)?.0.given()?, LONGEST_WORDS))
     }
+}
+
+/// Whether a server says, in a server's words or with a page, that it does not know the endpoint.
+fn is_not_there(answer: &Answer<'_>) -> bool {
+    let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(answer.status, 404 | 405 | 501)
+        || (answer.is_success() && first.is_some_and(|byte| *byte == b'<'))
 }
 
 /// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an

@@ -73,6 +73,7 @@ async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
         return Finding::warning(&what, words);
     }
     let (key, place) = source.place();
+    let mut fallback = None;
     let fetch = async {
         let reached = client.reach(place, REACH_TIMEOUT).await;
         reached.map_err(|cause| format!("{place} ({key}) cannot be reached: {cause}"))?;
@@ -81,6 +82,7 @@ async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
             exchange.result.map_err(|failure| format!("{place} ({key}): {}", failure.reason()))?;
         let answer = Answer { status: response.status, body: &response.body };
         let token = source.read_token(&answer).map_err(|fault| {
+            fallback = source.fall_back(&answer);
             let code = fault.provider_code.map(|code| format!(", code {code}")).unwrap_or_default();
             let more = [source.words(&answer), fault.reason.remedy().map(str::to_owned)];
             let more: String =
@@ -91,7 +93,9 @@ async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
         let life = humantime::format_duration(token.expires_in);
         Ok(format!("{place} gives one, good for {life}"))
     };
-    Finding::of(&what, fetch.await)
+    let found = fetch.await;
+    // What the workers will do; to fetch one there would end theirs.
+    fallback.map_or_else(|| Finding::of(&what, found), |words| Finding::warning(&what, words))
 }
 
 async fn postgres(config: &Config) -> Finding {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimgate_simulator::{APP_SECRET, Api, Faults};
+use claimgate_simulator::{APP_SECRET, Api, Faults, SimulatorOptions};
 use sqlx::Row;
 
 use super::{LONG, always, calls, claims, decided, lines, log, metric, with_metrics};
@@ -90,6 +90,27 @@ async fn report_p08_a_denied_token_is_on_record_in_the_platforms_own_words() {
         }
     }
     assert!(!log(&lab).contains(APP_SECRET));
+}
+
+/// A gateway that passes on nothing but what the product's own page names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_stable_tokens_is_asked_for_classic_ones() {
+    let options = SimulatorOptions { has_stable_token: false, ..SimulatorOptions::default() };
+    let Some(lab) = Lab::with("classic-token", options).await else { return };
+    let mut worker = lab.worker("w1", "");
+    lab.produce(&[claims("wechat_account", 10), claims("wechat_marketing", 10)].concat());
+    for kind in ["wechat_account", "wechat_marketing"] {
+        lab.wait("the decisions", LONG, async || decided(&lab, kind).await == 10).await;
+    }
+    assert_eq!(worker.stop().await, Some(0));
+    let warnings = lines(&lab, "WeChat access token");
+    assert_eq!(warnings.len(), 1, "told once: {warnings:?}");
+    assert!(warnings[0].contains("wechat.token_endpoint"), "{}", warnings[0]);
+    let query = "select http_status from token_exchanges order by requested_at";
+    let statuses: Vec<i32> =
+        sqlx::query_scalar(query).fetch_all(&lab.database).await.expect("rows");
+    assert_eq!(statuses, [404, 200]);
+    assert_eq!(lines(&lab, "the breaker of wechat"), Vec::<String>::new());
 }
 
 /// A wrong secret: nobody would notice but for the gauge, for no call is made.

@@ -234,3 +234,21 @@ async fn report_d02_check_fetches_an_access_token_and_bills_nothing() {
         |request: &String| request.contains("/v2/index.php") || request.contains("servicemarket");
     assert!(!asked.iter().any(billed), "a risk API was asked: {asked:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_warns_of_a_server_without_stable_tokens() {
+    let options = SimulatorOptions { has_stable_token: false, ..SimulatorOptions::default() };
+    let simulator = Simulator::start(options).await.expect("a free port");
+    let url = simulator.base_url();
+    let check = move || {
+        let wechat = [
+            ("CLAIMGATE__WECHAT__APP_ID", claimgate_simulator::APP_ID),
+            ("CLAIMGATE__WECHAT__APP_SECRET", claimgate_simulator::APP_SECRET),
+            ("CLAIMGATE__WECHAT__BASE_URL", &url),
+        ];
+        claimgate("check", &wechat)
+    };
+    let output = tokio::task::spawn_blocking(check).await.expect("it ran");
+    let line = lines(&output, "WeChat access token");
+    assert!(line.starts_with("warn") && line.contains("\"classic\""), "{line}");
+}
