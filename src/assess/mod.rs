@@ -234,6 +234,11 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis[api].breaker.deny(now)
     }
 
+    /// There are other credentials: an API that denied us access may be probed at once.
+    pub fn credentials_changed(&mut self, api: usize, now: Instant) {
+        self.apis[api].breaker.credentials_changed(now);
+    }
+
     /// Says whether an API that needs an access token has one: without, no calls are made.
     pub fn set_has_token(&mut self, api: usize, has_token: bool) {
         self.apis[api].has_no_token = !has_token;

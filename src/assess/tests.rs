@@ -21,6 +21,7 @@ fn api_queue(concurrency: usize, reserve: f64, now: Instant) -> ApiQueue<Job> {
         open_for: Duration::from_secs(1),
         open_max: Duration::from_secs(10),
         access_denied_for: Duration::from_secs(10),
+        access_denied_max: Duration::from_secs(10),
         probes: 1,
     };
     let budget = budget::Settings { ratio: 0.1, per_second: 1.0, reserve };

@@ -175,6 +175,7 @@ impl Config {
             ("breaker.open_for", breaker.open_for, false),
             ("breaker.open_max", breaker.open_max, false),
             ("breaker.access_denied_for", breaker.access_denied_for, false),
+            ("breaker.access_denied_max", breaker.access_denied_max, false),
             ("dead_letters.window", self.dead_letters.window, false),
             ("dead_letters.probe_every", self.dead_letters.probe_every, false),
         ];
@@ -240,6 +241,11 @@ impl Config {
                 breaker.open_for <= breaker.open_max,
                 "breaker.open_for",
                 "must be no more than breaker.open_max",
+            ),
+            unless(
+                breaker.access_denied_for <= breaker.access_denied_max,
+                "breaker.access_denied_for",
+                "must be no more than breaker.access_denied_max",
             ),
         ];
         rules.into_iter().flatten().collect()

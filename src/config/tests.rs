@@ -234,6 +234,8 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[breaker]\nfailure_ratio = 0.0", "breaker.failure_ratio"),
         ("[breaker]\nwindow = \"0s\"", "breaker.window"),
         ("[breaker]\naccess_denied_for = \"0s\"", "breaker.access_denied_for"),
+        ("[breaker]\naccess_denied_for = \"10m\"", "breaker.access_denied_for"),
+        ("[breaker]\naccess_denied_max = \"0s\"", "breaker.access_denied_max"),
         ("[breaker]\nopen_for = \"1m\"", "breaker.open_for"),
         ("[worker]\ndrain_timeout = \"0s\"", "worker.drain_timeout"),
         ("[worker]\nmax_linger = \"2s\"", "worker.max_linger"),

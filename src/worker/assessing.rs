@@ -20,6 +20,7 @@ use crate::telemetry::{AttemptEnd, ClaimRecord, Wait};
 impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
+        self.look_after_credentials(now);
         self.look_after_tokens(now);
         if self.calls.pause_guard.forbids_calls(now) {
             return None;

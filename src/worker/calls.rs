@@ -17,6 +17,8 @@ pub(super) struct Calls {
     pub(super) scheduler: CallScheduler<Box<Job>>,
     /// By source: the access token.
     pub(super) tokens: Vec<Token>,
+    /// How often credentials had been read anew when the breakers were last told.
+    pub(super) renewals: u64,
     /// Holds calls back after the process was paused: its partitions may be another worker's.
     pub(super) pause_guard: PauseGuard,
     /// How many partitions the input topic has: this worker's part of them is its part of the
@@ -44,6 +46,7 @@ impl Calls {
                 context.registry.iter().map(|(_, route)| queue(route)).collect(),
             ),
             tokens: context.registry.token_sources().map(|_| Token::default()).collect(),
+            renewals: context.registry.renewals(),
             pause_guard,
             input_partitions: 0,
         }

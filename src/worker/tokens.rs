@@ -20,6 +20,16 @@ use crate::telemetry::AttemptEnd;
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<P: Ports> Worker<P> {
+    /// Has APIs that denied us access probed once credentials were read anew.
+    pub(super) fn look_after_credentials(&mut self, now: Instant) {
+        let renewals = self.context.registry.renewals();
+        if std::mem::replace(&mut self.calls.renewals, renewals) != renewals {
+            for (api, _) in self.context.registry.iter() {
+                self.calls.scheduler.credentials_changed(api.index(), now);
+            }
+        }
+    }
+
     /// Keeps access tokens fresh while claims need them, and shuts the APIs that have none.
     pub(super) fn look_after_tokens(&mut self, now: Instant) {
         let registry = &self.context.registry;
@@ -67,6 +77,8 @@ impl<P: Ports> Worker<P> {
                 let state = &mut self.calls.tokens[id.index()];
                 if state.fetched(value, life, can_force, now) == Outlook::Bad {
                     self.deny_without_token(id, FaultReason::BadAccessToken, now);
+                } else {
+                    self.probe_with_token(id, now);
                 }
                 None
             }
@@ -150,6 +162,15 @@ impl<P: Ports> Worker<P> {
             }
             ApiResult::Assessed { .. } | ApiResult::Unassessable(_) => token.accepted(lease),
             ApiResult::Transient(..) | ApiResult::AccessDenied(_) => {}
+        }
+    }
+
+    /// There is another token: APIs that denied us access may take it.
+    fn probe_with_token(&mut self, id: TokenId, now: Instant) {
+        for (api, route) in self.context.registry.iter() {
+            if route.token == Some(id) {
+                self.calls.scheduler.credentials_changed(api.index(), now);
+            }
         }
     }
 

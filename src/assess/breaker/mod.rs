@@ -23,7 +23,7 @@
 //! let minute = Duration::from_secs(60);
 //! let settings = Settings {
 //!     failure_ratio: 0.5, min_calls: 4, window: minute, open_for: minute, open_max: 10 * minute,
-//!     access_denied_for: minute, probes: 1,
+//!     access_denied_for: minute, access_denied_max: 10 * minute, probes: 1,
 //! };
 //! let now = tokio::time::Instant::now();
 //! let mut breaker = Breaker::new(settings, now);
@@ -59,10 +59,13 @@ pub struct Settings {
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
     pub open_max: Duration,
-    /// The interval of probes while the API denies us access: no permission, bad signature, balance
-    /// exhausted.
+    /// The same while the API denies us access (no permission, bad signature, balance exhausted):
+    /// before the first probe, and twice as long after each that is denied…
     #[serde(with = "humantime_serde")]
     pub access_denied_for: Duration,
+    /// …but no longer than this.
+    #[serde(with = "humantime_serde")]
+    pub access_denied_max: Duration,
     /// So many probes in a row must succeed before it closes.
     pub probes: u32,
 }
@@ -169,10 +172,13 @@ impl Breaker {
             State::HalfOpen { since, probing, succeeded, access_denied, times } if probe => {
                 *probing = false;
                 if health != CallHealth::Well {
-                    let (since, times) = (*since, times.saturating_add(1));
                     // A probe that is asked for anew leaves the blame where it was.
                     let blame =
                         health.blames_set_up() || (health == CallHealth::Pending && *access_denied);
+                    // How long the API failed says nothing of how long it will deny us.
+                    let is_new = blame && !*access_denied;
+                    let times = if is_new { 0 } else { times.saturating_add(1) };
+                    let since = *since;
                     self.open(blame, times, since, now);
                     return true;
                 }
@@ -195,10 +201,22 @@ impl Breaker {
                 self.open(true, 0, now, now);
                 true
             }
-            State::Open { access_denied, .. } | State::HalfOpen { access_denied, .. } => {
-                *access_denied = true;
+            State::Open { access_denied, times, .. }
+            | State::HalfOpen { access_denied, times, .. } => {
+                if !std::mem::replace(access_denied, true) {
+                    *times = 0;
+                }
                 false
             }
+        }
+    }
+
+    /// There are other credentials: an API that denied us may be probed at once.
+    pub fn credentials_changed(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Open { access_denied: true, until, times, .. } => (*until, *times) = (now, 0),
+            State::HalfOpen { access_denied: true, times, .. } => *times = 0,
+            State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => {}
         }
     }
 
@@ -230,13 +248,14 @@ impl Breaker {
     }
 
     fn open(&mut self, access_denied: bool, times: u32, since: Instant, now: Instant) {
-        let doubled = self
-            .settings
-            .open_for
-            .saturating_mul(2_u32.saturating_pow(times))
-            .min(self.settings.open_max);
-        let pause =
-            if access_denied { doubled.max(self.settings.access_denied_for) } else { doubled };
+        let Settings { open_for, open_max, access_denied_for, access_denied_max, .. } =
+            self.settings;
+        let (first, longest) = if access_denied {
+            (access_denied_for, access_denied_max)
+        } else {
+            (open_for, open_max)
+        };
+        let pause = first.saturating_mul(2_u32.saturating_pow(times)).min(longest);
         self.state = State::Open { since, until: now + pause, access_denied, times };
     }
 }

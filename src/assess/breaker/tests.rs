@@ -10,6 +10,7 @@ fn settings() -> Settings {
         open_for: Duration::from_secs(1),
         open_max: Duration::from_secs(30),
         access_denied_for: Duration::from_secs(60),
+        access_denied_max: Duration::from_secs(300),
         probes: 3,
     }
 }
@@ -108,6 +109,58 @@ fn an_api_that_refuses_us_opens_it_at_once_and_is_probed_seldom() {
     assert!(breaker.ended(CallHealth::AccessDenied, false, now));
     assert_eq!(state(&breaker), (true, true));
     assert_eq!(breaker.permit(now), Permit::NotBefore(now + Duration::from_secs(60)));
+}
+
+/// The pauses, in seconds, of a breaker whose probes all end so.
+fn pauses<const N: usize>(breaker: &mut Breaker, now: Instant, health: CallHealth) -> [u64; N] {
+    let mut at = now;
+    [(); N].map(|()| {
+        let Permit::NotBefore(until) = breaker.permit(at) else { panic!("it is open") };
+        let pause = (until - at).as_secs();
+        at = until;
+        breaker.called();
+        assert!(breaker.ended(health, true, at));
+        pause
+    })
+}
+
+#[test]
+fn an_api_that_goes_on_denying_us_is_probed_ever_more_seldom_up_to_a_bound_of_its_own() {
+    let now = Instant::now();
+    for health in [CallHealth::AccessDenied, CallHealth::Repeated, CallHealth::Pending] {
+        let mut breaker = Breaker::new(settings(), now);
+        breaker.deny(now);
+        assert_eq!(pauses(&mut breaker, now, health), [60, 120, 240, 300, 300], "{health:?}");
+    }
+}
+
+#[test]
+fn an_outage_before_does_not_lengthen_the_pause_of_an_api_that_denies_us() {
+    let now = Instant::now();
+    let mut breaker = opened(now);
+    assert_eq!(pauses(&mut breaker, now, CallHealth::Failing), [1, 2, 4, 8, 16, 30]);
+    let late = now + Duration::from_secs(61 + 30);
+    assert_eq!(breaker.permit(late), Permit::Probe);
+    breaker.called();
+    assert!(breaker.ended(CallHealth::AccessDenied, true, late));
+    assert_eq!(pauses(&mut breaker, late, CallHealth::AccessDenied), [60, 120]);
+}
+
+#[test]
+fn other_credentials_are_probed_with_at_once() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(settings(), now);
+    breaker.deny(now);
+    pauses::<3>(&mut breaker, now, CallHealth::AccessDenied);
+    let at = now + Duration::from_secs(60 + 120 + 240);
+    breaker.credentials_changed(at);
+    assert_eq!(breaker.permit(at), Permit::Probe);
+    breaker.called();
+    assert!(breaker.ended(CallHealth::AccessDenied, true, at));
+    assert_eq!(breaker.permit(at), Permit::NotBefore(at + Duration::from_secs(120)));
+    let mut failing = opened(now);
+    failing.credentials_changed(now);
+    assert_eq!(failing.permit(now), Permit::NotBefore(now + Duration::from_secs(1)));
 }
 
 #[test]

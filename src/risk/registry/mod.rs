@@ -5,6 +5,7 @@
 //! credentials, its bounds and its policy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use config::Value;
@@ -133,6 +134,7 @@ pub struct Registry {
     by_kind: BTreeMap<String, ApiId>,
     tokens: Vec<Box<dyn TokenSource>>,
     shared: Shared,
+    renewals: AtomicU64,
 }
 
 impl Registry {
@@ -153,6 +155,7 @@ impl Registry {
             by_kind: BTreeMap::new(),
             tokens: Vec::new(),
             shared: shared.clone(),
+            renewals: AtomicU64::new(0),
         };
         for (name, section) in sections {
             let Some(registration) = APIS.iter().find(|registration| registration.name == name)
@@ -261,6 +264,12 @@ impl Registry {
         let Shared { tencent_cloud: tencent, wechat: app, .. } = &self.shared;
         tencent.replace(tencent.now().with_credentials_of(tencent_cloud));
         app.replace(app.now().with_credentials_of(wechat));
+        self.renewals.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often credentials were read anew.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Acquire)
     }
 
     /// Every API that serves something.

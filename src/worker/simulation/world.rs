@@ -53,6 +53,7 @@ window = "2s"
 open_for = "100ms"
 open_max = "1s"
 access_denied_for = "1s"
+access_denied_max = "1s"
 probes = 1
 "#;
 

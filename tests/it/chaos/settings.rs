@@ -103,6 +103,7 @@ per_second = 50.0
 [breaker]
 open_max = "1s"
 access_denied_for = "2s"
+access_denied_max = "2s"
 [wechat]
 base_url = "{url}"
 "#,

@@ -114,6 +114,23 @@ async fn secrets_are_rotated_under_a_worker_at_work() {
     }
 }
 
+/// The breaker alone would let nobody ask before four minutes have passed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_mended_is_tried_at_once() {
+    let Some(lab) = Lab::new("mended-key").await else { return };
+    put(lab.folder.path(), "key", "wrong");
+    let mut worker = lab.worker(
+        "w1",
+        "[tencent_cloud]\nsecret_key = ''\nsecret_key_file = 'key'\n\
+         [breaker]\naccess_denied_for = '4m'\nprobes = 1\n",
+    );
+    lab.produce(&claims("qr_code", 5));
+    told(&lab, "the breaker of intelligent_qr_code opened: bad_signature").await;
+    put(lab.folder.path(), "key", SECRET_KEY);
+    lab.wait("the decisions", LONG, async || decided(&lab, "qr_code").await == 5).await;
+    assert_eq!(worker.stop().await, Some(0));
+}
+
 /// Each claim has one decision, no call was refused, no line holds a secret, and all evidence is
 /// read with the new keys.
 async fn verify(lab: &Lab, secrets: &[&str]) {
