@@ -148,8 +148,9 @@ fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds)));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than can be counted is for ever.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
     Duration::try_from(date - OffsetDateTime::now_utc()).ok()
@@ -201,6 +202,19 @@ mod tests {
             exchange.cause.as_deref(),
             Some("the answer is encoded as gzip, which was not asked for")
         );
+    }
+
+    #[test]
+    fn a_pause_is_read_from_any_number_of_digits_or_a_date() {
+        let read = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            retry_after(&headers).map(|pause| pause.as_secs())
+        };
+        let numbers = ["0", " 17 ", "4294967296", "99999999999999999999999"].map(read);
+        assert_eq!(numbers, [Some(0), Some(17), Some(1 << 32), Some(u64::MAX)]);
+        let far = read("Fri, 31 Dec 2999 23:59:59 GMT").expect("a date");
+        assert!(far > 86_400 * 365 * 100, "{far}");
+        assert_eq!(["Sun, 06 Nov 1994 08:49:37 GMT", "", "-1", "1.5", "soon"].map(read), [None; 5]);
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 //! Pure. Owns what an HTTP status means where no envelope says more, and what the operator's
 //! `retry.transient_codes` change.
 
+use std::time::Duration;
+
 use super::reason::{AttemptOutcome, FaultReason};
 use crate::decision::Assessment;
 
@@ -81,6 +83,8 @@ pub enum RetryHint {
     FreshSignature,
     /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
     NewToken,
+    /// Like [`RetryHint::Backoff`], but not before this pause is over.
+    After(Duration),
     /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used
     /// up): the API's breaker opens at once.
     Lasting,
@@ -113,6 +117,11 @@ impl ApiResult {
     /// What a growing pause may mend.
     pub fn transient(fault: impl Into<Fault>) -> Self {
         Self::Transient(fault.into(), RetryHint::Backoff)
+    }
+
+    /// What a minute may mend, and a shorter pause would not: a limit by the minute, maintenance.
+    pub fn transient_for_a_minute(fault: Fault) -> Self {
+        Self::Transient(fault, RetryHint::After(Duration::from_secs(60)))
     }
 
     /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's

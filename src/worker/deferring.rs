@@ -167,8 +167,9 @@ impl<P: Ports> Worker<P> {
             api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
         let api = api.name();
         self.context.meter.deferred(api);
+        let asked = job.retry.not_before().unwrap_or_else(Instant::now);
+        let pause = millis(pause.max(asked.saturating_duration_since(Instant::now())));
         // It comes back while there is still time to ask.
-        let pause = millis(pause);
         let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
         let Job { ticket, mut received, claim, retry, .. } = job;
         // Whoever picks it up goes on in the same trace.

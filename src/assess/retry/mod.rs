@@ -121,6 +121,8 @@ pub struct Retry {
     intervals: Option<ExponentialBackoff>,
     signed_again: bool,
     renewed_token: bool,
+    /// The end of the pause that the last answer asked for.
+    not_before: Option<Instant>,
 }
 
 impl Retry {
@@ -162,6 +164,12 @@ impl Retry {
         self.unseen
     }
 
+    /// Until when the last answer asked for a pause, if it did: also a claim that leaves the process
+    /// is not asked about before.
+    pub fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
     /// Says what follows, and what the reading says about the API's health. `retry_after` is the
     /// answer's header, `max_attempts` the API's own bound, `seed` random.
     pub fn after(
@@ -185,7 +193,7 @@ impl Retry {
     /// the second.
     fn health(&self, again: RetryHint) -> CallHealth {
         match again {
-            RetryHint::Backoff => CallHealth::Failing,
+            RetryHint::Backoff | RetryHint::After(_) => CallHealth::Failing,
             RetryHint::Lasting => CallHealth::AccessDenied,
             RetryHint::FreshSignature if self.signed_again => CallHealth::Repeated,
             RetryHint::NewToken if self.renewed_token => CallHealth::Repeated,
@@ -205,16 +213,23 @@ impl Retry {
         if context.seen && context.max_attempts.is_some_and(|max| seen >= max) {
             return Step::GiveUp(fault);
         }
+        let mut asked = context.retry_after.unwrap_or_default().min(settings.retry_after_max);
         let at_once = match again {
             RetryHint::FreshSignature => !std::mem::replace(&mut self.signed_again, true),
             RetryHint::NewToken => !std::mem::replace(&mut self.renewed_token, true),
+            RetryHint::After(pause) => {
+                asked = asked.max(pause);
+                false
+            }
             RetryHint::Backoff | RetryHint::Lasting => false,
         };
+        self.not_before = None;
         if at_once {
             return Step::RetryAt(context.now);
         }
+        self.not_before = (!asked.is_zero()).then(|| context.now + asked);
         let started = self.started.unwrap_or(context.now);
-        let at = context.now + self.pause(settings, context);
+        let at = context.now + self.pause(settings, context).max(asked);
         if at.duration_since(started) > settings.in_process_for {
             Step::Defer(fault)
         } else {
@@ -235,9 +250,7 @@ impl Retry {
                 .build()
         });
         let interval = intervals.next_backoff().unwrap_or(settings.max_interval);
-        let jittered = interval.mul_f64(f64::from(context.seed) / f64::from(u32::MAX));
-        let asked = context.retry_after.unwrap_or_default().min(settings.retry_after_max);
-        jittered.max(asked)
+        interval.mul_f64(f64::from(context.seed) / f64::from(u32::MAX))
     }
 }
 

@@ -137,6 +137,37 @@ fn retry_after_is_honoured_within_its_bound() {
 }
 
 #[test]
+fn a_pause_that_a_code_asks_for_is_kept_and_a_deferral_knows_of_it() {
+    let (mut settings, now) = (settings(), Instant::now());
+    let minute = Duration::from_secs(60);
+    let after = |retry: &mut Retry, settings: &Settings| {
+        retry.begin(now);
+        retry.after(settings, transient(RetryHint::After(minute)), &context(now, 0))
+    };
+    let mut retry = Retry::default();
+    let (health, step) = after(&mut retry, &settings);
+    assert!(matches!(step, Step::Defer(_)), "longer than it may stay: {step:?}");
+    assert_eq!((health, retry.not_before()), (CallHealth::Failing, Some(now + minute)));
+    settings.in_process_for = minute;
+    let mut retry = Retry::default();
+    assert_eq!(after(&mut retry, &settings).1, Step::RetryAt(now + minute));
+    retry.after(&settings, transient(RetryHint::Backoff), &context(now, 0));
+    assert_eq!(retry.not_before(), None, "the last answer asked for nothing");
+}
+
+#[test]
+fn a_claim_whose_asked_pause_is_too_long_to_stay_is_deferred_for_no_less() {
+    let settings = Settings { in_process_for: Duration::from_secs(5), ..settings() };
+    let (now, mut retry) = (Instant::now(), Retry::default());
+    let asked = Some(Duration::from_secs(3_600));
+    let context = Context { retry_after: asked, ..context(now, 0) };
+    retry.begin(now);
+    let (_, step) = retry.after(&settings, transient(RetryHint::Backoff), &context);
+    assert!(matches!(step, Step::Defer(_)), "{step:?}");
+    assert_eq!(retry.not_before(), Some(now + settings.retry_after_max));
+}
+
+#[test]
 fn a_claim_is_deferred_for_longer_each_time_up_to_a_bound() {
     let settings = settings();
     let longest: Vec<u64> =

@@ -127,7 +127,7 @@ fn classify(code: i64) -> ApiResult {
         5500 => ApiResult::Unassessable(fault(Why::NotQualified)),
         6000 => transient(Why::InternalError),
         6100 => transient(Why::UnsupportedOrMaintenance),
-        6200 => transient(Why::Maintenance),
+        6200 => ApiResult::transient_for_a_minute(fault(Why::Maintenance)),
         _ => transient(Why::UnknownCode),
     }
 }

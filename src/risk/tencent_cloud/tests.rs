@@ -14,13 +14,13 @@ fn every_error_code_has_its_class() {
         (5100, "operation_failed"),
         (6000, "internal_error"),
         (6100, "unsupported_or_maintenance"),
-        (6200, "maintenance"),
         (4, "unknown_code"),
         (1002, "unknown_code"),
         (i64::MIN, "unknown_code"),
     ] {
         assert_eq!(reading(code), transient(reason, code));
     }
+    assert_eq!(reading(6200), transient_for_a_minute("maintenance", 6200));
     for (code, reason) in [
         (4000, "bad_parameter"),
         (4600, "bad_protocol"),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use config::{Config, File, FileFormat};
 use serde_json::{Value, json};
@@ -158,6 +159,11 @@ pub(in crate::risk) fn fault(reason: &str, code: i64) -> Fault {
 
 pub(in crate::risk) fn transient(reason: &str, code: i64) -> ApiResult {
     again(reason, code, RetryHint::Backoff)
+}
+
+/// A transient fault that is asked about again after a minute.
+pub(in crate::risk) fn transient_for_a_minute(reason: &str, code: i64) -> ApiResult {
+    again(reason, code, RetryHint::After(Duration::from_secs(60)))
 }
 
 /// A transient fault that opens the breaker.

@@ -213,17 +213,18 @@ fn every_outer_code_has_its_class() {
     for (code, reason) in [
         (-1, "busy"),
         (-1000, "busy"),
-        (45011, "rate_limited"),
         (9_301_002, "service_failed"),
         (9_301_003, "internal_error"),
         (9_301_004, "save_failed"),
         (9_301_009, "result_check_failed"),
-        (9_301_011, "rate_limited"),
         (9_301_012, "service_timeout"),
         (9_301_005, "unknown_code"),
         (9, "unknown_code"),
     ] {
         assert_eq!(reading(code), transient(reason, code));
+    }
+    for code in [45011, 9_301_011] {
+        assert_eq!(reading(code), transient_for_a_minute("rate_limited", code));
     }
     for (code, reason) in [(45009, "quota_exceeded"), (9_301_010, "consumption_failed")] {
         assert_eq!(reading(code), lasting(reason, code));

@@ -1,6 +1,7 @@
 //! The tables of return codes: the class of each, and what happens to the claim.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -73,6 +74,12 @@ fn becomes(reading: &ApiResult) -> &'static str {
             }
             Step::GiveUp(fault) => {
                 panic!("{fault:?} is given up on after {} attempts", retry.attempts())
+            }
+            // Its pause is longer than it may stay.
+            Step::Defer(_) if retry.not_before().is_some() => {
+                let minute = Some(start + Duration::from_secs(60));
+                assert_eq!((retry.not_before(), retry.attempts()), (minute, 1));
+                return "asked again after a minute";
             }
             // It waits, comes back, and at the end of its time it gets this ruling.
             Step::Defer(fault) => {
