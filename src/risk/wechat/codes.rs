@@ -11,6 +11,9 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         -1 | -1000 => transient(Why::Busy),
+        // Not in WeChat's table: the balance, as the user of this project names the code for every
+        // API.
+        13 => lasting(Why::InsufficientBalance),
         40001 | 40014 | 42001 => {
             ApiResult::Transient(fault(Why::BadAccessToken), RetryHint::NewToken)
         }
