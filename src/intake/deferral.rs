@@ -34,7 +34,7 @@ const SINCE: &str = "claimgate-deferred-since";
 const NOT_BEFORE: &str = "claimgate-not-before";
 /// How often an API was asked about it.
 const ATTEMPTS: &str = "claimgate-attempts";
-/// How many of these times the API cannot have seen it; 0 where the header is absent.
+/// How many of these times the API did not look at it; 0 where the header is absent.
 const UNSEEN: &str = "claimgate-unseen";
 /// Why, in a bounded word.
 const REASON: &str = "claimgate-reason";
@@ -58,7 +58,8 @@ pub struct Deferral {
     pub not_before: i64,
     /// How often an API was asked about it.
     pub attempts: u32,
-    /// How many of these attempts the API cannot have seen: no connection was made.
+    /// How many of these attempts did not have the API look at it: no connection was made, or the
+    /// call was turned away.
     pub unseen: u32,
     /// Why it was deferred, in a bounded word.
     pub reason: String,

@@ -168,6 +168,19 @@ impl ApiResult {
         }
     }
 
+    /// Whether the API turned the call away before it looked at the claim: nothing was used up of
+    /// what it bounds ([`Registration::max_attempts`](super::Registration::max_attempts)).
+    pub fn is_turned_away(&self) -> bool {
+        match self {
+            Self::AccessDenied(_) => true,
+            Self::Transient(fault, hint) => match hint {
+                RetryHint::FreshSignature | RetryHint::NewToken | RetryHint::Lasting => true,
+                RetryHint::Backoff | RetryHint::After(_) => fault.reason == FaultReason::Http429,
+            },
+            Self::Assessed { .. } | Self::Unassessable(_) => false,
+        }
+    }
+
     /// Whether the claim is to be asked about again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transient(..) | Self::AccessDenied(_))

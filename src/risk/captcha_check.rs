@@ -120,7 +120,9 @@ impl RiskApi for CaptchaCheck {
                 assessment: Assessment::Ticket { valid: true },
                 provider_code: 0,
             },
-            Err(reading) if reading.provider_code() == Some(VERIFICATION_FAILED) => {
+            Err(reading)
+                if answer.is_success() && reading.provider_code() == Some(VERIFICATION_FAILED) =>
+            {
                 ApiResult::Assessed {
                     assessment: Assessment::Ticket { valid: false },
                     provider_code: VERIFICATION_FAILED,
@@ -215,6 +217,16 @@ mod tests {
             ],
         );
         assert_eq!(only(&registry).registration().max_attempts, Some(2));
+    }
+
+    #[test]
+    fn a_5100_with_an_http_status_other_than_2xx_is_no_verdict() {
+        let registry = api(REGISTRATION.name, "");
+        let reading = |status| read(only(&registry), status, r#"{"code":5100}"#);
+        assert_eq!([200, 299].map(reading), [ticket(false, 5100), ticket(false, 5100)]);
+        for status in [199, 300, 400, 403, 404] {
+            assert_eq!(reading(status), transient("operation_failed", 5100), "{status}");
+        }
     }
 
     #[test]

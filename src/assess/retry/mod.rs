@@ -115,7 +115,7 @@ pub struct Retry {
     /// Before the claim was deferred last.
     earlier: u32,
     attempts: u32,
-    /// Of all of them, those that the API cannot have seen.
+    /// Of all of them, those that did not reach the API or were turned away.
     unseen: u32,
     started: Option<Instant>,
     intervals: Option<ExponentialBackoff>,
@@ -127,7 +127,7 @@ pub struct Retry {
 
 impl Retry {
     /// The history of a claim that an API was asked about `earlier` times before it was deferred,
-    /// `unseen` of them in vain, at last with this reason: one that was deferred for want of a good
+    /// `unseen` of them without its looking, at last with this reason: one that was deferred for want of a good
     /// signature or token has had its single retry.
     pub fn resumed(earlier: u32, unseen: u32, reason: Option<FaultReason>) -> Self {
         Self {
@@ -159,7 +159,8 @@ impl Retry {
         self.earlier.saturating_add(self.attempts)
     }
 
-    /// How many of them the API cannot have seen: no connection was made.
+    /// How many of them did not have the API look at the claim: no connection was made, or it turned
+    /// the call away.
     pub fn unseen(&self) -> u32 {
         self.unseen
     }
@@ -178,6 +179,7 @@ impl Retry {
         reading: ApiResult,
         context: &Context,
     ) -> (CallHealth, Step) {
+        let context = &Context { seen: context.seen && !reading.is_turned_away(), ..*context };
         let (fault, again, health) = match reading {
             ApiResult::Assessed { assessment, provider_code } => {
                 return (CallHealth::Well, Step::Assessed(assessment, provider_code));
@@ -263,7 +265,7 @@ pub struct Context {
     pub seed: u32,
     /// The answer's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The API's own bound on attempts that it has seen.
+    /// The API's own bound on attempts that it has looked at.
     pub max_attempts: Option<u32>,
     /// Whether it may have seen this one.
     pub seen: bool,

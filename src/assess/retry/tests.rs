@@ -210,6 +210,33 @@ fn review_15_attempts_that_were_never_seen_use_up_nothing() {
 }
 
 #[test]
+fn an_answer_that_turns_the_call_away_uses_up_nothing() {
+    let (settings, now) = (settings(), Instant::now());
+    let fault = |reason| Fault::coded(reason, 1);
+    let away = [
+        ApiResult::AccessDenied(fault(FaultReason::BadSignature)),
+        ApiResult::Transient(fault(FaultReason::InsufficientBalance), RetryHint::Lasting),
+        ApiResult::Transient(fault(FaultReason::RequestReplayed), RetryHint::FreshSignature),
+        ApiResult::Transient(fault(FaultReason::BadAccessToken), RetryHint::NewToken),
+        ApiResult::transient(FaultReason::Http429),
+    ];
+    let mut retry = Retry::default();
+    let bounded = Context { max_attempts: Some(1), ..context(now, 0) };
+    for reading in away {
+        retry.begin(now);
+        let (_, step) = retry.after(&settings, reading, &bounded);
+        assert!(matches!(step, Step::RetryAt(_)), "{step:?}");
+    }
+    assert_eq!((retry.attempts(), retry.unseen()), (5, 5));
+    for looked in [FaultReason::Http5xx, FaultReason::Timeout, FaultReason::MalformedAnswer] {
+        let mut retry = Retry::resumed(5, 5, None);
+        retry.begin(now);
+        let (_, step) = retry.after(&settings, ApiResult::transient(looked), &bounded);
+        assert!(matches!(step, Step::GiveUp(_)), "{looked:?}: {step:?}");
+    }
+}
+
+#[test]
 fn an_api_may_bound_the_attempts() {
     let now = Instant::now();
     let mut retry = Retry::default();

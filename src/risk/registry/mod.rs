@@ -31,7 +31,7 @@ pub struct Registration {
     pub levels: &'static [Decision],
     /// Its own table of risk types: the same code means different things to different schemas.
     pub risk_types: &'static [RiskType],
-    /// How many times one claim may be asked about at all, where the API bounds it.
+    /// How many times the API may look at one claim at all, where it bounds that.
     pub max_attempts: Option<u32>,
     /// Where the access tokens come from that its requests need ([`super::Attempt::token`]); the
     /// APIs of one vendor share a token.
