@@ -1,20 +1,21 @@
 //! How answers are read: tolerantly, and without ever guessing.
 //!
 //! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around
-//! it (`"level "`, `Level`), a number may be written as text (`"code":"0"`). And what "never
-//! guessing" means: a value of the wrong type, or one key twice with different values, is
+//! it (`"level "`, `Level`), a number may be written as text or with a point (`"code":"0"`,
+//! `"level":2.0`). And what "never guessing" means: a value of the wrong type, or one key twice with different values, is
 //! [`Found::Unusable`], which no API may take for "clean".
 //!
 //! One pass, no tree of values: depth and size of a body cost neither stack nor memory.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The most risk types of one answer.
-pub(super) const MOST_RISK_TYPES: usize = 64;
+/// Up to this every whole number is an `f64` of its own: 2 to the power of 53.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A field of an answer, as found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,6 +99,11 @@ pub(super) trait Readable: Sized {
         None
     }
 
+    /// From a whole number that is too large for [`Readable::integer`].
+    fn beyond() -> Option<Self> {
+        None
+    }
+
     /// From a text.
     fn text(_: &str) -> Option<Self> {
         None
@@ -132,13 +138,33 @@ impl Readable for String {
     }
 }
 
-/// Risk types: a list of numbers; one number stands for a list of one, an empty text for none. A
-/// code nobody knows is kept; one that is no number makes the list unusable, for it might have been
-/// the one that matters. So does a code too many: the tables have some 30, and each one costs
-/// memory, a row and a message.
+/// A risk type, `None` if no table can have it: it is larger than what is kept of one.
+struct Code(Option<i32>);
+
+impl Readable for Code {
+    fn integer(value: i64) -> Option<Self> {
+        Some(Self(i32::try_from(value).ok()))
+    }
+
+    fn beyond() -> Option<Self> {
+        Some(Self(None))
+    }
+
+    fn text(value: &str) -> Option<Self> {
+        i64::text(value).and_then(Self::integer)
+    }
+}
+
+/// Risk types, each once: a list of numbers; one number stands for a list of one, an empty text for
+/// none. A code nobody knows is kept if it can be; one that is no number makes the list unusable,
+/// for it might have been the one that matters.
 impl Readable for Vec<i32> {
     fn integer(value: i64) -> Option<Self> {
-        i32::try_from(value).ok().map(|code| vec![code])
+        Code::integer(value).map(|code| code.0.into_iter().collect())
+    }
+
+    fn beyond() -> Option<Self> {
+        Some(Self::new())
     }
 
     fn text(value: &str) -> Option<Self> {
@@ -150,15 +176,12 @@ impl Readable for Vec<i32> {
     }
 
     fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
-        let mut codes = Some(Self::new());
-        while let Some(element) = list.next_element::<Found<i64>>()? {
-            let code = element.given().and_then(|code| i32::try_from(code).ok());
-            codes = codes.filter(|codes: &Self| codes.len() < MOST_RISK_TYPES).zip(code).map(
-                |(mut codes, code)| {
-                    codes.push(code);
-                    codes
-                },
-            );
+        let (mut codes, mut seen) = (Some(Self::new()), HashSet::new());
+        while let Some(element) = list.next_element::<Found<Code>>()? {
+            codes = codes.zip(element.given()).map(|(mut codes, Code(code))| {
+                codes.extend(code.filter(|code| seen.insert(*code)));
+                codes
+            });
         }
         Ok(codes)
     }
@@ -193,8 +216,13 @@ impl<'de, T: Readable> Visitor<'de> for FoundVisitor<T> {
         Ok(Found::Unusable)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Found<T>, E> {
-        Ok(Found::Unusable)
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Found<T>, E> {
+        Self::found(match value {
+            _ if value.fract() != 0.0 => None,
+            _ if value.abs() > MOST_EXACT => T::beyond(),
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within 2^53")]
+            _ => T::integer(value as i64),
+        })
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Found<T>, E> {
@@ -202,7 +230,7 @@ impl<'de, T: Readable> Visitor<'de> for FoundVisitor<T> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Found<T>, E> {
-        Self::found(i64::try_from(value).ok().and_then(T::integer))
+        Self::found(i64::try_from(value).map_or_else(|_| T::beyond(), T::integer))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Found<T>, E> {
@@ -275,10 +303,26 @@ mod tests {
     }
 
     #[test]
-    fn review_19_more_risk_types_than_any_table_has_are_unusable() {
-        let list = |length: usize| format!("[{}1]", "1,".repeat(length - 1));
-        assert_eq!(read::<Vec<i32>>(list(64).as_bytes()).map(|codes| codes.len()), Some(64));
-        assert_eq!(read::<Vec<i32>>(list(65).as_bytes()), None);
-        assert_eq!(read::<Vec<i32>>(list(500_000).as_bytes()), None);
+    fn a_whole_number_may_be_written_with_a_point() {
+        let numbers = ["2.0", "-0.0", "1e3", "-9007199254740992.0"]
+            .map(|text| read::<i64>(text.as_bytes()).expect("a whole number"));
+        assert_eq!(numbers, [2, 0, 1_000, -9_007_199_254_740_992]);
+        for text in ["0.5", "2.0000001", "-1e-9", "1e300", "99999999999999999999"] {
+            assert_eq!(read::<i64>(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_risk_type_is_read_once_and_one_that_no_table_can_have_spoils_nothing() {
+        let codes = |text: &str| read::<Vec<i32>>(text.as_bytes());
+        assert_eq!(codes("[4,101.0,4,\"101\",5]"), Some(vec![4, 101, 5]));
+        for large in ["2147483648", "-9999999999", "18446744073709551615", "1e300"] {
+            assert_eq!(codes(&format!("[{large},4]")), Some(vec![4]), "{large}");
+            assert_eq!(codes(large), Some(vec![]), "{large}");
+        }
+        for other in ["[4,\"bot\"]", "[4,0.5]", "[4,true]", "[4,null]", "[4,[5]]"] {
+            assert_eq!(codes(other), None, "{other} may be the one that matters");
+        }
+        assert_eq!(codes(&format!("[{}1]", "1,".repeat(500_000))), Some(vec![1]));
     }
 }

@@ -10,7 +10,10 @@ use serde::de::{IgnoredAny, MapAccess};
 use super::Client;
 use crate::decision::Assessment;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
-use crate::risk::{Answer, ApiResult, Fault, FaultReason as Why, RetryHint};
+use crate::risk::{Answer, ApiResult, Fault, FaultReason as Why, Registration, RetryHint};
+
+/// The most risk types that are kept of one answer; the tables have some 30.
+const MOST_RISK_TYPES: usize = 64;
 
 impl Client {
     /// Opens the envelope of an answer with `code` 0.
@@ -29,8 +32,8 @@ impl Client {
         }
     }
 
-    /// Reads an answer that promises a risk level, up to the highest.
-    pub fn read_level(&self, answer: &Answer<'_>, highest: Option<u8>) -> ApiResult {
+    /// Reads an answer that promises a risk level of this API.
+    pub fn read_level(&self, answer: &Answer<'_>, api: &Registration) -> ApiResult {
         let envelope = match self.open(answer) {
             Ok(envelope) => envelope,
             Err(reading) => return reading,
@@ -39,9 +42,9 @@ impl Client {
             .level
             .given()
             .and_then(|level| u8::try_from(level).ok())
-            .filter(|level| Some(*level) <= highest);
+            .filter(|level| Some(*level) <= api.highest_level());
         let risk_types = match envelope.risk_types {
-            Found::Given(risk_types) => Some(risk_types),
+            Found::Given(risk_types) => Some(bounded(risk_types, api)),
             Found::Absent => Some(Vec::new()),
             Found::Unusable => None,
         };
@@ -53,6 +56,20 @@ impl Client {
             None => without_result(),
         }
     }
+}
+
+/// Without what is too much. Each one costs memory, a row and a message; what the API's table has
+/// decides, and stays.
+fn bounded(mut risk_types: Vec<i32>, api: &Registration) -> Vec<i32> {
+    let is_known = |code: &i32| api.risk_type(*code).is_some();
+    let known = risk_types.iter().filter(|code| is_known(code)).count();
+    let mut room = MOST_RISK_TYPES.saturating_sub(known);
+    risk_types.retain(|code| {
+        let stays = is_known(code) || room > 0;
+        room = room.saturating_sub(usize::from(!is_known(code)));
+        stays
+    });
+    risk_types
 }
 
 /// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken

@@ -46,7 +46,7 @@ impl RiskApi for LevelApi {
     }
 
     fn read(&self, answer: &Answer<'_>) -> ApiResult {
-        self.client.read_level(answer, self.registration.highest_level())
+        self.client.read_level(answer, self.registration)
     }
 
     fn answer_of_code(&self, provider_code: i64) -> String {
