@@ -18,9 +18,24 @@ pub struct Exchange {
     pub latency: Duration,
     /// What came.
     pub result: Result<Response, Failure>,
+    /// Beside a failure: as much as came of an answer that broke off. It is kept, and nothing is
+    /// read from its body.
+    pub cut: Option<Response>,
     /// Why no answer came, or what is odd about the one that came: one line in the words of the
     /// network, of TLS or of HTTP, without secrets.
     pub cause: Option<String>,
+}
+
+impl Exchange {
+    /// The answer that came, whole or not.
+    pub fn arrived(&self) -> Option<&Response> {
+        self.result.as_ref().ok().or(self.cut.as_ref())
+    }
+
+    /// The body of the answer that came, whole or not.
+    pub fn into_body(self) -> Option<Vec<u8>> {
+        self.result.ok().or(self.cut).map(|response| response.body)
+    }
 }
 
 /// An answer that arrived.
@@ -34,7 +49,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why no answer arrived. All of these are transient.
+/// Why no whole answer arrived. All of these are transient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No connection was made: the API has not seen the request.

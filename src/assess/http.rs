@@ -55,12 +55,12 @@ impl Client {
         Ok(Self { client: builder.build()?, egress: egress.clone() })
     }
 
-    /// The answer, and what is odd about it.
+    /// The answer, what is odd about it, and whether it is whole.
     async fn exchange(
         &self,
         request: Request,
         timeout: Duration,
-    ) -> reqwest::Result<(Response, Option<String>)> {
+    ) -> reqwest::Result<(Response, Option<String>, reqwest::Result<()>)> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -76,28 +76,34 @@ impl Client {
         let retry_after = retry_after(response.headers());
         let oddity = oddity(status, response.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            let room = BODY_MAX_BYTES - body.len();
-            body.extend_from_slice(&chunk[..room.min(chunk.len())]);
-            if body.len() == BODY_MAX_BYTES {
-                break;
-            }
-        }
-        Ok((Response { status, retry_after, body }, oddity))
+        let end = read_body(&mut response, &mut body).await;
+        Ok((Response { status, retry_after, body }, oddity, end))
     }
+}
+
+async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
+    while body.len() < BODY_MAX_BYTES
+        && let Some(chunk) = response.chunk().await?
+    {
+        let room = BODY_MAX_BYTES - body.len();
+        body.extend_from_slice(&chunk[..room.min(chunk.len())]);
+    }
+    Ok(())
 }
 
 impl Http for Client {
     async fn send(&self, request: Request, timeout: Duration) -> Exchange {
         let sent = Instant::now();
-        let result = self.exchange(request, timeout).await;
+        let arrived = self.exchange(request, timeout).await;
         let latency = sent.elapsed();
-        match result {
-            Ok((response, oddity)) => Exchange { latency, result: Ok(response), cause: oddity },
-            Err(error) => {
-                Exchange { latency, result: Err(classify(&error)), cause: Some(cause(error)) }
+        let (error, cut) = match arrived {
+            Ok((response, cause, Ok(()))) => {
+                return Exchange { latency, result: Ok(response), cut: None, cause };
             }
-        }
+            Ok((response, _, Err(error))) => (error, Some(response)),
+            Err(error) => (error, None),
+        };
+        Exchange { latency, result: Err(classify(&error)), cut, cause: Some(cause(error)) }
     }
 }
 
@@ -202,6 +208,19 @@ mod tests {
             exchange.cause.as_deref(),
             Some("the answer is encoded as gzip, which was not asked for")
         );
+    }
+
+    #[tokio::test]
+    async fn what_came_of_an_answer_that_broke_off_is_kept() {
+        let head = "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\n{\"code\":0";
+        let (cut, _) = exchange("http", head).await;
+        assert_eq!(cut.result, Err(Failure::Broken), "nobody may take it for an answer");
+        let retry_after = Some(Duration::from_secs(7));
+        let kept = Response { status: 503, retry_after, body: b"{\"code\":0".to_vec() };
+        assert_eq!(cut.arrived(), Some(&kept));
+        assert_eq!(cut.into_body(), Some(kept.body));
+        let (none, _) = exchange("http", "").await;
+        assert_eq!((none.result, none.cut), (Err(Failure::Broken), None));
     }
 
     #[test]

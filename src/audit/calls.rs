@@ -46,7 +46,7 @@ pub struct CallCount {
     pub unassessable: i64,
     /// Of which the API denied us access.
     pub access_denied: i64,
-    /// Of which no answer came, though they were sent.
+    /// Of which no whole answer came, though they were sent.
     pub unknown: i64,
     /// Of which an answer is kept, whatever it says: an estimate of what is billed.
     pub answered: i64,
@@ -120,7 +120,7 @@ pub async fn calls(
         "with chosen as (
             select
                 {since}::timestamptz as since, api, outcome, provider_code,
-                response is not null as is_answered,
+                response is not null and outcome <> 'unknown' as is_answered,
                 (extract(epoch from latency) * 1000)::float8 as ms
             from risk_calls where requested_at >= $1 and requested_at < $2 {COUNTS}"
     );

@@ -93,7 +93,11 @@ fn called(call: &Call) -> Step {
         call.http_status.map(|status| format!("http {status}")),
         call.provider_code.map(|code| format!("code {code}")),
         Some(format!("{latency:.1} ms")),
-        call.response.is_none().then(|| "no answer".to_owned()),
+        match call.response {
+            None => Some("no answer".to_owned()),
+            Some(_) if call.outcome == "unknown" => Some("an answer that broke off".to_owned()),
+            Some(_) => None,
+        },
     ] {
         what.extend(part.map(|part| format!(", {part}")));
     }
@@ -216,5 +220,8 @@ mod tests {
         assert_eq!(told, ["called", "decided", "recorded", "called"]);
         assert_eq!(steps[0].what, "intelligent_qr_code #1: unknown, timeout, 0.0 ms, no answer");
         assert_eq!(steps[1].what, "review for no reason given");
+        let cut = Call { outcome: "unknown".into(), ..Call::ordinary("a") };
+        let what = called(&cut).what;
+        assert!(what.ends_with(", an answer that broke off"), "{what}");
     }
 }

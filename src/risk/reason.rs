@@ -11,7 +11,7 @@ words! {
         Transient = "transient": "Asking again may help.",
         Unassessable = "unassessable": "The API cannot assess this claim.",
         AccessDenied = "access_denied": "The API denies us access.",
-        Unknown = "unknown": "Sent, and no answer came: the API may have acted upon it.",
+        Unknown = "unknown": "Sent, and no whole answer came: the API may have acted upon it.",
     }
 }
 

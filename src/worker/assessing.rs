@@ -78,7 +78,7 @@ impl<P: Ports> Worker<P> {
             let api = self.context.registry.get(attempted.job.api).api.as_ref();
             read(api, &attempted.exchange)
         };
-        let response = attempted.exchange.result.as_ref().ok();
+        let response = attempted.exchange.arrived();
         let context = Context {
             now: Instant::now(),
             seed: self.context.random.u32(..),
@@ -144,10 +144,10 @@ impl<P: Ports> Worker<P> {
         reading: &ApiResult,
         outcome: AttemptOutcome,
     ) -> Box<Job> {
-        let Attempted { job, requested_at, request, exchange } = attempted;
+        let Attempted { job, requested_at, request, mut exchange } = attempted;
         let api = self.context.registry.get(job.api).api.name();
         let reason = reading.fault().map(|fault| fault.reason);
-        let http_status = exchange.result.as_ref().ok().map(|response| response.status);
+        let http_status = exchange.arrived().map(|response| response.status);
         let is_answer = matches!(outcome, AttemptOutcome::Assessed | AttemptOutcome::Unassessable);
         let (latency, word) = (exchange.latency, outcome.as_str());
         let end = AttemptEnd { latency, http_status, outcome: word, is_answer, reason };
@@ -164,9 +164,9 @@ impl<P: Ports> Worker<P> {
             provider_code: reading.provider_code(),
             outcome: outcome.as_str().into(),
             reason: reason.map_or("", FaultReason::as_str).into(),
-            cause: exchange.cause,
+            cause: exchange.cause.take(),
             request,
-            response: exchange.result.ok().map(|response| response.body),
+            response: exchange.into_body(),
             trace_id: job.received.trace.trace_id(),
         };
         self.outflow.add_call(call, Instant::now());

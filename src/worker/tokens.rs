@@ -89,7 +89,7 @@ impl<P: Ports> Worker<P> {
                 Some(fault)
             }
         };
-        let kept = exchange.result.as_ref().ok();
+        let kept = exchange.arrived();
         let kept = kept.map(|response| source.redacted(&response.body, text.as_ref()));
         let row = fetched.into_row(outcome, fault, kept);
         self.outflow.add_token_exchange(row, now);
@@ -102,7 +102,7 @@ impl<P: Ports> Worker<P> {
         reason: Option<FaultReason>,
     ) {
         let Some((peer, method)) = &fetched.peer else { return };
-        let answered = fetched.exchange.result.as_ref().ok();
+        let answered = fetched.exchange.arrived();
         let http_status = answered.map(|response| response.status);
         let (latency, is_answer) = (fetched.exchange.latency, reason.is_none());
         let outcome = outcome.as_str();
@@ -198,7 +198,7 @@ impl TokenAnswer {
             id: Uuid::now_v7(),
             requested_at,
             latency: micros(exchange.latency),
-            http_status: exchange.result.ok().map(|response| response.status),
+            http_status: exchange.arrived().map(|response| response.status),
             provider_code: fault.as_ref().and_then(|fault| fault.provider_code),
             outcome: outcome.as_str(),
             reason: fault.map_or("", |fault| fault.reason.as_str()),

@@ -114,7 +114,7 @@ impl Http for RemoteApis {
         sleep(latency.min(timeout)).await;
         self.process.thawed().await;
         self.journal.notes().call_ended(number);
-        Exchange { latency: sent.elapsed(), result, cause: None }
+        Exchange { latency: sent.elapsed(), result, cut: None, cause: None }
     }
 }
 
