@@ -19,6 +19,9 @@ use crate::risk::{Method, Request, one_line};
 /// malformed.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
+/// A connection that takes longer is none.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// The longest cause, in characters.
 const CAUSE_MAX: usize = 300;
 
@@ -31,19 +34,31 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that verifies certificates and follows no redirects. The proxy is `egress`'s; the
-    /// environment's settings do not count.
+    /// As [`Client::for_calls`], where no call is very short.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(egress: &egress::Settings) -> Result<Self, reqwest::Error> {
+        Self::for_calls(egress, Duration::from_secs(2))
+    }
+
+    /// A client that verifies certificates and follows no redirects, for calls that may take
+    /// `shortest` or more: a connection that is not made in half of that fails as such, for the API
+    /// has not seen the call. The proxy is `egress`'s; the environment's settings do not count.
     ///
     /// # Errors
     /// The TLS library could not be set up, or the proxy's address is none.
-    pub fn new(egress: &egress::Settings) -> Result<Self, reqwest::Error> {
+    pub fn for_calls(
+        egress: &egress::Settings,
+        shortest: Duration,
+    ) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(CONNECT_MAX.min(shortest / 2))
             .pool_idle_timeout(Duration::from_secs(30))
             // A retry by the client would resend the very same nonce, which the APIs refuse as a
             // replay.
@@ -165,7 +180,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -208,6 +224,25 @@ mod tests {
             exchange.cause.as_deref(),
             Some("the answer is encoded as gzip, which was not asked for")
         );
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_answer_a_connection_has_not_seen_the_call() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let address = listener.local_addr().expect("an address");
+        // Nobody is taken on; once the queue is full the system answers no more.
+        let (patience, mut queue) = (Duration::from_millis(300), Vec::new());
+        while let Ok(Ok(stream)) = timeout(patience, TcpStream::connect(address)).await {
+            queue.push(stream);
+        }
+        let url = format!("http://{address}/");
+        let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
+        let call = Duration::from_millis(600);
+        let client = Client::for_calls(&egress::Settings::default(), call).expect("a client");
+        let exchange = client.send(request, call).await;
+        assert_eq!(exchange.result, Err(Failure::Connect), "{:?}", exchange.cause);
     }
 
     #[tokio::test]

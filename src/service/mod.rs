@@ -103,8 +103,11 @@ impl Service {
         let (registry, shadow) = (Arc::new(registry), config.shadow(&policy));
         let policies = Policies { in_force: policy, shadow };
         // Side by side, for partitions wait while their worker starts again.
-        let (store, (), http) =
-            tokio::try_join!(open_store(&config), look_around(&config), http_client(&config))?;
+        let (store, (), http) = tokio::try_join!(
+            open_store(&config),
+            look_around(&config),
+            http_client(&config, &registry)
+        )?;
         let store = Arc::new(store);
         let health = Health::new(STALE_AFTER);
         health.set_ready(Component::Store, Ok(()));

@@ -1,6 +1,7 @@
 //! What the worker is made of: the store, looked at and migrated; the topics, looked at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -31,9 +32,10 @@ pub(super) async fn look_around(config: &Config) -> Result<(), String> {
 
 /// Makes the client that calls the risk APIs, on a thread of its own: to read the system's
 /// certificates takes a tenth of a second.
-pub(super) async fn http_client(config: &Config) -> Result<Client, String> {
+pub(super) async fn http_client(config: &Config, registry: &Registry) -> Result<Client, String> {
     let egress = config.egress.clone();
-    let made = tokio::task::spawn_blocking(move || Client::new(&egress));
+    let shortest = registry.iter().map(|(_, route)| route.timeout).min().unwrap_or(Duration::MAX);
+    let made = tokio::task::spawn_blocking(move || Client::for_calls(&egress, shortest));
     let made = made.await.map_err(|error| error.to_string())?;
     made.map_err(|error| format!("the HTTP client cannot be made: {error}"))
 }
