@@ -266,7 +266,7 @@ mod tests {
         };
         let numbers = ["0", " 17 ", "4294967296", "99999999999999999999999"].map(read);
         assert_eq!(numbers, [Some(0), Some(17), Some(1 << 32), Some(u64::MAX)]);
-        let far = read("Fri, 31 Dec 2999 23:59:59 GMT").expect("a date");
+        let far = read("Tue, 31 Dec 2999 23:59:59 GMT").expect("a date");
         assert!(far > 86_400 * 365 * 100, "{far}");
         assert_eq!(["Sun, 06 Nov 1994 08:49:37 GMT", "", "-1", "1.5", "soon"].map(read), [None; 5]);
     }

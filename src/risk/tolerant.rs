@@ -2,8 +2,8 @@
 //!
 //! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around
 //! it (`"level "`, `Level`), a number may be written as text or with a point (`"code":"0"`,
-//! `"level":2.0`). And what "never guessing" means: a value of the wrong type, or one key twice with different values, is
-//! [`Found::Unusable`], which no API may take for "clean".
+//! `"level":2.0`). And what "never guessing" means: a value of the wrong type, or one key twice
+//! with different values, is [`Found::Unusable`], which no API may take for "clean".
 //!
 //! One pass, no tree of values: depth and size of a body cost neither stack nor memory.
 

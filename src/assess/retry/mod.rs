@@ -127,8 +127,8 @@ pub struct Retry {
 
 impl Retry {
     /// The history of a claim that an API was asked about `earlier` times before it was deferred,
-    /// `unseen` of them without its looking, at last with this reason: one that was deferred for want of a good
-    /// signature or token has had its single retry.
+    /// `unseen` of them without its looking, at last with this reason: one that was deferred for want
+    /// of a good signature or token has had its single retry.
     pub fn resumed(earlier: u32, unseen: u32, reason: Option<FaultReason>) -> Self {
         Self {
             earlier,
@@ -159,14 +159,14 @@ impl Retry {
         self.earlier.saturating_add(self.attempts)
     }
 
-    /// How many of them did not have the API look at the claim: no connection was made, or it turned
-    /// the call away.
+    /// How many of them did not have the API look at the claim: no connection was made, or it
+    /// turned the call away.
     pub fn unseen(&self) -> u32 {
         self.unseen
     }
 
-    /// Until when the last answer asked for a pause, if it did: also a claim that leaves the process
-    /// is not asked about before.
+    /// Until when the last answer asked for a pause, if it did: also a claim that leaves the
+    /// process is not asked about before.
     pub fn not_before(&self) -> Option<Instant> {
         self.not_before
     }

@@ -226,11 +226,9 @@ fn every_outer_code_has_its_class() {
     for code in [45011, 9_301_011] {
         assert_eq!(reading(code), transient_for_a_minute("rate_limited", code));
     }
-    for (code, reason) in [
-        (13, "insufficient_balance"),
-        (45009, "quota_exceeded"),
-        (9_301_010, "consumption_failed"),
-    ] {
+    for (code, reason) in
+        [(13, "insufficient_balance"), (45009, "quota_exceeded"), (9_301_010, "consumption_failed")]
+    {
         assert_eq!(reading(code), lasting(reason, code));
     }
     for code in [40001, 40014, 42001] {
