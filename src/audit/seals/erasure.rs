@@ -4,9 +4,12 @@
 //! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
 //! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use serde::Serialize;
 use sqlx::PgConnection;
 
+use super::letters::{Letter, letters};
 use super::matching::SealedRow;
 use super::pages::{Which, rows};
 use crate::audit::auditor::Approval;
@@ -18,16 +21,12 @@ use crate::audit::shown::sheet;
 use crate::claim::SubjectKeys;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{PostgresStore, Purpose};
-use crate::schema::{
-    DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, NewRow, RowDigest, VERDICTS, Verdict,
-};
+use crate::schema::{LETTER_KEY, LetterId, NewRow, RowDigest, VERDICTS, Verdict};
 
 /// What stands in `verdicts.subject` afterwards.
 const ERASED: &str = "erased";
 /// Claims of one transaction.
 const CLAIMS: usize = 200;
-/// Dead letters that are looked at together: each may have a megabyte.
-const LETTERS: i64 = 50;
 
 /// Who is to be forgotten, and who answers for it.
 #[derive(Debug)]
@@ -65,13 +64,8 @@ pub struct Erasure {
 /// [`StoreError`]; what was erased before it stays erased, and the command can be run again.
 pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
     let subjects = request.keys.each(|key| key.subject(request.account_type, request.id));
-    let claims =
-        format!("select claim_id from verdicts where {} order by claim_id", is_given("subject"));
-    let claims = sqlx::query_as(sqlx::AssertSqlSafe(claims)).bind(&subjects);
-    let claims: Vec<(String,)> = store.fetch(claims).await?;
-    let letters = letters(store, &request).await?;
-    let undecided = undecided(store, &letters).await?;
-    let claims: Vec<String> = claims.into_iter().chain(undecided).map(|(id,)| id).collect();
+    let letters = letters(store, (request.account_type, request.id)).await?;
+    let claims = claims(store, &subjects, &letters).await?;
     let missing_keys = missing_keys(store, request.keys).await?;
     let is_dry_run = request.is_dry_run;
     let mut erasure = Erasure { is_dry_run, missing_keys, ..Erasure::default() };
@@ -83,13 +77,17 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     for some in claims.chunks(CLAIMS) {
         let (rows, verdicts) = match erasure.removal {
             Some(removal) => {
-                let erase = async |rows: &mut PgConnection| erase_claims(rows, some, removal).await;
+                let erase = async |rows: &mut PgConnection| {
+                    let theirs = theirs(rows, some, &subjects).await?;
+                    erase_claims(rows, &theirs, removal).await
+                };
                 store.removing(Purpose::Erasure, erase).await?
             }
             None => {
                 store
                     .in_snapshot(async |connection| {
-                        Ok(count(&rows(connection, Which::Claims(some)).await?))
+                        let theirs = theirs(connection, some, &subjects).await?;
+                        Ok(count(&rows(connection, Which::Claims(&theirs)).await?))
                     })
                     .await?
             }
@@ -107,10 +105,36 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     Ok(erasure)
 }
 
+/// The person's claims: those with a verdict, and those that a worker took on and could not record.
+async fn claims(
+    store: &PostgresStore,
+    subjects: &[String],
+    letters: &[Letter],
+) -> Result<Vec<String>, StoreError> {
+    let decided = format!("select claim_id from verdicts where {}", is_given("subject"));
+    let decided = sqlx::query_as(sqlx::AssertSqlSafe(decided)).bind(subjects);
+    let decided: Vec<(String,)> = store.fetch(decided).await?;
+    let unrecorded = letters.iter().filter_map(|letter| letter.claim_id.clone());
+    let claims: BTreeSet<String> = decided.into_iter().map(|(id,)| id).chain(unrecorded).collect();
+    Ok(claims.into_iter().collect())
+}
+
 /// How many events and attempts, and how many verdicts.
 fn count(rows: &[SealedRow]) -> (usize, usize) {
     let verdicts = rows.iter().filter(|row| row.table == 0).count();
     (rows.len() - verdicts, verdicts)
+}
+
+/// Those of the claims that are not, or not any more, decided for somebody else: since they were
+/// looked up they may have got a verdict, or another command may have erased them.
+async fn theirs(
+    connection: &mut PgConnection,
+    claims: &[String],
+    subjects: &[String],
+) -> sqlx::Result<Vec<String>> {
+    let theirs = "select given from unnest($1::text[]) as given where not exists (
+        select from verdicts where claim_id = given and subject <> all($2))";
+    sqlx::query_scalar(theirs).bind(claims).bind(subjects).fetch_all(connection).await
 }
 
 /// Erases the evidence of these claims, and the person from their verdicts; returns how many rows
@@ -150,74 +174,6 @@ struct Named {
     #[sqlx(flatten)]
     verdict: Verdict,
     named_seal: Option<i64>,
-}
-
-/// A dead letter that names the person.
-struct Letter {
-    id: LetterId,
-    seal: Option<i64>,
-    digest: Option<RowDigest>,
-    claim_id: Option<String>,
-}
-
-/// What is read of an event that is no claim, perhaps: whose it is.
-#[derive(Deserialize)]
-struct Owned {
-    account: Account,
-    claim_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    r#type: String,
-    id: String,
-}
-
-/// A dead letter, and the seal that it names.
-#[derive(sqlx::FromRow)]
-struct NamedLetter {
-    #[sqlx(flatten)]
-    letter: DeadLetterRow,
-    named_seal: Option<i64>,
-}
-
-/// The claims of these letters that have no verdict: APIs may have been asked about them.
-async fn undecided(
-    store: &PostgresStore,
-    letters: &[Letter],
-) -> Result<Vec<(String,)>, StoreError> {
-    let ids: Vec<&str> = letters.iter().filter_map(|letter| letter.claim_id.as_deref()).collect();
-    let undecided = "select distinct given.claim_id from unnest($1) as given (claim_id)
-        where not exists (select from verdicts where verdicts.claim_id = given.claim_id)";
-    store.fetch(sqlx::query_as(undecided).bind(ids)).await
-}
-
-/// The dead letters that name the person. All are read: no column says whose they are.
-async fn letters(store: &PostgresStore, request: &Erase<'_>) -> Result<Vec<Letter>, StoreError> {
-    let mut found = Vec::new();
-    let mut after = LetterId::first();
-    loop {
-        let page = DEAD_LETTERS.select_and(
-            ", seal as named_seal",
-            &format!("where ({LETTER_KEY}) > ($1, $2, $3, $4) order by {LETTER_KEY} limit $5"),
-        );
-        let LetterId { source, content } = after;
-        let page = sqlx::query_as(page).bind(source.topic).bind(source.partition);
-        let page = page.bind(source.offset).bind(content).bind(LETTERS);
-        let page: Vec<NamedLetter> = store.fetch(page).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = last.letter.id.clone();
-        for NamedLetter { mut letter, named_seal } in page {
-            let digest = letter.digest();
-            store.decrypt(&mut letter)?;
-            let payload = letter.payload.as_deref().unwrap_or_default();
-            let Ok(owned) = serde_json::from_slice::<Owned>(payload) else { continue };
-            if (&*owned.account.r#type, &*owned.account.id) == (request.account_type, request.id) {
-                let claim_id = owned.claim_id;
-                found.push(Letter { id: letter.id, seal: named_seal, digest, claim_id });
-            }
-        }
-    }
 }
 
 async fn erase_letter(

@@ -4,9 +4,11 @@
 //! Kafka, whose seals nobody can rewrite. Nothing is written, and nothing locked.
 
 mod erasure;
+mod letters;
 mod matching;
 mod pages;
 mod report;
+mod whose;
 mod witness;
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ mod database;
 mod derived;
 mod dictionary;
 mod encrypted;
+mod erasing;
 mod faults;
 mod masked;
 mod periods;
