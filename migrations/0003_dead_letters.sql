@@ -29,7 +29,7 @@ comment on column dead_letters.source_partition is 'The partition of the event.'
 comment on column dead_letters.source_offset is 'The offset of the event.';
 comment on column dead_letters.error is 'What is wrong, in one word: not_json, missing_field, claim_id_conflict, unrecordable, …';
 comment on column dead_letters.error_field is 'The path of the field at fault, such as account.id; null where the whole event is.';
-comment on column dead_letters.detail is 'What is wrong, in one sentence. A NUL character stands as U+FFFD.';
+comment on column dead_letters.detail is 'What is wrong, in one sentence, which repeats no value of the event but its claim id and kind. A NUL character stands as U+FFFD.';
 comment on column dead_letters.key is 'The producer''s key, byte for byte; null where there was none.';
 comment on column dead_letters.payload is 'The event, byte for byte; null for a tombstone. With postgres.evidence_keys encrypted, as risk_calls.response.';
 comment on column dead_letters.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';

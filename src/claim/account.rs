@@ -59,10 +59,7 @@ impl<'de> Deserialize<'de> for AccountType {
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<AccountType, E> {
                 let found = AccountType::from_word(value);
-                found.ok_or_else(|| {
-                    let shown: String = value.chars().take(40).collect();
-                    E::invalid_value(de::Unexpected::Str(&shown), &self)
-                })
+                found.ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
             }
         }
         deserializer.deserialize_any(Word)

@@ -15,19 +15,15 @@ const FIELD: &str = "client.ip";
 pub(super) fn read(text: &str) -> Result<Option<String>, DeadLetterReason> {
     let text = text.trim();
     let wrong = if text.contains([',', ';']) || text.contains(char::is_whitespace) {
-        "holds more than one address; give the user's own and leave the proxies out"
+        "it holds more than one address; give the user's own and leave the proxies out"
     } else if text.contains(['[', ']']) || text.matches(':').count() == 1 {
-        "holds a port; give the address alone, without brackets"
+        "it holds a port; give the address alone, without brackets"
     } else if text.contains('%') {
-        "holds a zone, so it is no public address; give the user's own"
+        "it holds a zone, so it is no public address; give the user's own"
     } else if text.contains('/') {
-        "is a network; give the address alone"
+        "it is a network; give the address alone"
     } else {
         return Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
     };
-    Err(DeadLetterReason::field(
-        EventError::InvalidValue,
-        FIELD,
-        format!("{} {wrong}", super::foreign::shown(text)),
-    ))
+    Err(DeadLetterReason::field(EventError::InvalidValue, FIELD, wrong))
 }

@@ -30,19 +30,27 @@ pub struct DeadLetterReason {
     pub error: EventError,
     /// The path of the field at fault, such as `account.id`.
     pub field: Option<String>,
-    /// One sentence for a person.
+    /// One sentence for a person. It is kept in clear, so it holds no value of the event but its
+    /// claim id and its kind.
     pub detail: String,
 }
+
+/// The longest [`DeadLetterReason::detail`], in characters.
+const DETAIL_MAX_CHARS: usize = 2_000;
 
 impl DeadLetterReason {
     /// A fault of one field.
     pub fn field(error: EventError, field: &str, detail: impl Into<String>) -> Self {
-        Self { error, field: Some(field.to_owned()), detail: detail.into() }
+        Self { field: Some(field.to_owned()), ..Self::event(error, detail) }
     }
 
     /// A fault of the event as a whole.
     pub fn event(error: EventError, detail: impl Into<String>) -> Self {
-        Self { error, field: None, detail: detail.into() }
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_MAX_CHARS) {
+            detail.truncate(end);
+        }
+        Self { error, field: None, detail }
     }
 
     /// An event of so many bytes, where `kafka.max_event_bytes` is `max_bytes`.

@@ -8,9 +8,6 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// How many characters of a text are shown.
-const SHOWN: usize = 40;
-
 /// The payload without the byte order mark that some producers write before UTF-8.
 pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
     payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
@@ -76,13 +73,4 @@ pub(super) fn envelope(text: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// The beginning of a text, for a sentence.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
 }

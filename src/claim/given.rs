@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
+use super::fault::Fault;
+
 /// Whole numbers up to here are exact in a JSON number with a fraction.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -25,13 +27,13 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             Ok(None)
         }
         fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
+            read(value)
         }
         fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
+            read(value)
         }
         fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
-            T::deserialize(value.into_deserializer()).map(Some)
+            read(value)
         }
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
             // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no
@@ -40,20 +42,23 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
                 && value.abs() <= WHOLE_MAX
                 && let Ok(whole) = format!("{value:.0}").parse::<i64>()
             {
-                return T::deserialize(whole.into_deserializer()).map(Some);
+                return read(whole);
             }
-            T::deserialize(value.into_deserializer()).map(Some)
+            read(value)
         }
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
-            if value.is_empty() {
-                Ok(None)
-            } else {
-                T::deserialize(value.into_deserializer()).map(Some)
-            }
+            if value.is_empty() { Ok(None) } else { read(value) }
         }
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
             T::deserialize(MapAccessDeserializer::new(map)).map(Some)
         }
     }
     deserializer.deserialize_any(Given(PhantomData))
+}
+
+/// Reads one value. What is wrong with it is said without it.
+fn read<'de, T: Deserialize<'de>, E: de::Error>(
+    value: impl IntoDeserializer<'de, Fault>,
+) -> Result<Option<T>, E> {
+    T::deserialize(value.into_deserializer()).map(Some).map_err(E::custom)
 }

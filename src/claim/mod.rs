@@ -28,6 +28,7 @@ mod address;
 mod dead_letter;
 mod differences;
 mod event;
+mod fault;
 mod foreign;
 mod given;
 mod network;

@@ -47,9 +47,8 @@ fn seconds(field: &str, value: Option<i64>) -> Result<(), DeadLetterReason> {
     let finer =
         FINER_UNITS.iter().find(|(unit, _)| value > LAST_SECOND && value / unit <= LAST_SECOND);
     match finer {
-        Some((unit, name)) => {
-            let detail =
-                format!("{value} looks like {name}; the unit is seconds: {}", value / unit);
+        Some((_, name)) => {
+            let detail = format!("it looks like {name}; the unit is seconds");
             Err(DeadLetterReason::field(EventError::OutOfRange, field, detail))
         }
         None => within(field, Some(value), 0, LAST_SECOND),
@@ -66,7 +65,7 @@ fn within<T: PartialOrd + fmt::Display>(
         Some(value) if !(value >= low && value <= high) => Err(DeadLetterReason::field(
             EventError::OutOfRange,
             field,
-            format!("{value} is not within {low} and {high}"),
+            format!("it is not within {low} and {high}"),
         )),
         _ => Ok(()),
     }

@@ -7,8 +7,6 @@ use serde::de::{self, Deserializer, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::foreign;
-
 /// UNIX seconds, written as a number or as an RFC 3339 text.
 pub(super) struct Seconds(pub(super) i64);
 
@@ -37,17 +35,12 @@ impl<'de> Deserialize<'de> for Seconds {
 }
 
 /// What is wrong with a text that is no RFC 3339 time.
-fn not_a_time(text: &str) -> String {
-    let shown = foreign::shown(text);
+fn not_a_time(text: &str) -> &'static str {
     if text.parse::<f64>().is_ok() {
-        return format!("{shown} is a number in quotes; write UNIX seconds without them");
+        return "it is a number in quotes; write UNIX seconds without them";
     }
     if OffsetDateTime::parse(&format!("{}Z", text.replace(' ', "T")), &Rfc3339).is_ok() {
-        return format!(
-            "{shown} has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end"
-        );
+        return "it has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end";
     }
-    format!(
-        "{shown} is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00"
-    )
+    "it is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00"
 }

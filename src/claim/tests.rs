@@ -183,6 +183,62 @@ fn report_p18_what_has_one_meaning_is_read() {
     assert!(parse(&with("/claimed_at", json!(1e300))).is_err(), "beyond every whole number");
 }
 
+/// The pointers of all values within.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let pointer = format!("{at}/{key}");
+        pointers(value, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+/// The sentence is kept in clear, also where events are encrypted.
+#[test]
+fn no_sentence_repeats_a_value_or_is_without_a_bound() {
+    let mut fields = Vec::new();
+    pointers(&full(), "", &mut fields);
+    let long = format!("15912345687,{}", "红".repeat(100_000));
+    let values = [
+        json!(15_912_345_687_000_000_u64),
+        json!(-15_912_345_687_i64),
+        json!(15_912_345_687.5),
+        json!("15912345687:1"),
+        json!("15912345687"),
+        json!(long),
+        json!([15_912_345_687_u64]),
+        json!({"15912345687": 15_912_345_687_u64}),
+        json!(true),
+    ];
+    let mut wrong = 0;
+    for (field, value) in
+        fields.iter().flat_map(|field| values.iter().map(move |value| (field, value)))
+    {
+        let Err(reason) = parse(&with(field, value.clone())) else { continue };
+        wrong += 1;
+        assert!(!reason.detail.contains("15912345687"), "{field}: {}", reason.detail);
+        assert!(reason.detail.chars().count() < 400, "{field}: {}", reason.detail);
+    }
+    assert!(wrong > 100, "{wrong} events are wrong");
+    let reason = DeadLetterReason::event(EventError::Unrecordable, long);
+    assert!(reason.detail.chars().count() <= 2_000, "whoever wrote it");
+}
+
+#[test]
+fn a_value_of_another_kind_is_told_by_its_kind() {
+    for (field, value, words) in [
+        ("/account/id", json!(15_912_345_687_u64), "found a number, expected a text"),
+        ("/account/type", json!("WeChat"), "found a text, expected one of the words qq"),
+        ("/login/token", json!(true), "found a boolean, expected a text"),
+        ("/login/type", json!(300), "found a number, expected a whole number from 0 to 255"),
+        ("/reward/share", json!(-1), "found a negative number, expected a whole number"),
+        ("/client/latitude", json!("north"), "found a text, expected a number"),
+        ("/login", json!(3), "found a number, expected an object"),
+    ] {
+        let reason = parse(&with(field, value)).expect_err("of another kind");
+        assert!(reason.detail.starts_with(words), "{field}: {}", reason.detail);
+    }
+}
+
 #[test]
 fn a_missing_null_or_empty_required_field_is_named() {
     let required = [
