@@ -158,12 +158,17 @@ impl Written {
     }
 }
 
-/// Whether a reason is the one that was written: `level`, `level 2` or
-/// `risk_type 101 batch_operation`.
+/// Whether a reason is the one that was written: `level`, `level 2`, `risk_type 101
+/// batch_operation` or `unassessed no_room`.
 pub(super) fn is_reason(written: &str, reason: &Reason) -> bool {
-    let mut words = written.split_whitespace();
-    words.next() == Some(&reason.code)
-        && words.next().is_none_or(|value| value.parse().ok() == reason.value)
+    let mut words = written.split_whitespace().peekable();
+    let is_code = words.next() == Some(&reason.code);
+    let value: Option<i64> = words.peek().and_then(|word| word.parse().ok());
+    if value.is_some() {
+        words.next();
+    }
+    is_code
+        && (value.is_none() || value == reason.value)
         && words.next().is_none_or(|name| Some(name) == reason.name.as_deref())
         && words.next().is_none()
 }

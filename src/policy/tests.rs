@@ -85,6 +85,24 @@ fn reasons_are_compared_where_they_are_given() {
     }
 }
 
+/// A reason without a value is not whatever is written behind its code.
+#[test]
+fn a_reason_is_the_one_that_is_written_or_the_example_fails() {
+    let unassessed = |reason: &str| {
+        case(&format!(
+            "api = 'mini_program'\nunassessed = 'no_room'\ndecision = 'review'\nreasons = ['{reason}']"
+        ))
+    };
+    for good in ["unassessed", "unassessed no_room"] {
+        assert!(tried("", &unassessed(good)).failures.is_empty(), "{good}");
+    }
+    for bad in
+        ["unassessed nonsense", "unassessed 4", "unassessed 4 no_room", "unassessed no_room x"]
+    {
+        assert_eq!(tried("", &unassessed(bad)).failures.len(), 1, "{bad}");
+    }
+}
+
 #[test]
 fn what_decides_nothing_is_told_with_its_reason() {
     let toml = case("api = 'mini_program'\nprovider_code = 4100\ndecision = 'review'");
