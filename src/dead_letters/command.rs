@@ -60,7 +60,7 @@ struct ReplayArgs {
     /// Every letter there is
     #[arg(long)]
     all: bool,
-    /// At most so many letters, the oldest
+    /// Send at most so many, the oldest that are not left out
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Those that were replayed already, too

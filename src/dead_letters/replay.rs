@@ -31,7 +31,7 @@ const PORTION_BYTES: i64 = 8 << 20;
 /// What is to be replayed, and how.
 pub(super) struct Request {
     pub(super) selection: Selection,
-    /// At most so many letters, the oldest.
+    /// At most so many letters are sent, the oldest that are not left out.
     pub(super) limit: Option<u32>,
     /// Those that were replayed already, too.
     pub(super) again: bool,
@@ -72,20 +72,19 @@ impl<'a, W: Write> Replay<'a, W> {
     pub(super) async fn run(mut self) -> Result<Tally, DeadLetterError> {
         self.leave_out_ambiguous().await?;
         let mut missing: HashSet<Address> = self.request.selection.named.iter().cloned().collect();
-        let mut left = self.request.limit.unwrap_or(u32::MAX);
         let mut after: Option<Letter> = None;
-        while left > 0 {
+        while self.left() > 0 {
             let letters =
-                page(self.context.store, &self.request.selection, after.as_ref(), PAGE.min(left))
-                    .await?;
+                page(self.context.store, &self.request.selection, after.as_ref(), PAGE).await?;
             let Some(last) = letters.last() else { break };
             after = Some(last.clone());
-            left = left.saturating_sub(u32::try_from(letters.len()).unwrap_or(u32::MAX));
             for letter in &letters {
                 missing.retain(|named| !named.names(&letter.id));
             }
-            for portion in portions(&letters, |letter| letter.bytes) {
-                self.replay_portion(portion).await?;
+            let mut rest = letters.as_slice();
+            while !rest.is_empty() && self.left() > 0 {
+                let seen = self.replay_portion(portion(rest, |letter| letter.bytes)).await?;
+                rest = &rest[seen..];
             }
         }
         if self.request.limit.is_none() {
@@ -96,6 +95,13 @@ impl<'a, W: Write> Replay<'a, W> {
             }
         }
         Ok(self.reporter.tally())
+    }
+
+    /// How many letters may be sent still. Those that are left out, refused or failed do not count,
+    /// or the next command with this limit would come no further.
+    fn left(&self) -> u64 {
+        let Tally { replayed, would_replay, .. } = self.reporter.tally();
+        self.request.limit.map_or(u64::MAX, u64::from).saturating_sub(replayed + would_replay)
     }
 
     /// A place at which several events stood names none of them.
@@ -117,9 +123,15 @@ impl<'a, W: Write> Replay<'a, W> {
         Ok(())
     }
 
-    async fn replay_portion(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        let (mut due, mut unfinished) = (Vec::new(), Vec::new());
+    /// Brings letters to their ends, the first ones if there are more than may be sent; says how
+    /// many they were.
+    async fn replay_portion(&mut self, letters: &[Letter]) -> Result<usize, DeadLetterError> {
+        let (mut due, mut unfinished, mut seen) = (Vec::new(), Vec::new(), 0);
         for letter in letters {
+            if self.left() <= (due.len() + unfinished.len()) as u64 {
+                break;
+            }
+            seen += 1;
             let before = replays_before(letter.replays_header.as_deref());
             match plan(before, letter.latest_replay(), self.request.again, self.context.max_replays)
             {
@@ -150,12 +162,13 @@ impl<'a, W: Write> Replay<'a, W> {
             }
         }
         if due.is_empty() && unfinished.is_empty() {
-            return Ok(());
+            return Ok(seen);
         }
         // From here on what earlier commands sent is in the topic, or never will be.
         self.producer = Some(self.take_producer().await?);
         let resumed = self.look_for(unfinished).await?;
-        self.send(due, resumed).await
+        self.send(due, resumed).await?;
+        Ok(seen)
     }
 }
 
@@ -168,21 +181,15 @@ pub(super) fn replayed(latest: &LatestReplay) -> String {
     )
 }
 
-/// Cuts a page into portions of bounded size.
-fn portions<T>(letters: &[T], bytes: impl Fn(&T) -> i64) -> Vec<&[T]> {
-    let mut portions = Vec::new();
-    let (mut start, mut sum) = (0, 0);
-    for (index, letter) in letters.iter().enumerate() {
-        if index > start && sum + bytes(letter) > PORTION_BYTES {
-            portions.push(&letters[start..index]);
-            (start, sum) = (index, 0);
-        }
+/// The first letters, of bounded size.
+fn portion<T>(letters: &[T], bytes: impl Fn(&T) -> i64) -> &[T] {
+    let mut sum = 0;
+    let fits = |letter: &&T| {
         sum += bytes(letter);
-    }
-    if start < letters.len() {
-        portions.push(&letters[start..]);
-    }
-    portions
+        sum <= PORTION_BYTES
+    };
+    let fitting = letters.iter().take_while(fits).count();
+    &letters[..fitting.max(1).min(letters.len())]
 }
 
 #[cfg(test)]
@@ -191,12 +198,11 @@ mod tests {
 
     #[test]
     fn a_portion_is_bounded_but_takes_any_single_letter() {
-        let lengths = |bytes: &[i64]| {
-            portions(bytes, |bytes| *bytes).iter().map(|portion| portion.len()).collect::<Vec<_>>()
-        };
+        let length = |bytes: &[i64]| portion(bytes, |bytes| *bytes).len();
         let half = PORTION_BYTES / 2;
-        assert_eq!(lengths(&[]), [0; 0]);
-        assert_eq!(lengths(&[half, half, 1]), [2, 1]);
-        assert_eq!(lengths(&[3 * half, 0, half, 3 * half]), [1, 2, 1]);
+        assert_eq!(length(&[]), 0);
+        assert_eq!(length(&[half, half, 1]), 2);
+        assert_eq!(length(&[3 * half, 0]), 1);
+        assert_eq!(length(&[0, half, 3 * half]), 2);
     }
 }

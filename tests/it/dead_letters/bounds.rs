@@ -183,6 +183,9 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
         "{}",
         limited.out
     );
+    let next = replay(&lab, "", &["--all", "--limit", "2", "--dry-run"]).await;
+    let counts = "1 would be replayed, nothing was sent; 2 left out, 0 refused, 0 failed\n";
+    assert!(next.out.ends_with(counts), "a limit counts what is sent: {}", next.out);
     let rest = replay(&lab, "", &["--field", "account.id"]).await;
     assert_eq!(rest.code, Some(3), "none has this field");
     let rest = replay(&lab, "", &["--topic", &lab.topic("claims"), "--not-replayed"]).await;
