@@ -107,13 +107,23 @@ impl AnyTime {
     pub(super) fn period(self, now: OffsetDateTime) -> Result<Period, AuditError> {
         let from = self.since.map_or(OffsetDateTime::UNIX_EPOCH, |since| since.at(now));
         let to = self.until.map_or(NEVER, |until| until.at(now));
+        Period::new(from, to).map_err(AuditError::Usage)
+    }
+}
+
+impl Period {
+    /// The period between two times of the command line.
+    ///
+    /// # Errors
+    /// One sentence: it has no moment.
+    pub(crate) fn new(from: OffsetDateTime, to: OffsetDateTime) -> Result<Self, String> {
         if from < to {
-            return Ok(Period { from, to });
+            return Ok(Self { from, to });
         }
         let [from, to] = [from, to].map(instant);
-        Err(AuditError::Usage(format!(
+        Err(format!(
             "the period is empty, for it begins {from} and ends {to}: check --since and --until"
-        )))
+        ))
     }
 }
 

@@ -96,7 +96,7 @@ impl DeadLettersCommand {
     ) -> Result<(), DeadLetterError> {
         let found = match self.action {
             Action::List { filter, limit } => {
-                let selection = filter.select(OffsetDateTime::now_utc(), Vec::new());
+                let selection = filter.select(OffsetDateTime::now_utc(), Vec::new())?;
                 list(context.store, &selection, limit, self.json, out).await?
             }
             Action::Show { letter, raw } => {
@@ -140,7 +140,7 @@ impl ReplayArgs {
             }
             _ => {}
         }
-        let selection = filter.select(OffsetDateTime::now_utc(), letters);
+        let selection = filter.select(OffsetDateTime::now_utc(), letters)?;
         Ok(Request { selection, limit, again, dry_run, approval })
     }
 }

@@ -2,19 +2,23 @@
 //! stands for them.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 use time::OffsetDateTime;
 
+use super::DeadLetterError;
 use super::address::Address;
+use crate::audit::Period;
 use crate::audit::period::{Time, parse_time};
+use crate::claim::EventError;
 
 /// The filters that every command has. All of them must hold.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Filter {
-    /// What is wrong, in one word: not_json, missing_field, unknown_kind, claim_id_conflict, …
-    #[arg(long, value_name = "WORD")]
+    /// What is wrong, in one word
+    #[arg(long, value_name = "WORD", value_parser = errors())]
     error: Option<String>,
     /// The path of the field at fault, such as account.id
     #[arg(long, value_name = "PATH")]
@@ -61,20 +65,37 @@ impl Filter {
     }
 
     /// What the filters select as of `now`.
-    pub(super) fn select(self, now: OffsetDateTime, named: Vec<Address>) -> Selection {
+    ///
+    /// # Errors
+    /// [`DeadLetterError::Usage`]: no time is between `--since` and `--until`.
+    pub(super) fn select(
+        self,
+        now: OffsetDateTime,
+        named: Vec<Address>,
+    ) -> Result<Selection, DeadLetterError> {
         let Self { error, field, since, until, topic, partition, not_replayed } = self;
-        Selection {
+        let [since, until] = [since, until].map(|time| time.map(|time| time.at(now)));
+        if let (Some(since), Some(until)) = (since, until) {
+            Period::new(since, until).map_err(DeadLetterError::Usage)?;
+        }
+        let recorded_before = None;
+        Ok(Selection {
             error,
             field,
-            since: since.map(|time| time.at(now)),
-            until: until.map(|time| time.at(now)),
+            since,
+            until,
             topic,
             partition,
             not_replayed,
             named,
-            recorded_before: None,
-        }
+            recorded_before,
+        })
     }
+}
+
+/// The words of `dead_letters.error`.
+fn errors() -> PossibleValuesParser {
+    PossibleValuesParser::new(EventError::ALL.map(EventError::as_str))
 }
 
 /// The condition on `dead_letters as letter`: `$1` to `$12`, which [`Selection::bind`] gives their
@@ -125,5 +146,42 @@ impl Selection {
             .bind(offsets)
             .bind(self.recorded_before)
             .bind(contents)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        filter: Filter,
+    }
+
+    fn parsed(line: &str) -> Result<Filter, clap::Error> {
+        let words = std::iter::once("list").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.filter)
+    }
+
+    #[test]
+    fn a_word_that_no_letter_has_is_a_mistake_and_names_those_there_are() {
+        let said = parsed("--error not-json").expect_err("no such word").to_string();
+        assert!(said.contains("not_json") && said.contains("unrecordable"), "{said}");
+        assert!(parsed("--error not_json").is_ok());
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_a_mistake() {
+        let select = |line| {
+            let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(1);
+            parsed(line).expect("a filter").select(now, Vec::new())
+        };
+        let said = select("--since 1h --until 2h").expect_err("it ends before it begins");
+        assert!(matches!(&said, DeadLetterError::Usage(said) if said.contains("--until")));
+        assert!(select("--since 2h --until 1h").is_ok());
+        assert!(select("--until 1h").is_ok());
     }
 }

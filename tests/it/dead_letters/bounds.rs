@@ -154,9 +154,10 @@ async fn a_dry_run_sends_nothing_and_a_replay_says_which() {
 
     for (arguments, code, named) in [
         (&["--dry-run"][..], 2, "which letters?"),
-        (&["a/0/1", "--error", "x"], 2, "not both"),
+        (&["a/0/1", "--error", "not_json"], 2, "not both"),
         (&["a/0/1", "--all"], 2, "not both"),
-        (&["--error", "no_such_word"], 3, "no dead letter matches"),
+        (&["--since", "1h", "--until", "2h"], 2, "the period is empty"),
+        (&["--error", "tombstone"], 3, "no dead letter matches"),
     ] {
         let said = replay(&lab, "", arguments).await;
         assert_eq!(said.code, Some(code), "{arguments:?}");
