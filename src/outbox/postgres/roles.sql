@@ -62,6 +62,10 @@ grant select on verdicts, policies, subject_keys, decision_counts, risk_calls, c
     shadow_decisions, revisions, revision_places, republications, removals, removed_rows,
     masked_claims, masked_calls, masked_steps, masked_dead_letters to claimgate_auditor;
 
+-- `audit retention --dry-run` counts what is past its retention. The months' partitions are not
+-- counted.
+grant select on risk_calls_default, claim_events_default to claimgate_worker, claimgate_auditor;
+
 -- Views show what their owner may read, so this role needs no right on the tables.
 grant select on masked_claims, masked_calls, masked_steps, masked_dead_letters, policies,
     decision_counts, shadow_decisions to claimgate_analyst;

@@ -204,6 +204,25 @@ async fn the_auditors_role_reads_and_nothing_else() {
     .await;
 }
 
+#[tokio::test]
+async fn who_may_read_the_evidence_may_ask_what_is_past_its_retention() {
+    use claimgate::audit::{Retention, retention::enforce};
+    with_roles(async |database, worker, auditor| {
+        let kept = Some(std::time::Duration::from_secs(86_400));
+        let retention = Retention {
+            risk_calls: kept,
+            claim_events: kept,
+            dead_letters: kept,
+            shadow_decisions: kept,
+        };
+        for role in [worker, auditor] {
+            let store = store_as(database, role).await;
+            enforce(&store, &retention, true).await.map(drop).expect("it may count");
+        }
+    })
+    .await;
+}
+
 /// On a worker's host and in its pod there is no other login. `audit deferred` asks Kafka.
 #[tokio::test]
 async fn the_workers_login_suffices_for_what_the_runbook_looks_at() {
