@@ -180,12 +180,15 @@ pub enum AuditError {
     Override(String),
 }
 
+/// A thousand years: PostgreSQL's times do not go back as far as spans do.
+const LONGEST_SPAN: Duration = Duration::from_secs(1_000 * 31_557_600);
+
 /// A length of time as PostgreSQL has it.
 fn interval(duration: Duration) -> PgInterval {
     PgInterval {
         months: 0,
         days: 0,
-        microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+        microseconds: i64::try_from(duration.min(LONGEST_SPAN).as_micros()).unwrap_or(i64::MAX),
     }
 }
 

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::matching::{Fault, SealFinding};
 use super::report::SealReport;
 use crate::audit::AuditError;
+use crate::audit::period::Time;
 use crate::intake::consumer::headers;
 use crate::intake::header;
 use crate::kafka::{Reading, Settings};
@@ -48,7 +49,7 @@ pub(super) async fn compare(
     since: Option<Duration>,
     report: &mut SealReport,
 ) -> Result<(), AuditError> {
-    let since = since.map(|since| OffsetDateTime::now_utc() - since);
+    let since = since.map(|since| Time::Ago(since).at(OffsetDateTime::now_utc()));
     let topic = ("output_topic", settings.output_topic.as_str());
     let mut reading = Reading::start(settings, topic, since, |message| Some(published(message)));
     while let Some(some) = reading.next().await.map_err(AuditError::Kafka)? {

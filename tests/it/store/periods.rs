@@ -1,5 +1,6 @@
 //! Questions about a period, and about a trace.
 
+use claimgate::audit::End;
 use claimgate::decision::{Decision, Reason};
 use claimgate::outbox::{Call, Store};
 use claimgate::schema::Verdict;
@@ -51,6 +52,24 @@ async fn a_subject_and_a_trace_are_found_in_their_time() {
         assert_eq!((claims(&latest), &latest["trace_id"]), (vec!["new"], &json!(one)));
         let (text, found) = office.ask(&format!("trace {}", "1".repeat(32))).await;
         assert!(!found && text.starts_with("nothing was decided in trace 1111"), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_span_longer_than_the_calendar_is_all_of_it() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let (verdict, answered) = honest(&office, "a", 1);
+        let calls = vec![answered, call("undecided")];
+        office.store.record(&close(vec![assessed(verdict)], calls)).await.expect("recorded");
+        let asked = ["undecided", "rederive", "verify", "decisions", "calls"];
+        for question in asked {
+            let line = format!("{question} --since 10000years");
+            let (_, end) = office.answer(&line).await;
+            assert!(!matches!(end, End::Nothing), "{line}: {end:?}");
+        }
+        office.answer("unassessed --since 10000years").await;
     })
     .await;
 }
