@@ -40,7 +40,7 @@ create table removals (
 comment on table removals is 'One row per command that took evidence away, written before it did.';
 comment on column removals.id is 'The command''s number: removed_rows.removal.';
 comment on column removals.removed_by is 'Who answers for it.';
-comment on column removals.reason is 'Why, in their words; for retention, what went.';
+comment on column removals.reason is 'Why, in their words; for retention, the setting and what was older.';
 comment on column removals.role is 'The role that they had logged in as.';
 comment on column removals.removed_at is 'When it began.';
 comment on column removals.relation is 'For retention: the table whose rows went.';

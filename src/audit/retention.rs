@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::AssertSqlSafe;
 
-use super::interval;
 use super::report::Report;
 use super::rows::{Cell, RowSet, Tabular};
+use super::{LONGEST_SPAN, interval};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
@@ -38,13 +38,28 @@ pub struct Retention {
     pub shadow_decisions: Option<Duration>,
 }
 
+/// A table of which evidence expires.
+struct Expiring {
+    table: &'static str,
+    /// Where rows are deleted one by one: in the table, or where no partition is of their age.
+    rows_of: &'static str,
+    /// The time that counts.
+    column: &'static str,
+    kept: Duration,
+}
+
 impl Retention {
-    /// The tables of which rows are deleted, the time that counts, and how long they are kept.
-    fn of_rows(&self) -> [(&'static str, &'static str, Option<Duration>); 2] {
-        [
-            ("dead_letters", "received_at", self.dead_letters),
-            ("shadow_decisions", "decided_at", self.shadow_decisions),
-        ]
+    /// The tables that are not kept for ever.
+    fn expiring(&self) -> impl Iterator<Item = Expiring> {
+        let tables = [
+            ("risk_calls", "risk_calls_default", "requested_at", self.risk_calls),
+            ("claim_events", "claim_events_default", "received_at", self.claim_events),
+            ("dead_letters", "dead_letters", "received_at", self.dead_letters),
+            ("shadow_decisions", "shadow_decisions", "decided_at", self.shadow_decisions),
+        ];
+        tables.into_iter().filter_map(|(table, rows_of, column, kept)| {
+            Some(Expiring { table, rows_of, column, kept: kept? })
+        })
     }
 }
 
@@ -60,29 +75,22 @@ pub struct Expired {
 }
 
 /// A partition whose every row is past its retention.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Serialize)]
 struct Partition {
     name: String,
     bytes: i64,
+    #[serde(skip)]
+    of: &'static str,
 }
 
 /// Rows that are past their retention.
 #[derive(Debug, Serialize)]
 struct Rows {
     table: &'static str,
-    /// The time that counts.
     #[serde(skip)]
-    column: &'static str,
-    #[serde(skip)]
-    kept: Duration,
+    of: &'static str,
     rows: u64,
 }
-
-/// The tables whose partitions expire, and the time that counts.
-const PARTITIONED: [(&str, &str, &str); 2] = [
-    ("risk_calls", "risk_calls_default", "requested_at"),
-    ("claim_events", "claim_events_default", "received_at"),
-];
 
 /// Drops what is past its retention, unless `dry_run`, and says so in `removals` before. A partition
 /// goes when its youngest row may be too old, so rows are kept for up to a month more. Only the
@@ -99,21 +107,20 @@ pub async fn enforce(
     if dry_run || (expired.partitions.is_empty() && expired.rows.is_empty()) {
         return Ok(expired);
     }
-    let what = expired.text();
-    let partitioned =
-        [("risk_calls", retention.risk_calls), ("claim_events", retention.claim_events)];
-    let of_rows = retention.of_rows().map(|(table, _, kept)| (table, kept));
-    for (table, kept) in partitioned.into_iter().chain(of_rows) {
-        if let Some(kept) = kept {
-            store.announce_expiry(table, kept, &what).await?;
-        }
+    for Expiring { table, kept, .. } in retention.expiring() {
+        let Some(what) = expired.of(table) else { continue };
+        let days = kept.as_secs_f64() / SHORTEST.as_secs_f64();
+        let why = format!("older than {days} days (audit.retention.{table}): {what}");
+        store.announce_expiry(table, kept, &why).await?;
     }
     expired.dry_run = false;
     for partition in &expired.partitions {
         store.drop_partition(&partition.name).await?;
     }
-    for Rows { table, column, kept, rows } in &mut expired.rows {
-        *rows = store.delete_older(table, column, *kept).await?;
+    for Expiring { rows_of, column, kept, .. } in retention.expiring() {
+        if let Some(rows) = expired.rows.iter_mut().find(|rows| rows.table == rows_of) {
+            rows.rows = store.delete_older(rows_of, column, kept).await?;
+        }
     }
     Ok(expired)
 }
@@ -121,16 +128,9 @@ pub async fn enforce(
 /// What is past its retention.
 async fn look(store: &PostgresStore, retention: &Retention) -> Result<Expired, StoreError> {
     let mut expired = Expired { dry_run: true, ..Expired::default() };
-    for ((table, default, column), kept) in
-        PARTITIONED.into_iter().zip([retention.risk_calls, retention.claim_events])
-    {
-        let Some(kept) = kept else { continue };
-        expired.partitions.extend(partitions(store, table, kept).await?);
-        expired.rows.push(rows(store, default, column, kept).await?);
-    }
-    for (table, column, kept) in retention.of_rows() {
-        let Some(kept) = kept else { continue };
-        expired.rows.push(rows(store, table, column, kept).await?);
+    for table in retention.expiring() {
+        expired.partitions.extend(partitions(store, &table).await?);
+        expired.rows.push(rows(store, &table).await?);
     }
     expired.rows.retain(|rows| rows.rows > 0);
     Ok(expired)
@@ -138,31 +138,41 @@ async fn look(store: &PostgresStore, retention: &Retention) -> Result<Expired, S
 
 async fn partitions(
     store: &PostgresStore,
-    table: &str,
-    kept: Duration,
+    expiring: &Expiring,
 ) -> Result<Vec<Partition>, StoreError> {
     let query = sqlx::query_as(
-        r#"select quote_ident(child.relname) as name, pg_total_relation_size(child.oid) as bytes
+        r#"select quote_ident(child.relname), pg_total_relation_size(child.oid)
         from pg_inherits join pg_class as child on child.oid = pg_inherits.inhrelid
         where pg_inherits.inhparent = to_regclass(quote_ident($1))
             and child.relname ~ ('^' || $1 || '_y[0-9]{4}m[0-9]{2}$')
             and to_date(right(child.relname, 7), 'YYYY"m"MM')::timestamptz + interval '1 month' <= now() - $2
         order by child.relname"#,
     );
-    store.fetch(query.bind(table).bind(interval(kept))).await
+    let of = expiring.table;
+    let found: Vec<(String, i64)> =
+        store.fetch(query.bind(of).bind(interval(expiring.kept))).await?;
+    Ok(found.into_iter().map(|(name, bytes)| Partition { name, bytes, of }).collect())
 }
 
-async fn rows(
-    store: &PostgresStore,
-    table: &'static str,
-    column: &'static str,
-    kept: Duration,
-) -> Result<Rows, StoreError> {
+async fn rows(store: &PostgresStore, expiring: &Expiring) -> Result<Rows, StoreError> {
+    let Expiring { table: of, rows_of: table, column, kept } = *expiring;
     let sql = format!("select count(*) from {table} where {column} < now() - $1");
     let found: Vec<(i64,)> =
         store.fetch(sqlx::query_as(AssertSqlSafe(sql)).bind(interval(kept))).await?;
     let rows = found.first().map_or(0, |(rows,)| rows.unsigned_abs());
-    Ok(Rows { table, column, kept, rows })
+    Ok(Rows { table, of, rows })
+}
+
+impl Expired {
+    /// What of a table is past its retention, if anything is.
+    fn of(&self, table: &str) -> Option<String> {
+        let partitions = self.partitions.iter().filter(|partition| partition.of == table);
+        let partitions = partitions.map(|partition| format!("partition {}", partition.name));
+        let rows = self.rows.iter().filter(|rows| rows.of == table);
+        let rows = rows.map(|Rows { table, rows, .. }| format!("{rows} rows of {table}"));
+        let all: Vec<String> = partitions.chain(rows).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
 }
 
 impl Report for Expired {
@@ -176,7 +186,7 @@ impl Report for Expired {
             if *dry_run { ["would drop", "would delete"] } else { ["dropped", "deleted"] };
         let partitions = partitions
             .iter()
-            .map(|Partition { name, bytes }| format!("{drop} {name}, {bytes} bytes\n"));
+            .map(|Partition { name, bytes, .. }| format!("{drop} {name}, {bytes} bytes\n"));
         let rows = rows
             .iter()
             .map(|Rows { table, rows, .. }| format!("{delete} {rows} rows of {table}\n"));
@@ -188,7 +198,7 @@ impl Report for Expired {
 impl Tabular for Expired {
     fn rows(&self) -> RowSet {
         let done = |dry: &'static str, done| Cell::of(if self.dry_run { dry } else { done });
-        let partitions = self.partitions.iter().map(|Partition { name, bytes }| {
+        let partitions = self.partitions.iter().map(|Partition { name, bytes, .. }| {
             [done("would_drop", "dropped"), Cell::of(name), Cell::of(bytes), Cell::NULL]
         });
         let rows = self.rows.iter().map(|Rows { table, rows, .. }| {
@@ -204,6 +214,9 @@ fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
         return Ok(None);
     }
     match humantime::parse_duration(&text) {
+        Ok(duration) if duration > LONGEST_SPAN => Err(serde::de::Error::custom(format!(
+            "{text:?} is more than 1000 years; \"forever\" is the word for no end"
+        ))),
         Ok(duration) if duration >= SHORTEST => Ok(Some(duration)),
         Ok(_) => Err(serde::de::Error::custom(format!("{text:?} is less than a day"))),
         Err(_) => Err(serde::de::Error::custom(format!(
@@ -227,7 +240,7 @@ mod tests {
             read(r#"{"claim_events":"400days"}"#),
             Ok(Retention { claim_events: Some(days), ..Retention::default() })
         );
-        for wrong in ["400", "1h", "0s", "", "never"] {
+        for wrong in ["400", "1h", "0s", "", "never", "1001years"] {
             assert!(read(&format!(r#"{{"risk_calls":"{wrong}"}}"#)).is_err(), "{wrong}");
         }
         assert!(read(r#"{"verdicts":"1day"}"#).is_err());

@@ -109,3 +109,35 @@ async fn review_low_dead_letters_and_the_default_partition_expire_too() {
     })
     .await;
 }
+
+/// The journal is kept for ever, and says of each table what was taken from it.
+#[tokio::test]
+async fn the_journal_says_what_of_a_table_was_past_its_retention() {
+    with_database(async |database| {
+        let store = database.store().await;
+        database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
+        let older = Call { requested_at: 900_000_000_000_000, ..call("b") };
+        let mut letter = malformed(1);
+        letter.0.received_at = NOW;
+        store.record(&close(vec![letter], vec![old(), older])).await.expect("recorded");
+        let kept = Some(20 * 365 * DAY);
+        let retention = Retention {
+            risk_calls: kept,
+            dead_letters: kept,
+            claim_events: kept,
+            ..Retention::default()
+        };
+        enforce(&store.store, &retention, false).await.expect("dropped");
+        let journal = "select relation || ': ' || reason from removals order by id";
+        let journal: Vec<String> =
+            sqlx::query_scalar(journal).fetch_all(&database.pool).await.expect("rows");
+        let expected = [
+            "risk_calls: older than 7300 days (audit.retention.risk_calls): partition \
+             risk_calls_y2001m09, 1 rows of risk_calls_default",
+            "claim_events: older than 7300 days (audit.retention.claim_events): partition \
+             claim_events_y2001m09",
+        ];
+        assert_eq!(journal, expected, "nothing of dead_letters was removed");
+    })
+    .await;
+}
