@@ -24,14 +24,8 @@ impl<P: Ports> Worker<P> {
         if deferral.is_some() {
             record.headers = Deferral::strip(std::mem::take(&mut record.headers));
         }
-        // A deferred claim was let in once, and carries more since then.
         let max_bytes = self.context.kafka.max_event_bytes;
-        let parsed = match record.bytes() {
-            bytes if deferral.is_none() && bytes > max_bytes => {
-                Err(DeadLetterReason::too_large(bytes, max_bytes))
-            }
-            _ => Claim::parse(record.payload.as_deref(), max_bytes),
-        };
+        let parsed = parse(&record, deferral.is_some(), max_bytes);
         let routed =
             parsed.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api)));
         let received = self.receive(&ticket, record, deferral.as_ref());
@@ -150,5 +144,40 @@ impl<P: Ports> Worker<P> {
         }
         self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
         self.calls.scheduler.submit(api, job, now);
+    }
+}
+
+/// The claim of a record. One that was deferred was let in once: it carries more since then, and the
+/// bound may have been lowered.
+fn parse(record: &Record, is_deferred: bool, max_bytes: usize) -> Result<Claim, DeadLetterReason> {
+    let max_bytes = if is_deferred { usize::MAX } else { max_bytes };
+    match record.bytes() {
+        bytes if bytes > max_bytes => Err(DeadLetterReason::too_large(bytes, max_bytes)),
+        _ => Claim::parse(record.payload.as_deref(), max_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::EventError;
+    use crate::intake::Partition;
+
+    #[test]
+    fn a_lower_bound_leaves_claims_that_were_let_in_before() {
+        let event = br#"{"claim_id":"a","kind":"k","claimed_at":1,
+            "account":{"type":"qq","id":"1"},"client":{"ip":"1.2.3.4"}}"#;
+        let record = Record {
+            partition: Partition::claims(0),
+            offset: 0,
+            epoch: 0,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(event.to_vec()),
+            written_at: 0,
+        };
+        let error = |is_deferred| parse(&record, is_deferred, 100).err().map(|reason| reason.error);
+        assert_eq!(error(false), Some(EventError::TooLarge));
+        assert_eq!(error(true), None);
     }
 }
