@@ -37,6 +37,16 @@ const HEADER_FRAME_MAX_BYTES: usize = 10;
 /// and a `traceparent`.
 const HISTORY_MAX_BYTES: usize = 1_024;
 
+/// The headers that a dead letter gets, in place of the event's own by these names
+/// (`schemas/dead-letter.v1.json`).
+const OWN_HEADERS: [&str; 5] = [
+    "claimgate-error",
+    "claimgate-error-field",
+    "claimgate-source",
+    "claimgate-content",
+    "claimgate-truncated",
+];
+
 /// Where a record's end is published, if it is.
 fn topic_of(outcome: &RecordOutcome) -> Topic {
     match outcome {
@@ -141,10 +151,7 @@ fn size(received: &Received) -> usize {
 /// The whole event; or a message that refers to the row in Postgres; or, where the event's key
 /// would not fit either, one that has its place for a key.
 fn dead_letter(malformed: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
-    let ours = |name: &str| {
-        ["claimgate-error", "claimgate-error-field", "claimgate-source", "claimgate-content"]
-            .contains(&name)
-    };
+    let ours = |name: &str| OWN_HEADERS.contains(&name);
     let letter = |mut headers: Headers, key: Option<Vec<u8>>, payload: Option<Vec<u8>>| {
         headers.push(text("claimgate-error", malformed.error.as_str()));
         if let Some(field) = &malformed.field {

@@ -130,6 +130,25 @@ fn a_dead_letter_keeps_the_event_and_says_why() {
 }
 
 #[test]
+fn a_producers_own_headers_by_a_dead_letters_names_are_replaced() {
+    let mut completed =
+        completed(RecordOutcome::DeadLettered(DeadLetterReason::event(EventError::NotJson, "x")));
+    let own = OWN_HEADERS.map(|name| text(name, "the producer's"));
+    completed.received.headers = own.to_vec();
+    let message = of(&completed, false, MAX_BYTES).expect("published");
+    let names: Vec<&str> = message.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["claimgate-error", "claimgate-source", "claimgate-content"]);
+    assert!(message.headers.iter().all(|header| !own.contains(header)));
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../schemas/dead-letter.v1.json")).expect("JSON");
+    let listed = schema["properties"].as_object().expect("an object").keys();
+    let listed = listed.filter(|name| !name.starts_with("claimgate-replay"));
+    let mut names = OWN_HEADERS;
+    names.sort_unstable();
+    assert!(listed.eq(names), "as the schema says");
+}
+
+#[test]
 fn a_deferred_claim_keeps_the_number_of_its_partition() {
     let deferral = Deferral {
         unseen: 0,
