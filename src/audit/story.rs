@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use super::claim::{ClaimFile, claim_file, payload};
@@ -12,10 +13,11 @@ use super::revising::revisions;
 use super::rows::{RowSet, Tabular};
 use super::shown::{instant, printable, printable_bytes};
 use super::steps::{Step, step_rows, steps};
-use super::waiting::Waiting;
+use super::waiting::{LetterReplay, Unrecorded, Waiting};
+use crate::claim::EventError;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{Call, DeadLetterRow, RevisionRow, utc};
+use crate::schema::{Call, DeadLetterRow, LETTER_KEY, LetterId, RevisionRow, utc};
 
 /// A claim's whole story, decided or not.
 #[derive(Debug, Serialize)]
@@ -51,11 +53,39 @@ pub async fn claim_story(
     let dead_letters = mentions::letters(store, claim_id, first, now).await?;
     let waiting = match file.verdict {
         Some(_) => None,
-        None => Waiting::new(&file.calls, &dead_letters, give_up_after, now),
+        None => {
+            let unrecorded = unrecorded(store, &dead_letters).await?;
+            Waiting::new(&file.calls, unrecorded.as_ref(), give_up_after, now)
+        }
     };
     let revisions = revisions(store, claim_id).await?;
     let story = steps(&file, &dead_letters, &revisions);
     Ok(ClaimStory { story, waiting, dead_letters, revisions, file })
+}
+
+/// The latest of these letters that is of a claim which could not be recorded.
+async fn unrecorded(
+    store: &PostgresStore,
+    letters: &[DeadLetterRow],
+) -> Result<Option<Unrecorded>, StoreError> {
+    let unrecordable = EventError::Unrecordable.as_str();
+    let letter = letters.iter().rfind(|letter| letter.error == unrecordable);
+    let Some(letter) = letter.map(|letter| letter.id.clone()) else { return Ok(None) };
+    let replay = format!(
+        "select number, replayed_by, announced_at from dead_letter_replays
+        where ({LETTER_KEY}) = ($1, $2, $3, $4) order by number desc limit 1"
+    );
+    let replay = sqlx::query_as(AssertSqlSafe(replay));
+    let LetterId { source, content } = &letter;
+    let replay = replay.bind(&source.topic).bind(source.partition).bind(source.offset);
+    let replay: Vec<(i32, String, OffsetDateTime)> = store.fetch(replay.bind(content)).await?;
+    let replay = replay.into_iter().next();
+    let replay = replay.map(|(number, replayed_by, announced_at)| LetterReplay {
+        number,
+        replayed_by,
+        announced_at,
+    });
+    Ok(Some(Unrecorded { letter, replay }))
 }
 
 impl Report for ClaimStory {

@@ -6,9 +6,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::shown::{instant, sheet};
-use crate::claim::EventError;
 use crate::risk::{AttemptOutcome, FaultReason};
-use crate::schema::{Call, DeadLetterRow, utc};
+use crate::schema::{Call, LetterId, utc};
 
 /// A claim that was asked about and is not decided.
 #[derive(Debug, Serialize)]
@@ -35,11 +34,25 @@ pub struct Waiting {
     pub next: String,
 }
 
+/// The latest dead letter of a claim that PostgreSQL could not record.
+pub(super) struct Unrecorded {
+    pub(super) letter: LetterId,
+    /// Its latest replay, if there was one.
+    pub(super) replay: Option<LetterReplay>,
+}
+
+/// A replay of a dead letter.
+pub(super) struct LetterReplay {
+    pub(super) number: i32,
+    pub(super) replayed_by: String,
+    pub(super) announced_at: OffsetDateTime,
+}
+
 impl Waiting {
     /// Of a claim with these attempts, oldest first; `None` where there is none.
     pub(super) fn new(
         calls: &[Call],
-        letters: &[DeadLetterRow],
+        unrecorded: Option<&Unrecorded>,
         give_up_after: Duration,
         now: OffsetDateTime,
     ) -> Option<Self> {
@@ -47,8 +60,6 @@ impl Waiting {
         let since = utc(first.requested_at);
         let give_up_after = time::Duration::try_from(give_up_after).unwrap_or(time::Duration::MAX);
         let give_up_at = since.saturating_add(give_up_after);
-        let unrecordable = EventError::Unrecordable.as_str();
-        let letter = letters.iter().find(|letter| letter.error == unrecordable);
         Some(Self {
             since,
             last: utc(last.requested_at),
@@ -57,13 +68,7 @@ impl Waiting {
             outcome: last.outcome.to_string(),
             reason: last.reason.to_string(),
             give_up_at,
-            next: match letter {
-                Some(letter) => format!(
-                    "nothing, unless its dead letter is replayed: claimgate dead-letters show {}",
-                    letter.id
-                ),
-                None => next(last, give_up_at, now),
-            },
+            next: unrecorded.map_or_else(|| next(last, give_up_at, now), Unrecorded::next),
         })
     }
 
@@ -78,6 +83,20 @@ impl Waiting {
             ("Last", format!("{} {}{remedy}", instant(self.last), last.trim_end())),
             ("Next", self.next.clone()),
         ])
+    }
+}
+
+impl Unrecorded {
+    fn next(&self) -> String {
+        let show = format!("claimgate dead-letters show {}", self.letter);
+        match &self.replay {
+            None => format!("nothing, unless its dead letter is replayed: {show}"),
+            Some(LetterReplay { number, replayed_by, announced_at }) => format!(
+                "its dead letter was replayed (replay {number} by {replayed_by} at {}), so its event \
+                 is taken on once more; where it went: {show}",
+                instant(*announced_at)
+            ),
+        }
     }
 }
 
@@ -120,7 +139,7 @@ mod tests {
         let first = Call { outcome: "transient".into(), ..Call::ordinary("a") };
         let requested_at = first.requested_at + 1_000_000;
         let last = Call { outcome: outcome.into(), requested_at, ..Call::ordinary("a") };
-        Waiting::new(&[first, last], &[], HOUR, now).expect("there are calls")
+        Waiting::new(&[first, last], None, HOUR, now).expect("there are calls")
     }
 
     #[test]
@@ -138,13 +157,26 @@ mod tests {
         }
         let late = waiting("transient", now + HOUR / 2).next;
         assert!(late.contains("should have been decided by about 2021-09-30T10:34:40.5"), "{late}");
-        assert!(Waiting::new(&[], &[], HOUR, now).is_none());
+        assert!(Waiting::new(&[], None, HOUR, now).is_none());
+    }
+
+    #[test]
+    fn an_unrecordable_claim_waits_for_its_replay_and_then_for_the_worker() {
+        let (calls, now) = ([Call::ordinary("a")], OffsetDateTime::UNIX_EPOCH);
+        let next = |replay| {
+            let unrecorded = Unrecorded { letter: LetterId::first(), replay };
+            Waiting::new(&calls, Some(&unrecorded), HOUR, now).expect("there are calls").next
+        };
+        assert!(next(None).starts_with("nothing, unless its dead letter is replayed"));
+        let replayed_by = "ann".to_owned();
+        let said = next(Some(LetterReplay { number: 2, replayed_by, announced_at: now }));
+        assert!(said.contains("was replayed (replay 2 by ann at 1970-01-01"), "{said}");
     }
 
     #[test]
     fn a_bound_beyond_the_calendar_wedges_nothing() {
         let calls = [Call::ordinary("a")];
         let now = OffsetDateTime::UNIX_EPOCH;
-        assert!(Waiting::new(&calls, &[], Duration::MAX, now).is_some());
+        assert!(Waiting::new(&calls, None, Duration::MAX, now).is_some());
     }
 }

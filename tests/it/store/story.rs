@@ -68,6 +68,13 @@ async fn a_claim_without_a_verdict_says_what_it_waits_for() {
             let (text, _) = office.ask(&format!("claim {claim}")).await;
             assert!(text.contains(part), "{part} in\n{text}");
         }
+        let replay = "insert into dead_letter_replays (source_topic, source_partition,
+                source_offset, content, number, replayed_by, reason)
+            select source_topic, source_partition, source_offset, content, 1, 'ann', 'mended'
+            from dead_letters";
+        database.execute(replay).await;
+        let (text, _) = office.ask("claim unrecordable").await;
+        assert!(text.contains("its dead letter was replayed (replay 1 by ann at "), "{text}");
     })
     .await;
 }
