@@ -1,5 +1,8 @@
 //! The commands that look at what the worker needs, or mend it, and end.
 
+use std::fmt::Display;
+use std::io::Write;
+
 use crate::audit::{AuditCommand, AuditError, Auditor, End};
 use crate::config::Config;
 use crate::dead_letters::{DeadLetterError, DeadLetters, DeadLettersCommand};
@@ -65,13 +68,23 @@ pub async fn migrate(config: &Config, roles: bool) -> Result<(), String> {
         PostgresStore::connect(&config.postgres).await.map_err(|error| error.to_string())?;
     let applied = store.migrate().await.map_err(|error| error.to_string())?;
     let partitions = store.ensure_partitions().await.map_err(|error| error.to_string())?;
-    println!("{applied} migrations applied, {} partitions made", partitions.len());
     if roles {
         store.create_roles().await.map_err(|error| error.to_string())?;
-        println!("{ROLES_MADE}");
     }
     store.close().await;
-    Ok(())
+    say_migrated(&mut std::io::stdout(), applied, partitions.len(), roles)
+}
+
+/// Says what was done, after all of it is: that nobody reads it changes nothing.
+fn say_migrated(
+    out: &mut impl Write,
+    applied: impl Display,
+    partitions: usize,
+    roles: bool,
+) -> Result<(), String> {
+    let roles = if roles { format!("{ROLES_MADE}\n") } else { String::new() };
+    write!(out, "{applied} migrations applied, {partitions} partitions made\n{roles}")
+        .map_err(|error| format!("all of it is done, and could not be said: {error}"))
 }
 
 /// `claimgate audit …`: answers a question from the record, on stdout.
@@ -163,8 +176,19 @@ pub async fn status(listen: &str, command: StatusCommand) -> Result<(), Failure>
 
 #[cfg(test)]
 mod tests {
-    use super::ROLES_MADE;
+    use super::{ROLES_MADE, say_migrated};
     use crate::outbox::postgres::ROLES;
+
+    #[test]
+    fn a_migration_that_nobody_reads_ends_with_a_sentence() {
+        let mut out = Vec::new();
+        assert_eq!(say_migrated(&mut out, 13, 8, true), Ok(()));
+        let said = String::from_utf8(out).expect("text");
+        assert_eq!(said, format!("13 migrations applied, 8 partitions made\n{ROLES_MADE}\n"));
+        let mut full = [0_u8; 4];
+        let said = say_migrated(&mut full.as_mut_slice(), 13, 8, false);
+        assert!(said.is_err_and(|said| said.starts_with("all of it is done")));
+    }
 
     #[test]
     fn every_role_that_is_made_is_named() {
