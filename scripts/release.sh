@@ -5,7 +5,7 @@
 #   scripts/release.sh --dirty    takes it as it is, for a try
 #
 # claimgate-VERSION-ARCH-linux.tar.gz   the program, its manual pages, completions, unit, defaults,
-#                                       docs/
+#                                       examples of what the policy decides, docs/
 # claimgate_VERSION-1_ARCH.deb          the same as a Debian package
 # claimgate-VERSION-image.tar.gz        the Dockerfile with all that it needs
 # claimgate-VERSION.cdx.json            which crates are in the program, CycloneDX
@@ -82,8 +82,8 @@ folder=claimgate-$version-$arch-linux
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage/$folder"
-cp -r "$shipped/claimgate" "$assets"/{man,completions} LICENSE README.md CHANGELOG.md docs config/default.toml \
-    deploy/systemd/claimgate.service "$stage/$folder"
+cp -r "$shipped/claimgate" "$assets"/{man,completions} LICENSE README.md CHANGELOG.md docs \
+    config/{default,policy-tests}.toml deploy/systemd/claimgate.service "$stage/$folder"
 pack "$folder.tar.gz" "$stage" "$folder"
 
 # [package.metadata.deb] in Cargo.toml says what is where.
