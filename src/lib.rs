@@ -1,4 +1,5 @@
-//! A Kafka worker between reward claims and the money they pay out; the README says for whom.
+//! A Kafka worker that has reward claims assessed by a risk API and publishes one decision per
+//! claim.
 //!
 //! # A claim's journey
 //!
@@ -10,23 +11,24 @@
 //!    what was decided and why) is not assessed again.
 //! 4. Claims of one *subject* (account type and id) go one at a time, through a *lane*.
 //! 5. [`assess`] schedules the call: limits, retry budget and circuit breaker by API. [`risk`]
-//!    writes the request and reads the answer, one file for each API. An error that passes is
-//!    retried; a claim that takes long is *deferred*: it leaves by the retry topic and comes back.
+//!    writes the request and reads the answer, one file for each API. A transient error is retried;
+//!    a claim that takes long is *deferred*: it leaves by the retry topic and comes back.
 //! 6. [`decision`] applies the policy: approve, challenge, review or reject.
 //! 7. [`outbox`] writes a batch to Postgres under a *seal*, a hash by which auditors know its rows
-//!    again, then publishes it to Kafka together with the offsets, each in one transaction: `Closed`
-//!    → `Recorded` → `Published`. Then its tickets end.
+//!    again, then publishes it to Kafka together with the offsets, each in one transaction:
+//!    `Closed` → `Recorded` → `Published`. Then its tickets end.
 //!
 //! [`worker`] is the loop that runs all of it. Read it next.
 //!
 //! # Around the worker
 //!
 //! [`schema`] has the columns and rows of every table, once for all who write or read them.
-//! [`service`] connects the worker to the real Kafka, Postgres and HTTP; [`config`], [`cli`] and
-//! [`telemetry`] do what they say. [`dead_letters`] shows dead letters and sends them again;
-//! [`audit`] answers auditors, and lets people decide; [`status`] shows operators how workers are;
-//! [`policy`] tests a policy before it decides. Packages of their own, and no part of the worker:
-//! `crates/simulator` stands in for the risk APIs, `crates/demo` shows it all on one machine.
+//! [`service`] connects the worker to the real Kafka, Postgres and HTTP. [`cli`] reads the command
+//! line, [`config`] the settings; [`telemetry`] makes log lines, metrics and spans, and serves the
+//! endpoints. [`dead_letters`] lists, shows and replays dead letters; [`audit`] answers auditors,
+//! and lets people decide; [`status`] shows operators how workers are; [`policy`] tests a policy
+//! before it decides. Packages of their own, and no part of the worker: `crates/simulator` stands
+//! in for the risk APIs, `crates/demo` shows it all on one machine.
 
 pub mod assess;
 pub mod audit;

@@ -20,9 +20,10 @@ const UPKEEP: Duration = Duration::from_secs(3600);
 /// And how soon again after a failure, such as a lock that an auditor's transaction holds.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
-/// Keeps the policies and the id of the key of persons, makes the next months' partitions in time, and counts what was decided. A
-/// failure is told and tried again soon: rows go to the default partition meanwhile, and questions
-/// count for themselves. The worker takes nothing away: `claimgate audit retention` does.
+/// Keeps the policies and the id of the key of persons, makes the next months' partitions in time,
+/// and counts what was decided. A failure is told and tried again soon: rows go to the default
+/// partition meanwhile, and questions count for themselves. The worker takes nothing away:
+/// `claimgate audit retention` does.
 pub(super) async fn look_after_tables(
     store: Arc<PostgresStore>,
     policies: Policies,

@@ -54,14 +54,15 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
-/// How long the last spans, metrics and log lines may take to reach the collector when the process ends.
+/// How long the last spans, metrics and log lines may take to reach the collector when the process
+/// ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often recorded histogram values are folded into their buckets, whether or not anybody
 /// scrapes, and the process is asked what it uses.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `[telemetry]`. What is exported, and where to, is the environment's business: `OTEL_EXPORTER_OTLP_ENDPOINT` and
-/// its companions.
+/// `[telemetry]`. What is exported, and where to, is the environment's business:
+/// `OTEL_EXPORTER_OTLP_ENDPOINT` and its companions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

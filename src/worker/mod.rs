@@ -8,20 +8,27 @@
 //! | step | file |
 //! | --- | --- |
 //! | a record gets its ticket | [`admission`] |
-//! | it is parsed; it needs room among the claims of its API; claims with the same id wait for one another | [`receiving`], [`room`], [`duplicates`] |
+//! | its event is parsed | [`receiving`] |
+//! | it needs room among the claims of its API | [`room`] |
+//! | claims with the same id wait for one another | [`duplicates`] |
 //! | it is looked up in Postgres | [`recalling`] |
 //! | the API is called, with an access token where it wants one | [`assessing`], [`tokens`] |
-//! | what takes long goes to the retry topic | [`deferring`] |
+//! | the answer is read | [`reading`] |
+//! | the decision is made | [`deciding`] |
+//! | what takes long goes to the retry topic, or is decided | [`deferring`], [`undeferrable`] |
 //! | batches are recorded, then published | [`flushing`], [`pipeline`] |
 //! | partitions are given back; the worker stops | [`draining`] |
 //! | too many malformed events; a process that was paused | [`flooding`], [`pause_guard`] |
-//! | what happens to a claim is noted, and its spans are made when it has ended | [`traces`] |
+//! | what happens to a claim is noted, and its spans are made at its end | [`traces`] |
 //! | what is waiting is counted, for metrics | [`gauges`], [`undecided`] |
 //!
-//! The invariants: every ticket is in exactly one place (a job, a follower, the waiting room, the
-//! batch, a flush). One look-up is under way at a time, one batch is written and one published. No
-//! call is made whose answer could not be stored, or whose claim an answer of the last second did not
-//! say to be undecided. That answer is as old as the look-up took.
+//! State: [`inflow`], [`calls`], [`outflow`], [`in_flight`], [`job`]; bookkeeping: [`pace`],
+//! [`outage`], [`task`]; what it is made of and told: [`context`], [`clock`].
+//!
+//! The invariants: every ticket is in exactly one place: a job, the waiting room, the batch or a
+//! flush. At most one look-up, one write and one publication are under way. No call is made while
+//! its answer could not be stored, nor unless Postgres said within the last second that the claim
+//! has no verdict; that answer is as old as the look-up took.
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 

@@ -4,9 +4,10 @@
 //! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is
 //! refused, `conflicts` what two claims with one id differ in, `rows` its statements, `exchanges`
 //! the one that needs no transaction, `shadows` writes what no claim waits for, `export` hands rows
-//! out as CSV, `migrations` makes the tables, `retire` takes away what is past its retention, `session` is what a connection is bound
-//! by, `roles` who may do what, `rights` whether the worker may write what it will have to,
-//! `upkeep` what tables need as time goes on, `error` what a failure means.
+//! out as CSV, `migrations` makes the tables, `retire` takes away what is past its retention,
+//! `session` is what a connection is bound by, `roles` who may do what, `rights` whether the
+//! worker may write what it will have to, `upkeep` what tables need as time goes on, `error` what a
+//! failure means.
 //!
 //! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
 //! not at all; and writing a batch again changes nothing.
