@@ -240,8 +240,8 @@ impl Reader {
         let readable: Vec<(Partition, i64)> = self.readable(&lock(&self.orders).paused).collect();
         let Some((partition, from)) = self.random.choice(readable) else { return Some(()) };
         let (mut records, next) = self.broker.read(partition, from, self.random.usize(1..=CHUNK));
-        let way = self.broker.weather().way(&mut self.random);
-        sleep(way).await;
+        let latency = self.broker.faults().latency(&mut self.random);
+        sleep(latency).await;
         self.process.thawed().await;
         self.positions.insert(partition, next);
         records.iter_mut().for_each(|record: &mut Record| record.epoch = self.epoch);

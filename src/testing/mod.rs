@@ -6,16 +6,16 @@
 //! a run on fakes alone can be repeated.
 
 mod broker;
+mod faults;
 mod intake;
 mod process;
 mod publisher;
 mod signal;
 mod store;
-mod weather;
 
 pub use broker::{FakeBroker, Transaction};
+pub use faults::{FaultProfile, InjectedFault};
 pub use intake::{FakeIntake, Membership};
 pub use process::Process;
 pub use publisher::FakePublisher;
 pub use store::{DeadLetter, FakeStore, StoreFault};
-pub use weather::{FaultProfile, InjectedFault};

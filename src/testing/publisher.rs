@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::broker::{FakeBroker, Rejected};
+use super::faults::InjectedFault;
 use super::intake::Membership;
 use super::process::Process;
-use super::weather::InjectedFault;
 use crate::intake::Commit;
 use crate::outbox::message::{self, Message};
 use crate::outbox::{PublishError, Publisher, Recorded};
@@ -57,19 +57,19 @@ impl FakePublisher {
         self.state.lock().expect("nothing panics while it holds the state")
     }
 
-    /// One way takes its time, unless nobody answers at all.
-    async fn way(&self) -> Result<InjectedFault, PublishError> {
-        let weather = self.broker.weather();
-        let (way, fate) = {
+    /// A request takes its time, and may fail.
+    async fn request(&self) -> Result<InjectedFault, PublishError> {
+        let faults = self.broker.faults();
+        let (latency, fault) = {
             let mut state = self.state();
-            (weather.way(&mut state.random), weather.fate(&mut state.random))
+            (faults.latency(&mut state.random), faults.next_fault(&mut state.random))
         };
-        sleep(way).await;
+        sleep(latency).await;
         self.process.thawed().await;
-        if fate == InjectedFault::Refused {
+        if fault == InjectedFault::Refused {
             Err(PublishError::Aborted("the fake broker is away".to_owned()))
         } else {
-            Ok(fate)
+            Ok(fault)
         }
     }
 
@@ -94,13 +94,13 @@ impl FakePublisher {
         let epoch = match epoch {
             Some(epoch) => epoch,
             None => {
-                self.way().await?;
+                self.request().await?;
                 self.broker.make_producer(&self.name)
             }
         };
         let doubt = self.state().doubt.take().filter(|(doubtful, _)| *doubtful == batch);
         if let Some((_, doubt)) = doubt {
-            if let Err(error) = self.way().await {
+            if let Err(error) = self.request().await {
                 self.state().doubt = Some((batch, doubt));
                 return Err(error);
             }
@@ -109,22 +109,22 @@ impl FakePublisher {
                 return Ok(());
             }
         }
-        self.way().await?;
+        self.request().await?;
         let lost = || PublishError::Aborted("a partition was lost meanwhile".to_owned());
         let member = self.member.member_for(&commits).ok_or_else(lost)?;
         let begun =
             self.broker.begin(member, (self.name.clone(), epoch), messages, commits.clone());
         let transaction = begun.map_err(rejected)?;
         self.abort_later(transaction);
-        let fate = match self.way().await {
-            Ok(fate) => fate,
+        let fault = match self.request().await {
+            Ok(fault) => fault,
             Err(error) => {
                 drop(self.broker.finish(transaction, false));
                 return Err(error);
             }
         };
-        let ended = self.commit(transaction, fate).await;
-        match (fate, ended) {
+        let ended = self.commit(transaction, fault).await;
+        match (fault, ended) {
             (InjectedFault::Done, Some(Ok(()))) => {
                 self.state().epoch = Some(epoch);
                 Ok(())
@@ -149,13 +149,13 @@ impl FakePublisher {
 
     /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are
     /// not waited for.
-    async fn commit(&self, transaction: u64, fate: InjectedFault) -> Option<Result<(), Rejected>> {
-        let weather = self.broker.weather();
+    async fn commit(&self, transaction: u64, fault: InjectedFault) -> Option<Result<(), Rejected>> {
+        let faults = self.broker.faults();
         let (mut there, back) = {
             let mut state = self.state();
-            (weather.way(&mut state.random), weather.way(&mut state.random))
+            (faults.latency(&mut state.random), faults.latency(&mut state.random))
         };
-        if fate == InjectedFault::Late {
+        if fault == InjectedFault::Late {
             there += there.max(Duration::from_millis(1)) * self.state().random.u32(1..1_000);
         }
         let (answer, answered) = oneshot::channel();
@@ -165,7 +165,7 @@ impl FakePublisher {
             // Whoever asked may be gone.
             drop(answer.send(broker.finish(transaction, true)));
         });
-        if fate == InjectedFault::Late {
+        if fault == InjectedFault::Late {
             sleep(back).await;
             return None;
         }

@@ -35,7 +35,7 @@ pub struct DeadLetter {
     /// The event.
     pub received: Received,
     /// What is wrong with it.
-    pub malformed: DeadLetterReason,
+    pub reason: DeadLetterReason,
 }
 
 #[derive(Debug, Default)]
@@ -137,13 +137,13 @@ impl State {
             match &completed.outcome {
                 RecordOutcome::Assessed(verdict) => {
                     if let Some(end) = self.decide(verdict, &completed.received, seal) {
-                        if let RecordOutcome::DeadLettered(malformed) = &end {
-                            self.bury(&completed.received, malformed);
+                        if let RecordOutcome::DeadLettered(reason) = &end {
+                            self.bury(&completed.received, reason);
                         }
                         overruled.push((index, end));
                     }
                 }
-                RecordOutcome::DeadLettered(malformed) => self.bury(&completed.received, malformed),
+                RecordOutcome::DeadLettered(reason) => self.bury(&completed.received, reason),
                 RecordOutcome::Recalled(_)
                 | RecordOutcome::Duplicate(_)
                 | RecordOutcome::Deferred(_) => {}
@@ -181,9 +181,9 @@ impl State {
         None
     }
 
-    fn bury(&mut self, received: &Received, malformed: &DeadLetterReason) {
+    fn bury(&mut self, received: &Received, reason: &DeadLetterReason) {
         let source = &received.source;
-        let letter = || DeadLetter { received: received.clone(), malformed: malformed.clone() };
+        let letter = || DeadLetter { received: received.clone(), reason: reason.clone() };
         self.dead_letters
             .entry((source.topic.clone(), source.partition, source.offset, received.content()))
             .or_insert_with(letter);

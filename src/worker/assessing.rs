@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::reading::{micros, read, sentence};
+use super::api_result::{micros, read, sentence};
 use super::task::{Attempted, Done};
 use super::{Http, Job, Ports, Worker};
 use crate::assess::retry::{Context, Step};
@@ -74,7 +74,7 @@ impl<P: Ports> Worker<P> {
     }
 
     pub(super) fn after_call(&mut self, attempted: Attempted) {
-        let (reading, outcome) = {
+        let (result, outcome) = {
             let api = self.context.registry.get(attempted.job.api).api.as_ref();
             read(api, &attempted.exchange)
         };
@@ -100,12 +100,12 @@ impl<P: Ports> Worker<P> {
         let (cause, asked_at) =
             (attempted.exchange.cause.clone(), attempted.requested_at / 1_000_000);
         let took = attempted.exchange.latency;
-        let mut job = self.keep_call(attempted, &reading, outcome);
+        let mut job = self.keep_call(attempted, &result, outcome);
         if let Some(lease) = job.lease.take() {
-            self.token_was_used(job.api, &lease, &reading, context.now);
+            self.token_was_used(job.api, &lease, &result, context.now);
         }
-        let reason = reading.fault().map(|fault| fault.reason);
-        let (health, step) = job.retry.after(&self.context.retry, reading, &context);
+        let reason = result.fault().map(|fault| fault.reason);
+        let (health, step) = job.retry.after(&self.context.retry, result, &context);
         let ended = Ended { health, took, probe: job.probe };
         if self.calls.scheduler.release(job.api.index(), ended, context.now)
             && !job.probe
@@ -141,12 +141,12 @@ impl<P: Ports> Worker<P> {
     fn keep_call(
         &mut self,
         attempted: Attempted,
-        reading: &ApiResult,
+        result: &ApiResult,
         outcome: AttemptOutcome,
     ) -> Box<Job> {
         let Attempted { job, requested_at, request, mut exchange } = attempted;
         let api = self.context.registry.get(job.api).api.name();
-        let reason = reading.fault().map(|fault| fault.reason);
+        let reason = result.fault().map(|fault| fault.reason);
         let http_status = exchange.arrived().map(|response| response.status);
         let is_answer = matches!(outcome, AttemptOutcome::Assessed | AttemptOutcome::Unassessable);
         let (latency, word) = (exchange.latency, outcome.as_str());
@@ -161,7 +161,7 @@ impl<P: Ports> Worker<P> {
             requested_at,
             latency: micros(exchange.latency),
             http_status: http_status.map(i32::from),
-            provider_code: reading.provider_code(),
+            provider_code: result.provider_code(),
             outcome: outcome.as_str().into(),
             reason: reason.map_or("", FaultReason::as_str).into(),
             cause: exchange.cause.take(),

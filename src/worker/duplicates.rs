@@ -142,7 +142,7 @@ mod tests {
     /// before its partition went and came back, a third record found no queue, and one claim was
     /// asked about by two.
     #[test]
-    fn what_was_settled_in_an_earlier_assignment_ends_no_line() {
+    fn a_record_completed_in_an_earlier_assignment_does_not_end_the_queue() {
         let ([_, before, _], [first, second, third]) = tickets();
         let mut queues = DuplicateQueues::default();
         queues.enter("c".to_owned(), first, 1);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn review_06_a_line_is_bounded() {
+    fn review_06_the_number_of_followers_is_bounded() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         assert_eq!(queues.enter("c".to_owned(), first, 0), Entered::Leads(0));

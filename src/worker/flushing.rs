@@ -237,9 +237,7 @@ impl<P: Ports> Worker<P> {
             RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
                 self.context.meter.decided(&verdict.kind, verdict.decision, latency);
             }
-            RecordOutcome::DeadLettered(malformed) => {
-                self.context.meter.dead_letter(malformed.error)
-            }
+            RecordOutcome::DeadLettered(reason) => self.context.meter.dead_letter(reason.error),
             RecordOutcome::Deferred(_) | RecordOutcome::Duplicate(_) => {}
         }
     }

@@ -47,6 +47,7 @@ use crate::intake::{Event, Ledger};
 use crate::outbox::{Publisher, Store};
 
 mod admission;
+mod api_result;
 mod assessing;
 mod calls;
 mod clock;
@@ -66,7 +67,6 @@ mod outflow;
 mod pace;
 mod pause_guard;
 mod pipeline;
-mod reading;
 mod recalling;
 mod receiving;
 mod room;

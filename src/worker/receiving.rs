@@ -38,7 +38,7 @@ impl<P: Ports> Worker<P> {
                 self.inflow.room.came(api.index(), now);
                 self.place(Job::new(ticket, received, claim, api, deferral), now);
             }
-            Err(malformed) => self.dead_letter(ticket, received, malformed),
+            Err(reason) => self.dead_letter(ticket, received, reason),
         }
     }
 
@@ -102,12 +102,12 @@ impl<P: Ports> Worker<P> {
         Received { source, key, headers, payload, received_at, trace }
     }
 
-    fn dead_letter(&mut self, ticket: Ticket, received: Received, malformed: DeadLetterReason) {
+    fn dead_letter(&mut self, ticket: Ticket, received: Received, reason: DeadLetterReason) {
         self.complete(Completed {
             ticket,
             received,
             claim_id: None,
-            outcome: RecordOutcome::DeadLettered(malformed),
+            outcome: RecordOutcome::DeadLettered(reason),
         });
     }
 

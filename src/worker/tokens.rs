@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::reading::{answer, micros, sentence};
+use super::api_result::{answer, micros, sentence};
 use super::task::{Done, TokenAnswer};
 use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
@@ -144,17 +144,17 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// A call that used this token has ended with this reading.
+    /// A call that used this token has ended with this result.
     pub(super) fn token_was_used(
         &mut self,
         api: ApiId,
         lease: &Lease,
-        reading: &ApiResult,
+        result: &ApiResult,
         now: Instant,
     ) {
         let Some(id) = self.context.registry.get(api).token else { return };
         let token = &mut self.calls.tokens[id.index()];
-        match reading {
+        match result {
             ApiResult::Transient(_, RetryHint::NewToken) => {
                 if token.refused(lease) == Outlook::Bad {
                     self.deny_without_token(id, FaultReason::BadAccessToken, now);

@@ -40,8 +40,8 @@ impl<P: Ports> Worker<P> {
                 };
                 self.complete_verdict(ticket, received, claim, assessed);
             }
-            Err(malformed) => {
-                let outcome = RecordOutcome::DeadLettered(malformed);
+            Err(reason) => {
+                let outcome = RecordOutcome::DeadLettered(reason);
                 self.complete(Completed { ticket, received, claim_id, outcome });
             }
         }

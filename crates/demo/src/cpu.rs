@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// CPU times of the whole process, and of the threads that run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ApiResult {
+pub(super) struct CpuTimes {
     whole: Duration,
     threads: BTreeMap<String, (String, Duration)>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Spent {
 }
 
 /// Reads them now.
-pub(super) fn read() -> Option<ApiResult> {
+pub(super) fn read() -> Option<CpuTimes> {
     let (_, whole) = stat(&fs::read_to_string("/proc/self/stat").ok()?)?;
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/task").ok()?.flatten() {
@@ -41,15 +41,15 @@ pub(super) fn read() -> Option<ApiResult> {
             threads.insert(id, thread);
         }
     }
-    Some(ApiResult { whole, threads })
+    Some(CpuTimes { whole, threads })
 }
 
 /// What was spent since.
-pub(super) fn since(before: Option<&ApiResult>) -> Option<Spent> {
+pub(super) fn since(before: Option<&CpuTimes>) -> Option<Spent> {
     Some(spent(before?, &read()?))
 }
 
-fn spent(before: &ApiResult, after: &ApiResult) -> Spent {
+fn spent(before: &CpuTimes, after: &CpuTimes) -> Spent {
     let of = |is: &dyn Fn(&str) -> bool| {
         let spent =
             after.threads.iter().filter(|(_, (name, _))| is(name)).map(|(id, (_, time))| {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_was_spent_is_told_apart_by_thread() {
-        let reading = |whole, worker, broker| ApiResult {
+        let times = |whole, worker, broker| CpuTimes {
             whole: Duration::from_secs(whole),
             threads: [("1", worker::THREAD, worker), ("2", "rdk:broker1", broker)]
                 .map(|(id, name, time)| {
@@ -95,7 +95,7 @@ mod tests {
                 })
                 .into(),
         };
-        let Spent { whole, worker, librdkafka } = spent(&reading(10, 3, 1), &reading(17, 5, 2));
+        let Spent { whole, worker, librdkafka } = spent(&times(10, 3, 1), &times(17, 5, 2));
         assert_eq!([whole, worker, librdkafka].map(|time| time.as_secs()), [7, 2, 1]);
     }
 }

@@ -36,9 +36,9 @@ async fn answer(
     stage: &Stage,
     evidence: &Evidence,
 ) -> Result<(), AuditError> {
-    if let Some(row) = refused(&evidence.tables.verdicts) {
+    if let Some(row) = rejected(&evidence.tables.verdicts) {
         let claim_id = &row.claim_id;
-        section(&format!("Why was this claim refused?   claimgate audit claim {claim_id}"));
+        section(&format!("Why was this claim rejected?   claimgate audit claim {claim_id}"));
         // Each claim of the demo is decided, so it does not matter when one is given up.
         print(&claim_story(store, claim_id, SINCE).await?);
         section(&format!(
@@ -62,8 +62,8 @@ async fn answer(
     Ok(())
 }
 
-/// A claim that was refused, and not at its first attempt if there is one.
-fn refused(verdicts: &[Verdict]) -> Option<&Verdict> {
+/// A claim that was rejected, and not at its first attempt if there is one.
+fn rejected(verdicts: &[Verdict]) -> Option<&Verdict> {
     verdicts.iter().filter(|row| row.decision == Decision::Reject).max_by_key(|row| row.attempts)
 }
 

@@ -106,8 +106,8 @@ pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -
         RecordOutcome::Deferred(deferral) => {
             Some(deferred(deferral, &completed.received, completed.ticket.partition().number))
         }
-        RecordOutcome::DeadLettered(malformed) => {
-            Some(dead_letter(malformed, &completed.received, max_bytes))
+        RecordOutcome::DeadLettered(reason) => {
+            Some(dead_letter(reason, &completed.received, max_bytes))
         }
     }
 }
@@ -150,11 +150,11 @@ fn size(received: &Received) -> usize {
 
 /// The whole event; or a message that refers to the row in Postgres; or, where the event's key
 /// would not fit either, one that has its place for a key.
-fn dead_letter(malformed: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
+fn dead_letter(reason: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| OWN_HEADERS.contains(&name);
     let letter = |mut headers: Headers, key: Option<Vec<u8>>, payload: Option<Vec<u8>>| {
-        headers.push(text("claimgate-error", malformed.error.as_str()));
-        if let Some(field) = &malformed.field {
+        headers.push(text("claimgate-error", reason.error.as_str()));
+        if let Some(field) = &reason.field {
             let end = field.char_indices().nth(200).map_or(field.len(), |(index, _)| index);
             headers.push(text("claimgate-error-field", &field[..end]));
         }

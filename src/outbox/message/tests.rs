@@ -113,8 +113,8 @@ fn a_duplicate_is_published_only_where_that_is_wanted() {
 
 #[test]
 fn a_dead_letter_keeps_the_event_and_says_why() {
-    let malformed = DeadLetterReason::field(EventError::MissingField, "account.id", "required");
-    let completed = completed(RecordOutcome::DeadLettered(malformed));
+    let reason = DeadLetterReason::field(EventError::MissingField, "account.id", "required");
+    let completed = completed(RecordOutcome::DeadLettered(reason));
     let content = completed.received.content();
     let message = of(&completed, false, MAX_BYTES).expect("published");
     assert_eq!((message.topic, message.key), (Topic::DeadLetters, None));
@@ -214,9 +214,8 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
 #[test]
 fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
-    let malformed = DeadLetterReason::field(EventError::WrongType, &"account.".repeat(500), "?");
-    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(malformed)]
-    {
+    let reason = DeadLetterReason::field(EventError::WrongType, &"account.".repeat(500), "?");
+    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(reason)] {
         let mut completed = completed(outcome);
         completed.received.key = Some(vec![b'k'; 500_000]);
         completed.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];

@@ -25,11 +25,11 @@ const FEW: usize = 3;
 /// The most claims that wait at once for their end with an attempt that could not be kept.
 const UNKEPT_MAX: usize = 1_000;
 
-/// How many rows of a batch were refused, by the server's code.
+/// How many rows of a batch PostgreSQL rejected, by its error code.
 #[derive(Debug, Default)]
-struct UnassessedClaims(HashMap<String, usize>);
+struct RejectedRows(HashMap<String, usize>);
 
-impl UnassessedClaims {
+impl RejectedRows {
     fn count(&mut self, place: &str, code: String, message: &str) -> Result<(), StoreError> {
         let rows = self.0.entry(code).or_default();
         *rows += 1;
@@ -117,13 +117,13 @@ impl PostgresStore {
         calls: &[Call],
         last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
-        let mut refusals = UnassessedClaims::default();
+        let mut rejected = RejectedRows::default();
         // Answers first: whatever is wrong with the other tables, they were given and are kept.
-        self.record_calls_around_faults(calls, &mut refusals, last).await?;
+        self.record_calls_around_faults(calls, &mut rejected, last).await?;
         self.try_rows().await?;
         let held = self.unkept.hold_back(completed);
         let entries = entries(completed, &held);
-        let ends = self.record_completed_around_faults(&entries, &mut refusals, last).await?;
+        let ends = self.record_completed_around_faults(&entries, &mut rejected, last).await?;
         Ok(self.unkept.release(completed, held, ends))
     }
 
@@ -132,10 +132,10 @@ impl PostgresStore {
     async fn record_completed_around_faults(
         &self,
         entries: &[Entry<'_>],
-        refusals: &mut UnassessedClaims,
+        rejected: &mut RejectedRows,
         last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
-        let (mut overruled, mut refused) = (Overruled::new(), Vec::new());
+        let (mut overruled, mut at_fault) = (Overruled::new(), Vec::new());
         let mut open: Vec<_> = iter::once(0..entries.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
             match self.record_at_once(&entries[range.clone()], &[], last).await {
@@ -143,16 +143,16 @@ impl PostgresStore {
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
                 Err(Failure::Data { code, message }) => {
-                    refusals.count(self.place(), code, &message)?;
-                    refused.push((&entries[range.start], message));
+                    rejected.count(self.place(), code, &message)?;
+                    at_fault.push((&entries[range.start], message));
                 }
             }
         }
         // Not before all was looked at: where the table is at fault, no claim becomes a dead
         // letter.
-        for (entry, message) in refused {
-            let malformed = self.dead_letter(entry.received, message, last).await?;
-            overruled.push((entry.index, RecordOutcome::DeadLettered(malformed)));
+        for (entry, message) in at_fault {
+            let reason = self.dead_letter(entry.received, message, last).await?;
+            overruled.push((entry.index, RecordOutcome::DeadLettered(reason)));
         }
         Ok(overruled)
     }
@@ -164,9 +164,9 @@ impl PostgresStore {
         message: String,
         last: &mut Seal,
     ) -> Result<DeadLetterReason, StoreError> {
-        let malformed = DeadLetterReason::event(EventError::Unrecordable, message);
-        tracing::error!(source = %received.source, db.error = malformed.detail, "PostgreSQL refuses the record at {}", received.source);
-        let letters = [NewDeadLetter::new(received, &malformed)];
+        let reason = DeadLetterReason::event(EventError::Unrecordable, message);
+        tracing::error!(source = %received.source, db.error = reason.detail, "PostgreSQL refuses the record at {}", received.source);
+        let letters = [NewDeadLetter::new(received, &reason)];
         let server = &self.connections;
         let write = async {
             let mut lease = server.lease().await?;
@@ -175,7 +175,7 @@ impl PostgresStore {
             Ok(())
         };
         write.await.map_err(|failure| self.store_error(failure))?;
-        Ok(malformed)
+        Ok(reason)
     }
 
     /// Halves the attempts until those at fault stand alone. Their claims are remembered, and told
@@ -183,10 +183,10 @@ impl PostgresStore {
     async fn record_calls_around_faults(
         &self,
         calls: &[Call],
-        refusals: &mut UnassessedClaims,
+        rejected: &mut RejectedRows,
         last: &mut Seal,
     ) -> Result<(), StoreError> {
-        let mut refused = Vec::new();
+        let mut at_fault = Vec::new();
         let mut open: Vec<_> = iter::once(0..calls.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
             match self.record_at_once(&[], &calls[range.clone()], last).await {
@@ -194,12 +194,12 @@ impl PostgresStore {
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
                 Err(Failure::Data { code, message }) => {
-                    refusals.count(self.place(), code, &message)?;
-                    refused.push((&calls[range.start], message));
+                    rejected.count(self.place(), code, &message)?;
+                    at_fault.push((&calls[range.start], message));
                 }
             }
         }
-        for (call, message) in refused {
+        for (call, message) in at_fault {
             let Call { id, claim_id, http_status, provider_code, .. } = call;
             let [api, outcome, reason] =
                 [&call.api, &call.outcome, &call.reason].map(AsRef::as_ref);
@@ -232,13 +232,13 @@ mod tests {
 
     #[test]
     fn review_18_a_few_rows_may_be_at_fault_and_more_are_the_tables() {
-        let mut refusals = UnassessedClaims::default();
+        let mut rejected = RejectedRows::default();
         for code in ["23502", "P0001"] {
             for _ in 0..FEW {
-                refusals.count("db", code.to_owned(), "said").expect("a few");
+                rejected.count("db", code.to_owned(), "said").expect("a few");
             }
         }
-        let error = refusals.count("db", "P0001".to_owned(), "said");
+        let error = rejected.count("db", "P0001".to_owned(), "said");
         assert!(
             matches!(&error, Err(StoreError::Fatal(said)) if said.contains("the table's")),
             "{error:?}"

@@ -218,7 +218,7 @@ fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<NewDea
     let own = own.map(|entry| (entry.received, entry.outcome));
     let found = ends.iter().map(|end| (end.received, &end.outcome));
     let dead = |(received, outcome): (&'a Received, &'a RecordOutcome)| match outcome {
-        RecordOutcome::DeadLettered(malformed) => Some(NewDeadLetter::new(received, malformed)),
+        RecordOutcome::DeadLettered(reason) => Some(NewDeadLetter::new(received, reason)),
         RecordOutcome::Assessed(_)
         | RecordOutcome::Recalled(_)
         | RecordOutcome::Duplicate(_)

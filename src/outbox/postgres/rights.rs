@@ -70,8 +70,8 @@ impl PostgresStore {
             payload,
             hashes: verdict.event_hashes,
         };
-        let malformed = DeadLetterReason::event(EventError::Unrecordable, "a check");
-        let dead = [NewDeadLetter::new(&received, &malformed)];
+        let reason = DeadLetterReason::event(EventError::Unrecordable, "a check");
+        let dead = [NewDeadLetter::new(&received, &reason)];
         let server = &self.connections;
         let mut refusing = "verdicts";
         let write = async {

@@ -83,9 +83,9 @@ impl FakeBroker {
         self.change(|state| state.log(partition).push(None));
     }
 
-    /// From now on the broker does so well.
-    pub fn set_weather(&self, weather: FaultProfile) {
-        self.change(|state| state.weather = weather);
+    /// From now on the broker shows these faults.
+    pub fn set_faults(&self, faults: FaultProfile) {
+        self.change(|state| state.faults = faults);
     }
 
     /// Deals the partitions out anew.
@@ -151,8 +151,8 @@ impl FakeBroker {
         result
     }
 
-    pub(super) fn weather(&self) -> FaultProfile {
-        self.state().weather.clone()
+    pub(super) fn faults(&self) -> FaultProfile {
+        self.state().faults.clone()
     }
 
     /// A new member; its number.

@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) producers: BTreeMap<String, u32>,
     pub(super) group: Group,
     pub(super) next_id: u64,
-    pub(super) weather: FaultProfile,
+    pub(super) faults: FaultProfile,
 }
 
 /// The offset after the last.
@@ -49,7 +49,7 @@ impl State {
             producers: BTreeMap::new(),
             group: Group::new(partitions, random),
             next_id: 0,
-            weather: FaultProfile::fair(),
+            faults: FaultProfile::none(),
         }
     }
 

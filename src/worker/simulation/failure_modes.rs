@@ -18,14 +18,14 @@ pub(super) fn calm() -> Plan {
             claim(&format!("c{number}"), "qr_code", &format!("user{}", number % 5), "red packet");
         (Duration::ZERO, Partition::claims(0), Produced::Event(Some(event)))
     });
-    let weather = FaultProfile { delay: Duration::from_millis(20), ..FaultProfile::fair() };
+    let faults = FaultProfile { delay: Duration::from_millis(20), ..FaultProfile::none() };
     Plan {
         partitions: (1, 1),
         workers: vec![Instance { is_static: true }],
         events: claims.collect(),
         acts: Vec::new(),
-        store: weather.clone(),
-        broker: weather,
+        store: faults.clone(),
+        broker: faults,
         api_faults: 0.0,
         moods: [Mood::default(); 2],
         stubborn: 0,

@@ -21,7 +21,7 @@ use crate::testing::{FakeStore, FaultProfile, InjectedFault, Process};
 #[derive(Debug, Clone)]
 pub(super) struct RemoteStore {
     pub(super) store: FakeStore,
-    pub(super) weather: Arc<Mutex<FaultProfile>>,
+    pub(super) faults: Arc<Mutex<FaultProfile>>,
     pub(super) random: Arc<Mutex<Rng>>,
     pub(super) process: Process,
     pub(super) journal: Journal,
@@ -29,14 +29,14 @@ pub(super) struct RemoteStore {
 }
 
 impl RemoteStore {
-    async fn way(&self) -> InjectedFault {
-        let (way, fate) = {
-            let (weather, mut random) =
-                (self.weather.lock().expect("no panic"), self.random.lock().expect("no panic"));
-            (weather.way(&mut random), weather.fate(&mut random))
+    async fn travel(&self) -> InjectedFault {
+        let (latency, fault) = {
+            let (faults, mut random) =
+                (self.faults.lock().expect("no panic"), self.random.lock().expect("no panic"));
+            (faults.latency(&mut random), faults.next_fault(&mut random))
         };
-        sleep(way).await;
-        fate
+        sleep(latency).await;
+        fault
     }
 
     async fn ask<T>(
@@ -45,11 +45,11 @@ impl RemoteStore {
     ) -> Result<T, StoreError> {
         let away = || StoreError::Transient("the simulated store is away".to_owned());
         self.process.thawed().await;
-        let fate = self.way().await;
-        let answer = if fate == InjectedFault::Refused { Err(away()) } else { operation().await };
-        self.way().await;
+        let fault = self.transmit().await;
+        let answer = if fault == InjectedFault::Refused { Err(away()) } else { operation().await };
+        self.transmit().await;
         self.process.thawed().await;
-        if fate == InjectedFault::Done { answer } else { Err(away()) }
+        if fault == InjectedFault::Done { answer } else { Err(away()) }
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) struct World {
     plan: Plan,
     started: Instant,
     apis: Arc<Mutex<Apis>>,
-    store_weather: Arc<Mutex<FaultProfile>>,
+    store_faults: Arc<Mutex<FaultProfile>>,
     random: Rng,
     slots: Vec<Slot>,
     lives: usize,
@@ -166,7 +166,7 @@ impl World {
     pub(super) fn new(seed: u64, plan: Plan, config: Arc<Config>) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x5eed);
         let broker = FakeBroker::new(plan.partitions.0, plan.partitions.1, random.fork());
-        broker.set_weather(plan.broker.clone());
+        broker.set_faults(plan.broker.clone());
         let apis = Apis {
             seed,
             faults: plan.api_faults,
@@ -182,7 +182,7 @@ impl World {
             config,
             started: Instant::now(),
             apis: Arc::new(Mutex::new(apis)),
-            store_weather: Arc::new(Mutex::new(plan.store.clone())),
+            store_faults: Arc::new(Mutex::new(plan.store.clone())),
             random,
             slots: plan.workers.iter().map(|_| Slot::default()).collect(),
             lives: 0,
@@ -224,13 +224,13 @@ impl World {
 
     /// Waits, with nothing going wrong any more but what the APIs do, until nothing is left to do.
     async fn settle(&mut self) {
-        self.broker.set_weather(FaultProfile {
+        self.broker.set_faults(FaultProfile {
             refused: 0.0,
             answer_lost: 0.0,
             late: 0.0,
             ..self.plan.broker.clone()
         });
-        *self.store_weather.lock().expect("no panic") =
+        *self.store_faults.lock().expect("no panic") =
             FaultProfile { refused: 0.0, answer_lost: 0.0, late: 0.0, ..self.plan.store.clone() };
         let broker = self.broker.clone();
         let done = broker.until(FakeBroker::has_no_lag);
@@ -281,15 +281,15 @@ impl World {
             }
             Act::Rebalance => self.broker.rebalance(),
             Act::StoreAway(a_while) => {
-                let weather = Arc::clone(&self.store_weather);
-                weather.lock().expect("no panic").is_away = true;
+                let faults = Arc::clone(&self.store_faults);
+                faults.lock().expect("no panic").is_away = true;
                 sleep(a_while).await;
-                weather.lock().expect("no panic").is_away = false;
+                faults.lock().expect("no panic").is_away = false;
             }
             Act::BrokerAway(a_while) => {
-                self.broker.set_weather(FaultProfile { is_away: true, ..self.plan.broker.clone() });
+                self.broker.set_faults(FaultProfile { is_away: true, ..self.plan.broker.clone() });
                 sleep(a_while).await;
-                self.broker.set_weather(self.plan.broker.clone());
+                self.broker.set_faults(self.plan.broker.clone());
             }
             Act::ApiAway(api, a_while) => {
                 self.apis.lock().expect("no panic").away[api] = true;
@@ -321,7 +321,7 @@ impl World {
         );
         let store = RemoteStore {
             store: self.store.clone(),
-            weather: Arc::clone(&self.store_weather),
+            faults: Arc::clone(&self.store_faults),
             random: Arc::new(Mutex::new(self.random.fork())),
             process: process.clone(),
             journal: self.journal.clone(),

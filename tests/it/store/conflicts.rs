@@ -45,7 +45,7 @@ async fn report_d12_a_conflict_names_the_fields_that_differ() {
         let ends = store.record(&batch).await.expect("recorded").overruled;
         assert_eq!(ends.len(), 2);
         let details: Vec<String> =
-            store.all_dead_letters().await.into_iter().map(|letter| letter.malformed.detail).collect();
+            store.all_dead_letters().await.into_iter().map(|letter| letter.reason.detail).collect();
         let said =
             "claim id \"a\" was used before, with other content, by reward.claims/3/1; they differ in ";
         assert_eq!(details, [format!("{said}account.id"), format!("{said}account.id, reward.goods")]);

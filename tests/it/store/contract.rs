@@ -87,8 +87,8 @@ pub(crate) async fn the_first_verdict_wins(store: impl Inspect) {
     let letters = store.all_dead_letters().await;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].received, event(3));
-    assert_eq!(RecordOutcome::DeadLettered(letters[0].malformed.clone()), conflict);
-    assert_eq!(letters[0].malformed.error.as_str(), "claim_id_conflict");
+    assert_eq!(RecordOutcome::DeadLettered(letters[0].reason.clone()), conflict);
+    assert_eq!(letters[0].reason.error.as_str(), "claim_id_conflict");
 }
 
 pub(crate) async fn the_first_record_of_a_batch_wins(store: impl Inspect) {
@@ -198,7 +198,7 @@ pub(crate) async fn any_unicode_is_kept(store: impl Inspect) {
     assert_eq!(recalled(&store, "\u{e9}").await, Some(normalised));
     assert_eq!(store.all_calls().await, [attempt]);
     assert_eq!(
-        RecordOutcome::DeadLettered(store.all_dead_letters().await[0].malformed.clone()),
+        RecordOutcome::DeadLettered(store.all_dead_letters().await[0].reason.clone()),
         letter.1
     );
 }
@@ -246,11 +246,11 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     let sources: Vec<i64> = letters.iter().map(|letter| letter.received.source.offset).collect();
     assert_eq!(sources, [5, 6, 7]);
     assert_eq!(
-        (letters[0].received.clone(), RecordOutcome::DeadLettered(letters[0].malformed.clone())),
+        (letters[0].received.clone(), RecordOutcome::DeadLettered(letters[0].reason.clone())),
         tombstone
     );
     assert_eq!(
-        (letters[1].received.clone(), RecordOutcome::DeadLettered(letters[1].malformed.clone())),
+        (letters[1].received.clone(), RecordOutcome::DeadLettered(letters[1].reason.clone())),
         malformed(6)
     );
 }

@@ -159,7 +159,7 @@ impl Inspect for RealStore {
             let error = EventError::from_word(&row.error).expect("a word of the list");
             DeadLetter {
                 received: received(id.source, key, headers, payload, received_at, &trace_id),
-                malformed: DeadLetterReason { error, field: row.error_field, detail: row.detail },
+                reason: DeadLetterReason { error, field: row.error_field, detail: row.detail },
             }
         };
         rows.into_iter().map(letter).collect()

@@ -42,7 +42,7 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         let dead: Vec<_> =
             letters
                 .iter()
-                .map(|letter| (letter.received.source.offset, letter.malformed.error.as_str()))
+                .map(|letter| (letter.received.source.offset, letter.reason.error.as_str()))
                 .collect();
         assert_eq!(
             dead,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::assess::exchange::{Exchange, Response};
 use crate::risk::{Answer, ApiResult, AttemptOutcome, FaultReason, RiskApi};
 
-/// The reading of an exchange, and how the attempt ended.
+/// What an exchange says of the claim, and how the attempt ended.
 pub(super) fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, AttemptOutcome) {
-    let reading = match exchange.result.as_ref().map(answer) {
+    let result = match exchange.result.as_ref().map(answer) {
         // The request may have reached the API and may have been acted upon.
         Err(failure) if failure.is_ambiguous() => {
             return (ApiResult::transient(failure.reason()), AttemptOutcome::Unknown);
@@ -15,8 +15,8 @@ pub(super) fn read(api: &dyn RiskApi, exchange: &Exchange) -> (ApiResult, Attemp
         Err(failure) => ApiResult::transient(failure.reason()),
         Ok(answer) => api.read_any(&answer),
     };
-    let outcome = reading.outcome();
-    (reading, outcome)
+    let outcome = result.outcome();
+    (result, outcome)
 }
 
 pub(super) fn answer(response: &Response) -> Answer<'_> {

@@ -1,4 +1,4 @@
-//! How well a service that is stood in for does at the moment.
+//! Which faults a fake service shows at the moment, and how slow it is.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use fastrand::Rng;
 /// What may happen to a request, and how often.
 #[derive(Debug, Clone)]
 pub struct FaultProfile {
-    /// Each way, request and answer, takes a random part of this.
+    /// A request takes a random part of this to arrive, and so does its answer.
     pub delay: Duration,
     /// The part of requests that are refused: nothing was done.
     pub refused: f64,
@@ -33,13 +33,13 @@ pub enum InjectedFault {
 }
 
 impl FaultProfile {
-    /// Nothing goes wrong, and nothing takes any time.
-    pub fn fair() -> Self {
+    /// No faults, and no delay.
+    pub fn none() -> Self {
         Self { delay: Duration::ZERO, refused: 0.0, answer_lost: 0.0, late: 0.0, is_away: false }
     }
 
     /// What happens to the next request.
-    pub fn fate(&self, random: &mut Rng) -> InjectedFault {
+    pub fn next_fault(&self, random: &mut Rng) -> InjectedFault {
         let draw = random.f64();
         if self.is_away || draw < self.refused {
             InjectedFault::Refused
@@ -52,8 +52,8 @@ impl FaultProfile {
         }
     }
 
-    /// How long one way takes.
-    pub fn way(&self, random: &mut Rng) -> Duration {
+    /// How long the next request, or the next answer, is on its way.
+    pub fn latency(&self, random: &mut Rng) -> Duration {
         self.delay.mul_f64(random.f64())
     }
 }
