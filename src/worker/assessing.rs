@@ -14,7 +14,7 @@ use crate::assess::token::Lease;
 use crate::assess::{Ended, Next};
 use crate::decision::Assessment;
 use crate::outbox::Call;
-use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, FaultReason};
+use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, Fault, FaultReason};
 use crate::telemetry::{AttemptEnd, ClaimRecord, Wait};
 
 impl<P: Ports> Worker<P> {
@@ -44,7 +44,7 @@ impl<P: Ports> Worker<P> {
     fn call(&mut self, mut job: Box<Job>, probe: bool, now: Instant) {
         if self.is_too_late(&job) {
             self.calls.scheduler.cancel(job.api.index(), probe, now);
-            return self.come_too_late(*job, None);
+            return self.give_up(*job, FaultReason::TicketExpired);
         }
         let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
@@ -116,7 +116,7 @@ impl<P: Ports> Worker<P> {
         let late = matches!(&step, Step::Assessed(assessment, _) if self.is_late(&job, assessment, asked_at));
         match step {
             Step::Assessed(_, code) if late && self.ledger.is_live(&job.ticket) => {
-                self.come_too_late(*job, Some(code));
+                self.give_up(*job, Fault::coded(FaultReason::TicketExpired, code));
             }
             step => self.take_step(job, step),
         }

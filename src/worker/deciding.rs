@@ -2,31 +2,21 @@
 
 use super::{Job, Ports, Worker};
 use crate::claim::{Claim, EventHashes};
-use crate::decision::{Assessment, Ruled};
+use crate::decision::{Assessment, Policy, Ruled};
 use crate::intake::Ticket;
 use crate::outbox::{Completed, Received, RecordOutcome};
-use crate::risk::{ApiId, Fault, FaultReason};
+use crate::risk::{ApiId, Fault, rule_unassessed};
 use crate::schema::Verdict;
 
 impl<P: Ports> Worker<P> {
-    /// Ends a claim that waited for longer than the API's answer about it means anything.
-    pub(super) fn come_too_late(&mut self, job: Job, provider_code: Option<i64>) {
-        self.traces
-            .note(job.ticket.id(), |claim| claim.failed(FaultReason::TicketExpired.as_str()));
-        let ruled = self
-            .context
-            .policies
-            .rule(|policy| policy.too_late(FaultReason::TicketExpired.as_str(), provider_code));
+    /// Ends a claim that no API assessed in time.
+    pub(super) fn give_up(&mut self, job: Job, fault: impl Into<Fault>) {
+        let Fault { reason, provider_code } = fault.into();
+        let reason = reason.as_str();
+        self.traces.note(job.ticket.id(), |claim| claim.failed(reason));
+        let rule = |policy: &Policy| rule_unassessed(policy, reason, provider_code);
+        let ruled = self.context.policies.rule(rule);
         self.complete_assessed(job, ruled, None, provider_code);
-    }
-
-    pub(super) fn give_up(&mut self, job: Job, fault: Fault) {
-        self.traces.note(job.ticket.id(), |claim| claim.failed(fault.reason.as_str()));
-        let ruled = self
-            .context
-            .policies
-            .rule(|policy| policy.unassessed(fault.reason.as_str(), fault.provider_code));
-        self.complete_assessed(job, ruled, None, fault.provider_code);
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.

@@ -37,7 +37,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn defer(&mut self, job: Job, fault: impl Into<Fault>) {
         let fault = fault.into();
         if self.is_too_late(&job) {
-            return self.come_too_late(job, fault.provider_code);
+            return self.give_up(job, Fault { reason: FaultReason::TicketExpired, ..fault });
         }
         let now = self.context.clock.micros() / 1_000;
         if !self.may_defer(&job, now) {

@@ -140,7 +140,7 @@ impl<P: Ports> Worker<P> {
         let cannot_wait = !job.has_place || self.calls.scheduler.is_barred(api, now);
         if cannot_wait && self.is_overdue(job.since()) {
             let delay = self.calls.scheduler.delay(api);
-            return self.give_up(*job, delay.into());
+            return self.give_up(*job, delay);
         }
         self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
         self.calls.scheduler.submit(api, job, now);

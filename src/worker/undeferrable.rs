@@ -9,6 +9,7 @@ use super::deciding::Assessed;
 use super::{Ports, Worker};
 use crate::claim::Claim;
 use crate::outbox::{Completed, RecordOutcome};
+use crate::risk::rule_unassessed;
 
 impl<P: Ports> Worker<P> {
     /// Decides a claim that was to be deferred and cannot be.
@@ -34,7 +35,7 @@ impl<P: Ports> Worker<P> {
                     ruled: self
                         .context
                         .policies
-                        .rule(|policy| policy.unassessed(&deferral.reason, None)),
+                        .rule(|policy| rule_unassessed(policy, &deferral.reason, None)),
                     assessment: None,
                     provider_code: None,
                 };
