@@ -9,7 +9,8 @@ use crate::schema::{Seal, Verdict};
 
 /// Postgres, as the worker sees it.
 pub trait Store: Send + Sync {
-    /// The verdicts that these claims have already, by claim id.
+    /// The verdicts that these claims have already, by claim id. The server is asked even where no
+    /// claim is named: whoever has no question learns whether it answers.
     fn recall(
         &self,
         claim_ids: Vec<String>,

@@ -63,10 +63,6 @@ impl<P: Ports> Worker<P> {
         self.lookups.under_way = true;
         let new = std::mem::take(&mut self.lookups.new);
         claim_ids.extend(new.iter().map(|job| job.claim.claim_id.clone()));
-        if claim_ids.is_empty() {
-            // Nobody's id: only whether the store answers is of interest.
-            claim_ids.push(String::new());
-        }
         self.traces.began(SharedStep::Recall, self.context.clock.micros());
         let store = Arc::clone(&self.ports.store);
         let looked_up = LookedUp { new, waiting };

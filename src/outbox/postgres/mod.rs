@@ -247,9 +247,6 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     async fn recall(&self, claim_ids: Vec<String>) -> Result<HashMap<String, Verdict>, StoreError> {
-        if claim_ids.is_empty() {
-            return Ok(HashMap::new());
-        }
         let ask = async {
             let mut lease = self.connections.lease().await?;
             let known =

@@ -41,12 +41,15 @@ async fn a_missing_schema_is_named_with_its_remedy() {
             said.contains("from 1 verdicts on") && said.contains("run `claimgate migrate`"),
             "{said}"
         );
-        let said = fatal(store.recall(vec!["a".to_owned()]).await).await;
-        assert!(
-            said.contains("\"verdicts\" does not exist")
-                && said.contains("run `claimgate migrate`"),
-            "{said}"
-        );
+        // A worker with nothing to look up asks as well, to learn whether the server answers.
+        for asked in [vec!["a".to_owned()], vec![]] {
+            let said = fatal(store.recall(asked).await).await;
+            assert!(
+                said.contains("\"verdicts\" does not exist")
+                    && said.contains("run `claimgate migrate`"),
+                "{said}"
+            );
+        }
 
         assert_ne!(store.migrate().await.expect("migrated"), 0);
         store.check_schema().await.expect("whole");
