@@ -67,8 +67,6 @@ pub struct ApiQueue<T> {
 pub enum Next<T> {
     /// Make this call; the API's permit is taken.
     Call {
-        /// The API.
-        api: usize,
         /// Who is to be asked about.
         job: T,
         /// Whether the breaker learns from this call if the API is well again.
@@ -120,7 +118,7 @@ impl<T: Waiting> ApiQueue<T> {
     }
 
     fn is_barred(&self, now: Instant) -> bool {
-        self.has_no_token || self.breaker.permit(now).refused().is_some()
+        self.has_no_token || self.breaker.permit(now).granted().is_err()
     }
 
     fn heads_mut(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
@@ -148,9 +146,7 @@ impl<T: Waiting> ApiQueue<T> {
             return Err(None);
         }
         let permit = self.breaker.permit(now);
-        if let Some(wake) = permit.refused() {
-            return Err(wake);
-        }
+        permit.granted()?;
         let probe = permit == Permit::Probe;
         // A probe is no retry, and a claim that nobody has failed on yet says more about the API
         // than one that failed before.
@@ -164,9 +160,7 @@ impl<T: Waiting> ApiQueue<T> {
         if queue.front().is_some_and(|(_, job)| !job.is_undecided(now)) {
             return Err(None);
         }
-        if let Some(wake) = self.limit.acquire(now).refused() {
-            return Err(wake);
-        }
+        self.limit.acquire(now).granted()?;
         self.breaker.called();
         let queue = if is_further { &mut self.further } else { &mut self.first };
         match (is_further, probe) {
@@ -258,9 +252,9 @@ impl<T: Waiting> CallScheduler<T> {
     pub fn next(&mut self, now: Instant) -> Next<T> {
         self.queue_due_retries(now);
         let mut wake = self.retries.due();
-        for (api, api_queue) in self.apis.iter_mut().enumerate() {
+        for api_queue in &mut self.apis {
             match api_queue.next(now) {
-                Ok((job, probe)) => return Next::Call { api, job, probe },
+                Ok((job, probe)) => return Next::Call { job, probe },
                 Err(at) => wake = [wake, at].into_iter().flatten().min(),
             }
         }

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 /// use claimgate::assess::permit::Permit;
 /// let now = tokio::time::Instant::now();
 /// let later = now + Duration::from_secs(1);
-/// assert_eq!(Permit::NotBefore(later).refused(), Some(Some(later)));
-/// assert_eq!(Permit::Full.refused(), Some(None), "until a call under way has ended");
-/// assert_eq!(Permit::Probe.refused(), None);
+/// assert_eq!(Permit::NotBefore(later).granted(), Err(Some(later)));
+/// assert_eq!(Permit::Full.granted(), Err(None), "until a call under way has ended");
+/// assert_eq!(Permit::Probe.granted(), Ok(()));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permit {
@@ -26,12 +26,15 @@ pub enum Permit {
 }
 
 impl Permit {
-    /// `None` where a call may be made; else when to ask again, where time alone decides.
-    pub fn refused(self) -> Option<Option<Instant>> {
+    /// Whether a call may be made.
+    ///
+    /// # Errors
+    /// No call may be made now: when to ask again, where time alone decides.
+    pub fn granted(self) -> Result<(), Option<Instant>> {
         match self {
-            Self::Granted | Self::Probe => None,
-            Self::NotBefore(at) => Some(Some(at)),
-            Self::Full => Some(None),
+            Self::Granted | Self::Probe => Ok(()),
+            Self::NotBefore(at) => Err(Some(at)),
+            Self::Full => Err(None),
         }
     }
 }

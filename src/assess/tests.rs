@@ -40,9 +40,9 @@ fn scheduler(now: Instant) -> CallScheduler<Job> {
     CallScheduler::new(vec![api_queue(1, 9.0, now), api_queue(8, 1.0, now)])
 }
 
-fn called(next: Next<Job>) -> Option<(usize, Job)> {
+fn called(next: Next<Job>) -> Option<Job> {
     match next {
-        Next::Call { api, job, .. } => Some((api, job)),
+        Next::Call { job, .. } => Some(job),
         Next::Wait(_) => None,
     }
 }
@@ -51,7 +51,7 @@ fn called(next: Next<Job>) -> Option<(usize, Job)> {
 fn fail(scheduler: &mut CallScheduler<Job>, now: Instant) {
     for _ in 0..2 {
         scheduler.submit(1, "failing", now);
-        assert_eq!(called(scheduler.next(now)), Some((1, "failing")));
+        assert_eq!(called(scheduler.next(now)), Some("failing"));
         scheduler.release(1, ended(CallHealth::Failing, false), now);
     }
     assert!(scheduler.breaker(1).open_since().is_some());
@@ -65,11 +65,11 @@ fn a_full_api_does_not_hold_up_another() {
         scheduler.submit(0, job, now);
     }
     scheduler.submit(1, "c", now);
-    assert_eq!(called(scheduler.next(now)), Some((0, "a")));
-    assert_eq!(called(scheduler.next(now)), Some((1, "c")), "b waits for its permit, c does not");
+    assert_eq!(called(scheduler.next(now)), Some("a"));
+    assert_eq!(called(scheduler.next(now)), Some("c"), "b waits for its permit, c does not");
     assert_eq!(called(scheduler.next(now)), None);
     scheduler.release(0, ended(CallHealth::Well, false), now);
-    assert_eq!(called(scheduler.next(now)), Some((0, "b")));
+    assert_eq!(called(scheduler.next(now)), Some("b"));
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn a_retry_waits_without_a_permit_until_its_time() {
     let later = now + Duration::from_secs(1);
     scheduler.submit_at(later, 0, "late again");
     scheduler.submit(0, "now", now);
-    assert_eq!(called(scheduler.next(now)), Some((0, "now")));
+    assert_eq!(called(scheduler.next(now)), Some("now"));
     scheduler.release(0, ended(CallHealth::Well, false), now);
     assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
-    assert_eq!(called(scheduler.next(later)), Some((0, "late again")));
+    assert_eq!(called(scheduler.next(later)), Some("late again"));
 }
 
 #[test]
@@ -92,11 +92,11 @@ fn retries_beyond_the_budget_wait_and_first_calls_do_not() {
     for job in ["a again", "b again", "c"] {
         scheduler.submit(1, job, now);
     }
-    assert_eq!(called(scheduler.next(now)), Some((1, "a again")));
-    assert_eq!(called(scheduler.next(now)), Some((1, "c")));
+    assert_eq!(called(scheduler.next(now)), Some("a again"));
+    assert_eq!(called(scheduler.next(now)), Some("c"));
     let Next::Wait(Some(at)) = scheduler.next(now) else { panic!("the budget is spent") };
     assert!(at > now && at <= now + Duration::from_secs(1));
-    assert_eq!(called(scheduler.next(at)), Some((1, "b again")));
+    assert_eq!(called(scheduler.next(at)), Some("b again"));
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
     scheduler.submit(1, "b", now);
     let later = now + Duration::from_secs(1);
     assert!(matches!(scheduler.next(now), Next::Wait(Some(at)) if at == later));
-    assert!(matches!(scheduler.next(later), Next::Call { api: 1, job: "b", probe: true }));
+    assert!(matches!(scheduler.next(later), Next::Call { job: "b", probe: true }));
     assert_eq!(called(scheduler.next(later)), None, "one probe at a time");
     scheduler.release(1, ended(CallHealth::Well, true), later);
-    assert_eq!(called(scheduler.next(later)), Some((1, "a again")));
+    assert_eq!(called(scheduler.next(later)), Some("a again"));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
         scheduler.submit(0, job, now);
     }
     scheduler.submit(1, "d", now);
-    assert_eq!(called(scheduler.next(now)), Some((0, "c again")), "the API takes one at a time");
+    assert_eq!(called(scheduler.next(now)), Some("c again"), "the API takes one at a time");
     assert!(scheduler.take_expired(max_wait, now + max_wait).is_empty());
     let late = now + max_wait + Duration::from_secs(1);
     let expected = [
@@ -143,7 +143,7 @@ fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
     let mut scheduler = scheduler(now);
     scheduler.submit(0, "stale", now);
     scheduler.submit(1, "b", now);
-    assert_eq!(called(scheduler.next(now)), Some((1, "b")));
+    assert_eq!(called(scheduler.next(now)), Some("b"));
     assert_eq!(called(scheduler.next(now)), None);
     assert_eq!(
         scheduler.heads_mut(now).map(|job| *job).collect::<Vec<_>>(),
@@ -151,7 +151,7 @@ fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
         "it is to be looked up"
     );
     scheduler.heads_mut(now).for_each(|job| *job = "fresh");
-    assert_eq!(called(scheduler.next(now)), Some((0, "fresh")));
+    assert_eq!(called(scheduler.next(now)), Some("fresh"));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn jobs_are_looked_up_again_together_before_the_first_of_them_may_be_called() {
     (0..64).for_each(|_| scheduler.submit(0, "fresh", now));
     (0..200).for_each(|_| scheduler.submit(0, "stale", now));
     assert_eq!(stale(&mut scheduler), 0, "the next round was looked up");
-    assert_eq!(called(scheduler.next(now)), Some((0, "fresh")));
+    assert_eq!(called(scheduler.next(now)), Some("fresh"));
     assert_eq!(stale(&mut scheduler), 65, "with one that is stale all that may be called soon");
     scheduler.heads_mut(now).for_each(|job| *job = "fresh");
     assert_eq!(stale(&mut scheduler), 0);
@@ -181,6 +181,6 @@ fn what_is_taken_out_is_gone_and_the_rest_keeps_its_order() {
     }
     scheduler.submit_at(now, 1, "b2 again");
     assert_eq!(scheduler.take(|job| job.starts_with('b')), ["b1", "b2 again"]);
-    assert_eq!(called(scheduler.next(now)), Some((1, "a1")));
-    assert_eq!(called(scheduler.next(now)), Some((1, "a2")));
+    assert_eq!(called(scheduler.next(now)), Some("a1"));
+    assert_eq!(called(scheduler.next(now)), Some("a2"));
 }

@@ -32,7 +32,7 @@ impl<P: Ports> Worker<P> {
                 return None;
             }
             match self.calls.scheduler.next(now) {
-                Next::Call { job, probe, .. } => self.call(job, probe, now),
+                Next::Call { job, probe } => self.call(job, probe, now),
                 Next::Wait(at) => {
                     self.defer_expired(now);
                     return at;
