@@ -32,8 +32,7 @@ impl<P: Ports> Worker<P> {
         let attempts = retry.attempts();
         let assessed = Assessed { api, fingerprint, attempts, ruled, assessment, provider_code };
         self.complete_verdict(ticket, received, claim, assessed);
-        let next = self.lanes.leave(lane);
-        self.submit(next);
+        self.leave_lane(lane);
     }
 
     /// Ends a claim with a verdict of its own.

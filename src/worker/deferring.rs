@@ -50,8 +50,7 @@ impl<P: Ports> Worker<P> {
             self.defer_behind(lane, api, fault.reason);
         }
         self.complete_deferred(job, fault.reason, now);
-        let next = self.lanes.leave(lane);
-        self.submit(next);
+        self.leave_lane(lane);
     }
 
     /// Defers the claims of an API that wait behind the head of a lane.

@@ -80,10 +80,7 @@ impl<P: Ports> Worker<P> {
     /// Partitions are gone already: whatever of them is in flight is void.
     pub(super) fn on_partitions_lost(&mut self, partitions: &[Partition]) {
         for partition in partitions {
-            self.ledger.revoke(*partition);
-            self.inflow.backlog.forget(*partition);
-            self.gauges.forget(*partition);
-            self.context.meter.partition_gone(*partition);
+            self.forget_partition(*partition);
         }
         for release in &mut self.drain.releases {
             release.partitions.retain(|partition| !partitions.contains(partition));
@@ -93,6 +90,14 @@ impl<P: Ports> Worker<P> {
         self.context.meter.assigned(self.ledger.partitions());
         let why = "the group took the worker's partitions away; it joins again";
         self.context.health.set_ready(Component::Group, Err(why.to_owned()));
+    }
+
+    /// A partition is given back, or gone already.
+    fn forget_partition(&mut self, partition: Partition) {
+        self.ledger.revoke(partition);
+        self.inflow.backlog.forget(partition);
+        self.gauges.forget(partition);
+        self.context.meter.partition_gone(partition);
     }
 
     /// Whether no new calls are to be made for a partition.
@@ -131,9 +136,9 @@ impl<P: Ports> Worker<P> {
 
     /// Drops the head of a lane; the lane moves on.
     pub(super) fn leave_and_drop(&mut self, job: Job) {
-        let next = self.lanes.leave(job.lane);
+        let lane = job.lane;
         self.drop_job(job);
-        self.submit(next);
+        self.leave_lane(lane);
     }
 
     /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some
@@ -178,9 +183,7 @@ impl<P: Ports> Worker<P> {
             .collect();
         for release in ready {
             for partition in &release.partitions {
-                self.ledger.revoke(*partition);
-                self.gauges.forget(*partition);
-                self.context.meter.partition_gone(*partition);
+                self.forget_partition(*partition);
             }
             self.context.meter.assigned(self.ledger.partitions());
             drop(release.release);

@@ -150,8 +150,7 @@ impl<P: Ports> Worker<P> {
             let (lane, verdict) = (job.lane, verdicts.get(&job.claim.claim_id).cloned());
             let Some(verdict) = verdict else { continue };
             self.complete_known(*job, verdict);
-            let next = self.lanes.leave(lane);
-            self.submit(next);
+            self.leave_lane(lane);
         }
     }
 

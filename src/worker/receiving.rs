@@ -132,6 +132,12 @@ impl<P: Ports> Worker<P> {
         }
     }
 
+    /// A job has left its lane: the next in it takes its turn.
+    pub(super) fn leave_lane(&mut self, lane: u64) {
+        let next = self.lanes.leave(lane);
+        self.submit(next);
+    }
+
     /// Hands the head of a lane to its API's scheduler. One whose time is over does not wait for a
     /// call that is not permitted or that there is no room for: it gets its last decision.
     pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
