@@ -114,13 +114,13 @@ pub enum Event {
     },
     /// Records were read.
     Records(Vec<Record>),
-    /// Partitions are to be given back: finish what is in flight, then drop `release`; the consumer
+    /// Partitions are to be given back: finish what is in flight, then drop `done`; the consumer
     /// waits for that.
     Revoked {
         /// The partitions.
         partitions: Vec<Partition>,
         /// Dropped when nothing of these partitions is in flight any more.
-        release: std::sync::mpsc::SyncSender<()>,
+        done: std::sync::mpsc::SyncSender<()>,
     },
     /// Partitions are gone already: somebody else may be at work on them.
     Lost(Vec<Partition>),

@@ -78,15 +78,15 @@ pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
 }
 
 /// Told with every SIGUSR2: deferred claims are to be asked about at once.
-pub(super) fn released() -> Result<Arc<Notify>, String> {
+pub(super) fn retry_signal() -> Result<Arc<Notify>, String> {
     let mut told = signal(SignalKind::user_defined2())
         .map_err(|error| format!("the handler of SIGUSR2 cannot be installed: {error}"))?;
-    let release = Arc::new(Notify::new());
-    let notify = Arc::clone(&release);
+    let retry_now = Arc::new(Notify::new());
+    let notify = Arc::clone(&retry_now);
     tokio::spawn(async move {
         while told.recv().await.is_some() {
             notify.notify_one();
         }
     });
-    Ok(release)
+    Ok(retry_now)
 }

@@ -37,7 +37,7 @@ use crate::telemetry::{self, Component, Health, Telemetry};
 use crate::worker::{Connections, Drain, Ports, Worker};
 
 pub use background::signalled;
-use background::{look_after_tables, released};
+use background::{look_after_tables, retry_signal};
 pub use check::{CheckCommand, check};
 pub use commands::{Failure, audit, dead_letters, migrate, status};
 pub use hangups::with_hangups;
@@ -148,8 +148,9 @@ impl Service {
         };
         let subject_key = SubjectKey::new(config.subject_key());
         let tables = look_after_tables(Arc::clone(&store), policies.clone(), subject_key);
-        let release = released()?;
-        let context = context(&config, Arc::clone(&registry), policies, telemetry, health, release);
+        let retry_now = retry_signal()?;
+        let context =
+            context(&config, Arc::clone(&registry), policies, telemetry, health, retry_now);
         let secrets =
             keep_secrets(Secrets { config, registry, store: Arc::clone(&store), page_token });
         let upkeep = tokio::spawn(async {

@@ -87,7 +87,7 @@ pub(super) fn context(
     policies: Policies,
     telemetry: &Telemetry,
     health: Health,
-    release: Arc<Notify>,
+    retry_now: Arc<Notify>,
 ) -> WorkerContext {
     let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
     let apis: Vec<&str> = registry.iter().map(|(_, route)| route.api.name()).collect();
@@ -107,7 +107,7 @@ pub(super) fn context(
         registry: Arc::clone(&registry),
         policies,
         health,
-        release,
+        retry_now,
         clock: Clock::System,
         random: fastrand::Rng::new(),
     }

@@ -160,7 +160,7 @@ impl Reader {
         orders.leave
             || orders.is_dead
             || !self.broker.is_member(member)
-            || !self.broker.to_release(member, self.positions.keys().copied()).is_empty()
+            || !self.broker.to_give_back(member, self.positions.keys().copied()).is_empty()
             || self.broker.has_free(member)
             || self.readable(&orders.paused).next().is_some()
     }
@@ -191,7 +191,7 @@ impl Reader {
             lock(&self.member.seat).member = self.broker.join(&self.name);
             return Some(());
         }
-        let revoked = self.broker.to_release(member, self.positions.keys().copied());
+        let revoked = self.broker.to_give_back(member, self.positions.keys().copied());
         if !revoked.is_empty() {
             return self.revoke(member, revoked).await;
         }
@@ -216,11 +216,11 @@ impl Reader {
 
     /// Gives partitions back, when the worker has let go of them or has taken too long.
     async fn revoke(&mut self, member: u64, partitions: Vec<Partition>) -> Option<()> {
-        let (release, released): (SyncSender<()>, _) = sync_channel(1);
-        self.events.send(Event::Revoked { partitions: partitions.clone(), release }).await.ok()?;
+        let (done, is_done): (SyncSender<()>, _) = sync_channel(1);
+        self.events.send(Event::Revoked { partitions: partitions.clone(), done }).await.ok()?;
         let deadline = Instant::now() + self.drain_timeout;
         let mut look = Duration::from_millis(1);
-        while released.try_recv() == Err(TryRecvError::Empty) {
+        while is_done.try_recv() == Err(TryRecvError::Empty) {
             if Instant::now() >= deadline {
                 self.events.send(Event::Lost(partitions.clone())).await.ok()?;
                 break;
@@ -231,7 +231,7 @@ impl Reader {
         }
         self.positions.retain(|partition, _| !partitions.contains(partition));
         lock(&self.member.seat).held.retain(|partition, _| !partitions.contains(partition));
-        self.broker.release(member, &partitions);
+        self.broker.give_back(member, &partitions);
         Some(())
     }
 

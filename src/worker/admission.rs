@@ -76,9 +76,9 @@ impl<P: Ports> Worker<P> {
                         let overdue = deferral.as_ref().is_some_and(|deferral| {
                             is_overdue(deferral.since, &self.context.retry, wall)
                         });
-                        let released = self.inflow.released_until;
+                        let due_until = self.inflow.due_if_written_until;
                         let wait = deferral.and_then(|deferral| {
-                            due_in(&deferral, record.written_at, wall, released)
+                            due_in(&deferral, record.written_at, wall, due_until)
                         });
                         let has_place = match wait {
                             Some(_) => self.inflow.waiting.has_seat(api),
@@ -105,9 +105,10 @@ impl<P: Ports> Worker<P> {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let (wall, released) = (self.context.clock.micros() / 1_000, self.inflow.released_until);
+        let wall = self.context.clock.micros() / 1_000;
+        let due_until = self.inflow.due_if_written_until;
         let waits = deferral_of(&record).and_then(|deferral| {
-            let wait = due_in(&deferral, record.written_at, wall, released)?;
+            let wait = due_in(&deferral, record.written_at, wall, due_until)?;
             Some((deferral, wait))
         });
         let Some((deferral, wait)) = waits else {
@@ -125,8 +126,8 @@ impl<P: Ports> Worker<P> {
     }
 
     /// Somebody mended what claims were deferred for: all that were deferred until now are due.
-    pub(super) fn release_deferred(&mut self) {
-        self.inflow.released_until = self.context.clock.micros() / 1_000;
+    pub(super) fn make_deferred_due(&mut self) {
+        self.inflow.due_if_written_until = self.context.clock.micros() / 1_000;
         self.inflow.waiting.make_due(Instant::now());
         let waiting = self.inflow.waiting.len();
         info!(
@@ -149,8 +150,8 @@ pub(super) fn api_of(deferral: &Deferral, registry: &Registry) -> Option<usize> 
 
 /// How long a deferred claim is not to be asked about yet. `now`, and when it was written, are UNIX
 /// milliseconds.
-fn due_in(deferral: &Deferral, written_at: i64, now: i64, released_until: i64) -> Option<Duration> {
-    if written_at <= released_until {
+fn due_in(deferral: &Deferral, written_at: i64, now: i64, due_until: i64) -> Option<Duration> {
+    if written_at <= due_until {
         return None;
     }
     let wait = u64::try_from(deferral.not_before.saturating_sub(now)).ok()?;

@@ -48,7 +48,7 @@ impl<P: Ports> Worker<P> {
         }
         let route = self.context.registry.get(job.api);
         let number = job.retry.begin(now);
-        job.probe = probe;
+        job.is_breaker_probe = probe;
         job.lease = route.token.and_then(|id| self.calls.tokens[id.index()].lease(now));
         let requested_at = self.context.clock.micros();
         if number == 1 {
@@ -106,9 +106,9 @@ impl<P: Ports> Worker<P> {
         }
         let reason = result.fault().map(|fault| fault.reason);
         let (health, step) = job.retry.after(&self.context.retry, result, &context);
-        let ended = Ended { health, took, probe: job.probe };
+        let ended = Ended { health, took, probe: job.is_breaker_probe };
         if self.calls.scheduler.release(job.api.index(), ended, context.now)
-            && !job.probe
+            && !job.is_breaker_probe
             && let Some(reason) = reason
         {
             self.warn_of_breaker(job.api, reason, cause.as_deref());

@@ -69,7 +69,7 @@ pub struct WorkerContext {
     /// What `/livez` and `/readyz` say.
     pub health: Health,
     /// Told when deferred claims are to be asked about at once.
-    pub release: Arc<Notify>,
+    pub retry_now: Arc<Notify>,
     /// The time of day.
     pub clock: Clock,
     /// Nonces, jitter and new trace ids.

@@ -145,7 +145,7 @@ impl<P: Ports> Worker<P> {
 
     pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
-        self.release_probe(&job.ticket);
+        self.forget_flood_probe(&job.ticket);
         // A claim that nobody was asked about, for others were first, is not tried yet. One that its
         // API kept waiting before is, and that stays its reason.
         let before = job.deferral.as_ref();

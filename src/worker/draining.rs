@@ -15,10 +15,10 @@ use crate::risk::FaultReason;
 use crate::telemetry::Component;
 
 /// Partitions that are to be given back as soon as nothing of them is in flight.
-pub(super) struct Release {
+pub(super) struct Revocation {
     partitions: BTreeSet<Partition>,
     /// Dropped to tell the consumer. `None` when the worker stops of its own.
-    release: Option<SyncSender<()>>,
+    done: Option<SyncSender<()>>,
 }
 
 /// What a worker that was told to stop could not finish within `worker.drain_timeout`.
@@ -42,7 +42,7 @@ impl Drain {
 #[derive(Default)]
 pub(super) struct Draining {
     /// What is to be given back.
-    pub(super) releases: Vec<Release>,
+    pub(super) revocations: Vec<Revocation>,
     /// Until when what is in flight may finish, once the worker was told to stop.
     pub(super) stopping: Option<Instant>,
 }
@@ -50,15 +50,15 @@ pub(super) struct Draining {
 impl Draining {
     /// Whether anybody waits for partitions, or for the worker's end.
     pub(super) fn is_under_way(&self) -> bool {
-        self.stopping.is_some() || !self.releases.is_empty()
+        self.stopping.is_some() || !self.revocations.is_empty()
     }
 }
 
 impl<P: Ports> Worker<P> {
-    pub(super) fn start_release(&mut self, partitions: &[Partition], release: SyncSender<()>) {
-        self.drain.releases.push(Release {
+    pub(super) fn start_revocation(&mut self, partitions: &[Partition], done: SyncSender<()>) {
+        self.drain.revocations.push(Revocation {
             partitions: partitions.iter().copied().collect(),
-            release: Some(release),
+            done: Some(done),
         });
         self.share_limits();
         self.drop_unsent();
@@ -73,7 +73,7 @@ impl<P: Ports> Worker<P> {
         self.context.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
         let partitions: BTreeSet<Partition> = self.ledger.partitions().collect();
         self.ports.intake.pause(partitions.clone());
-        self.drain.releases.push(Release { partitions, release: None });
+        self.drain.revocations.push(Revocation { partitions, done: None });
         self.drop_unsent();
     }
 
@@ -82,8 +82,8 @@ impl<P: Ports> Worker<P> {
         for partition in partitions {
             self.forget_partition(*partition);
         }
-        for release in &mut self.drain.releases {
-            release.partitions.retain(|partition| !partitions.contains(partition));
+        for revocation in &mut self.drain.revocations {
+            revocation.partitions.retain(|partition| !partitions.contains(partition));
         }
         self.share_limits();
         self.drop_unsent();
@@ -102,8 +102,8 @@ impl<P: Ports> Worker<P> {
 
     /// Whether no new calls are to be made for a partition.
     pub(super) fn is_closing(&self, partition: Partition) -> bool {
-        self.drain.stopping.is_some()
-            || self.drain.releases.iter().any(|release| release.partitions.contains(&partition))
+        let has_it = |revocation: &Revocation| revocation.partitions.contains(&partition);
+        self.drain.stopping.is_some() || self.drain.revocations.iter().any(has_it)
     }
 
     /// Drops every job that waits and whose partition is to go, or is gone.
@@ -160,7 +160,7 @@ impl<P: Ports> Worker<P> {
 
     fn forget(&mut self, job: &mut Job) {
         self.vacate(job);
-        self.release_probe(&job.ticket);
+        self.forget_flood_probe(&job.ticket);
         self.inflow.in_flight.remove(&job.ticket, &job.received);
         let now = self.context.clock.micros();
         self.traces.dropped(&job.ticket, &job.received, &job.claim.claim_id, now);
@@ -176,24 +176,24 @@ impl<P: Ports> Worker<P> {
     /// Gives back what has nothing in flight any more.
     pub(super) fn finish_revocations(&mut self) {
         let idle = |partition: &Partition| self.inflow.in_flight.is_idle(*partition);
-        let ready: Vec<Release> = self
+        let ready: Vec<Revocation> = self
             .drain
-            .releases
-            .extract_if(.., |release| release.partitions.iter().all(idle))
+            .revocations
+            .extract_if(.., |revocation| revocation.partitions.iter().all(idle))
             .collect();
-        for release in ready {
-            for partition in &release.partitions {
+        for revocation in ready {
+            for partition in &revocation.partitions {
                 self.forget_partition(*partition);
             }
             self.context.meter.assigned(self.ledger.partitions());
-            drop(release.release);
+            drop(revocation.done);
         }
     }
 
     /// How the drain ended, once it has: nothing is in flight any more, or the time is over.
     pub(super) fn drained(&self) -> Option<Drain> {
         let deadline = self.drain.stopping?;
-        let idle = self.drain.releases.is_empty()
+        let idle = self.drain.revocations.is_empty()
             && self.outflow.batch().is_empty()
             && self.outflow.pipeline.is_idle()
             && self.calls_under_way() == 0;

@@ -8,32 +8,29 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{Ports, Worker};
-use crate::intake::flood::{Bounds, Change};
+use crate::intake::flood::{Bounds, Change, Place};
 use crate::intake::{Input, Ticket};
 
 impl<P: Ports> Worker<P> {
     /// A record was read: a claim, or malformed.
     pub(super) fn was_read(&mut self, ticket: &Ticket, malformed: bool) {
-        if ticket.partition().input == Input::Claims {
-            let place = (ticket.partition(), ticket.offset());
-            let change = self.inflow.flood.read(Instant::now(), place, malformed);
-            self.tell_flood(change);
-        }
+        let Some(place) = flood_place(ticket) else { return };
+        let change = self.inflow.flood.read(Instant::now(), place, malformed);
+        self.tell_flood(change);
     }
 
     /// A claim was looked up: it contradicts one that was recorded before, or it does not.
     pub(super) fn looked_up(&mut self, ticket: &Ticket, conflict: bool) {
-        if ticket.partition().input == Input::Claims {
-            let place = (ticket.partition(), ticket.offset());
-            let change = self.inflow.flood.looked_up(Instant::now(), place, conflict);
-            self.tell_flood(change);
-        }
+        let Some(place) = flood_place(ticket) else { return };
+        let change = self.inflow.flood.looked_up(Instant::now(), place, conflict);
+        self.tell_flood(change);
     }
 
-    /// A record is dropped or deferred: where it is the probe of a flood, nobody will look it up.
-    pub(super) fn release_probe(&mut self, ticket: &Ticket) {
-        if ticket.partition().input == Input::Claims {
-            self.inflow.flood.left((ticket.partition(), ticket.offset()));
+    /// A record is dropped or deferred. Where it is the probe of a flood, the flood forgets it:
+    /// nobody will look it up, and another record is probed when the next probe is due.
+    pub(super) fn forget_flood_probe(&mut self, ticket: &Ticket) {
+        if let Some(place) = flood_place(ticket) {
+            self.inflow.flood.left(place);
         }
     }
 
@@ -56,4 +53,10 @@ impl<P: Ports> Worker<P> {
              or mend their producer. docs/dead-letters.md says what then"
         );
     }
+}
+
+/// Where an event of the input topic stands; `None` for a deferred claim.
+fn flood_place(ticket: &Ticket) -> Option<Place> {
+    let partition = ticket.partition();
+    (partition.input == Input::Claims).then(|| (partition, ticket.offset()))
 }

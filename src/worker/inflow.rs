@@ -23,7 +23,7 @@ pub(super) struct Inflow {
     /// Deferred claims whose time has not come.
     pub(super) waiting: WaitingRoom,
     /// Deferred claims that were written until then, UNIX milliseconds, are due, whatever they say.
-    pub(super) released_until: i64,
+    pub(super) due_if_written_until: i64,
     /// Claims that found no room and could not be deferred: their partitions wait with them.
     pub(super) held: Vec<Box<Job>>,
     /// How often a deferred claim may be deferred again for want of room.
@@ -42,7 +42,7 @@ impl Inflow {
             backlog: Backlog::default(),
             flood: Flood::new(context.flood.clone()),
             waiting: WaitingRoom::new(apis, context.retry.max_waiting, WAITING_MAX_BYTES),
-            released_until: i64::MIN,
+            due_if_written_until: i64::MIN,
             held: Vec::new(),
             pace: Pace::new(apis, context.retry.defer_max_interval, now),
             room: Room::new(*max_in_flight, *max_in_flight_bytes, apis),

@@ -35,7 +35,7 @@ pub(super) struct Job {
     /// When the store last had no verdict for it.
     pub(super) looked_up: Option<Instant>,
     /// Whether the call under way probes an open breaker.
-    pub(super) probe: bool,
+    pub(super) is_breaker_probe: bool,
     /// The access token of the attempt under way.
     pub(super) lease: Option<Lease>,
 }
@@ -92,7 +92,7 @@ impl Job {
             deferral,
             has_place: false,
             looked_up: None,
-            probe: false,
+            is_breaker_probe: false,
             lease: None,
         })
     }

@@ -170,7 +170,7 @@ impl<P: Ports> Worker<P> {
                 // can be repeated.
                 biased;
                 () = &mut shutdown, if self.drain.stopping.is_none() => self.start_drain(),
-                () = self.context.release.notified() => self.release_deferred(),
+                () = self.context.retry_now.notified() => self.make_deferred_due(),
                 Some(done) = self.tasks.join_next() => self.take_done(done?)?,
                 event = self.ports.intake.next() => self.take_event(event)?,
                 () = tokio::time::sleep_until(wake) => {}
@@ -211,9 +211,7 @@ impl<P: Ports> Worker<P> {
         match event {
             Some(Event::Records(records)) => self.take_records(records),
             Some(Event::Assigned { partitions, of }) => self.take_partitions(&partitions, of),
-            Some(Event::Revoked { partitions, release }) => {
-                self.start_release(&partitions, release)
-            }
+            Some(Event::Revoked { partitions, done }) => self.start_revocation(&partitions, done),
             Some(Event::Lost(partitions)) => self.on_partitions_lost(&partitions),
             Some(Event::Logs(logs)) => self.gauges.looked(logs),
             Some(Event::Brokers(answers)) => self.on_broker_status(answers),

@@ -92,11 +92,11 @@ impl Rebalances {
             self.let_go(revoked);
             drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
         } else {
-            let (release, released) = sync_channel(1);
+            let (done, is_done) = sync_channel(1);
             let told =
-                self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), release });
+                self.events.blocking_send(Event::Revoked { partitions: revoked.to_vec(), done });
             if told.is_ok()
-                && released.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout)
+                && is_done.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout)
             {
                 warn!(partitions = %labels(revoked.iter().copied()), "the worker did not let go of its partitions in time; what is left is redelivered");
                 drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));

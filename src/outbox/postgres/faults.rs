@@ -92,7 +92,7 @@ impl Unkept {
 
     /// The batch is recorded: the claims that were held back have their dead letters, and may be
     /// replayed. Returns all that was overruled.
-    pub(super) fn release(
+    pub(super) fn recorded(
         &self,
         completed: &[Completed],
         held: Overruled,
@@ -124,7 +124,7 @@ impl PostgresStore {
         let held = self.unkept.hold_back(completed);
         let entries = entries(completed, &held);
         let ends = self.record_completed_around_faults(&entries, &mut rejected, last).await?;
-        Ok(self.unkept.release(completed, held, ends))
+        Ok(self.unkept.recorded(completed, held, ends))
     }
 
     /// Halves the records until those at fault stand alone, in batch order: the first of two

@@ -58,7 +58,7 @@ impl PostgresStore {
         match self.record_at_once(&entries(completed, &held), calls, last).await {
             Ok(ends) => {
                 let ends = ends.into_iter().map(|end| (end.index, end.outcome)).collect();
-                Ok(self.unkept.release(completed, held, ends))
+                Ok(self.unkept.recorded(completed, held, ends))
             }
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data { message, .. }) => {

@@ -98,7 +98,7 @@ impl Group {
         self.owners.insert(partition, member);
     }
 
-    pub(super) fn release(&mut self, member: u64, partitions: &[Partition]) {
+    pub(super) fn give_back(&mut self, member: u64, partitions: &[Partition]) {
         self.owners.retain(|partition, owner| *owner != member || !partitions.contains(partition));
     }
 

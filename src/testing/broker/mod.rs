@@ -177,7 +177,7 @@ impl FakeBroker {
     }
 
     /// Which of these partitions the member is to give back.
-    pub(super) fn to_release(
+    pub(super) fn to_give_back(
         &self,
         member: u64,
         held: impl Iterator<Item = Partition>,
@@ -186,8 +186,8 @@ impl FakeBroker {
         held.filter(|partition| !state.group.is_meant_for(*partition, member)).collect()
     }
 
-    pub(super) fn release(&self, member: u64, partitions: &[Partition]) {
-        self.change(|state| state.group.release(member, partitions));
+    pub(super) fn give_back(&self, member: u64, partitions: &[Partition]) {
+        self.change(|state| state.group.give_back(member, partitions));
     }
 
     pub(super) fn has_free(&self, member: u64) -> bool {

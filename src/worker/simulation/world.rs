@@ -392,7 +392,7 @@ impl World {
             spans: Spans::off(),
             baggage: Vec::new(),
             health: Health::new(Duration::from_secs(30)),
-            release: Arc::default(),
+            retry_now: Arc::default(),
             clock: Clock::Simulated { since: self.started, micros: NOW_MICROS },
             random: self.random.fork(),
         }

@@ -92,11 +92,11 @@ pub(crate) async fn a_partition_is_given_back_only_when_it_was_let_go(cluster: i
     let mut first = Member::join(&cluster, "w1").await;
     first.take(2).await;
     let mut second = Member::join(&cluster, "w2").await;
-    let (revoked, release) = loop {
-        if let (partitions, Some(release)) =
+    let (revoked, done) = loop {
+        if let (partitions, Some(done)) =
             first.next(Duration::from_secs(30)).await.expect("a rebalance")
         {
-            break (partitions, release);
+            break (partitions, done);
         }
     };
     while second.next(Duration::from_millis(1_500)).await.is_some() {}
@@ -104,7 +104,7 @@ pub(crate) async fn a_partition_is_given_back_only_when_it_was_let_go(cluster: i
         second.ledger.partitions().filter(|partition| revoked.contains(partition)).collect();
     assert_eq!(early, [], "nobody has what was not let go");
     first.bury(|_| true).await.expect("what is in flight is published meanwhile");
-    drop(release);
+    drop(done);
     second.hold(1).await;
     while second.next(Duration::from_millis(1_500)).await.is_some() {}
     assert!(second.taken.is_empty(), "what was published before is not read again");

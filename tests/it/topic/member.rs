@@ -70,7 +70,7 @@ impl<'a, C: Cluster> Member<'a, C> {
                 }
                 Some((Vec::new(), None))
             }
-            Event::Revoked { partitions, release } => Some((partitions, Some(release))),
+            Event::Revoked { partitions, done } => Some((partitions, Some(done))),
             Event::Lost(partitions) => {
                 partitions.iter().for_each(|partition| self.ledger.revoke(*partition));
                 Some((partitions, None))
