@@ -85,8 +85,7 @@ impl<P: Ports> Worker<P> {
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
     /// those behind it are seen.
     pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record, deferral: Deferral) {
-        let mut received = self.receive(&ticket, record, Some(&deferral));
-        received.headers = Deferral::strip(received.headers);
+        let received = self.receive(&ticket, record, Some(&deferral));
         let open = Open { api: api_of(&deferral, &self.context.registry), first: deferral.first };
         self.inflow.in_flight.add(&ticket, &received, open);
         let times = deferral.times.saturating_add(1);

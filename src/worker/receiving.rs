@@ -18,12 +18,9 @@ use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, baggage};
 
 impl<P: Ports> Worker<P> {
     /// A record that was taken on becomes a job, or a dead letter.
-    pub(super) fn begin(&mut self, ticket: Ticket, mut record: Record, now: Instant) {
+    pub(super) fn begin(&mut self, ticket: Ticket, record: Record, now: Instant) {
         self.context.meter.admitted(1);
         let deferral = deferral_of(&record);
-        if deferral.is_some() {
-            record.headers = Deferral::strip(std::mem::take(&mut record.headers));
-        }
         let max_bytes = self.context.kafka.max_event_bytes;
         let parsed = parse(&record, deferral.is_some(), max_bytes);
         let routed =
@@ -71,6 +68,8 @@ impl<P: Ports> Worker<P> {
         self.inflow.held.push(job);
     }
 
+    /// A record as it goes on through the worker. Of one that was deferred before the history is
+    /// taken off.
     pub(super) fn receive(
         &mut self,
         ticket: &Ticket,
@@ -98,7 +97,10 @@ impl<P: Ports> Worker<P> {
             offset: record.offset,
         };
         let source = deferral.map_or_else(here, |deferral| deferral.source.clone());
-        let Record { key, headers, payload, .. } = record;
+        let Record { key, mut headers, payload, .. } = record;
+        if deferral.is_some() {
+            headers = Deferral::strip(headers);
+        }
         Received { source, key, headers, payload, received_at, trace }
     }
 
