@@ -51,5 +51,6 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+mod unix_time;
 mod words;
 pub mod worker;

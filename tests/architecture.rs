@@ -8,8 +8,9 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, UseTree};
 
 /// The modules of `src`, from the bottom up: each may import those above it in this list.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "words",
+    "unix_time",
     "live",
     "trace",
     "findings",

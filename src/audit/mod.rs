@@ -54,6 +54,7 @@ use sqlx::postgres::types::PgInterval;
 
 use crate::claim::{SubjectKey, SubjectKeys};
 use crate::outbox::{StoreError, postgres};
+use crate::unix_time::as_micros;
 pub use auditor::{Approval, Auditor};
 pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
 pub use claim::{ClaimFile, claim_file};
@@ -185,11 +186,8 @@ const LONGEST_SPAN: Duration = Duration::from_secs(1_000 * 31_557_600);
 
 /// A length of time as PostgreSQL has it.
 fn interval(duration: Duration) -> PgInterval {
-    PgInterval {
-        months: 0,
-        days: 0,
-        microseconds: i64::try_from(duration.min(LONGEST_SPAN).as_micros()).unwrap_or(i64::MAX),
-    }
+    let microseconds = as_micros(duration.min(LONGEST_SPAN));
+    PgInterval { months: 0, days: 0, microseconds }
 }
 
 #[cfg(test)]

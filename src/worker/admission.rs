@@ -56,7 +56,7 @@ impl<P: Ports> Worker<P> {
             self.place(job, now);
         }
         while self.inflow.has_room(&self.context.worker) {
-            let wall = self.context.clock.micros() / 1_000;
+            let wall = self.context.clock.millis();
             let (room, retry) = (&self.inflow.room, &self.context.retry);
             let has_place =
                 |api, since| is_overdue(since, retry, wall) || room.admits_any(api, now);
@@ -65,7 +65,7 @@ impl<P: Ports> Worker<P> {
             self.begin(ticket, record, now);
         }
         while self.inflow.has_room(&self.context.worker) {
-            let wall = self.context.clock.micros() / 1_000;
+            let wall = self.context.clock.millis();
             let may = |record: &Record| {
                 let open = match record.partition.input {
                     Input::Claims => self.inflow.flood.admits(now),
@@ -105,7 +105,7 @@ impl<P: Ports> Worker<P> {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let wall = self.context.clock.micros() / 1_000;
+        let wall = self.context.clock.millis();
         let due_until = self.inflow.due_if_written_until;
         let waits = deferral_of(&record).and_then(|deferral| {
             let wait = due_in(&deferral, record.written_at, wall, due_until)?;
@@ -127,7 +127,7 @@ impl<P: Ports> Worker<P> {
 
     /// Somebody mended what claims were deferred for: all that were deferred until now are due.
     pub(super) fn make_deferred_due(&mut self) {
-        self.inflow.due_if_written_until = self.context.clock.micros() / 1_000;
+        self.inflow.due_if_written_until = self.context.clock.millis();
         self.inflow.waiting.make_due(Instant::now());
         let waiting = self.inflow.waiting.len();
         info!(

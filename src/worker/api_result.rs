@@ -1,7 +1,5 @@
 //! What an exchange says, in the words of rows and logs. Pure.
 
-use std::time::Duration;
-
 use crate::assess::exchange::{Exchange, Response};
 use crate::risk::{Answer, ApiResult, AttemptOutcome, FaultReason, RiskApi};
 
@@ -26,8 +24,4 @@ pub(super) fn answer(response: &Response) -> Answer<'_> {
 /// A reason with what is known beside it: `connect: connection refused`.
 pub(super) fn sentence(reason: FaultReason, more: [Option<&str>; 2]) -> String {
     [Some(reason.as_str())].into_iter().chain(more).flatten().collect::<Vec<_>>().join(": ")
-}
-
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

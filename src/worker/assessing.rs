@@ -1,12 +1,10 @@
 //! Assessing: one attempt at a risk API, and what follows from its answer.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::api_result::{micros, read, sentence};
+use super::api_result::{read, sentence};
 use super::task::{Attempted, Done};
 use super::{Http, Job, Ports, Worker};
 use crate::assess::retry::{Context, Step};
@@ -16,6 +14,7 @@ use crate::decision::Assessment;
 use crate::outbox::Call;
 use crate::risk::{ApiId, ApiResult, Attempt, AttemptOutcome, Fault, FaultReason};
 use crate::telemetry::{AttemptEnd, ClaimRecord, Wait};
+use crate::unix_time::{as_micros, elapsed};
 
 impl<P: Ports> Worker<P> {
     /// Makes every call that is permitted now; says when the next may be.
@@ -52,8 +51,7 @@ impl<P: Ports> Worker<P> {
         job.lease = route.token.and_then(|id| self.calls.tokens[id.index()].lease(now));
         let requested_at = self.context.clock.micros();
         if number == 1 {
-            let waited = requested_at.saturating_sub(job.received.received_at);
-            let waited = Duration::from_micros(u64::try_from(waited).unwrap_or(0));
+            let waited = elapsed(job.received.received_at, requested_at);
             self.context.meter.first_attempt(route.api.name(), waited);
         }
         let attempt = Attempt {
@@ -159,7 +157,7 @@ impl<P: Ports> Worker<P> {
             attempt: job.retry.attempts(),
             api: api.into(),
             requested_at,
-            latency: micros(exchange.latency),
+            latency: as_micros(exchange.latency),
             http_status: http_status.map(i32::from),
             provider_code: result.provider_code(),
             outcome: outcome.as_str().into(),
@@ -209,7 +207,7 @@ impl<P: Ports> Worker<P> {
             Step::RetryAt(at) => {
                 self.context.meter.retry(api.name());
                 let (now, wall) = (Instant::now(), self.context.clock.micros());
-                let until = wall.saturating_add(micros(at.saturating_duration_since(now)));
+                let until = wall.saturating_add(as_micros(at.saturating_duration_since(now)));
                 let wait = |claim: &mut ClaimRecord| claim.waits(Wait::BackOff, wall, Some(until));
                 self.traces.note(job.ticket.id(), wait);
                 self.calls.scheduler.submit_at(at, job.api.index(), job);

@@ -18,6 +18,11 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// UNIX milliseconds.
+    pub fn millis(self) -> i64 {
+        self.micros() / 1_000
+    }
+
     /// UNIX microseconds.
     pub fn micros(self) -> i64 {
         match self {

@@ -39,7 +39,7 @@ impl<P: Ports> Worker<P> {
         if self.is_too_late(&job) {
             return self.give_up(job, Fault { reason: FaultReason::TicketExpired, ..fault });
         }
-        let now = self.context.clock.micros() / 1_000;
+        let now = self.context.clock.millis();
         if !self.may_defer(&job, now) {
             return self.give_up(job, fault);
         }
@@ -55,7 +55,7 @@ impl<P: Ports> Worker<P> {
 
     /// Defers the claims of an API that wait behind the head of a lane.
     fn defer_behind(&mut self, lane: u64, api: ApiId, reason: FaultReason) {
-        let now = self.context.clock.micros() / 1_000;
+        let now = self.context.clock.millis();
         let (retry, max_bytes) = (&self.context.retry, self.ports.publisher.deferred_max_bytes());
         let goes = |behind: &Job| behind.api == api && may_defer(behind, retry, max_bytes, now);
         for behind in self.lanes.take_behind(lane, |behind| goes(behind)) {
@@ -66,7 +66,7 @@ impl<P: Ports> Worker<P> {
     /// Whether a claim has been tried for so long that it gets its last decision. `since`: UNIX
     /// milliseconds.
     pub(super) fn is_overdue(&self, since: i64) -> bool {
-        is_overdue(since, &self.context.retry, self.context.clock.micros() / 1_000)
+        is_overdue(since, &self.context.retry, self.context.clock.millis())
     }
 
     /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
@@ -74,12 +74,12 @@ impl<P: Ports> Worker<P> {
     pub(super) fn may_defer_untried(&self, job: &Job) -> bool {
         let leaves =
             self.outflow.store_rests_until.is_none() && !self.outflow.pipeline.is_failing();
-        leaves && self.may_defer(job, self.context.clock.micros() / 1_000)
+        leaves && self.may_defer(job, self.context.clock.millis())
     }
 
     /// Defers a claim that is in no lane, for want of room.
     pub(super) fn defer_untried(&mut self, job: Job, reason: FaultReason) {
-        self.complete_deferred(job, reason, self.context.clock.micros() / 1_000);
+        self.complete_deferred(job, reason, self.context.clock.millis());
     }
 
     /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
@@ -123,7 +123,7 @@ impl<P: Ports> Worker<P> {
     /// published with it.
     pub(super) fn defer_followers(&mut self, followers: Vec<Box<Job>>) {
         for follower in followers {
-            if self.may_defer(&follower, self.context.clock.micros() / 1_000) {
+            if self.may_defer(&follower, self.context.clock.millis()) {
                 self.defer_untried(*follower, FaultReason::SentAgain);
             } else {
                 self.enter(follower);

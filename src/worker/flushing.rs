@@ -17,6 +17,7 @@ use crate::outbox::{
     Closed, Completed, PublishError, Published, RecordOutcome, Recorded, StoreError,
 };
 use crate::telemetry::{Component, SharedStep, shadow_differs};
+use crate::unix_time::elapsed;
 
 impl<P: Ports> Worker<P> {
     /// Starts what can be started: the write of the next batch, and the publication of one that is
@@ -51,8 +52,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn complete(&mut self, mut completed: Completed) {
         let now = self.context.clock.micros();
         self.traces.completed(&mut completed, now);
-        let taken = now - completed.received.received_at;
-        let taken = Duration::from_micros(u64::try_from(taken).unwrap_or(0));
+        let taken = elapsed(completed.received.received_at, now);
         self.outflow.complete(completed, taken, Instant::now());
     }
 
@@ -231,8 +231,7 @@ impl<P: Ports> Worker<P> {
     }
 
     fn count(&self, completed: &Completed, now: i64) {
-        let latency =
-            Duration::from_micros(u64::try_from(now - completed.received.received_at).unwrap_or(0));
+        let latency = elapsed(completed.received.received_at, now);
         match &completed.outcome {
             RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
                 self.context.meter.decided(&verdict.kind, verdict.decision, latency);

@@ -12,6 +12,7 @@ use super::undecided::Census;
 use super::{HEARTBEAT, Ports, Worker};
 use crate::intake::{LogReach, Partition};
 use crate::telemetry::Undecided;
+use crate::unix_time::elapsed;
 
 /// What is told of the worker once a second.
 pub(super) struct Gauges {
@@ -41,8 +42,8 @@ impl<P: Ports> Worker<P> {
     pub(super) fn set_gauges(&mut self, now: Instant) {
         let meter = &self.context.meter;
         let wall = self.context.clock.micros();
-        let age = self.inflow.in_flight.oldest().map_or(0, |oldest| wall - oldest);
-        meter.in_flight(self.inflow.in_flight.records(), micros(age));
+        let oldest = self.inflow.in_flight.oldest().unwrap_or(wall);
+        meter.in_flight(self.inflow.in_flight.records(), elapsed(oldest, wall));
         meter.paused(self.inflow.backlog.is_pausing());
         meter.flood(self.inflow.flood.is_on());
         for (id, route) in self.context.registry.iter() {
@@ -63,11 +64,11 @@ impl<P: Ports> Worker<P> {
     /// Counts what has no published decision, by API and by partition.
     fn count_undecided(&self, now: Instant, wall: i64) {
         let (meter, registry) = (&self.context.meter, &self.context.registry);
-        let (inflow, wall) = (&self.inflow, wall / 1_000);
+        let inflow = &self.inflow;
         let census = Census::of(inflow.in_flight.open(), inflow.waiting.seated());
         // What a header says may be anything.
         let age = |first: Option<i64>| {
-            micros(wall.saturating_sub(first.unwrap_or(wall)).saturating_mul(1_000))
+            first.map_or(Duration::ZERO, |first| elapsed(first.saturating_mul(1_000), wall))
         };
         for (api, due) in inflow.waiting.next_dues() {
             let count = census.of_api(api);
@@ -76,7 +77,7 @@ impl<P: Ports> Worker<P> {
                 claims: count.claims,
                 oldest: age(count.first),
                 deferred: count.deferred,
-                next_due: wait.map(|wait| micros(wall * 1_000) + wait),
+                next_due: wait.map(|wait| elapsed(0, wall) + wait),
             };
             let name = registry.iter().find(|(id, _)| Some(id.index()) == api);
             meter.undecided(name.map(|(_, route)| route.api.name()), undecided);
@@ -95,8 +96,4 @@ impl<P: Ports> Worker<P> {
             self.context.meter.token_age(source.vendor(), age);
         }
     }
-}
-
-fn micros(micros: i64) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::unix_time::elapsed;
+
 /// After a pause the client beats at once, and hears within this time whether it is a member still.
 const REST: Duration = Duration::from_secs(1);
 
@@ -40,9 +42,8 @@ impl PauseGuard {
     /// that was too long.
     pub(super) fn turn(&mut self, now: Instant, time_of_day: i64) -> Option<Duration> {
         let since = now.duration_since(std::mem::replace(&mut self.last_turn, now));
-        let passed =
-            time_of_day.saturating_sub(std::mem::replace(&mut self.last_seen, time_of_day));
-        let still = since.max(Duration::from_micros(u64::try_from(passed).unwrap_or(0)));
+        let last_seen = std::mem::replace(&mut self.last_seen, time_of_day);
+        let still = since.max(elapsed(last_seen, time_of_day));
         if still <= self.longest {
             return None;
         }

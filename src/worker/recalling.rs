@@ -18,6 +18,7 @@ use crate::outbox::{Completed, RecordOutcome, StoreError};
 use crate::risk::FaultReason;
 use crate::schema::Verdict;
 use crate::telemetry::{Component, SharedStep, Wait};
+use crate::unix_time::elapsed;
 
 /// A store that was not asked anything for so long is asked for a sign of life: an idle worker
 /// would not notice that it is gone.
@@ -176,8 +177,7 @@ impl<P: Ports> Worker<P> {
     /// A decision is published again from the record of a crash, and that is recent. An old one
     /// says that the group's offsets went back; it is told once a minute.
     fn warn_of_repeats(&mut self, verdict: &Verdict) {
-        let age = self.context.clock.micros().saturating_sub(verdict.decided_at);
-        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+        let age = elapsed(verdict.decided_at, self.context.clock.micros());
         let now = Instant::now();
         let told = self.lookups.repeats_told.is_some_and(|at| now.duration_since(at) < TELL_AGAIN);
         if age < OLD || told {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::api_result::{answer, micros, sentence};
+use super::api_result::{answer, sentence};
 use super::task::{Done, TokenAnswer};
 use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
@@ -15,6 +15,7 @@ use crate::assess::token::{Fetch, Lease, Outlook};
 use crate::outbox::TokenExchange;
 use crate::risk::{ApiId, ApiResult, Fault, FaultReason, FetchOutcome, RetryHint, TokenId};
 use crate::telemetry::AttemptEnd;
+use crate::unix_time::as_micros;
 
 /// How long the fetch of an access token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -197,7 +198,7 @@ impl TokenAnswer {
         TokenExchange {
             id: Uuid::now_v7(),
             requested_at,
-            latency: micros(exchange.latency),
+            latency: as_micros(exchange.latency),
             http_status: exchange.arrived().map(|response| response.status),
             provider_code: fault.as_ref().and_then(|fault| fault.provider_code),
             outcome: outcome.as_str(),

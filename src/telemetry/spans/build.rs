@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, SpanId, SpanKind};
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::decision::Decision;
 use crate::trace::TraceContext;
+use crate::unix_time::elapsed;
 
 /// What a claim's span says about it.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl Spans {
         for note in &claim.notes {
             match note {
                 Note::Waited { what, from, to } => {
-                    let waited = Duration::from_micros(u64::try_from(to - from).unwrap_or(0));
+                    let waited = elapsed(*from, *to);
                     let attributes = vec![
                         KeyValue::new("claimgate.wait.for", what.as_str()),
                         KeyValue::new("claimgate.wait.duration", waited.as_secs_f64()),

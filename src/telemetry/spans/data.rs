@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags};
 use opentelemetry::trace::{TraceId, TraceState};
@@ -12,6 +12,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use super::record::AttemptRecord;
 use super::{AttemptEnd, ClaimEnd, ClaimFacts, Exported, Ids, Peer, SharedRecord, SharedStep};
 use crate::risk::FaultReason;
+use crate::unix_time::{as_micros, elapsed};
 
 impl Exported {
     pub(super) fn of_claim(&self, facts: &ClaimFacts<'_>) -> Vec<KeyValue> {
@@ -84,7 +85,7 @@ impl Exported {
         attributes.extend(end.reason.map(|_| KeyValue::new("claimgate.reason", reason)));
         let status = end.http_status.map(i64::from);
         attributes.extend(status.map(|code| KeyValue::new("http.response.status_code", code)));
-        let latency = i64::try_from(end.latency.as_micros()).unwrap_or(i64::MAX);
+        let latency = as_micros(end.latency);
         let to = from.saturating_add(latency);
         let mut span = self.span(ids, method, SpanKind::Client, (from, to), attributes);
         let error = match end.http_status {
@@ -217,5 +218,5 @@ fn child(span_id: u64, number: u32) -> u64 {
 }
 
 pub(super) fn time(micros: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    SystemTime::UNIX_EPOCH + elapsed(0, micros)
 }
