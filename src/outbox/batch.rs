@@ -12,8 +12,8 @@
 
 use std::collections::HashSet;
 
-use super::{Call, Closed, Completed, RecordOutcome, TokenExchange};
-use crate::schema::Seal;
+use super::{Call, Closed, Completed, TokenExchange};
+use crate::schema::{Seal, Verdict};
 
 /// The most exchanges of access tokens that wait for a Postgres that is away; older ones go.
 const MOST_TOKEN_EXCHANGES: usize = 256;
@@ -121,12 +121,7 @@ fn size(call: &Call) -> usize {
 }
 
 fn weight(completed: &Completed) -> usize {
-    match &completed.outcome {
-        RecordOutcome::Assessed(verdict)
-        | RecordOutcome::Recalled(verdict)
-        | RecordOutcome::Duplicate(verdict) => verdict.bytes(),
-        RecordOutcome::Deferred(_) | RecordOutcome::DeadLettered(_) => 0,
-    }
+    completed.outcome.verdict().map_or(0, Verdict::bytes)
 }
 
 #[cfg(test)]
@@ -134,8 +129,7 @@ mod tests {
     use super::*;
     use crate::decision::{Reason, Source};
     use crate::intake::{Admission, Assigned, Ledger, Partition};
-    use crate::outbox::Received;
-    use crate::schema::Verdict;
+    use crate::outbox::{Received, RecordOutcome};
     use crate::trace::TraceContext;
 
     fn ledger() -> Ledger {
@@ -170,7 +164,7 @@ mod tests {
             ticket,
             received,
             claim_id: None,
-            outcome: RecordOutcome::Assessed(Box::new(verdict)),
+            outcome: RecordOutcome::Decided(Box::new(verdict)),
         }
     }
 

@@ -30,7 +30,7 @@ pub use crate::schema::{Call, TokenExchange};
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordOutcome {
     /// Decided now, by a risk API's answer or by the lack of one.
-    Assessed(Box<Verdict>),
+    Decided(Box<Verdict>),
     /// Decided before, from this very record: a crash fell between Postgres and Kafka.
     Recalled(Box<Verdict>),
     /// Decided before, from another record with the same content; `worker.on_duplicate` says what
@@ -68,6 +68,16 @@ impl RecordOutcome {
             Self::Recalled(Box::new(verdict))
         } else {
             Self::Duplicate(Box::new(verdict))
+        }
+    }
+
+    /// The verdict of the record's claim, where the claim has one.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Decided(verdict) | Self::Recalled(verdict) | Self::Duplicate(verdict) => {
+                Some(verdict)
+            }
+            Self::Deferred(_) | Self::DeadLettered(_) => None,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Closed {
                     self.completed[index].outcome = outcome;
                 }
                 for Completed { outcome, .. } in &mut self.completed {
-                    if let RecordOutcome::Assessed(verdict) = outcome {
+                    if let RecordOutcome::Decided(verdict) = outcome {
                         verdict.seal = seal;
                     }
                 }

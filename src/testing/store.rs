@@ -135,7 +135,7 @@ impl State {
         let mut overruled = Vec::new();
         for (index, completed) in batch.completed().iter().enumerate() {
             match &completed.outcome {
-                RecordOutcome::Assessed(verdict) => {
+                RecordOutcome::Decided(verdict) => {
                     if let Some(end) = self.decide(verdict, &completed.received, seal) {
                         if let RecordOutcome::DeadLettered(reason) = &end {
                             self.bury(&completed.received, reason);

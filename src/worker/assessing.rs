@@ -192,14 +192,14 @@ impl<P: Ports> Worker<P> {
                 let ruled = self.context.policies.rule(|policy| {
                     policy.rule(api.name(), &assessment, |code| api.risk_type(code))
                 });
-                self.complete_assessed(*job, ruled, Some(assessment), Some(code));
+                self.decide(*job, ruled, Some(assessment), Some(code));
             }
             Step::Unassessable(fault) => {
                 let ruled = self
                     .context
                     .policies
                     .rule(|policy| policy.unassessable(fault.reason.as_str(), fault.provider_code));
-                self.complete_assessed(*job, ruled, None, fault.provider_code);
+                self.decide(*job, ruled, None, fault.provider_code);
             }
             Step::Defer(fault) => self.defer(*job, fault),
             Step::GiveUp(fault) => self.give_up(*job, fault),

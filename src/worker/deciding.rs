@@ -16,11 +16,11 @@ impl<P: Ports> Worker<P> {
         self.traces.note(job.ticket.id(), |claim| claim.failed(reason));
         let rule = |policy: &Policy| rule_unassessed(policy, reason, provider_code);
         let ruled = self.context.policies.rule(rule);
-        self.complete_assessed(job, ruled, None, provider_code);
+        self.decide(job, ruled, None, provider_code);
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.
-    pub(super) fn complete_assessed(
+    pub(super) fn decide(
         &mut self,
         mut job: Job,
         ruled: Ruled,
@@ -30,8 +30,8 @@ impl<P: Ports> Worker<P> {
         self.vacate(&mut job);
         let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
         let attempts = retry.attempts();
-        let assessed = Assessed { api, fingerprint, attempts, ruled, assessment, provider_code };
-        self.complete_verdict(ticket, received, claim, assessed);
+        let ending = Ending { api, fingerprint, attempts, ruled, assessment, provider_code };
+        self.complete_verdict(ticket, received, claim, ending);
         self.leave_lane(lane);
     }
 
@@ -41,9 +41,9 @@ impl<P: Ports> Worker<P> {
         ticket: Ticket,
         received: Received,
         claim: Claim,
-        assessed: Assessed,
+        ending: Ending,
     ) {
-        let Assessed { api, fingerprint, attempts, ruled, assessment, provider_code } = assessed;
+        let Ending { api, fingerprint, attempts, ruled, assessment, provider_code } = ending;
         let Ruled { ruling, shadow } = ruled;
         let (level, risk_types, challenge) = assessment.map(Assessment::kept).unwrap_or_default();
         let api = self.context.registry.get(api).api.as_ref();
@@ -72,13 +72,13 @@ impl<P: Ports> Worker<P> {
             claim_id: claim.claim_id.clone(),
             kind: claim.kind,
         };
-        let outcome = RecordOutcome::Assessed(Box::new(verdict));
+        let outcome = RecordOutcome::Decided(Box::new(verdict));
         self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 }
 
-/// What a claim's assessment came to.
-pub(super) struct Assessed {
+/// What a claim's verdict is made of, the claim aside.
+pub(super) struct Ending {
     pub(super) api: ApiId,
     /// [`Claim::fingerprint`].
     pub(super) fingerprint: [u8; 32],

@@ -101,23 +101,19 @@ impl<P: Ports> Worker<P> {
     fn complete_followers(&mut self, completed: &Completed) {
         let Some(claim_id) = &completed.claim_id else { return };
         let ticket = completed.ticket.id();
-        match &completed.outcome {
-            RecordOutcome::Assessed(verdict)
-            | RecordOutcome::Recalled(verdict)
-            | RecordOutcome::Duplicate(verdict) => {
-                for follower in self.duplicates.ended(claim_id, ticket) {
-                    self.complete_known(*follower, verdict.as_ref().clone());
-                }
+        if let Some(verdict) = completed.outcome.verdict() {
+            for follower in self.duplicates.ended(claim_id, ticket) {
+                self.complete_known(*follower, verdict.clone());
             }
-            RecordOutcome::Deferred(_) if self.ledger.is_live(&completed.ticket) => {
-                let followers = self.duplicates.ended(claim_id, ticket);
-                self.defer_followers(followers);
-            }
+        } else if matches!(completed.outcome, RecordOutcome::Deferred(_))
+            && self.ledger.is_live(&completed.ticket)
+        {
+            let followers = self.duplicates.ended(claim_id, ticket);
+            self.defer_followers(followers);
+        } else {
             // The claim has a verdict of another worker's, or this record will not be published and
-            // is read again: the next in line asks the store anew.
-            RecordOutcome::Deferred(_) | RecordOutcome::DeadLettered(_) => {
-                self.next_follower(claim_id, ticket)
-            }
+            // is read again: the next follower is looked up in the store anew.
+            self.next_follower(claim_id, ticket);
         }
     }
 
@@ -233,7 +229,7 @@ impl<P: Ports> Worker<P> {
     fn count(&self, completed: &Completed, now: i64) {
         let latency = elapsed(completed.received.received_at, now);
         match &completed.outcome {
-            RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
+            RecordOutcome::Decided(verdict) | RecordOutcome::Recalled(verdict) => {
                 self.context.meter.decided(&verdict.kind, verdict.decision, latency);
             }
             RecordOutcome::DeadLettered(reason) => self.context.meter.dead_letter(reason.error),
@@ -244,7 +240,7 @@ impl<P: Ports> Worker<P> {
 
 /// The policy in shadow would have decided a claim otherwise, and that is recorded.
 fn count_shadow(completed: &Completed) {
-    if let RecordOutcome::Assessed(verdict) = &completed.outcome
+    if let RecordOutcome::Decided(verdict) = &completed.outcome
         && let Some(shadow) = &verdict.shadow
     {
         shadow_differs(&verdict.api, verdict.decision, shadow.decision);

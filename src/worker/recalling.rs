@@ -166,7 +166,7 @@ impl<P: Ports> Worker<P> {
                 self.warn_of_repeats(verdict);
             }
             RecordOutcome::Duplicate(_) => self.context.meter.duplicate(),
-            RecordOutcome::Assessed(_)
+            RecordOutcome::Decided(_)
             | RecordOutcome::Deferred(_)
             | RecordOutcome::DeadLettered(_) => {}
         }

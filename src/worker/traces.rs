@@ -134,7 +134,7 @@ impl Traces {
     pub(super) fn ended(&mut self, completed: &Completed, is_dropped: bool, now: i64) {
         let Completed { ticket, received, claim_id, outcome } = completed;
         let (end, kind) = match outcome {
-            RecordOutcome::Assessed(verdict)
+            RecordOutcome::Decided(verdict)
             | RecordOutcome::Recalled(verdict)
             | RecordOutcome::Duplicate(verdict) => {
                 (ClaimEnd::Decided(verdict.decision), Some(verdict.kind.as_str()))

@@ -5,7 +5,7 @@
 
 use tracing::warn;
 
-use super::deciding::Assessed;
+use super::deciding::Ending;
 use super::{Ports, Worker};
 use crate::claim::Claim;
 use crate::outbox::{Completed, RecordOutcome};
@@ -28,7 +28,7 @@ impl<P: Ports> Worker<P> {
                     trace_id = received.trace.trace_id(),
                     "a claim is too large for the retry topic and is decided as unassessed"
                 );
-                let assessed = Assessed {
+                let ending = Ending {
                     api,
                     fingerprint: claim.fingerprint(),
                     attempts: deferral.attempts,
@@ -39,7 +39,7 @@ impl<P: Ports> Worker<P> {
                     assessment: None,
                     provider_code: None,
                 };
-                self.complete_verdict(ticket, received, claim, assessed);
+                self.complete_verdict(ticket, received, claim, ending);
             }
             Err(reason) => {
                 let outcome = RecordOutcome::DeadLettered(reason);

@@ -274,7 +274,7 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
     for verdict in verdicts() {
         for max_bytes in [MAX_BYTES, 2_048] {
             let message =
-                published(RecordOutcome::Assessed(Box::new(verdict.clone())), vec![], max_bytes);
+                published(RecordOutcome::Decided(Box::new(verdict.clone())), vec![], max_bytes);
             let decision: Value =
                 serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
             demand(&validator, &decision);
@@ -296,7 +296,7 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
 fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
     let validator = validator(&schema("decision"));
     let message =
-        published(RecordOutcome::Assessed(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
+        published(RecordOutcome::Decided(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
     let decision: Value =
         serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
     for (name, value) in [

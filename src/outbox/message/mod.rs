@@ -50,7 +50,7 @@ const OWN_HEADERS: [&str; 5] = [
 /// Where a record's end is published, if it is.
 fn topic_of(outcome: &RecordOutcome) -> Topic {
     match outcome {
-        RecordOutcome::Assessed(_) | RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) => {
+        RecordOutcome::Decided(_) | RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) => {
             Topic::Decisions
         }
         RecordOutcome::Deferred(_) => Topic::Retry,
@@ -97,7 +97,7 @@ fn weight_of_headers(headers: &Headers) -> usize {
 /// `None` where nothing is to be published.
 pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -> Option<Message> {
     match &completed.outcome {
-        RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict) => {
+        RecordOutcome::Decided(verdict) | RecordOutcome::Recalled(verdict) => {
             Some(decision::message(verdict, &completed.received, max_bytes))
         }
         RecordOutcome::Duplicate(verdict) => {

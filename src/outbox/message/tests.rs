@@ -64,7 +64,7 @@ fn payload(message: &Message) -> Value {
 
 #[test]
 fn a_decision_says_what_the_contract_says() {
-    let message = of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES)
+    let message = of(&completed(RecordOutcome::Decided(Box::new(verdict()))), false, MAX_BYTES)
         .expect("published");
     assert_eq!(message.topic, Topic::Decisions);
     assert_eq!(
@@ -97,7 +97,7 @@ fn a_decision_says_what_the_contract_says() {
 
 #[test]
 fn a_recalled_decision_is_the_same_to_the_byte() {
-    let first = of(&completed(RecordOutcome::Assessed(Box::new(verdict()))), false, MAX_BYTES);
+    let first = of(&completed(RecordOutcome::Decided(Box::new(verdict()))), false, MAX_BYTES);
     assert_eq!(
         of(&completed(RecordOutcome::Recalled(Box::new(verdict()))), false, MAX_BYTES),
         first
@@ -173,7 +173,7 @@ fn a_deferred_claim_keeps_the_number_of_its_partition() {
 fn what_is_too_large_says_so_and_fits() {
     let long = Verdict { challenge: Some("x".repeat(5_000)), ..verdict() };
     let message =
-        of(&completed(RecordOutcome::Assessed(Box::new(long))), false, 4_096).expect("published");
+        of(&completed(RecordOutcome::Decided(Box::new(long))), false, 4_096).expect("published");
     assert_eq!(
         (&payload(&message)["challenge"], &payload(&message)["truncated"]),
         (&Value::Null, &json!(true))
@@ -196,7 +196,7 @@ fn what_is_too_large_says_so_and_fits() {
 /// it.
 #[test]
 fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id() {
-    let mut completed = completed(RecordOutcome::Assessed(Box::new(verdict())));
+    let mut completed = completed(RecordOutcome::Decided(Box::new(verdict())));
     completed.received.key = Some(vec![b'k'; 900_000]);
     let message = of(&completed, false, 900_300).expect("published");
     assert_eq!(message.key.as_deref(), Some(&b"clm-20210930-000017"[..]));
@@ -215,7 +215,7 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
 fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
     let reason = DeadLetterReason::field(EventError::WrongType, &"account.".repeat(500), "?");
-    for outcome in [RecordOutcome::Assessed(Box::new(long)), RecordOutcome::DeadLettered(reason)] {
+    for outcome in [RecordOutcome::Decided(Box::new(long)), RecordOutcome::DeadLettered(reason)] {
         let mut completed = completed(outcome);
         completed.received.key = Some(vec![b'k'; 500_000]);
         completed.received.headers = vec![("h".repeat(1_000), Some(vec![0; 500_000]))];
@@ -298,9 +298,9 @@ fn rounds(
 #[test]
 fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
     let mut batch: Vec<Completed> =
-        (0..1_000).map(|_| completed(RecordOutcome::Assessed(Box::new(verdict())))).collect();
+        (0..1_000).map(|_| completed(RecordOutcome::Decided(Box::new(verdict())))).collect();
     let bad = Verdict { claim_id: "bad".to_owned(), ..verdict() };
-    batch[617] = completed(RecordOutcome::Assessed(Box::new(bad)));
+    batch[617] = completed(RecordOutcome::Decided(Box::new(bad)));
     let mut drafts = Drafts::new(&batch, false);
     let limits = [MAX_BYTES; 3];
     let rounds =
@@ -315,7 +315,7 @@ fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
 #[test]
 fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does_not_take() {
     let batch: Vec<Completed> =
-        (0..1_000).map(|_| completed(RecordOutcome::Assessed(Box::new(verdict())))).collect();
+        (0..1_000).map(|_| completed(RecordOutcome::Decided(Box::new(verdict())))).collect();
     let mut drafts = Drafts::new(&batch, false);
     let rounds = rounds(&mut drafts, &[MAX_BYTES; 3], |_| false);
     assert!(rounds.len() <= 40, "{} rounds", rounds.len());

@@ -73,7 +73,7 @@ impl Unkept {
             return Overruled::new();
         }
         let held = |(index, completed): (usize, &Completed)| match completed.outcome {
-            RecordOutcome::Assessed(_) | RecordOutcome::Deferred(_) => {
+            RecordOutcome::Decided(_) | RecordOutcome::Deferred(_) => {
                 let message = claims.get(completed.claim_id.as_ref()?)?;
                 Some((
                     index,

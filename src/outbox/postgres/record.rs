@@ -171,7 +171,7 @@ pub(super) fn entries<'a>(
 fn decided<'a>(entries: &[Entry<'a>]) -> (Vec<Decided<'a>>, Vec<Decided<'a>>) {
     let mut rows: Vec<Decided<'a>> = Vec::with_capacity(entries.len());
     for Entry { index, received, outcome } in entries.iter().copied() {
-        if let RecordOutcome::Assessed(verdict) = outcome {
+        if let RecordOutcome::Decided(verdict) = outcome {
             rows.push(Decided { index, verdict, received });
         }
     }
@@ -207,7 +207,7 @@ fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     let mut verdict = row.verdict.clone();
     verdict.challenge = verdict.challenge.map(|script| clean(&script).into_owned());
     verdict.reasons = reasons.unwrap_or(verdict.reasons);
-    let outcome = RecordOutcome::Assessed(Box::new(verdict));
+    let outcome = RecordOutcome::Decided(Box::new(verdict));
     Some(End { index: row.index, received: row.received, outcome })
 }
 
@@ -219,7 +219,7 @@ fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<NewDea
     let found = ends.iter().map(|end| (end.received, &end.outcome));
     let dead = |(received, outcome): (&'a Received, &'a RecordOutcome)| match outcome {
         RecordOutcome::DeadLettered(reason) => Some(NewDeadLetter::new(received, reason)),
-        RecordOutcome::Assessed(_)
+        RecordOutcome::Decided(_)
         | RecordOutcome::Recalled(_)
         | RecordOutcome::Duplicate(_)
         | RecordOutcome::Deferred(_) => None,

@@ -65,7 +65,7 @@ impl Store for RemoteStore {
     async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
         let verdicts = || {
             batch.completed().iter().filter_map(|completed| match &completed.outcome {
-                RecordOutcome::Assessed(verdict) => Some(verdict.claim_id.as_str()),
+                RecordOutcome::Decided(verdict) => Some(verdict.claim_id.as_str()),
                 _ => None,
             })
         };

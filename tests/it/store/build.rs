@@ -75,7 +75,7 @@ pub(crate) fn call(claim_id: &str) -> Call {
 
 /// A record that ends in this verdict.
 pub(crate) fn assessed(verdict: Verdict) -> (Received, RecordOutcome) {
-    (event(verdict.source.offset), RecordOutcome::Assessed(Box::new(verdict)))
+    (event(verdict.source.offset), RecordOutcome::Decided(Box::new(verdict)))
 }
 
 /// A verdict with the columns that follow from its event and from an answer of level 0, and the
@@ -128,7 +128,7 @@ pub(crate) fn close(records: Vec<(Received, RecordOutcome)>, calls: Vec<Call>) -
             panic!("a fresh partition has no done records")
         };
         let claim_id = match &outcome {
-            RecordOutcome::Assessed(verdict) => Some(verdict.claim_id.clone()),
+            RecordOutcome::Decided(verdict) => Some(verdict.claim_id.clone()),
             RecordOutcome::Deferred(deferral) => Some(deferral.reason.clone()),
             _ => None,
         };

@@ -21,7 +21,7 @@ fn claimed(offset: i64, id: &str, account: &str, goods: &str) -> (Received, Reco
 
 fn verdict_of(record: &(Received, RecordOutcome)) -> Verdict {
     match &record.1 {
-        RecordOutcome::Assessed(verdict) => verdict.as_ref().clone(),
+        RecordOutcome::Decided(verdict) => verdict.as_ref().clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn a_verdict_without_optional_fields_comes_back(store: impl Ins
     (received.key, received.headers, received.payload) = (None, vec![], None);
     record(
         &store,
-        &close(vec![(received.clone(), RecordOutcome::Assessed(Box::new(given.clone())))], vec![]),
+        &close(vec![(received.clone(), RecordOutcome::Decided(Box::new(given.clone())))], vec![]),
     )
     .await;
     assert_eq!(recalled(&store, "a").await, Some(given));
@@ -160,7 +160,7 @@ pub(crate) async fn bytes_are_kept_exactly(store: impl Inspect) {
         vec![("a".into(), Some(every_byte)), ("a".into(), None), ("a".into(), Some(vec![]))];
     let mut letter = (received.clone(), malformed(2).1);
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
-    let decided = (received.clone(), RecordOutcome::Assessed(Box::new(verdict("a", 1))));
+    let decided = (received.clone(), RecordOutcome::Decided(Box::new(verdict("a", 1))));
     record(&store, &close(vec![decided, letter.clone()], vec![attempt.clone(), empty.clone()]))
         .await;
     assert_eq!(store.all_calls().await, [attempt, empty]);
@@ -217,12 +217,12 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
         RecordOutcome::DeadLettered(DeadLetterReason::field(EventError::WrongType, "a\0", "\0")),
     );
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
-    let decided = (received, RecordOutcome::Assessed(Box::new(given.clone())));
+    let decided = (received, RecordOutcome::Decided(Box::new(given.clone())));
     let overruled = record(&store, &close(vec![decided, letter], vec![attempt])).await;
     // What the table says is what is published, whatever the store made of the character.
     let published = match overruled.as_slice() {
         [] => given,
-        [(0, RecordOutcome::Assessed(verdict))] => verdict.as_ref().clone(),
+        [(0, RecordOutcome::Decided(verdict))] => verdict.as_ref().clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(recalled(&store, "a").await, Some(published));
@@ -357,12 +357,12 @@ pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) 
         assert_eq!(known.len(), 40);
         let mut winners = 0;
         for outcome in published {
-            let (RecordOutcome::Assessed(verdict) | RecordOutcome::Recalled(verdict)) = &outcome
+            let (RecordOutcome::Decided(verdict) | RecordOutcome::Recalled(verdict)) = &outcome
             else {
                 panic!("{outcome:?}")
             };
             assert_eq!(**verdict, known[&verdict.claim_id], "both publish what the table says");
-            winners += usize::from(matches!(outcome, RecordOutcome::Assessed(_)));
+            winners += usize::from(matches!(outcome, RecordOutcome::Decided(_)));
         }
         assert_eq!(winners, 40, "each claim has one winner");
     }

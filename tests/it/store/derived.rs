@@ -28,7 +28,7 @@ pub(super) async fn record(
         let (mut received, mut verdict, answered) = recorded(office, claim_id, offset);
         let mut calls = vec![answered];
         vary(claim_id, &mut received, &mut verdict, &mut calls);
-        records.push((received, RecordOutcome::Assessed(Box::new(verdict))));
+        records.push((received, RecordOutcome::Decided(Box::new(verdict))));
         all.append(&mut calls);
     }
     office.store.record(&close(records, all)).await.expect("recorded");

@@ -55,7 +55,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
         let (unkept, _) = claim("unkept", 3, Decision::Approve);
         let records = [good, forged, unkept].map(|verdict| {
             let (received, verdict) = following(verdict, &SubjectKey::new(None));
-            (received, RecordOutcome::Assessed(Box::new(verdict)))
+            (received, RecordOutcome::Decided(Box::new(verdict)))
         });
         database
             .store()

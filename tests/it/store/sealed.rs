@@ -20,7 +20,7 @@ async fn record(office: &Office, numbers: std::ops::Range<i64>) {
     for number in numbers.clone() {
         let (verdict, answered) = honest(office, &format!("claim-{number}"), number);
         let (received, verdict) = following(verdict, &office.keys.current);
-        records.push((received, RecordOutcome::Assessed(Box::new(verdict))));
+        records.push((received, RecordOutcome::Decided(Box::new(verdict))));
         calls.push(answered);
     }
     records.push(malformed(1_000 + numbers.start));
@@ -72,7 +72,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
         let records = vec![
             assessed(odd("nul", 1)),
             assessed(verdict("plain", 2)),
-            (hostile, RecordOutcome::Assessed(Box::new(verdict("raw", 3)))),
+            (hostile, RecordOutcome::Decided(Box::new(verdict("raw", 3)))),
             dead,
             again,
             (event(5), letter),
@@ -286,7 +286,7 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
         );
         let letter = Received { source: event(901).source, ..received.clone() };
         let records = vec![
-            (received, RecordOutcome::Assessed(Box::new(theirs))),
+            (received, RecordOutcome::Decided(Box::new(theirs))),
             (letter, RecordOutcome::DeadLettered(refused)),
         ];
         office.store.record(&close(records, vec![answered])).await.expect("recorded");

@@ -28,7 +28,7 @@ fn claim(office: &Office, claim_id: &str, n: i64, more: &Value) -> (Received, Re
     let payload = Some(payload.to_string().into_bytes());
     let received = Received { payload, received_at, ..event(n) };
     let verdict = Verdict { decided_at, decision: Decision::Reject, ..verdict };
-    (received, RecordOutcome::Assessed(Box::new(verdict)))
+    (received, RecordOutcome::Decided(Box::new(verdict)))
 }
 
 const MARCH: &str = "--since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z";
