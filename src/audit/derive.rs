@@ -48,10 +48,10 @@ pub struct Difference {
     pub derived: String,
 }
 
-/// How a verdict stands to its evidence.
+/// Whether a verdict follows from its evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finding {
+pub enum Agreement {
     /// It follows from it.
     Same,
     /// It follows from it under the policy that decided, and not under this one.
@@ -220,20 +220,20 @@ impl Derivation {
     }
 
     /// How the verdict stands to this. `is_other_policy`: another than this one decided.
-    pub(super) fn finding(&self, is_other_policy: bool) -> Finding {
+    pub(super) fn finding(&self, is_other_policy: bool) -> Agreement {
         let by_policy = |difference: &Difference| {
             is_other_policy
                 && !self.never_followed
                 && matches!(difference.column, "decision" | "reasons")
         };
         if !self.differences.iter().all(by_policy) {
-            Finding::Differs
+            Agreement::Differs
         } else if !self.differences.is_empty() {
-            Finding::Drifted
+            Agreement::Drifted
         } else if !self.missing.is_empty() {
-            Finding::Unverifiable
+            Agreement::Unverifiable
         } else {
-            Finding::Same
+            Agreement::Same
         }
     }
 }

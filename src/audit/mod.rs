@@ -62,11 +62,11 @@ pub use command::AuditCommand;
 pub use conflicts::{Conflict, Conflicts, conflicts};
 pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
 pub use deferred::{DeferredClaim, DeferredClaims, DeferredCount, deferred_claims};
-pub use derive::{Difference, Finding, Reader};
+pub use derive::{Agreement, Difference, Reader};
 pub use export::{Exported, export};
 pub use period::Period;
 pub use policies::{
-    KeptPolicy, Policies, PolicyRule, PolicyRules, kept_policies, policies, policy_rules,
+    KeptPolicy, PolicyHistory, PolicyRule, PolicyRules, kept_policies, policies, policy_rules,
 };
 pub use rederivation::{Change, Example, Rederivation};
 pub use rederive::rederive;

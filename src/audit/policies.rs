@@ -14,7 +14,7 @@ use crate::schema::{POLICIES, PolicyRow, PolicyUse};
 
 /// The policies that workers began with, and what they used them for.
 #[derive(Debug, Serialize)]
-pub struct Policies {
+pub struct PolicyHistory {
     /// The newest first.
     pub policies: Vec<PolicyRow>,
 }
@@ -56,10 +56,10 @@ pub struct PolicyRule {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn policies(store: &PostgresStore) -> Result<Policies, StoreError> {
+pub async fn policies(store: &PostgresStore) -> Result<PolicyHistory, StoreError> {
     let rows =
         POLICIES.select_and(", first_used_at", "order by first_used_at desc, version, used desc");
-    Ok(Policies { policies: store.fetch(sqlx::query_as(rows)).await? })
+    Ok(PolicyHistory { policies: store.fetch(sqlx::query_as(rows)).await? })
 }
 
 /// Those that this version can rule by, by their versions.
@@ -131,7 +131,7 @@ fn rules(policy: &Policy, other: Option<&Policy>) -> Vec<PolicyRule> {
     rules
 }
 
-impl Report for Policies {
+impl Report for PolicyHistory {
     fn found(&self) -> bool {
         !self.policies.is_empty()
     }
@@ -144,7 +144,7 @@ impl Report for Policies {
     }
 }
 
-impl Tabular for Policies {
+impl Tabular for PolicyHistory {
     fn rows(&self) -> RowSet {
         let row = |row: &PolicyRow| {
             let PolicyRow { version, content, used, first_used_at } = row;

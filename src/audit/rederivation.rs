@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::derive::{Derivation, Difference, Finding};
+use super::derive::{Agreement, Derivation, Difference};
 use super::report::{End, Report};
 use super::shown::{sheet, table};
 use crate::decision::Policy;
@@ -16,7 +16,7 @@ pub struct Rederivation {
     /// Verdicts looked at.
     pub claims: usize,
     /// How many there are of each finding.
-    pub findings: BTreeMap<Finding, usize>,
+    pub findings: BTreeMap<Agreement, usize>,
     /// The policy that ruled.
     pub policy_version: String,
     /// Decisions that came out otherwise.
@@ -52,7 +52,7 @@ pub struct Example {
     /// The claim.
     pub claim_id: String,
     /// What was found out.
-    pub finding: Finding,
+    pub finding: Agreement,
     /// The columns that say otherwise.
     pub differences: Vec<Difference>,
 }
@@ -86,7 +86,8 @@ impl Rederivation {
         {
             self.change(verdict, ruling.decision.as_str());
         }
-        if matches!(finding, Finding::Differs | Finding::Drifted) && self.examples.len() < limit {
+        if matches!(finding, Agreement::Differs | Agreement::Drifted) && self.examples.len() < limit
+        {
             let (claim_id, differences) = (verdict.claim_id.clone(), derivation.differences);
             self.examples.push(Example { claim_id, finding, differences });
         }
@@ -105,7 +106,7 @@ impl Rederivation {
         self.changes.push(Change { api, recorded, derived, claims: 1, example });
     }
 
-    fn count(&self, finding: Finding) -> usize {
+    fn count(&self, finding: Agreement) -> usize {
         self.findings.get(&finding).copied().unwrap_or_default()
     }
 }
@@ -116,12 +117,12 @@ impl Report for Rederivation {
     }
 
     fn end(&self) -> End {
-        let drifted = !self.is_trial && self.count(Finding::Drifted) > 0;
+        let drifted = !self.is_trial && self.count(Agreement::Drifted) > 0;
         if self.claims == 0 {
             End::Nothing
-        } else if drifted || self.count(Finding::Differs) > 0 {
+        } else if drifted || self.count(Agreement::Differs) > 0 {
             End::Disagrees
-        } else if self.count(Finding::Unverifiable) > 0 {
+        } else if self.count(Agreement::Unverifiable) > 0 {
             End::Unverifiable
         } else {
             End::Found
@@ -132,10 +133,10 @@ impl Report for Rederivation {
         let count = |finding| self.count(finding).to_string();
         let mut text = sheet([
             ("Verdicts", self.claims.to_string()),
-            ("Follow from their evidence", count(Finding::Same)),
-            ("Decided otherwise by this policy", count(Finding::Drifted)),
-            ("Do NOT follow from it", count(Finding::Differs)),
-            ("Cannot be verified", count(Finding::Unverifiable)),
+            ("Follow from their evidence", count(Agreement::Same)),
+            ("Decided otherwise by this policy", count(Agreement::Drifted)),
+            ("Do NOT follow from it", count(Agreement::Differs)),
+            ("Cannot be verified", count(Agreement::Unverifiable)),
             ("Policy", self.policy_version.clone()),
         ]);
         let mut part = |rows: usize, table: String| {

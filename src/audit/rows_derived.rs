@@ -1,6 +1,6 @@
 //! What was found out about verdicts and their evidence, as rows. Pure.
 
-use super::derive::{Difference, Finding};
+use super::derive::{Agreement, Difference};
 use super::rederivation::{Example, Rederivation};
 use super::rows::{Cell, RowSet, Tabular, json};
 use super::verify::{Outcome, Verification};
@@ -53,12 +53,12 @@ fn outcome(outcome: Option<&Outcome>) -> [Cell; 3] {
 }
 
 /// The word that JSON has for it.
-fn word(finding: Finding) -> &'static str {
+fn word(finding: Agreement) -> &'static str {
     match finding {
-        Finding::Same => "same",
-        Finding::Drifted => "drifted",
-        Finding::Differs => "differs",
-        Finding::Unverifiable => "unverifiable",
+        Agreement::Same => "same",
+        Agreement::Drifted => "drifted",
+        Agreement::Differs => "differs",
+        Agreement::Unverifiable => "unverifiable",
     }
 }
 

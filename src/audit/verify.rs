@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::claim::claim_file;
-use super::derive::{Derivation, Difference, Evidence, Finding, Reader};
+use super::derive::{Agreement, Derivation, Difference, Evidence, Reader};
 use super::report::{End, Report};
 use super::seals::{SealFinding, findings, verify_claim};
 use super::shown::{optional, reasons, sheet, table};
@@ -19,7 +19,7 @@ pub struct Verification {
     /// The claim.
     pub claim_id: String,
     /// What was found out; `None` where the claim has no verdict.
-    pub finding: Option<Finding>,
+    pub finding: Option<Agreement>,
     /// The same as a sentence.
     pub assessment: String,
     /// What was recorded; `None` where the claim has no verdict.
@@ -75,7 +75,7 @@ pub async fn verify(
     let mut assessment = sentence(finding, &derivation, is_other_policy);
     let seals = verify_claim(store, claim_id).await?;
     if !seals.is_empty() {
-        finding = Finding::Differs;
+        finding = Agreement::Differs;
         assessment += "; rows are NOT as they were written";
     }
     Ok(Verification {
@@ -98,35 +98,35 @@ pub async fn verify(
     })
 }
 
-fn sentence(finding: Finding, derivation: &Derivation, is_other_policy: bool) -> String {
+fn sentence(finding: Agreement, derivation: &Derivation, is_other_policy: bool) -> String {
     match finding {
-        Finding::Same if is_other_policy => {
+        Agreement::Same if is_other_policy => {
             "the verdict follows from the answer and the event, under today's policy as well".into()
         }
-        Finding::Same => "the verdict follows from the answer and the event".into(),
-        Finding::Drifted => {
+        Agreement::Same => "the verdict follows from the answer and the event".into(),
+        Agreement::Drifted => {
             "the answer leads to something else under today's policy, which is another".into()
         }
-        Finding::Differs => {
+        Agreement::Differs => {
             let columns = derivation.differences.iter().map(|difference| difference.column);
             let columns: Vec<_> = columns.collect();
             format!("the evidence leads to ANOTHER verdict: {}", columns.join(", "))
         }
-        Finding::Unverifiable => derivation.missing.join("; "),
+        Agreement::Unverifiable => derivation.missing.join("; "),
     }
 }
 
 impl Report for Verification {
     fn found(&self) -> bool {
-        self.finding == Some(Finding::Same)
+        self.finding == Some(Agreement::Same)
     }
 
     fn end(&self) -> End {
         match self.finding {
             None => End::Nothing,
-            Some(Finding::Same) => End::Found,
-            Some(Finding::Drifted | Finding::Differs) => End::Disagrees,
-            Some(Finding::Unverifiable) => End::Unverifiable,
+            Some(Agreement::Same) => End::Found,
+            Some(Agreement::Drifted | Agreement::Differs) => End::Disagrees,
+            Some(Agreement::Unverifiable) => End::Unverifiable,
         }
     }
 

@@ -37,6 +37,7 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "CLAIMGATE";
 /// Stands for a credential where none is used.
 const NOT_GIVEN: &str = "not-given";
+
 /// Everything that can be set.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -225,7 +226,7 @@ impl Config {
 
     fn risk_apis_with(&self, shared: &Shared) -> Result<(Registry, Policy), ConfigError> {
         let registry = Registry::new(self.risk.clone(), shared).map_err(|faults| {
-            let finding = |fault: risk::ConfigError| Finding::wrong(fault.key, fault.problem);
+            let finding = |fault: risk::SectionError| Finding::wrong(fault.key, fault.problem);
             ConfigError(faults.into_iter().map(finding).collect())
         })?;
         if registry.is_empty() {

@@ -74,11 +74,6 @@ impl<T> Lanes<T> {
     pub fn take_behind(&mut self, lane: u64, matches: impl FnMut(&T) -> bool) -> VecDeque<T> {
         self.lanes.get_mut(&lane).map(|queue| take_matching(queue, matches)).unwrap_or_default()
     }
-
-    /// How many entries wait behind a head.
-    pub fn waiting(&self) -> usize {
-        self.lanes.values().map(VecDeque::len).sum()
-    }
 }
 
 #[cfg(test)]
@@ -118,7 +113,6 @@ mod tests {
         assert_eq!(lanes.enter(7, "a"), Some("a"));
         assert_eq!((lanes.enter(7, "b"), lanes.enter(7, "c")), (None, None));
         assert_eq!(lanes.take(|entry| *entry == "b"), ["b"]);
-        assert_eq!(lanes.waiting(), 1);
         assert_eq!(lanes.leave(7), Some("c"));
         assert_eq!(lanes.leave(7), None);
         assert_eq!(lanes.enter(7, "d"), Some("d"), "an empty lane is gone");

@@ -180,9 +180,4 @@ impl ApiResult {
             Self::Assessed { .. } | Self::Unassessable(_) => false,
         }
     }
-
-    /// Whether the claim is to be asked about again.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(..) | Self::AccessDenied(_))
-    }
 }

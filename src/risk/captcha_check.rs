@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::section::{ConfigError, Setup};
+use super::section::{SectionError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code};
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
@@ -68,12 +68,12 @@ pub struct CaptchaCheck {
     ticket_lifetime: Duration,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError> {
     let Settings { method, signature_method, ticket_lifetime } = setup.settings()?;
     if ticket_lifetime.is_zero() {
         let problem =
             "a ticket must be given some time: it lives for 20 minutes, says the provider";
-        return Err(ConfigError::new("risk.captcha_check.ticket_lifetime", problem));
+        return Err(SectionError::new("risk.captcha_check.ticket_lifetime", problem));
     }
     let client = Client::new("CaptchaCheck", ApiSettings { method, signature_method }, setup);
     Ok(Box::new(CaptchaCheck { client, ticket_lifetime }))

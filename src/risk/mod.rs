@@ -45,7 +45,7 @@ pub use limits::{Concurrency, Scope};
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};
 pub use ruling::{rule, rule_unassessed};
-pub use section::ConfigError;
+pub use section::SectionError;
 #[cfg(test)]
 use tests::testing;
 pub use tokens::{MakeTokens, Token, TokenSource, one_line};

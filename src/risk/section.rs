@@ -1,7 +1,7 @@
 //! One section `[risk.<api>]` of the configuration: the keys every API has, and the rest for the
 //! API's own settings.
 //!
-//! Owns names, defaults and bounds of the common keys, and [`ConfigError`], which names a key by
+//! Owns names, defaults and bounds of the common keys, and [`SectionError`], which names a key by
 //! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
 //! can be worked with.
 
@@ -37,14 +37,14 @@ const AUTO_MAX: u32 = 1_000;
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct ConfigError {
+pub struct SectionError {
     /// The whole key, such as `risk.intelligent_qr_code.path`.
     pub key: String,
     /// One sentence for the operator.
     pub problem: String,
 }
 
-impl ConfigError {
+impl SectionError {
     /// A fault of one key.
     pub fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
@@ -102,11 +102,11 @@ impl Section {
     pub fn read(
         name: &str,
         section: Value,
-        faults: &mut Vec<ConfigError>,
+        faults: &mut Vec<SectionError>,
     ) -> Option<(Self, Map<String, Value>)> {
         let prefix = format!("risk.{name}");
         let Ok(table) = section.into_table() else {
-            faults.push(ConfigError::new(&prefix, "this must be a section"));
+            faults.push(SectionError::new(&prefix, "this must be a section"));
             return None;
         };
         let (mut common, own): (Map<_, _>, Map<_, _>) =
@@ -127,9 +127,9 @@ impl Section {
         }
     }
 
-    fn faults(&self, prefix: &str) -> Vec<ConfigError> {
+    fn faults(&self, prefix: &str) -> Vec<SectionError> {
         let unless = |holds: bool, key: &str, problem: &str| {
-            (!holds).then(|| ConfigError::new(format!("{prefix}.{key}"), problem))
+            (!holds).then(|| SectionError::new(format!("{prefix}.{key}"), problem))
         };
         let none = "at least one call at once must be allowed";
         let is_fixed = matches!(self.concurrency, Concurrency::Fixed(_));
@@ -169,14 +169,14 @@ impl Section {
 /// Checks a URL that paths are appended to.
 ///
 /// # Errors
-/// [`ConfigError`] with this key.
-pub fn check_base_url(key: &str, base_url: &str) -> Result<(), ConfigError> {
+/// [`SectionError`] with this key.
+pub fn check_base_url(key: &str, base_url: &str) -> Result<(), SectionError> {
     let host = base_url
         .strip_prefix("https://")
         .or_else(|| base_url.strip_prefix("http://"))
         .unwrap_or_default();
     if host.is_empty() || host.starts_with('/') || host.contains('@') || host.contains(is_no_path) {
-        return Err(ConfigError::new(
+        return Err(SectionError::new(
             key,
             "this must be a URL such as `https://host:port`, without credentials",
         ));
@@ -201,7 +201,7 @@ pub struct Setup<'a> {
     path: Option<String>,
     own: Map<String, Value>,
     /// What is wrong, and keeps nobody from finding more.
-    faults: RefCell<Vec<ConfigError>>,
+    faults: RefCell<Vec<SectionError>>,
 }
 
 impl<'a> Setup<'a> {
@@ -219,13 +219,13 @@ impl<'a> Setup<'a> {
     /// The API's own settings: the keys of its section that are not common to all.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the key.
-    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, ConfigError> {
+    /// [`SectionError`], naming the key.
+    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, SectionError> {
         let prefix = format!("risk.{}", self.registration.name);
         let faults = self.faults.get_mut();
         let settings = decode(&prefix, std::mem::take(&mut self.own), faults);
         settings.ok_or_else(|| {
-            faults.pop().unwrap_or_else(|| ConfigError::new(prefix, "this cannot be read"))
+            faults.pop().unwrap_or_else(|| SectionError::new(prefix, "this cannot be read"))
         })
     }
 
@@ -257,12 +257,12 @@ impl<'a> Setup<'a> {
         if value.trim().is_empty() {
             let name = self.registration.name;
             let problem = format!("this is required, for `risk.{name}` is in use");
-            self.faults.borrow_mut().push(ConfigError::new(key, problem));
+            self.faults.borrow_mut().push(SectionError::new(key, problem));
         }
     }
 
     /// Every fault that kept nobody from going on: keys that nobody read are some.
-    pub(super) fn finish(self) -> Vec<ConfigError> {
+    pub(super) fn finish(self) -> Vec<SectionError> {
         let mut faults = self.faults.into_inner();
         let mut unread: Vec<&String> = self.own.keys().collect();
         unread.sort_unstable();
@@ -279,7 +279,7 @@ impl<'a> Setup<'a> {
 fn decode<T: DeserializeOwned>(
     prefix: &str,
     table: Map<String, Value>,
-    faults: &mut Vec<ConfigError>,
+    faults: &mut Vec<SectionError>,
 ) -> Option<T> {
     let none = Value::new(None, ValueKind::Table(Map::new()));
     let (settings, flaws) = values::read(Value::new(None, ValueKind::Table(table)), &none);
@@ -288,14 +288,14 @@ fn decode<T: DeserializeOwned>(
         if problem.starts_with("unknown field") {
             unknown_key(key, &problem)
         } else {
-            ConfigError { key, problem }
+            SectionError { key, problem }
         }
     }));
     settings
 }
 
-fn unknown_key(key: String, problem: &str) -> ConfigError {
-    ConfigError {
+fn unknown_key(key: String, problem: &str) -> SectionError {
+    SectionError {
         key,
         problem: format!("{problem}; every section also takes {}", COMMON.join(", ")),
     }

@@ -49,6 +49,7 @@ pub use topics::{TopicsCommand, topics};
 
 /// Without a turn of the worker's loop for so long, `/livez` fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
+
 /// Runs the worker until SIGTERM or SIGINT, or until `shutdown` is ready.
 ///
 /// # Errors

@@ -46,14 +46,6 @@ pub use spans::{
     AttemptEnd, ClaimEnd, ClaimFacts, ClaimRecord, Ids, Keep, Peer, SharedStep, Spans, Wait,
 };
 
-impl std::fmt::Debug for Telemetry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Telemetry")
-            .field("exports_spans", &self.exports_spans())
-            .finish_non_exhaustive()
-    }
-}
-
 /// How long the last spans, metrics and log lines may take to reach the collector when the process
 /// ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -159,6 +151,14 @@ pub struct Telemetry {
     change_filter: log::Change,
     /// Its end is the upkeep thread's end.
     _upkeep: SyncSender<()>,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("exports_spans", &self.exports_spans())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Sets up logging, the recorder of metrics and, as the environment asks, the export of spans,

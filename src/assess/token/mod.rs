@@ -145,7 +145,8 @@ impl Token {
     }
 
     /// When [`Token::wants_fetch`] may say yes next; `None` while a fetch is under way.
-    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
+    #[cfg(test)]
+    fn wakes_at(&self, now: Instant) -> Option<Instant> {
         if self.fetching {
             return None;
         }

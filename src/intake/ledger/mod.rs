@@ -220,11 +220,6 @@ impl Ledger {
         self.partitions.keys().copied()
     }
 
-    /// Whether the partition is assigned.
-    pub fn holds(&self, partition: Partition) -> bool {
-        self.partitions.contains_key(&partition)
-    }
-
     /// How many records of a partition are not done, where its log reaches so far: those that were
     /// taken on, and those behind them. `nothing_waits` says that every record that was read before
     /// was taken on. Then offsets without a record, such as transaction markers, are passed over;
@@ -235,11 +230,6 @@ impl Ledger {
         let unread = log.end.saturating_sub(state.end.max(log.start).max(read));
         let open = u64::try_from(state.open.len()).unwrap_or(u64::MAX);
         open.saturating_add(u64::try_from(unread).unwrap_or(0))
-    }
-
-    /// How many records were taken on and are not done.
-    pub fn open(&self) -> usize {
-        self.partitions.values().map(|state| state.open.len()).sum()
     }
 }
 

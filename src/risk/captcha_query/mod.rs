@@ -8,7 +8,7 @@
 
 use serde::Deserialize;
 
-use super::section::{ConfigError, Setup};
+use super::section::{SectionError, Setup};
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code, without_result};
 use super::tolerant::without_mark;
@@ -52,10 +52,10 @@ pub struct CaptchaQuery {
     callback: Option<String>,
 }
 
-fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
+fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError> {
     let Settings { method, signature_method, script, callback } = setup.settings()?;
     let at = |key: &str, problem: &str| {
-        Err(ConfigError::new(format!("risk.captcha_query.{key}"), problem))
+        Err(SectionError::new(format!("risk.captcha_query.{key}"), problem))
     };
     if script > 1 {
         return at("script", "this is 0 (JSON) or 1 (JavaScript)");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use config::Value;
 
 use super::limits::Scope;
-use super::section::{ConfigError, Section, Setup};
+use super::section::{Section, SectionError, Setup};
 use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
@@ -37,7 +37,7 @@ pub struct Registration {
     /// APIs of one vendor share a token.
     pub tokens: Option<MakeTokens>,
     /// Builds the API from its section.
-    pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError>,
+    pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError>,
 }
 
 impl Registration {
@@ -145,10 +145,10 @@ impl Registry {
     pub fn new(
         sections: BTreeMap<String, Value>,
         shared: &Shared,
-    ) -> Result<Self, Vec<ConfigError>> {
+    ) -> Result<Self, Vec<SectionError>> {
         let mut faults = Vec::new();
         if shared.transient_codes.contains(&0) {
-            faults.push(ConfigError::new("retry.transient_codes", "0 is the code of success"));
+            faults.push(SectionError::new("retry.transient_codes", "0 is the code of success"));
         }
         let mut registry = Self {
             routes: Vec::new(),
@@ -162,7 +162,7 @@ impl Registry {
             else {
                 let names: Vec<_> = APIS.iter().map(|registration| registration.name).collect();
                 let problem = format!("there is no such risk API; there are {}", names.join(", "));
-                faults.push(ConfigError::new(format!("risk.{name}"), problem));
+                faults.push(SectionError::new(format!("risk.{name}"), problem));
                 continue;
             };
             if let Some((section, own)) = Section::read(registration.name, section, &mut faults) {
@@ -171,7 +171,7 @@ impl Registry {
         }
         // Several APIs may lack the same credential.
         let mut keys = BTreeSet::new();
-        faults.retain(|fault: &ConfigError| keys.insert(fault.key.clone()));
+        faults.retain(|fault: &SectionError| keys.insert(fault.key.clone()));
         if faults.is_empty() { Ok(registry) } else { Err(faults) }
     }
 
@@ -181,7 +181,7 @@ impl Registry {
         section: Section,
         own: config::Map<String, Value>,
         shared: &Shared,
-        faults: &mut Vec<ConfigError>,
+        faults: &mut Vec<SectionError>,
     ) {
         let name = registration.name;
         let kinds = section.serves.clone().unwrap_or_else(|| vec![registration.kind.to_owned()]);
@@ -192,7 +192,7 @@ impl Registry {
         for kind in kinds {
             let problem = format!("`{kind}` is served already");
             if self.by_kind.insert(kind, id).is_some() {
-                faults.push(ConfigError::new(format!("risk.{name}.serves"), problem));
+                faults.push(SectionError::new(format!("risk.{name}.serves"), problem));
             }
         }
         let mut setup = Setup::new(registration, &section, own, shared);
@@ -201,7 +201,7 @@ impl Registry {
         faults.extend(setup.finish());
         let (concurrency, is_adaptive) = section.concurrency();
         let levels = registration.levels(section.policy).unwrap_or_else(|problem| {
-            faults.push(ConfigError::new(format!("risk.{name}.policy"), problem));
+            faults.push(SectionError::new(format!("risk.{name}.policy"), problem));
             None
         });
         let api = match api {

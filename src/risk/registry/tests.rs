@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Answer, Fault, Method, Request, Token};
+use crate::risk::{Answer, ApiResult, Fault, Method, Request, Token};
 
-fn fault(toml: &str) -> ConfigError {
+fn fault(toml: &str) -> SectionError {
     registry(toml).err().unwrap()
 }
 
@@ -261,6 +261,7 @@ fn an_answer_of_a_code_is_read_as_that_code() {
         }
         let body = api.answer_of_code(4000);
         let busy = Answer { status: 503, body: body.as_bytes() };
-        assert!(api.read_any(&busy).is_transient(), "the status says it all");
+        let result = api.read_any(&busy);
+        assert!(matches!(result, ApiResult::Transient(..)), "the status says it all: {result:?}");
     }
 }

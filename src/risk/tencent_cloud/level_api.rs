@@ -2,7 +2,7 @@
 
 use super::{ApiSettings, Client, Parameters, answer_of_code};
 use crate::claim::{Claim, DeadLetterReason};
-use crate::risk::section::{ConfigError, Setup};
+use crate::risk::section::{SectionError, Setup};
 use crate::risk::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
 
 /// One such API.
@@ -18,13 +18,13 @@ impl LevelApi {
     /// The API that `Action=action` is, with what it demands of a claim and is told about it.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the key.
+    /// [`SectionError`], naming the key.
     pub fn build(
         action: &'static str,
         check: fn(&Claim) -> Result<(), DeadLetterReason>,
         parameters: fn(&Claim) -> Parameters<'_>,
         setup: &mut Setup<'_>,
-    ) -> Result<Box<dyn RiskApi>, ConfigError> {
+    ) -> Result<Box<dyn RiskApi>, SectionError> {
         let settings: ApiSettings = setup.settings()?;
         let client = Client::new(action, settings, setup);
         Ok(Box::new(Self { registration: setup.registration, client, check, parameters }))

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::claim::Claim;
 use crate::decision::Assessment;
 use crate::risk::{
-    Answer, ApiId, ApiResult, Attempt, ConfigError, Fault, FaultReason, Registry, Request,
-    RetryHint, RiskApi, Shared, tencent_cloud, wechat,
+    Answer, ApiId, ApiResult, Attempt, Fault, FaultReason, Registry, Request, RetryHint, RiskApi,
+    SectionError, Shared, tencent_cloud, wechat,
 };
 
 /// The credentials of Tencent's documents, and the codes that the user named.
@@ -27,11 +27,11 @@ pub(in crate::risk) const CREDENTIALS: &str = r#"
 "#;
 
 /// A registry from the text of a configuration.
-pub(in crate::risk) fn registry(toml: &str) -> Result<Registry, ConfigError> {
+pub(in crate::risk) fn registry(toml: &str) -> Result<Registry, SectionError> {
     build(&Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build().unwrap())
 }
 
-pub(in crate::risk) fn build(config: &Config) -> Result<Registry, ConfigError> {
+pub(in crate::risk) fn build(config: &Config) -> Result<Registry, SectionError> {
     let shared = Shared {
         tencent_cloud: config
             .get::<tencent_cloud::Settings>("tencent_cloud")

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::{ConfigError, Setup, check_base_url};
+use super::section::{SectionError, Setup, check_base_url};
 use super::signature::encode;
 use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi};
 use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, Secret, required};
@@ -113,8 +113,11 @@ impl ServiceMarket {
     /// The API of a product.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the URL at fault.
-    pub fn build(product: Product, setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, ConfigError> {
+    /// [`SectionError`], naming the URL at fault.
+    pub fn build(
+        product: Product,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn RiskApi>, SectionError> {
         let settings = setup.shared.wechat.now();
         setup.require("wechat.app_id", &settings.app_id);
         setup.require("wechat.app_secret", settings.app_secret.expose_secret());
@@ -128,7 +131,7 @@ impl ServiceMarket {
             if !settings.allow_http && !is_private(url) {
                 let problem = "the app's secret or its access token would travel in clear: use https://, or set \
                                wechat.allow_http = true where this is no more than a stand-in";
-                return Err(ConfigError::new(key, problem));
+                return Err(SectionError::new(key, problem));
             }
         }
         let url = format!("{base_url}{}?access_token=", setup.path(PATH));
