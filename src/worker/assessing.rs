@@ -26,8 +26,7 @@ impl<P: Ports> Worker<P> {
         }
         loop {
             // An answer that comes now must find room in the store.
-            let full = self.outflow.is_full();
-            if full || self.outflow.store_rests_until.is_some() {
+            if self.outflow.is_full() || !self.outflow.store.is_well() {
                 return None;
             }
             match self.calls.scheduler.next(now) {

@@ -72,8 +72,7 @@ impl<P: Ports> Worker<P> {
     /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
     /// worker, because it would only grow.
     pub(super) fn may_defer_untried(&self, job: &Job) -> bool {
-        let leaves =
-            self.outflow.store_rests_until.is_none() && !self.outflow.pipeline.is_failing();
+        let leaves = self.outflow.store.is_well() && !self.outflow.pipeline.is_failing();
         leaves && self.may_defer(job, self.context.clock.millis())
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::store_health::Asked;
 use super::task::Done;
 use super::{OUTAGE_PAUSE, Ports, Worker, WorkerError};
 use crate::outbox::{
@@ -28,7 +29,7 @@ impl<P: Ports> Worker<P> {
         }
         let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);
         let may_record = self.outflow.pipeline.may_record(is_full, now);
-        if !self.is_flush_due(now) || self.outflow.store_rests(now) || !may_record {
+        if !self.is_flush_due(now) || self.outflow.store.rests(now) || !may_record {
             return;
         }
         let closed = self.outflow.close(self.context.worker.max_batch, now);
@@ -86,13 +87,13 @@ impl<P: Ports> Worker<P> {
                     self.complete_followers(completed);
                 }
                 self.outflow.pipeline.recorded(recorded, Instant::now());
-                self.store_answered();
+                self.store_answered(Asked::Record);
                 Ok(())
             }
             Err((closed, error)) => {
                 self.outflow.pipeline.record_failed();
                 self.outflow.reopen(closed, Instant::now());
-                self.store_failed(error)
+                self.store_failed(Asked::Record, error)
             }
         }
     }

@@ -13,10 +13,11 @@
 //! | claims with the same id wait for one another | [`duplicates`] |
 //! | it is looked up in Postgres | [`recalling`] |
 //! | the API is called, with an access token where it wants one | [`assessing`], [`tokens`] |
-//! | the answer is read | [`reading`] |
+//! | the answer is read | [`api_result`] |
 //! | the decision is made | [`deciding`] |
 //! | what takes long goes to the retry topic, or is decided | [`deferring`], [`undeferrable`] |
 //! | batches are recorded, then published | [`flushing`], [`pipeline`] |
+//! | Postgres may fail | [`store_health`] |
 //! | partitions are given back; the worker stops | [`draining`] |
 //! | too many malformed events; a process that was paused | [`flooding`], [`pause_guard`] |
 //! | what happens to a claim is noted, and its spans are made at its end | [`traces`] |
@@ -72,6 +73,7 @@ mod receiving;
 mod room;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
+mod store_health;
 mod task;
 mod tokens;
 mod traces;
@@ -194,7 +196,7 @@ impl<P: Ports> Worker<P> {
         self.finish_revocations();
         self.set_gauges(now);
         let rests = [
-            self.outflow.store_rests_until,
+            self.outflow.store.wakes(),
             self.outflow.due(),
             self.calls.pause_guard.ends(),
             self.drain.stopping,

@@ -1,4 +1,4 @@
-//! What is to be recorded and published, when, and whether Postgres takes it. Pure bookkeeping.
+//! What is to be recorded and published, and when. Pure bookkeeping.
 //!
 //! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
 //! long waits a little for others: a tenth of its time. And flushing rests for as long as the last
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::outage::Outage;
 use super::pipeline::Pipeline;
+use super::store_health::StoreHealth;
 use crate::outbox::{Batch, Call, Closed, Completed, TokenExchange};
 use crate::schema::Seal;
 
@@ -42,12 +43,9 @@ pub(super) struct Outflow {
     max_linger: Duration,
     /// What is being recorded, is recorded, or is being published.
     pub(super) pipeline: Pipeline,
-    pub(super) store_outage: Outage,
+    /// Whether Postgres is well.
+    pub(super) store: StoreHealth,
     pub(super) publisher_outage: Outage,
-    /// Postgres failed: it is asked again then.
-    pub(super) store_rests_until: Option<Instant>,
-    /// When Postgres last answered.
-    pub(super) store_heard: Instant,
     /// This worker's last seal; `None` before the first, and after a write that may have been done.
     seal: Option<Seal>,
 }
@@ -63,10 +61,8 @@ impl Outflow {
             flush_takes: None,
             max_linger,
             pipeline: Pipeline::default(),
-            store_outage: Outage::default(),
+            store: StoreHealth::new(now),
             publisher_outage: Outage::default(),
-            store_rests_until: None,
-            store_heard: now,
             seal: None,
         }
     }
@@ -144,11 +140,6 @@ impl Outflow {
     /// Whether so much waits for Postgres that no more answers may come.
     pub(super) fn is_full(&self) -> bool {
         self.batch.len() >= UNRECORDED_MAX || self.batch.bytes() >= UNRECORDED_MAX_BYTES
-    }
-
-    /// Whether Postgres is left alone for now, after a failure.
-    pub(super) fn store_rests(&self, now: Instant) -> bool {
-        self.store_rests_until.is_some_and(|until| now < until)
     }
 }
 

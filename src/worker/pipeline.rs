@@ -23,10 +23,8 @@ const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 /// What is under way behind the batch.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    /// The number of its attempts.
+    /// How many attempts the batch holds that is on its way to Postgres; `None` where none is.
     recording: Option<usize>,
-    /// Postgres did not take the last batch that it was given.
-    refused: bool,
     /// Recorded, and not tried yet.
     waiting: VecDeque<Recorded>,
     /// Whether a batch is on its way to Kafka.
@@ -55,12 +53,10 @@ impl Pipeline {
     /// Postgres did not take the batch.
     pub(super) fn record_failed(&mut self) {
         self.recording = None;
-        self.refused = true;
     }
 
     /// Postgres has the batch.
     pub(super) fn recorded(&mut self, batch: Recorded, now: Instant) {
-        self.refused = false;
         self.busy_since.get_or_insert(now);
         self.recording = None;
         self.waiting.push_back(batch);
@@ -116,11 +112,6 @@ impl Pipeline {
     /// Whether Kafka refused or did not answer the last time.
     pub(super) fn is_failing(&self) -> bool {
         self.rests_until.is_some()
-    }
-
-    /// Whether Postgres did not take the last batch: that it answers questions says nothing then.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused
     }
 
     /// How many attempts are on their way to Postgres.

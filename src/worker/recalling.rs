@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::store_health::Asked;
 use super::task::{Done, LookedUp};
 use super::{Job, OUTAGE_PAUSE, Ports, Store, Worker, WorkerError};
 use crate::intake::TicketId;
@@ -19,10 +20,6 @@ use crate::risk::FaultReason;
 use crate::schema::Verdict;
 use crate::telemetry::{Component, SharedStep, Wait};
 use crate::unix_time::elapsed;
-
-/// A store that was not asked anything for so long is asked for a sign of life: an idle worker
-/// would not notice that it is gone.
-const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 /// A verdict that is so old was published long ago, unless its worker was away ever since.
 const OLD: Duration = Duration::from_secs(600);
@@ -46,7 +43,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn recall(&mut self, now: Instant) {
         // A claim that is due again is looked up like any other, and a token is fetched for it.
         self.calls.scheduler.queue_due_retries(now);
-        if self.lookups.under_way || self.outflow.store_rests(now) {
+        if self.lookups.under_way || self.outflow.store.rests(now) {
             return;
         }
         let scheduler = &mut self.calls.scheduler;
@@ -70,13 +67,10 @@ impl<P: Ports> Worker<P> {
         self.tasks.spawn(async move { Done::Recalled(looked_up, store.recall(claim_ids).await) });
     }
 
-    /// Whether the store is to be asked though nobody has a question: it was silent for long, or it
-    /// failed, and nothing else that waits would find out that it is well again.
+    /// Whether the store is to be asked though nobody has a question, and no batch asks it.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
         let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch().is_empty();
-        !asks
-            && (self.outflow.store_rests_until.is_some()
-                || now.duration_since(self.outflow.store_heard) >= PROBE_AFTER)
+        !asks && self.outflow.store.wants_sign_of_life(now)
     }
 
     pub(super) fn after_recall(
@@ -92,10 +86,10 @@ impl<P: Ports> Worker<P> {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 self.lookups.new.splice(0..0, new);
-                return self.store_failed(error);
+                return self.store_failed(Asked::Recall, error);
             }
         };
-        self.store_answered();
+        self.store_answered(Asked::Recall);
         let now = Instant::now();
         self.after_second_look(&waiting, &verdicts, now);
         for mut job in new {
@@ -194,27 +188,27 @@ impl<P: Ports> Worker<P> {
         );
     }
 
-    pub(super) fn store_failed(&mut self, error: StoreError) -> Result<(), WorkerError> {
+    pub(super) fn store_failed(
+        &mut self,
+        asked: Asked,
+        error: StoreError,
+    ) -> Result<(), WorkerError> {
         let reason = match error {
             StoreError::Fatal(reason) => return Err(WorkerError::Store(reason)),
             StoreError::Transient(reason) => reason,
         };
-        if self.outflow.store_outage.failed(&reason) {
+        if self.outflow.store.failed(asked, &reason, Instant::now() + OUTAGE_PAUSE) {
             warn!(
                 "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
             );
         }
         self.context.meter.record_failed();
         self.context.health.set_ready(Component::Store, Err(reason));
-        self.outflow.store_rests_until = Some(Instant::now() + OUTAGE_PAUSE);
         Ok(())
     }
 
-    pub(super) fn store_answered(&mut self) {
-        self.outflow.store_heard = Instant::now();
-        // It may answer questions and take no rows, as with a full disk: no call is made then.
-        if !self.outflow.pipeline.is_refused() && self.outflow.store_outage.ended() {
-            self.outflow.store_rests_until = None;
+    pub(super) fn store_answered(&mut self, asked: Asked) {
+        if self.outflow.store.answered(asked, Instant::now()) {
             info!("Postgres answers again");
             self.context.health.set_ready(Component::Store, Ok(()));
         }

@@ -1,0 +1,122 @@
+//! Whether Postgres is well, and when it is asked again. Pure.
+//!
+//! It may answer questions and take no rows, as with a full disk. The invariant: an outage that
+//! began with a batch ends with a batch.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::outage::Outage;
+
+/// A store that was not asked anything for so long is asked for a sign of life: an idle worker
+/// would not notice that it is gone.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+
+/// What Postgres was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To look claims up.
+    Recall,
+    /// To take a batch.
+    Record,
+}
+
+/// How Postgres is, as far as its last answers tell.
+#[derive(Debug)]
+pub(super) struct StoreHealth {
+    outage: Outage,
+    /// Since it failed: when it is asked again. `None` while it is well.
+    rests_until: Option<Instant>,
+    /// Whether it did not take the last batch.
+    takes_no_batch: bool,
+    /// When it last answered.
+    answered_at: Instant,
+}
+
+impl StoreHealth {
+    pub(super) fn new(now: Instant) -> Self {
+        let outage = Outage::default();
+        Self { outage, rests_until: None, takes_no_batch: false, answered_at: now }
+    }
+
+    /// It failed, and is left alone until then. Says whether the cause is to be told.
+    pub(super) fn failed(&mut self, asked: Asked, cause: &str, until: Instant) -> bool {
+        self.takes_no_batch |= asked == Asked::Record;
+        self.rests_until = Some(until);
+        self.outage.failed(cause)
+    }
+
+    /// It answered. Says whether an outage has ended by that.
+    pub(super) fn answered(&mut self, asked: Asked, now: Instant) -> bool {
+        self.answered_at = now;
+        self.takes_no_batch &= asked != Asked::Record;
+        let has_ended = !self.takes_no_batch && self.outage.ended();
+        if has_ended {
+            self.rests_until = None;
+        }
+        has_ended
+    }
+
+    /// Whether it is left alone for now, after a failure.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether there is no outage.
+    pub(super) fn is_well(&self) -> bool {
+        self.rests_until.is_none()
+    }
+
+    /// When it may be asked again, in an outage.
+    pub(super) fn wakes(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// Whether it is to be asked though nobody has a question: it failed, and nothing else may find
+    /// out that it is well again; or it was silent for long.
+    pub(super) fn wants_sign_of_life(&self, now: Instant) -> bool {
+        !self.is_well() || now.duration_since(self.answered_at) >= PROBE_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_failed_rests_and_is_well_when_it_has_answered() {
+        let now = Instant::now();
+        let later = now + Duration::from_millis(500);
+        let mut store = StoreHealth::new(now);
+        assert!(store.is_well() && !store.answered(Asked::Recall, now), "there was no outage");
+        assert!(store.failed(Asked::Recall, "away", later), "the cause is new");
+        assert!(!store.failed(Asked::Recall, "away", later));
+        assert!(store.rests(now) && !store.rests(later));
+        assert_eq!(store.wakes(), Some(later));
+        assert!(!store.is_well(), "it rested, and has not answered");
+        assert!(store.answered(Asked::Recall, later));
+        assert!(store.is_well() && store.wakes().is_none());
+    }
+
+    #[test]
+    fn a_store_that_takes_no_batch_is_not_well_though_it_answers() {
+        let now = Instant::now();
+        let mut store = StoreHealth::new(now);
+        store.failed(Asked::Record, "the disk is full", now);
+        assert!(!store.answered(Asked::Recall, now) && !store.is_well());
+        assert!(store.answered(Asked::Record, now) && store.is_well());
+    }
+
+    #[test]
+    fn a_sign_of_life_is_wanted_after_silence_and_in_an_outage() {
+        let now = Instant::now();
+        let mut store = StoreHealth::new(now);
+        assert!(!store.wants_sign_of_life(now + PROBE_AFTER / 2));
+        assert!(store.wants_sign_of_life(now + PROBE_AFTER));
+        store.answered(Asked::Recall, now + PROBE_AFTER);
+        assert!(!store.wants_sign_of_life(now + PROBE_AFTER));
+        store.failed(Asked::Recall, "away", now + PROBE_AFTER);
+        assert!(store.wants_sign_of_life(now + PROBE_AFTER));
+    }
+}
