@@ -1,4 +1,12 @@
-use super::*;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::{self, Breaker, CallHealth};
+use super::budget::{self, Budget};
+use super::limit::Limit;
+use super::{ApiQueue, CallScheduler, Ended, Next, Waiting};
+use crate::risk::FaultReason;
 
 /// A job of a test: one that ends with `again` was called before.
 type Job = &'static str;
