@@ -20,7 +20,7 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
         40003 | 43104 => ApiResult::Unassessable(fault(Why::BadOpenid)),
         43002 | 44002 | 47001 | 40097 => ApiResult::Unassessable(fault(Why::BadRequest)),
         45009 => lasting(Why::QuotaExceeded),
-        45011 | 9301011 => ApiResult::transient_for_a_minute(fault(Why::RateLimited)),
+        45011 => ApiResult::transient_for_a_minute(fault(Why::RateLimited)),
         40013 | 40125 | 40164 | 40243 | 41001 => {
             ApiResult::AccessDenied(fault(Why::BadCredentials))
         }
@@ -32,6 +32,7 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
         9301006..=9301008 => ApiResult::AccessDenied(fault(Why::ServiceNotBought)),
         9301009 => transient(Why::ResultCheckFailed),
         9301010 => lasting(Why::ConsumptionFailed),
+        9301011 => transient(Why::RateLimited),
         9301012 => transient(Why::ServiceTimeout),
         9301013 => ApiResult::AccessDenied(fault(Why::WrongApiType)),
         _ => transient(Why::UnknownCode),
