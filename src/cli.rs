@@ -13,7 +13,7 @@ use crate::service::{CheckCommand, Failure, TopicsCommand};
 use crate::status::StatusCommand;
 use crate::{service, telemetry};
 
-/// Stands between reward claims and the money they pay out.
+/// Has reward claims assessed by a risk API and publishes one decision per claim.
 #[derive(Debug, Parser)]
 #[command(version = env!("CLAIMGATE_VERSION"), about, long_about = None, propagate_version = true)]
 pub struct Cli {

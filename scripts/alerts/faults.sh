@@ -60,9 +60,8 @@ token() {
     done
 }
 
-# ClaimgateReadAgain: its retry topic has claims, and the group has done none of them yet.
 fault old ClaimgateUndecidedOld:300 \
-    'ClaimgateApiDown ClaimgateApiSick ClaimgateSlow ClaimgateReadAgain' \
+    'ClaimgateApiDown ClaimgateApiSick ClaimgateSlow' \
     'the API is gone; claims were deferred 20 hours ago by the clock of the worker before'
 settings[old]='retry.in_process_for=10s'
 old() {
