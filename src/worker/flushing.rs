@@ -24,7 +24,8 @@ impl<P: Ports> Worker<P> {
     /// Starts what can be started: the write of the next batch, and the publication of one that is
     /// written.
     pub(super) fn flush(&mut self, now: Instant) {
-        if let Some(recorded) = self.outflow.pipeline.next(self.context.worker.max_batch, now) {
+        let (max, hurries) = (self.context.worker.max_batch, self.hurries());
+        if let Some(recorded) = self.outflow.pipeline.next(max, hurries, now) {
             self.publish(recorded);
         }
         let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);
@@ -37,16 +38,17 @@ impl<P: Ports> Worker<P> {
         self.record(closed);
     }
 
-    /// Whether the batch waits for others no longer: it has waited enough or is full, somebody
-    /// waits for its partitions, or calls are not made for want of the room that it takes up.
+    /// Whether the batch waits for others no longer: it has waited enough, is full, or hurries.
     fn is_flush_due(&self, now: Instant) -> bool {
         let Some(due) = self.outflow.due() else { return false };
-        let is_starved =
-            || !self.inflow.has_room(&self.context.worker) && !self.calls.scheduler.has_waiting();
-        due <= now
-            || self.outflow.batch().is_full(self.context.worker.max_batch)
-            || self.drain.is_under_way()
-            || is_starved()
+        due <= now || self.outflow.batch().is_full(self.context.worker.max_batch) || self.hurries()
+    }
+
+    /// Whether nothing waits for others: somebody waits for partitions, or calls are not made for
+    /// want of the room that is taken up.
+    fn hurries(&self) -> bool {
+        let has_room = || self.inflow.has_room(&self.context.worker);
+        self.drain.is_under_way() || !has_room() && !self.calls.scheduler.has_waiting()
     }
 
     /// A record has its end: it waits for the next flush.
@@ -81,12 +83,12 @@ impl<P: Ports> Worker<P> {
         match result {
             Ok(recorded) => {
                 self.context.meter.recorded(latency);
-                self.outflow.recorded(latency, recorded.seal());
+                let due = self.outflow.recorded(latency, recorded.seal(), Instant::now());
                 for completed in recorded.completed() {
                     count_shadow(completed);
                     self.complete_followers(completed);
                 }
-                self.outflow.pipeline.recorded(recorded, Instant::now());
+                self.outflow.pipeline.recorded(recorded, due);
                 self.store_answered(Asked::Record);
                 Ok(())
             }
@@ -129,7 +131,7 @@ impl<P: Ports> Worker<P> {
         }
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.completed().is_empty() {
-            self.outflow.pipeline.published(Instant::now());
+            self.outflow.pipeline.published();
             return;
         }
         let commits = recorded.commits(&self.ledger);
@@ -162,7 +164,7 @@ impl<P: Ports> Worker<P> {
                 self.context.meter.published(latency);
                 let at = Instant::now();
                 self.outflow.published(latency, at);
-                self.outflow.pipeline.published(at);
+                self.outflow.pipeline.published();
                 if self.outflow.publisher_outage.ended() {
                     tracing::info!("Kafka takes decisions again");
                 }

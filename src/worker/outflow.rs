@@ -1,8 +1,10 @@
 //! What is to be recorded and published, and when. Pure bookkeeping.
 //!
 //! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
-//! long waits a little for others: a tenth of its time. And flushing rests for as long as the last
-//! flush took: about half of the time is spent on it, and a claim that comes alone does not wait.
+//! long waits a little for others: a tenth of its time. It is recorded before that is over, within
+//! `worker.max_linger`, for an answer must not be lost; a transaction costs more than a write, so
+//! what is recorded goes on waiting. And flushing rests for as long as the last flush took: about
+//! half of the time is spent on it, and a claim that comes alone does not wait.
 
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ const UNRECORDED_MAX: usize = 4_096;
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
 /// A claim waits for others for this part of the time that it has taken so far, at most.
 const LINGER_PART: u32 = 10;
+/// It waits for its transaction for so many times `worker.max_linger` at most.
+const PUBLISH_LINGERS: u32 = 4;
 /// A flush counts for this part in the average.
 const AVERAGED: u32 = 8;
 
@@ -31,8 +35,12 @@ pub(super) struct Outflow {
     /// So much Postgres is given at once: half of what it failed to take, and twice as much after
     /// each success.
     most: usize,
-    /// When the batch is to be flushed at the latest, if it holds anything.
+    /// When the batch is to be recorded at the latest, if it holds anything.
     due: Option<Instant>,
+    /// When what ended and is not recorded is to be published at the latest, if anything ended.
+    publish_due: Option<Instant>,
+    /// The same of the batch that is on its way to Postgres.
+    recorded_due: Option<Instant>,
     /// Flushing rests until then.
     rests_until: Instant,
     /// How long Postgres took for the last batch.
@@ -56,6 +64,8 @@ impl Outflow {
             batch: Batch::default(),
             most: usize::MAX,
             due: None,
+            publish_due: None,
+            recorded_due: None,
             rests_until: now,
             recorded_in: Duration::ZERO,
             flush_takes: None,
@@ -69,7 +79,10 @@ impl Outflow {
 
     /// Adds a record that has ended, so long after it was taken on.
     pub(super) fn complete(&mut self, completed: Completed, taken: Duration, now: Instant) {
-        self.wait_until(now + self.linger(taken));
+        let [until_recorded, until_published] = self.lingers(taken);
+        self.wait_until(now + until_recorded);
+        let due = now + until_published;
+        self.publish_due = Some(self.publish_due.map_or(due, |earlier| earlier.min(due)));
         self.batch.complete(completed);
     }
 
@@ -85,9 +98,9 @@ impl Outflow {
         self.batch.add_token_exchange(exchange);
     }
 
-    /// How long a claim that took so long may wait for others.
-    fn linger(&self, taken: Duration) -> Duration {
-        self.max_linger.min(taken / LINGER_PART)
+    /// How long a claim that took so long may wait for others: to be recorded, and to be published.
+    fn lingers(&self, taken: Duration) -> [Duration; 2] {
+        [1, PUBLISH_LINGERS].map(|times| (taken / LINGER_PART).min(self.max_linger * times))
     }
 
     fn wait_until(&mut self, at: Instant) {
@@ -104,11 +117,12 @@ impl Outflow {
         self.due.map(|due| due.max(self.rests_until))
     }
 
-    /// A batch is recorded, under this seal.
-    pub(super) fn recorded(&mut self, took: Duration, seal: Option<Seal>) {
+    /// A batch is recorded, under this seal. Returns when it is to be published at the latest.
+    pub(super) fn recorded(&mut self, took: Duration, seal: Option<Seal>, now: Instant) -> Instant {
         self.recorded_in = took;
         self.seal = seal;
         self.most = self.most.saturating_mul(2);
+        self.recorded_due.take().unwrap_or(now)
     }
 
     /// It is published, too: flushing rests for as long as that took. After one that took longer
@@ -125,6 +139,7 @@ impl Outflow {
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
         let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
+        self.recorded_due = self.publish_due.take();
         closed
     }
 
@@ -133,6 +148,8 @@ impl Outflow {
     pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
         self.most = (closed.completed().len().max(closed.calls().len()) / 2).max(1);
         self.due = Some(now);
+        let dues = [self.recorded_due.take(), self.publish_due];
+        self.publish_due = dues.into_iter().flatten().min();
         self.seal = None;
         self.batch.reopen(closed);
     }
@@ -155,8 +172,10 @@ mod tests {
         assert_eq!(outflow.due(), None, "nothing waits");
         outflow.add_call(Call::ordinary("a"), now);
         assert_eq!(outflow.due(), Some(later(50)), "no answer waits for longer");
-        let linger = |taken| outflow.linger(Duration::from_millis(taken));
-        assert_eq!([linger(0), linger(20), linger(9_000)].map(|wait| wait.as_millis()), [0, 2, 50]);
+        let lingers = |taken| outflow.lingers(Duration::from_millis(taken));
+        let lingers =
+            [0, 20, 1_000, 9_000].map(|taken| lingers(taken).map(|wait| wait.as_millis()));
+        assert_eq!(lingers, [[0, 0], [2, 2], [50, 100], [50, 200]]);
         outflow.wait_until(later(2));
         outflow.wait_until(later(9));
         assert_eq!(outflow.due(), Some(later(2)), "the one that may wait least decides");
@@ -181,7 +200,7 @@ mod tests {
         for expected in [1, 2, 4, 1] {
             let closed = outflow.close(1_000, now);
             assert_eq!(closed.calls().len(), expected, "and more again when it does");
-            outflow.recorded(Duration::ZERO, None);
+            outflow.recorded(Duration::ZERO, None, now);
         }
     }
 
@@ -190,7 +209,7 @@ mod tests {
         let now = Instant::now();
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut outflow = Outflow::new(Duration::from_millis(50), now);
-        outflow.recorded(Duration::from_millis(3), None);
+        outflow.recorded(Duration::from_millis(3), None, now);
         outflow.published(Duration::from_millis(5), later(8));
         assert_eq!(outflow.due(), None, "nothing waits");
         outflow.wait_until(later(9));

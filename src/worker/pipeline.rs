@@ -4,9 +4,8 @@
 //! Pure bookkeeping. The invariants: batches are published in the order in which they were
 //! recorded; a batch that Kafka may have taken already is tried again as it was, before any other.
 //! One that it did not take is tried again together with those behind it: a message that its topic
-//! does not take can be left out only beside others that it does take.
-//! Recording does not wait for a Kafka that is slow or away: an answer is in Postgres at most
-//! [`OVERLAP_AFTER`] later.
+//! does not take can be left out only beside others that it does take. Recording does not wait for
+//! a Kafka that is slow or away: an answer is in Postgres at most [`OVERLAP_AFTER`] later.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,13 +26,15 @@ pub(super) struct Pipeline {
     recording: Option<usize>,
     /// Recorded, and not tried yet.
     waiting: VecDeque<Recorded>,
+    /// When these are to be published at the latest: until then they wait for others.
+    due: Option<Instant>,
     /// Whether a batch is on its way to Kafka.
     publishing: bool,
     /// Whether Kafka took it is not known.
     uncertain: Option<Recorded>,
     /// The publisher rests until then: it failed.
     rests_until: Option<Instant>,
-    /// Since when the publisher has had something to do.
+    /// Since when the publisher is at work, or at rest after a failure.
     busy_since: Option<Instant>,
 }
 
@@ -55,25 +56,35 @@ impl Pipeline {
         self.recording = None;
     }
 
-    /// Postgres has the batch.
-    pub(super) fn recorded(&mut self, batch: Recorded, now: Instant) {
-        self.busy_since.get_or_insert(now);
+    /// Postgres has the batch, which is to be published by `due`. One of attempts alone has nothing
+    /// to publish.
+    pub(super) fn recorded(&mut self, batch: Recorded, due: Instant) {
         self.recording = None;
-        self.waiting.push_back(batch);
+        if !batch.completed().is_empty() {
+            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+            self.waiting.push_back(batch);
+        }
     }
 
-    /// Takes what is to be published next, about `max` records, if the publisher is free.
-    pub(super) fn next(&mut self, max: usize, now: Instant) -> Option<Recorded> {
+    /// Takes what is to be published next, about `max` records, if the publisher is free and what
+    /// waits is due or enough, or `hurries`.
+    pub(super) fn next(&mut self, max: usize, hurries: bool, now: Instant) -> Option<Recorded> {
         if self.publishing || self.rests_until.is_some_and(|until| now < until) {
             return None;
         }
-        if let Some(batch) = self.uncertain.take() {
-            self.publishing = true;
-            return Some(batch);
-        }
+        let batch = self.uncertain.take().or_else(|| {
+            let records = self.waiting.iter().map(|batch| batch.completed().len());
+            let waits = self.due.is_some_and(|due| now < due) && records.sum::<usize>() < max;
+            if waits && !hurries { None } else { self.take_waiting(max) }
+        })?;
+        self.publishing = true;
+        self.busy_since.get_or_insert(now);
+        Some(batch)
+    }
+
+    /// Batches that wait share a transaction.
+    fn take_waiting(&mut self, max: usize) -> Option<Recorded> {
         let mut batch = self.waiting.pop_front()?;
-        // Batches that came while the publisher was busy are small and many: they share a
-        // transaction.
         let fits = |batch: &Recorded, next: &Recorded| {
             batch.completed().len() + next.completed().len() <= max
         };
@@ -81,20 +92,23 @@ impl Pipeline {
             let Some(next) = self.waiting.pop_front() else { break };
             batch.append(next);
         }
-        self.publishing = true;
+        if self.waiting.is_empty() {
+            self.due = None;
+        }
         Some(batch)
     }
 
     /// Kafka has the batch, or nothing of it was left to publish.
-    pub(super) fn published(&mut self, now: Instant) {
+    pub(super) fn published(&mut self) {
         self.publishing = false;
-        self.busy_since = (!self.waiting.is_empty()).then_some(now);
+        self.busy_since = None;
         self.rests_until = None;
     }
 
     /// Kafka did not take the batch; it is tried again after `pause`.
     pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.waiting.push_front(batch);
+        self.due = Some(now);
         self.publish_rests(now + pause);
     }
 
@@ -133,7 +147,110 @@ impl Pipeline {
     }
 
     /// When the next step may be taken, as far as time alone decides.
-    pub(super) fn wakes(&self) -> [Option<Instant>; 2] {
-        [self.rests_until, self.busy_since.map(|since| since + OVERLAP_AFTER)]
+    pub(super) fn wakes(&self) -> [Option<Instant>; 3] {
+        let due = self.due.filter(|_| !self.publishing);
+        [self.rests_until, due, self.busy_since.map(|since| since + OVERLAP_AFTER)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::decision::Source;
+    use crate::intake::{Admission, Assigned, Ledger, Partition};
+    use crate::outbox::{Batch, Closed, Completed, Received, RecordOutcome};
+    use crate::outbox::{Recording, Store, StoreError};
+    use crate::schema::Verdict;
+    use crate::trace::TraceContext;
+
+    /// Takes everything.
+    struct Taking;
+
+    impl Store for Taking {
+        async fn recall(&self, _: Vec<String>) -> Result<HashMap<String, Verdict>, StoreError> {
+            Ok(HashMap::new())
+        }
+
+        async fn record(&self, _: &Closed) -> Result<Recording, StoreError> {
+            Ok(Recording { overruled: Vec::new(), seal: None })
+        }
+    }
+
+    /// A batch of these records.
+    async fn recorded(ledger: &mut Ledger, offsets: std::ops::Range<i64>) -> Recorded {
+        let mut batch = Batch::default();
+        for offset in offsets {
+            let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
+                panic!("it is admitted")
+            };
+            let received = Received {
+                source: Source { topic: String::new(), partition: 0, offset },
+                key: None,
+                headers: Vec::new(),
+                payload: None,
+                received_at: 0,
+                trace: TraceContext::fresh(1),
+            };
+            let outcome = RecordOutcome::Decided(Box::new(Verdict::ordinary("a")));
+            batch.complete(Completed { ticket, received, claim_id: None, outcome });
+        }
+        batch.close(1_000, None).record(&Taking).await.expect("it takes everything")
+    }
+
+    fn ledger() -> Ledger {
+        let (mut ledger, partition) = (Ledger::default(), Partition::claims(0));
+        let metadata = String::new();
+        ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 100 });
+        ledger
+    }
+
+    fn records(batch: Option<Recorded>) -> Option<usize> {
+        batch.map(|batch| batch.completed().len())
+    }
+
+    #[tokio::test]
+    async fn what_is_recorded_waits_until_the_first_is_due_or_there_is_enough_or_it_hurries() {
+        let (mut ledger, now) = (ledger(), Instant::now());
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let mut pipeline = Pipeline::default();
+        pipeline.recorded(recorded(&mut ledger, 0..3).await, later(100));
+        assert_eq!(records(pipeline.next(10, false, now)), None);
+        assert!(pipeline.may_record(false, now) && !pipeline.is_idle());
+        assert!(pipeline.wakes().contains(&Some(later(100))));
+        pipeline.recorded(recorded(&mut ledger, 3..5).await, later(150));
+        assert_eq!(records(pipeline.next(10, false, later(99))), None);
+        assert_eq!(records(pipeline.next(10, false, later(100))), Some(5), "they share it");
+        assert!(!pipeline.may_record(false, later(101)), "the next batch fills meanwhile");
+        pipeline.published();
+        pipeline.recorded(recorded(&mut ledger, 5..8).await, later(900));
+        assert_eq!(records(pipeline.next(3, false, now)), Some(3), "it is full");
+        pipeline.published();
+        pipeline.recorded(recorded(&mut ledger, 8..9).await, later(900));
+        assert_eq!(records(pipeline.next(10, true, now)), Some(1), "it hurries");
+        pipeline.published();
+        pipeline.recorded(recorded(&mut ledger, 0..0).await, later(900));
+        assert!(pipeline.is_idle(), "attempts alone have nothing to publish");
+    }
+
+    #[tokio::test]
+    async fn what_kafka_did_not_take_goes_with_what_is_behind_it_and_what_it_may_have_taken_alone()
+    {
+        let (mut ledger, now) = (ledger(), Instant::now());
+        let (pause, later) = (Duration::from_secs(1), now + Duration::from_secs(1));
+        let mut pipeline = Pipeline::default();
+        pipeline.recorded(recorded(&mut ledger, 0..1).await, now);
+        let first = pipeline.next(10, false, now).expect("it is due");
+        pipeline.publish_failed(first, now, pause);
+        pipeline.recorded(recorded(&mut ledger, 1..3).await, now);
+        assert_eq!(records(pipeline.next(10, true, now)), None, "the publisher rests");
+        let joined = pipeline.next(10, false, later).expect("it has rested");
+        assert_eq!(joined.completed().len(), 3);
+        pipeline.publish_uncertain(joined, later, Duration::ZERO);
+        pipeline.recorded(recorded(&mut ledger, 3..4).await, later);
+        assert_eq!(records(pipeline.next(10, false, later)), Some(3), "as it was");
+        pipeline.published();
+        assert_eq!(records(pipeline.next(10, false, later)), Some(1));
     }
 }
