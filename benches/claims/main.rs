@@ -11,7 +11,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[path = "../event.rs"]
 mod event;
 mod events;
 mod lab;

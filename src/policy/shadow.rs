@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::assess::retry;
 use crate::decision::{Decision, Levels, Policy};
-use crate::risk::{ConfigError, Registry};
+use crate::risk::{Registry, SectionError};
 
 /// The section `[policy]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -40,7 +40,7 @@ impl Shadow {
     }
 
     /// What is wrong with it, by key.
-    pub fn faults(&self, registry: &Registry) -> Vec<ConfigError> {
+    pub fn faults(&self, registry: &Registry) -> Vec<SectionError> {
         let fault = |(api, levels): (&String, &Levels)| {
             let problem = match registry.find(api) {
                 Some(id) => {
@@ -53,7 +53,7 @@ impl Shadow {
                     format!("no such risk API serves anything; there are {}", names.join(", "))
                 }
             };
-            Some(ConfigError::new(format!("policy.shadow.levels.{api}"), problem))
+            Some(SectionError::new(format!("policy.shadow.levels.{api}"), problem))
         };
         self.levels.iter().filter_map(fault).collect()
     }

@@ -154,7 +154,7 @@ impl<P: Ports> Worker<P> {
         };
         let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&reason);
         let since = if is_tried { job.since() } else { now };
-        let first = job.deferral.as_ref().map_or(job.since(), |before| before.first);
+        let first = job.deferral.as_ref().map_or_else(|| job.since(), |before| before.first);
         let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
         let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
         let pause = self.context.retry.defer_for(times, self.context.random.u32(..));

@@ -1,7 +1,7 @@
 //! Deferral: a claim that stays transient leaves the worker, survives restarts, and comes back.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use claimgate_simulator::{Api, ApiFaults, Faults};
 
@@ -63,14 +63,14 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
 async fn a_deferred_claim_keeps_the_pause_that_its_answer_asks_for() {
     let Some(lab) = Lab::new("asked-pause").await else { return };
     let mut worker = lab.worker("w1", QUICK);
-    let since = SystemTime::now();
+    let since = time::OffsetDateTime::now_utc();
     lab.produce(&[Event::of(claim("maintenance", "user-code-6200"))]);
     lab.wait("the claim in the retry topic", LONG, async || !lab.read("retry").is_empty()).await;
     worker.kill();
     let deferred = lab.read("retry").remove(0);
     let header = |name: &str| String::from_utf8_lossy(&deferred.headers[name]).into_owned();
-    let not_before = header("claimgate-not-before").parse().expect("milliseconds");
-    let not_before = UNIX_EPOCH + Duration::from_millis(not_before);
+    let not_before: i64 = header("claimgate-not-before").parse().expect("milliseconds");
+    let not_before = time::OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(not_before);
     assert!(not_before >= since + Duration::from_secs(60), "{not_before:?}, asked at {since:?}");
     assert_eq!(
         (header("claimgate-attempts"), header("claimgate-reason")),

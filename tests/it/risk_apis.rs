@@ -287,16 +287,20 @@ async fn codes_lead_where_the_documents_say() {
         let shown = ["decision", "provider_code", "attempts"].map(|key| found[key].clone());
         assert_eq!(shown, [json!(decision), code.clone(), json!(attempts)], "{found}");
     }
+    assert_what_broke_off_is_kept(&lab, "qr_code-transient-1-level-0-cut").await;
+    assert_eq!(worker.stop().await, Some(0));
+}
+
+async fn assert_what_broke_off_is_kept(lab: &Lab, claim_id: &str) {
     let broke_off = sqlx::query_as::<_, (String, String, i32, Option<Vec<u8>>)>(
         "select outcome, reason, http_status, response from risk_calls
-        where claim_id = 'qr_code-transient-1-level-0-cut' and attempt = 1",
+        where claim_id = $1 and attempt = 1",
     );
     let (outcome, reason, status, response) =
-        broke_off.fetch_one(&lab.database).await.expect("a row");
+        broke_off.bind(claim_id).fetch_one(&lab.database).await.expect("a row");
     assert_eq!((&*outcome, &*reason, status), ("unknown", "broken_connection", 200));
     let response = response.expect("what had come is kept");
     assert!(serde_json::from_slice::<Value>(&response).is_err(), "not the whole answer");
-    assert_eq!(worker.stop().await, Some(0));
 }
 
 /// Codes that open the breaker at once: the claim waits for a probe, and no other API notices.

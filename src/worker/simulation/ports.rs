@@ -29,7 +29,7 @@ pub(super) struct RemoteStore {
 }
 
 impl RemoteStore {
-    async fn travel(&self) -> InjectedFault {
+    async fn transmit(&self) -> InjectedFault {
         let (latency, fault) = {
             let (faults, mut random) =
                 (self.faults.lock().expect("no panic"), self.random.lock().expect("no panic"));
