@@ -106,16 +106,24 @@ fn answer() {
     counted(&mut || drop(black_box(api.read_any(black_box(&answer)))));
 }
 
+/// With many policies in turn: a map takes longer or shorter by its seed.
 fn policy_rule() {
-    let (registry, policy) = set_up();
+    let set_ups: Vec<_> = (0..32).map(|_| set_up()).collect();
+    let mut turns = set_ups.iter().cycle();
+    let answer = Answer { status: 200, body: br#"{"code":0,"level":2,"riskType":[101]}"# };
+    let (registry, _) = &set_ups[0];
     let id = registry.find("intelligent_qr_code").expect("an API");
-    let api = registry.get(id).api.as_ref();
-    let result =
-        api.read_any(&Answer { status: 200, body: br#"{"code":0,"level":2,"riskType":[101]}"# });
-    let ApiResult::Assessed { assessment, .. } = result else { unreachable!("it has a level") };
-    let rule =
-        |assessment: &Assessment| policy.rule(api.name(), assessment, |code| api.risk_type(code));
-    counted(&mut || drop(black_box(rule(black_box(&assessment)))));
+    let ApiResult::Assessed { assessment, .. } = registry.get(id).api.read_any(&answer) else {
+        unreachable!("it has a level")
+    };
+    counted(&mut || {
+        let Some((registry, policy)) = turns.next() else { return };
+        let api = registry.get(id).api.as_ref();
+        let rule = |assessment: &Assessment| {
+            policy.rule(api.name(), assessment, |code| api.risk_type(code))
+        };
+        drop(black_box(rule(black_box(&assessment))));
+    });
 }
 
 fn decision_message() {
