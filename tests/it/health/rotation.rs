@@ -122,7 +122,7 @@ async fn a_key_that_was_mended_is_tried_at_once() {
     let mut worker = lab.worker(
         "w1",
         "[tencent_cloud]\nsecret_key = ''\nsecret_key_file = 'key'\n\
-         [breaker]\naccess_denied_for = '4m'\nprobes = 1\n",
+         [breaker]\naccess_denied_for = '4m'\naccess_denied_max = '4m'\nprobes = 1\n",
     );
     lab.produce(&claims("qr_code", 5));
     told(&lab, "the breaker of intelligent_qr_code opened: bad_signature").await;
