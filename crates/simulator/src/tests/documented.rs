@@ -60,7 +60,11 @@ async fn every_documented_code_can_be_had_by_word() {
     let token = client.token().await;
     let market =
         async |code: i64| client.market(&token, &marketing(&format!("o-code-{code}"), "m")).await;
-    for code in documented_codes("What both WeChat APIs share", "Codes of the market") {
+    // The word gives what is below 100 as a code of the product.
+    for code in documented_codes("What both WeChat APIs share", "Codes of the market")
+        .into_iter()
+        .filter(|code| !(1..100).contains(code))
+    {
         assert_eq!(market(code).await["errcode"], code);
     }
     for code in documented_codes("What both WeChat APIs share", "Codes of the product")
