@@ -10,7 +10,8 @@
 //! use claimgate::intake::deferral::Deferral;
 //!
 //! let deferral = Deferral {
-//!     times: 1, first: 1_632_994_480_000, since: 1_632_994_480_000, not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
+//!     times: 1, first: 1_632_994_480_000, since: 1_632_994_480_000,
+//!     not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
 //!     reason: "http_5xx".to_owned(), api: "captcha".to_owned(),
 //!     source: Source { topic: "claims".to_owned(), partition: 4, offset: 17 },
 //! };

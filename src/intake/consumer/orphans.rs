@@ -5,9 +5,10 @@
 //! the two and is back before its session ends never asks, and the group, which does not rebalance
 //! when a static member returns, leaves the partition without an owner for as long as nobody comes
 //! or goes. So whoever has just got an assignment looks whether the group has dealt out every
-//! partition, and again once a minute. Where one stays without an owner for longer than its old owner may take to give it
-//! back, one member sends a visitor, who joins and leaves again: that makes the group rebalance.
-//! The visitor subscribes to the retry topic alone, so that nobody has to give anything up for it.
+//! partition, and again once a minute. Where one stays without an owner for longer than its old
+//! owner may take to give it back, one member sends a visitor, who joins and leaves again: that
+//! makes the group rebalance. The visitor subscribes to the retry topic alone, so that nobody has
+//! to give anything up for it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
