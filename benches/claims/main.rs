@@ -23,6 +23,11 @@ mod run;
 mod scenario;
 mod services;
 
+/// The worker's: the raw loop is to be on the same libraries.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What goes wrong in a benchmark ends it with a sentence.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
