@@ -6,9 +6,9 @@
 #   scripts/instructions.sh            compare
 #   scripts/instructions.sh --accept   write the counts down instead
 #
-# The crate itself is compiled for speed, what it depends on as for tests, so that CI compiles
-# nothing twice. Counts depend on the compiler and on the architecture, and on nothing else that
-# matters.
+# The crate itself is compiled for speed and in one piece, for the compiler cuts it into pieces by the
+# folder's name and inlines within them; what it depends on is compiled as for tests, and so not
+# twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
@@ -16,7 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 counts=benches/instructions/counts.txt
 bench=(cargo bench --locked --all-features --profile dev --bench instructions
-    --config profile.dev.package.claimgate.opt-level=3)
+    --config profile.dev.package.claimgate.opt-level=3
+    --config profile.dev.package.claimgate.codegen-units=1)
 
 command -v valgrind >/dev/null || die "valgrind is not installed"
 program=$("${bench[@]}" -- --path)
