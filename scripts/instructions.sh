@@ -14,6 +14,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
+# An incremental build is cut into pieces, too.
+export CARGO_INCREMENTAL=0
 counts=benches/instructions/counts.txt
 bench=(cargo bench --locked --all-features --profile dev --bench instructions
     --config profile.dev.package.claimgate.opt-level=3
