@@ -30,18 +30,14 @@ impl<P: Ports> Worker<P> {
         }
         let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);
         let may_record = self.outflow.pipeline.may_record(is_full, now);
-        if !self.is_flush_due(now) || self.outflow.store.rests(now) || !may_record {
+        // The batch waits for others no longer: it has waited enough, is full, or hurries.
+        let is_due = self.outflow.due().is_some_and(|due| due <= now || is_full || hurries);
+        if !is_due || self.outflow.store.rests(now) || !may_record {
             return;
         }
         let closed = self.outflow.close(self.context.worker.max_batch, now);
         self.context.meter.flush(closed.completed().len());
         self.record(closed);
-    }
-
-    /// Whether the batch waits for others no longer: it has waited enough, is full, or hurries.
-    fn is_flush_due(&self, now: Instant) -> bool {
-        let Some(due) = self.outflow.due() else { return false };
-        due <= now || self.outflow.batch().is_full(self.context.worker.max_batch) || self.hurries()
     }
 
     /// Whether nothing waits for others: somebody waits for partitions, or calls are not made for
