@@ -12,7 +12,7 @@ use super::permit::Permit;
 use crate::intake::timetable::take_matching;
 use crate::risk::FaultReason;
 
-/// At least so many of the jobs that wait for a call are looked up again in time.
+/// Of the jobs that wait for an API's call, at least this many are looked up again in time.
 const HEADS: usize = 64;
 
 /// Something that waits for a call.
@@ -20,7 +20,7 @@ pub trait Waiting {
     /// Whether it is its first call since it was taken on; any further one is paid from the retry
     /// budget.
     fn is_first_call(&self) -> bool;
-    /// Whether it is known, and was found out lately, that nobody decided it meanwhile.
+    /// Whether a recent look-up found no verdict.
     fn is_undecided(&self, now: Instant) -> bool;
 }
 

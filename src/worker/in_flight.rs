@@ -25,8 +25,7 @@ struct Entry {
     open: Open,
 }
 
-/// What a record in flight is to be decided by, and since when the worker or others before it know
-/// it.
+/// Which API is to assess a record in flight, and when the record was first admitted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
     /// The number of its API; `None` where it is no claim.
