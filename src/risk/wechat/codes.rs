@@ -11,8 +11,10 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         -1 | -1000 => transient(Why::Busy),
-        // Not in WeChat's table: the balance, as the user of this project names the code for every
-        // API.
+        // The product's codes, though they belong in `data`: WeChat's own are negative or have five
+        // digits and more. 13 is the balance whatever the operator lists, as the user of this
+        // project names the code for every API.
+        1..=12 => classify_inner(code),
         13 => lasting(Why::InsufficientBalance),
         40001 | 40014 | 42001 => {
             ApiResult::Transient(fault(Why::BadAccessToken), RetryHint::NewToken)

@@ -220,7 +220,7 @@ fn every_outer_code_has_its_class() {
         (9_301_011, "rate_limited"),
         (9_301_012, "service_timeout"),
         (9_301_005, "unknown_code"),
-        (9, "unknown_code"),
+        (14, "unknown_code"),
     ] {
         assert_eq!(reading(code), transient(reason, code));
     }
@@ -254,6 +254,22 @@ fn every_outer_code_has_its_class() {
         assert_eq!(reading(code), access_denied("bad_credentials", code));
     }
     assert_eq!(reading(9_301_013), access_denied("wrong_api_type", 9_301_013));
+}
+
+#[test]
+fn a_code_of_the_product_means_the_same_as_errcode() {
+    let registry = api("wechat_account", "");
+    let reading = |code: i64| read(only(&registry), 200, &format!("{{\"errcode\":{code}}}"));
+    let within = |code: i64| {
+        let inner = json!({ "code": code, "msg": "" }).to_string();
+        read(only(&registry), 200, &json!({ "errcode": 0, "data": inner }).to_string())
+    };
+    for code in 1..=13 {
+        assert_eq!(reading(code), within(code), "{code}");
+    }
+    assert_eq!(reading(2), unassessable("bad_openid", 2), "no retry gives the user another openid");
+    assert_eq!(reading(3), access_denied("no_permission", 3));
+    assert_eq!(reading(9), transient("bad_service_id", 9), "listed as transient");
 }
 
 #[test]
