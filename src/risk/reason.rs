@@ -43,6 +43,7 @@ words! {
         NoPermission = "no_permission": "The account may not use this API.",
         NotAuthorised = "not_authorised": "The app may not use this API, or is banned.",
         AccessDenied = "access_denied": "The service was not opened for the account.",
+        UnknownPath = "unknown_path": "The server has nothing at this path.",
         BadCredentials = "bad_credentials": "App, secret or address of the caller is not good.",
         ServiceNotBought = "service_not_bought": "The app did not buy this API.",
         WrongApiType = "wrong_api_type": "The API is of another type than the one bought.",
@@ -124,6 +125,11 @@ impl FaultReason {
             }
             Self::QuotaExceeded => {
                 "the account's quota is used up: ask the provider for a larger one"
+            }
+            Self::UnknownPath => {
+                "check wechat.base_url, and base_url and path of the risk.wechat_… sections: the \
+                 documents have both /tcb/servicemarket, which is the default, and \
+                 /wxa/servicemarket"
             }
             Self::ServiceNotBought | Self::WrongApiType => {
                 "the service market does not sell this API to wechat.app_id"

@@ -26,6 +26,7 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
         40013 | 40125 | 40164 | 40243 | 41001 => {
             ApiResult::AccessDenied(fault(Why::BadCredentials))
         }
+        40066 => ApiResult::AccessDenied(fault(Why::UnknownPath)),
         48001 | 48004 | 50002 | 61004 | 61007 => ApiResult::AccessDenied(fault(Why::NotAuthorised)),
         9301001 => ApiResult::Unassessable(fault(Why::BadParameter)),
         9301002 => transient(Why::ServiceFailed),

@@ -83,6 +83,9 @@ fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
         (405, ""),
         (501, "<html>"),
         (200, "\r\n<!DOCTYPE html>"),
+        (200, r#"{"errcode":40066,"errmsg":"invalid url rid: 6567ea22-69381671-429cda89"}"#),
+        (401, r#"{"errcode":41001,"errmsg":"access_token missing"}"#),
+        (200, r#"{"errcode":"43001","errmsg":"require GET method"}"#),
     ] {
         let source = tokens("stable");
         let answer = Answer { status, body: body.as_bytes() };
@@ -100,6 +103,8 @@ fn a_stable_endpoint_that_fails_or_refuses_is_asked_again() {
     let source = tokens("stable");
     for (status, body) in [
         (200, r#"{"errcode":40013,"errmsg":"invalid appid"}"#),
+        (200, r#"{"errcode":43002,"errmsg":"require POST method"}"#),
+        (503, r#"{"errcode":40066,"errmsg":"invalid url"}"#),
         (200, r#"{"access_token":"AC"#),
         (200, ""),
         (302, "<html>"),
@@ -121,6 +126,7 @@ fn a_failed_fetch_says_why() {
         (40125, "bad_app_secret"),
         (40002, "bad_grant_type"),
         (40013, "bad_app_id"),
+        (40066, "unknown_path"),
         (40164, "ip_not_allowed"),
         (40243, "app_secret_frozen"),
         (89503, "ip_not_confirmed"),
@@ -254,6 +260,7 @@ fn every_outer_code_has_its_class() {
         assert_eq!(reading(code), access_denied("bad_credentials", code));
     }
     assert_eq!(reading(9_301_013), access_denied("wrong_api_type", 9_301_013));
+    assert_eq!(reading(40066), access_denied("unknown_path", 40066));
 }
 
 #[test]

@@ -22,6 +22,10 @@ const USUAL_LIFE: u64 = 7_200;
 /// No token lives longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
+/// What `/cgi-bin/stable_token` never answers: no such path, an access token is missing (every POST
+/// is taken for a call), GET is demanded.
+const NOT_THERE: [i64; 3] = [40066, 41001, 43001];
+
 /// So many characters of the provider's words are passed on.
 const LONGEST_WORDS: usize = 200;
 
@@ -149,11 +153,14 @@ impl TokenSource for AccessTokens {
     }
 }
 
-/// Whether a server says, in a server's words or with a page, that it does not know the endpoint.
+/// Whether a server says that it does not know the endpoint: in a server's words, with a page, or
+/// with a code that no token endpoint has.
 fn is_not_there(answer: &Answer<'_>) -> bool {
     let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let code = || read::<TokenEnvelope>(answer.body)?.errcode.given();
     matches!(answer.status, 404 | 405 | 501)
         || (answer.is_success() && first.is_some_and(|byte| *byte == b'<'))
+        || (!answer.is_read_by_status() && code().is_some_and(|code| NOT_THERE.contains(&code)))
 }
 
 /// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an
@@ -164,6 +171,7 @@ fn token_fault(code: i64) -> FaultReason {
         40001 | 40125 => FaultReason::BadAppSecret,
         40002 => FaultReason::BadGrantType,
         40013 => FaultReason::BadAppId,
+        40066 => FaultReason::UnknownPath,
         40164 => FaultReason::IpNotAllowed,
         40243 => FaultReason::AppSecretFrozen,
         89503 | 89506 | 89507 => FaultReason::IpNotConfirmed,
