@@ -93,21 +93,28 @@ impl CaptchaQuery {
         if !answer.is_success() || body.trim_ascii_start().starts_with(b"{") {
             return self.read_json(answer);
         }
-        match std::str::from_utf8(body) {
-            Ok(script) if self.reports_error(script) => {
-                ApiResult::transient(FaultReason::ErrorCallback)
-            }
-            Ok(script) if is_script(script) => challenge(script.to_owned()),
+        let script = std::str::from_utf8(body).ok();
+        match (script, script.and_then(|script| self.error(script))) {
+            (_, Some(error)) => self.read_error(error),
+            (Some(script), None) if is_script(script) => challenge(script.to_owned()),
             _ => ApiResult::transient(FaultReason::MalformedAnswer),
         }
     }
 
-    fn reports_error(&self, script: &str) -> bool {
-        let rest = self
-            .callback
-            .as_deref()
-            .and_then(|callback| script.trim_start().strip_prefix(callback));
-        rest.is_some_and(|rest| rest.trim_start().starts_with('('))
+    /// What the script calls the function for errors with, if it does.
+    fn error<'a>(&self, script: &'a str) -> Option<&'a str> {
+        let rest = script.trim_start().strip_prefix(self.callback.as_deref()?)?;
+        let argument = rest.trim_start().strip_prefix('(')?;
+        Some(argument.rsplit_once(')').map_or(argument, |(argument, _)| argument))
+    }
+
+    /// The document does not say what the function is called with. An error code in it is read as
+    /// anywhere; success is not, for this is an error.
+    fn read_error(&self, argument: &str) -> ApiResult {
+        match self.client.open(&Answer { status: 200, body: argument.as_bytes() }) {
+            Err(result) if result.provider_code().is_some() => result,
+            _ => ApiResult::transient(FaultReason::ErrorCallback),
+        }
     }
 
     fn read_json(&self, answer: &Answer<'_>) -> ApiResult {

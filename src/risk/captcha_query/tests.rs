@@ -125,6 +125,26 @@ fn with_script_1_the_body_is_the_script() {
 }
 
 #[test]
+fn an_error_code_that_the_function_for_errors_is_called_with_counts() {
+    let registry = api(REGISTRATION.name, "script = 1\ncallback = 'page.failed'");
+    let reading = |body: &str| read(only(&registry), 200, body);
+    let error = |code: i64| format!(r#"page.failed({{"code":{code},"message":"a) b"}});"#);
+    assert_eq!(reading(&error(4000)), unassessable("bad_parameter", 4000));
+    assert_eq!(reading(&error(4100)), access_denied("bad_signature", 4100));
+    assert_eq!(reading(&error(7)), transient("unknown_code", 7));
+    assert_eq!(reading(&error(13)), lasting("insufficient_balance", 13));
+    assert_eq!(reading(r#" page.failed ( {"code":"6000"} ) "#), transient("internal_error", 6000));
+    let called = ApiResult::transient(FaultReason::ErrorCallback);
+    for argument in
+        [r#"{"code":0,"script":"a()"}"#, r#"{"code":4000}); other("#, "{code: 4000}", "4000", ""]
+    {
+        assert_eq!(reading(&format!("page.failed({argument});")), called, "{argument}");
+    }
+    assert_eq!(reading(r#"page.failed({"code":0"#), called, "cut");
+    assert_eq!(reading("page.failedOnce(1)"), challenge("page.failedOnce(1)".to_owned()));
+}
+
+#[test]
 fn review_21_an_error_behind_a_byte_order_mark_is_no_script() {
     let registry = api(REGISTRATION.name, "script = 1\ncallback = 'failed'");
     let reading = |body: &str| read(only(&registry), 200, &format!("\u{feff}{body}"));
