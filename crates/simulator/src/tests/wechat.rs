@@ -46,7 +46,10 @@ async fn departures_from_the_documents_are_refused() {
     assert_eq!(client.market(&token, &as_text).await["errcode"], 9_301_003);
     let mut no_risk = marketing("o", "m");
     no_risk["data"]["sale_risk"] = Value::Null;
-    assert_eq!(inner(&client.market(&token, &no_risk).await)["code"], 1);
+    assert_eq!(
+        inner(&client.market(&token, &no_risk).await),
+        json!({"code": 1, "msg": "data 内参数错误: sale_risk"})
+    );
     let mut wrong_service = marketing("o", "m");
     wrong_service["data"]["serviceid"] = json!(2);
     assert_eq!(inner(&client.market(&token, &wrong_service).await)["code"], 9);
@@ -76,6 +79,17 @@ async fn account_words_are_obeyed() {
     assert_eq!(ask("o-code--1").await["errcode"], -1);
     assert_eq!(inner(&ask("o-transient-1").await), json!({"code": 4, "msg": "内部服务错误"}));
     assert_eq!(inner(&ask("o-transient-1").await)["code"], 0);
+    for (code, message) in [
+        (1, "data 内参数错误"),
+        (2, "非正常的 openid"),
+        (3, "该产品尚无权限调用"),
+        (9, "serviceid 参数错误"),
+        (10, "内部服务错误"),
+        (12, "当前用户未登录无法使用该产品"),
+    ] {
+        let answer = inner(&ask(&format!("o-code-{code}")).await);
+        assert_eq!(answer, json!({"code": code, "msg": message}));
+    }
     assert_eq!(inner(&ask("o-no-level").await)["data"], json!({}));
     assert_eq!(ask("o-level-2-inner-object").await["data"]["data"]["risklevel"], 2);
     assert!(serde_json::from_str::<Value>(text(&ask("o-inner-truncated").await["data"])).is_err());

@@ -14,8 +14,9 @@ const JSON: &str = "application/json; charset=UTF-8";
 pub(super) fn write(asked: &Asked<'_>, plan: &Plan) -> Reply {
     let body = match &plan.course {
         Course::Refused(refusal) if (1..100).contains(&refusal.code) => {
-            let is_own = refusal.code < 4 || refusal.code == 9;
-            let message = if is_own { &refusal.message } else { inner_message(refusal.code) };
+            // What a check found says more than the table, whose words it begins with.
+            let (found, table) = (&*refusal.message, inner_message(refusal.code));
+            let message = if found.starts_with(table) { found } else { table };
             envelope(asked, &inner(refusal.code, message, None, plan.shape), plan.shape)
         }
         Course::Refused(refusal) => error(refusal.code, &refusal.message, asked),
@@ -80,9 +81,13 @@ fn envelope(asked: &Asked<'_>, inner: &str, shape: Shape) -> String {
     object.end()
 }
 
+/// 服务返回 data 内 code 字段说明.
 fn inner_message(code: i64) -> &'static str {
     match code {
-        11 => "非正常的 openid",
+        1 => "data 内参数错误",
+        2 | 11 => "非正常的 openid",
+        3 => "该产品尚无权限调用",
+        9 => "serviceid 参数错误",
         12 => "当前用户未登录无法使用该产品",
         13 => "余额不足,无法请求",
         _ => "内部服务错误",

@@ -110,14 +110,14 @@ fn check_message(message: &Map<String, Value>, api: Api, lenient: bool) -> Resul
 fn check_data(data: &Map<String, Value>, api: Api, lenient: bool) -> Result<(), Refusal> {
     let (serviceid, risk) =
         if api == Api::WechatMarketing { (3, "sale_risk") } else { (2, "login_risk") };
-    let wrong = |name: &str| Refusal::new(1, format!("data内参数错误: {name}"));
+    let wrong = |name: &str| Refusal::new(1, format!("data 内参数错误: {name}"));
     let is_filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     if !data.get("openid").is_some_and(is_filled) {
         return Err(wrong("openid"));
     }
     match data.get("serviceid") {
         Some(Value::Number(number)) if number.as_u64() == Some(serviceid) => {}
-        Some(Value::Number(_)) => return Err(Refusal::new(9, "serviceid参数错误")),
+        Some(Value::Number(_)) => return Err(Refusal::new(9, "serviceid 参数错误")),
         _ => return Err(wrong("serviceid")),
     }
     if !data.get("user_access_token").is_none_or(is_filled) {
