@@ -22,7 +22,7 @@ optional_fields! {
     Client {
         /// The public IP address at the time of the claim; required, so never `None` in a `Claim`.
         ip: String,
-        /// Device identifier.
+        /// The device as WeChat's APIs are told of it: the IMEI on Android, the IDFA on iOS.
         device_id: String,
         /// IMEI or IDFA.
         imei: String,
