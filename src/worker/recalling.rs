@@ -85,7 +85,7 @@ impl<P: Ports> Worker<P> {
         let mut verdicts = match verdicts {
             Ok(verdicts) => verdicts,
             Err(error) => {
-                self.lookups.new.splice(0..0, new);
+                self.look_up_again(new);
                 return self.store_failed(Asked::Recall, error);
             }
         };
@@ -94,7 +94,7 @@ impl<P: Ports> Worker<P> {
         self.after_second_look(&waiting, &verdicts, now);
         for mut job in new {
             job.looked_up = Some(now);
-            if self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket) {
+            if self.goes(&job) {
                 self.drop_job(*job);
             } else if let Some(verdict) = verdicts.remove(&job.claim.claim_id) {
                 self.complete_known(*job, verdict);
@@ -104,6 +104,21 @@ impl<P: Ports> Worker<P> {
             }
         }
         Ok(())
+    }
+
+    /// The store did not answer: these are in the next question, before those that came since. What
+    /// goes with its partition is not: whoever gives that back would wait for the store.
+    fn look_up_again(&mut self, unanswered: Vec<Box<Job>>) {
+        let (gone, kept): (Vec<_>, Vec<_>) = unanswered.into_iter().partition(|job| self.goes(job));
+        self.lookups.new.splice(0..0, kept);
+        for job in gone {
+            self.drop_job(*job);
+        }
+    }
+
+    /// Whether a claim's partition is on its way out, or gone.
+    fn goes(&self, job: &Job) -> bool {
+        self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket)
     }
 
     /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that,

@@ -5,6 +5,7 @@
 //! is seeded, and one thread runs everything. `CLAIMGATE_TEST_SEED=… cargo test --all-features
 //! --lib simulation` repeats one; `CLAIMGATE_TEST_SCHEDULES` says how many are tried.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ mod journal;
 mod oracle;
 mod plan;
 mod ports;
+mod progress;
 mod world;
 
 use plan::Plan;
@@ -28,15 +30,20 @@ const THREADS: u64 = 2;
 
 /// One run, to its end.
 fn simulate(seed: u64, plan: &Plan, config: &Arc<Config>) -> World {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(async {
+    play(async {
         let mut world = World::new(seed, plan.clone(), Arc::clone(config));
         world.run().await;
         // Whatever was sent late arrives.
         tokio::time::sleep(Duration::from_secs(60)).await;
         world
     })
+}
+
+/// Plays something through in a time of its own.
+fn play<T>(run: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(run)
 }
 
 /// Runs a plan; fails with what was promised and not kept.

@@ -302,7 +302,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, slot: usize) {
+    pub(super) fn start(&mut self, slot: usize) {
         let life = self.lives;
         self.lives += 1;
         let name = if self.plan.workers[slot].is_static {
@@ -355,7 +355,7 @@ impl World {
         self.slots[slot].life = Some(Life { name, process, stop, ended: tokio::spawn(run) });
     }
 
-    async fn stop(&mut self, slot: usize) {
+    pub(super) async fn stop(&mut self, slot: usize) {
         let Some(life) = self.slots[slot].life.take() else { return };
         // One that has ended hears nothing, and says below how it ended.
         life.stop.send(()).ok();

@@ -1,0 +1,51 @@
+//! A worker goes on, and stops when it is told to, whatever has piled up in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::failure_modes::calm;
+use super::plan::{Plan, Produced};
+use super::play;
+use super::world::World;
+use crate::config::Config;
+use crate::testing::FaultProfile;
+
+/// So long, and no longer, a stop takes that has nothing to wait for.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A world with one worker, to which everything is sent at once.
+fn world(plan: &Plan, config: Arc<Config>) -> World {
+    let mut world = World::new(1, plan.clone(), config);
+    for (_, partition, produced) in &plan.events {
+        if let Produced::Event(payload) = produced {
+            world.broker.produce(*partition, None, Vec::new(), payload.clone());
+        }
+    }
+    world.start(0);
+    world
+}
+
+/// How long the worker takes to stop.
+async fn stop(world: &mut World) -> Duration {
+    let told = Instant::now();
+    world.stop(0).await;
+    told.elapsed()
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_store_where_no_api_was_asked() {
+    let config = World::settings();
+    let delay = Duration::from_millis(300);
+    let store = FaultProfile { delay, is_away: true, ..FaultProfile::none() };
+    let plan = Plan { store, ..calm() };
+    for moment in (0..1_500).step_by(25) {
+        let wait = play(async {
+            let mut world = world(&plan, Arc::clone(&config));
+            sleep(Duration::from_millis(moment)).await;
+            stop(&mut world).await
+        });
+        assert!(wait <= SOON, "told after {moment} ms, it stops after {wait:?}");
+    }
+}
