@@ -25,7 +25,8 @@ impl<P: Ports> Worker<P> {
     /// written.
     pub(super) fn flush(&mut self, now: Instant) {
         let (max, hurries) = (self.context.worker.max_batch, self.hurries());
-        if let Some(recorded) = self.outflow.pipeline.next(max, hurries, now) {
+        // One of which nothing is left to publish makes way for the next at once.
+        while let Some(recorded) = self.outflow.pipeline.next(max, hurries, now) {
             self.publish(recorded);
         }
         let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);

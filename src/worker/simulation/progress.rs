@@ -49,3 +49,17 @@ fn a_stop_does_not_wait_for_the_store_where_no_api_was_asked() {
         assert!(wait <= SOON, "told after {moment} ms, it stops after {wait:?}");
     }
 }
+
+#[test]
+fn a_stop_does_not_wait_for_batches_whose_partitions_are_gone() {
+    let delay = Duration::from_millis(20);
+    let broker = FaultProfile { delay, is_away: true, ..FaultProfile::none() };
+    let wait = play(async {
+        let mut world = world(&Plan { broker, ..calm() }, World::batches_of_one());
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(world.store.verdicts().len(), 10, "all are recorded, each in its batch");
+        world.broker.expel("w0");
+        stop(&mut world).await
+    });
+    assert!(wait <= SOON, "it stops after {wait:?}");
+}

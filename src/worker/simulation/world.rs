@@ -140,6 +140,11 @@ impl World {
         ])
     }
 
+    /// The same, with a batch for each claim.
+    pub(super) fn batches_of_one() -> Arc<Config> {
+        Self::with(&[("max_batch = 5", "max_batch = 1")])
+    }
+
     /// The same, with claims that are deferred for long.
     pub(super) fn long_deferrals() -> Arc<Config> {
         Self::with(&[
