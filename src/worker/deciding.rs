@@ -9,18 +9,37 @@ use crate::risk::{ApiId, Fault, rule_unassessed};
 use crate::schema::Verdict;
 
 impl<P: Ports> Worker<P> {
-    /// Ends a claim that no API assessed in time.
+    /// Ends a claim that no API assessed in time; its lane moves on.
     pub(super) fn give_up(&mut self, job: Job, fault: impl Into<Fault>) {
+        let lane = job.lane;
+        self.end_unassessed(job, fault);
+        self.leave_lane(lane);
+    }
+
+    /// Ends a claim that no API assessed in time. The caller moves its lane on.
+    pub(super) fn end_unassessed(&mut self, job: Job, fault: impl Into<Fault>) {
         let Fault { reason, provider_code } = fault.into();
         let reason = reason.as_str();
         self.traces.note(job.ticket.id(), |claim| claim.failed(reason));
         let rule = |policy: &Policy| rule_unassessed(policy, reason, provider_code);
         let ruled = self.context.policies.rule(rule);
-        self.decide(job, ruled, None, provider_code);
+        self.end(job, ruled, None, provider_code);
     }
 
     /// Ends a job with a verdict of its own; its lane moves on.
     pub(super) fn decide(
+        &mut self,
+        job: Job,
+        ruled: Ruled,
+        assessment: Option<Assessment>,
+        provider_code: Option<i64>,
+    ) {
+        let lane = job.lane;
+        self.end(job, ruled, assessment, provider_code);
+        self.leave_lane(lane);
+    }
+
+    fn end(
         &mut self,
         mut job: Job,
         ruled: Ruled,
@@ -28,11 +47,10 @@ impl<P: Ports> Worker<P> {
         provider_code: Option<i64>,
     ) {
         self.vacate(&mut job);
-        let Job { ticket, received, claim, fingerprint, api, lane, retry, .. } = job;
+        let Job { ticket, received, claim, fingerprint, api, retry, .. } = job;
         let attempts = retry.attempts();
         let ending = Ending { api, fingerprint, attempts, ruled, assessment, provider_code };
         self.complete_verdict(ticket, received, claim, ending);
-        self.leave_lane(lane);
     }
 
     /// Ends a claim with a verdict of its own.

@@ -141,17 +141,20 @@ impl<P: Ports> Worker<P> {
     }
 
     /// Hands the head of a lane to its API's scheduler. One whose time is over does not wait for a
-    /// call that is not permitted or that there is no room for: it gets its last decision.
-    pub(super) fn submit(&mut self, head: Option<Box<Job>>) {
-        let Some(job) = head else { return };
-        let (api, now) = (job.api.index(), Instant::now());
-        let cannot_wait = !job.has_place || self.calls.scheduler.is_barred(api, now);
-        if cannot_wait && self.is_overdue(job.since()) {
-            let delay = self.calls.scheduler.delay(api);
-            return self.give_up(*job, delay);
+    /// call that is not permitted or that there is no room for: it gets its last decision, and the
+    /// next in its lane is the head. There may be thousands such in one lane.
+    pub(super) fn submit(&mut self, mut head: Option<Box<Job>>) {
+        while let Some(job) = head {
+            let (api, now) = (job.api.index(), Instant::now());
+            let cannot_wait = !job.has_place || self.calls.scheduler.is_barred(api, now);
+            if !cannot_wait || !self.is_overdue(job.since()) {
+                self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
+                return self.calls.scheduler.submit(api, job, now);
+            }
+            let (lane, delay) = (job.lane, self.calls.scheduler.delay(api));
+            self.end_unassessed(*job, delay);
+            head = self.lanes.leave(lane);
         }
-        self.traces.waits(job.ticket.id(), Wait::Permit, self.context.clock.micros());
-        self.calls.scheduler.submit(api, job, now);
     }
 }
 

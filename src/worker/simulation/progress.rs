@@ -6,10 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure_modes::calm;
-use super::plan::{Plan, Produced};
+use super::plan::{Mood, Plan, Produced, claim};
 use super::play;
 use super::world::World;
 use crate::config::Config;
+use crate::decision::Source;
+use crate::intake::Partition;
+use crate::intake::deferral::Deferral;
 use crate::testing::FaultProfile;
 
 /// So long, and no longer, a stop takes that has nothing to wait for.
@@ -62,4 +65,44 @@ fn a_stop_does_not_wait_for_batches_whose_partitions_are_gone() {
         stop(&mut world).await
     });
     assert!(wait <= SOON, "it stops after {wait:?}");
+}
+
+/// Each is the head of its subject's lane in its turn: the stack once was as deep as the lane.
+#[test]
+fn thousands_of_claims_of_one_account_get_their_last_decision_at_once() {
+    const CLAIMS: i64 = 3_000;
+    let denied = Mood { code: Some(4100), ..Mood::default() };
+    let moods = [denied, Mood::default()];
+    let still = FaultProfile::none();
+    let plan = Plan {
+        events: Vec::new(),
+        moods,
+        store: still.clone(),
+        broker: still,
+        max_in_flight: 5_000,
+        ..calm()
+    };
+    let decided = play(async {
+        let mut world = World::new(1, plan, World::large_batches());
+        for offset in 0..CLAIMS {
+            let source = Source { topic: "reward.claims".to_owned(), partition: 0, offset };
+            let overdue = Deferral {
+                times: 9,
+                first: 0,
+                since: 0,
+                not_before: 0,
+                attempts: 0,
+                unseen: 0,
+                reason: "breaker_open".to_owned(),
+                source,
+                api: "intelligent_qr_code".to_owned(),
+            };
+            let event = claim(&format!("c{offset}"), "qr_code", "bot", "red packet");
+            let headers = overdue.headers(&Vec::new());
+            world.broker.produce(Partition::retry(0), None, headers, Some(event));
+        }
+        world.run().await;
+        world.store.verdicts().len()
+    });
+    assert_eq!(i64::try_from(decided), Ok(CLAIMS));
 }
