@@ -67,6 +67,11 @@ impl Batch {
         self.completed.len() >= max
     }
 
+    /// Records that wait.
+    pub fn records(&self) -> usize {
+        self.completed.len()
+    }
+
     /// Attempts that wait.
     pub fn calls(&self) -> usize {
         self.calls.len()

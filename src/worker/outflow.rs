@@ -135,11 +135,13 @@ impl Outflow {
         self.rests_until = now + took.min(usual).min(self.max_linger);
     }
 
-    /// Closes the batch, with at most `max` records. What is more is due at once.
+    /// Closes the batch, with at most `max` records. What is more is due at once, and is to be
+    /// published no later than before.
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
         let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
-        self.recorded_due = self.publish_due.take();
+        self.recorded_due = self.publish_due;
+        self.publish_due = self.publish_due.filter(|_| self.batch.records() > 0);
         closed
     }
 
@@ -163,6 +165,52 @@ impl Outflow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::Source;
+    use crate::intake::{Admission, Assigned, Ledger, Partition};
+    use crate::outbox::{Received, RecordOutcome};
+    use crate::schema::Verdict;
+    use crate::trace::TraceContext;
+
+    /// A record that has ended, of each offset.
+    fn completed(offsets: std::ops::Range<i64>) -> impl Iterator<Item = Completed> {
+        let (mut ledger, partition) = (Ledger::default(), Partition::claims(0));
+        let metadata = String::new();
+        ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 100 });
+        offsets.map(move |offset| {
+            let Admission::Ticket(ticket) = ledger.admit(partition, offset, 1) else {
+                panic!("it is admitted")
+            };
+            let received = Received {
+                source: Source { topic: String::new(), partition: 0, offset },
+                key: None,
+                headers: Vec::new(),
+                payload: None,
+                received_at: 0,
+                trace: TraceContext::fresh(1),
+            };
+            let outcome = RecordOutcome::Decided(Box::new(Verdict::ordinary("a")));
+            Completed { ticket, received, claim_id: None, outcome }
+        })
+    }
+
+    #[test]
+    fn what_is_left_of_a_batch_is_published_no_later_than_before() {
+        let (now, long) = (Instant::now(), Duration::from_secs(9));
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let mut outflow = Outflow::new(Duration::from_millis(50), now);
+        let mut records = completed(0..4);
+        let mut next = || records.next().expect("four");
+        outflow.complete(next(), Duration::ZERO, now);
+        outflow.complete(next(), Duration::ZERO, now);
+        assert_eq!(outflow.close(1, now).completed().len(), 1);
+        outflow.complete(next(), long, now);
+        assert_eq!(outflow.recorded(Duration::ZERO, None, later(3)), now);
+        assert_eq!(outflow.close(9, later(3)).completed().len(), 2);
+        assert_eq!(outflow.recorded(Duration::ZERO, None, later(6)), now, "one was left");
+        outflow.complete(next(), long, later(9));
+        assert_eq!(outflow.close(9, later(9)).completed().len(), 1);
+        assert_eq!(outflow.recorded(Duration::ZERO, None, later(12)), later(209), "none was");
+    }
 
     #[test]
     fn a_claim_waits_for_others_for_a_tenth_of_its_time() {
