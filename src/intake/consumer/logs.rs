@@ -17,9 +17,9 @@ impl Reader {
     /// Keeps up with what was read.
     pub(super) fn note(&self, chunk: &[Record]) {
         let rebalances = self.consumer.context();
-        let mut progress = rebalances.progress();
+        let (mut progress, now) = (rebalances.progress(), Instant::now());
         for record in chunk {
-            if let Some(expected) = progress.read(record.partition, record.offset) {
+            if let Some(expected) = progress.read(record.partition, record.offset, now) {
                 let (partition, offset) = (record.partition.label(), record.offset);
                 warn!(
                     partition,

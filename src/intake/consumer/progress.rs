@@ -53,6 +53,10 @@ struct State {
     held_up: Option<(Instant, i64)>,
     /// Up to here there is no record that was not handed over.
     position: Option<i64>,
+    /// When reading went back last. A commit from before says nothing of what was read since…
+    went_back: Option<Instant>,
+    /// …and the first look after that may have been taken before, too.
+    is_look_old: bool,
 }
 
 impl Progress {
@@ -72,6 +76,8 @@ impl Progress {
             gaps: Vec::new(),
             held_up: None,
             position: None,
+            went_back: None,
+            is_look_old: false,
         };
         self.partitions.insert(assigned.partition, state);
     }
@@ -82,11 +88,14 @@ impl Progress {
     }
 
     /// A record was read. Where reading went back, the offset that had been expected.
-    pub(super) fn read(&mut self, partition: Partition, offset: i64) -> Option<i64> {
+    pub(super) fn read(&mut self, partition: Partition, offset: i64, now: Instant) -> Option<i64> {
         let state = self.partitions.get_mut(&partition)?;
         let expected = state.next.replace(offset.saturating_add(1)).unwrap_or(offset);
         if offset > expected && state.gaps.len() < GAPS {
             state.gaps.push((expected, offset));
+        }
+        if offset < expected {
+            (state.went_back, state.is_look_old, state.position) = (Some(now), true, None);
         }
         (offset < expected).then_some(expected)
     }
@@ -95,6 +104,8 @@ impl Progress {
     /// look.
     pub(super) fn looked(&mut self, partition: Partition, log: Log, now: Instant) -> u64 {
         let Some(state) = self.partitions.get_mut(&partition) else { return 0 };
+        let is_old = std::mem::take(&mut state.is_look_old);
+        let log = Log { position: log.position.filter(|_| !is_old), ..log };
         let mut lost: i64 = std::mem::take(&mut state.gaps)
             .into_iter()
             .map(|(from, to)| state.unread(from, to.min(log.start)))
@@ -146,6 +157,9 @@ impl Progress {
                 let begin = state.position.filter(|_| state.next.is_none())?;
                 return Some(commit(begin, String::new()));
             };
+            if state.went_back.is_some_and(|back| at <= back) {
+                return None;
+            }
             match state.beyond(commit.offset).filter(|_| commit.metadata.is_empty()) {
                 Some(position) => Some(Commit { offset: position, ..commit }),
                 None => (now.saturating_duration_since(at) >= refresh).then_some(commit),
@@ -196,12 +210,12 @@ mod tests {
     fn what_retention_took_before_it_was_read_is_lost() {
         let now = Instant::now();
         let mut progress = at(Some(10), String::new());
-        assert_eq!(progress.read(CLAIMS, 10), None);
+        assert_eq!(progress.read(CLAIMS, 10, now), None);
         assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
         // Markers and compaction make gaps, too.
-        progress.read(CLAIMS, 20);
+        progress.read(CLAIMS, 20, now);
         assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
-        progress.read(CLAIMS, 60);
+        progress.read(CLAIMS, 60, now);
         assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 29, "21 to 49");
         assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 0, "counted once");
         assert_eq!(progress.looked(CLAIMS, log(100, 100), now), 39, "nothing is left to be read");
@@ -210,17 +224,17 @@ mod tests {
 
     #[test]
     fn what_was_done_before_is_not_lost() {
-        let open = [10, 15];
+        let (open, now) = ([10, 15], Instant::now());
         let mut progress = at(Some(10), offset_map::encode(10, &open, 20));
-        progress.read(CLAIMS, 30);
-        assert_eq!(progress.looked(CLAIMS, log(25, 100), Instant::now()), 2 + 5);
+        progress.read(CLAIMS, 30, now);
+        assert_eq!(progress.looked(CLAIMS, log(25, 100), now), 2 + 5);
     }
 
     #[test]
     fn a_log_that_is_new_to_the_group_has_lost_nothing() {
-        let mut progress = at(None, String::new());
-        progress.read(CLAIMS, 500);
-        assert_eq!(progress.looked(CLAIMS, log(500, 600), Instant::now()), 0);
+        let (mut progress, now) = (at(None, String::new()), Instant::now());
+        progress.read(CLAIMS, 500, now);
+        assert_eq!(progress.looked(CLAIMS, log(500, 600), now), 0);
     }
 
     #[test]
@@ -232,9 +246,35 @@ mod tests {
 
     #[test]
     fn a_step_back_is_told() {
+        let (mut progress, now) = (at(Some(10), String::new()), Instant::now());
+        let mut read = |partition, offset| progress.read(partition, offset, now);
+        assert_eq!((read(CLAIMS, 10), read(CLAIMS, 0)), (None, Some(11)));
+        assert_eq!((read(CLAIMS, 1), read(Partition::retry(0), 1)), (None, None));
+    }
+
+    /// As after an unclean election of a leader: other records have the offsets that were read.
+    #[test]
+    fn where_reading_went_back_nothing_is_followed_that_was_known_before() {
+        let began = Instant::now();
+        let later = |seconds| began + Duration::from_secs(seconds);
         let mut progress = at(Some(10), String::new());
-        assert_eq!((progress.read(CLAIMS, 10), progress.read(CLAIMS, 0)), (None, Some(11)));
-        assert_eq!((progress.read(CLAIMS, 1), progress.read(Partition::retry(0), 1)), (None, None));
+        let followed = |progress: &Progress, at| -> Vec<i64> {
+            let metadata = String::new();
+            let last = Commit { partition: CLAIMS, epoch: 7, offset: 11, metadata };
+            let commits = progress.following(&[(CLAIMS, (last, at))].into(), Duration::MAX, at);
+            commits.iter().map(|commit| commit.offset).collect()
+        };
+        progress.read(CLAIMS, 10, began);
+        progress.looked(CLAIMS, log(0, 12), later(1));
+        assert_eq!(followed(&progress, later(1)), [12], "a marker");
+        assert_eq!(progress.read(CLAIMS, 10, later(2)), Some(11));
+        assert_eq!(followed(&progress, later(1)), [0; 0], "the other record is not done");
+        assert_eq!(followed(&progress, later(3)), [0; 0], "who knows what is behind it");
+        progress.looked(CLAIMS, log(0, 12), later(3));
+        assert_eq!(followed(&progress, later(3)), [0; 0], "that may be old");
+        progress.looked(CLAIMS, log(0, 12), later(6));
+        assert_eq!(followed(&progress, later(1)), [0; 0], "who knows whether it is done");
+        assert_eq!(followed(&progress, later(3)), [12]);
     }
 
     #[test]
@@ -270,7 +310,7 @@ mod tests {
         assert_eq!(followed(&progress, &[]), [0; 0]);
         progress.looked(CLAIMS, log(0, 12), now);
         assert_eq!(followed(&progress, &[]), [12], "two markers");
-        progress.read(CLAIMS, 12);
+        progress.read(CLAIMS, 12, now);
         progress.looked(CLAIMS, log(0, 14), now);
         assert_eq!(followed(&progress, &[]), [0; 0], "record 12 is not done");
         assert_eq!(followed(&progress, &[(7, 13, "")]), [14], "it is, and 13 is a marker");
@@ -293,7 +333,7 @@ mod tests {
         assert_eq!(followed(&progress), [], "its log was not looked at yet");
         progress.looked(CLAIMS, log(0, 0), now);
         assert_eq!(followed(&progress), [begin]);
-        progress.read(CLAIMS, 0);
+        progress.read(CLAIMS, 0, now);
         progress.looked(CLAIMS, log(0, 1), now);
         assert_eq!(followed(&progress), [], "the first is not done");
     }
