@@ -45,6 +45,9 @@ const SOURCE: &str = "claimgate-source";
 const API: &str = "claimgate-api";
 const ALL: [&str; 9] = [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
 
+/// Kafka's own bound on a topic's name, in characters.
+const TOPIC_MAX: usize = 249;
+
 /// A deferred claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferral {
@@ -75,8 +78,6 @@ impl Deferral {
     pub fn parse(headers: &Headers) -> Option<Self> {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
-        let (place, offset) = text(SOURCE)?.rsplit_once('/')?;
-        let (topic, partition) = place.rsplit_once('/')?;
         let since = number(SINCE)?;
         Some(Self {
             times: u32::try_from(number(TIMES)?).ok()?,
@@ -86,11 +87,7 @@ impl Deferral {
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
             unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
             reason: text(REASON)?.to_owned(),
-            source: Source {
-                topic: topic.to_owned(),
-                partition: partition.parse().ok()?,
-                offset: offset.parse().ok()?,
-            },
+            source: place(text(SOURCE)?)?,
             api: text(API).unwrap_or_default().to_owned(),
         })
     }
@@ -120,12 +117,28 @@ impl Deferral {
     }
 }
 
+/// A place that Kafka can have. Whoever may write to the retry topic may have written any other: it
+/// would become the key of a dead letter's row, which PostgreSQL refuses to index where it is long,
+/// and the partition to which a replay goes.
+fn place(text: &str) -> Option<Source> {
+    let (place, offset) = text.rsplit_once('/')?;
+    let (topic, partition) = place.rsplit_once('/')?;
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_topic = (1..=TOPIC_MAX).contains(&topic.len()) && topic.bytes().all(is_of_name);
+    let source = Source {
+        topic: topic.to_owned(),
+        partition: partition.parse().ok()?,
+        offset: offset.parse().ok()?,
+    };
+    Some(source).filter(|source| is_topic && source.partition >= 0 && source.offset >= 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn deferral() -> Deferral {
-        let source = Source { topic: "reward/claims".to_owned(), partition: 3, offset: 8812 };
+        let source = Source { topic: "reward.claims".to_owned(), partition: 3, offset: 8812 };
         Deferral {
             times: 2,
             first: 500,
@@ -151,6 +164,38 @@ mod tests {
             "the older history is replaced"
         );
         assert_eq!(Deferral::strip(twice), own);
+    }
+
+    #[test]
+    fn a_place_that_kafka_cannot_have_is_none() {
+        let long = "x".repeat(TOPIC_MAX);
+        let read = |text: &str| place(text).map(|source| source.to_string());
+        for text in ["reward.claims/3/8812", "A_b-1/0/0", &format!("{long}/0/1")] {
+            assert_eq!(read(text).as_deref(), Some(text));
+        }
+        for text in [
+            "",
+            "/0/1",
+            "a/0",
+            "a/-1/1",
+            "a/0/-1",
+            "a/0/x",
+            "a/2147483648/1",
+            "a\0/0/1",
+            "a b/0/1",
+            "a/b/0/1",
+            "红/0/1",
+            &format!("{long}x/0/1"),
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let mut forged = deferral().headers(&Headers::new());
+        for (name, value) in &mut forged {
+            if name == SOURCE {
+                *value = Some(format!("{long}{long}/0/1").into_bytes());
+            }
+        }
+        assert_eq!(Deferral::parse(&forged), None);
     }
 
     #[test]
