@@ -38,10 +38,16 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
 }
 
+/// What a header takes in memory beside its name and its value. Kafka sends an empty one in two
+/// bytes, and packs a million of them into a few: without a weight of their own they would pass
+/// every bound.
+const HEADER_BYTES: usize = 48;
+
 /// The size of an event in bytes: key, headers and payload.
 pub fn event_bytes(key: Option<&[u8]>, headers: &Headers, payload: Option<&[u8]>) -> usize {
-    let header =
-        |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
+    let header = |(name, value): &(String, Option<Vec<u8>>)| {
+        HEADER_BYTES + name.len() + value.as_ref().map_or(0, Vec::len)
+    };
     let headers = headers.iter().map(header).sum::<usize>();
     key.map_or(0, <[u8]>::len) + headers + payload.map_or(0, <[u8]>::len)
 }
@@ -131,4 +137,18 @@ pub enum Event {
     Brokers(Result<(), String>),
     /// The consumer cannot go on.
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_header_weighs_what_it_takes() {
+        assert_eq!(HEADER_BYTES, size_of::<(String, Option<Vec<u8>>)>());
+        let headers = vec![(String::new(), None); 30_000];
+        assert!(event_bytes(None, &headers, None) > 1 << 20, "too large by default");
+        let headers = vec![("name".to_owned(), Some(b"value".to_vec()))];
+        assert_eq!(event_bytes(Some(b"key"), &headers, Some(b"{}")), HEADER_BYTES + 14);
+    }
 }

@@ -117,7 +117,7 @@ impl PostgresStore {
             self.overrule(&lost, &known, &mut ends)?;
         }
         self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
-        for rows in chunks(&dead_letters(entries, &ends), |row| event_bytes(row.received)) {
+        for rows in chunks(&dead_letters(entries, &ends), |row| row.received.bytes()) {
             let insert = rows::insert_letters(&mut transaction, rows, &keys, &mut newest);
             server.answer(insert).await?;
         }
@@ -186,7 +186,7 @@ fn statements<'r, 'a>(
     firsts: &'r [Decided<'a>],
     calls: &'r [Call],
 ) -> Vec<(&'r [Decided<'a>], &'r [Call])> {
-    let bytes = |row: &Decided<'a>| row.verdict.bytes() + event_bytes(row.received);
+    let bytes = |row: &Decided<'a>| row.verdict.bytes() + row.received.bytes();
     let all = firsts.iter().map(bytes).sum::<usize>() + calls.iter().map(call_bytes).sum::<usize>();
     if all <= STATEMENT_BYTES {
         let is_empty = firsts.is_empty() && calls.is_empty();
@@ -255,15 +255,6 @@ fn chunks<T>(rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
         chunks.push(&rows[start..]);
     }
     chunks
-}
-
-fn event_bytes(event: &Received) -> usize {
-    let headers: usize = event
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
-        .sum();
-    event.payload.as_ref().map_or(0, Vec::len) + event.key.as_ref().map_or(0, Vec::len) + headers
 }
 
 fn call_bytes(call: &Call) -> usize {
