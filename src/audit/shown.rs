@@ -12,11 +12,19 @@ pub(crate) fn printable(text: &str) -> String {
     for character in text.chars() {
         match character {
             '\n' | '\t' => shown.push(character),
-            other if other.is_control() => shown.extend(other.escape_default()),
+            other if other.is_control() || turns(other) => shown.extend(other.escape_default()),
             other => shown.push(other),
         }
     }
     shown
+}
+
+/// Whether a character changes the direction of writing: what stands behind it on the line would be
+/// shown as something else, in other cells too.
+fn turns(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || ('\u{202a}'..='\u{202e}').contains(&character)
+        || ('\u{2066}'..='\u{2069}').contains(&character)
 }
 
 /// Bytes as text: what is no UTF-8 is escaped.
@@ -84,6 +92,8 @@ mod tests {
     fn nothing_shown_speaks_to_the_terminal() {
         assert_eq!(printable("红包\u{1b}[2J\r\u{9b}1m\n"), "红包\\u{1b}[2J\\r\\u{9b}1m\n");
         assert_eq!(printable_bytes(b"a\xff\x1b"), "a\\xff\\x1b");
+        let turned = "\u{202e}evorppa\u{2069} a\u{200f}é";
+        assert_eq!(printable(turned), "\\u{202e}evorppa\\u{2069} a\\u{200f}é");
         let table = table(["a"], [["x\u{1b}]0;y\u{7}\nz".to_owned()]]);
         assert!(!table.contains(['\u{1b}', '\u{7}']) && table.lines().count() == 3, "{table}");
     }
