@@ -18,7 +18,10 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 const LONGEST_LINGER: Duration = Duration::from_secs(1);
 /// librdkafka's bounds.
 const SESSION_MAX: Duration = Duration::from_secs(3_600);
+const REQUEST_MAX: Duration = Duration::from_secs(3_600);
 const TRANSACTION_MIN: Duration = Duration::from_secs(1);
+/// No machine has more, and a system that refuses a thread ends the process without a sentence.
+const THREADS_MAX: usize = 1_024;
 /// Below this, not even a decision without its reasons would fit.
 const MESSAGE_MIN_BYTES: usize = 4_096;
 
@@ -119,6 +122,11 @@ impl Config {
                 "must be no more than 1h",
             ),
             unless(
+                kafka.request_timeout <= REQUEST_MAX,
+                "kafka.request_timeout",
+                "must be no more than 1h",
+            ),
+            unless(
                 kafka.transaction_timeout >= TRANSACTION_MIN,
                 "kafka.transaction_timeout",
                 "must be at least 1s",
@@ -146,10 +154,16 @@ impl Config {
             "kafka.offset_metadata_max_bytes",
             &format!("must be between {} and {}", METADATA_BOUNDS.start(), METADATA_BOUNDS.end()),
         );
+        let threads = unless(
+            self.worker.threads <= THREADS_MAX,
+            "worker.threads",
+            &format!("must be no more than {THREADS_MAX}"),
+        );
         counts
             .into_iter()
             .filter_map(|(key, count)| unless(count > 0, key, "must be at least 1"))
             .chain(metadata)
+            .chain(threads)
             .collect()
     }
 
