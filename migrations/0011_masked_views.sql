@@ -13,8 +13,12 @@ comment on function claimgate_masked(text) is 'Three characters of a text, and i
 
 create function claimgate_network(address text) returns cidr language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
+declare
+    given inet;
 begin
-    return network(set_masklen(address::inet, case family(address::inet) when 4 then 24 else 48 end));
+    -- Blanks around it are read past, as the worker does.
+    given := btrim(address, E' \t\r\n')::inet;
+    return network(set_masklen(given, case family(given) when 4 then 24 else 48 end));
 exception when invalid_text_representation then
     return null;
 end
@@ -24,7 +28,8 @@ comment on function claimgate_network(text) is 'The network of an address: /24, 
 create function claimgate_event(payload bytea) returns jsonb language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
 begin
-    return convert_from(payload, 'UTF8')::jsonb;
+    -- A byte order mark before an event is read past, as the worker does.
+    return ltrim(convert_from(payload, 'UTF8'), E'\uFEFF')::jsonb;
 exception when others then
     return null;
 end
