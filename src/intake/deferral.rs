@@ -14,6 +14,7 @@
 //!     not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
 //!     reason: "http_5xx".to_owned(), api: "captcha".to_owned(),
 //!     source: Source { topic: "claims".to_owned(), partition: 4, offset: 17 },
+//!     traceparent: String::new(),
 //! };
 //! let event = vec![("producer".to_owned(), Some(b"shop".to_vec()))];
 //! let headers = deferral.headers(&event);
@@ -43,7 +44,10 @@ const REASON: &str = "claimgate-reason";
 const SOURCE: &str = "claimgate-source";
 /// The name of the risk API that it waits for.
 const API: &str = "claimgate-api";
-const ALL: [&str; 9] = [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API];
+/// The trace in which it was deferred.
+const TRACE: &str = "claimgate-traceparent";
+const ALL: [&str; 10] =
+    [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API, TRACE];
 
 /// Kafka's own bound on a topic's name, in characters.
 const TOPIC_MAX: usize = 249;
@@ -71,6 +75,9 @@ pub struct Deferral {
     pub source: Source,
     /// The name of the risk API that it waits for; empty where nobody said.
     pub api: String,
+    /// The trace in which it was deferred, as W3C's header; empty where nobody said. It goes on
+    /// where the event's own headers name no trace.
+    pub traceparent: String,
 }
 
 impl Deferral {
@@ -89,6 +96,7 @@ impl Deferral {
             reason: text(REASON)?.to_owned(),
             source: place(text(SOURCE)?)?,
             api: text(API).unwrap_or_default().to_owned(),
+            traceparent: text(TRACE).unwrap_or_default().to_owned(),
         })
     }
 
@@ -105,6 +113,7 @@ impl Deferral {
             (REASON, self.reason.clone()),
             (SOURCE, self.source.to_string()),
             (API, self.api.clone()),
+            (TRACE, self.traceparent.clone()),
         ];
         headers.extend(history.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
         headers
@@ -149,6 +158,7 @@ mod tests {
             reason: "http_5xx".to_owned(),
             source,
             api: "mini_program".to_owned(),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         }
     }
 
@@ -202,7 +212,8 @@ mod tests {
     fn half_a_history_is_none() {
         let whole = deferral().headers(&Headers::new());
         // These may be missing.
-        let needed = |index: &usize| ![FIRST, UNSEEN, API].contains(&whole[*index].0.as_str());
+        let needed =
+            |index: &usize| ![FIRST, UNSEEN, API, TRACE].contains(&whole[*index].0.as_str());
         for missing in (0..whole.len()).filter(needed) {
             let mut half = whole.clone();
             half.remove(missing);

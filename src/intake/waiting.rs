@@ -180,6 +180,7 @@ mod tests {
             reason: String::new(),
             source: Source { topic: String::new(), partition: 0, offset: 0 },
             api: String::new(),
+            traceparent: String::new(),
         }
     }
 

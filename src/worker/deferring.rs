@@ -10,10 +10,9 @@ use super::in_flight::Open;
 use super::{Job, Ports, Publisher as _, Worker};
 use crate::assess::retry;
 use crate::intake::deferral::Deferral;
-use crate::intake::{Input, Partition, Record, Ticket, header};
+use crate::intake::{Input, Partition, Record, Ticket};
 use crate::outbox::{Completed, RecordOutcome, message};
 use crate::risk::{ApiId, Fault, FaultReason};
-use crate::trace::TRACEPARENT;
 
 /// Milliseconds. A claim that has little time left is not deferred for less.
 const SHORTEST_PAUSE: i64 = 1_000;
@@ -168,13 +167,7 @@ impl<P: Ports> Worker<P> {
         let pause = millis(pause.max(asked.saturating_duration_since(Instant::now())));
         // It comes back while there is still time to ask.
         let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
-        let Job { ticket, mut received, claim, retry, .. } = job;
-        // Whoever picks it up goes on in the same trace.
-        if header(&received.headers, TRACEPARENT).is_none() {
-            received
-                .headers
-                .push((TRACEPARENT.to_owned(), Some(received.trace.traceparent().into_bytes())));
-        }
+        let Job { ticket, received, claim, retry, .. } = job;
         let deferral = Deferral {
             times,
             first,
@@ -185,6 +178,8 @@ impl<P: Ports> Worker<P> {
             reason: reason.as_str().to_owned(),
             source: received.source.clone(),
             api: api.to_owned(),
+            // Whoever picks it up goes on in the same trace.
+            traceparent: received.trace.traceparent(),
         };
         let outcome = RecordOutcome::Deferred(deferral);
         self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });

@@ -78,8 +78,10 @@ impl<P: Ports> Worker<P> {
     ) -> Received {
         let topic = self.context.kafka.topic(record.partition.input);
         let traceparent = header(&record.headers, TRACEPARENT);
-        let incoming = traceparent
+        let given = traceparent
             .and_then(|parent| TraceContext::parse(parent, header(&record.headers, TRACESTATE)));
+        let incoming =
+            given.or_else(|| TraceContext::parse(deferral?.traceparent.as_bytes(), None));
         let (seed, received_at) = (self.context.random.u128(..), self.context.clock.micros());
         let mut trace = self.traces.opened(ticket.id(), incoming, seed, received_at);
         trace.baggage = header(&record.headers, BAGGAGE)

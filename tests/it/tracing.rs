@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::collector::Collector;
-use super::lab::{Event, Lab, claim};
+use super::lab::{Event, Lab, Seen, claim};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -97,13 +97,17 @@ async fn a_deferred_claim_stays_in_its_trace() {
         [breaker]\nmin_calls = 1000000";
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
     let mut worker = lab.worker_with("w1", quick, &variables);
-    // The second claim has no producer's span: its own trace travels in the retry record.
+    // The other claims have no producer's span: their own traces travel in the retry records.
+    let garbled = vec![("traceparent".to_owned(), b"none".to_vec())];
     lab.produce(&[
         traced("clm-1", "user-transient-15"),
         Event::of(claim("clm-2", "other-transient-15")),
+        Event { headers: garbled, ..Event::of(claim("clm-3", "third-transient-15")) },
     ]);
-    lab.wait("the decisions", LONG, async || lab.read("decisions").len() == 2).await;
+    lab.wait("the decisions", LONG, async || lab.read("decisions").len() == 3).await;
     assert_eq!(worker.stop().await, Some(0));
+    let untraced = |seen: &Seen| !seen.headers.contains_key("traceparent");
+    assert!(lab.read("retry").iter().any(untraced), "the event's own headers stay as they are");
     for decision in lab.read("decisions") {
         assert!(!decision.headers.contains_key("baggage"), "no setting passes it on");
         let parent = String::from_utf8_lossy(&decision.headers["traceparent"]).into_owned();

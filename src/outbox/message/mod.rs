@@ -34,7 +34,7 @@ const FRAME_MAX_BYTES: usize = 128;
 /// What a header's framing adds to its name and value, at most.
 const HEADER_FRAME_MAX_BYTES: usize = 10;
 /// What deferral adds to an event, at most: the names of its headers, a topic's name, some numbers,
-/// and a `traceparent`.
+/// and a trace.
 const HISTORY_MAX_BYTES: usize = 1_024;
 
 /// The headers that a dead letter gets, in place of the event's own by these names

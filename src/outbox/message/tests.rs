@@ -5,7 +5,7 @@ use crate::claim::EventError;
 use crate::decision::{Decision, Reason, Source, decision_id};
 use crate::intake::{Admission, Assigned, Ledger, Partition, header};
 use crate::schema::Verdict;
-use crate::trace::{TRACEPARENT, TraceContext};
+use crate::trace::TraceContext;
 
 const MAX_BYTES: usize = 1_000_000;
 
@@ -160,6 +160,7 @@ fn a_deferred_claim_keeps_the_number_of_its_partition() {
         reason: "http_5xx".to_owned(),
         api: String::new(),
         source: source(),
+        traceparent: "0".repeat(55),
     };
     let completed = completed(RecordOutcome::Deferred(deferral));
     let message = of(&completed, false, MAX_BYTES).expect("published");
@@ -237,6 +238,7 @@ fn deferred(bytes: usize) -> Completed {
         reason: "http_5xx".to_owned(),
         api: String::new(),
         source: source(),
+        traceparent: "0".repeat(55),
     };
     let mut completed = completed(RecordOutcome::Deferred(deferral));
     completed.received.payload = Some(vec![b'x'; bytes]);
@@ -246,9 +248,7 @@ fn deferred(bytes: usize) -> Completed {
 #[test]
 fn what_is_said_to_fit_the_retry_topic_fits() {
     for bytes in [0, 10, 5_000] {
-        let mut completed = deferred(bytes);
-        // What the worker adds to an event that has no trace of its own.
-        completed.received.headers.push((TRACEPARENT.to_owned(), Some(vec![b'0'; 55])));
+        let completed = deferred(bytes);
         let weight = of(&completed, false, 0).expect("published").weight();
         let least = (0..20_000).find(|max_bytes| fits_deferred(&completed.received, *max_bytes));
         assert!(

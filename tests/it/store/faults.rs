@@ -159,6 +159,7 @@ async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
             // The builder takes it for the claim's id.
             reason: "odd 2".to_owned(),
             source: Source { topic: "reward.claims".to_owned(), partition: 3, offset: 2 },
+            traceparent: String::new(),
         };
         let batch =
             || close(vec![assessed(verdict("odd 1", 1)), assessed(verdict("even", 3))], vec![]);

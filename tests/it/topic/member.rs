@@ -123,6 +123,7 @@ impl<'a, C: Cluster> Member<'a, C> {
                 reason,
                 api: String::new(),
                 source: source(record),
+                traceparent: String::new(),
             })
         };
         self.publish(matches, end, |_| {}).await
