@@ -49,6 +49,8 @@ const TRACE: &str = "claimgate-traceparent";
 const ALL: [&str; 10] =
     [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API, TRACE];
 
+/// No reason, no API's name and no trace is longer.
+const WORD_MAX: usize = 64;
 /// Kafka's own bound on a topic's name, in characters.
 const TOPIC_MAX: usize = 249;
 
@@ -85,6 +87,8 @@ impl Deferral {
     pub fn parse(headers: &Headers) -> Option<Self> {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
+        // What somebody else wrote is not passed on at any length.
+        let is_short = |text: &&str| text.len() <= WORD_MAX;
         let since = number(SINCE)?;
         Some(Self {
             times: u32::try_from(number(TIMES)?).ok()?,
@@ -93,10 +97,10 @@ impl Deferral {
             not_before: number(NOT_BEFORE)?,
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
             unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
-            reason: text(REASON)?.to_owned(),
+            reason: text(REASON).filter(is_short)?.to_owned(),
             source: place(text(SOURCE)?)?,
-            api: text(API).unwrap_or_default().to_owned(),
-            traceparent: text(TRACE).unwrap_or_default().to_owned(),
+            api: text(API).filter(is_short).unwrap_or_default().to_owned(),
+            traceparent: text(TRACE).filter(is_short).unwrap_or_default().to_owned(),
         })
     }
 
@@ -199,13 +203,26 @@ mod tests {
         ] {
             assert_eq!(read(text), None, "{text}");
         }
-        let mut forged = deferral().headers(&Headers::new());
-        for (name, value) in &mut forged {
-            if name == SOURCE {
-                *value = Some(format!("{long}{long}/0/1").into_bytes());
-            }
-        }
-        assert_eq!(Deferral::parse(&forged), None);
+        let long = format!("{long}{long}/0/1");
+        assert_eq!(Deferral::parse(&forged(SOURCE, &long)), None);
+    }
+
+    /// A history in which somebody else wrote this.
+    fn forged(name: &str, text: &str) -> Headers {
+        let mut headers = deferral().headers(&Headers::new());
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.to_owned(), Some(text.as_bytes().to_vec())));
+        headers
+    }
+
+    #[test]
+    fn what_is_longer_than_any_word_is_not_passed_on() {
+        let long = "x".repeat(WORD_MAX + 1);
+        assert_eq!(Deferral::parse(&forged(REASON, &long)), None);
+        let api = Deferral::parse(&forged(API, &long));
+        assert_eq!(api, Some(Deferral { api: String::new(), ..deferral() }));
+        let trace = Deferral::parse(&forged(TRACE, &long));
+        assert_eq!(trace, Some(Deferral { traceparent: String::new(), ..deferral() }));
     }
 
     #[test]
