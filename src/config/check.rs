@@ -14,6 +14,8 @@ use crate::risk::Registry;
 
 /// Longer than anybody means, and short enough to be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// The group waits for a member for twice as long, and librdkafka takes a day for that.
+const LONGEST_DRAIN: Duration = Duration::from_secs(6 * 3_600);
 /// A worker that is killed loses the answers of this time at most.
 const LONGEST_LINGER: Duration = Duration::from_secs(1);
 /// librdkafka's bounds.
@@ -200,7 +202,12 @@ impl Config {
             faults.extend(unless(is_long_enough, key, "must be at least 1ms"));
             faults.extend(unless(duration <= LONGEST, key, "must be no more than ten years"));
         }
-        let linger = self.worker.max_linger;
+        let (linger, drain) = (self.worker.max_linger, self.worker.drain_timeout);
+        faults.extend(unless(
+            drain <= LONGEST_DRAIN || drain > LONGEST,
+            "worker.drain_timeout",
+            "must be no more than 6h",
+        ));
         faults.extend(unless(
             linger <= LONGEST_LINGER || linger > LONGEST,
             "worker.max_linger",

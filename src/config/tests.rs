@@ -238,6 +238,7 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[breaker]\naccess_denied_max = \"0s\"", "breaker.access_denied_max"),
         ("[breaker]\nopen_for = \"1m\"", "breaker.open_for"),
         ("[worker]\ndrain_timeout = \"0s\"", "worker.drain_timeout"),
+        ("[worker]\ndrain_timeout = \"1day\"", "worker.drain_timeout"),
         ("[worker]\nmax_linger = \"2s\"", "worker.max_linger"),
         (
             "[kafka]\nretry_topic = \"reward.claims.dead-letter\"",
