@@ -120,8 +120,9 @@ impl<P: Ports> Worker<P> {
         let Some(why) = said.and_then(|response| source.fall_back(&answer(response))) else {
             return false;
         };
-        warn!("{} access token: {why}", source.vendor());
-        state.asks_elsewhere();
+        if state.asks_elsewhere() {
+            warn!("{} access token: {why}", source.vendor());
+        }
         true
     }
 

@@ -91,6 +91,8 @@ pub struct Token {
     failures: u32,
     reason: Option<FaultReason>,
     not_before: Option<Instant>,
+    /// Whether another endpoint was asked before.
+    asked_elsewhere: bool,
     /// The text that was refused last.
     refused: Option<Arc<SecretString>>,
     /// Tokens that were refused in a row, each before it served a single call.
@@ -204,9 +206,11 @@ impl Token {
         (if is_bad && self.lease(now).is_none() { Outlook::Bad } else { Outlook::Good }, is_news)
     }
 
-    /// A fetch brought no token, and another endpoint is to be asked: at once.
-    pub fn asks_elsewhere(&mut self) {
+    /// A fetch brought no token, and another endpoint is to be asked: at once. Says whether that is
+    /// news.
+    pub fn asks_elsewhere(&mut self) -> bool {
         self.fetching = false;
+        !std::mem::replace(&mut self.asked_elsewhere, true)
     }
 
     /// Whether any token was ever had.

@@ -60,8 +60,10 @@ fn a_failed_fetch_is_not_repeated_at_once() {
 fn another_endpoint_is_asked_at_once() {
     let (mut token, now) = (Token::default(), Instant::now());
     assert!(token.wants_fetch(now).is_some());
-    token.asks_elsewhere();
+    assert!(token.asks_elsewhere());
     assert_eq!((token.was_had(), token.wants_fetch(now)), (false, Some(Fetch::Plain)));
+    assert!(!token.asks_elsewhere(), "it is told once");
+    assert!(token.wants_fetch(now).is_some());
     token.fetched("one".into(), LIFE, false, now);
     assert!(token.was_had());
 }

@@ -2,7 +2,7 @@
 //!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -35,14 +35,15 @@ struct AccessTokens {
     settings: Live<Settings>,
     base_url: String,
     endpoint: TokenEndpoint,
-    /// Set once the server turned out not to have `endpoint`.
-    fallback: OnceLock<TokenEndpoint>,
+    /// Whether the server turned out not to have `endpoint`, so that the classic one is asked.
+    falls_back: AtomicBool,
 }
 
 impl AccessTokens {
     /// The endpoint that is asked.
     fn endpoint(&self) -> TokenEndpoint {
-        self.fallback.get().copied().unwrap_or(self.endpoint)
+        let falls_back = self.falls_back.load(Ordering::Relaxed);
+        if falls_back { TokenEndpoint::Classic } else { self.endpoint }
     }
 }
 
@@ -53,7 +54,7 @@ pub fn tokens(shared: &Shared) -> Box<dyn TokenSource> {
         settings: shared.wechat.clone(),
         base_url: settings.base_url.clone(),
         endpoint: settings.token_endpoint,
-        fallback: OnceLock::new(),
+        falls_back: AtomicBool::new(false),
     })
 }
 
@@ -135,10 +136,13 @@ impl TokenSource for AccessTokens {
     }
 
     fn fall_back(&self, answer: &Answer<'_>) -> Option<String> {
-        if self.endpoint() != TokenEndpoint::Stable || !is_not_there(answer) {
+        if self.endpoint != TokenEndpoint::Stable || !is_not_there(answer) {
             return None;
         }
-        self.fallback.set(TokenEndpoint::Classic).ok()?;
+        if self.falls_back.fetch_xor(true, Ordering::Relaxed) {
+            // Nor is the other one: the server is away, and says nothing of what it has.
+            return None;
+        }
         Some(format!(
             "{} has no /cgi-bin/stable_token (HTTP {}): tokens come from /cgi-bin/token from now \
              on, where each fetch ends the token of every other worker and system; correct \
