@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use super::Config;
 use crate::findings::Finding;
 use crate::intake::offset_map::METADATA_BOUNDS;
+use crate::kafka::is_topic_name;
 use crate::risk::Registry;
 
 /// Longer than anybody means, and short enough to be added to any point in time.
@@ -101,16 +102,7 @@ impl Config {
                 faults.push(Finding::wrong(format!("{key} and {earlier}"), sentence));
             }
         }
-        // A blank at the end of a group's name is another group.
-        let names = [
-            ("kafka.group_id", kafka.group_id.as_str()),
-            ("kafka.instance_id", kafka.instance_id.as_deref().unwrap_or_default()),
-        ];
-        let has_blanks = |name: &str| !name.trim().is_empty() && name.contains(char::is_whitespace);
-        faults.extend(names.into_iter().chain(topics).filter_map(|(key, name)| {
-            let sentence = "this holds white space, which no such name has; remove it";
-            unless(!has_blanks(name), key, sentence)
-        }));
+        faults.extend(self.name_faults(topics));
         let bytes = format!("must be at least {MESSAGE_MIN_BYTES}");
         let rules = [
             unless(
@@ -137,6 +129,25 @@ impl Config {
         ];
         faults.extend(rules.into_iter().flatten());
         faults
+    }
+
+    /// What no group, member or topic is called.
+    fn name_faults(&self, topics: [(&str, &str); 4]) -> Vec<Finding> {
+        // A blank at the end of a group's name is another group.
+        let names = [
+            ("kafka.group_id", self.kafka.group_id.as_str()),
+            ("kafka.instance_id", self.kafka.instance_id.as_deref().unwrap_or_default()),
+        ];
+        let is_given = |(_, name): &(&str, &str)| !name.trim().is_empty();
+        let has_blanks = |name: &str| name.contains(char::is_whitespace);
+        let blanks = "this holds white space, which no such name has; remove it";
+        let unknown = "Kafka has no topic of such a name: it is made of up to 249 ASCII letters, \
+                       digits, dots, underscores and hyphens";
+        let all = names.into_iter().chain(topics).filter(is_given);
+        let with_blanks = all.filter_map(|(key, name)| unless(!has_blanks(name), key, blanks));
+        let others = topics.into_iter().filter(is_given).filter(|(_, name)| !has_blanks(name));
+        let no_topics = others.filter_map(|(key, name)| unless(is_topic_name(name), key, unknown));
+        with_blanks.chain(no_topics).collect()
     }
 
     fn count_faults(&self) -> Vec<Finding> {

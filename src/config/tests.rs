@@ -248,6 +248,8 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[kafka]\ninstance_id = \" \"", "kafka.instance_id"),
         ("[kafka]\ngroup_id = \"claimgate \"", "kafka.group_id"),
         ("[kafka]\nretry_topic = \"reward.claims.retry\\n\"", "kafka.retry_topic"),
+        ("[kafka]\ninput_topic = \"reward\\u0000claims\"", "kafka.input_topic"),
+        ("[kafka]\noutput_topic = \"reward/decisions\"", "kafka.output_topic"),
         ("[tencent_cloud]\nsigned_host = \"'csec.api.qcloud.com'\"", "tencent_cloud.signed_host"),
         ("[kafka]\nrequest_timeout = \"0s\"", "kafka.request_timeout"),
         ("[kafka]\nrequest_timeout = \"30days\"", "kafka.request_timeout"),

@@ -14,7 +14,7 @@ mod settings;
 mod topics;
 mod words;
 
-pub use places::{Input, Partition, Topic};
+pub use places::{Input, Partition, Topic, is_topic_name};
 pub use plan::Wish;
 pub(crate) use reading::{Reading, read_to_end, wait_for_open_transactions};
 pub(crate) use reports::{check_place, is_outage, metadata};

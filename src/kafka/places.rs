@@ -1,5 +1,16 @@
 //! The topics that the worker reads and writes, and the partitions of those it reads.
 
+/// Kafka's own bound on a topic's name, in characters.
+const TOPIC_MAX: usize = 249;
+
+/// Whether Kafka takes this for a topic's name.
+pub fn is_topic_name(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=TOPIC_MAX).contains(&name.len())
+        && name.bytes().all(is_of_name)
+        && !matches!(name, "." | "..")
+}
+
 /// Which of the topics that the worker reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Input {
@@ -66,6 +77,22 @@ impl Topic {
             Self::Decisions => "decisions",
             Self::DeadLetters => "dead_letters",
             Self::Retry => "retry",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_name_is_as_kafka_takes_it() {
+        let long = "x".repeat(TOPIC_MAX);
+        for name in ["reward.claims.dead-letter", "A_1", &long] {
+            assert!(is_topic_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a b", "a/b", "a\0", "红", &format!("{long}x")] {
+            assert!(!is_topic_name(name), "{name}");
         }
     }
 }
