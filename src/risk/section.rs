@@ -5,6 +5,7 @@
 //! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
 //! can be worked with.
 
+use core::net::Ipv6Addr;
 use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
@@ -175,13 +176,31 @@ pub fn check_base_url(key: &str, base_url: &str) -> Result<(), SectionError> {
         .strip_prefix("https://")
         .or_else(|| base_url.strip_prefix("http://"))
         .unwrap_or_default();
-    if host.is_empty() || host.starts_with('/') || host.contains('@') || host.contains(is_no_path) {
+    let authority = host.split('/').next().unwrap_or_default();
+    if !is_authority(authority) || host.contains('@') || host.contains(is_no_path) {
         return Err(SectionError::new(
             key,
             "this must be a URL such as `https://host:port`, without credentials",
         ));
     }
     Ok(())
+}
+
+/// Whether it is a host, and a port if it has one: of anything else no request could be made.
+fn is_authority(text: &str) -> bool {
+    let (is_host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']').unwrap_or_default();
+            (address.parse::<Ipv6Addr>().is_ok(), port)
+        }
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (!host.is_empty() && !host.contains(['[', ']', '%', '\\']), port)
+        }
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 fn is_no_path(character: char) -> bool {

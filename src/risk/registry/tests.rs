@@ -150,6 +150,27 @@ fn what_is_wrong_is_named_by_its_whole_key() {
 }
 
 #[test]
+fn a_base_url_of_which_no_request_could_be_made_is_refused() {
+    let with = |url: &str| registry(&section("mini_program", &format!("base_url = '{url}'")));
+    for url in ["https://host", "http://10.0.0.7:80/gateway/", "https://[2001:db8::1]:8443"] {
+        assert!(with(url).is_ok(), "{url}");
+    }
+    for url in [
+        "https://host:99999",
+        "https://host:port",
+        "https://host:+80",
+        "https://:443",
+        "https://[::1",
+        "https://[host]:443",
+        "https://ho%00st",
+        "https://host\\x",
+    ] {
+        let key = with(url).err().map(|fault| fault.key);
+        assert_eq!(key.as_deref(), Some("risk.mini_program.base_url"), "{url}");
+    }
+}
+
+#[test]
 fn one_kind_is_served_by_one_api() {
     let toml = section("intelligent_qr_code", "serves = ['qr_code']")
         + "[risk.mini_program]\nserves = ['qr_code']";
