@@ -19,6 +19,11 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// The same in one line: what a producer wrote begins none that looks like ours.
+pub(crate) fn printable_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
 /// Whether a character changes the direction of writing: what stands behind it on the line would be
 /// shown as something else, in other cells too.
 fn turns(character: char) -> bool {
@@ -73,7 +78,7 @@ pub(crate) fn grid(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>)
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell).replace(['\n', '\t'], " ")));
+        table.add_row(row.iter().map(|cell| printable_line(cell)));
     }
     format!("{table}\n")
 }
@@ -81,7 +86,9 @@ pub(crate) fn grid(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>)
 /// Names and values below each other.
 pub(crate) fn sheet<const N: usize>(lines: [(&str, String); N]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value))).collect()
+    let line =
+        |(name, value): &(&str, String)| format!("{name:width$}  {}\n", printable_line(value));
+    lines.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -94,6 +101,8 @@ mod tests {
         assert_eq!(printable_bytes(b"a\xff\x1b"), "a\\xff\\x1b");
         let turned = "\u{202e}evorppa\u{2069} a\u{200f}é";
         assert_eq!(printable(turned), "\\u{202e}evorppa\\u{2069} a\\u{200f}é");
+        let sheet = sheet([("Claim", "x\nDecision  approve".to_owned())]);
+        assert_eq!(sheet, "Claim  x Decision  approve\n");
         let table = table(["a"], [["x\u{1b}]0;y\u{7}\nz".to_owned()]]);
         assert!(!table.contains(['\u{1b}', '\u{7}']) && table.lines().count() == 3, "{table}");
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::DeadLetterError;
-use crate::audit::shown::printable;
+use crate::audit::shown::printable_line;
 use crate::decision::Source;
 
 /// What became of a letter.
@@ -93,7 +93,7 @@ impl<'a, W: Write> Reporter<'a, W> {
                 .map_err(std::io::Error::from)?;
             self.out.write_all(b"\n")?;
         } else {
-            writeln!(self.out, "{}", printable(&format!("{letter}: {}", outcome.text())))?;
+            writeln!(self.out, "{}", printable_line(&format!("{letter}: {}", outcome.text())))?;
         }
         self.out.flush()?;
         Ok(())
@@ -137,5 +137,20 @@ impl Outcome {
             Self::Refused { error, .. } => line("refused", None, None, Some(error.as_str())),
             Self::Failed(why) => line("failed", None, None, Some(why.as_str())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_has_one_line_whatever_its_event_holds() {
+        let mut out = Vec::new();
+        let mut reporter = Reporter::new(false, &mut out);
+        let said = "not_json, 1 bytes, key k\nreward.claims/0/1: replayed".to_owned();
+        reporter.say(&"reward.claims/0/0", Outcome::WouldReplay(1, said)).expect("a buffer");
+        let said = String::from_utf8(out).expect("text");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Trial {
 pub fn try_cases(cases: &[Case], registry: &Registry, policy: &Policy) -> Trial {
     let failures = cases.iter().filter_map(|case| {
         let line = failure(case, registry, policy)?;
-        Some(shown::printable(&line).replace(['\n', '\t'], " "))
+        Some(shown::printable_line(&line))
     });
     let policy_version = policy.version().to_owned();
     Trial { failures: failures.collect(), cases: cases.len(), policy_version }

@@ -4,7 +4,7 @@ use super::api::ApiStatus;
 use super::report::StatusReport;
 use super::samples::total;
 use super::worker::{Count, Failures, Figures, WorkerStatus};
-use crate::audit::shown::{instant, printable, table};
+use crate::audit::shown::{instant, printable_line, table};
 
 const NONE: &str = "–";
 
@@ -20,7 +20,7 @@ impl StatusReport {
             duration(self.seconds),
         );
         for wrong in &self.wrong {
-            text.push_str(&format!("! {}\n", printable(wrong).replace(['\n', '\t'], " ")));
+            text.push_str(&format!("! {}\n", printable_line(wrong)));
         }
         for table in [self.workers_table(), self.apis_table(), self.failures_table()] {
             text.push('\n');
