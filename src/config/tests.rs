@@ -52,6 +52,10 @@ fn a_wrong_value_is_named_by_its_key() {
             "kafka.properties.enable.auto.commit",
         ),
         (
+            "[kafka.properties]\ndelivery_report_only_error = \"true\"",
+            "kafka.properties.delivery.report.only.error",
+        ),
+        (
             "[kafka.properties]\nisolation_level = \"read_uncommitted\"",
             "kafka.properties.isolation.level",
         ),

@@ -63,11 +63,13 @@ pub enum Guarantee {
 
 /// Properties that the promises rest on, or that have a key of their own; with their other names in
 /// librdkafka.
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 23] = [
     "auto.commit.enable",
     "auto.offset.reset",
     "batch.size",
     "bootstrap.servers",
+    // Without a report nobody knows that a message is delivered.
+    "delivery.report.only.error",
     "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
