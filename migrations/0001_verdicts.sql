@@ -51,7 +51,7 @@ create index verdicts_subject_idx on verdicts (((decided_at at time zone 'UTC'):
 create index verdicts_trace_id_idx on verdicts (((decided_at at time zone 'UTC')::date), left(trace_id, 11));
 -- "What did we decide since yesterday?"
 create index verdicts_decided_at_idx on verdicts (decided_at);
--- "What became of this record?" Not unique: a topic that was deleted and made anew counts from 0 again.
+-- "What became of this record?" Not unique: a topic that was deleted and recreated counts from 0 again.
 -- Few topics have the same offset, so their names are not worth their bytes here.
 create index verdicts_source_idx on verdicts (source_offset, source_partition);
 

@@ -52,7 +52,7 @@ impl CommitCount {
         while self.done.load(Ordering::Acquire) < self.handed_over() {
             if Instant::now() >= deadline {
                 warn!(
-                    "the group did not take the last offsets in time; decisions may be published again"
+                    "the last offsets were not committed in time; decisions may be published again"
                 );
                 return;
             }

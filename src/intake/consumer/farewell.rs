@@ -50,7 +50,8 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     while let Err(shared) = Arc::try_unwrap(consumer) {
         if Instant::now() > deadline {
             return warn!(
-                "the consumer is in use still; the group finds out by itself that this worker has left"
+                "the consumer is still in use; the group waits for this worker until its session \
+                 times out"
             );
         }
         drop(shared.poll(POLL));
@@ -72,7 +73,7 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
                 groups.groups().iter().all(|group| rests(group.state()))
             }
             Err(error) => {
-                return debug!(error.message = %error, "the group could not be asked whether it is at rest");
+                return debug!(error.message = %error, "it is not known whether the group is rebalancing");
             }
         };
         // Twice, because the group's last answer may still be under way to this member.
@@ -82,7 +83,8 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
         rested = rests;
         if Instant::now() > deadline {
             return warn!(
-                "the group rebalances still; it may wait for this worker until its session ends"
+                "the group is still rebalancing; it may wait for this worker until its session \
+                 times out"
             );
         }
     }

@@ -23,9 +23,9 @@ impl Reader {
                 let (partition, offset) = (record.partition.label(), record.offset);
                 warn!(
                     partition,
-                    "{partition} is read again from offset {offset} on, though it had been read up to \
-                     {expected}: Kafka has lost the end of its log, or it was cut; what was decided of it \
-                     is published again"
+                    "{partition} is read again from offset {offset}, though it had been read up to \
+                     {expected}: Kafka has lost the end of its log, or it was truncated; the \
+                     decisions on these records are published again"
                 );
                 rebalances
                     .meter
@@ -67,8 +67,9 @@ impl Reader {
             error!(
                 partition = label,
                 records = lost,
-                "{lost} offsets of {label} are gone from the topic before they were read; its retention is \
-                 shorter than the group's lag: raise retention.ms, and have the claims sent again"
+                "{lost} offsets of {label} were removed from the topic before they were read; its \
+                 retention is shorter than the group's lag: raise retention.ms, and have the claims \
+                 sent again"
             );
             rebalances.meter.records_lost(partition.input, lost);
         }
@@ -85,9 +86,9 @@ impl Reader {
             let partition = partition.label();
             warn!(
                 partition,
-                "a transaction has been open at offset {offset} of {partition} for {} s: nothing behind it \
-                 can be read before its producer ends it, or the broker does; kafka-transactions.sh tells \
-                 whose it is",
+                "a transaction has been open at offset {offset} of {partition} for {} s: nothing \
+                 after it can be read until its producer or the broker ends it; \
+                 kafka-transactions.sh shows the producer",
                 so_long.as_secs()
             );
         }

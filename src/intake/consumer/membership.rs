@@ -41,7 +41,8 @@ impl Membership {
         while !thread.is_finished() {
             if Instant::now() > deadline {
                 return warn!(
-                    "the group was not told that this worker leaves; it will find out by itself"
+                    "the worker did not leave the group in time; the group waits for it until its \
+                     session times out"
                 );
             }
             std::thread::sleep(Duration::from_millis(5));

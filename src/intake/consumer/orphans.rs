@@ -101,7 +101,7 @@ impl Watch {
             .map(|number| format!("claims/{number}"))
             .collect();
         if !still.is_empty() {
-            warn!(partitions = %still.join(" "), "nobody in the group has these partitions; it is made to deal them out anew");
+            warn!(partitions = %still.join(" "), "no member of the group has these partitions; asking the group to rebalance");
             self.visit(&topic);
         }
     }
@@ -146,7 +146,9 @@ impl Watch {
                     drop(visitor.poll(Duration::from_millis(100)));
                 }
             }
-            Err(error) => warn!(error.message = %error, "the group could not be made to rebalance"),
+            Err(error) => {
+                warn!(error.message = %error, "the group could not be asked to rebalance")
+            }
         }
     }
 }

@@ -116,7 +116,7 @@ impl Reader {
 
 fn renewed(topic: &str) -> String {
     format!(
-        "the topic {topic:?} was deleted and made anew while it was read; start the worker again: it begins \
-         where the group has committed, or at the topic's start"
+        "the topic {topic:?} was deleted and recreated while it was read; restart the worker: it \
+         begins at the group's committed offset, or at the topic's start"
     )
 }

@@ -54,7 +54,7 @@ pub struct Rebalances {
     /// was read before.
     pub(super) looked: Mutex<Vec<(Partition, Log)>>,
     pub(super) troubles: Mutex<Troubles>,
-    /// A topic that was deleted and made anew under this consumer: what is known about it is void.
+    /// A topic that was deleted and recreated under this consumer: what is known about it is void.
     pub(super) renewed: OnceLock<String>,
     pub(super) meter: IntakeMeter,
     pub(super) drain_timeout: Duration,

@@ -92,9 +92,9 @@ impl Rebalances {
             warn!(
                 partitions = %labels(partitions.into_iter()),
                 offsets = records,
-                "the group {:?} has committed nothing here: {records} offsets are read from the start. If \
-                 claims of them were decided before, their decisions are published again: the group's name \
-                 is new, or its offsets have expired or were reset",
+                "the group {:?} has no committed offsets here: {records} offsets are read from the \
+                 start. The group's name is new, or its offsets expired or were deleted. Decisions \
+                 that were published before are published again",
                 self.group_id
             );
         }
@@ -175,8 +175,8 @@ impl Rebalances {
                 Err(format!("the ends of {topic}/{number} cannot be read: {error}"))
             }
             Err(error) => {
-                warn!(error.message = %error, "the ends of {topic}/{number} cannot be read; it is \
-                     taken on all the same, and read when it has a leader");
+                warn!(error.message = %error, "the ends of {topic}/{number} cannot be read; \
+                     the partition is assigned anyway, and read once it has a leader");
                 Ok(None)
             }
         }

@@ -39,8 +39,8 @@ impl Reader {
             Some(RDKafkaErrorCode::InconsistentGroupProtocol) => (
                 &mut troubles.group,
                 format!(
-                    "the group {group:?} (kafka.group_id) has members that are no claimgate: they share its \
-                     partitions in another way; give claimgate a group of its own"
+                    "the group {group:?} (kafka.group_id) has members that are not claimgate: \
+                     they use another assignment protocol; give claimgate its own group"
                 ),
             ),
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => (

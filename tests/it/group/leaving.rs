@@ -32,7 +32,10 @@ async fn report_d14_a_worker_that_ends_while_the_group_rebalances_is_not_waited_
     fleet.stop(&leaver).await;
     println!("the worker has ended {} ms after the other was killed", began.elapsed().as_millis());
     let log = fleet.log(&leaver);
-    assert!(!log.contains("find out by itself") && !log.contains("rebalances still"), "{log}");
+    assert!(
+        !log.contains("did not leave the group") && !log.contains("still rebalancing"),
+        "{log}"
+    );
     fleet.fair("2 workers", SOON).await;
     let took = began.elapsed();
     println!("the group is at rest {} ms after", took.as_millis());

@@ -125,7 +125,7 @@ async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
     let mut ended = fleet.workers.remove(&worker).expect("it runs");
     assert_eq!(ended.end(SOON).await, Some(1), "{}", fleet.log(&worker));
     let log = fleet.log(&worker);
-    assert!(log.contains("was deleted and made anew"), "{log}");
+    assert!(log.contains("was deleted and recreated"), "{log}");
     fleet.start(false);
     fleet.decided().await;
     fleet.stop_all().await;
@@ -160,7 +160,7 @@ async fn report_p05_decisions_that_are_published_again_are_told_before() {
     fleet.lab.wait("every decision published again", SOON, again).await;
     let log = fleet.log(&worker);
     assert!(
-        log.contains("has committed nothing here: 30 offsets are read from the start"),
+        log.contains("has no committed offsets here: 30 offsets are read from the start"),
         "{log}"
     );
     assert!(log.contains("minutes ago are published again"), "{log}");
@@ -242,7 +242,7 @@ async fn report_p15_a_group_of_others_is_named() {
     })
     .await;
     let worker = fleet.start(false);
-    let sentence = "(kafka.group_id) has members that are no claimgate";
+    let sentence = "(kafka.group_id) has members that are not claimgate";
     lab.wait("the sentence", SOON, async || {
         drop(stranger.poll(Duration::from_millis(50)));
         let said = match reqwest::get(format!("{url}/readyz")).await {
@@ -307,7 +307,11 @@ async fn the_first_deferred_claims_of_a_group_are_not_taken_for_old_ones() {
         reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success())
     })
     .await;
-    assert!(!fleet.log(&worker).contains("has committed nothing here"), "{}", fleet.log(&worker));
+    assert!(
+        !fleet.log(&worker).contains("has no committed offsets here"),
+        "{}",
+        fleet.log(&worker)
+    );
     assert!(metric(&url, "claimgate_offsets_read_again_total").await < 0.1);
     fleet.stop_all().await;
 }
