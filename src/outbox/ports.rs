@@ -66,9 +66,9 @@ pub enum PublishError {
     /// finds out whether it is.
     #[error("{0}")]
     Uncertain(String),
-    /// The retry topic takes these records, by their places in the batch, in no form: each needs
+    /// The retry topic rejects these records (their places in the batch) even when cut: each needs
     /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
-    #[error("the retry topic takes {} of the batch's claims in no form", .0.len())]
+    #[error("the retry topic rejects {} of the batch's claims even when they are cut", .0.len())]
     Undeferrable(Vec<usize>),
     /// The worker must end.
     #[error("{0}")]

@@ -118,7 +118,7 @@ metrics! {
     /// Commits of offsets that failed and are repeated; only with `at_least_once`, where they go on
     /// their own.
     COMMIT_FAILURES = Kind::Counter, "claimgate_commit_failures_total", [];
-    /// Messages that their topic takes in no form: the row in Postgres is all there is.
+    /// Messages that their topic rejects even when cut: only the row in Postgres has them.
     UNPUBLISHABLE = Kind::Counter, "claimgate_unpublishable_total", ["topic"];
     /// Records taken on and not yet published.
     IN_FLIGHT = Kind::Gauge, "claimgate_in_flight_claims", [];

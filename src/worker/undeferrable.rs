@@ -1,4 +1,4 @@
-//! Deferred claims that the retry topic takes in no form: each gets its last decision.
+//! Deferred claims that the retry topic rejects even when cut: each gets its last decision.
 //!
 //! The publisher finds out, when the claim's record as deferred is in Postgres already. The verdict
 //! is recorded with the next flush.

@@ -44,7 +44,7 @@ pub(super) async fn publish(
             Err(SendError::Ended(error)) => return Err(error),
         }
     }
-    Err("topic kafka.output_topic takes the decision in no form: it is too large".to_owned())
+    Err("topic kafka.output_topic rejects the decision: it is too large even when cut".to_owned())
 }
 
 /// Finds the same revision of the same claim in the topic. Blocks.

@@ -135,7 +135,7 @@ impl Committer {
                 commits.are_done(handed);
                 self.done.extend(open);
                 if std::mem::take(&mut self.failing) {
-                    info!("the group takes offsets again");
+                    info!("offsets are committed again");
                 }
                 true
             }
@@ -152,7 +152,8 @@ impl Committer {
         }
         if !std::mem::replace(&mut self.failing, true) {
             warn!(
-                "the group takes no offsets now; decisions go on, and the worker tries again until it does: {}",
+                "offsets cannot be committed; decisions go on, and the commit is tried again until it \
+                 succeeds: {}",
                 client_error(error)
             );
         }

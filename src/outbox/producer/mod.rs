@@ -146,7 +146,8 @@ fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
             error!(
                 source = %completed.received.source,
                 claim_id = completed.claim_id.as_deref(),
-                "the topic of {} takes the message about this record in no form ({code}); its row in Postgres is all there is",
+                "the topic of {} rejects the message about this record even when it is cut to its minimum \
+                 ({code}); only its row in Postgres has the content",
                 topic.label()
             );
         }

@@ -175,9 +175,9 @@ impl Transactions {
         Ok(())
     }
 
-    /// A decision that its topic takes in no form is left out where the topic takes others now. One
-    /// that takes none is at fault itself, and waits for whoever mends it: no decision may be left
-    /// out for that.
+    /// A decision that its topic rejects even when cut is left out where the topic takes others
+    /// now. A topic that takes none is at fault itself and has to be repaired: no decision may be
+    /// left out for that.
     fn check_rest_is_taken(&self, command: &Command) -> Result<(), Failure> {
         let Some(code) = command.decision_left_out else { return Ok(()) };
         let is_decision = |parcel: &Parcel| parcel.message.topic == Topic::Decisions;

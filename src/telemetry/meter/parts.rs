@@ -24,7 +24,7 @@ pub fn commit_failed() {
     counter!(names::COMMIT_FAILURES.name).increment(1);
 }
 
-/// A topic takes a message in no form.
+/// A topic rejects a message even when it is cut.
 pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
 }

@@ -120,8 +120,8 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     expected.verify(&lab).await;
 }
 
-/// The only decision of its transaction is one that its topic takes in no form. The others that come
-/// show that the topic is well, and it is left out beside them.
+/// The only decision of its transaction is one that its topic rejects even when cut. The others
+/// that come show that the topic is well, and it is left out beside them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
     let Some(lab) = Lab::new("alone").await else { return };
@@ -144,7 +144,7 @@ async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
     lab.wait("the others decided, once each", LONG, decided).await;
     assert_eq!(worker.stop().await, Some(0));
     assert!(!outcome(&lab).decisions.contains_key(&long), "it was left out");
-    assert_eq!(log(&lab, "w1").matches("its row in Postgres is all there is").count(), 1);
+    assert_eq!(log(&lab, "w1").matches("only its row in Postgres has the content").count(), 1);
 }
 
 const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
@@ -218,6 +218,6 @@ async fn review_05_a_dead_letter_that_its_topic_takes_in_no_form_is_left_out_and
         .await
         .expect("the rows");
     assert_eq!(rows, 100, "Postgres has each of them");
-    assert_eq!(log(&lab, "w1").matches("its row in Postgres is all there is").count(), 100);
+    assert_eq!(log(&lab, "w1").matches("only its row in Postgres has the content").count(), 100);
     assert!(outcome(&lab).decisions.values().all(|decisions| decisions.len() == 1));
 }
