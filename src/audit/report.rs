@@ -26,7 +26,7 @@ pub enum End {
     Found,
     /// Nothing of the kind is in the record.
     Nothing,
-    /// What is kept does not lead to what was decided.
+    /// What is kept does not lead to the recorded decision.
     Disagrees,
     /// Whether it does cannot be found out.
     Unverifiable,

@@ -118,8 +118,8 @@ fn next(last: &Call, give_up_at: OffsetDateTime, now: OffsetDateTime) -> String 
                 .to_owned()
         }
         AttemptOutcome::AccessDenied => format!(
-            "the API lets nobody in, so it is asked rarely until that is mended; at about {until} \
-             at the latest the claim is decided as unassessed (retry.on_unassessed)"
+            "the API denies access, so only probes are sent until that is corrected; at about \
+             {until} at the latest the claim is decided as unassessed (retry.on_unassessed)"
         ),
         AttemptOutcome::Transient | AttemptOutcome::Unknown => format!(
             "it is asked about again, first by the worker that has it, then by way of the retry \
@@ -148,7 +148,7 @@ mod tests {
         for (outcome, part) in [
             ("transient", "by way of the retry topic"),
             ("unknown", "by way of the retry topic"),
-            ("access_denied", "until that is mended"),
+            ("access_denied", "until that is corrected"),
             ("assessed", "is being recorded"),
         ] {
             let waiting = waiting(outcome, now);

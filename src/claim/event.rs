@@ -139,7 +139,7 @@ fn locate(text: &str) -> DeadLetterReason {
         (serde_json::error::Category::Data, Some((key, _))) => {
             let field =
                 if path == "." || path == "?" { key.to_owned() } else { format!("{path}.{key}") };
-            let detail = format!("`{field}` is there twice; which of them counts nobody can know");
+            let detail = format!("`{field}` is there twice; it is ambiguous which of them counts");
             DeadLetterReason::field(EventError::DuplicateField, &field, detail)
         }
         (serde_json::error::Category::Data, None) => {

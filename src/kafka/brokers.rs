@@ -34,7 +34,7 @@ fn too_little(bound: usize, configured: usize) -> Option<Finding> {
     (bound < configured).then(|| {
         let sentence = format!(
             "the brokers' {BOUND} is {bound}, less than this ({configured}): they would refuse \
-             a longer commit, and the worker would stand still; lower this, or raise that on all \
+             a longer commit, and the worker would stop; lower this, or raise that on all \
              brokers"
         );
         Finding::wrong("kafka.offset_metadata_max_bytes", sentence)

@@ -46,7 +46,7 @@ impl Settings {
             Some(found) => plan.left_alone(self, found),
             None => {
                 let result = made.get(plan.used_as.name(self)).cloned();
-                let silent = || Err("Kafka said nothing of it; run this again".to_owned());
+                let silent = || Err("Kafka did not report on it; run this again".to_owned());
                 plan.made(self, wish.dry_run, result.unwrap_or_else(silent))
             }
         };

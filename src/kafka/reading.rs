@@ -94,8 +94,8 @@ pub(crate) fn wait_for_open_transactions(
         while end(committed, partition)? < written {
             if Instant::now() > deadline {
                 return Err(format!(
-                    "somebody's transaction has been open in {topic}/{partition} for long: what \
-                     earlier commands sent cannot be known before it ends; run the command again then"
+                    "a producer's transaction has long been open in {topic}/{partition}: what \
+                     earlier commands sent is not known until it ends; run the command again then"
                 ));
             }
             std::thread::sleep(LOOK);

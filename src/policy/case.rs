@@ -72,7 +72,7 @@ impl Written {
                 let known = Decision::ALL.map(Decision::as_str).join(", ");
                 let given = &self.decision;
                 return Err(format!(
-                    "decision: {given:?} is none; there are {known}, {NO_DECISION}"
+                    "decision: {given:?} is not a decision; there are {known}, {NO_DECISION}"
                 ));
             }
             decision => decision,

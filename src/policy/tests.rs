@@ -64,8 +64,8 @@ fn a_policy_that_decides_otherwise_is_told_case_by_case() {
                  reject = [3]\n[retry]\non_unassessed = \"approve\"\n";
     let trial = tried(other, EXAMPLES);
     let expected = [
-        "WeChat account, level 1: challenged: expected challenge, came approve (level 1)",
-        "no API answered in time: reviewed: expected review (unassessed), came approve (unassessed \
+        "WeChat account, level 1: challenged: expected challenge, got approve (level 1)",
+        "no API answered in time: reviewed: expected review (unassessed), got approve (unassessed \
          timeout)",
     ];
     assert_eq!(trial.failures, expected);
@@ -106,7 +106,7 @@ fn a_reason_is_the_one_that_is_written_or_the_example_fails() {
 #[test]
 fn what_decides_nothing_is_told_with_its_reason() {
     let toml = case("api = 'mini_program'\nprovider_code = 4100\ndecision = 'review'");
-    let expected = "it: expected review, came none: the claim is asked about again \
+    let expected = "it: expected review, got none: the claim is asked about again \
                     (access_denied: bad_signature)";
     assert_eq!(tried("", &toml).failures, [expected]);
     let toml = case("api = 'mini_program'\nstatus = 503\nanswer = ''\ndecision = 'none'");

@@ -57,7 +57,7 @@ fn failure(case: &Case, registry: &Registry, policy: &Policy) -> Option<String> 
         None => format!("{NO_DECISION}: the claim is asked about again ({})", why(&case.given)),
     };
     let Case { name, .. } = case;
-    Some(format!("{name}: expected {expected}{}, came {came}", reasons.unwrap_or_default()))
+    Some(format!("{name}: expected {expected}{}, got {came}", reasons.unwrap_or_default()))
 }
 
 fn has_reasons(ruling: Option<&Ruling>, wanted: &[String]) -> bool {

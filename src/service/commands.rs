@@ -83,8 +83,9 @@ fn say_migrated(
     roles: bool,
 ) -> Result<(), String> {
     let roles = if roles { format!("{ROLES_MADE}\n") } else { String::new() };
-    write!(out, "{applied} migrations applied, {partitions} partitions made\n{roles}")
-        .map_err(|error| format!("all of it is done, and could not be said: {error}"))
+    write!(out, "{applied} migrations applied, {partitions} partitions made\n{roles}").map_err(
+        |error| format!("everything was done, but the result could not be written: {error}"),
+    )
 }
 
 /// `claimgate audit …`: answers a question from the record, on stdout.
@@ -121,12 +122,13 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     })?;
     let (code, sentence) = match end {
         End::Found => return Ok(()),
-        End::Nothing => (NOTHING_FOUND, "nothing of the kind was found"),
-        End::Disagrees => {
-            (DISAGREES, "what is kept does not lead to what was decided; the finding says why")
-        }
+        End::Nothing => (NOTHING_FOUND, "nothing was found"),
+        End::Disagrees => (
+            DISAGREES,
+            "the stored evidence does not lead to the recorded decision; the finding says why",
+        ),
         End::Unverifiable => {
-            (UNVERIFIABLE, "that cannot be found out from what is kept; the answer says why")
+            (UNVERIFIABLE, "what is stored is not enough to tell; the answer says why")
         }
     };
     Err(Failure::new(code, sentence))
@@ -187,7 +189,7 @@ mod tests {
         assert_eq!(said, format!("13 migrations applied, 8 partitions made\n{ROLES_MADE}\n"));
         let mut full = [0_u8; 4];
         let said = say_migrated(&mut full.as_mut_slice(), 13, 8, false);
-        assert!(said.is_err_and(|said| said.starts_with("all of it is done")));
+        assert!(said.is_err_and(|said| said.starts_with("everything was done")));
     }
 
     #[test]

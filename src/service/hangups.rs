@@ -46,7 +46,7 @@ fn read_again(file: Option<&Path>, telemetry: &Telemetry) {
             );
         }
         Err(problem) => {
-            error!("SIGHUP: nothing was changed, for the configuration is at fault: {problem}")
+            error!("SIGHUP: nothing was changed, because the configuration is invalid: {problem}")
         }
     }
 }

@@ -67,7 +67,7 @@ pub async fn run(
     let service = tokio::select! {
         biased;
         () = &mut stop => {
-            info!("told to stop before the work began");
+            info!("stopped before the work began");
             return Ok(());
         }
         service = Service::start(config, telemetry) => service?,

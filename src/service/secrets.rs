@@ -54,7 +54,9 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
         match secrets.renew().await {
             Ok(()) => (done, told) = (seen, None),
             Err(problem) if hangup || told.as_ref() != Some(&problem) => {
-                error!("secrets: those in force stay, tried again in {LOOK_EVERY:?}: {problem}");
+                error!(
+                    "secrets: the present ones stay in use, next try in {LOOK_EVERY:?}: {problem}"
+                );
                 told = Some(problem);
                 // A file that is away now is looked for until it is back.
                 done = Contents::new();

@@ -60,7 +60,7 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
         // Such as a failover that is not over yet: the worker waits for it as it does at any other
         // time.
         Err(error @ StoreError::Transient(_)) => {
-            warn!("whether the tables can be written is not known: {error}")
+            warn!("it could not be checked that the tables can be written: {error}")
         }
         Ok(()) => refuse_ownership(config, &store).await?,
     }

@@ -55,8 +55,7 @@ impl Health {
     /// Alive until `stale_after` has passed without a [beat](Self::beat); not ready until every
     /// component says it is.
     pub fn new(stale_after: Duration) -> Self {
-        let components =
-            Mutex::new(array::from_fn(|_| Err("nothing was heard of it yet".to_owned())));
+        let components = Mutex::new(array::from_fn(|_| Err("it has not answered yet".to_owned())));
         let shared =
             Shared { started: Instant::now(), beat: AtomicU64::new(0), stale_after, components };
         Self { shared: Arc::new(shared) }
@@ -127,10 +126,7 @@ mod tests {
     #[tokio::test]
     async fn ready_is_when_every_component_is() {
         let health = Health::new(Duration::from_secs(10));
-        assert_eq!(
-            health.ready(),
-            Err("store is not ready: nothing was heard of it yet".to_owned())
-        );
+        assert_eq!(health.ready(), Err("store is not ready: it has not answered yet".to_owned()));
         Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
         assert_eq!(health.ready(), Ok(()));
         health.set_ready(Component::Group, Err("the worker is draining".to_owned()));

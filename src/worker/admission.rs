@@ -131,8 +131,8 @@ impl<P: Ports> Worker<P> {
         self.inflow.waiting.make_due(Instant::now());
         let waiting = self.inflow.waiting.len();
         info!(
-            "told to ask about deferred claims now: {waiting} were at hand, those in the retry topic \
-             follow"
+            "SIGUSR2: deferred claims are tried now, {waiting} from memory first, then those in the \
+             retry topic"
         );
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn bind(
     match settings.iter().zip(made).zip(kept).find(|((_, made), kept)| made != kept) {
         None => Ok(()),
         Some((((name, _), made), kept)) => Err(Failure::Store(StoreError::Fatal(format!(
-            "{place}: the session was told {name} = {made} and has {kept}; {POOLER}"
+            "{place}: the session setting {name} was set to {made} and is {kept}; {POOLER}"
         )))),
     }
 }

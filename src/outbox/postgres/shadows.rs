@@ -65,9 +65,9 @@ impl Shadows {
         }
         *told = Some(Instant::now());
         tracing::warn!(
-            "{} rows of shadow_decisions were given up, and more may be before this is told again \
-             in {TELL_EVERY:?} (claimgate_shadow_decisions_lost_total counts them); all verdicts \
-             are recorded: {}",
+            "{} rows of shadow_decisions were not written, and more may follow before the next \
+             warning in {TELL_EVERY:?} (claimgate_shadow_decisions_lost_total counts them); all \
+             verdicts are recorded: {}",
             rows.len(),
             failure.into_store_error(self.connections.place())
         );

@@ -32,7 +32,7 @@ pub fn check_properties(settings: &Settings) -> Result<(), String> {
     let known = config(settings, &settings.worker_id("check")).create_native_config();
     known
         .map(drop)
-        .map_err(|error| format!("{}; mend or remove the property", client_error(&error)))
+        .map_err(|error| format!("{}; correct or remove the property", client_error(&error)))
 }
 
 /// Whether a producer can be made of these settings. No broker is asked.
@@ -43,7 +43,7 @@ pub fn check_producer(settings: &Settings) -> Result<(), String> {
     let producer = producer(settings, &settings.worker_id("check"));
     producer.map(drop).map_err(|error| {
         format!(
-            "no producer can be made of kafka.properties: {}; mend or remove the property",
+            "no producer can be made of kafka.properties: {}; correct or remove the property",
             client_error(&error)
         )
     })

@@ -130,7 +130,7 @@ impl ServiceMarket {
         for (key, url) in urls {
             if !settings.allow_http && !is_private(url) {
                 let problem = "the app's secret or its access token would travel in clear: use https://, or set \
-                               wechat.allow_http = true where this is no more than a stand-in";
+                               wechat.allow_http = true if this is only a simulator";
                 return Err(SectionError::new(key, problem));
             }
         }

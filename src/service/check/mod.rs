@@ -49,7 +49,7 @@ pub async fn check(file: Option<&Path>, command: CheckCommand) -> Result<(), Fai
             findings.extend(surroundings::look_at(config, registry.as_ref()).await);
         }
         _ => {
-            let sentence = "nothing was asked of Kafka, PostgreSQL and the risk APIs; mend the \
+            let sentence = "Kafka, PostgreSQL and the risk APIs were not contacted; correct the \
                             configuration, then check again";
             findings.push(Finding::warning("connections", sentence));
         }

@@ -157,10 +157,7 @@ mod tests {
         assert!(body.starts_with("the worker made no progress"), "{body}");
 
         let (status, body) = get(endpoints.address(), "/readyz").await;
-        assert_eq!(
-            (status, body.as_str()),
-            (503, "store is not ready: nothing was heard of it yet\n")
-        );
+        assert_eq!((status, body.as_str()), (503, "store is not ready: it has not answered yet\n"));
         Component::ALL.into_iter().for_each(|component| health.set_ready(component, Ok(())));
         assert_eq!(get(endpoints.address(), "/readyz").await, (200, "ok\n".to_owned()));
 

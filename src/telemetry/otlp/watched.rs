@@ -108,8 +108,8 @@ impl<E> Watched<E> {
         if !self.is_overrun.swap(true, Ordering::Relaxed) {
             let (of, collector) = (self.signal.things(), &self.collector);
             tracing::warn!(
-                "{of} come faster than the collector at {collector} takes them: {left_out} found \
-                 no place in the queue{fate}; make it faster, or raise {size} for a peak"
+                "{of} come faster than the collector at {collector} takes them: {left_out} did \
+                 not fit into the queue{fate}; make it faster, or raise {size} for a peak"
             );
         }
     }

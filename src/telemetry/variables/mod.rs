@@ -108,7 +108,7 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPORTER_ZIPKIN_*", IgnoredUnseen(TO_COLLECTORS)),
     ("OTEL_CONFIG_FILE", Ignored(NO_FILE)),
     ("OTEL_EXPERIMENTAL_CONFIG_FILE", Ignored(NO_FILE)),
-    ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; mend its name, or remove it")),
+    ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; correct its name, or remove it")),
 ];
 
 /// What is not as the standard says, variable by variable. One that is empty counts as not set, as

@@ -144,6 +144,6 @@ async fn a_worker_that_waits_for_a_silent_postgres_stops_when_it_is_told() {
     let told = Instant::now();
     assert_eq!(worker.stop().await, Some(0));
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
-    assert!(log.contains("told to stop before the work began"), "{log}");
+    assert!(log.contains("stopped before the work began"), "{log}");
     assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
 }

@@ -64,7 +64,7 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             .await
             .expect("recorded");
         database.expire("delete from claim_events where claim_id = 'unkept'").await;
-        let nothing = "claimgate: nothing of the kind was found\n";
+        let nothing = "claimgate: nothing was found\n";
         let away = "postgres://claimgate@127.0.0.1:1/claims";
         for (url, line, code, sentence) in [
             (&database.url[..], "audit claim good", 0, ""),
@@ -73,8 +73,8 @@ async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() 
             (&database.url, "audit rederive --since 1us", 3, nothing),
             (&database.url, "audit verify other", 3, nothing),
             (&database.url, "audit source reward.claims/3/9", 3, nothing),
-            (&database.url, "audit verify forged", 4, "does not lead to what was decided"),
-            (&database.url, "audit verify unkept", 5, "cannot be found out"),
+            (&database.url, "audit verify forged", 4, "does not lead to the recorded decision"),
+            (&database.url, "audit verify unkept", 5, "is not enough to tell"),
             (&database.url, "dead-letters list", 3, "no dead letter matches"),
             (&database.url, "dead-letters show reward.claims/3/9", 3, "no dead letter matches"),
             (&database.url, "audit search --ip 1.2.3.4", 3, nothing),

@@ -52,7 +52,7 @@ async fn report_p11_a_pooler_that_lends_by_the_transaction_is_refused() {
         let store = database.store_with(Settings::at(url)).await;
         let error = store.store.check_rights().await;
         let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
-        assert!(said.contains("let it pool sessions"), "{said}");
+        assert!(said.contains("use session pooling"), "{said}");
     })
     .await;
 }
