@@ -17,8 +17,8 @@ use crate::{service, telemetry};
 #[derive(Debug, Parser)]
 #[command(version = env!("CLAIMGATE_VERSION"), about, long_about = None, propagate_version = true)]
 pub struct Cli {
-    /// A configuration file; it wins over config/default.toml and config/<CLAIMGATE_ENV>.toml, the
-    /// environment wins over it
+    /// A configuration file. It overrides config/default.toml and config/<CLAIMGATE_ENV>.toml; the
+    /// environment overrides it
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -31,20 +31,21 @@ enum Command {
     Run,
     /// Apply the database migrations
     Migrate {
-        /// Also create the roles of the owner, of workers and of people, and grant them their rights
+        /// Also create the database roles of the owner, the workers and people, and grant their
+        /// rights
         #[arg(long)]
         roles: bool,
     },
     #[command(subcommand)]
     Topics(TopicsCommand),
-    /// Check configuration and connections, and say everything that is wrong
+    /// Check configuration and connections, and report everything that is wrong
     Check(CheckCommand),
-    /// Ask Postgres why a claim was decided as it was
+    /// Query Postgres: how each claim was decided, and why
     Audit(AuditCommand),
     Policy(PolicyCommand),
     DeadLetters(DeadLettersCommand),
     Status(StatusCommand),
-    /// Print what makes a shell complete this command line
+    /// Print a completion script for a shell
     #[command(after_help = "Example:\n  claimgate completions bash > \
                             /usr/share/bash-completion/completions/claimgate")]
     Completions {
@@ -54,7 +55,7 @@ enum Command {
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man {
-        /// The folder, which is there
+        /// An existing folder
         folder: PathBuf,
     },
 }

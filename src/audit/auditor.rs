@@ -39,10 +39,10 @@ pub struct Auditor<'a> {
 /// Who answers for a change, and why it is made: both are kept.
 #[derive(Debug, Clone, Args)]
 pub struct Approval {
-    /// Who answers for it; kept
+    /// Who is responsible; this is recorded
     #[arg(long, value_name = "NAME", value_parser = said)]
     pub by: String,
-    /// Why; kept
+    /// Why; this is recorded
     #[arg(long, value_name = "TEXT", value_parser = said)]
     pub reason: String,
 }

@@ -15,16 +15,16 @@ use crate::decision::Decision;
 /// A change.
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
-    /// Decide about a claim in place of the worker, as `[audit.overrides]` allows, and publish it
+    /// Replace the decision about a claim, as `[audit.overrides]` allows, and publish it
     Override(OverrideArgs),
-    /// Publish the decisions of a time once more, for readers that lost theirs
+    /// Publish the decisions of a period again, for consumers that lost them
     Republish(RepublishArgs),
-    /// Forget a person: events, attempts and dead letters go, verdicts lose who it was; only the
-    /// owner of the tables may
+    /// Erase a person: delete events, attempts and dead letters, and the identity in verdicts;
+    /// needs the owner of the tables
     Erase(EraseArgs),
-    /// Drop what is past `[audit.retention]`; only the owner of the tables may
+    /// Delete what is past `[audit.retention]`; needs the owner of the tables
     Retention {
-        /// Say what would be dropped, and drop nothing
+        /// Show what would be dropped, and drop nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -40,7 +40,7 @@ pub(super) struct OverrideArgs {
     decision: Decision,
     #[command(flatten)]
     approval: Approval,
-    /// Say what would be published, and publish nothing
+    /// Show what would be published, and publish nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -57,7 +57,7 @@ pub(super) struct RepublishArgs {
     period: Since,
     #[command(flatten)]
     approval: Approval,
-    /// Say how many would be published, and publish nothing
+    /// Show how many would be published, and publish nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -72,7 +72,7 @@ pub(super) struct EraseArgs {
     id: String,
     #[command(flatten)]
     approval: Approval,
-    /// Say what would be erased, and erase nothing
+    /// Show what would be erased, and erase nothing
     #[arg(long)]
     dry_run: bool,
 }

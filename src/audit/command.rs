@@ -39,13 +39,13 @@ pub struct AuditCommand {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// A claim's whole story, decided or not: the event, every call with its answer, the verdict,
-    /// dead letters that name it
+    /// The full history of a claim, decided or not: the event, every call with its answer, the
+    /// verdict, dead letters that name it
     Claim {
         /// The claim's id
         claim_id: String,
     },
-    /// What was decided about a person
+    /// The decisions about an account
     Subject {
         /// qq, wechat, phone, device, other, phone_md5, phone_code or email
         #[arg(value_name = "TYPE", value_parser = ACCOUNT_TYPES)]
@@ -54,59 +54,59 @@ enum Question {
         id: String,
         #[command(flatten)]
         period: AnyTime,
-        /// At most so many verdicts, the latest
+        /// At most this many verdicts, the latest
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
     #[command(flatten)]
     Period(PeriodQuestion),
-    /// Which claims no risk API assessed, and what the APIs said
+    /// Claims that no risk API assessed, and what the APIs answered
     Unassessed {
         /// How far back
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         since: Duration,
-        /// At most so many claims, the latest
+        /// At most this many claims, the latest
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Which claims a risk API was asked about and are not decided, those that wait longest first
+    /// Claims that were sent to a risk API and are not decided, the longest waiting first
     Undecided {
-        /// Asked about in the time just past, whenever that was first
+        /// Sent to an API within this span; the first attempt may be older
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         since: Duration,
-        /// At most so many claims
+        /// At most this many claims
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Which claims of the retry topic are not decided, those that wait longest first
+    /// Claims in the retry topic that are not decided, the longest waiting first
     Deferred {
-        /// At most so many claims
+        /// At most this many claims
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// What became of a record
+    /// What happened to a Kafka record
     Source {
         /// topic/partition/offset
         #[arg(value_parser = parse_source)]
         source: Source,
     },
-    /// What was decided in a trace
+    /// The decisions of a trace
     Trace {
         /// 32 hex digits
         #[arg(value_parser = parse_trace_id)]
         trace_id: String,
-        /// At most so many verdicts, the latest
+        /// At most this many verdicts, the latest
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Whether a claim's verdict follows from the answer and the event that are kept; or whether
-    /// all rows are as they were written
+    /// Check that a claim's verdict follows from the stored answer and event; with --since or
+    /// --all, that rows are as they were written
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     Verify {
         /// The claim's id
         #[arg(group = "which")]
         claim_id: Option<String>,
-        /// All rows that were written in the time just past
+        /// Rows that were written within this span
         #[arg(long, group = "which", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
         /// All rows
@@ -115,26 +115,27 @@ enum Question {
         /// Also compare with the decisions in Kafka
         #[arg(long, conflicts_with = "claim_id")]
         topic: bool,
-        /// At most so many findings, one by one
+        /// List at most this many findings
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// The same of all verdicts of a time; or what another policy would have decided
+    /// Check that all verdicts of a period follow from their evidence; with --policy, what another
+    /// policy would have decided
     Rederive {
         /// How far back
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         since: Duration,
-        /// Rule by the policy of this configuration file, to try it
+        /// Apply the policy of this configuration file instead
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// At most so many verdicts, one by one
+        /// List at most this many verdicts
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// The policies that decided or ruled in shadow, and since when; the rules of one; or what two
-    /// differ in
+    /// Policies that were in force or in shadow, and since when; the rules of one; or how two
+    /// differ
     Policies {
-        /// Its version, or the beginning of it
+        /// The version of a policy, or the beginning of it
         #[arg(value_name = "VERSION")]
         policy: Option<String>,
         /// Compare with this one

@@ -49,10 +49,10 @@ impl Time {
 /// A period that is the last day where nothing else is said.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Lately {
-    /// From this time (RFC 3339) on; or a span, such as 2h: from so long ago on
+    /// From this time on: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_time)]
     since: Time,
-    /// Before this time, or before so long ago
+    /// Before this time: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Time>,
 }
@@ -60,10 +60,10 @@ pub(super) struct Lately {
 /// A period of which the beginning has to be said.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Since {
-    /// From this time (RFC 3339) on; or a span, such as 2h: from so long ago on
+    /// From this time on: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Time,
-    /// Before this time, or before so long ago
+    /// Before this time: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Time>,
 }
@@ -71,10 +71,10 @@ pub(super) struct Since {
 /// A period that is all times where nothing else is said.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AnyTime {
-    /// From this time (RFC 3339) on; or a span, such as 2h: from so long ago on
+    /// From this time on: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Time>,
-    /// Before this time, or before so long ago
+    /// Before this time: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Time>,
 }

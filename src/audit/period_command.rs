@@ -21,45 +21,44 @@ use crate::outbox::postgres::PostgresStore;
 /// A question about a period.
 #[derive(Debug, Subcommand)]
 pub(super) enum PeriodQuestion {
-    /// How many claims were decided how, and the top reasons
+    /// Count decisions, and the most frequent reasons
     Decisions {
         #[command(flatten)]
         period: Lately,
-        /// One row for each of these, and each decision
+        /// Group by this, and by decision
         #[arg(long, value_enum, default_value_t)]
         by: By,
-        /// Count every verdict, and use no count that was made before
+        /// Count every verdict again, without the stored counts
         #[arg(long)]
         recount: bool,
     },
-    /// How often each API was asked, what came of it and how long it took
+    /// Count calls of each API, with outcomes and latencies
     Calls {
         #[command(flatten)]
         period: Lately,
-        /// One row for each API and each of these (UTC); otherwise one for the whole period
+        /// Group by API and this (UTC); without it, by API alone
         #[arg(long, value_enum)]
         by: Option<Bucket>,
     },
-    /// What the policy in shadow would have decided otherwise, from which decision to which
+    /// Count what the policy in shadow would have decided otherwise, by decision
     Shadow {
         #[command(flatten)]
         period: Lately,
-        /// Of each kind at most so many claims, the latest
+        /// List at most this many claims of each row, the latest
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000))]
         limit: u32,
     },
-    /// Which claims came from an address, named a phone number or a certificate, or were for a
-    /// merchant or goods
+    /// Find claims by IP address, phone number, certificate, merchant or goods
     Search {
         #[command(flatten)]
         wanted: Wanted,
         #[command(flatten)]
         period: Lately,
-        /// At most so many claims, the latest
+        /// At most this many claims, the latest
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },
-    /// All rows of a table as CSV, as PostgreSQL writes them
+    /// All rows of a table as PostgreSQL's CSV
     Export {
         /// The table
         #[arg(value_enum)]
@@ -67,11 +66,11 @@ pub(super) enum PeriodQuestion {
         #[command(flatten)]
         period: Since,
     },
-    /// Which events had the id of a claim that was decided from another event
+    /// Events whose claim id belongs to a claim that was decided from another event
     Conflicts {
         #[command(flatten)]
         period: Lately,
-        /// At most so many events, the latest
+        /// At most this many events, the latest
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },

@@ -16,7 +16,7 @@ use crate::audit::Approval;
 use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 
-/// Look at events that became no decision, and send them once more when what was wrong is mended.
+/// List and show malformed events, and replay them once the cause is fixed.
 #[derive(Debug, Args)]
 pub struct DeadLettersCommand {
     /// Answer in JSON, one object a line
@@ -28,45 +28,46 @@ pub struct DeadLettersCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// What is wrong, how often, and the newest letters
+    /// Count dead letters by error, and list the newest
     List {
         #[command(flatten)]
         filter: Filter,
-        /// At most so many letters, the newest
+        /// At most this many, the newest
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
     },
-    /// One letter whole: headers, payload, and who replayed it
+    /// Show one dead letter in full: headers, payload, replays
     Show {
-        /// topic/partition/offset@content, as `list` has it; without @content where one event stood
-        /// there
+        /// topic/partition/offset@content, as `list` prints it; @content is needed only if several
+        /// events had this offset
         #[arg(value_parser = parse_address)]
         letter: Address,
-        /// Write the payload's exact bytes, and nothing else
+        /// Write the exact bytes of the payload, and nothing else
         #[arg(long)]
         raw: bool,
     },
-    /// Send events to the input topic once more, oldest first
+    /// Send events to the input topic again, oldest first
     Replay(Box<ReplayArgs>),
 }
 
 #[derive(Debug, Args)]
 struct ReplayArgs {
-    /// These letters: topic/partition/offset@content, without @content where one event stood there
+    /// These dead letters: topic/partition/offset@content; @content is needed only if several
+    /// events had this offset
     #[arg(value_parser = parse_address)]
     letters: Vec<Address>,
     #[command(flatten)]
     filter: Filter,
-    /// Every letter there is
+    /// All dead letters
     #[arg(long)]
     all: bool,
-    /// Send at most so many, the oldest that are not left out
+    /// Send at most this many, the oldest; those that are left out do not count
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Those that were replayed already, too
+    /// Also those that were already replayed
     #[arg(long)]
     again: bool,
-    /// Say what would be sent, and send nothing
+    /// Show what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -17,16 +17,16 @@ use crate::claim::EventError;
 /// The filters that every command has. All of them must hold.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Filter {
-    /// What is wrong, in one word
+    /// The error, in one word
     #[arg(long, value_name = "WORD", value_parser = errors())]
     error: Option<String>,
-    /// The path of the field at fault, such as account.id
+    /// The path of the field that is wrong, such as account.id
     #[arg(long, value_name = "PATH")]
     field: Option<String>,
-    /// Received at this time (RFC 3339) or later; or a span, such as 2h: so long ago or later
+    /// Received at this time or later: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Time>,
-    /// Received before this time, or so long ago and earlier
+    /// Received before this time: RFC 3339, or a span such as 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Time>,
     /// From this topic

@@ -38,13 +38,13 @@ pub struct PolicyCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Which level of which API leads to which decision, and what types of risk change
+    /// Show which level of each API leads to which decision, and the effect of risk types
     Show {
         /// Answer in JSON, one document
         #[arg(long)]
         json: bool,
     },
-    /// Whether the policy decides examples as a file expects
+    /// Check that the policy decides the examples of a file as expected
     Test {
         /// A TOML file with a [[case]] for each example, such as config/policy-tests.toml
         file: PathBuf,

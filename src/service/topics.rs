@@ -13,13 +13,14 @@ const EXAMPLE: &str = "\
 Example:
   claimgate --config production.toml topics create --partitions 12 --dry-run
 
-A topic that is there is left as it is; where it falls short, the line says what mends it.
-Exit code: 0, 1 if a topic was not made or no worker would start on it, 2 for a wrong command line";
+An existing topic is left unchanged; where it falls short, the line says how to correct it.
+Exit code: 0; 1 if a topic was not created or no worker would start on it; 2 for an
+invalid command line";
 
-/// Make the topics that a worker needs
+/// Create the topics that a worker needs
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
-    /// Make those of the four topics that are not there, with the settings that they need
+    /// Create those of the four topics that do not exist, with the settings that they need
     #[command(after_help = EXAMPLE)]
     Create(CreateCommand),
 }
@@ -27,16 +28,16 @@ pub enum TopicsCommand {
 /// How topics are made.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct CreateCommand {
-    /// Partitions of a new topic, 12 without it: no more workers share the work. The retry topic
-    /// gets as many as the claims have
+    /// Partitions of a new topic, which bound the number of workers; 12 without it. The retry topic
+    /// gets as many as the input topic
     #[arg(long, value_name = "N", value_parser = value_parser!(i32).range(1..))]
     #[serde(skip)]
     partitions: Option<i32>,
-    /// On how many brokers each partition is
+    /// Replicas of each partition
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(i32).range(1..=32_767))]
     #[serde(skip)]
     replication_factor: i32,
-    /// Ask Kafka whether it would make them, and make none
+    /// Ask Kafka whether it would create them, and create none
     #[arg(long)]
     dry_run: bool,
     /// Answer in JSON, one document

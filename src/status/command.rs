@@ -15,14 +15,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two screens.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Show how running workers are: ready or not, rates, risk APIs, failures
+/// Show the state of running workers: readiness, rates, risk APIs, failures
 ///
 /// Exit code 0: all are ready; 1: some could not be asked; 4: something is wrong, such as a worker
 /// that is not ready or an open breaker.
 #[derive(Debug, Args)]
 pub struct StatusCommand {
-    /// Where a worker answers, such as http://127.0.0.1:9464; once for each worker. By default the
-    /// one of this configuration, http.listen
+    /// The address of a worker, such as http://127.0.0.1:9464; once for each worker. By default
+    /// http.listen of this configuration
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
     /// Show it again every two seconds, until Ctrl-C

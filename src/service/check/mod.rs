@@ -17,7 +17,7 @@ pub(super) use configuration::egress;
 /// How `claimgate check` looks, and how it answers.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct CheckCommand {
-    /// Look at the configuration alone: nothing is asked of Kafka, PostgreSQL or a risk API
+    /// Check the configuration alone, without a connection to Kafka, PostgreSQL or a risk API
     #[arg(long)]
     offline: bool,
     /// Answer in JSON, one document
