@@ -56,7 +56,7 @@ impl Report {
             ("claims, unique", tally.claims.to_string()),
             ("events", tally.events.to_string()),
             (
-                "of these sent again, for Kafka had not said where they are",
+                "of these sent again, because Kafka did not report an offset",
                 tally.resent.to_string(),
             ),
             ("SIGKILLs", story.kills.to_string()),
@@ -68,7 +68,7 @@ impl Report {
             ("database restarts and kills", story.database_outages.to_string()),
             ("API faults", story.api_faults.to_string()),
             (
-                "workers that gave up and were started again",
+                "workers that exited with an error and were restarted",
                 story.lives.iter().filter(gave_up).count().to_string(),
             ),
             ("claims deferred", tally.deferred.to_string()),
