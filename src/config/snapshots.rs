@@ -1,6 +1,6 @@
 //! `docs/configuration.md`, made of `config/default.toml`, whose comments explain every key.
 //!
-//! `make snapshots` writes it anew.
+//! `make snapshots` writes it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -13,13 +13,13 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")
 /// The section that stands for each API's.
 const ANY_API: &str = "risk.<api>";
 const HEAD: &str = "\
-<!-- Made of config/default.toml by `make snapshots`. Change the comments there. -->
+<!-- Generated from config/default.toml by `make snapshots`. Change the comments there. -->
 
 # Configuration: every key
 
-Sources in the order in which they win, the last one first: the environment; the file given by
-`--config`; `config/<CLAIMGATE_ENV>.toml`; `config/default.toml` in the working directory; the
-defaults below. An unknown key is an error; `claimgate check --offline` names every fault at once.
+Sources, the strongest first: the environment; the file given by `--config`;
+`config/<CLAIMGATE_ENV>.toml`; `config/default.toml` in the working directory; the defaults below.
+An unknown key is an error; `claimgate check --offline` names every fault at once.
 [deployment.md](deployment.md#configuration-and-secrets) shows a list, a property of librdkafka and
 a secret in each source.
 

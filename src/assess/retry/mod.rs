@@ -35,12 +35,12 @@ use crate::risk::{ApiResult, Fault, FaultReason, RetryHint};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The first pause is a random part of this.
+    /// The first pause is random, between 0 and this.
     #[serde(with = "humantime_serde")]
     pub initial_interval: Duration,
-    /// Each further pause is a random part of this many times the last one.
+    /// The upper limit of the pause grows by this factor with each attempt.
     pub multiplier: f64,
-    /// No pause is a part of more than this.
+    /// The upper limit of the pauses never exceeds this.
     #[serde(with = "humantime_serde")]
     pub max_interval: Duration,
     /// A claim that is still transient so long after its first attempt is deferred.
