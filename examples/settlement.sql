@@ -47,7 +47,7 @@ create table set_aside (
     key           bytea,
     value         bytea,
     set_aside_at  timestamptz not null default now(),
-    -- The time as well: a topic that was made anew counts its offsets from 0 again.
+    -- The time as well: a topic that was recreated counts its offsets from 0 again.
     primary key (topic, partition, record_offset, record_time)
 );
 comment on table set_aside is

@@ -59,7 +59,7 @@ comment on table verdicts is 'One row per claim: what was decided, by which API 
 comment on column verdicts.claim_id is 'The claim''s idempotency key, as the producer gave it.';
 comment on column verdicts.kind is 'The kind of claim; configuration says which API serves it.';
 comment on column verdicts.api is 'The risk API that was asked.';
-comment on column verdicts.api_schema is 'The edition of that API''s documents by which level, risk_types and provider_code are to be read.';
+comment on column verdicts.api_schema is 'The edition of that API''s documents that defines level, risk_types and provider_code.';
 comment on column verdicts.decision is 'approve: pay. challenge: the user must prove themselves first. review: a person decides. reject: do not pay.';
 comment on column verdicts.level is 'The risk level, 0 the lowest; null where the API gave none.';
 comment on column verdicts.risk_types is 'The types of risk as the API gave them, unknown ones too.';
@@ -74,8 +74,8 @@ comment on column verdicts.source_topic is 'The topic of the claim''s event.';
 comment on column verdicts.source_partition is 'The partition of the claim''s event.';
 comment on column verdicts.source_offset is 'The offset of the claim''s event.';
 comment on column verdicts.trace_id is 'The OpenTelemetry trace in which the claim was assessed, 32 hex digits.';
-comment on column verdicts.subject is 'Who claimed, hashed with audit.subject_key: can be searched and not be read. See docs/audit.md.';
-comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: tells a claim that was sent twice from two claims with one id.';
+comment on column verdicts.subject is 'Who claimed, hashed with audit.subject_key: it can be searched, but not read. See docs/audit.md.';
+comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: distinguishes a claim that was sent twice from two claims with one id.';
 comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
 comment on column verdicts.seal is 'The row of seals that covers this one; null where no worker wrote it.';
 
@@ -90,11 +90,11 @@ create table policies (
         check (version = 'sha256:' || encode(sha256(convert_to(content, 'UTF8')), 'hex'))
 );
 
-comment on table policies is 'One row per policy by which a worker ever decided, and one per policy that ever ruled in shadow.';
+comment on table policies is 'One row per policy that was ever in force, and one per policy that was ever in shadow.';
 comment on column policies.version is 'As in verdicts.policy_version and shadow_decisions.shadow_version: the SHA-256 of content.';
-comment on column policies.content is 'The policy as JSON: each API''s levels with their decisions, what types of risk do, the decision about claims that no API assessed.';
-comment on column policies.used is 'to_decide: it decided claims. in_shadow: it ruled beside one that did ([policy.shadow]), and decided nothing.';
-comment on column policies.first_used_at is 'When a worker first began to use it so.';
+comment on column policies.content is 'The policy as JSON: each API''s levels with their decisions, the effects of risk types, the decision about claims that no API assessed.';
+comment on column policies.used is 'to_decide: it decided claims. in_shadow: it was evaluated beside one that did ([policy.shadow]), and decided nothing.';
+comment on column policies.first_used_at is 'When a worker first used it in this way.';
 
 -- Which of the keys by which persons are hashed rows may stand under. A key's id tells nothing of it.
 create table subject_keys (
@@ -103,6 +103,6 @@ create table subject_keys (
     constraint subject_keys_key primary key (id)
 );
 
-comment on table subject_keys is 'One row per key (audit.subject_key) under which a worker ever hashed persons.';
+comment on table subject_keys is 'One row per key (audit.subject_key) with which a worker ever hashed persons.';
 comment on column subject_keys.id is 'The first 8 bytes, as hex, of HMAC-SHA256 over key:claimgate with the key.';
-comment on column subject_keys.first_used_at is 'When a worker first began with it.';
+comment on column subject_keys.first_used_at is 'When a worker first used it.';

@@ -35,7 +35,7 @@ comment on column dead_letters.payload is 'The event, byte for byte; null for a 
 comment on column dead_letters.headers is 'The producer''s headers, in order: [{"name": …, "text": …}], "base64" in place of "text" where the value is no text, neither where it is null.';
 comment on column dead_letters.received_at is 'When the worker took the event on.';
 comment on column dead_letters.trace_id is 'The OpenTelemetry trace of the event, 32 hex digits.';
-comment on column dead_letters.content is 'A hash of key, headers and payload: it tells apart two events that stood at one place, one after the other.';
+comment on column dead_letters.content is 'A hash of key, headers and payload: it distinguishes two events that had the same place one after the other.';
 -- A replay takes only letters older than itself, or it would go after those that it made.
 comment on column dead_letters.recorded_at is 'When the row was written, by this server''s clock.';
 comment on column dead_letters.seal is 'The row of seals that covers this one; null where no worker wrote it.';

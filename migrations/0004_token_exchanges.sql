@@ -15,10 +15,10 @@ create table token_exchanges (
 
 create index token_exchanges_requested_at_idx on token_exchanges (requested_at);
 
-comment on table token_exchanges is 'One row per request for an access token, whatever came of it: a few a day, more while something is wrong.';
+comment on table token_exchanges is 'One row per request for an access token, whatever its outcome: a few a day, more while something is wrong.';
 comment on column token_exchanges.id is 'The exchange''s own id.';
 comment on column token_exchanges.requested_at is 'When the request was sent.';
-comment on column token_exchanges.latency is 'From the sending to the last byte of the answer, or to the giving up.';
+comment on column token_exchanges.latency is 'From sending to the last byte of the answer, or until the attempt was given up.';
 comment on column token_exchanges.http_status is 'The HTTP status; null where no answer came.';
 comment on column token_exchanges.provider_code is 'errcode; null where there was none to read.';
 comment on column token_exchanges.outcome is 'fetched or failed.';

@@ -26,7 +26,7 @@ comment on column dead_letter_replays.source_partition is 'The partition of the 
 comment on column dead_letter_replays.source_offset is 'The offset of the dead letter''s event.';
 comment on column dead_letter_replays.content is 'The dead letter''s content, as in dead_letters.';
 comment on column dead_letter_replays.number is 'How often the event was replayed with this one, those before it became this dead letter included: its header claimgate-replays.';
-comment on column dead_letter_replays.replayed_by is 'Who answers for it.';
+comment on column dead_letter_replays.replayed_by is 'Who is responsible.';
 comment on column dead_letter_replays.reason is 'Why, in their words.';
 comment on column dead_letter_replays.announced_at is 'When it was announced: never after its event was sent.';
 
@@ -55,5 +55,5 @@ comment on column dead_letter_replay_places.number is 'As in dead_letter_replays
 comment on column dead_letter_replay_places.place_topic is 'The topic to which the event was sent.';
 comment on column dead_letter_replay_places.place_partition is 'Its partition there.';
 comment on column dead_letter_replay_places.place_offset is 'Its offset there.';
-comment on column dead_letter_replay_places.recorded_by is 'Whose command sent it, or found it in the topic: another''s than replayed_by where the first was cut short.';
+comment on column dead_letter_replay_places.recorded_by is 'Who ran the command that sent it, or found it in the topic: not replayed_by if the first command was interrupted.';
 comment on column dead_letter_replay_places.recorded_at is 'When it was known that the event is there.';

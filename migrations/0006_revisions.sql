@@ -21,10 +21,10 @@ create index revisions_revised_at_idx on revisions (revised_at);
 
 comment on table revisions is 'One row per decision that a person made about a claim that had one, written before it is published.';
 comment on column revisions.claim_id is 'The claim, as in verdicts.';
-comment on column revisions.revision is '1 for the first one; the verdict is 0. The last one holds.';
+comment on column revisions.revision is '1 for the first one; the verdict is 0. The highest one is in force.';
 comment on column revisions.decision is 'What was decided.';
 comment on column revisions.instead_of is 'What had been decided before.';
-comment on column revisions.revised_by is 'Who answers for it.';
+comment on column revisions.revised_by is 'Who is responsible.';
 comment on column revisions.reason is 'Why, in their words.';
 comment on column revisions.revised_at is 'When it was announced: never after it was published.';
 
@@ -46,7 +46,7 @@ comment on column revision_places.revision is 'As in revisions.';
 comment on column revision_places.place_topic is 'The topic of the decision.';
 comment on column revision_places.place_partition is 'Its partition there.';
 comment on column revision_places.place_offset is 'Its offset there.';
-comment on column revision_places.recorded_by is 'Whose command published it, or found it in the topic.';
+comment on column revision_places.recorded_by is 'Who ran the command that published it, or found it in the topic.';
 comment on column revision_places.recorded_at is 'When it was known to be there.';
 
 create table republications (
@@ -58,9 +58,9 @@ create table republications (
     announced_at   timestamptz not null default now()
 );
 
-comment on table republications is 'One row per command that published decisions once more, written before it did.';
+comment on table republications is 'One row per command that published decisions again, written before it did.';
 comment on column republications.id is 'The header claimgate-republished of what it published.';
-comment on column republications.republished_by is 'Who answers for it.';
+comment on column republications.republished_by is 'Who is responsible.';
 comment on column republications.reason is 'Why, in their words.';
 comment on column republications.decided_from is 'The claims decided from this time on …';
 comment on column republications.decided_before is '… and before this time.';

@@ -19,10 +19,10 @@ begin
             return new;
         end if;
     end if;
-    raise exception '% of % is refused: evidence is added and never changed',
+    raise exception '% of % is refused: evidence is append-only',
         lower(tg_op), tg_table_name
         using errcode = 'insufficient_privilege',
-            hint = 'docs/audit.md says how the owner of the tables erases what the law demands';
+            hint = 'docs/audit.md says how the owner of the tables erases a person';
 end
 $$;
 comment on function claimgate_refuse_change() is 'Keeps rows from being changed or removed.';
@@ -37,14 +37,14 @@ create table removals (
     before     timestamptz
 );
 
-comment on table removals is 'One row per command that took evidence away, written before it did.';
+comment on table removals is 'One row per command that deleted evidence, written before it did.';
 comment on column removals.id is 'The command''s number: removed_rows.removal.';
-comment on column removals.removed_by is 'Who answers for it.';
+comment on column removals.removed_by is 'Who is responsible.';
 comment on column removals.reason is 'Why, in their words; for retention, the setting and what was older.';
-comment on column removals.role is 'The role that they had logged in as.';
+comment on column removals.role is 'The database role of their login.';
 comment on column removals.removed_at is 'When it began.';
-comment on column removals.relation is 'For retention: the table whose rows went.';
-comment on column removals.before is 'For retention: rows older than this went.';
+comment on column removals.relation is 'For retention: the table whose rows were deleted.';
+comment on column removals.before is 'For retention: rows older than this were deleted.';
 
 create table removed_rows (
     seal        bigint not null,
@@ -54,11 +54,11 @@ create table removed_rows (
     constraint removed_rows_key primary key (seal, digest)
 );
 
-comment on table removed_rows is 'What the erasure of a person removed: seals cover rows that are not there any more, or not as they were.';
+comment on table removed_rows is 'What the erasure of a person removed: rows that seals cover and that were deleted or changed.';
 comment on column removed_rows.seal is 'The seal that covers the row.';
 comment on column removed_rows.digest is 'The row''s digest in it.';
-comment on column removed_rows.replacement is 'The digest of the row without the person; null where the whole row went.';
-comment on column removed_rows.removal is 'By which command.';
+comment on column removed_rows.replacement is 'The digest of the row without the person; null where the whole row was deleted.';
+comment on column removed_rows.removal is 'The command: removals.id.';
 
 do $$
 declare

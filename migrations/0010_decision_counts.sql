@@ -15,7 +15,7 @@ create table decision_counts (
 create index decision_counts_hour_idx on decision_counts (hour);
 create index decision_counts_counted_until_idx on decision_counts (counted_until);
 
-comment on table decision_counts is 'How many claims were decided so in an hour; several rows where some were recorded later than others.';
+comment on table decision_counts is 'How many claims were decided alike in an hour; several rows where some were recorded later than others.';
 comment on column decision_counts.hour is 'The beginning of the hour of verdicts.decided_at.';
 comment on column decision_counts.api is 'As in verdicts.';
 comment on column decision_counts.kind is 'As in verdicts.';

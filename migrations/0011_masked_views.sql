@@ -61,7 +61,7 @@ left join lateral (
     limit 1
 ) as kept on true;
 
-comment on view masked_claims is 'One row per claim that was decided, with what its event says of the person masked.';
+comment on view masked_claims is 'One row per claim that was decided, with the person''s data masked.';
 comment on column masked_claims.claim_id is 'As in verdicts.';
 comment on column masked_claims.kind is 'As in verdicts.';
 comment on column masked_claims.api is 'As in verdicts.';
@@ -112,7 +112,7 @@ select source_topic, source_partition, source_offset, error, error_field,
     octet_length(payload) as bytes, received_at, trace_id
 from dead_letters;
 
-comment on view masked_dead_letters is 'One row per dead letter, without what the event holds.';
+comment on view masked_dead_letters is 'One row per dead letter, without the event.';
 comment on column masked_dead_letters.source_topic is 'As in dead_letters.';
 comment on column masked_dead_letters.source_partition is 'As in dead_letters.';
 comment on column masked_dead_letters.source_offset is 'As in dead_letters.';

@@ -23,7 +23,7 @@ select claim_id, revised_at, 'revised', null, null, revision, null, null, null, 
     decision, null
 from revisions;
 
-comment on view masked_steps is 'One row per thing that happened to a claim: what it is, and nothing that the event, the APIs or people said.';
+comment on view masked_steps is 'One row per step of a claim, without the content of events, answers and revisions.';
 comment on column masked_steps.claim_id is 'As in verdicts.';
 comment on column masked_steps.at is 'When, by the worker''s clock; recorded and revised by PostgreSQL''s.';
 comment on column masked_steps.step is 'received, called, decided, recorded or revised.';

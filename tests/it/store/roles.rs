@@ -146,7 +146,7 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
         let result = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&database.pool).await;
         let error = result.expect_err("it must be refused").to_string();
         let refused =
-            ["evidence is added", "violates check", "violates not-null", "violates unique"];
+            ["evidence is append-only", "violates check", "violates not-null", "violates unique"];
         assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
     }
 }

@@ -113,7 +113,7 @@ async fn a_verdict_is_final() {
         store.record(&close(vec![assessed(verdict("a", 1))], vec![])).await.expect("recorded");
         for change in ["update verdicts set decision = 'approve'", "delete from verdicts", "truncate verdicts"] {
             let error = sqlx::query(change).execute(&database.pool).await.expect_err("refused, the owner too");
-            assert!(error.to_string().contains("evidence is added and never"), "{change}: {error}");
+            assert!(error.to_string().contains("evidence is append-only"), "{change}: {error}");
         }
         let change = "insert into verdicts select * from verdicts on conflict (claim_id) do update set decision = 'approve'";
         sqlx::query(change).execute(&database.pool).await.expect_err("by an upsert neither");

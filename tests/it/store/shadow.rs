@@ -76,7 +76,7 @@ async fn what_would_be_decided_otherwise_is_counted_by_policy_and_decision() {
 
 async fn refused(database: &TestDatabase, change: &'static str) {
     let refused = sqlx::query(change).execute(&database.pool).await.expect_err("refused");
-    assert!(refused.to_string().contains("evidence is added and never"), "{change}: {refused}");
+    assert!(refused.to_string().contains("evidence is append-only"), "{change}: {refused}");
 }
 
 #[tokio::test]
