@@ -109,7 +109,7 @@ impl Report for Conflicts {
 
     fn text(&self) -> String {
         if self.conflicts.is_empty() {
-            return "no event of that time had the id of another one's claim\n".to_owned();
+            return "no event of that period had the id of another claim\n".to_owned();
         }
         let columns = ["received_at", "claim_id", "decision", "decided_at", "letter", "detail"];
         let table = self.rows().table_of(&columns);

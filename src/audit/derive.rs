@@ -151,7 +151,10 @@ impl Reader<'_> {
         let result = api.read(&Answer { status: status.unwrap_or_default(), body });
         let ruling = rule(policy, api, &result).ok_or_else(|| {
             let reason = result.fault().map(|fault| fault.reason.as_str()).unwrap_or_default();
-            format!("the answer of attempt {} reads as no assessment today: {reason}", call.id)
+            format!(
+                "the answer of attempt {} is no longer read as an assessment: {reason}",
+                call.id
+            )
         })?;
         let provider_code = result.provider_code();
         let assessment = match result {
@@ -166,7 +169,7 @@ impl Reader<'_> {
         let claim = match Claim::parse(event.payload.as_deref(), usize::MAX) {
             Ok(claim) => claim,
             Err(malformed) => {
-                let derived = format!("the event is no claim: {}", malformed.detail);
+                let derived = format!("the event is not a valid claim: {}", malformed.detail);
                 return derivation.note("fingerprint", recorded, derived);
             }
         };

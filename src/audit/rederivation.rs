@@ -72,7 +72,7 @@ impl Rederivation {
         for why in &derivation.missing {
             // An attempt's id would make a cause of its own of each.
             let why = if why.starts_with("the answer of attempt") {
-                "the answer reads as no assessment today".to_owned()
+                "the answer is no longer read as an assessment".to_owned()
             } else {
                 why.clone()
             };

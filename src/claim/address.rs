@@ -19,7 +19,7 @@ pub(super) fn read(text: &str) -> Result<Option<String>, DeadLetterReason> {
     } else if text.contains(['[', ']']) || text.matches(':').count() == 1 {
         "it holds a port; give the address alone, without brackets"
     } else if text.contains('%') {
-        "it holds a zone, so it is no public address; give the user's own"
+        "it holds a zone, so it is not a public address; give the user's own"
     } else if text.contains('/') {
         "it is a network; give the address alone"
     } else {

@@ -123,7 +123,10 @@ fn locate(text: &str) -> DeadLetterReason {
     let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
         Ok(_) if json.end().is_ok() => {
-            return DeadLetterReason::event(EventError::NotAnObject, "the event is no JSON object");
+            return DeadLetterReason::event(
+                EventError::NotAnObject,
+                "the event is not a JSON object",
+            );
         }
         Ok(_) => {
             let detail = "there is text after the end of the JSON object; send one event a message";

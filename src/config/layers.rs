@@ -189,7 +189,7 @@ fn split_lists(value: &mut Value, path: &[&str], key: &str, faults: &mut Vec<Fin
 fn split(text: &str) -> Result<Vec<Value>, String> {
     if text.trim_start().starts_with('[') {
         let items: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| {
-            format!("{text:?} begins like a JSON array and is none ({error}); write `a,b,c`")
+            format!("{text:?} begins like a JSON array but is not one ({error}); write `a,b,c`")
         })?;
         let item = |item: serde_json::Value| match item {
             serde_json::Value::String(text) => Value::new(None, text),

@@ -41,7 +41,7 @@ pub(super) fn parse_address(text: &str) -> Result<Address, String> {
         None => (text, None),
     };
     if content.as_ref().is_some_and(String::is_empty) {
-        return Err("behind the @ stands a letter's content, as `list` has it".to_owned());
+        return Err("after the @ comes a letter's content, as `list` prints it".to_owned());
     }
     Ok(Address { source: parse_source(place)?, content })
 }

@@ -130,7 +130,7 @@ impl Settings {
 fn refusal(code: RDKafkaErrorCode) -> String {
     match code {
         RDKafkaErrorCode::TopicAlreadyExists => {
-            "somebody else made it just now; run this again, to see what it is like".to_owned()
+            "somebody else created it just now; run this again to check it".to_owned()
         }
         RDKafkaErrorCode::TopicAuthorizationFailed
         | RDKafkaErrorCode::ClusterAuthorizationFailed => {

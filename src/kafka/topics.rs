@@ -68,7 +68,7 @@ pub(super) fn judge(
         let doubts = match &topic.configuration {
             None => Ok(Vec::new()),
             Some(Err(error)) => Ok(vec![format!(
-                "its configuration cannot be read ({error}), so nobody knows whether it is compacted; grant DescribeConfigs"
+                "its configuration cannot be read ({error}), so it is not known whether it is compacted; grant DescribeConfigs"
             )]),
             Some(Ok(configuration)) => {
                 doubts(settings, give_up_after, topic.used_as, configuration)

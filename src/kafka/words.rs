@@ -28,11 +28,11 @@ const REMEDIES: [(&[&str], &str); 8] = [
             "requires SASL authentication",
             "SASL handshake failed: Disconnected",
         ],
-        "that port wants TLS or a login: set kafka.properties.security.protocol",
+        "that port requires TLS or a login: set kafka.properties.security.protocol",
     ),
     (
         &["GSSAPI", "No worthy mechs"],
-        "set kafka.properties.sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: without it the client takes Kerberos",
+        "set kafka.properties.sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: without it the client uses Kerberos",
     ),
     (
         &["certificate", "SSL_CTX", "ssl.ca"],
@@ -48,7 +48,7 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["Disconnected"],
-        "the broker hung up: where that port wants TLS or a login, set kafka.properties.security.protocol",
+        "the broker hung up: where that port requires TLS or a login, set kafka.properties.security.protocol",
     ),
     (
         &["resolve", "Resolve"],

@@ -134,7 +134,7 @@ impl Written {
         }
         if let Some(word) = &self.unassessed {
             let reason = FaultReason::from_word(word).ok_or_else(|| {
-                format!("unassessed: {word:?} is no reason; docs/risk-apis.md lists them")
+                format!("unassessed: {word:?} is not a reason; docs/risk-apis.md lists them")
             })?;
             return Ok(Given::Unassessed(reason, self.provider_code));
         }
@@ -149,7 +149,7 @@ impl Written {
     fn check_level(&self, level: u8, route: &Route) -> Result<(), String> {
         let name = route.api.name();
         match route.api.registration().highest_level() {
-            None => Err(format!("level: {name} gives none")),
+            None => Err(format!("level: {name} gives no level")),
             Some(highest) if level > highest => {
                 Err(format!("level: the highest that {name} gives is {highest}"))
             }

@@ -142,7 +142,7 @@ fn a_case_that_cannot_be_meant_is_refused() {
         ("api = 'mini_program'\ndecision = 'approve'", "one of them must be given"),
         ("api = 'mini_program'\nlevel = 0\nticket = 'valid'\ndecision = 'approve'", "one of them"),
         ("api = 'mini_program'\nlevel = 5\ndecision = 'approve'", "the highest that mini_program"),
-        ("api = 'captcha_check'\nlevel = 0\ndecision = 'approve'", "captcha_check gives none"),
+        ("api = 'captcha_check'\nlevel = 0\ndecision = 'approve'", "captcha_check gives no level"),
         ("api = 'mini_program'\nlevel = 0\nstatus = 200\ndecision = 'approve'", "status: "),
         (
             "api = 'captcha_check'\nticket = 'valid'\nrisk_types = [1]\ndecision = 'approve'",

@@ -275,7 +275,7 @@ impl<'a> Setup<'a> {
     pub fn require(&self, key: &str, value: &str) {
         if value.trim().is_empty() {
             let name = self.registration.name;
-            let problem = format!("this is required, for `risk.{name}` is in use");
+            let problem = format!("this is required, because `risk.{name}` is in use");
             self.faults.borrow_mut().push(SectionError::new(key, problem));
         }
     }

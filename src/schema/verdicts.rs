@@ -153,7 +153,7 @@ impl TryFrom<String> for Decision {
     type Error = String;
 
     fn try_from(word: String) -> Result<Self, String> {
-        Self::from_word(&word).ok_or_else(|| format!("{word:?} is no decision"))
+        Self::from_word(&word).ok_or_else(|| format!("{word:?} is not a decision"))
     }
 }
 

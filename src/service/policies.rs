@@ -35,7 +35,7 @@ pub fn policy(config: &Config, command: &PolicyCommand) -> Result<(), Failure> {
     if trial.failures.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(DISAGREES, "the policy decides otherwise than the examples expect"))
+    Err(Failure::new(DISAGREES, "the policy does not decide as the examples expect"))
 }
 
 /// The examples of a file. The last fault is the command's own sentence.

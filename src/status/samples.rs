@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// What is wrong with a text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is no sample of a metric: {text:?}")]
+#[error("line {line} is not a metric sample: {text:?}")]
 pub(super) struct SamplesError {
     /// Counted from 1.
     line: usize,

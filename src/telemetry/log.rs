@@ -79,7 +79,7 @@ mod tests {
         let configured =
             filter("claimgate=loud", environment("")).expect_err("no level").to_string();
         assert!(
-            configured.starts_with("telemetry.log: \"claimgate=loud\" is no log filter: "),
+            configured.starts_with("telemetry.log: \"claimgate=loud\" is not a log filter: "),
             "{configured}"
         );
         let environment =

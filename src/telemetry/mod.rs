@@ -110,7 +110,7 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter of log lines does not parse.
-    #[error("{key}: {text:?} is no log filter: {source}")]
+    #[error("{key}: {text:?} is not a log filter: {source}")]
     Filter {
         /// The setting at fault.
         key: &'static str,
@@ -232,7 +232,7 @@ pub fn look_at(settings: &Settings) -> Vec<Finding> {
     let filter = log::filter(&settings.log, |key| std::env::var(key).ok());
     let finding = |error: TelemetryError| match error {
         TelemetryError::Filter { key, text, source } => {
-            Finding::wrong(key, format!("{text:?} is no log filter: {source}"))
+            Finding::wrong(key, format!("{text:?} is not a log filter: {source}"))
         }
         other => Finding::wrong("telemetry", other.to_string()),
     };

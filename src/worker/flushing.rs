@@ -163,7 +163,7 @@ impl<P: Ports> Worker<P> {
                 self.outflow.published(latency, at);
                 self.outflow.pipeline.published();
                 if self.outflow.publisher_outage.ended() {
-                    tracing::info!("Kafka takes decisions again");
+                    tracing::info!("Kafka accepts decisions again");
                 }
                 self.context.health.set_ready(Component::Broker, Ok(()));
                 let now = self.context.clock.micros();
@@ -201,7 +201,7 @@ impl<P: Ports> Worker<P> {
         self.context.meter.publish_aborted();
         if self.outflow.publisher_outage.failed(&reason) {
             warn!(
-                "Kafka did not take a batch; nothing is lost, the worker tries again until it does: {reason}"
+                "Kafka did not accept a batch; nothing is lost, the worker tries again until it does: {reason}"
             );
         }
         self.context.health.set_ready(Component::Broker, Err(reason));

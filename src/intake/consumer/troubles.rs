@@ -25,7 +25,7 @@ impl Reader {
             // Told, and said again with the statistics for as long as it lasts.
         } else if !is_outage(error) {
             // An outage is told by the statistics, once.
-            warn!(error.message = %error, "the consumer met an error and goes on");
+            warn!(error.message = %error, "the consumer reported an error and goes on");
         }
     }
 

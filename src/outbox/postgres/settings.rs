@@ -103,7 +103,7 @@ impl Settings {
         let options =
             PgConnectOptions::from_str(url).ok().filter(|_| is_postgres).ok_or_else(|| {
                 StoreError::Fatal(
-                    "`postgres.url` is no PostgreSQL URL: postgres://user@host:5432/database"
+                    "`postgres.url` is not a PostgreSQL URL: postgres://user@host:5432/database"
                         .to_owned(),
                 )
             })?;

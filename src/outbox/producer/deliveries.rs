@@ -90,9 +90,9 @@ impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         // That brokers are away the worker says once, when a batch does not get through.
         if is_outage(&error) {
-            debug!(error.message = %error, error.reason = reason, "the producer met an error");
+            debug!(error.message = %error, error.reason = reason, "the producer reported an error");
         } else {
-            error!(error.message = %error, error.reason = reason, "the producer met an error");
+            error!(error.message = %error, error.reason = reason, "the producer reported an error");
         }
     }
 }

@@ -22,7 +22,7 @@ impl Transactions {
             )),
             Failure::Topic(topic, code) => match self.judge(&KafkaError::MessageProduction(code)) {
                 PublishError::Aborted(_) => PublishError::Aborted(format!(
-                    "topic {:?} takes no messages: {code}",
+                    "topic {:?} rejects messages: {code}",
                     self.settings.output(topic)
                 )),
                 other => other,

@@ -130,7 +130,7 @@ impl KafkaPublisher {
             if weight <= self.bounds.limit(topic) {
                 warn!(
                     bytes = weight,
-                    "a message of {weight} bytes is too large for its topic ({topic:?}); those as large are cut from now on"
+                    "a message of {weight} bytes is too large for its topic ({topic:?}); messages of this size are cut from now on"
                 );
                 self.bounds.learn(topic, weight);
             }
@@ -189,7 +189,7 @@ impl Publisher for KafkaPublisher {
             }
             if let Some(code) = refused.filter(|_| drafts.leave_out_too_many()) {
                 return Err(PublishError::Aborted(format!(
-                    "the topic of decisions takes no messages: {code}; see its max.message.bytes and policies"
+                    "the topic of decisions rejects messages: {code}; see its max.message.bytes and policies"
                 )));
             }
             let undeferrable = drafts.undeferrable(&self.bounds.limits());

@@ -146,7 +146,7 @@ fn json(value: &impl Serialize) -> Answer {
 }
 
 fn unanswered(error: StoreError) -> (StatusCode, String) {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("the record does not answer: {error}\n"))
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the database does not answer: {error}\n"))
 }
 
 fn answered(answer: Answer) -> Response {

@@ -121,7 +121,7 @@ pub(super) fn pairs(value: &str, _: &Environment) -> Understood {
 pub(super) fn propagators(value: &str, _: &Environment) -> Understood {
     let only = value.split(',').map(str::trim).all(|name| name == "tracecontext");
     unless(only, || {
-        "is not how it is: tracecontext is always in use, baggage goes on as telemetry.baggage \
+        "has no effect: tracecontext is always in use, baggage goes on as telemetry.baggage \
          says, and no other is built in; set tracecontext"
             .to_owned()
     })
@@ -130,7 +130,7 @@ pub(super) fn propagators(value: &str, _: &Environment) -> Understood {
 pub(super) fn sampler(value: &str, _: &Environment) -> Understood {
     unless(SAMPLERS.contains(&value), || {
         let known = SAMPLERS.join(", ");
-        format!("is no sampler here: parentbased_always_on is used; set one of {known}")
+        format!("is not a known sampler: parentbased_always_on is used; set one of {known}")
     })
 }
 
@@ -145,7 +145,7 @@ pub(super) fn sampler_argument(value: &str, given: &Environment) -> Understood {
         Ok(_) | Err(_) => 1,
     };
     Err(Instead::Warning(format!(
-        "is no ratio between 0 and 1, and counts as {counts_as}; write one such as 0.1"
+        "is not a ratio between 0 and 1, and counts as {counts_as}; write one such as 0.1"
     )))
 }
 
@@ -179,7 +179,7 @@ pub(super) fn logs_exporter(value: &str, _: &Environment) -> Understood {
 
 fn positive(value: &str, instead: impl Display, what: &str) -> Understood {
     unless(value.parse::<u64>().is_ok_and(|number| number > 0), || {
-        format!("is no number of {what}: {instead} is used; write a whole number of 1 or more")
+        format!("is not a number of {what}: {instead} is used; write a whole number of 1 or more")
     })
 }
 
@@ -242,7 +242,7 @@ pub(super) fn link_limit(value: &str, _: &Environment) -> Understood {
 
 fn limit(value: &str, instead: u32) -> Understood {
     unless(value.parse::<u32>().is_ok(), || {
-        format!("is no whole number: the limit is {instead}; write one")
+        format!("is not a whole number: the limit is {instead}; write one")
     })
 }
 
@@ -288,7 +288,7 @@ fn url(url: &str, given: &Environment, signal: Signal) -> Understood {
     }
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     unless(is_http && uri.host().is_some_and(|host| !host.is_empty()), || {
-        format!("is no URL of HTTP, so {} do not arrive; {remedy}", signal.things())
+        format!("is not an HTTP URL, so {} do not arrive; {remedy}", signal.things())
     })
 }
 

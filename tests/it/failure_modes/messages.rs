@@ -169,7 +169,7 @@ async fn row_14_an_output_topic_that_is_missing_is_waited_for() {
     lab.produce(&expected.claims.iter().map(event).collect::<Vec<_>>());
     let named = async || {
         let log = std::fs::read_to_string(lab.log("w1")).unwrap_or_default();
-        log.contains(&format!("topic \"{decisions}\" takes no messages"))
+        log.contains(&format!("topic \"{decisions}\" rejects messages"))
     };
     lab.wait("the topic to be named", LONG, named).await;
     let again = NewTopic::new(&decisions, PARTITIONS, TopicReplication::Fixed(1));

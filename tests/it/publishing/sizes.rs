@@ -112,7 +112,7 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     set_max_bytes(&lab, "decisions", 300).await;
     let expected = claims(&lab, (0..50).map(|number| format!("clm-{number}")), |_, event| event);
     let mut worker = lab.worker("w1", "");
-    let named = async || log(&lab, "w1").contains("takes no messages: MessageSizeTooLarge");
+    let named = async || log(&lab, "w1").contains("rejects messages: MessageSizeTooLarge");
     lab.wait("the topic to be named", LONG, named).await;
     set_max_bytes(&lab, "decisions", 100_000).await;
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;
@@ -134,7 +134,7 @@ async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
     set_max_bytes(&lab, "decisions", bytes(&seen.key) + bytes(&seen.payload) + headers + 300).await;
     let long = "\u{6f22}".repeat(128);
     lab.produce(&[Event::of(claim(&long, "user-long"))]);
-    let named = async || log(&lab, "w1").contains("takes no messages: MessageSizeTooLarge");
+    let named = async || log(&lab, "w1").contains("rejects messages: MessageSizeTooLarge");
     lab.wait("the topic to be named", LONG, named).await;
     let others = claims(&lab, (0..20).map(|number| format!("clm-{number}")), |_, event| event);
     let decided = async || {
