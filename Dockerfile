@@ -21,7 +21,7 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     cargo build --release --locked --package claimgate \
     && cp target/release/claimgate /usr/local/bin/claimgate
 
-# The risk APIs' stand-in, for docker-compose.yml: `docker build --target simulator`.
+# The simulator of the risk APIs, for docker-compose.yml: `docker build --target simulator`.
 FROM debian:bookworm-slim AS simulator
 COPY --from=build-simulator /usr/local/bin/claimgate-simulator /usr/local/bin/claimgate-simulator
 USER 10001:10001

@@ -12,7 +12,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Install the compilers and headers a build needs (Debian; silent when all is there)
+setup: ## Install the compilers and headers that a build needs (Debian; silent if nothing is missing)
 	@scripts/setup.sh build
 
 .PHONY: build
@@ -24,7 +24,7 @@ dist: setup ## Build what is released, into target/dist: archive, Debian package
 	scripts/release.sh $(ARGS)
 
 .PHONY: demo
-demo: setup ## Two minutes of the whole thing on this machine: broker, database and risk APIs included
+demo: setup ## See all of it on this machine in two minutes: mock broker, PostgreSQL, simulated risk APIs
 	@scripts/setup.sh demo
 	cargo run $(LOCKED) --release --package claimgate-demo -- $(ARGS)
 
@@ -41,7 +41,7 @@ unit: setup ## Unit and property tests and the simulation, which need no service
 	cargo test $(LOCKED) --workspace --all-features --lib --bins --test architecture $(ARGS)
 
 .PHONY: snapshots
-snapshots: setup ## Accept changed snapshots: read their diff before committing
+snapshots: setup ## Accept changed snapshots: read their diff before you commit
 	INSTA_UPDATE=always cargo test $(LOCKED) --all-features --lib snapshots
 	INSTA_UPDATE=always scripts/with-services.sh cargo test $(LOCKED) --all-features --test it dictionary
 
@@ -50,7 +50,7 @@ fmt: ## Format the code
 	cargo fmt --all
 
 .PHONY: check
-check: setup ## The fast look while writing: format and clippy
+check: setup ## Fast check while you write: format and clippy
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets --all-features
 
@@ -63,7 +63,7 @@ lint: setup ## Format, clippy and docs without a warning; dependencies, scripts 
 	scripts/checkers.sh
 
 .PHONY: deploy-check
-deploy-check: ## Check deploy/: alerts, dashboards, chart, unit; says which tools are missing
+deploy-check: ## Check deploy/: alerts, dashboards, chart, unit; names missing tools
 	scripts/deploy-check.sh
 
 .PHONY: book
@@ -90,7 +90,7 @@ instructions: setup ## Count what the worker's pure parts cost, exactly, and fai
 # printed. BROKERS=3 is a cluster, of which each broker is killed in turn; with STANDBY=1 the
 # database has a synchronous standby, which is promoted.
 .PHONY: chaos
-chaos: setup ## Break everything under four workers, and look for a claim lost or doubled: make chaos CLAIMS=… KILLS=… BROKERS=3 STANDBY=1
+chaos: setup ## Break everything under four workers, and check that no claim is lost or doubled: make chaos CLAIMS=… KILLS=… BROKERS=3 STANDBY=1
 	@scripts/setup.sh services
 	CHAOS_SEED=$(SEED) CHAOS_CLAIMS=$(or $(CLAIMS),200000) CHAOS_KILLS=$(or $(KILLS),200) \
 		CHAOS_RATE=$(or $(RATE),300) CHAOS_MINUTES=$(or $(MINUTES),60) \
@@ -100,7 +100,7 @@ chaos: setup ## Break everything under four workers, and look for a claim lost o
 
 # Its own Kafka and PostgreSQL, one worker, two minutes a row of the table: about twenty in all.
 .PHONY: fairness
-fairness: setup ## Put one API or one account in trouble, and measure what the others keep: make fairness FAIRNESS_SECONDS=…
+fairness: setup ## Disturb one API or one account, and measure the throughput that the others keep: make fairness FAIRNESS_SECONDS=…
 	@scripts/setup.sh services
 	cargo test $(LOCKED) --release --all-features --no-run --test it
 	scripts/with-services.sh cargo test $(LOCKED) --release --all-features --test it -- \
@@ -109,13 +109,13 @@ fairness: setup ## Put one API or one account in trouble, and measure what the o
 # A Prometheus has to be in PATH, or named by PROMETHEUS. HOURS bounds the run; FAULTS are names of
 # `scripts/provoke-alerts.sh --list`.
 .PHONY: alerts
-alerts: setup ## Provoke every alert for real, with a Prometheus, in 80 minutes: make alerts HOURS=… FAULTS='…'
+alerts: setup ## Provoke every alert with real faults and a Prometheus, in 80 minutes: make alerts HOURS=… FAULTS='…'
 	@scripts/setup.sh services
 	scripts/with-services.sh scripts/provoke-alerts.sh $(if $(HOURS),--hours $(HOURS)) $(FAULTS)
 
 # Its own Kafka and PostgreSQL; CLAIMGATE and CLAIMGATE_SIMULATOR name binaries, else both are built.
 .PHONY: examples
-examples: setup ## Kill the settlement examples while they pay, look for a claim missed or paid twice: make examples ARGS=--mutants
+examples: setup ## Kill the settlement examples while they pay, and check that nothing is missed or paid twice: make examples ARGS=--mutants
 	@scripts/setup.sh examples
 	scripts/examples.sh $(ARGS)
 
@@ -129,5 +129,5 @@ down: ## Stop what `up` started and delete its data
 	docker compose down --volumes --remove-orphans
 
 .PHONY: clean-services
-clean-services: ## Stop what a killed test run left behind
+clean-services: ## Stop services that a killed test run left running
 	@scripts/with-services.sh --clean

@@ -79,7 +79,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of these levels (by API name) and of `worker.on_unassessed`.
+    /// The policy of these levels (by API name) and of `retry.on_unassessed`.
     pub fn new(levels: BTreeMap<String, Levels>, on_unassessed: Decision) -> Self {
         Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
     }

@@ -23,7 +23,7 @@ pub(super) struct Spent {
     pub(super) whole: Duration,
     /// By the worker's loop, its consumer and its publisher.
     pub(super) worker: Duration,
-    /// By the threads of librdkafka: the worker's, the demo's and the stand-in broker, which cannot
+    /// By the threads of librdkafka: the worker's, the demo's and the mock broker, which cannot
     /// be told apart.
     pub(super) librdkafka: Duration,
 }

@@ -45,21 +45,21 @@ const INTERRUPTED: &str = "interrupted; what was started is stopped";
 /// How often the demo looks how far the worker is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Run everything at once: broker stand-in, database, simulated risk APIs, worker; send claims;
-/// check what was promised.
+/// Run everything at once: mock Kafka broker, PostgreSQL, simulated risk APIs, worker; send
+/// claims; check what was promised.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct DemoArgs {
     /// How many events to send
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(claims::FEWEST as i64..=200_000))]
     pub claims: u32,
-    /// What the events and the faults are drawn from: the same seed, the same events
+    /// The seed of events and faults: the same seed gives the same events
     #[arg(long, default_value_t = 1, value_name = "SEED")]
     pub seed: u64,
-    /// Leave PostgreSQL alone
+    /// Do not kill PostgreSQL
     #[arg(long)]
     pub no_outage: bool,
-    /// Let everything run on until Ctrl-C, and say how to look at it
+    /// Keep everything running until Ctrl-C, and print how to look around
     #[arg(long)]
     pub keep: bool,
     /// A new or empty folder for the database and the worker's log, which stays [default:
@@ -74,7 +74,7 @@ pub struct DemoArgs {
 /// One sentence: what could not be started, or that a promise was broken; which one was printed.
 pub async fn run(args: DemoArgs) -> Result<(), String> {
     let mut interrupted = tokio::spawn(service::signalled());
-    println!("Starting PostgreSQL, a Kafka stand-in, the simulated risk APIs and the worker …");
+    println!("Starting PostgreSQL, a mock Kafka broker, the simulated risk APIs and the worker …");
     let stage = Stage::set(&args).await?;
     report::introduce(&stage, &args);
     let mut outcome = tokio::select! {

@@ -28,12 +28,12 @@ pub(super) struct Measured {
 pub(super) fn introduce(stage: &Stage, args: &DemoArgs) {
     println!(
         "
-  Kafka        librdkafka's stand-in, in this process, at {}; it does no transactions, so guarantee = \"at_least_once\"
+  Kafka        librdkafka's mock broker, in this process, at {}; it has no transactions, so guarantee = \"at_least_once\"
   PostgreSQL   {}
   risk APIs    simulated, in this process, at {}; 8 to 30 ms an answer, a few percent of them faults
   worker       as `claimgate run`, on a thread of this process; its log is {}
 
-Sending {} events (--seed {}): claims of every kind, some of them troublesome, some twice, and events that are none.",
+Sending {} events (--seed {}): claims of every kind, some with API faults, some sent twice, and malformed events.",
         stage.kafka.bootstrap_servers,
         stage.postgres.url(),
         stage.simulator.base_url(),
@@ -48,14 +48,14 @@ pub(super) fn how_to_look(stage: &Stage) {
     let (kafka, simulator) = (&stage.kafka, stage.simulator.base_url());
     println!(
         "
-Everything runs on. Look at it, and end it with Ctrl-C.
+Everything keeps running. Look around; Ctrl-C ends it.
 
   psql {}
   kcat -b {} -C -o beginning -f '%k %s\\n' -t {}      (also: {}, {})
   curl {simulator}/control/stats                     (also: /control/calls, and PUT /control/faults; docs/simulator.md)
   curl http://{}/metrics                  (also: /livez, /readyz)
   less {}
-  PostgreSQL once more: bash {} kill|start {}",
+  Kill and start PostgreSQL again: bash {} kill|start {}",
         stage.postgres.url(),
         kafka.bootstrap_servers,
         kafka.output_topic,
@@ -72,23 +72,21 @@ Everything runs on. Look at it, and end it with Ctrl-C.
 pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     section("What was decided");
     println!("{}", decisions(&evidence.tables.verdicts));
-    section("What the risk APIs were asked");
+    section("Calls of the risk APIs");
     println!("{}", calls(&evidence.tables.calls, &evidence.tables.verdicts));
     let deferred = evidence.messages.deferred.len();
     println!(
         "Claims were deferred in the retry topic {deferred} times: those that no API would assess for {IN_PROCESS_FOR}."
     );
-    section("What was no claim");
+    section("Dead letters");
     println!("{}", dead_letters(evidence));
     let is_repeat =
         |sent: &&Sent| matches!(sent.event.expected, Expected::Repeat { same: true, .. });
     let skipped = evidence.sent.iter().filter(is_repeat).count();
-    println!(
-        "Besides, {skipped} events said again what a claim had said before: they were skipped."
-    );
-    section("From an event's arrival in Kafka to a consumer's seeing its decision");
+    println!("Besides, {skipped} events repeated a claim that was sent before: they were skipped.");
+    section("Time from an event's arrival in Kafka until a consumer sees its decision");
     println!("{}", latencies(evidence, measured.outage.as_ref()));
-    section("What it cost");
+    section("Cost");
     print_cost(evidence.sent.len(), measured);
 }
 
@@ -100,7 +98,7 @@ pub(super) fn section(title: &str) {
 fn print_cost(events: usize, measured: &Measured) {
     let wall = measured.wall.as_secs_f64();
     println!(
-        "{events} events in {wall:.1} s: they were sent over 8 s or more, and the last hopeless claim was given up on {GIVE_UP_AFTER} later or more."
+        "{events} events in {wall:.1} s: they were sent over 8 s or more, and the last claim that no API assesses was given up {GIVE_UP_AFTER} later or more."
     );
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");
@@ -109,12 +107,12 @@ fn print_cost(events: usize, measured: &Measured) {
     let each = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1_000.0 / events as f64);
     let rest = whole.saturating_sub(worker + librdkafka);
     println!(
-        "CPU time per event, of this process: {}. That is more than a worker costs, for it is",
+        "CPU time per event, of this process: {}. A worker alone costs less. It is the sum of",
         each(whole)
     );
     println!("  {:>8}  the worker's loop, consumer and publisher", each(worker));
     println!(
-        "  {:>8}  librdkafka: the worker's clients, and also the demo's and the stand-in broker",
+        "  {:>8}  librdkafka: the worker's clients, and also the demo's and the mock broker",
         each(librdkafka)
     );
     println!("  {:>8}  the simulated risk APIs and the demo itself", each(rest));

@@ -1,4 +1,4 @@
-//! What the demo starts, and stops again: a Kafka stand-in, PostgreSQL, the simulated risk APIs,
+//! What the demo starts, and stops again: a mock Kafka broker, PostgreSQL, the simulated risk APIs,
 //! the worker.
 
 use std::ops::Range;
@@ -52,7 +52,7 @@ impl Stage {
         })
         .await?;
         let kafka = MockCluster::new(1)
-            .map_err(|error| format!("the Kafka stand-in does not start: {error}"))?;
+            .map_err(|error| format!("the mock Kafka broker does not start: {error}"))?;
         let simulator = Simulator::start(simulator_options(args.seed))
             .await
             .map_err(|error| error.to_string())?;
@@ -121,13 +121,10 @@ impl Stage {
 pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range<i64>, String> {
     let (stop, from) = (server.clone(), now_micros());
     blocking(move || stop.command("kill")).await?;
-    say(format!(
-        "PostgreSQL is killed in the middle of it, and stays away for {} s …",
-        OUTAGE.as_secs()
-    ));
+    say(format!("PostgreSQL was killed, and stays down for {} s …", OUTAGE.as_secs()));
     tokio::time::sleep(OUTAGE).await;
     blocking(move || server.command("start")).await?;
-    say("… and is back. The worker was told nothing of it.".to_owned());
+    say("… and is back. The worker has to notice that by itself.".to_owned());
     Ok(from..now_micros())
 }
 
@@ -156,9 +153,9 @@ fn create_topics(
         (&topics.output_topic, output),
         (&topics.dead_letter_topic, output),
     ] {
-        kafka
-            .create_topic(topic, partitions, 1)
-            .map_err(|error| format!("the Kafka stand-in does not make topic {topic}: {error}"))?;
+        kafka.create_topic(topic, partitions, 1).map_err(|error| {
+            format!("the mock Kafka broker does not create topic {topic}: {error}")
+        })?;
     }
     Ok(())
 }

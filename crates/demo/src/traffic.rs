@@ -29,7 +29,7 @@ pub(super) struct Sent {
 }
 
 /// Sends every event; `sent` counts them. No more than `ahead` are sent beyond what `taken` says
-/// that the worker took on: the stand-in keeps five megabytes a partition, and forgets what is
+/// that the worker took on: the mock broker keeps five megabytes a partition, and forgets what is
 /// older.
 pub(super) async fn send(
     settings: Settings,

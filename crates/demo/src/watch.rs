@@ -90,7 +90,7 @@ impl Watch {
         move || {
             observer
                 .is_complete()
-                .map_err(|error| format!("the Kafka stand-in does not answer: {error}"))
+                .map_err(|error| format!("the mock Kafka broker does not answer: {error}"))
         }
     }
 
