@@ -139,6 +139,6 @@ fn refusal(code: RDKafkaErrorCode) -> String {
                  somebody who has that right"
             )
         }
-        code => format!("Kafka does not make it: {code}; the broker's log says why"),
+        code => format!("Kafka did not create it: {code}; the broker's log says why"),
     }
 }

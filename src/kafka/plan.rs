@@ -95,7 +95,7 @@ impl Plan {
         dry_run: bool,
         result: Result<(), String>,
     ) -> Finding {
-        let done = if dry_run { "would be made" } else { "was made" };
+        let done = if dry_run { "would be created" } else { "was created" };
         let (partitions, replicas) = (self.partitions, self.replicas);
         let made = result.map(|()| {
             format!(
@@ -112,7 +112,7 @@ impl Plan {
         faults.extend(self.divided(settings, found));
         faults.extend(self.copied(found));
         let (said, remedies): (Vec<String>, Vec<String>) = faults.into_iter().unzip();
-        let left = "is there, and is left as it is";
+        let left = "exists and is left unchanged";
         if said.is_empty() {
             let (partitions, replicas) = (found.partitions, found.replicas);
             let like = format!("{left}: {partitions} partitions, replication factor {replicas}");

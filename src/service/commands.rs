@@ -83,7 +83,7 @@ fn say_migrated(
     roles: bool,
 ) -> Result<(), String> {
     let roles = if roles { format!("{ROLES_MADE}\n") } else { String::new() };
-    write!(out, "{applied} migrations applied, {partitions} partitions made\n{roles}").map_err(
+    write!(out, "{applied} migrations applied, {partitions} partitions created\n{roles}").map_err(
         |error| format!("everything was done, but the result could not be written: {error}"),
     )
 }
@@ -186,7 +186,7 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(say_migrated(&mut out, 13, 8, true), Ok(()));
         let said = String::from_utf8(out).expect("text");
-        assert_eq!(said, format!("13 migrations applied, 8 partitions made\n{ROLES_MADE}\n"));
+        assert_eq!(said, format!("13 migrations applied, 8 partitions created\n{ROLES_MADE}\n"));
         let mut full = [0_u8; 4];
         let said = say_migrated(&mut full.as_mut_slice(), 13, 8, false);
         assert!(said.is_err_and(|said| said.starts_with("everything was done")));

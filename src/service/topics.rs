@@ -61,8 +61,8 @@ pub async fn topics(config: &Config, command: TopicsCommand) -> Result<(), Failu
     print(&findings, command.json.then_some(&command))?;
     match count(&findings, Severity::Wrong) {
         0 => Ok(()),
-        _ => Err("not every topic is as it has to be; the lines with WRONG say why"
-            .to_owned()
-            .into()),
+        _ => {
+            Err("some topics are missing or wrong; the lines with WRONG say why".to_owned().into())
+        }
     }
 }

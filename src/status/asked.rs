@@ -37,7 +37,7 @@ impl Asker {
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
         client
             .map(Self)
-            .map_err(|error| format!("the HTTP client cannot be made: {}", words(error)))
+            .map_err(|error| format!("the HTTP client cannot be created: {}", words(error)))
     }
 
     /// Asks all of them at once.

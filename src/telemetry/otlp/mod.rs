@@ -214,7 +214,7 @@ fn client(timeout: Duration) -> Result<Client, String> {
     let thread = std::thread::Builder::new().name("otlp-http".to_owned()).spawn(build);
     let thread = thread.map_err(|error| format!("no thread can be started for it: {error}"))?;
     let built = thread.join().map_err(|_panic| "the thread that makes it panicked".to_owned())?;
-    built.map_err(|error| format!("the HTTP client cannot be made: {error}"))
+    built.map_err(|error| format!("the HTTP client cannot be created: {error}"))
 }
 
 /// Which signals go to a collector and which do not, where the environment says anything of one.

@@ -52,14 +52,14 @@ async fn found(lab: &Lab) -> BTreeMap<&'static str, (usize, BTreeMap<String, Opt
 async fn topics_are_made_once_and_a_worker_decides_on_them() {
     let Some(lab) = bare("made").await else { return };
     let (output, said) = create(&lab, "--partitions 6 --replication-factor 1 --dry-run").await;
-    assert!(output.status.success() && said.matches("would be made: 6").count() == 4, "{said}");
+    assert!(output.status.success() && said.matches("would be created: 6").count() == 4, "{said}");
     let (output, said) = create(&lab, "--partitions 6 --replication-factor 99").await;
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("99 replicas") && said.contains("--replication-factor 1"), "{said}");
     assert!(found(&lab).await.is_empty(), "a dry run and a refusal make nothing");
 
     let (output, said) = create(&lab, "--partitions 6 --replication-factor 1").await;
-    assert!(output.status.success() && said.matches("was made: 6").count() == 4, "{said}");
+    assert!(output.status.success() && said.matches("was created: 6").count() == 4, "{said}");
     let are_there = async || found(&lab).await.len() == 4;
     lab.wait("the topics", Duration::from_secs(10), are_there).await;
     let made = found(&lab).await;
@@ -74,7 +74,7 @@ async fn topics_are_made_once_and_a_worker_decides_on_them() {
     }
 
     let (output, said) = create(&lab, "--partitions 6 --replication-factor 1").await;
-    assert!(output.status.success() && said.matches("left as it is").count() == 4, "{said}");
+    assert!(output.status.success() && said.matches("left unchanged").count() == 4, "{said}");
     assert!(said.lines().all(|line| line.starts_with("ok")), "{said}");
     assert_eq!(found(&lab).await, made, "and so it is");
 
