@@ -95,7 +95,7 @@ fn called(call: &Call) -> Step {
         Some(format!("{latency:.1} ms")),
         match call.response {
             None => Some("no answer".to_owned()),
-            Some(_) if call.outcome == "unknown" => Some("an answer that broke off".to_owned()),
+            Some(_) if call.outcome == "unknown" => Some("an incomplete answer".to_owned()),
             Some(_) => None,
         },
     ] {
@@ -222,6 +222,6 @@ mod tests {
         assert_eq!(steps[1].what, "review for no reason given");
         let cut = Call { outcome: "unknown".into(), ..Call::ordinary("a") };
         let what = called(&cut).what;
-        assert!(what.ends_with(", an answer that broke off"), "{what}");
+        assert!(what.ends_with(", an incomplete answer"), "{what}");
     }
 }

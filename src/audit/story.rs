@@ -134,11 +134,11 @@ fn exchange(call: &Call) -> String {
 /// Where else to look.
 fn nothing(claim_id: &str) -> String {
     format!(
-        "no verdict for claim {claim_id:?}, and no call: nothing of it is in the record\n\
+        "no verdict for claim {claim_id:?}, and no call: nothing about it is recorded\n\
          \n\
          - Ids are compared byte by byte: is it the one in the event?\n\
-         - It may not be taken on yet: then its event waits in the input topic, or in the retry\n  \
-           topic without having been asked about. The consumer group's lag tells.\n\
+         - It may not be admitted yet: then its event waits in the input topic, or in the retry\n  \
+           topic before its first call. See the consumer group's lag.\n\
          - Its event may have become a dead letter more than 31 days ago, or one that does not\n  \
            hold the id: claimgate dead-letters list\n"
     )

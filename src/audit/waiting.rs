@@ -78,7 +78,7 @@ impl Waiting {
         let last = format!("{}: {} {}", self.api, self.outcome, self.reason);
         let remedy = remedy.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
         sheet([
-            ("Claim", format!("{claim_id}, undecided: no verdict is in the record")),
+            ("Claim", format!("{claim_id}, undecided: there is no verdict yet")),
             ("Asked", format!("{} times since {}", self.attempts, instant(self.since))),
             ("Last", format!("{} {}{remedy}", instant(self.last), last.trim_end())),
             ("Next", self.next.clone()),
@@ -93,7 +93,7 @@ impl Unrecorded {
             None => format!("nothing, unless its dead letter is replayed: {show}"),
             Some(LetterReplay { number, replayed_by, announced_at }) => format!(
                 "its dead letter was replayed (replay {number} by {replayed_by} at {}), so its event \
-                 is taken on once more; where it went: {show}",
+                 is read again; where it went: {show}",
                 instant(*announced_at)
             ),
         }

@@ -133,8 +133,8 @@ async fn story(records: &Records, claim_id: &str) -> Answer {
         Ok(Some(story)) => json(&story),
         Ok(None) => Err((
             StatusCode::NOT_FOUND,
-            "nothing of this claim is in the record: ids are compared byte by byte, and a claim \
-             that was not asked about yet is not there\n"
+            "nothing about this claim is recorded: ids are compared byte by byte, and a claim \
+             without a call is not there yet\n"
                 .to_owned(),
         )),
         Err(error) => Err(unanswered(error)),

@@ -216,7 +216,7 @@ async fn a_browser_shows_figures_decisions_and_a_claims_story() {
         browser.picture("phone").await;
 
         browser.evaluate("location.hash = '#clm-nowhere'").await;
-        browser.sees(&format!("{TEXT}.includes('nothing of this claim')")).await;
+        browser.sees(&format!("{TEXT}.includes('nothing about this claim')")).await;
         browser.evaluate(LATE).await;
         browser.evaluate(&format!("location.hash = '#{CLAIM}'")).await;
         browser.evaluate("location.hash = '#clm-nowhere'").await;

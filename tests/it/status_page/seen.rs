@@ -54,11 +54,11 @@ async fn a_question_that_has_no_answer_is_told_why() {
     };
     let long = "é".repeat(129);
     for (id, status, words) in [
-        ("nowhere", 404, "nothing of this claim"),
-        (HOSTILE, 404, "nothing of this claim"),
-        ("\0", 404, "nothing of this claim"),
-        ("' or true; drop table verdicts; --", 404, "nothing of this claim"),
-        (&long[2..], 404, "nothing of this claim"),
+        ("nowhere", 404, "nothing about this claim"),
+        (HOSTILE, 404, "nothing about this claim"),
+        ("\0", 404, "nothing about this claim"),
+        ("' or true; drop table verdicts; --", 404, "nothing about this claim"),
+        (&long[2..], 404, "nothing about this claim"),
         (&long, 400, "128 characters"),
     ] {
         let (found, said) = viewer.told(&story_of(id)).await;

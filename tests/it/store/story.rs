@@ -46,7 +46,7 @@ async fn a_claim_without_a_verdict_says_what_it_waits_for() {
 
         let (text, found) = office.ask("claim waits").await;
         for part in [
-            "waits, undecided: no verdict is in the record",
+            "waits, undecided: there is no verdict yet",
             "2 times since ",
             "intelligent_qr_code: transient internal_error",
             "by way of the retry topic; at about ",
