@@ -173,7 +173,8 @@ impl Sender<'_> {
                     let smallest = of_size(0).swap_remove(index);
                     if messages[index] == smallest {
                         return Err(
-                            "topic kafka.output_topic rejects a decision: it is too large even when cut"
+                            "topic kafka.output_topic rejects a decision: it is too large even \
+                             when cut"
                                 .to_owned(),
                         );
                     }

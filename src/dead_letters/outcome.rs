@@ -113,8 +113,8 @@ impl Outcome {
             }
             Self::LeftOut(why) => format!("left out: {why}"),
             Self::Refused { replays, error } => format!(
-                "refused: it was replayed {replays} times (dead_letters.max_replays) and is still a dead letter ({error}); \
-                 another replay would not help"
+                "refused: it was replayed {replays} times (dead_letters.max_replays) and is still \
+                 a dead letter ({error}); another replay would not help"
             ),
             Self::Failed(why) => format!("failed: {why}"),
         }

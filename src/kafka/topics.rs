@@ -68,7 +68,8 @@ pub(super) fn judge(
         let doubts = match &topic.configuration {
             None => Ok(Vec::new()),
             Some(Err(error)) => Ok(vec![format!(
-                "its configuration cannot be read ({error}), so it is not known whether it is compacted; grant DescribeConfigs"
+                "its configuration cannot be read ({error}), so it is not known whether it is \
+                 compacted; grant DescribeConfigs"
             )]),
             Some(Ok(configuration)) => {
                 doubts(settings, give_up_after, topic.used_as, configuration)
@@ -90,8 +91,8 @@ pub(super) fn judge(
         findings.push(Finding::warning(
             "Kafka",
             format!(
-                "kafka.retry_topic has {retry} partitions and kafka.input_topic {input}; give both the same number, or deferred \
-                 claims are spread unevenly over the workers"
+                "kafka.retry_topic has {retry} partitions and kafka.input_topic {input}; give both \
+                 the same number, or deferred claims are spread unevenly over the workers"
             ),
         ));
     }
@@ -136,8 +137,8 @@ fn doubts(
     let bound = settings.max_message_bytes;
     if let Some(largest) = largest.filter(|largest| used_as != Use::Input && *largest < bound) {
         doubts.push(format!(
-            "max.message.bytes is {largest}, less than kafka.max_message_bytes ({bound}): larger messages are refused and cut; \
-             raise the one or lower the other"
+            "max.message.bytes is {largest}, less than kafka.max_message_bytes ({bound}): larger \
+             messages are refused and cut; raise the one or lower the other"
         ));
     }
     Ok(doubts)

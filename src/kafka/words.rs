@@ -32,7 +32,8 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["GSSAPI", "No worthy mechs"],
-        "set kafka.properties.sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: without it the client uses Kerberos",
+        "set kafka.properties.sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: without it \
+         the client uses Kerberos",
     ),
     (
         &["certificate", "SSL_CTX", "ssl.ca"],
@@ -48,7 +49,8 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["Disconnected"],
-        "the broker hung up: where that port requires TLS or a login, set kafka.properties.security.protocol",
+        "the broker hung up: where that port requires TLS or a login, set \
+         kafka.properties.security.protocol",
     ),
     (
         &["resolve", "Resolve"],
@@ -160,8 +162,8 @@ mod tests {
         for reason in [
             "1/1 brokers are down",
             "ssl://127.0.0.1:9092/bootstrap: Disconnected (after 2ms in state SSL_HANDSHAKE)",
-            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
-             listener? (after 3ms in state SSL_HANDSHAKE)",
+            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a \
+             PLAINTEXT broker listener? (after 3ms in state SSL_HANDSHAKE)",
             "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
              listener? (after 9ms in state SSL_HANDSHAKE, 4 identical error(s) suppressed)",
         ] {

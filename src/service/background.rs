@@ -35,8 +35,9 @@ pub(super) async fn look_after_tables(
             Ok(()) => UPKEEP,
             Err(error) => {
                 warn!(
-                    "the upkeep of the tables failed (recording policies and the key's id, creating \
-                     partitions, counting decisions); next try in {UPKEEP_AGAIN:?}: {error}"
+                    "the upkeep of the tables failed (recording policies and the key's id, \
+                     creating partitions, counting decisions); next try in {UPKEEP_AGAIN:?}: \
+                     {error}"
                 );
                 UPKEEP_AGAIN
             }

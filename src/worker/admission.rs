@@ -131,8 +131,8 @@ impl<P: Ports> Worker<P> {
         self.inflow.waiting.make_due(Instant::now());
         let waiting = self.inflow.waiting.len();
         info!(
-            "SIGUSR2: deferred claims are tried now, {waiting} from memory first, then those in the \
-             retry topic"
+            "SIGUSR2: deferred claims are tried now, {waiting} from memory first, then those in \
+             the retry topic"
         );
     }
 }

@@ -49,9 +49,9 @@ impl<P: Ports> Worker<P> {
         };
         error!(
             "a flood of malformed events: {found}. Intake is paused, except for one record every \
-             {probe_every:?}, until a well-formed one comes; nothing is lost, the others stay in Kafka. \
-             `claimgate dead-letters list --since 1h` says what is wrong with them: stop or fix their \
-             producer. docs/dead-letters.md says what to do then"
+             {probe_every:?}, until a well-formed one comes; nothing is lost, the others stay in \
+             Kafka. `claimgate dead-letters list --since 1h` says what is wrong with them: stop or \
+             fix their producer. docs/dead-letters.md says what to do then"
         );
     }
 }

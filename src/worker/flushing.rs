@@ -201,7 +201,8 @@ impl<P: Ports> Worker<P> {
         self.context.meter.publish_aborted();
         if self.outflow.publisher_outage.failed(&reason) {
             warn!(
-                "Kafka did not accept a batch; nothing is lost, the worker tries again until it does: {reason}"
+                "Kafka did not accept a batch; nothing is lost, the worker tries again until it \
+                 does: {reason}"
             );
         }
         self.context.health.set_ready(Component::Broker, Err(reason));

@@ -196,8 +196,8 @@ impl<P: Ports> Worker<P> {
         warn!(
             claim.id = verdict.claim_id,
             trace_id = verdict.trace_id,
-            "decisions that were recorded up to {} minutes ago are published again: the offsets of group {} were \
-             set back, or their worker was away for that long (docs/group.md)",
+            "decisions that were recorded up to {} minutes ago are published again: the offsets of \
+             group {} were set back, or their worker was away for that long (docs/group.md)",
             age.as_secs() / 60,
             self.context.kafka.group_id
         );

@@ -98,7 +98,8 @@ impl Rebalances {
             if told.is_ok()
                 && is_done.recv_timeout(self.drain_timeout) == Err(RecvTimeoutError::Timeout)
             {
-                warn!(partitions = %labels(revoked.iter().copied()), "the worker did not release its partitions in time; unfinished records are redelivered");
+                warn!(partitions = %labels(revoked.iter().copied()), "the worker did not release \
+                     its partitions in time; unfinished records are redelivered");
                 drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));
             } else {
                 self.commits.wait();

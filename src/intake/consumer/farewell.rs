@@ -73,7 +73,8 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
                 groups.groups().iter().all(|group| rests(group.state()))
             }
             Err(error) => {
-                return debug!(error.message = %error, "it is not known whether the group is rebalancing");
+                return debug!(error.message = %error, "it is not known whether the group is \
+                     rebalancing");
             }
         };
         // Twice, because the group's last answer may still be under way to this member.

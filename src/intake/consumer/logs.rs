@@ -68,8 +68,8 @@ impl Reader {
                 partition = label,
                 records = lost,
                 "{lost} offsets of {label} were removed from the topic before they were read; its \
-                 retention is shorter than the group's lag: raise retention.ms, and have the claims \
-                 sent again"
+                 retention is shorter than the group's lag: raise retention.ms, and have the \
+                 claims sent again"
             );
             rebalances.meter.records_lost(partition.input, lost);
         }

@@ -101,7 +101,8 @@ impl Watch {
             .map(|number| format!("claims/{number}"))
             .collect();
         if !still.is_empty() {
-            warn!(partitions = %still.join(" "), "no member of the group has these partitions; asking the group to rebalance");
+            warn!(partitions = %still.join(" "), "no member of the group has these partitions; \
+                 asking the group to rebalance");
             self.visit(&topic);
         }
     }

@@ -23,7 +23,8 @@ const UNKNOWN_SCHEMA: &str =
 const NO_PERMISSION: &str = "the role lacks a right: docs/audit.md lists the grants";
 const NO_LOGIN: &str = "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
-pub(super) const POOLER: &str = "a pooler in transaction mode loses session settings and prepared statements: use session pooling";
+pub(super) const POOLER: &str = "a pooler in transaction mode loses session settings and prepared \
+     statements: use session pooling";
 const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: docs/postgres.md has the choices";
 const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";

@@ -31,8 +31,8 @@ impl PostgresStore {
             tokio::time::sleep(PAUSE).await;
         }
         Err(StoreError::Transient(format!(
-            "{}: {name} was not dropped: another transaction used its table at each of {TRIES} tries; run \
-             the command again when it has ended (pg_stat_activity shows it)",
+            "{}: {name} was not dropped: another transaction used its table at each of {TRIES} \
+             tries; run the command again when it has ended (pg_stat_activity shows it)",
             self.place()
         )))
     }

@@ -152,8 +152,8 @@ impl Committer {
         }
         if !std::mem::replace(&mut self.failing, true) {
             warn!(
-                "offsets cannot be committed; decisions go on, and the commit is tried again until it \
-                 succeeds: {}",
+                "offsets cannot be committed; decisions go on, and the commit is tried again until \
+                 it succeeds: {}",
                 client_error(error)
             );
         }

@@ -130,7 +130,8 @@ impl KafkaPublisher {
             if weight <= self.bounds.limit(topic) {
                 warn!(
                     bytes = weight,
-                    "a message of {weight} bytes is too large for its topic ({topic:?}); messages of this size are cut from now on"
+                    "a message of {weight} bytes is too large for its topic ({topic:?}); messages \
+                     of this size are cut from now on"
                 );
                 self.bounds.learn(topic, weight);
             }
@@ -146,8 +147,8 @@ fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
             error!(
                 source = %completed.received.source,
                 claim_id = completed.claim_id.as_deref(),
-                "the topic of {} rejects the message about this record even when it is cut to its minimum \
-                 ({code}); only its row in Postgres has the content",
+                "the topic of {} rejects the message about this record even when it is cut to its \
+                 minimum ({code}); only its row in Postgres has the content",
                 topic.label()
             );
         }
@@ -189,7 +190,8 @@ impl Publisher for KafkaPublisher {
             }
             if let Some(code) = refused.filter(|_| drafts.leave_out_too_many()) {
                 return Err(PublishError::Aborted(format!(
-                    "the topic of decisions rejects messages: {code}; see its max.message.bytes and policies"
+                    "the topic of decisions rejects messages: {code}; see its max.message.bytes \
+                     and policies"
                 )));
             }
             let undeferrable = drafts.undeferrable(&self.bounds.limits());
