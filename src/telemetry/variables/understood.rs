@@ -280,7 +280,7 @@ fn url(url: &str, given: &Environment, signal: Signal) -> Understood {
         false => "https://",
     };
     let Ok(uri) = format!("{scheme}{url}").parse::<Uri>() else {
-        return wrong("is no URL", remedy);
+        return wrong("is not a URL", remedy);
     };
     if is_grpc && uri.scheme_str() == Some("https") {
         let other = "export by http/protobuf, or to a collector on this host that sends on";
