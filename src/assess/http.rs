@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn report_p17_an_answer_is_asked_for_as_it_is() {
+    async fn answers_are_requested_unencoded() {
         let packed =
             "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x08";
         let (exchange, head) = exchange("http", packed).await;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn report_p17_a_redirect_is_not_followed_and_says_where_it_leads() {
+    async fn a_redirect_is_not_followed_and_its_target_is_reported() {
         let redirect = "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/?token=secret\r\nContent-Length: 0\r\n\r\n";
         let (exchange, _) = exchange("http", redirect).await;
         assert_eq!(exchange.result.map(|response| response.status), Ok(302));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn report_p10_a_failure_brings_its_cause_and_no_secret() {
+    async fn a_failure_has_its_cause_and_no_secret() {
         let (plain, _) = exchange("https", "HTTP/1.1 400 Bad Request\r\n\r\n").await;
         assert_eq!(plain.result, Err(Failure::Connect));
         let cause = plain.cause.expect("a cause");

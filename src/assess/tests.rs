@@ -123,7 +123,7 @@ fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
 }
 
 #[test]
-fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
+fn jobs_that_waited_too_long_expire_with_the_reason() {
     let (now, max_wait) = (Instant::now(), Duration::from_secs(10));
     let mut scheduler = scheduler(now);
     fail(&mut scheduler, now);
@@ -146,7 +146,7 @@ fn review_03_who_waits_for_too_long_is_sent_away_whatever_the_reason() {
 }
 
 #[test]
-fn review_11_a_job_that_was_not_looked_up_lately_is_not_called() {
+fn a_stale_job_is_looked_up_again_before_its_call() {
     let now = Instant::now();
     let mut scheduler = scheduler(now);
     scheduler.submit(0, "stale", now);

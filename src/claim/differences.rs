@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn report_d12_each_field_that_differs_is_named_by_its_path() {
+    fn each_field_that_differs_is_named_by_its_path() {
         assert_eq!(claim("a", "").differences(&claim("a", r#","extra":1"#)), [""; 0]);
         let other = claim(
             "b",

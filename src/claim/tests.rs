@@ -71,7 +71,7 @@ fn assert_told(cases: &[Told<'_>]) {
 
 /// What producers really sent in place of an event.
 #[test]
-fn report_p18_bytes_that_are_no_event_are_recognised() {
+fn payloads_of_other_formats_are_recognised() {
     let json = full().to_string();
     let text = |event: &str| event.as_bytes().to_vec();
     let utf_16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -110,7 +110,7 @@ fn report_p18_bytes_that_are_no_event_are_recognised() {
 
 /// What producers really wrote into a field.
 #[test]
-fn report_p18_a_field_at_fault_is_named_with_what_it_should_be() {
+fn a_wrong_field_is_named_with_what_it_should_be() {
     let json = full().to_string();
     let twice = json.replacen('{', "{\"claim_id\":\"x\",", 1).into_bytes();
     let twice_within = json.replace("\"app_id\"", "\"id\"").into_bytes();
@@ -151,7 +151,7 @@ fn report_p18_a_field_at_fault_is_named_with_what_it_should_be() {
 }
 
 #[test]
-fn report_p18_an_address_is_one_address() {
+fn an_ip_field_takes_exactly_one_address() {
     let sent = |address: &str| with("/client/ip", json!(address)).to_string().into_bytes();
     let ip = Some("client.ip");
     assert_told(&[
@@ -166,7 +166,7 @@ fn report_p18_an_address_is_one_address() {
 
 /// What has one meaning only is read, and is the same claim.
 #[test]
-fn report_p18_what_has_one_meaning_is_read() {
+fn unambiguous_spellings_are_accepted() {
     let plain = parse(&full()).expect("well-formed").fingerprint();
     let marked = [b"\xef\xbb\xbf", full().to_string().as_bytes()].concat();
     assert_eq!(Claim::parse(Some(&marked), MAX_BYTES).expect("read").fingerprint(), plain);

@@ -104,7 +104,7 @@ fn layered(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErr
 }
 
 #[test]
-fn report_p19_every_key_can_come_from_the_environment() {
+fn every_key_can_come_from_the_environment() {
     for text in ["4,5,6", " 4, 5 ,6 ", "[4,5,6]", "[\"4\", 5, 6]"] {
         let config = layered("", &[("RETRY__TRANSIENT_CODES", text)]).expect("a list");
         assert_eq!(config.retry.transient_codes, [4, 5, 6], "{text}");
@@ -131,7 +131,7 @@ fn report_p19_every_key_can_come_from_the_environment() {
 }
 
 #[test]
-fn report_p19_a_secret_of_kafka_can_stand_in_a_file() {
+fn a_kafka_secret_can_come_from_a_file() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "\u{feff}hunter2\r\n").expect("written");
     let path = file.path().display().to_string();
@@ -153,7 +153,7 @@ fn report_p19_a_secret_of_kafka_can_stand_in_a_file() {
 }
 
 #[test]
-fn report_p19_the_last_source_wins_in_whatever_spelling() {
+fn the_last_source_wins_whatever_its_spelling() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "from-file").expect("written");
     let path = file.path().display().to_string();
@@ -175,7 +175,7 @@ fn report_p19_the_last_source_wins_in_whatever_spelling() {
 }
 
 #[test]
-fn report_p16_what_surrounds_a_secret_is_taken_off_and_what_cannot_be_in_one_is_refused() {
+fn secrets_are_trimmed_and_impossible_characters_refused() {
     use secrecy::ExposeSecret;
     let file = tempfile::NamedTempFile::new().expect("a file");
     for around in ["\u{feff}@\r\n", " @\t", "\n@\n\n", "@\u{a0}"] {

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn review_09_keys_and_headers_weigh_as_much_as_payloads() {
+    fn keys_and_headers_count_towards_the_backlogs_bytes() {
         let one = || std::iter::once(Partition::claims(1));
         let large = || vec![0; HIGH_BYTES];
         let of_key = Record { key: Some(large()), ..record(1, 0) };

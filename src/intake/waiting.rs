@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn review_13_the_seats_of_one_api_are_not_those_of_another() {
+    fn each_api_has_seats_of_its_own() {
         let (mut room, now) = (WaitingRoom::new(2, 4, 1_000), Instant::now());
         let mut seats = seats(5).into_iter();
         for _ in 0..2 {

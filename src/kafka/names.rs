@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn review_21_no_two_producers_have_one_transactional_id() {
+    fn transactional_ids_are_unique() {
         let id = |group: &str, member: &str| settings(group).worker_id(member);
         assert_ne!(id("a", "b-c"), id("a-b", "c"));
         assert_ne!(id("a", "b/worker/c"), id("a/worker/b", "c"));

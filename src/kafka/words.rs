@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn review_21_a_refused_property_is_named_and_its_value_is_not() {
+    fn a_refused_property_is_named_without_its_value() {
         for (key, value) in [
             ("sasl.pasword", "hunter2"),
             ("security.protocol", "hunter2"),

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn review_19_what_an_answer_brought_is_weighed_as_long_as_it_waits() {
+    fn a_batchs_bytes_include_the_answers() {
         let mut ledger = ledger();
         let mut batch = Batch::default();
         for (offset, types) in [(0, 0), (1, 64), (2, 64)] {

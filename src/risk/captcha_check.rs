@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn review_08_a_ticket_has_an_end_and_a_late_refusal_says_nothing_about_the_user() {
+    fn a_captcha_ticket_expires_and_a_late_refusal_does_not_blame_the_user() {
         let registry = api(REGISTRATION.name, "");
         let (api, claim) = (only(&registry), claim(json!({ "kind": "captcha_check" })));
         let at = claim.claimed_at;

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn report_p06_a_control_character_does_not_make_another_value_of_what_decides() {
+    fn control_characters_never_change_a_deciding_value() {
         assert_eq!(read::<i64>(b"\"0\x01\""), None);
         assert_eq!(read::<i64>(b"0\x01"), None);
         assert_eq!(read::<i64>(b"\"1\n\""), read::<i64>(br#""1\n""#), "as if it had been escaped");

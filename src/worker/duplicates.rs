@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn review_06_the_number_of_followers_is_bounded() {
+    fn the_number_of_followers_is_bounded() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         assert_eq!(queues.enter("c".to_owned(), first, 0), Entered::Leads(0));

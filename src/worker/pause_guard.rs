@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn review_21_a_machine_that_was_paused_is_noticed_by_the_time_of_day() {
+    fn a_paused_machine_is_noticed_by_the_time_of_day() {
         let start = Instant::now();
         let mut pause_guard = PauseGuard::new(20 * SECOND, start, 0);
         assert_eq!(pause_guard.turn(start + SECOND, 40_000_000), Some(40 * SECOND));

@@ -41,7 +41,7 @@ async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
 
 /// A partition that is given back slowly has no owner for as long, and needs no help.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_17_a_slow_drain_is_no_orphan() {
+async fn a_slow_drain_is_not_reported_as_an_orphan() {
     let options = answers_after(Latency::Uniform(11_000.0, 11_000.0));
     let Some(lab) = Lab::with("slow-drains", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"14s\"\n[worker]\ndrain_timeout = \"14s\"";

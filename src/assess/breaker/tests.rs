@@ -164,7 +164,7 @@ fn other_credentials_are_probed_with_at_once() {
 }
 
 #[test]
-fn review_04_calls_that_ask_again_in_vain_open_it_and_never_close_it() {
+fn repeated_refusals_open_the_breaker_and_never_close_it() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
     // A wrong clock: each claim is signed anew at once, and few of the further calls are in the
@@ -188,7 +188,7 @@ fn review_04_calls_that_ask_again_in_vain_open_it_and_never_close_it() {
 }
 
 #[test]
-fn review_10_an_api_that_cannot_be_called_is_denied_and_probed_seldom() {
+fn a_denied_api_is_probed_once_a_minute() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
     assert!(breaker.deny(now));

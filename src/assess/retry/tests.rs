@@ -83,7 +83,7 @@ fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
 }
 
 #[test]
-fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_against_the_api() {
+fn the_first_refused_signature_or_token_does_not_count_against_the_api() {
     let (settings, now) = (settings(), Instant::now());
     for (again, reason) in [
         (RetryHint::FreshSignature, FaultReason::RequestExpired),
@@ -112,7 +112,7 @@ fn review_04_only_the_first_call_for_a_new_signature_or_token_says_nothing_again
 }
 
 #[test]
-fn review_21_a_challenge_is_no_decision_of_a_claim_that_nobody_assessed() {
+fn on_unassessed_cannot_be_challenge() {
     let read = |word: &str| {
         let config =
             crate::config::Config::from_toml(&format!("[retry]\non_unassessed = \"{word}\""));
@@ -190,7 +190,7 @@ fn attempts_before_the_deferral_count() {
 }
 
 #[test]
-fn review_15_attempts_that_were_never_seen_use_up_nothing() {
+fn attempts_that_the_api_never_saw_do_not_count() {
     let (settings, now) = (settings(), Instant::now());
     let mut retry = Retry::resumed(7, 7, Some(FaultReason::Connect));
     for _ in 0..5 {

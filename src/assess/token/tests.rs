@@ -140,7 +140,7 @@ impl Refusing {
 }
 
 #[test]
-fn review_10_tokens_that_are_all_refused_are_fetched_seldom_and_blame_the_set_up() {
+fn refused_tokens_are_fetched_ever_less_often_and_blamed_on_the_settings() {
     let mut number = 0;
     let world = Refusing::play(false, DAY, |_| {
         number += 1;
@@ -157,7 +157,7 @@ fn review_10_tokens_that_are_all_refused_are_fetched_seldom_and_blame_the_set_up
 }
 
 #[test]
-fn review_10_a_refused_token_that_is_handed_out_again_is_refreshed_by_force_within_its_bounds() {
+fn a_refused_token_that_comes_again_is_refreshed_by_force_within_limits() {
     let mut generation = 0;
     let world = Refusing::play(true, 2 * DAY, |fetch| {
         generation += u32::from(fetch == Fetch::Forced);
@@ -186,7 +186,7 @@ fn review_10_a_refused_token_that_is_handed_out_again_is_refreshed_by_force_with
 }
 
 #[test]
-fn review_10_a_token_that_is_refused_after_good_service_is_replaced_at_once() {
+fn a_classic_token_that_is_refused_after_use_is_replaced() {
     // On the classic endpoint each fetch ends the others' token.
     replaced_after_good_service(false, 20_000);
 }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn report_d13_a_member_asks_often_whether_the_group_rebalances() {
+    fn the_default_heartbeat_interval_is_short() {
         let heartbeat = |text: &str| {
             let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
             let settings = Config::from_toml(&text).expect("settings").kafka;
@@ -115,7 +115,7 @@ mod tests {
 
     /// It was overwritten in silence.
     #[test]
-    fn report_d13_a_property_of_the_consumer_is_honoured_or_refused() {
+    fn a_consumer_property_is_honoured_or_refused() {
         let settings = |property: &str| {
             let text = format!(
                 "[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n[kafka.properties]\n\"{property}\" = \"7777\""

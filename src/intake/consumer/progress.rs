@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn report_p12_a_commit_follows_over_markers_when_all_before_is_done() {
+    fn a_commit_passes_transaction_markers_when_all_before_is_done() {
         let (now, never) = (Instant::now(), Duration::MAX);
         let mut progress = at(Some(10), String::new());
         let followed = |progress: &Progress, last: &[(u32, i64, &str)]| -> Vec<i64> {

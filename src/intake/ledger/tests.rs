@@ -310,7 +310,7 @@ fn with_every_nth_waiting(nth: i64, log_end: i64) -> World {
 }
 
 #[test]
-fn review_01_a_partition_at_its_bound_goes_on_after_a_restart() {
+fn a_partition_at_its_map_limit_continues_after_a_restart() {
     for nth in [20, 30, 50] {
         let mut world = with_every_nth_waiting(nth, 100_000);
         let open = open(&world.ledger);
@@ -322,7 +322,7 @@ fn review_01_a_partition_at_its_bound_goes_on_after_a_restart() {
 }
 
 #[test]
-fn review_01_open_offsets_that_have_no_record_any_more_hold_up_nothing() {
+fn open_offsets_whose_records_are_gone_do_not_block_the_watermark() {
     let mut world = with_every_nth_waiting(20, 100_000);
     let read = world.next_read;
     world.crash();
@@ -332,7 +332,7 @@ fn review_01_open_offsets_that_have_no_record_any_more_hold_up_nothing() {
 }
 
 #[test]
-fn review_02_a_gap_at_the_bound_never_makes_too_long_a_commit() {
+fn a_gap_at_the_map_limit_never_makes_the_metadata_too_long() {
     for gap in [57, 1_000, 100_000] {
         // One offset more, and no map of these would be certain to fit.
         let mut world = with_every_nth_waiting(10, 24_431);

@@ -19,7 +19,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn row_06_a_watermark_and_its_map_come_back_as_one_state((base, open, end) in ledger_state()) {
+    fn watermark_and_map_are_restored_together((base, open, end) in ledger_state()) {
         let metadata = encode(base, &open, end);
         let map = OffsetMap::decode(base, &metadata, end).expect("our own map");
         if metadata.is_empty() {
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn row_08_any_metadata_is_survived_and_only_our_own_believed(text in "\\PC{0,200}", tail in prop::collection::vec(any::<u8>(), 0..200), base in any::<i64>()) {
+    fn foreign_or_garbled_metadata_is_ignored(text in "\\PC{0,200}", tail in prop::collection::vec(any::<u8>(), 0..200), base in any::<i64>()) {
         prop_assert!(text.is_empty() || OffsetMap::decode(base, &text, i64::MAX).is_err());
         // Hostile, with a good checksum: must neither panic nor eat the memory.
         let mut bytes = tail;
@@ -73,7 +73,7 @@ proptest! {
 }
 
 #[test]
-fn row_09_one_stuck_record_before_a_million_done_ones_costs_a_few_bytes() {
+fn one_open_record_before_a_million_done_ones_needs_a_few_bytes() {
     let metadata = encode(100, &[100], 1_000_101);
     assert!(metadata.len() < 24, "{metadata}");
 }

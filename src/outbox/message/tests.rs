@@ -196,7 +196,7 @@ fn what_is_too_large_says_so_and_fits() {
 /// Whatever the event's key: settlement gets a message that its topic takes, with the claim's id in
 /// it.
 #[test]
-fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id() {
+fn a_decision_whose_key_is_too_large_is_published_under_its_claim_id() {
     let mut completed = completed(RecordOutcome::Decided(Box::new(verdict())));
     completed.received.key = Some(vec![b'k'; 900_000]);
     let message = of(&completed, false, 900_300).expect("published");
@@ -213,7 +213,7 @@ fn review_05_a_decision_whose_key_does_not_fit_is_published_under_its_claims_id(
 }
 
 #[test]
-fn review_05_the_smallest_form_is_small_whatever_the_event_holds() {
+fn the_smallest_form_has_a_bound_whatever_the_event_holds() {
     let long = Verdict { challenge: Some("x".repeat(500_000)), ..verdict() };
     let reason = DeadLetterReason::field(EventError::WrongType, &"account.".repeat(500), "?");
     for outcome in [RecordOutcome::Decided(Box::new(long)), RecordOutcome::DeadLettered(reason)] {
@@ -296,7 +296,7 @@ fn rounds(
 /// One message that is refused in every form, among a thousand: found in a few rounds, and all
 /// others go through.
 #[test]
-fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
+fn a_message_refused_in_every_form_is_found_in_its_batch() {
     let mut batch: Vec<Completed> =
         (0..1_000).map(|_| completed(RecordOutcome::Decided(Box::new(verdict())))).collect();
     let bad = Verdict { claim_id: "bad".to_owned(), ..verdict() };
@@ -313,7 +313,7 @@ fn review_05_a_message_that_is_refused_in_every_form_is_told_from_its_batch() {
 /// A topic that takes no decision at all is at fault itself: few of them are tried in vain, and
 /// then it is waited for.
 #[test]
-fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does_not_take() {
+fn a_topic_that_refuses_every_decision_is_blamed_itself() {
     let batch: Vec<Completed> =
         (0..1_000).map(|_| completed(RecordOutcome::Decided(Box::new(verdict())))).collect();
     let mut drafts = Drafts::new(&batch, false);
@@ -325,7 +325,7 @@ fn review_05_a_topic_that_takes_no_decision_is_told_from_a_decision_that_it_does
 /// Nobody said what the topic takes, and every dead letter is too large for it: one refusal is
 /// enough for those as large.
 #[test]
-fn review_05_one_refusal_teaches_for_all_messages_as_large() {
+fn one_refusal_is_enough_for_all_messages_as_large() {
     let batch: Vec<Completed> = (0..64)
         .map(|_| {
             let mut completed = completed(RecordOutcome::DeadLettered(DeadLetterReason::event(
@@ -356,7 +356,7 @@ fn review_05_one_refusal_teaches_for_all_messages_as_large() {
 /// A deferred claim cannot be made smaller: it needs another end, and so does every one that is as
 /// large.
 #[test]
-fn review_05_deferred_claims_that_their_topic_does_not_take_are_named() {
+fn deferred_claims_that_are_too_large_for_their_topic_are_named() {
     let batch = [deferred(10), deferred(9_000), deferred(8_000), deferred(20)];
     let mut drafts = Drafts::new(&batch, false);
     let mut limits = [MAX_BYTES; 3];

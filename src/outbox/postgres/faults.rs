@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn review_18_a_few_rows_may_be_at_fault_and_more_are_the_tables() {
+    fn many_refused_rows_are_a_fault_of_the_table() {
         let mut rejected = RejectedRows::default();
         for code in ["23502", "P0001"] {
             for _ in 0..FEW {

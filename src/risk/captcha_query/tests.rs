@@ -145,7 +145,7 @@ fn an_error_code_that_the_function_for_errors_is_called_with_counts() {
 }
 
 #[test]
-fn review_21_an_error_behind_a_byte_order_mark_is_no_script() {
+fn an_error_behind_a_byte_order_mark_is_not_read_as_a_script() {
     let registry = api(REGISTRATION.name, "script = 1\ncallback = 'failed'");
     let reading = |body: &str| read(only(&registry), 200, &format!("\u{feff}{body}"));
     assert_eq!(reading(r#"{"code":4000}"#), unassessable("bad_parameter", 4000));

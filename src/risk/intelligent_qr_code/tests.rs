@@ -212,7 +212,7 @@ fn answers_are_read_tolerantly_and_never_guessed() {
 }
 
 #[test]
-fn report_p06_a_raw_control_character_in_a_text_that_decides_nothing_is_read_over() {
+fn raw_control_characters_in_irrelevant_texts_are_tolerated() {
     let registry = api(REGISTRATION.name, "");
     let reading = |body: &str| read(only(&registry), 200, body);
     for control in ['\n', '\t', '\r', '\0', '\u{1f}'] {
@@ -238,7 +238,7 @@ fn report_p06_a_raw_control_character_in_a_text_that_decides_nothing_is_read_ove
 }
 
 #[test]
-fn review_19_of_a_list_of_risk_types_without_end_so_many_are_kept_and_those_that_decide() {
+fn a_huge_list_of_risk_types_is_cut_and_keeps_those_that_decide() {
     let registry = api(REGISTRATION.name, "");
     let answer = |types: &[i32]| {
         let answer = json!({ "code": 0, "level": 0, "riskType": types });

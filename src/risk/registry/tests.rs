@@ -209,7 +209,7 @@ fn the_wechat_apis_share_a_base_url_unless_they_have_their_own() {
 }
 
 #[test]
-fn review_21_the_app_secret_and_its_tokens_travel_in_clear_on_this_host_alone() {
+fn plain_http_to_wechat_is_allowed_on_this_host_only() {
     let with = |shared: &str, own: &str| {
         let credentials = CREDENTIALS.replace("[retry]", &format!("{shared}\n[retry]"));
         registry(&format!("{credentials}\n[risk.wechat_account]\n{own}"))

@@ -156,7 +156,7 @@ fn a_failed_fetch_says_why() {
 }
 
 #[test]
-fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
+fn the_record_of_a_token_exchange_has_everything_but_the_token() {
     let kept =
         |body: &str| String::from_utf8(tokens("stable").redacted(body.as_bytes(), None)).unwrap();
     let cases = [
@@ -198,7 +198,7 @@ fn report_p08_the_record_of_an_exchange_has_everything_but_the_token() {
 }
 
 #[test]
-fn report_p08_the_words_of_a_refusal_are_passed_on_in_one_line() {
+fn a_token_refusals_words_are_reported_in_one_line() {
     let words = |body: &str| tokens("stable").words(&Answer { status: 200, body: body.as_bytes() });
     let refusal = r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4\nnot in whitelist rid: 1-2"}"#;
     assert_eq!(words(refusal).as_deref(), Some("invalid ip 1.2.3.4 not in whitelist rid: 1-2"));
@@ -208,7 +208,7 @@ fn report_p08_the_words_of_a_refusal_are_passed_on_in_one_line() {
 }
 
 #[test]
-fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
+fn a_redirected_token_request_is_a_configuration_fault() {
     let registry = api("wechat_account", "");
     for status in [301, 302, 307, 308] {
         let reading = read(only(&registry), status, "<a href='https://login.example.com'>");
@@ -219,7 +219,7 @@ fn report_p17_a_redirect_is_a_fault_of_the_set_up() {
 }
 
 #[test]
-fn review_21_a_token_lives_for_a_day_at_most() {
+fn a_token_lives_for_a_day_at_most() {
     let body = format!(r#"{{"access_token":"a","expires_in":{}}}"#, i64::MAX);
     let answer = Answer { status: 200, body: body.as_bytes() };
     let token = tokens("stable").read_token(&answer).unwrap();
@@ -317,7 +317,7 @@ fn a_claim_from_a_mobile_app_carries_the_users_token_and_no_other_does() {
 }
 
 #[test]
-fn report_p06_a_raw_control_character_in_the_inner_answer_is_read_over() {
+fn raw_control_characters_in_the_inner_answer_are_tolerated() {
     let registry = api("wechat_account", "");
     let inner = json!({ "code": 0, "msg": "MSG", "data": { "risklevel": 2 } }).to_string();
     // Escaped within the outer text, it is raw within the inner one.

@@ -110,7 +110,7 @@ fn what_a_policy_in_shadow_may_differ_in_begins_at_0() {
 }
 
 #[test]
-fn report_d05_assigned_partitions_are_told_by_topic() {
+fn assigned_partitions_are_counted_by_topic() {
     let recorder = metrics::builder().expect("valid buckets").build_recorder();
     ::metrics::with_local_recorder(&recorder, || {
         let meter = Meter::new(&[] as &[&str], &[] as &[&str]);

@@ -1,6 +1,5 @@
 //! Ways in which such workers lost or repeated data in public, each played through with its fault
-//! at every moment of a run. A test is named after the row of `docs/reliability.md` that tells its
-//! story.
+//! at every moment of a run. `docs/reliability.md` lists them.
 
 use std::time::Duration;
 
@@ -45,14 +44,14 @@ fn at_every_millisecond(until: u64, plan: &Plan, acts: impl Fn(Duration) -> Vec<
 }
 
 #[test]
-fn row_01_a_commit_never_comes_before_its_records_are_done() {
+fn a_commit_never_comes_before_its_records_are_done() {
     at_every_millisecond(400, &calm(), |moment| {
         vec![(moment, Act::Kill(0, Duration::from_millis(50)))]
     });
 }
 
 #[test]
-fn row_02_a_poison_pill_does_not_carry_the_offset_past_its_elders() {
+fn a_poison_pill_does_not_move_the_offset_past_open_records() {
     let mut plan = calm();
     // The first claim's calls fail for as long as the worker lives; the poison stands right behind
     // it.
@@ -67,7 +66,7 @@ fn row_02_a_poison_pill_does_not_carry_the_offset_past_its_elders() {
 }
 
 #[test]
-fn row_03_nothing_is_committed_after_the_assignment_was_lost() {
+fn nothing_is_committed_after_the_assignment_was_lost() {
     let mut plan = calm();
     plan.workers.push(Instance { is_static: false });
     plan.broker.late = 0.05;
@@ -79,7 +78,7 @@ fn row_03_nothing_is_committed_after_the_assignment_was_lost() {
 }
 
 #[test]
-fn row_05_a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
+fn a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
     let mut plan = calm();
     plan.workers = vec![
         Instance { is_static: true },
@@ -102,7 +101,7 @@ fn row_05_a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
 }
 
 #[test]
-fn row_10_a_worker_that_was_frozen_publishes_nothing_stale() {
+fn a_worker_that_was_frozen_publishes_nothing_stale() {
     let mut plan = calm();
     plan.workers.push(Instance { is_static: false });
     at_every_millisecond(300, &plan, |moment| {
@@ -111,7 +110,7 @@ fn row_10_a_worker_that_was_frozen_publishes_nothing_stale() {
 }
 
 #[test]
-fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
+fn a_retry_during_an_outage_drops_no_claim() {
     let mut plan = calm();
     plan.api_faults = 0.6;
     let a_while = Duration::from_millis(200);
@@ -126,7 +125,7 @@ fn row_21_a_retry_that_meets_an_outage_drops_nothing() {
 /// Ten minutes without the API, with the settings that a worker has by default: each claim is asked
 /// about once, and hardly more.
 #[test]
-fn row_20_ten_minutes_without_an_api_cost_no_more_than_a_tenth_of_the_calls() {
+fn an_outage_of_ten_minutes_adds_a_tenth_of_the_calls_at_most() {
     let (seconds, claims) = (600, 7_000);
     let (outage, pause) = (Duration::from_secs(seconds), Duration::from_millis(100));
     let mut plan = calm();

@@ -79,7 +79,7 @@ fn assert_the_other_is_well(name: &str, plan: &Plan) {
 }
 
 #[test]
-fn review_03_an_api_that_is_slow_or_half_sick_does_not_hold_up_the_other() {
+fn a_slow_or_failing_api_does_not_delay_the_other() {
     let subject = |number| format!("user{number}");
     let slow = Mood { slower: Duration::from_millis(400), ..Mood::default() };
     assert_the_other_is_well("slow", &plan(slow, subject));
@@ -90,13 +90,13 @@ fn review_03_an_api_that_is_slow_or_half_sick_does_not_hold_up_the_other() {
 }
 
 #[test]
-fn review_04_an_api_that_refuses_every_signature_does_not_hold_up_the_other() {
+fn an_api_that_refuses_every_signature_does_not_delay_the_other() {
     let refusing = Mood { code: Some(4200), ..Mood::default() };
     assert_the_other_is_well("4200", &plan(refusing, |number| format!("user{number}")));
 }
 
 #[test]
-fn review_06_a_busy_account_does_not_hold_up_the_others() {
+fn a_busy_account_does_not_delay_the_others() {
     let busy = |number: u64| {
         if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") }
     };

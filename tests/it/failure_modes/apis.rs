@@ -54,20 +54,20 @@ async fn storm(name: &str, away: Duration, defer_interval: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_20_an_outage_of_an_api_is_no_storm() {
+async fn an_api_outage_causes_no_retry_storm() {
     storm("storm", Duration::from_secs(8), "2s").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "at its full length"]
-async fn row_20_an_outage_of_an_api_for_60_s_is_no_storm() {
+async fn an_api_outage_of_60_s_causes_no_retry_storm() {
     storm("storm-60", Duration::from_secs(60), "5s").await;
 }
 
 /// A subject about which the API never has an answer, with more claims than may be in flight: the
 /// others go past it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_22_a_subject_that_always_fails_freezes_nothing() {
+async fn a_subject_that_always_fails_does_not_block_the_others() {
     let Some(lab) = Lab::new("poison").await else { return };
     let mut expected = Expected::default();
     let mut events = Vec::new();
@@ -89,14 +89,14 @@ async fn row_22_a_subject_that_always_fails_freezes_nothing() {
         expected.is_complete(&outcome(&lab))
     })
     .await;
-    println!("row 22: the others were decided after {} ms", began.elapsed().as_millis());
+    println!("the others were decided after {} ms", began.elapsed().as_millis());
     assert_eq!(worker.stop().await, Some(0));
 }
 
 /// The API acted, and its answer never came: the attempt is kept as one whose end is not known, and
 /// the claim is asked about again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_25_an_answer_that_never_came_is_kept_as_unknown() {
+async fn an_attempt_without_an_answer_is_kept_as_unknown() {
     let Some(lab) = Lab::new("unknown").await else { return };
     let mut worker = lab.worker("w1", "[risk.intelligent_qr_code]\ntimeout = \"500ms\"");
     lab.produce(&[Event::of(claim("clm", "user-transient-1-hang"))]);

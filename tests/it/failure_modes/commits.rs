@@ -79,7 +79,7 @@ fn produce_to_one_partition(lab: &Lab, round: usize) -> BTreeSet<String> {
 /// acknowledged is not done, and is committed again though nothing new comes. The decisions, which
 /// their topic has, are not sent again for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_07_a_commit_that_fails_is_not_done() {
+async fn a_commit_that_fails_is_repeated() {
     let simulator = SimulatorOptions::default();
     let Some((broker, lab)) = on_a_broker_that_obeys("refused-commit", simulator).await else {
         return;
@@ -168,14 +168,14 @@ async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_11_a_late_end_of_a_transaction_ends_no_other() {
+async fn a_late_end_txn_does_not_end_the_next_transaction() {
     let Some((_kafka, proxy, mut world)) = behind_a_proxy("late-end", "").await else { return };
     hold_up(&proxy, &mut world, END_TXN).await;
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_12_offsets_that_hang_are_given_up_and_sent_again() {
+async fn offsets_that_hang_time_out_and_are_sent_again() {
     let Some((_kafka, proxy, mut world)) = behind_a_proxy("late-offsets", "").await else { return };
     hold_up(&proxy, &mut world, TXN_OFFSET_COMMIT).await;
     world.finish().await;

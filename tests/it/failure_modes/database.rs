@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Two connections serve a thousand calls at once, for no call has one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
+async fn two_connections_are_enough_for_a_thousand_calls() {
     let options = answers_after(Latency::Fixed(1_500.0));
     let Some(lab) = Lab::with("pool", options).await else { return };
     let mut expected = Expected::default();
@@ -41,7 +41,7 @@ async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
     .await;
     assert_eq!(worker.stop().await, Some(0));
     let calls = lab.simulator.calls().totals()[&Api::IntelligentQrCode].peak_in_flight;
-    println!("row 17: {calls} calls at once, {most} connections");
+    println!("{calls} calls at once, {most} connections");
     assert!(calls >= 900 && (1..=2).contains(&most), "{calls} calls at once, {most} connections");
     expected.verify(&lab).await;
 }
@@ -49,7 +49,7 @@ async fn row_17_two_connections_are_enough_for_a_thousand_calls() {
 /// Every connection there is falls silent for ever, again and again: none of them is lost to the
 /// pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_18_connections_that_fall_silent_for_ever_are_replaced() {
+async fn silent_connections_are_replaced() {
     let Some((kafka, postgres)) = services() else { return };
     let server =
         postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("host and port");
@@ -72,7 +72,7 @@ async fn row_18_connections_that_fall_silent_for_ever_are_replaced() {
 
 /// Serialisation, deadlock, a server that became a standby: the whole batch is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_19_what_passes_is_tried_again() {
+async fn transient_database_errors_are_retried() {
     let Some((kafka, postgres)) = services() else { return };
     let mut world = World::at("passing", kafka, postgres, |_| String::new()).await;
     let faults = "
@@ -101,7 +101,7 @@ async fn row_19_what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn row_27_the_workers_role_can_work_and_cannot_rewrite_history() {
+async fn the_workers_role_cannot_rewrite_history() {
     with_roles(async |database, worker, _| {
         let store = store_as(database, worker).await;
         store.check_schema().await.expect("it may look at the schema");

@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(120);
 
 /// Workers without a name of their own: each coming and going is a rebalance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_04_members_that_come_and_go_repeat_no_call() {
+async fn joining_and_leaving_members_repeat_no_call() {
     let Some(lab) = Lab::with("scaling", simulator()).await else { return };
     let mut expected = Expected::default();
     let mut workers: Vec<Worker> = Vec::new();
@@ -43,7 +43,7 @@ async fn row_04_members_that_come_and_go_repeat_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_09_one_stuck_claim_before_50_000_done_ones() {
+async fn one_open_claim_before_50_000_done_ones_stalls_nothing() {
     let Some(lab) = Lab::new("stuck").await else { return };
     // The first claim's API call never ends; its call may take an hour.
     let more = "[worker]\ndrain_timeout = \"2h\"\n[risk.intelligent_qr_code]\ntimeout = \"1h\"";
@@ -105,7 +105,7 @@ fn committed(lab: &Lab) -> (i64, String) {
 /// A worker that was stopped for longer than its session and goes on must not publish what somebody
 /// else has published meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale() {
+async fn a_worker_that_slept_through_its_session_publishes_nothing_stale() {
     let Some(lab) = Lab::with("zombie", simulator()).await else { return };
     let mut expected = Expected::default();
     let mut sleeper = lab.worker("dynamic-1", "");
@@ -133,7 +133,7 @@ async fn row_10_a_worker_that_slept_through_its_session_publishes_nothing_stale(
 
 /// An API that hangs for longer than Kafka lets a consumer be silent: the consumer is not silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_an_api_that_hangs_for_long_is_no_rebalance() {
+async fn a_hanging_api_causes_no_rebalance() {
     let Some(lab) = Lab::new("hangs").await else { return };
     let hang = ApiFaults { hang: 1.0, ..ApiFaults::default() };
     let faults = Faults { apis: [(Api::IntelligentQrCode, hang)].into(), ..Faults::default() };
@@ -160,7 +160,7 @@ async fn row_23_an_api_that_hangs_for_long_is_no_rebalance() {
 /// SIGTERM while no broker answers, with claims in flight: the worker ends in time, and its
 /// successor finishes what it had.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_24_a_stop_without_a_broker_ends_in_time() {
+async fn a_worker_stops_in_time_without_a_broker() {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };
     let more = "[worker]\ndrain_timeout = \"3s\"";
@@ -176,7 +176,7 @@ async fn row_24_a_stop_without_a_broker_ends_in_time() {
         let code = world.worker.stop().await;
         assert!(matches!(code, Some(0 | 1)), "{code:?}");
         let took = told.elapsed();
-        println!("row 24: the worker ended after {} ms", took.as_millis());
+        println!("the worker ended after {} ms", took.as_millis());
         assert!(took < Duration::from_secs(3 + 15), "the worker ended after {took:?}");
         kafka.run("start");
         world.worker = world.lab.worker("w1", more);

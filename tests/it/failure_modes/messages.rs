@@ -58,7 +58,7 @@ fn captcha(id: &str, account: &str) -> String {
 
 /// Answers that are too large for Kafka, or for the worker, among others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_13_an_answer_of_any_size_wedges_nothing() {
+async fn an_answer_of_any_size_blocks_nothing() {
     let Some(lab) = Lab::new("verbose").await else { return };
     let url = verbose_vendor().await;
     let mut expected = Expected::default();
@@ -108,7 +108,7 @@ fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
 
 /// The topic of dead letters takes next to nothing: they are cut, and what is in Postgres is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_14_a_dead_letter_topic_that_takes_little_wedges_nothing() {
+async fn a_dead_letter_topic_with_a_small_limit_blocks_nothing() {
     let Some(lab) = Lab::new("small").await else { return };
     let dead = lab.topic("dead");
     let small = AlterConfig::new(ResourceSpecifier::Topic(&dead)).set("max.message.bytes", "1000");
@@ -156,7 +156,7 @@ async fn row_14_a_dead_letter_topic_that_takes_little_wedges_nothing() {
 /// The topic of decisions is deleted under the worker: it waits, names it, and goes on when
 /// somebody has made it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_14_an_output_topic_that_is_missing_is_waited_for() {
+async fn a_missing_output_topic_is_waited_for() {
     let Some(lab) = Lab::new("missing").await else { return };
     let mut expected = Expected::default();
     let mut worker = lab.worker("w1", "");

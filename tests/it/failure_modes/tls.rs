@@ -1,4 +1,4 @@
-//! Row 26: who answers has to prove who they are.
+//! Who answers has to prove who they are.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use claimgate::risk::{Method, Request};
 
 /// Properties that switch verification off are refused, by name.
 #[test]
-fn row_26_properties_that_verify_nothing_are_refused() {
+fn properties_that_switch_verification_off_are_refused() {
     let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'\n";
     for (key, value) in [
         ("enable.ssl.certificate.verification", "false"),
@@ -33,7 +33,7 @@ fn row_26_properties_that_verify_nothing_are_refused() {
 
 /// A risk API with a certificate that nobody vouches for is not asked anything.
 #[tokio::test]
-async fn row_26_a_certificate_of_ones_own_is_not_believed() {
+async fn a_self_signed_certificate_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");

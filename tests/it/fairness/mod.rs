@@ -47,18 +47,18 @@ async fn hold(scenarios: &[Scenario]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "ten minutes: make fairness"]
-async fn review_03_an_api_that_is_slow_limited_or_half_sick_leaves_the_others_their_rate() {
+async fn a_slow_limited_or_failing_api_leaves_the_others_their_rate() {
     hold(&scenario::SLOW_OR_HALF_SICK).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "four minutes: make fairness"]
-async fn review_04_an_api_that_refuses_everything_leaves_the_others_their_rate() {
+async fn an_api_that_refuses_everything_leaves_the_others_their_rate() {
     hold(&scenario::MISCONFIGURED).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "four minutes: make fairness"]
-async fn review_06_one_account_that_claims_all_the_time_leaves_the_others_their_rate() {
+async fn one_busy_account_leaves_the_others_their_rate() {
     hold(&scenario::ONE_ACCOUNT).await;
 }

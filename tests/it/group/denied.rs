@@ -58,7 +58,7 @@ fn acls(lab: &Lab, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p09_a_worker_that_may_not_read_is_not_ready() {
+async fn a_worker_that_may_not_read_is_not_ready() {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };
     let properties = Path::new(&kafka.path("server.properties")).to_owned();

@@ -18,7 +18,7 @@ const LONG_SESSION: Duration = Duration::from_secs(12);
 /// session ends. Whoever is told to end meanwhile leaves all the same, so that the group need not
 /// wait for that one, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d14_a_worker_that_ends_while_the_group_rebalances_is_not_waited_for() {
+async fn a_worker_that_stops_during_a_rebalance_leaves_the_group() {
     let more = "[kafka]\nsession_timeout = \"12s\"";
     let Some(mut fleet) = Fleet::new("ending", simulator(), PARTITIONS, more).await else { return };
     let (dead, leaver) = (fleet.start(false), fleet.start(false));
@@ -48,7 +48,7 @@ async fn report_d14_a_worker_that_ends_while_the_group_rebalances_is_not_waited_
 
 /// A worker that cannot go on leaves the group, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d14_a_worker_that_fails_leaves_its_group() {
+async fn a_worker_that_fails_leaves_its_group() {
     let Some(mut fleet) = Fleet::new("failing", simulator(), PARTITIONS, "").await else { return };
     let failing = fleet.start(false);
     fleet.start(false);

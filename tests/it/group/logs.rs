@@ -55,7 +55,7 @@ fn send_anew(fleet: &mut Fleet, count: i32) {
 /// Retention removes claims that a stopped group has not read: that is counted, and told with the
 /// count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told_with_its_count() {
+async fn claims_that_retention_removed_unread_are_counted() {
     let (more, url) = with_metrics();
     let Some(mut fleet) = Fleet::new("retention", simulator(), PARTITIONS, &more).await else {
         return;
@@ -109,7 +109,7 @@ async fn review_20_and_report_p13_what_retention_took_before_it_was_read_is_told
 /// The topic is deleted and made anew under the worker, which has read 40 claims; the new one has
 /// 61.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
+async fn a_topic_that_was_deleted_and_created_again_is_noticed() {
     let Some(mut fleet) = Fleet::new("anew", simulator(), 1, "").await else { return };
     let worker = fleet.start(false);
     fleet.produce(40);
@@ -134,7 +134,7 @@ async fn report_p01_a_topic_made_anew_under_a_worker_is_noticed() {
 
 /// The group's offsets are gone: what will be published again is told before, with its count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p05_decisions_that_are_published_again_are_told_before() {
+async fn decisions_about_to_be_published_again_are_announced() {
     let (more, url) = with_metrics();
     let Some(mut fleet) = Fleet::new("expired", simulator(), PARTITIONS, &more).await else {
         return;
@@ -170,7 +170,7 @@ async fn report_p05_decisions_that_are_published_again_are_told_before() {
 
 /// A producer begins a transaction and hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p14_a_transaction_that_nobody_ends_is_told() {
+async fn a_transaction_that_nobody_ends_is_reported() {
     let (more, url) = with_metrics();
     let Some(mut fleet) = Fleet::new("hanging", simulator(), PARTITIONS, &more).await else {
         return;
@@ -198,7 +198,7 @@ async fn report_p14_a_transaction_that_nobody_ends_is_told() {
 
 /// Partitions are added to the retry topic and to the input topic, while two workers are at work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d01_partitions_that_are_added_are_shared_too() {
+async fn added_partitions_are_assigned() {
     let more = "[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = \"1000\"";
     let Some(mut fleet) = Fleet::new("growing", simulator(), 4, more).await else { return };
     fleet.start(false);
@@ -226,7 +226,7 @@ async fn report_d01_partitions_that_are_added_are_shared_too() {
 
 /// Another application has the group's name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p15_a_group_of_others_is_named() {
+async fn a_group_id_of_another_application_is_reported() {
     let (more, url) = with_metrics();
     let Some(mut fleet) = Fleet::new("strangers", simulator(), PARTITIONS, &more).await else {
         return;
@@ -319,12 +319,12 @@ async fn the_first_deferred_claims_of_a_group_are_not_taken_for_old_ones() {
 /// Markers of transactions, the producer's own and this worker's in the retry topic, and what was
 /// aborted, are no lag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p12_the_lag_is_0_when_all_is_done() {
+async fn the_lag_is_0_with_transactions() {
     the_lag_is_0_when_all_is_done("markers", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p12_the_lag_is_0_when_all_is_done_without_transactions() {
+async fn the_lag_is_0_without_transactions() {
     the_lag_is_0_when_all_is_done("markers-alo", "[kafka]\nguarantee = \"at_least_once\"\n").await;
 }
 

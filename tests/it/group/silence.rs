@@ -120,7 +120,7 @@ async fn measure(what: What, named: bool) -> Option<f64> {
 /// The whole table: `cargo test --all-features --test it -- --ignored --nocapture silence`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes five minutes on a machine with nothing else to do"]
-async fn report_d13_claims_hardly_wait_while_workers_come_and_go() {
+async fn claims_hardly_wait_while_workers_come_and_go() {
     let mut over = Vec::new();
     for named in [false, true] {
         for what in [
@@ -144,7 +144,7 @@ async fn report_d13_claims_hardly_wait_while_workers_come_and_go() {
 
 /// A worker that joins, and one that leaves: those that everybody meets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d13_a_worker_that_joins_or_leaves_is_hardly_noticed() {
+async fn claims_hardly_wait_when_one_worker_joins_or_leaves() {
     for (what, named) in [(What::Joins, false), (What::Leaves, false), (What::LeavesForGood, true)]
     {
         let Some(too_long) = measure(what, named).await else { return };

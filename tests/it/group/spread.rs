@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Out to eight workers, in to two, a rolling restart, a SIGKILL: the work is shared after each,
 /// and nobody is asked about twice by a worker that comes or goes in good order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d01_partitions_of_claims_are_spread_evenly_whatever_comes_and_goes() {
+async fn partitions_stay_evenly_spread_while_workers_come_and_go() {
     let Some(mut fleet) = Fleet::new("spread", simulator(), 8, "").await else { return };
     for size in [2, 3, 4, 8, 4, 3, 2, 3] {
         while fleet.workers.len() < size {
@@ -48,7 +48,7 @@ async fn report_d01_partitions_of_claims_are_spread_evenly_whatever_comes_and_go
 
 /// What bounds a worker is how often it may ask an API at once; two of them may ask twice as often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d01_two_workers_do_the_work_of_two() {
+async fn two_workers_do_the_work_of_two() {
     let options = answers_after(Latency::Uniform(100.0, 100.0));
     let more = "[risk.intelligent_qr_code]\nconcurrency = 4";
     let Some(mut fleet) = Fleet::new("shared", options, 8, more).await else { return };
@@ -79,7 +79,7 @@ async fn report_d01_two_workers_do_the_work_of_two() {
 /// Whoever has a claim's partition has the retry partition that the claim is deferred to: claims of
 /// one subject, and copies of one claim, stay with one worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d15_a_deferred_claim_stays_with_the_worker_of_its_partition() {
+async fn a_deferred_claim_stays_with_the_worker_of_its_partition() {
     let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
         [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
     let Some(mut fleet) = Fleet::new("beside", simulator(), PARTITIONS, more).await else { return };

@@ -10,7 +10,7 @@ use crate::lab::Lab;
 
 /// Tencent Cloud says to every request, however freshly signed, that it has expired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_named() {
+async fn a_clock_that_the_api_refuses_opens_the_breaker_and_is_named() {
     let Some(lab) = Lab::new("clock").await else { return };
     lab.simulator.set_faults(always(&[Api::IntelligentQrCode], 4200)).expect("faults");
     let (http, metrics) = with_metrics();
@@ -44,7 +44,7 @@ async fn review_04_a_clock_that_an_api_never_accepts_opens_the_breaker_and_is_na
 
 /// The API's port is closed, or knows no TLS: why is in the log line and in the rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p10_why_an_api_is_out_of_reach_is_in_the_log_and_in_the_rows() {
+async fn the_cause_of_an_unreachable_api_is_logged_and_stored() {
     let Some(lab) = Lab::new("reach").await else { return };
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|free| free.local_addr())

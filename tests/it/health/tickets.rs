@@ -35,7 +35,7 @@ async fn verdicts(lab: &Lab) -> Vec<(String, String, String, Option<i64>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_08_nobody_is_rejected_because_a_ticket_ended_while_the_claim_waited() {
+async fn a_captcha_ticket_that_expired_in_the_queue_rejects_nobody() {
     let Some(lab) = Lab::new("ticket-life").await else { return };
     let more =
         "[risk.captcha_check]\nticket_lifetime = \"20m\"\n[retry]\non_unassessed = \"reject\"";
@@ -68,7 +68,7 @@ async fn review_08_nobody_is_rejected_because_a_ticket_ended_while_the_claim_wai
 
 /// The API is away for the whole of a ticket's life: the claim is deferred no longer than that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_08_no_claim_is_deferred_beyond_its_tickets_life() {
+async fn no_claim_is_deferred_beyond_its_captcha_tickets_life() {
     let Some(lab) = Lab::new("ticket-deferred").await else { return };
     let closed = free();
     let more = format!(
@@ -87,7 +87,7 @@ async fn review_08_no_claim_is_deferred_beyond_its_tickets_life() {
 
 /// Connections are refused for a while: the ticket was shown to nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_15_refused_connections_use_up_no_check_of_a_ticket() {
+async fn refused_connections_use_up_no_check_of_a_captcha_ticket() {
     let Some(lab) = Lab::new("ticket-unseen").await else { return };
     let address = free();
     let more = format!(

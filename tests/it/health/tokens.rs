@@ -12,7 +12,7 @@ const DENIED: &str = "claimgate_breaker_access_denied{api=\"wechat_account\"} 1"
 
 /// Both APIs refuse every token that the platform hands out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p03_tokens_that_are_all_refused_are_fetched_seldom_and_blamed_on_the_set_up() {
+async fn refused_tokens_are_fetched_seldom_and_blamed_on_the_settings() {
     let Some(lab) = Lab::new("refused-tokens").await else { return };
     lab.simulator
         .set_faults(always(&[Api::WechatMarketing, Api::WechatAccount], 40001))
@@ -50,7 +50,7 @@ async fn report_p03_tokens_that_are_all_refused_are_fetched_seldom_and_blamed_on
 
 /// The platform denies a token: the address is not on its list, then the quota is used up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p08_a_denied_token_is_on_record_in_the_platforms_own_words() {
+async fn a_denied_token_is_stored_with_the_platforms_words() {
     let Some(lab) = Lab::new("denied-token").await else { return };
     lab.simulator.set_faults(always(&[Api::AccessToken], 40164)).expect("faults");
     let (http, metrics) = with_metrics();
@@ -115,7 +115,7 @@ async fn a_server_without_stable_tokens_is_asked_for_classic_ones() {
 
 /// A wrong secret: nobody would notice but for the gauge, for no call is made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d02_a_wrong_app_secret_sets_the_gauge_and_names_the_key() {
+async fn a_wrong_app_secret_sets_the_gauge_and_names_the_key() {
     let Some(lab) = Lab::new("wrong-secret").await else { return };
     let (http, metrics) = with_metrics();
     let mut worker = lab.worker("w1", &format!("{http}[wechat]\napp_secret = \"wrong\"\n"));

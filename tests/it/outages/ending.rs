@@ -100,16 +100,16 @@ fn unix_ms(time: OffsetDateTime) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_07_sigterm_while_kafka_is_away_loses_no_answer_and_repeats_no_call() {
+async fn sigterm_without_kafka_loses_no_answer_and_repeats_no_call() {
     ends_while_kafka_is_away("end-term", "exactly_once", End::Terminated).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_07_sigterm_while_kafka_is_away_loses_no_answer_with_at_least_once() {
+async fn sigterm_without_kafka_loses_no_answer_with_at_least_once() {
     ends_while_kafka_is_away("end-term-once", "at_least_once", End::Terminated).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_07_sigkill_while_kafka_is_away_loses_only_the_answers_of_the_last_second() {
+async fn sigkill_without_kafka_loses_the_last_seconds_answers_at_most() {
     ends_while_kafka_is_away("end-kill", "exactly_once", End::Killed).await;
 }

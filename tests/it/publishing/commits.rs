@@ -76,9 +76,9 @@ fn now_ms() -> i64 {
 /// Meanwhile the others decide what is theirs, and one that is told to stop leaves no answer
 /// without its row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d16_a_killed_worker_stops_none_of_the_others() {
+async fn a_killed_worker_stops_none_of_the_others() {
     let options = answers_after(Latency::Uniform(10.0, 30.0));
-    let Some(lab) = Lab::with("d16", options).await else { return };
+    let Some(lab) = Lab::with("survivors", options).await else { return };
     let names = ["dynamic-1", "dynamic-2", "dynamic-3"];
     let mut workers: Vec<Worker> =
         names.iter().map(|name| lab.worker(name, AT_LEAST_ONCE)).collect();
@@ -95,7 +95,7 @@ async fn report_d16_a_killed_worker_stops_none_of_the_others() {
     let mut again = lab.worker("dynamic-4", AT_LEAST_ONCE);
     ids.extend(trickle(&lab, killed + SESSION - Duration::from_secs(4), "during").await);
     let silent = silences(&lab, killed_ms);
-    println!("D16: killed {victim}, silent: {silent:?}, of those that live: {theirs:?}");
+    println!("killed {victim}, silent: {silent:?}, of those that live: {theirs:?}");
     // The group still waits: a stop now must not lose what is on its way to Postgres. It takes
     // until the group is at rest, and what the worker had not begun is its successor's then.
     let told_ms = now_ms();
@@ -143,7 +143,7 @@ async fn every_answer_has_its_row(lab: &Lab, killed_ms: i64, told_ms: i64) {
 /// given back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orderly_restarts_publish_nothing_twice() {
-    let Some(lab) = Lab::new("d16-restarts").await else { return };
+    let Some(lab) = Lab::new("restarts").await else { return };
     let mut workers =
         vec![lab.worker("dynamic-0", AT_LEAST_ONCE), lab.worker("dynamic-1", AT_LEAST_ONCE)];
     let mut ids = BTreeSet::new();

@@ -14,7 +14,7 @@ const END_TXN: i16 = 26;
 /// The coordinator stalls for longer than a transaction may take. The broker puts an end to it, and
 /// to the producer; the worker's name is still its own, and it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_16_a_transaction_that_outlives_its_time_ends_no_worker_with_a_name() {
+async fn a_transaction_timeout_does_not_end_a_static_member() {
     let Some((_, postgres)) = services() else { return };
     let proxy = Proxy::alone().await;
     let port = proxy.address.port().to_string();

@@ -16,14 +16,14 @@ async fn refusal(lab: &Lab, properties: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_21_a_property_that_no_producer_can_have_ends_the_start() {
+async fn a_property_unknown_to_the_producer_fails_the_start() {
     let Some(lab) = Lab::new("properties").await else { return };
     let error = refusal(&lab, "acks = \"1\"").await;
     assert!(error.contains("acks") && error.contains("kafka.properties"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_21_a_mistyped_property_is_named_and_its_value_is_not() {
+async fn a_mistyped_property_is_named_without_its_value() {
     let Some(lab) = Lab::new("mistyped").await else { return };
     for properties in ["\"sasl.pasword\" = \"hunter2\"", "\"security.protocol\" = \"hunter2\""] {
         let error = refusal(&lab, properties).await;

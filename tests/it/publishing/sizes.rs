@@ -31,7 +31,7 @@ fn decision(lab: &Lab, id: &str) -> (Seen, Value) {
 
 /// An event that Kafka takes, with a key that leaves no room for the decision beside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_claim_whose_key_fills_a_message_is_decided_and_so_are_the_others() {
+async fn a_claim_whose_key_fills_a_message_is_decided() {
     let Some(lab) = Lab::new("key").await else { return };
     let mut worker = lab.worker("w1", "");
     let expected =
@@ -51,7 +51,7 @@ async fn review_05_a_claim_whose_key_fills_a_message_is_decided_and_so_are_the_o
 
 /// The event as a whole has a bound, not its value alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_key_or_headers_that_are_too_large_make_an_event_malformed() {
+async fn a_key_or_headers_that_are_too_large_make_a_dead_letter() {
     let Some(lab) = Lab::new("event-size").await else { return };
     let (long, fine) = (claim("long-key", "a"), claim("fine", "b"));
     let headers = claim("long-headers", "c");
@@ -72,7 +72,7 @@ async fn review_05_a_key_or_headers_that_are_too_large_make_an_event_malformed()
 /// The topic of decisions takes less from one moment to the next; what it takes again is whole
 /// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_topic_that_takes_less_from_now_on_holds_nobody_up() {
+async fn a_topic_whose_limit_shrinks_delays_nothing_else() {
     let Some(lab) = Lab::new("less").await else { return };
     let mut worker = lab.worker("w1", "");
     let long_key =
@@ -185,19 +185,19 @@ async fn claims_that_cannot_be_deferred(name: &str, knows: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_claim_that_the_retry_topic_is_known_not_to_take_is_decided() {
+async fn a_claim_known_to_be_too_large_for_the_retry_topic_is_decided() {
     claims_that_cannot_be_deferred("undeferrable-known", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_claim_that_the_retry_topic_turns_out_not_to_take_is_decided() {
+async fn a_claim_that_the_retry_topic_refuses_is_decided() {
     claims_that_cannot_be_deferred("undeferrable", false).await;
 }
 
 /// Dead letters whose topic takes nothing at all: their rows are all there is, which is said and
 /// counted; everything else goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_05_a_dead_letter_that_its_topic_takes_in_no_form_is_left_out_and_told() {
+async fn a_dead_letter_refused_in_every_form_is_left_out_and_reported() {
     let Some(lab) = Lab::new("no-letters").await else { return };
     let mut worker = lab.worker("w1", "");
     let mut expected =

@@ -63,7 +63,7 @@ impl Drop for Untrusted {
 }
 
 #[test]
-fn report_p10_an_api_that_cannot_be_reached_is_told_with_the_cause() {
+fn check_reports_why_an_api_is_unreachable() {
     let Some(server) = Untrusted::start() else { return };
     let (tls, plain) =
         (format!("https://localhost:{}", server.port), format!("http://127.0.0.1:{}", server.port));
@@ -132,7 +132,7 @@ impl Proxy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p07_calls_leave_by_the_proxy_that_was_set_and_by_no_other() {
+async fn calls_use_the_configured_proxy_only() {
     let Some(lab) = Lab::new("egress").await else { return };
     let address = lab.simulator.address();
     let proxy = Proxy::before(address.to_string()).await;
@@ -171,7 +171,7 @@ async fn report_p07_calls_leave_by_the_proxy_that_was_set_and_by_no_other() {
 }
 
 #[test]
-fn report_p07_a_proxy_of_the_environment_does_not_count_and_that_is_said() {
+fn a_proxy_from_the_environment_is_ignored_with_a_warning() {
     let output = claimgate(
         "check",
         &[
@@ -184,7 +184,7 @@ fn report_p07_a_proxy_of_the_environment_does_not_count_and_that_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d02_check_fetches_an_access_token_and_bills_nothing() {
+async fn check_fetches_an_access_token_and_bills_nothing() {
     let simulator = Simulator::start(SimulatorOptions::default()).await.expect("a free port");
     let url = simulator.base_url();
     let settings = |secret: &str| {

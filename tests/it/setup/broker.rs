@@ -7,7 +7,7 @@ use super::super::service::Service;
 use super::{claimgate, configure, lines};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p02_topics_that_lose_claims_are_refused_or_told() {
+async fn topics_that_lose_claims_are_refused_or_reported() {
     let Some(lab) = Lab::new("topics").await else { return };
     assert!(lab.claimgate("", &["migrate"]).await.status.success(), "the schema is made");
     let checked = lab.claimgate("", &["check"]).await;
@@ -89,7 +89,7 @@ fn said(servers: &str, properties: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn report_p09_the_brokers_refusals_are_told_apart_in_the_clients_words() {
+fn the_brokers_refusals_are_told_apart() {
     let Some((_broker, secure, plain, certificate)) = secure_broker() else { return };
     let login = |user: &'static str, password: &'static str, mechanism: &'static str| {
         [
@@ -131,7 +131,7 @@ fn report_p09_the_brokers_refusals_are_told_apart_in_the_clients_words() {
 
 /// The example of docs/getting-started.md, with this broker's address and files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d09_the_readmes_example_of_a_login_works() {
+async fn the_documented_example_of_a_kafka_login_works() {
     let Some((_, postgres)) = super::super::lab::services() else { return };
     let Some((_broker, secure, plain, certificate)) = secure_broker() else { return };
     let guide = include_str!("../../../docs/getting-started.md");

@@ -9,7 +9,7 @@ use super::super::lab::{Event, Lab, claim};
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d10_a_hangup_ends_no_worker_and_changes_its_log() {
+async fn sighup_reloads_the_log_filter_and_ends_no_worker() {
     let Some(lab) = Lab::new("hangup").await else { return };
     let mut worker = lab.worker("w1", "[telemetry]\nlog = \"info\"");
     lab.produce(&[Event::of(claim("before", "user-1"))]);
@@ -35,7 +35,7 @@ async fn report_d10_a_hangup_ends_no_worker_and_changes_its_log() {
 
 /// `make up`: what the worker is given is what the simulator knows.
 #[test]
-fn report_d03_the_compose_file_has_the_simulators_credentials() {
+fn the_compose_file_has_the_simulators_credentials() {
     let compose = include_str!("../../../docker-compose.yml");
     for (key, value) in [
         ("CLAIMGATE__TENCENT_CLOUD__SECRET_ID", SECRET_ID),

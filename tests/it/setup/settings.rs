@@ -18,7 +18,7 @@ fn is_taken(settings: &[(&str, &str)]) -> bool {
 }
 
 #[test]
-fn report_p16_secrets_are_trimmed_or_refused() {
+fn secrets_are_trimmed_or_refused() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().display().to_string();
     let keys = [
@@ -45,7 +45,7 @@ fn report_p16_secrets_are_trimmed_or_refused() {
 }
 
 #[test]
-fn report_p19_every_key_can_come_from_every_source() {
+fn every_key_can_come_from_every_source() {
     for codes in ["4,5,6", "[4, 5, 6]", ""] {
         assert!(is_taken(&[("CLAIMGATE__RETRY__TRANSIENT_CODES", codes)]), "{codes:?}");
     }

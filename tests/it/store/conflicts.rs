@@ -32,7 +32,7 @@ fn known(first: &Verdict, record: &(Received, RecordOutcome)) -> (Received, Reco
 }
 
 #[tokio::test]
-async fn report_d12_a_conflict_names_the_fields_that_differ() {
+async fn a_conflict_names_the_fields_that_differ() {
     with_database(async |database| {
         let store = database.store().await;
         let first = claimed(1, "a", "one", "red packet");
@@ -55,7 +55,7 @@ async fn report_d12_a_conflict_names_the_fields_that_differ() {
 }
 
 #[tokio::test]
-async fn review_14_another_claim_at_the_place_of_a_decided_one_is_a_conflict() {
+async fn another_claim_at_the_offset_of_a_decided_one_is_a_conflict() {
     with_database(async |database| {
         let store = database.store().await;
         let first = claimed(1, "a", "one", "red packet");

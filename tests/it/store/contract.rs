@@ -255,7 +255,7 @@ pub(crate) async fn dead_letters_are_kept_once(store: impl Inspect) {
     );
 }
 
-pub(crate) async fn review_14_another_event_at_a_used_place_is_a_dead_letter_of_its_own(
+pub(crate) async fn another_event_at_a_used_offset_is_a_dead_letter_of_its_own(
     store: impl Inspect,
 ) {
     let other = |change: fn(&mut claimgate::outbox::Received)| {

@@ -76,7 +76,7 @@ async fn counts(database: &TestDatabase) -> [i64; 3] {
 }
 
 #[tokio::test]
-async fn review_18_a_table_that_refuses_every_row_ends_the_worker_and_buries_no_claim() {
+async fn a_table_that_refuses_every_row_ends_the_worker_and_loses_no_claim() {
     let cost = "alter table verdicts add column cost int not null default 0; alter table verdicts alter cost drop default";
     let raise = "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'audited away'; end $$;
         create trigger t before insert on verdicts for each row execute function refuse()";
@@ -100,7 +100,7 @@ async fn review_18_a_table_that_refuses_every_row_ends_the_worker_and_buries_no_
 }
 
 #[tokio::test]
-async fn review_18_more_than_a_few_rows_refused_for_one_reason_are_the_tables_fault() {
+async fn many_rows_refused_for_one_reason_are_a_fault_of_the_table() {
     with_database(async |database| {
         database
             .execute("alter table verdicts add constraint odd check (source_offset % 10 <> 3)")
@@ -124,7 +124,7 @@ async fn review_18_more_than_a_few_rows_refused_for_one_reason_are_the_tables_fa
 }
 
 #[tokio::test]
-async fn review_18_a_table_that_refuses_every_answer_lets_no_verdict_be_written() {
+async fn no_verdict_is_written_without_its_answer() {
     with_database(async |database| {
         let store = database.store().await;
         database.execute("alter table risk_calls add column cost int not null").await;
@@ -138,7 +138,7 @@ async fn review_18_a_table_that_refuses_every_answer_lets_no_verdict_be_written(
 }
 
 #[tokio::test]
-async fn review_18_an_attempt_that_cannot_be_kept_holds_its_verdict_back() {
+async fn a_verdict_waits_for_its_attempts() {
     with_database(async |database| {
         database
             .execute("alter table risk_calls add constraint odd check (claim_id not like 'odd%')")

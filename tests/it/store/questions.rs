@@ -48,7 +48,7 @@ fn claim(claim_id: &str, offset: i64, decision: Decision) -> (Verdict, Call) {
 }
 
 #[tokio::test]
-async fn report_d04_each_end_of_a_question_has_its_own_exit_code_and_sentence() {
+async fn each_result_of_a_question_has_its_own_exit_code() {
     with_database(async |database| {
         let (good, answer) = claim("good", 1, Decision::Approve);
         let (forged, same_answer) = claim("forged", 2, Decision::Reject);
@@ -116,7 +116,7 @@ async fn many_claims(database: &TestDatabase) {
 }
 
 #[tokio::test]
-async fn report_d11_a_question_has_a_bound_of_its_own_and_says_which() {
+async fn a_question_names_the_limit_that_it_reached() {
     with_database(async |database| {
         many_claims(database).await;
         let workers = "statement_timeout = \"20ms\"";

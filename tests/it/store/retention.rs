@@ -20,7 +20,7 @@ fn old() -> Call {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d07_a_worker_takes_no_evidence_away_and_complains_of_nothing() {
+async fn a_worker_removes_no_evidence() {
     let Some(lab) = Lab::new("keepsevidence").await else { return };
     assert_eq!(lab.claimgate("", &["migrate"]).await.status.code(), Some(0));
     sqlx::raw_sql("select claimgate_ensure_partitions('2001-09-01', 1)")
@@ -48,7 +48,7 @@ async fn report_d07_a_worker_takes_no_evidence_away_and_complains_of_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_d07_retention_behind_an_open_transaction_holds_no_insert_up() {
+async fn retention_behind_an_open_transaction_blocks_no_insert() {
     with_database(async |database| {
         let store = database.store().await;
         database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;

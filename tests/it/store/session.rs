@@ -18,7 +18,7 @@ const HELD: &str = "alter table dead_letters add column held text default
         current_setting('synchronous_commit'), current_setting('plan_cache_mode'), current_setting('timezone'))";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p11_what_a_session_is_told_holds_behind_a_pooler() {
+async fn session_settings_hold_behind_a_pooler() {
     for mode in [Mode::Refuses, Mode::Ignores] {
         with_database(async |database| {
             database.execute(HELD).await;
@@ -46,7 +46,7 @@ async fn report_p11_what_a_session_is_told_holds_behind_a_pooler() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn report_p11_a_pooler_that_lends_by_the_transaction_is_refused() {
+async fn a_transaction_pooler_is_refused() {
     with_database(async |database| {
         let url = pooler(database, Mode::Shares).await;
         let store = database.store_with(Settings::at(url)).await;
@@ -58,7 +58,7 @@ async fn report_p11_a_pooler_that_lends_by_the_transaction_is_refused() {
 }
 
 #[tokio::test]
-async fn report_d08_a_right_that_is_missing_is_named_before_the_first_claim() {
+async fn a_missing_right_is_named_before_the_first_claim() {
     with_roles(async |database, worker, _| {
         let store = store_as(database, worker).await;
         store.check_rights().await.expect("the documented rights are enough");
@@ -89,7 +89,7 @@ async fn report_d08_a_right_that_is_missing_is_named_before_the_first_claim() {
 }
 
 #[tokio::test]
-async fn report_d08_the_check_leaves_nothing_behind() {
+async fn the_check_of_rights_leaves_nothing_behind() {
     with_database(async |database| {
         let store = database.store().await;
         store.store.check_rights().await.expect("all is well");
@@ -115,7 +115,7 @@ async fn report_d08_the_check_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn review_18_a_table_that_takes_no_row_is_named_before_the_first_claim() {
+async fn a_table_that_takes_no_row_is_named_before_the_first_claim() {
     let raise = "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$; ";
     for (table, harm, part) in [
         ("verdicts", "alter table verdicts add column cost int not null".to_owned(), "cost"),
