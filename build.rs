@@ -13,8 +13,8 @@ fn main() {
     println!("cargo:rustc-env=CLAIMGATE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
-/// `CLAIMGATE_COMMIT` says it; without that git does, for what is built to be run. A build for tests
-/// does not ask, or each commit would build them anew.
+/// `CLAIMGATE_COMMIT` says it; without that git does, for what is built to be run. A build for
+/// tests does not ask, or each commit would build them anew.
 fn commit() -> Option<String> {
     let told = std::env::var("CLAIMGATE_COMMIT").unwrap_or_default();
     let asked = || {

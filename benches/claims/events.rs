@@ -20,7 +20,8 @@ pub(crate) fn claim_id(phase: &str, number: usize) -> String {
 pub(crate) struct Producer {
     producer: BaseProducer,
     topic: String,
-    /// Claims whose number it divides are one account's; each other claim has an account of its own.
+    /// Claims whose number it divides are one account's; each other claim has an account of its
+    /// own.
     pub(crate) hot_every: Option<usize>,
 }
 

@@ -58,7 +58,8 @@ impl Settings {
             return Ok(());
         }
         // The URL itself may hold a password.
-        Err("egress.proxy: this must be an HTTP proxy's URL such as `http://user:password@proxy:3128`"
+        Err("egress.proxy: this must be an HTTP proxy's URL such as \
+            `http://user:password@proxy:3128`"
             .to_owned())
     }
 }

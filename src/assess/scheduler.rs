@@ -120,8 +120,8 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis.iter_mut().flat_map(|api_queue| api_queue.take_expired(max_wait, now)).collect()
     }
 
-    /// The jobs that may be called soon, of APIs where one of the next is stale: as long as none is,
-    /// the others can wait to be looked up together with it.
+    /// The jobs that may be called soon, of APIs where one of the next is stale: as long as none
+    /// is, the others can wait to be looked up together with it.
     pub fn stale_heads_mut(
         &mut self,
         now: Instant,

@@ -70,8 +70,8 @@ pub(super) struct Derivation {
     /// The attempt whose answer was read.
     pub(super) call: Option<Uuid>,
     pub(super) differences: Vec<Difference>,
-    /// The policy that decided, as the verdict has it, is kept, and leads to something else as well;
-    /// or it never decided.
+    /// The policy that decided, as the verdict has it, is kept, and leads to something else as
+    /// well; or it never decided.
     pub(super) never_followed: bool,
     /// What is not kept, or cannot be read: one sentence each.
     pub(super) missing: Vec<String>,
@@ -136,7 +136,8 @@ impl Reader<'_> {
         if schema != *recorded {
             let name = api.name();
             return Err(format!(
-                "the API {name} is configured with schema {schema}, and the verdict rests on {recorded}"
+                "the API {name} is configured with schema {schema}, and the verdict rests on \
+                 {recorded}"
             ));
         }
         let decisive = |call: &&Call| {

@@ -32,7 +32,8 @@ pub(super) async fn letters(
     let spellings = spellings(claim_id);
     let page = format!(
         "where (received_at between $2 and $3 or received_at >= $4)
-            and ($5 or exists (select from unnest($1) as spelling where position(spelling in payload) > 0))
+            and ($5 or exists (select from unnest($1) as spelling
+                where position(spelling in payload) > 0))
             and (received_at, {LETTER_KEY}) > ($6, $7, $8, $9, $10)
         order by received_at, {LETTER_KEY} limit $11"
     );

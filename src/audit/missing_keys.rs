@@ -18,8 +18,8 @@ pub(super) async fn missing_keys(
 pub(super) fn note(missing: u64) -> Option<String> {
     (missing > 0).then(|| {
         format!(
-            "workers have hashed persons under keys that were not given ({missing}), and rows under \
-             those were not found: audit.subject_key and audit.former_subject_keys take them"
+            "workers have hashed persons under keys that were not given ({missing}), and rows \
+             under those were not found: audit.subject_key and audit.former_subject_keys take them"
         )
     })
 }

@@ -92,9 +92,9 @@ struct Rows {
     rows: u64,
 }
 
-/// Drops what is past its retention, unless `dry_run`, and says so in `removals` before. A partition
-/// goes when its youngest row may be too old, so rows are kept for up to a month more. Only the
-/// owner of the tables may do this.
+/// Drops what is past its retention, unless `dry_run`, and says so in `removals` before. A
+/// partition goes when its youngest row may be too old, so rows are kept for up to a month more.
+/// Only the owner of the tables may do this.
 ///
 /// # Errors
 /// [`StoreError`]; what was dropped before it stays dropped.

@@ -35,7 +35,8 @@ pub struct Wanted {
 fn parse_range(text: &str) -> Result<IpNet, String> {
     let address = |text: &str| text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
     text.parse().or_else(|_| address(text)).map_err(|_| {
-        "a range is an address and the length of its prefix, such as 121.14.96.0/24 or 2001:db8::/32"
+        "a range is an address and the length of its prefix, such as 121.14.96.0/24 or \
+         2001:db8::/32"
             .to_owned()
     })
 }

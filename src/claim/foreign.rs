@@ -17,7 +17,8 @@ pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
 pub(super) fn format(payload: &[u8]) -> Option<String> {
     let compressed = |name: &str| {
         format!(
-            "the payload is {name} data; set the producer's `compression.type` and send the JSON itself"
+            "the payload is {name} data; set the producer's `compression.type` and send the JSON \
+             itself"
         )
     };
     let known = match payload {
@@ -26,8 +27,8 @@ pub(super) fn format(payload: &[u8]) -> Option<String> {
             "the event is UTF-16 text; an event is UTF-8".to_owned()
         }
         [0, a, b, c, d, rest @ ..] if !rest.is_empty() => format!(
-            "the event begins with the five bytes of Confluent's Schema Registry (schema {}); send plain JSON, without \
-             its serializer",
+            "the event begins with the five bytes of Confluent's Schema Registry (schema {}); send \
+             plain JSON, without its serializer",
             u32::from_be_bytes([*a, *b, *c, *d])
         ),
         [0x1f, 0x8b, ..] => compressed("gzip"),
@@ -64,7 +65,8 @@ pub(super) fn envelope(text: &str) -> Option<&'static str> {
     let has = |names: &[&str]| names.iter().all(|name| keys.contains(*name));
     if has(&["schema", "payload"]) {
         Some(
-            "the event is wrapped by Kafka Connect; set `value.converter.schemas.enable = false` there",
+            "the event is wrapped by Kafka Connect; set `value.converter.schemas.enable = false` \
+             there",
         )
     } else if has(&["specversion", "data"]) {
         Some("the event is wrapped as a structured CloudEvent; send its `data` alone")

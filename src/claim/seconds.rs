@@ -40,7 +40,8 @@ fn not_a_time(text: &str) -> &'static str {
         return "it is a number in quotes; write UNIX seconds without them";
     }
     if OffsetDateTime::parse(&format!("{}Z", text.replace(' ', "T")), &Rfc3339).is_ok() {
-        return "it has no time zone; write `T` between date and time, and `Z` or `+08:00` at the end";
+        return "it has no time zone; write `T` between date and time, and `Z` or `+08:00` at the \
+            end";
     }
     "it is neither UNIX seconds nor an RFC 3339 time such as 2021-09-30T17:34:40+08:00"
 }

@@ -257,8 +257,8 @@ impl Config {
     fn http_faults(&self) -> Vec<Finding> {
         let token = self.http.token.expose_secret();
         let is_good = token.len() >= TOKEN_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let sentence = "must be at least 16 visible ASCII characters, such as those of `openssl rand \
-                        -hex 32`, or empty";
+        let sentence = "must be at least 16 visible ASCII characters, such as those of `openssl \
+                        rand -hex 32`, or empty";
         unless(token.is_empty() || is_good, "http.token", sentence).into_iter().collect()
     }
 

@@ -133,7 +133,8 @@ impl ReplayArgs {
         match (letters.is_empty(), filter.is_empty(), all) {
             (true, true, false) => {
                 return usage(
-                    "which letters? Name some (topic/partition/offset), give a filter, or say --all",
+                    "which letters? Name some (topic/partition/offset), give a filter, or say \
+                     --all",
                 );
             }
             (false, false, _) | (false, _, true) => {

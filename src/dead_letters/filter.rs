@@ -111,10 +111,13 @@ macro_rules! selected {
         and (not $7::boolean or not exists (
             select from dead_letter_replay_places as place
             where (place.source_topic, place.source_partition, place.source_offset, place.content)
-                = (letter.source_topic, letter.source_partition, letter.source_offset, letter.content)))
+                = (letter.source_topic, letter.source_partition, letter.source_offset,
+                    letter.content)))
         and (cardinality($8::text[]) = 0 or exists (
-            select from unnest($8::text[], $9::int[], $10::bigint[], $12::text[]) as named (topic, partition, record, content)
-            where (letter.source_topic, letter.source_partition, letter.source_offset) = (named.topic, named.partition, named.record)
+            select from unnest($8::text[], $9::int[], $10::bigint[], $12::text[])
+                as named (topic, partition, record, content)
+            where (letter.source_topic, letter.source_partition, letter.source_offset)
+                = (named.topic, named.partition, named.record)
                 and letter.content = coalesce(named.content, letter.content)))
         and ($11::timestamptz is null or letter.recorded_at < $11) "
     };

@@ -79,10 +79,14 @@ pub(super) async fn history(
 ) -> Result<Vec<ReplayRow>, StoreError> {
     let history = sqlx::query_as(
         "select
-            number, replayed_by, reason, announced_at, place_topic, place_partition, place_offset, recorded_by, recorded_at
+            number, replayed_by, reason, announced_at, place_topic, place_partition, place_offset,
+            recorded_by, recorded_at
         from dead_letter_replays
-        left join dead_letter_replay_places using (source_topic, source_partition, source_offset, content, number)
-        where source_topic = $1 and source_partition = $2 and source_offset = $3 and content = $4 order by number",
+        left join dead_letter_replay_places using (source_topic, source_partition, source_offset,
+            content, number)
+        where source_topic = $1 and source_partition = $2 and source_offset = $3
+            and content = $4
+        order by number",
     );
     let Source { topic, partition, offset } = &letter.source;
     store.fetch(history.bind(topic).bind(partition).bind(offset).bind(&letter.content)).await

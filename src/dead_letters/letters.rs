@@ -70,22 +70,32 @@ impl Letter {
 macro_rules! letters {
     () => {
         "select
-            letter.source_topic, letter.source_partition, letter.source_offset, letter.content, letter.error, letter.error_field, letter.detail,
-            substr(letter.key, 1, 4096) as key, letter.received_at, letter.trace_id, octet_length(letter.payload) as payload_bytes,
-            coalesce(octet_length(letter.payload), 0)::bigint + coalesce(octet_length(letter.key), 0)
+            letter.source_topic, letter.source_partition, letter.source_offset, letter.content,
+            letter.error, letter.error_field, letter.detail,
+            substr(letter.key, 1, 4096) as key, letter.received_at, letter.trace_id,
+            octet_length(letter.payload) as payload_bytes,
+            coalesce(octet_length(letter.payload), 0)::bigint
+                + coalesce(octet_length(letter.key), 0)
                 + octet_length(letter.headers::text) as bytes,
-            (select header->>'text' from jsonb_array_elements(letter.headers) with ordinality as found(header, place)
-                where header->>'name' = 'claimgate-replays' order by place limit 1) as replays_header,
-            replay.number, replay.replayed_by, replay.announced_at, place.number is not null as has_place
+            (select header->>'text'
+                from jsonb_array_elements(letter.headers) with ordinality as found(header, place)
+                where header->>'name' = 'claimgate-replays' order by place limit 1)
+                as replays_header,
+            replay.number, replay.replayed_by, replay.announced_at,
+            place.number is not null as has_place
         from dead_letters as letter
         left join lateral (
             select * from dead_letter_replays as replay
-            where (replay.source_topic, replay.source_partition, replay.source_offset, replay.content)
-                = (letter.source_topic, letter.source_partition, letter.source_offset, letter.content)
+            where (replay.source_topic, replay.source_partition, replay.source_offset,
+                replay.content)
+                = (letter.source_topic, letter.source_partition, letter.source_offset,
+                    letter.content)
             order by replay.number desc limit 1) as replay on true
         left join dead_letter_replay_places as place
-            on (place.source_topic, place.source_partition, place.source_offset, place.content, place.number)
-                = (replay.source_topic, replay.source_partition, replay.source_offset, replay.content, replay.number)
+            on (place.source_topic, place.source_partition, place.source_offset, place.content,
+                place.number)
+                = (replay.source_topic, replay.source_partition, replay.source_offset,
+                    replay.content, replay.number)
         where "
     };
 }
@@ -99,8 +109,8 @@ pub(super) async fn newest(
     let letters = sqlx::query_as(concat!(
         letters!(),
         selected!(),
-        "order by letter.received_at desc, letter.source_topic desc, letter.source_partition desc, letter.source_offset desc,
-            letter.content desc
+        "order by letter.received_at desc, letter.source_topic desc, letter.source_partition desc,
+            letter.source_offset desc, letter.content desc
         limit $13"
     ));
     store.fetch(selection.bind(letters).bind(i64::from(limit))).await
@@ -117,9 +127,11 @@ pub(super) async fn page(
         letters!(),
         selected!(),
         "and ($13::timestamptz is null
-            or (letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset, letter.content)
+            or (letter.received_at, letter.source_topic, letter.source_partition,
+                letter.source_offset, letter.content)
                 > ($13, $14::text, $15::int, $16::bigint, $17::text))
-        order by letter.received_at, letter.source_topic, letter.source_partition, letter.source_offset, letter.content
+        order by letter.received_at, letter.source_topic, letter.source_partition,
+            letter.source_offset, letter.content
         limit $18"
     ));
     let letters = selection
@@ -138,7 +150,8 @@ pub(super) async fn counts(
     selection: &Selection,
 ) -> Result<Vec<Count>, StoreError> {
     let counts = sqlx::query_as(concat!(
-        "select letter.error, letter.error_field, count(*) as letters, min(letter.received_at) as first, max(letter.received_at) as last
+        "select letter.error, letter.error_field, count(*) as letters,
+            min(letter.received_at) as first, max(letter.received_at) as last
         from dead_letters as letter where ",
         selected!(),
         "group by 1, 2 order by letters desc, 1, 2 limit 20"
@@ -156,7 +169,8 @@ pub(super) async fn contents(
     let offsets: Vec<i64> = letters.iter().map(|letter| letter.source.offset).collect();
     let hashes: Vec<String> = letters.iter().map(|letter| letter.content.clone()).collect();
     let these = format!(
-        "where ({LETTER_KEY}) in (select * from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]))"
+        "where ({LETTER_KEY}) in (select * from unnest($1::text[], $2::int[], $3::bigint[], \
+         $4::text[]))"
     );
     let contents = sqlx::query_as(DEAD_LETTERS.select(&these));
     store.fetch_evidence(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
@@ -171,7 +185,8 @@ pub(super) async fn at_place(
     let Source { topic, partition, offset } = &address.source;
     let letters = sqlx::query_as(AssertSqlSafe(format!(
         "select {LETTER_KEY} from dead_letters
-        where source_topic = $1 and source_partition = $2 and source_offset = $3 and content = coalesce($4, content)
+        where source_topic = $1 and source_partition = $2 and source_offset = $3
+            and content = coalesce($4, content)
         order by received_at, content",
     )));
     let letters = letters.bind(topic).bind(partition).bind(offset).bind(&address.content);

@@ -34,7 +34,8 @@ pub(super) fn find(
     let said = |error: KafkaError| {
         let topic = &settings.input_topic;
         DeadLetterError::Kafka(format!(
-            "topic {topic:?} (kafka.input_topic) cannot be read, so whether earlier replays took place is not known: {error}"
+            "topic {topic:?} (kafka.input_topic) cannot be read, so whether earlier replays took \
+             place is not known: {error}"
         ))
     };
     let topic = &settings.input_topic;

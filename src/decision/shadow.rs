@@ -16,8 +16,8 @@ pub struct Policies {
 pub struct Ruled {
     /// By the policy in force.
     pub ruling: Ruling,
-    /// By the one in shadow, where it decides otherwise. Reasons say what was found and not by which
-    /// policy, so both have the same.
+    /// By the one in shadow, where it decides otherwise. Reasons say what was found and not by
+    /// which policy, so both have the same.
     pub shadow: Option<ShadowRuling>,
 }
 

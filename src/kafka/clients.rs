@@ -115,8 +115,8 @@ pub(super) fn partitions(topic: &MetadataTopic) -> Result<Option<i32>, &'static 
         None if topic.partitions().is_empty() => Ok(None),
         None => Ok(Some(i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))),
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(
-            "Kafka denies it to this principal (TopicAuthorizationFailed); grant Describe on it, or \
-             log in as somebody else (kafka.properties)",
+            "Kafka denies it to this principal (TopicAuthorizationFailed); grant Describe on it, \
+             or log in as somebody else (kafka.properties)",
         ),
         Some(RDKafkaErrorCode::InvalidTopic) => Err("Kafka takes no such name; give it another"),
         Some(_) => Ok(None),

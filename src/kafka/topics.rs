@@ -121,14 +121,16 @@ fn doubts(
         let retention = number("retention.ms").map(|ms| Duration::from_millis(ms.unsigned_abs()));
         if let Some(retention) = retention.filter(|retention| *retention < give_up_after) {
             doubts.push(format!(
-                "retention.ms is {}, less than retry.give_up_after ({}): a deferred claim may be removed before it is decided",
+                "retention.ms is {}, less than retry.give_up_after ({}): a deferred claim may be \
+                 removed before it is decided",
                 humantime::format_duration(retention),
                 humantime::format_duration(give_up_after)
             ));
         }
         if number("retention.bytes").is_some() {
             doubts.push(
-                "retention.bytes is set: deferred claims may be removed before they are decided; set it to -1"
+                "retention.bytes is set: deferred claims may be removed before they are decided; \
+                 set it to -1"
                     .to_owned(),
             );
         }
@@ -150,11 +152,11 @@ fn doubts(
 /// It removes what was not worked on yet.
 fn compacted(used_as: Use) -> Result<String, String> {
     match used_as {
-        Use::Output => Ok("cleanup.policy is compact: of the decisions of one key a late reader finds the last one \
-                           only; set it to delete"
+        Use::Output => Ok("cleanup.policy is compact: of the decisions of one key a late reader \
+                           finds the last one only; set it to delete"
             .to_owned()),
-        Use::Input | Use::Retry | Use::DeadLetters => Err("cleanup.policy is compact, so that of the records of one key \
-                           all but the last are removed; set it to delete"
+        Use::Input | Use::Retry | Use::DeadLetters => Err("cleanup.policy is compact, so that of \
+                the records of one key all but the last are removed; set it to delete"
             .to_owned()),
     }
 }

@@ -20,7 +20,8 @@ const KEPT: usize = 64;
 const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["PLAINTEXT broker listener"],
-        "that port speaks plaintext: change kafka.properties.security.protocol, or name the TLS port",
+        "that port speaks plaintext: change kafka.properties.security.protocol, or name the TLS \
+         port",
     ),
     (
         &[
@@ -37,7 +38,8 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["certificate", "SSL_CTX", "ssl.ca"],
-        "name the authority that signed the brokers' certificates in kafka.properties.ssl.ca.location",
+        "name the authority that signed the brokers' certificates in \
+         kafka.properties.ssl.ca.location",
     ),
     (
         &["SSL handshake failed", "ssl handshake failed"],

@@ -186,14 +186,16 @@ fn sentence(settings: &Settings, purpose: Purpose, error: &KafkaError) -> String
     let Purpose { word, page, .. } = purpose;
     match error.rdkafka_error_code() {
         Some(code) if fenced.contains(&code) => format!(
-            "another {word} was started and took over: wait until it is done, then run this one again"
+            "another {word} was started and took over: wait until it is done, then run this one \
+             again"
         ),
         Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => format!(
             "Kafka refuses the transactional id {:?}: {page} lists the rights that are needed",
             settings.command_id(word)
         ),
         _ => format!(
-            "Kafka at {} (kafka.bootstrap_servers) did not take the messages: {}; run the command again, nothing is sent twice",
+            "Kafka at {} (kafka.bootstrap_servers) did not take the messages: {}; run the command \
+             again, nothing is sent twice",
             settings.bootstrap_servers,
             client_error(error)
         ),

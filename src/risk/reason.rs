@@ -90,7 +90,8 @@ words! {
         SubjectBusy = "subject_busy": "Too many claims of the subject wait.",
         SentAgain = "sent_again": "Another record of the claim is on its way.",
         PartitionMoves = "partition_moves": "The claim's partition goes to another worker.",
-        TicketExpired = "ticket_expired": "The captcha's ticket may have ended while the claim waited.",
+        TicketExpired = "ticket_expired": "The captcha's ticket may have ended while the claim \
+            waited.",
     }
 }
 
@@ -141,15 +142,18 @@ impl FaultReason {
             Self::BadAppId => "check wechat.app_id",
             Self::BadGrantType => "check wechat.base_url and wechat.token_endpoint",
             Self::IpNotAllowed => {
-                "put this host's public address on the app's list of allowed addresses (IP whitelist)"
+                "put this host's public address on the app's list of allowed addresses (IP \
+                 whitelist)"
             }
             Self::IpNotConfirmed => "the app's administrator has to confirm this host's address",
             Self::AppSecretFrozen => "the app's administrator has to unfreeze the secret",
             Self::Http4xx => {
-                "check base_url and path of the API's section, and what the gateway before it demands"
+                "check base_url and path of the API's section, and what the gateway before it \
+                 demands"
             }
             Self::Redirected => {
-                "base_url or path leads to a page that sends callers elsewhere, such as a log-in page"
+                "base_url or path leads to a page that sends callers elsewhere, such as a log-in \
+                 page"
             }
             _ => return None,
         })

@@ -73,7 +73,8 @@ impl Table {
         self.columns.len()
     }
 
-    /// The same for a table whose rows are sealed: the statement has the seal's number as `this.seal`.
+    /// The same for a table whose rows are sealed: the statement has the seal's number as
+    /// `this.seal`.
     pub fn insert_sealed(&self, first: usize, rest: &str) -> String {
         self.insert_with((", seal", ", this.seal", ", this"), first, rest)
     }

@@ -42,7 +42,8 @@ fn read_again(file: Option<&Path>, telemetry: &Telemetry) {
         // A warning, so that it is seen whatever the filter is.
         Ok(filter) => {
             warn!(
-                "SIGHUP: log lines are filtered by {filter:?} from now on; secrets are read again, all other settings need a restart"
+                "SIGHUP: log lines are filtered by {filter:?} from now on; secrets are read again, \
+                 all other settings need a restart"
             );
         }
         Err(problem) => {

@@ -199,7 +199,8 @@ fn told(drain: Drain) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "not drained within worker.drain_timeout: {unpublished} records are not published and will be delivered \
-         again, {unrecorded} answers are not in Postgres and their claims will be asked about again"
+        "not drained within worker.drain_timeout: {unpublished} records are not published and will \
+         be delivered again, {unrecorded} answers are not in Postgres and their claims will be \
+         asked about again"
     ))
 }

@@ -74,8 +74,8 @@ pub(super) async fn refuse_ownership(config: &Config, store: &PostgresStore) -> 
         return Ok(());
     }
     Err(format!(
-        "{}: the worker's role owns the tables, so it could change evidence; let `claimgate migrate \
-         --roles` create roles and give the worker a login in claimgate_worker, or set \
+        "{}: the worker's role owns the tables, so it could change evidence; let `claimgate \
+         migrate --roles` create roles and give the worker a login in claimgate_worker, or set \
          postgres.migrate = true if the worker is to migrate",
         store.place()
     ))

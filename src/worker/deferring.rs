@@ -143,8 +143,8 @@ impl<P: Ports> Worker<P> {
     pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
         self.forget_flood_probe(&job.ticket);
-        // A claim that nobody was asked about, for others were first, is not tried yet. One that its
-        // API kept waiting before is, and that stays its reason.
+        // A claim that nobody was asked about, for others were first, is not tried yet. One that
+        // its API kept waiting before is, and that stays its reason.
         let before = job.deferral.as_ref();
         let before = before.and_then(|before| FaultReason::from_word(&before.reason));
         let reason = match before {

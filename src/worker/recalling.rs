@@ -214,7 +214,8 @@ impl<P: Ports> Worker<P> {
         };
         if self.outflow.store.failed(asked, &reason, Instant::now() + OUTAGE_PAUSE) {
             warn!(
-                "Postgres does not answer; nothing is lost, the worker tries again until it does: {reason}"
+                "Postgres does not answer; nothing is lost, the worker tries again until it does: \
+                 {reason}"
             );
         }
         self.context.meter.record_failed();

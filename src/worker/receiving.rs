@@ -1,5 +1,5 @@
-//! Receiving: a record that was taken on is parsed, and becomes a job with a place in the room of its
-//! API, or a dead letter. A job starts behind the claims that share its id or its subject.
+//! Receiving: a record that was taken on is parsed, and becomes a job with a place in the room of
+//! its API, or a dead letter. A job starts behind the claims that share its id or its subject.
 
 use tokio::time::Instant;
 
@@ -160,8 +160,8 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// The claim of a record. One that was deferred was let in once: it carries more since then, and the
-/// bound may have been lowered.
+/// The claim of a record. One that was deferred was let in once: it carries more since then, and
+/// the bound may have been lowered.
 fn parse(record: &Record, is_deferred: bool, max_bytes: usize) -> Result<Claim, DeadLetterReason> {
     let max_bytes = if is_deferred { usize::MAX } else { max_bytes };
     match record.bytes() {

@@ -15,8 +15,9 @@ const LIB: &str = include_str!("../../../scripts/lib.sh");
 /// Starts and stops PostgreSQL.
 const SCRIPT: &str = include_str!("../../../scripts/postgres.sh");
 /// What to do where there is none.
-const NONE: &str = "the demo needs PostgreSQL's server programs, and there are none in /usr/lib/postgresql/*/bin or PATH; \
-    install them with: sudo apt-get install --no-install-recommends postgresql";
+const NONE: &str = "the demo needs PostgreSQL's server programs, and there are none in \
+    /usr/lib/postgresql/*/bin or PATH; install them with: sudo apt-get install \
+    --no-install-recommends postgresql";
 
 /// The script, and the folder that it is to work on. Its commands block: call them where that does
 /// no harm.

@@ -30,7 +30,8 @@ impl Tally {
     /// One sentence for when nothing happens any more.
     pub(super) fn what_is_missing(&self, total: usize, max_wait: Duration) -> String {
         format!(
-            "nothing new came for {} s: of {total} events {} were sent, and {} of these have no end ({self})",
+            "nothing new came for {} s: of {total} events {} were sent, and {} of these have no \
+             end ({self})",
             max_wait.as_secs(),
             self.sent,
             self.sent.saturating_sub(self.done())
@@ -43,7 +44,8 @@ impl std::fmt::Display for Tally {
         let Self { sent, decisions, dead_letters, skipped, retries, deferred } = self;
         write!(
             f,
-            "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates · {retries} retries · {deferred} times deferred"
+            "{sent} in · {decisions} decided · {dead_letters} dead letters · {skipped} duplicates \
+             · {retries} retries · {deferred} times deferred"
         )
     }
 }

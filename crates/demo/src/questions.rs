@@ -42,7 +42,8 @@ async fn answer(
         // Each claim of the demo is decided, so it does not matter when one is given up.
         print(&claim_story(store, claim_id, SINCE).await?);
         section(&format!(
-            "Does the answer that is kept lead to that decision?   claimgate audit verify {claim_id}"
+            "Does the answer that is kept lead to that decision?   claimgate audit verify \
+             {claim_id}"
         ));
         let (registry, policy) = &stage.risk_apis;
         let kept = kept_policies(store).await?;

@@ -76,7 +76,8 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     println!("{}", calls(&evidence.tables.calls, &evidence.tables.verdicts));
     let deferred = evidence.messages.deferred.len();
     println!(
-        "Claims were deferred in the retry topic {deferred} times: those that no API would assess for {IN_PROCESS_FOR}."
+        "Claims were deferred in the retry topic {deferred} times: those that no API would assess \
+         for {IN_PROCESS_FOR}."
     );
     section("Dead letters");
     println!("{}", dead_letters(evidence));

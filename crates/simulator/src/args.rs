@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn flags_become_options_and_no_secret_is_shown() {
         Cli::command().debug_assert();
-        let line = "simulate --listen 127.0.0.1:0 --latency 10ms..30ms --transient-rate 0.02 --seed 7 \
-                    --clock-tolerance off";
+        let line = "simulate --listen 127.0.0.1:0 --latency 10ms..30ms --transient-rate 0.02 \
+                    --seed 7 --clock-tolerance off";
         let options = SimulatorOptions::from(Cli::parse_from(line.split(' ')).args);
         assert_eq!(options.faults.all.latency, Latency::Uniform(10.0, 30.0));
         assert_eq!(

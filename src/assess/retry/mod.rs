@@ -127,8 +127,8 @@ pub struct Retry {
 
 impl Retry {
     /// The history of a claim that an API was asked about `earlier` times before it was deferred,
-    /// `unseen` of them without its looking, at last with this reason: one that was deferred for want
-    /// of a good signature or token has had its single retry.
+    /// `unseen` of them without its looking, at last with this reason: one that was deferred for
+    /// want of a good signature or token has had its single retry.
     pub fn resumed(earlier: u32, unseen: u32, reason: Option<FaultReason>) -> Self {
         Self {
             earlier,

@@ -67,8 +67,8 @@ fn find(
     });
     read.map_err(|error| {
         format!(
-            "topic {topic:?} (kafka.output_topic) cannot be read, so whether an earlier override was \
-             published is not known: {error}"
+            "topic {topic:?} (kafka.output_topic) cannot be read, so whether an earlier override \
+             was published is not known: {error}"
         )
     })?;
     Ok(found)

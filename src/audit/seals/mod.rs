@@ -104,7 +104,8 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     Ok((after, seals.unsigned_abs()))
 }
 
-/// For each table, before when rows need not be there any more: retention said so when it took them.
+/// For each table, before when rows need not be there any more: retention said so when it took
+/// them.
 async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], StoreError> {
     let before = "select relation, max(before) from removals where before is not null
         group by relation";

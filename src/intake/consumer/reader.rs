@@ -98,7 +98,8 @@ impl Reader {
         let list = |partitions| self.consumer.context().list(partitions);
         for result in [self.consumer.pause(&list(&pause)), self.consumer.resume(&list(&resume))] {
             if let Err(error) = result {
-                warn!(error.message = %error, "a partition could not be paused or resumed; it may have been revoked");
+                warn!(error.message = %error,
+                    "a partition could not be paused or resumed; it may have been revoked");
             }
         }
         self.paused = wanted;

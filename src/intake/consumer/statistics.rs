@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_made_anew_is_told_by_its_id() {
-        let line = "[thrd:main]: Topic reward.claims changed id from 0dk5OcUnTSyvdVlVZfuaoQ to 1U8YmdZ0R0qTfHZ2rmPWSw";
+        let line = "[thrd:main]: Topic reward.claims changed id from 0dk5OcUnTSyvdVlVZfuaoQ to \
+            1U8YmdZ0R0qTfHZ2rmPWSw";
         assert_eq!(renewed(line), Some("reward.claims"));
         let first =
             "Topic reward.claims changed id from AAAAAAAAAAAAAAAAAAAAAA to 1U8YmdZ0R0qTfHZ2rmPWSw";
@@ -147,7 +148,8 @@ mod tests {
         };
         let partitions = [fetched(-1, 0, -1001), fetched(0, 0, 3), fetched(1, 2, 3)].join(",");
         let text = format!(
-            "{{\"topics\": {{\"claims\": {{\"topic\": \"claims\", \"partitions\": {{{partitions}}}}}}}}}"
+            "{{\"topics\": {{\"claims\": {{\"topic\": \"claims\", \"partitions\": \
+             {{{partitions}}}}}}}}}"
         );
         let statistics = Statistics::read(text.as_bytes()).expect("statistics");
         let log = Log { start: 3, end: 9, stable: 8, position: Some(7) };

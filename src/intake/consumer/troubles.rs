@@ -14,7 +14,8 @@ impl Reader {
             let failed = Event::Failed(match code {
                 RDKafkaErrorCode::FencedInstanceId => {
                     format!(
-                        "another worker took over kafka.instance_id: give each worker its own ({reason})"
+                        "another worker took over kafka.instance_id: give each worker its own \
+                         ({reason})"
                     )
                 }
                 _ => format!("the consumer cannot go on: {reason} ({code})"),
@@ -46,14 +47,15 @@ impl Reader {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => (
                 &mut troubles.group,
                 format!(
-                    "Kafka does not let this principal into the group {group:?} (kafka.group_id): grant it \
-                     READ on the group"
+                    "Kafka does not let this principal into the group {group:?} (kafka.group_id): \
+                     grant it READ on the group"
                 ),
             ),
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => (
                 &mut troubles.fetch,
                 format!(
-                    "Kafka does not let this principal read {input:?} or {retry:?}: grant it READ on both"
+                    "Kafka does not let this principal read {input:?} or {retry:?}: grant it READ \
+                     on both"
                 ),
             ),
             _ => return false,

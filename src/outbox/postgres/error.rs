@@ -21,7 +21,8 @@ pub(super) enum Class {
 const UNKNOWN_SCHEMA: &str =
     "the schema is not the one this version needs: run `claimgate migrate`";
 const NO_PERMISSION: &str = "the role lacks a right: docs/audit.md lists the grants";
-const NO_LOGIN: &str = "the server refuses the login: check the user and the password in `postgres.url`, and pg_hba.conf";
+const NO_LOGIN: &str = "the server refuses the login: check the user and the password in \
+    `postgres.url`, and pg_hba.conf";
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
 pub(super) const POOLER: &str = "a pooler in transaction mode loses session settings and prepared \
      statements: use session pooling";
@@ -138,7 +139,8 @@ pub(super) fn of_migration(place: &str, error: &MigrateError) -> StoreError {
 /// The sentence for a migration that was applied with other content.
 pub(super) fn changed_migration(place: &str, version: i64) -> String {
     format!(
-        "{place}: migration {version} was applied with other content than this version of claimgate has; use the version that applied it"
+        "{place}: migration {version} was applied with other content than this version of \
+         claimgate has; use the version that applied it"
     )
 }
 

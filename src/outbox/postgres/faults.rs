@@ -37,8 +37,9 @@ impl RejectedRows {
             return Ok(());
         }
         Err(StoreError::Fatal(format!(
-            "{place}: more than {FEW} rows of a batch were refused for one reason: {message}; the fault is the table's and not theirs: \
-             take back what was changed in it, then start again"
+            "{place}: more than {FEW} rows of a batch were refused for one reason: {message}; the \
+             fault is the table's and not theirs: take back what was changed in it, then start \
+             again"
         )))
     }
 }
@@ -57,8 +58,8 @@ impl Unkept {
         let mut claims = self.claims();
         if claims.len() >= UNKEPT_MAX && !claims.contains_key(&call.claim_id) {
             return Err(StoreError::Fatal(format!(
-                "{place}: risk_calls refused attempts of {UNKEPT_MAX} claims that are not decided yet: {message}; take back what was \
-                 changed in it, then start again"
+                "{place}: risk_calls refused attempts of {UNKEPT_MAX} claims that are not decided \
+                 yet: {message}; take back what was changed in it, then start again"
             )));
         }
         let said = format!("PostgreSQL refuses the attempt {} at {}: {message}", call.id, call.api);
@@ -207,7 +208,9 @@ impl PostgresStore {
             tracing::error!(
                 call.id = %id, claim.id = claim_id, api, outcome,
                 reason, http.status = http_status,
-                provider.code = provider_code, db.error = message, "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead letter"
+                provider.code = provider_code, db.error = message,
+                "PostgreSQL refuses the attempt {id}; its claim is not decided and becomes a dead \
+                 letter"
             );
         }
         Ok(())

@@ -53,7 +53,8 @@ impl PostgresStore {
             State::Missing(versions) => {
                 let first = versions.first().map(String::as_str).unwrap_or_default();
                 let message = format!(
-                    "{}: {} of the migrations are missing, from {first} on: run `claimgate migrate`",
+                    "{}: {} of the migrations are missing, from {first} on: run `claimgate \
+                     migrate`",
                     self.place(),
                     versions.len()
                 );

@@ -72,7 +72,8 @@ impl PostgresStore {
     ) -> Result<u64, StoreError> {
         let sql = format!(
             "delete from {table} where ctid = any(array(
-                select ctid from {table} where {time_column} < now() - make_interval(secs => $1) limit $2))"
+                select ctid from {table}
+                    where {time_column} < now() - make_interval(secs => $1) limit $2))"
         );
         let mut deleted = 0;
         loop {

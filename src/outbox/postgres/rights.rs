@@ -21,7 +21,8 @@ use crate::trace::TraceContext;
 /// What the current role lacks, as the statements that grant it.
 const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, current_user)
     from (values
-        ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'), ('claim_events', 'select'), ('claim_events', 'insert'),
+        ('verdicts', 'select'), ('verdicts', 'insert'), ('risk_calls', 'insert'),
+        ('claim_events', 'select'), ('claim_events', 'insert'),
         ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
         ('token_exchanges', 'insert'), ('seals', 'select'),
         ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert'),
@@ -33,7 +34,8 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
     where not has_sequence_privilege('seals_id_seq', 'usage')
     union all
     select format('grant execute on function %s to %I', name, current_user)
-    from (values ('claimgate_ensure_partitions(date, int)'), ('claimgate_count_decisions()')) as needed (name)
+    from (values ('claimgate_ensure_partitions(date, int)'), ('claimgate_count_decisions()'))
+        as needed (name)
     where not has_function_privilege(name, 'execute')";
 
 impl PostgresStore {
@@ -48,7 +50,8 @@ impl PostgresStore {
         if !lacking.is_empty() {
             let grants: Vec<String> = lacking.into_iter().map(|(grant,)| grant).collect();
             let message = format!(
-                "{}: the role lacks rights: {}; docs/audit.md, section Roles, has all that a worker needs",
+                "{}: the role lacks rights: {}; docs/audit.md, section Roles, has all that a \
+                 worker needs",
                 self.place(),
                 grants.join("; ")
             );
@@ -102,8 +105,8 @@ impl PostgresStore {
             Ok(()) => Ok(()),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data { message, .. }) => Err(StoreError::Fatal(format!(
-                "{}: the table {refusing} refuses an ordinary row: {message}; the fault is the table's and not a claim's: take back \
-                 what was changed in it, then start again",
+                "{}: the table {refusing} refuses an ordinary row: {message}; the fault is the \
+                 table's and not a claim's: take back what was changed in it, then start again",
                 self.place()
             ))),
         }

@@ -48,13 +48,15 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
         VERDICTS.insert_sealed(1, "on conflict (claim_id) do nothing returning claim_id");
     let events = CLAIM_EVENTS.insert_sealed(
         events,
-        "where claim_id in (select claim_id from new_verdicts) on conflict do nothing returning claim_id",
+        "where claim_id in (select claim_id from new_verdicts) on conflict do nothing returning \
+         claim_id",
     );
     let calls = RISK_CALLS.insert_sealed(calls, "on conflict do nothing returning id");
     let [of_verdicts, of_events, of_calls] = written;
     let seal = seal([&of_verdicts, &of_events, &of_calls, NOTHING], digests + 3);
     format!(
-        "with {THIS}, new_verdicts as ({verdicts}), new_events as ({events}), new_calls as ({calls}),
+        "with {THIS}, new_verdicts as ({verdicts}), new_events as ({events}),
+        new_calls as ({calls}),
         {seal}
         select (select id from seal), (select head from seal),
             array(select claim_id from unnest({claims}) as given (claim_id)
@@ -208,7 +210,8 @@ pub(super) async fn select_first_events(
 ) -> sqlx::Result<HashMap<String, Vec<u8>>> {
     let rows: Vec<(String, Option<Vec<u8>>)> = sqlx::query_as(
         "select claim_id, payload
-        from claim_events join verdicts using (claim_id, source_topic, source_partition, source_offset)
+        from claim_events join verdicts using (claim_id, source_topic, source_partition,
+            source_offset)
         where claim_id = any($1) and payload is not null",
     )
     .bind(claim_ids)

@@ -41,8 +41,8 @@ pub(super) fn settings(statement_timeout: Duration, caller: Caller) -> Vec<Setti
         ("timezone", "UTC".to_owned()),
     ];
     settings.extend(match caller {
-        // To plan a statement takes as long as to run it for a few claims. A plan made while a table
-        // was small would read all of it, and be kept when it has grown: it may not.
+        // To plan a statement takes as long as to run it for a few claims. A plan made while a
+        // table was small would read all of it, and be kept when it has grown: it may not.
         Caller::Worker => vec![
             ("plan_cache_mode", "force_generic_plan".to_owned()),
             ("enable_seqscan", "off".to_owned()),

@@ -30,7 +30,8 @@ pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
         poll_deliveries(producer);
     }
     if let Err(error) = producer.abort_transaction(ABORT_TIMEOUT) {
-        debug!(error.message = %error, "the transaction could not be aborted; the next producer ends it");
+        debug!(error.message = %error,
+            "the transaction could not be aborted; the next producer ends it");
     }
 }
 

@@ -95,7 +95,8 @@ impl Transactions {
                 if is_fenced(&error) && !self.has_lost_its_name(&error) =>
             {
                 meter::producer_fenced();
-                debug!(error.message = %error, "the broker put an end to a transaction; another is tried");
+                debug!(error.message = %error,
+                    "the broker put an end to a transaction; another is tried");
                 self.attempt(command)
             }
             result => result,

@@ -70,8 +70,8 @@ fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError> {
         return at("callback", "this is the name of a JavaScript function, and needs `script = 1`");
     }
     if script == 1 && callback.is_none() {
-        let problem = "`script = 1` needs the name of a JavaScript function here: without it, an error cannot be \
-                       told from a script";
+        let problem = "`script = 1` needs the name of a JavaScript function here: without it, an \
+                       error cannot be told from a script";
         return at("callback", problem);
     }
     let client = Client::new("CaptchaQuery", ApiSettings { method, signature_method }, setup);

@@ -153,7 +153,8 @@ impl Client {
         }
         if length > longest {
             let detail = format!(
-                "with this value the parameters are longer than {longest} bytes, which cannot be sent"
+                "with this value the parameters are longer than {longest} bytes, which cannot be \
+                 sent"
             );
             return Err(DeadLetterReason::field(EventError::OutOfRange, largest.0, detail));
         }

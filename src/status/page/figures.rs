@@ -1,4 +1,5 @@
-//! What the worker says of itself: the report of `claimgate status`, without a way over the network.
+//! What the worker says of itself: the report of `claimgate status`, without a way over the
+//! network.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,10 +1,10 @@
 //! The status page: what `claimgate status` says, the last decisions and a claim's story, in a
 //! browser, at `/` of the worker's own endpoints.
 //!
-//! One static file asks for JSON and draws it. `access` says who may see it, `document` has the file
-//! and its headers, `figures` what the worker says of itself, `records` what the database says. The
-//! invariants: nothing is looked up while nobody looks; only masked views are read, and nothing is
-//! changed; who looks holds up no claim.
+//! One static file asks for JSON and draws it. `access` says who may see it, `document` has the
+//! file and its headers, `figures` what the worker says of itself, `records` what the database
+//! says. The invariants: nothing is looked up while nobody looks; only masked views are read, and
+//! nothing is changed; who looks holds up no claim.
 
 mod access;
 mod document;

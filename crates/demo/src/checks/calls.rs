@@ -18,7 +18,8 @@ type Mark<'a> = (&'a str, &'a str, String);
 /// Every call that was made is kept, and none that was not.
 pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
-        "Every call that the simulator saw is a row of risk_calls, and every answer there is one that it gave",
+        "Every call that the simulator saw is a row of risk_calls, and every answer there is one \
+         that it gave",
     );
     let mut rows: HashMap<Mark<'_>, Vec<&Call>> = HashMap::new();
     let mut attempts: HashMap<&str, u32> = HashMap::new();

@@ -17,7 +17,8 @@ use claimgate::schema::{Verdict, utc};
 /// The decision that the contract's policy makes of what the simulator thinks of the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
-        "Every decision is the one that the policy makes of the API's answer; no answer, no approval",
+        "Every decision is the one that the policy makes of the API's answer; no answer, no \
+         approval",
     );
     let mut answered: HashMap<&str, usize> = HashMap::new();
     for call in evidence.tables.calls.iter().filter(|call| call.outcome == "assessed") {

@@ -11,7 +11,8 @@ use claimgate::schema::DeadLetterRow;
 
 pub(super) fn dead_letters_in_the_topic(evidence: &Evidence) -> Promise {
     let mut promise = Promise::new(
-        "Every malformed event has one dead letter in the topic, whole and saying why; nothing else has",
+        "Every malformed event has one dead letter in the topic, whole and saying why; nothing \
+         else has",
     );
     let mut found: HashMap<String, Vec<&Message>> = HashMap::new();
     for message in &evidence.messages.dead_letters {
