@@ -4,47 +4,26 @@
 //! rows and a text. [`AuditCommand`] is the command line over them. This module reads; only
 //! [`retention`] and [`erase`] take anything away, and only by a command.
 //!
+//! | what | module |
+//! | --- | --- |
+//! | the command line | `command`, `period` |
+//! | questions about one claim, record, person or trace | `single` |
+//! | questions about many claims at once | `overview` |
+//! | whether verdicts follow from the evidence | `derivation` |
+//! | whether rows are as they were written, and erasing a person's data | `seals` |
+//! | commands that change what is kept or decided | `changes` |
+//! | how an answer is printed | `report` |
+//!
 //! `docs/audit.md` is the page for auditors and administrators.
 
-mod auditor;
-mod calls;
-mod change_command;
-mod claim;
+mod changes;
 mod command;
-mod conflicts;
-mod decisions;
-mod deferred;
-mod derive;
-mod export;
-mod mentions;
-mod missing_keys;
+mod derivation;
+mod overview;
 pub(crate) mod period;
-mod period_command;
-mod policies;
-mod rederivation;
-mod rederive;
 mod report;
-mod republish;
-pub mod retention;
-mod revising;
-mod rows;
-mod rows_derived;
 mod seals;
-mod search;
-mod search_pages;
-mod shadow;
-pub(crate) mod shown;
-pub(crate) mod source;
-mod steps;
-mod story;
-mod subject;
-mod trace;
-mod unassessed;
-mod undecided;
-mod verdict_rows;
-mod verify;
-mod waiting;
-mod wanted;
+mod single;
 
 use std::time::Duration;
 
@@ -55,41 +34,45 @@ use sqlx::postgres::types::PgInterval;
 use crate::claim::{SubjectKey, SubjectKeys};
 use crate::outbox::{StoreError, postgres};
 use crate::unix_time::as_micros;
-pub use auditor::{Approval, Auditor};
-pub use calls::{Bucket, CallCount, Calls, CodeCount, calls};
-pub use claim::{ClaimFile, claim_file};
+pub use changes::republish::{Republish, Republished, republish};
+pub use changes::retention::{self, Retention};
+pub use changes::revising::{Overridden, Override, Overrides, revise};
 pub use command::AuditCommand;
-pub use conflicts::{Conflict, Conflicts, conflicts};
-pub use decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
-pub use deferred::{DeferredClaim, DeferredClaims, DeferredCount, deferred_claims};
-pub use derive::{Agreement, Difference, Reader};
-pub use export::{Exported, export};
-pub use period::Period;
-pub use policies::{
+pub use command::auditor::{Approval, Auditor};
+pub use derivation::derive::{Agreement, Difference, Reader};
+pub use derivation::rederivation::{Change, Example, Rederivation};
+pub use derivation::rederive::rederive;
+pub use derivation::verify::{Outcome, Verification, verify};
+pub use overview::calls::{Bucket, CallCount, Calls, CodeCount, calls};
+pub use overview::conflicts::{Conflict, Conflicts, conflicts};
+pub use overview::decisions::{By, DecisionCount, Decisions, ReasonCount, decisions};
+pub use overview::deferred::{DeferredClaim, DeferredClaims, DeferredCount, deferred_claims};
+pub use overview::export::{Exported, export};
+pub use overview::policies::{
     KeptPolicy, PolicyHistory, PolicyRule, PolicyRules, kept_policies, policies, policy_rules,
 };
-pub use rederivation::{Change, Example, Rederivation};
-pub use rederive::rederive;
+pub use overview::search::{FoundClaim, Search, search};
+pub use overview::shadow::{ShadowCount, ShadowCounts, shadow_counts};
+pub use overview::unassessed::{
+    UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims,
+};
+pub use overview::undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
+pub use overview::wanted::Wanted;
+pub use period::Period;
+pub use report::rows::{Cell, RowSet, Tabular};
+pub(crate) use report::shown;
 pub use report::{End, Format, Report};
-pub use republish::{Republish, Republished, republish};
-pub use retention::Retention;
-pub use revising::{Overridden, Override, Overrides, revise};
-pub use rows::{Cell, RowSet, Tabular};
 pub use seals::{
     Erase, Erasure, Fault, Removal, SealFinding, SealQuestion, SealReport, erase, verify_seals,
 };
-pub use search::{FoundClaim, Search, search};
-pub use shadow::{ShadowCount, ShadowCounts, shadow_counts};
-pub use source::{SourceFile, source_file};
-pub use steps::Step;
-pub use story::{ClaimStory, claim_story};
-pub use subject::{SubjectFile, subject_file};
-pub use trace::{TraceFile, trace_file};
-pub use unassessed::{UnassessedClaim, UnassessedClaims, UnassessedCount, unassessed_claims};
-pub use undecided::{UndecidedClaim, UndecidedClaims, UndecidedCount, undecided_claims};
-pub use verify::{Outcome, Verification, verify};
-pub use waiting::Waiting;
-pub use wanted::Wanted;
+pub use single::claim::{ClaimFile, claim_file};
+pub(crate) use single::source;
+pub use single::source::{SourceFile, source_file};
+pub use single::steps::Step;
+pub use single::story::{ClaimStory, claim_story};
+pub use single::subject::{SubjectFile, subject_file};
+pub use single::trace::{TraceFile, trace_file};
+pub use single::waiting::Waiting;
 
 /// The section `[audit]`.
 #[derive(Debug, Clone, Deserialize)]

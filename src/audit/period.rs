@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
 
 use super::AuditError;
-use super::shown::instant;
+use super::report::shown::instant;
 
 /// The end of a period that has none.
 const NEVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);

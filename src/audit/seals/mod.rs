@@ -53,7 +53,7 @@ pub async fn verify_seals(
     let (mut after, seals) = begin(store, question.since).await?;
     let expired = expired(store).await?;
     report.removals = removals(store, question.since, question.limit).await?;
-    let bar = super::rederive::progress(seals, "seals");
+    let bar = super::derivation::rederive::progress(seals, "seals");
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
         report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads, page.first)));

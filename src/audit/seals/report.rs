@@ -6,9 +6,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::matching::{Fault, Matched, SealFinding};
+use crate::audit::report::rows::{Cell, RowSet, Tabular};
+use crate::audit::report::shown::{instant, sheet, table};
 use crate::audit::report::{End, Report};
-use crate::audit::rows::{Cell, RowSet, Tabular};
-use crate::audit::shown::{instant, sheet, table};
 
 /// Whether rows and seals are as they were written.
 #[derive(Debug, Default, Serialize)]

@@ -1,0 +1,243 @@
+//! What a claim's evidence leads to, and where its verdict says something else. Pure.
+//!
+//! The answer that decided is read again by the API's own [`crate::risk::RiskApi::read`] and ruled
+//! on by a policy; the event is parsed again. Every column of the verdict that one of them gives is
+//! compared.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::audit::KeptPolicy;
+use crate::audit::report::shown::{optional, reasons};
+use crate::claim::{Claim, SubjectKeys};
+use crate::decision::{Assessment, Policy, Ruling};
+use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
+use crate::schema::{Call, EventRow, Verdict};
+
+/// By what evidence is read.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The risk APIs.
+    pub registry: &'a Registry,
+    /// The policy that rules.
+    pub policy: &'a Policy,
+    /// The policies that ruled once, by their versions, as far as they are kept.
+    pub kept: &'a HashMap<String, KeptPolicy>,
+    /// The keys of `verdicts.subject`.
+    pub subject_keys: &'a SubjectKeys,
+}
+
+/// What is kept of one claim.
+pub(super) struct Evidence<'a> {
+    pub(super) verdict: &'a Verdict,
+    /// Oldest first.
+    pub(super) calls: &'a [Call],
+    pub(super) events: &'a [EventRow],
+}
+
+/// A column of a verdict that does not follow from the evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The column of `verdicts`.
+    pub column: &'static str,
+    /// What it says.
+    pub recorded: String,
+    /// What follows from the evidence.
+    pub derived: String,
+}
+
+/// Whether a verdict follows from its evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// It follows from it.
+    Same,
+    /// It follows from it under the policy that decided, and not under this one.
+    Drifted,
+    /// It does not follow from it.
+    Differs,
+    /// Part of the evidence is not kept, or cannot be read here.
+    Unverifiable,
+}
+
+/// What the evidence leads to.
+#[derive(Debug, Default)]
+pub(super) struct Derivation {
+    /// `None` where no answer can be read.
+    pub(super) ruling: Option<Ruling>,
+    /// The attempt whose answer was read.
+    pub(super) call: Option<Uuid>,
+    pub(super) differences: Vec<Difference>,
+    /// The policy that decided, as the verdict has it, is kept, and leads to something else as
+    /// well; or it never decided.
+    pub(super) never_followed: bool,
+    /// What is not kept, or cannot be read: one sentence each.
+    pub(super) missing: Vec<String>,
+}
+
+/// What the answer that decided leads to.
+struct Derived {
+    ruling: Ruling,
+    assessment: Option<Assessment>,
+    provider_code: Option<i64>,
+    call: Option<Uuid>,
+}
+
+impl Reader<'_> {
+    /// Derives a verdict anew.
+    pub(super) fn derive(&self, evidence: &Evidence<'_>) -> Derivation {
+        let mut derivation = Derivation::default();
+        let verdict = evidence.verdict;
+        match self.answer(evidence, self.policy) {
+            Ok(derived) => {
+                let is_so = |ruling: &Ruling| {
+                    ruling.decision == verdict.decision && ruling.reasons == verdict.reasons
+                };
+                if !is_so(&derived.ruling)
+                    && let Some(KeptPolicy { policy, has_decided }) =
+                        self.kept.get(&verdict.policy_version)
+                {
+                    let follows =
+                        || self.answer(evidence, policy).is_ok_and(|then| is_so(&then.ruling));
+                    derivation.never_followed = !(*has_decided && follows());
+                }
+                derivation.compare_answer(verdict, derived);
+            }
+            Err(why) => derivation.missing.push(why),
+        }
+        match evidence.events.iter().find(|event| event.source == verdict.source) {
+            Some(event) => self.compare_event(&mut derivation, verdict, event),
+            None => derivation.missing.push("its event is not kept any more".to_owned()),
+        }
+        // There may be more: those of a worker that was killed count for nobody.
+        let (kept, attempts) = (evidence.calls.len(), verdict.attempts);
+        if kept > 0 && kept < usize::try_from(attempts).unwrap_or(usize::MAX) {
+            derivation.note("attempts", attempts, format!("{kept} are kept"));
+        }
+        derivation
+    }
+
+    /// Reads the answer that decided, and rules on it; or says why there is none to read.
+    fn answer(&self, evidence: &Evidence<'_>, policy: &Policy) -> Result<Derived, String> {
+        let Evidence { verdict, calls, .. } = evidence;
+        if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
+            let (name, value) = (reason.name.as_deref().unwrap_or_default(), reason.value);
+            let ruling = rule_unassessed(policy, name, value);
+            return Ok(Derived { ruling, assessment: None, provider_code: value, call: None });
+        }
+        let id = self
+            .registry
+            .find(&verdict.api)
+            .ok_or_else(|| format!("the API {} is not configured here", verdict.api))?;
+        let api = self.registry.get(id).api.as_ref();
+        let (schema, recorded) = (api.schema(), &verdict.api_schema);
+        if schema != *recorded {
+            let name = api.name();
+            return Err(format!(
+                "the API {name} is configured with schema {schema}, and the verdict rests on \
+                 {recorded}"
+            ));
+        }
+        let decisive = |call: &&Call| {
+            call.api == verdict.api
+                && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
+                && call.requested_at <= verdict.decided_at
+        };
+        let call = calls.iter().rfind(decisive);
+        let call = call.ok_or("the answer that decided is not kept any more")?;
+        let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
+        let status = call.http_status.and_then(|status| u16::try_from(status).ok());
+        let result = api.read(&Answer { status: status.unwrap_or_default(), body });
+        let ruling = rule(policy, api, &result).ok_or_else(|| {
+            let reason = result.fault().map(|fault| fault.reason.as_str()).unwrap_or_default();
+            format!(
+                "the answer of attempt {} is no longer read as an assessment: {reason}",
+                call.id
+            )
+        })?;
+        let provider_code = result.provider_code();
+        let assessment = match result {
+            ApiResult::Assessed { assessment, .. } => Some(assessment),
+            _ => None,
+        };
+        Ok(Derived { ruling, assessment, provider_code, call: Some(call.id) })
+    }
+
+    fn compare_event(&self, derivation: &mut Derivation, verdict: &Verdict, event: &EventRow) {
+        let recorded = hex::encode(verdict.fingerprint);
+        let claim = match Claim::parse(event.payload.as_deref(), usize::MAX) {
+            Ok(claim) => claim,
+            Err(malformed) => {
+                let derived = format!("the event is not a valid claim: {}", malformed.detail);
+                return derivation.note("fingerprint", recorded, derived);
+            }
+        };
+        let (kind, id) = claim.subject();
+        let mut subjects = self.subject_keys.each(|key| key.subject(kind.as_str(), id));
+        let known = subjects.iter().position(|subject| *subject == verdict.subject);
+        let subject = subjects.swap_remove(known.unwrap_or_default());
+        derivation.compare("claim_id", &verdict.claim_id, &claim.claim_id);
+        derivation.compare("kind", &verdict.kind, &claim.kind);
+        derivation.compare("claimed_at", &verdict.claimed_at, &claim.claimed_at);
+        derivation.compare("subject", &verdict.subject, &subject);
+        derivation.compare("fingerprint", &recorded, &hex::encode(claim.fingerprint()));
+    }
+}
+
+impl Derivation {
+    fn compare_answer(&mut self, verdict: &Verdict, derived: Derived) {
+        let (level, risk_types, challenge) =
+            derived.assessment.map(Assessment::kept).unwrap_or_default();
+        let ruling = derived.ruling;
+        self.compare("decision", &verdict.decision.as_str(), &ruling.decision.as_str());
+        if verdict.reasons != ruling.reasons {
+            self.note("reasons", reasons(&verdict.reasons), reasons(&ruling.reasons));
+        }
+        self.compare("level", &optional(verdict.level), &optional(level));
+        if verdict.risk_types != risk_types {
+            self.note("risk_types", format!("{:?}", verdict.risk_types), format!("{risk_types:?}"));
+        }
+        let (recorded, code) = (optional(verdict.provider_code), optional(derived.provider_code));
+        self.compare("provider_code", &recorded, &code);
+        let recorded = optional(verdict.challenge.as_ref());
+        self.compare("challenge", &recorded, &optional(challenge));
+        self.ruling = Some(ruling);
+        self.call = derived.call;
+    }
+
+    fn compare<T: PartialEq + ToString>(
+        &mut self,
+        column: &'static str,
+        recorded: &T,
+        derived: &T,
+    ) {
+        if recorded != derived {
+            self.note(column, recorded.to_string(), derived.to_string());
+        }
+    }
+
+    fn note(&mut self, column: &'static str, recorded: impl ToString, derived: impl ToString) {
+        let (recorded, derived) = (recorded.to_string(), derived.to_string());
+        self.differences.push(Difference { column, recorded, derived });
+    }
+
+    /// How the verdict stands to this. `is_other_policy`: another than this one decided.
+    pub(super) fn finding(&self, is_other_policy: bool) -> Agreement {
+        let by_policy = |difference: &Difference| {
+            is_other_policy
+                && !self.never_followed
+                && matches!(difference.column, "decision" | "reasons")
+        };
+        if !self.differences.iter().all(by_policy) {
+            Agreement::Differs
+        } else if !self.differences.is_empty() {
+            Agreement::Drifted
+        } else if !self.missing.is_empty() {
+            Agreement::Unverifiable
+        } else {
+            Agreement::Same
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Whether verdicts follow from the evidence that is kept.
+//!
+//! [`derive`] reads a kept answer again and applies the policy again. [`verify`] does so for one
+//! claim, [`rederive`] for all of a period.
+
+pub(super) mod derive;
+pub(super) mod rederivation;
+pub(super) mod rederive;
+pub(super) mod rows;
+pub(super) mod verify;

@@ -1,0 +1,106 @@
+//! "Do all verdicts of that time follow from the evidence that is kept?", and "what would another
+//! policy have decided?"
+//!
+//! Reads a page of verdicts with their evidence at a time; nothing is asked of a risk API, and
+//! nothing is written. [`Rederivation`] is what comes of it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use time::OffsetDateTime;
+
+use super::derive::{Evidence, Reader};
+use super::rederivation::Rederivation;
+use crate::audit::interval;
+use crate::audit::single::claim::verdicts;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, Verdict, utc};
+
+/// Verdicts of a page.
+const PAGE: usize = 1_000;
+/// A claim's evidence is not older than its verdict by more than this: a claim is given up long
+/// before. It keeps the questions to a few partitions.
+const EVIDENCE_BEFORE: Duration = Duration::from_secs(31 * 24 * 3_600);
+
+/// Derives the verdicts of the time just past anew. At most `limit` examples are brought.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn rederive(
+    store: &PostgresStore,
+    reader: Reader<'_>,
+    since: Duration,
+    limit: usize,
+    is_trial: bool,
+) -> Result<Rederivation, StoreError> {
+    // What is decided meanwhile is not looked at, or a busy system would never be done.
+    let total = "select count(*), now() - $1, now() from verdicts
+        where decided_at between now() - $1 and now()";
+    let total = store.fetch(sqlx::query_as(total).bind(interval(since))).await?;
+    let (claims, mut after, end): (i64, OffsetDateTime, OffsetDateTime) = total[0];
+    let bar = progress(u64::try_from(claims).unwrap_or_default(), "claims");
+    let mut sum = Rederivation::new(reader.policy, is_trial);
+    let mut claim_id = String::new();
+    loop {
+        let page = page(store, (after, end), &claim_id).await?;
+        let Some(last) = page.verdicts.last() else { break };
+        (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
+        for verdict in &page.verdicts {
+            let none = (Vec::new(), Vec::new());
+            let (calls, events) = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
+            let derivation = reader.derive(&Evidence { verdict, calls, events });
+            sum.add(verdict, derivation, limit);
+        }
+        bar.inc(u64::try_from(page.verdicts.len()).unwrap_or_default());
+    }
+    bar.finish_and_clear();
+    Ok(sum)
+}
+
+/// Drawn on a terminal's standard error only.
+pub(in crate::audit) fn progress(of: u64, things: &str) -> ProgressBar {
+    let line = format!("{{wide_bar}} {{human_pos}} of {{human_len}} {things}, {{eta}}");
+    let style = ProgressStyle::with_template(&line);
+    ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Verdicts, and the evidence of each by its claim id.
+struct Page {
+    verdicts: Vec<Verdict>,
+    evidence: HashMap<String, (Vec<Call>, Vec<EventRow>)>,
+}
+
+async fn page(
+    store: &PostgresStore,
+    (after, end): (OffsetDateTime, OffsetDateTime),
+    claim_id: &str,
+) -> Result<Page, StoreError> {
+    let query = verdicts(
+        "where decided_at between $1 and $3 and (decided_at, claim_id) > ($1, $2)
+        order by decided_at, claim_id limit $4",
+    );
+    let query = query.bind(after).bind(claim_id).bind(end);
+    let query = query.bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+    let verdicts = store.fetch(query).await?;
+    let ids: Vec<&str> = verdicts.iter().map(|verdict| verdict.claim_id.as_str()).collect();
+    let from = after - EVIDENCE_BEFORE;
+    let until = verdicts.last().map_or(after, |last| utc(last.decided_at));
+    let calls = RISK_CALLS.select(
+        "where claim_id = any($1) and requested_at >= $2 and requested_at <= $3
+        order by requested_at, id",
+    );
+    let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until);
+    let events =
+        CLAIM_EVENTS.select("where claim_id = any($1) and received_at >= $2 and received_at <= $3");
+    let events = sqlx::query_as::<_, EventRow>(events).bind(&ids).bind(from).bind(until);
+    let mut evidence: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::with_capacity(verdicts.len());
+    for call in store.fetch_evidence(calls).await? {
+        evidence.entry(call.claim_id.clone()).or_default().0.push(call);
+    }
+    for event in store.fetch_evidence(events).await? {
+        evidence.entry(event.claim_id.clone()).or_default().1.push(event);
+    }
+    Ok(Page { verdicts, evidence })
+}

@@ -1,0 +1,160 @@
+//! "Does the verdict follow from the evidence that is kept?"
+//!
+//! Nothing is asked of a risk API, and nothing is written.
+
+use serde::Serialize;
+
+use super::derive::{Agreement, Derivation, Difference, Evidence, Reader};
+use crate::audit::report::shown::{optional, reasons, sheet, table};
+use crate::audit::report::{End, Report};
+use crate::audit::seals::{SealFinding, findings, verify_claim};
+use crate::audit::single::claim::claim_file;
+use crate::decision::{Decision, Reason};
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+
+/// A verdict beside what its evidence leads to today.
+#[derive(Debug, Serialize)]
+pub struct Verification {
+    /// The claim.
+    pub claim_id: String,
+    /// What was found out; `None` where the claim has no verdict.
+    pub finding: Option<Agreement>,
+    /// The same as a sentence.
+    pub assessment: String,
+    /// What was recorded; `None` where the claim has no verdict.
+    pub recorded: Option<Outcome>,
+    /// What the evidence leads to; `None` where there is none to read.
+    pub derived: Option<Outcome>,
+    /// The columns that say otherwise.
+    pub differences: Vec<Difference>,
+    /// The attempt whose answer was read again.
+    pub call: Option<uuid::Uuid>,
+    /// Rows of the claim, and their seals, that are not as a worker wrote them.
+    pub seals: Vec<SealFinding>,
+}
+
+/// A decision with its grounds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The decision.
+    pub decision: Decision,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The policy that decided.
+    pub policy_version: String,
+}
+
+/// Derives a claim's verdict anew.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn verify(
+    store: &PostgresStore,
+    reader: Reader<'_>,
+    claim_id: &str,
+) -> Result<Verification, StoreError> {
+    let file = claim_file(store, claim_id).await?;
+    let Some(verdict) = file.verdict else {
+        return Ok(Verification {
+            claim_id: claim_id.to_owned(),
+            finding: None,
+            assessment: "the claim has no verdict".to_owned(),
+            recorded: None,
+            derived: None,
+            differences: Vec::new(),
+            call: None,
+            seals: Vec::new(),
+        });
+    };
+    let evidence = Evidence { verdict: &verdict, calls: &file.calls, events: &file.events };
+    let derivation = reader.derive(&evidence);
+    let policy_version = reader.policy.version().to_owned();
+    let is_other_policy = policy_version != verdict.policy_version;
+    let mut finding = derivation.finding(is_other_policy);
+    let mut assessment = sentence(finding, &derivation, is_other_policy);
+    let seals = verify_claim(store, claim_id).await?;
+    if !seals.is_empty() {
+        finding = Agreement::Differs;
+        assessment += "; rows are NOT as they were written";
+    }
+    Ok(Verification {
+        claim_id: verdict.claim_id,
+        finding: Some(finding),
+        assessment,
+        recorded: Some(Outcome {
+            decision: verdict.decision,
+            reasons: verdict.reasons,
+            policy_version: verdict.policy_version,
+        }),
+        derived: derivation.ruling.map(|ruling| Outcome {
+            decision: ruling.decision,
+            reasons: ruling.reasons,
+            policy_version,
+        }),
+        differences: derivation.differences,
+        call: derivation.call,
+        seals,
+    })
+}
+
+fn sentence(finding: Agreement, derivation: &Derivation, is_other_policy: bool) -> String {
+    match finding {
+        Agreement::Same if is_other_policy => {
+            "the verdict follows from the answer and the event, under today's policy as well".into()
+        }
+        Agreement::Same => "the verdict follows from the answer and the event".into(),
+        Agreement::Drifted => {
+            "the answer leads to something else under today's policy, which is another".into()
+        }
+        Agreement::Differs => {
+            let columns = derivation.differences.iter().map(|difference| difference.column);
+            let columns: Vec<_> = columns.collect();
+            format!("the evidence leads to ANOTHER verdict: {}", columns.join(", "))
+        }
+        Agreement::Unverifiable => derivation.missing.join("; "),
+    }
+}
+
+impl Report for Verification {
+    fn found(&self) -> bool {
+        self.finding == Some(Agreement::Same)
+    }
+
+    fn end(&self) -> End {
+        match self.finding {
+            None => End::Nothing,
+            Some(Agreement::Same) => End::Found,
+            Some(Agreement::Drifted | Agreement::Differs) => End::Disagrees,
+            Some(Agreement::Unverifiable) => End::Unverifiable,
+        }
+    }
+
+    fn text(&self) -> String {
+        let outcome = |outcome: &Option<Outcome>| match outcome {
+            Some(Outcome { decision, reasons: why, policy_version }) => {
+                format!("{} for {} under {policy_version}", decision.as_str(), reasons(why))
+            }
+            None => "–".to_owned(),
+        };
+        let mut text = sheet([
+            ("Claim", self.claim_id.clone()),
+            ("Recorded", outcome(&self.recorded)),
+            ("Derived", outcome(&self.derived)),
+            ("From call", optional(self.call)),
+            ("Assessment", self.assessment.clone()),
+        ]);
+        if !self.differences.is_empty() {
+            let cells = |difference: &Difference| {
+                let Difference { column, recorded, derived } = difference;
+                [(*column).to_owned(), recorded.clone(), derived.clone()]
+            };
+            let rows = self.differences.iter().map(cells);
+            text += &format!("\n{}", table(["column", "recorded", "derived"], rows));
+        }
+        if !self.seals.is_empty() {
+            text += &format!("\n{}", findings(&self.seals).table());
+        }
+        text
+    }
+}

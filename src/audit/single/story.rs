@@ -1,0 +1,145 @@
+//! "What became of this claim, and why?"
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
+
+use super::claim::{ClaimFile, claim_file, payload};
+use super::mentions;
+use super::steps::{Step, step_rows, steps};
+use super::waiting::{LetterReplay, Unrecorded, Waiting};
+use crate::audit::changes::revising::revisions;
+use crate::audit::report::Report;
+use crate::audit::report::rows::{RowSet, Tabular};
+use crate::audit::report::shown::{instant, printable, printable_bytes};
+use crate::claim::EventError;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::{Call, DeadLetterRow, LETTER_KEY, LetterId, RevisionRow, utc};
+
+/// A claim's whole story, decided or not.
+#[derive(Debug, Serialize)]
+pub struct ClaimStory {
+    /// What is kept about the claim.
+    #[serde(flatten)]
+    pub file: ClaimFile,
+    /// Dead letters whose event names the claim: conflicts above all.
+    pub dead_letters: Vec<DeadLetterRow>,
+    /// What people decided in place of the worker.
+    pub revisions: Vec<RevisionRow>,
+    /// What the claim waits for; `None` where it is decided, or no API was asked.
+    pub waiting: Option<Waiting>,
+    /// All of it in the order of time.
+    pub story: Vec<Step>,
+}
+
+/// Looks a claim up, and tells its story as of now. `give_up_after` is `retry.give_up_after`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn claim_story(
+    store: &PostgresStore,
+    claim_id: &str,
+    give_up_after: Duration,
+) -> Result<ClaimStory, StoreError> {
+    let now = OffsetDateTime::now_utc();
+    let file = claim_file(store, claim_id).await?;
+    let called = file.calls.first().map(|call| utc(call.requested_at));
+    let decided = file.verdict.as_ref().map(|verdict| utc(verdict.decided_at));
+    let received = file.events.first().map(|event| event.received_at);
+    let first = [called, decided, received].into_iter().flatten().min();
+    let dead_letters = mentions::letters(store, claim_id, first, now).await?;
+    let waiting = match file.verdict {
+        Some(_) => None,
+        None => {
+            let unrecorded = unrecorded(store, &dead_letters).await?;
+            Waiting::new(&file.calls, unrecorded.as_ref(), give_up_after, now)
+        }
+    };
+    let revisions = revisions(store, claim_id).await?;
+    let story = steps(&file, &dead_letters, &revisions);
+    Ok(ClaimStory { story, waiting, dead_letters, revisions, file })
+}
+
+/// The latest of these letters that is of a claim which could not be recorded.
+async fn unrecorded(
+    store: &PostgresStore,
+    letters: &[DeadLetterRow],
+) -> Result<Option<Unrecorded>, StoreError> {
+    let unrecordable = EventError::Unrecordable.as_str();
+    let letter = letters.iter().rfind(|letter| letter.error == unrecordable);
+    let Some(letter) = letter.map(|letter| letter.id.clone()) else { return Ok(None) };
+    let replay = format!(
+        "select number, replayed_by, announced_at from dead_letter_replays
+        where ({LETTER_KEY}) = ($1, $2, $3, $4) order by number desc limit 1"
+    );
+    let replay = sqlx::query_as(AssertSqlSafe(replay));
+    let LetterId { source, content } = &letter;
+    let replay = replay.bind(&source.topic).bind(source.partition).bind(source.offset);
+    let replay: Vec<(i32, String, OffsetDateTime)> = store.fetch(replay.bind(content)).await?;
+    let replay = replay.into_iter().next();
+    let replay = replay.map(|(number, replayed_by, announced_at)| LetterReplay {
+        number,
+        replayed_by,
+        announced_at,
+    });
+    Ok(Some(Unrecorded { letter, replay }))
+}
+
+impl Report for ClaimStory {
+    fn found(&self) -> bool {
+        !self.story.is_empty()
+    }
+
+    fn text(&self) -> String {
+        let ClaimFile { claim_id, verdict, calls, events } = &self.file;
+        let mut text = match (verdict, &self.waiting) {
+            (Some(verdict), _) => verdict.text(),
+            (None, Some(waiting)) => waiting.text(claim_id),
+            (None, None) if self.found() => {
+                format!(
+                    "no verdict for claim {claim_id:?}, but dead letters whose event names it\n"
+                )
+            }
+            (None, None) => return nothing(claim_id),
+        };
+        text += &format!("\n{}", self.rows().table_of(&["at", "step", "what"]));
+        for event in events {
+            text += &format!(
+                "\nEvent, received {}\n{}\n",
+                instant(event.received_at),
+                payload(event.payload.as_deref())
+            );
+        }
+        text.extend(calls.iter().map(exchange));
+        text
+    }
+}
+
+impl Tabular for ClaimStory {
+    fn rows(&self) -> RowSet {
+        step_rows(&self.file.claim_id, &self.story)
+    }
+}
+
+/// An attempt with its request and its answer.
+fn exchange(call: &Call) -> String {
+    let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
+    let (id, at) = (call.id, instant(utc(call.requested_at)));
+    format!("\nCall {id}, {at}\n{}\n{answer}\n", printable(&call.request))
+}
+
+/// Where else to look.
+fn nothing(claim_id: &str) -> String {
+    format!(
+        "no verdict for claim {claim_id:?}, and no call: nothing about it is recorded\n\
+         \n\
+         - Ids are compared byte by byte: is it the one in the event?\n\
+         - It may not be admitted yet: then its event waits in the input topic, or in the retry\n  \
+           topic before its first call. See the consumer group's lag.\n\
+         - Its event may have become a dead letter more than 31 days ago, or one that does not\n  \
+           hold the id: claimgate dead-letters list\n"
+    )
+}

@@ -1,0 +1,83 @@
+//! "What did we decide about this person?", asked without the record holding who the person is.
+
+use serde::Serialize;
+
+use super::claim::{is_given, verdicts};
+use super::missing_keys::{self, missing_keys};
+use super::verdict_rows::{verdict_rows, verdict_table};
+use crate::audit::period::Period;
+use crate::audit::report::rows::{RowSet, Tabular};
+use crate::audit::report::{End, Report};
+use crate::claim::SubjectKeys;
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::Verdict;
+
+/// What was decided about one subject.
+#[derive(Debug, Serialize)]
+pub struct SubjectFile {
+    /// The subject's hash under the key in use.
+    pub subject: String,
+    /// Its verdicts, latest first.
+    pub verdicts: Vec<Verdict>,
+    /// Keys under which there may be more, and that were not given.
+    pub missing_keys: u64,
+}
+
+/// Looks an account up by its hash under each key: what was decided in a period, at most so many
+/// verdicts.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn subject_file(
+    store: &PostgresStore,
+    keys: &SubjectKeys,
+    (account_type, id): (&str, &str),
+    period: Period,
+    limit: u32,
+) -> Result<SubjectFile, StoreError> {
+    let subjects = keys.each(|key| key.subject(account_type, id));
+    let query = verdicts(&format!(
+        "where {} and decided_at >= $2 and decided_at < $3
+        order by decided_at desc, claim_id limit $4",
+        is_given("subject")
+    ));
+    let query = query.bind(&subjects).bind(period.from).bind(period.to).bind(i64::from(limit));
+    let verdicts = store.fetch(query).await?;
+    let subject = subjects.into_iter().next().unwrap_or_default();
+    Ok(SubjectFile { subject, verdicts, missing_keys: missing_keys(store, keys).await? })
+}
+
+impl Report for SubjectFile {
+    fn found(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    fn end(&self) -> End {
+        match (self.verdicts.is_empty(), self.missing_keys) {
+            (false, _) => End::Found,
+            (true, 0) => End::Nothing,
+            (true, _) => End::Unverifiable,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = if self.verdicts.is_empty() {
+            format!("nothing was decided about subject {} in that time\n", self.subject)
+        } else {
+            verdict_table(&self.verdicts)
+        };
+        text.extend(self.note().map(|note| format!("\n{note}\n")));
+        text
+    }
+
+    fn note(&self) -> Option<String> {
+        missing_keys::note(self.missing_keys)
+    }
+}
+
+impl Tabular for SubjectFile {
+    fn rows(&self) -> RowSet {
+        verdict_rows(&self.verdicts)
+    }
+}

@@ -1,0 +1,83 @@
+//! "What was decided in this trace?", asked with the id that a span, a log line or a decision has.
+
+use serde::Serialize;
+
+use super::claim::{is_given, verdicts};
+use super::verdict_rows::{verdict_rows, verdict_table};
+use crate::audit::report::Report;
+use crate::audit::report::rows::{RowSet, Tabular};
+use crate::outbox::StoreError;
+use crate::outbox::postgres::PostgresStore;
+use crate::schema::Verdict;
+
+/// What was decided in one trace.
+#[derive(Debug, Serialize)]
+pub struct TraceFile {
+    /// The trace, 32 hex digits.
+    pub trace_id: String,
+    /// Its verdicts, latest first: a producer may have put many claims into one trace.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Looks a trace up.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn trace_file(
+    store: &PostgresStore,
+    trace_id: String,
+    limit: u32,
+) -> Result<TraceFile, StoreError> {
+    let rest =
+        format!("where {} order by decided_at desc, claim_id limit $2", is_given("trace_id"));
+    let query = verdicts(&rest);
+    let verdicts = store.fetch(query.bind([&trace_id]).bind(i64::from(limit))).await?;
+    Ok(TraceFile { trace_id, verdicts })
+}
+
+impl Report for TraceFile {
+    fn found(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    fn text(&self) -> String {
+        if self.verdicts.is_empty() {
+            return format!(
+                "nothing was decided in trace {}; its claim may have no verdict yet, or be a dead \
+                 letter\n",
+                self.trace_id
+            );
+        }
+        verdict_table(&self.verdicts)
+    }
+}
+
+impl Tabular for TraceFile {
+    fn rows(&self) -> RowSet {
+        verdict_rows(&self.verdicts)
+    }
+}
+
+/// Reads a trace's id: 32 hex digits, as the record has them.
+pub(in crate::audit) fn parse_trace_id(text: &str) -> Result<String, String> {
+    if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("a trace id is 32 hex digits: of 00-4bf9…-00f0…-01, a traceparent, the second part"
+        .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_read_in_either_case() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(parse_trace_id(&id.to_uppercase()).as_deref(), Ok(id));
+        for wrong in ["", "4bf9", "g".repeat(32).as_str(), "00-4bf92f3577b34da6a3ce929d0e0e473-01"]
+        {
+            assert!(parse_trace_id(wrong).is_err_and(|said| said.contains("32")), "{wrong}");
+        }
+    }
+}
