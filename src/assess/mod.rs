@@ -1,9 +1,13 @@
-//! Assess: how often, how fast and when the risk APIs are asked.
+//! Assess: when the risk APIs are called, and how often.
 //!
-//! [`CallScheduler`] is where claims wait: for a permit of their API, or for the time of their next
-//! attempt. [`retry`], [`limit`], [`breaker`], [`budget`] and [`token`] are pure machines, and so
-//! is the scheduler; [`http`] is the only file here that knows a socket. The invariants: a waiting
-//! claim holds no permit and no connection; one API's queue never delays another's.
+//! Claims wait in the [`CallScheduler`] for a permit of their API, or for the time of their next
+//! attempt. A permit depends on the API's [`limit`], its circuit [`breaker`] and, for further
+//! attempts, its retry [`budget`]. [`retry`] decides what follows from a result; [`token`] says
+//! when an access token is to be fetched. All of these are pure machines. [`http`] sends the
+//! requests and is the only file here that knows a socket.
+//!
+//! The invariants: a waiting claim holds no permit and no connection; the queue of one API never
+//! delays another's.
 
 pub mod breaker;
 pub mod budget;

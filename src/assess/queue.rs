@@ -1,4 +1,4 @@
-//! One API's queue: jobs that wait for a call, and what permits one. Pure.
+//! The queue of one API: jobs that wait for a call, and what permits the call. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::permit::Permit;
 use crate::intake::timetable::take_matching;
 use crate::risk::FaultReason;
 
-/// Of the jobs that wait for an API's call, at least this many are looked up again in time.
+/// At least this many jobs at the front of a queue are looked up again before their call is near.
 const HEADS: usize = 64;
 
 /// Something that waits for a call.
 pub trait Waiting {
-    /// Whether it is its first call since it was taken on; any further one is paid from the retry
+    /// Whether it waits for its first call since it was taken on. Further calls need the retry
     /// budget.
     fn is_first_call(&self) -> bool;
     /// Whether a recent look-up found no verdict.
     fn is_undecided(&self, now: Instant) -> bool;
 }
 
-/// One API's place at the scheduler: its jobs that wait, and what permits their calls.
+/// The queue of one API at the scheduler.
 #[derive(Debug)]
 pub struct ApiQueue<T> {
-    /// Jobs that wait for their first call, with the time since when.
+    /// Jobs that wait for their first call, each with the time when it began to wait.
     first: VecDeque<(Instant, T)>,
-    /// Jobs that wait for a further call.
+    /// Jobs that wait for a further call, likewise.
     further: VecDeque<(Instant, T)>,
     pub(super) limit: Limit,
     pub(super) breaker: Breaker,
@@ -41,7 +41,7 @@ pub struct ApiQueue<T> {
 /// A call that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended {
-    /// What it says about the API.
+    /// What it shows about the API.
     pub health: CallHealth,
     /// From its first byte sent to its end.
     pub took: Duration,
@@ -50,7 +50,7 @@ pub struct Ended {
 }
 
 impl<T: Waiting> ApiQueue<T> {
-    /// An API's place, within these bounds.
+    /// An empty queue.
     pub fn new(limit: Limit, breaker: Breaker, budget: Budget) -> Self {
         let (first, further) = (VecDeque::new(), VecDeque::new());
         Self { first, further, limit, breaker, budget, has_no_token: false }
@@ -62,7 +62,7 @@ impl<T: Waiting> ApiQueue<T> {
         queue.push_back((now, job));
     }
 
-    /// What keeps the jobs waiting.
+    /// Why the jobs wait.
     pub(super) fn delay(&self) -> FaultReason {
         if self.has_no_token {
             FaultReason::NoAccessToken
@@ -73,8 +73,8 @@ impl<T: Waiting> ApiQueue<T> {
         }
     }
 
-    /// Where the jobs stand that may be called soon: of each queue so many from the front. Twice as
-    /// many as may be under way, so that those in front were looked up before their turn comes.
+    /// How many jobs at the front of each queue may be called soon. Twice as many as may be under
+    /// way at once, so that jobs are looked up before their turn comes.
     fn heads(&self, now: Instant) -> (usize, usize) {
         let first = self.limit.concurrency().saturating_mul(2).max(HEADS);
         if self.is_barred(now) { (0, 0) } else { (first, HEADS) }
@@ -92,8 +92,8 @@ impl<T: Waiting> ApiQueue<T> {
         first.chain(self.further.iter_mut().take(further)).map(|(_, job)| job)
     }
 
-    /// Whether one of the jobs in the front half is stale. All are asked, of more than [`HEADS`] so
-    /// many: this is asked often, and stale jobs stand side by side.
+    /// Whether one of the jobs in the front half is stale. Of more than [`HEADS`] jobs it checks
+    /// only some: it is called often, and stale jobs stand side by side.
     pub(super) fn has_stale(&self, now: Instant, is_stale: impl Fn(&T) -> bool) -> bool {
         let (first, further) = self.heads(now);
         let soon = first / 2;
@@ -114,15 +114,15 @@ impl<T: Waiting> ApiQueue<T> {
         let permit = self.breaker.permit(now);
         permit.granted()?;
         let probe = permit == Permit::Probe;
-        // A probe is no retry, and a claim that nobody has failed on yet says more about the API
-        // than one that failed before.
+        // A probe needs no retry budget. It is made with a fresh claim where there is one: a claim
+        // that failed before may fail for a reason of its own.
         let is_further = !self.further.is_empty()
             && if probe { self.first.is_empty() } else { self.budget.covers(now) };
         if !is_further && self.first.is_empty() {
             return Err(Some(self.budget.covers_at(now)));
         }
         let queue = if is_further { &self.further } else { &self.first };
-        // Somebody else may have decided it while it waited: it is looked up first.
+        // Another worker may have decided it while it waited: it is looked up first.
         if queue.front().is_some_and(|(_, job)| !job.is_undecided(now)) {
             return Err(None);
         }
@@ -150,7 +150,8 @@ impl<T: Waiting> ApiQueue<T> {
         opened
     }
 
-    /// A call is not made after all: nobody learns from it.
+    /// A call is not made after all: its permit is free again, and limit and breaker learn nothing
+    /// from it.
     pub(super) fn cancel(&mut self, probe: bool, now: Instant) {
         self.limit.release(now);
         self.breaker.cancelled(probe);

@@ -9,24 +9,24 @@ use super::queue::{ApiQueue, Ended, Waiting};
 use crate::intake::timetable::Timetable;
 use crate::risk::FaultReason;
 
-/// Where jobs wait: queues and a bulkhead per API, and one timetable of retries.
+/// Where jobs wait: a queue for each API with limits of its own, and one timetable of retries.
 #[derive(Debug)]
 pub struct CallScheduler<T> {
     apis: Vec<ApiQueue<T>>,
     retries: Timetable<(usize, T)>,
 }
 
-/// What the scheduler has for the worker.
+/// What the worker is to do next.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// Make this call; the API's permit is taken.
+    /// Make this call; it has the API's permit.
     Call {
-        /// Who is to be asked about.
+        /// The job whose claim is to be assessed.
         job: T,
-        /// Whether the breaker learns from this call if the API is well again.
+        /// Whether the call probes an open breaker.
         probe: bool,
     },
-    /// Nothing to do before this time, or before something else happens.
+    /// Make no call before this time, or before something else happens.
     Wait(Option<Instant>),
 }
 
@@ -53,33 +53,33 @@ impl<T: Waiting> CallScheduler<T> {
     }
 
     /// A call that [`CallScheduler::next`] permitted is not made after all: its permit is free
-    /// again, and nobody learns from it.
+    /// again, and limit and breaker learn nothing from it.
     pub fn cancel(&mut self, api: usize, probe: bool, now: Instant) {
         self.apis[api].cancel(probe, now);
     }
 
-    /// An API cannot be called until somebody mends the set-up. Returns whether its breaker opened
-    /// by it.
+    /// An API cannot be called until somebody mends the configuration. Returns whether its breaker
+    /// opened by it.
     pub fn deny(&mut self, api: usize, now: Instant) -> bool {
         self.apis[api].breaker.deny(now)
     }
 
-    /// There are other credentials: an API that denied us access may be probed at once.
+    /// There are new credentials: an API that denied access may be probed at once.
     pub fn credentials_changed(&mut self, api: usize, now: Instant) {
         self.apis[api].breaker.credentials_changed(now);
     }
 
-    /// Says whether an API that needs an access token has one: without, no calls are made.
+    /// Says whether an API that needs an access token has one. Without a token no calls are made.
     pub fn set_has_token(&mut self, api: usize, has_token: bool) {
         self.apis[api].has_no_token = !has_token;
     }
 
-    /// The worker has these partitions of the input topic, of so many: what is a bound of the whole
-    /// group is shared out by that.
+    /// The worker has the partitions `held`, of `partitions` of the input topic. It gets the same
+    /// part of limits that hold for the whole group.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant) {
         for api_queue in &mut self.apis {
-            // Whoever had a partition before has ended its calls, or its session ended long after
-            // them.
+            // The former owner of a partition has ended its calls; or its session has expired,
+            // which takes longer than any call.
             api_queue.limit.set_share(held, partitions, now, now);
         }
     }
@@ -97,14 +97,14 @@ impl<T: Waiting> CallScheduler<T> {
         Next::Wait(wake)
     }
 
-    /// Puts the jobs whose time has come into their queues; [`CallScheduler::next`] does it, too.
+    /// Puts the jobs whose time has come into their queues. [`CallScheduler::next`] does it, too.
     pub fn queue_due_retries(&mut self, now: Instant) {
         while let Some((api, job)) = self.retries.pop_due(now) {
             self.submit(api, job, now);
         }
     }
 
-    /// Takes out the waiting jobs that match: those of partitions that are given back.
+    /// Takes out the waiting jobs that match, such as those of partitions that are given back.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for api_queue in &mut self.apis {
@@ -114,14 +114,14 @@ impl<T: Waiting> CallScheduler<T> {
         taken
     }
 
-    /// Takes out the jobs that have waited in a queue for longer than `max_wait`, and says why: an
-    /// API that answers slowly, seldom or not at all must not keep its claims in memory for long.
+    /// Takes out the jobs that have waited in a queue for longer than `max_wait`, each with the
+    /// reason: the claims of a slow or failing API must not stay in memory for long.
     pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, FaultReason)> {
         self.apis.iter_mut().flat_map(|api_queue| api_queue.take_expired(max_wait, now)).collect()
     }
 
-    /// The jobs that may be called soon, of APIs where one of the next is stale: as long as none
-    /// is, the others can wait to be looked up together with it.
+    /// The stale jobs that may be called soon, of each API where one in the front half is stale. As
+    /// long as none is, the stale ones further back wait, and are then looked up together.
     pub fn stale_heads_mut(
         &mut self,
         now: Instant,
@@ -143,7 +143,7 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis[api].is_barred(now)
     }
 
-    /// What keeps the API's jobs waiting.
+    /// Why the API's jobs wait.
     pub fn delay(&self, api: usize) -> FaultReason {
         self.apis[api].delay()
     }

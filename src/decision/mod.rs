@@ -1,8 +1,9 @@
-//! The business rule: what a risk API found, and what is decided from it.
+//! The business rule: which decision follows from what a risk API found.
 //!
-//! Owns [`Assessment`], [`Decision`] and [`Policy`]; [`crate::schema::Verdict`] is what Postgres
-//! keeps of it. Knows no API, no wire format of one, no clock. The invariant: an assessment that
-//! says "not really assessed" never approves.
+//! Owns [`Assessment`] (what an API found), [`Policy`] (the rules) and [`Decision`] (the result).
+//! [`crate::schema::Verdict`] is the row that Postgres keeps of it. This module knows no API, no
+//! wire format and no clock. The invariant: an assessment that says "not really assessed" never
+//! leads to an approval.
 //!
 //! ```
 //! use claimgate::decision::{Decision, Levels};
@@ -53,20 +54,20 @@ pub enum Assessment {
         /// The API's own codes; what they mean depends on the schema.
         risk_types: Vec<i32>,
     },
-    /// A captcha to be shown: its script works for one page load.
+    /// A captcha to be shown to the user: its script works for one page load.
     Challenge {
         /// JavaScript source.
         script: String,
     },
     /// Whether a captcha's ticket was good.
     Ticket {
-        /// It was.
+        /// Whether the ticket was good.
         valid: bool,
     },
 }
 
 impl Assessment {
-    /// What a verdict keeps of it: the level, the types of risk, the captcha's script.
+    /// The columns of a verdict: the level, the types of risk, the captcha's script.
     pub fn kept(self) -> (Option<i16>, Vec<i32>, Option<String>) {
         match self {
             Self::Level { level, risk_types } => (Some(i16::from(level)), risk_types, None),
@@ -85,13 +86,13 @@ pub struct RiskType {
     pub name: &'static str,
     /// `account`, `behaviour`, `environment` or `device`.
     pub group: &'static str,
-    /// What it does to the decision that the level gave.
+    /// How it changes the decision that follows from the level.
     pub effect: Effect,
 }
 
 words! {
-    /// What a type of risk does to the decision that the level gave (`docs/risk-apis.md`, Policy).
-    /// Later ones win over earlier ones.
+    /// How a type of risk changes the decision that follows from the level (`docs/risk-apis.md`,
+    /// Policy). Later ones win over earlier ones.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Effect {
@@ -149,12 +150,12 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// The id of a claim's decision: the same for ever, so that a consumer can tell a repeat.
+/// The id of a claim's decision. It never changes, so that a consumer can recognise a repeat.
 pub fn decision_id(claim_id: &str) -> Uuid {
     Uuid::new_v5(&DECISIONS, claim_id.as_bytes())
 }
 
-/// What was decided and why; a [`crate::schema::Verdict`] without its provenance.
+/// What was decided and why: the part of a [`crate::schema::Verdict`] that the policy makes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
     /// The decision about the claim.

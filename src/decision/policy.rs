@@ -1,4 +1,4 @@
-//! The policy: what is decided from an assessment, or without one. Pure.
+//! The policy: which decision follows from an assessment, or from the lack of one. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Assessment, Decision, Effect, Reason, RiskType, Ruling};
 
-/// Which levels of one API lead to which decision: `[risk.<api>.policy]`. Every level stands in
-/// exactly one list.
+/// Which decision each level of one API leads to: `[risk.<api>.policy]`. Every level is in exactly
+/// one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Levels {
@@ -39,7 +39,7 @@ impl Levels {
         Some(Decision::ALL[found])
     }
 
-    /// Checks that each of `0..=highest` stands in exactly one list and nothing else in any.
+    /// Checks that each of `0..=highest` is in exactly one list, and no other level in any.
     ///
     /// # Errors
     /// One sentence that names the level at fault.
@@ -84,7 +84,7 @@ impl Policy {
         Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
     }
 
-    /// The same policy, by which these types of risk of an API do what their table says.
+    /// The same policy, in which these types of risk of an API also change decisions.
     #[must_use]
     pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
         let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
@@ -133,7 +133,7 @@ impl Policy {
         &self.version
     }
 
-    /// Every rule of it: of which API, what it finds, and what that leads to.
+    /// Every rule: the API, what it finds, and the decision that follows.
     pub fn rules(&self) -> impl Iterator<Item = (&str, String, &'static str)> {
         let levels = self.levels.iter().flat_map(|(api, levels)| {
             let decided = move |level| {
@@ -151,7 +151,7 @@ impl Policy {
         levels.chain(effects).chain([unassessed])
     }
 
-    /// What an API's levels lead to; `None` where it gives none.
+    /// The decisions of an API's levels; `None` where the API gives no levels.
     pub fn levels(&self, api: &str) -> Option<&Levels> {
         self.levels.get(api)
     }
@@ -193,8 +193,8 @@ impl Policy {
         risk_types: &[i32],
         risk_type: impl Fn(i32) -> Option<RiskType>,
     ) -> Ruling {
-        // A level outside the policy cannot be read from an answer; should one come, a person looks
-        // at it.
+        // A level that the policy does not have cannot be read from an answer. Should one come all
+        // the same, a person decides.
         let by_level = self
             .levels
             .get(api)
@@ -221,7 +221,7 @@ impl Policy {
         Ruling { decision, reasons }
     }
 
-    /// Rules on a claim that the API refused for good, such as one with a bad openid.
+    /// Rules on a claim that the API can never assess, such as one with a bad openid.
     pub fn unassessable(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
         Ruling {
             decision: Decision::Review,
@@ -229,8 +229,8 @@ impl Policy {
         }
     }
 
-    /// Rules on a claim that came to be asked about too late for the answer to mean anything. That
-    /// is no fault of the user's and no proof of innocence: a person decides, whatever
+    /// Rules on a claim for which the API was called too late, so that its answer says nothing. The
+    /// user is not at fault, but is not cleared either: a person decides, whatever
     /// `retry.on_unassessed` says.
     pub fn too_late(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
         Ruling {
@@ -239,7 +239,8 @@ impl Policy {
         }
     }
 
-    /// Rules on a claim that no API would answer in time; `reason` says what the last attempt met.
+    /// Rules on a claim about which no API answered in time; `reason` says why the last attempt
+    /// failed.
     pub fn unassessed(&self, reason: &str, provider_code: Option<i64>) -> Ruling {
         Ruling {
             decision: self.on_unassessed,

@@ -1,13 +1,14 @@
-//! A policy in shadow: it rules beside the one in force, and decides nothing. Pure.
+//! A policy in shadow: it rules on the same claims as the policy in force, only to be compared with
+//! it. Pure.
 
 use super::{Decision, Policy, Ruling};
 
 /// The policy in force, and the one in shadow.
 #[derive(Debug, Clone)]
 pub struct Policies {
-    /// The one that decides.
+    /// The policy that decides.
     pub in_force: Policy,
-    /// The one whose decisions are compared with it, where there is one.
+    /// The policy that is compared with it, where there is one.
     pub shadow: Option<Policy>,
 }
 
@@ -31,7 +32,7 @@ pub struct ShadowRuling {
 }
 
 impl Policies {
-    /// Lets both rule on the same.
+    /// Lets both policies rule on the same claim.
     pub fn rule(&self, rule: impl Fn(&Policy) -> Ruling) -> Ruled {
         let ruling = rule(&self.in_force);
         let shadow = self.shadow.as_ref().and_then(|policy| {

@@ -1,8 +1,10 @@
-//! Lanes: the claims of one subject go one at a time, in order; different subjects side by side.
+//! Lanes: the claims of one subject are assessed one at a time, in order; claims of different
+//! subjects side by side.
 //!
-//! Owns the queue behind each subject's head. What the head is doing (being asked about, waiting
-//! for a retry) is not known here. The invariant: at most one entry of a subject is out (returned
-//! and not yet left), and they come out in the order they entered.
+//! A lane is the queue behind the head: the one claim of a subject that is being assessed. This
+//! module does not know what the head does (a call, a pause before a retry). The invariant: at most
+//! one entry of a subject is out (returned, and `leave` not yet called), and entries come out in
+//! the order in which they entered.
 //!
 //! ```
 //! use claimgate::intake::lanes::Lanes;
@@ -18,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::timetable::take_matching;
 
-/// So many entries may wait behind a head; who comes then is to be deferred.
+/// The most entries that wait behind a head; further ones are to be deferred.
 const WAITING_MAX: usize = 64;
 
 /// The queues, by subject. A lane exists while its head is out.
@@ -34,8 +36,8 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Enters an entry at the end of its subject's lane. It comes back at once where the lane was
-    /// empty: it is the head now.
+    /// Puts an entry at the end of its subject's lane. If the lane was empty, the entry is its head
+    /// and is returned at once.
     pub fn enter(&mut self, subject: u64, entry: T) -> Option<T> {
         match self.lanes.get_mut(&subject) {
             Some(queue) => {
@@ -54,7 +56,8 @@ impl<T> Lanes<T> {
         self.lanes.get(&subject).is_none_or(|queue| queue.len() < WAITING_MAX)
     }
 
-    /// The head is done (or dropped): returns the next of the lane, now its head.
+    /// The head has ended or was dropped. Returns the next entry of the lane, which is its head
+    /// now.
     pub fn leave(&mut self, subject: u64) -> Option<T> {
         let next = self.lanes.get_mut(&subject)?.pop_front();
         if next.is_none() {
@@ -63,14 +66,14 @@ impl<T> Lanes<T> {
         next
     }
 
-    /// Takes out the entries that wait and match. Heads are out already: the caller drops them and
-    /// says `leave`.
+    /// Takes out the waiting entries that match. Heads are out already: the caller drops them and
+    /// calls `leave`.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let queues = self.lanes.values_mut();
         queues.flat_map(|queue| take_matching(queue, &mut matches)).collect()
     }
 
-    /// Takes the matching entries out of those that wait in one lane.
+    /// Takes the matching entries out of those that wait in one lane only.
     pub fn take_behind(&mut self, lane: u64, matches: impl FnMut(&T) -> bool) -> VecDeque<T> {
         self.lanes.get_mut(&lane).map(|queue| take_matching(queue, matches)).unwrap_or_default()
     }

@@ -1,7 +1,10 @@
-//! Intake: records come in from Kafka, and the ledger knows which of them are done.
+//! Intake: reads records from Kafka, and keeps account of which are done.
 //!
-//! [`ledger`], [`offset_map`] and [`lanes`] are pure; [`consumer`] is the only module here that
-//! knows Kafka. The worker sees [`Event`]s and holds a [`Ticket`] for every record it took on.
+//! [`consumer`] reads the topics and is the only module here that knows Kafka. It tells the worker
+//! [`Event`]s. The worker takes records on and holds a [`Ticket`] for each; the [`ledger`] says
+//! what a commit of their offsets may contain ([`offset_map`]). [`backlog`] holds records that are
+//! not taken on yet, [`waiting`] deferred claims that are not due yet, and [`lanes`] keeps the
+//! claims of one subject in order. Ledger, offset map and lanes are pure.
 
 pub mod backlog;
 pub mod consumer;
@@ -22,7 +25,7 @@ pub use received::Received;
 
 pub use crate::kafka::{Input, Partition};
 
-/// Where records come from, as the worker sees it.
+/// The worker's source of records.
 pub trait Intake: Send {
     /// The next event; `None` once the consumer has ended.
     fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
@@ -59,8 +62,8 @@ pub struct Record {
     pub partition: Partition,
     /// Its offset there.
     pub offset: i64,
-    /// The worker's latest assignment when it was read: it is void if its partition was assigned
-    /// later.
+    /// The number of the worker's latest assignment when it was read. The record is void if its
+    /// partition was assigned again since.
     pub epoch: u32,
     /// The producer's key.
     pub key: Option<Vec<u8>>,
@@ -79,12 +82,12 @@ impl Record {
     }
 }
 
-/// A partition that was given to this worker, with what the group had committed for it.
+/// A partition that was assigned to this worker, with what the group has committed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The partition.
     pub partition: Partition,
-    /// Counts the assignments of this worker; stamps its records.
+    /// The number of this assignment; the partition's records carry it.
     pub epoch: u32,
     /// The committed offset; `None` where nothing was ever committed.
     pub offset: Option<i64>,
@@ -104,14 +107,15 @@ pub struct LogReach {
     pub start: i64,
     /// The offset after its last record.
     pub end: i64,
-    /// The offset before which every record was handed over, where nothing is on its way.
+    /// The offset before which the worker has got every record; `None` while records are on their
+    /// way.
     pub read: Option<i64>,
 }
 
-/// What the consumer tells the worker, in order.
+/// What the consumer tells the worker, in the order in which it happened.
 #[derive(Debug)]
 pub enum Event {
-    /// Partitions were given to this worker.
+    /// Partitions were assigned to this worker.
     Assigned {
         /// The partitions.
         partitions: Vec<Assigned>,
@@ -120,20 +124,19 @@ pub enum Event {
     },
     /// Records were read.
     Records(Vec<Record>),
-    /// Partitions are to be given back: finish what is in flight, then drop `done`; the consumer
-    /// waits for that.
+    /// Partitions are to be given back. The worker finishes what is in flight, then drops `done`;
+    /// the consumer waits for that.
     Revoked {
         /// The partitions.
         partitions: Vec<Partition>,
         /// Dropped when nothing of these partitions is in flight any more.
         done: std::sync::mpsc::SyncSender<()>,
     },
-    /// Partitions are gone already: somebody else may be at work on them.
+    /// Partitions were lost: another worker may have them already.
     Lost(Vec<Partition>),
-    /// How far some of the logs reach, after everything that was read of them before; every few
-    /// seconds.
+    /// How far some of the logs reach; every few seconds, behind all records read so far.
     Logs(Vec<LogReach>),
-    /// Whether any broker answers the consumer, said every few seconds: one sentence if none does.
+    /// Whether any broker answers, every few seconds; if none does, one sentence says why.
     Brokers(Result<(), String>),
     /// The consumer cannot go on.
     Failed(String),

@@ -1,9 +1,9 @@
-//! Outbox: what became of each record goes to Postgres, then to Kafka, then back to the ledger.
+//! Outbox: writes the outcome of each record to Postgres, then publishes it to Kafka.
 //!
-//! [`Closed`] → [`Recorded`] → [`Published`]: each is the only door to the next, so that nothing
-//! can be published that is not recorded, and nothing confirmed that is not published. [`batch`]
-//! and [`message`] are pure; [`postgres`], [`producer`] and `commands` are the only files here that
-//! know an outside system.
+//! A batch passes three types, [`Closed`] → [`Recorded`] → [`Published`], and only a value of one
+//! can make a value of the next. So nothing is published that is not recorded, and no ticket ends
+//! whose outcome is not published. [`batch`] and [`message`] are pure; [`postgres`], [`producer`]
+//! and `commands` are the only files here that know an outside system.
 
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
@@ -26,26 +26,28 @@ pub use stages::{Closed, Published, Recorded};
 pub use crate::intake::Received;
 pub use crate::schema::{Call, TokenExchange};
 
-/// How a record ends. Every record that was taken on ends in exactly one of these.
+/// The outcome of a record. Every record that was taken on ends with exactly one of these.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordOutcome {
-    /// Decided now, by a risk API's answer or by the lack of one.
+    /// Decided now, from a risk API's answer, or because no API answered.
     Decided(Box<Verdict>),
-    /// Decided before, from this very record: a crash fell between Postgres and Kafka.
+    /// Decided before, from this very record: a worker recorded the verdict and ended before it
+    /// published the decision.
     Recalled(Box<Verdict>),
-    /// Decided before, from another record with the same content; `worker.on_duplicate` says what
-    /// becomes of it.
+    /// Decided before, from another record with the same content. `worker.on_duplicate` says
+    /// whether its decision is published again.
     Duplicate(Box<Verdict>),
-    /// No answer for now: to the retry topic, for later.
+    /// No answer yet: the claim goes to the retry topic, and is read again later.
     Deferred(Deferral),
-    /// No claim: a dead letter.
+    /// Not a valid claim: the record becomes a dead letter.
     DeadLettered(DeadLetterReason),
 }
 
 impl RecordOutcome {
     /// The outcome of a record whose claim has a verdict already (`schemas/claim.v1.json`).
     pub fn of_known(verdict: Verdict, source: &Source, fingerprint: &[u8; 32]) -> Self {
-        // What is new at a used place is new: a topic that was made anew counts from 0 again.
+        // The source does not matter here: a topic that was created again counts from 0 again, so
+        // another claim may have had this record's offset.
         if verdict.fingerprint == *fingerprint {
             Self::of_same(verdict, source)
         } else {
@@ -82,7 +84,7 @@ impl RecordOutcome {
     }
 }
 
-/// A record with its end.
+/// A record with its outcome.
 #[derive(Debug)]
 pub struct Completed {
     /// The record's ticket.
@@ -91,6 +93,6 @@ pub struct Completed {
     pub received: Received,
     /// The claim's id, where the record is a claim.
     pub claim_id: Option<String>,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: RecordOutcome,
 }

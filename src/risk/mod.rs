@@ -1,12 +1,12 @@
 //! The risk APIs: one file each, and what several of them share.
 //!
-//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim and makes a
-//! [`ApiResult`] of an [`Answer`]. It knows no socket, no clock, no randomness: time, nonce and
-//! access token are handed to it with the [`Attempt`]. Who sends the request, how often and when is
-//! [`crate::assess`]'s concern.
+//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim, and makes an
+//! [`ApiResult`] of an [`Answer`]. It knows no socket, no clock and no randomness: time, nonce and
+//! access token are arguments ([`Attempt`]). [`crate::assess`] decides when a request is sent, and
+//! sends it.
 //!
-//! Adding an API: one new file beside this one, its `mod` + registration pair, one config section
-//! (`docs/adding-a-risk-api.md`).
+//! To add an API, add a file here, its `mod` and its line in `APIS`, and a section of the
+//! configuration (`docs/adding-a-risk-api.md`).
 
 use std::fmt;
 
@@ -65,14 +65,14 @@ pub trait RiskApi: Send + Sync {
     /// What is the same for every claim.
     fn registration(&self) -> &'static Registration;
 
-    /// Until when asking about this claim makes sense, UNIX seconds; `None` for ever. After that it
-    /// is not asked about, whoever is to blame for the delay, but left to a person.
+    /// Until when it makes sense to call the API about this claim, UNIX seconds; `None` for ever.
+    /// After that the API is not called any more, and a person decides.
     fn ask_until(&self, _: &Claim) -> Option<i64> {
         None
     }
 
-    /// Whether what the API found, asked at this time (UNIX seconds), says less about the user than
-    /// about how late it was asked. Such an assessment decides nothing.
+    /// Whether this assessment, of a call at `_asked_at` (UNIX seconds), may only show that the
+    /// call came too late. Then it says nothing about the user, and a person decides.
     fn is_late(&self, _: &Claim, _: &Assessment, _asked_at: i64) -> bool {
         false
     }
@@ -87,11 +87,11 @@ pub trait RiskApi: Send + Sync {
     /// The request of one attempt, signed.
     fn request(&self, claim: &Claim, attempt: &Attempt<'_>) -> Request;
 
-    /// Makes sense of an answer, any bytes. One that [`Answer::is_read_by_status`] is not shown to
-    /// the API.
+    /// Reads an answer, which may be any bytes. An answer that [`Answer::is_read_by_status`] is not
+    /// passed to this method.
     fn read(&self, answer: &Answer<'_>) -> ApiResult;
 
-    /// The body of an answer that holds this return code and nothing else: for tests of the policy.
+    /// The body of an answer with this return code and nothing else, for `claimgate policy test`.
     fn answer_of_code(&self, provider_code: i64) -> String;
 }
 
@@ -111,13 +111,13 @@ impl dyn RiskApi + '_ {
         self.registration().risk_type(code)
     }
 
-    /// What any answer says, also one that is not shown to the API.
+    /// Reads any answer: by its status alone where that is enough, or else with [`RiskApi::read`].
     pub fn read_any(&self, answer: &Answer<'_>) -> ApiResult {
         if answer.is_read_by_status() { answer.unreadable() } else { self.read(answer) }
     }
 }
 
-/// What one attempt brings along that the claim does not: everything that is not pure.
+/// What a request needs beside the claim: everything that is different for each attempt.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     /// 1 for the first.

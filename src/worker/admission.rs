@@ -1,5 +1,7 @@
-//! Admission: which records are taken on, and when. Each gets its ticket; a deferred claim that is
-//! not due gets a seat, or goes to the end of its topic.
+//! Admission: which records the worker takes on, and when.
+//!
+//! Each record gets a ticket. A deferred claim that is not due yet gets a seat in the waiting room;
+//! where no seat is free, it is written to the end of the retry topic again.
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ impl<P: Ports> Worker<P> {
         self.context.meter.assigned(self.ledger.partitions());
     }
 
-    /// Uses of the group's limits what the partitions at work are worth.
+    /// Gives this worker the part of the group's limits that matches its part of the partitions.
     pub(super) fn share_limits(&mut self) {
         let at_work = |partition: &Partition| {
             partition.input == Input::Claims && !self.is_closing(*partition)
@@ -47,7 +49,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Takes on as many records as there is room for: deferred claims that are due first.
+    /// Takes on as many records as there is room for. Deferred claims that are due come first.
     pub(super) fn admit(&mut self, now: Instant) {
         if self.drain.stopping.is_some() {
             return;
@@ -116,7 +118,7 @@ impl<P: Ports> Worker<P> {
         };
         let api = api_of(&deferral, &self.context.registry);
         if self.inflow.waiting.has_seat(api) {
-            // Nobody defers for longer than this; a header that says so is damaged.
+            // No worker defers for longer than this: a header with more is damaged.
             let wait = wait.min(self.context.retry.defer_max_interval);
             self.inflow.waiting.enter(api, now + wait, &deferral, (ticket, record));
         } else {
@@ -125,7 +127,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Somebody mended what claims were deferred for: all that were deferred until now are due.
+    /// An operator has mended what claims were deferred for: every claim that was deferred before
+    /// this moment is due now.
     pub(super) fn make_deferred_due(&mut self) {
         self.inflow.due_if_written_until = self.context.clock.millis();
         self.inflow.waiting.make_due(Instant::now());
@@ -137,19 +140,19 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// What a record of the retry topic says of its deferral.
+/// The deferral that a record of the retry topic carries in its headers.
 pub(super) fn deferral_of(record: &Record) -> Option<Deferral> {
     let deferred = Some(record).filter(|record| record.partition.input == Input::Retry)?;
     Deferral::parse(&deferred.headers)
 }
 
-/// The API that a deferred claim waits for, where the configuration has it.
+/// The API that a deferred claim waits for; `None` where the configuration has no such API.
 pub(super) fn api_of(deferral: &Deferral, registry: &Registry) -> Option<usize> {
     registry.find(&deferral.api).map(ApiId::index)
 }
 
-/// How long a deferred claim is not to be asked about yet. `now`, and when it was written, are UNIX
-/// milliseconds.
+/// How long a deferred claim still has to wait; `None` where it is due. `written_at`, `now` and
+/// `due_until` are UNIX milliseconds.
 fn due_in(deferral: &Deferral, written_at: i64, now: i64, due_until: i64) -> Option<Duration> {
     if written_at <= due_until {
         return None;

@@ -1,4 +1,4 @@
-//! Assessing: one attempt at a risk API, and what follows from its answer.
+//! Assessing: the worker makes one attempt at a risk API, and acts on its result.
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,7 +17,7 @@ use crate::telemetry::{AttemptEnd, ClaimRecord, Wait};
 use crate::unix_time::{as_micros, elapsed};
 
 impl<P: Ports> Worker<P> {
-    /// Makes every call that is permitted now; says when the next may be.
+    /// Makes every call that is permitted now. Returns when the next one may be.
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
         self.look_after_credentials(now);
         self.look_after_tokens(now);
@@ -25,7 +25,7 @@ impl<P: Ports> Worker<P> {
             return None;
         }
         loop {
-            // An answer that comes now must find room in the store.
+            // No call is made whose answer could not be stored.
             if self.outflow.is_full() || !self.outflow.store.is_well() {
                 return None;
             }
@@ -119,7 +119,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Whether asking makes no sense any more.
+    /// Whether it is too late to call the API about this claim.
     pub(super) fn is_too_late(&self, job: &Job) -> bool {
         let now = self.context.clock.micros() / 1_000_000;
         self.context
@@ -134,7 +134,8 @@ impl<P: Ports> Worker<P> {
         self.context.registry.get(job.api).api.is_late(&job.claim, assessment, asked_at)
     }
 
-    /// The attempt is evidence: it goes into the batch, whatever becomes of its claim.
+    /// Puts the attempt into the batch, as evidence, whatever happens to its claim. Returns the
+    /// job.
     fn keep_call(
         &mut self,
         attempted: Attempted,
@@ -170,7 +171,7 @@ impl<P: Ports> Worker<P> {
         job
     }
 
-    /// One line when a breaker opens: what the last call met, and what somebody can do about it.
+    /// Logs one line when a breaker opens: why the last call failed, and what an operator can do.
     pub(super) fn warn_of_breaker(&self, api: ApiId, reason: FaultReason, cause: Option<&str>) {
         let api = self.context.registry.get(api).api.name();
         let why = sentence(reason, [cause, reason.remedy()]);
@@ -178,8 +179,9 @@ impl<P: Ports> Worker<P> {
     }
 
     fn take_step(&mut self, job: Box<Job>, step: Step) {
-        // A good answer of a partition that went away is recorded all the same: its next owner need
-        // not ask again. It is published by whoever has the partition.
+        // A final answer is recorded even if its partition was taken away meanwhile: the
+        // partition's next owner then finds the verdict, publishes it, and does not call the API
+        // again.
         let ends = matches!(step, Step::Assessed(..) | Step::Unassessable(_));
         if !ends && !self.ledger.is_live(&job.ticket) {
             self.context.meter.stale_result();

@@ -1,4 +1,4 @@
-//! Claims that wait for a call, and what allows one. Pure bookkeeping.
+//! Claims that wait for a call of their API, and what permits the call. Pure bookkeeping.
 
 use tokio::time::Instant;
 
@@ -11,18 +11,18 @@ use crate::assess::token::Token;
 use crate::assess::{ApiQueue, CallScheduler};
 use crate::risk::{Route, Scope};
 
-/// Calls to come.
+/// What decides when the next calls are made.
 pub(super) struct Calls {
     /// Claims that wait for a permit of their API, or for the time of their next attempt.
     pub(super) scheduler: CallScheduler<Box<Job>>,
-    /// By source: the access token.
+    /// The access tokens, by the number of their source.
     pub(super) tokens: Vec<Token>,
-    /// How often credentials had been read anew when the breakers were last told.
+    /// How often credentials had been read again when the breakers were last told.
     pub(super) renewals: u64,
-    /// Holds calls back after the process was paused: its partitions may be another worker's.
+    /// Forbids calls after the process was paused: another worker may have its partitions now.
     pub(super) pause_guard: PauseGuard,
-    /// How many partitions the input topic has: this worker's part of them is its part of the
-    /// group's limits.
+    /// How many partitions the input topic has. This worker gets the same part of the group's
+    /// limits as it has of the partitions.
     pub(super) input_partitions: u32,
 }
 

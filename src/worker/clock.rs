@@ -1,16 +1,16 @@
-//! What time it is: the machine's time, or one that a test may stop.
+//! The time of day: the machine's, or a simulated one for tests.
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Where the worker takes the time of day from. Pauses and timeouts are tokio's.
+/// Where the worker takes the time of day from. Pauses and timeouts use tokio's clock.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
-    /// The machine's.
+    /// The machine's clock.
     System,
-    /// It was `micros` after 1970 at `since`, and goes on as tokio's time does.
+    /// A clock that showed `micros` at `since`, and advances as tokio's clock does.
     Simulated {
-        /// In tokio's time.
+        /// A time of tokio's clock.
         since: Instant,
         /// UNIX microseconds.
         micros: i64,

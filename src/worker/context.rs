@@ -1,4 +1,4 @@
-//! What a worker is made of and told, and why it may end.
+//! What a worker is built from, and why it may end.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::risk::Registry;
 use crate::telemetry::{Health, Meter, Spans};
 use crate::{config, kafka};
 
-/// The kinds of the outside systems: the real ones, or fakes.
+/// The types of the outside systems: the real ones, or fakes for tests.
 pub trait Ports {
     /// Where records come from.
     type Intake: Intake;
@@ -42,7 +42,7 @@ pub struct Connections<P: Ports> {
     pub http: P::Http,
 }
 
-/// What the worker is told about itself.
+/// Settings and helpers of the worker.
 pub struct WorkerContext {
     /// `[kafka]`, for the names of topics and the bounds on messages.
     pub kafka: kafka::Settings,
@@ -52,7 +52,7 @@ pub struct WorkerContext {
     pub retry: retry::Settings,
     /// `[breaker]`.
     pub breaker: breaker::Settings,
-    /// `[dead_letters]`, as far as it bounds intake.
+    /// `[dead_letters]`: when malformed events pause intake.
     pub flood: flood::Bounds,
     /// The risk APIs.
     pub registry: Arc<Registry>,
@@ -68,7 +68,7 @@ pub struct WorkerContext {
     pub baggage: Vec<String>,
     /// What `/livez` and `/readyz` say.
     pub health: Health,
-    /// Told when deferred claims are to be asked about at once.
+    /// Notified when all deferred claims are to be assessed at once.
     pub retry_now: Arc<Notify>,
     /// The time of day.
     pub clock: Clock,
@@ -82,13 +82,13 @@ pub enum WorkerError {
     /// The consumer cannot go on.
     #[error("{0}")]
     Intake(String),
-    /// Postgres will not take what is written, and will not mend by itself.
+    /// Postgres refuses what is written, for a reason that will not mend by itself.
     #[error("{0}")]
     Store(String),
-    /// Kafka will not take what is published, and will not mend by itself.
+    /// Kafka refuses what is published, for a reason that will not mend by itself.
     #[error("{0}")]
     Publisher(String),
-    /// A task panicked; what it held is redelivered after a restart.
+    /// A task panicked. Kafka redelivers its claims after a restart.
     #[error("a task of the worker failed: {0}")]
     Task(#[from] JoinError),
 }

@@ -1,4 +1,4 @@
-//! Deciding: a claim ends with a verdict of its own.
+//! Deciding: the worker makes the verdict that ends a claim.
 
 use super::{Job, Ports, Worker};
 use crate::claim::{Claim, EventHashes};
@@ -9,7 +9,7 @@ use crate::risk::{ApiId, Fault, rule_unassessed};
 use crate::schema::Verdict;
 
 impl<P: Ports> Worker<P> {
-    /// Ends a claim that no API assessed in time; its lane moves on.
+    /// Ends a claim that no API assessed in time, and lets the next job of its lane go on.
     pub(super) fn give_up(&mut self, job: Job, fault: impl Into<Fault>) {
         let lane = job.lane;
         self.end_unassessed(job, fault);
@@ -26,7 +26,7 @@ impl<P: Ports> Worker<P> {
         self.end(job, ruled, None, provider_code);
     }
 
-    /// Ends a job with a verdict of its own; its lane moves on.
+    /// Ends a job with a new verdict, and lets the next job of its lane go on.
     pub(super) fn decide(
         &mut self,
         job: Job,
@@ -53,7 +53,7 @@ impl<P: Ports> Worker<P> {
         self.complete_verdict(ticket, received, claim, ending);
     }
 
-    /// Ends a claim with a verdict of its own.
+    /// Ends a claim with a new verdict.
     pub(super) fn complete_verdict(
         &mut self,
         ticket: Ticket,
@@ -95,12 +95,12 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// What a claim's verdict is made of, the claim aside.
+/// What a verdict is made of, apart from the claim.
 pub(super) struct Ending {
     pub(super) api: ApiId,
     /// [`Claim::fingerprint`].
     pub(super) fingerprint: [u8; 32],
-    /// How often an API was asked.
+    /// How many attempts were made.
     pub(super) attempts: u32,
     pub(super) ruled: Ruled,
     pub(super) assessment: Option<Assessment>,

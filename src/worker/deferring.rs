@@ -1,5 +1,5 @@
-//! Deferral: a claim that stays transient leaves the worker by the retry topic, with its history;
-//! or gets its last decision.
+//! Deferral: a claim that gets no answer for now goes to the retry topic, with its history in the
+//! headers. One that has been tried for too long gets its last decision.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::intake::{Input, Partition, Record, Ticket};
 use crate::outbox::{Completed, RecordOutcome, message};
 use crate::risk::{ApiId, Fault, FaultReason};
 
-/// Milliseconds. A claim that has little time left is not deferred for less.
+/// Milliseconds. The shortest pause for a claim whose time is almost over.
 const SHORTEST_PAUSE: i64 = 1_000;
 
 impl<P: Ports> Worker<P> {
-    /// Defers what has waited for a call for too long, whatever the reason, and the claims of the
-    /// same API behind it: each would wait as long, in its turn.
+    /// Defers every claim that has waited for a call for too long, whatever the reason. The claims
+    /// of the same API behind it in its lane are deferred too: each would wait as long in its turn.
     pub(super) fn defer_expired(&mut self, now: Instant) {
         for (job, delay) in
             self.calls.scheduler.take_expired(self.context.retry.in_process_for, now)
@@ -30,9 +30,9 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Sends a claim to the retry topic, for later; or decides it, when it has been tried for long
-    /// enough. Where its API has no room, the claims behind it go along: one subject that always
-    /// fails, each claim in its turn, would keep everybody else out.
+    /// Sends a claim to the retry topic; or decides it, when it has been tried for long enough.
+    /// Where its API has no room, the claims behind it in its lane are deferred too. Otherwise one
+    /// subject that always fails would take up the room, claim after claim.
     pub(super) fn defer(&mut self, job: Job, fault: impl Into<Fault>) {
         let fault = fault.into();
         if self.is_too_late(&job) {
@@ -62,26 +62,26 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Whether a claim has been tried for so long that it gets its last decision. `since`: UNIX
-    /// milliseconds.
+    /// Whether a claim has been tried since `since` (UNIX milliseconds) for so long that it gets
+    /// its last decision.
     pub(super) fn is_overdue(&self, since: i64) -> bool {
         is_overdue(since, &self.context.retry, self.context.clock.millis())
     }
 
-    /// Whether a claim that finds no room may be deferred: not while the batch cannot leave the
-    /// worker, because it would only grow.
+    /// Whether a claim that finds no room may be deferred. Not while Postgres or Kafka does not
+    /// take batches: the deferrals would only pile up in the batch.
     pub(super) fn may_defer_untried(&self, job: &Job) -> bool {
         let leaves = self.outflow.store.is_well() && !self.outflow.pipeline.is_failing();
         leaves && self.may_defer(job, self.context.clock.millis())
     }
 
-    /// Defers a claim that is in no lane, for want of room.
+    /// Defers a claim that has entered no lane yet.
     pub(super) fn defer_untried(&mut self, job: Job, reason: FaultReason) {
         self.complete_deferred(job, reason, self.context.clock.millis());
     }
 
-    /// A deferred claim that is not due and finds no seat goes to the end of its topic, so that
-    /// those behind it are seen.
+    /// Writes a deferred claim that is not due and finds no seat to the end of its topic, so that
+    /// the worker sees the claims behind it.
     pub(super) fn pass_on(&mut self, ticket: Ticket, record: Record, deferral: Deferral) {
         let received = self.receive(&ticket, record, Some(&deferral));
         let open = Open { api: api_of(&deferral, &self.context.registry), first: deferral.first };
@@ -91,9 +91,9 @@ impl<P: Ports> Worker<P> {
         self.complete(Completed { ticket, received, claim_id: None, outcome });
     }
 
-    /// A claim that waits for its time keeps its offset open, and the map of its partition grows
-    /// with all that is done behind it. Where a map is full, the first claim that waits goes to the
-    /// end of its topic, so that those behind it are seen.
+    /// A waiting claim keeps its offset open, and the offset map of its partition grows with every
+    /// record behind it that is done. Where a map is full, the first waiting claim is written to
+    /// the end of its topic: then the watermark can move, and the records behind it are read.
     pub(super) fn relieve_maps(&mut self, now: Instant) {
         let ledger = &self.ledger;
         let full = self.inflow.backlog.heads().filter(|head| {
@@ -115,10 +115,10 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// What waited behind a claim that was deferred goes along. Even one with the same content is
-    /// not done with before there is a verdict: it may be the record that a verdict, which another
-    /// worker recorded and this one has not seen, names as its source. Then its decision is
-    /// published with it.
+    /// Defers the records that waited for the end of a claim which was deferred. Even a record with
+    /// the same content cannot be dropped before there is a verdict: another worker may have
+    /// recorded a verdict that names this very record as its source, and then this record has to
+    /// publish the decision.
     pub(super) fn defer_followers(&mut self, followers: Vec<Box<Job>>) {
         for follower in followers {
             if self.may_defer(&follower, self.context.clock.millis()) {
@@ -129,7 +129,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// A job ends or is dropped: its place is free.
+    /// A job ends or is dropped: its place in the room is free again.
     pub(super) fn vacate(&mut self, job: &mut Job) {
         if std::mem::take(&mut job.has_place) {
             self.inflow.room.leave(job.api.index(), job.received.bytes());
@@ -143,8 +143,8 @@ impl<P: Ports> Worker<P> {
     pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
         self.forget_flood_probe(&job.ticket);
-        // A claim that nobody was asked about, for others were first, is not tried yet. One that
-        // its API kept waiting before is, and that stays its reason.
+        // A claim that only waited behind others was not tried yet: its time starts now. If its API
+        // kept it waiting before, it counts as tried, and the earlier reason stays.
         let before = job.deferral.as_ref();
         let before = before.and_then(|before| FaultReason::from_word(&before.reason));
         let reason = match before {
@@ -165,7 +165,7 @@ impl<P: Ports> Worker<P> {
         self.context.meter.deferred(api);
         let asked = job.retry.not_before().unwrap_or_else(Instant::now);
         let pause = millis(pause.max(asked.saturating_duration_since(Instant::now())));
-        // It comes back while there is still time to ask.
+        // It comes back while there is still time to call the API.
         let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
         let Job { ticket, received, claim, retry, .. } = job;
         let deferral = Deferral {
@@ -186,7 +186,7 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// Whether a claim may wait for longer, and fits into the retry topic with its history.
+/// Whether a claim may wait longer, and fits into a message of the retry topic with its history.
 fn may_defer(job: &Job, retry: &retry::Settings, max_bytes: usize, now: i64) -> bool {
     !is_overdue(job.since(), retry, now) && message::fits_deferred(&job.received, max_bytes)
 }
@@ -196,7 +196,7 @@ pub(super) fn is_overdue(since: i64, retry: &retry::Settings, now: i64) -> bool 
     now >= since.saturating_add(millis(retry.give_up_after))
 }
 
-/// Why a claim waits though its API is well.
+/// Reasons to wait that say nothing against the API.
 const WAITS: [FaultReason; 4] =
     [FaultReason::NoRoom, FaultReason::SubjectBusy, FaultReason::SentAgain, FaultReason::NoPermit];
 

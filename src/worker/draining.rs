@@ -1,7 +1,8 @@
-//! Draining: partitions are given back, and the worker stops.
+//! Draining: the worker gives partitions back, or stops.
 //!
-//! No new calls are made for what is to go; calls that were sent finish, are recorded and published
-//! within a bounded time. What was not sent is dropped: whoever gets the partition reads it again.
+//! It makes no new calls for the claims of these partitions. Calls that were sent finish, and their
+//! claims are recorded and published, within a bounded time. Claims that wait are dropped: the next
+//! owner of the partition reads them again.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
@@ -14,20 +15,20 @@ use crate::intake::{Partition, Ticket, TicketId};
 use crate::risk::FaultReason;
 use crate::telemetry::Component;
 
-/// Partitions that are to be given back as soon as nothing of them is in flight.
+/// Partitions that are given back as soon as none of their records is in flight.
 pub(super) struct Revocation {
     partitions: BTreeSet<Partition>,
-    /// Dropped to tell the consumer. `None` when the worker stops of its own.
+    /// Dropped to tell the consumer. `None` where the worker stops.
     done: Option<SyncSender<()>>,
 }
 
-/// What a worker that was told to stop could not finish within `worker.drain_timeout`.
+/// What a stopping worker could not finish within `worker.drain_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
     /// Records that were taken on and are not published: they are delivered again.
     pub unpublished: usize,
-    /// Calls that were sent and whose answers Postgres does not have: these claims are asked about
-    /// again.
+    /// Calls that were sent, and whose answers are not in Postgres: the APIs are called again about
+    /// these claims.
     pub unrecorded: usize,
 }
 
@@ -38,17 +39,17 @@ impl Drain {
     }
 }
 
-/// Partitions on their way out, and the worker's own end.
+/// Partitions that are being given back, and whether the worker stops.
 #[derive(Default)]
 pub(super) struct Draining {
-    /// What is to be given back.
+    /// The partitions to be given back.
     pub(super) revocations: Vec<Revocation>,
-    /// Until when what is in flight may finish, once the worker was told to stop.
+    /// Once the worker was told to stop: until when records in flight may finish.
     pub(super) stopping: Option<Instant>,
 }
 
 impl Draining {
-    /// Whether anybody waits for partitions, or for the worker's end.
+    /// Whether the worker gives partitions back, or stops.
     pub(super) fn is_under_way(&self) -> bool {
         self.stopping.is_some() || !self.revocations.is_empty()
     }
@@ -77,7 +78,7 @@ impl<P: Ports> Worker<P> {
         self.drop_unsent();
     }
 
-    /// Partitions are gone already: whatever of them is in flight is void.
+    /// The group took partitions away without asking: what is in flight of them is void.
     pub(super) fn on_partitions_lost(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             self.forget_partition(*partition);
@@ -92,7 +93,7 @@ impl<P: Ports> Worker<P> {
         self.context.health.set_ready(Component::Group, Err(why.to_owned()));
     }
 
-    /// A partition is given back, or gone already.
+    /// Forgets a partition that was given back or lost.
     fn forget_partition(&mut self, partition: Partition) {
         self.ledger.revoke(partition);
         self.inflow.backlog.forget(partition);
@@ -100,13 +101,13 @@ impl<P: Ports> Worker<P> {
         self.context.meter.partition_gone(partition);
     }
 
-    /// Whether no new calls are to be made for a partition.
+    /// Whether the worker makes no new calls for a partition, because it gives it back or stops.
     pub(super) fn is_closing(&self, partition: Partition) -> bool {
         let has_it = |revocation: &Revocation| revocation.partitions.contains(&partition);
         self.drain.stopping.is_some() || self.drain.revocations.iter().any(has_it)
     }
 
-    /// Drops every job that waits and whose partition is to go, or is gone.
+    /// Drops every waiting job of a partition that is being given back or was lost.
     fn drop_unsent(&mut self) {
         let closing: BTreeSet<Partition> =
             self.ledger.partitions().filter(|partition| self.is_closing(*partition)).collect();
@@ -134,15 +135,16 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Drops the head of a lane; the lane moves on.
+    /// Drops the head of a lane; the next job of the lane goes on.
     pub(super) fn leave_and_drop(&mut self, job: Job) {
         let lane = job.lane;
         self.drop_job(job);
         self.leave_lane(lane);
     }
 
-    /// Drops the head of a lane that is in no call. Where its API counts the attempts, and some
-    /// were made, it is deferred with their number: whoever took it on again would begin with none.
+    /// Drops the head of a lane that is in no call. If its API allows a limited number of attempts
+    /// and some were made, it is deferred instead, with their number in its headers: a worker that
+    /// read it again from the input topic would start counting at none.
     pub(super) fn drop_or_defer(&mut self, job: Job) {
         let counts = self.context.registry.get(job.api).api.registration().max_attempts.is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
@@ -152,7 +154,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Drops a job that is in no lane. Its claim is redelivered to whoever has the partition.
+    /// Drops a job that is in no lane. Kafka redelivers its claim to the next owner of the
+    /// partition.
     pub(super) fn drop_job(&mut self, mut job: Job) {
         self.forget(&mut job);
         self.next_follower(&job.claim.claim_id, job.ticket.id());
@@ -166,14 +169,14 @@ impl<P: Ports> Worker<P> {
         self.traces.dropped(&job.ticket, &job.received, &job.claim.claim_id, now);
     }
 
-    /// A claim's record on its way has gone without an end: the next one that carries the claim is
-    /// looked up.
+    /// The leader of a claim's records was dropped without an outcome: its first follower is looked
+    /// up.
     pub(super) fn next_follower(&mut self, claim_id: &str, ticket: TicketId) {
         let next = self.duplicates.left(claim_id, ticket);
         self.lookups.new.extend(next);
     }
 
-    /// Gives back what has nothing in flight any more.
+    /// Gives back the partitions of which nothing is in flight any more.
     pub(super) fn finish_revocations(&mut self) {
         let idle = |partition: &Partition| self.inflow.in_flight.is_idle(*partition);
         let ready: Vec<Revocation> = self
@@ -190,7 +193,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// How the drain ended, once it has: nothing is in flight any more, or the time is over.
+    /// How the drain ended: nothing is in flight any more, or the time is over. `None` before.
     pub(super) fn drained(&self) -> Option<Drain> {
         let deadline = self.drain.stopping?;
         let idle = self.drain.revocations.is_empty()

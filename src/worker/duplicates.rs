@@ -1,9 +1,9 @@
-//! Claims in flight by their id: one record of each is on its way, the others that carry it wait
-//! for its verdict.
+//! Queues of records that have the same claim id: one record, the leader, is assessed; the others,
+//! its followers, wait for its verdict.
 //!
-//! Pure bookkeeping. The invariants: only the record that is on its way ends its queue. One that
-//! was completed earlier, by the verdict of another or in an assignment that has ended, may be
-//! recorded only now; it has no say about those that came since. A queue is bounded.
+//! Pure bookkeeping. The invariants: only the leader ends its queue, and a queue is bounded. A
+//! record that was completed earlier, by the verdict of another record or in an assignment that has
+//! ended, may be recorded only now. It does not end the queue of records that came since.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -11,7 +11,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use crate::intake::TicketId;
 use crate::intake::timetable::take_matching;
 
-/// The most records that wait behind the one that is on its way.
+/// The most followers of one leader.
 const FOLLOWERS_MAX: usize = 64;
 
 /// The queues, by claim id.
@@ -22,19 +22,19 @@ pub(super) struct DuplicateQueues<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    /// The record that is on its way.
+    /// The record that is assessed.
     leader: TicketId,
     followers: VecDeque<(TicketId, T)>,
 }
 
-/// Where a record of a claim goes.
+/// What [`DuplicateQueues::enter`] did with a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entered<T> {
-    /// It heads its queue: on.
+    /// It leads a new queue: go on with it.
     Leads(T),
-    /// It waits behind another.
+    /// It follows another record and waits.
     Waits,
-    /// Too many wait already.
+    /// Too many followers wait already.
     Full(T),
 }
 
@@ -45,7 +45,7 @@ impl<T> Default for DuplicateQueues<T> {
 }
 
 impl<T> DuplicateQueues<T> {
-    /// A record comes.
+    /// Enters a record: as the leader of a new queue, or as a follower.
     pub(super) fn enter(&mut self, claim_id: String, ticket: TicketId, record: T) -> Entered<T> {
         match self.queues.entry(claim_id) {
             Entry::Occupied(mut queue) if queue.get().followers.len() < FOLLOWERS_MAX => {
@@ -60,7 +60,7 @@ impl<T> DuplicateQueues<T> {
         }
     }
 
-    /// A record has its end, and so have those that wait behind it: these.
+    /// The leader has its outcome: the queue ends. Returns the followers.
     pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Vec<T> {
         let is_head = self.queues.get(claim_id).is_some_and(|queue| queue.leader == ticket);
         let queue = is_head.then(|| self.queues.remove(claim_id)).flatten();
@@ -68,7 +68,8 @@ impl<T> DuplicateQueues<T> {
         followers.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// A record was dropped without an end: the next one heads the queue, and goes on.
+    /// The leader was dropped without an outcome: the first follower leads the queue now. Returns
+    /// it.
     pub(super) fn left(&mut self, claim_id: &str, ticket: TicketId) -> Option<T> {
         let queue = self.queues.get_mut(claim_id).filter(|queue| queue.leader == ticket)?;
         let Some((next, record)) = queue.followers.pop_front() else {
@@ -79,7 +80,7 @@ impl<T> DuplicateQueues<T> {
         Some(record)
     }
 
-    /// Takes those that wait and are to go.
+    /// Takes out the followers that match.
     pub(super) fn take_followers(&mut self, mut goes: impl FnMut(&T) -> bool) -> Vec<T> {
         let queues = self.queues.values_mut().map(|queue| &mut queue.followers);
         let taken = queues.flat_map(|queue| take_matching(queue, |(_, record)| goes(record)));

@@ -1,8 +1,8 @@
-//! Floods: the worker tells [`Flood`](crate::intake::flood::Flood) how events of the input topic
-//! turn out, and tells people what it says.
+//! Floods of malformed events: the worker tells [`Flood`](crate::intake::flood::Flood) which events
+//! of the input topic are malformed, and logs when a flood begins and ends.
 //!
-//! Deferred claims were judged when they first came: they begin no flood, end none, and come in
-//! during one.
+//! Deferred claims were found well-formed when they first came. They begin and end no flood, and
+//! are taken on during one.
 
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -12,22 +12,22 @@ use crate::intake::flood::{Bounds, Change, Place};
 use crate::intake::{Input, Ticket};
 
 impl<P: Ports> Worker<P> {
-    /// A record was read: a claim, or malformed.
+    /// A record was parsed: it is a claim, or malformed.
     pub(super) fn was_read(&mut self, ticket: &Ticket, malformed: bool) {
         let Some(place) = flood_place(ticket) else { return };
         let change = self.inflow.flood.read(Instant::now(), place, malformed);
         self.tell_flood(change);
     }
 
-    /// A claim was looked up: it contradicts one that was recorded before, or it does not.
+    /// A claim was looked up: it contradicts a recorded claim with the same id, or it does not.
     pub(super) fn looked_up(&mut self, ticket: &Ticket, conflict: bool) {
         let Some(place) = flood_place(ticket) else { return };
         let change = self.inflow.flood.looked_up(Instant::now(), place, conflict);
         self.tell_flood(change);
     }
 
-    /// A record is dropped or deferred. Where it is the probe of a flood, the flood forgets it:
-    /// nobody will look it up, and another record is probed when the next probe is due.
+    /// A record is dropped or deferred. If it was the probe of a flood, the flood forgets it: it
+    /// will not be looked up, and another record is the next probe.
     pub(super) fn forget_flood_probe(&mut self, ticket: &Ticket) {
         if let Some(place) = flood_place(ticket) {
             self.inflow.flood.left(place);

@@ -1,9 +1,10 @@
-//! Flushing: the batch goes to Postgres, then to Kafka, then its tickets back to the ledger.
+//! Flushing: the worker writes the batch to Postgres, publishes it to Kafka, then gives its tickets
+//! back to the ledger.
 //!
-//! Group commit: while one flush is under way the next batch fills, so that batches grow by
-//! themselves under load; and a batch may wait a little for more
+//! Group commit: while one flush is under way the next batch fills, so batches grow by themselves
+//! under load. A batch may also wait a little for more claims
 //! ([`Outflow`](super::outflow::Outflow)). Recording and publishing are two stages
-//! ([`Pipeline`](super::pipeline::Pipeline)): while Kafka is away, answers reach Postgres.
+//! ([`Pipeline`](super::pipeline::Pipeline)): answers reach Postgres even while Kafka is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use crate::telemetry::{Component, SharedStep, shadow_differs};
 use crate::unix_time::elapsed;
 
 impl<P: Ports> Worker<P> {
-    /// Starts what can be started: the write of the next batch, and the publication of one that is
-    /// written.
+    /// Starts what can be started: the write of the next batch, and the publication of a batch that
+    /// is written.
     pub(super) fn flush(&mut self, now: Instant) {
         let (max, hurries) = (self.context.worker.max_batch, self.hurries());
         // One of which nothing is left to publish makes way for the next at once.
@@ -31,7 +32,7 @@ impl<P: Ports> Worker<P> {
         }
         let is_full = self.outflow.batch().is_full(self.context.worker.max_batch);
         let may_record = self.outflow.pipeline.may_record(is_full, now);
-        // The batch waits for others no longer: it has waited enough, is full, or hurries.
+        // The batch waits no longer for more: its time is over, it is full, or the worker hurries.
         let is_due = self.outflow.due().is_some_and(|due| due <= now || is_full || hurries);
         if !is_due || self.outflow.store.rests(now) || !may_record {
             return;
@@ -41,14 +42,15 @@ impl<P: Ports> Worker<P> {
         self.record(closed);
     }
 
-    /// Whether nothing waits for others: somebody waits for partitions, or calls are not made for
-    /// want of the room that is taken up.
+    /// Whether batches go at once, without waiting for more: the worker gives partitions back or
+    /// stops; or it has no room for more records and no claim waits for a call, so that only a
+    /// flush makes room.
     fn hurries(&self) -> bool {
         let has_room = || self.inflow.has_room(&self.context.worker);
         self.drain.is_under_way() || !has_room() && !self.calls.scheduler.has_waiting()
     }
 
-    /// A record has its end: it waits for the next flush.
+    /// A record has its outcome: it goes into the batch.
     pub(super) fn complete(&mut self, mut completed: Completed) {
         let now = self.context.clock.micros();
         self.traces.completed(&mut completed, now);
@@ -97,7 +99,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// The claim has its end now: so have the records that waited for it.
+    /// The claim of a record has its outcome: the records that waited for it get theirs.
     fn complete_followers(&mut self, completed: &Completed) {
         let Some(claim_id) = &completed.claim_id else { return };
         let ticket = completed.ticket.id();
@@ -111,8 +113,8 @@ impl<P: Ports> Worker<P> {
             let followers = self.duplicates.ended(claim_id, ticket);
             self.defer_followers(followers);
         } else {
-            // The claim has a verdict of another worker's, or this record will not be published and
-            // is read again: the next follower is looked up in the store anew.
+            // Another worker made the claim's verdict; or this record will not be published,
+            // because its partition is gone, and is read again. So the next follower is looked up.
             self.next_follower(claim_id, ticket);
         }
     }
@@ -208,15 +210,15 @@ impl<P: Ports> Worker<P> {
         self.context.health.set_ready(Component::Broker, Err(reason));
     }
 
-    /// The consumer says whether any broker answers: a worker with nothing to publish would not
-    /// notice. What the publisher found out stands until it finds otherwise.
+    /// The consumer says whether any broker answers, because an idle worker publishes nothing and
+    /// would not notice. A failure of the publisher stands until the publisher succeeds.
     pub(super) fn on_broker_status(&mut self, answers: Result<(), String>) {
         if answers.is_err() || !self.outflow.pipeline.is_failing() {
             self.context.health.set_ready(Component::Broker, answers);
         }
     }
 
-    /// A step of all these has ended.
+    /// Notes for the spans of all these claims that a shared step has ended.
     fn note_shared(
         &mut self,
         step: SharedStep,
@@ -239,7 +241,7 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// The policy in shadow would have decided a claim otherwise, and that is recorded.
+/// Counts a recorded claim that the policy in shadow would have decided otherwise.
 fn count_shadow(completed: &Completed) {
     if let RecordOutcome::Decided(verdict) = &completed.outcome
         && let Some(shadow) = &verdict.shadow

@@ -1,7 +1,7 @@
-//! Gauges: what the worker has in hand, told to the meters.
+//! Gauges: how much the worker has in hand, as metrics.
 //!
-//! What is a number at hand is set in each turn of the loop. What has to be counted is counted once
-//! a second, in one pass over everything that is undecided.
+//! Values that are known anyway are set in each turn of the loop. Values that have to be counted
+//! are counted once a second, in one pass over everything that is undecided.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::intake::{LogReach, Partition};
 use crate::telemetry::Undecided;
 use crate::unix_time::elapsed;
 
-/// What is told of the worker once a second.
+/// Metrics that are counted once a second.
 pub(super) struct Gauges {
-    /// How far the logs reach, as the consumer said last.
+    /// How far the logs of the partitions reach, as the consumer last said.
     logs: BTreeMap<Partition, LogReach>,
     /// When the next count is due.
     due: Instant,
@@ -27,12 +27,12 @@ impl Gauges {
         Self { logs: BTreeMap::new(), due: now }
     }
 
-    /// The consumer said how far the logs reach.
+    /// Notes what the consumer said about how far the logs reach.
     pub(super) fn looked(&mut self, logs: Vec<LogReach>) {
         self.logs.extend(logs.into_iter().map(|log| (log.partition, log)));
     }
 
-    /// A partition is somebody else's.
+    /// A partition was given back or lost.
     pub(super) fn forget(&mut self, partition: Partition) {
         self.logs.remove(&partition);
     }
@@ -66,7 +66,7 @@ impl<P: Ports> Worker<P> {
         let (meter, registry) = (&self.context.meter, &self.context.registry);
         let inflow = &self.inflow;
         let census = Census::of(inflow.in_flight.open(), inflow.waiting.seated());
-        // What a header says may be anything.
+        // The time comes from a header and may be any number.
         let age = |first: Option<i64>| {
             first.map_or(Duration::ZERO, |first| elapsed(first.saturating_mul(1_000), wall))
         };

@@ -1,7 +1,7 @@
-//! What the worker has in flight: every record that was taken on and neither published nor dropped.
+//! Records in flight: every record that was taken on and is neither published nor dropped.
 //!
-//! Pure bookkeeping, for the bounds on intake, for knowing when a partition can be given back, and
-//! for the ages of what is undecided.
+//! Pure bookkeeping. It bounds intake, says when a partition can be given back, and tells metrics
+//! how old undecided claims are.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +41,8 @@ impl InFlight {
         let entry = Entry { since: received.received_at, bytes, open };
         let partition = self.partitions.entry(ticket.partition()).or_default();
         if let Some(before) = partition.insert(ticket.offset(), entry) {
-            // Taken on again after its partition went and came back, while the first is still on
-            // its way out.
+            // The partition went away and came back: the record was taken on again while its first
+            // outcome is still being recorded.
             self.forget(&before);
         }
         *self.since.entry(received.received_at).or_default() += 1;
@@ -50,8 +50,8 @@ impl InFlight {
         self.bytes += bytes;
     }
 
-    /// A record was published or dropped. One that was taken on again since, after its partition
-    /// went and came back, stays.
+    /// A record was published or dropped. If it was taken on again since, because its partition
+    /// went away and came back, it stays.
     pub(super) fn remove(&mut self, ticket: &Ticket, received: &Received) {
         let Some(partition) = self.partitions.get_mut(&ticket.partition()) else { return };
         let offset = ticket.offset();
@@ -91,7 +91,7 @@ impl InFlight {
         !self.partitions.contains_key(&partition)
     }
 
-    /// All of them, with their partitions.
+    /// All records in flight, with their partitions.
     pub(super) fn open(&self) -> impl Iterator<Item = (Partition, Open)> {
         self.partitions
             .iter()

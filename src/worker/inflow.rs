@@ -1,4 +1,4 @@
-//! What waits to be taken on, and how much may be. Pure bookkeeping.
+//! Records that wait to be taken on, and how many may be. Pure bookkeeping.
 
 use tokio::time::Instant;
 
@@ -11,26 +11,27 @@ use crate::intake::backlog::Backlog;
 use crate::intake::flood::Flood;
 use crate::intake::waiting::WaitingRoom;
 
-/// Deferred claims at hand have so many bytes at most; more stay in Kafka until some are due.
+/// The most bytes of deferred claims in the waiting room; further ones stay in Kafka meanwhile.
 const WAITING_MAX_BYTES: usize = 32 << 20;
 
 /// Records on their way in.
 pub(super) struct Inflow {
-    /// Records that the consumer delivered and nobody took on.
+    /// Records that the consumer delivered and the worker has not taken on yet.
     pub(super) backlog: Backlog,
     /// Whether malformed events come in such numbers that intake pauses.
     pub(super) flood: Flood,
-    /// Deferred claims whose time has not come.
+    /// Deferred claims that are not due yet.
     pub(super) waiting: WaitingRoom,
-    /// Deferred claims that were written until then, UNIX milliseconds, are due, whatever they say.
+    /// Deferred claims that were written up to then (UNIX milliseconds) are due, whatever their
+    /// headers say.
     pub(super) due_if_written_until: i64,
-    /// Claims that found no room and could not be deferred: their partitions wait with them.
+    /// Claims that found no room and could not be deferred. Their partitions wait with them.
     pub(super) held: Vec<Box<Job>>,
-    /// How often a deferred claim may be deferred again for want of room.
+    /// How often deferred claims may be deferred again because there is no room.
     pub(super) pace: Pace,
     /// How much the claims of each API may take up.
     pub(super) room: Room,
-    /// What was taken on and is not published.
+    /// Records that were taken on and are not published yet.
     pub(super) in_flight: InFlight,
 }
 
@@ -50,7 +51,7 @@ impl Inflow {
         }
     }
 
-    /// Whether the worker as a whole may take on one record more.
+    /// Whether the worker as a whole may take on one more record.
     pub(super) fn has_room(&self, bounds: &config::Worker) -> bool {
         self.in_flight.records() < bounds.max_in_flight
             && self.in_flight.bytes() < bounds.max_in_flight_bytes

@@ -1,4 +1,4 @@
-//! A job: one claim on its way through the worker.
+//! A job: one claim while the worker handles it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::intake::deferral::Deferral;
 use crate::outbox::Received;
 use crate::risk::{ApiId, FaultReason};
 
-/// A call that comes later after the claim was looked up is preceded by another look: another
-/// worker may have decided it meanwhile.
+/// How long a look-up is valid. Before a later call the claim is looked up again: another worker
+/// may have decided it meanwhile.
 const LOOKED_UP_FOR: Duration = Duration::from_secs(1);
 
-/// One claim on its way: everything that is known of it until it ends.
+/// Everything that the worker knows about one claim until it ends.
 pub(super) struct Job {
     pub(super) ticket: Ticket,
     pub(super) received: Received,
@@ -42,7 +42,8 @@ pub(super) struct Job {
 
 impl Waiting for Box<Job> {
     fn is_first_call(&self) -> bool {
-        // One that comes back from the retry topic waited for long enough.
+        // A claim that comes back from the retry topic has waited long enough: it counts as a first
+        // call too.
         self.retry.is_fresh()
     }
 
@@ -52,12 +53,12 @@ impl Waiting for Box<Job> {
 }
 
 impl Job {
-    /// Since when it is tried, UNIX milliseconds.
+    /// Since when the worker has tried to decide it, UNIX milliseconds.
     pub(super) fn since(&self) -> i64 {
         self.deferral.as_ref().map_or(self.received.received_at / 1_000, |deferral| deferral.since)
     }
 
-    /// Whether it should be looked up again soon, because a call may be near.
+    /// Whether it is to be looked up again: it may be called soon.
     pub(super) fn is_to_be_looked_up(&self, now: Instant) -> bool {
         self.looked_up.is_none_or(|at| now.duration_since(at) > LOOKED_UP_FOR / 2)
     }

@@ -1,9 +1,9 @@
-//! The worker: one loop that owns everything that changes. There are no locks.
+//! The worker: one loop that owns all mutable state. There are no locks.
 //!
 //! Each turn of [`Worker::run`] does everything that can be done now ([`Worker::advance`]), then
-//! waits for one thing: an event of the consumer, the end of a task, a time, or the signal to stop.
-//! Everything slow is a task, and a task owns what it works on and brings it back. A claim passes
-//! these files:
+//! waits for the first of these: an event of the consumer, the end of a task, a point in time, or
+//! the signal to stop. Everything slow runs as a task. A task takes ownership of what it works on,
+//! and returns it with the result. A claim passes these files:
 //!
 //! | step | file |
 //! | --- | --- |
@@ -15,21 +15,30 @@
 //! | the API is called, with an access token where it wants one | [`assessing`], [`tokens`] |
 //! | the answer is read | [`api_result`] |
 //! | the decision is made | [`deciding`] |
-//! | what takes long goes to the retry topic, or is decided | [`deferring`], [`undeferrable`] |
+//! | without an answer it is deferred, or decided | [`deferring`], [`undeferrable`] |
 //! | batches are recorded, then published | [`flushing`], [`pipeline`] |
-//! | Postgres may fail | [`store_health`] |
-//! | partitions are given back; the worker stops | [`draining`] |
-//! | too many malformed events; a process that was paused | [`flooding`], [`pause_guard`] |
-//! | what happens to a claim is noted, and its spans are made at its end | [`traces`] |
-//! | what is waiting is counted, for metrics | [`gauges`], [`undecided`] |
 //!
-//! State: [`inflow`], [`calls`], [`outflow`], [`in_flight`], [`job`]; bookkeeping: [`pace`],
-//! [`outage`], [`task`]; what it is made of and told: [`context`], [`clock`].
+//! Around that path:
 //!
-//! The invariants: every ticket is in exactly one place: a job, the waiting room, the batch or a
-//! flush. At most one look-up, one write and one publication are under way. No call is made while
-//! its answer could not be stored, nor unless Postgres said within the last second that the claim
-//! has no verdict; that answer is as old as the look-up took.
+//! | when | file |
+//! | --- | --- |
+//! | Postgres fails | [`store_health`] |
+//! | partitions are given back, or the worker stops | [`draining`] |
+//! | too many malformed events come | [`flooding`] |
+//! | the process was paused | [`pause_guard`] |
+//! | a claim's spans are made, at its end | [`traces`] |
+//! | metrics count what is waiting | [`gauges`], [`undecided`] |
+//!
+//! State: [`inflow`], [`calls`], [`outflow`], [`in_flight`], [`job`]. Small helpers: [`pace`],
+//! [`outage`], [`task`]. What the worker is built from: [`context`], [`clock`].
+//!
+//! The invariants:
+//!
+//! - Every ticket is in exactly one place: a job, the waiting room, the batch or a flush.
+//! - At most one look-up, one write and one publication are under way.
+//! - No API is called while its answer could not be stored.
+//! - No API is called unless Postgres answered, within the last second, that the claim has no
+//!   verdict. The answer is as old as the look-up took.
 
 #![expect(clippy::vec_box, reason = "a job moves from queue to queue; a move is one pointer")]
 
@@ -94,7 +103,8 @@ use recalling::Lookups;
 use task::Done;
 use traces::Traces;
 
-/// The loop turns at least this often: it beats for `/livez` and sets the gauges.
+/// The loop turns at least this often: each turn tells `/livez` that the worker is alive, and sets
+/// the gauges.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The pause after the store or the publisher failed.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
@@ -103,34 +113,34 @@ const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
 pub struct Worker<P: Ports> {
     /// Kafka, Postgres and the risk APIs.
     ports: Connections<P>,
-    /// What it is told about itself: settings, clock, meters.
+    /// Settings, clock, meters.
     context: WorkerContext,
     /// Which records are open, and what a commit says of them.
     ledger: Ledger,
-    /// What waits to be taken on, and how much may be.
+    /// Records that wait to be taken on, and how many may be.
     inflow: Inflow,
-    /// Records of one claim: one is on its way, the others wait for its end.
+    /// Several records of one claim: one is assessed, the others wait for its end.
     duplicates: DuplicateQueues<Box<Job>>,
     /// Claims to look up in Postgres.
     lookups: Lookups,
     /// Claims of one subject go one at a time.
     lanes: Lanes<Box<Job>>,
-    /// Claims that wait for a call, and what allows one.
+    /// Claims that wait for a call of their API, and what permits the call.
     calls: Calls,
-    /// What is to be recorded and published.
+    /// Ended records and attempts that are to be recorded and published.
     outflow: Outflow,
-    /// Partitions on their way out, and the worker's own end.
+    /// Partitions that are being given back, and whether the worker stops.
     drain: Draining,
-    /// What is noted of claims in flight, for their spans.
+    /// Notes about the claims in flight, for their spans.
     traces: Traces,
-    /// What is told of the worker once a second.
+    /// Metrics that are counted once a second.
     gauges: Gauges,
-    /// Everything slow: each task brings back what it worked on.
+    /// Everything slow: each task returns what it worked on.
     tasks: JoinSet<Done>,
 }
 
 impl<P: Ports> Worker<P> {
-    /// A worker at rest.
+    /// A worker that holds no partition and no claim yet.
     pub fn new(ports: Connections<P>, mut context: WorkerContext) -> Self {
         let now = Instant::now();
         Self {
@@ -150,12 +160,13 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Works until `shutdown` is ready and what is in flight has ended, or `worker.drain_timeout`
-    /// has passed. Gives the intake back, to be stopped, and says what was left.
+    /// Works until `shutdown` is ready; then until nothing is in flight any more, or
+    /// `worker.drain_timeout` has passed. Returns the intake, which the caller stops, and how much
+    /// was left unfinished.
     ///
     /// # Errors
-    /// [`WorkerError`]: what will not mend by itself. Nothing is lost: what was not published is
-    /// redelivered after a restart.
+    /// [`WorkerError`]: a fault that will not mend by itself. No claim is lost: Kafka redelivers
+    /// after a restart what was not published.
     pub async fn run(
         mut self,
         shutdown: impl Future<Output = ()>,
@@ -168,8 +179,8 @@ impl<P: Ports> Worker<P> {
                 return Ok((self.ports.intake, drain));
             }
             tokio::select! {
-                // In this order always: what is done makes room for what is new, and a simulation
-                // can be repeated.
+                // Always in this order: finished tasks make room before new records come in, and a
+                // simulation can be repeated.
                 biased;
                 () = &mut shutdown, if self.drain.stopping.is_none() => self.start_drain(),
                 () = self.context.retry_now.notified() => self.make_deferred_due(),
@@ -180,7 +191,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Does everything that can be done now; says when to look again.
+    /// Does everything that can be done now. Returns when the next turn is due at the latest.
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
         if let Some(still) = self.calls.pause_guard.turn(now, self.context.clock.micros()) {
@@ -224,7 +235,8 @@ impl<P: Ports> Worker<P> {
         Ok(())
     }
 
-    /// Takes a task's result, and those of others that are ready: they share the next flush.
+    /// Takes the result of a task, and of all other tasks that are ready: their claims then share
+    /// the next flush.
     fn take_done(&mut self, done: Done) -> Result<(), WorkerError> {
         self.after_task(done)?;
         while let Some(done) = self.tasks.try_join_next() {

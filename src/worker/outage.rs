@@ -1,9 +1,9 @@
-//! What is told of an outage: each of its causes once, for the second may be one that somebody has
-//! to mend. Pure.
+//! Which causes of an outage are logged: each cause once. A second cause may be one that somebody
+//! has to mend. Pure.
 
 use std::collections::BTreeSet;
 
-/// So many causes are told at most: one that holds a number would be another each time.
+/// The most causes that are logged: a cause whose text has a number in it would be new each time.
 const CAUSES: usize = 8;
 
 /// An outage of Postgres or of Kafka, while there is one.
@@ -13,12 +13,12 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// Something failed. Says whether the cause is to be told.
+    /// Something failed. Returns whether the cause is to be logged.
     pub(super) fn failed(&mut self, cause: &str) -> bool {
         self.told.len() < CAUSES && self.told.insert(cause.to_owned())
     }
 
-    /// It works again. Says whether there was an outage.
+    /// It works again. Returns whether there was an outage.
     pub(super) fn ended(&mut self) -> bool {
         !std::mem::take(&mut self.told).is_empty()
     }

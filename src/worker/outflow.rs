@@ -1,10 +1,11 @@
 //! What is to be recorded and published, and when. Pure bookkeeping.
 //!
-//! A flush costs about the same whether it carries one claim or a hundred. So a claim that took
-//! long waits a little for others: a tenth of its time. It is recorded before that is over, within
-//! `worker.max_linger`, for an answer must not be lost; a transaction costs more than a write, so
-//! what is recorded goes on waiting. And flushing rests for as long as the last flush took: about
-//! half of the time is spent on it, and a claim that comes alone does not wait.
+//! A flush costs about the same whether it carries one claim or a hundred. So a claim waits for
+//! others to share its flush, for a tenth of the time that it has taken so far. It is recorded
+//! within `worker.max_linger`, because an answer must not be lost. A Kafka transaction costs more
+//! than a write to Postgres, so a recorded claim may wait longer to be published. After each flush,
+//! flushing pauses for as long as the flush took: about half of the time is spent on flushing, and
+//! a claim that comes alone does not wait.
 
 use std::time::Duration;
 
@@ -16,32 +17,31 @@ use super::store_health::StoreHealth;
 use crate::outbox::{Batch, Call, Closed, Completed, TokenExchange};
 use crate::schema::Seal;
 
-/// While so many ended records and attempts wait for Postgres, no more calls are made: an answer
-/// must not be lost.
+/// While this many ended records and attempts wait for Postgres, the worker makes no more calls:
+/// their answers might be lost.
 const UNRECORDED_MAX: usize = 4_096;
 /// The same, in bytes of answers.
 const UNRECORDED_MAX_BYTES: usize = 64 << 20;
-/// A claim waits for others for this part of the time that it has taken so far, at most.
+/// A claim waits for others for at most the time that it has taken so far, divided by this.
 const LINGER_PART: u32 = 10;
-/// It waits for its transaction for so many times `worker.max_linger` at most.
+/// A claim waits to be published for at most this many times `worker.max_linger`.
 const PUBLISH_LINGERS: u32 = 4;
-/// A flush counts for this part in the average.
+/// A flush counts for this part of the moving average: one in eight.
 const AVERAGED: u32 = 8;
 
-/// Records on their way out.
+/// Records on their way to Postgres and Kafka.
 pub(super) struct Outflow {
-    /// What ended and is not recorded.
+    /// Records and attempts that ended and are not recorded yet.
     batch: Batch,
-    /// So much Postgres is given at once: half of what it failed to take, and twice as much after
-    /// each success.
+    /// The most records of one write: half as many after a failure, twice as many after a success.
     most: usize,
     /// When the batch is to be recorded at the latest, if it holds anything.
     due: Option<Instant>,
-    /// When what ended and is not recorded is to be published at the latest, if anything ended.
+    /// When the records of the batch are to be published at the latest, if it holds any.
     publish_due: Option<Instant>,
-    /// The same of the batch that is on its way to Postgres.
+    /// The same for the batch that is being recorded.
     recorded_due: Option<Instant>,
-    /// Flushing rests until then.
+    /// Flushing pauses until then.
     rests_until: Instant,
     /// How long Postgres took for the last batch.
     recorded_in: Duration,
@@ -49,12 +49,13 @@ pub(super) struct Outflow {
     flush_takes: Option<Duration>,
     /// `worker.max_linger`.
     max_linger: Duration,
-    /// What is being recorded, is recorded, or is being published.
+    /// The batches that are being recorded, are recorded, or are being published.
     pub(super) pipeline: Pipeline,
     /// Whether Postgres is well.
     pub(super) store: StoreHealth,
     pub(super) publisher_outage: Outage,
-    /// This worker's last seal; `None` before the first, and after a write that may have been done.
+    /// This worker's last seal; `None` before the first, and after a write that may or may not have
+    /// been done.
     seal: Option<Seal>,
 }
 
@@ -77,7 +78,7 @@ impl Outflow {
         }
     }
 
-    /// Adds a record that has ended, so long after it was taken on.
+    /// Adds a record that has ended; `taken` is how long after it was taken on.
     pub(super) fn complete(&mut self, completed: Completed, taken: Duration, now: Instant) {
         let [until_recorded, until_published] = self.lingers(taken);
         self.wait_until(now + until_recorded);
@@ -86,19 +87,21 @@ impl Outflow {
         self.batch.complete(completed);
     }
 
-    /// Adds an attempt: most are followed by the end of their claims, and the others can wait.
+    /// Adds an attempt. It waits for the whole of `worker.max_linger`: most attempts are soon
+    /// followed by the end of their claims, which is due earlier.
     pub(super) fn add_call(&mut self, call: Call, now: Instant) {
         self.wait_until(now + self.max_linger);
         self.batch.add_call(call);
     }
 
-    /// Adds an exchange by which an access token was to be had.
+    /// Adds a request for an access token, with its answer.
     pub(super) fn add_token_exchange(&mut self, exchange: TokenExchange, now: Instant) {
         self.wait_until(now + self.max_linger);
         self.batch.add_token_exchange(exchange);
     }
 
-    /// How long a claim that took so long may wait for others: to be recorded, and to be published.
+    /// How long a claim that has taken `taken` may wait for others: to be recorded, and to be
+    /// published.
     fn lingers(&self, taken: Duration) -> [Duration; 2] {
         [1, PUBLISH_LINGERS].map(|times| (taken / LINGER_PART).min(self.max_linger * times))
     }
@@ -107,17 +110,18 @@ impl Outflow {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// What ended and is not recorded.
+    /// What ended and is not recorded yet.
     pub(super) fn batch(&self) -> &Batch {
         &self.batch
     }
 
-    /// When the batch is to be flushed; `None` where it is empty.
+    /// When the batch is due to be recorded; `None` where it is empty.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.map(|due| due.max(self.rests_until))
     }
 
-    /// A batch is recorded, under this seal. Returns when it is to be published at the latest.
+    /// Postgres has recorded a batch under this seal. Returns when it is to be published at the
+    /// latest.
     pub(super) fn recorded(&mut self, took: Duration, seal: Option<Seal>, now: Instant) -> Instant {
         self.recorded_in = took;
         self.seal = seal;
@@ -125,8 +129,8 @@ impl Outflow {
         self.recorded_due.take().unwrap_or(now)
     }
 
-    /// It is published, too: flushing rests for as long as that took. After one that took longer
-    /// than others do, it does not: more claims than usual wait for the next.
+    /// The batch is published: flushing pauses for as long as that took. Not after one that took
+    /// longer than usual, because more claims than usual wait for the next.
     pub(super) fn published(&mut self, took: Duration, now: Instant) {
         let took = self.recorded_in + took;
         let before = self.flush_takes.unwrap_or(took);
@@ -135,8 +139,8 @@ impl Outflow {
         self.rests_until = now + took.min(usual).min(self.max_linger);
     }
 
-    /// Closes the batch, with at most `max` records. What is more is due at once, and is to be
-    /// published no later than before.
+    /// Closes the batch with at most `max` records. The rest is due at once, and is to be published no
+    /// later than before.
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
         let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
@@ -145,8 +149,8 @@ impl Outflow {
         closed
     }
 
-    /// Puts a batch that Postgres did not take back in front. Where it is slow, less of it may go
-    /// through before the statement's time is over.
+    /// Puts a batch that Postgres did not take back in front. The next write is smaller: a slow
+    /// Postgres may finish it within the statement timeout.
     pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
         self.most = (closed.completed().len().max(closed.calls().len()) / 2).max(1);
         self.due = Some(now);
@@ -156,7 +160,7 @@ impl Outflow {
         self.batch.reopen(closed);
     }
 
-    /// Whether so much waits for Postgres that no more answers may come.
+    /// Whether so much waits for Postgres that the worker makes no more calls.
     pub(super) fn is_full(&self) -> bool {
         self.batch.len() >= UNRECORDED_MAX || self.batch.bytes() >= UNRECORDED_MAX_BYTES
     }

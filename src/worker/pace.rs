@@ -1,10 +1,10 @@
-//! How often a deferred claim that finds no room or no seat goes to the end of the retry topic, so
-//! that the claims of other APIs behind it are seen.
+//! How often a deferred claim that finds no room or no seat is written to the end of the retry
+//! topic, so that the worker sees the claims of other APIs behind it.
 //!
-//! Pure: time is an argument. It costs a message each time, and is of use only where others stand
-//! behind. A worker writes itself what it reads from its retry partitions, so it knows: quick while
-//! claims of another API were deferred lately, slow otherwise, for others may stand there since
-//! before this worker's time.
+//! Pure: time is an argument. Each time costs a message, and helps only where claims of other APIs
+//! stand behind. The worker itself wrote most of what it reads from its retry partitions, so it can
+//! tell: it is quick while claims of another API were deferred lately, and slow otherwise, because
+//! claims may stand there that an earlier owner of the partition wrote.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio::time::Instant;
 
 use crate::assess::budget::{Budget, Settings};
 
-/// Claims a second, while others stand behind.
+/// Claims a second, while claims of other APIs stand behind.
 const QUICK: Settings = Settings { ratio: 0.0, per_second: 200.0, reserve: 200.0 };
-/// Claims a second, while that is not known.
+/// Claims a second, while it is not known whether claims of other APIs stand behind.
 const SLOW: Settings = Settings { ratio: 0.0, per_second: 10.0, reserve: 10.0 };
 
-/// The pace.
+/// How often claims may go to the end.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// When a claim of each API was deferred last.
+    /// For each API: when its last claim was deferred.
     deferred: Vec<Option<Instant>>,
-    /// How long it may wait at most: then it is not behind any more.
+    /// How long such a claim may stand in the retry topic at most.
     lately: Duration,
     quick: Budget,
     slow: Budget,
@@ -44,12 +44,12 @@ impl Pace {
         self.deferred[api] = Some(now);
     }
 
-    /// Whether a claim of this API may go to the end now.
+    /// Whether a claim of this API may be written to the end now.
     pub(super) fn covers(&mut self, api: Option<usize>, now: Instant) -> bool {
         self.budget(api, now).covers(now)
     }
 
-    /// A claim of this API goes to the end.
+    /// A claim of this API is written to the end.
     pub(super) fn withdraw(&mut self, api: Option<usize>, now: Instant) {
         self.budget(api, now).withdraw();
     }

@@ -1,12 +1,13 @@
-//! The guard against pauses: a process that did not run for so long that others may have its
-//! partitions (SIGSTOP, a paused machine).
+//! The pause guard: it notices that the process did not run for so long that other workers may have
+//! its partitions now (SIGSTOP, a paused machine).
 //!
-//! Two clocks tell: the monotonic one does not run while a virtual machine is paused, and the time
-//! of day does, though somebody may set it. What either says is taken: a pause too many costs a
-//! second's calls.
+//! It watches two clocks. The monotonic clock stands still while a virtual machine is paused; the
+//! time of day does not, but somebody may set it. A pause on either clock counts: a false alarm
+//! only costs a second without calls.
 //!
-//! Pure. What it would publish, Kafka refuses; but a risk API does not know who has the partition.
-//! The invariant: between a pause and the group's word on it, no API is asked.
+//! Pure. Kafka refuses what such a worker publishes, but a risk API cannot know who has the
+//! partition. The invariant: after a pause, no API is called until the group has answered a
+//! heartbeat.
 
 use std::time::Duration;
 
@@ -14,15 +15,16 @@ use tokio::time::Instant;
 
 use crate::unix_time::elapsed;
 
-/// After a pause the client beats at once, and hears within this time whether it is a member still.
+/// After a pause the client sends a heartbeat at once, and learns within this time whether it is
+/// still a member of the group.
 const REST: Duration = Duration::from_secs(1);
 
 /// Watches the turns of the worker's loop, which has one each second at least.
 #[derive(Debug)]
 pub(super) struct PauseGuard {
-    /// So long without a turn may have cost the partitions.
+    /// A longer time without a turn may have cost the partitions.
     longest: Duration,
-    /// Within this time the next heartbeat is answered.
+    /// The next heartbeat is answered within this time.
     rest: Duration,
     last_turn: Instant,
     /// The time of day of the last turn, UNIX microseconds.
@@ -38,8 +40,8 @@ impl PauseGuard {
         Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
     }
 
-    /// A turn of the loop, at this time of day (UNIX microseconds); how long it stood still, if
-    /// that was too long.
+    /// Notes a turn of the loop at this time of day (UNIX microseconds). Returns how long the loop
+    /// stood still, if that was too long.
     pub(super) fn turn(&mut self, now: Instant, time_of_day: i64) -> Option<Duration> {
         let since = now.duration_since(std::mem::replace(&mut self.last_turn, now));
         let last_seen = std::mem::replace(&mut self.last_seen, time_of_day);
@@ -51,8 +53,8 @@ impl PauseGuard {
         Some(still)
     }
 
-    /// Whether the group has not answered yet: other workers may have the partitions now, and may
-    /// decide the claims at hand.
+    /// Whether no API may be called: the process was paused, and the group has not answered yet.
+    /// Other workers may have the partitions now, and decide the same claims.
     pub(super) fn forbids_calls(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }

@@ -1,11 +1,13 @@
-//! The two stages behind the batch: one batch at a time is written to Postgres, one at a time goes
-//! to Kafka, and what is written waits in between.
+//! The two stages of a flush: one batch at a time is written to Postgres, one at a time is
+//! published to Kafka, and recorded batches wait in between.
 //!
-//! Pure bookkeeping. The invariants: batches are published in the order in which they were
-//! recorded; a batch that Kafka may have taken already is tried again as it was, before any other.
-//! One that it did not take is tried again together with those behind it: a message that its topic
-//! does not take can be left out only beside others that it does take. Recording does not wait for
-//! a Kafka that is slow or away: an answer is in Postgres at most [`OVERLAP_AFTER`] later.
+//! Pure bookkeeping. The invariants:
+//!
+//! - Batches are published in the order in which they were recorded.
+//! - A batch that Kafka may have taken already is published again unchanged, before any other.
+//! - A batch that Kafka did not take is published again together with those behind it: only beside
+//!   messages that a topic takes can one be left out that it does not take.
+//! - Recording does not wait for a slow or absent Kafka for longer than [`OVERLAP_AFTER`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,27 +16,27 @@ use tokio::time::Instant;
 
 use crate::outbox::Recorded;
 
-/// While Kafka is well, the next batch fills until the last one is published: it is larger, and
-/// costs less a claim. One that is full does not wait, nor does any where the publisher is busy for
-/// longer than this.
+/// While Kafka is well, the next batch fills until the last one is published: a larger batch costs
+/// less for each claim. A full batch does not wait; and no batch waits once the publisher has been
+/// busy for this long.
 const OVERLAP_AFTER: Duration = Duration::from_millis(100);
 
-/// What is under way behind the batch.
+/// Which batches are being recorded, wait, or are being published.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    /// How many attempts the batch holds that is on its way to Postgres; `None` where none is.
+    /// The number of attempts in the batch that is being recorded; `None` while none is.
     recording: Option<usize>,
-    /// Recorded, and not tried yet.
+    /// Recorded batches that are to be published.
     waiting: VecDeque<Recorded>,
-    /// When these are to be published at the latest: until then they wait for others.
+    /// When they are to be published at the latest: until then they wait for more.
     due: Option<Instant>,
-    /// Whether a batch is on its way to Kafka.
+    /// Whether a batch is being published.
     publishing: bool,
-    /// Whether Kafka took it is not known.
+    /// A batch that Kafka may or may not have taken.
     uncertain: Option<Recorded>,
-    /// The publisher rests until then: it failed.
+    /// After a failure: until when nothing is published.
     rests_until: Option<Instant>,
-    /// Since when the publisher is at work, or at rest after a failure.
+    /// Since when the publisher is busy, or pauses after a failure.
     busy_since: Option<Instant>,
 }
 
@@ -56,8 +58,8 @@ impl Pipeline {
         self.recording = None;
     }
 
-    /// Postgres has the batch, which is to be published by `due`. One of attempts alone has nothing
-    /// to publish.
+    /// Postgres has the batch; it is to be published by `due`. A batch that holds only attempts has
+    /// nothing to publish.
     pub(super) fn recorded(&mut self, batch: Recorded, due: Instant) {
         self.recording = None;
         if !batch.completed().is_empty() {
@@ -66,8 +68,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes what is to be published next, about `max` records, if the publisher is free and what
-    /// waits is due or enough, or `hurries`.
+    /// Takes the batch to publish next, of about `max` records. `None` while the publisher is busy,
+    /// or while the waiting batches are neither due nor `max` records, unless it `hurries`.
     pub(super) fn next(&mut self, max: usize, hurries: bool, now: Instant) -> Option<Recorded> {
         if self.publishing || self.rests_until.is_some_and(|until| now < until) {
             return None;
@@ -82,7 +84,7 @@ impl Pipeline {
         Some(batch)
     }
 
-    /// Batches that wait share a transaction.
+    /// Joins the waiting batches into one, for one transaction.
     fn take_waiting(&mut self, max: usize) -> Option<Recorded> {
         let mut batch = self.waiting.pop_front()?;
         let fits = |batch: &Recorded, next: &Recorded| {
@@ -112,7 +114,7 @@ impl Pipeline {
         self.publish_rests(now + pause);
     }
 
-    /// Whether Kafka took the batch is not known; it is tried again as it is after `pause`.
+    /// It is not known whether Kafka took the batch; it is tried again unchanged after `pause`.
     pub(super) fn publish_uncertain(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.uncertain = Some(batch);
         self.publish_rests(now + pause);
@@ -123,17 +125,17 @@ impl Pipeline {
         self.rests_until = Some(until);
     }
 
-    /// Whether Kafka refused or did not answer the last time.
+    /// Whether the last publication failed.
     pub(super) fn is_failing(&self) -> bool {
         self.rests_until.is_some()
     }
 
-    /// How many attempts are on their way to Postgres.
+    /// How many attempts are being recorded.
     pub(super) fn recording(&self) -> usize {
         self.recording.unwrap_or(0)
     }
 
-    /// Whether a batch is on its way to Postgres.
+    /// Whether a batch is being recorded.
     pub(super) fn is_recording(&self) -> bool {
         self.recording.is_some()
     }
@@ -146,7 +148,7 @@ impl Pipeline {
             && self.uncertain.is_none()
     }
 
-    /// When the next step may be taken, as far as time alone decides.
+    /// The times at which the next step may become possible.
     pub(super) fn wakes(&self) -> [Option<Instant>; 3] {
         let due = self.due.filter(|_| !self.publishing);
         [self.rests_until, due, self.busy_since.map(|since| since + OVERLAP_AFTER)]

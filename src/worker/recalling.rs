@@ -1,8 +1,8 @@
-//! Recall: a claim is looked up in the store before anybody is asked about it. One that has a
+//! Recall: the worker looks a claim up in Postgres before it calls an API. A claim that has a
 //! verdict is not assessed again.
 //!
-//! One question at a time, for all that wait. It is also the sign of life by which a worker with
-//! nothing to do knows its store.
+//! One query at a time asks about all claims that wait. An idle worker sends an empty one now and
+//! then, to know whether Postgres still answers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::schema::Verdict;
 use crate::telemetry::{Component, SharedStep, Wait};
 use crate::unix_time::elapsed;
 
-/// A verdict that is so old was published long ago, unless its worker was away ever since.
+/// A verdict older than this was published long ago, unless its worker has been down since then.
 const OLD: Duration = Duration::from_secs(600);
 /// The pause between two warnings.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -33,15 +33,15 @@ pub(super) struct Lookups {
     pub(super) new: Vec<Box<Job>>,
     /// Whether a query is under way.
     pub(super) under_way: bool,
-    /// When it was told that old decisions are published again.
+    /// When the worker last warned that old decisions are published again.
     pub(super) repeats_told: Option<Instant>,
 }
 
 impl<P: Ports> Worker<P> {
-    /// Looks claims up in the store, all in one question: those that were taken on, and those that
-    /// wait for a call and were looked up a while ago.
+    /// Looks claims up in the store, all in one query: those that were just taken on, and those
+    /// that wait for a call and were last looked up a while ago.
     pub(super) fn recall(&mut self, now: Instant) {
-        // A claim that is due again is looked up like any other, and a token is fetched for it.
+        // A claim whose next attempt is due is looked up like any other, and its token is fetched.
         self.calls.scheduler.queue_due_retries(now);
         if self.lookups.under_way || self.outflow.store.rests(now) {
             return;
@@ -50,7 +50,7 @@ impl<P: Ports> Worker<P> {
         let stale = scheduler.stale_heads_mut(now, |job| job.is_to_be_looked_up(now));
         let (waiting, mut claim_ids): (BTreeSet<TicketId>, Vec<String>) = stale
             .map(|job| {
-                // Not called before the answer is there.
+                // The scheduler does not call it before the answer is there.
                 job.looked_up = None;
                 (job.ticket.id(), job.claim.claim_id.clone())
             })
@@ -67,7 +67,8 @@ impl<P: Ports> Worker<P> {
         self.tasks.spawn(async move { Done::Recalled(looked_up, store.recall(claim_ids).await) });
     }
 
-    /// Whether the store is to be asked though nobody has a question, and no batch asks it.
+    /// Whether to ask the store for a sign of life. Not while there is a batch, which asks it
+    /// anyway.
     fn wants_sign_of_life(&self, now: Instant) -> bool {
         let asks = self.outflow.pipeline.is_recording() || !self.outflow.batch().is_empty();
         !asks && self.outflow.store.wants_sign_of_life(now)
@@ -121,7 +122,7 @@ impl<P: Ports> Worker<P> {
         self.is_closing(job.ticket.partition()) || !self.ledger.is_live(&job.ticket)
     }
 
-    /// A claim that nobody decided yet waits for its subject's turn; where too many wait for that,
+    /// A claim without a verdict enters the lane of its subject. Where too many wait there already,
     /// it is deferred.
     fn enter_lane(&mut self, job: Box<Job>) {
         if !self.lanes.has_room(job.lane) && self.may_defer_untried(&job) {
@@ -133,7 +134,8 @@ impl<P: Ports> Worker<P> {
         self.submit(head);
     }
 
-    /// Claims that wait for a call were looked up again: another worker decided some meanwhile.
+    /// Claims that wait for a call were looked up again. Another worker may have decided some of
+    /// them meanwhile.
     fn after_second_look(
         &mut self,
         waiting: &BTreeSet<TicketId>,
@@ -183,8 +185,8 @@ impl<P: Ports> Worker<P> {
         self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
     }
 
-    /// A decision is published again from the record of a crash, and that is recent. An old one
-    /// says that the group's offsets went back; it is told once a minute.
+    /// After a crash, recent decisions are published again. An old decision means that the group's
+    /// offsets went back: the worker warns of that, once a minute at most.
     fn warn_of_repeats(&mut self, verdict: &Verdict) {
         let age = elapsed(verdict.decided_at, self.context.clock.micros());
         let now = Instant::now();

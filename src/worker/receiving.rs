@@ -1,5 +1,6 @@
-//! Receiving: a record that was taken on is parsed, and becomes a job with a place in the room of
-//! its API, or a dead letter. A job starts behind the claims that share its id or its subject.
+//! Receiving: the worker parses a record that was taken on. A valid claim becomes a job with a
+//! place in the room of its API; anything else becomes a dead letter. The job waits for claims in
+//! front of it that have the same id or the same subject.
 
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::telemetry::Wait;
 use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, baggage};
 
 impl<P: Ports> Worker<P> {
-    /// A record that was taken on becomes a job, or a dead letter.
+    /// Makes a job of a record that was taken on, or a dead letter.
     pub(super) fn begin(&mut self, ticket: Ticket, record: Record, now: Instant) {
         self.context.meter.admitted(1);
         let deferral = deferral_of(&record);
@@ -39,9 +40,9 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// A claim finds its place in the room of its API. Where that is full it is deferred, so that
-    /// the claims of other APIs behind it get through; where it cannot be, its partition waits with
-    /// it.
+    /// Gives a claim its place in the room of its API. Where that room is full, the claim is
+    /// deferred, so that the claims of other APIs behind it get through. Where it cannot be
+    /// deferred either, it is held, and its partition waits with it.
     pub(super) fn place(&mut self, mut job: Box<Job>, now: Instant) {
         let api = job.api.index();
         if self.inflow.room.admits(api, now) {
@@ -49,7 +50,8 @@ impl<P: Ports> Worker<P> {
             job.has_place = true;
             return self.enter(job);
         }
-        // Looked up once more, and decided: that needs no room.
+        // An overdue claim is looked up once more and then decided without a call: it needs no
+        // room.
         if self.is_overdue(job.since()) {
             return self.enter(job);
         }
@@ -58,7 +60,7 @@ impl<P: Ports> Worker<P> {
             if is_retry {
                 self.inflow.pace.withdraw(Some(api), now);
             }
-            // Where no call is permitted, that is what there is no room for.
+            // Where the API permits no call at all, that is the reason, not the lack of room.
             let is_barred = self.calls.scheduler.is_barred(api, now);
             let reason =
                 if is_barred { self.calls.scheduler.delay(api) } else { FaultReason::NoRoom };
@@ -68,8 +70,8 @@ impl<P: Ports> Worker<P> {
         self.inflow.held.push(job);
     }
 
-    /// A record as it goes on through the worker. Of one that was deferred before the history is
-    /// taken off.
+    /// The record as the rest of the worker sees it. The headers of an earlier deferral are
+    /// removed.
     pub(super) fn receive(
         &mut self,
         ticket: &Ticket,
@@ -91,8 +93,7 @@ impl<P: Ports> Worker<P> {
             self.traces.waits(ticket.id(), Wait::Deferral, written_at);
             self.traces.note(ticket.id(), |claim| claim.moves(received_at));
         }
-        // A deferred claim keeps its first position: that is the one that a verdict is compared
-        // with.
+        // A deferred claim keeps its position in the input topic: verdicts are compared by that.
         let here = || Source {
             topic: topic.to_owned(),
             partition: record.partition.number,
@@ -115,7 +116,8 @@ impl<P: Ports> Worker<P> {
         });
     }
 
-    /// A job starts: behind the one in flight under its claim id, or into the next recall.
+    /// Starts a job: it waits behind the job in flight that has the same claim id, or goes into the
+    /// next recall.
     pub(super) fn enter(&mut self, job: Box<Job>) {
         let (claim_id, ticket) = (job.claim.claim_id.clone(), job.ticket.id());
         let now = self.context.clock.micros();
@@ -136,7 +138,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// A job has left its lane: the next in it takes its turn.
+    /// A job leaves its lane: the next job of the lane is submitted.
     pub(super) fn leave_lane(&mut self, lane: u64) {
         let next = self.lanes.leave(lane);
         self.submit(next);
@@ -160,8 +162,8 @@ impl<P: Ports> Worker<P> {
     }
 }
 
-/// The claim of a record. One that was deferred was let in once: it carries more since then, and
-/// the bound may have been lowered.
+/// Parses the claim of a record. The size of a deferred record is not checked: it was accepted when
+/// it first came, its headers have grown since then, and the limit may have been lowered.
 fn parse(record: &Record, is_deferred: bool, max_bytes: usize) -> Result<Claim, DeadLetterReason> {
     let max_bytes = if is_deferred { usize::MAX } else { max_bytes };
     match record.bytes() {

@@ -1,17 +1,20 @@
-//! Who may take on how much: the room of the worker, shared among the risk APIs.
+//! How the worker's room for claims is shared among the risk APIs.
 //!
 //! Pure: time is an argument. Counts, for each API, the claims that were taken on and are not
-//! decided yet. The invariants, while claims of several APIs come in: each of them may always take
-//! on a guaranteed share, and none may have more than half of the room. An API whose claims come
-//! alone may have all of it, unless they wait for their calls for too long: claims of another API
-//! may stand behind them in Kafka, unseen.
+//! decided yet. The invariants, while claims of several APIs come in:
+//!
+//! - Each API can always take on a guaranteed share.
+//! - No API has more than half of the room.
+//!
+//! While the claims of only one API come in, it may have all of the room; unless they wait too long
+//! for their calls, because claims of another API may then stand behind them in Kafka, unread.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An API shares the room for so long after its last claim came, and for so long after one of its
-/// own waited for too long.
+/// The room is shared with an API for so long after its last claim came in, and an API has no more
+/// than half of it for so long after one of its claims waited too long.
 const LATELY: Duration = Duration::from_secs(60);
 
 /// Claims, and the bytes of their events.
@@ -25,9 +28,9 @@ struct Amount {
 #[derive(Debug, Clone, Default)]
 struct Share {
     used: Amount,
-    /// When a claim of it came last.
+    /// When its last claim came in.
     came: Option<Instant>,
-    /// When one of its claims was found last that had waited for a call for too long.
+    /// When one of its claims had last waited too long for a call.
     held_up: Option<Instant>,
 }
 
@@ -50,7 +53,7 @@ impl Room {
         self.shares[api].came = Some(now);
     }
 
-    /// A claim of this API waited for a call for too long.
+    /// A claim of this API waited too long for a call.
     pub(super) fn held_up(&mut self, api: usize, now: Instant) {
         self.shares[api].held_up = Some(now);
     }
@@ -61,7 +64,7 @@ impl Room {
         (used.claims, used.bytes) = (used.claims + 1, used.bytes + bytes);
     }
 
-    /// A claim has its end, or was dropped.
+    /// A claim ended or was dropped.
     pub(super) fn leave(&mut self, api: usize, bytes: usize) {
         let used = &mut self.shares[api].used;
         (used.claims, used.bytes) =
@@ -73,7 +76,7 @@ impl Room {
         self.shares[api].used.claims
     }
 
-    /// Whether a claim may be taken on: one that does not say its API always may.
+    /// Whether a claim may be taken on. A claim whose API is not known always may.
     pub(super) fn admits_any(&self, api: Option<usize>, now: Instant) -> bool {
         api.is_none_or(|api| self.admits(api, now))
     }

@@ -1,6 +1,6 @@
-//! Whether Postgres is well, and when it is asked again. Pure.
+//! Whether Postgres is well, and when the worker tries again. Pure.
 //!
-//! It may answer questions and take no rows, as with a full disk. The invariant: an outage that
+//! Postgres may answer queries and refuse rows, as with a full disk. The invariant: an outage that
 //! began with a batch ends with a batch.
 
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::outage::Outage;
 
-/// A store that was not asked anything for so long is asked for a sign of life: an idle worker
-/// would not notice that it is gone.
+/// A worker that has asked Postgres nothing for so long asks for a sign of life: an idle worker
+/// would not notice that Postgres is gone.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
-/// What Postgres was asked to do.
+/// What Postgres was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// To look claims up.
@@ -22,13 +22,13 @@ pub(super) enum Asked {
     Record,
 }
 
-/// How Postgres is, as far as its last answers tell.
+/// Whether Postgres is well, by its last answers.
 #[derive(Debug)]
 pub(super) struct StoreHealth {
     outage: Outage,
-    /// Since it failed: when it is asked again. `None` while it is well.
+    /// After a failure: when the worker tries again. `None` while Postgres is well.
     rests_until: Option<Instant>,
-    /// Whether it did not take the last batch.
+    /// Whether it refused the last batch.
     takes_no_batch: bool,
     /// When it last answered.
     answered_at: Instant,
@@ -40,14 +40,14 @@ impl StoreHealth {
         Self { outage, rests_until: None, takes_no_batch: false, answered_at: now }
     }
 
-    /// It failed, and is left alone until then. Says whether the cause is to be told.
+    /// It failed; the worker tries again at `until`. Returns whether the cause is to be logged.
     pub(super) fn failed(&mut self, asked: Asked, cause: &str, until: Instant) -> bool {
         self.takes_no_batch |= asked == Asked::Record;
         self.rests_until = Some(until);
         self.outage.failed(cause)
     }
 
-    /// It answered. Says whether an outage has ended by that.
+    /// It answered. Returns whether that ended an outage.
     pub(super) fn answered(&mut self, asked: Asked, now: Instant) -> bool {
         self.answered_at = now;
         self.takes_no_batch &= asked != Asked::Record;
@@ -58,7 +58,7 @@ impl StoreHealth {
         has_ended
     }
 
-    /// Whether it is left alone for now, after a failure.
+    /// Whether the worker waits before it tries again.
     pub(super) fn rests(&self, now: Instant) -> bool {
         self.rests_until.is_some_and(|until| now < until)
     }
@@ -68,13 +68,13 @@ impl StoreHealth {
         self.rests_until.is_none()
     }
 
-    /// When it may be asked again, in an outage.
+    /// In an outage: when the worker tries again.
     pub(super) fn wakes(&self) -> Option<Instant> {
         self.rests_until
     }
 
-    /// Whether it is to be asked though nobody has a question: it failed, and nothing else may find
-    /// out that it is well again; or it was silent for long.
+    /// Whether to send it an empty query: it failed, and nothing else may find out that it is well
+    /// again; or it was asked nothing for long.
     pub(super) fn wants_sign_of_life(&self, now: Instant) -> bool {
         !self.is_well() || now.duration_since(self.answered_at) >= PROBE_AFTER
     }

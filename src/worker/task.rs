@@ -1,4 +1,4 @@
-//! What the worker's tasks bring back.
+//! The results of the worker's tasks.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::risk::TokenId;
 use crate::schema::Verdict;
 use crate::telemetry::Peer;
 
-/// What a task brings back.
+/// The result of a task, with what it worked on.
 pub(super) enum Done {
     Recalled(LookedUp, Result<HashMap<String, Verdict>, StoreError>),
     Called(Box<Attempted>),
@@ -20,11 +20,11 @@ pub(super) enum Done {
     Published(Result<Published, (Recorded, PublishError)>, Duration),
 }
 
-/// The claims of one query to the store.
+/// The claims that one query to the store was about.
 pub(super) struct LookedUp {
-    /// Those that were taken on since the last one.
+    /// Claims that were taken on since the last query.
     pub(super) new: Vec<Box<Job>>,
-    /// Those that wait for a call, and may be called soon.
+    /// Claims that wait for a call and may be called soon.
     pub(super) waiting: BTreeSet<TicketId>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Attempted {
 /// A request for an access token that has ended.
 pub(super) struct TokenAnswer {
     pub(super) id: TokenId,
-    /// With its method, where it is of interest.
+    /// Where it went, with its method; `None` where no spans are exported.
     pub(super) peer: Option<(Peer, &'static str)>,
     pub(super) requested_at: i64,
     pub(super) request: String,

@@ -1,4 +1,5 @@
-//! Access tokens: fetched when claims need one, each by one task at a time.
+//! Access tokens: the worker fetches one when claims need it, by one task at a time for each
+//! source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::unix_time::as_micros;
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<P: Ports> Worker<P> {
-    /// Has APIs that denied us access probed once credentials were read anew.
+    /// When credentials were read again, lets APIs that denied access be probed.
     pub(super) fn look_after_credentials(&mut self, now: Instant) {
         let renewals = self.context.registry.renewals();
         if std::mem::replace(&mut self.calls.renewals, renewals) != renewals {
@@ -31,7 +32,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// Keeps access tokens fresh while claims need them, and shuts the APIs that have none.
+    /// Keeps access tokens fresh while claims need them. APIs without a token get no calls.
     pub(super) fn look_after_tokens(&mut self, now: Instant) {
         let registry = &self.context.registry;
         for (id, source) in registry.token_sources() {
@@ -111,8 +112,8 @@ impl<P: Ports> Worker<P> {
         self.traces.token_fetch(peer, (method, fetched.requested_at), end);
     }
 
-    /// Whether the endpoint is not there and another one is asked from now on. One that handed out
-    /// a token before is there.
+    /// Whether the token endpoint does not exist, so that another one is used from now on. An
+    /// endpoint that handed out a token before exists.
     fn falls_back(&mut self, id: TokenId, exchange: &Exchange) -> bool {
         let (state, source) =
             (&mut self.calls.tokens[id.index()], self.context.registry.token_source(id));
@@ -167,7 +168,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// There is another token: APIs that denied us access may take it.
+    /// There is a new token: APIs that denied access may be probed with it.
     fn probe_with_token(&mut self, id: TokenId, now: Instant) {
         for (api, route) in self.context.registry.iter() {
             if route.token == Some(id) {
@@ -176,8 +177,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// There is no usable token, and will not be until somebody mends the set-up: the APIs that
-    /// need one refuse us.
+    /// There is no usable token until somebody mends the configuration: opens the breakers of the
+    /// APIs that need one.
     fn deny_without_token(&mut self, id: TokenId, reason: FaultReason, now: Instant) {
         for (api, route) in self.context.registry.iter() {
             if route.token == Some(id) && self.calls.scheduler.deny(api.index(), now) {
@@ -188,7 +189,7 @@ impl<P: Ports> Worker<P> {
 }
 
 impl TokenAnswer {
-    /// The row of evidence.
+    /// The row of `token_exchanges`.
     fn into_row(
         self,
         outcome: FetchOutcome,

@@ -1,8 +1,7 @@
-//! What is noted of each claim in flight, for its spans: collected here, made into spans when the
-//! claim has ended.
+//! Notes about each claim in flight, from which its spans are made when the claim has ended.
 //!
-//! One look-up is under way at a time, one batch is written and one published: so one of each is
-//! noted. Where no spans are exported this holds nothing.
+//! At most one look-up, one write and one publication are under way, so one start time of each is
+//! enough. Where no spans are exported, nothing is noted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +21,11 @@ pub(super) struct Traces {
     spans: Spans,
     kafka: kafka::Settings,
     claims: HashMap<TicketId, ClaimRecord>,
-    /// Since when each step of many is under way, by its place in [`SharedStep::ALL`].
+    /// When each step that many claims share began, by its place in [`SharedStep::ALL`].
     shared: [i64; SharedStep::ALL.len()],
-    /// By API: where its calls go.
+    /// Where the calls of each API go.
     peers: Vec<Option<Arc<Peer>>>,
-    /// The ids of what belongs to many claims, or none.
+    /// Makes the ids of spans that many claims share; `None` where no spans are exported.
     ids: Option<fastrand::Rng>,
 }
 
@@ -42,7 +41,7 @@ impl Traces {
         }
     }
 
-    /// A record is taken on. Returns the context that goes on into its decision.
+    /// A record is taken on. Returns the trace context that its decision will carry.
     pub(super) fn opened(
         &mut self,
         ticket: TicketId,
@@ -57,7 +56,7 @@ impl Traces {
         context
     }
 
-    /// Notes something of a claim.
+    /// Notes something about a claim.
     pub(super) fn note(&mut self, ticket: TicketId, note: impl FnOnce(&mut ClaimRecord)) {
         if self.spans.is_on()
             && let Some(claim) = self.claims.get_mut(&ticket)
@@ -89,7 +88,7 @@ impl Traces {
         }
     }
 
-    /// A claim has its end, which is not yet recorded.
+    /// A claim has its outcome, which is not recorded yet.
     pub(super) fn completed(&mut self, completed: &mut Completed, now: i64) {
         let Some(claim) = self.claims.get_mut(&completed.ticket.id()) else { return };
         claim.moves(now);
@@ -99,12 +98,12 @@ impl Traces {
         self.spans.weigh(claim, &mut completed.received.trace, now);
     }
 
-    /// A step of many begins.
+    /// A step that many claims share begins.
     pub(super) fn began(&mut self, step: SharedStep, now: i64) {
         self.shared[step as usize] = now;
     }
 
-    /// A step of many has ended.
+    /// A step that many claims share has ended.
     pub(super) fn shared(
         &mut self,
         step: SharedStep,
@@ -118,7 +117,7 @@ impl Traces {
         for ticket in tickets.clone() {
             claims += 1;
             let Some(claim) = self.claims.get_mut(&ticket) else { continue };
-            // Nothing comes after Kafka's answer: all is known.
+            // Kafka's answer is the last step: everything about the claim is known now.
             if claim.is_kept() || weighs && self.spans.is_kept(claim, now) {
                 links.push(claim.ids());
             }
@@ -130,7 +129,7 @@ impl Traces {
         }
     }
 
-    /// Kafka has a claim's end; or, where `is_dropped`, another worker will find one.
+    /// Kafka has the decision of a claim; or, where `is_dropped`, another worker will publish it.
     pub(super) fn ended(&mut self, completed: &Completed, is_dropped: bool, now: i64) {
         let Completed { ticket, received, claim_id, outcome } = completed;
         let (end, kind) = match outcome {
@@ -148,7 +147,7 @@ impl Traces {
         self.export(ticket, received, (claim_id.as_deref(), kind), end, now);
     }
 
-    /// A claim is dropped before its end.
+    /// A claim is dropped before it has an outcome.
     pub(super) fn dropped(&mut self, ticket: &Ticket, received: &Received, id: &str, now: i64) {
         self.export(ticket, received, (Some(id), None), ClaimEnd::Dropped, now);
     }
@@ -177,13 +176,13 @@ impl Traces {
         }
     }
 
-    /// An access token was asked for.
+    /// An access token was requested.
     pub(super) fn token_fetch(&mut self, peer: &Peer, asked: (&'static str, i64), end: AttemptEnd) {
         let Some(ids) = self.new_ids() else { return };
         self.spans.token_fetch(ids, peer, asked.0, asked.1, end);
     }
 
-    /// Where a request for an access token goes, where that is of interest.
+    /// Where a request for an access token goes; `None` where no spans are exported.
     pub(super) fn peer_of(&self, vendor: &'static str, request: &Request) -> Option<Peer> {
         self.spans.is_on().then(|| Peer::new(vendor, &request.url))
     }

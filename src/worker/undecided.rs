@@ -1,4 +1,4 @@
-//! What has no published decision: how much of each API, and since when. Pure.
+//! Counts the claims that have no published decision, by API, with the age of the oldest. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::intake::Partition;
 /// One API's claims.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    /// All of them.
+    /// How many claims.
     pub(super) claims: usize,
-    /// Those that are deferred and wait for their time.
+    /// How many of them are deferred and not due yet.
     pub(super) deferred: usize,
     /// When the oldest was first admitted, UNIX milliseconds.
     pub(super) first: Option<i64>,
@@ -19,14 +19,14 @@ pub(super) struct Count {
 /// A count of everything that is undecided.
 #[derive(Debug, Default)]
 pub(super) struct Census {
-    /// By the number of the API; `None` for what names none.
+    /// By the number of the API; `None` for records that name none.
     apis: BTreeMap<Option<usize>, Count>,
     /// When the oldest of a partition was first admitted, UNIX milliseconds.
     partitions: BTreeMap<Partition, i64>,
 }
 
 impl Census {
-    /// Counts what is in flight, and who waits for the time to be taken on again.
+    /// Counts the records in flight and the deferred claims in the waiting room.
     pub(super) fn of(
         in_flight: impl Iterator<Item = (Partition, Open)>,
         waiting: impl Iterator<Item = (Option<usize>, Partition, i64)>,

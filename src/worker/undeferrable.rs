@@ -1,7 +1,7 @@
 //! Deferred claims that the retry topic rejects even when cut: each gets its last decision.
 //!
-//! The publisher finds out, when the claim's record as deferred is in Postgres already. The verdict
-//! is recorded with the next flush.
+//! Only the publisher finds out, after the batch with the deferral was recorded. The verdict is
+//! recorded with the next flush.
 
 use tracing::warn;
 
@@ -12,11 +12,11 @@ use crate::outbox::{Completed, RecordOutcome};
 use crate::risk::rule_unassessed;
 
 impl<P: Ports> Worker<P> {
-    /// Decides a claim that was to be deferred and cannot be.
+    /// Decides a claim that was to be deferred and cannot be published to the retry topic.
     pub(super) fn give_up_undeferrable(&mut self, completed: Completed) {
         let Completed { ticket, received, claim_id, outcome } = completed;
         let RecordOutcome::Deferred(deferral) = outcome else {
-            // Only what is to be deferred goes to the retry topic.
+            // Cannot happen: only deferred claims go to the retry topic.
             return self.complete(Completed { ticket, received, claim_id, outcome });
         };
         // It was a claim when it was read, and it is one still.

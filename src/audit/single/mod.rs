@@ -1,8 +1,8 @@
 //! Questions about one thing: a claim, a record of the input topic, a person, a trace.
 //!
-//! [`claim`] reads everything that is kept about one claim. [`story`] tells it in the order in which
-//! it happened ([`steps`]), also for a claim that has no verdict yet ([`waiting`]) or was a dead
-//! letter ([`mentions`]).
+//! [`claim`] reads everything that is kept about one claim. [`story`] tells it in the order in
+//! which it happened ([`steps`]), also for a claim that has no verdict yet ([`waiting`]) or was a
+//! dead letter ([`mentions`]).
 
 pub(super) mod claim;
 pub(super) mod mentions;
