@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::MetadataTopic;
 
@@ -45,8 +44,7 @@ impl Cluster {
     /// Whether the topics are as safe as they are said to be: three replicas, of which two have
     /// what is acknowledged.
     pub(crate) async fn verify(&self, lab: &Lab) {
-        let admin: AdminClient<DefaultClientContext> =
-            client(&lab.kafka).create().expect("an admin client");
+        let admin = lab.admin();
         for topic in ["claims", "decisions", "retry", "dead"].map(|topic| lab.topic(topic)) {
             let metadata =
                 admin.inner().fetch_metadata(Some(&topic), ASK).expect("the brokers answer");

@@ -11,6 +11,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::service::Service;
+
 /// Forwards connections to a server.
 pub(crate) struct Proxy {
     /// Where it listens.
@@ -41,8 +43,19 @@ impl Proxy {
         proxy
     }
 
+    /// A Kafka of its own, a proxy before it, and the address by which Kafka is reached without the
+    /// proxy. `None` where the script that starts Kafka leaves the test out.
+    pub(crate) async fn before_kafka() -> Option<(Service, Self, String)> {
+        let proxy = Self::alone().await;
+        let port = proxy.address.port().to_string();
+        let (kafka, bootstrap) =
+            Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])?;
+        proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+        Some((kafka, proxy, bootstrap))
+    }
+
     /// A proxy whose server is not known yet.
-    pub(crate) async fn alone() -> Self {
+    async fn alone() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (network, _) = watch::channel(Network::default());

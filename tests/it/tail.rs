@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::lab::{Lab, PARTITIONS, client};
+use super::lab::Lab;
 
 /// Follows the decisions of a lab until it is dropped.
 pub(crate) struct Tail {
@@ -31,21 +29,7 @@ pub(crate) struct Decided {
 impl Tail {
     /// Follows the decisions from the first one on.
     pub(crate) fn of(lab: &Lab) -> Self {
-        let consumer: BaseConsumer = client(&lab.kafka)
-            .set("group.id", format!("{}-tail", lab.name))
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "20")
-            .create()
-            .expect("a consumer");
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            let topic = lab.topic("decisions");
-            partitions
-                .add_partition_offset(&topic, partition, Offset::Beginning)
-                .expect("assignable");
-        }
-        consumer.assign(&partitions).expect("assigned");
+        let consumer = lab.decisions(&format!("{}-tail", lab.name));
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (into, until) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {

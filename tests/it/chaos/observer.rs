@@ -7,12 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::super::lab::{Lab, PARTITIONS};
+use super::super::lab::Lab;
 use super::journal::{self, Story};
 use super::traffic;
 
@@ -34,14 +33,7 @@ impl Observer {
         let (decided, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (sender, seen) = mpsc::sync_channel(1);
         let consumer = lab.consumer(&format!("{}-observer", lab.name));
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            let topic = lab.topic("decisions");
-            partitions
-                .add_partition_offset(&topic, partition, Offset::Beginning)
-                .expect("assignable");
-        }
-        consumer.assign(&partitions).expect("assigned");
+        lab.assign_all(&consumer, "decisions");
         let (count, end) = (Arc::clone(&decided), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             sender.send(follow(&consumer, &count, &end)).expect("somebody waits for it");

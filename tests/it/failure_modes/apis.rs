@@ -1,4 +1,4 @@
-//! Rows 20, 22 and 25: risk APIs that fail.
+//! Risk APIs that fail.
 
 use std::time::Duration;
 

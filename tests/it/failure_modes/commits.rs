@@ -1,5 +1,4 @@
-//! Rows 7, 11 and 12: commits that are late, lost or hang, on a network that holds up one kind of
-//! request.
+//! Commits that are late, lost or hang, on a network that holds up one kind of request.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,10 +25,7 @@ const ROUNDS: usize = 20;
 /// A worker at work whose network to Kafka is a proxy.
 async fn behind_a_proxy(name: &str, more: &str) -> Option<(Service, Proxy, World)> {
     let (_, postgres) = services()?;
-    let proxy = Proxy::alone().await;
-    let port = proxy.address.port().to_string();
-    let (kafka, bootstrap) = Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])?;
-    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let (kafka, proxy, bootstrap) = Proxy::before_kafka().await?;
     let more = format!(
         "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"2s\"\n{more}",
         proxy.address

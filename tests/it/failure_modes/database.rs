@@ -1,4 +1,4 @@
-//! Rows 17, 18, 19 and 27: Postgres.
+//! Postgres: its connections, its errors, the rights of the worker.
 
 use std::time::Duration;
 

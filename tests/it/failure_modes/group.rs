@@ -1,4 +1,4 @@
-//! Rows 4, 9, 10, 23 and 24: the consumer and its group.
+//! The consumer and its group.
 
 use std::time::Duration;
 

@@ -1,15 +1,12 @@
-//! Rows 13 and 14: messages that a topic does not take.
+//! Messages that a topic does not take.
 
 use std::time::Duration;
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
-};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::lab::{Event, Lab, PARTITIONS, claim, client};
+use crate::lab::{Event, Lab, PARTITIONS, claim};
 use crate::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -102,17 +99,13 @@ async fn an_answer_of_any_size_blocks_nothing() {
     );
 }
 
-fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
-    client(&lab.kafka).create().expect("an admin client")
-}
-
 /// The topic of dead letters takes next to nothing: they are cut, and what is in Postgres is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_topic_with_a_small_limit_blocks_nothing() {
     let Some(lab) = Lab::new("small").await else { return };
     let dead = lab.topic("dead");
     let small = AlterConfig::new(ResourceSpecifier::Topic(&dead)).set("max.message.bytes", "1000");
-    admin(&lab).alter_configs([&small], &AdminOptions::new()).await.expect("Kafka answers")[0]
+    lab.admin().alter_configs([&small], &AdminOptions::new()).await.expect("Kafka answers")[0]
         .as_ref()
         .expect("it is set");
     let mut expected = Expected::default();
@@ -162,7 +155,7 @@ async fn a_missing_output_topic_is_waited_for() {
     let mut worker = lab.worker("w1", "");
     lab.produce(&[Event::of(claim("first", "user-first"))]);
     lab.wait("the first decision", LONG, async || !lab.read("decisions").is_empty()).await;
-    let (admin, decisions) = (admin(&lab), lab.topic("decisions"));
+    let (admin, decisions) = (lab.admin(), lab.topic("decisions"));
     admin.delete_topics(&[&decisions], &AdminOptions::new()).await.expect("Kafka answers");
     expected.claims.extend((0..300).map(|number| format!("clm-{number}")));
     let event = |id: &String| Event::of(claim(id, &format!("user-{id}")));

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claimgate_simulator::SimulatorOptions;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
-use crate::lab::{Event, Lab, PARTITIONS, Worker, claim, client, services};
+use crate::lab::{Event, Lab, PARTITIONS, Worker, claim, services};
 use crate::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -195,8 +194,7 @@ impl Fleet {
 }
 
 pub(crate) async fn create_topic(lab: &Lab, topic: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> =
-        client(&lab.kafka).create().expect("an admin client");
+    let admin = lab.admin();
     let name = lab.topic(topic);
     let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
     for result in admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers")

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
@@ -16,10 +15,6 @@ use crate::lab::{Lab, PARTITIONS, claim, client};
 use crate::oracle::{Expected, outcome};
 
 const SOON: Duration = Duration::from_secs(30);
-
-fn admin(lab: &Lab) -> AdminClient<DefaultClientContext> {
-    client(&lab.kafka).create().expect("an admin client")
-}
 
 /// TOML for a worker that tells its metrics, and where.
 fn with_metrics() -> (String, String) {
@@ -72,7 +67,9 @@ async fn claims_that_retention_removed_unread_are_counted() {
     let topic = fleet.lab.topic("claims");
     before.add_partition_offset(&topic, 0, Offset::Offset(17)).expect("an offset");
     before.add_partition_offset(&topic, 1, Offset::Offset(20)).expect("an offset");
-    admin(&fleet.lab)
+    fleet
+        .lab
+        .admin()
         .delete_records(&before, &AdminOptions::new())
         .await
         .expect("Kafka deletes them");
@@ -115,7 +112,7 @@ async fn a_topic_that_was_deleted_and_created_again_is_noticed() {
     fleet.produce(40);
     fleet.decided().await;
     let topic = fleet.lab.topic("claims");
-    let admin = admin(&fleet.lab);
+    let admin = fleet.lab.admin();
     for result in admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("Kafka answers")
     {
         result.expect("it is deleted");
@@ -144,7 +141,9 @@ async fn decisions_about_to_be_published_again_are_announced() {
     fleet.decided().await;
     fleet.stop(&worker).await;
     let group = fleet.lab.name.clone();
-    for result in admin(&fleet.lab)
+    for result in fleet
+        .lab
+        .admin()
         .delete_groups(&[&group], &AdminOptions::new())
         .await
         .expect("Kafka answers")
@@ -208,7 +207,9 @@ async fn added_partitions_are_assigned() {
     for topic in ["retry", "claims"] {
         let name = fleet.lab.topic(topic);
         let grown = NewPartitions::new(&name, 8);
-        for result in admin(&fleet.lab)
+        for result in fleet
+            .lab
+            .admin()
             .create_partitions(&[grown], &AdminOptions::new())
             .await
             .expect("an answer")

@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -112,19 +110,7 @@ impl Traffic {
 
 /// Reads decisions from now on, until the traffic has ended and nothing more has come for a moment.
 fn observe(lab: &Lab, stop: &AtomicBool) -> Vec<Decided> {
-    let topic = lab.topic("decisions");
-    let consumer: BaseConsumer = crate::lab::client(&lab.kafka)
-        .set("group.id", format!("{}-observer", lab.name))
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "20")
-        .create()
-        .expect("a consumer");
-    let mut partitions = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        partitions.add_partition_offset(&topic, partition, Offset::Beginning).expect("assignable");
-    }
-    consumer.assign(&partitions).expect("assigned");
+    let consumer = lab.decisions(&format!("{}-observer", lab.name));
     let mut decided = Vec::new();
     let mut idle_since = Instant::now();
     loop {

@@ -128,9 +128,13 @@ impl Lab {
         Self { everywhere: more, ..self }
     }
 
+    /// A client that makes, changes and deletes topics.
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        client(&self.kafka).create().expect("an admin client")
+    }
+
     async fn create_topics(&self) {
-        let admin: AdminClient<DefaultClientContext> =
-            client(&self.kafka).create().expect("an admin client");
+        let admin = self.admin();
         let names: Vec<String> =
             ["claims", "decisions", "retry", "dead"].map(|topic| self.topic(topic)).to_vec();
         let topics: Vec<NewTopic<'_>> =

@@ -50,15 +50,8 @@ impl Lab {
     /// Shows everything that a `read_committed` consumer sees in a topic right now, partition by
     /// partition in order.
     pub(crate) fn each(&self, topic: &str, mut show: impl FnMut(Seen)) {
-        let topic = self.topic(topic);
         let consumer = self.consumer(&format!("{}-reader", self.name));
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions
-                .add_partition_offset(&topic, partition, Offset::Beginning)
-                .expect("assignable");
-        }
-        consumer.assign(&partitions).expect("assigned");
+        self.assign_all(&consumer, topic);
         let mut ended = 0;
         while ended < PARTITIONS {
             match consumer.poll(Duration::from_secs(10)).expect("records or the end within 10 s") {
@@ -67,6 +60,31 @@ impl Lab {
                 Err(error) => panic!("reading {topic}: {error}"),
             }
         }
+    }
+
+    /// Assigns every partition of a topic to a consumer, from its beginning.
+    pub(crate) fn assign_all(&self, consumer: &BaseConsumer, topic: &str) {
+        let topic = self.topic(topic);
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions
+                .add_partition_offset(&topic, partition, Offset::Beginning)
+                .expect("assignable");
+        }
+        consumer.assign(&partitions).expect("assigned");
+    }
+
+    /// A `read_committed` consumer that gets each decision within a moment, from the first one on.
+    pub(crate) fn decisions(&self, group: &str) -> BaseConsumer {
+        let consumer: BaseConsumer = client(&self.kafka)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "20")
+            .create()
+            .expect("a consumer");
+        self.assign_all(&consumer, "decisions");
+        consumer
     }
 
     /// A `read_committed` consumer that commits nothing and says where a partition ends.

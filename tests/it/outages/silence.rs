@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::{CONCURRENCY, UNRECORDED_MAX, World};
 use crate::lab::{Lab, services};
 use crate::proxy::Proxy;
-use crate::service::Service;
 
 /// How a silence ends.
 #[derive(Debug, Clone, Copy)]
@@ -68,14 +67,7 @@ async fn recorded(lab: &Lab) -> u64 {
 
 async fn silent_kafka(name: &str, bounds: &str, silence: Duration, end: End) {
     let Some((_, postgres)) = services() else { return };
-    let proxy = Proxy::alone().await;
-    let port = proxy.address.port().to_string();
-    let Some((kafka, bootstrap)) =
-        Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])
-    else {
-        return;
-    };
-    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let Some((_kafka, proxy, bootstrap)) = Proxy::before_kafka().await else { return };
     let through =
         |_: &Lab| both(bounds, &format!("[kafka]\nbootstrap_servers = \"{}\"", proxy.address));
     let mut world = World::at(name, bootstrap, postgres, through).await;

@@ -6,7 +6,6 @@ use super::{LONG, log};
 use crate::lab::services;
 use crate::outages::World;
 use crate::proxy::Proxy;
-use crate::service::Service;
 
 const TXN_OFFSET_COMMIT: i16 = 28;
 const END_TXN: i16 = 26;
@@ -16,14 +15,7 @@ const END_TXN: i16 = 26;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_timeout_does_not_end_a_static_member() {
     let Some((_, postgres)) = services() else { return };
-    let proxy = Proxy::alone().await;
-    let port = proxy.address.port().to_string();
-    let Some((kafka, bootstrap)) =
-        Service::start_with("kafka.sh", &[("CLAIMGATE_KAFKA_PROXY", port)])
-    else {
-        return;
-    };
-    proxy.lead_to(format!("127.0.0.1:{}", kafka.file("proxied").trim()));
+    let Some((_kafka, proxy, bootstrap)) = Proxy::before_kafka().await else { return };
     let more = format!(
         "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"12s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"3s\"",
         proxy.address

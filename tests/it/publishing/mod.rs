@@ -8,18 +8,16 @@ mod sizes;
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
-use crate::lab::{Lab, client};
+use crate::lab::Lab;
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// Sets the largest batch that a topic of the lab takes, and waits until the broker knows it.
 pub(crate) async fn set_max_bytes(lab: &Lab, topic: &str, bytes: usize) {
     let (topic, bytes) = (lab.topic(topic), bytes.to_string());
-    let admin: AdminClient<DefaultClientContext> =
-        client(&lab.kafka).create().expect("an admin client");
+    let admin = lab.admin();
     let resource = ResourceSpecifier::Topic(&topic);
     let set = AlterConfig::new(resource).set("max.message.bytes", &bytes);
     admin.alter_configs([&set], &AdminOptions::new()).await.expect("Kafka answers")[0]

@@ -10,10 +10,9 @@ mod topics;
 
 use std::process::{Command, Output};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
-use super::lab::{Lab, client};
+use super::lab::Lab;
 
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -62,8 +61,7 @@ fn lines(output: &Output, what: &str) -> String {
 
 /// Changes the configuration of one of the lab's topics.
 async fn configure(lab: &Lab, topic: &str, entries: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> =
-        client(&lab.kafka).create().expect("an admin client");
+    let admin = lab.admin();
     let name = lab.topic(topic);
     let mut change = AlterConfig::new(ResourceSpecifier::Topic(&name));
     for (key, value) in entries {

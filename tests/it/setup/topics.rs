@@ -5,8 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use claimgate_simulator::SimulatorOptions;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::super::lab::{Event, Lab, claim, client, services};
@@ -31,8 +30,7 @@ async fn create(lab: &Lab, options: &str) -> (Output, String) {
 async fn found(lab: &Lab) -> BTreeMap<&'static str, (usize, BTreeMap<String, Option<String>>)> {
     let consumer: BaseConsumer = client(&lab.kafka).create().expect("a consumer");
     let all = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("Kafka answers");
-    let admin: AdminClient<DefaultClientContext> =
-        client(&lab.kafka).create().expect("an admin client");
+    let admin = lab.admin();
     let mut found = BTreeMap::new();
     for topic in TOPICS {
         let name = lab.topic(topic);
@@ -95,8 +93,7 @@ async fn topics_are_made_once_and_a_worker_decides_on_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_differs_is_named_and_left_alone() {
     let Some(lab) = bare("differs").await else { return };
-    let admin: AdminClient<DefaultClientContext> =
-        client(&lab.kafka).create().expect("an admin client");
+    let admin = lab.admin();
     let names = [("claims", 7), ("decisions", 3)].map(|(topic, n)| (lab.topic(topic), n));
     let topics: Vec<NewTopic<'_>> =
         names.iter().map(|(name, n)| NewTopic::new(name, *n, TopicReplication::Fixed(1))).collect();
