@@ -80,15 +80,15 @@ fn sized(what: Decided<'_>, received: &Received, max_bytes: usize) -> Message {
     let (verdict, _) = what;
     let own = received.key.as_deref();
     let id = verdict.claim_id.as_bytes();
-    let whole = build(what, received, own.unwrap_or(id), false, false);
+    let whole = build(what, received, own.unwrap_or(id), Form::Whole);
     if whole.weight() <= max_bytes {
         return whole;
     }
-    let mut forms = vec![(own.unwrap_or(id), true)];
+    let mut forms = vec![(own.unwrap_or(id), Form::Cut)];
     if own.is_some() {
-        forms.extend([(id, false), (id, true)]);
+        forms.extend([(id, Form::OtherKey), (id, Form::Cut)]);
     }
-    let smaller = forms.into_iter().map(|(key, cut)| build(what, received, key, cut, true));
+    let smaller = forms.into_iter().map(|(key, form)| build(what, received, key, form));
     let mut last = None;
     for message in smaller {
         if message.weight() <= max_bytes {
@@ -101,15 +101,20 @@ fn sized(what: Decided<'_>, received: &Received, max_bytes: usize) -> Message {
     least
 }
 
-/// A decision under this key; `cut`: without what only explains it; `truncated`: saying that
-/// something is left out.
-fn build(
-    (verdict, revision): Decided<'_>,
-    received: &Received,
-    key: &[u8],
-    cut: bool,
-    truncated: bool,
-) -> Message {
+/// How much of a decision a message has. All but the whole one say that something is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Everything.
+    Whole,
+    /// Everything but the event's key: it is under the claim's id instead.
+    OtherKey,
+    /// Without what only explains the decision.
+    Cut,
+}
+
+/// A decision as a message of this form, under this key.
+fn build((verdict, revision): Decided<'_>, received: &Received, key: &[u8], form: Form) -> Message {
+    let cut = form == Form::Cut;
     let id = decision_id(&verdict.claim_id).to_string();
     let event = DecisionEvent {
         decision_id: id.clone(),
@@ -130,7 +135,7 @@ fn build(
         source: &verdict.source,
         trace_id: &verdict.trace_id,
         revision,
-        truncated,
+        truncated: form != Form::Whole,
     };
     let mut headers = vec![
         text("content-type", "application/json"),
