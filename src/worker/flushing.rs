@@ -126,7 +126,7 @@ impl<P: Ports> Worker<P> {
         for completed in &gone {
             self.context.meter.stale_result();
             self.inflow.in_flight.remove(&completed.ticket, &completed.received);
-            self.traces.ended(completed, true, self.context.clock.micros());
+            self.traces.left_to_others(completed, self.context.clock.micros());
         }
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.completed().is_empty() {
@@ -172,7 +172,7 @@ impl<P: Ports> Worker<P> {
                 let completed = published.into_completed();
                 for completed in &completed {
                     self.inflow.in_flight.remove(&completed.ticket, &completed.received);
-                    self.traces.ended(completed, false, now);
+                    self.traces.published(completed, now);
                     self.count(completed, now);
                 }
                 self.ledger.confirm(completed.into_iter().map(|completed| completed.ticket));

@@ -129,21 +129,26 @@ impl Traces {
         }
     }
 
-    /// Kafka has the decision of a claim; or, where `is_dropped`, another worker will publish it.
-    pub(super) fn ended(&mut self, completed: &Completed, is_dropped: bool, now: i64) {
-        let Completed { ticket, received, claim_id, outcome } = completed;
-        let (end, kind) = match outcome {
+    /// Kafka has the outcome of a record.
+    pub(super) fn published(&mut self, completed: &Completed, now: i64) {
+        let end = match &completed.outcome {
             RecordOutcome::Decided(verdict)
             | RecordOutcome::Recalled(verdict)
-            | RecordOutcome::Duplicate(verdict) => {
-                (ClaimEnd::Decided(verdict.decision), Some(verdict.kind.as_str()))
-            }
-            RecordOutcome::Deferred(deferral) => (ClaimEnd::Deferred(&deferral.reason), None),
-            RecordOutcome::DeadLettered(reason) => {
-                (ClaimEnd::DeadLettered(reason.error.as_str()), None)
-            }
+            | RecordOutcome::Duplicate(verdict) => ClaimEnd::Decided(verdict.decision),
+            RecordOutcome::Deferred(deferral) => ClaimEnd::Deferred(&deferral.reason),
+            RecordOutcome::DeadLettered(reason) => ClaimEnd::DeadLettered(reason.error.as_str()),
         };
-        let end = if is_dropped { ClaimEnd::Dropped } else { end };
+        self.ended(completed, end, now);
+    }
+
+    /// A record has its outcome, but its partition is gone: another worker will publish it.
+    pub(super) fn left_to_others(&mut self, completed: &Completed, now: i64) {
+        self.ended(completed, ClaimEnd::Dropped, now);
+    }
+
+    fn ended(&mut self, completed: &Completed, end: ClaimEnd<'_>, now: i64) {
+        let Completed { ticket, received, claim_id, outcome } = completed;
+        let kind = outcome.verdict().map(|verdict| verdict.kind.as_str());
         self.export(ticket, received, (claim_id.as_deref(), kind), end, now);
     }
 
