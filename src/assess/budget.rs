@@ -1,9 +1,9 @@
-//! The retry budget of one API: retries are a bounded part of all calls, so that an outage is not
-//! answered with a storm.
+//! The retry budget of one API: it keeps retries to a part of all calls, so that an outage does not
+//! cause a storm of retries.
 //!
-//! Pure: time is an argument. Each first call of a claim earns a part of a retry, and so does time,
-//! a little; each further call of a claim costs one. The invariant: over any span, further calls ≤
-//! `ratio` × first calls + `per_second` × seconds + the reserve.
+//! Pure: time is an argument. The balance counts retries. Each first call of a claim adds `ratio`,
+//! each second adds `per_second`, and each further call of a claim takes one. The invariant: over
+//! any span, further calls ≤ `ratio` × first calls + `per_second` × seconds + the reserve.
 //!
 //! ```
 //! use claimgate::assess::budget::{Budget, Settings};
@@ -32,7 +32,7 @@ pub struct Settings {
     pub ratio: f64,
     /// Retries a second that are allowed in any case.
     pub per_second: f64,
-    /// So many retries may be saved up.
+    /// The most retries that the balance can hold.
     pub reserve: f64,
 }
 
@@ -64,10 +64,10 @@ impl Budget {
         self.balance >= 1.0
     }
 
-    /// When time alone will have earned enough for a further call.
+    /// When time alone will have added enough for a further call.
     pub fn covers_at(&self, now: Instant) -> Instant {
         let missing = (1.0 - self.balance).max(0.0) / self.settings.per_second;
-        // A little more, so that rounding does not make somebody look in vain.
+        // A little later, so that the balance is enough in spite of rounding.
         now + Duration::try_from_secs_f64(missing).unwrap_or(Duration::from_secs(3_600))
             + Duration::from_millis(1)
     }

@@ -1,25 +1,25 @@
-//! What goes to a risk API and what comes back, as the worker sees it.
+//! A request to a risk API and its result: the worker's interface to HTTP.
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::risk::{FaultReason, Request};
 
-/// A risk API's HTTP side, as the worker sees it.
+/// Sends requests to risk APIs.
 pub trait Http: Clone + Send + Sync + 'static {
     /// Sends the request; the whole exchange takes no longer than `timeout`.
     fn send(&self, request: Request, timeout: Duration) -> impl Future<Output = Exchange> + Send;
 }
 
-/// An attempt's outcome on the wire.
+/// What happened to a request on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
     /// From the sending to the last byte, or to the failure.
     pub latency: Duration,
-    /// What came.
+    /// The answer, or why there is no whole one.
     pub result: Result<Response, Failure>,
-    /// Beside a failure: as much as came of an answer that broke off. It is kept, and nothing is
-    /// read from its body.
+    /// Beside a failure: the part that came of an answer that broke off. It is stored; its body is
+    /// not read.
     pub cut: Option<Response>,
     /// Why no answer came, or what is odd about the one that came: one line in the words of the
     /// network, of TLS or of HTTP, without secrets.

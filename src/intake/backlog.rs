@@ -1,8 +1,8 @@
-//! The backlog: records that were read and are not taken on yet, for want of room.
+//! The backlog: records that were read and not taken on yet, because there was no room.
 //!
-//! Pure. Partitions take turns, so that a full one does not hold up the others. It is bounded by
-//! pausing: [`Backlog::paused`] says which partitions to pause, with hysteresis, for a pause costs
-//! Kafka's client its prefetched records.
+//! Pure. Partitions take turns, so that a busy one does not delay the others. Pauses bound it:
+//! [`Backlog::paused`] says which partitions the consumer is to pause. A partition is resumed only
+//! when much of its backlog is gone, because a pause makes Kafka's client drop what it has fetched.
 //!
 //! ```
 //! use claimgate::intake::backlog::Backlog;
@@ -24,13 +24,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Partition, Record};
 
-/// A partition with so many records waiting is paused…
+/// A partition with this many waiting records is paused…
 const HIGH: usize = 1_000;
-/// …until so few are left.
+/// …until only this many are left.
 const LOW: usize = 250;
-/// With so many bytes waiting, each partition is paused that has more than its share of them…
+/// While this many bytes wait in all, each partition with more than its share of them is paused…
 const HIGH_BYTES: usize = 32 << 20;
-/// …until it has only this part of its share.
+/// …until it has only one part in so many of its share.
 const LOW_PART: usize = 4;
 
 /// Records that wait, by partition.
@@ -39,7 +39,7 @@ pub struct Backlog {
     queues: BTreeMap<Partition, Queue>,
     paused: BTreeSet<Partition>,
     bytes: usize,
-    /// Whose record was taken last.
+    /// The partition whose record was taken last.
     turn: Option<Partition>,
 }
 
@@ -59,7 +59,7 @@ impl Backlog {
         queue.records.push_back(record);
     }
 
-    /// Takes the next record of a partition that has room for it, each partition in its turn.
+    /// Takes the next record for which there is room; partitions take turns.
     pub fn pop(&mut self, mut has_room_for: impl FnMut(&Record) -> bool) -> Option<Record> {
         let behind = self
             .queues
@@ -85,15 +85,15 @@ impl Backlog {
         self.queues.values().filter_map(|queue| queue.records.front())
     }
 
-    /// Forgets a partition that is given back: somebody else will read its records.
+    /// Forgets a partition that is given back: another worker will read its records.
     pub fn forget(&mut self, partition: Partition) {
         self.bytes -= self.queues.remove(&partition).unwrap_or_default().bytes;
-        // It stays among the paused until [`Backlog::paused`] has told so: whoever pauses for us
-        // would pause it again when it comes back.
+        // It stays in the set of paused partitions until [`Backlog::paused`] has returned a set
+        // without it: otherwise the consumer would pause it again when it comes back.
     }
 
-    /// The partitions that are to be paused now; `None` where that is as it was. One whose records
-    /// find room is never paused for the bytes of others.
+    /// The partitions that are to be paused now; `None` if these are the same as before. A
+    /// partition whose records find room is never paused for the bytes of others.
     pub fn paused(
         &mut self,
         assigned: impl Iterator<Item = Partition> + Clone,
@@ -120,17 +120,17 @@ impl Backlog {
         !self.paused.is_empty()
     }
 
-    /// Whether a partition has no record that waits.
+    /// Whether no record of a partition waits.
     pub fn has_none_of(&self, partition: Partition) -> bool {
         !self.queues.contains_key(&partition)
     }
 
-    /// Records that wait.
+    /// How many records wait.
     pub fn len(&self) -> usize {
         self.queues.values().map(|queue| queue.records.len()).sum()
     }
 
-    /// Whether none waits.
+    /// Whether no record waits.
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }

@@ -1,9 +1,9 @@
-//! Deferral: what a deferred claim carries in its headers, so that it survives restarts and whoever
-//! picks it up knows its history.
+//! Deferral: the history of a deferred claim, which it carries in its headers. So it survives
+//! restarts, and the worker that reads it next knows what happened before.
 //!
 //! Pure. A deferred claim is the event as it was received, written to the retry topic in the
-//! transaction that completes its record. The invariant: what [`Deferral::headers`] writes,
-//! [`Deferral::parse`] reads; anything else reads as never deferred.
+//! transaction that completes its record. The invariant: [`Deferral::parse`] reads what
+//! [`Deferral::headers`] writes; anything else counts as never deferred.
 //!
 //! ```
 //! use claimgate::decision::Source;
@@ -28,20 +28,19 @@ use crate::kafka::is_topic_name;
 
 /// How often the claim was deferred.
 const TIMES: &str = "claimgate-deferred";
-/// When it was first admitted, UNIX milliseconds; the same as since when it is tried where the
-/// header is absent.
+/// When it was first admitted, UNIX milliseconds; the same as [`SINCE`] where the header is absent.
 const FIRST: &str = "claimgate-first-admitted";
-/// Since when it is tried, UNIX milliseconds.
+/// Since when workers have tried to decide it, UNIX milliseconds.
 const SINCE: &str = "claimgate-deferred-since";
-/// Not to be asked about before this time, UNIX milliseconds.
+/// No API is called about it before this time, UNIX milliseconds.
 const NOT_BEFORE: &str = "claimgate-not-before";
-/// How often an API was asked about it.
+/// How many attempts were made.
 const ATTEMPTS: &str = "claimgate-attempts";
-/// How many of these times the API did not look at it; 0 where the header is absent.
+/// How many of these attempts the API did not look at; 0 where the header is absent.
 const UNSEEN: &str = "claimgate-unseen";
 /// Why, in a bounded word.
 const REASON: &str = "claimgate-reason";
-/// Where the claim's event first stood.
+/// The position of the claim's event in the input topic.
 const SOURCE: &str = "claimgate-source";
 /// The name of the risk API that it waits for.
 const API: &str = "claimgate-api";
@@ -60,19 +59,19 @@ pub struct Deferral {
     pub times: u32,
     /// When it was first admitted, UNIX milliseconds.
     pub first: i64,
-    /// Since when it is tried, UNIX milliseconds. A claim that only waited for room is not tried
-    /// yet.
+    /// Since when workers have tried to decide it, UNIX milliseconds. Waiting for room is not
+    /// trying.
     pub since: i64,
-    /// Not to be asked about before this time, UNIX milliseconds.
+    /// No API is called about it before this time, UNIX milliseconds.
     pub not_before: i64,
-    /// How often an API was asked about it.
+    /// How many attempts were made.
     pub attempts: u32,
-    /// How many of these attempts did not have the API look at it: no connection was made, or the
-    /// call was turned away.
+    /// How many of these attempts the API did not look at: no connection was made, or the API
+    /// turned the call away.
     pub unseen: u32,
     /// Why it was deferred, in a bounded word.
     pub reason: String,
-    /// Where the claim's event first stood: the source of its verdict.
+    /// The position of the claim's event in the input topic: the source of its verdict.
     pub source: Source,
     /// The name of the risk API that it waits for; empty where nobody said.
     pub api: String,

@@ -1,7 +1,7 @@
-//! The waiting room: deferred claims whose time has not come.
+//! The waiting room: deferred claims that were read from the retry topic and are not due yet.
 //!
-//! Pure: time is an argument. Owns their tickets meanwhile; they are not in flight. Each API has
-//! seats of its own, so that the claims of one that is away for hours do not stand before those of
+//! Pure: time is an argument. It owns their tickets; they do not count as in flight. Each API has
+//! seats of its own, so that the claims of an API that is down for hours do not block those of
 //! another.
 //!
 //! ```
@@ -23,9 +23,9 @@ use super::{Partition, Record, Ticket};
 pub struct WaitingRoom {
     /// By the number of the API; the last is for claims that do not say theirs.
     rows: Vec<Row>,
-    /// So many seats has each API,
+    /// The seats of each API,
     seats: usize,
-    /// and so many bytes may sit on them.
+    /// and the most bytes of the claims on them.
     max_bytes: usize,
 }
 
@@ -43,12 +43,12 @@ struct Seat {
     record: Record,
     /// When it was first admitted, UNIX milliseconds.
     first: i64,
-    /// Since when it is tried, UNIX milliseconds.
+    /// Since when workers have tried to decide it, UNIX milliseconds.
     since: i64,
 }
 
 impl WaitingRoom {
-    /// Seats for the claims of so many APIs, with these bounds for all of them together.
+    /// A waiting room for the claims of so many APIs; the bounds are for all of them together.
     pub fn new(apis: usize, max_claims: usize, max_bytes: usize) -> Self {
         let rows = (0..=apis).map(|_| Row::default()).collect();
         let part = |whole: usize| (whole / apis.max(1)).max(1);
@@ -61,7 +61,7 @@ impl WaitingRoom {
         row.by_due.len() < self.seats && row.bytes < self.max_bytes
     }
 
-    /// A claim with this history takes a seat until `due`.
+    /// Gives a claim with this history a seat until `due`.
     pub fn enter(
         &mut self,
         api: Option<usize>,
@@ -76,8 +76,9 @@ impl WaitingRoom {
         row.by_due.enter(due, Seat { ticket, record, first, since });
     }
 
-    /// Of the first claims of each API, the one that is due for longest and that there is room for.
-    /// `has_room` is told the API, and since when the claim is tried, UNIX milliseconds.
+    /// Takes the due claim that has been due for longest, among the first claims of each API for
+    /// which there is room. `has_room` gets the API, and since when the claim has been tried (UNIX
+    /// milliseconds).
     pub fn next_due(
         &mut self,
         now: Instant,
@@ -94,7 +95,7 @@ impl WaitingRoom {
         Some((ticket, record))
     }
 
-    /// Takes out the claim of a partition that has the lowest offset, due or not.
+    /// Takes the claim with the lowest offset of a partition, due or not.
     pub fn take_first(&mut self, partition: Partition) -> Option<(Ticket, Record)> {
         let place = |seat: &Seat| (seat.ticket.partition(), seat.ticket.offset());
         let places = self
@@ -109,17 +110,18 @@ impl WaitingRoom {
         Some((ticket, record))
     }
 
-    /// When the next is due that is not due yet.
+    /// When the next claim becomes due, of those that are not due yet.
     pub fn due_after(&self, now: Instant) -> Option<Instant> {
         self.rows.iter().filter_map(|row| row.by_due.due_after(now)).min()
     }
 
-    /// All are due at this time, in the order they were.
+    /// Makes all claims due at this time, in the same order.
     pub fn make_due(&mut self, at: Instant) {
         self.rows.iter_mut().for_each(|row| row.by_due.make_due(at));
     }
 
-    /// Sends away those whose partition goes: whoever gets it reads them again.
+    /// Removes the claims that match, such as those of a partition that is given back: its next
+    /// owner reads them again.
     pub fn remove_where(&mut self, mut goes: impl FnMut(&Ticket) -> bool) {
         for row in &mut self.rows {
             let gone = row.by_due.take(|seat| goes(&seat.ticket));
@@ -127,8 +129,8 @@ impl WaitingRoom {
         }
     }
 
-    /// Everybody who waits: for which API, of which partition, and when it was first admitted, UNIX
-    /// milliseconds.
+    /// All waiting claims: API, partition, and when the claim was first admitted (UNIX
+    /// milliseconds).
     pub fn seated(&self) -> impl Iterator<Item = (Option<usize>, Partition, i64)> {
         self.rows.iter().enumerate().flat_map(|(row, seats)| {
             let api = self.api(row);
@@ -141,12 +143,12 @@ impl WaitingRoom {
         self.rows.iter().enumerate().map(|(row, seats)| (self.api(row), seats.by_due.due()))
     }
 
-    /// How many wait.
+    /// How many claims wait.
     pub fn len(&self) -> usize {
         self.rows.iter().map(|row| row.by_due.len()).sum()
     }
 
-    /// Whether nobody waits.
+    /// Whether no claim waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

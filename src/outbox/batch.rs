@@ -1,4 +1,4 @@
-//! The batch that fills while the last one is on its way.
+//! The batch that fills while the last one is recorded and published.
 //!
 //! ```
 //! use claimgate::outbox::Batch;
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use super::{Call, Closed, Completed, TokenExchange};
 use crate::schema::{Seal, Verdict};
 
-/// The most exchanges of access tokens that wait for a Postgres that is away; older ones go.
+/// The most token requests that wait while Postgres is down; older ones are dropped.
 const MOST_TOKEN_EXCHANGES: usize = 256;
 
 /// Records and attempts that wait for the next flush. Bounded by `worker.max_in_flight`: every
@@ -25,7 +25,7 @@ pub struct Batch {
     completed: Vec<Completed>,
     calls: Vec<Call>,
     token_exchanges: Vec<TokenExchange>,
-    /// Of the attempts, and of what the answers brought into the verdicts.
+    /// The bytes of the attempts, and of what the answers added to the verdicts.
     bytes: usize,
     /// Batches closed so far.
     closed: u64,
@@ -38,14 +38,13 @@ impl Batch {
         self.completed.push(completed);
     }
 
-    /// Adds an attempt. Its claim may not be decided yet: what the API answered is kept all the
-    /// same.
+    /// Adds an attempt, whether or not its claim is decided yet.
     pub fn add_call(&mut self, call: Call) {
         self.bytes += size(&call);
         self.calls.push(call);
     }
 
-    /// Adds an exchange by which an access token was to be had.
+    /// Adds a request for an access token, with its answer.
     pub fn add_token_exchange(&mut self, exchange: TokenExchange) {
         self.token_exchanges.push(exchange);
         let surplus = self.token_exchanges.len().saturating_sub(MOST_TOKEN_EXCHANGES);
@@ -57,7 +56,7 @@ impl Batch {
         self.completed.is_empty() && self.calls.is_empty() && self.token_exchanges.is_empty()
     }
 
-    /// Records and attempts that wait.
+    /// How many records and attempts wait.
     pub fn len(&self) -> usize {
         self.completed.len() + self.calls.len()
     }
@@ -67,23 +66,23 @@ impl Batch {
         self.completed.len() >= max
     }
 
-    /// Records that wait.
+    /// How many records wait.
     pub fn records(&self) -> usize {
         self.completed.len()
     }
 
-    /// Attempts that wait.
+    /// How many attempts wait.
     pub fn calls(&self) -> usize {
         self.calls.len()
     }
 
-    /// The bytes of the answers that wait, and of what they brought into verdicts.
+    /// The bytes of the answers that wait, and of what they added to verdicts.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Closes the batch, with at most `max` records and about as many attempts; what is more waits
-    /// for the next. `previous` is the last seal of this worker, if it is known.
+    /// Closes the batch with at most `max` records and about as many attempts. The rest waits for
+    /// the next batch. `previous` is the last seal of this worker, if it is known.
     pub fn close(&mut self, max: usize, previous: Option<Seal>) -> Closed {
         let completed: Vec<_> = self.completed.drain(..max.min(self.completed.len())).collect();
         let calls = self.take_calls(max, &completed);
@@ -94,8 +93,8 @@ impl Batch {
         Closed { number: self.closed, completed, calls, token_exchanges, previous }
     }
 
-    /// Takes out the attempts of these records, for no verdict may be recorded before the answer
-    /// that it rests on; and of the others, oldest first, until there are `max`.
+    /// Takes out the attempts of these records, because no verdict may be recorded before the
+    /// answer that it rests on; then other attempts, oldest first, until there are `max`.
     fn take_calls(&mut self, max: usize, completed: &[Completed]) -> Vec<Call> {
         if self.calls.len() <= max {
             return std::mem::take(&mut self.calls);

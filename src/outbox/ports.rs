@@ -1,4 +1,4 @@
-//! Where records are kept and published, as the worker sees it.
+//! The interfaces by which the worker uses Postgres and Kafka.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,8 +9,8 @@ use crate::schema::{Seal, Verdict};
 
 /// Postgres, as the worker sees it.
 pub trait Store: Send + Sync {
-    /// The verdicts that these claims have already, by claim id. The server is asked even where no
-    /// claim is named: whoever has no question learns whether it answers.
+    /// The verdicts that these claims have already, by claim id. It asks the server even without
+    /// any claim: so the caller learns whether the server answers.
     fn recall(
         &self,
         claim_ids: Vec<String>,
@@ -18,17 +18,17 @@ pub trait Store: Send + Sync {
 
     /// Writes verdicts, events as received, attempts and dead letters, all or nothing.
     ///
-    /// A conflict with a verdict that was there already has its dead letter written as well.
+    /// If a claim conflicts with a verdict that was there already, its dead letter is written too.
     fn record(&self, batch: &Closed) -> impl Future<Output = Result<Recording, StoreError>> + Send;
 }
 
-/// What writing a batch came to.
+/// The result of writing a batch.
 #[derive(Debug)]
 pub struct Recording {
-    /// By index into [`Closed::completed`], the ends that the table overruled: the claim had a
-    /// verdict already, and the first one recorded wins.
+    /// Outcomes that differ from what the batch says, by index into [`Closed::completed`]: the
+    /// claim had a verdict already, and the first recorded verdict wins.
     pub overruled: Vec<(usize, RecordOutcome)>,
-    /// The seal that covers the batch, and all that this worker wrote before.
+    /// The seal of the batch, chained to all that this worker wrote before.
     pub seal: Option<Seal>,
 }
 
@@ -59,15 +59,15 @@ pub trait Publisher: Send + Sync {
 /// Why Kafka did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Try again: nothing of the batch is committed, or ever will be by this attempt.
+    /// Try again: nothing of the batch is committed, and this attempt will not commit it later.
     #[error("{0}")]
     Aborted(String),
-    /// Try the same batch again, alone and before any other: it may be committed. The publisher
-    /// finds out whether it is.
+    /// Try the same batch again, unchanged and before any other: it may be committed already. The
+    /// publisher finds out whether it is.
     #[error("{0}")]
     Uncertain(String),
     /// The retry topic rejects these records (their places in the batch) even when cut: each needs
-    /// another end. Nothing of the batch is committed, and the rest of it can be published at once.
+    /// another outcome. Nothing of the batch is committed, and the rest of it can be published at once.
     #[error("the retry topic rejects {} of the batch's claims even when they are cut", .0.len())]
     Undeferrable(Vec<usize>),
     /// The worker must end.

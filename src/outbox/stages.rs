@@ -1,4 +1,5 @@
-//! A batch's way: [`Closed`] → [`Recorded`] → [`Published`]. Each is the only door to the next.
+//! The three stages of a batch: [`Closed`] → [`Recorded`] → [`Published`]. Only a value of one
+//! stage can make a value of the next.
 
 use super::{
     Call, Completed, PublishError, Publisher, RecordOutcome, Recording, Store, StoreError,
@@ -7,7 +8,7 @@ use super::{
 use crate::intake::{Commit, Ledger};
 use crate::schema::Seal;
 
-/// A batch that is closed: on its way into Postgres.
+/// A batch that takes no more records and is to be written to Postgres.
 #[derive(Debug)]
 pub struct Closed {
     pub(super) number: u64,
@@ -17,7 +18,7 @@ pub struct Closed {
     pub(super) previous: Option<Seal>,
 }
 
-/// A batch that Postgres has: what its tables say is what will be published.
+/// A batch that Postgres has recorded: what its tables say is what will be published.
 #[derive(Debug)]
 pub struct Recorded {
     number: u64,
@@ -25,7 +26,7 @@ pub struct Recorded {
     seal: Option<Seal>,
 }
 
-/// A batch that Kafka has acknowledged, commit and all.
+/// A batch that Kafka has acknowledged, together with its offsets.
 #[derive(Debug)]
 pub struct Published {
     completed: Vec<Completed>,
@@ -47,16 +48,17 @@ impl Closed {
         &self.calls
     }
 
-    /// The last seal of this worker, which the batch's follows; `None` where it is not known.
+    /// The last seal of this worker, to which the batch's seal is chained; `None` where it is not
+    /// known.
     pub fn previous(&self) -> Option<Seal> {
         self.previous
     }
 
-    /// Writes the batch to Postgres. Where a verdict was there before, the end of its record
-    /// becomes what the table says.
+    /// Writes the batch to Postgres. Where a claim has a verdict there already, that verdict
+    /// becomes the outcome of the record.
     ///
     /// # Errors
-    /// The batch comes back with the store's error. To try again is safe: the store's writes are
+    /// Returns the batch with the store's error. It is safe to try again: the store's writes are
     /// idempotent.
     pub async fn record(mut self, store: &impl Store) -> Result<Recorded, (Self, StoreError)> {
         match store.record(&self).await {
@@ -77,8 +79,8 @@ impl Closed {
 }
 
 impl Recorded {
-    /// Tells this batch from the worker's others: a publisher that is in doubt about one must know
-    /// whether it is asked again for that one.
+    /// The number of this batch. A publisher that does not know whether Kafka took a batch
+    /// recognises it by that when it is tried again.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -88,20 +90,20 @@ impl Recorded {
         &self.completed
     }
 
-    /// The seal that covers it.
+    /// The seal of the batch.
     pub fn seal(&self) -> Option<Seal> {
         self.seal
     }
 
-    /// Adds a batch that was recorded later. Only for batches of which no commit was tried: the
-    /// number stays the first one's.
+    /// Adds a batch that was recorded later, and keeps the number of this one. Only for batches
+    /// that were not tried to be published yet.
     pub fn append(&mut self, mut later: Self) {
         self.completed.append(&mut later.completed);
         self.seal = later.seal;
     }
 
-    /// Takes out the records whose assignment has ended: they belong to somebody else now, who will
-    /// recall what was recorded.
+    /// Takes out the records whose assignment has ended. Another worker has their partitions now
+    /// and will find the recorded verdicts.
     pub fn retain_live(&mut self, ledger: &Ledger, gone: &mut Vec<Completed>) {
         gone.extend(self.completed.extract_if(.., |completed| !ledger.is_live(&completed.ticket)));
     }
@@ -114,16 +116,15 @@ impl Recorded {
         self.completed.extract_if(.., is_taken).collect()
     }
 
-    /// What the commit of this batch would say.
+    /// The offsets that are committed with this batch.
     pub fn commits(&self, ledger: &Ledger) -> Vec<Commit> {
         ledger.plan(self.completed.iter().map(|completed| &completed.ticket))
     }
 
-    /// Publishes the batch and commits its records, at once.
+    /// Publishes the batch and commits its offsets, in one transaction.
     ///
-    /// # Errors
-    /// The batch comes back with the publisher's error. To try again is safe after an abort; see
-    /// [`PublishError`].
+    /// # Errors Returns the batch with the publisher's error. [`PublishError`] says how it may be
+    /// tried again.
     pub async fn publish(
         self,
         publisher: &impl Publisher,

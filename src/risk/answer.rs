@@ -1,7 +1,7 @@
-//! What a risk API answered, and what the answer says.
+//! The answer of a risk API, and what it says about the claim.
 //!
-//! Pure. Owns what an HTTP status means where no envelope says more, and what the operator's
-//! `retry.transient_codes` change.
+//! Pure. Owns what an HTTP status means where the body says nothing, and how the operator's
+//! `retry.transient_codes` change a result.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ impl Answer<'_> {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the HTTP status says it all, whatever the body.
+    /// Whether the HTTP status alone decides, whatever the body says.
     pub fn is_read_by_status(&self) -> bool {
         matches!(self.status, 429 | 500..)
     }
 
-    /// Why an answer is of no use whose body is not what the API promises.
+    /// The reason for an answer whose body is not what the API promises.
     pub fn reason(&self) -> FaultReason {
         match self.status {
             300..=399 => FaultReason::Redirected,
@@ -39,11 +39,11 @@ impl Answer<'_> {
         }
     }
 
-    /// What such an answer says.
+    /// The result of such an answer, by its status.
     ///
-    /// With 2xx the next answer may be whole. A redirect leads away from the API: the set-up is at
-    /// fault. With 4xx something between us and the API spoke: about the set-up where the status
-    /// says so (who asks, and where), else about this one request.
+    /// With 2xx the next answer may be good. A redirect leads away from the API: the configuration
+    /// is at fault. With 4xx something in front of the API answered: about the configuration where
+    /// the status says so (who asks, and where), else about this one request.
     pub fn unreadable(&self) -> ApiResult {
         let fault = Fault::from(self.reason());
         match self.status {
@@ -55,7 +55,7 @@ impl Answer<'_> {
     }
 }
 
-/// What an answer says.
+/// What an answer says about the claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiResult {
     /// The API assessed the claim.
@@ -65,16 +65,16 @@ pub enum ApiResult {
         /// Its return code.
         provider_code: i64,
     },
-    /// Asking again may help.
+    /// Another attempt may help.
     Transient(Fault, RetryHint),
-    /// Asking again will not help: this claim is not assessable.
+    /// No further attempt will help: the API cannot assess this claim.
     Unassessable(Fault),
-    /// Asking again will not help until somebody mends the set-up (permission, keys, balance): no
-    /// claim's fault.
+    /// No further attempt will help until somebody mends the configuration or the account
+    /// (permission, keys, balance). The claim is not at fault.
     AccessDenied(Fault),
 }
 
-/// How a transient fault is to be met.
+/// How to retry after a transient fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryHint {
     /// After a growing pause.
@@ -85,8 +85,8 @@ pub enum RetryHint {
     NewToken,
     /// Like [`RetryHint::Backoff`], but not before this pause is over.
     After(Duration),
-    /// Like [`RetryHint::Backoff`], though no retry mends it soon (a balance or a quota is used
-    /// up): the API's breaker opens at once.
+    /// Like [`RetryHint::Backoff`], and the API's breaker opens at once: no retry helps soon,
+    /// because a balance or a quota is used up.
     Lasting,
 }
 
@@ -114,18 +114,18 @@ impl From<FaultReason> for Fault {
 }
 
 impl ApiResult {
-    /// What a growing pause may mend.
+    /// A fault to be retried after a growing pause.
     pub fn transient(fault: impl Into<Fault>) -> Self {
         Self::Transient(fault.into(), RetryHint::Backoff)
     }
 
-    /// What a minute may mend, and a shorter pause would not: a limit by the minute, maintenance.
+    /// A fault to be retried after a minute at the earliest: a limit by the minute, maintenance.
     pub fn transient_for_a_minute(fault: Fault) -> Self {
         Self::Transient(fault, RetryHint::After(Duration::from_secs(60)))
     }
 
-    /// The same reading, but transient if its code is among `retry.transient_codes`: the operator's
-    /// word wins over the table. What no retry mends soon stays so ([`RetryHint::Lasting`]).
+    /// The same result, but transient if its code is in `retry.transient_codes`: the operator's
+    /// list wins over the API's table. [`RetryHint::Lasting`] stays as it is.
     pub fn or_listed(self, transient_codes: &[i64]) -> Self {
         let listed =
             |fault: &Fault| fault.provider_code.is_some_and(|code| transient_codes.contains(&code));
@@ -168,8 +168,8 @@ impl ApiResult {
         }
     }
 
-    /// Whether the API turned the call away before it looked at the claim: nothing was used up of
-    /// what it bounds ([`Registration::max_attempts`](super::Registration::max_attempts)).
+    /// Whether the API turned the call away before it looked at the claim. Then the attempt does
+    /// not count towards [`Registration::max_attempts`](super::Registration::max_attempts).
     pub fn is_turned_away(&self) -> bool {
         match self {
             Self::AccessDenied(_) => true,

@@ -1,7 +1,7 @@
-//! The circuit breaker of one API: stops the calls while they are of no use, and finds out when
-//! they are again.
+//! The circuit breaker of one API: it stops calls while the API fails, and probes whether the API
+//! works again.
 //!
-//! A pure machine: time is an argument, and it says what may be done; the scheduler does it.
+//! A pure machine: time is an argument, and it only says whether a call may be made.
 //!
 //! ```text
 //!            too many failures, or access denied
@@ -12,8 +12,8 @@
 //!                                                         │ a probe fails: open again, for longer
 //! ```
 //!
-//! The invariants: while it is open nothing is called but probes, one at a time; a call that was
-//! sent before it opened says nothing about what comes after.
+//! The invariants: while it is open, only probes are called, one at a time; the result of a call
+//! that was sent before it opened changes nothing.
 //!
 //! ```
 //! use std::time::Duration;
@@ -46,9 +46,9 @@ use super::permit::Permit;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// It opens when so large a part of a window's calls failed…
+    /// It opens when at least this part of a window's calls failed…
     pub failure_ratio: f64,
-    /// …and the window had at least so many.
+    /// …and the window had at least this many calls.
     pub min_calls: u32,
     /// How long a window is.
     #[serde(with = "humantime_serde")]
@@ -59,36 +59,36 @@ pub struct Settings {
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
     pub open_max: Duration,
-    /// The same while the API denies us access (no permission, bad signature, balance exhausted):
-    /// before the first probe, and twice as long after each that is denied…
+    /// The same while the API denies access (no permission, bad signature, balance exhausted):
+    /// before the first probe, and twice as long after each probe that is denied…
     #[serde(with = "humantime_serde")]
     pub access_denied_for: Duration,
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
     pub access_denied_max: Duration,
-    /// So many probes in a row must succeed before it closes.
+    /// How many probes in a row must succeed before it closes.
     pub probes: u32,
 }
 
-/// What a call says about its API's health.
+/// What a call shows about the health of its API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallHealth {
-    /// It answered, whatever it said.
+    /// The API answered, whatever it said about the claim.
     Well,
-    /// It did not, or not usably.
+    /// The API did not answer, or its answer was of no use.
     Failing,
-    /// It denies us access, and no retry mends that soon.
+    /// The API denies access, and no retry will help soon.
     AccessDenied,
-    /// It asks for the call once more, at once, in a new form (a new signature, a new token). That
-    /// says nothing yet of a closed breaker's API, and a probe has not succeeded by it.
+    /// The API refused the signature or the token; the call is repeated at once with a new one. So
+    /// far this says nothing against the API, and a probe with this result has not succeeded.
     Pending,
-    /// It refused the new form, too. It counts as a failure; a breaker that opens by it says that
-    /// the set-up is at fault: this host's clock, the token, the keys.
+    /// The API refused the new signature or token, too. It counts as a failure. A breaker that
+    /// opens by it blames the configuration: this host's clock, the token, the keys.
     Repeated,
 }
 
 impl CallHealth {
-    /// Whether no retry mends it, so that somebody has to.
+    /// Whether somebody has to mend the configuration.
     fn blames_set_up(self) -> bool {
         match self {
             Self::AccessDenied | Self::Repeated => true,
@@ -127,7 +127,7 @@ impl Breaker {
         }
     }
 
-    /// A call is being made, with [`Breaker::permit`]'s leave.
+    /// A call is being made that [`Breaker::permit`] allowed.
     pub fn called(&mut self) {
         match &mut self.state {
             State::Closed { .. } => {}
@@ -159,7 +159,7 @@ impl Breaker {
                 let failing =
                     *calls >= self.settings.min_calls && ratio >= self.settings.failure_ratio;
                 let opens = match health {
-                    // Though it be the one that makes them enough.
+                    // Even if this call makes the window large enough: it did not fail itself.
                     CallHealth::Well | CallHealth::Pending => false,
                     CallHealth::Failing | CallHealth::Repeated => failing,
                     CallHealth::AccessDenied => true,
@@ -172,10 +172,10 @@ impl Breaker {
             State::HalfOpen { since, probing, succeeded, access_denied, times } if probe => {
                 *probing = false;
                 if health != CallHealth::Well {
-                    // A probe that is asked for anew leaves the blame where it was.
+                    // A probe that is to be repeated does not change who is to blame.
                     let blame =
                         health.blames_set_up() || (health == CallHealth::Pending && *access_denied);
-                    // How long the API failed says nothing of how long it will deny us.
+                    // How long the API failed says nothing about how long it will deny access.
                     let is_new = blame && !*access_denied;
                     let times = if is_new { 0 } else { times.saturating_add(1) };
                     let since = *since;
@@ -187,14 +187,14 @@ impl Breaker {
                     self.state = State::Closed { since: now, calls: 0, failures: 0 };
                 }
             }
-            // Sent before it opened.
+            // The call was sent before the breaker opened.
             State::Open { .. } | State::HalfOpen { .. } => {}
         }
         false
     }
 
-    /// The API cannot be called at all until somebody mends the set-up: as if it had denied us
-    /// access. Returns whether the breaker opened by it.
+    /// The API cannot be called until somebody mends the configuration: as if it had denied access.
+    /// Returns whether the breaker opened by it.
     pub fn deny(&mut self, now: Instant) -> bool {
         match &mut self.state {
             State::Closed { .. } => {
@@ -211,7 +211,7 @@ impl Breaker {
         }
     }
 
-    /// There are other credentials: an API that denied us may be probed at once.
+    /// There are new credentials: an API that denied access may be probed at once.
     pub fn credentials_changed(&mut self, now: Instant) {
         match &mut self.state {
             State::Open { access_denied: true, until, times, .. } => (*until, *times) = (now, 0),
@@ -220,7 +220,7 @@ impl Breaker {
         }
     }
 
-    /// A call that [`Breaker::called`] announced was not made after all.
+    /// A call that [`Breaker::called`] was told of was not made after all.
     pub fn cancelled(&mut self, probe: bool) {
         if let State::HalfOpen { probing, .. } = &mut self.state
             && probe
@@ -229,7 +229,7 @@ impl Breaker {
         }
     }
 
-    /// Since when no calls but probes are made; `None` while it is closed.
+    /// Since when only probes are made; `None` while it is closed.
     pub fn open_since(&self) -> Option<Instant> {
         match &self.state {
             State::Closed { .. } => None,
@@ -237,7 +237,7 @@ impl Breaker {
         }
     }
 
-    /// Whether no calls but probes are made because the API denies us access.
+    /// Whether only probes are made because the API denies access.
     pub fn is_denied(&self) -> bool {
         match &self.state {
             State::Closed { .. } => false,

@@ -1,13 +1,16 @@
-//! Limits: how many calls an API gets at once, and how many a second, from this worker.
+//! Limits: how many calls at once, and how many a second, this worker may make to an API.
 //!
-//! Pure: time is an argument. A limit may be this worker's alone, or that of the whole group, of
-//! which each worker uses the share that its partitions are of all partitions
-//! ([`Limit::set_share`]). The invariants, for the share in force: never more calls at once than
-//! `concurrency`; never more within any second than `rate_limit` and a hundredth of it. Where a
-//! group has fewer permits than partitions, `concurrency` holds on the average over time: a worker
-//! then makes a call with a part of a permit, and rests after it until that part is made up for.
-//! A limit may also find out by itself how many calls the API does best with
-//! ([`Limit::adaptive`]); `concurrency` is its bound then.
+//! Pure: time is an argument. A limit may hold for this worker alone, or for the whole group. Of a
+//! limit of the group each worker uses the part that its partitions are of all partitions
+//! ([`Limit::set_share`]). The invariants, for the share in force:
+//!
+//! - Never more calls at once than `concurrency`.
+//! - Never more calls within any second than `rate_limit` and a hundredth of it.
+//!
+//! Where a group has fewer permits than partitions, `concurrency` holds on average over time: a
+//! worker that has a part of a permit makes a call, then pauses until the average is right. A limit
+//! may also find out by itself how many calls at once the API handles best ([`Limit::adaptive`]);
+//! then `concurrency` is the upper bound.
 //!
 //! ```
 //! use claimgate::assess::limit::Limit;
@@ -36,7 +39,7 @@ use adaptive::Adaptive;
 use rate::Rate;
 use share::Bounds;
 
-/// The bulkhead of one API.
+/// The limit of one API.
 #[derive(Debug)]
 pub struct Limit {
     concurrency: usize,
@@ -46,9 +49,9 @@ pub struct Limit {
     rate: Option<Rate>,
     adaptive: Option<Adaptive>,
     bounds: Bounds,
-    /// A larger share, and when it comes into force.
+    /// A larger share, and from when on it holds.
     grows: Option<(Instant, Bounds)>,
-    /// Since when one call more than the whole permits is under way.
+    /// Since when a call is under way on a part of a permit.
     extra_since: Option<Instant>,
     extra_rests_until: Option<Instant>,
 }
@@ -69,22 +72,23 @@ impl Limit {
         }
     }
 
-    /// Says whether the concurrency, and whether the rate, are bounds of the whole group. One that
-    /// is not stays this worker's own, whatever its share.
+    /// Says whether the concurrency, and whether the rate, hold for the whole group. A bound that
+    /// does not is this worker's own, whatever its share.
     #[must_use]
     pub fn of_group(self, concurrency: bool, rate: bool) -> Self {
         Self { of_group: (concurrency, rate), ..self }
     }
 
-    /// Lets it find out how many calls at once the API does best with, up to `concurrency`.
+    /// Lets it find out how many calls at once the API handles best, up to `concurrency`.
     #[must_use]
     pub fn adaptive(self, now: Instant) -> Self {
         let adaptive = Some(Adaptive::new(self.concurrency, now));
         Self { adaptive, ..self }
     }
 
-    /// From now on only the share of these partitions, of so many, may be used: what is less counts
-    /// at once, what is more from `from`, when the calls of the partitions' last owner have ended.
+    /// Sets the share to that of the partitions `held`, of `partitions`. A smaller share holds at
+    /// once, a larger one from `from` on, when the calls of the partitions' former owner have
+    /// ended.
     pub fn set_share(&mut self, held: &[i32], partitions: u32, now: Instant, from: Instant) {
         self.advance(now);
         let (own, part) = (
@@ -137,14 +141,15 @@ impl Limit {
         if self.in_flight <= self.bounds.whole
             && let Some(since) = self.extra_since.take()
         {
-            // As long as the whole time is of which this was the part.
+            // A call on a part of a permit is followed by a pause, so that over the whole time no
+            // more than that part was used.
             let used = now.duration_since(since);
             self.extra_rests_until =
                 self.bounds.extra.whole_of(used).and_then(|whole| since.checked_add(whole));
         }
     }
 
-    /// A call has ended well, or not; to be said before its permit is given back.
+    /// A call has ended, well or not. The caller says so before it gives the permit back.
     pub fn learn(&mut self, well: bool, took: Duration, now: Instant) {
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.ended(well, took, now);
@@ -158,7 +163,7 @@ impl Limit {
         }
     }
 
-    /// How many calls there may be at once for now, whatever the worker's share is.
+    /// How many calls at once are allowed now, apart from the worker's share.
     pub fn concurrency(&self) -> usize {
         self.adaptive.as_ref().map_or(self.concurrency, Adaptive::limit)
     }
@@ -168,8 +173,7 @@ impl Limit {
         self.in_flight
     }
 
-    /// Whether there is a permit, and whether it is the one that is only there for a part of the
-    /// time; or when to look.
+    /// Whether there is a permit, and whether it is only a part of one; or when to look again.
     fn permit(&self, now: Instant) -> Result<bool, Option<Instant>> {
         if self.in_flight >= self.concurrency() {
             return Err(None);
@@ -186,7 +190,7 @@ impl Limit {
         }
     }
 
-    /// Lets time pass; a share that was to grow by now has grown.
+    /// Brings the limit up to this time: a larger share may hold by now.
     fn advance(&mut self, now: Instant) {
         if let Some((from, bounds)) = self.grows.filter(|(from, _)| *from <= now) {
             self.pass(from);

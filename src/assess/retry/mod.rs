@@ -1,9 +1,12 @@
-//! Retry: what follows an attempt's reading.
+//! Retry: what to do after an attempt.
 //!
 //! A pure machine: time and seed are arguments, and it returns a [`Step`] that the worker carries
-//! out. The invariants: a verdict or a refusal ends the claim; nothing is retried past
-//! `retry.in_process_for`; the two single retries (a new nonce, a new token) happen once each in a
-//! claim's life, and only they say nothing against the API.
+//! out. The invariants:
+//!
+//! - An assessed or unassessable claim is not retried.
+//! - Nothing is retried in this process for longer than `retry.in_process_for`.
+//! - A retry at once with a new signature, and one with a new token, happen once each in a claim's
+//!   life. Only the faults before these two say nothing against the API.
 //!
 //! The `backoff` crate is used here, and here only, as interval arithmetic (see `deny.toml`).
 //!
@@ -56,7 +59,7 @@ pub struct Settings {
     /// decision.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,
-    /// So many deferred claims are held in memory until they are due; what is more stays in Kafka.
+    /// The most deferred claims that are held in memory until they are due; others stay in Kafka.
     pub max_waiting: usize,
     /// The longest `Retry-After` that is honoured; a longer one counts as this.
     #[serde(with = "humantime_serde")]
@@ -65,13 +68,12 @@ pub struct Settings {
     pub budget: budget::Settings,
     /// Provider codes that are transient on every API.
     pub transient_codes: Vec<i64>,
-    /// The decision of a claim that no API would assess.
+    /// The decision of a claim that no API assessed.
     #[serde(deserialize_with = "final_decision")]
     pub on_unassessed: Decision,
 }
 
-/// A decision that ends a claim: there is no captcha to challenge a user with whom no API would
-/// assess.
+/// A decision that ends a claim. Not `challenge`: without an answer there is no captcha to show.
 pub(crate) fn final_decision<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Decision, D::Error> {
@@ -90,9 +92,9 @@ pub enum Step {
     Assessed(Assessment, i64),
     /// The claim will never be assessed.
     Unassessable(Fault),
-    /// Ask again at this time.
+    /// Make another attempt at this time.
     RetryAt(Instant),
-    /// Its time in this process is up.
+    /// Its time in this process is up: defer it.
     Defer(Fault),
     /// The API takes no further attempt.
     GiveUp(Fault),
@@ -112,10 +114,10 @@ impl Settings {
 /// One claim's history of attempts.
 #[derive(Debug, Default)]
 pub struct Retry {
-    /// Before the claim was deferred last.
+    /// Attempts that were made before the claim was deferred.
     earlier: u32,
     attempts: u32,
-    /// Of all of them, those that did not reach the API or were turned away.
+    /// How many of all attempts did not reach the API, or were turned away by it.
     unseen: u32,
     started: Option<Instant>,
     intervals: Option<ExponentialBackoff>,
@@ -126,9 +128,9 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The history of a claim that an API was asked about `earlier` times before it was deferred,
-    /// `unseen` of them without its looking, at last with this reason: one that was deferred for
-    /// want of a good signature or token has had its single retry.
+    /// The history of a claim that was deferred after `earlier` attempts, for this reason; the API
+    /// did not look at `unseen` of them. If the reason was a bad signature or token, the claim has
+    /// had its retry at once.
     pub fn resumed(earlier: u32, unseen: u32, reason: Option<FaultReason>) -> Self {
         Self {
             earlier,
@@ -149,30 +151,28 @@ impl Retry {
         self.attempts()
     }
 
-    /// Whether no attempt was begun since the claim was taken on, or taken on again.
+    /// Whether no attempt was begun since the claim was last taken on.
     pub fn is_fresh(&self) -> bool {
         self.attempts == 0
     }
 
-    /// How many attempts were begun, those before the claim was deferred included.
+    /// How many attempts were begun, including those before the claim was deferred.
     pub fn attempts(&self) -> u32 {
         self.earlier.saturating_add(self.attempts)
     }
 
-    /// How many of them did not have the API look at the claim: no connection was made, or it
-    /// turned the call away.
+    /// How many of them the API did not look at: no connection was made, or it turned the call
+    /// away.
     pub fn unseen(&self) -> u32 {
         self.unseen
     }
 
-    /// Until when the last answer asked for a pause, if it did: also a claim that leaves the
-    /// process is not asked about before.
+    /// Until when the last answer asked for a pause, if it did. A deferred claim keeps to it too.
     pub fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
-    /// Says what follows, and what the reading says about the API's health. `retry_after` is the
-    /// answer's header, `max_attempts` the API's own bound, `seed` random.
+    /// Decides what follows an attempt with this result, and what the result shows about the API.
     pub fn after(
         &mut self,
         settings: &Settings,
@@ -191,8 +191,8 @@ impl Retry {
         (health, self.retry(settings, fault, again, context))
     }
 
-    /// What a transient reading says: a new signature or token may mend it the first time, and not
-    /// the second.
+    /// What a transient result shows about the API. The first time, a new signature or token may
+    /// help; not the second time.
     fn health(&self, again: RetryHint) -> CallHealth {
         match again {
             RetryHint::Backoff | RetryHint::After(_) => CallHealth::Failing,
@@ -239,8 +239,8 @@ impl Retry {
         }
     }
 
-    /// Full jitter: anything up to the interval, so that claims that failed together do not come
-    /// back together.
+    /// Full jitter: any pause up to the interval, so that claims that failed together are not
+    /// retried together.
     fn pause(&mut self, settings: &Settings, context: &Context) -> Duration {
         let intervals = self.intervals.get_or_insert_with(|| {
             ExponentialBackoffBuilder::new()
@@ -256,18 +256,18 @@ impl Retry {
     }
 }
 
-/// What the machine is told besides the reading.
+/// What the decision depends on, besides the result.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
-    /// The present.
+    /// The time now.
     pub now: Instant,
-    /// Random.
+    /// A random number.
     pub seed: u32,
     /// The answer's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The API's own bound on attempts that it has looked at.
+    /// The most attempts that the API accepts for one claim, of those that it looks at.
     pub max_attempts: Option<u32>,
-    /// Whether it may have seen this one.
+    /// Whether the API may have looked at this attempt.
     pub seen: bool,
 }
 

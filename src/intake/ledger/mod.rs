@@ -1,7 +1,7 @@
 //! The ledger: which records are done, and what may be committed.
 //!
-//! Owns, per assigned partition, the offsets that are not done. Everything else below [`Ledger`]'s
-//! end is done: records that were confirmed, and offsets that no record has (compaction,
+//! For each assigned partition it holds the offsets that are open: not done. All others up to the
+//! end of what was read are done: confirmed records, and offsets without a record (compaction,
 //! transaction markers). Knows no Kafka.
 //!
 //! The invariants:
@@ -35,11 +35,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::offset_map::{self, OffsetMap};
 use super::{Assigned, LogReach, Partition};
 
-/// The right and the duty to finish one record. Not `Clone`: a record ends once.
+/// The duty to finish one record, and the right to. Not `Clone`: a record is finished once.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(TicketId);
 
-/// The name of a [`Ticket`]. Who has it knows which record is meant, and has no right to finish it.
+/// The name of a [`Ticket`]: it says which record is meant, and gives no right to finish it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId {
     partition: Partition,
@@ -59,8 +59,7 @@ impl Ticket {
         self.0.offset
     }
 
-    /// What tells this ticket from all others, that of the same record in another assignment
-    /// included.
+    /// Its name. The ticket of the same record in another assignment has another one.
     pub fn id(&self) -> TicketId {
         self.0
     }
@@ -82,12 +81,12 @@ pub enum Admission {
 pub struct Commit {
     /// The partition.
     pub partition: Partition,
-    /// The assignment under which its records were read: nothing may be committed under it once it
-    /// has ended.
+    /// The assignment under which the records were read. Once it has ended, nothing may be
+    /// committed.
     pub epoch: u32,
     /// The watermark: the offset of the first record that is not done.
     pub offset: i64,
-    /// What is done beyond the watermark, see [`offset_map`].
+    /// Which records beyond the watermark are done, see [`offset_map`].
     pub metadata: String,
 }
 
@@ -95,7 +94,7 @@ pub struct Commit {
 #[derive(Debug)]
 pub struct Ledger {
     partitions: BTreeMap<Partition, State>,
-    /// No commit's metadata is longer, in bytes.
+    /// The most bytes of a commit's metadata.
     metadata_max: usize,
 }
 
@@ -108,28 +107,28 @@ impl Default for Ledger {
 #[derive(Debug)]
 struct State {
     epoch: u32,
-    /// How often the log began anew under this assignment. Tickets of before are void: the same
+    /// How often the log began again under this assignment. Earlier tickets are void: the same
     /// offsets are other records now.
     restarts: u32,
-    /// Offsets taken on and not confirmed, and those that the restored map left open and that were
-    /// not read yet.
+    /// Open offsets: records that were taken on and are not confirmed, and those that the restored
+    /// map has open and that were not read yet.
     open: BTreeSet<i64>,
     /// The offset after the last one read; `None` before the first, where nothing was committed.
     position: Option<i64>,
-    /// The offset after the last one known, which the restored map may put beyond `position`.
+    /// The offset after the last known one. The restored map may reach beyond `position`.
     end: i64,
 }
 
 impl Ledger {
-    /// A ledger without partitions, whose commits carry at most so many bytes of metadata.
+    /// A ledger without partitions. Its commits have at most `metadata_max` bytes of metadata.
     pub fn with_metadata_max(metadata_max: usize) -> Self {
         Self { partitions: BTreeMap::new(), metadata_max }
     }
 
-    /// Takes a partition on, from what the group had committed.
+    /// Takes a partition on, from what the group has committed.
     ///
-    /// Metadata that is foreign, old, garbled or reaches beyond the log reads as "nothing done
-    /// beyond the watermark"; the returned text says why, for the log.
+    /// Metadata that is foreign, old, garbled or reaches beyond the log counts as "nothing is done
+    /// beyond the watermark". The returned text says why, for the log.
     pub fn assign(&mut self, assigned: &Assigned) -> Option<String> {
         let restored = assigned
             .offset
@@ -155,9 +154,9 @@ impl Ledger {
         self.partitions.remove(&partition);
     }
 
-    /// Takes a record on that was read when `epoch` was the latest assignment. Records of a
-    /// partition come in the order of their offsets; one that was read before its partition's
-    /// present assignment is stale.
+    /// Takes on a record that was read when `epoch` was the latest assignment. The records of a
+    /// partition come in the order of their offsets. A record that was read before the present
+    /// assignment of its partition is stale.
     pub fn admit(&mut self, partition: Partition, offset: i64, epoch: u32) -> Admission {
         let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.epoch <= epoch)
         else {
@@ -175,8 +174,8 @@ impl Ledger {
         self.partitions.get(&id.partition).is_some_and(|state| state.gave(id))
     }
 
-    /// What a commit would say if these records were done as well. Tickets of ended assignments are
-    /// passed over.
+    /// The commits that there would be if these records were done too. Tickets of ended assignments
+    /// are ignored.
     pub fn plan<'a>(&self, done: impl Iterator<Item = &'a Ticket>) -> Vec<Commit> {
         let mut by_partition: BTreeMap<Partition, BTreeSet<i64>> = BTreeMap::new();
         for Ticket(id) in done.filter(|ticket| self.is_live(ticket)) {
@@ -192,7 +191,8 @@ impl Ledger {
         by_partition.into_iter().filter_map(commit).collect()
     }
 
-    /// Makes records done: Kafka has acknowledged the commit that [`Ledger::plan`] said.
+    /// Marks records as done, after Kafka has acknowledged the commits that [`Ledger::plan`]
+    /// returned.
     pub fn confirm(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for Ticket(id) in tickets {
             if let Some(state) =
@@ -203,11 +203,11 @@ impl Ledger {
         }
     }
 
-    /// Whether the partition's next record, which has this offset, may be taken on: with it, the
-    /// map is certain to fit into the commit's metadata, whatever is finished in whatever order.
+    /// Whether the partition's next record, at this offset, may be taken on: the map will fit into
+    /// the commit's metadata, in whatever order the records are finished.
     ///
-    /// A record within the restored map always may: it adds nothing to the map, and only its end
-    /// can make room.
+    /// A record within the restored map always may be: it adds nothing to the map, and the map only
+    /// shrinks when it is done.
     pub fn has_room_for(&self, partition: Partition, offset: i64) -> bool {
         self.partitions.get(&partition).is_none_or(|state| {
             let (open, span) = state.after_reading(offset);
@@ -220,9 +220,9 @@ impl Ledger {
         self.partitions.keys().copied()
     }
 
-    /// How many records of a partition are not done, where its log reaches so far: those that were
-    /// taken on, and those behind them. `nothing_waits` says that every record that was read before
-    /// was taken on. Then offsets without a record, such as transaction markers, are passed over;
+    /// How many records of a partition are not done, if its log reaches this far: those that were
+    /// taken on, and those behind them. `nothing_waits` says that every record that was read was
+    /// taken on. Then offsets without a record, such as transaction markers, are left out;
     /// otherwise they count.
     pub fn lag(&self, log: &LogReach, nothing_waits: bool) -> u64 {
         let Some(state) = self.partitions.get(&log.partition) else { return 0 };
@@ -234,13 +234,12 @@ impl Ledger {
 }
 
 impl State {
-    /// Whether a ticket is of this assignment, and of this beginning of the log.
+    /// Whether a ticket belongs to this assignment, and to the log since it last began again.
     fn gave(&self, id: &TicketId) -> bool {
         self.epoch == id.epoch && self.restarts == id.restarts
     }
 
-    /// How many offsets would be open, within what span, if `offset` at or beyond the end were read
-    /// next.
+    /// How many offsets would be open, and within what span, if `offset` were read next.
     fn after_reading(&self, offset: i64) -> (usize, i64) {
         let skipped = self.position.unwrap_or(offset)..offset;
         let gone = if skipped.is_empty() { 0 } else { self.open.range(skipped.clone()).count() };
@@ -249,20 +248,18 @@ impl State {
         (self.open.len() - gone + 1, offset.saturating_add(1).saturating_sub(first))
     }
 
-    /// Notes that `offset` was read; says whether it is to be worked on.
+    /// Notes that `offset` was read. Returns whether the record is to be taken on.
     fn read(&mut self, offset: i64) -> bool {
         let position = self.position.unwrap_or(offset);
         if offset < position {
-            // Kafka went back because the log was cut or made anew: what was known about it is
-            // worth nothing.
+            // Kafka went back: the log was cut or created again. What was known of it is void.
             self.open.clear();
             self.restarts = self.restarts.wrapping_add(1);
             self.end = offset;
         } else if self.position.is_none() {
             self.end = offset;
         } else if !self.open.is_empty() && position < self.end {
-            // Open offsets of the restored map that were skipped have no record any more
-            // (compaction).
+            // Kafka skipped open offsets of the restored map: compaction has removed their records.
             let skipped: Vec<i64> = self.open.range(position..offset).copied().collect();
             for gone in skipped {
                 self.open.remove(&gone);
