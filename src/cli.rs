@@ -1,4 +1,4 @@
-//! The command line: which command, with which arguments. What a command does stands elsewhere.
+//! The command line: which command, with which arguments. What a command does is in other modules.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Cli {
                 let threads = config.worker.threads;
                 let work = service::run(config, &telemetry, std::future::pending());
                 let result = block_on(threads, service::with_hangups(file, &telemetry, work));
-                // Before the last log lines leave, for it is one of them.
+                // Before the last log lines are sent, because it is one of them.
                 let result = result.map_err(Failure::logged);
                 telemetry.shutdown();
                 result
@@ -102,7 +102,7 @@ impl Cli {
                 block_on(1, service::dead_letters(&config, command))
             }
             Command::Status(command) => {
-                // Who says where the workers are needs no configuration.
+                // A command line that names the workers needs no configuration.
                 let listen = if command.needs_listener() {
                     Self::load(config)?.http.listen
                 } else {
@@ -129,8 +129,8 @@ impl Cli {
     }
 }
 
-/// Runs a future on a runtime of so many threads; one thread is this one, which saves every
-/// hand-over between threads.
+/// Runs a future on a runtime of so many threads. With one, it is this thread, which saves passing
+/// work between threads.
 fn block_on<T, E: From<String>>(
     threads: usize,
     future: impl Future<Output = Result<T, E>>,
@@ -143,7 +143,8 @@ fn block_on<T, E: From<String>>(
     let runtime = builder.worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let result = runtime.block_on(future);
-    // A thread that still waits for a broker or a name server does not hold the process up.
+    // A thread that still waits for a broker or a name server does not delay the end of the
+    // process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
 }

@@ -1,14 +1,14 @@
 //! Values that change while the worker runs: its secrets.
 //!
-//! Knows nothing of where a value comes from. The invariants: a reader gets one whole value,
-//! the old or the new one; a value in use stays what it is until its reader is done.
+//! Knows nothing of where a value comes from. The invariants: a reader gets one whole value, the
+//! old or the new one; a value in use does not change until its reader is done.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// A value that somebody may replace. Clones share it.
+/// A value that can be replaced. Clones share it.
 pub struct Live<T>(Arc<ArcSwap<T>>);
 
 impl<T> Live<T> {
@@ -17,7 +17,7 @@ impl<T> Live<T> {
         self.0.load_full()
     }
 
-    /// Replaces the value for all who read it from now on.
+    /// Replaces the value for all later reads.
     pub fn replace(&self, value: T) {
         self.0.store(Arc::new(value));
     }

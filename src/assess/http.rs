@@ -1,6 +1,6 @@
-//! HTTP: sends a risk API's request and brings its answer back, within bounds of time and size.
+//! HTTP: sends a request to a risk API and returns its answer, within bounds of time and size.
 //!
-//! The only file that knows reqwest. It retries nothing and judges nothing: a failure is a word.
+//! The only file that knows reqwest. It retries nothing, and does not decide what a failure means.
 
 use std::time::Duration;
 
@@ -15,11 +15,10 @@ use super::egress;
 use super::exchange::{Exchange, Failure, Http, Response};
 use crate::risk::{Method, Request, one_line};
 
-/// The largest body that is read; what is beyond is cut off, and the reader will find the rest
-/// malformed.
+/// The largest body that is read. What is beyond is cut off, and the body then reads as malformed.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
-/// A connection that takes longer is none.
+/// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest cause, in characters.
@@ -29,7 +28,7 @@ const CAUSE_MAX: usize = 300;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) client: reqwest::Client,
-    /// Who is called directly though there is a proxy, or everybody where there is none.
+    /// The proxy, if there is one, and the hosts that are called without it.
     pub(super) egress: egress::Settings,
 }
 
@@ -42,12 +41,13 @@ impl Client {
         Self::for_calls(egress, Duration::from_secs(2))
     }
 
-    /// A client that verifies certificates and follows no redirects, for calls that may take
-    /// `shortest` or more: a connection that is not made in half of that fails as such, for the API
-    /// has not seen the call. The proxy is `egress`'s; the environment's settings do not count.
+    /// A client that verifies certificates and follows no redirects. `shortest` is the shortest
+    /// timeout of a call: connecting may take half of it, so that a failure to connect is
+    /// recognised as one; then the API has not seen the call. The proxy is that of `egress`; the
+    /// environment's proxy settings do not count.
     ///
     /// # Errors
-    /// The TLS library could not be set up, or the proxy's address is none.
+    /// The TLS library could not be set up, or the proxy's address is invalid.
     pub fn for_calls(
         egress: &egress::Settings,
         shortest: Duration,
@@ -60,7 +60,7 @@ impl Client {
             .tcp_keepalive(Duration::from_secs(30))
             .connect_timeout(CONNECT_MAX.min(shortest / 2))
             .pool_idle_timeout(Duration::from_secs(30))
-            // A retry by the client would resend the very same nonce, which the APIs refuse as a
+            // A retry by the client would send the same nonce again, which the APIs refuse as a
             // replay.
             .retry(reqwest::retry::never());
         if let Some(url) = egress.proxy() {
@@ -70,7 +70,7 @@ impl Client {
         Ok(Self { client: builder.build()?, egress: egress.clone() })
     }
 
-    /// The answer, what is odd about it, and whether it is whole.
+    /// The answer, what is unusual about it, and whether it is whole.
     async fn exchange(
         &self,
         request: Request,
@@ -80,7 +80,7 @@ impl Client {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
-        // The raw answer is evidence: it is to come as it is.
+        // The raw answer is evidence, so it has to come uncompressed.
         let builder = self.client.request(method, request.url).header(ACCEPT_ENCODING, "identity");
         let mut builder = builder.timeout(timeout);
         if let Some((content_type, body)) = request.body {
@@ -132,8 +132,8 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// The error and what caused it, in their own words. The URL, which carries accounts and
-/// signatures, is left out.
+/// The error and its causes, in their own words, without the URL, which has accounts and
+/// signatures.
 fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut words = error.to_string();
@@ -149,8 +149,8 @@ fn cause(error: reqwest::Error) -> String {
     one_line(&words, CAUSE_MAX)
 }
 
-/// What makes an answer unreadable though it came whole: it sends its reader elsewhere, or is
-/// packed though nobody asked.
+/// Why a whole answer cannot be read: it is a redirect, or it is compressed although the request
+/// did not allow that.
 fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if (300..400).contains(&status) {
@@ -170,7 +170,7 @@ fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than can be counted is for ever.
+        // A number that is too large counts as for ever.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;

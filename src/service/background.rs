@@ -1,4 +1,4 @@
-//! What runs beside the worker: the care of the tables, and the signals that end it.
+//! What runs beside the worker: the upkeep of the tables, and the handlers of signals.
 
 use std::iter;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use crate::schema::{NewPolicy, NewSubjectKey, PolicyUse};
 /// How often the tables are looked after.
 const UPKEEP: Duration = Duration::from_secs(3600);
 
-/// And how soon again after a failure, such as a lock that an auditor's transaction holds.
+/// How soon this is tried again after a failure, such as a lock that an auditor's transaction
+/// holds.
 const UPKEEP_AGAIN: Duration = Duration::from_secs(600);
 
-/// Keeps the policies and the id of the key of persons, makes the next months' partitions in time,
-/// and counts what was decided. A failure is told and tried again soon: rows go to the default
-/// partition meanwhile, and questions count for themselves. The worker takes nothing away:
-/// `claimgate audit retention` does.
+/// Stores the policies and the id of the subject key, makes the partitions of the next months, and
+/// counts decisions. A failure is logged and tried again soon; meanwhile rows go to the default
+/// partition, and auditors' queries count for themselves. The worker removes nothing: `claimgate
+/// audit retention` does.
 pub(super) async fn look_after_tables(
     store: Arc<PostgresStore>,
     policies: Policies,
@@ -66,8 +67,8 @@ async fn look_after(
     Ok(())
 }
 
-/// Ready when SIGTERM or SIGINT has come since the call. Without handlers the signals end the
-/// process as they always do; process 1 of a container they do not even end.
+/// Ready when SIGTERM or SIGINT has come since the call. Without handlers these signals end the
+/// process at once; but they do not end process 1 of a container at all.
 pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async {
@@ -78,7 +79,7 @@ pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
     }
 }
 
-/// Told with every SIGUSR2: deferred claims are to be asked about at once.
+/// Notified by every SIGUSR2: deferred claims are to be assessed at once.
 pub(super) fn retry_signal() -> Result<Arc<Notify>, String> {
     let mut told = signal(SignalKind::user_defined2())
         .map_err(|error| format!("the handler of SIGUSR2 cannot be installed: {error}"))?;

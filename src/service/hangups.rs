@@ -1,7 +1,6 @@
-//! SIGHUP: the configuration is read once more, and what can change while the worker runs is
-//! changed.
+//! SIGHUP: reads the configuration again, and applies what can change while the worker runs.
 //!
-//! Here that is the filter of log lines; `secrets` hears the signal, too.
+//! Here that is the filter of log lines. `secrets` handles the signal, too.
 
 use std::path::Path;
 use std::pin::pin;
@@ -12,7 +11,7 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
-/// Does the work; a SIGHUP meanwhile ends nothing.
+/// Does the work; SIGHUP does not end it.
 ///
 /// # Errors
 /// Those of the work.

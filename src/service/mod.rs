@@ -1,7 +1,7 @@
-//! The worker as a service: the real Kafka, Postgres and HTTP, wired to [`Worker`].
+//! The worker as a service: connects the real Kafka, Postgres and HTTP to [`Worker`].
 //!
-//! Knows how to start everything in the right order and to stop it in the reverse one. Whatever is
-//! wrong at the start is said in one sentence that names the key or the address.
+//! Starts everything in the right order, and stops it in the reverse order. If the start fails, one
+//! sentence says what is wrong and names the key or the address.
 
 mod background;
 mod check;
@@ -47,7 +47,7 @@ pub use set_up::open_store;
 use set_up::{context, http_client, log_start, look_around};
 pub use topics::{TopicsCommand, topics};
 
-/// Without a turn of the worker's loop for so long, `/livez` fails.
+/// `/livez` fails if the worker's loop has made no turn for this long.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs the worker until SIGTERM or SIGINT, or until `shutdown` is ready.
@@ -59,7 +59,7 @@ pub async fn run(
     telemetry: &Telemetry,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    // First of all: whoever stops a worker that waits for its database is heard, too.
+    // First of all, so that a worker that waits for its database can be stopped, too.
     let told = signalled();
     let mut stop = pin!(async {
         tokio::select! { () = told => {} () = shutdown => {} }
@@ -89,7 +89,7 @@ impl Ports for Real {
 struct Service {
     worker: Worker<Real>,
     membership: Membership,
-    /// SIGUSR1: as SIGTERM, for one who does not come back.
+    /// SIGUSR1: stops the worker as SIGTERM does, and tells the group that it does not come back.
     for_good: Signal,
     store: Arc<PostgresStore>,
     upkeep: JoinHandle<()>,
@@ -103,7 +103,7 @@ impl Service {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
         let (registry, shadow) = (Arc::new(registry), config.shadow(&policy));
         let policies = Policies { in_force: policy, shadow };
-        // Side by side, for partitions wait while their worker starts again.
+        // All at once, because partitions wait while their worker restarts.
         let (store, (), http) = tokio::try_join!(
             open_store(&config),
             look_around(&config),
@@ -134,7 +134,7 @@ impl Service {
 
         let for_good = signal(SignalKind::user_defined1())
             .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
-        // Nothing is waited for from here on: whoever is in the group works, or leaves it in order.
+        // From here on nothing is waited for: a worker in the group works, or leaves in order.
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
         let (mut intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout)
             .map_err(|error| client_error(&error))?;
@@ -169,7 +169,7 @@ impl Service {
                 _ = self.for_good.recv() => how = Leave::ForGood,
             }
         };
-        // The worker is gone before the group is left: nobody else holds the consumer then.
+        // The worker is dropped before the group is left, so that nothing else holds the consumer.
         let outcome = match self.worker.run(stop).await {
             Ok((_, drain)) => told(drain),
             Err(error) => Err(error.to_string()),
@@ -190,8 +190,8 @@ impl Service {
     }
 }
 
-/// Says how the drain ended: it is an error that something was left, because those who restart
-/// workers wait for a clean end.
+/// The result of the drain. It is an error if something was left: scripts that restart workers wait
+/// for a clean end.
 fn told(drain: Drain) -> Result<(), String> {
     let Drain { unpublished, unrecorded } = drain;
     if drain.is_clean() {

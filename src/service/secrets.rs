@@ -1,9 +1,9 @@
-//! Secrets that change while the worker runs: they are read once more when a file of them has
-//! other content, and with SIGHUP.
+//! Secrets that change while the worker runs: they are read again when the content of one of their
+//! files changes, and with SIGHUP.
 //!
-//! Contents are compared, not times or names: Kubernetes swaps a link. The invariants: nothing ends
-//! because of a secret that cannot be read or is refused: the one in force stays; log lines name
-//! keys and never hold a value.
+//! Contents are compared, not times or names, because Kubernetes swaps a link. The invariants: a
+//! secret that cannot be read or is refused ends nothing: the one in force stays; log lines name
+//! keys and never have a value.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::live::Live;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 
-/// How often the files are looked at. A change is taken on when two looks in a row saw it, so that
-/// a file half written, or one of two that belong together, is not.
+/// How often the files are read. A change counts when it was read twice in a row, so that a file
+/// that is half written, or only one of two that belong together, is not used.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Who has the secrets.
+/// What uses the secrets.
 pub(super) struct Secrets {
-    /// What was read last and is in force.
+    /// The configuration that was read last and is in force.
     pub(super) config: Config,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<PostgresStore>,
@@ -35,7 +35,7 @@ pub(super) struct Secrets {
 
 type Contents = Vec<Option<[u8; 32]>>;
 
-/// Takes new secrets on, for ever.
+/// Watches the files and applies new secrets, for ever.
 pub(super) async fn keep_secrets(mut secrets: Secrets) {
     let origin = secrets.config.origin.clone();
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
@@ -58,7 +58,7 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
                     "secrets: the present ones stay in use, next try in {LOOK_EVERY:?}: {problem}"
                 );
                 told = Some(problem);
-                // A file that is away now is looked for until it is back.
+                // A file that is missing now is read again until it is back.
                 done = Contents::new();
             }
             Err(_) => {}
@@ -67,13 +67,13 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
 }
 
 impl Secrets {
-    /// Reads the configuration once more and takes its secrets on.
+    /// Reads the configuration again and applies its secrets.
     async fn renew(&mut self) -> Result<(), String> {
         let file = self.config.origin.file().map(PathBuf::from);
         let read = move || Config::load(file.as_deref()).map_err(|error| error.to_string());
         let fresh =
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-        // Whatever a start would refuse is refused now.
+        // What a start would refuse is refused now, too.
         fresh.risk_apis().map_err(|error| error.to_string())?;
         let changed = fresh.changed_secrets(&self.config);
         let (now, old) = (fresh, &mut self.config);
@@ -90,7 +90,8 @@ impl Secrets {
             tell(&of_postgres, "is in force from now on");
         }
         tell(&now.changed_for_restart(&self.config), "has changed and needs a restart");
-        // Told once: what needs a restart is compared with what was read last.
+        // From now on this is what the next one is compared with, so that a setting that needs a
+        // restart is logged once.
         self.config = now;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the worker is made of: the store, looked at and migrated; the topics, looked at.
+//! Prepares the store and the topics: connects, migrates if it is to, and checks them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::risk::Registry;
 use crate::telemetry::{self, Health, Meter, Telemetry};
 use crate::worker::{Clock, WorkerContext};
 
-/// Looks at the topics and at the way out. What is doubtful is told once; what would lose something
-/// ends the start.
+/// Checks the topics and the proxy settings. What is doubtful is logged once; what would lose
+/// claims ends the start.
 pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
@@ -30,7 +30,7 @@ pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     first_wrong(&findings).map_or(Ok(()), Err)
 }
 
-/// Makes the client that calls the risk APIs, on a thread of its own: to read the system's
+/// Makes the client that calls the risk APIs, on a thread of its own, because reading the system's
 /// certificates takes a tenth of a second.
 pub(super) async fn http_client(config: &Config, registry: &Registry) -> Result<Client, String> {
     let egress = config.egress.clone();
@@ -40,7 +40,7 @@ pub(super) async fn http_client(config: &Config, registry: &Registry) -> Result<
     made.map_err(|error| format!("the HTTP client cannot be created: {error}"))
 }
 
-/// Opens the store and sees that its schema is the one this program was built for.
+/// Opens the store and checks that its schema is the one that this program was built for.
 ///
 /// # Errors
 /// One sentence that names the address, or what is missing.
@@ -54,11 +54,10 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
         }
     }
     store.check_schema().await.map_err(|error| error.to_string())?;
-    // A missing right or a table that takes no rows shows now and not with the first claim.
+    // A missing right, or a table that takes no rows, is found now and not with the first claim.
     match store.check_rights().await {
         Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
-        // Such as a failover that is not over yet: the worker waits for it as it does at any other
-        // time.
+        // Such as a failover that is not over yet. The worker waits for it, as at any other time.
         Err(error @ StoreError::Transient(_)) => {
             warn!("it could not be checked that the tables can be written: {error}")
         }
@@ -67,8 +66,8 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
     Ok(store)
 }
 
-/// A worker that may change the tables could change evidence. Where it does not have to migrate, it
-/// does not begin.
+/// Refuses to start a worker whose role owns the tables, because it could change evidence. Not
+/// where the worker itself has to migrate.
 pub(super) async fn refuse_ownership(config: &Config, store: &PostgresStore) -> Result<(), String> {
     if config.postgres.migrate || !store.is_owner().await.map_err(|error| error.to_string())? {
         return Ok(());

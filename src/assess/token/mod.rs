@@ -1,11 +1,14 @@
-//! The access token: fetched once however many claims wait, renewed before it ends, dropped when an
-//! API refuses it.
+//! The access token: it is fetched once, however many claims wait, renewed before it ends, and
+//! dropped when an API refuses it.
 //!
 //! A pure machine: time is an argument; the worker sends the request that [`Token::wants_fetch`]
-//! asks for. The invariants: at most one fetch is under way; a refusal drops only the very token
-//! that was refused: a newer one may have come in the meantime; fetches that refusals cause are
-//! [`REFUSED_PAUSE`] apart at least, [`STABLE_PAUSE`] where a fetch ends nobody's token, and the
-//! more so the more often the new token is refused, too; a text that was refused is no new token.
+//! asks for. The invariants:
+//!
+//! - At most one fetch is under way.
+//! - A refusal drops only the token that was refused: a newer one may have come in the meantime.
+//! - Fetches that refusals cause are at least [`REFUSED_PAUSE`] apart, or [`STABLE_PAUSE`] where a
+//!   fetch ends nobody's token. The pause grows when the new token is refused, too.
+//! - A token with the same text as a refused one does not count as new.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,21 +38,21 @@ const RENEW_BEFORE: Duration = Duration::from_secs(200);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
 const FETCH_PAUSE: Duration = Duration::from_millis(250);
 const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The number of failed fetches in a row that is more than a hiccup.
+/// After this many failed fetches in a row, somebody has to mend something.
 const FAILURES_OF_A_HICCUP: u32 = 5;
-/// The pause between two fetches that refusals cause: doubled with each new token that is refused,
-/// too, up to [`REFUSED_PAUSE_MAX`]. Each fetch of a classic token voids that of every other
-/// system, and 2,000 a day are allowed.
+/// The pause between two fetches that refusals cause. It doubles with each new token that is
+/// refused, too, up to [`REFUSED_PAUSE_MAX`]. Each fetch of a classic token ends the token of every
+/// other system, and 2,000 a day are allowed.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(600);
-/// That pause where the refused token had served well and came from the stable endpoint: a fetch
-/// there that is not by force ends no token, and 10,000 a minute are allowed.
+/// That pause, if calls with the refused token had succeeded and it came from the stable endpoint.
+/// A plain fetch there ends no token, and 10,000 a minute are allowed.
 const STABLE_PAUSE: Duration = Duration::from_secs(1);
-/// A refresh by force is allowed so many times a day (`getStableAccessToken`).
+/// How many forced refreshes a day are allowed (`getStableAccessToken`).
 const FORCED_A_DAY: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A token as a call uses it. Cheap to copy; its generation says which one it was.
+/// A token for one call. Cheap to copy; its generation says which token it was.
 #[derive(Debug, Clone)]
 pub struct Lease {
     generation: u64,
@@ -68,38 +71,38 @@ impl Lease {
 pub enum Fetch {
     /// The current one, or a new one if that is about to end.
     Plain,
-    /// A new one in any case: the current one was refused, and is handed out all the same.
+    /// A new one in any case: the endpoint still hands out the one that was refused.
     Forced,
 }
 
-/// What to make of a fetch, or of a refusal.
+/// What a fetch or a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
     /// It may happen once in a while.
     Good,
-    /// It goes on like that until somebody mends the set-up: the APIs cannot be called.
+    /// It will go on until somebody mends the configuration: the APIs cannot be called.
     Bad,
 }
 
-/// The state of the process's one token.
+/// The state of one source's token.
 #[derive(Debug, Default)]
 pub struct Token {
     current: Option<Current>,
     generation: u64,
     fetching: bool,
-    /// Fetches that failed in a row, and why the last one did.
+    /// How many fetches failed in a row, and why the last one did.
     failures: u32,
     reason: Option<FaultReason>,
     not_before: Option<Instant>,
     /// Whether another endpoint was asked before.
     asked_elsewhere: bool,
-    /// The text that was refused last.
+    /// The last token that was refused.
     refused: Option<Arc<SecretString>>,
-    /// Tokens that were refused in a row, each before it served a single call.
+    /// How many tokens in a row were refused before a single call with them succeeded.
     strikes: u32,
-    /// The last fetch that a refusal caused.
+    /// When a refusal last caused a fetch.
     refetched: Option<Instant>,
-    /// The refreshes by force of the last day.
+    /// When the forced refreshes of the last day were.
     forced: VecDeque<Instant>,
     wants_force: bool,
 }
@@ -107,7 +110,7 @@ pub struct Token {
 #[derive(Debug)]
 struct Current {
     lease: Lease,
-    /// Whether its endpoint can be made to hand out another one.
+    /// Whether its endpoint can be forced to hand out a new token.
     can_force: bool,
     fetched: Instant,
     expires: Instant,
@@ -115,7 +118,7 @@ struct Current {
 }
 
 impl Token {
-    /// The token, where a usable one is at hand.
+    /// The token; `None` where there is no usable one.
     pub fn lease(&self, now: Instant) -> Option<Lease> {
         self.current
             .as_ref()
@@ -123,13 +126,13 @@ impl Token {
             .map(|current| current.lease.clone())
     }
 
-    /// For how long the token has been here, where a usable one is at hand.
+    /// How long ago the token was fetched; `None` where there is no usable one.
     pub fn age(&self, now: Instant) -> Option<Duration> {
         let current = self.current.as_ref().filter(|current| now < current.expires)?;
         Some(now.saturating_duration_since(current.fetched))
     }
 
-    /// How a fetch is to be made, if one is to be made now; it then counts as under way.
+    /// Whether to fetch a token now, and how. The fetch then counts as under way.
     pub fn wants_fetch(&mut self, now: Instant) -> Option<Fetch> {
         let fresh = self.current.as_ref().is_some_and(|current| now < current.renew);
         if fresh || self.fetching || self.not_before.is_some_and(|at| now < at) {
@@ -146,7 +149,7 @@ impl Token {
         Some(Fetch::Plain)
     }
 
-    /// When [`Token::wants_fetch`] may say yes next; `None` while a fetch is under way.
+    /// When [`Token::wants_fetch`] may next ask for a fetch; `None` while one is under way.
     #[cfg(test)]
     fn wakes_at(&self, now: Instant) -> Option<Instant> {
         if self.fetching {

@@ -1,7 +1,7 @@
 //! Decisions as Kafka messages.
 //!
-//! Pure. A decision that does not fit leaves out what only explains it, then its event's key: what
-//! settlement needs is in each.
+//! Pure. A decision that is too large leaves out what only explains it, or its event's key. What
+//! settlement needs is in every form.
 
 use serde::Serialize;
 use time::OffsetDateTime;

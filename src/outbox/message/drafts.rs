@@ -1,8 +1,8 @@
-//! Drafts: the messages of one batch, each on its way to a form that its topic takes.
+//! Drafts: the messages of one batch, until each has a form that its topic takes.
 //!
-//! Pure: it says what to send next, and learns from what was refused. The invariant: each refusal
-//! brings the end nearer. Either fewer messages are sent together, or a message becomes smaller, or
-//! it is left out; nothing is sent again as it was refused.
+//! Pure: it says what to send next, and learns from what was refused. The invariant: after each
+//! refusal fewer messages are sent together, or a message becomes smaller, or it is left out.
+//! Nothing is sent again in the way in which it was refused.
 
 use super::{Message, Topic, of};
 use crate::outbox::{Completed, RecordOutcome};
@@ -19,7 +19,8 @@ pub struct Drafts<'a> {
     completed: &'a [Completed],
     republish_duplicates: bool,
     drafts: Vec<Draft>,
-    /// By topic: the lightest message that was refused alone, for its size.
+    /// For each topic: the weight of the lightest message that was refused alone because of its
+    /// size.
     refused: [Option<usize>; 3],
 }
 
@@ -30,13 +31,13 @@ struct Draft {
     topic: Topic,
     /// Its weight when it was last sent.
     weight: usize,
-    /// With how many others, itself included, it may be sent.
+    /// How many messages may be sent together with it, including itself.
     together: usize,
-    /// It is sent in its smallest form.
+    /// Whether it is sent in its smallest form.
     least: bool,
-    /// Its topic does not take it in any form.
+    /// Whether its topic does not take it in any form.
     left_out: bool,
-    /// It is in its topic.
+    /// Whether it is in its topic.
     delivered: bool,
 }
 
@@ -49,7 +50,7 @@ pub struct Parcel {
     pub message: Message,
     /// [`Message::weight`].
     pub weight: usize,
-    /// How many messages may be in one batch with it, itself included.
+    /// How many messages may be in one batch with it, including itself.
     pub together: usize,
 }
 
@@ -64,11 +65,11 @@ pub struct Refusal {
     pub alone: bool,
 }
 
-/// What a refusal taught about a topic: it takes no message of this weight.
+/// What a refusal showed about a topic: it takes no message of this weight.
 pub type Lesson = (Topic, usize);
 
 impl<'a> Drafts<'a> {
-    /// The drafts of what these records call for.
+    /// Drafts of the messages of these records.
     pub fn new(completed: &'a [Completed], republish_duplicates: bool) -> Self {
         let is_published = |completed: &Completed| {
             republish_duplicates || !matches!(completed.outcome, RecordOutcome::Duplicate(_))
@@ -103,8 +104,8 @@ impl<'a> Drafts<'a> {
                 continue;
             };
             draft.weight = message.weight();
-            // As heavy as one that was refused, at its smallest: it would be refused as well. No
-            // decision is left out untried.
+            // Even its smallest form is as heavy as a message that was refused: it would be
+            // refused, too. But no decision is left out untried.
             let is_tried = draft.topic == Topic::Decisions;
             if !is_tried
                 && self.refused[draft.topic as usize].is_some_and(|refused| draft.weight >= refused)
@@ -121,7 +122,7 @@ impl<'a> Drafts<'a> {
         parcels
     }
 
-    /// These are in their topics, and are not sent again.
+    /// Notes that these drafts are in their topics. They are not sent again.
     pub fn delivered(&mut self, drafts: &[usize]) {
         for number in drafts {
             if let Some(draft) = self.drafts.get_mut(*number) {
@@ -130,7 +131,7 @@ impl<'a> Drafts<'a> {
         }
     }
 
-    /// Takes what was refused, with the limits that are known now. Says what that taught.
+    /// Notes refusals, with the limits that are known now. Returns what they showed.
     pub fn refused(&mut self, refusals: &[Refusal], limits: &Limits) -> Vec<Lesson> {
         let single = refusals.len() == 1;
         let mut lessons = Vec::new();
@@ -139,7 +140,7 @@ impl<'a> Drafts<'a> {
             let Some(draft) = self.drafts.get_mut(refusal.draft) else { continue };
             let can_shrink = !draft.least && least < draft.weight;
             if refusal.too_large && draft.weight > limits[draft.topic as usize] && can_shrink {
-                // It was made for another limit, and is made again for this one.
+                // It was made for another limit: it is made again for this one.
                 continue;
             }
             if !single && !refusal.alone {
@@ -176,7 +177,7 @@ impl<'a> Drafts<'a> {
         deferred().filter(cannot).map(|draft| draft.index).collect()
     }
 
-    /// Whether so many decisions are left out that their topic is at fault, and not they.
+    /// Whether so many decisions are left out that their topic must be at fault.
     pub fn leave_out_too_many(&self) -> bool {
         self.left_out(Topic::Decisions).count() > LEFT_OUT_MAX
     }

@@ -1,7 +1,7 @@
-//! What is published: decisions and dead letters as Kafka messages.
+//! Makes Kafka messages of decisions, dead letters and deferred claims.
 //!
-//! Pure. The invariant: a message is only larger than the bound it was made for if it cannot be
-//! made smaller; one that was made smaller says so and leaves out what Postgres has.
+//! Pure. The invariant: a message is larger than the limit it was made for only if it cannot be
+//! made smaller. A message that was made smaller says so, and leaves out only what Postgres has.
 //!
 //! ```
 //! use claimgate::outbox::message::Message;
@@ -28,17 +28,16 @@ pub use drafts::{Drafts, Lesson, Limits, Parcel, Refusal};
 
 pub use crate::kafka::Topic;
 
-/// What the framing of a batch with one record adds to the record's key, value and headers, at
-/// most.
+/// The most bytes that the framing of a batch with one record adds to its key, value and headers.
 const FRAME_MAX_BYTES: usize = 128;
-/// What a header's framing adds to its name and value, at most.
+/// The most bytes that a header's framing adds to its name and value.
 const HEADER_FRAME_MAX_BYTES: usize = 10;
-/// What deferral adds to an event, at most: the names of its headers, a topic's name, some numbers,
-/// and a trace.
+/// The most bytes that deferral adds to an event: the names of its headers, a topic's name, some
+/// numbers, and a `traceparent`.
 const HISTORY_MAX_BYTES: usize = 1_024;
 
-/// The headers that a dead letter gets, in place of the event's own by these names
-/// (`schemas/dead-letter.v1.json`).
+/// The headers of a dead letter (`schemas/dead-letter.v1.json`). They replace headers of the event
+/// that have the same names.
 const OWN_HEADERS: [&str; 5] = [
     "claimgate-error",
     "claimgate-error-field",
@@ -47,7 +46,7 @@ const OWN_HEADERS: [&str; 5] = [
     "claimgate-truncated",
 ];
 
-/// Where a record's end is published, if it is.
+/// The topic in which an outcome is published.
 fn topic_of(outcome: &RecordOutcome) -> Topic {
     match outcome {
         RecordOutcome::Decided(_) | RecordOutcome::Recalled(_) | RecordOutcome::Duplicate(_) => {
@@ -58,13 +57,13 @@ fn topic_of(outcome: &RecordOutcome) -> Topic {
     }
 }
 
-/// A Kafka message to be.
+/// A message that is to be sent to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Where it goes.
     pub topic: Topic,
-    /// The number of the partition that the record it ends was read from, where the message is to
-    /// go to that of the same number; the key decides where it is absent.
+    /// The partition that it has to go to: for deferred claims, the one with the number of the
+    /// partition that the record was read from. `None`: the key decides.
     pub partition: Option<i32>,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -75,8 +74,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// Its size on its way, framing included. A topic weighs the batch that a message comes in, so
-    /// this is the least that its `max.message.bytes` has to be.
+    /// Its size with framing. A broker measures the batch that a message comes in, so a topic's
+    /// `max.message.bytes` has to be at least this.
     pub fn weight(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         weight_of_headers(&self.headers)
@@ -93,7 +92,7 @@ fn weight_of_headers(headers: &Headers) -> usize {
     headers.iter().map(weight).sum()
 }
 
-/// The message that a record's end calls for, at most `max_bytes` large if it can be made so;
+/// The message for the outcome of a record, of at most `max_bytes` if it can be made so small;
 /// `None` where nothing is to be published.
 pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -> Option<Message> {
     match &completed.outcome {
@@ -112,20 +111,21 @@ pub fn of(completed: &Completed, republish_duplicates: bool, max_bytes: usize) -
     }
 }
 
-/// The decision of a worker, as it was published once, at most `max_bytes` large if it can be made
-/// so.
+/// The decision of a worker as it was published before, of at most `max_bytes` if it can be made so
+/// small.
 pub fn decided(verdict: &Verdict, received: &Received, max_bytes: usize) -> Message {
     decision::message(verdict, received, max_bytes)
 }
 
-/// The decision of a person in place of a worker's, at most `max_bytes` large if it can be made so.
+/// The decision of a person that replaces a worker's, of at most `max_bytes` if it can be made so
+/// small.
 pub fn revised(verdict: &Verdict, revision: i32, received: &Received, max_bytes: usize) -> Message {
     decision::revised(verdict, revision, received, max_bytes)
 }
 
-/// The event as it was received, with its history, for the retry partition of its own number:
-/// whoever has the one has the other, see [`crate::intake::consumer`]. It cannot be made smaller:
-/// see [`fits_deferred`].
+/// The event as it was received, with its history in the headers, for the retry partition with the
+/// number of its own partition: one worker has both, see [`crate::intake::consumer`]. It cannot be
+/// made smaller, see [`fits_deferred`].
 fn deferred(deferral: &Deferral, received: &Received, partition: i32) -> Message {
     Message {
         topic: Topic::Retry,
@@ -136,20 +136,20 @@ fn deferred(deferral: &Deferral, received: &Received, partition: i32) -> Message
     }
 }
 
-/// Whether a deferred event would be at most `max_bytes` large, its history included.
+/// Whether a deferred event has at most `max_bytes`, including its history.
 pub fn fits_deferred(received: &Received, max_bytes: usize) -> bool {
     size(received) + FRAME_MAX_BYTES + HISTORY_MAX_BYTES <= max_bytes
 }
 
-/// The size of an event as it was received, a record's own framing aside.
+/// The size of an event as it was received, without the framing of the record.
 fn size(received: &Received) -> usize {
     weight_of_headers(&received.headers)
         + received.key.as_ref().map_or(0, Vec::len)
         + received.payload.as_ref().map_or(0, Vec::len)
 }
 
-/// The whole event; or a message that refers to the row in Postgres; or, where the event's key
-/// would not fit either, one that has its place for a key.
+/// The whole event; or, if that is too large, a message that refers to the row in Postgres; or, if
+/// the event's key is too large as well, one whose key is the event's position.
 fn dead_letter(reason: &DeadLetterReason, received: &Received, max_bytes: usize) -> Message {
     let ours = |name: &str| OWN_HEADERS.contains(&name);
     let letter = |mut headers: Headers, key: Option<Vec<u8>>, payload: Option<Vec<u8>>| {

@@ -1,16 +1,22 @@
-//! PostgreSQL: the record of what was decided, asked, received and refused.
+//! PostgreSQL: stores verdicts, attempts, events and dead letters.
 //!
-//! [`crate::schema`] has the tables' columns. `connections` is how the server is reached, `record`
-//! how a batch is written, `cipher` what of it is encrypted, `faults` the search for what is
-//! refused, `conflicts` what two claims with one id differ in, `rows` its statements, `exchanges`
-//! the one that needs no transaction, `shadows` writes what no claim waits for, `export` hands rows
-//! out as CSV, `migrations` makes the tables, `retire` takes away what is past its retention,
-//! `session` is what a connection is bound by, `roles` who may do what, `rights` whether the
-//! worker may write what it will have to, `upkeep` what tables need as time goes on, `error` what a
-//! failure means.
+//! [`crate::schema`] has the tables' columns.
 //!
-//! The invariant: a verdict is in the tables together with its event and the attempts behind it, or
-//! not at all; and writing a batch again changes nothing.
+//! | what | file |
+//! | --- | --- |
+//! | connects to the server, and sets up a session | `connections`, `session` |
+//! | writes a batch, with which statements | `record`, `rows` |
+//! | encrypts evidence | `cipher` |
+//! | finds the rows that the server refuses | `faults` |
+//! | says how two claims with one id differ | `conflicts` |
+//! | stores token requests, and rulings of a policy in shadow | `exchanges`, `shadows` |
+//! | hands rows out as CSV | `export` |
+//! | makes tables and roles, and checks the worker's rights | `migrations`, `roles`, `rights` |
+//! | looks after the tables, and removes old evidence | `upkeep`, `retire` |
+//! | says what a failure means | `error` |
+//!
+//! The invariants: a verdict is in the tables together with its event and its attempts, or not at
+//! all; and writing a batch again changes nothing.
 
 mod cipher;
 mod conflicts;
@@ -86,15 +92,15 @@ impl PostgresStore {
         })
     }
 
-    /// A store for those who look at the status page: it has one connection of its own, which only
-    /// reads, and follows this one's login.
+    /// A store for the status page. It has one connection of its own, which only reads, and uses
+    /// the login of this store.
     pub fn for_viewers(&self, statement_timeout: Duration) -> Self {
         let connections = self.connections.one_more(Caller::Viewer, statement_timeout);
         Self { connections: Arc::new(connections), ..self.clone() }
     }
 
-    /// Takes on the login and the evidence keys of these settings: the login once the server has
-    /// taken it, for connections from now on.
+    /// Uses the login and the evidence keys of these settings from now on. The server is asked
+    /// first whether it accepts the login; open connections stay.
     ///
     /// # Errors
     /// The key, and why nothing was changed: the server refuses the login, or it is another
@@ -119,7 +125,7 @@ impl PostgresStore {
         self.connections.place()
     }
 
-    /// Asks for a sign of life.
+    /// Asks the server whether it answers.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
@@ -133,14 +139,14 @@ impl PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
-    /// Writes what no claim waits for and is not written yet, then closes the connections: for the
-    /// end of a worker.
+    /// Writes the rows that no claim waits for and that are not written yet, then closes the
+    /// connections. For the end of a worker.
     pub async fn finish(&self) {
         self.shadows.finish().await;
         self.close().await;
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the connections that are not in use.
     pub async fn close(&self) {
         self.connections.close().await;
     }
@@ -202,7 +208,7 @@ impl PostgresStore {
         self.fetch(sqlx::query_as_with(insert, arrays)).await
     }
 
-    /// Asks several questions about one moment.
+    /// Runs several queries in one snapshot, so that they see the same moment.
     pub(crate) async fn in_snapshot<T>(
         &self,
         ask: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
@@ -210,7 +216,7 @@ impl PostgresStore {
         self.in_transaction("begin isolation level repeatable read read only", ask).await
     }
 
-    /// Does all of it in one transaction, which begins so.
+    /// Does all of it in one transaction that begins with this statement.
     async fn in_transaction<T>(
         &self,
         begin: &'static str,
@@ -228,7 +234,7 @@ impl PostgresStore {
         run.await.map_err(|failure| self.store_error(failure))
     }
 
-    /// The newest seal of any worker: a chain goes on from there.
+    /// The newest seal of any worker: a new chain of seals begins there.
     async fn newest_seal(&self) -> Result<Seal, StoreError> {
         let ask = async {
             let mut lease = self.connections.lease().await?;
@@ -239,7 +245,7 @@ impl PostgresStore {
         ask.await.map_err(|failure| self.store_error(failure))
     }
 
-    /// A failure where no row can be at fault.
+    /// The error of a failure for which no row can be at fault.
     fn store_error(&self, failure: Failure) -> StoreError {
         failure.into_store_error(self.place())
     }

@@ -1,8 +1,9 @@
-//! One batch: who wins a claim, and what is written beside.
+//! Writes one batch, and finds out which of its claims had a verdict already.
 //!
-//! Owns the order in which the tables are written (verdicts first, sorted by claim id: it is their
-//! key on which workers wait for each other). What is refused is looked for in [`super::faults`].
-//! The invariant: an end that is returned here or left alone is what the tables say.
+//! Owns the order in which the tables are written: verdicts first, sorted by claim id, because
+//! workers wait for each other on that key. [`super::faults`] looks for rows that the server
+//! refuses. The invariant: after the write, the outcome of each record, replaced or not, is what
+//! the tables say.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,11 +15,11 @@ use super::rows::{self, Decided};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 use crate::schema::{NewDeadLetter, Seal, Verdict, clean, clean_reasons};
 
-/// The most bytes that one statement carries, unless a single row has more. A message to the server
-/// ends at 1 GB, and a batch of large events could reach that.
+/// The most bytes of one statement, unless a single row has more. PostgreSQL takes messages of up
+/// to 1 GB, and a batch of large events could be larger.
 const STATEMENT_BYTES: usize = 8 << 20;
 
-/// A record on its way into the tables.
+/// A record that is to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry<'a> {
     /// Its index in the batch.
@@ -33,7 +34,7 @@ impl Entry<'_> {
     }
 }
 
-/// An end that the tables overruled.
+/// An outcome that differs from the batch's, because the claim had a verdict already.
 #[derive(Debug)]
 pub(super) struct End<'a> {
     /// The record's index in the batch.
@@ -46,7 +47,7 @@ pub(super) struct End<'a> {
 pub(super) type Overruled = Vec<(usize, RecordOutcome)>;
 
 impl PostgresStore {
-    /// Writes a batch; where PostgreSQL refuses a row, everything but that row.
+    /// Writes a batch. If PostgreSQL refuses a row, everything but that row is written.
     /// `last` is the seal that the batch's seals follow, then the last of them.
     pub(super) async fn record_batch(
         &self,
@@ -88,8 +89,8 @@ impl PostgresStore {
         let mut lease = server.lease().await?;
         let mut taken = HashSet::new();
         if !rest && let [(rows, calls)] = statements[..] {
-            // It is a transaction of its own. Claims that others decided are looked up after it:
-            // what was decided is never changed.
+            // The statement is a transaction of its own. Verdicts of claims that another worker
+            // decided can be looked up after it, because a verdict never changes.
             taken.extend(
                 server.answer(rows::insert(&mut lease, rows, calls, &self.keys(), last)).await?,
             );
@@ -128,7 +129,7 @@ impl PostgresStore {
         Ok(ends)
     }
 
-    /// The ends of records whose claims have verdicts already.
+    /// The outcomes of records whose claims have verdicts already.
     fn overrule<'a>(
         &self,
         lost: &[Decided<'a>],
@@ -151,8 +152,8 @@ impl PostgresStore {
     }
 }
 
-/// A batch's records, with the ends that `held` gives them in place of their own. `held` is sorted
-/// by index.
+/// The records of a batch, each with its outcome from `held` where it has one there. `held` is
+/// sorted by index.
 pub(super) fn entries<'a>(
     completed: &'a [Completed],
     held: &'a [(usize, RecordOutcome)],
@@ -196,8 +197,8 @@ fn statements<'r, 'a>(
     firsts.chain(chunks(calls, call_bytes).into_iter().map(|calls| (&[][..], calls))).collect()
 }
 
-/// The end of a record whose verdict PostgreSQL could not take letter by letter: the table's
-/// version is what will be published.
+/// The outcome of a record whose verdict PostgreSQL could not store character by character: what
+/// the table has is published.
 fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     let reasons = clean_reasons(&row.verdict.reasons);
     let challenge = row.verdict.challenge.as_deref().filter(|script| script.contains('\0'));
@@ -232,7 +233,7 @@ fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<NewDea
         };
         key(one).cmp(&key(other))
     });
-    // Read twice, while PostgreSQL was away: one row, and one digest.
+    // A record that was read twice while PostgreSQL was down gets one row and one digest.
     rows.dedup_by(|one, other| {
         (&one.received.source, &one.content) == (&other.received.source, &other.content)
     });

@@ -1,8 +1,8 @@
-//! The publisher: a thread of its own, for rdkafka's transaction calls block.
+//! The publisher: it has a thread of its own, because rdkafka's transaction calls block.
 //!
-//! The only module of the outbox that knows Kafka. Its order within a transaction is what keeps a
-//! torn one from losing anything: all delivery reports first, then the offsets, then the commit.
-//! The invariant: after a commit whose end is uncertain, nothing is published before it is known
+//! The only module of the outbox that knows Kafka. The order within a transaction makes sure that
+//! nothing is lost if it breaks off: all delivery reports first, then the offsets, then the commit.
+//! The invariant: after a commit with an unknown result, nothing is published before it is known
 //! whether that commit took place.
 
 use std::collections::BTreeMap;
@@ -46,13 +46,13 @@ use crate::intake::consumer::SharedConsumer;
 use crate::kafka::{Guarantee, Settings};
 use crate::telemetry::meter;
 
-/// How long the end of the thread is waited for.
+/// How long to wait for the thread to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The publisher's side that the worker holds.
+/// The worker's handle of the publisher.
 #[derive(Debug)]
 pub struct KafkaPublisher {
-    /// `None` once the publisher is on its way out.
+    /// `None` once the publisher is being closed.
     commands: Option<SyncSender<Command>>,
     thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
@@ -60,7 +60,7 @@ pub struct KafkaPublisher {
 }
 
 impl KafkaPublisher {
-    /// Starts the publisher's thread. To be called within a runtime.
+    /// Starts the publisher's thread. Has to be called within a runtime.
     ///
     /// # Errors
     /// One sentence: no producer can be made of these settings, or the thread cannot be started.
@@ -105,7 +105,7 @@ impl KafkaPublisher {
         Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, bounds })
     }
 
-    /// One flush of what the drafts are now.
+    /// Sends the drafts in their present form, as one flush.
     async fn flush(
         &self,
         batch: u64,
@@ -139,7 +139,7 @@ impl KafkaPublisher {
     }
 }
 
-/// Says which messages are in no topic: their rows in Postgres are all there is.
+/// Logs which messages are in no topic: only Postgres has their rows.
 fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
     for topic in Topic::ALL {
         for completed in drafts.left_out(topic) {
@@ -156,8 +156,8 @@ fn tell_of_left_out(drafts: &Drafts<'_>, code: RDKafkaErrorCode) {
 }
 
 impl Drop for KafkaPublisher {
-    /// Lets the thread let go of the consumer, so that whoever drops that last tells the group;
-    /// waits for it, though not for a broker.
+    /// Waits until the thread has dropped the consumer, so that the last owner of the consumer
+    /// leaves the group. Does not wait for a broker.
     fn drop(&mut self) {
         drop(self.commands.take());
         let Some(thread) = self.thread.take() else { return };

@@ -26,7 +26,7 @@ use crate::kafka::{Guarantee, Settings};
 use crate::outbox::message::{Parcel, Topic};
 use crate::telemetry::meter;
 
-/// How often it is looked whether something is to be committed without a batch, at most.
+/// How often the thread checks whether offsets are to be committed without a batch.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
 
 /// The last commit of each partition, and when it was made.
@@ -43,18 +43,19 @@ pub(super) struct Transactions {
     /// The largest batch that the client makes.
     pub(super) batch_max_bytes: usize,
     pub(super) reader: BoundsReader,
-    /// Where `at_least_once` hands its offsets over.
+    /// The queue of offsets to commit, with `at_least_once`.
     pub(super) commits: Option<CommitQueue>,
-    /// What was committed last, and when commits without a batch were looked for.
+    /// The last commit of each partition.
     pub(super) committed: Committed,
+    /// When commits without a batch were last looked for.
     pub(super) followed: Instant,
 }
 
 impl Transactions {
-    /// Takes commands until nobody can send one any more.
+    /// Takes commands until their sender is dropped.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
-        // Made now, for its start takes longer than many a flush. Where that fails, the first flush
-        // makes one, and says what is wrong.
+        // Makes the producer now, because its start takes longer than a flush. If that fails, the
+        // first flush tries again and says what is wrong.
         if self.settings.guarantee == Guarantee::ExactlyOnce {
             self.producer = self.make_producer().ok();
         }
@@ -74,21 +75,21 @@ impl Transactions {
                 Guarantee::AtLeastOnce => self.send_then_commit(&command),
             };
             if matches!(&result, Err(Failure::Refused { refusals, .. }) if refusals[0].too_large) {
-                // Perhaps the topic takes less than it did.
+                // The topic may take less than before.
                 self.reader.read(&self.bounds, &self.settings);
             }
             if result.is_ok() {
                 self.note(&command.commits);
             }
-            // A worker that is gone needs no answer.
+            // If the worker is gone, it needs no answer.
             drop(command.reply.send(result.map_err(|failure| self.not_published(failure))));
             self.follow();
         }
     }
 
-    /// One transaction; or two, where the broker put an end to the first producer. It does that to
-    /// a transaction that outlived its time, and the group tells whether the name is somebody
-    /// else's now.
+    /// Makes one transaction; or two, if the broker fenced the first producer. The broker fences a
+    /// producer whose transaction timed out; the group says whether another worker has the name
+    /// now.
     fn transact(&mut self, command: &Command) -> Result<(), Failure> {
         match self.attempt(command) {
             Err(Failure::Aborted(error) | Failure::Uncertain(error))
@@ -129,8 +130,8 @@ impl Transactions {
             Err(Failure::Uncertain(_)) => {
                 self.doubt = Doubt::of(command.batch, command.commits.clone())
             }
-            // The producer goes either way, for late delivery reports of this transaction must not
-            // be counted in the next.
+            // The producer is dropped in any case: late delivery reports of this transaction must
+            // not count in the next.
             Err(_) => abort(&producer),
         }
         result
@@ -159,8 +160,8 @@ impl Transactions {
         })
     }
 
-    /// The messages now, the offsets when the group takes them: who waits for a commit waits for a
-    /// rebalance.
+    /// Sends the messages now and lets the offsets be committed when the group takes them. To wait
+    /// for a commit would be to wait for a rebalance.
     fn send_then_commit(&mut self, command: &Command) -> Result<(), Failure> {
         self.commits.as_ref().map_or(Ok(()), CommitQueue::check).map_err(Failure::Aborted)?;
         let producer = match self.producer.take() {
@@ -192,8 +193,8 @@ impl Transactions {
     pub(super) fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
         let producer = clients::producer(&self.settings, &self.transactional_id)?;
         if self.settings.guarantee == Guarantee::ExactlyOnce {
-            // Ends whatever a producer of this id left open before: from here on it is known how
-            // that ended.
+            // Ends any transaction that a former producer of this id left open. From here on its
+            // result is known.
             producer.init_transactions(self.settings.request_timeout)?;
         }
         meter::producer_started();
