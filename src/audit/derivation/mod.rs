@@ -1,6 +1,6 @@
 //! Whether verdicts follow from the evidence that is kept.
 //!
-//! [`derive`] reads a kept answer again and applies the policy again. [`verify`] does so for one
+//! [`mod@derive`] reads a kept answer again and applies the policy again. [`verify`] does so for one
 //! claim, [`rederive`] for all of a period.
 
 pub(super) mod derive;
