@@ -48,7 +48,7 @@ pub use ruling::{rule, rule_unassessed};
 pub use section::SectionError;
 #[cfg(test)]
 use tests::testing;
-pub use tokens::{MakeTokens, Token, TokenSource, one_line};
+pub use tokens::{Fetch, MakeTokens, Token, TokenSource, one_line};
 
 /// Every risk API. A new one is its file, its `mod` above and a line here.
 const APIS: &[Registration] = &[

@@ -25,6 +25,15 @@ pub struct Token {
     pub expires_in: Duration,
 }
 
+/// How a token is to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// The current one, or a new one if that is about to end.
+    Plain,
+    /// A new one in any case: the endpoint still hands out the one that was refused.
+    Forced,
+}
+
 /// Makes a source from the sections that several APIs share.
 pub type MakeTokens = fn(&Shared) -> Box<dyn TokenSource>;
 
@@ -46,9 +55,8 @@ pub trait TokenSource: Send + Sync {
         false
     }
 
-    /// The request for a token; `force` demands another one than the current one, where that can be
-    /// demanded.
-    fn token_request(&self, force: bool) -> Request;
+    /// The request for a token. [`Fetch::Forced`] counts where [`Self::can_force`] says so.
+    fn token_request(&self, fetch: Fetch) -> Request;
 
     /// Reads the answer to [`Self::token_request`], any bytes.
     ///

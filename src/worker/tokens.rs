@@ -12,7 +12,7 @@ use super::api_result::{answer, sentence};
 use super::task::{Done, TokenAnswer};
 use super::{Http as _, Ports, Worker};
 use crate::assess::exchange::Exchange;
-use crate::assess::token::{Fetch, Lease, Outlook};
+use crate::assess::token::{Lease, Outlook};
 use crate::outbox::TokenExchange;
 use crate::risk::{ApiId, ApiResult, Fault, FaultReason, FetchOutcome, RetryHint, TokenId};
 use crate::telemetry::AttemptEnd;
@@ -43,7 +43,7 @@ impl<P: Ports> Worker<P> {
                 is_wanted |= self.calls.scheduler.waiting(api.index()) > 0;
             }
             let Some(fetch) = is_wanted.then(|| token.wants_fetch(now)).flatten() else { continue };
-            let request = source.token_request(fetch == Fetch::Forced);
+            let request = source.token_request(fetch);
             let method = request.method.as_str();
             let peer = self.traces.peer_of(source.vendor(), &request).map(|peer| (peer, method));
             let (http, requested_at) = (self.ports.http.clone(), self.context.clock.micros());

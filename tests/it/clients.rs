@@ -7,7 +7,7 @@ use std::time::Duration;
 use claimgate::claim::Claim;
 use claimgate::decision::Assessment;
 use claimgate::risk::{
-    Answer, ApiResult, Attempt, Method, Registry, Request, Shared, tencent_cloud, wechat,
+    Answer, ApiResult, Attempt, Fetch, Method, Registry, Request, Shared, tencent_cloud, wechat,
 };
 use claimgate_simulator::{
     APP_ID, APP_SECRET, Api, Call, SECRET_ID, SECRET_KEY, Simulator, SimulatorOptions, expected,
@@ -142,7 +142,7 @@ async fn every_client_is_understood_and_understands() {
     {
         let registry = registry(&client.simulator, tencent_cloud);
         let (_, source) = registry.token_sources().next().unwrap();
-        let (status, body) = send(&client, source.token_request(false)).await;
+        let (status, body) = send(&client, source.token_request(Fetch::Plain)).await;
         source.read_token(&Answer { status, body: &body }).unwrap();
         let token = client.token().await;
         for (kind, api) in KINDS {

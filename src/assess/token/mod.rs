@@ -32,6 +32,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::risk::FaultReason;
+pub use crate::risk::Fetch;
 
 /// Renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(200);
@@ -64,15 +65,6 @@ impl Lease {
     pub fn expose(&self) -> &str {
         self.value.expose_secret()
     }
-}
-
-/// How a token is to be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fetch {
-    /// The current one, or a new one if that is about to end.
-    Plain,
-    /// A new one in any case: the endpoint still hands out the one that was refused.
-    Forced,
 }
 
 /// What a fetch or a refusal means.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Answer, ApiResult, Fault, Method, Request, Token};
+use crate::risk::{Answer, ApiResult, Fault, Fetch, Method, Request, Token};
 
 fn fault(toml: &str) -> SectionError {
     registry(toml).err().unwrap()
@@ -251,7 +251,7 @@ impl TokenSource for Vendor {
         ("vendor.base_url", "https://example.com")
     }
 
-    fn token_request(&self, _: bool) -> Request {
+    fn token_request(&self, _: Fetch) -> Request {
         Request { method: Method::Get, url: String::new(), body: None, redacted: String::new() }
     }
 

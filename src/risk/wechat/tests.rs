@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::body::message_id;
 use super::*;
 use crate::risk::testing::*;
-use crate::risk::{Answer, ApiResult, Fault, FaultReason, Method, RetryHint, Shared, TokenSource};
+use crate::risk::{
+    Answer, ApiResult, Fault, FaultReason, Fetch, Method, RetryHint, Shared, TokenSource,
+};
 
 fn tokens(endpoint: &str) -> Box<dyn TokenSource> {
     let credentials =
@@ -26,7 +28,7 @@ fn token(status: u16, body: &str) -> Result<(String, u64), Fault> {
 
 #[test]
 fn a_token_is_asked_for_at_the_configured_endpoint() {
-    let stable = tokens("stable").token_request(false);
+    let stable = tokens("stable").token_request(Fetch::Plain);
     assert_eq!(
         (stable.method, stable.url.as_str()),
         (Method::Post, "https://api.weixin.qq.com/cgi-bin/stable_token")
@@ -36,7 +38,7 @@ fn a_token_is_asked_for_at_the_configured_endpoint() {
         "grant_type": "client_credential", "appid": "wx0000000000000001", "secret": "app+secret", "force_refresh": false,
     });
     assert_eq!(body, expected);
-    let classic = tokens("classic").token_request(false);
+    let classic = tokens("classic").token_request(Fetch::Plain);
     let url = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=wx0000000000000001&secret=";
     assert_eq!((classic.method, classic.url), (Method::Get, format!("{url}app%2Bsecret")));
     assert_eq!(classic.redacted, format!("GET {url}***"));
@@ -77,7 +79,7 @@ fn a_token_of_which_no_end_is_said_lives_for_two_hours() {
 
 #[test]
 fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
-    let classic = tokens("classic").token_request(false).url;
+    let classic = tokens("classic").token_request(Fetch::Plain).url;
     for (status, body) in [
         (404, r#"{"detail":"Not Found"}"#),
         (405, ""),
@@ -92,7 +94,7 @@ fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
         assert!(source.can_force() && source.invalidates_others().is_none());
         let told = source.fall_back(&answer).expect("it is not there");
         assert!(told.contains("wechat.token_endpoint = \"classic\""), "{told}");
-        assert_eq!(source.token_request(true).url, classic, "{status}");
+        assert_eq!(source.token_request(Fetch::Forced).url, classic, "{status}");
         assert!(!source.can_force() && source.invalidates_others().is_some());
         let good = Answer { status: 200, body: br#"{"access_token":"A"}"# };
         assert_eq!(source.fall_back(&good), None);
@@ -127,7 +129,7 @@ fn a_stable_endpoint_that_fails_or_refuses_is_asked_again() {
     ] {
         assert_eq!(source.fall_back(&Answer { status, body: body.as_bytes() }), None, "{status}");
     }
-    assert!(source.token_request(false).url.ends_with("/cgi-bin/stable_token"));
+    assert!(source.token_request(Fetch::Plain).url.ends_with("/cgi-bin/stable_token"));
     let gone = Answer { status: 404, body: b"" };
     assert_eq!(tokens("classic").fall_back(&gone), None, "there is no third one");
 }

@@ -14,7 +14,7 @@ use crate::live::Live;
 use crate::risk::signature::encode;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
 use crate::risk::{
-    Answer, Fault, FaultReason, Method, Request, Shared, Token, TokenSource, one_line,
+    Answer, Fault, FaultReason, Fetch, Method, Request, Shared, Token, TokenSource, one_line,
 };
 
 /// How long a token lives, in seconds, where the answer does not say.
@@ -76,14 +76,20 @@ impl TokenSource for AccessTokens {
         self.endpoint() == TokenEndpoint::Stable
     }
 
-    fn token_request(&self, force: bool) -> Request {
+    fn token_request(&self, fetch: Fetch) -> Request {
         let base_url = self.base_url.trim_end_matches('/');
         let settings = self.settings.now();
         let (app_id, secret) = (&settings.app_id, settings.app_secret.expose_secret());
         match self.endpoint() {
             TokenEndpoint::Stable => {
                 let url = format!("{base_url}/cgi-bin/stable_token");
-                let body = |secret: &str| json!({"grant_type": "client_credential", "appid": app_id, "secret": secret, "force_refresh": force});
+                let force = fetch == Fetch::Forced;
+                let body = |secret: &str| {
+                    json!({
+                        "grant_type": "client_credential", "appid": app_id, "secret": secret,
+                        "force_refresh": force,
+                    })
+                };
                 let redacted = format!("POST {url}\n\n{}", body("***"));
                 Request {
                     method: Method::Post,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::findings::{Finding, Severity};
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::{check_producer, check_properties};
-use crate::risk::{Answer, Registry, Route, TokenSource};
+use crate::risk::{Answer, Fetch, Registry, Route, TokenSource};
 use crate::service::set_up;
 
 /// How long a server of a risk API has to answer.
@@ -77,7 +77,7 @@ async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
     let fetch = async {
         let reached = client.reach(place, REACH_TIMEOUT).await;
         reached.map_err(|cause| format!("{place} ({key}) cannot be reached: {cause}"))?;
-        let exchange = client.send(source.token_request(false), REACH_TIMEOUT).await;
+        let exchange = client.send(source.token_request(Fetch::Plain), REACH_TIMEOUT).await;
         let response =
             exchange.result.map_err(|failure| format!("{place} ({key}): {}", failure.reason()))?;
         let answer = Answer { status: response.status, body: &response.body };
