@@ -72,7 +72,8 @@ impl Expected {
     pub(crate) async fn verify(&self, lab: &Lab) {
         let outcome = outcome(lab);
         let rows = sqlx::query(
-            "select claim_id, decision, source_topic, source_partition, source_offset from verdicts",
+            "select claim_id, decision, source_topic, source_partition, source_offset from \
+             verdicts",
         )
         .fetch_all(&lab.database)
         .await

@@ -388,7 +388,8 @@ async fn meet_an_ended_token(name: &str, code: i64) {
         "{ours:?}"
     );
     let rows = sqlx::query(
-        "select provider_code, reason, count(*) from risk_calls where claim_id like $1 group by 1, 2 order by 1",
+        "select provider_code, reason, count(*) from risk_calls where claim_id like $1 group by 1, \
+         2 order by 1",
     );
     let rows = rows.bind(format!("{code}-%")).fetch_all(&lab.database).await.expect("rows");
     let counts: Vec<(i64, String, i64)> =

@@ -49,7 +49,8 @@ async fn a_worker_tells_its_health_and_keeps_the_trace() {
     );
     assert_eq!(header("tracestate"), "vendor=1");
     let traces: Vec<String> = sqlx::query_scalar(
-        "select trace_id from risk_calls where claim_id = 'traced' union all select trace_id from verdicts",
+        "select trace_id from risk_calls where claim_id = 'traced' union all select trace_id from \
+         verdicts",
     )
     .fetch_all(&lab.database)
     .await

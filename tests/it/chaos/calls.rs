@@ -177,8 +177,13 @@ fn judge_repeats(
                 let decided =
                     if after { "after its decision was sent" } else { "before its decision" };
                 wrong.push(format!(
-                    "{}: asked again {decided} ({decided_at:?}; {cause:?}): {:?} (row {:?}) and {:?} (row {:?})",
-                    traffic::claim_id(number), first.call, first.row, seen.call, seen.row
+                    "{}: asked again {decided} ({decided_at:?}; {cause:?}): {:?} (row {:?}) and \
+                     {:?} (row {:?})",
+                    traffic::claim_id(number),
+                    first.call,
+                    first.row,
+                    seen.call,
+                    seen.row
                 ));
             }
         }

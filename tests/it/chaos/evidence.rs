@@ -174,8 +174,8 @@ impl Evidence {
     }
 
     async fn read_tables(&mut self, lab: &Lab) {
-        let query =
-            "select claim_id, decision, level::bigint, attempts::bigint, source_partition, source_offset,
+        let query = "select claim_id, decision, level::bigint, attempts::bigint,
+            source_partition, source_offset,
             (extract(epoch from recorded_at) * 1000)::bigint from verdicts";
         for row in sqlx::query(query).fetch_all(&lab.database).await.expect("the verdicts") {
             let claim_id: String = row.get(0);
@@ -193,8 +193,10 @@ impl Evidence {
         for row in sqlx::query(query).fetch_all(&lab.database).await.expect("the dead letters") {
             self.dead_rows.insert((row.get(0), row.get(1)), row.get(2));
         }
-        let query = "select claim_id, (extract(epoch from requested_at) * 1000)::bigint, outcome, response is not null,
-            coalesce(substring(request from '[?&]Nonce=([0-9]+)'), substring(request from '\"client_msg_id\":\"([^\"]*)\"'), '')
+        let query = "select claim_id, (extract(epoch from requested_at) * 1000)::bigint, outcome,
+            response is not null,
+            coalesce(substring(request from '[?&]Nonce=([0-9]+)'),
+                substring(request from '\"client_msg_id\":\"([^\"]*)\"'), '')
             from risk_calls";
         for row in sqlx::query(query).fetch_all(&lab.database).await.expect("the calls") {
             let claim_id: String = row.get(0);

@@ -105,7 +105,8 @@ async fn brokers_and_primaries_die_for_good_and_no_claim_is_lost_or_doubled() {
     match memory_available() {
         Some(megabytes) if megabytes < CLUSTER_NEEDS_MB => {
             eprintln!(
-                "left out: three brokers want {CLUSTER_NEEDS_MB} MB of memory, and {megabytes} are free"
+                "left out: three brokers want {CLUSTER_NEEDS_MB} MB of memory, and {megabytes} are \
+                 free"
             );
         }
         _ => chaos("chaos-cluster", Settings::of_a_small_cluster()).await,

@@ -49,7 +49,8 @@ pub(super) async fn settle(world: &Arc<World>, observer: &Observer, sent: usize)
             }
             left if elapsed > PATIENCE => {
                 let wrong = format!(
-                    "the lag is {left:?} {elapsed:.0?} after the last fault, with {} of {sent} decided",
+                    "the lag is {left:?} {elapsed:.0?} after the last fault, with {} of {sent} \
+                     decided",
                     observer.decided()
                 );
                 return Settled { after: None, wrong: vec![wrong] };

@@ -73,8 +73,10 @@ async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refu
 
 async fn assert_journal_of_8(lab: &Lab) {
     let rows: Vec<(i32, String, String, bool)> = sqlx::query_as(
-        "select number, replayed_by, reason, recorded_by = 'ann' and announced_at <= recorded_at from dead_letter_replays
-        join dead_letter_replay_places using (source_topic, source_partition, source_offset, content, number)",
+        "select number, replayed_by, reason, recorded_by = 'ann' and announced_at <= recorded_at
+        from dead_letter_replays
+        join dead_letter_replay_places using (source_topic, source_partition, source_offset,
+            content, number)",
     )
     .fetch_all(&lab.database)
     .await

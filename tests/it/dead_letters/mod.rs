@@ -72,7 +72,8 @@ fn malformed(count: usize) -> Vec<Event> {
 
 async fn source_of(lab: &Lab, payload: &str) -> String {
     sqlx::query_scalar(
-        "select source_partition || '/' || source_offset || '@' || content from dead_letters where payload = $1 order by recorded_at limit 1",
+        "select source_partition || '/' || source_offset || '@' || content from dead_letters where \
+         payload = $1 order by recorded_at limit 1",
     )
     .bind(payload.as_bytes())
     .fetch_one(&lab.database)

@@ -110,7 +110,8 @@ async fn events_of_one_place_in_two_topic_generations_are_told_apart() {
     let place = format!("{}/0/0", lab.topic("claims"));
     sqlx::query(
         "insert into dead_letters values
-            ($1, 0, 0, 'not_json', null, 'x', null, 'the old event', '[]', now() - interval '1 year', '0', '00000000000000aa')",
+            ($1, 0, 0, 'not_json', null, 'x', null, 'the old event', '[]',
+                now() - interval '1 year', '0', '00000000000000aa')",
     )
     .bind(lab.topic("claims"))
     .execute(&lab.database)

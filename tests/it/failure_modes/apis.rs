@@ -47,7 +47,8 @@ async fn storm(name: &str, away: Duration, defer_interval: &str) {
     // three that succeed.
     let probes = 5 + away.as_secs() / 10 + 3;
     println!(
-        "{name}: {calls} calls for {claims} claims, {in_vain} of them while the API was away for {away:?}; {probes} probes at most"
+        "{name}: {calls} calls for {claims} claims, {in_vain} of them while the API was away for \
+         {away:?}; {probes} probes at most"
     );
     let most = claims as u64 * 11 / 10 + probes;
     assert!(calls <= most, "{calls} calls for {claims} claims: more than {most}");

@@ -30,7 +30,8 @@ async fn two_connections_are_enough_for_a_thousand_calls() {
     let mut most = 0;
     lab.wait("every claim decided", LONG, async || {
         let connections: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where application_name = 'claimgate' and datname = current_database()",
+            "select count(*) from pg_stat_activity where application_name = 'claimgate' and \
+             datname = current_database()",
         )
         .fetch_one(&lab.database)
         .await
@@ -86,7 +87,8 @@ async fn transient_database_errors_are_retried() {
             end if;
             return null;
         end $$;
-        create trigger fail_some before insert on risk_calls for each statement execute function fail_some();";
+        create trigger fail_some before insert
+            on risk_calls for each statement execute function fail_some();";
     sqlx::raw_sql(faults).execute(&world.lab.database).await.expect("the faults");
     world.produce(500);
     let raised = async || {

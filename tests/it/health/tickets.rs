@@ -27,7 +27,8 @@ fn now() -> i64 {
 /// Decision, reason and provider code of every claim.
 async fn verdicts(lab: &Lab) -> Vec<(String, String, String, Option<i64>)> {
     sqlx::query_as(
-        "select claim_id, decision, reasons->0->>'name', provider_code from verdicts order by claim_id",
+        "select claim_id, decision, reasons->0->>'name', provider_code from verdicts order by \
+         claim_id",
     )
     .fetch_all(&lab.database)
     .await

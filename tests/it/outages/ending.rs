@@ -85,7 +85,8 @@ async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
 
 /// Calls that were answered with a verdict, and have no row.
 async fn unrecorded(lab: &Lab) -> Vec<Call> {
-    let query = "select substring(request from '[?&]Nonce=([0-9]+)') from risk_calls where response is not null";
+    let query = "select substring(request from '[?&]Nonce=([0-9]+)') from risk_calls where \
+        response is not null";
     let nonces: Vec<String> =
         sqlx::query_scalar(query).fetch_all(&lab.database).await.expect("the calls");
     let recorded: HashSet<u64> =

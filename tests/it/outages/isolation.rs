@@ -103,7 +103,8 @@ impl Isolation {
         let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
         let kept = mean(&sick) / mean(&well);
         println!(
-            "{what}: {well:.0?} decisions/s of the others without the fault, {sick:.0?} with it: {:.1} % kept",
+            "{what}: {well:.0?} decisions/s of the others without the fault, {sick:.0?} with it: \
+             {:.1} % kept",
             kept * 100.0
         );
         kept

@@ -40,7 +40,8 @@ async fn a_full_disk_is_waited_for() {
     sqlx::raw_sql(full).execute(&world.lab.database).await.expect("the fault");
     for table in ["verdicts", "risk_calls"] {
         let fill = format!(
-            "create trigger no_space before insert on {table} for each statement execute function no_space()"
+            "create trigger no_space before insert on {table} for each statement execute function \
+             no_space()"
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(fill)).execute(&world.lab.database).await.expect("full");
         world.produce(3_000);

@@ -277,7 +277,8 @@ async fn decisions_are_counted_with_their_reasons() {
         assert_eq!(counts[2]["reasons"][0], json!({ "reason": { "code": "level", "value": 4 }, "claims": 2 }));
         assert_eq!(counts[2]["reasons"].as_array().map(Vec::len), Some(3));
         let (text, _) = office.ask("decisions").await;
-        assert!(text.contains("| intelligent_qr_code | approve  | 7      | 70.0 % | level 0 (6)"), "{text}");
+        let row = "| intelligent_qr_code | approve  | 7      | 70.0 % | level 0 (6)";
+        assert!(text.contains(row), "{text}");
 
         let unassessed = office.ask_json("unassessed").await;
         assert_eq!(unassessed["counts"], json!([

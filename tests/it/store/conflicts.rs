@@ -47,7 +47,8 @@ async fn a_conflict_names_the_fields_that_differ() {
         let details: Vec<String> =
             store.all_dead_letters().await.into_iter().map(|letter| letter.reason.detail).collect();
         let said =
-            "claim id \"a\" was used before, with other content, by reward.claims/3/1; they differ in ";
+            "claim id \"a\" was used before, with other content, by reward.claims/3/1; they differ \
+             in ";
         assert_eq!(details, [format!("{said}account.id"), format!("{said}account.id, reward.goods")]);
         assert!(!details[0].contains("another"), "no values");
     })

@@ -110,12 +110,14 @@ const ALTERATIONS: [(&str, &str, &str); 9] = [
     (
         "level",
         "risk_calls",
-        "response = convert_to(replace(convert_from(response, 'UTF8'), '\"level\": 0', '\"level\": 4'), 'UTF8')",
+        "response = convert_to(replace(convert_from(response, 'UTF8'), '\"level\": 0', '\"level\": \
+         4'), 'UTF8')",
     ),
     (
         "fingerprint",
         "claim_events",
-        "payload = convert_to(replace(convert_from(payload, 'UTF8'), '121.14.96.121', '121.14.96.122'), 'UTF8')",
+        "payload = convert_to(replace(convert_from(payload, 'UTF8'), '121.14.96.121', \
+         '121.14.96.122'), 'UTF8')",
     ),
 ];
 

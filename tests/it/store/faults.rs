@@ -17,11 +17,17 @@ fn ids(range: std::ops::Range<i64>) -> Vec<String> {
 async fn a_row_that_the_database_refuses_stops_no_other() {
     with_database(async |database| {
         database
-            .execute("alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim 8'))")
+            .execute(
+                "alter table verdicts add constraint odd check (claim_id not in ('claim 3', 'claim \
+                 8'))",
+            )
             .await;
-        database.execute("alter table risk_calls add constraint odd check (claim_id <> 'claim 1')").await;
+        database
+            .execute("alter table risk_calls add constraint odd check (claim_id <> 'claim 1')")
+            .await;
         let store = database.store().await;
-        let mut records: Vec<_> = (0..10).map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
+        let mut records: Vec<_> =
+            (0..10).map(|n| assessed(verdict(&format!("claim {n}"), n))).collect();
         records.push(assessed(Verdict { attempts: 9, ..verdict("claim 0", 10) }));
         records.push(malformed(11));
         let calls: Vec<_> = (0..5).map(|n| call(&format!("claim {n}"))).collect();
@@ -39,11 +45,10 @@ async fn a_row_that_the_database_refuses_stops_no_other() {
         assert_eq!(store.recall(ids(0..10)).await.expect("recall").len(), 7);
         assert_eq!(store.all_events().await.len(), 7);
         let letters = store.all_dead_letters().await;
-        let dead: Vec<_> =
-            letters
-                .iter()
-                .map(|letter| (letter.received.source.offset, letter.reason.error.as_str()))
-                .collect();
+        let dead: Vec<_> = letters
+            .iter()
+            .map(|letter| (letter.received.source.offset, letter.reason.error.as_str()))
+            .collect();
         assert_eq!(
             dead,
             [(1, "unrecordable"), (3, "unrecordable"), (8, "unrecordable"), (11, "missing_field")]
@@ -77,8 +82,10 @@ async fn counts(database: &TestDatabase) -> [i64; 3] {
 
 #[tokio::test]
 async fn a_table_that_refuses_every_row_ends_the_worker_and_loses_no_claim() {
-    let cost = "alter table verdicts add column cost int not null default 0; alter table verdicts alter cost drop default";
-    let raise = "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'audited away'; end $$;
+    let cost = "alter table verdicts add column cost int not null default 0; alter table verdicts \
+        alter cost drop default";
+    let raise = "create function refuse() returns trigger language plpgsql
+        as $$ begin raise exception 'audited away'; end $$;
         create trigger t before insert on verdicts for each row execute function refuse()";
     for (harm, part) in [(cost, "\"cost\""), (raise, "audited away")] {
         for size in [1, 100] {

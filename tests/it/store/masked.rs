@@ -115,13 +115,15 @@ async fn a_masked_claim_says_which_decision_is_in_force() {
         record(&office, &["a", "b"], |_, _, _, _| {}).await;
         database
             .execute(
-                "insert into revisions (claim_id, revision, decision, instead_of, revised_by, reason)
+                "insert into revisions (claim_id, revision, decision, instead_of, revised_by,
+                    reason)
                 values ('a', 1, 'reject', 'approve', 'ann', 'x'),
                     ('a', 2, 'review', 'reject', 'ann', 'y')"
                     .to_owned(),
             )
             .await;
-        let query = "select string_agg(claim_id || ' ' || decision_in_force, ', ' order by claim_id)
+        let query =
+            "select string_agg(claim_id || ' ' || decision_in_force, ', ' order by claim_id)
             from masked_claims where decision_in_force <> decision";
         let shown: String =
             sqlx::query_scalar(query).fetch_one(&database.pool).await.expect("a row");

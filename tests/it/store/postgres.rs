@@ -55,7 +55,8 @@ async fn a_lock_that_somebody_holds_is_waited_for_within_bounds() {
         // Somebody else's insert of the same claim, which is not committed.
         super::database::execute(
             &mut transaction,
-            "insert into verdicts select 'a', 'k', 'a', 's', 'approve', 0, '{}', '[]', 0, 'p', 1, null, now(), now(), 't', 0, 0, '', '',
+            "insert into verdicts select 'a', 'k', 'a', 's', 'approve', 0, '{}', '[]', 0, 'p', 1,
+                null, now(), now(), 't', 0, 0, '', '',
                 sha256('x')",
         )
         .await;

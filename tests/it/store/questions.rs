@@ -108,7 +108,8 @@ async fn each_result_of_a_question_has_its_own_exit_code() {
 async fn many_claims(database: &TestDatabase) {
     database
         .execute(
-            "insert into verdicts select 'c' || n, 'k', 'a', 's', 'approve', 0, '{}', '[{\"code\":\"level\",\"value\":0}]', 0, 'p', 1, null,
+            "insert into verdicts select 'c' || n, 'k', 'a', 's', 'approve', 0, '{}',
+                '[{\"code\":\"level\",\"value\":0}]', 0, 'p', 1, null,
                 now(), now(), 't', 0, n, '', '', sha256('x')
             from generate_series(1, 100000) as n",
         )

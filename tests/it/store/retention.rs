@@ -36,7 +36,8 @@ async fn a_worker_removes_no_evidence() {
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
     assert!(!log.contains("ERROR") && !log.contains("retention"), "{log}");
     assert!(log.contains("audit.subject_key is empty"), "{log}");
-    let sql = "select count(*) from pg_class where relname in ('risk_calls_y2001m09', 'claim_events_y2001m09') and relkind = 'r'";
+    let sql = "select count(*) from pg_class where relname in ('risk_calls_y2001m09', \
+        'claim_events_y2001m09') and relkind = 'r'";
     let kept: i64 = sqlx::query_scalar(sql).fetch_one(&lab.database).await.expect("a count");
     assert_eq!(kept, 2, "the worker dropped evidence");
     let said = lab.claimgate(retention, &["audit", "retention"]).await;

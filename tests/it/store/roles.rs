@@ -38,8 +38,8 @@ pub(crate) async fn denied(database: &TestDatabase, role: &str, sql: &str) {
 /// The roles live in the server, not in the database: the test has its own, and removes them.
 pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)) {
     with_database(async |database| {
-        let may =
-            "select count(*) from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)";
+        let may = "select count(*) from pg_roles where rolname = current_user and (rolsuper or \
+             rolcreaterole)";
         if database.number(may).await == 0 {
             println!("NOT TESTED: this user may not create roles");
             return;
@@ -95,7 +95,8 @@ async fn no_role_touches_what_keeps_evidence(database: &TestDatabase, role: &str
             "truncate {}",
             "drop table {} cascade",
             "alter table {} disable trigger all",
-            "create trigger t before insert on {} for each row execute function claimgate_refuse_change()",
+            "create trigger t before insert on {} for each row execute function \
+             claimgate_refuse_change()",
         ] {
             denied(database, role, &change.replace("{}", table)).await;
         }
@@ -113,13 +114,15 @@ async fn no_role_touches_what_keeps_evidence(database: &TestDatabase, role: &str
     }
 }
 
-pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
+pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic,
+    source_partition, source_offset, content, number, replayed_by, reason)
     values ('t', 0, 1, '00', 1, 'ann', 'because')";
 
 /// On every database that the script ran on, for it costs little.
 async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabase, operator: &str) {
     let place = "insert into dead_letter_replay_places (
-        source_topic, source_partition, source_offset, content, number, place_topic, place_partition, place_offset, recorded_by)
+        source_topic, source_partition, source_offset, content, number, place_topic,
+            place_partition, place_offset, recorded_by)
         values ('t', 0, 1, '00', 1, 't', 0, 2, 'ann')";
     database
         .execute(format!("begin; set local role {operator}; {ANNOUNCE}; {place}; commit"))

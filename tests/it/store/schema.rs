@@ -75,7 +75,10 @@ async fn a_migration_with_other_content_is_refused_and_a_newer_one_is_not() {
     with_database(async |database| {
         let store = store(database).await;
         database
-            .execute("insert into _sqlx_migrations select 9999, 'newer', now(), true, checksum, 0 from _sqlx_migrations where version = 1")
+            .execute(
+                "insert into _sqlx_migrations select 9999, 'newer', now(), true, checksum, 0 from \
+                 _sqlx_migrations where version = 1",
+            )
             .await;
         store.check_schema().await.expect("a newer schema serves an older worker");
         assert_eq!(store.migrate().await.expect("nothing to do"), 0);
@@ -90,10 +93,12 @@ async fn a_migration_with_other_content_is_refused_and_a_newer_one_is_not() {
 #[tokio::test]
 async fn a_database_that_cannot_hold_every_character_is_refused() {
     with_empty_database(async |database| {
-        let name = format!("{}_ascii", database.pool.connect_options().get_database().expect("a name"));
+        let name =
+            format!("{}_ascii", database.pool.connect_options().get_database().expect("a name"));
         database
             .execute(format!(
-                "create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0"
+                "create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template \
+                 template0"
             ))
             .await;
         let url = format!("{}_ascii", database.url.split('?').next().expect("a URL"));
@@ -111,11 +116,19 @@ async fn a_verdict_is_final() {
     with_database(async |database| {
         let store = database.store().await;
         store.record(&close(vec![assessed(verdict("a", 1))], vec![])).await.expect("recorded");
-        for change in ["update verdicts set decision = 'approve'", "delete from verdicts", "truncate verdicts"] {
-            let error = sqlx::query(change).execute(&database.pool).await.expect_err("refused, the owner too");
+        for change in [
+            "update verdicts set decision = 'approve'",
+            "delete from verdicts",
+            "truncate verdicts",
+        ] {
+            let error = sqlx::query(change)
+                .execute(&database.pool)
+                .await
+                .expect_err("refused, the owner too");
             assert!(error.to_string().contains("evidence is append-only"), "{change}: {error}");
         }
-        let change = "insert into verdicts select * from verdicts on conflict (claim_id) do update set decision = 'approve'";
+        let change = "insert into verdicts select * from verdicts on conflict (claim_id) do update \
+            set decision = 'approve'";
         sqlx::query(change).execute(&database.pool).await.expect_err("by an upsert neither");
         let known = store.recall(vec!["a".to_owned()]).await.expect("recall").remove("a");
         assert_eq!(known.map(unsealed), Some(verdict("a", 1)));
@@ -162,7 +175,8 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
         store.record(&close(vec![], vec![at(1_000_000_000)])).await.expect("recorded");
         assert_eq!(database.number("select count(*) from risk_calls_default").await, 1);
         database.execute("select claimgate_ensure_partitions('2001-08-31', 3)").await;
-        let made = "select count(*) from pg_class where relname in ('risk_calls_y2001m08', 'risk_calls_y2001m09', 'risk_calls_y2001m10')
+        let made = "select count(*) from pg_class where relname in ('risk_calls_y2001m08',
+            'risk_calls_y2001m09', 'risk_calls_y2001m10')
             and relkind = 'r'";
         assert_eq!(database.number(made).await, 2);
         // The last microsecond of August, in UTC whatever the session's zone; more of September;
@@ -182,7 +196,11 @@ async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
         let since = time::OffsetDateTime::now_utc() - time::macros::datetime!(2001-09-30 0:00 UTC);
         let retention = Retention { risk_calls: since.try_into().ok(), ..Retention::default() };
         enforce(&store.store, &retention, false).await.expect("the owner may");
-        assert_eq!(store.all_calls().await.len(), 1, "August went as a table, September from the default; October stays");
+        assert_eq!(
+            store.all_calls().await.len(),
+            1,
+            "August went as a table, September from the default; October stays"
+        );
     })
     .await;
 }

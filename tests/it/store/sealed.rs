@@ -130,7 +130,8 @@ const DEEDS: [(&str, [&str; 3]); 19] = [
         ["dead_letters", "reward.claims/3/1000", "altered"],
     ),
     (
-        "insert into verdicts select (jsonb_populate_record(verdicts, '{\"claim_id\": \"invented\"}')).*
+        "insert into verdicts select (jsonb_populate_record(verdicts,
+            '{\"claim_id\": \"invented\"}')).*
             from verdicts where claim_id = 'claim-2'",
         ["verdicts", "invented", "inserted"],
     ),

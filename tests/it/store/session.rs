@@ -116,15 +116,29 @@ async fn the_check_of_rights_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_table_that_takes_no_row_is_named_before_the_first_claim() {
-    let raise = "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$; ";
+    let raise = "create function refuse() returns trigger language plpgsql as $$ begin raise \
+        exception 'not today'; end $$; ";
     for (table, harm, part) in [
         ("verdicts", "alter table verdicts add column cost int not null".to_owned(), "cost"),
-        ("claim_events", format!("{raise} create trigger t before insert on claim_events execute function refuse()"), "not today"),
-        ("risk_calls", "alter table risk_calls add constraint odd check (attempt > 1000)".to_owned(), "odd"),
+        (
+            "claim_events",
+            format!(
+                "{raise} create trigger t before insert on claim_events execute function refuse()"
+            ),
+            "not today",
+        ),
+        (
+            "risk_calls",
+            "alter table risk_calls add constraint odd check (attempt > 1000)".to_owned(),
+            "odd",
+        ),
         (
             "dead_letters",
-            format!("{raise} create constraint trigger t after insert on dead_letters deferrable initially deferred
-                for each row execute function refuse()"),
+            format!(
+                "{raise} create constraint trigger t after insert
+                on dead_letters deferrable initially deferred
+                for each row execute function refuse()"
+            ),
             "not today",
         ),
     ] {
@@ -133,7 +147,10 @@ async fn a_table_that_takes_no_row_is_named_before_the_first_claim() {
             let error = database.store().await.store.check_rights().await;
             let Err(StoreError::Fatal(said)) = error else { panic!("{harm}: {error:?}") };
             let named = format!("the table {table} refuses an ordinary row");
-            assert!(said.contains(&named) && said.contains(part) && said.contains("take back"), "{said}");
+            assert!(
+                said.contains(&named) && said.contains(part) && said.contains("take back"),
+                "{said}"
+            );
         })
         .await;
     }
