@@ -40,7 +40,7 @@ impl Batch {
 
     /// Adds an attempt, whether or not its claim is decided yet.
     pub fn add_call(&mut self, call: Call) {
-        self.bytes += size(&call);
+        self.bytes += call.bytes();
         self.calls.push(call);
     }
 
@@ -86,7 +86,7 @@ impl Batch {
     pub fn close(&mut self, max: usize, previous: Option<Seal>) -> Closed {
         let completed: Vec<_> = self.completed.drain(..max.min(self.completed.len())).collect();
         let calls = self.take_calls(max, &completed);
-        let waiting = self.completed.iter().map(weight).chain(self.calls.iter().map(size));
+        let waiting = self.completed.iter().map(weight).chain(self.calls.iter().map(Call::bytes));
         self.bytes = waiting.sum();
         self.closed += 1;
         let token_exchanges = std::mem::take(&mut self.token_exchanges);
@@ -113,15 +113,11 @@ impl Batch {
     /// Puts a batch that could not be recorded back in front.
     pub fn reopen(&mut self, closed: Closed) {
         self.bytes += closed.completed.iter().map(weight).sum::<usize>();
-        self.bytes += closed.calls.iter().map(size).sum::<usize>();
+        self.bytes += closed.calls.iter().map(Call::bytes).sum::<usize>();
         self.completed.splice(0..0, closed.completed);
         self.calls.splice(0..0, closed.calls);
         self.token_exchanges.splice(0..0, closed.token_exchanges);
     }
-}
-
-fn size(call: &Call) -> usize {
-    call.request.len() + call.response.as_ref().map_or(0, Vec::len)
 }
 
 fn weight(completed: &Completed) -> usize {

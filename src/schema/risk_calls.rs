@@ -75,6 +75,11 @@ table! {
 }
 
 impl Call {
+    /// The bytes of its request and its answer.
+    pub fn bytes(&self) -> usize {
+        self.request.len() + self.response.as_ref().map_or(0, Vec::len)
+    }
+
     /// An attempt as every claim could have it; see [`super::Verdict::ordinary`].
     pub fn ordinary(claim_id: &str) -> Self {
         Self {

@@ -188,13 +188,14 @@ fn statements<'r, 'a>(
     calls: &'r [Call],
 ) -> Vec<(&'r [Decided<'a>], &'r [Call])> {
     let bytes = |row: &Decided<'a>| row.verdict.bytes() + row.received.bytes();
-    let all = firsts.iter().map(bytes).sum::<usize>() + calls.iter().map(call_bytes).sum::<usize>();
+    let all =
+        firsts.iter().map(bytes).sum::<usize>() + calls.iter().map(Call::bytes).sum::<usize>();
     if all <= STATEMENT_BYTES {
         let is_empty = firsts.is_empty() && calls.is_empty();
         return if is_empty { Vec::new() } else { vec![(firsts, calls)] };
     }
     let firsts = chunks(firsts, bytes).into_iter().map(|rows| (rows, &[][..]));
-    firsts.chain(chunks(calls, call_bytes).into_iter().map(|calls| (&[][..], calls))).collect()
+    firsts.chain(chunks(calls, Call::bytes).into_iter().map(|calls| (&[][..], calls))).collect()
 }
 
 /// The outcome of a record whose verdict PostgreSQL could not store character by character: what
@@ -256,10 +257,6 @@ fn chunks<T>(rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
         chunks.push(&rows[start..]);
     }
     chunks
-}
-
-fn call_bytes(call: &Call) -> usize {
-    call.request.len() + call.response.as_ref().map_or(0, Vec::len)
 }
 
 #[cfg(test)]
