@@ -98,19 +98,19 @@ fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
         assert!(!source.can_force() && source.invalidates_others().is_some());
         let good = Answer { status: 200, body: br#"{"access_token":"A"}"# };
         assert_eq!(source.fall_back(&good), None);
-        assert_eq!(source.token_request(false).url, classic, "it stays so");
+        assert_eq!(source.token_request(Fetch::Plain).url, classic, "it stays so");
     }
 }
 
 #[test]
 fn a_server_that_has_neither_endpoint_is_away_and_asked_at_the_stable_one_again() {
-    let (source, stable) = (tokens("stable"), tokens("stable").token_request(false).url);
+    let (source, stable) = (tokens("stable"), tokens("stable").token_request(Fetch::Plain).url);
     let page = Answer { status: 200, body: b"<html>" };
     for _ in 0..2 {
         assert!(source.fall_back(&page).is_some());
-        assert_ne!(source.token_request(false).url, stable);
+        assert_ne!(source.token_request(Fetch::Plain).url, stable);
         assert_eq!(source.fall_back(&page), None, "the fetch failed like any other");
-        assert_eq!(source.token_request(false).url, stable);
+        assert_eq!(source.token_request(Fetch::Plain).url, stable);
     }
 }
 

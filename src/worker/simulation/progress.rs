@@ -96,6 +96,7 @@ fn thousands_of_claims_of_one_account_get_their_last_decision_at_once() {
                 reason: "breaker_open".to_owned(),
                 source,
                 api: "intelligent_qr_code".to_owned(),
+                traceparent: String::new(),
             };
             let event = claim(&format!("c{offset}"), "qr_code", "bot", "red packet");
             let headers = overdue.headers(&Vec::new());
