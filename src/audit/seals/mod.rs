@@ -52,7 +52,7 @@ pub async fn verify_seals(
     let mut report = SealReport::new(question.limit);
     let (mut after, seals) = begin(store, question.since).await?;
     let expired = expired(store).await?;
-    report.removals = removals(store, question.since, question.limit).await?;
+    report.list_removals(removals(store, question, after).await?);
     let bar = super::derivation::rederive::progress(seals, "seals");
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
@@ -104,11 +104,12 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     Ok((after, seals.unsigned_abs()))
 }
 
-/// For each table, before when rows need not be there any more: retention said so when it took
-/// them.
+/// For each table, before when rows need not be there any more: retention said so when it took them.
+/// The owner of the tables can say so, too: what retention never takes is never excused, neither a
+/// verdict nor a row that was younger than a day then.
 async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], StoreError> {
-    let before = "select relation, max(before) from removals where before is not null
-        group by relation";
+    let before = "select relation, max(least(before, removed_at - interval '1 day')) from removals
+        where before is not null and relation <> 'verdicts' group by relation";
     let before: Vec<(String, OffsetDateTime)> = store.fetch(sqlx::query_as(before)).await?;
     Ok(SEALED_TABLES.map(|table| {
         let found = before.iter().find(|(relation, _)| relation == table);
@@ -116,16 +117,20 @@ async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], S
     }))
 }
 
-/// What took evidence away in the time, the latest first.
+/// What took evidence away in the time, or excuses what is missing of the seals after `after`: the
+/// latest first, and one more than are listed where there are more.
 async fn removals(
     store: &PostgresStore,
-    since: Option<Duration>,
-    limit: usize,
+    question: SealQuestion<'_>,
+    after: i64,
 ) -> Result<Vec<Removal>, StoreError> {
     let removals = "select id, removed_at, removed_by, role, reason,
             (select count(*) from removed_rows where removal = id) as rows
-        from removals where removed_at >= coalesce(now() - $1, '-infinity')
-        order by id desc limit $2";
-    let removals = sqlx::query_as(removals).bind(since.map(super::interval));
-    store.fetch(removals.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await
+        from removals
+        where removed_at >= coalesce(now() - $1, '-infinity')
+            or id in (select removal from removed_rows where seal > $2)
+        order by id desc limit $3";
+    let removals = sqlx::query_as(removals).bind(question.since.map(super::interval)).bind(after);
+    let limit = i64::try_from(question.limit.saturating_add(1)).unwrap_or(i64::MAX);
+    store.fetch(removals.bind(limit)).await
 }

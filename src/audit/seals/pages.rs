@@ -120,7 +120,7 @@ pub(super) async fn rows(
         name: "claim_id",
         recorded_at: "recorded_at",
         times: "claimed_at, decided_at, recorded_at",
-        is_whole: HAS_NO_MORE_REASONS,
+        is_whole: IS_WHOLE_VERDICT,
     };
     verdicts.read(connection, which, |verdict: &Verdict| verdict.digest().ok(), &mut rows).await?;
     let events = Source {
@@ -160,8 +160,10 @@ pub(super) async fn rows(
 
 /// Whether a verdict has lost who it was about.
 const IS_ERASED: &str = "subject = 'erased' and challenge is null";
-/// Whether the reasons hold nothing but what [`crate::decision::Reason`] reads of them.
-const HAS_NO_MORE_REASONS: &str = "case when jsonb_typeof(reasons) = 'array' then not exists (
+/// Whether the reasons hold nothing but what [`crate::decision::Reason`] reads of them, and
+/// `claimed_at` nothing but the seconds that are read.
+const IS_WHOLE_VERDICT: &str = "claimed_at = date_trunc('second', claimed_at)
+    and case when jsonb_typeof(reasons) = 'array' then not exists (
     select from jsonb_array_elements(reasons) as item where case when jsonb_typeof(item) = 'object'
         then item <> jsonb_strip_nulls(item) or item - '{code,value,name,group}'::text[] <> '{}'
         else true end
@@ -183,7 +185,7 @@ struct Source {
     is_erased: &'static str,
     /// When a row was written.
     recorded_at: &'static str,
-    /// Its times: one that no worker can have written would not be read.
+    /// Its times: one that is null, or that no worker can have written, would not be read.
     times: &'static str,
     /// Whether all of a row is read: what is not would be in no digest.
     is_whole: &'static str,
@@ -211,8 +213,8 @@ impl Source {
         let more = format!(
             ", seal as named_seal, {name} as row_name, {is_erased} as is_erased,
             case when isfinite({recorded_at}) then {recorded_at} end as written_at,
-            least({times}) > '0001-01-01' and greatest({times}) < '10000-01-01' and {is_whole}
-                as is_readable"
+            num_nulls({times}) = 0 and least({times}) > '0001-01-01'
+                and greatest({times}) < '10000-01-01' and {is_whole} as is_readable"
         );
         let query = table.select_and(&more, &format!("{condition} limit {MOST_ROWS}"));
         let query = sqlx::query(query);

@@ -23,6 +23,8 @@ pub struct SealReport {
     pub erased: usize,
     /// Commands that took evidence away, the latest first: what they excuse is no finding.
     pub removals: Vec<Removal>,
+    /// Whether there are more of them.
+    pub more_removals: bool,
     /// Decisions in Kafka that were held against the tables.
     pub decisions: usize,
     /// Decisions whose message carries no seal.
@@ -52,6 +54,13 @@ pub struct Removal {
 impl SealReport {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }
+    }
+
+    /// Takes on what took evidence away: as many commands as findings are listed.
+    pub(super) fn list_removals(&mut self, mut removals: Vec<Removal>) {
+        self.more_removals = removals.len() > self.limit;
+        removals.truncate(self.limit);
+        self.removals = removals;
     }
 
     /// Adds seals: what is wrong with each, if anything is.
@@ -123,6 +132,9 @@ impl Report for SealReport {
             let header = ["removal", "at", "by", "role", "rows", "reason"];
             text += &format!("\n{}", table(header, self.removals.iter().map(cells)));
         }
+        if self.more_removals {
+            text += "\nthese are the latest removals; there are more: raise --limit\n";
+        }
         if !self.findings.is_empty() {
             text += &format!("\n{}", self.rows().table());
         }
@@ -144,4 +156,27 @@ pub(in crate::audit) fn findings(findings: &[SealFinding]) -> RowSet {
         [Cell::of(table), Cell::of(row), Cell::optional(*seal), fault, Cell::of(detail)]
     };
     RowSet::new(["table", "row", "seal", "fault", "detail"], findings.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_not_whole_says_so() {
+        let removal = |id| Removal {
+            id,
+            removed_at: OffsetDateTime::UNIX_EPOCH,
+            removed_by: "ann".to_owned(),
+            role: "owner".to_owned(),
+            reason: "law".to_owned(),
+            rows: 1,
+        };
+        for (removals, listed, says_so) in [(2, 2, false), (3, 2, true)] {
+            let mut report = SealReport::new(2);
+            report.list_removals((0..removals).map(removal).collect());
+            assert_eq!(report.removals.len(), listed);
+            assert_eq!(report.text().contains("there are more: raise --limit"), says_so);
+        }
+    }
 }

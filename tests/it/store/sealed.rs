@@ -94,7 +94,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 19] = [
+const DEEDS: [(&str, [&str; 3]); 22] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -169,6 +169,24 @@ const DEEDS: [(&str, [&str; 3]); 19] = [
             from risk_calls where claim_id = 'claim-13';
         update risk_calls set response = 'other' where claim_id = 'claim-13'",
         ["risk_calls", "claim-13", "altered"],
+    ),
+    // A verdict that is said to have been past its retention: verdicts are kept for ever.
+    (
+        "insert into removals (removed_by, reason, relation, before)
+            values ('audit.retention', 'old', 'verdicts', 'infinity');
+        delete from verdicts where claim_id = 'claim-16'",
+        ["verdicts", "claim-16", "removed"],
+    ),
+    // Times that the digest of what is read of them would not tell.
+    (
+        "alter table verdicts alter recorded_at drop not null;
+        update verdicts set recorded_at = null where claim_id = 'claim-17'",
+        ["verdicts", "claim-17", "altered"],
+    ),
+    (
+        "update verdicts set claimed_at = claimed_at + interval '0.5 s'
+            where claim_id = 'claim-18'",
+        ["verdicts", "claim-18", "altered"],
     ),
     // A chain of one's own.
     (
@@ -319,6 +337,10 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
         assert_eq!(report["faults"], json!({}), "{report:#}");
         assert_eq!(report["erased"], json!(450 + 901));
         assert!(!office.ask(line).await.1, "nothing is left to erase");
+        // Whoever asks about a time is told what excuses rows of it, whenever that is said to be.
+        as_owner(database, "update removals set removed_at = removed_at - interval '1 year'").await;
+        let report = office.ask_json("verify --since 1day").await;
+        assert_eq!(report["removals"][0]["removed_by"], json!("ann"), "{report:#}");
         // The journal excuses what it names, and nothing else.
         as_owner(database, "update verdicts set decision = 'reject' where claim_id = 'claim-7'")
             .await;
