@@ -106,13 +106,13 @@ pub struct ReasonCount {
 }
 
 /// The verdicts of a period: those of its full hours as they were counted, where they were, and all
-/// others one by one.
+/// others one by one. What a worker counts while this is asked is not in `$5`, and so left out.
 const GIVEN: &str = "with given as (
         select decided_at, api, kind, policy_version, decision, reasons, 1 as claims
         from verdicts where decided_at >= $1 and decided_at < $3
         union all
         select hour, api, kind, policy_version, decision, reasons, claims
-        from decision_counts where hour >= $3 and hour < $4
+        from decision_counts where hour >= $3 and hour < $4 and counted_until <= $5
         union all
         select decided_at, api, kind, policy_version, decision, reasons, 1
         from verdicts where decided_at >= $3 and decided_at < $4 and recorded_at >= $5

@@ -3,10 +3,12 @@
 use claimgate::decision::{Decision, Reason};
 use claimgate::outbox::Store;
 use claimgate::schema::Verdict;
+use sqlx::Connection;
 
 use super::TestDatabase;
 use super::audit::{Office, honest};
 use super::build::{assessed, close};
+use super::database::execute;
 use super::with_database;
 
 /// Microseconds of 2026-03-01 09:30 UTC.
@@ -95,6 +97,43 @@ async fn counts_agree_with_the_verdicts_whenever_these_were_recorded() {
         let whole = PERIODS[0];
         let counted = office.ask_json(&format!("decisions {whole}")).await;
         assert_ne!(counted, office.ask_json(&format!("decisions {whole} --recount")).await);
+    })
+    .await;
+}
+
+/// A worker counts while a question is asked: between what was counted, and the answer.
+#[tokio::test]
+async fn a_verdict_that_is_counted_meanwhile_is_in_the_answer_once() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, database, &[(0, 1), (70, 1)], "first").await;
+        assert!(office.store.store.count_decisions().await.expect("counted").is_some());
+        record(&office, database, &[(3, 1)], "late").await;
+        let not_counted = "begin; set local session_replication_role = replica;
+            update verdicts set recorded_at = now() - interval '6 hours'
+                where claim_id like 'late %';
+            update decision_counts set counted_until = counted_until - interval '12 hours';
+            commit";
+        database.execute(not_counted).await;
+
+        let mut worker = database.pool.acquire().await.expect("a connection");
+        let mut counting = worker.begin().await.expect("a transaction");
+        execute(&mut counting, "lock table verdicts in access exclusive mode").await;
+        let ask = office.ask_json("decisions --by kind --since 2026-01-01T00:00:00Z");
+        let count = async {
+            let waits = "select count(*) from pg_locks
+                where relation = 'verdicts'::regclass and not granted";
+            while database.number(waits).await == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            execute(&mut counting, "select claimgate_count_decisions()").await;
+            counting.commit().await.expect("counted");
+        };
+        let (answer, ()) = tokio::join!(ask, count);
+        let rows = answer["counts"].as_array().expect("rows");
+        assert_eq!(rows.iter().filter_map(|row| row["claims"].as_i64()).sum::<i64>(), 3);
+        let counted = database.number("select sum(claims)::bigint from decision_counts").await;
+        assert_eq!(counted, 3, "it was counted meanwhile");
     })
     .await;
 }
