@@ -138,7 +138,13 @@ impl Connections {
                 *value = "0".to_owned();
             }
         }
-        self.connect(&settings).await
+        let connected = timeout(self.connect_timeout, self.connect(&settings)).await;
+        connected.unwrap_or_else(|_| Err(self.waited_in_vain()))
+    }
+
+    fn waited_in_vain(&self) -> Failure {
+        let said = format!("{}: {}", self.place, self.no_connection);
+        Failure::Store(StoreError::Transient(said))
     }
 
     /// A connection to use, an idle one or a new one.
@@ -157,10 +163,7 @@ impl Connections {
             self.count(0);
             Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
         });
-        bounded.await.unwrap_or_else(|_| {
-            let said = format!("{}: {}", self.place, self.no_connection);
-            Err(Failure::Store(StoreError::Transient(said)))
-        })
+        bounded.await.unwrap_or_else(|_| Err(self.waited_in_vain()))
     }
 
     async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
@@ -335,5 +338,9 @@ mod tests {
             let said = failure.into_store_error("").to_string();
             assert!(said.ends_with(words), "{said}");
         }
+        // What is done beside the worker would never be done again if this waited for ever.
+        let failure = timeout(10 * connect_timeout, own.unbounded()).await.expect("a bound");
+        let said = failure.expect_err("nobody answers").into_store_error("").to_string();
+        assert!(said.ends_with(key), "{said}");
     }
 }
