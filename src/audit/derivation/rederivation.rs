@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::derive::{Agreement, Derivation, Difference};
 use crate::audit::report::shown::{sheet, table};
-use crate::audit::report::{End, Report};
+use crate::audit::report::{End, Report, there_are_more, with_note};
 use crate::decision::Policy;
 use crate::schema::Verdict;
 
@@ -165,6 +165,12 @@ impl Report for Rederivation {
             })
         });
         part(self.examples.len(), table(["claim", "column", "recorded", "derived"], examples));
-        text
+        with_note(text, self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        let all = self.count(Agreement::Differs) + self.count(Agreement::Drifted);
+        let brought = self.examples.len();
+        (all > brought).then(|| there_are_more("first", brought))
     }
 }

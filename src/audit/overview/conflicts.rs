@@ -9,7 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::period::Period;
-use crate::audit::report::Report;
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::claim::{Claim, EventError};
 use crate::outbox::StoreError;
@@ -113,12 +113,11 @@ impl Report for Conflicts {
         }
         let columns = ["received_at", "claim_id", "decision", "decided_at", "letter", "detail"];
         let table = self.rows().table_of(&columns);
-        self.note().map_or_else(|| table.clone(), |note| format!("{table}\n{note}\n"))
+        with_note(table, self.note())
     }
 
     fn note(&self) -> Option<String> {
-        let count = self.conflicts.len();
-        self.more.then(|| format!("these are the latest {count}; there are more: raise --limit"))
+        self.more.then(|| there_are_more("latest", self.conflicts.len()))
     }
 }
 

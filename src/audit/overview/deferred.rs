@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::AuditError;
-use crate::audit::report::Report;
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, table};
 use crate::claim::Claim;
@@ -143,7 +143,13 @@ impl Report for DeferredClaims {
             [api.clone(), reason.clone(), claims.to_string(), since, next]
         });
         let counts = table(["api", "reason", "claims", "since", "next due"], counts);
-        format!("{counts}\n{}", self.rows().table())
+        with_note(format!("{counts}\n{}", self.rows().table()), self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        let all: usize = self.counts.iter().map(|count| count.claims).sum();
+        let brought = self.claims.len();
+        (all > brought).then(|| there_are_more("longest waiting", brought))
     }
 }
 
@@ -192,5 +198,8 @@ mod tests {
         assert_eq!(counts, [(2, utc(3), utc(80)), (1, utc(9), utc(70))]);
         let ids: Vec<_> = found.claims.iter().map(|claim| claim.claim_id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);
+        let more = "these are the longest waiting 2; there are more: raise --limit";
+        assert_eq!(found.note().as_deref(), Some(more));
+        assert!(found.text().ends_with(&format!("{more}\n")), "{}", found.text());
     }
 }

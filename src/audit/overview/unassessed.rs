@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::interval;
-use crate::audit::report::Report;
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{optional, table};
 use crate::outbox::StoreError;
@@ -109,7 +109,13 @@ impl Report for UnassessedClaims {
             ]
         });
         let counts = table(["api", "outcome", "reason", "provider code", "claims"], counts);
-        format!("{counts}\n{}", self.rows().table())
+        with_note(format!("{counts}\n{}", self.rows().table()), self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        let all: i64 = self.counts.iter().map(|count| count.claims).sum();
+        let brought = self.claims.len();
+        (all.unsigned_abs() > brought as u64).then(|| there_are_more("latest", brought))
     }
 }
 

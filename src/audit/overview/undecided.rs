@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::interval;
-use crate::audit::report::Report;
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, table};
 use crate::outbox::StoreError;
@@ -95,11 +95,11 @@ pub async fn undecided_claims(
 
 impl Report for UndecidedClaims {
     fn found(&self) -> bool {
-        !self.claims.is_empty()
+        !self.counts.is_empty()
     }
 
     fn text(&self) -> String {
-        if self.claims.is_empty() {
+        if self.counts.is_empty() {
             return "every claim that was asked about in that time is decided\n".to_owned();
         }
         let counts = self.counts.iter().map(|count| {
@@ -107,7 +107,13 @@ impl Report for UndecidedClaims {
             [api.clone(), reason.clone(), claims.to_string(), instant(*since)]
         });
         let counts = table(["api", "reason", "claims", "since"], counts);
-        format!("{counts}\n{}", self.rows().table())
+        with_note(format!("{counts}\n{}", self.rows().table()), self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        let all: i64 = self.counts.iter().map(|count| count.claims).sum();
+        let brought = self.claims.len();
+        (all.unsigned_abs() > brought as u64).then(|| there_are_more("longest waiting", brought))
     }
 }
 

@@ -51,6 +51,19 @@ pub trait Report: Serialize {
     }
 }
 
+/// That so many are brought of more, by `--limit`: `which` of them.
+pub(super) fn there_are_more(which: &str, brought: usize) -> String {
+    format!("these are the {which} {brought}; there are more: raise --limit")
+}
+
+/// An answer for a terminal, with what it does not hold.
+pub(super) fn with_note(text: String, note: Option<String>) -> String {
+    match note {
+        Some(note) => format!("{text}\n{note}\n"),
+        None => text,
+    }
+}
+
 /// Writes an answer, and says how the question ended.
 ///
 /// # Errors

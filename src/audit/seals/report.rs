@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::matching::{Fault, Matched, SealFinding};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, sheet, table};
-use crate::audit::report::{End, Report};
+use crate::audit::report::{End, Report, there_are_more, with_note};
 
 /// Whether rows and seals are as they were written.
 #[derive(Debug, Default, Serialize)]
@@ -138,7 +138,13 @@ impl Report for SealReport {
         if !self.findings.is_empty() {
             text += &format!("\n{}", self.rows().table());
         }
-        text
+        with_note(text, self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        let all: usize = self.faults.values().sum();
+        let brought = self.findings.len();
+        (all > brought).then(|| there_are_more("first", brought))
     }
 }
 

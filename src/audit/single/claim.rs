@@ -46,6 +46,14 @@ pub(in crate::audit) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdi
     sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
 }
 
+/// Leaves so many of the verdicts that were fetched with one more; says whether there was one more.
+pub(super) fn cut(verdicts: &mut Vec<Verdict>, limit: u32) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = verdicts.len() > limit;
+    verdicts.truncate(limit);
+    more
+}
+
 /// The condition that finds verdicts by `subject` or `trace_id`, one of those given as `$1`: their
 /// indexes are by day.
 pub(in crate::audit) fn is_given(column: &str) -> String {

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::claim::{is_given, verdicts};
+use super::claim::{cut, is_given, verdicts};
 use super::missing_keys::{self, missing_keys};
 use super::verdict_rows::{verdict_rows, verdict_table};
 use crate::audit::period::Period;
 use crate::audit::report::rows::{RowSet, Tabular};
-use crate::audit::report::{End, Report};
+use crate::audit::report::{End, Report, there_are_more, with_note};
 use crate::claim::SubjectKeys;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -20,6 +20,8 @@ pub struct SubjectFile {
     pub subject: String,
     /// Its verdicts, latest first.
     pub verdicts: Vec<Verdict>,
+    /// Whether there are more.
+    pub more: bool,
     /// Keys under which there may be more, and that were not given.
     pub missing_keys: u64,
 }
@@ -42,10 +44,11 @@ pub async fn subject_file(
         order by decided_at desc, claim_id limit $4",
         is_given("subject")
     ));
-    let query = query.bind(&subjects).bind(period.from).bind(period.to).bind(i64::from(limit));
-    let verdicts = store.fetch(query).await?;
+    let query = query.bind(&subjects).bind(period.from).bind(period.to);
+    let mut verdicts = store.fetch(query.bind(i64::from(limit) + 1)).await?;
+    let more = cut(&mut verdicts, limit);
     let subject = subjects.into_iter().next().unwrap_or_default();
-    Ok(SubjectFile { subject, verdicts, missing_keys: missing_keys(store, keys).await? })
+    Ok(SubjectFile { subject, verdicts, more, missing_keys: missing_keys(store, keys).await? })
 }
 
 impl Report for SubjectFile {
@@ -62,17 +65,19 @@ impl Report for SubjectFile {
     }
 
     fn text(&self) -> String {
-        let mut text = if self.verdicts.is_empty() {
+        let text = if self.verdicts.is_empty() {
             format!("nothing was decided about subject {} in that time\n", self.subject)
         } else {
             verdict_table(&self.verdicts)
         };
-        text.extend(self.note().map(|note| format!("\n{note}\n")));
-        text
+        with_note(text, self.note())
     }
 
     fn note(&self) -> Option<String> {
-        missing_keys::note(self.missing_keys)
+        let more = self.more.then(|| there_are_more("latest", self.verdicts.len()));
+        let notes: Vec<String> =
+            more.into_iter().chain(missing_keys::note(self.missing_keys)).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 

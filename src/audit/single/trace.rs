@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::claim::{is_given, verdicts};
+use super::claim::{cut, is_given, verdicts};
 use super::verdict_rows::{verdict_rows, verdict_table};
 use crate::audit::report::Report;
 use crate::audit::report::rows::{RowSet, Tabular};
@@ -17,6 +17,8 @@ pub struct TraceFile {
     pub trace_id: String,
     /// Its verdicts, latest first: a producer may have put many claims into one trace.
     pub verdicts: Vec<Verdict>,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 /// Looks a trace up.
@@ -30,9 +32,10 @@ pub async fn trace_file(
 ) -> Result<TraceFile, StoreError> {
     let rest =
         format!("where {} order by decided_at desc, claim_id limit $2", is_given("trace_id"));
-    let query = verdicts(&rest);
-    let verdicts = store.fetch(query.bind([&trace_id]).bind(i64::from(limit))).await?;
-    Ok(TraceFile { trace_id, verdicts })
+    let query = verdicts(&rest).bind([&trace_id]).bind(i64::from(limit) + 1);
+    let mut verdicts = store.fetch(query).await?;
+    let more = cut(&mut verdicts, limit);
+    Ok(TraceFile { trace_id, verdicts, more })
 }
 
 impl Report for TraceFile {
@@ -48,7 +51,11 @@ impl Report for TraceFile {
                 self.trace_id
             );
         }
-        verdict_table(&self.verdicts)
+        with_note(verdict_table(&self.verdicts), self.note())
+    }
+
+    fn note(&self) -> Option<String> {
+        self.more.then(|| there_are_more("latest", self.verdicts.len()))
     }
 }
 

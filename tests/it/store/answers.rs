@@ -33,6 +33,40 @@ impl Csv {
 }
 
 #[tokio::test]
+async fn a_list_that_a_limit_cuts_says_so() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let unassessed = |(n, claim_id): (i64, &str)| {
+            let reasons = vec![Reason::new("unassessed", None, Some("timeout"))];
+            assessed(Verdict { reasons, ..honest(&office, claim_id, n).0 })
+        };
+        let records = (1..).zip(["a", "b", "c"]).map(unassessed).collect();
+        let requested_at = honest(&office, "a", 1).1.requested_at;
+        let waiting = ["d", "e", "f"].map(|claim_id| Call { requested_at, ..call(claim_id) });
+        office.store.record(&close(records, waiting.to_vec())).await.expect("recorded");
+        for question in
+            ["subject phone 15912345687", TRACE, "unassessed", "undecided", "rederive", VERIFY]
+        {
+            let (text, _) = office.ask(&format!("{question} --limit 2")).await;
+            assert!(text.contains("2; there are more: raise --limit"), "{question}: {text}");
+            let (text, _) = office.ask(&format!("{question} --limit 9")).await;
+            assert!(!text.contains("there are more"), "{question}: {text}");
+            if question == "undecided" {
+                // Whoever was asked to verify is told of what somebody altered.
+                let altered = "begin; set local session_replication_role = replica;
+                    update risk_calls set request = 'other'; commit";
+                database.execute(altered).await;
+            }
+        }
+    })
+    .await;
+}
+
+/// All claims of a test stand in this trace.
+const TRACE: &str = "trace 4bf92f3577b34da6a3ce929d0e0e4736";
+const VERIFY: &str = "verify --all";
+
+#[tokio::test]
 async fn csv_has_a_header_and_one_exact_record_a_row() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
