@@ -4,10 +4,14 @@ use super::DeadLetterError;
 use super::event::Event;
 use crate::decision::Source;
 use crate::kafka::Settings;
-use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
+use crate::outbox::commands::{CommandProducer, NOTHING_TWICE, Outgoing, Purpose, SendError};
 
-const REPLAYS: Purpose =
-    Purpose { word: "replay", topic_key: "input_topic", page: "docs/dead-letters.md" };
+const REPLAYS: Purpose = Purpose {
+    word: "replay",
+    topic_key: "input_topic",
+    page: "docs/dead-letters.md",
+    again: NOTHING_TWICE,
+};
 
 /// The producer of replays. There is one at a time: a newer one ends it.
 pub(super) struct ReplayProducer {

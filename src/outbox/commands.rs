@@ -28,6 +28,8 @@ pub(crate) struct Purpose {
     pub(crate) topic_key: &'static str,
     /// The page that lists the rights it needs.
     pub(crate) page: &'static str,
+    /// What to do where Kafka did not take it.
+    pub(crate) again: &'static str,
 }
 
 /// A message of a command.
@@ -51,6 +53,9 @@ impl<'a> Outgoing<'a> {
         }
     }
 }
+
+/// Of commands that look in the topic before they send.
+pub(crate) const NOTHING_TWICE: &str = "run the command again, nothing is sent twice";
 
 /// The producer of a purpose. There is one at a time: a newer one ends it.
 pub(crate) struct CommandProducer {
@@ -183,7 +188,7 @@ fn sentence(settings: &Settings, purpose: Purpose, error: &KafkaError) -> String
         RDKafkaErrorCode::ProducerFenced,
         RDKafkaErrorCode::InvalidProducerEpoch,
     ];
-    let Purpose { word, page, .. } = purpose;
+    let Purpose { word, page, again, .. } = purpose;
     match error.rdkafka_error_code() {
         Some(code) if fenced.contains(&code) => format!(
             "another {word} was started and took over: wait until it is done, then run this one \
@@ -194,8 +199,7 @@ fn sentence(settings: &Settings, purpose: Purpose, error: &KafkaError) -> String
             settings.command_id(word)
         ),
         _ => format!(
-            "Kafka at {} (kafka.bootstrap_servers) did not take the messages: {}; run the command \
-             again, nothing is sent twice",
+            "Kafka at {} (kafka.bootstrap_servers) did not take the messages: {}; {again}",
             settings.bootstrap_servers,
             client_error(error)
         ),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::revising::{received, revision_message};
 use crate::audit::AuditError;
@@ -26,8 +27,12 @@ use crate::schema::{
     VERDICTS, Verdict, utc,
 };
 
-const REPUBLISH: Purpose =
-    Purpose { word: "republish", topic_key: "output_topic", page: "docs/audit.md" };
+const REPUBLISH: Purpose = Purpose {
+    word: "republish",
+    topic_key: "output_topic",
+    page: "docs/audit.md",
+    again: "run the command again",
+};
 
 /// Claims of a page, and of a transaction.
 const PAGE: i64 = 200;
@@ -84,12 +89,26 @@ pub async fn republish(
     loop {
         let page = page(store, (after, to), &claim_id).await?;
         let Some((last, ..)) = page.last() else { break };
+        let sent = sender.send(&page).await;
+        let sent = sent.map_err(|error| cut_short(error, done.decisions, after));
+        done.decisions += sent.map_err(AuditError::Kafka)?;
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
-        done.decisions += sender.send(&page).await.map_err(AuditError::Kafka)?;
         bar.inc(page.len() as u64);
     }
     bar.finish_and_clear();
     Ok(done)
+}
+
+/// Why it ended too early, and from where to go on. Claims that were decided in that microsecond are
+/// published again: they may be on either side.
+fn cut_short(error: String, decisions: u64, after: OffsetDateTime) -> String {
+    match (decisions, after.format(&Rfc3339)) {
+        (1.., Ok(after)) => format!(
+            "{error}; {decisions} decisions are published, those about all claims decided before \
+             {after} among them: go on with --since {after}"
+        ),
+        _ => error,
+    }
 }
 
 /// A verdict with its event, where that is kept, and its revisions, in order.
@@ -214,5 +233,19 @@ impl Tabular for Republished {
         let Self { claims, decisions, republication } = self;
         let row = [Cell::of(claims), Cell::of(decisions), Cell::optional(*republication)];
         RowSet::new(["claims", "decisions", "republication"], [row])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_cut_short_is_told_from_where_to_go_on() {
+        let after = time::macros::datetime!(2026-03-01 09:00:00.123456 UTC);
+        assert_eq!(cut_short("away".to_owned(), 0, after), "away");
+        let said = cut_short("away".to_owned(), 400, after);
+        assert!(said.starts_with("away; 400 decisions are published"), "{said}");
+        assert!(said.ends_with("go on with --since 2026-03-01T09:00:00.123456Z"), "{said}");
     }
 }

@@ -8,11 +8,15 @@ use crate::decision::Source;
 use crate::intake::consumer::headers;
 use crate::intake::header;
 use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
-use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
+use crate::outbox::commands::{CommandProducer, NOTHING_TWICE, Outgoing, Purpose, SendError};
 use crate::outbox::message::{DECISION_ID, Message, REVISION};
 
-const OVERRIDES: Purpose =
-    Purpose { word: "override", topic_key: "output_topic", page: "docs/audit.md" };
+const OVERRIDES: Purpose = Purpose {
+    word: "override",
+    topic_key: "output_topic",
+    page: "docs/audit.md",
+    again: NOTHING_TWICE,
+};
 
 /// Clocks differ: the topic is read from so long before the announcement.
 const CLOCK_SKEW: time::Duration = time::Duration::minutes(10);
