@@ -48,7 +48,7 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
         let hangup = timeout(LOOK_EVERY, hangups.recv()).await.is_ok_and(|told| told.is_some());
         let seen = contents(origin.secret_files().to_vec()).await;
         let is_settled = seen == std::mem::replace(&mut last, seen.clone());
-        if !hangup && (seen == done || !is_settled) {
+        if !hangup && !is_due(is_settled, seen != done, told.is_some()) {
             continue;
         }
         match secrets.renew().await {
@@ -58,12 +58,16 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
                     "secrets: the present ones stay in use, next try in {LOOK_EVERY:?}: {problem}"
                 );
                 told = Some(problem);
-                // A file that is missing now is read again until it is back.
-                done = Contents::new();
             }
             Err(_) => {}
         }
     }
+}
+
+/// Whether what two looks in a row saw is to be read. After a failure it is, whatever the files
+/// hold: one that was away may be back as it was, and a fault may be in the configuration's own.
+fn is_due(is_settled: bool, is_new: bool, has_failed: bool) -> bool {
+    is_settled && (is_new || has_failed)
 }
 
 impl Secrets {
@@ -108,4 +112,19 @@ async fn contents(files: Vec<PathBuf>) -> Contents {
     let hash = |file: &PathBuf| std::fs::read(file).ok().map(|text| Sha256::digest(text).into());
     let read = move || files.iter().map(hash).collect();
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn what_failed_is_tried_again_also_where_no_file_of_a_secret_is_named() {
+        assert!(!is_due(true, false, false), "nothing has changed");
+        assert!(is_due(true, true, false) && !is_due(false, true, false), "a file half written");
+        assert!(
+            is_due(true, false, true),
+            "the configuration file was at fault at the last SIGHUP"
+        );
+    }
 }
