@@ -19,6 +19,7 @@
 mod changes;
 mod command;
 mod derivation;
+mod expiry;
 mod overview;
 pub(crate) mod period;
 mod report;

@@ -13,7 +13,8 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
 use super::derivation::derive::Reader;
-use super::overview::policies::{kept_policies, policies, policy_rules};
+use super::expiry::{attempts_lost_before, expired};
+use super::overview::policies::{KeptPolicy, kept_policies, policies, policy_rules};
 use super::period::AnyTime;
 use super::report::rows::Tabular;
 use super::report::{End, Format, Report, write};
@@ -172,17 +173,9 @@ impl AuditCommand {
         let Self { format, json, question } = self;
         let now = OffsetDateTime::now_utc();
         let form = if json { Format::Json } else { format };
-        let Auditor { store, kafka, subject_keys, give_up_after, risk_apis, .. } = auditor;
-        let kept = match risk_apis {
-            Some(_) => kept_policies(store).await?,
-            None => HashMap::new(),
-        };
-        let reader = || {
-            let (registry, policy) = risk_apis.ok_or_else(|| {
-                AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
-            })?;
-            Ok::<_, AuditError>(Reader { registry, policy, kept: &kept, subject_keys })
-        };
+        let Auditor { store, kafka, subject_keys, give_up_after, .. } = auditor;
+        let kept = kept(auditor).await?;
+        let reader = || reader(auditor, &kept);
         match question {
             Question::Claim { claim_id } => {
                 report(&claim_story(store, &claim_id, give_up_after).await?, form, out)
@@ -227,6 +220,32 @@ impl AuditCommand {
             Question::Change(change) => change.make(auditor, now, form, out).await,
         }
     }
+}
+
+/// What a reader of evidence needs of the record: the policies that ruled once, and
+/// [`Reader::attempts_lost_before`].
+type Kept = (HashMap<String, KeptPolicy>, Option<i64>);
+
+/// Nothing where evidence is not to be read.
+async fn kept(auditor: Auditor<'_>) -> Result<Kept, AuditError> {
+    let Auditor { store, give_up_after, risk_apis, .. } = auditor;
+    if risk_apis.is_none() {
+        return Ok((HashMap::new(), None));
+    }
+    let lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
+    Ok((kept_policies(store).await?, lost_before))
+}
+
+fn reader<'a>(
+    auditor: Auditor<'a>,
+    (kept, attempts_lost_before): &'a Kept,
+) -> Result<Reader<'a>, AuditError> {
+    let Auditor { subject_keys, risk_apis, .. } = auditor;
+    let (registry, policy) = risk_apis.ok_or_else(|| {
+        AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
+    })?;
+    let attempts_lost_before = *attempts_lost_before;
+    Ok(Reader { registry, policy, kept, subject_keys, attempts_lost_before })
 }
 
 fn report(

@@ -27,6 +27,8 @@ pub struct Reader<'a> {
     pub kept: &'a HashMap<String, KeptPolicy>,
     /// The keys of `verdicts.subject`.
     pub subject_keys: &'a SubjectKeys,
+    /// Verdicts of before this time, UNIX microseconds, may have lost attempts to retention.
+    pub attempts_lost_before: Option<i64>,
 }
 
 /// What is kept of one claim.
@@ -35,6 +37,12 @@ pub(super) struct Evidence<'a> {
     /// Oldest first.
     pub(super) calls: &'a [Call],
     pub(super) events: &'a [EventRow],
+}
+
+/// Whether some of a verdict's attempts are kept and others are not. There may be more than it
+/// says: those of a worker that was killed count for nobody.
+pub(super) fn lacks_attempts(verdict: &Verdict, kept: usize) -> bool {
+    (1..usize::try_from(verdict.attempts).unwrap_or(usize::MAX)).contains(&kept)
 }
 
 /// A column of a verdict that does not follow from the evidence.
@@ -111,10 +119,14 @@ impl Reader<'_> {
             Some(event) => self.compare_event(&mut derivation, verdict, event),
             None => derivation.missing.push("its event is not kept any more".to_owned()),
         }
-        // There may be more: those of a worker that was killed count for nobody.
-        let (kept, attempts) = (evidence.calls.len(), verdict.attempts);
-        if kept > 0 && kept < usize::try_from(attempts).unwrap_or(usize::MAX) {
-            derivation.note("attempts", attempts, format!("{kept} are kept"));
+        if lacks_attempts(verdict, evidence.calls.len()) {
+            let is_lost = |before| verdict.decided_at < before;
+            if self.attempts_lost_before.is_some_and(is_lost) {
+                derivation.missing.push("some of its attempts are not kept any more".to_owned());
+            } else {
+                let kept = format!("{} are kept", evidence.calls.len());
+                derivation.note("attempts", verdict.attempts, kept);
+            }
         }
         derivation
     }

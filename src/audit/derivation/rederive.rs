@@ -10,7 +10,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use time::OffsetDateTime;
 
-use super::derive::{Evidence, Reader};
+use super::derive::{Evidence, Reader, lacks_attempts};
+use crate::audit::expiry::{EVIDENCE_BEFORE, attempts_lost_before, expired};
 use super::rederivation::Rederivation;
 use crate::audit::interval;
 use crate::audit::single::claim::verdicts;
@@ -20,9 +21,6 @@ use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, Verdict, utc};
 
 /// Verdicts of a page.
 const PAGE: usize = 1_000;
-/// A claim's evidence is not older than its verdict by more than this: a claim is given up long
-/// before. It keeps the questions to a few partitions.
-const EVIDENCE_BEFORE: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// Derives the verdicts of the time just past anew. At most `limit` examples are brought.
 ///
@@ -92,15 +90,42 @@ async fn page(
         order by requested_at, id",
     );
     let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until);
+    let recent = store.fetch_evidence(calls).await?;
+    let mut calls = earlier_calls(store, &verdicts, &recent, from).await?;
+    calls.extend(recent);
     let events =
         CLAIM_EVENTS.select("where claim_id = any($1) and received_at >= $2 and received_at <= $3");
     let events = sqlx::query_as::<_, EventRow>(events).bind(&ids).bind(from).bind(until);
     let mut evidence: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::with_capacity(verdicts.len());
-    for call in store.fetch_evidence(calls).await? {
+    for call in calls {
         evidence.entry(call.claim_id.clone()).or_default().0.push(call);
     }
     for event in store.fetch_evidence(events).await? {
         evidence.entry(event.claim_id.clone()).or_default().1.push(event);
     }
     Ok(Page { verdicts, evidence })
+}
+
+/// The calls of before `from`, of verdicts that lack attempts without them: a claim may have waited
+/// for longer than most.
+async fn earlier_calls(
+    store: &PostgresStore,
+    verdicts: &[Verdict],
+    calls: &[Call],
+    from: OffsetDateTime,
+) -> Result<Vec<Call>, StoreError> {
+    let mut by_claim: HashMap<&str, usize> = HashMap::with_capacity(verdicts.len());
+    calls.iter().for_each(|call| *by_claim.entry(call.claim_id.as_str()).or_default() += 1);
+    let lacks = |verdict: &&Verdict| {
+        let kept = by_claim.get(verdict.claim_id.as_str()).copied().unwrap_or_default();
+        lacks_attempts(verdict, kept)
+    };
+    let lacking = verdicts.iter().filter(lacks).map(|verdict| verdict.claim_id.as_str());
+    let lacking: Vec<&str> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let calls = RISK_CALLS
+        .select("where claim_id = any($1) and requested_at < $2 order by requested_at, id");
+    store.fetch_evidence(sqlx::query_as::<_, Call>(calls).bind(lacking).bind(from)).await
 }

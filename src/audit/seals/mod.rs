@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::AuditError;
+use super::{AuditError, expiry};
 use crate::kafka;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -104,17 +104,10 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     Ok((after, seals.unsigned_abs()))
 }
 
-/// For each table, before when rows need not be there any more: retention said so when it took them.
-/// The owner of the tables can say so, too: what retention never takes is never excused, neither a
-/// verdict nor a row that was younger than a day then.
+/// For each table, before when rows need not be there any more.
 async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], StoreError> {
-    let before = "select relation, max(least(before, removed_at - interval '1 day')) from removals
-        where before is not null and relation <> 'verdicts' group by relation";
-    let before: Vec<(String, OffsetDateTime)> = store.fetch(sqlx::query_as(before)).await?;
-    Ok(SEALED_TABLES.map(|table| {
-        let found = before.iter().find(|(relation, _)| relation == table);
-        found.map(|(_, before)| *before + TOLERANCE)
-    }))
+    let before = expiry::expired(store).await?;
+    Ok(SEALED_TABLES.map(|table| before.get(table).map(|before| *before + TOLERANCE)))
 }
 
 /// What took evidence away in the time, or excuses what is missing of the seals after `after`: the

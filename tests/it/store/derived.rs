@@ -97,6 +97,44 @@ async fn a_verdict_is_derived_anew_from_the_evidence_that_is_kept() {
     .await;
 }
 
+/// A month's attempts go before those of the next one, so a claim that waited may have lost some.
+#[tokio::test]
+async fn attempts_that_retention_took_are_missing_and_no_difference() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let days = |days: i64| days * 86_400_000_000;
+        record(&office, &["waited"], |claim_id, _, verdict, calls| {
+            let requested_at = verdict.decided_at - days(40);
+            calls.insert(0, Call { requested_at, ..call(claim_id) });
+            verdict.attempts = 2;
+        })
+        .await;
+        let found = async |expected: &str| {
+            let all = office.ask_json("rederive").await;
+            assert_eq!(all["findings"], json!({ expected: 1 }), "{all:#}");
+            let one = office.ask_json("verify waited").await;
+            assert_eq!(one["finding"], json!(expected), "{one:#}");
+        };
+        found("same").await;
+        database
+            .expire("delete from risk_calls where requested_at < now() - interval '20 days'")
+            .await;
+        found("differs").await;
+        let taken = |before: &str| {
+            format!(
+                "insert into removals (removed_by, reason, relation, before)
+                values ('audit.retention', 'old', 'risk_calls', now() - interval '{before}')"
+            )
+        };
+        // So long ago that the claim cannot have been asked about then.
+        database.execute(taken("35 days")).await;
+        found("differs").await;
+        database.execute(taken("20 days")).await;
+        found("unverifiable").await;
+    })
+    .await;
+}
+
 /// What somebody with the rights of the tables' owner changes, and the column that shows it.
 const ALTERATIONS: [(&str, &str, &str); 9] = [
     ("decision", "verdicts", "decision = 'reject'"),
