@@ -23,6 +23,9 @@ begin
     if not pg_has_role('claimgate_owner', 'usage') then
         execute format('grant claimgate_owner to %I', current_user);
     end if;
+    -- Whoever may make functions beside these tables can have the owner call one of them: of one
+    -- name, that which fits the arguments best is taken. Before version 15 everybody may.
+    execute format('revoke create on schema %I from public', current_schema());
     execute format('grant usage, create on schema %I to claimgate_owner', current_schema());
     execute format('grant usage on schema %I
         to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer,
