@@ -25,6 +25,12 @@ comment on column decision_counts.reasons is 'As in verdicts.';
 comment on column decision_counts.claims is 'Claims for which all of these are the same.';
 comment on column decision_counts.counted_until is 'The verdicts counted were recorded before this time; those recorded since are not counted yet.';
 
+-- Who asks without --recount believes these.
+create trigger decision_counts_only_grow before update or delete on decision_counts
+    for each row execute function claimgate_refuse_change();
+create trigger decision_counts_are_kept before truncate on decision_counts
+    for each statement execute function claimgate_refuse_change();
+
 -- "Which verdicts are not counted yet?" They are written in the order of this time, nearly.
 create index verdicts_recorded_at_idx on verdicts using brin (recorded_at) with (autosummarize = on);
 

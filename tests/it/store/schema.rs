@@ -136,6 +136,24 @@ async fn a_verdict_is_final() {
     .await;
 }
 
+/// One trigger for changes and removals of rows, and one for `truncate`; partitions too.
+const NOT_GUARDED: &str = "select relname::text from pg_class
+    where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')
+        and relname !~ '^_sqlx' and (
+            select count(*) from pg_trigger
+            where tgrelid = pg_class.oid and tgfoid = 'claimgate_refuse_change'::regproc
+                and ((tgtype & 25) = 25 or (tgtype & 32) = 32)) <> 2";
+
+#[tokio::test]
+async fn every_table_only_grows() {
+    with_database(async |database| {
+        let names: Vec<String> =
+            sqlx::query_scalar(NOT_GUARDED).fetch_all(&database.pool).await.expect("names");
+        assert_eq!(names, [""; 0]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn partitions_are_made_once_by_however_many_workers() {
     with_database(async |database| {
