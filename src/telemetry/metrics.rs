@@ -106,7 +106,7 @@ metrics! {
     RECORD_DURATION = CALL, "claimgate_record_duration_seconds", [];
     /// Publishing a flush in one Kafka transaction, if it succeeded.
     PUBLISH_DURATION = CALL, "claimgate_publish_duration_seconds", [];
-    /// Writes to Postgres that failed and are repeated.
+    /// Writes to Postgres and look-ups in it that failed and are repeated.
     RECORD_FAILURES = Kind::Counter, "claimgate_record_failures_total", [];
     /// Kafka transactions that were aborted and are repeated.
     PUBLISH_ABORTS = Kind::Counter, "claimgate_publish_aborts_total", [];
