@@ -21,7 +21,7 @@ pub(super) struct Asked {
     pub(super) url: String,
     /// When it had answered.
     pub(super) at: Instant,
-    /// Whether it is ready, or one sentence why not.
+    /// Whether it lives and is ready, or one sentence why not.
     pub(super) ready: Result<(), String>,
     /// Its metrics, or one sentence why there are none.
     pub(super) metrics: Result<Samples, String>,
@@ -46,12 +46,15 @@ impl Asker {
     }
 
     async fn ask(&self, url: &str) -> Asked {
-        let (ready, metrics) = tokio::join!(self.get(url, "/readyz"), self.get(url, "/metrics"));
+        let get = |path| self.get(url, path);
+        let (live, ready, metrics) = tokio::join!(get("/livez"), get("/readyz"), get("/metrics"));
         let at = Instant::now();
-        let ready = ready.and_then(|(status, said)| match status {
+        let is_well = |(status, said): (StatusCode, String)| match status {
             StatusCode::OK => Ok(()),
             _ => Err(said.trim().to_owned()),
-        });
+        };
+        // A loop that stands still tells nobody that it is not ready.
+        let ready = live.and_then(is_well).and_then(|()| ready.and_then(is_well));
         let metrics = metrics.and_then(|(status, text)| match status {
             StatusCode::OK => Samples::parse(&text).map_err(|error| format!("/metrics: {error}")),
             other => Err(format!("/metrics answers HTTP {}", other.as_u16())),
@@ -70,5 +73,29 @@ impl Asker {
             body.extend_from_slice(&chunk);
         }
         Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_whose_loop_stands_still_is_not_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let silent = || async { (axum::http::StatusCode::SERVICE_UNAVAILABLE, "no progress\n") };
+        let routes = Router::new()
+            .route("/livez", get(silent))
+            .route("/readyz", get(|| async { "ok\n" }))
+            .route("/metrics", get(|| async { "a 1\n" }));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let asked = Asker::new().expect("a client").ask(&url).await;
+        assert_eq!(asked.ready, Err("no progress".to_owned()));
+        assert!(asked.metrics.is_ok());
     }
 }
