@@ -57,13 +57,18 @@ pub(super) fn plans(
     give_up_after: Duration,
     topics: Vec<(Use, Option<Found>)>,
 ) -> Vec<Plan> {
-    let claims = topics.iter().find(|(used_as, _)| *used_as == Use::Input);
-    let claims = claims.and_then(|(_, found)| found.as_ref()).map(|found| found.partitions);
+    let found_as = |wanted: Use| {
+        let found = topics.iter().find(|(used_as, _)| *used_as == wanted);
+        found.and_then(|(_, found)| found.as_ref()).map(|found| found.partitions)
+    };
+    // Each has as many as the other: claims that are made anew as the deferred ones that are left.
+    let (claims, retry) = (found_as(Use::Input), found_as(Use::Retry));
     let plan = |(used_as, found): (Use, Option<Found>)| {
         let there = found.as_ref().map(|found| found.partitions);
         let partitions = match used_as {
-            Use::Retry => claims.or(wish.partitions),
-            Use::Input | Use::Output | Use::DeadLetters => wish.partitions.or(there),
+            Use::Retry => claims.or(wish.partitions).or(there),
+            Use::Input => wish.partitions.or(there).or(retry),
+            Use::Output | Use::DeadLetters => wish.partitions.or(there),
         };
         // With more in sync than there are replicas, nothing could be written to it.
         let copies = found.as_ref().map_or(wish.replicas, |found| found.replicas);
@@ -219,6 +224,16 @@ mod tests {
         assert_eq!(numbers(Some(6), None), [6, 6, 6]);
         assert_eq!(numbers(Some(6), found(24, &[])), [24, 6, 6]);
         assert_eq!(numbers(None, found(24, &[])), [24, 24, 12]);
+    }
+
+    #[test]
+    fn claims_that_are_made_anew_get_as_many_partitions_as_the_retry_topic_has() {
+        let numbers = |partitions| {
+            let topics = vec![(Use::Input, None), (Use::Retry, found(24, &[]))];
+            planned(partitions, topics).iter().map(|plan| plan.partitions).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(None), [24, 24]);
+        assert_eq!(numbers(Some(6)), [6, 6], "as somebody wishes");
     }
 
     #[test]
