@@ -19,12 +19,19 @@ use crate::outbox::{Call, StoreError};
 use crate::schema::{DeadLetterRow, EventRow, NewDeadLetter};
 
 /// How an encrypted value begins; no UTF-8 and no JSON does. The key's id, the nonce and the rest
-/// follow.
-const MARK: [u8; 4] = *b"\xc1cg1";
+/// follow. What a producer or an API sends may begin so as well, see [`IN_CLEAR`].
+const ENCRYPTED: [u8; 4] = *b"\xc1cg1";
 /// How an encrypted text begins; no request does. The same in base64 follows.
 const TEXT_MARK: &str = "encrypted:";
 /// Bytes of a key's id.
 const ID: usize = 4;
+/// Stands in the place of a key's id where there is no key, and the value begins as an encrypted one
+/// does: the value follows. Otherwise nobody could tell the two apart, and one event would end each
+/// question that meets it.
+const IN_CLEAR: [u8; ID] = [0; ID];
+/// Whether a `payload` is encrypted, in SQL.
+pub(crate) const IS_ENCRYPTED: &str =
+    r"(substr(payload, 1, 4) = '\xc1636731' and substr(payload, 5, 4) <> '\x00000000')";
 /// Bytes of a nonce.
 const NONCE: usize = 24;
 
@@ -61,22 +68,33 @@ impl EvidenceKeys {
 
     /// A value as it is kept. `about` is what its row is about.
     fn encrypt<'a>(&self, column: Column, about: &str, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
-        let Some((id, key)) = self.keys.first() else { return value };
+        let Some((id, key)) = self.keys.first() else {
+            return match seems_encrypted(&value) {
+                true => Cow::Owned([&ENCRYPTED, &IN_CLEAR[..], &value].concat()),
+                false => value,
+            };
+        };
         let nonce = XNonce::generate();
         let aad = column.bound_to(about);
         let payload = Payload { msg: &value, aad: aad.as_bytes() };
         let encrypted = key.encrypt(&nonce, payload).expect("a value is shorter than 256 GiB");
-        Cow::Owned([&MARK, &id[..], &nonce, &encrypted].concat())
+        Cow::Owned([&ENCRYPTED, &id[..], &nonce, &encrypted].concat())
     }
 
     /// The value that was kept.
     fn decrypt(&self, column: Column, about: &str, kept: &mut Vec<u8>) -> Result<(), String> {
-        let Some((id, rest)) = kept.strip_prefix(&MARK).and_then(|rest| rest.split_at_checked(ID))
+        let Some((id, rest)) =
+            kept.strip_prefix(&ENCRYPTED).and_then(|rest| rest.split_at_checked(ID))
         else {
             return Ok(());
         };
         let is_it = |(known, _): &&([u8; ID], XChaCha20Poly1305)| known == id;
-        let key = self.keys.iter().find(is_it).map(|(_, key)| key).ok_or_else(|| {
+        let key = self.keys.iter().find(is_it).map(|(_, key)| key);
+        if key.is_none() && id == IN_CLEAR {
+            *kept = rest.to_vec();
+            return Ok(());
+        }
+        let key = key.ok_or_else(|| {
             format!(
                 "{column} of {about} is encrypted with a key that begins its hash with {}, and \
                  `postgres.evidence_keys` has no such key",
@@ -99,20 +117,28 @@ impl EvidenceKeys {
 
     /// Attempts as they are kept.
     pub(super) fn calls<'a>(&self, calls: &'a [Call]) -> Cow<'a, [Call]> {
-        if !self.are_some() {
+        let is_as_it_is = |call: &Call| !call.response.as_deref().is_some_and(seems_encrypted);
+        if !self.are_some() && calls.iter().all(is_as_it_is) {
             return Cow::Borrowed(calls);
         }
         let kept = |call: &Call| {
             let about = call.claim_id.as_str();
-            let request = Cow::Borrowed(call.request.as_bytes());
-            let request = self.encrypt(Column::Request, about, request);
             let response = call.response.as_deref().map(|response| {
                 self.encrypt(Column::Response, about, Cow::Borrowed(response)).into_owned()
             });
-            let request = format!("{TEXT_MARK}{}", BASE64_STANDARD.encode(request));
-            Call { request, response, ..call.clone() }
+            Call { request: self.request(call), response, ..call.clone() }
         };
         Cow::Owned(calls.iter().map(kept).collect())
+    }
+
+    /// An attempt's request as it is kept.
+    fn request(&self, call: &Call) -> String {
+        if !self.are_some() {
+            return call.request.clone();
+        }
+        let request = Cow::Borrowed(call.request.as_bytes());
+        let request = self.encrypt(Column::Request, &call.claim_id, request);
+        format!("{TEXT_MARK}{}", BASE64_STANDARD.encode(request))
     }
 
     /// Dead letters as they are kept.
@@ -120,7 +146,9 @@ impl EvidenceKeys {
         &self,
         letters: &'r [NewDeadLetter<'a>],
     ) -> Cow<'r, [NewDeadLetter<'a>]> {
-        if !self.are_some() {
+        let is_as_it_is =
+            |letter: &NewDeadLetter<'a>| !letter.payload.as_deref().is_some_and(seems_encrypted);
+        if !self.are_some() && letters.iter().all(is_as_it_is) {
             return Cow::Borrowed(letters);
         }
         let kept = |letter: &NewDeadLetter<'a>| {
@@ -132,6 +160,10 @@ impl EvidenceKeys {
         };
         Cow::Owned(letters.iter().map(kept).collect())
     }
+}
+
+fn seems_encrypted(value: &[u8]) -> bool {
+    value.starts_with(&ENCRYPTED)
 }
 
 impl fmt::Debug for EvidenceKeys {
@@ -253,7 +285,8 @@ mod tests {
         moved.claim_id = "b".to_owned();
         let said = moved.decrypt(&keys).expect_err("another claim");
         assert!(said.contains("another place or altered"), "{said}");
-        let mut short = Call { response: Some([&MARK[..], &keys.keys[0].0].concat()), ..call("a") };
+        let mut short =
+            Call { response: Some([&ENCRYPTED[..], &keys.keys[0].0].concat()), ..call("a") };
         assert!(short.decrypt(&keys).is_err_and(|said| said.contains("altered")));
     }
 
@@ -264,6 +297,37 @@ mod tests {
         let mut plain = call("a");
         plain.decrypt(&keys(&"0a".repeat(32))).expect("it was written before there was a key");
         assert_eq!(plain, call("a"));
+    }
+
+    #[test]
+    fn what_begins_as_an_encrypted_value_does_is_read_as_it_came() {
+        let hostile = [&ENCRYPTED[..], b"1234 and no key of ours"].concat();
+        let came = Call { response: Some(hostile.clone()), ..call("a") };
+        let key = "0a".repeat(32);
+        let key = key.as_str();
+        for list in ["", key] {
+            let kept = keys(list).calls(std::slice::from_ref(&came)).into_owned().remove(0);
+            assert_ne!(kept.response, came.response, "nobody could tell whether it is encrypted");
+            for (reader, reads) in [("", list.is_empty()), (key, true)] {
+                let mut read = kept.clone();
+                assert_eq!(read.decrypt(&keys(reader)).is_ok(), reads);
+                assert!(!reads || read == came, "{read:?}");
+            }
+        }
+        let received = crate::outbox::Received {
+            source: crate::decision::Source { topic: "t".to_owned(), partition: 0, offset: 1 },
+            key: None,
+            headers: Vec::new(),
+            payload: Some(hostile.clone()),
+            received_at: 0,
+            trace: crate::trace::TraceContext::fresh(1),
+        };
+        let why = crate::claim::EventError::NotJson;
+        let why = crate::claim::DeadLetterReason::event(why, "hostile");
+        let kept = keys("").letters(&[NewDeadLetter::new(&received, &why)]).into_owned().remove(0);
+        let mut kept = kept.payload.map(Cow::into_owned).expect("a payload");
+        keys("").decrypt(Column::LetterPayload, "t/0/1", &mut kept).expect("in clear");
+        assert_eq!(kept, hostile);
     }
 
     #[test]

@@ -47,7 +47,7 @@ use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, Postgres};
 use super::{Closed, Recording, Store, StoreError};
 use crate::live::Live;
 use crate::schema::{NewRow, Seal, Verdict};
-pub(crate) use cipher::{Evidence, EvidenceKeys, decrypt_payload};
+pub(crate) use cipher::{Evidence, EvidenceKeys, IS_ENCRYPTED, decrypt_payload};
 use connections::Connections;
 use error::Failure;
 use faults::Unkept;

@@ -83,6 +83,13 @@ async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
         let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("`postgres.evidence_keys` has no such key"), "{said}");
 
+        // Who has none is told so, also of a claim that dead letters alone name.
+        let bare = database.store().await;
+        let day = std::time::Duration::from_secs(86_400);
+        let error = claimgate::audit::claim_story(&bare.store, "unknown", day).await;
+        let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
+        assert!(said.contains("dead_letters.payload of reward.claims/3/9"), "{said}");
+
         let approval = "--by ann --reason request";
         office.store = store(database, &format!("{new},{old}")).await;
         let (gone, _) = office.ask(&format!("erase phone {PHONE} {approval}")).await;
