@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use time::OffsetDateTime;
 
 use super::derive::{Evidence, Reader, lacks_attempts};
-use crate::audit::expiry::{EVIDENCE_BEFORE, attempts_lost_before, expired};
 use super::rederivation::Rederivation;
+use crate::audit::expiry::{EVIDENCE_BEFORE, attempts_lost_before, expired};
 use crate::audit::interval;
 use crate::audit::single::claim::verdicts;
 use crate::outbox::StoreError;

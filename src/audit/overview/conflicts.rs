@@ -9,8 +9,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::period::Period;
-use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::claim::{Claim, EventError};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;

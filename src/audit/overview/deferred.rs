@@ -8,9 +8,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::AuditError;
-use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, table};
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::claim::Claim;
 use crate::intake::consumer::headers;
 use crate::intake::deferral::Deferral;

@@ -6,9 +6,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::audit::interval;
-use crate::audit::report::{Report, there_are_more, with_note};
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, table};
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 

@@ -50,13 +50,14 @@ pub async fn verify_seals(
     question: SealQuestion<'_>,
 ) -> Result<SealReport, AuditError> {
     let mut report = SealReport::new(question.limit);
-    let (mut after, seals) = begin(store, question.since).await?;
-    let expired = expired(store).await?;
-    report.list_removals(removals(store, question, after).await?);
+    let (start, seals) = begin(store, question.since).await?;
+    let mut after = start;
     let bar = super::derivation::rederive::progress(seals, "seals");
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
         report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads, page.first)));
+        // Not before the page is read: retention may run beside, and says first what it takes.
+        let expired = expired(store).await?;
         let allowed = Allowed { expired, removed: &page.removed, ..Allowed::default() };
         report.add_rows(check_rows(&page.seals, &page.rows, allowed));
         bar.inc(u64::try_from(page.seals.len()).unwrap_or_default());
@@ -66,6 +67,7 @@ pub async fn verify_seals(
     let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
     report.add_rows(check_rows(&page.seals, &page.rows, Allowed::default()));
     bar.finish_and_clear();
+    report.list_removals(removals(store, question, start).await?);
     if let Some(kafka) = question.topic {
         witness::compare(store, kafka, question.since, &mut report).await?;
     }

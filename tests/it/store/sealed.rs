@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::audit::{Office, honest};
 use super::build::{assessed, call, close, event, following, malformed, verdict};
-use super::database::TestDatabase;
+use super::database::{TestDatabase, execute};
 use super::{RealStore, with_database};
 
 /// Records claims of these numbers in one batch, each as a worker does, and a dead letter.
@@ -346,6 +347,38 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
             .await;
         let altered = ("verdicts".to_owned(), "claim-7".to_owned(), "altered".to_owned());
         assert_eq!(found(&office).await, [altered]);
+    })
+    .await;
+}
+
+/// Retention begins when the first page of seals is read, and is over before the second one is.
+#[tokio::test]
+async fn what_retention_takes_meanwhile_is_no_finding() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        for number in 0..150 {
+            record(&office, number..number + 1).await;
+        }
+        let mut owner = database.pool.acquire().await.expect("a connection");
+        let mut retention = owner.begin().await.expect("a transaction");
+        execute(&mut retention, "lock table dead_letters in access exclusive mode").await;
+        let take = async {
+            let waits = "select count(*) from pg_locks
+                where relation = 'dead_letters'::regclass and not granted";
+            while database.number(waits).await == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let taken = "set local claimgate.removal = 'retention';
+                insert into removals (removed_by, reason, relation, before)
+                    values ('audit.retention', 'old', 'risk_calls', now());
+                delete from risk_calls";
+            execute(&mut retention, taken).await;
+            retention.commit().await.expect("taken");
+        };
+        let (report, ()) = tokio::join!(office.ask_json("verify --all"), take);
+        assert_eq!(report["faults"], json!({}), "{report:#}");
+        assert!(report["expired"].as_u64().is_some_and(|rows| rows > 0), "{report:#}");
+        assert_eq!(report["removals"][0]["removed_by"], json!("audit.retention"));
     })
     .await;
 }
