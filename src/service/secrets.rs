@@ -37,16 +37,16 @@ type Contents = Vec<Option<[u8; 32]>>;
 
 /// Watches the files and applies new secrets, for ever.
 pub(super) async fn keep_secrets(mut secrets: Secrets) {
-    let origin = secrets.config.origin.clone();
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    if !origin.can_be_read_again() {
+    if !secrets.config.origin.can_be_read_again() {
         return;
     }
-    let mut done = contents(origin.secret_files().to_vec()).await;
+    let mut done = contents(&secrets.config).await;
     let (mut last, mut told) = (done.clone(), None);
     loop {
         let hangup = timeout(LOOK_EVERY, hangups.recv()).await.is_ok_and(|told| told.is_some());
-        let seen = contents(origin.secret_files().to_vec()).await;
+        // Those that the configuration named when it was read last.
+        let seen = contents(&secrets.config).await;
         let is_settled = seen == std::mem::replace(&mut last, seen.clone());
         if !hangup && !is_due(is_settled, seen != done, told.is_some()) {
             continue;
@@ -108,7 +108,8 @@ fn tell(keys: &[&str], what: &str) {
 }
 
 /// What the files hold: hashes, for comparison.
-async fn contents(files: Vec<PathBuf>) -> Contents {
+async fn contents(config: &Config) -> Contents {
+    let files = config.origin.secret_files().to_vec();
     let hash = |file: &PathBuf| std::fs::read(file).ok().map(|text| Sha256::digest(text).into());
     let read = move || files.iter().map(hash).collect();
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
@@ -116,7 +117,53 @@ async fn contents(files: Vec<PathBuf>) -> Contents {
 
 #[cfg(test)]
 mod tests {
-    use super::is_due;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    /// Waits until the token is this one.
+    async fn takes_on(page_token: &Live<SecretString>, wanted: &str) {
+        let has_it = || page_token.now().expose_secret() == wanted;
+        for _ in 0..60 {
+            if has_it() {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("{wanted} is not taken on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_the_configuration_names_later_is_looked_at_as_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let put = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+        let name_token_file = |name: &str| {
+            let all = "[postgres]\nurl = 'postgres://127.0.0.1/claims'\n\
+                [tencent_cloud]\nsecret_id = 'id'\nsecret_key = 'key'\n\
+                [wechat]\napp_id = 'wx'\napp_secret = 's'\n";
+            put("toml", &format!("{all}[http]\ntoken_file = {:?}\n", path(name)));
+        };
+        let [one, two, three] = ["1", "2", "3"].map(|digit| digit.repeat(16));
+        put("a", &one);
+        put("b", &two);
+        name_token_file("a");
+        let config = Config::load(Some(&path("toml"))).expect("a configuration");
+        let (registry, _) = config.risk_apis().expect("risk APIs");
+        let store = PostgresStore::lazy(&config.postgres).expect("a store");
+        let page_token = Live::from(config.http.token.clone());
+        let (registry, store) = (Arc::new(registry), Arc::new(store));
+        let secrets = Secrets { config, registry, store, page_token: page_token.clone() };
+        let keeping = tokio::spawn(keep_secrets(secrets));
+        takes_on(&page_token, &one).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+        name_token_file("b");
+        put("a", "another, so that the configuration is read");
+        takes_on(&page_token, &two).await;
+        put("b", &three);
+        takes_on(&page_token, &three).await;
+        keeping.abort();
+    }
 
     #[test]
     fn what_failed_is_tried_again_also_where_no_file_of_a_secret_is_named() {
