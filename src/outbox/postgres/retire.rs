@@ -44,7 +44,8 @@ impl PostgresStore {
         let mut transaction = server.answer(lease.begin()).await?;
         let bound = format!("set local lock_timeout = '{LOCK_TIMEOUT_MS}ms'");
         server.answer(sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut *transaction)).await?;
-        let drop = sqlx::raw_sql(AssertSqlSafe(format!("drop table {name}")));
+        // Another command may have been faster.
+        let drop = sqlx::raw_sql(AssertSqlSafe(format!("drop table if exists {name}")));
         let drop = async {
             match drop.execute(&mut *transaction).await {
                 Ok(_) => Ok(true),

@@ -83,6 +83,31 @@ async fn retention_behind_an_open_transaction_blocks_no_insert() {
     .await;
 }
 
+/// Two commands find the same partition, and wait for the same lock.
+#[tokio::test]
+async fn a_partition_that_another_command_dropped_is_no_fault() {
+    with_database(async |database| {
+        let store = database.store().await;
+        database.execute("select claimgate_ensure_partitions('2001-09-01', 1)").await;
+        let mut auditor = database.pool.acquire().await.expect("a connection");
+        let mut transaction = auditor.begin().await.expect("a transaction");
+        super::database::execute(&mut transaction, "select count(*) from risk_calls").await;
+        let retention = Retention { risk_calls: Some(DAY), ..Retention::default() };
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            transaction.rollback().await.expect("ended");
+        };
+        let (one, other, ()) = tokio::join!(
+            enforce(&store.store, &retention, false),
+            enforce(&store.store, &retention, false),
+            end
+        );
+        one.expect("dropped, by this command or the other");
+        other.expect("dropped, by this command or the other");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn review_low_dead_letters_and_the_default_partition_expire_too() {
     with_database(async |database| {
