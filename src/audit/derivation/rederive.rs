@@ -22,6 +22,9 @@ use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, Verdict, utc};
 /// Verdicts of a page.
 const PAGE: usize = 1_000;
 
+/// By so much the clocks of two workers may differ, of which one asked first and the other decided.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(24 * 3_600);
+
 /// Derives the verdicts of the time just past anew. At most `limit` examples are brought.
 ///
 /// # Errors
@@ -89,7 +92,7 @@ async fn page(
         "where claim_id = any($1) and requested_at >= $2 and requested_at <= $3
         order by requested_at, id",
     );
-    let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until);
+    let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until + CLOCKS_DIFFER);
     let recent = store.fetch_evidence(calls).await?;
     let mut calls = earlier_calls(store, &verdicts, &recent, from).await?;
     calls.extend(recent);

@@ -97,6 +97,23 @@ async fn a_verdict_is_derived_anew_from_the_evidence_that_is_kept() {
     .await;
 }
 
+/// The first attempt was another worker's, which deferred the claim.
+#[tokio::test]
+async fn an_attempt_of_a_worker_whose_clock_is_ahead_is_no_difference() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, &["deferred"], |claim_id, _, verdict, calls| {
+            let requested_at = verdict.decided_at + 60_000_000;
+            calls.push(Call { requested_at, ..call(claim_id) });
+            verdict.attempts = 2;
+        })
+        .await;
+        let all = office.ask_json("rederive").await;
+        assert_eq!(all["findings"], json!({ "same": 1 }), "{all:#}");
+    })
+    .await;
+}
+
 /// A month's attempts go before those of the next one, so a claim that waited may have lost some.
 #[tokio::test]
 async fn attempts_that_retention_took_are_missing_and_no_difference() {
