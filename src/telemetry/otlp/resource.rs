@@ -119,6 +119,16 @@ mod tests {
         assert_eq!(value("process.command_args"), None, "it may hold what is nobody's business");
     }
 
+    #[test]
+    fn a_host_whose_name_is_hidden_is_named_by_the_unit() {
+        let unit = include_str!("../../../deploy/systemd/claimgate.service");
+        let line = unit.lines().find_map(|line| line.strip_prefix("Environment=HOSTNAME="));
+        let environment = |key: &str| line.filter(|_| key == "HOSTNAME").map(str::to_owned);
+        let known = attributes("worker-1", environment, |_| None);
+        let host = known.iter().find(|attribute| attribute.key.as_str() == "host.name");
+        assert_eq!(host.map(|host| host.value.to_string()).as_deref(), Some("%H"));
+    }
+
     fn of_pod(variables: &[(&str, &str)]) -> Vec<String> {
         let environment = |key: &str| {
             let found = variables.iter().find(|(name, _)| *name == key);
