@@ -210,8 +210,9 @@ impl AuditCommand {
                 report(&verify_seals(store, question).await?, form, out)
             }
             Question::Rederive { since, policy, limit } => {
-                let is_trial = policy.is_some();
-                report(&rederive(store, reader()?, since, limit, is_trial).await?, form, out)
+                let how = (limit, policy.is_some());
+                let found = rederive(store, reader()?, since, how, give_up_after).await?;
+                report(&found, form, out)
             }
             Question::Policies { policy: None, .. } => report(&policies(store).await?, form, out),
             Question::Policies { policy: Some(policy), other } => {

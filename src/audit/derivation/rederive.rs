@@ -26,6 +26,7 @@ const PAGE: usize = 1_000;
 const CLOCKS_DIFFER: Duration = Duration::from_secs(24 * 3_600);
 
 /// Derives the verdicts of the time just past anew. At most `limit` examples are brought.
+/// `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -33,8 +34,8 @@ pub async fn rederive(
     store: &PostgresStore,
     reader: Reader<'_>,
     since: Duration,
-    limit: usize,
-    is_trial: bool,
+    (limit, is_trial): (usize, bool),
+    give_up_after: Duration,
 ) -> Result<Rederivation, StoreError> {
     // What is decided meanwhile is not looked at, or a busy system would never be done.
     let total = "select count(*), now() - $1, now() from verdicts
@@ -47,6 +48,9 @@ pub async fn rederive(
     loop {
         let page = page(store, (after, end), &claim_id).await?;
         let Some(last) = page.verdicts.last() else { break };
+        // Not before the page is read: retention may run beside, and says first what it takes.
+        let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
+        let reader = Reader { attempts_lost_before, ..reader };
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
         for verdict in &page.verdicts {
             let none = (Vec::new(), Vec::new());

@@ -4,10 +4,11 @@ use claimgate::decision::{Decision, Reason};
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use claimgate::schema::Verdict;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use super::audit::{Office, honest};
 use super::build::{call, close, following};
-use super::database::TestDatabase;
+use super::database::{TestDatabase, execute};
 use super::with_database;
 
 /// A claim as the worker records it: its event, its verdict and the attempt that decided.
@@ -148,6 +149,39 @@ async fn attempts_that_retention_took_are_missing_and_no_difference() {
         found("differs").await;
         database.execute(taken("20 days")).await;
         found("unverifiable").await;
+    })
+    .await;
+}
+
+/// It says what it takes, and takes it, when the verdicts of a page are read and not their attempts.
+#[tokio::test]
+async fn attempts_that_retention_takes_meanwhile_are_no_difference() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        record(&office, &["waited"], |claim_id, _, verdict, calls| {
+            let requested_at = verdict.decided_at - 40 * 86_400_000_000;
+            calls.insert(0, Call { requested_at, ..call(claim_id) });
+            verdict.attempts = 2;
+        })
+        .await;
+        let mut owner = database.pool.acquire().await.expect("a connection");
+        let mut retention = owner.begin().await.expect("a transaction");
+        execute(&mut retention, "lock table risk_calls in access exclusive mode").await;
+        let take = async {
+            let waits = "select count(*) from pg_locks
+                where relation = 'risk_calls'::regclass and not granted";
+            while database.number(waits).await == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let taken = "set local claimgate.removal = 'retention';
+                insert into removals (removed_by, reason, relation, before)
+                    values ('audit.retention', 'old', 'risk_calls', now() - interval '20 days');
+                delete from risk_calls where requested_at < now() - interval '20 days'";
+            execute(&mut retention, taken).await;
+            retention.commit().await.expect("taken");
+        };
+        let (all, ()) = tokio::join!(office.ask_json("rederive"), take);
+        assert_eq!(all["findings"], json!({ "unverifiable": 1 }), "{all:#}");
     })
     .await;
 }
