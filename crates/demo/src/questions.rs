@@ -48,7 +48,8 @@ async fn answer(
         let (registry, policy) = &stage.risk_apis;
         let kept = kept_policies(store).await?;
         let subject_keys = &SubjectKeys { current: SubjectKey::new(None), former: vec![] };
-        let reader = Reader { registry, policy, kept: &kept, subject_keys };
+        let attempts_lost_before = None;
+        let reader = Reader { registry, policy, kept: &kept, subject_keys, attempts_lost_before };
         print(&verify(store, reader, claim_id).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::claim::{cut, is_given, verdicts};
 use super::verdict_rows::{verdict_rows, verdict_table};
-use crate::audit::report::Report;
 use crate::audit::report::rows::{RowSet, Tabular};
+use crate::audit::report::{Report, there_are_more, with_note};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::Verdict;
