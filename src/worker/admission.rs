@@ -27,7 +27,7 @@ impl<P: Ports> Worker<P> {
             }
         }
         self.share_limits();
-        self.context.health.set_ready(Component::Group, Ok(()));
+        self.context.health.set_ready(Component::Group, self.drain.readiness());
         self.context.meter.assigned(self.ledger.partitions());
     }
 

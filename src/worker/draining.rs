@@ -53,6 +53,12 @@ impl Draining {
     pub(super) fn is_under_way(&self) -> bool {
         self.stopping.is_some() || !self.revocations.is_empty()
     }
+
+    /// What a member of the group says of its readiness. The group may assign partitions to a
+    /// worker that stops: that does not make it ready again.
+    pub(super) fn readiness(&self) -> Result<(), String> {
+        self.stopping.map_or(Ok(()), |_| Err("the worker is stopping".to_owned()))
+    }
 }
 
 impl<P: Ports> Worker<P> {
@@ -71,7 +77,7 @@ impl<P: Ports> Worker<P> {
             "stopping: what is in flight finishes first"
         );
         self.drain.stopping = Some(Instant::now() + self.context.worker.drain_timeout);
-        self.context.health.set_ready(Component::Group, Err("the worker is stopping".to_owned()));
+        self.context.health.set_ready(Component::Group, self.drain.readiness());
         let partitions: BTreeSet<Partition> = self.ledger.partitions().collect();
         self.ports.intake.pause(partitions.clone());
         self.drain.revocations.push(Revocation { partitions, done: None });
@@ -209,5 +215,18 @@ impl<P: Ports> Worker<P> {
 
     fn calls_under_way(&self) -> usize {
         self.context.registry.iter().map(|(id, _)| self.calls.scheduler.in_flight(id.index())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_stops_is_not_ready_whatever_the_group_assigns_to_it() {
+        let mut drain = Draining::default();
+        assert_eq!(drain.readiness(), Ok(()));
+        drain.stopping = Some(Instant::now());
+        assert_eq!(drain.readiness(), Err("the worker is stopping".to_owned()));
     }
 }
