@@ -66,9 +66,10 @@ pub enum PublishError {
     /// publisher finds out whether it is.
     #[error("{0}")]
     Uncertain(String),
-    /// The retry topic rejects these records (their places in the batch) even when cut: each needs
-    /// another outcome. Nothing of the batch is committed, and the rest of it can be published at once.
-    #[error("the retry topic rejects {} of the batch's claims even when they are cut", .0.len())]
+    /// The retry topic rejects these records (their places in the batch), and a deferred claim
+    /// cannot be cut: each needs another outcome. Nothing of the batch is committed, and the rest
+    /// of it can be published at once.
+    #[error("the retry topic rejects {} of the batch's claims, which cannot be cut", .0.len())]
     Undeferrable(Vec<usize>),
     /// The worker must end.
     #[error("{0}")]

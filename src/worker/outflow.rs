@@ -139,8 +139,8 @@ impl Outflow {
         self.rests_until = now + took.min(usual).min(self.max_linger);
     }
 
-    /// Closes the batch with at most `max` records. The rest is due at once, and is to be published no
-    /// later than before.
+    /// Closes the batch with at most `max` records. The rest is due at once, and is to be published
+    /// no later than before.
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
         let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);

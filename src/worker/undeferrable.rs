@@ -1,4 +1,4 @@
-//! Deferred claims that the retry topic rejects even when cut: each gets its last decision.
+//! Deferred claims that the retry topic rejects: each gets its last decision.
 //!
 //! Only the publisher finds out, after the batch with the deferral was recorded. The verdict is
 //! recorded with the next flush.

@@ -166,7 +166,7 @@ impl<'a> Drafts<'a> {
     }
 
     /// The records, by their places in the batch, that were to be deferred and cannot be: the retry
-    /// topic rejects them however short they are.
+    /// topic rejects them, and a deferred claim cannot be cut.
     pub fn undeferrable(&self, limits: &Limits) -> Vec<usize> {
         let limit = limits[Topic::Retry as usize];
         let deferred = || self.drafts.iter().filter(|draft| draft.topic == Topic::Retry);
