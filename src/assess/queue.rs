@@ -167,6 +167,14 @@ impl<T: Waiting> ApiQueue<T> {
         taken
     }
 
+    /// The worker itself could make no calls for so long, until now: in that time the jobs did not
+    /// wait for the API.
+    pub(super) fn forgive(&mut self, held_up: Duration, now: Instant) {
+        for (since, _) in self.first.iter_mut().chain(self.further.iter_mut()) {
+            *since = (*since + held_up).min(now);
+        }
+    }
+
     /// Takes out what has waited for longer than `max_wait`, with the reason.
     pub(super) fn take_expired(
         &mut self,

@@ -114,6 +114,12 @@ impl<T: Waiting> CallScheduler<T> {
         taken
     }
 
+    /// The worker itself could make no calls for so long, until now. That time does not count as
+    /// waiting for an API.
+    pub fn forgive(&mut self, held_up: Duration, now: Instant) {
+        self.apis.iter_mut().for_each(|api_queue| api_queue.forgive(held_up, now));
+    }
+
     /// Takes out the jobs that have waited in a queue for longer than `max_wait`, each with the
     /// reason: the claims of a slow or failing API must not stay in memory for long.
     pub fn take_expired(&mut self, max_wait: Duration, now: Instant) -> Vec<(T, FaultReason)> {

@@ -146,6 +146,22 @@ fn jobs_that_waited_too_long_expire_with_the_reason() {
 }
 
 #[test]
+fn time_in_which_the_worker_could_make_no_calls_is_no_wait() {
+    let (now, max_wait) = (Instant::now(), Duration::from_secs(10));
+    let later = |seconds| now + Duration::from_secs(seconds);
+    let mut scheduler = scheduler(now);
+    scheduler.submit(0, "a", now);
+    scheduler.submit(0, "b again", now);
+    scheduler.submit(0, "c", later(35));
+    scheduler.forgive(Duration::from_secs(30), later(36));
+    assert!(scheduler.take_expired(max_wait, later(40)).is_empty(), "they waited for 10 s");
+    let expected = [("b again", FaultReason::NoPermit), ("a", FaultReason::NoPermit)];
+    assert_eq!(scheduler.take_expired(max_wait, later(41)), expected);
+    assert!(scheduler.take_expired(max_wait, later(46)).is_empty(), "none began to wait later");
+    assert_eq!(scheduler.take_expired(max_wait, later(47)), [("c", FaultReason::NoPermit)]);
+}
+
+#[test]
 fn a_stale_job_is_looked_up_again_before_its_call() {
     let now = Instant::now();
     let mut scheduler = scheduler(now);

@@ -21,12 +21,19 @@ impl<P: Ports> Worker<P> {
     pub(super) fn make_calls(&mut self, now: Instant) -> Option<Instant> {
         self.look_after_credentials(now);
         self.look_after_tokens(now);
+        // No call is made whose answer could not be stored.
+        if !self.outflow.store.is_well() {
+            self.calls.held_up.get_or_insert(now);
+            return None;
+        }
+        if let Some(since) = self.calls.held_up.take() {
+            self.calls.scheduler.forgive(now.saturating_duration_since(since), now);
+        }
         if self.calls.pause_guard.forbids_calls(now) {
             return None;
         }
         loop {
-            // No call is made whose answer could not be stored.
-            if self.outflow.is_full() || !self.outflow.store.is_well() {
+            if self.outflow.is_full() {
                 return None;
             }
             match self.calls.scheduler.next(now) {

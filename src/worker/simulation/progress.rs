@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure_modes::calm;
-use super::plan::{Mood, Plan, Produced, claim};
-use super::play;
+use super::plan::{Act, Mood, Plan, Produced, claim};
 use super::world::World;
+use super::{play, simulate};
 use crate::config::Config;
 use crate::decision::Source;
 use crate::intake::Partition;
 use crate::intake::deferral::Deferral;
+use crate::outbox::message::Topic;
 use crate::testing::FaultProfile;
 
 /// So long, and no longer, a stop takes that has nothing to wait for.
@@ -65,6 +66,20 @@ fn a_stop_does_not_wait_for_batches_whose_partitions_are_gone() {
         stop(&mut world).await
     });
     assert!(wait <= SOON, "it stops after {wait:?}");
+}
+
+/// They waited for Postgres, and not for an API that has no permit for them.
+#[test]
+fn no_claim_is_deferred_because_the_store_was_away() {
+    let slow = Mood { slower: Duration::from_millis(200), ..Mood::default() };
+    for moment in (0..800).step_by(50) {
+        let away = (Duration::from_millis(moment), Act::StoreAway(Duration::from_secs(5)));
+        let plan = Plan { moods: [slow, Mood::default()], acts: vec![away], ..calm() };
+        let world = simulate(1, &plan, &World::settings());
+        let messages = world.messages().into_iter().flat_map(|(_, messages)| messages);
+        let deferred = messages.filter(|message| message.topic == Topic::Retry).count();
+        assert_eq!(deferred, 0, "away after {moment} ms");
+    }
 }
 
 /// Each is the head of its subject's lane in its turn: the stack once was as deep as the lane.
