@@ -36,6 +36,10 @@ pub use crate::risk::Fetch;
 
 /// Renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(200);
+/// A token counts as good for at least this long, whatever its endpoint says: it is renewed at half
+/// its life, and fetches must not follow one another without a pause. Where it does end earlier, the
+/// API refuses it, and it is dropped for that.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
 const FETCH_PAUSE: Duration = Duration::from_millis(250);
 const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -167,7 +171,7 @@ impl Token {
         }
         self.generation += 1;
         let lease = Lease { generation: self.generation, value: Arc::new(value) };
-        let expires_in = expires_in.min(DAY);
+        let expires_in = expires_in.clamp(SHORTEST_LIFE, DAY);
         // A token that lives shorter than the usual margin is renewed at half its life.
         let renew = now
             + expires_in.checked_sub(RENEW_BEFORE).unwrap_or(expires_in / 2).max(expires_in / 2);

@@ -30,6 +30,24 @@ fn it_is_renewed_before_it_ends_and_usable_meanwhile() {
 }
 
 #[test]
+fn a_token_that_ends_at_once_is_not_fetched_without_a_pause() {
+    let start = Instant::now();
+    let (mut token, mut fetches) = (Token::default(), 0);
+    for now in (0..600).map(|tenths| start + Duration::from_millis(100 * tenths)) {
+        if token.wants_fetch(now).is_some() {
+            fetches += 1;
+            let text = format!("token-{fetches}");
+            assert_eq!(
+                token.fetched(text.into(), Duration::from_secs(1), true, now),
+                Outlook::Good
+            );
+        }
+        assert!(token.lease(now).is_some(), "calls go on");
+    }
+    assert_eq!(fetches, 12, "in a minute");
+}
+
+#[test]
 fn only_the_refused_token_is_dropped() {
     let now = Instant::now();
     let mut token = with_token(now);
