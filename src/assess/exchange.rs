@@ -18,8 +18,8 @@ pub struct Exchange {
     pub latency: Duration,
     /// The answer, or why there is no whole one.
     pub result: Result<Response, Failure>,
-    /// Beside a failure: the part that came of an answer that broke off. It is stored; its body is
-    /// not read.
+    /// Beside a failure: the part that came of an answer that broke off or is too large. It is
+    /// stored; its body is not read.
     pub cut: Option<Response>,
     /// Why no answer came, or what is odd about the one that came: one line in the words of the
     /// network, of TLS or of HTTP, without secrets.
@@ -58,6 +58,8 @@ pub enum Failure {
     Timeout,
     /// The connection broke; whether the API acted is unknown.
     Broken,
+    /// It is larger than [`BODY_MAX_BYTES`](super::http::BODY_MAX_BYTES).
+    TooLarge,
 }
 
 impl Failure {
@@ -67,6 +69,7 @@ impl Failure {
             Self::Connect => FaultReason::Connect,
             Self::Timeout => FaultReason::Timeout,
             Self::Broken => FaultReason::BrokenConnection,
+            Self::TooLarge => FaultReason::MalformedAnswer,
         }
     }
 

@@ -15,7 +15,8 @@ use super::egress;
 use super::exchange::{Exchange, Failure, Http, Response};
 use crate::risk::{Method, Request, one_line};
 
-/// The largest body that is read. What is beyond is cut off, and the body then reads as malformed.
+/// The largest body that is read. What is beyond is cut off; what is left of a good answer is then
+/// kept and not read, because it may look like a whole one.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// How long a connection may take.
@@ -70,12 +71,12 @@ impl Client {
         Ok(Self { client: builder.build()?, egress: egress.clone() })
     }
 
-    /// The answer, what is unusual about it, and whether it is whole.
+    /// The answer, what is unusual about it, and how its body ended.
     async fn exchange(
         &self,
         request: Request,
         timeout: Duration,
-    ) -> reqwest::Result<(Response, Option<String>, reqwest::Result<()>)> {
+    ) -> reqwest::Result<(Response, Option<String>, reqwest::Result<End>)> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -96,14 +97,24 @@ impl Client {
     }
 }
 
-async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) -> reqwest::Result<()> {
-    while body.len() < BODY_MAX_BYTES
-        && let Some(chunk) = response.chunk().await?
-    {
+/// Where the reading of a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// At the body's own end.
+    Whole,
+    /// At [`BODY_MAX_BYTES`]: there is more.
+    AtBound,
+}
+
+async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) -> reqwest::Result<End> {
+    while let Some(chunk) = response.chunk().await? {
         let room = BODY_MAX_BYTES - body.len();
         body.extend_from_slice(&chunk[..room.min(chunk.len())]);
+        if chunk.len() > room {
+            return Ok(End::AtBound);
+        }
     }
-    Ok(())
+    Ok(End::Whole)
 }
 
 impl Http for Client {
@@ -112,7 +123,13 @@ impl Http for Client {
         let arrived = self.exchange(request, timeout).await;
         let latency = sent.elapsed();
         let (error, cut) = match arrived {
-            Ok((response, cause, Ok(()))) => {
+            // Of an answer that is not good the status says enough.
+            Ok((response, _, Ok(End::AtBound))) if (200..300).contains(&response.status) => {
+                let cause = Some(format!("the answer is larger than {BODY_MAX_BYTES} bytes"));
+                let result = Err(Failure::TooLarge);
+                return Exchange { latency, result, cut: Some(response), cause };
+            }
+            Ok((response, cause, Ok(_))) => {
                 return Exchange { latency, result: Ok(response), cut: None, cause };
             }
             Ok((response, _, Err(error))) => (error, Some(response)),
@@ -256,6 +273,22 @@ mod tests {
         assert_eq!(cut.into_body(), Some(kept.body));
         let (none, _) = exchange("http", "").await;
         assert_eq!((none.result, none.cut), (Err(Failure::Broken), None));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_an_answer_that_is_too_large_is_kept_and_not_read() {
+        let answer = |status: &str, length: usize| -> &'static str {
+            let body = format!("{{\"code\":0}}{}", " ".repeat(length - 10));
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").leak()
+        };
+        let (whole, _) = exchange("http", answer("200 OK", BODY_MAX_BYTES)).await;
+        assert_eq!(whole.result.map(|response| response.body.len()), Ok(BODY_MAX_BYTES));
+        let (cut, _) = exchange("http", answer("200 OK", BODY_MAX_BYTES + 1)).await;
+        assert_eq!(cut.result, Err(Failure::TooLarge), "it reads as whole JSON");
+        assert_eq!(cut.cause.as_deref(), Some("the answer is larger than 1048576 bytes"));
+        assert_eq!(cut.into_body().map(|body| body.len()), Some(BODY_MAX_BYTES));
+        let (page, _) = exchange("http", answer("403 Forbidden", BODY_MAX_BYTES + 1)).await;
+        assert_eq!(page.result.map(|response| response.status), Ok(403));
     }
 
     #[test]
