@@ -28,6 +28,12 @@ impl Doubt {
     pub(super) fn is_open(&self) -> bool {
         self.0.is_some()
     }
+
+    /// Whether there is doubt about a batch of which no assignment holds any more: the worker drops
+    /// it, and asks for it no more.
+    pub(super) fn is_void(&self, holds: impl Fn(&Commit) -> bool) -> bool {
+        self.0.as_ref().is_some_and(|(_, commits)| !commits.iter().any(holds))
+    }
 }
 
 impl Transactions {
@@ -79,5 +85,17 @@ mod tests {
             assert_eq!(doubt.take(next), asked, "batch {next}");
             assert!(!doubt.is_open(), "batch {next}");
         }
+    }
+
+    #[test]
+    fn doubt_is_void_once_no_assignment_of_its_batch_holds() {
+        let commit = |number| {
+            let (partition, metadata) = (Partition::claims(number), String::new());
+            Commit { partition, epoch: 1, offset: 7, metadata }
+        };
+        let doubt = Doubt::of(3, vec![commit(0), commit(1)]);
+        assert!(!doubt.is_void(|commit| commit.partition == Partition::claims(1)));
+        assert!(doubt.is_void(|commit| commit.partition == Partition::claims(2)));
+        assert!(!Doubt::default().is_void(|_| false), "there is none");
     }
 }

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::aborts::abort;
 use super::command::Command;
+use super::doubt::Doubt;
 use super::failure::Failure;
 use super::transactions::{IDLE, Transactions};
 use crate::intake::Commit;
@@ -33,10 +34,13 @@ impl Transactions {
 
     /// Commits what is to be committed without a batch.
     pub(super) fn follow(&mut self) {
-        if self.doubt.is_open() || self.followed.elapsed() < IDLE {
+        if self.followed.elapsed() < IDLE {
             return;
         }
         self.followed = Instant::now();
+        if self.doubt.is_open() && !self.ends_void_doubt() {
+            return;
+        }
         let commits = self.consumer.context().following(&self.committed, REFRESH);
         match &self.commits {
             _ if commits.is_empty() => {}
@@ -46,6 +50,22 @@ impl Transactions {
             }
             None => self.follow_in_transaction(commits),
         }
+    }
+
+    /// Ends the doubt about a batch that is gone with its partitions; says whether it did. The
+    /// transaction may be open still, and until it ends readers of the topics wait: the start of a
+    /// producer ends it, and without a batch nobody else would start one.
+    fn ends_void_doubt(&mut self) -> bool {
+        let rebalances = self.consumer.context();
+        let holds = |commit: &Commit| rebalances.holds(std::slice::from_ref(commit));
+        if !self.doubt.is_void(holds) {
+            return false;
+        }
+        let Some(producer) = self.producer.take().or_else(|| self.make_producer().ok()) else {
+            return false;
+        };
+        (self.producer, self.doubt) = (Some(producer), Doubt::default());
+        true
     }
 
     /// A transaction of its own. Where it fails the next look tries again.
