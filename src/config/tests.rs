@@ -66,6 +66,14 @@ fn a_wrong_value_is_named_by_its_key() {
 }
 
 #[test]
+fn a_guarantee_is_said_as_it_is_written() {
+    for word in ["exactly_once", "at_least_once"] {
+        let config = Config::from_toml(&format!("[kafka]\nguarantee = \"{word}\"")).expect("good");
+        assert_eq!(config.kafka.guarantee.as_str(), word);
+    }
+}
+
+#[test]
 fn librdkafka_properties_may_be_written_with_dots() {
     let config = Config::from_toml("[kafka.properties]\n\"security.protocol\" = \"SASL_SSL\"")
         .expect("good");

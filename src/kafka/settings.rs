@@ -61,6 +61,16 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
+impl Guarantee {
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ExactlyOnce => "exactly_once",
+            Self::AtLeastOnce => "at_least_once",
+        }
+    }
+}
+
 /// Properties that the promises rest on, or that have a key of their own; with their other names in
 /// librdkafka.
 const RESERVED: [&str; 23] = [

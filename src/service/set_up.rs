@@ -123,11 +123,11 @@ pub(super) fn log_start(
         kafka.bootstrap_servers = %config.kafka.bootstrap_servers,
         kafka.group_id = %config.kafka.group_id,
         kafka.input_topic = %config.kafka.input_topic,
-        kafka.guarantee = ?config.kafka.guarantee,
+        kafka.guarantee = config.kafka.guarantee.as_str(),
         worker.max_in_flight = config.worker.max_in_flight,
         policy.version = policies.in_force.version(),
         policy.shadow = policies.shadow.as_ref().map(Policy::version),
-        http.listen = ?endpoints,
+        http.listen = endpoints.map(tracing::field::display),
         "claimgate {} serves {}",
         env!("CARGO_PKG_VERSION"),
         kinds.join(", ")
