@@ -51,6 +51,13 @@ pub(crate) fn optional(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
+/// How many there are of something: `1 attempt`, `2 attempts`.
+pub(crate) fn counted(count: impl ToString, thing: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 /// Reasons in one line: `level 2; risk_type 101 batch_operation (behaviour)`.
 pub(crate) fn reasons(reasons: &[Reason]) -> String {
     let line: Vec<String> = reasons.iter().map(reason).collect();
@@ -105,6 +112,11 @@ mod tests {
         assert_eq!(sheet, "Claim  x Decision  approve\n");
         let table = table(["a"], [["x\u{1b}]0;y\u{7}\nz".to_owned()]]);
         assert!(!table.contains(['\u{1b}', '\u{7}']) && table.lines().count() == 3, "{table}");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "time")), ["0 times", "1 time", "2 times"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
-use crate::audit::report::shown::{instant, optional, printable_bytes, reasons, sheet};
+use crate::audit::report::shown::{counted, instant, optional, printable_bytes, reasons, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, utc};
@@ -97,11 +97,11 @@ impl Verdict {
             (
                 "API",
                 format!(
-                    "{} {}, code {}, {} attempts",
+                    "{} {}, code {}, {}",
                     self.api,
                     self.api_schema,
                     optional(self.provider_code),
-                    self.attempts
+                    counted(self.attempts, "attempt")
                 ),
             ),
             ("Policy", self.policy_version.clone()),

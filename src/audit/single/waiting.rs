@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::audit::report::shown::{instant, sheet};
+use crate::audit::report::shown::{counted, instant, sheet};
 use crate::risk::{AttemptOutcome, FaultReason};
 use crate::schema::{Call, LetterId, utc};
 
@@ -79,7 +79,7 @@ impl Waiting {
         let remedy = remedy.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
         sheet([
             ("Claim", format!("{claim_id}, undecided: there is no verdict yet")),
-            ("Asked", format!("{} times since {}", self.attempts, instant(self.since))),
+            ("Asked", format!("{} since {}", counted(self.attempts, "time"), instant(self.since))),
             ("Last", format!("{} {}{remedy}", instant(self.last), last.trim_end())),
             ("Next", self.next.clone()),
         ])
