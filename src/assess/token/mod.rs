@@ -36,8 +36,8 @@ pub use crate::risk::Fetch;
 
 /// Renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_secs(200);
-/// A token counts as good for at least this long, whatever its endpoint says: it is renewed at half
-/// its life, and fetches must not follow one another without a pause. Where it does end earlier, the
+/// A token counts as good for at least this long, whatever its endpoint says. It is renewed at half
+/// its life, and fetches must not follow one another without a pause. Where it ends earlier, the
 /// API refuses it, and it is dropped for that.
 const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
