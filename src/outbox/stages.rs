@@ -95,8 +95,8 @@ impl Recorded {
         self.seal
     }
 
-    /// Adds a batch that was recorded later, and keeps the number of this one. Only for batches
-    /// that were not tried to be published yet.
+    /// Adds a batch that was recorded later, and keeps the number of this one. Not where Kafka may
+    /// have taken one of them already: that one is published again unchanged.
     pub fn append(&mut self, mut later: Self) {
         self.completed.append(&mut later.completed);
         self.seal = later.seal;
@@ -123,8 +123,9 @@ impl Recorded {
 
     /// Publishes the batch and commits its offsets, in one transaction.
     ///
-    /// # Errors Returns the batch with the publisher's error. [`PublishError`] says how it may be
-    /// tried again.
+    /// # Errors
+    /// Returns the batch with the publisher's error. [`PublishError`] says how it may be tried
+    /// again.
     pub async fn publish(
         self,
         publisher: &impl Publisher,
