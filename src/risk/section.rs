@@ -5,7 +5,7 @@
 //! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
 //! can be worked with.
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
@@ -195,12 +195,22 @@ fn is_authority(text: &str) -> bool {
         }
         None => {
             let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            (!host.is_empty() && !host.contains(['[', ']', '%', '\\']), port)
+            (is_host(host), port)
         }
     };
     let is_port =
         |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+/// Whether it may be the name of a host, or its IPv4 address. What ends in a number is an address;
+/// one with fewer than four parts, such as `127.1`, is left to the client.
+fn is_host(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let ends_in_number = parts.last().is_some_and(|last| last.parse::<u64>().is_ok());
+    !text.is_empty()
+        && !text.contains(['[', ']', '%', '\\', '<', '>', '^', '|'])
+        && (!ends_in_number || parts.len() < 4 || text.parse::<Ipv4Addr>().is_ok())
 }
 
 fn is_no_path(character: char) -> bool {

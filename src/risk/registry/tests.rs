@@ -152,7 +152,13 @@ fn what_is_wrong_is_named_by_its_whole_key() {
 #[test]
 fn a_base_url_of_which_no_request_could_be_made_is_refused() {
     let with = |url: &str| registry(&section("mini_program", &format!("base_url = '{url}'")));
-    for url in ["https://host", "http://10.0.0.7:80/gateway/", "https://[2001:db8::1]:8443"] {
+    for url in [
+        "https://host",
+        "http://10.0.0.7:80/gateway/",
+        "http://127.1",
+        "https://7.example",
+        "https://[2001:db8::1]:8443",
+    ] {
         assert!(with(url).is_ok(), "{url}");
     }
     for url in [
@@ -164,6 +170,10 @@ fn a_base_url_of_which_no_request_could_be_made_is_refused() {
         "https://[host]:443",
         "https://ho%00st",
         "https://host\\x",
+        "https://<host>",
+        "https://a|b",
+        "http://10.0.0.300:80",
+        "http://10.0.0.1.2",
     ] {
         let key = with(url).err().map(|fault| fault.key);
         assert_eq!(key.as_deref(), Some("risk.mini_program.base_url"), "{url}");
