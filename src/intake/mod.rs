@@ -87,7 +87,8 @@ impl Record {
 pub struct Assigned {
     /// The partition.
     pub partition: Partition,
-    /// The number of this assignment; the partition's records carry it.
+    /// The number of this assignment. The partition's records carry it, or that of a later one of
+    /// this worker.
     pub epoch: u32,
     /// The committed offset; `None` where nothing was ever committed.
     pub offset: Option<i64>,
