@@ -19,7 +19,8 @@ ARG CLAIMGATE_COMMIT=unknown
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \
     cargo build --release --locked --package claimgate \
-    && cp target/release/claimgate /usr/local/bin/claimgate
+    && cp target/release/claimgate /usr/local/bin/claimgate \
+    && scripts/notices.sh >/usr/local/share/claimgate-notices.txt
 
 # The simulator of the risk APIs, for docker-compose.yml: `docker build --target simulator`.
 FROM debian:bookworm-slim AS simulator
@@ -34,6 +35,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY config ./config
+# Licences: its own, and those of what is compiled in.
+COPY LICENSE /usr/share/doc/claimgate/
+COPY --from=build /usr/local/share/claimgate-notices.txt /usr/share/doc/claimgate/NOTICES.txt
 COPY --from=build /usr/local/bin/claimgate /usr/local/bin/claimgate
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001

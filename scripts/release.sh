@@ -5,7 +5,8 @@
 #   scripts/release.sh --dirty    takes it as it is, for a try
 #
 # claimgate-VERSION-ARCH-linux.tar.gz   the program, its manual pages, completions, unit, defaults,
-#                                       examples of what the policy decides, docs/
+#                                       examples of what the policy decides, docs/, schemas/, the
+#                                       licences of what is compiled in
 # claimgate_VERSION-1_ARCH.deb          the same as a Debian package
 # claimgate-VERSION-image.tar.gz        the Dockerfile with all that it needs
 # claimgate-VERSION.cdx.json            which crates are in the program, CycloneDX
@@ -77,12 +78,13 @@ for shell in bash zsh fish; do
     "$shipped/claimgate" completions "$shell" >"$assets/completions/$shell"
 done
 sed 's:/usr/local/bin/:/usr/bin/:' deploy/systemd/claimgate.service >"$assets/claimgate.service"
+scripts/notices.sh >"$assets/NOTICES.txt"
 
 folder=claimgate-$version-$arch-linux
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage/$folder"
-cp -r "$shipped/claimgate" "$assets"/{man,completions} LICENSE README.md CHANGELOG.md docs \
+cp -r "$shipped/claimgate" "$assets"/{man,completions,NOTICES.txt} LICENSE README.md CHANGELOG.md docs schemas \
     config/{default,policy-tests}.toml deploy/systemd/claimgate.service "$stage/$folder"
 pack "$folder.tar.gz" "$stage" "$folder"
 
