@@ -38,7 +38,7 @@ test: setup ## Run every test, beside a private Apache Kafka and a private Postg
 
 .PHONY: unit
 unit: setup ## Unit and property tests and the simulation, which need no service: make unit ARGS=ledger
-	cargo test $(LOCKED) --workspace --all-features --lib --bins --test architecture $(ARGS)
+	cargo test $(LOCKED) --workspace --all-features --lib --bins --test architecture --test packaging $(ARGS)
 
 .PHONY: snapshots
 snapshots: setup ## Accept changed snapshots: read their diff before you commit

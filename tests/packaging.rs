@@ -1,0 +1,50 @@
+//! What builds and packages claimgate agrees with itself: versions, and what an image is built from.
+
+use std::fs;
+
+/// A file of the repository.
+fn text(name: &str) -> String {
+    let path = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).expect(&path)
+}
+
+/// The patterns of a file such as `.gitignore`.
+fn patterns(name: &str) -> Vec<String> {
+    let lines = text(name);
+    let lines = lines.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+/// The value of the first line that begins so, without quotation marks.
+fn value(name: &str, start: &str) -> String {
+    let text = text(name);
+    let rest = text.lines().find_map(|line| line.strip_prefix(start));
+    rest.expect(start).trim_matches('"').to_owned()
+}
+
+#[test]
+fn an_image_is_built_without_what_git_ignores() {
+    // Secrets of docs/getting-started.md among them: they would be in the layers of the build.
+    let left_out = patterns(".dockerignore");
+    let is_left_out = |path: &str| {
+        left_out.iter().any(|folder| {
+            path.strip_prefix(folder.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let sent: Vec<_> =
+        patterns(".gitignore").into_iter().filter(|path| !is_left_out(path)).collect();
+    assert_eq!(sent, Vec::<String>::new());
+}
+
+#[test]
+fn one_version_of_rust_and_of_claimgate_is_named_everywhere() {
+    let rust = value("Cargo.toml", "rust-version = ");
+    assert_eq!(value("rust-toolchain.toml", "channel = "), format!("{rust}.0"));
+    let image = value("Dockerfile", "FROM rust:");
+    assert!(image.starts_with(&format!("{rust}-")), "{image}");
+    assert_eq!(
+        value("deploy/helm/claimgate/Chart.yaml", "appVersion: "),
+        env!("CARGO_PKG_VERSION")
+    );
+}
