@@ -1,16 +1,32 @@
 //! Tells the program which commit it is built from, and cargo that a new migration is a change:
-//! `sqlx::migrate!` embeds them.
+//! `sqlx::migrate!` embeds them. Warns where the allocator's settings are missing.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");
+    warn_of_allocator();
     println!("cargo:rerun-if-env-changed=CLAIMGATE_COMMIT");
     let version = env!("CARGO_PKG_VERSION");
     let commit = commit();
     let long = commit.as_ref().map(|commit| format!("{version} ({commit})"));
     println!("cargo:rustc-env=CLAIMGATE_VERSION={}", long.as_deref().unwrap_or(version));
     println!("cargo:rustc-env=CLAIMGATE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+}
+
+/// The allocator is built with settings of the environment, which `.cargo/config.toml` sets. Cargo
+/// looks for that file where it is called, not where the package is: `cargo install --path` from
+/// another folder, or a packager's own build folder, does without it.
+fn warn_of_allocator() {
+    const SETTINGS: &str = "JEMALLOC_SYS_WITH_MALLOC_CONF";
+    println!("cargo:rerun-if-env-changed={SETTINGS}");
+    let is_linux = std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux");
+    if is_linux && std::env::var_os(SETTINGS).is_none() {
+        println!(
+            "cargo:warning={SETTINGS} is not set, so the worker will take more memory: build in \
+             claimgate's own folder, or set what its .cargo/config.toml sets"
+        );
+    }
 }
 
 /// `CLAIMGATE_COMMIT` says it; without that git does, for what is built to be run. A build for

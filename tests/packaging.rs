@@ -48,3 +48,9 @@ fn one_version_of_rust_and_of_claimgate_is_named_everywhere() {
         env!("CARGO_PKG_VERSION")
     );
 }
+
+#[test]
+fn a_build_in_this_folder_has_the_allocators_settings() {
+    // Of .cargo/config.toml: they are in the environment of whatever cargo builds.
+    assert!(option_env!("JEMALLOC_SYS_WITH_MALLOC_CONF").is_some_and(|text| !text.is_empty()));
+}
