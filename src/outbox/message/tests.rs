@@ -1,10 +1,12 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::claim::EventError;
 use crate::decision::{Decision, Reason, Source, decision_id};
 use crate::intake::{Admission, Assigned, Ledger, Partition, header};
-use crate::schema::Verdict;
+use crate::schema::{Seal, Verdict};
 use crate::trace::TraceContext;
 
 const MAX_BYTES: usize = 1_000_000;
@@ -148,9 +150,36 @@ fn a_producers_own_headers_by_a_dead_letters_names_are_replaced() {
     assert!(listed.eq(names), "as the schema says");
 }
 
+/// The headers that `schemas/asyncapi.yaml` lists in this part of it.
+fn listed(part: &str) -> BTreeSet<String> {
+    let text = include_str!("../../../schemas/asyncapi.yaml");
+    let (_, after) = text.split_once(&format!("\n    {part}:\n")).expect("there is such a part");
+    let lines = after.lines().take_while(|line| line.starts_with("      "));
+    let names = lines.filter_map(|line| line.strip_prefix("        ")?.strip_suffix(':'));
+    names.filter(|name| !name.starts_with(' ')).map(str::to_owned).collect()
+}
+
+/// The names of headers, and these.
+fn names(headers: &Headers, more: &[&str]) -> BTreeSet<String> {
+    let more = more.iter().map(|name| (*name).to_owned());
+    headers.iter().map(|(name, _)| name.clone()).chain(more).collect()
+}
+
 #[test]
-fn a_deferred_claim_keeps_the_number_of_its_partition() {
-    let deferral = Deferral {
+fn asyncapi_lists_the_headers_that_messages_have() {
+    let received = completed(RecordOutcome::Deferred(deferral())).received;
+    let sealed = Verdict { seal: Some(Seal { id: 1, head: [0; 32] }), ..verdict() };
+    let decision = revised(&sealed, 1, &received, MAX_BYTES);
+    assert_eq!(names(&decision.headers, &[REPUBLISHED]), listed("decisionHeaders"));
+    // What the worker reads of a claim's own headers.
+    let own = ["traceparent", "tracestate", "baggage"];
+    assert_eq!(names(&Vec::new(), &own), listed("claimHeaders"));
+    let deferred = deferral().headers(&Vec::new());
+    assert_eq!(names(&deferred, &own), listed("deferredClaimHeaders"));
+}
+
+fn deferral() -> Deferral {
+    Deferral {
         unseen: 0,
         times: 1,
         first: 1,
@@ -161,8 +190,12 @@ fn a_deferred_claim_keeps_the_number_of_its_partition() {
         api: String::new(),
         source: source(),
         traceparent: "0".repeat(55),
-    };
-    let completed = completed(RecordOutcome::Deferred(deferral));
+    }
+}
+
+#[test]
+fn a_deferred_claim_keeps_the_number_of_its_partition() {
+    let completed = completed(RecordOutcome::Deferred(deferral()));
     let message = of(&completed, false, MAX_BYTES).expect("published");
     assert_eq!(
         (message.topic, message.partition),
