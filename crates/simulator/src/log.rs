@@ -44,7 +44,8 @@ impl CallLog {
     pub fn after(&self, sequence: u64, limit: usize) -> Vec<Call> {
         let book = self.book();
         let first = book.ring.front().map_or(1, |call| call.sequence);
-        let skip = usize::try_from((sequence + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let next = sequence.saturating_add(1);
+        let skip = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
         book.ring.iter().skip(skip).take(limit).cloned().collect()
     }
 
@@ -98,10 +99,11 @@ impl CallLog {
     /// A call comes in: which one of its account is it? [`leave`](Self::leave) ends it.
     pub(super) fn arrive(&self, api: Api, account: &str) -> u32 {
         let mut book = self.book();
-        if book.visits.len() >= self.capacity {
+        let key = visit_key(api, account);
+        if book.visits.len() >= self.capacity && !book.visits.contains_key(&key) {
             book.visits = HashMap::new();
         }
-        let visit = book.visits.entry(visit_key(api, account)).or_insert(0);
+        let visit = book.visits.entry(key).or_insert(0);
         *visit = visit.saturating_add(1);
         let number = *visit;
         let present = book.present.entry(presence_key(account)).or_insert(0);
@@ -187,11 +189,19 @@ mod tests {
         assert_eq!(sequences(log.all()), [3, 4, 5]);
         assert_eq!(sequences(log.after(0, 2)), [3, 4]);
         assert_eq!(sequences(log.after(4, 9)), [5]);
-        assert_eq!(sequences(log.after(u64::MAX - 1, 9)), [0_u64; 0]);
+        assert_eq!(sequences(log.after(u64::MAX, 9)), [0_u64; 0]);
         assert_eq!((log.len(), log.forgotten()), (5, 2));
         assert_eq!(log.counts()[&(Api::CaptchaQuery, "d".to_owned())], 2);
         log.clear();
         assert!(log.is_empty() && log.all().is_empty());
+    }
+
+    #[test]
+    fn an_account_is_counted_on_until_the_counts_have_no_room_for_another_one() {
+        let log = CallLog::new(2);
+        let arrive = |account| log.arrive(Api::WechatAccount, account);
+        assert_eq!(["a", "b", "a", "b"].map(arrive), [1, 1, 2, 2]);
+        assert_eq!(["c", "a"].map(arrive), [1, 1], "they start afresh");
     }
 
     #[test]
