@@ -79,6 +79,13 @@ def decision(claim_id, revision=0, word="approve", number=0):
 
 def message(key, claim_id, revision, word, number):
     event, headers = decision(claim_id, revision, word, number)
+    if number % 7 == 0:
+        # What may be added within decision.v1.
+        event |= {"later": {"a": [None]}, "kind": "later"}
+        event["reasons"][0] |= {"code": "later", "group": "later"}
+        headers.append(("claimgate-later", b"\xff"))
+    if number % 11 == 0:
+        event |= {"reasons": [], "risk_types": [], "truncated": True}
     return Message(key, json.dumps(event).encode(), headers)
 
 

@@ -316,6 +316,29 @@ fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
     }
 }
 
+/// docs/settlement.md, "How it may change": a consumer that holds messages against today's schema
+/// must not refuse them.
+#[test]
+fn what_may_be_added_to_decisions_is_valid_to_the_schema_of_today() {
+    let validator = validator(&schema("decision"));
+    let message =
+        published(RecordOutcome::Decided(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);
+    let decision: Value =
+        serde_json::from_slice(&message.payload.expect("a payload")).expect("JSON");
+    let reason = json!({ "code": "later", "name": "later", "group": "later", "later": true });
+    for (name, value) in [
+        ("later", json!({ "a": [null] })),
+        ("reasons", json!([reason])),
+        ("kind", json!("later")),
+        ("api", json!("later")),
+        ("api_schema", json!("later")),
+    ] {
+        let mut later = decision.clone();
+        later[name] = value;
+        demand(&validator, &later);
+    }
+}
+
 #[test]
 fn the_headers_of_dead_letters_are_what_their_schema_says() {
     let schema = schema("dead-letter");
