@@ -61,6 +61,10 @@ if [ ${#names[@]} -eq 0 ]; then
 fi
 
 : "${KAFKA_BOOTSTRAP_SERVERS:?} ${CLAIMGATE_TEST_POSTGRES_URL:?}"
+# Without jq no alert would be seen, and the run would say so after its hours only.
+for tool in cc curl jq psql python3 rev; do
+    command -v "$tool" >/dev/null || die "no $tool in PATH"
+done
 prometheus=$(command -v "${PROMETHEUS:-prometheus}") ||
     die "no prometheus in PATH (github.com/prometheus/prometheus/releases); PROMETHEUS may name it"
 target=$PWD/${CARGO_TARGET_DIR:-target}
