@@ -40,6 +40,7 @@ done
 {
     cat "$work/series"
     sed -n 's/_bucket$//p' "$work/series"
+    echo kafka_exporter # A program.
 } >"$work/names"
 named docs/runbook.md | known docs/runbook.md "$work/names"
 
