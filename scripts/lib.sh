@@ -35,10 +35,10 @@ free_port() {
     die "found no free port between 15000 and 32000 on 127.0.0.1"
 }
 
-# Runs a command for at most so many seconds; without the `timeout` program, for as long as it
-# takes.
+# Runs a command for at most so many seconds; without the `timeout` program of GNU, for as long as it
+# takes. Another one, such as busybox's, knows no --foreground, and would not run the command at all.
 within() {
-    if command -v timeout >/dev/null; then
+    if timeout --foreground 5 true 2>/dev/null; then
         timeout --foreground "$@"
     else
         shift
