@@ -1,4 +1,4 @@
-//! What builds and packages claimgate agrees with itself: versions, and what an image is built from.
+//! What builds and packages claimgate agrees with itself: versions, and what goes into an image.
 
 use std::fs;
 
