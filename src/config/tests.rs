@@ -42,6 +42,13 @@ fn a_wrong_value_is_named_by_its_key() {
         ("[worker]\nmax_in_flight = 0", "worker.max_in_flight"),
         ("[retry]\nmax_interval = \"soon\"", "retry.max_interval"),
         ("[kafka]\nguarantee = \"at_most_once\"", "kafka.guarantee"),
+        ("[kafka]\nguarantee = \"at_most_once\"", "`exactly_once` or `at_least_once`"),
+        ("[kafka]\nguarantee = 1", "kafka.guarantee"),
+        ("[worker]\nmax_batch = 1.9", "worker.max_batch"),
+        ("[worker]\nmax_batch = true", "worker.max_batch"),
+        ("[retry]\ntransient_codes = [4.6, true]", "retry.transient_codes"),
+        ("[retry]\nmultiplier = true", "retry.multiplier"),
+        ("[postgres]\nmigrate = 1", "postgres.migrate"),
         ("[dead_letters]\nmax_ratio = 0.0", "dead_letters.max_ratio"),
         ("[dead_letters]\nmax_ratio = nan", "dead_letters.max_ratio"),
         ("[dead_letters]\nmax_replays = 0", "max_replays"),
@@ -131,6 +138,22 @@ fn every_key_can_come_from_the_environment() {
         (levels.approve, levels.challenge, levels.reject),
         (vec![0, 1], vec![2], vec![3, 4])
     );
+    let scalars = [
+        ("WORKER__MAX_BATCH", "7"),
+        ("RETRY__MULTIPLIER", "3"),
+        ("POSTGRES__MIGRATE", "false"),
+        ("KAFKA__GUARANTEE", "at_least_once"),
+    ];
+    let config = layered("", &scalars).expect("texts");
+    assert_eq!((config.worker.max_batch, config.retry.multiplier), (7, 3.0));
+    assert!(!config.postgres.migrate && config.kafka.guarantee == kafka::Guarantee::AtLeastOnce);
+    for (variable, text, key) in [
+        ("WORKER__MAX_BATCH", "true", "worker.max_batch"),
+        ("RETRY__TRANSIENT_CODES", "[4.6]", "retry.transient_codes"),
+    ] {
+        let named = layered("", &[(variable, text)]).expect_err("no number").to_string();
+        assert!(named.contains(key), "{named}");
+    }
     let named = layered("", &[("RETRY__TRANSIENT_CODES", "[4,")]).expect_err("no JSON").to_string();
     assert!(named.contains("retry.transient_codes"), "{named}");
     let named =

@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+mod strict;
 pub(crate) mod values;
 
 /// How it is with the thing.

@@ -7,6 +7,8 @@ use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
+use super::strict::Strict;
+
 /// A value that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flaw {
@@ -23,7 +25,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 ) -> (Option<T>, Vec<Flaw>) {
     let mut flaws: Vec<Flaw> = Vec::new();
     loop {
-        let error = match serde_path_to_error::deserialize(root.clone()) {
+        let error = match serde_path_to_error::deserialize(Strict(root.clone())) {
             Ok(value) => return (Some(value), flaws),
             Err(error) => error,
         };
@@ -94,6 +96,10 @@ mod tests {
         count: u8,
         #[serde(default)]
         list: Vec<u8>,
+        #[serde(default)]
+        ratio: f64,
+        #[serde(default)]
+        is_on: bool,
     }
 
     fn value(toml: &str) -> Value {
@@ -115,6 +121,32 @@ mod tests {
         let read = read.expect("mended");
         assert_eq!((read["a"].count, read["b"].count), (7, 2), "a default, and what was given");
         assert!(read["a"].list.is_empty());
+    }
+
+    #[test]
+    fn a_number_is_neither_rounded_nor_made_of_something_else() {
+        for (toml, path) in [
+            ("[a]\ncount = 1.9", "a.count"),
+            ("[a]\ncount = true", "a.count"),
+            ("[a]\ncount = 'true'", "a.count"),
+            ("[a]\ncount = '1.9'", "a.count"),
+            ("[a]\ncount = 1\nlist = [4.6]", "a.list[0]"),
+            ("[a]\ncount = 1\nlist = [true]", "a.list[0]"),
+            ("[a]\ncount = 1\nratio = true", "a.ratio"),
+            ("[a]\ncount = 1\nis_on = 1", "a.is_on"),
+        ] {
+            assert_eq!(flaws(toml).1, [path], "{toml}");
+        }
+        let texts = "count = '5'\nlist = ['4', 6]\nratio = '0.5'\nis_on = 'true'";
+        for toml in [texts, "count = 5\nlist = [4, 6]\nratio = 0.5\nis_on = true"] {
+            let (read, flaws) = flaws(&format!("[a]\n{toml}"));
+            assert!(flaws.is_empty(), "{flaws:?}");
+            let read = read.expect("read");
+            let Inner { count, list, ratio, is_on } = &read["a"];
+            assert_eq!((*count, list.as_slice(), *ratio, *is_on), (5, &[4, 6][..], 0.5, true));
+        }
+        let (read, _) = flaws("[a]\ncount = 1\nratio = 2");
+        assert_eq!(read.expect("a whole number is a number")["a"].ratio, 2.0);
     }
 
     #[test]
