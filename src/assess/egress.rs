@@ -12,6 +12,7 @@
 //! assert!(egress.check().is_err(), "no such kind of proxy");
 //! ```
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -62,6 +63,22 @@ impl Settings {
             `http://user:password@proxy:3128`"
             .to_owned())
     }
+
+    /// The first entry of `no_proxy` that no host can match.
+    pub fn unusable_exception(&self) -> Option<&str> {
+        let entries = self.no_proxy.iter().flat_map(|entry| entry.split(','));
+        entries.map(str::trim).find(|entry| !is_exception(entry))
+    }
+}
+
+/// Whether the HTTP client can make use of it. It takes all that is no address and no network for
+/// the name of a host.
+fn is_exception(entry: &str) -> bool {
+    let is_of_names = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    entry == "*"
+        || entry.chars().all(is_of_names)
+        || entry.parse::<IpNet>().is_ok()
+        || format!("{entry}/128").parse::<IpNet>().is_ok()
 }
 
 #[cfg(test)]
@@ -96,5 +113,20 @@ mod tests {
         assert_eq!(at("").check(), Ok(()));
         assert_eq!(at("http://user:hunter2@proxy:1/").place().as_deref(), Some("http://proxy:1"));
         assert!(!format!("{:?}", at("http://user:hunter2@proxy")).contains("hunter2"));
+    }
+    #[test]
+    fn an_exception_is_a_host_a_domain_an_address_or_a_network() {
+        let unusable = |entry: &str| {
+            let egress = Settings { proxy: None, no_proxy: vec!["a.b".into(), entry.into()] };
+            egress.unusable_exception().map(str::to_owned)
+        };
+        for entry in
+            ["*", "", "proxy-1", ".internal", "10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "a, b"]
+        {
+            assert_eq!(unusable(entry), None, "{entry}");
+        }
+        for entry in ["*.internal", "http://a", "a:8080", "10.0.0.0/33", "a b", "[::1]", "10.0/8"] {
+            assert_eq!(unusable(entry).as_deref(), Some(entry));
+        }
     }
 }

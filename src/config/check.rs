@@ -53,7 +53,14 @@ impl Config {
             let sentence = sentence.strip_prefix("egress.proxy: ").unwrap_or(&sentence);
             Finding::wrong("egress.proxy", sentence)
         });
-        rules.into_iter().flatten().chain(egress).collect()
+        let exception = self.egress.unusable_exception().map(|entry| {
+            let sentence = format!(
+                "{entry:?} is not a host, a domain, an address or a network; write such as \
+                 `.internal` or `10.0.0.0/8`"
+            );
+            Finding::wrong("egress.no_proxy", sentence)
+        });
+        rules.into_iter().flatten().chain(egress).chain(exception).collect()
     }
 
     /// What the risk APIs and the worker demand of each other, and do not get.
@@ -259,7 +266,11 @@ impl Config {
         let is_good = token.len() >= TOKEN_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
         let sentence = "must be at least 16 visible ASCII characters, such as those of `openssl \
                         rand -hex 32`, or empty";
-        unless(token.is_empty() || is_good, "http.token", sentence).into_iter().collect()
+        let token = unless(token.is_empty() || is_good, "http.token", sentence);
+        let listen = self.http.listen.as_str();
+        let sentence = "must be an address with a port, such as 127.0.0.1:9464, or empty";
+        let listen = unless(listen.is_empty() || is_address(listen), "http.listen", sentence);
+        listen.into_iter().chain(token).collect()
     }
 
     fn breaker_faults(&self) -> Vec<Finding> {
@@ -282,6 +293,14 @@ impl Config {
         ];
         rules.into_iter().flatten().collect()
     }
+}
+
+/// Whether it has the form of an address with a port. Whether its host exists is seen at the start.
+fn is_address(listen: &str) -> bool {
+    let is_host = |host: &str| {
+        !host.is_empty() && !host.contains(|letter: char| letter.is_whitespace() || letter == '/')
+    };
+    listen.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
 }
 
 fn ratio(key: &str, value: f64) -> Option<Finding> {

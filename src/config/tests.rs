@@ -297,9 +297,24 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[postgres]\nmax_connections = 0", "postgres.max_connections"),
         ("[postgres]\nstatement_timeout = \"0s\"", "postgres.statement_timeout"),
         ("[egress]\nproxy = \"socks5://proxy\"", "egress.proxy"),
+        ("[egress]\nno_proxy = [\".internal\", \"*.example\"]", "egress.no_proxy: \"*.example\""),
+        ("[http]\nlisten = \"nonsense\"", "http.listen"),
+        ("[http]\nlisten = \"127.0.0.1\"", "http.listen"),
+        ("[http]\nlisten = \":9464\"", "http.listen"),
+        ("[http]\nlisten = \"http://127.0.0.1:9464\"", "http.listen"),
+        ("[http]\nlisten = \"[::1]\"", "http.listen"),
+        ("[http]\nlisten = \"127.0.0.1:70000\"", "http.listen"),
     ];
     for (text, key) in wrong {
         assert!(error(text).contains(key), "{text}: {}", error(text));
+    }
+}
+
+#[test]
+fn the_endpoints_may_be_at_any_address_or_none() {
+    for listen in ["", "127.0.0.1:0", "0.0.0.0:9464", "[::1]:9464", "localhost:9464"] {
+        let read = Config::from_toml(&format!("[http]\nlisten = {listen:?}"));
+        assert_eq!(read.expect("good").http.listen, listen);
     }
 }
 
