@@ -54,6 +54,9 @@ create table removed_rows (
     constraint removed_rows_key primary key (seal, digest)
 );
 
+-- "How many rows did this command remove?"
+create index removed_rows_removal_idx on removed_rows (removal);
+
 comment on table removed_rows is 'What the erasure of a person removed: rows that seals cover and that were deleted or changed.';
 comment on column removed_rows.seal is 'The seal that covers the row.';
 comment on column removed_rows.digest is 'The row''s digest in it.';
