@@ -21,7 +21,7 @@ create index revisions_revised_at_idx on revisions (revised_at);
 
 comment on table revisions is 'One row per decision that a person made about a claim that had one, written before it is published.';
 comment on column revisions.claim_id is 'The claim, as in verdicts.';
-comment on column revisions.revision is '1 for the first one; the verdict is 0. The highest one is in force.';
+comment on column revisions.revision is '1 for the first one; the verdict is 0. The highest one that is published is in force.';
 comment on column revisions.decision is 'What was decided.';
 comment on column revisions.instead_of is 'What had been decided before.';
 comment on column revisions.revised_by is 'Who is responsible.';

@@ -48,8 +48,10 @@ select claim_id, kind, api, api_schema, verdicts.decision,
     event #>> '{reward,merchant}' as merchant,
     event #>> '{reward,goods}' as goods
 from verdicts
+-- One that was announced and cut short before Kafka had it is not in force.
 left join lateral (
-    select decision from revisions where revisions.claim_id = verdicts.claim_id
+    select revisions.decision from revisions join revision_places using (claim_id, revision)
+    where revisions.claim_id = verdicts.claim_id
     order by revision desc limit 1
 ) as revised on true
 -- The times keep the look to a few partitions. With a limit the event is parsed once a row.
@@ -67,7 +69,7 @@ comment on column masked_claims.kind is 'As in verdicts.';
 comment on column masked_claims.api is 'As in verdicts.';
 comment on column masked_claims.api_schema is 'As in verdicts.';
 comment on column masked_claims.decision is 'As in verdicts: what the worker decided.';
-comment on column masked_claims.decision_in_force is 'The decision of the last revision, or of the worker where there is no revision.';
+comment on column masked_claims.decision_in_force is 'The decision of the last revision that is known to be published, or of the worker where there is none.';
 comment on column masked_claims.level is 'As in verdicts.';
 comment on column masked_claims.risk_types is 'As in verdicts.';
 comment on column masked_claims.reasons is 'As in verdicts.';
