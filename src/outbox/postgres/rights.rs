@@ -26,7 +26,9 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
         ('dead_letters', 'insert'), ('dead_letters', 'select'), ('risk_calls', 'select'),
         ('token_exchanges', 'insert'), ('seals', 'select'),
         ('seals', 'insert'), ('policies', 'select'), ('policies', 'insert'),
-        ('subject_keys', 'select'), ('subject_keys', 'insert')
+        ('subject_keys', 'select'), ('subject_keys', 'insert'),
+        ('shadow_decisions', 'insert'),
+        ('masked_claims', 'select'), ('masked_steps', 'select')
     ) as needed (name, privilege)
     where not has_any_column_privilege(name, privilege)
     union all

@@ -73,6 +73,9 @@ async fn a_missing_right_is_named_before_the_first_claim() {
             ("select", "risk_calls"),
             ("insert", "seals"),
             ("select", "seals"),
+            ("insert", "shadow_decisions"),
+            ("select", "masked_claims"),
+            ("select", "masked_steps"),
             ("usage", "sequence seals_id_seq"),
             ("execute", "function claimgate_ensure_partitions(date, int)"),
         ] {
