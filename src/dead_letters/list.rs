@@ -9,7 +9,7 @@ use super::DeadLetterError;
 use super::event::replays_before;
 use super::filter::Selection;
 use super::letters::{Count, Letter, counts, newest};
-use crate::audit::shown::{instant, optional, printable, printable_bytes, table};
+use crate::audit::shown::{instant, optional, printable, printable_bytes, printable_json, table};
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::bytes_as_json;
 
@@ -51,8 +51,8 @@ pub(super) async fn list(
     letters.truncate(limit as usize);
     if json {
         for letter in &letters {
-            serde_json::to_writer(&mut *out, &line(letter)).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            let json = serde_json::to_string(&line(letter)).map_err(std::io::Error::from)?;
+            writeln!(out, "{}", printable_json(&json))?;
         }
         if more {
             eprintln!("claimgate: there are more than {limit}: raise --limit, or filter");

@@ -6,7 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::DeadLetterError;
-use crate::audit::shown::printable_line;
+use crate::audit::shown::{printable_json, printable_line};
 use crate::decision::Source;
 
 /// What became of a letter.
@@ -89,9 +89,9 @@ impl<'a, W: Write> Reporter<'a, W> {
     ) -> Result<(), DeadLetterError> {
         *self.tally.of(&outcome) += 1;
         if self.json {
-            serde_json::to_writer(&mut *self.out, &outcome.line(letter))
-                .map_err(std::io::Error::from)?;
-            self.out.write_all(b"\n")?;
+            let json =
+                serde_json::to_string(&outcome.line(letter)).map_err(std::io::Error::from)?;
+            writeln!(self.out, "{}", printable_json(&json))?;
         } else {
             writeln!(self.out, "{}", printable_line(&format!("{letter}: {}", outcome.text())))?;
         }

@@ -9,7 +9,9 @@ use super::DeadLetterError;
 use super::address::{Address, ambiguous};
 use super::journal::{ReplayRow, history};
 use super::letters::at_place;
-use crate::audit::shown::{instant, optional, printable, printable_bytes, sheet, table};
+use crate::audit::shown::{
+    instant, optional, printable, printable_bytes, printable_json, sheet, table,
+};
 use crate::audit::source::dead_letters;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{DeadLetterRow, LetterId};
@@ -54,8 +56,8 @@ pub(super) async fn show(
         }
         Form::Json => {
             let file = LetterFile { replays: history(store, id).await?, dead_letter: letter };
-            serde_json::to_writer(&mut *out, &file).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            let json = serde_json::to_string(&file).map_err(std::io::Error::from)?;
+            writeln!(out, "{}", printable_json(&json))?;
         }
         Form::Text => {
             let file = LetterFile { replays: history(store, id).await?, dead_letter: letter };

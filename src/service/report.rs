@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::audit::shown::printable_json;
 use crate::findings::{Finding, Severity};
 
 /// What was found, as `--json` prints it.
@@ -44,8 +45,7 @@ fn write(
             warnings: count(findings, Severity::Warning),
             findings,
         };
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
+        writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(&report)?))?;
     } else {
         findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
     }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::addresses;
 use super::asked::Asker;
 use super::report::{End, StatusReport};
+use crate::audit::shown::printable_json;
 
 /// Between the two answers that rates are made of.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -92,8 +93,13 @@ impl StatusCommand {
 
     fn print(&self, report: &StatusReport, in_place: bool, out: &mut impl Write) -> io::Result<()> {
         match self.format {
-            Form::Json if self.watch => writeln!(out, "{}", serde_json::to_string(report)?)?,
-            Form::Json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
+            Form::Json => {
+                let json = match self.watch {
+                    true => serde_json::to_string(report)?,
+                    false => serde_json::to_string_pretty(report)?,
+                };
+                writeln!(out, "{}", printable_json(&json))?;
+            }
             Form::Text if in_place => out.write_all(over_the_last(&report.text()).as_bytes())?,
             Form::Text if self.watch => writeln!(out, "{}", report.text())?,
             Form::Text => out.write_all(report.text().as_bytes())?,

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use rows::Tabular;
+use shown::printable_json;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -76,8 +77,7 @@ pub(super) fn write(
     match format {
         Format::Text => out.write_all(report.text().as_bytes())?,
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, report)?;
-            out.write_all(b"\n")?;
+            writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(report)?))?;
         }
         Format::Csv => {
             report.rows().write_csv(out)?;

@@ -24,6 +24,20 @@ pub(crate) fn printable_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
+/// JSON as a terminal may get it: it need not escape what stands above U+001F. All of that is in
+/// texts, where an escape says the same.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character > '~' && (character.is_control() || turns(character)) {
+            shown += &format!("\\u{:04x}", u32::from(character));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Whether a character changes the direction of writing: what stands behind it on the line would be
 /// shown as something else, in other cells too.
 fn turns(character: char) -> bool {
@@ -117,6 +131,17 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "time")), ["0 times", "1 time", "2 times"]);
+    }
+
+    #[test]
+    fn json_speaks_to_no_terminal_and_says_the_same() {
+        let text = "红包\u{1b}[2J\u{9b}1m\u{7f}\u{202e}evorppa~é\n";
+        let value = serde_json::json!({ "text": text, text: [1] });
+        let shown = printable_json(&serde_json::to_string_pretty(&value).expect("JSON"));
+        assert!(shown.contains("红包\\u001b[2J\\u009b1m\\u007f\\u202eevorppa~é\\n"), "{shown}");
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{7f}', '\u{202e}']), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).expect("JSON still");
+        assert_eq!(read, value);
     }
 
     #[test]
