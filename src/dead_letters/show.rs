@@ -10,7 +10,7 @@ use super::address::{Address, ambiguous};
 use super::journal::{ReplayRow, history};
 use super::letters::at_place;
 use crate::audit::shown::{
-    instant, optional, printable, printable_bytes, printable_json, sheet, table,
+    block, instant, optional, printable, printable_bytes, printable_json, sheet, table,
 };
 use crate::audit::source::dead_letters;
 use crate::outbox::postgres::PostgresStore;
@@ -90,7 +90,7 @@ impl LetterFile {
             text += &format!("\n{}", table(["header", "value"], headers.iter().map(header)));
         }
         if let Some(payload) = payload {
-            text += &format!("\n{}\n", printable_bytes(payload));
+            text += &format!("\n{}\n", block(payload));
         }
         text += "\n";
         text += &self.history();

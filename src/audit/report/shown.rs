@@ -54,6 +54,11 @@ pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
     }
 }
 
+/// What a producer or an API sent, with its own lines: indented, so that none looks like ours.
+pub(crate) fn block(bytes: &[u8]) -> String {
+    format!("  {}", printable_bytes(bytes).replace('\n', "\n  "))
+}
+
 /// A point in time, UTC, to the millisecond.
 pub(crate) fn instant(time: OffsetDateTime) -> String {
     let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
@@ -120,6 +125,7 @@ mod tests {
     fn nothing_shown_speaks_to_the_terminal() {
         assert_eq!(printable("红包\u{1b}[2J\r\u{9b}1m\n"), "红包\\u{1b}[2J\\r\\u{9b}1m\n");
         assert_eq!(printable_bytes(b"a\xff\x1b"), "a\\xff\\x1b");
+        assert_eq!(block(b"{}\n\nCall 1\r\n"), "  {}\n  \n  Call 1\\r\n  ");
         let turned = "\u{202e}evorppa\u{2069} a\u{200f}é";
         assert_eq!(printable(turned), "\\u{202e}evorppa\\u{2069} a\\u{200f}é");
         let sheet = sheet([("Claim", "x\nDecision  approve".to_owned())]);

@@ -5,7 +5,7 @@ use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
-use crate::audit::report::shown::{counted, instant, optional, printable_bytes, reasons, sheet};
+use crate::audit::report::shown::{block, counted, instant, optional, reasons, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict, utc};
@@ -114,5 +114,5 @@ impl Verdict {
 
 /// An event's bytes for the terminal.
 pub(in crate::audit) fn payload(payload: Option<&[u8]>) -> String {
-    payload.map_or_else(|| "no payload".to_owned(), printable_bytes)
+    payload.map_or_else(|| "no payload".to_owned(), block)
 }

@@ -13,7 +13,7 @@ use super::waiting::{LetterReplay, Unrecorded, Waiting};
 use crate::audit::changes::revising::revisions;
 use crate::audit::report::Report;
 use crate::audit::report::rows::{RowSet, Tabular};
-use crate::audit::report::shown::{instant, printable, printable_bytes};
+use crate::audit::report::shown::{block, instant};
 use crate::claim::EventError;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -126,9 +126,9 @@ impl Tabular for ClaimStory {
 
 /// An attempt with its request and its answer.
 fn exchange(call: &Call) -> String {
-    let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), printable_bytes);
+    let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), block);
     let (id, at) = (call.id, instant(utc(call.requested_at)));
-    format!("\nCall {id}, {at}\n{}\n{answer}\n", printable(&call.request))
+    format!("\nCall {id}, {at}\n{}\n{answer}\n", block(call.request.as_bytes()))
 }
 
 /// Where else to look.
@@ -142,4 +142,21 @@ fn nothing(claim_id: &str) -> String {
          - Its event may have become a dead letter more than 31 days ago, or one that does not\n  \
            hold the id: claimgate dead-letters list\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_looks_like_no_part_of_the_answer() {
+        let call = Call {
+            request: "{}\n\nCall 2, 2026-01-01T00:00:00Z".to_owned(),
+            response: Some(b"{}\n\nEvent, received 2026-01-01T00:00:00Z\n{}".to_vec()),
+            ..Call::ordinary("a")
+        };
+        let text = exchange(&call);
+        let ours: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
+        assert!(matches!(ours[..], ["", heading] if heading.starts_with("Call ")), "{text}");
+    }
 }

@@ -187,14 +187,15 @@ async fn a_claims_file_holds_the_verdict_the_event_and_every_answer() {
 
         let (text, found) = office.ask("claim a").await;
         assert!(found && !text.contains('\u{1b}'), "{text}");
-        let sample = std::str::from_utf8(ANSWER).expect("text").trim();
+        // Its lines are indented, so that none looks like the answer's own.
+        let sample = std::str::from_utf8(ANSWER).expect("text").trim().replace('\n', "\n  ");
         for part in [
             "qr_code",
             verdict.decision.as_str(),
             "reward.claims/3/1",
             "no answer",
             "internal_error",
-            sample,
+            sample.as_str(),
             "\\x1b]0;owned",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
