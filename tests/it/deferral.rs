@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use claimgate_simulator::{Api, ApiFaults, Faults};
+use serde_json::Value;
 
 use super::lab::{Event, Lab, Seen, claim};
 use super::oracle::{Expected, outcome};
@@ -144,6 +145,50 @@ async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
     let calls =
         lab.simulator.calls().all().iter().filter(|call| call.api == Api::WechatMarketing).count();
     assert!(calls - in_vain <= 550, "{} calls for 500 claims", calls - in_vain);
+}
+
+/// The ids that `audit deferred` lists.
+async fn listed(lab: &Lab) -> Vec<String> {
+    let output = lab.claimgate("", &["audit", "deferred", "--json"]).await;
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let claims = found["claims"].as_array().cloned().unwrap_or_default();
+    let id = |claim: &Value| claim["claim_id"].as_str().unwrap_or_default().to_owned();
+    let mut ids: Vec<String> = claims.iter().map(id).collect();
+    ids.sort();
+    ids
+}
+
+/// Its records stay in the retry topic for as long as the topic keeps any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deferred_claim_that_became_a_dead_letter_is_not_listed() {
+    let Some(lab) = Lab::new("listed").await else { return };
+    let slow = QUICK.replace("defer_interval = \"2s\"", "defer_interval = \"30m\"");
+    let down = ApiFaults { down: true, ..ApiFaults::default() };
+    let faults = Faults { apis: [(Api::IntelligentQrCode, down)].into(), ..Faults::default() };
+    lab.simulator.set_faults(faults).expect("faults");
+    lab.produce(&["a", "b"].map(|id| Event::of(claim(id, &format!("user-{id}")))));
+    let mut worker = lab.worker("w1", &slow);
+    lab.wait("both claims in the retry topic", LONG, async || lab.read("retry").len() == 2).await;
+    assert_eq!(worker.stop().await, Some(0));
+    assert_eq!(listed(&lab).await, ["a", "b"]);
+
+    let retry = lab.read("retry");
+    let is_of_a = |seen: &&Seen| seen.payload.as_deref() == Some(claim("a", "user-a").as_bytes());
+    let of_a = retry.iter().find(is_of_a).expect("the claim");
+    let source = String::from_utf8_lossy(&of_a.headers["claimgate-source"]).into_owned();
+    let mut source = source.rsplitn(3, '/');
+    let [offset, partition, topic] = std::array::from_fn(|_| source.next().expect("a place"));
+    let letter = "insert into dead_letters (source_topic, source_partition, source_offset, error,
+            detail, headers, received_at, trace_id, content)
+        values ($1, $2::int, $3::bigint, 'unrecordable', 'x', '[]', now() - $4::interval, '', $5)";
+    let letter = async |age: &str, content: &str| {
+        let insert = sqlx::query(letter).bind(topic).bind(partition).bind(offset);
+        insert.bind(age).bind(content).execute(&lab.database).await.expect("written");
+    };
+    letter("1 year", "0123456789abcdef").await;
+    assert_eq!(listed(&lab).await, ["a", "b"], "another event had the place before");
+    letter("0", "fedcba9876543210").await;
+    assert_eq!(listed(&lab).await, ["b"]);
 }
 
 /// Somebody mends what claims were deferred for, and does not want to wait for their time.

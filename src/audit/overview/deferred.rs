@@ -12,9 +12,11 @@ use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::{instant, table};
 use crate::audit::report::{Report, there_are_more, with_note};
 use crate::claim::Claim;
+use crate::decision::Source;
 use crate::intake::consumer::headers;
 use crate::intake::deferral::Deferral;
 use crate::kafka::{Reading, Settings};
+use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::utc;
 
@@ -63,7 +65,20 @@ pub struct DeferredClaim {
     /// When it is due.
     #[serde(with = "time::serde::rfc3339")]
     pub due: OffsetDateTime,
+    /// The place of its event in the input topic.
+    #[serde(skip)]
+    pub source: Source,
 }
+
+/// Which of these places have become dead letters since the claims were tried, counted from 1. The
+/// workers' clocks may differ, and a topic that was recreated has had the place before.
+const ENDED: &str = "select number
+    from unnest($1::text[], $2::int[], $3::bigint[], $4::timestamptz[])
+        with ordinality as given (topic, part, record, since, number)
+    where exists (select from dead_letters
+        where source_topic = given.topic and source_partition = given.part
+            and source_offset = given.record
+            and received_at >= given.since - interval '1 hour')";
 
 /// Reads the retry topic for claims that have no verdict; at most `limit` of them are brought.
 ///
@@ -82,6 +97,7 @@ pub async fn deferred_claims(
         let decided = sqlx::query_as("select claim_id from verdicts where claim_id = any($1)");
         let decided: Vec<(String,)> = store.fetch(decided.bind(ids)).await?;
         let decided: HashSet<String> = decided.into_iter().map(|(claim_id,)| claim_id).collect();
+        let some = without_dead_letters(store, some).await?;
         for claim in some.into_iter().filter(|claim| !decided.contains(&claim.claim_id)) {
             let last = waiting.entry(claim.claim_id.clone()).or_insert_with(|| claim.clone());
             if claim.times > last.times {
@@ -90,6 +106,22 @@ pub async fn deferred_claims(
         }
     }
     Ok(sum(waiting.into_values().collect(), limit))
+}
+
+/// Those that did not become dead letters: their records are in the topic as long as others.
+async fn without_dead_letters(
+    store: &PostgresStore,
+    claims: Vec<DeferredClaim>,
+) -> Result<Vec<DeferredClaim>, StoreError> {
+    let topics: Vec<&str> = claims.iter().map(|claim| claim.source.topic.as_str()).collect();
+    let partitions: Vec<i32> = claims.iter().map(|claim| claim.source.partition).collect();
+    let offsets: Vec<i64> = claims.iter().map(|claim| claim.source.offset).collect();
+    let since: Vec<OffsetDateTime> = claims.iter().map(|claim| claim.since).collect();
+    let ended = sqlx::query_as(ENDED).bind(topics).bind(partitions).bind(offsets).bind(since);
+    let ended: Vec<(i64,)> = store.fetch(ended).await?;
+    let ended: HashSet<i64> = ended.into_iter().map(|(number,)| number).collect();
+    let waits = (1..).zip(claims).filter(|(number, _)| !ended.contains(number));
+    Ok(waits.map(|(_, claim)| claim).collect())
 }
 
 /// What a record of the retry topic says.
@@ -105,6 +137,7 @@ fn deferred(message: &BorrowedMessage<'_>) -> Option<DeferredClaim> {
         reason: deferral.reason,
         attempts: deferral.attempts,
         times: deferral.times,
+        source: deferral.source,
     })
 }
 
@@ -157,7 +190,7 @@ impl Tabular for DeferredClaims {
     fn rows(&self) -> RowSet {
         let columns = ["claim_id", "api", "reason", "attempts", "times", "since", "due"];
         let cells = |claim: &DeferredClaim| {
-            let DeferredClaim { claim_id, api, reason, attempts, times, since, due } = claim;
+            let DeferredClaim { claim_id, api, reason, attempts, times, since, due, .. } = claim;
             [
                 Cell::of(claim_id),
                 Cell::of(api),
@@ -186,6 +219,7 @@ mod tests {
             times: 1,
             since: utc(since),
             due: utc(due),
+            source: Source { topic: "reward.claims".to_owned(), partition: 0, offset: 1 },
         };
         let all = vec![
             claim("b", "timeout", 5, 90),
