@@ -6,13 +6,14 @@
 //!
 //! | what | module |
 //! | --- | --- |
-//! | the command line | `command`, `period` |
+//! | the command line, and the periods that it takes | `command`, `period` |
 //! | questions about one claim, record, person or trace | `single` |
 //! | questions about many claims at once | `overview` |
 //! | whether verdicts follow from the evidence | `derivation` |
 //! | whether rows are as they were written, and erasing a person's data | `seals` |
 //! | commands that change what is kept or decided | `changes` |
 //! | how an answer is printed | `report` |
+//! | what retention has taken away | `expiry` |
 //!
 //! `docs/audit.md` is the page for auditors and administrators.
 
