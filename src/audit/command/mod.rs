@@ -13,7 +13,6 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
 use super::derivation::derive::Reader;
-use super::expiry::{attempts_lost_before, expired};
 use super::overview::policies::{KeptPolicy, kept_policies, policies, policy_rules};
 use super::period::AnyTime;
 use super::report::rows::Tabular;
@@ -202,7 +201,8 @@ impl AuditCommand {
             }
             Question::Source { source } => report(&source_file(store, source).await?, form, out),
             Question::Verify { claim_id: Some(claim_id), .. } => {
-                report(&verify(store, reader()?, &claim_id).await?, form, out)
+                let found = verify(store, reader()?, &claim_id, give_up_after).await?;
+                report(&found, form, out)
             }
             Question::Verify { since, topic, limit, .. } => {
                 let topic = topic.then_some(kafka);
@@ -223,30 +223,24 @@ impl AuditCommand {
     }
 }
 
-/// What a reader of evidence needs of the record: the policies that ruled once, and
-/// [`Reader::attempts_lost_before`].
-type Kept = (HashMap<String, KeptPolicy>, Option<i64>);
-
-/// Nothing where evidence is not to be read.
-async fn kept(auditor: Auditor<'_>) -> Result<Kept, AuditError> {
-    let Auditor { store, give_up_after, risk_apis, .. } = auditor;
-    if risk_apis.is_none() {
-        return Ok((HashMap::new(), None));
+/// The policies that ruled once; none where evidence is not to be read.
+async fn kept(auditor: Auditor<'_>) -> Result<HashMap<String, KeptPolicy>, AuditError> {
+    let Auditor { store, risk_apis, .. } = auditor;
+    match risk_apis {
+        Some(_) => Ok(kept_policies(store).await?),
+        None => Ok(HashMap::new()),
     }
-    let lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
-    Ok((kept_policies(store).await?, lost_before))
 }
 
 fn reader<'a>(
     auditor: Auditor<'a>,
-    (kept, attempts_lost_before): &'a Kept,
+    kept: &'a HashMap<String, KeptPolicy>,
 ) -> Result<Reader<'a>, AuditError> {
     let Auditor { subject_keys, risk_apis, .. } = auditor;
     let (registry, policy) = risk_apis.ok_or_else(|| {
         AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
     })?;
-    let attempts_lost_before = *attempts_lost_before;
-    Ok(Reader { registry, policy, kept, subject_keys, attempts_lost_before })
+    Ok(Reader { registry, policy, kept, subject_keys, attempts_lost_before: None })
 }
 
 fn report(

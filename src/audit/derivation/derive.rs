@@ -27,7 +27,8 @@ pub struct Reader<'a> {
     pub kept: &'a HashMap<String, KeptPolicy>,
     /// The keys of `verdicts.subject`.
     pub subject_keys: &'a SubjectKeys,
-    /// Verdicts of before this time, UNIX microseconds, may have lost attempts to retention.
+    /// Verdicts of before this time, UNIX microseconds, may have lost attempts to retention. Read
+    /// after the evidence.
     pub attempts_lost_before: Option<i64>,
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Nothing is asked of a risk API, and nothing is written.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::derive::{Agreement, Derivation, Difference, Evidence, Reader};
+use crate::audit::expiry::{attempts_lost_before, expired};
 use crate::audit::report::shown::{optional, reasons, sheet, table};
 use crate::audit::report::{End, Report};
 use crate::audit::seals::{SealFinding, findings, verify_claim};
@@ -45,7 +48,7 @@ pub struct Outcome {
     pub policy_version: String,
 }
 
-/// Derives a claim's verdict anew.
+/// Derives a claim's verdict anew. `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -53,8 +56,12 @@ pub async fn verify(
     store: &PostgresStore,
     reader: Reader<'_>,
     claim_id: &str,
+    give_up_after: Duration,
 ) -> Result<Verification, StoreError> {
     let file = claim_file(store, claim_id).await?;
+    // Not before the claim is read: retention may run beside, and says first what it takes.
+    let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
+    let reader = Reader { attempts_lost_before, ..reader };
     let Some(verdict) = file.verdict else {
         return Ok(Verification {
             claim_id: claim_id.to_owned(),

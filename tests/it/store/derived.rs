@@ -153,9 +153,14 @@ async fn attempts_that_retention_took_are_missing_and_no_difference() {
     .await;
 }
 
-/// It says what it takes, and takes it, when the verdicts of a page are read and not their attempts.
+/// It says what it takes, and takes it, when verdicts are read and not their attempts.
 #[tokio::test]
 async fn attempts_that_retention_takes_meanwhile_are_no_difference() {
+    taken_meanwhile("rederive", "findings", json!({ "unverifiable": 1 })).await;
+    taken_meanwhile("verify waited", "finding", json!("unverifiable")).await;
+}
+
+async fn taken_meanwhile(question: &str, key: &str, expected: Value) {
     with_database(async |database| {
         let office = Office::new(database.store().await);
         record(&office, &["waited"], |claim_id, _, verdict, calls| {
@@ -180,8 +185,8 @@ async fn attempts_that_retention_takes_meanwhile_are_no_difference() {
             execute(&mut retention, taken).await;
             retention.commit().await.expect("taken");
         };
-        let (all, ()) = tokio::join!(office.ask_json("rederive"), take);
-        assert_eq!(all["findings"], json!({ "unverifiable": 1 }), "{all:#}");
+        let (found, ()) = tokio::join!(office.ask_json(question), take);
+        assert_eq!(found[key], expected, "{question}: {found:#}");
     })
     .await;
 }
