@@ -157,7 +157,7 @@ fn taken(section: &str) -> BTreeSet<String> {
     };
     let after = |words| error.split_once(words).map_or("", |(_, rest)| rest);
     let own = after("expected ")
-        .split(" for key ")
+        .split(" (and ")
         .next()
         .unwrap_or_default()
         .split('`')
