@@ -55,7 +55,7 @@ impl Config {
         });
         let exception = self.egress.unusable_exception().map(|entry| {
             let sentence = format!(
-                "{entry:?} is not a host, a domain, an address or a network; write such as \
+                "{entry:?} is not a host, a domain, an address or a network; write one such as \
                  `.internal` or `10.0.0.0/8`"
             );
             Finding::wrong("egress.no_proxy", sentence)
