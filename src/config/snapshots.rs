@@ -156,13 +156,8 @@ fn taken(section: &str) -> BTreeSet<String> {
         false => Config::from_toml(&text).expect_err("an unknown key").to_string(),
     };
     let after = |words| error.split_once(words).map_or("", |(_, rest)| rest);
-    let own = after("expected ")
-        .split(" (and ")
-        .next()
-        .unwrap_or_default()
-        .split('`')
-        .skip(1)
-        .step_by(2);
+    let own =
+        after("expected ").split(" (and ").next().unwrap_or_default().split('`').skip(1).step_by(2);
     let common = after("also takes ").split(", ").filter(|key| !key.is_empty());
     own.chain(common).map(str::to_owned).collect()
 }

@@ -120,7 +120,7 @@ async fn without_dead_letters(
     let ended = sqlx::query_as(ENDED).bind(topics).bind(partitions).bind(offsets).bind(since);
     let ended: Vec<(i64,)> = store.fetch(ended).await?;
     let ended: HashSet<i64> = ended.into_iter().map(|(number,)| number).collect();
-    let waits = (1..).zip(claims).filter(|(number, _)| !ended.contains(number));
+    let waits = (1_i64..).zip(claims).filter(|(number, _)| !ended.contains(number));
     Ok(waits.map(|(_, claim)| claim).collect())
 }
 
