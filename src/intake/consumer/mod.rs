@@ -20,6 +20,7 @@ mod config;
 mod dealt;
 mod farewell;
 mod logs;
+mod looks;
 mod membership;
 mod messages;
 mod orphans;

@@ -10,7 +10,6 @@
 //! makes the group rebalance. The visitor subscribes to the retry topic alone, so that nobody has
 //! to give anything up for it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,14 +22,11 @@ use tracing::{debug, info, warn};
 
 use super::Rebalances;
 use super::dealt::{ASK_TIMEOUT, Dealt, dealt};
+use super::looks::{LOOK_EVERY, Looks};
 use super::paused::PausedLogs;
 use crate::intake::Partition;
 use crate::kafka::is_outage;
 
-/// The pause between two looks, while an assignment is new…
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// …and afterwards: the group may not have been in a state to be asked until then.
-const LOOK_SELDOM: Duration = Duration::from_secs(60);
 /// How much longer than a drain may take a partition is without an owner before that is taken for
 /// good.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -54,34 +50,21 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn run(mut self) {
-        let max_wait = self.drain_timeout + MARGIN;
-        // For longer than a rebalance takes, and an orphan is waited for.
-        let watched = 2 * max_wait + 2 * LOOK_EVERY;
-        let (mut epoch, mut until) = (0, Instant::now() + watched);
-        let (mut looked, mut since) = (Instant::now(), BTreeMap::<i32, Instant>::new());
+        let mut looks = Looks::new(self.drain_timeout + MARGIN, Instant::now());
         while self.sleep(LOOK_EVERY) {
             self.paused.look();
             let Some(consumer) = self.consumer.upgrade() else { return };
             self.look_whether_readable(&consumer);
-            let now = consumer.context().epoch.load(Ordering::Relaxed);
-            if now != epoch {
-                (epoch, until) = (now, Instant::now() + watched);
-            }
-            if Instant::now() > until && since.is_empty() && looked.elapsed() < LOOK_SELDOM {
+            let epoch = consumer.context().epoch.load(Ordering::Relaxed);
+            if !looks.is_due(epoch, Instant::now()) {
                 continue;
             }
-            looked = Instant::now();
             let dealt = self.look(&consumer);
             drop(consumer);
-            since.retain(|number, _| dealt.orphans.contains(number));
-            for number in &dealt.orphans {
-                since.entry(*number).or_insert_with(Instant::now);
-            }
-            let is_late = |number: &&i32| since[*number].elapsed() > max_wait;
-            let late: Vec<i32> = dealt.orphans.iter().filter(is_late).copied().collect();
+            let late = looks.found(&dealt.orphans, Instant::now());
             if dealt.is_ours && !late.is_empty() {
                 self.rescue(&late);
-                (until, since) = (Instant::now() + watched, BTreeMap::new());
+                looks.rescued(Instant::now());
             }
         }
     }
