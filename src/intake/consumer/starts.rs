@@ -192,3 +192,60 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
     ];
     refusals.contains(&code)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use tokio::sync::mpsc;
+    use tokio::sync::mpsc::error::TryRecvError;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn rebalances() -> (Rebalances, mpsc::Receiver<Event>) {
+        let settings = Config::from_toml("").expect("the defaults").kafka;
+        let (events, received) = mpsc::channel(1);
+        (Rebalances::new(&settings, Duration::from_secs(1), events), received)
+    }
+
+    fn answer<T>(code: RDKafkaErrorCode) -> KafkaResult<T> {
+        Err(KafkaError::MetadataFetch(code))
+    }
+
+    /// A member that waited for its committed offsets went on being ready.
+    #[test]
+    fn a_broker_that_does_not_answer_an_assignment_is_told_of_before_it_is_asked_again() {
+        let (rebalances, events) = rebalances();
+        let (asked, told, events) = (Cell::new(0), Cell::new(None), RefCell::new(events));
+        let answered = rebalances.ask("the offsets", || {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                1 => answer(RDKafkaErrorCode::OperationTimedOut),
+                2 => {
+                    told.set(events.borrow_mut().try_recv().ok());
+                    answer(RDKafkaErrorCode::OperationTimedOut)
+                }
+                _ => Ok(7),
+            }
+        });
+        assert_eq!((answered, asked.get()), (Ok(7), 3));
+        let Some(Event::Brokers(Err(said))) = told.into_inner() else {
+            panic!("the worker was not told before the second question")
+        };
+        assert!(said.starts_with("the offsets cannot be read: "), "{said}");
+        let again = events.borrow_mut().try_recv();
+        assert!(matches!(again, Err(TryRecvError::Empty)), "it is told once: {again:?}");
+    }
+
+    #[test]
+    fn a_question_that_the_broker_forbids_or_nobody_waits_for_is_not_asked_again() {
+        let (rebalances, mut events) = rebalances();
+        let forbidden = || answer::<()>(RDKafkaErrorCode::GroupAuthorizationFailed);
+        rebalances.ask("the offsets", forbidden).expect_err("no waiting mends it");
+        assert!(matches!(events.try_recv(), Err(TryRecvError::Empty)), "the end says it");
+        drop(events);
+        let silent = || answer::<()>(RDKafkaErrorCode::OperationTimedOut);
+        rebalances.ask("the offsets", silent).expect_err("nobody waits for it");
+    }
+}
