@@ -138,3 +138,15 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> KafkaResult<JoinHan
         KafkaError::ClientCreation(format!("cannot start the thread {name}: {error}"))
     })
 }
+
+/// A consumer that joins no group and has these partitions all the same, for the tests of who
+/// shares it.
+#[cfg(test)]
+pub(crate) fn alone(settings: &Settings, held: &[(Partition, u32)]) -> SharedConsumer {
+    let (events, _) = mpsc::channel(1);
+    let drain_timeout = Duration::from_secs(1);
+    let rebalances = Rebalances::new(settings, drain_timeout, events);
+    rebalances.held().extend(held.iter().copied());
+    let consumer = config::consumer(settings, drain_timeout).create_with_context(rebalances);
+    Arc::new(consumer.expect("a consumer"))
+}

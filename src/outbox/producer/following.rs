@@ -92,3 +92,90 @@ impl Transactions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use tokio::runtime::Runtime;
+
+    use super::super::bounds::{Bounds, BoundsReader};
+    use super::super::doubt::Doubt;
+    use super::*;
+    use crate::config::Config;
+    use crate::intake::Partition;
+    use crate::intake::consumer::alone;
+    use crate::kafka::Settings;
+
+    const MAX_BYTES: usize = 1 << 20;
+
+    /// A broker within this process, and what asks the publisher's questions.
+    fn services() -> (MockCluster<'static, DefaultProducerContext>, Runtime) {
+        (MockCluster::new(1).expect("a broker"), Runtime::new().expect("a runtime"))
+    }
+
+    /// An idle publisher without a producer, whose worker has a retry partition.
+    fn idle(
+        broker: &MockCluster<'static, DefaultProducerContext>,
+        runtime: &Runtime,
+    ) -> Transactions {
+        let settings = Settings {
+            bootstrap_servers: broker.bootstrap_servers(),
+            ..Config::from_toml("").expect("the defaults").kafka
+        };
+        broker.create_topic(&settings.retry_topic, 1, 1).expect("it is made");
+        Transactions {
+            transactional_id: settings.worker_id("w1"),
+            consumer: alone(&settings, &[(Partition::retry(0), 1)]),
+            settings,
+            producer: None,
+            doubt: Doubt::default(),
+            bounds: Arc::new(Bounds::new(MAX_BYTES)),
+            batch_max_bytes: MAX_BYTES,
+            reader: BoundsReader::new(runtime.handle().clone()),
+            commits: None,
+            committed: BTreeMap::new(),
+            followed: Instant::now(),
+        }
+    }
+
+    fn commit(epoch: u32) -> Commit {
+        Commit { partition: Partition::retry(0), epoch, offset: 7, metadata: String::new() }
+    }
+
+    fn committed(transactions: &Transactions) -> Vec<Commit> {
+        transactions.committed.values().map(|(commit, _)| commit.clone()).collect()
+    }
+
+    /// Offsets of the retry topic were not said again, and the broker could forget them.
+    #[test]
+    fn offsets_are_committed_where_no_producer_could_be_made_at_the_start() {
+        let (broker, runtime) = services();
+        let mut transactions = idle(&broker, &runtime);
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+        broker.request_errors(RDKafkaApiKey::InitProducerId, &[refusal]);
+        assert!(transactions.make_producer().is_err(), "the broker refuses it");
+        transactions.follow_in_transaction(vec![commit(1)]);
+        assert_eq!(committed(&transactions), [commit(1)]);
+        assert!(transactions.producer.is_some(), "it is kept for the next");
+    }
+
+    #[test]
+    fn offsets_are_committed_where_the_last_producer_was_given_up() {
+        let (broker, runtime) = services();
+        let mut transactions = idle(&broker, &runtime);
+        transactions.producer = transactions.make_producer().ok();
+        assert!(transactions.producer.is_some(), "the broker is well");
+        // The partition was lost and is this worker's again.
+        transactions.follow_in_transaction(vec![commit(0)]);
+        assert!(transactions.producer.is_none(), "the transaction failed");
+        assert_eq!(committed(&transactions), []);
+        transactions.follow_in_transaction(vec![commit(1)]);
+        assert_eq!(committed(&transactions), [commit(1)]);
+        assert!(transactions.producer.is_some(), "it is kept for the next");
+    }
+}
