@@ -18,4 +18,4 @@ pub use faults::{FaultProfile, InjectedFault};
 pub use intake::{FakeIntake, Membership};
 pub use process::Process;
 pub use publisher::FakePublisher;
-pub use store::{DeadLetter, FakeStore, StoreFault};
+pub use store::{DeadLetter, FakeStore, RowFault, StoreFault};

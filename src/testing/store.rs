@@ -1,14 +1,14 @@
 //! A [`Store`] in memory, which fails when it is told to.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use uuid::Uuid;
 
-use crate::claim::DeadLetterReason;
+use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::ShadowRuling;
 use crate::outbox::{
-    Call, Closed, Received, RecordOutcome, Recording, Store, StoreError, TokenExchange,
+    Call, Closed, Completed, Received, RecordOutcome, Recording, Store, StoreError, TokenExchange,
 };
 use crate::schema::{Seal, Verdict};
 
@@ -27,6 +27,18 @@ pub enum StoreFault {
     AnswerLost,
     /// Nothing was done, and nothing ever will be.
     Fatal,
+}
+
+/// What is wrong with the rows of one claim, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowFault {
+    /// Its verdict is refused: each of its records becomes a dead letter.
+    Verdict,
+    /// Its attempts are refused: what is decided on one becomes a dead letter.
+    Attempts,
+    /// Its event was hashed otherwise, as by an older version: every other event seems to have
+    /// other content, until the two are compared.
+    Fingerprint,
 }
 
 /// A row of `dead_letters`.
@@ -49,6 +61,9 @@ struct State {
     seals: i64,
     faults: VecDeque<StoreFault>,
     away: bool,
+    row_faults: HashMap<String, RowFault>,
+    /// Claims with an attempt that was refused.
+    unkept: HashSet<String>,
 }
 
 impl FakeStore {
@@ -60,6 +75,11 @@ impl FakeStore {
     /// Lets every operation fail from now on, or none.
     pub fn set_away(&self, away: bool) {
         self.state().away = away;
+    }
+
+    /// From now on something is wrong with the rows of this claim.
+    pub fn spoil(&self, claim_id: &str, fault: RowFault) {
+        self.state().row_faults.insert(claim_id.to_owned(), fault);
     }
 
     /// Every verdict.
@@ -132,25 +152,17 @@ impl State {
     fn record(&mut self, batch: &Closed) -> Recording {
         self.seals += 1;
         let seal = Seal { id: self.seals, head: [0; 32] };
+        // Answers first: an outcome that rests on one that is not kept is not kept either.
+        batch.calls().iter().for_each(|call| self.keep_call(call));
         let mut overruled = Vec::new();
         for (index, completed) in batch.completed().iter().enumerate() {
-            match &completed.outcome {
-                RecordOutcome::Decided(verdict) => {
-                    if let Some(end) = self.decide(verdict, &completed.received, seal) {
-                        if let RecordOutcome::DeadLettered(reason) = &end {
-                            self.bury(&completed.received, reason);
-                        }
-                        overruled.push((index, end));
-                    }
-                }
-                RecordOutcome::DeadLettered(reason) => self.bury(&completed.received, reason),
-                RecordOutcome::Recalled(_)
-                | RecordOutcome::Duplicate(_)
-                | RecordOutcome::Deferred(_) => {}
+            let end = self.end(completed, seal);
+            if let RecordOutcome::DeadLettered(reason) = &end {
+                self.bury(&completed.received, reason);
             }
-        }
-        for call in batch.calls() {
-            self.calls.entry(call.id).or_insert_with(|| call.clone());
+            if end != completed.outcome {
+                overruled.push((index, end));
+            }
         }
         for exchange in batch.token_exchanges() {
             self.token_exchanges.entry(exchange.id).or_insert_with(|| exchange.clone());
@@ -158,27 +170,79 @@ impl State {
         Recording { overruled, seal: Some(seal) }
     }
 
-    /// Keeps a verdict, unless the claim has one; then says how the record ends.
-    fn decide(
-        &mut self,
-        verdict: &Verdict,
-        received: &Received,
-        seal: Seal,
-    ) -> Option<RecordOutcome> {
-        if let Some(known) = self.verdicts.get(&verdict.claim_id) {
-            return Some(RecordOutcome::of_known(
-                known.clone(),
-                &received.source,
-                &verdict.fingerprint,
-            ));
+    fn keep_call(&mut self, call: &Call) {
+        if self.row_faults.get(&call.claim_id) == Some(&RowFault::Attempts) {
+            self.unkept.insert(call.claim_id.clone());
+        } else {
+            self.calls.entry(call.id).or_insert_with(|| call.clone());
         }
-        let mut sealed = Verdict { seal: Some(seal), ..verdict.clone() };
-        if let Some(shadow) = sealed.shadow.take() {
-            self.shadows.insert(verdict.claim_id.clone(), *shadow);
+    }
+
+    /// Whether an attempt of the claim was refused, and it has no verdict from this very record.
+    fn is_unkept(&self, claim_id: &str, received: &Received) -> bool {
+        let verdict = self.verdicts.get(claim_id);
+        let is_decided = verdict.is_some_and(|verdict| verdict.source == received.source);
+        self.unkept.contains(claim_id) && !is_decided
+    }
+
+    /// How a record ends, by what the tables say.
+    fn end(&mut self, completed: &Completed, seal: Seal) -> RecordOutcome {
+        let Completed { received, claim_id, outcome, .. } = completed;
+        let may_rest_on_an_answer =
+            matches!(outcome, RecordOutcome::Decided(_) | RecordOutcome::Deferred(_));
+        if may_rest_on_an_answer
+            && claim_id.as_ref().is_some_and(|claim_id| self.is_unkept(claim_id, received))
+        {
+            return unrecordable();
         }
-        self.verdicts.insert(verdict.claim_id.clone(), sealed);
+        match outcome {
+            RecordOutcome::Decided(verdict) => self.decide(verdict, received, seal),
+            RecordOutcome::DeadLettered(_) => self.compare(outcome.clone(), received),
+            RecordOutcome::Recalled(_)
+            | RecordOutcome::Duplicate(_)
+            | RecordOutcome::Deferred(_) => outcome.clone(),
+        }
+    }
+
+    /// Keeps a verdict, unless the claim has one or its row is refused.
+    fn decide(&mut self, verdict: &Verdict, received: &Received, seal: Seal) -> RecordOutcome {
+        let Verdict { claim_id, fingerprint, .. } = verdict;
+        if let Some(known) = self.verdicts.get(claim_id) {
+            let end = RecordOutcome::of_known(known.clone(), &received.source, fingerprint);
+            return self.compare(end, received);
+        }
+        let fault = self.row_faults.get(claim_id);
+        if fault == Some(&RowFault::Verdict) {
+            return unrecordable();
+        }
+        let mut kept = Verdict { seal: Some(seal), ..verdict.clone() };
+        if fault == Some(&RowFault::Fingerprint) {
+            kept.fingerprint = [0; 32];
+        }
+        if let Some(shadow) = kept.shadow.take() {
+            self.shadows.insert(claim_id.clone(), *shadow);
+        }
+        self.verdicts.insert(claim_id.clone(), kept);
         self.events.push(received.clone());
-        None
+        RecordOutcome::Decided(Box::new(verdict.clone()))
+    }
+
+    /// Compares the two events of a conflict, and says which fields differ. Where none does, there
+    /// is no conflict.
+    fn compare(&self, mut end: RecordOutcome, received: &Received) -> RecordOutcome {
+        let RecordOutcome::DeadLettered(reason) = &mut end else { return end };
+        let claim = |event: &Received| Claim::parse(event.payload.as_deref(), usize::MAX).ok();
+        let claimed = claim(received).filter(|_| reason.error == EventError::ClaimIdConflict);
+        let Some(claimed) = claimed else { return end };
+        let Some(verdict) = self.verdicts.get(&claimed.claim_id) else { return end };
+        let is_first = |first: &Claim| first.claim_id == claimed.claim_id;
+        let Some(first) = self.events.iter().filter_map(claim).find(is_first) else { return end };
+        let fields = first.differences(&claimed);
+        if fields.is_empty() {
+            return RecordOutcome::of_same(verdict.clone(), &received.source);
+        }
+        reason.detail = format!("{}; they differ in {}", reason.detail, fields.join(", "));
+        end
     }
 
     fn bury(&mut self, received: &Received, reason: &DeadLetterReason) {
@@ -188,4 +252,9 @@ impl State {
             .entry((source.topic.clone(), source.partition, source.offset, received.content()))
             .or_insert_with(letter);
     }
+}
+
+fn unrecordable() -> RecordOutcome {
+    let reason = DeadLetterReason::event(EventError::Unrecordable, "the fake store refuses a row");
+    RecordOutcome::DeadLettered(reason)
 }

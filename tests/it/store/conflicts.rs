@@ -55,38 +55,35 @@ async fn a_conflict_names_the_fields_that_differ() {
     .await;
 }
 
-#[tokio::test]
-async fn another_claim_at_the_offset_of_a_decided_one_is_a_conflict() {
-    with_database(async |database| {
-        let store = database.store().await;
-        let first = claimed(1, "a", "one", "red packet");
-        store.record(&close(vec![first.clone()], vec![])).await.expect("recorded");
-        let verdict = verdict_of(&first);
-        // The topic was made anew, and the id and the place were used again.
-        let other = claimed(1, "a", "another", "red packet");
-        for record in [other.clone(), known(&verdict, &other)] {
-            let batch = close(vec![record], vec![]);
-            let end = store.record(&batch).await.expect("recorded").overruled.pop();
-            let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
-            assert_eq!(malformed.error.as_str(), "claim_id_conflict");
-        }
-        assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
-        // The same event once more is recalled, also where an older version hashed the first one
-        // otherwise.
-        let hashed_otherwise =
-            (first.0.clone(), RecordOutcome::of_known(verdict.clone(), &first.0.source, &[9; 32]));
-        let sent_again = claimed(7, "a", "one", "red packet");
-        let sent_again = (
-            sent_again.0.clone(),
-            RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]),
-        );
-        let ends = record(&store, &close(vec![hashed_otherwise, sent_again], vec![])).await;
-        let verdict = Box::new(verdict);
-        assert_eq!(
-            ends,
-            [(0, RecordOutcome::Recalled(verdict.clone())), (1, RecordOutcome::Duplicate(verdict))]
-        );
-        assert_eq!(store.all_dead_letters().await.len(), 1);
-    })
-    .await;
+pub(crate) async fn another_claim_at_the_offset_of_a_decided_one_is_a_conflict(
+    store: impl Inspect,
+) {
+    let first = claimed(1, "a", "one", "red packet");
+    store.record(&close(vec![first.clone()], vec![])).await.expect("recorded");
+    let verdict = verdict_of(&first);
+    // The topic was made anew, and the id and the place were used again.
+    let other = claimed(1, "a", "another", "red packet");
+    for record in [other.clone(), known(&verdict, &other)] {
+        let batch = close(vec![record], vec![]);
+        let end = store.record(&batch).await.expect("recorded").overruled.pop();
+        let Some((0, RecordOutcome::DeadLettered(malformed))) = end else { panic!("{end:?}") };
+        assert_eq!(malformed.error.as_str(), "claim_id_conflict");
+    }
+    assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
+    // The same event once more is recalled, also where an older version hashed the first one
+    // otherwise.
+    let hashed_otherwise =
+        (first.0.clone(), RecordOutcome::of_known(verdict.clone(), &first.0.source, &[9; 32]));
+    let sent_again = claimed(7, "a", "one", "red packet");
+    let sent_again = (
+        sent_again.0.clone(),
+        RecordOutcome::of_known(verdict.clone(), &sent_again.0.source, &[9; 32]),
+    );
+    let ends = record(&store, &close(vec![hashed_otherwise, sent_again], vec![])).await;
+    let verdict = Box::new(verdict);
+    assert_eq!(
+        ends,
+        [(0, RecordOutcome::Recalled(verdict.clone())), (1, RecordOutcome::Duplicate(verdict))]
+    );
+    assert_eq!(store.all_dead_letters().await.len(), 1);
 }

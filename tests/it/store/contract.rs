@@ -7,6 +7,7 @@ use claimgate::schema::Verdict;
 
 use super::Inspect;
 use super::build::{assessed, call, close, event, malformed, record, shadow, unsealed, verdict};
+pub(crate) use super::conflicts::another_claim_at_the_offset_of_a_decided_one_is_a_conflict;
 
 async fn recalled(store: &impl Store, claim_id: &str) -> Option<Verdict> {
     let known = store.recall(vec![claim_id.to_owned()]).await.expect("recall").remove(claim_id);

@@ -102,6 +102,7 @@ over_every_store! {
     any_unicode_is_kept
     a_nul_character_wedges_nothing
     dead_letters_are_kept_once
+    another_claim_at_the_offset_of_a_decided_one_is_a_conflict
     another_event_at_a_used_offset_is_a_dead_letter_of_its_own
     an_empty_batch_is_recorded
     a_batch_larger_than_a_statement_is_recorded_whole
