@@ -84,8 +84,10 @@ impl Pipeline {
         Some(batch)
     }
 
-    /// Joins the waiting batches into one, for one transaction.
+    /// Joins the waiting batches into one, for one transaction. After a failure it may be twice as
+    /// large: a batch of which Kafka takes nothing has to go with the next, even with a full one.
     fn take_waiting(&mut self, max: usize) -> Option<Recorded> {
+        let max = if self.is_failing() { max.saturating_mul(2) } else { max };
         let mut batch = self.waiting.pop_front()?;
         let fits = |batch: &Recorded, next: &Recorded| {
             batch.completed().len() + next.completed().len() <= max
@@ -254,5 +256,23 @@ mod tests {
         assert_eq!(records(pipeline.next(10, false, later)), Some(3), "as it was");
         pipeline.published();
         assert_eq!(records(pipeline.next(10, false, later)), Some(1));
+    }
+
+    /// A decision that its topic rejects came alone, and behind it there were full batches: it was
+    /// tried alone for ever, and they were never published.
+    #[tokio::test]
+    async fn what_kafka_did_not_take_goes_with_a_full_batch_behind_it() {
+        let (mut ledger, now) = (ledger(), Instant::now());
+        let (pause, later) = (Duration::from_secs(1), now + Duration::from_secs(1));
+        let mut pipeline = Pipeline::default();
+        for offsets in [0..1, 1..4, 4..7] {
+            pipeline.recorded(recorded(&mut ledger, offsets).await, now);
+        }
+        let first = pipeline.next(3, false, now).expect("it is due");
+        assert_eq!(first.completed().len(), 1, "the next is full");
+        pipeline.publish_failed(first, now, pause);
+        assert_eq!(records(pipeline.next(3, false, later)), Some(4), "they share a transaction");
+        pipeline.published();
+        assert_eq!(records(pipeline.next(3, false, later)), Some(3), "one after the other again");
     }
 }
