@@ -12,7 +12,7 @@ use super::faults::InjectedFault;
 use super::intake::Membership;
 use super::process::Process;
 use crate::intake::Commit;
-use crate::outbox::message::{self, Message};
+use crate::outbox::message::{self, Message, Topic};
 use crate::outbox::{PublishError, Publisher, Recorded};
 
 /// A transaction that nobody ends is aborted after this.
@@ -36,7 +36,19 @@ struct State {
     epoch: Option<u32>,
     /// A batch whose commit has an unknown end, and what that commit said.
     doubt: Option<(u64, Vec<Commit>)>,
+    /// The largest message that the retry topic takes, as far as refusals have shown it.
+    deferred_max_bytes: usize,
     random: Rng,
+}
+
+/// What is sent of a batch.
+#[derive(Debug, Default)]
+struct Sent {
+    messages: Vec<Message>,
+    /// Deferred claims that their topic refuses: the place of each in the batch, and its weight.
+    undeferrable: Vec<(usize, usize)>,
+    /// Whether a decision is rejected, and none is there that its topic takes.
+    takes_no_decision: bool,
 }
 
 impl FakePublisher {
@@ -49,7 +61,8 @@ impl FakePublisher {
         process: Process,
         random: Rng,
     ) -> Self {
-        let state = Mutex::new(State { epoch: None, doubt: None, random });
+        let deferred_max_bytes = MAX_BYTES;
+        let state = Mutex::new(State { epoch: None, doubt: None, deferred_max_bytes, random });
         Self { broker: broker.clone(), name: name.to_owned(), member, process, state }
     }
 
@@ -84,10 +97,47 @@ impl FakePublisher {
         said.peek().is_some() && said.all(is_there)
     }
 
+    /// What of a batch its topics take. A rejected decision is left out where another goes.
+    fn sent(&self, batch: &Recorded) -> Sent {
+        let mut sent = Sent::default();
+        let mut is_rejected = false;
+        for (place, completed) in batch.completed().iter().enumerate() {
+            let Some(message) = message::of(completed, false, MAX_BYTES) else { continue };
+            let verdict = completed.outcome.verdict();
+            if verdict.is_some_and(|verdict| self.broker.rejects(&verdict.claim_id)) {
+                is_rejected = true;
+                continue;
+            }
+            let weight = message.weight();
+            if message.topic == Topic::Retry && weight > self.broker.deferred_max_bytes() {
+                sent.undeferrable.push((place, weight));
+            }
+            sent.messages.push(message);
+        }
+        let is_decision = |message: &Message| message.topic == Topic::Decisions;
+        sent.takes_no_decision = is_rejected && !sent.messages.iter().any(is_decision);
+        sent
+    }
+
+    /// What the topics refuse, as an error.
+    fn check(&self, sent: &Sent) -> Result<(), PublishError> {
+        if sent.takes_no_decision {
+            let reason = "the fake topic of decisions rejects messages";
+            return Err(PublishError::Aborted(reason.to_owned()));
+        }
+        let Some(lightest) = sent.undeferrable.iter().map(|(_, weight)| *weight).min() else {
+            return Ok(());
+        };
+        let mut state = self.state();
+        state.deferred_max_bytes = state.deferred_max_bytes.min(lightest - 1);
+        let places = sent.undeferrable.iter().map(|(place, _)| *place).collect();
+        Err(PublishError::Undeferrable(places))
+    }
+
     async fn transact(
         &self,
         batch: u64,
-        messages: Vec<Message>,
+        sent: Sent,
         commits: Vec<Commit>,
     ) -> Result<(), PublishError> {
         let epoch = self.state().epoch.take();
@@ -110,10 +160,11 @@ impl FakePublisher {
             }
         }
         self.request().await?;
+        self.check(&sent)?;
         let lost = || PublishError::Aborted("a partition was lost meanwhile".to_owned());
         let member = self.member.member_for(&commits).ok_or_else(lost)?;
         let begun =
-            self.broker.begin(member, (self.name.clone(), epoch), messages, commits.clone());
+            self.broker.begin(member, (self.name.clone(), epoch), sent.messages, commits.clone());
         let transaction = begun.map_err(rejected)?;
         self.abort_later(transaction);
         let fault = match self.request().await {
@@ -188,12 +239,8 @@ fn rejected(rejection: Rejected) -> PublishError {
 
 impl Publisher for FakePublisher {
     async fn publish(&self, batch: &Recorded, commits: Vec<Commit>) -> Result<(), PublishError> {
-        let messages = batch
-            .completed()
-            .iter()
-            .filter_map(|completed| message::of(completed, false, MAX_BYTES))
-            .collect();
-        match self.transact(batch.number(), messages, commits).await {
+        let sent = self.sent(batch);
+        match self.transact(batch.number(), sent, commits).await {
             Err(PublishError::Aborted(reason)) if self.state().doubt.is_some() => {
                 Err(PublishError::Uncertain(reason))
             }
@@ -202,6 +249,6 @@ impl Publisher for FakePublisher {
     }
 
     fn deferred_max_bytes(&self) -> usize {
-        MAX_BYTES
+        self.state().deferred_max_bytes
     }
 }

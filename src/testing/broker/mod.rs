@@ -88,6 +88,21 @@ impl FakeBroker {
         self.change(|state| state.faults = faults);
     }
 
+    /// From now on the retry topic takes no message that is larger.
+    pub fn set_deferred_max_bytes(&self, max_bytes: usize) {
+        self.change(|state| state.deferred_max_bytes = max_bytes);
+    }
+
+    /// From now on their topic rejects decisions about this claim, however short they are.
+    pub fn reject_decision(&self, claim_id: &str) {
+        self.change(|state| state.rejected.insert(claim_id.to_owned()));
+    }
+
+    /// Whether decisions about this claim are rejected.
+    pub fn rejects(&self, claim_id: &str) -> bool {
+        self.state().rejected.contains(claim_id)
+    }
+
     /// Deals the partitions out anew.
     pub fn rebalance(&self) {
         self.change(|state| state.group.deal());
@@ -149,6 +164,10 @@ impl FakeBroker {
         let result = change(&mut self.state());
         self.changed.raise();
         result
+    }
+
+    pub(super) fn deferred_max_bytes(&self) -> usize {
+        self.state().deferred_max_bytes
     }
 
     pub(super) fn faults(&self) -> FaultProfile {

@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) group: Group,
     pub(super) next_id: u64,
     pub(super) faults: FaultProfile,
+    /// The largest message that the retry topic takes.
+    pub(super) deferred_max_bytes: usize,
+    /// Claims whose decisions their topic rejects.
+    pub(super) rejected: BTreeSet<String>,
 }
 
 /// The offset after the last.
@@ -50,6 +54,8 @@ impl State {
             group: Group::new(partitions, random),
             next_id: 0,
             faults: FaultProfile::none(),
+            deferred_max_bytes: usize::MAX,
+            rejected: BTreeSet::new(),
         }
     }
 
