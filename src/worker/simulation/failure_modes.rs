@@ -24,7 +24,10 @@ pub(super) fn calm() -> Plan {
         events: claims.collect(),
         acts: Vec::new(),
         store: faults.clone(),
+        rows: Vec::new(),
         broker: faults,
+        rejected: Vec::new(),
+        deferred_max_bytes: usize::MAX,
         api_faults: 0.0,
         moods: [Mood::default(); 2],
         stubborn: 0,
@@ -34,7 +37,11 @@ pub(super) fn calm() -> Plan {
 }
 
 /// Plays a plan through once for each millisecond, with acts that begin then.
-fn at_every_millisecond(until: u64, plan: &Plan, acts: impl Fn(Duration) -> Vec<(Duration, Act)>) {
+pub(super) fn at_every_millisecond(
+    until: u64,
+    plan: &Plan,
+    acts: impl Fn(Duration) -> Vec<(Duration, Act)>,
+) {
     let config = World::settings();
     let moments = number("CLAIMGATE_TEST_SEED").map_or(0..until, |seed| seed..seed + 1);
     for moment in moments {

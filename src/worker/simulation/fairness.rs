@@ -43,7 +43,7 @@ fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
 }
 
 /// When each claim was decided, by its id.
-fn decided(world: &World) -> HashMap<String, Duration> {
+pub(super) fn decided(world: &World) -> HashMap<String, Duration> {
     let mut decided: HashMap<String, Duration> = HashMap::new();
     for (at, messages) in world.messages() {
         for message in messages.into_iter().filter(|message| message.topic == Topic::Decisions) {

@@ -14,10 +14,12 @@ use crate::config::Config;
 mod failure_modes;
 mod fairness;
 mod journal;
+mod lingering;
 mod oracle;
 mod plan;
 mod ports;
 mod progress;
+mod refused;
 mod world;
 
 use plan::Plan;

@@ -12,6 +12,7 @@ use crate::intake::offset_map::OffsetMap;
 use crate::intake::{Commit, Input, Partition, Record, header};
 use crate::outbox::message::{Message, Topic};
 use crate::schema::Verdict;
+use crate::testing::RowFault;
 
 /// A record's first position, as decisions and dead letters name it.
 type Position = String;
@@ -19,6 +20,8 @@ type Position = String;
 struct Oracle<'a> {
     world: &'a World,
     verdicts: BTreeMap<String, Verdict>,
+    /// The event behind each verdict, by its claim id.
+    firsts: BTreeMap<String, Claim>,
     faults: Vec<String>,
     /// Claims whose decision is visible.
     decided: HashSet<String>,
@@ -33,6 +36,7 @@ pub(super) fn faults(world: &World) -> Vec<String> {
     let mut oracle = Oracle {
         world,
         verdicts: world.store.verdicts().into_iter().collect(),
+        firsts: world.store.events().iter().filter_map(|event| claim(&event.payload)).collect(),
         faults: std::mem::take(&mut world.journal.notes().faults),
         decided: HashSet::new(),
         buried: HashSet::new(),
@@ -129,15 +133,24 @@ impl Oracle<'_> {
         {
             return true;
         }
-        let Ok(claim) = Claim::parse(record.payload.as_deref(), usize::MAX) else { return false };
-        let Some(verdict) = self.verdicts.get(&claim.claim_id) else { return false };
+        let Some((claim_id, claim)) = claim(&record.payload) else { return false };
+        let Some(verdict) = self.verdicts.get(&claim_id) else { return false };
         // The decision is the first event's to publish; one like it may be done with as soon as
         // there is a verdict.
         if verdict.source.to_string() == position {
-            self.decided.contains(&claim.claim_id)
+            self.decided.contains(&claim_id) || self.world.broker.rejects(&claim_id)
         } else {
-            verdict.fingerprint == claim.fingerprint()
+            self.firsts.get(&claim_id) == Some(&claim)
         }
+    }
+
+    /// Whether an event that the tables take became a dead letter though it is the claim that was
+    /// decided, or one like it.
+    fn is_buried_wrongly(&self, record: &Record) -> bool {
+        let Some((claim_id, claim)) = claim(&record.payload) else { return false };
+        self.buried.contains(&position(self.world, record))
+            && !is_refused(self.world, &claim_id)
+            && self.firsts.get(&claim_id) == Some(&claim)
     }
 
     /// Every record has had its end, and nothing else has had one.
@@ -150,18 +163,19 @@ impl Oracle<'_> {
                 if !self.is_done(&record) {
                     self.faults.push(format!("{}: lost", position(self.world, &record)));
                 }
+                if self.is_buried_wrongly(&record) {
+                    let position = position(self.world, &record);
+                    self.faults.push(format!("{position}: buried, and nothing is wrong with it"));
+                }
                 if partition.input == Input::Claims {
                     positions.insert(position(self.world, &record));
-                    claim_ids.extend(
-                        Claim::parse(record.payload.as_deref(), usize::MAX)
-                            .ok()
-                            .map(|claim| claim.claim_id),
-                    );
+                    claim_ids.extend(claim(&record.payload).map(|(claim_id, _)| claim_id));
                 }
             }
         }
         for claim_id in &claim_ids {
-            if !self.decided.contains(claim_id) {
+            let has_none = is_refused(self.world, claim_id) || self.world.broker.rejects(claim_id);
+            if !self.decided.contains(claim_id) && !has_none {
                 self.faults.push(format!("{claim_id}: no decision"));
             }
         }
@@ -170,7 +184,9 @@ impl Oracle<'_> {
         let strangers = self.buried.iter().filter(|position| !positions.contains(*position));
         self.faults
             .extend(strangers.map(|position| format!("{position}: buried, and nobody sent it")));
-        let recorded: BTreeSet<&String> = self.verdicts.keys().collect();
+        // A decision that its topic rejects is in no topic.
+        let recorded = self.verdicts.keys().filter(|id| !self.world.broker.rejects(id));
+        let recorded: BTreeSet<&String> = recorded.collect();
         if recorded != self.decided.iter().collect() {
             self.faults.push(format!("recorded: {recorded:?}, decided: {:?}", self.decided));
         }
@@ -233,6 +249,17 @@ fn rule(policy: &Policy, verdict: &Verdict) -> Ruling {
         }
         (None, _) => policy.unassessable(name, verdict.provider_code),
     }
+}
+
+/// Whether the store refuses rows of a claim.
+fn is_refused(world: &World, claim_id: &str) -> bool {
+    matches!(world.row_fault(claim_id), Some(RowFault::Verdict | RowFault::Attempts))
+}
+
+/// A claim and its id, where an event is one.
+fn claim(payload: &Option<Vec<u8>>) -> Option<(String, Claim)> {
+    let claim = Claim::parse(payload.as_deref(), usize::MAX).ok()?;
+    Some((claim.claim_id.clone(), claim))
 }
 
 /// Where a record's event first stood.

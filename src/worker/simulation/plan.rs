@@ -7,7 +7,7 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::intake::Partition;
-use crate::testing::FaultProfile;
+use crate::testing::{FaultProfile, RowFault};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -21,7 +21,13 @@ pub(super) struct Plan {
     /// What goes wrong, each after a pause.
     pub(super) acts: Vec<(Duration, Act)>,
     pub(super) store: FaultProfile,
+    /// Claims with whose rows something is wrong.
+    pub(super) rows: Vec<(String, RowFault)>,
     pub(super) broker: FaultProfile,
+    /// Claims whose decisions their topic rejects.
+    pub(super) rejected: Vec<String>,
+    /// The largest message that the retry topic takes.
+    pub(super) deferred_max_bytes: usize,
     /// The part of API calls that fail in some way.
     pub(super) api_faults: f64,
     /// What ails each API for the whole run.
@@ -124,7 +130,10 @@ impl Plan {
             events: events(claims, partitions.0, &mut random),
             acts: (0..random.usize(0..=6)).map(|_| act(workers, &mut random)).collect(),
             store: rough(&mut random),
+            rows: row_fault(claims, &mut random).into_iter().collect(),
             broker: rough(&mut random),
+            rejected: Vec::new(),
+            deferred_max_bytes: usize::MAX,
             api_faults: random.f64() * 0.4,
             moods: [Mood::of(&mut random), Mood::of(&mut random)],
             stubborn: random.u32(1..=12),
@@ -185,6 +194,17 @@ pub(super) fn claim(id: &str, kind: &str, subject: &str, goods: &str) -> Vec<u8>
     })
     .to_string()
     .into_bytes()
+}
+
+/// In one run of four something is wrong with the rows of one claim.
+fn row_fault(claims: usize, random: &mut Rng) -> Option<(String, RowFault)> {
+    let fault = match random.u8(0..12) {
+        0 => RowFault::Verdict,
+        1 => RowFault::Attempts,
+        2 => RowFault::Fingerprint,
+        _ => return None,
+    };
+    Some((format!("c{}", random.usize(0..claims)), fault))
 }
 
 fn act(workers: usize, random: &mut Rng) -> (Duration, Act) {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::journal::{Journal, Life};
 use super::plan::Mood;
 use crate::assess::exchange::{Exchange, Failure, Http, Response};
+use crate::claim::EventError;
 use crate::outbox::{Closed, RecordOutcome, Recording, Store, StoreError};
 use crate::risk::Request;
 use crate::schema::Verdict;
@@ -63,21 +64,35 @@ impl Store for RemoteStore {
     }
 
     async fn record(&self, batch: &Closed) -> Result<Recording, StoreError> {
-        let verdicts = || {
-            batch.completed().iter().filter_map(|completed| match &completed.outcome {
-                RecordOutcome::Decided(verdict) => Some(verdict.claim_id.as_str()),
-                _ => None,
-            })
-        };
         let recorded = self.ask(async || {
             let recorded = self.store.record(batch).await?;
-            verdicts().for_each(|claim_id| self.journal.notes().record(claim_id));
+            let decided = decided(batch, &recorded);
+            decided.for_each(|claim_id| self.journal.notes().record(claim_id));
             Ok(recorded)
         });
         let recorded = recorded.await?;
-        verdicts().for_each(|claim_id| self.journal.notes().know(self.life, claim_id));
+        decided(batch, &recorded)
+            .for_each(|claim_id| self.journal.notes().know(self.life, claim_id));
         Ok(recorded)
     }
+}
+
+/// The claims of a batch that have a verdict since it was recorded, or had one before.
+fn decided<'a>(batch: &'a Closed, recorded: &'a Recording) -> impl Iterator<Item = &'a str> {
+    let is_refused = |index: usize| {
+        let mut overruled = recorded.overruled.iter();
+        overruled.any(|(of, outcome)| *of == index && is_unrecordable(outcome))
+    };
+    let completed = batch.completed().iter().enumerate();
+    completed.filter_map(move |(index, completed)| match &completed.outcome {
+        RecordOutcome::Decided(verdict) if !is_refused(index) => Some(verdict.claim_id.as_str()),
+        _ => None,
+    })
+}
+
+fn is_unrecordable(outcome: &RecordOutcome) -> bool {
+    let RecordOutcome::DeadLettered(reason) = outcome else { return false };
+    reason.error == EventError::Unrecordable
 }
 
 /// What the APIs do, the same for every life.

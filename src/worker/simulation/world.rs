@@ -17,7 +17,7 @@ use crate::decision::Policies;
 use crate::outbox::message::Message;
 use crate::telemetry::{Health, Meter, Spans};
 use crate::testing::{
-    FakeBroker, FakeIntake, FakePublisher, FakeStore, FaultProfile, Process, Transaction,
+    FakeBroker, FakeIntake, FakePublisher, FakeStore, FaultProfile, Process, RowFault, Transaction,
 };
 use crate::worker::{Clock, Connections, Drain, Ports, Worker, WorkerContext, WorkerError};
 
@@ -93,7 +93,7 @@ pub(super) struct World {
     pub(super) journal: Journal,
     pub(super) config: Arc<Config>,
     plan: Plan,
-    started: Instant,
+    pub(super) started: Instant,
     apis: Arc<Mutex<Apis>>,
     store_faults: Arc<Mutex<FaultProfile>>,
     random: Rng,
@@ -155,6 +155,13 @@ impl World {
         ])
     }
 
+    /// The same, with a linger that nothing may wait for, longer than any that is allowed.
+    pub(super) fn long_linger() -> Arc<Config> {
+        let mut config = Arc::into_inner(Self::large_batches()).expect("nobody else has it");
+        config.worker.max_linger = Duration::from_secs(600);
+        Arc::new(config)
+    }
+
     fn with(changes: &[(&str, &str)]) -> Arc<Config> {
         let times = changes.iter().fold(SHORT_TIMES.to_owned(), |times, (from, to)| {
             assert!(times.contains(from), "{from}");
@@ -172,6 +179,8 @@ impl World {
         let mut random = Rng::with_seed(seed ^ 0x5eed);
         let broker = FakeBroker::new(plan.partitions.0, plan.partitions.1, random.fork());
         broker.set_faults(plan.broker.clone());
+        broker.set_deferred_max_bytes(plan.deferred_max_bytes);
+        plan.rejected.iter().for_each(|claim_id| broker.reject_decision(claim_id));
         let apis = Apis {
             seed,
             faults: plan.api_faults,
@@ -180,9 +189,11 @@ impl World {
             moods: plan.moods,
             asked: std::collections::HashMap::new(),
         };
+        let store = FakeStore::default();
+        plan.rows.iter().for_each(|(claim_id, fault)| store.spoil(claim_id, *fault));
         Self {
             broker,
-            store: FakeStore::default(),
+            store,
             journal: Journal::default(),
             config,
             started: Instant::now(),
@@ -218,6 +229,12 @@ impl World {
         }
         producer.await.expect("the producer does not panic");
         self.settle().await;
+    }
+
+    /// What is wrong with a claim's rows.
+    pub(super) fn row_fault(&self, claim_id: &str) -> Option<RowFault> {
+        let mut faults = self.plan.rows.iter();
+        faults.find(|(spoiled, _)| spoiled == claim_id).map(|(_, fault)| *fault)
     }
 
     /// Every message that became visible, and when.
