@@ -60,6 +60,13 @@ impl<T> DuplicateQueues<T> {
         }
     }
 
+    /// A record gets its outcome without being assessed: it leads a queue until it is recorded,
+    /// unless its claim has one.
+    pub(super) fn lead(&mut self, claim_id: &str, ticket: TicketId) {
+        let queue = || Queue { leader: ticket, followers: VecDeque::new() };
+        self.queues.entry(claim_id.to_owned()).or_insert_with(queue);
+    }
+
     /// The leader has its outcome: the queue ends. Returns the followers.
     pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Vec<T> {
         let is_head = self.queues.get(claim_id).is_some_and(|queue| queue.leader == ticket);
@@ -126,6 +133,17 @@ mod tests {
         assert_eq!(queues.enter("other".to_owned(), first, 4), Entered::Leads(4));
         assert_eq!(queues.ended("c", first), vec![2, 3]);
         assert_eq!(queues.enter("c".to_owned(), second, 5), Entered::Leads(5), "the queue is gone");
+    }
+
+    #[test]
+    fn one_that_is_not_assessed_leads_unless_another_does() {
+        let ([first, second, third], _) = tickets();
+        let mut queues = DuplicateQueues::default();
+        queues.lead("c", first);
+        assert_eq!(queues.enter("c".to_owned(), second, 2), Entered::Waits);
+        queues.lead("c", third);
+        assert_eq!(queues.ended("c", third), Vec::<i32>::new());
+        assert_eq!(queues.ended("c", first), vec![2]);
     }
 
     #[test]

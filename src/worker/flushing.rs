@@ -123,11 +123,7 @@ impl<P: Ports> Worker<P> {
         let before = recorded.completed().len();
         let mut gone = Vec::new();
         recorded.retain_live(&self.ledger, &mut gone);
-        for completed in &gone {
-            self.context.meter.stale_result();
-            self.inflow.in_flight.remove(&completed.ticket, &completed.received);
-            self.traces.left_to_others(completed, self.context.clock.micros());
-        }
+        gone.iter().for_each(|completed| self.leave_to_others(completed));
         debug!(batch.size = before, batch.stale = gone.len(), "publishing a batch");
         if recorded.completed().is_empty() {
             self.outflow.pipeline.published();
@@ -144,6 +140,13 @@ impl<P: Ports> Worker<P> {
             let result = recorded.publish(publisher.as_ref(), commits).await;
             Done::Published(result, started.elapsed())
         });
+    }
+
+    /// A record whose assignment has ended: whoever has its partition now publishes its outcome.
+    fn leave_to_others(&mut self, completed: &Completed) {
+        self.context.meter.stale_result();
+        self.inflow.in_flight.remove(&completed.ticket, &completed.received);
+        self.traces.left_to_others(completed, self.context.clock.micros());
     }
 
     pub(super) fn after_publish(
@@ -190,7 +193,11 @@ impl<P: Ports> Worker<P> {
             }
             Err((mut recorded, PublishError::Undeferrable(places))) => {
                 for completed in recorded.take_out(&places) {
-                    self.give_up_undeferrable(completed);
+                    if self.ledger.is_live(&completed.ticket) {
+                        self.give_up_undeferrable(completed);
+                    } else {
+                        self.leave_to_others(&completed);
+                    }
                 }
                 self.publish(recorded);
                 Ok(())

@@ -23,6 +23,9 @@ impl<P: Ports> Worker<P> {
         let claim = Claim::parse(received.payload.as_deref(), usize::MAX);
         match claim.and_then(|claim| self.context.registry.route(&claim).map(|api| (claim, api))) {
             Ok((claim, api)) => {
+                // Its deferral ended the queue of its claim. If its partition goes and comes back,
+                // the record is read again before the verdict is in Postgres: it waits for that.
+                self.duplicates.lead(&claim.claim_id, ticket.id());
                 warn!(
                     source = %received.source, claim.id = claim.claim_id,
                     trace_id = received.trace.trace_id(),

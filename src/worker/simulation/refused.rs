@@ -133,3 +133,12 @@ fn a_claim_that_the_retry_topic_does_not_take_is_decided_without_an_answer() {
     // They are deferred after a second, `retry.in_process_for`.
     at_every_millisecond(600, &plan, |moment| kill(Duration::from_millis(800) + moment));
 }
+
+/// Whoever has lost the partition decides nothing more, and a claim that is read again while its
+/// last decision is on its way to Postgres is not asked about.
+#[test]
+fn a_claim_that_cannot_be_deferred_is_decided_once_where_its_partition_is_lost() {
+    at_every_millisecond(600, &undeferrable(), |moment| {
+        vec![(Duration::from_millis(800) + moment, Act::Expel(0))]
+    });
+}
