@@ -50,7 +50,7 @@ async fn answer(
         let subject_keys = &SubjectKeys { current: SubjectKey::new(None), former: vec![] };
         let attempts_lost_before = None;
         let reader = Reader { registry, policy, kept: &kept, subject_keys, attempts_lost_before };
-        print(&verify(store, reader, claim_id).await?);
+        print(&verify(store, reader, claim_id, SINCE).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");
     print(&unassessed_claims(store, SINCE, 5).await?);
