@@ -1,5 +1,5 @@
--- Events that are no claims. The dead-letter topic carries them as well; here they can be searched, and a topic that is missing or
--- refuses a large message loses nothing.
+-- Events that are no claims. The dead-letter topic carries them as well; here they can be searched,
+-- and a topic that is missing or refuses a large message loses nothing.
 
 create table dead_letters (
     source_topic     text collate "C" not null,
@@ -16,8 +16,8 @@ create table dead_letters (
     content          text collate "C" not null check (content ~ '^[0-9a-f]{16}$'),
     recorded_at      timestamptz not null default now(),
     seal             bigint,
-    -- An event is one dead letter, however often it is read. Its place alone does not identify it: a topic that was made anew, or moved
-    -- to another cluster, counts from 0 again.
+    -- An event is one dead letter, however often it is read. Its place alone does not identify it:
+    -- a topic that was made anew, or moved to another cluster, counts from 0 again.
     constraint dead_letters_key primary key (source_topic, source_partition, source_offset, content)
 );
 

@@ -1,6 +1,8 @@
--- Months come and go: a function makes partitions ahead of time. `claimgate audit retention` drops those past their retention.
+-- Months come and go: a function makes partitions ahead of time. `claimgate audit retention` drops
+-- those past their retention.
 
--- Runs with its owner's rights (security definer), so that a worker that may only insert can still have next month's partitions made.
+-- Runs with its owner's rights (security definer), so that a worker that may only insert can still
+-- have next month's partitions made.
 create function claimgate_ensure_partitions(first_month date, months int) returns setof text
 language plpgsql security definer set timezone = 'UTC' set lock_timeout = '500ms' as $$
 declare
@@ -11,7 +13,8 @@ begin
     if months is null or months not between 1 and 120 then
         raise exception 'claimgate_ensure_partitions makes 1 to 120 months, not %', months using errcode = 'invalid_parameter_value';
     end if;
-    -- Two workers that start at once must not both make the same table. The lock goes with the transaction.
+    -- Two workers that start at once must not both make the same table. The lock goes with the
+    -- transaction.
     perform pg_advisory_xact_lock(hashtextextended('claimgate partitions', 0));
     foreach parent in array array['risk_calls', 'claim_events'] loop
         for step in 0 .. months - 1 loop
@@ -19,8 +22,10 @@ begin
             name := parent || to_char(month, '"_y"YYYY"m"MM');
             continue when to_regclass(quote_ident(name)) is not null;
             begin
-                -- Attaching a table lets inserts into the other partitions go on; `create table … partition of` would stop them all.
-                -- It locks the default partition: behind somebody's long transaction it gives up soon, for inserts would queue up behind it.
+                -- Attaching a table lets inserts into the other partitions go on;
+                -- `create table … partition of` would stop them all. It locks the default
+                -- partition: behind somebody's long transaction it gives up soon, for inserts would
+                -- queue up behind it.
                 execute format('create table %I (like %I including all)', name, parent);
                 execute format('create trigger %I before truncate on %I
                     for each statement execute function claimgate_refuse_change()',
@@ -29,7 +34,8 @@ begin
                     parent, name, month, month + interval '1 month');
                 return next name;
             exception when check_violation then
-                -- The default partition holds rows of this month already. They are safe there, and so is what follows them.
+                -- The default partition holds rows of this month already. They are safe there, and
+                -- so is what follows them.
                 raise notice '% is not made: % has rows of that month', name, parent || '_default';
             end;
         end loop;

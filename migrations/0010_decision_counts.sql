@@ -1,5 +1,5 @@
--- How claims were decided, counted by the hour, so that questions about months are answered at once.
--- All of it can be computed from verdicts again.
+-- How claims were decided, counted by the hour, so that questions about months are answered at
+-- once. All of it can be computed from verdicts again.
 
 create table decision_counts (
     hour           timestamptz not null,
@@ -34,9 +34,9 @@ create trigger decision_counts_are_kept before truncate on decision_counts
 -- "Which verdicts are not counted yet?" They are written in the order of this time, nearly.
 create index verdicts_recorded_at_idx on verdicts using brin (recorded_at) with (autosummarize = on);
 
--- Counts the verdicts recorded since the last time, up to the last full hour but one: recorded_at is
--- when a statement began, and a worker's statements end long before an hour has gone. Returns up to
--- where it counted; null where there is nothing to do, or somebody else does it.
+-- Counts the verdicts recorded since the last time, up to the last full hour but one: recorded_at
+-- is when a statement began, and a worker's statements end long before an hour has gone. Returns up
+-- to where it counted; null where there is nothing to do, or somebody else does it.
 create function claimgate_count_decisions() returns timestamptz
 language plpgsql security definer set timezone = 'UTC' as $$
 declare

@@ -1,8 +1,8 @@
 -- What a policy in shadow ([policy.shadow]) would have decided otherwise.
 --
 -- Written after the verdict is committed: no claim waits for a row, and a worker that is killed may
--- leave one out. Kept as evidence is: rows are added and never changed. No seal covers them: they are
--- evidence of no decision.
+-- leave one out. Kept as evidence is: rows are added and never changed. No seal covers them: they
+-- are evidence of no decision.
 
 create table shadow_decisions (
     claim_id        text collate "C" not null,

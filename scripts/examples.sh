@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tests the settlement examples on a private Apache Kafka and PostgreSQL: examples/tests/settlement.py
-# says with which options. CLAIMGATE and CLAIMGATE_SIMULATOR name binaries that are there already;
-# without them both are built.
+# Tests the settlement examples on a private Apache Kafka and PostgreSQL:
+# examples/tests/settlement.py says with which options. CLAIMGATE and CLAIMGATE_SIMULATOR name
+# binaries that are there already; without them both are built.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

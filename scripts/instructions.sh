@@ -6,8 +6,8 @@
 #   scripts/instructions.sh            compare
 #   scripts/instructions.sh --accept   write the counts down instead
 #
-# The crate itself is compiled for speed and in one piece, for the compiler cuts it into pieces by the
-# folder's name and inlines within them; what it depends on is compiled as for tests, and so not
+# The crate itself is compiled for speed and in one piece, for the compiler cuts it into pieces by
+# the folder's name and inlines within them; what it depends on is compiled as for tests, and so not
 # twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

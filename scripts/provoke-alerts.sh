@@ -101,7 +101,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# ---- What faults are made of: about the worker `name`, whose folder is `dir` ----------------------
+# ---- What faults are made of: about the worker `name`, whose folder is `dir` --------------------
 
 # A process of the background is remembered by its file; the shell tells of its end no more.
 started() { echo "$!" >"$1.pid" && disown "$!"; }

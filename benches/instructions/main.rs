@@ -64,7 +64,8 @@ fn claim() -> Claim {
 
 fn set_up() -> (Registry, Policy) {
     let credentials = "[tencent_cloud]\nsecret_id = \"AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA\"\n\
-        secret_key = \"Gu5t9xGARNpq86cd98joQYCN3Cozk1qA\"\n[wechat]\napp_id = \"wx0000000000000001\"\n\
+        secret_key = \"Gu5t9xGARNpq86cd98joQYCN3Cozk1qA\"\n[wechat]\n\
+        app_id = \"wx0000000000000001\"\n\
         app_secret = \"0123456789abcdef0123456789abcdef\"";
     let config = Config::from_toml(credentials).expect("a configuration");
     config.risk_apis().expect("APIs and a policy")

@@ -10,8 +10,8 @@ use config::{Config, File, FileFormat};
 
 fn registry(api: &str, keys: &str) -> Registry {
     let toml = format!(
-        "[tencent_cloud]\nsecret_id = 'id'\nsecret_key = 'key'\n[wechat]\napp_id = 'wx'\napp_secret = 'secret'\n\
-         [risk.{api}]\n{keys}"
+        "[tencent_cloud]\nsecret_id = 'id'\nsecret_key = 'key'\n[wechat]\napp_id = 'wx'\n\
+         app_secret = 'secret'\n[risk.{api}]\n{keys}"
     );
     let config = Config::builder().add_source(File::from_str(&toml, FileFormat::Toml)).build().expect("TOML");
     let shared = Shared {

@@ -306,7 +306,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_not_followed_and_its_target_is_reported() {
-        let redirect = "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/?token=secret\r\nContent-Length: 0\r\n\r\n";
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: https://login.example.com/?token=secret\r\n\
+            Content-Length: 0\r\n\r\n";
         let (exchange, _) = exchange("http", redirect).await;
         assert_eq!(exchange.result.map(|response| response.status), Ok(302));
         assert_eq!(exchange.cause.as_deref(), Some("HTTP 302, a redirect to login.example.com"));

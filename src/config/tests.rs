@@ -2,7 +2,8 @@ use config::Environment;
 
 use super::*;
 
-pub(super) const CREDENTIALS: &str = "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n";
+pub(super) const CREDENTIALS: &str = "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n\
+    [wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n";
 
 fn error(overrides: &str) -> String {
     Config::from_toml(overrides).expect_err("wrong").to_string()
@@ -408,7 +409,8 @@ fn what_a_policy_in_shadow_does_not_set_is_as_in_the_one_in_force() {
     assert_eq!(same, Some(in_force.clone()));
     let wechat = "approve = []\nchallenge = []\nreview = [0, 1]\nreject = [2, 3]\n";
     let other = format!(
-        "[policy.shadow]\non_unassessed = \"reject\"\n[policy.shadow.levels.wechat_account]\n{wechat}"
+        "[policy.shadow]\non_unassessed = \"reject\"\n[policy.shadow.levels.wechat_account]\n\
+        {wechat}"
     );
     let (other, _) = shadow(&other);
     let set =

@@ -166,8 +166,9 @@ mod tests {
             "ssl://127.0.0.1:9092/bootstrap: Disconnected (after 2ms in state SSL_HANDSHAKE)",
             "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a \
              PLAINTEXT broker listener? (after 3ms in state SSL_HANDSHAKE)",
-            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
-             listener? (after 9ms in state SSL_HANDSHAKE, 4 identical error(s) suppressed)",
+            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a \
+             PLAINTEXT broker listener? (after 9ms in state SSL_HANDSHAKE, 4 identical error(s) \
+             suppressed)",
         ] {
             heard.error(KafkaError::Canceled, reason);
         }

@@ -90,7 +90,8 @@ fn reasons_are_compared_where_they_are_given() {
 fn a_reason_is_the_one_that_is_written_or_the_example_fails() {
     let unassessed = |reason: &str| {
         case(&format!(
-            "api = 'mini_program'\nunassessed = 'no_room'\ndecision = 'review'\nreasons = ['{reason}']"
+            "api = 'mini_program'\nunassessed = 'no_room'\ndecision = 'review'\n\
+            reasons = ['{reason}']"
         ))
     };
     for good in ["unassessed", "unassessed no_room"] {

@@ -10,8 +10,10 @@ use super::lab::{Event, Lab, Seen, claim};
 use super::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(90);
-const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"2s\"\n\
-    [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
+const QUICK: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\n\
+    in_process_for = \"500ms\"\ndefer_interval = \"2s\"\n\
+    [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\n\
+    min_calls = 1000000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
@@ -129,7 +131,8 @@ async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
         events.push(Event::of(event));
     }
     lab.produce(&events);
-    let more = "[retry]\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\ndefer_max_interval = \"4s\"\n[worker]\nmax_in_flight = 300";
+    let more = "[retry]\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\n\
+        defer_max_interval = \"4s\"\n[worker]\nmax_in_flight = 300";
     let mut worker = lab.worker("w1", more);
     lab.wait("the claims of the others", LONG, async || well.is_complete(&outcome(&lab))).await;
     tokio::time::sleep(Duration::from_secs(8)).await;

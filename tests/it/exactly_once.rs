@@ -51,7 +51,8 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
 }
 
 /// Evidence is encrypted.
-const ENCRYPTED: &str = "[audit]\nsubject_key = \"a key of our own\"\n[postgres]\nevidence_keys = \"\
+const ENCRYPTED: &str = "[audit]\nsubject_key = \"a key of our own\"\n[postgres]\n\
+    evidence_keys = \"\
     000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"";
 
 pub(crate) fn simulator() -> SimulatorOptions {

@@ -39,7 +39,8 @@ fn demand(validator: &Validator, instance: &Value) {
 }
 
 fn registry() -> Registry {
-    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'";
+    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\n\
+        app_id = 'wx'\napp_secret = 's'";
     let (registry, _) =
         Config::from_toml(credentials).expect("good").risk_apis().expect("every API builds");
     registry

@@ -92,8 +92,10 @@ async fn a_claim_of_three_attempts_is_one_trace_by_grpc() {
 async fn a_deferred_claim_stays_in_its_trace() {
     let Some(lab) = Lab::new("traced-deferral").await else { return };
     let collector = Collector::start().await;
-    let quick = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"500ms\"\n\
-        defer_interval = \"1s\"\n[retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n\
+    let quick = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\n\
+        in_process_for = \"500ms\"\n\
+        defer_interval = \"1s\"\n[retry.budget]\nratio = 1.0\nper_second = 1000.0\n\
+        reserve = 1000.0\n\
         [breaker]\nmin_calls = 1000000";
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
     let mut worker = lab.worker_with("w1", quick, &variables);

@@ -28,12 +28,14 @@ pub(super) struct Measured {
 pub(super) fn introduce(stage: &Stage, args: &DemoArgs) {
     println!(
         "
-  Kafka        librdkafka's mock broker, in this process, at {}; it has no transactions, so guarantee = \"at_least_once\"
+  Kafka        librdkafka's mock broker, in this process, at {}; it has no transactions, \
+    so guarantee = \"at_least_once\"
   PostgreSQL   {}
   risk APIs    simulated, in this process, at {}; 8 to 30 ms an answer, a few percent of them faults
   worker       as `claimgate run`, on a thread of this process; its log is {}
 
-Sending {} events (--seed {}): claims of every kind, some with API faults, some sent twice, and malformed events.",
+Sending {} events (--seed {}): claims of every kind, some with API faults, \
+some sent twice, and malformed events.",
         stage.kafka.bootstrap_servers,
         stage.postgres.url(),
         stage.simulator.base_url(),
@@ -52,7 +54,8 @@ Everything keeps running. Look around; Ctrl-C ends it.
 
   psql {}
   kcat -b {} -C -o beginning -f '%k %s\\n' -t {}      (also: {}, {})
-  curl {simulator}/control/stats                     (also: /control/calls, and PUT /control/faults; docs/simulator.md)
+  curl {simulator}/control/stats                     (also: /control/calls, and \
+    PUT /control/faults; docs/simulator.md)
   curl http://{}/metrics                  (also: /livez, /readyz)
   less {}
   Kill and start PostgreSQL again: bash {} kill|start {}",
@@ -99,7 +102,8 @@ pub(super) fn section(title: &str) {
 fn print_cost(events: usize, measured: &Measured) {
     let wall = measured.wall.as_secs_f64();
     println!(
-        "{events} events in {wall:.1} s: they were sent over 8 s or more, and the last claim that no API assesses was given up {GIVE_UP_AFTER} later or more."
+        "{events} events in {wall:.1} s: they were sent over 8 s or more, and the last claim that \
+        no API assesses was given up {GIVE_UP_AFTER} later or more."
     );
     let Some(Spent { whole, worker, librdkafka }) = measured.cpu else {
         println!("CPU time can be read on Linux only.");

@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_the_sum_over_its_labels() {
-        let text = "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\na_total_more 9\nb 2\n";
+        let text = "# TYPE a_total counter\na_total{api=\"x\"} 3\na_total{api=\"y } 7\"} 4\n\
+            a_total_more 9\nb 2\n";
         assert_eq!([metric(text, "a_total"), metric(text, "b"), metric(text, "c")], [7, 2, 0]);
     }
 

@@ -138,7 +138,10 @@ proptest! {
             }
         }
         let share = rate * f64::from(held) / 8.0;
-        prop_assert!(f64::from(granted) >= 2.0 * share * 0.99 - 1.0, "{granted} calls in 2 s at {share} a second");
+        prop_assert!(
+            f64::from(granted) >= 2.0 * share * 0.99 - 1.0,
+            "{granted} calls in 2 s at {share} a second"
+        );
     }
 
     /// A timer and a turn of the loop come a few milliseconds late, each time.

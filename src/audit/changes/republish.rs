@@ -99,8 +99,8 @@ pub async fn republish(
     Ok(done)
 }
 
-/// Why it ended too early, and from where to go on. Claims that were decided in that microsecond are
-/// published again: they may be on either side.
+/// Why it ended too early, and from where to go on. Claims that were decided in that microsecond
+/// are published again: they may be on either side.
 fn cut_short(error: String, decisions: u64, after: OffsetDateTime) -> String {
     match (decisions, after.format(&Rfc3339)) {
         (1.., Ok(after)) => format!(

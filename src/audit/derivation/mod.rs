@@ -1,7 +1,7 @@
 //! Whether verdicts follow from the evidence that is kept.
 //!
-//! [`mod@derive`] reads a kept answer again and applies the policy again. [`verify`] does so for one
-//! claim, [`rederive`] for all of a period.
+//! [`mod@derive`] reads a kept answer again and applies the policy again. [`verify`] does so for
+//! one claim, [`rederive`] for all of a period.
 
 pub(super) mod derive;
 pub(super) mod rederivation;

@@ -37,8 +37,8 @@ pub(super) async fn letters(
             and (received_at, {LETTER_KEY}) > ($6, $7, $8, $9, $10)
         order by received_at, {LETTER_KEY} limit $11"
     );
-    // What is encrypted the server cannot search: without keys it is found, and not decrypted, which
-    // says that a key is missing.
+    // What is encrypted the server cannot search: without keys it is found, and not decrypted,
+    // which says that a key is missing.
     let (all, limit) = if store.encrypts() { (true, PAGE) } else { (false, LIMIT) };
     let mut found = Vec::new();
     let mut after = (OffsetDateTime::UNIX_EPOCH, LetterId::first());

@@ -92,8 +92,8 @@ impl Unrecorded {
         match &self.replay {
             None => format!("nothing, unless its dead letter is replayed: {show}"),
             Some(LetterReplay { number, replayed_by, announced_at }) => format!(
-                "its dead letter was replayed (replay {number} by {replayed_by} at {}), so its event \
-                 is read again; where it went: {show}",
+                "its dead letter was replayed (replay {number} by {replayed_by} at {}), so its \
+                 event is read again; where it went: {show}",
                 instant(*announced_at)
             ),
         }

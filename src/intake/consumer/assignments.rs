@@ -52,7 +52,8 @@ impl Rebalances {
             .into_iter()
             .chain(beside.into_iter().filter(|partition| !held.contains(partition)));
         let (list, assigned) = self.starts(consumer, &new.collect::<Vec<_>>())?;
-        info!(partitions = %labels(assigned.iter().map(|assigned| assigned.partition)), "partitions assigned");
+        let partitions = labels(assigned.iter().map(|assigned| assigned.partition));
+        info!(%partitions, "partitions assigned");
         self.held().extend(assigned.iter().map(|assigned| (assigned.partition, assigned.epoch)));
         let now = Instant::now();
         assigned.iter().for_each(|assigned| self.progress().assigned(assigned, now));
@@ -87,7 +88,8 @@ impl Rebalances {
         consumer: &BaseConsumer<Self>,
         revoked: &[Partition],
     ) -> Result<(), String> {
-        info!(partitions = %labels(revoked.iter().copied()), lost = consumer.assignment_lost(), "partitions revoked");
+        let lost = consumer.assignment_lost();
+        info!(partitions = %labels(revoked.iter().copied()), lost, "partitions revoked");
         if consumer.assignment_lost() {
             self.let_go(revoked);
             drop(self.events.blocking_send(Event::Lost(revoked.to_vec())));

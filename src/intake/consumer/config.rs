@@ -118,7 +118,8 @@ mod tests {
     fn a_consumer_property_is_honoured_or_refused() {
         let settings = |property: &str| {
             let text = format!(
-                "[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n[kafka.properties]\n\"{property}\" = \"7777\""
+                "[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n\
+                [kafka.properties]\n\"{property}\" = \"7777\""
             );
             Config::from_toml(&text).map(|config| config.kafka)
         };

@@ -115,7 +115,10 @@ impl Rebalances {
                 return Err(format!("{what} cannot be read: {error}"));
             }
             if !told {
-                warn!(error.message = %error, "{what} cannot be read; asking again until Kafka answers");
+                warn!(
+                    error.message = %error,
+                    "{what} cannot be read; asking again until Kafka answers"
+                );
                 // Nothing else is heard of the consumer meanwhile: its thread is here.
                 let said = Err(format!("{what} cannot be read: {error}"));
                 drop(self.events.blocking_send(Event::Brokers(said)));

@@ -23,7 +23,11 @@ proptest! {
         let metadata = encode(base, &open, end);
         let map = OffsetMap::decode(base, &metadata, end).expect("our own map");
         if metadata.is_empty() {
-            prop_assert_eq!(open.len() as i64, end - base, "only a map without a done offset is left out");
+            prop_assert_eq!(
+                open.len() as i64,
+                end - base,
+                "only a map without a done offset is left out"
+            );
             prop_assert_eq!(map.end(), base);
         } else {
             prop_assert_eq!(map.end(), end);

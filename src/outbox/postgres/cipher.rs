@@ -25,9 +25,9 @@ const ENCRYPTED: [u8; 4] = *b"\xc1cg1";
 const TEXT_MARK: &str = "encrypted:";
 /// Bytes of a key's id.
 const ID: usize = 4;
-/// Stands in the place of a key's id where there is no key, and the value begins as an encrypted one
-/// does: the value follows. Otherwise nobody could tell the two apart, and one event would end each
-/// question that meets it.
+/// Stands in the place of a key's id where there is no key, and the value begins as an encrypted
+/// one does: the value follows. Otherwise nobody could tell the two apart, and one event would end
+/// each question that meets it.
 const IN_CLEAR: [u8; ID] = [0; ID];
 /// Whether a `payload` is encrypted, in SQL.
 pub(crate) const IS_ENCRYPTED: &str =

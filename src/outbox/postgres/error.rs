@@ -26,7 +26,8 @@ const NO_LOGIN: &str = "the server refuses the login: check the user and the pas
 const NO_DATABASE: &str = "the database in `postgres.url` does not exist: create it";
 pub(super) const POOLER: &str = "a pooler in transaction mode loses session settings and prepared \
      statements: use session pooling";
-const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: docs/postgres.md has the choices";
+const TLS: &str = "a server on another machine is verified unless `postgres.url` has an sslmode: \
+    docs/postgres.md has the choices";
 const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";
 pub(super) const NO_CONNECTION: &str = "no connection within `postgres.connect_timeout`";

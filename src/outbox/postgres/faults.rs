@@ -166,7 +166,12 @@ impl PostgresStore {
         last: &mut Seal,
     ) -> Result<DeadLetterReason, StoreError> {
         let reason = DeadLetterReason::event(EventError::Unrecordable, message);
-        tracing::error!(source = %received.source, db.error = reason.detail, "PostgreSQL refuses the record at {}", received.source);
+        tracing::error!(
+            source = %received.source,
+            db.error = reason.detail,
+            "PostgreSQL refuses the record at {}",
+            received.source
+        );
         let letters = [NewDeadLetter::new(received, &reason)];
         let server = &self.connections;
         let write = async {

@@ -1,4 +1,5 @@
--- The roles of claimgate, and what each may do. It may be run again: after an update, for new tables.
+-- The roles of claimgate, and what each may do. It may be run again: after an update, for new
+-- tables.
 --
 -- claimgate_owner     owns the tables: it migrates, and takes away what is past its retention
 -- claimgate_worker    adds evidence and reads it, for its status page masked, and what people did

@@ -129,8 +129,8 @@ impl ServiceMarket {
         ];
         for (key, url) in urls {
             if !settings.allow_http && !is_private(url) {
-                let problem = "the app's secret or its access token would travel in clear: use https://, or set \
-                               wechat.allow_http = true if this is only a simulator";
+                let problem = "the app's secret or its access token would travel in clear: use \
+                               https://, or set wechat.allow_http = true if this is only a simulator";
                 return Err(SectionError::new(key, problem));
             }
         }

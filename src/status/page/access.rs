@@ -35,8 +35,9 @@ impl IntoResponse for Refusal {
     }
 }
 
-const NO_TOKEN: &str = "the status page is not shown at this address without a token: set http.token \
-    (CLAIMGATE__HTTP__TOKEN_FILE), or http.listen to a loopback address such as 127.0.0.1:9464\n";
+const NO_TOKEN: &str = "the status page is not shown at this address without a token: set \
+    http.token (CLAIMGATE__HTTP__TOKEN_FILE), or http.listen to a loopback address such as \
+    127.0.0.1:9464\n";
 const OTHER_HOST: &str = "without http.token the status page is shown at a loopback address alone: \
     ask for http://127.0.0.1 and its port, or set http.token\n";
 const OTHER_SITE: &str = "this is answered to the status page alone, and to no other site\n";

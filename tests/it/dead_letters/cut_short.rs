@@ -31,7 +31,8 @@ async fn with_kafka_away_one_sentence_says_so_and_a_second_run_doubles_nothing()
 /// Announces the replay of a letter as a command does that is cut short right after.
 async fn announce(lab: &Lab, payload: &str) -> String {
     sqlx::query(
-        "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, number, replayed_by, reason)
+        "insert into dead_letter_replays (source_topic, source_partition, source_offset, content, \
+        number, replayed_by, reason)
         select source_topic, source_partition, source_offset, content, 1, 'bob', 'bob knows' from dead_letters where payload = $1",
     )
     .bind(payload.as_bytes())
@@ -115,7 +116,8 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
         [("ann".to_owned(), "ann".to_owned(), 1), ("bob".to_owned(), "ann".to_owned(), 3)]
     );
     let places: Vec<(i32, i64, String)> = sqlx::query_as(
-        "select place_partition, place_offset, concat_ws('/', source_topic, source_partition, source_offset) || '@' || content from dead_letter_replay_places",
+        "select place_partition, place_offset, concat_ws('/', source_topic, source_partition, \
+        source_offset) || '@' || content from dead_letter_replay_places",
     )
     .fetch_all(&lab.database)
     .await

@@ -50,8 +50,10 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
         .expect("a port")
         .port();
     let more = format!(
-        "[dead_letters]\nmax_run = 100\nprobe_every = \"50ms\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[breaker]\nmin_calls = 1000000\n\
-         [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\nin_process_for = \"300ms\"\ndefer_interval = \"1s\"\n\
+        "[dead_letters]\nmax_run = 100\nprobe_every = \"50ms\"\n[http]\n\
+        listen = \"127.0.0.1:{port}\"\n[breaker]\nmin_calls = 1000000\n\
+         [retry]\ninitial_interval = \"50ms\"\nmax_interval = \"100ms\"\n\
+         in_process_for = \"300ms\"\ndefer_interval = \"1s\"\n\
          [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0"
     );
     let mut worker = lab.worker("w1", &more);

@@ -19,7 +19,8 @@ const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"
     in_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
     [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n\
     [breaker]\nmin_calls = 1000000\n\
-    [telemetry]\nlog = \"info,claimgate=debug,hyper=debug,reqwest=debug,h2=debug\"\nlog_format = \"json\"\n";
+    [telemetry]\nlog = \"info,claimgate=debug,hyper=debug,reqwest=debug,h2=debug\"\n\
+    log_format = \"json\"\n";
 
 fn body(line: &LogRecord) -> String {
     match line.body.as_ref().and_then(|body| body.value.as_ref()) {

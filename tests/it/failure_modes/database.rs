@@ -25,7 +25,8 @@ async fn two_connections_are_enough_for_a_thousand_calls() {
     expected.claims.extend((0..2_500).map(|number| format!("clm-{number}")));
     let event = |id: &String| Event::of(claim(id, &format!("user-{id}")));
     lab.produce(&expected.claims.iter().map(event).collect::<Vec<_>>());
-    let more = "[postgres]\nmax_connections = 2\n[risk.intelligent_qr_code]\nconcurrency = 1000\ntimeout = \"10s\"";
+    let more = "[postgres]\nmax_connections = 2\n[risk.intelligent_qr_code]\nconcurrency = 1000\n\
+        timeout = \"10s\"";
     let mut worker = lab.worker("w1", more);
     let mut most = 0;
     lab.wait("every claim decided", LONG, async || {
@@ -58,7 +59,8 @@ async fn silent_connections_are_replaced() {
     let through = |lab: &Lab| {
         let url = lab.postgres.replace(server, &proxy.address.to_string());
         format!(
-            "[postgres]\nurl = \"{url}\"\nmax_connections = 2\nstatement_timeout = \"500ms\"\nconnect_timeout = \"1s\""
+            "[postgres]\nurl = \"{url}\"\nmax_connections = 2\nstatement_timeout = \"500ms\"\n\
+            connect_timeout = \"1s\""
         )
     };
     let mut world = World::at("forgotten", kafka, postgres.clone(), through).await;

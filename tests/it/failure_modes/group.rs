@@ -138,7 +138,8 @@ async fn a_hanging_api_causes_no_rebalance() {
     let hang = ApiFaults { hang: 1.0, ..ApiFaults::default() };
     let faults = Faults { apis: [(Api::IntelligentQrCode, hang)].into(), ..Faults::default() };
     lab.simulator.set_faults(faults).expect("faults");
-    let more = "[retry]\ndefer_interval = \"1s\"\n[kafka.properties]\n\"max.poll.interval.ms\" = \"6000\"\n[worker]\nmax_in_flight = 100\n\
+    let more = "[retry]\ndefer_interval = \"1s\"\n\
+        [kafka.properties]\n\"max.poll.interval.ms\" = \"6000\"\n[worker]\nmax_in_flight = 100\n\
         [risk.intelligent_qr_code]\ntimeout = \"9s\"";
     let mut expected = Expected::default();
     expected.claims.extend((0..400).map(|number| format!("clm-{number}")));

@@ -73,7 +73,8 @@ async fn an_answer_of_any_size_blocks_nothing() {
     lab.produce(&events);
     let more = format!(
         "[risk.captcha_query]\nbase_url = \"{url}\"\n\
-        [retry]\nin_process_for = \"500ms\"\ngive_up_after = \"1s\"\ndefer_interval = \"1s\"\ninitial_interval = \"50ms\""
+        [retry]\nin_process_for = \"500ms\"\ngive_up_after = \"1s\"\ndefer_interval = \"1s\"\n\
+        initial_interval = \"50ms\""
     );
     let mut worker = lab.worker("w1", &more);
     lab.wait("every claim decided", LONG, async || expected.is_complete(&outcome(&lab))).await;

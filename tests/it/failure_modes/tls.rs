@@ -11,7 +11,8 @@ use claimgate::risk::{Method, Request};
 /// Properties that switch verification off are refused, by name.
 #[test]
 fn properties_that_switch_verification_off_are_refused() {
-    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\napp_id = 'wx'\napp_secret = 's'\n";
+    let credentials = "[tencent_cloud]\nsecret_id = 'i'\nsecret_key = 'k'\n[wechat]\n\
+        app_id = 'wx'\napp_secret = 's'\n";
     for (key, value) in [
         ("enable.ssl.certificate.verification", "false"),
         ("enable_ssl_certificate_verification", "0"),

@@ -9,7 +9,8 @@ use super::load::Sent;
 use crate::tail::Decided;
 
 /// The table's head.
-pub(super) const HEAD: &str = "| A | B: decided of sent | B keeps | B waits p50, p99 | in flight at the end |\n\
+pub(super) const HEAD: &str = "| A | B: decided of sent | B keeps | B waits p50, p99 | in flight \
+    at the end |\n\
                                | --- | --- | --- | --- | --- |";
 
 /// The figures of one row.

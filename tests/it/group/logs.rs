@@ -290,7 +290,8 @@ fn lag(lab: &Lab) -> i64 {
 async fn the_first_deferred_claims_of_a_group_are_not_taken_for_old_ones() {
     let (http, url) = with_metrics();
     let more = format!(
-        "{http}\n[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1m\"\n[breaker]\nmin_calls = 1000000"
+        "{http}\n[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1m\"\n[breaker]\n\
+        min_calls = 1000000"
     );
     let Some(mut fleet) = Fleet::new("first-deferred", simulator(), PARTITIONS, &more).await else {
         return;
@@ -330,7 +331,8 @@ async fn the_lag_is_0_without_transactions() {
 }
 
 async fn the_lag_is_0_when_all_is_done(name: &str, guarantee: &str) {
-    let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
+    let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\n\
+        min_calls = 1000000\n\
         [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
     let more = format!("{guarantee}{more}");
     let Some(mut fleet) = Fleet::new(name, simulator(), PARTITIONS, &more).await else { return };

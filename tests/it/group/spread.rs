@@ -80,7 +80,8 @@ async fn two_workers_do_the_work_of_two() {
 /// one subject, and copies of one claim, stay with one worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deferred_claim_stays_with_the_worker_of_its_partition() {
-    let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\nmin_calls = 1000000\n\
+    let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\n\
+        min_calls = 1000000\n\
         [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0";
     let Some(mut fleet) = Fleet::new("beside", simulator(), PARTITIONS, more).await else { return };
     for _ in 0..2 {

@@ -63,7 +63,8 @@ async fn secrets_are_rotated_under_a_worker_at_work() {
     put(folder, "evidence", &old);
     let mut worker = lab.worker(
         "w1",
-        "[tencent_cloud]\nsecret_id = ''\nsecret_key = ''\nsecret_id_file = 'id'\nsecret_key_file = 'key'\n\
+        "[tencent_cloud]\nsecret_id = ''\nsecret_key = ''\nsecret_id_file = 'id'\n\
+        secret_key_file = 'key'\n\
          [wechat]\napp_secret = ''\napp_secret_file = 'app'\n\
          [postgres]\nurl = ''\nurl_file = 'url'\nevidence_keys_file = 'evidence'\n\
          [audit]\nsubject_key = 'a key of our own'\n",

@@ -51,7 +51,8 @@ async fn the_cause_of_an_unreachable_api_is_logged_and_stored() {
         .expect("a free port");
     let plain = lab.simulator.base_url().replace("http://", "https://");
     let more = format!(
-        "[risk.intelligent_qr_code]\nbase_url = \"http://{closed}\"\n[risk.mini_program]\nbase_url = \"{plain}\"\n\
+        "[risk.intelligent_qr_code]\nbase_url = \"http://{closed}\"\n[risk.mini_program]\n\
+        base_url = \"{plain}\"\n\
         [breaker]\nmin_calls = 3\n"
     );
     let mut worker = lab.worker("w1", &more);

@@ -92,8 +92,10 @@ async fn refused_connections_use_up_no_check_of_a_captcha_ticket() {
     let Some(lab) = Lab::new("ticket-unseen").await else { return };
     let address = free();
     let more = format!(
-        "[risk.captcha_check]\nbase_url = \"http://{address}\"\n[retry]\ninitial_interval = \"50ms\"\n\
-        max_interval = \"200ms\"\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\n[breaker]\nmin_calls = 1000"
+        "[risk.captcha_check]\nbase_url = \"http://{address}\"\n[retry]\n\
+        initial_interval = \"50ms\"\n\
+        max_interval = \"200ms\"\nin_process_for = \"3s\"\ndefer_interval = \"2s\"\n[breaker]\n\
+        min_calls = 1000"
     );
     let mut worker = lab.worker("w1", &more);
     lab.produce(&[check("waits", 0, "ticket")]);

@@ -20,7 +20,8 @@ enum End {
 /// Bounds a fifth of the defaults, for silences that are a fifth as long.
 const SHORT: &str = "[postgres]\nstatement_timeout = \"2s\"\nconnect_timeout = \"1s\"\n\
     [kafka]\nrequest_timeout = \"2s\"\n";
-const FULL: &str = "[kafka]\nrequest_timeout = \"10s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"15s\"\n";
+const FULL: &str = "[kafka]\nrequest_timeout = \"10s\"\nsession_timeout = \"20s\"\n\
+    transaction_timeout = \"15s\"\n";
 
 fn both(one: &str, other: &str) -> String {
     let mut merged: toml::Table = toml::from_str(one).expect("TOML");

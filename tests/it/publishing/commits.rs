@@ -16,7 +16,8 @@ const SESSION: Duration = Duration::from_secs(12);
 /// The longest time in which a partition of a worker that lives may have no decision.
 const SILENT_MAX: Duration = Duration::from_secs(3);
 
-const AT_LEAST_ONCE: &str = "[kafka]\nguarantee = \"at_least_once\"\nsession_timeout = \"12s\"\ntransaction_timeout = \"5s\"";
+const AT_LEAST_ONCE: &str = "[kafka]\nguarantee = \"at_least_once\"\nsession_timeout = \"12s\"\n\
+    transaction_timeout = \"5s\"";
 
 /// The partitions of claims that a worker has, by its log.
 fn held(lab: &Lab, worker: &str) -> BTreeSet<i32> {

@@ -17,7 +17,8 @@ async fn a_transaction_timeout_does_not_end_a_static_member() {
     let Some((_, postgres)) = services() else { return };
     let Some((_kafka, proxy, bootstrap)) = Proxy::before_kafka().await else { return };
     let more = format!(
-        "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"12s\"\nsession_timeout = \"20s\"\ntransaction_timeout = \"3s\"",
+        "[kafka]\nbootstrap_servers = \"{}\"\nrequest_timeout = \"12s\"\n\
+        session_timeout = \"20s\"\ntransaction_timeout = \"3s\"",
         proxy.address
     );
     let mut world = World::at("stall", bootstrap, postgres, |_| more.clone()).await;

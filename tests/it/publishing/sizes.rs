@@ -147,8 +147,10 @@ async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
     assert_eq!(log(&lab, "w1").matches("only its row in Postgres has the content").count(), 1);
 }
 
-const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\nin_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
-    [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\nmin_calls = 1000000";
+const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\n\
+    in_process_for = \"500ms\"\ndefer_interval = \"1s\"\n\
+    [retry.budget]\nratio = 1.0\nper_second = 1000.0\nreserve = 1000.0\n[breaker]\n\
+    min_calls = 1000000";
 
 /// The retry topic takes less than the input topic: a claim that cannot be deferred is decided as
 /// unassessed, the others wait for their API. The worker either knows it from the topic, or finds

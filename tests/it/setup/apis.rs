@@ -142,7 +142,8 @@ async fn calls_use_the_configured_proxy_only() {
         .map(|api| format!("[risk.{api}]\nbase_url = \"{gateway}\"\n"))
         .concat();
     let more = format!(
-        "[egress]\nproxy = \"http://user:hunter2@{}\"\nno_proxy = [\"127.0.0.1\"]\n{apis}\n[http]\nlisten = \"\"",
+        "[egress]\nproxy = \"http://user:hunter2@{}\"\nno_proxy = [\"127.0.0.1\"]\n{apis}\n[http]\n\
+        listen = \"\"",
         proxy.address
     );
     let checked = lab.claimgate(&more, &["check"]).await;

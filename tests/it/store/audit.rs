@@ -288,7 +288,10 @@ async fn decisions_are_counted_with_their_reasons() {
         assert_eq!(unassessed["claims"][0]["claim_id"], "claim 9");
         assert!(office.ask("unassessed").await.0.contains("bad_openid"));
         assert!(!office.ask("decisions --since 1us").await.1);
-        assert_eq!(office.ask("unassessed --since 1us").await, ("every claim of that time was assessed\n".to_owned(), false));
+        assert_eq!(
+            office.ask("unassessed --since 1us").await,
+            ("every claim of that time was assessed\n".to_owned(), false)
+        );
     })
     .await;
 }

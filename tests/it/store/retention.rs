@@ -28,7 +28,8 @@ async fn a_worker_removes_no_evidence() {
         .await
         .expect("made");
     lab.produce(&[Event::of(claim("a", "user"))]);
-    let retention = "[audit.retention]\nrisk_calls = \"1day\"\nclaim_events = \"1day\"\ndead_letters = \"1day\"";
+    let retention = "[audit.retention]\nrisk_calls = \"1day\"\nclaim_events = \"1day\"\n\
+        dead_letters = \"1day\"";
     let mut worker = lab.worker("w1", retention);
     lab.wait("the decision", Duration::from_secs(60), async || lab.read("decisions").len() == 1)
         .await;
