@@ -1,19 +1,19 @@
-//! Where workers are asked: addresses are read here, and nothing is connected to.
+//! The addresses of workers: this file parses them and connects to nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The base URL of a worker that somebody names: with or without scheme, slash or path of the
-/// metrics.
+/// The base URL of a worker from an address that a person gave: with or without scheme, slash or
+/// path of the metrics.
 pub(super) fn named(url: &str) -> String {
     let url = url.trim_end_matches('/');
     let url = url.strip_suffix("/metrics").unwrap_or(url).trim_end_matches('/');
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
-/// The base URL of the worker that listens so on this machine.
+/// The base URL of the worker that has this `http.listen` on this machine.
 ///
 /// # Errors
-/// It listens nowhere, or nobody knows where.
+/// It does not listen, or its port is not known.
 pub(super) fn of_listener(listen: &str) -> Result<String, String> {
     let say = "say where the worker listens: claimgate status --url http://HOST:PORT";
     if listen.is_empty() {

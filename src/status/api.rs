@@ -10,7 +10,7 @@ use crate::risk::AttemptOutcome;
 use crate::telemetry::metrics as names;
 use crate::telemetry::metrics::Metric;
 
-/// Outcomes after which an API has not done what it was asked to.
+/// Outcomes of attempts that did not get an answer for good.
 const ERRORS: [AttemptOutcome; 3] =
     [AttemptOutcome::Transient, AttemptOutcome::AccessDenied, AttemptOutcome::Unknown];
 
@@ -20,9 +20,9 @@ pub(super) struct ApiStatus {
     pub(super) api: String,
     /// Workers whose breaker of it is open.
     pub(super) open_breakers: usize,
-    /// Workers that it denies access.
+    /// Workers to which it denies access.
     pub(super) denied: usize,
-    /// Calls under way, and how many there may be.
+    /// Calls under way, and how many there may be at most.
     pub(super) calls: f64,
     pub(super) calls_limit: f64,
     pub(super) attempts_per_second: f64,
@@ -36,11 +36,11 @@ pub(super) struct ApiStatus {
     pub(super) deferred: f64,
     /// When the first of these is due, UNIX time.
     pub(super) next_due: Option<f64>,
-    /// For how long its oldest undecided claim has been tried.
+    /// How long ago its oldest undecided claim was first tried.
     pub(super) oldest_seconds: f64,
 }
 
-/// Every API that the workers know, by its name.
+/// Every API that the workers know, by name.
 pub(super) fn apis(workers: &[Interval<'_>]) -> Vec<ApiStatus> {
     let known = |worker: &Interval<'_>| {
         let names = worker.after.label_values(names::CONCURRENCY.name, "api");

@@ -1,4 +1,4 @@
-//! Asking workers: the only file here that knows a socket.
+//! Sends the requests to workers: the only file here that knows a socket.
 
 use std::time::Duration;
 
@@ -11,28 +11,27 @@ use crate::assess::reach::words;
 
 /// How long a worker has to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer that is longer is not one of a worker.
+/// A longer answer is not that of a worker.
 const MAX_BYTES: usize = 16 << 20;
 
 /// What one worker answered.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Where it was asked.
+    /// Its address.
     pub(super) url: String,
-    /// When it had answered.
+    /// When its answer was complete.
     pub(super) at: Instant,
-    /// Whether it lives and is ready, or one sentence why not.
+    /// Whether it is alive and ready, or one sentence that says why not.
     pub(super) ready: Result<(), String>,
-    /// Its metrics, or one sentence why there are none.
+    /// Its metrics, or one sentence that says why there are none.
     pub(super) metrics: Result<Samples, String>,
 }
 
-/// What asks.
+/// The HTTP client.
 pub(super) struct Asker(Client);
 
 impl Asker {
-    /// Asks directly: proxies of the environment are for other places than a worker's private
-    /// address.
+    /// Uses no proxy: the proxies of the environment are not for a worker's private address.
     pub(super) fn new() -> Result<Self, String> {
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
         client
@@ -40,7 +39,7 @@ impl Asker {
             .map_err(|error| format!("the HTTP client cannot be created: {}", words(error)))
     }
 
-    /// Asks all of them at once.
+    /// Asks all of them at the same time.
     pub(super) async fn ask_all(&self, urls: &[String]) -> Vec<Asked> {
         join_all(urls.iter().map(|url| self.ask(url))).await
     }
@@ -53,7 +52,7 @@ impl Asker {
             StatusCode::OK => Ok(()),
             _ => Err(said.trim().to_owned()),
         };
-        // A loop that stands still tells nobody that it is not ready.
+        // A loop that hangs cannot report that it is not ready.
         let ready = live.and_then(is_well).and_then(|()| ready.and_then(is_well));
         let metrics = metrics.and_then(|(status, text)| match status {
             StatusCode::OK => Samples::parse(&text).map_err(|error| format!("/metrics: {error}")),

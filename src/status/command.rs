@@ -1,4 +1,4 @@
-//! `claimgate status`: asks, prints, and asks again where somebody watches.
+//! `claimgate status`: asks workers and prints the report; with `--watch` again and again.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::asked::Asker;
 use super::report::{End, StatusReport};
 use crate::audit::shown::printable_json;
 
-/// Between the two answers that rates are made of.
+/// The time between the two answers that rates are computed from.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Between two screens.
+/// The time between two screens.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Show the state of running workers: readiness, rates, risk APIs, failures
@@ -44,7 +44,7 @@ enum Form {
     Json,
 }
 
-/// Why workers were not asked, or the answer not printed.
+/// Why workers were not asked, or why the answer was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     /// No worker is named, or none can be asked.
@@ -56,7 +56,7 @@ pub enum StatusError {
 }
 
 impl StatusCommand {
-    /// Whether it has to be told where the configured worker listens.
+    /// Whether it needs the address of the configured worker.
     pub fn needs_listener(&self) -> bool {
         self.urls.is_empty()
     }
@@ -77,7 +77,7 @@ impl StatusCommand {
         loop {
             tokio::select! {
                 biased;
-                // Where Ctrl-C cannot be heard it ends the process, as ever.
+                // If Ctrl-C cannot be handled, it ends the process as usual.
                 Ok(()) = tokio::signal::ctrl_c() => return Ok(End::Well),
                 () = tokio::time::sleep(pause) => {}
             }
@@ -108,8 +108,8 @@ impl StatusCommand {
     }
 }
 
-/// Writes over the last screen without a flicker: from the top, each line to its end, then what is
-/// left below.
+/// Overwrites the last screen without a flicker: from the top, clears each line to its end, then
+/// clears the rest below.
 fn over_the_last(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\r\n"))
 }

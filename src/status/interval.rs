@@ -1,4 +1,4 @@
-//! What changed at a worker between two answers, and how often a second. Pure.
+//! What changed at a worker between two answers, as counts and as rates per second. Pure.
 
 use super::samples::{Labels, Samples};
 
@@ -12,18 +12,19 @@ pub(super) struct Interval<'a> {
 }
 
 impl Interval<'_> {
-    /// How much a counter grew. One that fell began anew in a process that was started again.
+    /// How much a counter grew. A counter that fell belongs to a process that was restarted: it
+    /// counts from 0.
     pub(super) fn grown(&self, name: &str, labels: Labels<'_>) -> f64 {
         let (before, after) = (self.before.sum(name, labels), self.after.sum(name, labels));
         if after < before { after } else { after - before }
     }
 
-    /// The same, by the second.
+    /// The same per second.
     pub(super) fn per_second(&self, name: &str, labels: Labels<'_>) -> f64 {
         if self.seconds > 0.0 { self.grown(name, labels) / self.seconds } else { 0.0 }
     }
 
-    /// What was recorded into a histogram.
+    /// The values that were recorded into a histogram.
     pub(super) fn buckets(&self, histogram: &str, labels: Labels<'_>) -> Buckets {
         let name = format!("{histogram}_bucket");
         let mut buckets = Buckets::default();
@@ -37,12 +38,12 @@ impl Interval<'_> {
     }
 }
 
-/// How many values a histogram took on up to each bound, in the bounds' order.
+/// How many values of a histogram are at or below each bound, in the order of the bounds.
 #[derive(Debug, Default)]
 pub(super) struct Buckets(Vec<(f64, f64)>);
 
 impl Buckets {
-    /// So many more values up to this bound.
+    /// Adds this many values at or below this bound.
     pub(super) fn add(&mut self, upper: f64, count: f64) {
         match self.0.binary_search_by(|(bound, _)| bound.total_cmp(&upper)) {
             Ok(place) => self.0[place].1 += count,
@@ -50,15 +51,15 @@ impl Buckets {
         }
     }
 
-    /// The values of another histogram with the same bounds as well.
+    /// Adds the values of another histogram with the same bounds.
     pub(super) fn append(&mut self, other: &Self) {
         for (upper, count) in &other.0 {
             self.add(*upper, *count);
         }
     }
 
-    /// The value below which this part of all lies, as well as the bounds tell; `None` where there
-    /// are none. Of those above the highest bound it is only known that they are.
+    /// The value below which this part of all values lies, as exactly as the bounds allow; `None`
+    /// if there are no values. Values above the highest bound count as equal to it.
     pub(super) fn quantile(&self, part: f64) -> Option<f64> {
         let all = self.0.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
         let rank = part * all;

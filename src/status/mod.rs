@@ -1,10 +1,9 @@
-//! Status: how running workers are, for a person at a terminal or with a browser.
+//! Status: shows the state of running workers, at a terminal or in a browser.
 //!
-//! Owns no figure of its own: the command asks workers twice for `/livez`, `/readyz` and
-//! `/metrics`, and says in one screen what these mean. `asked` is its only file that knows a
-//! socket; reading, differences and the screen are pure. The command asks nothing else: not Kafka,
-//! not Postgres. `page` says the same in a browser, and shows decisions from Postgres. The
-//! invariant: workers and tables are only read from.
+//! Owns no figures. The command asks workers twice for `/livez`, `/readyz` and `/metrics`, and
+//! shows on one screen what these mean. It asks neither Kafka nor Postgres. `asked` is its only
+//! file that knows a socket; reading, differences and the screen are pure. `page` shows the same in
+//! a browser, and decisions from Postgres. The invariant: workers and tables are only read.
 
 mod addresses;
 mod api;

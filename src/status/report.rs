@@ -1,4 +1,4 @@
-//! What a person is told: the screen, and what is wrong. Pure.
+//! The report: the figures, and everything that is wrong. Pure.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -8,7 +8,7 @@ use super::asked::Asked;
 use super::interval::Interval;
 use super::worker::{Figures, WorkerStatus};
 
-/// How the workers are.
+/// The state of the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// All of them are ready, and no breaker is open.
@@ -19,7 +19,7 @@ pub enum End {
     Unasked,
 }
 
-/// All that was found out.
+/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusReport {
     #[serde(with = "time::serde::rfc3339")]
@@ -33,7 +33,7 @@ pub(super) struct StatusReport {
 }
 
 impl StatusReport {
-    /// From two rounds of answers, of the same workers in the same order.
+    /// Makes the report from two rounds of answers, of the same workers in the same order.
     pub(super) fn of(before: &[Asked], after: &[Asked], at: OffsetDateTime) -> Self {
         let both: Vec<_> = before.iter().zip(after).collect();
         let intervals: Vec<Option<Interval<'_>>> =
@@ -47,7 +47,7 @@ impl StatusReport {
         Self { at, seconds, wrong: wrong(&workers, &apis), workers, apis }
     }
 
-    /// How the workers are.
+    /// The state of the workers.
     pub(super) fn end(&self) -> End {
         if self.workers.iter().any(|worker| worker.figures.is_none()) {
             End::Unasked
@@ -59,7 +59,7 @@ impl StatusReport {
     }
 }
 
-/// `None` where the worker does not answer now. One that did not answer before has no rates yet.
+/// `None` if the worker does not answer now. A worker that did not answer before has no rates yet.
 fn interval<'a>(before: &'a Asked, after: &'a Asked) -> Option<Interval<'a>> {
     let now = after.metrics.as_ref().ok()?;
     let seconds = after.at.saturating_duration_since(before.at).as_secs_f64();

@@ -1,7 +1,7 @@
-//! The text in which Prometheus is told: samples of metrics, by name and labels. Pure.
+//! Parses Prometheus' text format: samples of metrics, by name and labels. Pure.
 //!
-//! Strict: a line that is no sample and no comment fails the whole text, because figures that miss
-//! some of their lines mislead.
+//! Strict: a line that is neither a sample nor a comment fails the whole text, because figures with
+//! missing lines mislead.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub(super) struct SamplesError {
     /// Counted from 1.
     line: usize,
-    /// Its beginning.
+    /// The beginning of the line.
     text: String,
 }
 
@@ -30,7 +30,7 @@ impl Sample {
     }
 }
 
-/// Labels that a sample has to have.
+/// Labels that a sample must have.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// All values of one answer.
@@ -47,7 +47,7 @@ impl Samples {
         Ok(Self(samples.collect::<Result<_, _>>()?))
     }
 
-    /// Those of a metric that have these labels.
+    /// The samples of a metric that have these labels.
     pub(super) fn of<'a>(
         &'a self,
         name: &str,
@@ -59,23 +59,23 @@ impl Samples {
         })
     }
 
-    /// Their sum; 0 where there is none.
+    /// Their sum; 0 if there are none.
     pub(super) fn sum(&self, name: &str, labels: Labels<'_>) -> f64 {
         total(self.of(name, labels).map(|sample| sample.value))
     }
 
-    /// The largest; 0 where there is none.
+    /// The largest; 0 if there are none.
     pub(super) fn max(&self, name: &str, labels: Labels<'_>) -> f64 {
         self.of(name, labels).map(|sample| sample.value).fold(0.0, f64::max)
     }
 
-    /// The values of a metric's label.
+    /// All values of a label of a metric.
     pub(super) fn label_values(&self, name: &str, label: &str) -> BTreeSet<&str> {
         self.of(name, &[]).filter_map(|sample| sample.label(label)).collect()
     }
 }
 
-/// A sum: that of nothing is 0, where the standard library's is −0.
+/// A sum that is 0 for no values; the standard library's is −0.
 pub(super) fn total(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, |sum, value| sum + value)
 }
@@ -99,7 +99,7 @@ fn sample(line: &str) -> Option<Sample> {
     (!name.is_empty() && is_whole).then(|| Sample { name: name.to_owned(), labels, value })
 }
 
-/// Labels, and what stands behind their closing brace.
+/// The labels, and the text after their closing brace.
 fn labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut labels = Vec::new();
     loop {
@@ -117,7 +117,7 @@ fn labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
     }
 }
 
-/// A label's value without its escapes, and what stands behind its closing quote.
+/// The unescaped value of a label, and the text after its closing quote.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();

@@ -9,7 +9,7 @@ use crate::audit::shown::{instant, printable_line, table};
 const NONE: &str = "–";
 
 impl StatusReport {
-    /// One screen: first what is wrong, then workers, risk APIs, and what failed.
+    /// One screen: first what is wrong, then workers, risk APIs and failures.
     pub(super) fn text(&self) -> String {
         let ready = self.workers.iter().filter(|worker| worker.ready).count();
         let mut text = format!(
@@ -92,7 +92,7 @@ fn worker_row(worker: &WorkerStatus) -> [String; 9] {
     ]
 }
 
-/// What all workers that answered do together.
+/// The totals of all workers that answered.
 fn all_row(workers: &[WorkerStatus]) -> [String; 9] {
     let known = || workers.iter().filter_map(|worker| worker.figures.as_ref());
     let sum = |of: fn(&Figures) -> f64| total(known().map(of));
@@ -155,7 +155,7 @@ fn failure_row(worker: &WorkerStatus) -> Option<[String; 7]> {
     ])
 }
 
-/// A worker's address without what all have.
+/// A worker's address without the scheme.
 fn name(url: &str) -> &str {
     url.strip_prefix("http://").unwrap_or(url)
 }
@@ -170,7 +170,7 @@ fn count(count: &Count) -> String {
     if *new > 0.0 { format!("{total} (+{new})") } else { total.to_string() }
 }
 
-/// A time in the unit that suits it.
+/// A duration in a suitable unit.
 fn duration(seconds: f64) -> String {
     if seconds <= 0.0 {
         return NONE.to_owned();

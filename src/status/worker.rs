@@ -12,11 +12,11 @@ use crate::telemetry::metrics::Metric;
 pub(super) struct WorkerStatus {
     /// Where it was asked.
     pub(super) url: String,
-    /// Whether it says that it is ready.
+    /// Whether it reports that it is ready.
     pub(super) ready: bool,
-    /// Why it is not, or why it could not be asked.
+    /// Why it is not ready, or why it could not be asked.
     pub(super) why: Option<String>,
-    /// `None` where it could not be asked.
+    /// `None` if it could not be asked.
     pub(super) figures: Option<Figures>,
 }
 
@@ -33,9 +33,9 @@ pub(super) struct Figures {
     pub(super) in_flight: f64,
     /// Claims without a published decision, the deferred ones at hand included.
     pub(super) undecided: f64,
-    /// For how long the oldest of them has been tried.
+    /// How long ago the oldest of them was first tried.
     pub(super) oldest_seconds: f64,
-    /// Records that are not done, of all its partitions of the input topic.
+    /// Records that are not done, in all its partitions of the input topic.
     pub(super) lag: f64,
     pub(super) intake_paused: bool,
     pub(super) dead_letter_flood: bool,
@@ -44,7 +44,7 @@ pub(super) struct Figures {
     pub(super) failures: Failures,
 }
 
-/// What went wrong with the database and with Kafka.
+/// Failures of the database and of Kafka.
 #[derive(Debug, Serialize)]
 pub(super) struct Failures {
     pub(super) failed_writes: Count,
@@ -64,7 +64,7 @@ pub(super) struct Count {
 }
 
 impl Figures {
-    /// `None` where this is not what a worker answers.
+    /// `None` if this is not a worker's answer.
     pub(super) fn of(interval: &Interval<'_>) -> Option<Self> {
         let after = interval.after;
         let build = after.of(names::BUILD_INFO.name, &[]).next()?;

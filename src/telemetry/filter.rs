@@ -1,16 +1,16 @@
-//! Which layer sees which call sites.
+//! Which layer of the subscriber sees which call sites.
 //!
-//! A layer's filter leaves its answer where the next event or span of the thread picks it up. A
-//! call site that is cached as "always wanted" does not ask, and picks up the answer that was meant
-//! for another: after a library has asked whether it should log, as sqlx does after every query,
-//! the next line or span was lost (tracing issue 2519). The invariant: what a layer may want is
-//! asked about each time.
+//! A layer's filter stores its answer per thread, and the next event or span of the thread reads
+//! it. A call site that is cached as "always wanted" does not ask the filter, and so reads an
+//! answer that was meant for another call site. After a library had asked whether it should log, as
+//! sqlx does after every query, the next line or span was lost (tracing issue 2519). The invariant:
+//! the filter is asked each time about every call site that a layer may want.
 
 use tracing::Metadata;
 use tracing::subscriber::Interest;
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lets through what matches, and is asked each time.
+/// Lets through the call sites that match. It is asked each time.
 pub(super) struct EachTime(pub(super) fn(&Metadata<'_>) -> bool);
 
 impl<S> Filter<S> for EachTime {
@@ -29,8 +29,8 @@ mod tests {
 
     use super::*;
 
-    /// What the tests of lines and spans rest on where they run beside others, whose subscribers
-    /// make the answers differ.
+    /// Tests of lines and spans need this: they run beside other tests, whose subscribers give
+    /// other answers.
     #[test]
     fn nothing_is_always_wanted() {
         let span = tracing::debug_span!("a span");

@@ -1,7 +1,7 @@
-//! Whether the worker lives and whether it is ready.
+//! Whether the worker is alive and whether it is ready.
 //!
-//! Owns the heartbeat and what each component last said of itself. Asks nobody anything: the worker
-//! tells. The invariant: reading it never waits for the worker.
+//! Owns the heartbeat and the last reported state of each component. The worker reports both; this
+//! module asks no component. The invariant: a reader never waits for the worker.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,7 @@ pub enum Component {
     Store,
     /// Kafka answers.
     Broker,
-    /// The worker is a member of its consumer group; that the group left it without a partition is
-    /// well.
+    /// The worker is a member of its consumer group. A member without a partition counts as ready.
     Group,
 }
 
@@ -47,7 +46,7 @@ struct Shared {
     /// Milliseconds from `started` to the last beat.
     beat: AtomicU64,
     stale_after: Duration,
-    /// By [`Component`]: `Err` is one sentence why not.
+    /// By [`Component`]: `Err` is one sentence that says why it is not ready.
     components: Mutex<[Result<(), String>; 3]>,
 }
 
@@ -72,10 +71,10 @@ impl Health {
             ready;
     }
 
-    /// Whether the worker's loop made progress lately.
+    /// Whether the worker's loop has made progress within `stale_after`.
     ///
     /// # Errors
-    /// One sentence that says for how long it did not.
+    /// One sentence that says for how long it made none.
     pub fn live(&self) -> Result<(), String> {
         let last = Duration::from_millis(self.shared.beat.load(Ordering::Relaxed));
         let silent = self.shared.started.elapsed().saturating_sub(last);
@@ -93,7 +92,7 @@ impl Health {
     /// Whether every component is ready.
     ///
     /// # Errors
-    /// One sentence that names the first that is not, and why.
+    /// One sentence that names the first component that is not ready, and says why.
     pub fn ready(&self) -> Result<(), String> {
         let components = self.shared.components.lock().unwrap_or_else(PoisonError::into_inner);
         for (component, ready) in Component::ALL.into_iter().zip(components.iter()) {

@@ -1,8 +1,8 @@
 //! Log lines: which are printed, and how.
 //!
-//! Owns the filter and the format. The invariant: a line holds what its own call site gave it.
-//! Spans are invisible here, so that no line repeats a claim's attributes and no span is formatted
-//! that nobody prints.
+//! Owns the filter and the format. The invariant: a line holds only what its own call site gave it.
+//! This layer does not see spans, so no line repeats a claim's attributes and no span is formatted
+//! in vain.
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
@@ -16,7 +16,7 @@ use super::{LogFormat, TelemetryError};
 /// Overrides `telemetry.log`.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// The filter that the environment or else the configuration asks for.
+/// The filter of the environment or, without one, of the configuration.
 pub(super) fn filter(
     configured: &str,
     environment: impl Fn(&str) -> Option<String>,
@@ -34,8 +34,8 @@ pub(super) type Change = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Se
 /// A layer of any kind.
 pub(super) type AnyLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-/// Prints the events that pass `filter`, which can be changed later, and hands the same on to
-/// `exported`.
+/// Prints the events that pass `filter` and gives the same events to `exported`. The filter can be
+/// changed later.
 pub(super) fn layer<S, W>(
     format: LogFormat,
     filter: EnvFilter,

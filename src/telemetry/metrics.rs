@@ -1,7 +1,7 @@
-//! Every metric: its name, its labels, what it means.
+//! Every metric: its name, its labels and its meaning.
 //!
 //! Owns the table that code, Prometheus and `docs/metrics.md` share. [`Meter`](super::Meter)
-//! records. The invariant: units stand in names, and every label's values are bounded by
+//! records. The invariant: names include the unit, and the values of every label are bounded by
 //! configuration or by code.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, set_global_recorder};
@@ -12,25 +12,25 @@ use super::TelemetryError;
 use super::otlp::metrics::Bridge;
 use crate::kafka::Topic;
 
-/// A metric's facts.
+/// The description of a metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Its name, unit included.
     pub name: &'static str,
-    /// How it moves.
+    /// Its kind.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it counts, for people.
+    /// Its help text.
     pub help: &'static str,
 }
 
-/// How a metric moves.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// Only up.
+    /// Only goes up.
     Counter,
-    /// Up and down.
+    /// Goes up and down.
     Gauge,
     /// A distribution over these buckets.
     Histogram(&'static [f64]),
@@ -187,8 +187,8 @@ metrics! {
 /// The commit that this program was built from, or "unknown": build.rs finds it out.
 const COMMIT: &str = env!("CLAIMGATE_COMMIT");
 
-/// Tells the recorder what every metric means. Also starts those that speak before anything
-/// happens.
+/// Gives the recorder the help text of every metric. Also starts the metrics that are shown before
+/// anything happens.
 pub(super) fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -208,7 +208,7 @@ pub(super) fn describe() {
     metrics::gauge!(BUILD_INFO.name, &labels).set(1.0);
 }
 
-/// The recorder to be, with every histogram's buckets.
+/// The builder of the recorder, with the buckets of every histogram.
 pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
     ALL.iter().try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
         Kind::Histogram(buckets) => {
@@ -218,8 +218,8 @@ pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
     })
 }
 
-/// Makes everything that is counted from now on appear at `/metrics` and, where there is a bridge,
-/// in what is exported. Without one, counting costs what it costs Prometheus alone.
+/// From now on everything that is counted appears at `/metrics` and, if there is a bridge, in
+/// exports. Without a bridge, counting costs what it costs with Prometheus alone.
 pub(super) fn install(bridge: Option<Bridge>) -> Result<PrometheusHandle, TelemetryError> {
     let Some(bridge) = bridge else { return Ok(builder()?.install_recorder()?) };
     let prometheus = builder()?.build_recorder();

@@ -1,7 +1,6 @@
-//! Telemetry: log lines for people, spans for traces, metrics for alarms, endpoints for the
-//! orchestrator.
+//! Telemetry: log lines, spans, metrics, and the endpoints for the orchestrator.
 //!
-//! Owns what all of them are called and how they leave the process; `docs/telemetry.md` says how to
+//! Owns the names of all of them and how they leave the process; `docs/telemetry.md` says how to
 //! read them. Knows no Kafka, no Postgres, no risk API. The invariant: telemetry may be lost, but
 //! it never blocks or fails the worker, and it never carries an account, a token or a body.
 
@@ -49,30 +48,30 @@ pub use spans::{
 /// How long the last spans, metrics and log lines may take to reach the collector when the process
 /// ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often recorded histogram values are folded into their buckets, whether or not anybody
-/// scrapes, and the process is asked what it uses.
+/// How often recorded histogram values are folded into their buckets, even if nothing scrapes, and
+/// how often the usage of the process is read.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `[telemetry]`. What is exported, and where to, is the environment's business:
-/// `OTEL_EXPORTER_OTLP_ENDPOINT` and its companions.
+/// `[telemetry]`. The environment says what is exported and where to: `OTEL_EXPORTER_OTLP_ENDPOINT`
+/// and its companions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Which log lines are printed, in the syntax of `RUST_LOG`, which overrides it. Has no say
-    /// over spans.
+    /// Which log lines are printed, in the syntax of `RUST_LOG`, which overrides it. It does not
+    /// affect spans.
     pub log: String,
     /// How they are printed.
     pub log_format: LogFormat,
-    /// Whether a claim that failed has its spans exported though it is not sampled.
+    /// Whether the spans of a claim that failed are exported even if it is not sampled.
     pub keep_failed: bool,
-    /// The same of a claim that took so many attempts; 0 is none.
+    /// The same for a claim that took this many attempts or more; 0 switches it off.
     pub keep_attempts: u32,
-    /// The same of a claim that took longer, from being taken on to Kafka's acknowledgement; "0s"
-    /// is none.
+    /// The same for a claim that took longer than this, from being taken on to Kafka's
+    /// acknowledgement; "0s" switches it off.
     #[serde(with = "humantime_serde")]
     pub keep_slower_than: Duration,
-    /// The keys of W3C baggage that go on from a claim's headers into its decision's; `*` is every
-    /// key.
+    /// The keys of W3C baggage that are copied from a claim's headers to its decision's; `*` means
+    /// every key.
     pub baggage: Vec<String>,
 }
 
@@ -106,7 +105,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why telemetry could not be set up: wrong configuration, never a collector that is away.
+/// Why telemetry could not be set up: a wrong configuration, never an unreachable collector.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter of log lines does not parse.
@@ -114,12 +113,12 @@ pub enum TelemetryError {
     Filter {
         /// The setting at fault.
         key: &'static str,
-        /// What it says.
+        /// Its value.
         text: String,
         /// What is wrong with it.
         source: ParseError,
     },
-    /// A variable of the environment with which nothing could be exported.
+    /// A variable of the environment that makes every export impossible.
     #[error("{0}")]
     Variable(String),
     /// An exporter refuses its settings.
@@ -128,18 +127,18 @@ pub enum TelemetryError {
     /// The recorder of metrics could not be installed.
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
-    /// Somebody installed a recorder before.
+    /// Another recorder was installed before.
     #[error("metrics: {0}")]
     Recorder(#[from] SetRecorderError<Fanout>),
-    /// The thread that looks after metrics could not be started.
+    /// The upkeep thread of the metrics could not be started.
     #[error("metrics: {0}")]
     Thread(#[from] std::io::Error),
-    /// Somebody set a subscriber up before.
+    /// Another subscriber was set before.
     #[error("logging: {0}")]
     Subscriber(#[from] TryInitError),
 }
 
-/// Telemetry that is set up. Keep it until the process ends, then [`shut it down`](Self::shutdown).
+/// Running telemetry. Keep it until the process ends, then [`shut it down`](Self::shutdown).
 pub struct Telemetry {
     sink: Option<Arc<Sink>>,
     /// What exports metrics.
@@ -149,7 +148,7 @@ pub struct Telemetry {
     keep: Keep,
     prometheus: PrometheusHandle,
     change_filter: log::Change,
-    /// Its end is the upkeep thread's end.
+    /// Dropping it ends the upkeep thread.
     _upkeep: SyncSender<()>,
 }
 
@@ -161,8 +160,8 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
-/// Sets up logging, the recorder of metrics and, as the environment asks, the export of spans,
-/// metrics and log lines. Once per process.
+/// Sets up logging, the recorder of metrics and, if the environment asks for it, the export of
+/// spans, metrics and log lines. Call it once per process.
 ///
 /// # Errors
 /// [`TelemetryError`]: one sentence that names the setting at fault.
@@ -170,7 +169,7 @@ pub fn init(settings: &Settings, service_instance: &str) -> Result<Telemetry, Te
     init_to(settings, service_instance, std::io::stderr)
 }
 
-/// As [`init`], with the log lines somewhere else than on stderr.
+/// As [`init`], but with another destination of the log lines than stderr.
 ///
 /// # Errors
 /// As [`init`].
@@ -185,7 +184,7 @@ where
     let environment = |key: &str| std::env::var(key).ok();
     let filter = log::filter(&settings.log, environment)?;
     let variables = look_at_variables();
-    // The library's own words would quote an endpoint, which may hold a password.
+    // The library's message would quote an endpoint, which may hold a password.
     if let Some(wrong) = variables.iter().find(|finding| finding.severity == Severity::Wrong) {
         return Err(TelemetryError::Variable(format!("{}: {}", wrong.place, wrong.sentence())));
     }
@@ -196,7 +195,7 @@ where
         .transpose()?;
     let exported = lines.as_ref().map(otlp::logs::layer);
     let (layer, change_filter) = log::layer(settings.log_format, filter, writer, exported);
-    // Before the exporters begin to tell how they fare.
+    // Before the exporters begin to count their losses.
     tracing_subscriber::registry().with(layer).try_init()?;
     let sink = is_wanted(Signal::Traces)
         .then(|| otlp::traces::sink(&resource, environment))
@@ -220,14 +219,14 @@ where
     Ok(Telemetry { sink, meters, lines, keep, prometheus, change_filter, _upkeep: upkeep })
 }
 
-/// What of the environment's `OTEL_*` variables does not do what their standard says.
+/// Findings: `OTEL_*` variables of the environment that do not do what their standard says.
 fn look_at_variables() -> Vec<Finding> {
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
     variables::look_at(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
 }
 
-/// What is wrong with the settings and the environment, as far as nothing has to be set up to see
-/// it.
+/// What is wrong with the settings and the environment, as far as that can be seen without setting
+/// anything up.
 pub fn look_at(settings: &Settings) -> Vec<Finding> {
     let filter = log::filter(&settings.log, |key| std::env::var(key).ok());
     let finding = |error: TelemetryError| match error {
@@ -240,22 +239,21 @@ pub fn look_at(settings: &Settings) -> Vec<Finding> {
 }
 
 impl Telemetry {
-    /// Whether spans go anywhere.
+    /// Whether spans are exported.
     pub fn exports_spans(&self) -> bool {
         self.sink.is_some()
     }
 
-    /// The spans for a worker of this consumer group; [off](Spans::off) where they would go
-    /// nowhere.
+    /// The spans of a worker of this consumer group; [off](Spans::off) if nothing exports them.
     pub fn spans(&self, consumer_group: &str) -> Spans {
         let sink = self.sink.clone();
         sink.map_or_else(Spans::off, |sink| Spans::on(sink, consumer_group, self.keep))
     }
 
-    /// Takes on the filter of log lines that these settings, or `RUST_LOG`, ask for; says which.
+    /// Applies the filter of log lines that these settings or `RUST_LOG` ask for, and returns it.
     ///
     /// # Errors
-    /// One sentence that names the setting at fault; the filter stays what it was.
+    /// One sentence that names the setting at fault. The filter does not change then.
     pub fn change_filter(&self, settings: &Settings) -> Result<String, String> {
         let environment = |key: &str| std::env::var(key).ok();
         let filter = log::filter(&settings.log, environment).map_err(|error| error.to_string())?;
@@ -264,12 +262,12 @@ impl Telemetry {
         Ok(text)
     }
 
-    /// What renders `/metrics`.
+    /// Renders `/metrics`.
     pub fn prometheus(&self) -> PrometheusHandle {
         self.prometheus.clone()
     }
 
-    /// Sends what is left. Blocks for at most five seconds: call it last.
+    /// Sends everything that waits to be exported. Blocks for at most five seconds: call it last.
     pub fn shutdown(self) {
         let Self { sink, meters, lines, .. } = self;
         let sink = sink.map(|sink| {
@@ -296,21 +294,23 @@ impl Telemetry {
     }
 }
 
-/// Ends an exporter on a thread of its own, for all of them have the same seconds; its result.
+/// Ends an exporter on a thread of its own, because all exporters share the same seconds; returns
+/// its result.
 fn ending(
     signal: Signal,
     end: impl FnOnce() -> OTelSdkResult + Send + 'static,
 ) -> (Signal, Receiver<OTelSdkResult>) {
     let (ended, result) = sync_channel(1);
-    // Nobody may be left who wants to know. Without a thread the export just ends.
+    // The receiver may be gone. Without a thread the exporter ends without a flush.
     drop(std::thread::Builder::new().name("export-end".to_owned()).spawn(move || {
         drop(ended.send(end()));
     }));
     (signal, result)
 }
 
-/// Histograms hold every value until somebody folds them: without upkeep an unscraped worker would
-/// grow for ever. This thread also reads what the process uses, so that the worker does not.
+/// Histograms hold every value until they are folded: without upkeep the memory of an unscraped
+/// worker would grow for ever. This thread also reads the usage of the process, so that the worker
+/// does not have to.
 fn start_upkeep(prometheus: PrometheusHandle) -> std::io::Result<SyncSender<()>> {
     let (running, ended) = sync_channel(0);
     let process = Process::new(time::OffsetDateTime::now_utc().unix_timestamp());

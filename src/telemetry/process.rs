@@ -1,7 +1,7 @@
-//! What the process uses, as Linux tells: under the names that every Prometheus client has for it.
+//! What the process uses, as Linux reports it, under the names that all Prometheus clients use.
 //!
-//! Elsewhere than on Linux, and where `/proc` says nothing, the figures stay 0. When the process
-//! started is not read there: a sandbox hides when the machine did.
+//! On other systems, and where `/proc` cannot be read, the figures stay 0. The time when the
+//! process started is not read there, because a sandbox hides when the machine was booted.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -15,7 +15,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Those of this process, which started at this UNIX time, or a moment before.
+    /// The metrics of this process. `started` is the UNIX time when it started, or a moment later.
     pub(super) fn new(started: i64) -> Self {
         let started = u32::try_from(started).unwrap_or(0);
         gauge!(names::PROCESS_START.name).set(f64::from(started));
@@ -26,7 +26,7 @@ impl Process {
         }
     }
 
-    /// Reads the figures; one that cannot be read stays what it was.
+    /// Reads the figures. One that cannot be read keeps its value.
     #[cfg(target_os = "linux")]
     pub(super) fn look(&self) {
         let Ok(process) = procfs::process::Process::myself() else { return };

@@ -1,7 +1,8 @@
-//! Who may see the status page, by the request's headers alone.
+//! Who may see the status page, decided by the headers of the request.
 //!
-//! With a token, whoever has it; without one, whoever is on this machine and says so. A page of
-//! another origin whose name was made to mean this machine says its own name, and is refused.
+//! With a token: clients that send it. Without one: clients on this machine whose `Host` header
+//! names this machine. A page of another origin whose name was made to resolve to this machine (DNS
+//! rebinding) sends its own name as `Host`, and is refused.
 
 use std::net::IpAddr;
 
@@ -44,16 +45,17 @@ const OTHER_SITE: &str = "this is answered to the status page alone, and to no o
 const WRONG_TOKEN: &str =
     "this needs the header `Authorization: Bearer` with the token of http.token\n";
 
-/// Who may see the page at one listener, with the token in force.
+/// The rule for one listener, with the token in force.
 pub(super) struct Access<'a> {
-    /// Whether the listener is reached from this machine alone.
+    /// Whether the listener can be reached from this machine only.
     pub(super) is_loopback: bool,
-    /// `http.token`; empty where there is none.
+    /// `http.token`; empty if there is none.
     pub(super) token: &'a SecretString,
 }
 
 impl Access<'_> {
-    /// Whether the page itself is shown: with a token it is, for it says nothing and asks for that.
+    /// Whether the page itself is shown. With a token it always is: it holds no data and asks for
+    /// the token.
     pub(super) fn to_page(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (self.has_token(), self.is_loopback) {
             (true, _) => Ok(()),
@@ -63,7 +65,7 @@ impl Access<'_> {
         }
     }
 
-    /// Whether an answer that the page shows is given.
+    /// Whether the data for the page is given.
     pub(super) fn to_answers(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         self.to_page(headers)?;
         let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
@@ -81,7 +83,7 @@ impl Access<'_> {
         !self.token.expose_secret().is_empty()
     }
 
-    /// Compares hashes, in a time that says nothing of the token.
+    /// Compares hashes, so that the time tells nothing about the token.
     fn is_token(&self, given: &str) -> bool {
         let hash = |text: &str| {
             let key = Hmac::<Sha256>::new_from_slice(text.as_bytes()).ok()?;
@@ -96,7 +98,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a `Host` means the machine that asks.
+/// Whether a `Host` header names the machine that the client runs on.
 fn is_this_machine(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');

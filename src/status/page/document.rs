@@ -1,4 +1,4 @@
-//! The page's one file, and the headers that bind what a browser does with it. Pure.
+//! The one file of the page, and the headers that restrict what a browser does with it. Pure.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,4 @@
-//! What the worker says of itself: the report of `claimgate status`, without a way over the
-//! network.
+//! The worker's own figures: the report of `claimgate status`, without the network.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,10 +13,10 @@ use crate::status::report::StatusReport;
 use crate::status::samples::Samples;
 use crate::telemetry::Health;
 
-/// Rates are made of two looks that are so far apart at least, where there are such: one that
-/// somebody else asked for a moment ago would say little.
+/// Rates are computed from two samples that are at least this far apart, if there are such. A
+/// sample that another viewer caused a moment ago would say little.
 const APART: Duration = Duration::from_secs(2);
-/// A look that is older says nothing of now.
+/// An older sample says nothing about the present.
 const OLDEST_LOOK: Duration = Duration::from_secs(60);
 
 /// The worker's figures.
@@ -32,8 +31,9 @@ impl Figures {
         Self { health, prometheus, looks: Mutex::default() }
     }
 
-    /// What happened in the last seconds. Rates are 0 in the first call, and after a long pause:
-    /// then `seconds` is 0, too. Takes milliseconds: not for the worker's threads.
+    /// What happened in the last seconds. In the first call and after a long pause, rates and
+    /// `seconds` are 0. Takes milliseconds of processor time: do not call it on the worker's
+    /// threads.
     pub(super) fn report(&self) -> StatusReport {
         let after = self.look();
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,13 +55,13 @@ impl Figures {
     }
 }
 
-/// The looks before, the oldest first. All who ask share them: a viewer's rates do not depend on
-/// when another one looked.
+/// The earlier samples, the oldest first. All viewers share them: the rates that one viewer sees do
+/// not depend on when another one looked.
 #[derive(Default)]
 struct Looks(VecDeque<Asked>);
 
 impl Looks {
-    /// The one to compare with; drops those that are needed no more.
+    /// The sample to compare with. Drops samples that are no longer needed.
     fn before(&mut self, now: Instant) -> Option<&Asked> {
         let age = |look: &Asked| now.saturating_duration_since(look.at);
         while self.0.front().is_some_and(|look| age(look) > OLDEST_LOOK)
@@ -77,7 +77,7 @@ impl Looks {
 mod tests {
     use super::*;
 
-    /// The milliseconds between each of these looks and the one that it is compared with.
+    /// The milliseconds between each of these samples and the one that it is compared with.
     fn compared(looks_at: &[u64]) -> Vec<Option<u128>> {
         let (start, mut looks) = (Instant::now(), Looks::default());
         let look = |at: &u64| {

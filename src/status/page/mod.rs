@@ -2,9 +2,9 @@
 //! browser, at `/` of the worker's own endpoints.
 //!
 //! One static file asks for JSON and draws it. `access` says who may see it, `document` has the
-//! file and its headers, `figures` what the worker says of itself, `records` what the database
-//! says. The invariants: nothing is looked up while nobody looks; only masked views are read, and
-//! nothing is changed; who looks holds up no claim.
+//! file and its headers, `figures` the worker's own figures, `records` the rows of the database.
+//! The invariants: nothing is looked up while nobody has the page open; only masked views are read,
+//! and nothing is changed; viewers delay no claim.
 
 mod access;
 mod document;
@@ -35,7 +35,7 @@ use access::{Access, Refusal};
 use figures::Figures;
 use records::Records;
 
-/// For so long all who look are given the same answer.
+/// How long all viewers get the same answer.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// The status page of a worker.
@@ -49,8 +49,8 @@ pub struct StatusPage {
 }
 
 impl StatusPage {
-    /// The routes of the page, for a listener at `address`. `token` is `http.token`, empty where
-    /// there is none.
+    /// The routes of the page, for a listener at `address`. `token` is `http.token`, empty if there
+    /// is none.
     pub fn routes(
         address: SocketAddr,
         token: Live<SecretString>,

@@ -1,5 +1,5 @@
-//! What the page shows of the record: the last decisions, and a claim's story. Of masked views
-//! alone, which hold no identity.
+//! What the page shows from Postgres: the last decisions, and the story of a claim. It reads only
+//! the masked views, which hold no identity.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::clean;
 
-/// No statement takes longer.
+/// The time limit of a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The connection is closed when nobody has asked for so long.
+/// The connection is closed after this time without a question.
 const REST_AFTER: Duration = Duration::from_secs(30);
 
-/// The columns of a [`Decided`], none of which is of the event: it is not read then.
+/// The columns of a [`Decided`]. None comes from the event, so PostgreSQL does not read the events.
 macro_rules! decided {
     ($rest:literal) => {
         concat!(
@@ -35,12 +35,12 @@ const CLAIM: &str = decided!(
     ", claimed_at, policy_version, trace_id, account_type, account_id, network::text, merchant, \
      goods from masked_claims where claim_id = $1"
 );
-/// A claim has a few steps; one that is asked about for a day has some more. The newest say how it
-/// ended. One more than is shown tells whether there are more.
+/// A claim has a few steps; a claim that was retried for a day has more. The newest ones say how it
+/// ended. One more than is shown is read, to know whether there are more.
 const STEPS: &str = "select at, step, source, api, attempt, outcome, reason, http_status, \
     provider_code, (extract(epoch from latency) * 1000)::float8 as latency_ms, decision, seal \
     from masked_steps where claim_id = $1 order by at desc limit 501";
-/// The steps that are shown of a claim, at most.
+/// The most steps that are shown of a claim.
 const STEPS_SHOWN: usize = 500;
 
 /// A decision.
@@ -98,23 +98,23 @@ struct Step {
 #[derive(Debug, Serialize)]
 pub(super) struct Story {
     claim_id: String,
-    /// `None` where it is not decided.
+    /// `None` if it is not decided.
     claim: Option<Claim>,
-    /// In the order of time.
+    /// In order of time.
     steps: Vec<Step>,
     /// Whether there are older steps, which are left out.
     cut: bool,
 }
 
-/// The record, for viewers: one question at a time, over a connection of its own.
+/// The tables, for viewers: one question at a time, over a connection of their own.
 pub(super) struct Records {
     store: PostgresStore,
-    /// Closes the connection after a while; aborted by the next question.
+    /// Closes the connection after a while. The next question aborts it.
     rest: Mutex<Option<AbortHandle>>,
 }
 
 impl Records {
-    /// The record behind this store. Nothing is connected to until somebody asks.
+    /// The tables of this store. It connects at the first question.
     pub(super) fn new(store: &PostgresStore) -> Self {
         Self { store: store.for_viewers(STATEMENT_TIMEOUT), rest: Mutex::default() }
     }
@@ -125,7 +125,7 @@ impl Records {
         self.store.fetch(sqlx::query_as(LAST)).await
     }
 
-    /// What happened to a claim; `None` where nothing is known of it.
+    /// What happened to a claim; `None` if nothing is known about it.
     pub(super) async fn story(&self, claim_id: &str) -> Result<Option<Story>, StoreError> {
         self.rest_later();
         let claim_id = clean(claim_id).into_owned();
@@ -151,7 +151,8 @@ impl Records {
     }
 }
 
-/// What is shown of steps that come newest first, and whether older ones are left out.
+/// The steps that are shown, in order of time, and whether older ones are left out. The input
+/// begins with the newest.
 fn in_order<T>(mut steps: Vec<T>) -> (Vec<T>, bool) {
     let cut = steps.len() > STEPS_SHOWN;
     steps.truncate(STEPS_SHOWN);

@@ -1,4 +1,4 @@
-//! Answers of the endpoints that cost something: each is made to its end, and shared.
+//! Answers of the endpoints that are costly to make: each is finished once begun, and shared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What is answered, or what is told instead.
+/// The answer, or the error that is sent instead.
 pub type Answer = Result<Bytes, (StatusCode, String)>;
 
-/// The answer as a response; `content_type` is not that of what is told instead.
+/// The answer as a response. `content_type` is that of the answer, not of an error.
 pub fn response(answer: Answer, content_type: &'static str) -> Response {
     match answer {
         Ok(body) => ([(CONTENT_TYPE, content_type)], body).into_response(),
@@ -21,23 +21,24 @@ pub fn response(answer: Answer, content_type: &'static str) -> Response {
     }
 }
 
-/// What is told where an answer cannot be made, for no fault of whoever asks.
+/// The error where an answer cannot be made and the client is not at fault.
 pub fn failed(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
 }
 
-/// Makes an answer in a task of its own. Whoever hangs up does not stop it: a question that was cut
-/// short would go on in the database, and the next one would need another connection.
+/// Makes an answer in a task of its own. A client that hangs up does not stop it: the query would
+/// go on in the database, and the next one would need another connection.
 pub async fn to_the_end(make: impl Future<Output = Answer> + Send + 'static) -> Answer {
     tokio::spawn(make).await.unwrap_or_else(|error| Err(failed(error)))
 }
 
-/// Makes an answer that takes milliseconds: not on the worker's threads.
+/// Makes an answer that takes milliseconds of processor time, so not on the worker's threads.
 pub async fn on_a_thread(make: impl FnOnce() -> Answer + Send + 'static) -> Answer {
     tokio::task::spawn_blocking(make).await.unwrap_or_else(|error| Err(failed(error)))
 }
 
-/// An answer that all share who ask for it within some time: many who look cost no more than one.
+/// An answer that is shared by all clients that ask within some time: many viewers cost no more
+/// than one.
 #[derive(Debug, Clone)]
 pub struct Fresh {
     last: Arc<Mutex<Option<(Instant, Answer)>>>,
@@ -45,12 +46,13 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// An answer that is good for so long.
+    /// An answer that may be reused for `good_for`.
     pub fn new(good_for: Duration) -> Self {
         Self { last: Arc::default(), good_for }
     }
 
-    /// The last answer where it is good, else a new one. One is made at a time; others wait for it.
+    /// The last answer while it may be reused, else a new one. Only one is made at a time; other
+    /// clients wait for it.
     pub async fn or(&self, make: impl Future<Output = Answer> + Send + 'static) -> Answer {
         let Self { last, good_for } = self.clone();
         let answer = async move {

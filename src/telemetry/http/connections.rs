@@ -1,9 +1,10 @@
-//! Connections to the endpoints: how many there are at once, how long one lasts, and how long a
-//! request may be.
+//! Connections to the endpoints: the bounds on their number, on their duration and on the length of
+//! a request.
 //!
-//! Why not `axum::serve`: it bounds none of these, so whoever sends half a request would leave it
-//! here for ever. The invariants: a connection has one request and a few seconds; where there are
-//! too many, the oldest makes room, so that the orchestrator is answered whoever else asks.
+//! Why not `axum::serve`: it bounds none of these, so a client that sends half a request would keep
+//! its connection for ever. The invariants: a connection has one request and a few seconds; when
+//! there are too many connections, the oldest is closed, so that the orchestrator always gets an
+//! answer.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -18,14 +19,14 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-/// Connections at once: one more closes the oldest.
+/// The most connections at once. A further one closes the oldest.
 const CONNECTIONS: usize = 128;
-/// How long a connection lasts. A claim's story, the slowest answer, takes up to six seconds.
+/// The longest time of a connection. The slowest answer, a claim's story, takes up to six seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest request without its body, which nobody reads.
+/// The longest request in bytes, without its body: no body is read.
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 
-/// Answers until `shutdown` is ready, then those that have asked already.
+/// Answers requests until `shutdown` is ready, then those that have begun already.
 pub(super) async fn serve(
     mut listener: TcpListener,
     routes: Router,
@@ -50,7 +51,7 @@ pub(super) async fn serve(
             oldest.abort();
         }
         let served = http.serve_connection(TokioIo::new(stream), service.clone());
-        // How a connection ends is its client's affair.
+        // An error of a connection concerns its client only.
         let served = async move { drop(timeout(TIMEOUT, served).await) };
         by_age.push_back(connections.spawn(served));
     }
@@ -84,7 +85,7 @@ mod tests {
         stream
     }
 
-    /// What is answered until the connection is closed, if it is.
+    /// What this connection is answered until it is closed.
     async fn answer(mut stream: TcpStream) -> String {
         let mut answer = Vec::new();
         let closed = timeout(LONG, stream.read_to_end(&mut answer)).await;

@@ -1,7 +1,7 @@
 //! The endpoints for the orchestrator and for Prometheus: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Owns the listener. Only reads: what is asked of it changes nothing and waits for nobody.
-//! `connections` bounds what clients may do, `answer` what their questions cost.
+//! Owns the listener. It only reads: no request changes anything or waits for the worker.
+//! `connections` bounds what clients may do, `answer` what their requests cost.
 
 mod answer;
 mod connections;
@@ -24,10 +24,10 @@ use tokio::task::JoinHandle;
 use super::health::Health;
 pub use answer::{Answer, Fresh, failed, on_a_thread, response, to_the_end};
 
-/// The type of `/metrics`.
+/// The content type of `/metrics`.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// For so long `/metrics` answers the same: far below any interval of scrapes, and enough that
-/// whoever asks in a loop costs little.
+/// How long an answer of `/metrics` is reused: far shorter than any scrape interval, and long
+/// enough that a client that asks in a loop costs little.
 const METRICS_FRESH_FOR: Duration = Duration::from_millis(100);
 /// How long requests under way may take to finish once the worker has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,10 +36,11 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The address of the endpoints; port 0 takes any free one, empty means that there are none.
-    /// They tell anybody who asks: keep the address private.
+    /// The address of the endpoints. Port 0 takes any free port; an empty address means that there
+    /// are no endpoints. They need no password: keep the address private.
     pub listen: String,
-    /// The token of who may see the status page; empty: whoever is on this machine, if `listen` is.
+    /// The token for the status page. Empty: only clients on this machine see the page, and only if
+    /// `listen` is a loopback address.
     pub token: SecretString,
 }
 
@@ -49,7 +50,7 @@ impl Default for Settings {
     }
 }
 
-/// Why there are no endpoints.
+/// Why the endpoints could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("http.listen: cannot listen on {listen:?}: {source}")]
 pub struct HttpError {
@@ -57,7 +58,7 @@ pub struct HttpError {
     source: std::io::Error,
 }
 
-/// Endpoints that are served.
+/// Running endpoints.
 #[derive(Debug)]
 pub struct Endpoints {
     address: SocketAddr,
@@ -68,7 +69,8 @@ pub struct Endpoints {
 /// `shutdown` is ready. `None` where `listen` is empty.
 ///
 /// # Errors
-/// [`HttpError`] if the address cannot be bound; once this returns, it is.
+/// [`HttpError`] if the address cannot be bound. When this returns without an error, the address is
+/// bound.
 pub async fn serve(
     listen: &str,
     health: Health,
@@ -94,13 +96,13 @@ pub async fn serve(
 }
 
 impl Endpoints {
-    /// Where they are.
+    /// Their address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits, for a second at most, until requests under way are answered. To be called after
-    /// `shutdown` is ready.
+    /// Waits, for a second at most, until requests under way are answered. Call it after `shutdown`
+    /// is ready.
     pub async fn finished(mut self) {
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await {
             Ok(Ok(())) => {}
@@ -186,7 +188,8 @@ mod tests {
             let answer = client.get(format!("http://{address}/metrics")).send().await;
             answer.expect("an answer").text().await.expect("a body")
         };
-        // On a busy machine two scrapes may take longer than an answer is good for.
+        // On a busy machine two scrapes may be further apart than the time for which an answer is
+        // reused.
         for _ in 0..100 {
             if scrape().await == scrape().await {
                 return;

@@ -1,6 +1,6 @@
-//! Handles of one metric, or of several, by a label's value.
+//! The handles of one or more metrics, by the value of a label.
 
-/// Handles by a label's value. A value that was not given at the start is counted as `other`.
+/// Handles by the value of a label. A value that was not known at the start is counted as `other`.
 pub(super) struct Labelled<T> {
     known: Vec<(String, T)>,
     other: T,
@@ -23,7 +23,7 @@ impl<T> Labelled<T> {
             .map_or(&self.other, |(_, handles)| handles)
     }
 
-    /// What is counted as `other`.
+    /// The handle for `other`.
     pub(super) fn other(&self) -> &T {
         &self.other
     }

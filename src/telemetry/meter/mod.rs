@@ -1,9 +1,9 @@
 //! Recording: one small function for each thing that happens.
 //!
-//! Owns the handles of every metric, made once, so that counting costs an atomic add. What the
-//! worker does not know is told by the consumer, the producer and the store ([`parts`]). Knows no
-//! clock. The invariant: a label is one of the names given at the start, a `&'static str` of the
-//! code, or `other`.
+//! Owns the handles of every metric. They are made once, so that counting costs an atomic add. The
+//! consumer, the producer and the store record what the worker does not know ([`parts`]). Knows no
+//! clock. The invariant: the value of a label is one of the names given at the start, a
+//! `&'static str` of the code, or `other`.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use crate::decision::Decision;
 use crate::kafka::{Input, Partition};
 use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 
-/// The worker's metrics. Made after [`init`](super::init); one that is made before counts nothing.
+/// The worker's metrics. Make it after [`init`](super::init): a meter that is made before counts
+/// nothing.
 pub struct Meter {
     admitted: Counter,
     duplicates: Counter,
@@ -54,11 +55,11 @@ pub struct Meter {
 pub struct Undecided {
     /// All of them.
     pub claims: usize,
-    /// For how long the oldest of them has been tried.
+    /// How long ago the oldest of them was first tried.
     pub oldest: Duration,
     /// Those that are deferred and wait here for their time.
     pub deferred: usize,
-    /// When the first of these is due, UNIX time.
+    /// When the first of the deferred ones is due, UNIX time.
     pub next_due: Option<Duration>,
 }
 
@@ -132,12 +133,12 @@ impl Meter {
         }
     }
 
-    /// So many records were taken on.
+    /// The worker took on this many records.
     pub fn admitted(&self, records: usize) {
         self.admitted.increment(whole(records));
     }
 
-    /// A decision was published, so long after the claim was taken on.
+    /// A decision was published, this long after the claim was taken on.
     pub fn decided(&self, kind: &str, decision: Decision, latency: Duration) {
         self.decisions.get(kind)[decision as usize].increment(1);
         self.claim_duration.record(latency);
@@ -153,7 +154,7 @@ impl Meter {
         self.duplicates.increment(1);
     }
 
-    /// A verdict was found that is still to be published.
+    /// A look-up found a verdict that is still to be published.
     pub fn recalled(&self) {
         self.recalled.increment(1);
     }
@@ -205,17 +206,17 @@ impl Meter {
             .set(age.map_or(0.0, |age| age.as_secs_f64()));
     }
 
-    /// The first request about a claim is sent, so long after it was taken on.
+    /// The first request about a claim is sent, this long after the claim was taken on.
     pub fn first_attempt(&self, api: &str, waited: Duration) {
         self.apis.get(api).first_attempt_wait.record(waited);
     }
 
-    /// A flush of so many records began.
+    /// A flush of this many records began.
     pub fn flush(&self, records: usize) {
         self.flush_records.record(float(records));
     }
 
-    /// Postgres has a flush.
+    /// Postgres has recorded a flush.
     pub fn recorded(&self, latency: Duration) {
         self.record_duration.record(latency);
     }
@@ -246,15 +247,15 @@ impl Meter {
         self.apis.get(api).queued.set(float(claims));
     }
 
-    /// How many calls of an API are under way, and how many there may be at once for now.
+    /// How many calls of an API are under way, and how many may be under way at present.
     pub fn calls(&self, api: &str, under_way: usize, at_most: usize) {
         let gauges = self.apis.get(api);
         gauges.calls_in_flight.set(float(under_way));
         gauges.concurrency.set(float(at_most));
     }
 
-    /// The claims of an API that this worker has and that have no published decision; those that do
-    /// not say their API are `other`.
+    /// The claims of an API that this worker has and that have no published decision. Claims
+    /// without a known API count as `other`.
     pub fn undecided(&self, api: Option<&str>, undecided: Undecided) {
         let gauges = api.map_or_else(|| self.apis.other(), |api| self.apis.get(api));
         gauges.undecided.set(float(undecided.claims));
@@ -269,7 +270,7 @@ impl Meter {
         self.intake_paused.set(if paused { 1.0 } else { 0.0 });
     }
 
-    /// Whether a flood of malformed events holds intake up.
+    /// Whether a flood of malformed events stops intake.
     pub fn flood(&self, on: bool) {
         self.flood.set(if on { 1.0 } else { 0.0 });
     }
@@ -289,8 +290,8 @@ impl Meter {
         gauge!(names::OFFSET_MAP_BYTES.name, "partition" => partition.label()).set(float(bytes));
     }
 
-    /// How many records of a partition are not done, and for how long the oldest of those that were
-    /// read has been tried.
+    /// How many records of a partition are not done, and how long ago the oldest of those that were
+    /// read was first admitted.
     pub fn partition(&self, partition: Partition, lag: u64, oldest: Duration) {
         let lag = u32::try_from(lag).unwrap_or(u32::MAX);
         let label = partition.label();
@@ -298,7 +299,7 @@ impl Meter {
         gauge!(names::PARTITION_OLDEST.name, "partition" => label).set(oldest.as_secs_f64());
     }
 
-    /// A partition is somebody else's: nothing is left to be said of it here.
+    /// The partition belongs to another worker now: its series are set to 0.
     pub fn partition_gone(&self, partition: Partition) {
         self.offset_map(partition, 0);
         self.partition(partition, 0, Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What the worker does not know, told by the parts that do: producers, consumer, store.
+//! What the worker itself does not know: producers, consumer and store record it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::decision::Decision;
 use crate::kafka::Input;
 use crate::telemetry::metrics as names;
 
-/// The broker put an end to a producer whose transaction outlived its time, and it is made anew.
+/// The broker ended a producer whose transaction took too long, and a new one is made.
 pub fn producer_fenced() {
     counter!(names::PRODUCERS_FENCED.name).increment(1);
 }
@@ -29,7 +29,7 @@ pub fn unpublishable(topic: &'static str) {
     counter!(names::UNPUBLISHABLE.name, "topic" => topic).increment(1);
 }
 
-/// A policy rules in shadow on what these APIs find: nothing of it differs yet.
+/// A policy runs in shadow for these APIs: the count of its differences starts at 0.
 pub fn shadow_rules(apis: &[&str]) {
     for (api, decision) in apis.iter().flat_map(|api| Decision::ALL.map(|decision| (api, decision)))
     {
@@ -39,7 +39,7 @@ pub fn shadow_rules(apis: &[&str]) {
     shadow_decisions_lost(0);
 }
 
-/// So many claims that it would have decided otherwise have no row in `shadow_decisions`.
+/// This many claims that it would have decided otherwise have no row in `shadow_decisions`.
 pub fn shadow_decisions_lost(claims: usize) {
     let claims = u64::try_from(claims).unwrap_or(u64::MAX);
     counter!(names::SHADOW_DECISIONS_LOST.name).increment(claims);
@@ -55,7 +55,7 @@ fn shadow_differences(api: &str, decision: Decision, shadow: Decision) -> Counte
     counter!(names::SHADOW_DIFFERENCES.name, "api" => api.to_owned(), "decision" => decision, "shadow" => shadow)
 }
 
-/// The consumer's metrics: of its logs, which the worker does not know.
+/// The consumer's metrics.
 pub struct IntakeMeter {
     /// In the order of [`Input`], as below.
     lost: [Counter; 2],
@@ -91,7 +91,7 @@ impl std::fmt::Debug for IntakeMeter {
 }
 
 impl IntakeMeter {
-    /// The group dealt out partitions; perhaps none to this worker.
+    /// The group assigned partitions, perhaps none of them to this worker.
     pub fn assigned(&self) {
         self.assigned.increment(1);
     }
@@ -102,17 +102,17 @@ impl IntakeMeter {
         counter.increment(1);
     }
 
-    /// Retention removed so many records before they were read.
+    /// Retention removed this many records before they were read.
     pub fn records_lost(&self, input: Input, records: u64) {
         self.lost[input as usize].increment(records);
     }
 
-    /// So many offsets are read that may have been read before.
+    /// This many offsets are read that may have been read before.
     pub fn read_again(&self, input: Input, offsets: i64) {
         self.again[input as usize].increment(u64::try_from(offsets).unwrap_or(0));
     }
 
-    /// For how long an open transaction has held reading up; zero where none does.
+    /// For how long an open transaction has blocked reading; zero if none does.
     pub fn held_up(&self, so_long: Duration) {
         self.held_up.set(so_long.as_secs_f64());
     }
@@ -139,12 +139,12 @@ impl std::fmt::Debug for PoolMeter {
 }
 
 impl PoolMeter {
-    /// The meter of connections that are not the worker's own: it tells nobody.
+    /// The meter of connections that are not the worker's: it records nothing.
     pub fn silent() -> Self {
         Self { idle: Gauge::noop(), in_use: Gauge::noop() }
     }
 
-    /// So many connections are idle, so many are in use or about to be.
+    /// How many connections are idle, and how many are in use or being opened.
     pub fn set(&self, idle: usize, in_use: usize) {
         self.idle.set(float(idle));
         self.in_use.set(float(in_use));

@@ -1,8 +1,8 @@
-//! Log lines by OTLP, beside those on the standard error.
+//! Exports log lines by OTLP, in addition to those on the standard error.
 //!
-//! The invariant: no line about the export is exported, or each would bring forth the next. What
-//! the exporters' threads say is left out by OpenTelemetry's library, what the libraries below them
-//! say by [`is_exported`].
+//! The invariant: no line about the export is exported, because each would cause the next.
+//! OpenTelemetry's library leaves out the lines of the exporters' threads; [`is_exported`] leaves
+//! out those of the libraries below them.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ use super::Signal;
 use super::queue::{Queue, Queued};
 use crate::telemetry::filter::EachTime;
 
-/// The field of a log line that holds its trace's id, as the standard calls it.
+/// The field of a log line with the id of its trace, named as in the standard.
 const TRACE_ID: &str = "trace_id";
-/// The libraries that exports go through. The worker's own calls go through some of them, too.
+/// The libraries that exports use. The worker's own calls use some of them, too.
 const LIBRARIES: [&str; 8] =
     ["h2", "hyper", "hyper_tls", "hyper_util", "opentelemetry", "reqwest", "tonic", "tower"];
 
-/// What sends log lines to the collector that the environment names.
+/// The provider that sends log lines to the collector that the environment names.
 pub(in crate::telemetry) fn exported(
     resource: Resource,
     environment: impl Fn(&str) -> Option<String>,
@@ -70,7 +70,7 @@ pub(in crate::telemetry) fn exported(
     Ok(provider.with_log_processor(InTrace).with_log_processor(batches).build())
 }
 
-/// Exports events. Whoever adds it gives it the filter of log lines.
+/// A layer that exports events. The caller adds the filter of log lines to it.
 pub(in crate::telemetry) fn layer<S>(
     provider: &SdkLoggerProvider,
 ) -> Box<dyn Layer<S> + Send + Sync>
@@ -85,7 +85,7 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && !LIBRARIES.contains(&library)
 }
 
-/// Puts a line that names its trace into it.
+/// Puts a line that names a trace into that trace.
 #[derive(Debug)]
 struct InTrace;
 

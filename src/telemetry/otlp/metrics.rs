@@ -1,4 +1,4 @@
-//! Metrics by OTLP: the same numbers as at `/metrics`.
+//! Exports metrics by OTLP: the same numbers as at `/metrics`.
 //!
 //! [`Bridge`] is a second recorder beside that of Prometheus. It keeps counters and gauges as
 //! atomics, which are read when an export is due; a histogram's values go into an instrument of
@@ -28,7 +28,8 @@ use crate::telemetry::metrics::{ALL, Kind};
 /// How often metrics are exported unless `OTEL_METRIC_EXPORT_INTERVAL` says otherwise.
 pub(in crate::telemetry) const INTERVAL: Duration = Duration::from_secs(60);
 
-/// What sends metrics to the collector that the environment names, and what records them for it.
+/// The provider that sends metrics to the collector that the environment names, and the recorder
+/// for it.
 pub(in crate::telemetry) fn exported(
     resource: Resource,
     environment: impl Fn(&str) -> Option<String>,
@@ -54,14 +55,14 @@ pub(in crate::telemetry) fn exported(
     Ok((provider, bridge))
 }
 
-/// Records for OpenTelemetry what the worker counts.
+/// A recorder that passes what the worker counts to OpenTelemetry.
 pub(in crate::telemetry) struct Bridge {
     numbers: Arc<Registry<Key, AtomicStorage>>,
     histograms: HashMap<&'static str, Instrument<f64>>,
 }
 
 impl Bridge {
-    /// A recorder whose metrics are this meter's.
+    /// A recorder whose metrics belong to this meter.
     pub(in crate::telemetry) fn new(meter: &Meter) -> Self {
         let numbers = Arc::new(Registry::atomic());
         let mut histograms = HashMap::new();
@@ -100,7 +101,7 @@ impl Bridge {
     }
 }
 
-/// The unit in the words of OpenTelemetry; that of a number of things is none.
+/// The unit in OpenTelemetry's notation; a number of things has none.
 fn unit(name: &str) -> &'static str {
     match name.trim_end_matches("_total").rsplit('_').next() {
         Some("seconds") => "s",
@@ -115,7 +116,7 @@ fn labels(key: &Key) -> Vec<KeyValue> {
     key.labels().map(label).collect()
 }
 
-/// Tells the value of a metric of this name.
+/// Passes the value of a metric to `observe` if the metric has this name.
 fn read(name: &str, key: &Key, value: &AtomicU64, observe: impl FnOnce(u64, &[KeyValue])) {
     if key.name() == name {
         observe(value.load(Ordering::Acquire), &labels(key));
@@ -131,7 +132,7 @@ impl HistogramFn for Labelled {
     }
 }
 
-/// What a metric means is known already.
+/// The help texts come from the table.
 impl Recorder for Bridge {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 

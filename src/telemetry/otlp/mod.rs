@@ -1,9 +1,9 @@
-//! Where telemetry goes: an OpenTelemetry collector, by OTLP over HTTP or gRPC.
+//! Exports telemetry to an OpenTelemetry collector, by OTLP over HTTP or gRPC.
 //!
 //! Owns the exporters of spans ([`traces`]), of metrics ([`metrics`]) and of log lines ([`logs`]),
-//! and the resource that all of them name ([`resource`]); the standard `OTEL_*` variables set them.
-//! Knows no claim. The invariant: each signal leaves on its exporter's own thread and queue; a
-//! collector that is away costs telemetry, never time.
+//! and the resource that all of them name ([`resource`]). The standard `OTEL_*` variables configure
+//! them. Knows no claim. The invariant: each signal has a thread and a queue of its own; an
+//! unreachable collector costs telemetry, never the worker's time.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ pub(super) mod resource;
 pub(super) mod traces;
 pub(super) mod watched;
 
-/// The milliseconds that an export may take unless a variable says otherwise.
+/// The time limit of an export in milliseconds, unless a variable says otherwise.
 pub(super) const TIMEOUT_MS: u64 = 10_000;
 
-/// What is exported.
+/// The kinds of telemetry that can be exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
     Traces,
@@ -34,7 +34,7 @@ impl Signal {
     /// Every signal.
     pub(super) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// As variables name it.
+    /// Its name in variables.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Traces => "TRACES",
@@ -43,7 +43,7 @@ impl Signal {
         }
     }
 
-    /// What of it is sent.
+    /// What is sent: for messages.
     pub(super) const fn things(self) -> &'static str {
         match self {
             Self::Traces => "spans",
@@ -84,7 +84,7 @@ impl Signal {
         format!("OTEL_EXPORTER_OTLP_{}_{end}", self.word())
     }
 
-    /// The values of its own variable and of that of all signals, in this order.
+    /// The values of its own variable and of the common variable of all signals, in this order.
     fn asked(
         self,
         end: &str,
@@ -96,8 +96,8 @@ impl Signal {
             .filter_map(move |name| environment(&name).filter(|value| !value.is_empty()))
     }
 
-    /// Whether the environment wants it exported: spans where it names a collector, the others
-    /// where it chooses the exporter `otlp`.
+    /// Whether the environment asks for its export: spans are exported if it names a collector, the
+    /// others if it chooses the exporter `otlp`.
     pub(super) fn is_wanted(self, environment: impl Fn(&str) -> Option<String>) -> bool {
         if environment("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         {
@@ -115,7 +115,8 @@ impl Signal {
         self.asked("ENDPOINT", environment).next()
     }
 
-    /// How long one export may take, repetitions included. The library would take a 0 at its word.
+    /// How long one export may take, repetitions included. A 0 counts as not set; the library would
+    /// not wait at all.
     pub(super) fn timeout(self, environment: impl Fn(&str) -> Option<String>) -> Duration {
         let of_otlp = self.asked("TIMEOUT", &environment).find_map(|value| positive(&value));
         let of_export = environment(self.export_timeout()).and_then(|value| positive(&value));
@@ -129,18 +130,18 @@ pub(super) fn positive(value: &str) -> Option<u64> {
     value.parse().ok().filter(|number| *number > 0)
 }
 
-/// A number of things that the environment gives, or else this one.
+/// The number that a variable gives, or else this default.
 fn number(key: &str, default: usize, environment: impl Fn(&str) -> Option<String>) -> usize {
     let given = environment(key).and_then(|value| positive(&value));
     given.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
 }
 
-/// The same of milliseconds.
+/// The same for milliseconds.
 fn millis(key: &str, default: Duration, environment: impl Fn(&str) -> Option<String>) -> Duration {
     environment(key).and_then(|value| positive(&value)).map_or(default, Duration::from_millis)
 }
 
-/// How OTLP is spoken.
+/// The protocols of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// Protobuf over HTTP 1.1, with TLS where the endpoint begins with `https://`.
@@ -150,10 +151,10 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    /// Those that are built in.
+    /// The protocols that are built in.
     pub(super) const ALL: [Self; 2] = [Self::HttpProtobuf, Self::Grpc];
 
-    /// The standard's word.
+    /// Its name in the standard.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::HttpProtobuf => "http/protobuf",
@@ -161,22 +162,23 @@ impl Protocol {
         }
     }
 
-    /// The one that a word names.
+    /// The protocol of this name.
     pub(super) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| word.eq_ignore_ascii_case(protocol.as_str()))
     }
 
-    /// The one that the environment asks for: the signal's own variable has the first word.
+    /// The protocol that the environment asks for; the signal's own variable wins over the common
+    /// one.
     pub(super) fn of(signal: Signal, environment: impl Fn(&str) -> Option<String>) -> Self {
         let mut asked = signal.asked("PROTOCOL", environment);
         asked.find_map(|word| Self::from_word(&word)).unwrap_or(Self::HttpProtobuf)
     }
 }
 
-/// Builds an exporter: by `http` or by `grpc`, as the environment asks.
+/// Builds an exporter by `http` or by `grpc`, as the environment asks.
 ///
-/// gRPC needs something for its connection to run on: a thread of its own, for the worker's may be
-/// the only one.
+/// A gRPC connection needs a runtime: it gets a thread of its own, because the worker's may be the
+/// only one.
 fn build<E>(
     signal: Signal,
     environment: impl Fn(&str) -> Option<String>,
@@ -206,18 +208,18 @@ fn build<E>(
     Ok(watched::Watched::new(signal, exporter, &endpoint).on(runtime))
 }
 
-/// What exports by HTTP. A redirect is an answer like any other: followed, it would carry headers,
-/// which may be keys, to another host, and a page to log in at would count as success.
+/// The HTTP client of exporters. It does not follow redirects: that would send the headers, which
+/// may hold keys, to another host, and a login page there would count as success.
 fn client(timeout: Duration) -> Result<Client, String> {
     let build = move || Client::builder().redirect(Policy::none()).timeout(timeout).build();
-    // It may not be built where a runtime is.
+    // It must not be built inside a runtime.
     let thread = std::thread::Builder::new().name("otlp-http".to_owned()).spawn(build);
     let thread = thread.map_err(|error| format!("no thread can be started for it: {error}"))?;
     let built = thread.join().map_err(|_panic| "the thread that makes it panicked".to_owned())?;
     built.map_err(|error| format!("the HTTP client cannot be created: {error}"))
 }
 
-/// Which signals go to a collector and which do not, where the environment says anything of one.
+/// Says which signals go to a collector and which do not, if the environment mentions a collector.
 pub(super) fn told(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
     let (wanted, others): (Vec<_>, Vec<_>) =
         Signal::ALL.into_iter().partition(|signal| signal.is_wanted(&environment));

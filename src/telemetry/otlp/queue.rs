@@ -1,8 +1,8 @@
-//! How many spans or log lines wait for their exporter, and how many find no place.
+//! Counts the spans or log lines that wait for their exporter, and those that find no place.
 //!
-//! Why beside the queue of OpenTelemetry's library: that one drops what does not fit and tells
-//! nobody. The invariant: no more is handed on to it than fits, so that it never drops anything,
-//! and what is not handed on is counted here.
+//! Why this exists beside the queue of OpenTelemetry's library: the library drops silently what
+//! does not fit. The invariant: the library gets no more than fits into its queue, so it never
+//! drops anything; what it does not get is counted here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{BatchLogProcessor, LogProcessor, SdkLogRecord};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanProcessor};
 
-/// What waits for an exporter, and what found no place.
+/// How many entries wait for an exporter, and how many found no place.
 #[derive(Debug)]
 pub(super) struct Queue {
     size: usize,
@@ -23,12 +23,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A queue of so many places.
+    /// A queue with this many places.
     pub(super) fn new(size: usize) -> Arc<Self> {
         Arc::new(Self { size, waiting: AtomicUsize::new(0), left_out: AtomicU64::new(0) })
     }
 
-    /// Takes a place. One that finds none is left out.
+    /// Takes a place. An entry that finds none is left out and counted.
     pub(super) fn enter(&self) -> bool {
         let take = |waiting: usize| (waiting < self.size).then_some(waiting + 1);
         let taken = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
@@ -38,14 +38,15 @@ impl Queue {
         taken.is_ok()
     }
 
-    /// The exporter begins with so many. How many were left out since it last began.
+    /// The exporter begins to export this many entries. Returns how many were left out since the
+    /// last time.
     pub(super) fn leave(&self, begun: usize) -> u64 {
         self.waiting.fetch_sub(begun, Ordering::AcqRel);
         self.left_out.swap(0, Ordering::Relaxed)
     }
 }
 
-/// A processor of the library's behind such a queue.
+/// A processor of the library that gets only what has a place.
 #[derive(Debug)]
 pub(super) struct Queued<P> {
     queue: Arc<Queue>,
@@ -63,7 +64,7 @@ impl SpanProcessor for Queued<BatchSpanProcessor> {
         self.processor.on_start(span, context);
     }
 
-    /// The library passes over a span that is not sampled: it takes no place.
+    /// The library ignores a span that is not sampled, so it takes no place.
     fn on_end(&self, span: SpanData) {
         if span.span_context.is_sampled() && self.queue.enter() {
             self.processor.on_end(span);

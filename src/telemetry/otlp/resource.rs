@@ -1,7 +1,8 @@
-//! Whose telemetry it is: the service, its process, its host and, in Kubernetes, its pod.
+//! The resource that telemetry names: the service, its process, its host and, in Kubernetes, its
+//! pod.
 //!
-//! The library's crate of detectors is not used: it runs `hostname` as a program, sends the command
-//! line, and calls any host a pod.
+//! The library's detectors are not used: they run the program `hostname`, send the command line,
+//! and call any host a pod.
 
 use std::env;
 use std::fs::read_to_string;
@@ -15,8 +16,7 @@ const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const OS_RELEASE: &str = "/proc/sys/kernel/osrelease";
 
-/// Who the telemetry comes from. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` have the last
-/// word.
+/// The resource. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over what is detected.
 pub(in crate::telemetry) fn resource(service_instance: &str) -> Resource {
     let environment = |key: &str| env::var(key).ok().filter(|value| !value.is_empty());
     let resource = Resource::builder_empty()
@@ -32,7 +32,7 @@ pub(in crate::telemetry) fn resource(service_instance: &str) -> Resource {
     }
 }
 
-/// What a file of one line says.
+/// The content of a file of one line.
 fn content(path: &str) -> Option<String> {
     let text = read_to_string(path).ok()?.trim().to_owned();
     (!text.is_empty()).then_some(text)
@@ -63,8 +63,8 @@ fn attributes(
     known.chain([pid]).chain(pod(host, environment, content)).collect()
 }
 
-/// What Kubernetes says of the pod: by the variables that its operator sets too, or else by the
-/// host's name, which is the pod's.
+/// The pod: from the variables that OpenTelemetry's Kubernetes operator sets as well, or else from
+/// the host's name, which in Kubernetes is the pod's.
 fn pod(
     host: Option<String>,
     environment: impl Fn(&str) -> Option<String>,
@@ -83,7 +83,7 @@ fn pod(
     known.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?))).collect()
 }
 
-/// In the words of OpenTelemetry's conventions.
+/// The name of this architecture in OpenTelemetry's conventions.
 fn arch(rust: &str) -> &str {
     match rust {
         "x86_64" => "amd64",
@@ -93,7 +93,7 @@ fn arch(rust: &str) -> &str {
     }
 }
 
-/// The same of operating systems.
+/// The same for the operating system.
 fn os(rust: &str) -> &str {
     match rust {
         "macos" => "darwin",

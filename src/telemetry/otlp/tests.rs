@@ -74,7 +74,7 @@ fn the_shortest_bound_of_an_export_counts() {
     assert_eq!(of(&[("OTEL_BSP_EXPORT_TIMEOUT", "300")]), 10_000);
 }
 
-/// The first bytes of HTTP/2, which gRPC alone speaks here.
+/// The first bytes of HTTP/2, which only gRPC uses here.
 #[test]
 fn spans_go_by_grpc_to_the_collector_that_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -96,7 +96,8 @@ fn spans_go_by_grpc_to_the_collector_that_is_named() {
     flush.join().expect("it ends, for the collector has gone");
 }
 
-/// Followed, it would take the headers along, and the page there would count as success.
+/// If the redirect were followed, the headers would go along, and the page there would count as
+/// success.
 #[test]
 fn a_redirect_of_an_export_is_not_followed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -113,7 +114,7 @@ fn a_redirect_of_an_export_is_not_followed() {
     assert_eq!(answer.status(), 302);
 }
 
-/// The library takes the words of the environment itself, so these come by arguments only.
+/// The library reads the environment itself, so these values are given as arguments only.
 #[test]
 fn a_queue_that_is_none_has_the_size_of_the_page() {
     for value in ["abc", "0", "-1", ""] {

@@ -1,4 +1,4 @@
-//! Spans by OTLP: the exporter, how spans wait for it, and the sampler.
+//! Exports spans by OTLP: the exporter, the queue before it, and the sampler.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::telemetry::spans::Sink;
 /// Spans that wait for the exporter unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. The standard's
 /// 2048 are less than a second's worth of claims; more than these are dropped.
 pub(in crate::telemetry) const QUEUE_SIZE: usize = 16_384;
-/// Links that a span may hold, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to
+/// The most links of a span, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise: a flush links to
 /// each of its claims.
 pub(in crate::telemetry) const LINKS_PER_SPAN: u32 = 1_024;
 
-/// What sends spans to the collector that the environment names.
+/// The processor that sends spans to the collector that the environment names.
 pub(in crate::telemetry) fn sink(
     resource: &Resource,
     environment: impl Fn(&str) -> Option<String>,
@@ -62,7 +62,7 @@ pub(in crate::telemetry) fn sink(
     Ok(Sink { processor: Box::new(processor), sampler, limits })
 }
 
-/// Whether the environment wants no span at all, whatever becomes of a claim.
+/// Whether the environment switches all spans off, even those of claims that fail.
 pub(in crate::telemetry) fn keeps_none(environment: impl Fn(&str) -> Option<String>) -> bool {
     environment("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler == "always_off")
 }
@@ -71,8 +71,7 @@ fn queue_size(environment: impl Fn(&str) -> Option<String>) -> usize {
     super::number(OTEL_BSP_MAX_QUEUE_SIZE, QUEUE_SIZE, environment)
 }
 
-/// How spans wait and are sent. The library takes a 0 at its word: it would never send, or never
-/// pause.
+/// The settings of the queue. A 0 counts as not set: the library would never send, or never pause.
 pub(super) fn batches(environment: impl Fn(&str) -> Option<String>) -> BatchConfig {
     let number = |key, default| super::number(key, default, &environment);
     let delay =

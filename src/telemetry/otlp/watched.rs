@@ -1,4 +1,4 @@
-//! An exporter that says when its collector does not answer.
+//! An exporter that logs when its collector stops answering and when it answers again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,21 +21,21 @@ use crate::telemetry::metrics::{LOG_LINES_LOST, METRIC_EXPORTS_FAILED, Metric, S
 const SPANS_FATE: &str = " and are lost";
 const LINES_FATE: &str = " and are on the standard error alone";
 
-/// An exporter that counts what is lost and says once that it began, and once that it ended.
+/// An exporter that counts what is lost and logs once that losses began, and once that they ended.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Watched<E> {
     signal: Signal,
     exporter: E,
-    /// As log lines name it: a URL may hold credentials.
+    /// The collector's name in log lines: a URL may hold credentials.
     collector: String,
     is_failing: AtomicBool,
-    /// Where what is exported waits. Metrics do not: they are read when they are due.
+    /// The queue of what is exported. Metrics have none: they are read when they are due.
     queue: Option<Arc<Queue>>,
     is_overrun: AtomicBool,
     _connection: Connection,
 }
 
-/// What the exporter's connection runs on, where it needs something. Its end waits for nobody.
+/// The runtime of the exporter's connection, if it needs one. Its end waits for nothing.
 #[derive(Debug)]
 struct Connection(Option<Runtime>);
 
@@ -47,7 +47,7 @@ impl Drop for Connection {
     }
 }
 
-/// The collector of this endpoint by its host, which holds no secret.
+/// The host of this endpoint: it holds no secret.
 fn collector(endpoint: &str) -> String {
     if endpoint.starts_with("unix:") {
         return endpoint.to_owned();
@@ -57,7 +57,7 @@ fn collector(endpoint: &str) -> String {
     uri.as_ref().and_then(Uri::host).unwrap_or("localhost").to_owned()
 }
 
-/// What becomes of the numbers of an export that failed: the words after "metrics do not arrive".
+/// What happens to the numbers of an export that failed: the words after "metrics do not arrive".
 fn fate_of_metrics(temporality: Temporality) -> &'static str {
     match temporality {
         Temporality::Cumulative => ", and the next ones have what these had",
@@ -96,7 +96,7 @@ impl<E> Watched<E> {
         }
     }
 
-    /// An export of so many things from the queue begins.
+    /// An export of this many entries of the queue begins.
     fn begun(&self, things: usize, fate: &str, size: &str) {
         let Some(queue) = &self.queue else { return };
         let left_out = queue.leave(things);
@@ -114,7 +114,7 @@ impl<E> Watched<E> {
         }
     }
 
-    /// An export of so many things ended.
+    /// An export of this many entries ended.
     fn ended(&self, things: usize, fate: &str, result: OTelSdkResult) -> OTelSdkResult {
         let (of, collector) = (self.signal.things(), &self.collector);
         match &result {
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// A collector that takes everything.
+    /// A collector that accepts everything.
     #[derive(Debug)]
     struct Takes;
 

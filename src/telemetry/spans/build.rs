@@ -1,4 +1,4 @@
-//! Spans, made of what was noted: which ones a claim has, and how they belong together.
+//! Makes spans from the notes about a claim: which spans it has, and how they belong together.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,40 +15,41 @@ use crate::decision::Decision;
 use crate::trace::TraceContext;
 use crate::unix_time::elapsed;
 
-/// What a claim's span says about it.
+/// The facts about a claim that its span has.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimFacts<'a> {
     /// The topic that the event was read from.
     pub topic: &'a str,
     /// The partition within it.
     pub partition: i32,
-    /// The offset within that.
+    /// The offset within the partition.
     pub offset: i64,
     /// The claim's id; `None` for a malformed event.
     pub claim_id: Option<&'a str>,
     /// The claim's kind, where it has a verdict.
     pub kind: Option<&'a str>,
-    /// The context that went on into its decision.
+    /// The trace context in the headers of its decision.
     pub trace: &'a TraceContext,
-    /// What became of it.
+    /// How it ended.
     pub end: ClaimEnd<'a>,
 }
 
-/// What became of a claim.
+/// How a claim ended.
 #[derive(Debug, Clone, Copy)]
 pub enum ClaimEnd<'a> {
-    /// It is decided.
+    /// It was decided.
     Decided(Decision),
-    /// It stands in the retry topic, for this reason.
+    /// It was deferred to the retry topic, for this reason.
     Deferred(&'a str),
-    /// It is a dead letter, for this reason.
+    /// It became a dead letter, for this reason.
     DeadLettered(&'static str),
-    /// Its partition went to another worker, which begins anew.
+    /// Its partition went to another worker, which starts over.
     Dropped,
 }
 
 impl Spans {
-    /// A step that many claims took at once, from `from` to `to`: `links` are those that are kept.
+    /// A step that many claims took together, from `from` to `to`. `links` are the claims that are
+    /// kept.
     #[must_use]
     pub fn shared(
         step: SharedStep,
@@ -62,7 +63,8 @@ impl Spans {
         Arc::new(SharedRecord { step, ids, from, to, claims, error, links, is_exported })
     }
 
-    /// Exports a claim's spans: its own, its attempts', and those of the steps that it shared.
+    /// Exports the spans of a claim: its own, those of its attempts, and those of the steps that it
+    /// shared.
     pub fn export(&self, facts: &ClaimFacts<'_>, claim: &ClaimRecord, now: i64) {
         let Some(exported) = &self.0 else { return };
         let (mut events, mut links) = (Vec::new(), Vec::new());
@@ -107,7 +109,8 @@ impl Spans {
         exported.emit(span);
     }
 
-    /// Exports the fetch of an access token, a trace of its own, if it is sampled or failed.
+    /// Exports the span of an access token's fetch, if it is sampled or failed. It is a trace of
+    /// its own.
     pub fn token_fetch(
         &self,
         ids: Ids,

@@ -1,4 +1,4 @@
-//! What the exporter takes: names, kinds and attributes of each kind of span, and its limits.
+//! The spans as the exporter takes them: the name, kind and attributes of each, and the limits.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl Exported {
         self.emit(span);
     }
 
-    /// A call by HTTP; one without an end was given up at `now`.
+    /// A call by HTTP. A call without an end was given up at `now`.
     pub(super) fn call(
         &self,
         ids: Ids,
@@ -97,7 +97,7 @@ impl Exported {
         span
     }
 
-    /// Exports a step of many, once: with links to the claims that are kept, `claim` among them.
+    /// Exports a shared step once, with links to the claims that are kept; `claim` is one of them.
     pub(super) fn shared(&self, step: &SharedRecord, claim: Ids) {
         if step.is_exported.swap(true, Ordering::Relaxed) {
             return;
@@ -167,8 +167,8 @@ impl Exported {
         self.sink.processor.on_end(span);
     }
 
-    /// Adds events, links and what went wrong: a type and a description. Keeps the limits of the
-    /// former two.
+    /// Adds events, links and the error: a type and a description. Keeps to the limits on events
+    /// and links.
     pub(super) fn finish(
         &self,
         span: &mut SpanData,
@@ -190,7 +190,7 @@ impl Exported {
     }
 }
 
-/// As many as are allowed, and how many are not.
+/// As many as the limit allows, and how many were left out.
 fn limited<T>(mut all: Vec<T>, limit: u32) -> (Vec<T>, u32) {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let dropped = all.len().saturating_sub(limit);
@@ -208,7 +208,7 @@ fn context(ids: Ids, state: TraceState) -> SpanContext {
     )
 }
 
-/// The id of a claim's attempt with this number: a mix of the claim's own, which is random
+/// The span id of an attempt: the claim's own id, which is random, mixed with the attempt's number
 /// (`SplitMix64`).
 fn child(span_id: u64, number: u32) -> u64 {
     let mut mixed = span_id.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(number)));

@@ -1,12 +1,12 @@
-//! The spans of a claim's journey, made after it.
+//! The spans of a claim, made when its journey has ended.
 //!
-//! While a claim goes, the worker notes what happens to it ([`record`]). When Kafka has its
-//! decision, [`build`] makes spans of the notes, if they are kept: because the claim was sampled
-//! when it was taken on, or because it failed, was tried often or took long ([`Keep`]). Owns the
-//! spans' names and attributes (OpenTelemetry's semantic conventions for messaging, HTTP clients
-//! and databases) and how a claim's trace context goes on into its decision. Knows no clock and no
-//! randomness. The invariant: where nothing is exported nothing is noted, and no span ever holds an
-//! account, the query of a URL, a token or a body.
+//! While a claim is under way, the worker notes what happens to it ([`record`]). When Kafka has its
+//! decision, [`build`] makes spans from the notes of claims that are kept: those that were sampled
+//! when they were taken on, and those that failed, took many attempts or took long ([`Keep`]). Owns
+//! the names and attributes of spans (OpenTelemetry's semantic conventions for messaging, HTTP
+//! clients and databases) and how a claim's trace context is passed on to its decision. Knows no
+//! clock and no randomness. The invariant: if nothing is exported, nothing is noted; no span ever
+//! holds an account, the query of a URL, a token or a body.
 
 use std::sync::Arc;
 
@@ -29,21 +29,21 @@ pub use record::{AttemptEnd, ClaimRecord, Ids, Keep, SharedRecord, SharedStep, W
 
 /// The scope's name.
 const SCOPE: &str = "claimgate";
-/// The edition of the semantic conventions that attributes follow.
+/// The version of the semantic conventions that attributes follow.
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Where spans go, and which.
+/// Where spans go, and which spans are kept.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// What takes finished spans; it does not block.
+    /// Takes finished spans. It does not block.
     pub(super) processor: Box<dyn SpanProcessor>,
-    /// What decides when a claim is taken on.
+    /// Decides whether a claim is sampled when it is taken on.
     pub(super) sampler: Box<dyn ShouldSample>,
     /// How many links, events and attributes a span may have.
     pub(super) limits: SpanLimits,
 }
 
-/// Makes spans; or makes none, at the cost of one look at an `Option`.
+/// Makes spans, or makes none: then each call costs one check of an `Option`.
 #[derive(Debug, Clone, Default)]
 pub struct Spans(Option<Arc<Exported>>);
 
@@ -75,11 +75,11 @@ impl Spans {
         self.0.is_some()
     }
 
-    /// A claim is taken on: what is noted of it, if anything, and the context that goes on into its
-    /// decision.
+    /// A claim is taken on. Returns its record, if anything is to be noted, and the context that is
+    /// passed on to its decision.
     ///
-    /// That context is the claim's own span, made of `seed`; or, where no spans are made, the
-    /// incoming one, or else a fresh one. Whether the claim is sampled is asked here, once.
+    /// That context names the claim's own span, made from `seed`. If no spans are made, it is the
+    /// incoming context or, without one, a new one. The sampler is asked here, once per claim.
     pub fn claim(
         &self,
         incoming: Option<TraceContext>,
@@ -105,8 +105,8 @@ impl Spans {
         (Some(ClaimRecord::new(own, parent, is_sampled, now)), context)
     }
 
-    /// The claim has an end, which is not yet recorded: says in its context whether it is kept, as
-    /// far as that is known now.
+    /// The claim has ended, but its end is not recorded yet. Says in its context whether it is
+    /// kept, as far as that is known now.
     pub fn weigh(&self, claim: &mut ClaimRecord, context: &mut TraceContext, now: i64) {
         let Some(exported) = &self.0 else { return };
         if claim.weigh(&exported.keep, now) {

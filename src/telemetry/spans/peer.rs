@@ -1,15 +1,14 @@
 //! A risk API as its callers' spans name it.
 
-/// What stands in a span for the values of a URL's query.
+/// What replaces the values of a URL's query in a span.
 const REDACTED: &str = "?REDACTED";
 
-/// Where calls go. Made once per API.
+/// The server that calls go to. Made once per API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// The API's name, or whose tokens are fetched.
+    /// The API's name or, for token fetches, the vendor's.
     pub(super) api: &'static str,
-    /// Scheme, host and path. The query of these URLs carries accounts, tokens and signatures: none
-    /// of it is kept.
+    /// Scheme, host and path. The query is dropped: it carries accounts, tokens and signatures.
     pub(super) url: String,
     pub(super) address: String,
     pub(super) port: Option<i64>,

@@ -1,7 +1,7 @@
-//! What is noted of a claim while it goes, for its spans. Pure.
+//! The notes about a claim that its spans are made from. Pure.
 //!
-//! Notes are plain: ids, times (UNIX microseconds) and bounded words. Nothing here is exported, and
-//! most notes never are; [`super::build`] makes spans of those that are kept.
+//! Notes are ids, times (UNIX microseconds) and bounded words. Most notes are never exported;
+//! [`super::build`] makes spans from those that are kept.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use super::Peer;
 use crate::risk::{AttemptOutcome, FaultReason};
 use crate::words::words;
 
-/// A wait that is shorter is not noted, in microseconds.
+/// A shorter wait, in microseconds, is not noted.
 const SHORTEST_WAIT: i64 = 1_000;
 
 words! {
@@ -28,7 +28,7 @@ words! {
 }
 
 words! {
-    /// A step that many claims take at once; the word is its span's name.
+    /// A step that many claims take together. The word is the name of its span.
     pub enum SharedStep {
         Recall = "recall": "Postgres is asked which claims are decided.",
         Record = "record": "A batch is written to Postgres.",
@@ -36,7 +36,7 @@ words! {
     }
 }
 
-/// Where a span is found.
+/// The ids of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ids {
     /// Never 0.
@@ -45,14 +45,14 @@ pub struct Ids {
     pub span_id: u64,
 }
 
-/// Which claims are kept though they are not sampled.
+/// Which claims are kept even if they are not sampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Those that failed.
+    /// Claims that failed.
     pub failed: bool,
-    /// Those that took so many attempts; 0 is none.
+    /// Claims that took this many attempts or more; 0 switches it off.
     pub attempts: u32,
-    /// Those that took longer; zero is none.
+    /// Claims that took longer than this; zero switches it off.
     pub slower_than: Duration,
 }
 
@@ -66,22 +66,23 @@ pub(super) struct AttemptRecord {
     pub(super) end: Option<AttemptEnd>,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptEnd {
     /// How long it took.
     pub latency: Duration,
-    /// The HTTP status, where an answer came.
+    /// The HTTP status, if an answer came.
     pub http_status: Option<u16>,
-    /// The word of `risk_calls` or `token_exchanges`.
+    /// The outcome, as in `risk_calls` or `token_exchanges`.
     pub outcome: &'static str,
-    /// Whether that is an answer: what an API found, or refused for good.
+    /// Whether that is an answer for good: an assessment, or the API's statement that it cannot
+    /// assess.
     pub is_answer: bool,
     /// Why it is no assessment.
     pub reason: Option<FaultReason>,
 }
 
-/// A step that many claims took at once. Exported once, for the first of them that is kept.
+/// A step that many claims took together. It is exported once, with the first of them that is kept.
 #[derive(Debug)]
 pub struct SharedRecord {
     pub(super) step: SharedStep,
@@ -102,7 +103,7 @@ pub(super) enum Note {
     Shared(Arc<SharedRecord>),
 }
 
-/// What is noted of a claim.
+/// The notes about one claim.
 #[derive(Debug)]
 pub struct ClaimRecord {
     pub(super) own: Ids,
@@ -118,23 +119,23 @@ pub struct ClaimRecord {
 }
 
 impl ClaimRecord {
-    /// A claim that was just taken on.
+    /// The record of a claim that was just taken on.
     pub(super) fn new(own: Ids, parent: Option<u64>, is_sampled: bool, now: i64) -> Self {
         let (error, attempts, waits, notes) = (None, 0, None, Vec::new());
         Self { own, parent, from: now, error, notes, is_kept: is_sampled, attempts, waits }
     }
 
-    /// Where its span is found.
+    /// The ids of its span.
     pub fn ids(&self) -> Ids {
         self.own
     }
 
-    /// Whether its spans are to be exported, as far as that is known yet.
+    /// Whether its spans are to be exported, as far as that is known so far.
     pub fn is_kept(&self) -> bool {
         self.is_kept
     }
 
-    /// From `from` on it waits for this; until `until`, where that is known, and after that for a
+    /// It waits for this from `from` on, until `until` if that is known, and after that for a
     /// permit.
     pub fn waits(&mut self, what: Wait, from: i64, until: Option<i64>) {
         self.moves(from);
@@ -184,7 +185,7 @@ impl ClaimRecord {
         self.error = Some(reason);
     }
 
-    /// It took part in a step of many.
+    /// It took part in a shared step.
     pub fn shares(&mut self, step: Arc<SharedRecord>) {
         self.notes.push(Note::Shared(step));
     }

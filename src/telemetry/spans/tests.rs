@@ -1,4 +1,4 @@
-//! What a collector is told of claims, seen through one in memory.
+//! What a collector gets about claims, seen by a collector in memory.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl SpanExporter for Collector {
     }
 }
 
-/// Keeps what the operator is most likely to ask about.
+/// Keeps the claims that operators are most likely to ask about.
 const KEEP: Keep = Keep { failed: true, attempts: 3, slower_than: Duration::from_secs(5) };
 
 impl Collector {

@@ -1,4 +1,4 @@
-//! What a scraper is told.
+//! What a scraper gets.
 
 use super::*;
 

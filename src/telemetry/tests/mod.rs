@@ -1,5 +1,4 @@
-//! What a collector and a scraper are told, seen through a collector in memory and a recorder of
-//! the test's own.
+//! What a collector and a scraper get, seen by a collector in memory and a recorder of the test.
 
 mod metered;
 mod quiet;
@@ -18,7 +17,7 @@ use crate::decision::Decision;
 use crate::kafka::{Input, Partition};
 use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 
-/// A collector that refuses.
+/// A collector that rejects exports.
 #[derive(Debug)]
 struct Refuses;
 

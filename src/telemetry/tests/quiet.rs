@@ -7,7 +7,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
-/// As a library does that asks before it makes up a line.
+/// As a library does that asks before it formats a line.
 fn ask_for_what_nobody_wants() {
     let unwanted = tracing::debug_span!(target: "library", "unwanted");
     let metadata = unwanted.metadata().expect("a disabled span has its call site's");
@@ -42,7 +42,7 @@ fn a_library_that_asks_whether_it_should_log_costs_no_line() {
     assert_eq!(text.lines().count(), 2, "{text}");
 }
 
-/// What a collector of log lines is told.
+/// What a collector of log lines gets.
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>);
 

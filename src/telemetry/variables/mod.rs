@@ -1,8 +1,8 @@
-//! The `OTEL_*` variables of the environment: which count here, what values are understood, and
-//! what happens instead.
+//! The `OTEL_*` variables of the environment: which have an effect, which values are understood,
+//! and what happens otherwise.
 //!
-//! Pure. OpenTelemetry's own library passes over in silence what it does not know. The invariant: a
-//! standard variable that is set, and does not do what the standard says, has a finding.
+//! Pure. OpenTelemetry's library silently ignores what it does not know. The invariant: a standard
+//! variable that is set and does not do what the standard says has a finding.
 //!
 //! Source: OpenTelemetry's "Environment Variable Specification" and "OTLP Exporter Configuration".
 
@@ -17,22 +17,22 @@ mod understood;
 /// The variables that are set, by name.
 pub(super) type Environment = BTreeMap<String, String>;
 
-/// Whether a value is understood, beside the other variables.
+/// Checks whether a value is understood, given the other variables.
 type Check = fn(&str, &Environment) -> Result<(), Instead>;
-/// The same of a variable of one signal, which has no effect where that is not exported.
+/// The same for a variable of one signal, which has no effect if that signal is not exported.
 type CheckOf = fn(&str, &Environment, Signal) -> Result<(), Instead>;
 
-/// What a variable does here.
+/// The effect of a variable.
 enum Use {
-    /// It counts, if its value is understood.
+    /// It has its effect, if its value is understood.
     Counts(Check),
     /// The same for a value that may hold a secret, and is not shown.
     CountsUnseen(Check),
-    /// It counts for its signal.
+    /// It has its effect for its signal.
     Of(CheckOf),
     /// The same for a value that may hold a secret, and is not shown.
     OfUnseen(CheckOf),
-    /// It has no effect; this is how it is instead.
+    /// It has no effect; this says what happens instead.
     Ignored(&'static str),
     /// The same, and its value may be a secret.
     IgnoredUnseen(&'static str),
@@ -49,11 +49,12 @@ const NO_LIMIT_OF_LINES: &str = "log lines have no such limit; remove the variab
 const NO_FILE: &str = "no such file is read; set the variables of docs/telemetry.md";
 
 /// Every variable of the standard. `<SIGNAL>` stands for `TRACES`, `METRICS` and `LOGS`, `*` for
-/// any end; the first line that fits counts.
+/// any ending. The first line that matches counts.
 const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_SDK_DISABLED", Counts(understood::disabled)),
     ("OTEL_SERVICE_NAME", Counts(understood::any)),
-    // The Kubernetes operator sets OTEL_RESOURCE_ATTRIBUTES_POD_NAME and others, to be named in it.
+    // The Kubernetes operator sets OTEL_RESOURCE_ATTRIBUTES_POD_NAME and others, and refers to them
+    // in it.
     ("OTEL_RESOURCE_ATTRIBUTES_*", Counts(understood::any)),
     ("OTEL_RESOURCE_ATTRIBUTES", Counts(understood::pairs)),
     ("OTEL_LOG_LEVEL", Ignored("telemetry.log and RUST_LOG choose the log lines; set one of them")),
@@ -111,13 +112,13 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_*", IgnoredUnseen("claimgate knows no such variable; correct its name, or remove it")),
 ];
 
-/// What is not as the standard says, variable by variable. One that is empty counts as not set, as
+/// What is not as the standard says, variable by variable. An empty variable counts as not set, as
 /// the standard says.
 pub(super) fn look_at(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Finding> {
     let is_given =
         |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.is_empty();
     let given: Environment = environment.into_iter().filter(is_given).collect();
-    // Then nothing of it has an effect, as the standard says.
+    // Then no other variable has an effect, as the standard says.
     if understood::is_true(given.get("OTEL_SDK_DISABLED")) {
         return Vec::new();
     }
@@ -159,10 +160,10 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// In a name of the table, any signal.
+/// In a name of the table, this matches any signal.
 const SIGNAL: &str = "<SIGNAL>";
 
-/// Whose variable it is: of spans, unless its name says otherwise.
+/// The signal of a variable: spans, unless its name says otherwise.
 fn signal(name: &str) -> Signal {
     if name.starts_with("OTEL_METRIC_") || name.contains("_METRICS_") {
         Signal::Metrics

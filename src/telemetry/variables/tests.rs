@@ -5,7 +5,7 @@ fn look(given: &[(&str, &str)]) -> Vec<Finding> {
     look_at(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
-/// The one sentence about one variable.
+/// The only finding about one variable.
 fn sentence(name: &str, value: &str) -> String {
     let findings = look(&[(name, value)]);
     assert_eq!(findings.len(), 1, "{name}={value}: {findings:?}");
@@ -55,7 +55,7 @@ fn what_is_not_honoured_is_told_with_what_happens_instead() {
     }
 }
 
-/// The same of those that are exported where they are asked for.
+/// The same for signals that are exported only if asked for.
 #[test]
 fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
     let exporters = [("OTEL_METRICS_EXPORTER", "otlp"), ("OTEL_LOGS_EXPORTER", "otlp")];
@@ -81,7 +81,7 @@ fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
     }
 }
 
-/// Nobody is to find out from a bill, or from a collector that understands nothing.
+/// Otherwise people would find out from a bill, or from a collector that understands nothing.
 #[test]
 fn a_compression_that_is_not_built_in_keeps_the_worker_from_starting() {
     let severity = |given: &[(&str, &str)]| look(given).first().map(|finding| finding.severity);
@@ -210,7 +210,7 @@ fn nothing_is_said_where_all_is_switched_off() {
     assert_eq!(look(&given), []);
 }
 
-/// The first line that fits counts, so a pattern must not stand before a name that it covers.
+/// The first line that matches counts, so a pattern must not come before a name that it covers.
 #[test]
 fn every_line_of_the_table_can_be_reached() {
     let covers = |earlier: &str, pattern: &str| match earlier.strip_suffix('*') {
@@ -225,7 +225,7 @@ fn every_line_of_the_table_can_be_reached() {
     }
 }
 
-/// The variables that the page explains, in the words of its table.
+/// The variables that the page explains, as its table writes them.
 #[test]
 fn the_page_names_what_counts() {
     let page = include_str!("../../../docs/telemetry.md");

@@ -1,7 +1,7 @@
 //! Which values of the `OTEL_*` variables are understood, and what happens where one is not. Pure.
 //!
-//! Each check says what the exporter will do, and so has to agree with [`super::super::otlp`] and
-//! with the library below it.
+//! Each check says what the exporter will do, so it has to agree with [`super::super::otlp`] and
+//! with the library below.
 
 use std::fmt::Display;
 
@@ -20,7 +20,7 @@ use crate::telemetry::otlp::metrics::INTERVAL;
 use crate::telemetry::otlp::traces::{LINKS_PER_SPAN, QUEUE_SIZE};
 use crate::telemetry::otlp::{Protocol, Signal, TIMEOUT_MS};
 
-/// What follows from a value that is not understood: the rest of a sentence that begins with it.
+/// The consequence of a value that is not understood: the rest of a sentence that begins with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Instead {
     /// Something else happens.
@@ -31,7 +31,7 @@ pub(super) enum Instead {
 
 type Understood = Result<(), Instead>;
 
-/// The samplers of the standard that the library has.
+/// The samplers of the standard that the library supports.
 const SAMPLERS: [&str; 6] = [
     "always_on",
     "always_off",
@@ -40,9 +40,9 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_always_off",
     "parentbased_traceidratio",
 ];
-/// How OTLP may be compressed here.
+/// The supported compressions of OTLP.
 const COMPRESSIONS: [&str; 2] = ["none", "gzip"];
-/// Attributes and events that a span may hold unless a variable says otherwise.
+/// The most attributes and events of a span, unless a variable says otherwise.
 const COUNT_LIMIT: u32 = 128;
 
 fn warn(words: String) -> Understood {
@@ -58,8 +58,8 @@ fn asked(given: &Environment) -> impl Fn(&str) -> Option<String> {
     |name| given.get(name).cloned()
 }
 
-/// A variable of metrics or of log lines needs their export. Those of spans are looked at all the
-/// same: naming a collector is enough for them to count.
+/// A variable of metrics or log lines has an effect only if they are exported. Variables of spans
+/// are always checked, because naming a collector is enough to export spans.
 pub(super) fn has_effect(signal: Signal, given: &Environment) -> Understood {
     unless(signal == Signal::Traces || signal.is_wanted(asked(given)), || {
         let (things, exporter) = (signal.things(), signal.exporter());
@@ -67,8 +67,7 @@ pub(super) fn has_effect(signal: Signal, given: &Environment) -> Understood {
     })
 }
 
-/// The signals that a variable of all of them is for: where a signal's own variable `end` decides,
-/// it has no say.
+/// The signals that a common variable is for: those whose own variable `end` does not decide.
 fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) -> Vec<Signal> {
     let is_looked_at = |signal: &Signal| match signal {
         Signal::Traces => !is_off(*signal, given),
