@@ -1,8 +1,8 @@
-//! How a dead letter is named: by where its event stood and, where several stood there one after
-//! the other, by what it was.
+//! How a dead letter is named: by the place of its event and, if several events had that place one
+//! after the other, also by a hash of its content.
 //!
-//! Pure. A topic that was made anew, or moved to another cluster, counts from 0 again: the place
-//! alone does not identify an event.
+//! Pure. A topic that was deleted and created again, or moved to another cluster, counts from 0
+//! again: the place alone does not identify an event.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::audit::source::parse_source;
 use crate::decision::Source;
 use crate::schema::LetterId;
 
-/// What a person names: a letter, or a place at which there is one.
+/// What a person names: a dead letter, or a place at which there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Address {
     pub(super) source: Source,
@@ -18,7 +18,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Whether it names this letter.
+    /// Whether it names this dead letter.
     pub(super) fn names(&self, letter: &LetterId) -> bool {
         self.source == letter.source
             && self.content.as_ref().is_none_or(|content| *content == letter.content)
@@ -46,13 +46,13 @@ pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     Ok(Address { source: parse_source(place)?, content })
 }
 
-/// Reads what [`LetterId`] writes.
+/// Parses the text form of a [`LetterId`].
 pub(super) fn parse_letter(text: &str) -> Option<LetterId> {
     let Address { source, content } = parse_address(text).ok()?;
     Some(LetterId { source, content: content? })
 }
 
-/// What to say where a place alone names several letters.
+/// The error where a place alone names several dead letters.
 pub(super) fn ambiguous<'a>(letters: impl Iterator<Item = &'a LetterId>) -> String {
     let letters: Vec<String> = letters.map(ToString::to_string).collect();
     format!(

@@ -1,4 +1,4 @@
-//! `claimgate dead-letters …`: what is asked on the command line, answered on the standard output.
+//! `claimgate dead-letters …`: runs the command and writes its answer to the standard output.
 
 use std::io::Write;
 
@@ -74,10 +74,10 @@ struct ReplayArgs {
     approval: Approval,
 }
 
-/// What the commands work with.
+/// What the commands need.
 #[derive(Clone, Copy)]
 pub struct DeadLetters<'a> {
-    /// The record.
+    /// The store.
     pub store: &'a PostgresStore,
     /// `[kafka]`.
     pub kafka: &'a kafka::Settings,
@@ -86,10 +86,10 @@ pub struct DeadLetters<'a> {
 }
 
 impl DeadLettersCommand {
-    /// Does what is asked, and says so on `out`.
+    /// Runs the command and writes its answer to `out`.
     ///
     /// # Errors
-    /// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
+    /// One sentence: what is wrong, that nothing was found, or how many letters were not replayed.
     pub async fn run(
         self,
         context: DeadLetters<'_>,

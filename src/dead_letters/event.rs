@@ -1,8 +1,8 @@
-//! A dead letter's event as it is sent once more: its own key, payload and headers, and two headers
-//! that say so.
+//! The event of a dead letter as a replay sends it: its own key, payload and headers, and two
+//! headers of the replay.
 //!
-//! Pure. The invariant: the count in the headers grows by one with every replay, whoever made it
-//! and whatever the event became meanwhile.
+//! Pure. The invariant: the count in the headers grows by one with every replay, even if the event
+//! became a dead letter again in between.
 
 use crate::intake::Headers;
 use crate::schema::{LetterId, ReplayId};

@@ -1,5 +1,5 @@
-//! Which dead letters are meant: the filters of the command line, and the condition in SQL that
-//! stands for them.
+//! Which dead letters are selected: the filters of the command line, and the SQL condition that
+//! they become.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -50,9 +50,9 @@ pub(super) struct Selection {
     topic: Option<String>,
     partition: Option<i32>,
     not_replayed: bool,
-    /// These and no others, where any are named.
+    /// Only these, if any are named.
     pub(super) named: Vec<Address>,
-    /// Written before this time by the server's clock.
+    /// Only those written before this time by the server's clock.
     pub(super) recorded_before: Option<OffsetDateTime>,
 }
 
@@ -64,7 +64,7 @@ impl Filter {
         none && topic.is_none() && partition.is_none() && !not_replayed
     }
 
-    /// What the filters select as of `now`.
+    /// The selection of these filters as of `now`.
     ///
     /// # Errors
     /// [`DeadLetterError::Usage`]: no time is between `--since` and `--until`.
@@ -93,7 +93,7 @@ impl Filter {
     }
 }
 
-/// The words of `dead_letters.error`.
+/// The values of `dead_letters.error`.
 fn errors() -> PossibleValuesParser {
     PossibleValuesParser::new(EventError::ALL.map(EventError::as_str))
 }

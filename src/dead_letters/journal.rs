@@ -1,9 +1,9 @@
 //! The journal of replays: `dead_letter_replays` and `dead_letter_replay_places`. Rows are only
-//! ever added.
+//! added.
 //!
-//! A replay is announced, its event is sent, its place is recorded. Whatever ends the command in
-//! between leaves an announcement without a place, which is the truth: the topic has to be read to
-//! know more.
+//! A command announces a replay, sends its event, then records the event's place. If the command
+//! ends in between, it leaves an announcement without a place. Whether the event is in Kafka can
+//! then only be read from the topic.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -31,15 +31,15 @@ pub(super) struct ReplayRow {
 }
 
 impl ReplayRow {
-    /// Where it went, where that is known.
+    /// Where it went, if that is known.
     pub(super) fn place(&self) -> Option<Source> {
         let topic = self.place_topic.clone()?;
         Some(Source { topic, partition: self.place_partition?, offset: self.place_offset? })
     }
 }
 
-/// Announces replays; returns those that are ours to make. Of two commands that announce the same
-/// one, the second does not get it.
+/// Announces replays and returns those that this command is to make. Of two commands that announce
+/// the same replay, the second does not get it.
 pub(super) async fn announce(
     store: &PostgresStore,
     replays: &[ReplayId],
@@ -48,8 +48,8 @@ pub(super) async fn announce(
     insert(store, replays.iter().map(|id| NewReplay { id, by, reason })).await
 }
 
-/// Records where replays went. Where a command was slower than the one that found its event in the
-/// topic, both say the same.
+/// Records where replays went. If another command found the event in the topic first, both record
+/// the same place.
 pub(super) async fn record_places(
     store: &PostgresStore,
     places: &[(ReplayId, Source)],
@@ -62,8 +62,8 @@ pub(super) async fn record_places(
     Ok(())
 }
 
-/// Inserts rows in the order of their key, as every command does: none waits for another in a
-/// circle. Returns those that were not there.
+/// Inserts rows in the order of their key, as every command does, so that no two commands deadlock.
+/// Returns the rows that did not exist before.
 async fn insert<R: NewRow>(
     store: &PostgresStore,
     rows: impl Iterator<Item = R> + Clone,

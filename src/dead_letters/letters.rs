@@ -1,4 +1,4 @@
-//! The questions to `dead_letters`: what a list shows, what a replay must know, and the events
+//! The queries on `dead_letters`: what a list shows, what a replay must know, and the events
 //! themselves.
 
 use sqlx::AssertSqlSafe;
@@ -22,9 +22,9 @@ pub(super) struct Letter {
     pub(super) key: Option<Vec<u8>>,
     pub(super) received_at: OffsetDateTime,
     pub(super) trace_id: String,
-    /// Of the payload; `None` for a tombstone.
+    /// The size of the payload; `None` for a tombstone.
     pub(super) payload_bytes: Option<i32>,
-    /// Of key, payload and headers together.
+    /// The size of key, payload and headers together.
     pub(super) bytes: i64,
     /// The event's own header [`super::REPLAYS`].
     pub(super) replays_header: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct LatestReplay {
     pub(super) number: i32,
     pub(super) by: String,
     pub(super) announced_at: OffsetDateTime,
-    /// Whether Kafka is known to have its event. If not, it may be under way, or was cut short.
+    /// Whether Kafka is known to have its event. If not, the replay is under way or was cut short.
     pub(super) has_place: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Count {
 }
 
 impl Letter {
-    /// Its latest replay, where there was one.
+    /// Its latest replay, if there was one.
     pub(super) fn latest_replay(&self) -> Option<LatestReplay> {
         Some(LatestReplay {
             number: self.number?,
@@ -66,7 +66,7 @@ impl Letter {
     }
 }
 
-/// A letter's columns. A long key is cut: nobody reads it, and it need not be in memory.
+/// The columns of a letter. A long key is cut, to save memory: nobody reads all of it.
 macro_rules! letters {
     () => {
         "select
@@ -116,7 +116,7 @@ pub(super) async fn newest(
     store.fetch(selection.bind(letters).bind(i64::from(limit))).await
 }
 
-/// A page of a selection, oldest first, behind the letter `after`.
+/// A page of a selection, oldest first, beginning after the letter `after`.
 pub(super) async fn page(
     store: &PostgresStore,
     selection: &Selection,
@@ -159,7 +159,7 @@ pub(super) async fn counts(
     store.fetch(selection.bind(counts)).await
 }
 
-/// These letters, whole.
+/// These letters with their events.
 pub(super) async fn contents(
     store: &PostgresStore,
     letters: &[LetterId],
@@ -176,8 +176,7 @@ pub(super) async fn contents(
     store.fetch_evidence(contents.bind(topics).bind(partitions).bind(offsets).bind(hashes)).await
 }
 
-/// The letters that an address names: more than one where it is a place at which several events
-/// stood.
+/// The letters that an address names: more than one if several events had that place.
 pub(super) async fn at_place(
     store: &PostgresStore,
     address: &Address,
@@ -193,7 +192,7 @@ pub(super) async fn at_place(
     store.fetch(letters).await
 }
 
-/// What time it is by the server's clock.
+/// The time by the server's clock.
 pub(super) async fn server_time(store: &PostgresStore) -> Result<OffsetDateTime, StoreError> {
     let now: Vec<(OffsetDateTime,)> = store.fetch(sqlx::query_as("select now()")).await?;
     now.first()

@@ -1,4 +1,4 @@
-//! `claimgate dead-letters list`: what is wrong, how often, and which letters they are.
+//! `claimgate dead-letters list`: counts dead letters by error and lists the newest.
 
 use std::io::Write;
 
@@ -13,13 +13,13 @@ use crate::audit::shown::{instant, optional, printable, printable_bytes, printab
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::bytes_as_json;
 
-/// Characters of a key or a path that a person sees; `show` has all of them.
+/// The most characters of a key or a path in a table; `show` has all of them.
 const SHOWN_MAX: usize = 48;
 
-/// A letter as programs get it.
+/// A letter in JSON.
 #[derive(Serialize)]
 struct Line {
-    /// topic/partition/offset@content, as the other commands take it.
+    /// topic/partition/offset@content, the form that the other commands accept.
     letter: String,
     source: String,
     #[serde(with = "time::serde::rfc3339")]
@@ -27,7 +27,7 @@ struct Line {
     error: String,
     error_field: Option<String>,
     detail: String,
-    /// The first 4 KiB.
+    /// The first 4 KiB of the key.
     #[serde(serialize_with = "bytes_as_json")]
     key: Option<Vec<u8>>,
     payload_bytes: Option<i32>,
@@ -38,7 +38,7 @@ struct Line {
     trace_id: String,
 }
 
-/// Shows the newest letters of a selection; says whether there was any.
+/// Shows the newest letters of a selection. Returns whether there are any.
 pub(super) async fn list(
     store: &PostgresStore,
     selection: &Selection,
@@ -120,7 +120,7 @@ fn cells(letter: &Letter) -> [String; 8] {
     ]
 }
 
-/// A letter in a few words.
+/// A letter as a row of a table.
 pub(super) fn summary(letter: &Letter) -> String {
     let field =
         letter.error_field.as_deref().map(|field| format!(" {}", cut(field))).unwrap_or_default();

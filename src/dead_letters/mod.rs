@@ -1,19 +1,19 @@
-//! Dead letters: what they are, and how their events are sent once more when what was wrong with
-//! them is mended.
+//! Dead letters: lists and shows them, and replays their events once the cause is fixed.
 //!
-//! The table `dead_letters` has the exact bytes of every one; this module reads it. [`replay`] is
-//! the only part that sends anything, [`journal`] the only one that writes: who replayed what, why,
-//! and where it went. [`plan`], [`event`], [`address`] and [`filter`] are pure.
+//! The table `dead_letters` has the exact bytes of every event; this module reads it. Only
+//! [`replay`] sends anything. Only [`journal`] writes to Postgres: who replayed what, why, and
+//! where it went. [`plan`], [`event`], [`address`] and [`filter`] are pure.
 //!
 //! The invariants:
-//! - No event is sent before its replay is announced in Postgres, so that none is without a trace.
-//! - No event is sent twice under one number: of two announcements Postgres takes one, and a replay
-//!   that was cut short is looked for in the topic, by the only producer that could have sent it,
-//!   before it is sent again.
+//! - No event is sent before its replay is announced in Postgres, so that every replay leaves a
+//!   trace.
+//! - No event is sent twice under one number. Of two announcements Postgres accepts one. A replay
+//!   that was cut short is looked for in the topic before it is sent again; by then the earlier
+//!   producer is fenced and can send nothing more.
 //! - No event is replayed more than `dead_letters.max_replays` times: its count travels in its
 //!   headers.
 //!
-//! `docs/dead-letters.md` is the page for whoever was woken by them.
+//! `docs/dead-letters.md` is the page for operators.
 
 mod address;
 mod command;
@@ -44,18 +44,18 @@ pub use event::{REPLAYED_FROM, REPLAYS};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// An event that was replayed so often is refused: replaying does not mend it.
+    /// The most replays of one event: an event that still fails then is refused.
     pub max_replays: u32,
-    /// So many malformed events in a row are a flood.
+    /// This many malformed events in a row are a flood.
     pub max_run: u32,
-    /// So large a part of a window's events malformed is a flood…
+    /// A flood is also this part of a window's events being malformed…
     pub max_ratio: f64,
-    /// …where there were at least so many…
+    /// …if the window has at least this many events…
     pub min_events: u32,
-    /// …within the time just past.
+    /// …and this is the length of the window.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// How often one record is taken on during a flood, to see whether it has ended.
+    /// How often one record is taken on during a flood, to find out whether it has ended.
     #[serde(with = "humantime_serde")]
     pub probe_every: Duration,
 }
@@ -72,7 +72,7 @@ impl Settings {
         }
     }
 
-    /// What the types do not refuse, and must not be.
+    /// Values that the types allow and that must not be.
     pub fn faults(&self) -> Vec<Finding> {
         let wrong = |key: &str, sentence| Finding::wrong(format!("dead_letters.{key}"), sentence);
         let counts = [
@@ -83,7 +83,7 @@ impl Settings {
         let zero = counts.iter().filter(|(_, count)| *count == 0);
         let mut faults: Vec<Finding> =
             zero.map(|(key, _)| wrong(key, "must be at least 1")).collect();
-        // At 0 every event would be a flood, and a flood that is never probed never ends.
+        // At 0 every event would be a flood, and a flood without probes would never end.
         if !(self.max_ratio > 0.0 && self.max_ratio <= 1.0) {
             faults.push(wrong("max_ratio", "must be more than 0 and no more than 1"));
         }
@@ -100,21 +100,21 @@ pub enum DeadLetterError {
     /// The answer could not be written.
     #[error("the answer could not be written: {0}")]
     Output(#[from] std::io::Error),
-    /// Kafka did not take what was sent.
+    /// Kafka did not accept what was sent.
     #[error("{0}")]
     Kafka(String),
-    /// It could not be asked.
+    /// The question is not possible.
     #[error("{0}")]
     Usage(String),
-    /// There is none of the kind.
+    /// There is no such dead letter.
     #[error("no dead letter matches")]
     Nothing,
     /// Some letters were not replayed.
     #[error("{undone} of {letters} dead letters were not replayed; their lines say why")]
     Undone {
-        /// How many.
+        /// How many were not replayed.
         undone: u64,
-        /// Of how many.
+        /// Of how many letters.
         letters: u64,
     },
 }

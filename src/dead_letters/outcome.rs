@@ -1,4 +1,4 @@
-//! What became of each letter of a replay, said as it happens, and the count of it all.
+//! The outcome of each letter of a replay, printed as it happens, and the counts of outcomes.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,27 +9,27 @@ use super::DeadLetterError;
 use crate::audit::shown::{printable_json, printable_line};
 use crate::decision::Source;
 
-/// What became of a letter.
+/// The outcome for one letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Kafka has its event: the replay's number, and where.
     Replayed(i32, Source),
-    /// It would be sent: the replay's number, and what it is.
+    /// It would be sent: the replay's number, and the letter.
     WouldReplay(i32, String),
-    /// There is no need, and why.
+    /// It needs no replay, and why.
     LeftOut(String),
-    /// It reached the bound on replays.
+    /// It has reached the bound on replays.
     Refused {
         /// How often it was replayed.
         replays: i32,
-        /// What is wrong with it still.
+        /// What is still wrong with it.
         error: String,
     },
     /// It was not sent, and why.
     Failed(String),
 }
 
-/// How many letters came to which end.
+/// The number of letters by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) replayed: u64,
@@ -57,7 +57,7 @@ impl Tally {
     }
 }
 
-/// The voice of a replay: one line for each letter.
+/// Prints the progress of a replay: one line for each letter.
 pub(super) struct Reporter<'a, W> {
     json: bool,
     out: &'a mut W,
@@ -81,7 +81,7 @@ impl<'a, W: Write> Reporter<'a, W> {
         Self { json, out, tally: Tally::default() }
     }
 
-    /// Says what became of a letter.
+    /// Prints the outcome of a letter.
     pub(super) fn say(
         &mut self,
         letter: &impl Display,

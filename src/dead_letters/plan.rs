@@ -1,10 +1,10 @@
-//! What is to be done with a dead letter that was chosen for a replay.
+//! Decides what to do with a dead letter that was chosen for a replay.
 //!
-//! Pure: [`plan`] is the whole rule.
+//! Pure. [`plan`] is the whole rule.
 
 use super::letters::LatestReplay;
 
-/// What is to be done with a letter.
+/// What to do with a letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
     /// Announce a replay with this number, and send its event.
@@ -14,7 +14,7 @@ pub(super) enum Plan {
     Resume(LatestReplay),
     /// It was replayed already.
     LeaveOut(LatestReplay),
-    /// It was replayed so often that replaying does not mend it.
+    /// It has reached the bound on replays: another one would not help.
     Refuse {
         /// How often.
         replays: i32,

@@ -1,4 +1,4 @@
-//! The part of a replay that Kafka sees: look for what was cut short, announce, send, record the
+//! The steps of a replay around Kafka: look for what was cut short, announce, send, record the
 //! places.
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ use crate::outbox::commands::SendError;
 use crate::schema::{DeadLetterRow, LetterId, ReplayId, headers_from_json};
 
 impl<W: Write> Replay<'_, W> {
-    /// Looks in the topic for replays that were cut short; returns those that are not there.
+    /// Looks in the topic for replays that were cut short. Returns those that are not there.
     pub(super) async fn look_for(
         &mut self,
         unfinished: Vec<(ReplayId, LatestReplay)>,
@@ -57,7 +57,7 @@ impl<W: Write> Replay<'_, W> {
         Ok(found)
     }
 
-    /// The producer at hand, or a new one.
+    /// The existing producer, or a new one.
     pub(super) async fn take_producer(&mut self) -> Result<ReplayProducer, DeadLetterError> {
         match self.producer.take() {
             Some(producer) => Ok(producer),
@@ -65,7 +65,7 @@ impl<W: Write> Replay<'_, W> {
         }
     }
 
-    /// Announces what is due, and sends it with what was announced before.
+    /// Announces new replays and sends them, together with those that were announced before.
     pub(super) async fn send(
         &mut self,
         due: Vec<ReplayId>,
@@ -126,8 +126,8 @@ impl<W: Write> Replay<'_, W> {
         Ok(())
     }
 
-    /// While there was no sender, another command may have found these replays announced and not
-    /// sent, and sent them.
+    /// Before this command had a producer, another command may have found these replays announced
+    /// but not sent, and sent them.
     async fn forget_taken_over(&mut self, events: &mut Vec<Event>) -> Result<(), DeadLetterError> {
         self.producer = Some(self.take_producer().await?);
         let found = self.find(events.iter().map(Event::id).collect(), self.started).await?;

@@ -1,4 +1,4 @@
-//! The way of replayed events to Kafka.
+//! The producer of replayed events.
 
 use super::DeadLetterError;
 use super::event::Event;
@@ -13,14 +13,14 @@ const REPLAYS: Purpose = Purpose {
     again: NOTHING_TWICE,
 };
 
-/// The producer of replays. There is one at a time: a newer one ends it.
+/// A producer of replays. There is one at a time: a newer one fences it.
 pub(super) struct ReplayProducer {
     producer: CommandProducer,
     input_topic: String,
 }
 
 impl ReplayProducer {
-    /// Connects, and puts an end to whatever an earlier command was about to send.
+    /// Connects, and fences the producer of any earlier command, so that it can send nothing more.
     ///
     /// # Errors
     /// One sentence that names the address or the topic, and the key.
@@ -30,7 +30,7 @@ impl ReplayProducer {
         Ok(Self { producer: producer.map_err(DeadLetterError::Kafka)?, input_topic })
     }
 
-    /// Sends these events, all or none, and says where each of them is.
+    /// Sends these events, all or none. Returns the place of each.
     ///
     /// # Errors
     /// [`SendError`].
@@ -42,8 +42,8 @@ impl ReplayProducer {
     }
 }
 
-/// On the partition that the event came from, where the claims of its key are, if it came from this
-/// topic.
+/// To the partition that the event came from, if it came from this topic: the claims with its key
+/// are there.
 fn outgoing<'a>(event: &'a Event, input_topic: &str) -> Outgoing<'a> {
     let source = &event.letter.source;
     Outgoing {

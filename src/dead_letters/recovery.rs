@@ -1,7 +1,8 @@
-//! Replays that were cut short: whether their events are in the input topic, for Kafka alone knows.
+//! Finds out whether the events of replays that were cut short are in the input topic: only Kafka
+//! knows.
 //!
-//! Only looked for after [`super::producer::ReplayProducer::start`]: from then on, what an earlier
-//! command sent is there or never will be.
+//! This is done only after [`super::producer::ReplayProducer::start`]: from then on, an event of an
+//! earlier command is in the topic or never will be.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,10 +20,10 @@ use crate::intake::header;
 use crate::kafka::{Settings, read_to_end, wait_for_open_transactions};
 use crate::schema::ReplayId;
 
-/// Clocks differ: the topic is read from so long before the announcement.
+/// Clocks differ: the topic is read from this long before the announcement.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
-/// Finds the events of these replays in the input topic, where they are. Blocks.
+/// Finds those events of these replays that are in the input topic. Blocks.
 ///
 /// # Errors
 /// One sentence: the topic could not be read.
@@ -57,7 +58,7 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// The replay that a message says it is.
+/// The replay that a message belongs to, by its headers.
 fn replay_of(message: &BorrowedMessage<'_>) -> Option<ReplayId> {
     let headers = headers(message);
     let text = |name| std::str::from_utf8(header(&headers, name)?).ok();

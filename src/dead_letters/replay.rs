@@ -1,8 +1,8 @@
-//! Replaying: page by page, portion by portion, each letter to its own end.
+//! Replays letters: page by page, portion by portion, each with its own outcome.
 //!
-//! A portion's way: plan, look for what was cut short, announce, send, record the places, say so
-//! ([`super::portion`] is all but the plan). The order is the point: whatever ends the command
-//! between two steps, the next command finds out and goes on from there.
+//! The steps for a portion: plan, look for what was cut short, announce, send, record the places,
+//! print the outcome ([`super::portion`] has all but the plan). The order matters: if the command
+//! ends between two steps, the next command sees where and goes on from there.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -22,20 +22,20 @@ use crate::audit::Approval;
 use crate::audit::shown::instant;
 use crate::schema::ReplayId;
 
-/// Letters that are looked at together, without their payloads.
+/// The number of letters of a page, which is read without payloads.
 const PAGE: u32 = 500;
-/// The bytes of letters that are in memory, and in one transaction, at once; a single larger one
-/// goes alone.
+/// The most bytes of letters in memory and in one transaction. A single larger letter is sent
+/// alone.
 const PORTION_BYTES: i64 = 8 << 20;
 
 /// What is to be replayed, and how.
 pub(super) struct Request {
     pub(super) selection: Selection,
-    /// At most so many letters are sent, the oldest that are not left out.
+    /// At most this many letters are sent: the oldest that are not left out.
     pub(super) limit: Option<u32>,
-    /// Those that were replayed already, too.
+    /// Also those that were already replayed.
     pub(super) again: bool,
-    /// Say what would be sent, and send nothing.
+    /// Print what would be sent, and send nothing.
     pub(super) dry_run: bool,
     pub(super) approval: Approval,
 }
@@ -44,15 +44,15 @@ pub(super) struct Request {
 pub(super) struct Replay<'a, W> {
     pub(super) context: DeadLetters<'a>,
     pub(super) request: Request,
-    /// When it began, by Postgres' clock.
+    /// When it began, by the clock of Postgres.
     pub(super) started: OffsetDateTime,
-    /// Made for the first letter that is to be sent.
+    /// Made when the first letter is to be sent.
     pub(super) producer: Option<ReplayProducer>,
     pub(super) reporter: Reporter<'a, W>,
 }
 
 impl<'a, W: Write> Replay<'a, W> {
-    /// A replay of letters that are there now.
+    /// A replay of letters that exist now.
     pub(super) async fn begin(
         context: DeadLetters<'a>,
         mut request: Request,
@@ -60,7 +60,8 @@ impl<'a, W: Write> Replay<'a, W> {
         out: &'a mut W,
     ) -> Result<Self, DeadLetterError> {
         let started = server_time(context.store).await?;
-        // A replay that is malformed still becomes a letter again: not one for this command.
+        // A replayed event that is still malformed becomes a new letter; this command leaves it
+        // alone.
         request.selection.recorded_before = Some(started);
         Ok(Self { context, request, started, producer: None, reporter: Reporter::new(json, out) })
     }
@@ -97,14 +98,14 @@ impl<'a, W: Write> Replay<'a, W> {
         Ok(self.reporter.tally())
     }
 
-    /// How many letters may be sent still. Those that are left out, refused or failed do not count,
-    /// or the next command with this limit would come no further.
+    /// How many more letters may be sent. Letters that are left out, refused or failed do not
+    /// count; otherwise the next command with this limit would not get past them.
     fn left(&self) -> u64 {
         let Tally { replayed, would_replay, .. } = self.reporter.tally();
         self.request.limit.map_or(u64::MAX, u64::from).saturating_sub(replayed + would_replay)
     }
 
-    /// A place at which several events stood names none of them.
+    /// A place that several events had names none of them.
     async fn leave_out_ambiguous(&mut self) -> Result<(), DeadLetterError> {
         let named = std::mem::take(&mut self.request.selection.named);
         let none_named = named.is_empty();
@@ -116,15 +117,15 @@ impl<'a, W: Write> Replay<'a, W> {
                 self.request.selection.named.push(address);
             }
         }
-        // Without a name everything would be meant.
+        // An empty list would select everything.
         if !none_named && self.request.selection.named.is_empty() {
             self.request.limit = Some(0);
         }
         Ok(())
     }
 
-    /// Brings letters to their ends, the first ones if there are more than may be sent; says how
-    /// many they were.
+    /// Handles letters, only the first ones if there are more than may be sent. Returns how many it
+    /// handled.
     async fn replay_portion(&mut self, letters: &[Letter]) -> Result<usize, DeadLetterError> {
         let (mut due, mut unfinished, mut seen) = (Vec::new(), Vec::new(), 0);
         for letter in letters {
@@ -164,7 +165,7 @@ impl<'a, W: Write> Replay<'a, W> {
         if due.is_empty() && unfinished.is_empty() {
             return Ok(seen);
         }
-        // From here on what earlier commands sent is in the topic, or never will be.
+        // From here on, an event of an earlier command is in the topic or never will be.
         self.producer = Some(self.take_producer().await?);
         let resumed = self.look_for(unfinished).await?;
         self.send(due, resumed).await?;
@@ -181,7 +182,7 @@ pub(super) fn replayed(latest: &LatestReplay) -> String {
     )
 }
 
-/// The first letters, of bounded size.
+/// The first letters, with a bound on their size.
 fn portion<T>(letters: &[T], bytes: impl Fn(&T) -> i64) -> &[T] {
     let mut sum = 0;
     let fits = |letter: &&T| {

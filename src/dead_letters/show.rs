@@ -1,4 +1,4 @@
-//! `claimgate dead-letters show`: one letter whole, and the history of its replays.
+//! `claimgate dead-letters show`: one letter in full, and the history of its replays.
 
 use std::io::Write;
 
@@ -28,11 +28,11 @@ struct LetterFile {
 pub(super) enum Form {
     Text,
     Json,
-    /// The payload's exact bytes, and nothing else.
+    /// The exact bytes of the payload, and nothing else.
     Raw,
 }
 
-/// Shows a letter; says whether there is one.
+/// Shows a letter. Returns whether there is one.
 pub(super) async fn show(
     store: &PostgresStore,
     address: &Address,

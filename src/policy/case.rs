@@ -1,14 +1,14 @@
-//! One example: what an API answered, and what is to be decided. Pure.
+//! One example: what an API answered, and the decision that is expected. Pure.
 
 use serde::Deserialize;
 
 use crate::decision::{Assessment, Decision, Reason};
 use crate::risk::{Answer, ApiId, ApiResult, FaultReason, Registry, Route};
 
-/// The word for a claim that is not decided but asked about again.
+/// The word for a claim that gets no decision, because the API is called again.
 pub(super) const NO_DECISION: &str = "none";
 
-/// A `[[case]]` as it is written.
+/// A `[[case]]` as it is in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -28,7 +28,7 @@ pub(super) struct Written {
     reasons: Option<Vec<String>>,
 }
 
-/// What the captcha API said of the user's ticket.
+/// What the captcha API said about the user's ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Ticket {
@@ -36,16 +36,16 @@ enum Ticket {
     Invalid,
 }
 
-/// An example that can be tried.
+/// A valid example.
 #[derive(Debug)]
 pub struct Case {
-    /// What the person who wrote it calls it.
+    /// Its name in the file.
     pub(super) name: String,
     pub(super) api: ApiId,
     pub(super) given: Given,
-    /// `None`: the claim is asked about again.
+    /// `None`: no decision, the API is called again.
     pub(super) decision: Option<Decision>,
-    /// One for each reason; `None`: whatever they are.
+    /// One for each reason; `None`: any reasons.
     pub(super) reasons: Option<Vec<String>>,
 }
 
@@ -54,12 +54,12 @@ pub struct Case {
 pub(super) enum Given {
     /// What an answer says.
     Read(ApiResult),
-    /// No API assessed it in time: why, and the last answer's code.
+    /// No API assessed it in time: why, and the code of the last answer.
     Unassessed(FaultReason, Option<i64>),
 }
 
 impl Written {
-    /// Makes sense of it.
+    /// Checks the case and makes an example of it.
     ///
     /// # Errors
     /// One sentence that names the key.
@@ -105,7 +105,7 @@ impl Written {
             ("script", self.script.is_some()),
             ("answer", self.answer.is_some()),
             ("unassessed", self.unassessed.is_some()),
-            // Beside `unassessed` it is the code of the last answer.
+            // Together with `unassessed`, it is the code of the last answer.
             ("provider_code", self.provider_code.is_some() && self.unassessed.is_none()),
         ];
         if is_given.iter().filter(|(_, given)| *given).count() != 1 {
@@ -145,7 +145,7 @@ impl Written {
         Ok(Given::Read(api.read_any(&answer)))
     }
 
-    /// No answer with another level is ever read.
+    /// The readers of answers accept no other level.
     fn check_level(&self, level: u8, route: &Route) -> Result<(), String> {
         let name = route.api.name();
         match route.api.registration().highest_level() {
@@ -158,8 +158,8 @@ impl Written {
     }
 }
 
-/// Whether a reason is the one that was written: `level`, `level 2`, `risk_type 101
-/// batch_operation` or `unassessed no_room`.
+/// Whether a reason matches the text of an example: `level`, `level 2`,
+/// `risk_type 101 batch_operation` or `unassessed no_room`.
 pub(super) fn is_reason(written: &str, reason: &Reason) -> bool {
     let mut words = written.split_whitespace().peekable();
     let is_code = words.next() == Some(&reason.code);

@@ -1,4 +1,4 @@
-//! Reads a file of examples: all of it, or everything that is wrong with it. Pure.
+//! Parses a file of examples: returns all examples, or all faults. Pure.
 
 use config::{Config, File, FileFormat, Map, Value, ValueKind};
 
@@ -6,7 +6,7 @@ use super::case::{Case, Written};
 use crate::findings::values::{self, Flaw};
 use crate::risk::Registry;
 
-/// The only key at the top.
+/// The only top-level key.
 const CASE: &str = "case";
 
 /// The examples that a TOML text holds.
@@ -46,7 +46,7 @@ fn none() -> String {
     format!("there is no [[{CASE}]], so nothing would be tested")
 }
 
-/// What a case is called where something is wrong with it.
+/// The name of a case in error messages.
 fn name(index: usize, value: &Value) -> String {
     let number = index + 1;
     let name = match &value.kind {

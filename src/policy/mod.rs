@@ -1,8 +1,9 @@
-//! `claimgate policy …`: the policy in force, shown, and held against examples before it is.
+//! `claimgate policy …`: shows the policy in force, and tests a policy by examples before it is in
+//! force.
 //!
-//! Pure. The rule is the worker's own: each example is ruled on by [`crate::decision::Policy`], and
-//! what an API answered is read by the API's own reader. This module only compares. The invariant:
-//! an example that tests nothing is refused.
+//! Pure. It uses the worker's own code: [`crate::decision::Policy`] decides each example, and the
+//! API's own reader reads the answer. This module only compares. The invariant: an example that
+//! tests nothing is refused.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ enum Action {
 }
 
 impl PolicyCommand {
-    /// The configuration whose policy is meant, where it is not the one in force.
+    /// The configuration with the policy, if it is not the one in force.
     pub fn other(&self) -> Option<&Path> {
         self.policy.as_deref()
     }
@@ -70,10 +71,11 @@ impl PolicyCommand {
         }
     }
 
-    /// Writes the policy, as it was asked for; of the one in `shadow`, its version.
+    /// Writes the policy in the form that was asked for, and only the version of the one in
+    /// `shadow`.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// The errors of `out`.
     pub fn show(
         &self,
         registry: &Registry,

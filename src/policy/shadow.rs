@@ -1,4 +1,4 @@
-//! `[policy]`: a policy in shadow, as the configuration has it. Pure.
+//! `[policy]`: a policy in shadow, as it is configured. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Settings {
     pub shadow: Option<Shadow>,
 }
 
-/// In what the policy in shadow differs from the one in force.
+/// The differences of the policy in shadow from the one in force.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shadow {
@@ -39,7 +39,7 @@ impl Shadow {
         in_force.clone().but_for(&self.levels, self.on_unassessed)
     }
 
-    /// What is wrong with it, by key.
+    /// Its faults, by key.
     pub fn faults(&self, registry: &Registry) -> Vec<SectionError> {
         let fault = |(api, levels): (&String, &Levels)| {
             let problem = match registry.find(api) {

@@ -12,7 +12,7 @@ use crate::risk::{Registry, Route};
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     policy_version: &'a str,
-    /// The policy that rules beside it in shadow.
+    /// The policy in shadow.
     shadow_version: Option<&'a str>,
     /// The decision of a claim that no API assessed.
     on_unassessed: Decision,
@@ -24,9 +24,9 @@ struct Api<'a> {
     api: &'static str,
     api_schema: &'static str,
     kinds: Vec<&'a str>,
-    /// `None` where the API gives no levels: the policy has no say.
+    /// `None` if the API gives no levels: the policy does not apply.
     levels: Option<&'a Levels>,
-    /// Those that change what the level gave.
+    /// Those that change the decision of the level.
     risk_types: Vec<RiskType>,
 }
 

@@ -4,7 +4,7 @@ use crate::decision::Decision;
 
 const EXAMPLES: &str = include_str!("../../config/policy-tests.toml");
 
-/// The policy of a configuration without any credential.
+/// The policy of a configuration without credentials.
 fn policy(overrides: &str) -> (Registry, Policy) {
     Config::from_toml(overrides).expect("good").policy().expect("no credential is needed")
 }
@@ -85,7 +85,7 @@ fn reasons_are_compared_where_they_are_given() {
     }
 }
 
-/// A reason without a value is not whatever is written behind its code.
+/// A reason without a value does not match a text with more behind its code.
 #[test]
 fn a_reason_is_the_one_that_is_written_or_the_example_fails() {
     let unassessed = |reason: &str| {

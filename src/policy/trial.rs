@@ -1,4 +1,4 @@
-//! Holds a policy against examples. Pure.
+//! Tests a policy by examples. Pure.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use crate::audit::shown;
 use crate::decision::{Policy, Ruling};
 use crate::risk::{ApiResult, Registry, rule, rule_unassessed};
 
-/// What became of the examples.
+/// The results of the examples.
 #[derive(Debug)]
 pub struct Trial {
-    /// One line for each example that came out otherwise than expected.
+    /// One line for each example that failed.
     pub failures: Vec<String>,
     cases: usize,
     policy_version: String,
 }
 
 impl fmt::Display for Trial {
-    /// The failures, then a line that says how many there are.
+    /// The failures, then a line with the counts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for failure in &self.failures {
             writeln!(f, "FAIL {failure}")?;
@@ -28,7 +28,7 @@ impl fmt::Display for Trial {
     }
 }
 
-/// Rules on every example.
+/// Tries every example.
 pub fn try_cases(cases: &[Case], registry: &Registry, policy: &Policy) -> Trial {
     let failures = cases.iter().filter_map(|case| {
         let line = failure(case, registry, policy)?;
@@ -38,7 +38,7 @@ pub fn try_cases(cases: &[Case], registry: &Registry, policy: &Policy) -> Trial 
     Trial { failures: failures.collect(), cases: cases.len(), policy_version }
 }
 
-/// What is wrong, unless it comes out as expected.
+/// Why it fails; `None` if it passes.
 fn failure(case: &Case, registry: &Registry, policy: &Policy) -> Option<String> {
     let api = registry.get(case.api).api.as_ref();
     let ruling = match &case.given {
@@ -66,7 +66,7 @@ fn has_reasons(ruling: Option<&Ruling>, wanted: &[String]) -> bool {
         && wanted.iter().zip(reasons).all(|(wanted, reason)| is_reason(wanted, reason))
 }
 
-/// Why an answer decides nothing.
+/// Why an answer leads to no decision.
 fn why(given: &Given) -> String {
     let result: Option<&ApiResult> = match given {
         Given::Read(result) => Some(result),
