@@ -38,7 +38,7 @@ const NOT_BEFORE: &str = "claimgate-not-before";
 const ATTEMPTS: &str = "claimgate-attempts";
 /// How many of these attempts the API did not look at; 0 where the header is absent.
 const UNSEEN: &str = "claimgate-unseen";
-/// Why, in a bounded word.
+/// Why it was deferred, in a bounded word.
 const REASON: &str = "claimgate-reason";
 /// The position of the claim's event in the input topic.
 const SOURCE: &str = "claimgate-source";
@@ -73,19 +73,19 @@ pub struct Deferral {
     pub reason: String,
     /// The position of the claim's event in the input topic: the source of its verdict.
     pub source: Source,
-    /// The name of the risk API that it waits for; empty where nobody said.
+    /// The name of the risk API that it waits for; empty if it is not known.
     pub api: String,
-    /// The trace in which it was deferred, as W3C's header; empty where nobody said. It goes on
-    /// where the event's own headers name no trace.
+    /// The trace in which it was deferred, as W3C's header; empty if it is not known. It is used if
+    /// the event's own headers name no trace.
     pub traceparent: String,
 }
 
 impl Deferral {
-    /// Reads the history out of a record's headers; `None` where there is none, or not a whole one.
+    /// Reads the history from the headers of a record; `None` if there is none or it is incomplete.
     pub fn parse(headers: &Headers) -> Option<Self> {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
-        // What somebody else wrote is not passed on at any length.
+        // A text of another writer is not passed on in any length.
         let is_short = |text: &&str| text.len() <= WORD_MAX;
         let since = number(SINCE)?;
         Some(Self {
@@ -128,9 +128,9 @@ impl Deferral {
     }
 }
 
-/// A place that Kafka can have. Whoever may write to the retry topic may have written any other: it
-/// would become the key of a dead letter's row, which PostgreSQL refuses to index where it is long,
-/// and the partition to which a replay goes.
+/// Accepts only a place that can exist in Kafka. Any program that may write to the retry topic
+/// could have written another one. It would become the key of a dead letter's row, which PostgreSQL
+/// refuses to index if it is long, and the partition that a replay is sent to.
 fn place(text: &str) -> Option<Source> {
     let (place, offset) = text.rsplit_once('/')?;
     let (topic, partition) = place.rsplit_once('/')?;
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(Deferral::parse(&forged(SOURCE, &long)), None);
     }
 
-    /// A history in which somebody else wrote this.
+    /// A history with this value of another writer.
     fn forged(name: &str, text: &str) -> Headers {
         let mut headers = deferral().headers(&Headers::new());
         headers.retain(|(other, _)| other != name);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn half_a_history_is_none() {
         let whole = deferral().headers(&Headers::new());
-        // These may be missing.
+        // These headers may be missing.
         let needed =
             |index: &usize| ![FIRST, UNSEEN, API, TRACE].contains(&whole[*index].0.as_str());
         for missing in (0..whole.len()).filter(needed) {

@@ -66,14 +66,14 @@ impl<T> Lanes<T> {
         next
     }
 
-    /// Takes out the waiting entries that match. Heads are out already: the caller drops them and
-    /// calls `leave`.
+    /// Takes out the waiting entries that match. Heads are not among them: the caller drops them
+    /// and calls `leave`.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let queues = self.lanes.values_mut();
         queues.flat_map(|queue| take_matching(queue, &mut matches)).collect()
     }
 
-    /// Takes the matching entries out of those that wait in one lane only.
+    /// Takes the matching entries out of one lane only.
     pub fn take_behind(&mut self, lane: u64, matches: impl FnMut(&T) -> bool) -> VecDeque<T> {
         self.lanes.get_mut(&lane).map(|queue| take_matching(queue, matches)).unwrap_or_default()
     }

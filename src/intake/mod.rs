@@ -41,9 +41,8 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
 }
 
-/// What a header takes in memory beside its name and its value. Kafka sends an empty one in two
-/// bytes, and packs a million of them into a few: without a weight of their own they would pass
-/// every bound.
+/// The memory of a header beside its name and value. Kafka sends an empty header in two bytes, and
+/// compresses a million of them into a few: if they counted nothing, they would pass every bound.
 const HEADER_BYTES: usize = 48;
 
 /// The size of an event in bytes: key, headers and payload.
@@ -71,7 +70,7 @@ pub struct Record {
     pub headers: Headers,
     /// The event; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// When it was written to the topic, UNIX milliseconds; 0 where Kafka does not say.
+    /// When it was written to the topic, UNIX milliseconds; 0 if Kafka does not say.
     pub written_at: i64,
 }
 
@@ -99,7 +98,7 @@ pub struct Assigned {
     pub log_end: i64,
 }
 
-/// How far the log of a partition reaches, as a broker said.
+/// How far the log of a partition reaches, by the answer of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogReach {
     /// The partition.
@@ -135,11 +134,11 @@ pub enum Event {
     },
     /// Partitions were lost: another worker may have them already.
     Lost(Vec<Partition>),
-    /// How far some of the logs reach; every few seconds, behind all records read so far.
+    /// How far some of the logs reach; sent every few seconds, after all records read so far.
     Logs(Vec<LogReach>),
-    /// Whether any broker answers, every few seconds; if none does, one sentence says why.
+    /// Whether any broker answers; sent every few seconds. If none does, one sentence says why.
     Brokers(Result<(), String>),
-    /// The consumer cannot go on.
+    /// The consumer cannot continue.
     Failed(String),
 }
 

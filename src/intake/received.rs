@@ -10,7 +10,7 @@ use crate::trace::TraceContext;
 /// An event as it was received, with what identifies it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
-    /// Where it stands in Kafka.
+    /// Its place in Kafka.
     pub source: Source,
     /// The producer's key.
     pub key: Option<Vec<u8>>,
@@ -30,14 +30,15 @@ impl Received {
         event_bytes(self.key.as_deref(), &self.headers, self.payload.as_deref())
     }
 
-    /// What the event is, in 16 hex digits of a hash over key, headers and payload. Kafka's offsets
-    /// can begin anew: the place alone does not identify an event, place and content do. The
-    /// headers of a deferred claim's history are left out, for they are not the event's own.
+    /// Identifies the content of the event: 16 hex digits of a hash over key, headers and payload.
+    /// Kafka's offsets can start again from 0, so the place alone does not identify an event; place
+    /// and content do. The headers of a deferred claim's history are left out, because they are not
+    /// the event's own.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |part: Option<&[u8]>| {
-            // The length goes first, so that no two events are the same text. Nothing is not the
-            // empty text.
+            // The length goes first, so that two events never give the same text. An absent value
+            // differs from an empty one.
             hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
             hash.update(part.unwrap_or_default());
         };

@@ -1,10 +1,12 @@
-//! Entries by the time they are due, and queues that some are taken out of. Pure.
+//! Entries in the order in which they are due, and a helper that takes some entries out of a queue.
+//! Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
-/// Entries in the order they are due; those of one time in the order they came.
+/// Entries in the order in which they are due; those of the same time in the order in which they
+/// came.
 #[derive(Debug)]
 pub struct Timetable<T> {
     entries: BTreeMap<(Instant, u64), T>,
@@ -18,45 +20,45 @@ impl<T> Default for Timetable<T> {
 }
 
 impl<T> Timetable<T> {
-    /// An entry comes, due at this time.
+    /// Adds an entry that is due at this time.
     pub fn enter(&mut self, due: Instant, entry: T) {
         self.sequence += 1;
         self.entries.insert((due, self.sequence), entry);
     }
 
-    /// When the first is due.
+    /// When the first entry is due.
     pub fn due(&self) -> Option<Instant> {
         self.first().map(|(due, _)| due)
     }
 
-    /// The first, and when it is due.
+    /// The first entry, and when it is due.
     pub fn first(&self) -> Option<(Instant, &T)> {
         self.entries.first_key_value().map(|((due, _), entry)| (*due, entry))
     }
 
-    /// When the first is due that is not due yet.
+    /// When the first entry that is not due yet becomes due.
     pub fn due_after(&self, now: Instant) -> Option<Instant> {
         self.entries.range((now, u64::MAX)..).next().map(|((due, _), _)| *due)
     }
 
-    /// Takes out the first, if it is due.
+    /// Takes out the first entry, if it is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<T> {
         self.entries.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
     }
 
-    /// All are due at this time, in the order they were.
+    /// Makes all entries due at this time; they keep their order.
     pub fn make_due(&mut self, at: Instant) {
         for entry in std::mem::take(&mut self.entries).into_values() {
             self.enter(at, entry);
         }
     }
 
-    /// Takes out those that match.
+    /// Takes out the entries that match.
     pub fn take(&mut self, mut matches: impl FnMut(&T) -> bool) -> impl Iterator<Item = T> {
         self.entries.extract_if(.., move |_, entry| matches(entry)).map(|(_, entry)| entry)
     }
 
-    /// All of them, in the order they are due.
+    /// All entries, in the order in which they are due.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.values()
     }

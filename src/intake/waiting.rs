@@ -21,7 +21,7 @@ use super::{Partition, Record, Ticket};
 /// Deferred claims, by API and by the time they are due.
 #[derive(Debug)]
 pub struct WaitingRoom {
-    /// By the number of the API; the last is for claims that do not say theirs.
+    /// By the number of the API; the last is for claims without a known API.
     rows: Vec<Row>,
     /// The seats of each API,
     seats: usize,
@@ -48,7 +48,7 @@ struct Seat {
 }
 
 impl WaitingRoom {
-    /// A waiting room for the claims of so many APIs; the bounds are for all of them together.
+    /// A waiting room for the claims of this many APIs; the bounds are for all of them together.
     pub fn new(apis: usize, max_claims: usize, max_bytes: usize) -> Self {
         let rows = (0..=apis).map(|_| Row::default()).collect();
         let part = |whole: usize| (whole / apis.max(1)).max(1);
@@ -138,7 +138,7 @@ impl WaitingRoom {
         })
     }
 
-    /// When the first claim of each API is due; the last is for claims that do not say theirs.
+    /// When the first claim of each API is due; the last is for claims without a known API.
     pub fn next_dues(&self) -> impl Iterator<Item = (Option<usize>, Option<Instant>)> {
         self.rows.iter().enumerate().map(|(row, seats)| (self.api(row), seats.by_due.due()))
     }

@@ -1,4 +1,4 @@
-//! A bound of the brokers' own that is held against the configuration.
+//! Compares a bound of the brokers with the configuration.
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -9,8 +9,9 @@ use crate::findings::Finding;
 const BOUND: &str = "offset.metadata.max.bytes";
 
 impl Settings {
-    /// Whether a broker takes commits as large as a worker makes them. Nothing is said where the
-    /// broker does not tell: few principals may ask it, and most brokers have the default.
+    /// Whether a broker accepts commits as large as a worker makes them. If the broker does not
+    /// tell its bound, there is no finding: few principals may ask for it, and most brokers have
+    /// the default.
     pub async fn look_at_commit_bound(&self) -> Option<Finding> {
         let settings = self.clone();
         let broker = tokio::task::spawn_blocking(move || settings.any_broker()).await.ok()??;

@@ -1,8 +1,8 @@
-//! A look at the broker: whether it answers, what the four topics are like, what the principal may
-//! do.
+//! Checks the broker: whether it answers, how the four topics are configured, and what the
+//! principal may do.
 //!
-//! `run` takes the first half of it at its start, `claimgate check` all of it. Nothing is produced,
-//! no group is joined, and no worker's transactional id is used.
+//! `run` does the first half of it at its start, `claimgate check` all of it. It produces nothing,
+//! joins no group, and uses no worker's transactional id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use super::words::{Quiet, client_error, with_remedy};
 use super::{Guarantee, Settings};
 use crate::findings::{Finding, Severity};
 
-/// How many partitions each topic has, or why that is not known.
+/// The number of partitions of each topic, or why it is not known.
 type Counted = Vec<(Use, Result<i32, String>)>;
 
-/// How long the end of a partition is waited for.
+/// How long to wait for the end of a partition.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Settings {
-    /// Looks at the broker and at the four topics.
+    /// Checks the broker and the four topics.
     pub async fn look_at_topics(&self, give_up_after: Duration) -> Vec<Finding> {
         let settings = self.clone();
         let counted = tokio::task::spawn_blocking(move || settings.count_partitions()).await;
@@ -53,7 +53,7 @@ impl Settings {
         judge(self, give_up_after, &topics)
     }
 
-    /// How many partitions each topic has.
+    /// The number of partitions of each topic.
     ///
     /// # Errors
     /// One sentence: no broker answers.
@@ -66,8 +66,8 @@ impl Settings {
         Ok(Use::ALL.into_iter().map(count).collect())
     }
 
-    /// The topics' configurations by name. The error is `None` where the broker does not know the
-    /// question.
+    /// The configurations of the topics by name. The error is `None` if the broker does not know
+    /// the request.
     pub(super) async fn configurations(
         &self,
     ) -> Result<BTreeMap<String, Result<BTreeMap<String, String>, String>>, Option<String>> {
@@ -81,13 +81,12 @@ impl Settings {
         let resources = Use::ALL.map(|used_as| ResourceSpecifier::Topic(used_as.name(self)));
         let options = AdminOptions::new().request_timeout(Some(self.request_timeout));
         let described = admin.describe_configs(&resources, &options).await.map_err(refused)?;
-        // A refusal does not say of which topic it is: they come in the order in which they were
-        // asked for.
+        // An error does not name its topic: the answers are in the order of the requests.
         let named = Use::ALL.iter().map(|used_as| used_as.name(self).to_owned()).zip(described);
         Ok(named.map(|(name, result)| read(name, result)).collect())
     }
 
-    /// Tries what a worker does, as far as that leaves no trace.
+    /// Tries what a worker does, as far as that has no effect.
     pub async fn try_rights(&self) -> Vec<Finding> {
         let settings = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -145,7 +144,7 @@ impl Settings {
     }
 }
 
-/// What is wrong, where a topic is.
+/// The fault, if the state of a topic is one.
 fn missing(counted: &[(Use, Result<i32, String>)]) -> Option<Vec<Finding>> {
     let wrong = |(_, found): &(Use, Result<i32, String>)| {
         Some(Finding::wrong("Kafka", found.clone().err()?))
@@ -200,7 +199,7 @@ fn denied(what: &str, right: &str, error: &KafkaError) -> String {
     }
 }
 
-/// The first fault of some findings, as the sentence with which `run` ends.
+/// The first fault among some findings, as the sentence with which `run` ends.
 pub fn first_wrong(findings: &[Finding]) -> Option<String> {
     let wrong = findings.iter().find(|finding| finding.severity == Severity::Wrong)?;
     Some(if wrong.place == "Kafka" {

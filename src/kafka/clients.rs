@@ -1,5 +1,4 @@
-//! Clients of the broker that these settings make, and the first question to it: whether a topic is
-//! there.
+//! Creates clients of the broker from the settings, and asks whether a topic exists.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 use super::Settings;
 use super::words::{self, Quiet, client_error};
 
-/// The pause before a topic that is not there is looked for again.
+/// The pause before a missing topic is looked for again.
 const TOPIC_PAUSE: Duration = Duration::from_millis(200);
 
 impl Settings {
@@ -33,8 +32,8 @@ impl Settings {
         client
     }
 
-    /// The configuration of a consumer: of its group, and of the times that librdkafka holds
-    /// against each other.
+    /// The configuration of a consumer, with its group and the times that librdkafka checks against
+    /// each other.
     pub fn consumer(&self) -> ClientConfig {
         let mut consumer = self.client();
         consumer
@@ -43,7 +42,7 @@ impl Settings {
         consumer
     }
 
-    /// A consumer that is no member of the group and says nothing of its own.
+    /// A consumer that is no member of the group and logs nothing.
     pub(crate) fn quiet_consumer(
         &self,
         isolation_level: &str,
@@ -52,7 +51,8 @@ impl Settings {
         consumer
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            // Where a broker hangs up, the client's guess at the cause is in this line alone.
+            // If a broker closes the connection, only this line has the client's guess at the
+            // cause.
             .set("log.connection.close", "true")
             .set("isolation.level", isolation_level)
             .set_log_level(RDKafkaLogLevel::Info);
@@ -67,7 +67,7 @@ impl Settings {
     /// Asks any broker about a topic.
     ///
     /// # Errors
-    /// One sentence with the client's own words.
+    /// One sentence with the client's message.
     pub(super) fn ask(
         &self,
         consumer: &BaseConsumer<Quiet>,
@@ -79,8 +79,8 @@ impl Settings {
         })
     }
 
-    /// A topic that was only just made, or whose leader is being elected, gets its time. Says how
-    /// many partitions it has.
+    /// Waits for a topic that was just created, or whose leader is being elected. Returns its
+    /// number of partitions.
     pub(crate) fn check_topic(
         &self,
         consumer: &BaseConsumer<Quiet>,
@@ -106,10 +106,10 @@ impl Settings {
     }
 }
 
-/// How many partitions a topic has; `None` while it has none, or no leader.
+/// The number of partitions of a topic; `None` while it has none, or no leader.
 ///
 /// # Errors
-/// What no waiting mends.
+/// An error that waiting does not fix.
 pub(super) fn partitions(topic: &MetadataTopic) -> Result<Option<i32>, &'static str> {
     match topic.error().map(RDKafkaErrorCode::from) {
         None if topic.partitions().is_empty() => Ok(None),

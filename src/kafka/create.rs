@@ -1,5 +1,5 @@
-//! Makes the topics that are not there. One that is there is left alone: where it falls short is
-//! said, with the command that mends it.
+//! Creates missing topics. It leaves existing topics alone, but says what is wrong with them, with
+//! the command that fixes it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use super::topics::Use;
 use super::words::{client_error, with_remedy};
 use crate::findings::Finding;
 
-/// What the broker has: how many brokers there are, and the topics.
+/// The state of the cluster: the number of brokers, and the topics.
 struct Cluster {
     brokers: usize,
     topics: Vec<(Use, Option<Found>)>,
 }
 
 impl Settings {
-    /// Makes the topics that are not there, or only asks whether they could be made. One finding
-    /// for each topic, or the reason why none is made.
+    /// Creates missing topics, or only asks whether they could be created. Returns one finding for
+    /// each topic, or the reason why none is created.
     pub async fn create_topics(&self, wish: Wish, give_up_after: Duration) -> Vec<Finding> {
         let cluster = match self.cluster().await {
             Ok(cluster) => cluster,
@@ -95,7 +95,7 @@ impl Settings {
         Ok(cluster)
     }
 
-    /// Asks the broker for the topics that are new; says what became of each.
+    /// Asks the broker to create the new topics. Returns the result for each.
     async fn make(
         &self,
         plans: &[Plan],
@@ -126,7 +126,7 @@ impl Settings {
     }
 }
 
-/// Why a topic was not made, in one sentence.
+/// Why a topic was not created, in one sentence.
 fn refusal(code: RDKafkaErrorCode) -> String {
     match code {
         RDKafkaErrorCode::TopicAlreadyExists => {

@@ -1,11 +1,11 @@
-//! Transactional ids: whoever has one ends the transactions of whoever had it before, so no two
-//! producers may share one by chance.
+//! Transactional ids. A producer fences the earlier producer with the same id, so no two producers
+//! may share one by chance.
 
 use super::Settings;
 
 impl Settings {
-    /// What the transactional ids of this group's producers begin with, and those of no other
-    /// group's: in what stands between its separators there is none.
+    /// The prefix of the transactional ids of this group's producers. No other group has it,
+    /// because the parts between the separators hold no separator.
     pub fn transactional_prefix(&self) -> String {
         format!("claimgate/{}/", escaped(&self.group_id))
     }
@@ -15,7 +15,7 @@ impl Settings {
         format!("{}worker/{}", self.transactional_prefix(), escaped(member))
     }
 
-    /// The transactional id of the group's commands of this kind, such as `replay`.
+    /// The transactional id of a group's command, such as `replay`.
     pub fn command_id(&self, word: &str) -> String {
         format!("{}{word}", self.transactional_prefix())
     }

@@ -1,4 +1,5 @@
-//! What the four topics are made with, and where one that is there falls short of it. Pure.
+//! The settings that the four topics are created with, and the check of existing topics against
+//! them. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,19 +7,19 @@ use std::time::Duration;
 use super::Settings;
 use super::topics::Use;
 
-/// How long all workers, or all readers, may be stopped without losing a record.
+/// The retention: how long all workers, or all readers, may be stopped without losing a record.
 const LONGEST_STOP: Duration = Duration::from_hours(14 * 24);
-/// What brokers take without a setting, `message.max.bytes`.
+/// The brokers' default of `message.max.bytes`.
 const LARGEST_BY_DEFAULT: usize = 1_048_588;
-/// With fewer in sync nothing is acknowledged: what claimgate takes for written is on two brokers.
+/// With fewer in-sync replicas nothing is acknowledged: an acknowledged record is on two brokers.
 const IN_SYNC: i32 = 2;
 
-/// Which value of a setting suffices.
+/// Which values of a setting are good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// This one alone.
+    /// Only this one.
     Is(&'static str),
-    /// This number or a larger one; -1, which is no bound, suffices, too.
+    /// This number or a larger one; also -1, which is no bound.
     AtLeast(u64),
 }
 
@@ -42,7 +43,7 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// A setting that a topic is made with.
+/// A setting that a topic is created with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Need {
     pub(super) name: &'static str,
@@ -50,12 +51,12 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// As `kafka-configs.sh --add-config` takes it.
+    /// Its form for `kafka-configs.sh --add-config`.
     fn entry(&self) -> String {
         format!("{}={}", self.name, self.bound)
     }
 
-    /// What is said of another value.
+    /// What is wrong with another value.
     fn difference(&self, value: &str) -> String {
         let least = if matches!(self.bound, Bound::AtLeast(_)) { " or more" } else { "" };
         format!("{} is {value} and should be {}{least}", self.name, self.bound)
@@ -94,7 +95,7 @@ pub(super) fn entries<'a>(needs: impl IntoIterator<Item = &'a Need>) -> String {
     needs.into_iter().map(Need::entry).collect::<Vec<_>>().join(",")
 }
 
-/// Where the configuration of a topic falls short: what is said of it, and what mends it.
+/// Where the configuration of a topic is not good enough: what is wrong, and what fixes it.
 pub(super) fn differences<'a>(
     needs: &'a [Need],
     configuration: &BTreeMap<String, String>,

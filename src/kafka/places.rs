@@ -3,7 +3,7 @@
 /// Kafka's own bound on a topic's name, in characters.
 const TOPIC_MAX: usize = 249;
 
-/// Whether Kafka takes this for a topic's name.
+/// Whether Kafka accepts this as the name of a topic.
 pub fn is_topic_name(name: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=TOPIC_MAX).contains(&name.len())

@@ -1,4 +1,4 @@
-//! Which topics are to be made, and what is said of each. Pure.
+//! Which topics are to be created, and the finding for each. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,27 +8,26 @@ use super::needs::{Need, differences, entries, needs};
 use super::topics::Use;
 use crate::findings::Finding;
 
-/// What a new topic gets where nobody says a number: as many workers at most.
+/// The partitions of a new topic without `--partitions`; no more workers than that get work.
 const PARTITIONS: i32 = 12;
 
-/// How topics are to be made.
+/// How topics are to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
     /// How many partitions a new topic gets. The retry topic gets as many as the claims have.
     pub partitions: Option<i32>,
-    /// On how many brokers each partition is.
+    /// The replicas of each partition.
     pub replicas: i32,
-    /// Whether the broker is only asked.
+    /// Whether the broker only validates the request.
     pub dry_run: bool,
 }
 
-/// A topic that is there.
+/// An existing topic.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) partitions: i32,
     pub(super) replicas: i32,
-    /// Its configuration, or why it cannot be read; `None` where the broker does not know the
-    /// question.
+    /// Its configuration, or why it cannot be read; `None` if the broker does not know the request.
     pub(super) configuration: Option<Result<BTreeMap<String, String>, String>>,
 }
 
@@ -40,7 +39,7 @@ impl Found {
     }
 }
 
-/// What a topic should be like, and what it is like.
+/// What a topic should be, and what it is.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) used_as: Use,
@@ -61,7 +60,8 @@ pub(super) fn plans(
         let found = topics.iter().find(|(used_as, _)| *used_as == wanted);
         found.and_then(|(_, found)| found.as_ref()).map(|found| found.partitions)
     };
-    // Each has as many as the other: claims that are made anew as the deferred ones that are left.
+    // Both topics have the same number: a claims topic that is created again gets as many as the
+    // existing retry topic.
     let (claims, retry) = (found_as(Use::Input), found_as(Use::Retry));
     let plan = |(used_as, found): (Use, Option<Found>)| {
         let there = found.as_ref().map(|found| found.partitions);
@@ -70,7 +70,7 @@ pub(super) fn plans(
             Use::Input => wish.partitions.or(there).or(retry),
             Use::Output | Use::DeadLetters => wish.partitions.or(there),
         };
-        // With more in sync than there are replicas, nothing could be written to it.
+        // If it needed more in-sync replicas than it has, nothing could be written to it.
         let copies = found.as_ref().map_or(wish.replicas, |found| found.replicas);
         let needs = needs(settings, give_up_after, copies.min(wish.replicas), used_as);
         let partitions = partitions.unwrap_or(PARTITIONS);
@@ -84,7 +84,7 @@ impl Plan {
         self.found.is_none()
     }
 
-    /// The settings that it is made with.
+    /// The settings that it is created with.
     pub(super) fn entries(&self) -> Vec<(&str, String)> {
         self.needs.iter().map(|need| (need.name, need.bound.to_string())).collect()
     }
@@ -93,7 +93,7 @@ impl Plan {
         format!("topic {} (kafka.{})", self.used_as.name(settings), self.used_as.key())
     }
 
-    /// What became of a new topic.
+    /// The finding for a new topic.
     pub(super) fn made(
         &self,
         settings: &Settings,
@@ -111,7 +111,7 @@ impl Plan {
         Finding::of(self.place(settings), made)
     }
 
-    /// What is said of a topic that is there.
+    /// The findings for an existing topic.
     pub(super) fn left_alone(&self, settings: &Settings, found: &Found) -> Finding {
         let mut faults = self.configured(settings, found);
         faults.extend(self.divided(settings, found));
@@ -124,14 +124,14 @@ impl Plan {
             return Finding::ok(self.place(settings), like);
         }
         let sentence = format!("{left}: {}; {}", said.join(", "), remedies.join("; "));
-        // As `check` has it: on a compacted topic no worker starts.
+        // As in `check`: no worker starts with a compacted topic.
         if found.is_compacted() && self.used_as != Use::Output {
             return Finding::wrong(self.place(settings), sentence);
         }
         Finding::warning(self.place(settings), sentence)
     }
 
-    /// Where its settings fall short, and what mends that.
+    /// Where its settings are not good enough, and what fixes that.
     fn configured(&self, settings: &Settings, found: &Found) -> Vec<(String, String)> {
         let configuration = match &found.configuration {
             None => return Vec::new(),
@@ -182,7 +182,7 @@ impl Plan {
     }
 }
 
-/// A command of Kafka's own, as it is typed.
+/// A command of Kafka, as it is typed.
 fn command(settings: &Settings, program: &str, arguments: &str) -> String {
     let login = if settings.properties.is_empty() { "" } else { " --command-config FILE" };
     format!("{program} --bootstrap-server {}{login} {arguments}", settings.bootstrap_servers)
@@ -206,7 +206,7 @@ mod tests {
         plans(&config.kafka, wish, config.retry.give_up_after, topics)
     }
 
-    /// What is said of a topic with so many partitions beside claims with others.
+    /// The finding for a topic with this number of partitions if the claims have another number.
     fn told(used_as: Use, claims: i32, found: Option<Found>) -> Finding {
         let settings = Config::from_toml("").expect("the defaults").kafka;
         let claims = self::found(claims, &[]);

@@ -1,4 +1,4 @@
-//! A topic, read from some time on until its end: for commands, not for the worker.
+//! Reads a topic from some time on until its end. Commands use it, the worker does not.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use tokio::time::Instant;
 
 use super::{Quiet, Settings, is_outage};
 
-/// The pause before another look at how far a topic is committed.
+/// The pause before it checks again how far a topic is committed.
 const LOOK: Duration = Duration::from_millis(200);
 /// Brokers end an open transaction after a minute by default.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
-/// What is handed over at once.
+/// The most records that are handed over at once.
 const AT_ONCE: usize = 1_000;
 
-/// A topic that is read beside its reader.
+/// A topic that is read on another thread.
 pub(crate) struct Reading<T> {
     some: mpsc::Receiver<Vec<T>>,
     task: JoinHandle<Result<(), String>>,
 }
 
 impl<T: Send + 'static> Reading<T> {
-    /// Begins to read a topic, named by its key in `[kafka]`, from `since` on if that is given; its
-    /// reader gets what `of` makes of the records.
+    /// Begins to read a topic, named by its key in `[kafka]`, from `since` on if that is given. The
+    /// receiver gets what `of` makes of the records.
     pub(crate) fn start(
         settings: &Settings,
         (key, topic): (&'static str, &str),
@@ -45,7 +45,7 @@ impl<T: Send + 'static> Reading<T> {
             let read = read_to_end(&settings, &consumer, (&topic, partitions), since, |message| {
                 some.extend(of(message));
                 if some.len() >= AT_ONCE {
-                    // Who does not receive any more has failed, and says so.
+                    // If the receiver is gone, it has failed and reports that itself.
                     sender.blocking_send(std::mem::take(&mut some)).ok();
                 }
             });
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Reading<T> {
         Self { some, task }
     }
 
-    /// Some more; `None` at the end.
+    /// The next items; `None` at the end.
     ///
     /// # Errors
     /// One sentence that names the topic and its key.
@@ -70,8 +70,8 @@ impl<T: Send + 'static> Reading<T> {
     }
 }
 
-/// Waits until all that is in the topic now, named by its key in `[kafka]`, can be read by
-/// `committed`: another producer's open transaction hides what stands behind it.
+/// Waits until all records that are now in the topic, named by its key in `[kafka]`, can be read by
+/// `committed`: an open transaction of another producer hides the records behind it.
 ///
 /// # Errors
 /// One sentence: the transaction lasts too long, or the topic cannot be read.
@@ -104,11 +104,11 @@ pub(crate) fn wait_for_open_transactions(
     Ok(())
 }
 
-/// Hands every record of a topic to `each`, from `since` on if that is given, until the end of each
-/// partition was seen. Blocks.
+/// Passes every record of a topic to `each`, from `since` on if that is given, until the end of
+/// each partition. Blocks.
 ///
 /// # Errors
-/// The client's: the topic could not be read.
+/// The client's error: the topic could not be read.
 pub(crate) fn read_to_end(
     settings: &Settings,
     consumer: &BaseConsumer<Quiet>,
@@ -140,8 +140,8 @@ pub(crate) fn read_to_end(
     Ok(())
 }
 
-/// What the consumer reads within `timeout`. That a broker cannot be reached is told when the time
-/// is up: until then the client goes on with the others.
+/// The record that the consumer reads within `timeout`. An unreachable broker is reported only when
+/// the time is up: until then the client tries the others.
 pub(super) fn read_next(
     consumer: &BaseConsumer<Quiet>,
     timeout: Duration,
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read where the client reports these one after the other, and then nothing.
+    /// The result if the client reports these one after the other, and then nothing.
     fn read(polled: &[Result<i64, RDKafkaErrorCode>]) -> Option<Result<i64, RDKafkaErrorCode>> {
         let mut polled = polled.iter().map(|polled| polled.map_err(KafkaError::Global));
         let read = past_outages(Duration::from_secs(5), |_| polled.next())?;

@@ -1,4 +1,4 @@
-//! What librdkafka reports, read with care.
+//! Reads what librdkafka reports, with its known faults in mind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,8 +12,8 @@ pub(crate) fn metadata(element: &TopicPartitionListElem<'_>) -> String {
         .unwrap_or_else(|_| "\u{fffd}".to_owned())
 }
 
-/// Whether an error of a client only says that brokers cannot be reached; the client goes on trying
-/// by itself, and says it often.
+/// Whether an error only says that brokers cannot be reached. The client keeps trying by itself,
+/// and repeats the error often.
 pub(crate) fn is_outage(error: &KafkaError) -> bool {
     let outage = [
         RDKafkaErrorCode::AllBrokersDown,
@@ -24,15 +24,16 @@ pub(crate) fn is_outage(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| outage.contains(&code))
 }
 
-/// Whether a message that librdkafka calls delivered is anywhere: only if the report says where.
+/// Whether a message that librdkafka reports as delivered is in the topic: only if the report has
+/// its offset.
 ///
-/// librdkafka (2.12.1) calls a message delivered, too, when one behind it was. But a leader that
-/// has just been elected may refuse the first and take the second, for it knows nothing of this
-/// producer yet; then the first is nowhere. Seen on Apache Kafka 4.2.0, and told in issue 921 of
-/// confluent-kafka-go.
+/// librdkafka (2.12.1) also reports a message as delivered when a later one was. But a newly
+/// elected leader may refuse the first and accept the second, because it does not know this
+/// producer yet; then the first is in no log. Seen on Apache Kafka 4.2.0, and reported in issue 921
+/// of confluent-kafka-go.
 ///
 /// # Errors
-/// What the broker should have said to the second.
+/// The error that the broker should have sent for the second.
 pub(crate) fn check_place(offset: i64) -> Result<(), RDKafkaErrorCode> {
     if offset >= 0 { Ok(()) } else { Err(RDKafkaErrorCode::OutOfOrderSequenceNumber) }
 }

@@ -1,4 +1,4 @@
-//! The keys of `[kafka]`, and what of them is refused.
+//! The keys of `[kafka]`, and which values are refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,20 +31,19 @@ pub struct Settings {
     pub guarantee: Guarantee,
     /// A larger event is malformed.
     pub max_event_bytes: usize,
-    /// The largest message that is published; a larger one says so and leaves out what Postgres
-    /// has.
+    /// The largest message that is published. A larger one is cut: it says so, and Postgres has the
+    /// rest.
     pub max_message_bytes: usize,
     /// The brokers' bound on the metadata of a commit, `offset.metadata.max.bytes`. A partition
-    /// whose map of done records comes near it takes no more records on.
+    /// whose map of done records comes near it gets no more records taken on.
     pub offset_metadata_max_bytes: usize,
-    /// A worker that is silent for so long loses its partitions.
+    /// A worker that is silent for this long loses its partitions.
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
-    /// A transaction that is open for so long is aborted by the broker. Shorter than
-    /// `session_timeout`.
+    /// The broker aborts a transaction that is open for this long. Shorter than `session_timeout`.
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Duration,
-    /// How long a question to the broker may take.
+    /// The time limit of a request to the broker.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// Passed through to librdkafka; `_` may be written for `.`.
@@ -71,14 +70,14 @@ impl Guarantee {
     }
 }
 
-/// Properties that the promises rest on, or that have a key of their own; with their other names in
-/// librdkafka.
+/// Properties that the guarantees depend on, or that have a key of their own; with their other
+/// names in librdkafka.
 const RESERVED: [&str; 23] = [
     "auto.commit.enable",
     "auto.offset.reset",
     "batch.size",
     "bootstrap.servers",
-    // Without a report nobody knows that a message is delivered.
+    // Without a delivery report, it is not known whether a message was delivered.
     "delivery.report.only.error",
     "delivery.timeout.ms",
     "enable.auto.commit",
@@ -100,14 +99,14 @@ const RESERVED: [&str; 23] = [
     "transactional.id",
 ];
 
-/// Properties whose value would let anybody pose as the broker.
+/// Properties whose value would let anyone impersonate the broker.
 const INSECURE: [(&str, &[&str]); 2] = [
     ("enable.ssl.certificate.verification", &["false", "f", "0"]),
     ("ssl.endpoint.identification.algorithm", &["none", ""]),
 ];
 
 impl Settings {
-    /// What the types do not refuse, and must not be.
+    /// Values that the types allow and that must not be.
     pub fn faults(&self) -> Vec<Finding> {
         let texts = [
             ("bootstrap_servers", &self.bootstrap_servers),
@@ -150,7 +149,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with a property, if anything is.
+/// The fault of a property, if it has one.
 fn property_fault(key: &str, value: &str) -> Option<Finding> {
     let name = key.replace('_', ".");
     let wrong =

@@ -1,8 +1,7 @@
-//! What the four topics need of their configuration, and what is said where they do not have it.
-//! Pure.
+//! Checks the configuration of the four topics. Pure.
 //!
-//! A compacted topic keeps one record a key: of several claims, deferred claims or dead letters of
-//! one key all but the last are gone, and nobody sees it. So that is refused.
+//! A compacted topic keeps one record per key: of several claims, deferred claims or dead letters
+//! with the same key, all but the last are silently removed. So a compacted topic is refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,13 +41,12 @@ impl Use {
     }
 }
 
-/// A topic as the broker describes it.
+/// A topic, as the broker describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     pub(super) used_as: Use,
     pub(super) partitions: i32,
-    /// Its configuration, or why it cannot be read; `None` where the broker does not know the
-    /// question.
+    /// Its configuration, or why it cannot be read; `None` if the broker does not know the request.
     pub(super) configuration: Option<Result<BTreeMap<String, String>, String>>,
 }
 
@@ -146,10 +144,10 @@ fn doubts(
     Ok(doubts)
 }
 
-/// What compaction does to a topic: it spoils the decisions for late readers.
+/// What compaction does to a topic: here it removes decisions that late readers need.
 ///
 /// # Errors
-/// It removes what was not worked on yet.
+/// Here it removes records that were not processed yet.
 fn compacted(used_as: Use) -> Result<String, String> {
     match used_as {
         Use::Output => Ok("cleanup.policy is compact: of the decisions of one key a late reader \

@@ -1,7 +1,7 @@
-//! The client's own words: what librdkafka says of a broker when nothing else says why.
+//! The error messages of librdkafka, which often are the only source of a cause.
 //!
-//! A call that fails says "BrokerTransportFailure" for a wrong password, a wrong port and a broker
-//! that is away alike. The cause is in the errors that the client reports beside it.
+//! A failed call returns "BrokerTransportFailure" for a wrong password, a wrong port and an
+//! unreachable broker alike. The cause is in the errors that the client reports separately.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
-/// What the client says repeats itself: no more than so much is kept.
+/// The most that is kept of the client's messages: they repeat themselves.
 const KEPT: usize = 64;
 
-/// Words in a cause, most telling first, and what to do then.
+/// Words in a cause, the most specific first, and what to do then.
 const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["PLAINTEXT broker listener"],
@@ -60,7 +60,8 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
 ];
 
-/// Says nothing of its own: what a command finds is one sentence. It keeps the client's words.
+/// A client context that logs nothing and keeps the client's messages: a command answers with one
+/// sentence.
 #[derive(Default)]
 pub(crate) struct Quiet {
     said: Mutex<Vec<String>>,
@@ -97,7 +98,7 @@ impl ProducerContext for Quiet {
 }
 
 impl Quiet {
-    /// What the client said that tells the most.
+    /// The most specific message of the client.
     pub(super) fn cause(&self) -> Option<String> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let told = said.iter().min_by_key(|words| (rank(words), words.len()))?;
@@ -105,9 +106,9 @@ impl Quiet {
     }
 }
 
-/// An error of a consumer that is no member of any group, with what its client said meanwhile.
+/// An error of a consumer that is no member of any group, with the messages of its client.
 pub(super) fn explain(consumer: &BaseConsumer<Quiet>, error: &KafkaError) -> String {
-    // The client's errors wait until somebody polls; each poll returns with one.
+    // The client's errors wait for a poll; each poll returns one of them.
     for _ in 0..KEPT {
         if consumer.poll(Duration::from_millis(10)).is_none() {
             break;
@@ -117,7 +118,7 @@ pub(super) fn explain(consumer: &BaseConsumer<Quiet>, error: &KafkaError) -> Str
     with_remedy(&cause.unwrap_or_else(|| error.to_string()))
 }
 
-/// A cause, and what to do about it where that is known.
+/// A cause, and what to do about it if that is known.
 pub(super) fn with_remedy(cause: &str) -> String {
     match REMEDIES.get(rank(cause)) {
         Some((_, remedy)) => format!("{cause}; {remedy}"),
@@ -128,19 +129,20 @@ pub(super) fn with_remedy(cause: &str) -> String {
 fn rank(words: &str) -> usize {
     let knows = |(known, _): &(&[&str], &str)| known.iter().any(|known| words.contains(known));
     let found = REMEDIES.iter().position(knows);
-    // "1/1 brokers are down" says the least.
+    // "1/1 brokers are down" is the least specific message.
     let says_least = words.contains("brokers are down");
     found.unwrap_or(if says_least { REMEDIES.len() + 1 } else { REMEDIES.len() })
 }
 
-/// Without the client's count of milliseconds and repetitions, which make the same words differ.
+/// The message without the client's counts of milliseconds and repetitions, which make equal
+/// messages differ.
 fn without_state(reason: &str) -> &str {
     let end = reason.find(" (after ").or_else(|| reason.find(" (_")).unwrap_or(reason.len());
     reason[..end].trim()
 }
 
-/// An error in words. A property that is refused is named, and its value is not: it may be a
-/// password under a mistyped name.
+/// An error as text. It names a refused property but not its value, which may be a password under a
+/// mistyped name.
 pub(crate) fn client_error(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, key, value) => {

@@ -1,8 +1,8 @@
-//! What happens when partitions come and go, on the consumer's thread.
+//! Assigns and revokes partitions, on the consumer's thread.
 //!
 //! The invariants: a member has a retry partition if and only if it has the partition of the input
-//! topic that it goes with, see [`pairs`](super::pairs); a revocation waits for the worker, but not
-//! for ever.
+//! topic that it belongs to, see [`pairs`](super::pairs); a revocation waits for the worker, but
+//! for a bounded time.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
@@ -15,9 +15,9 @@ use super::Rebalances;
 use crate::intake::{Event, Input, Partition};
 
 impl Rebalances {
-    /// Takes on the partitions of the input topic that the group gives, and the retry partitions
-    /// beside them: the group does not deal those out. Called at every rebalance, if with no
-    /// partition; so retry partitions that were added meanwhile are found, too.
+    /// Takes on the partitions of the input topic that the group assigns, and the retry partitions
+    /// that belong to them, which the group does not assign. It is called at every rebalance, even
+    /// without a partition, so it also finds retry partitions that were added meanwhile.
     pub(super) fn assign(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -29,8 +29,8 @@ impl Rebalances {
                 .map_err(|error| format!("cannot take partitions on: {error}"))
         };
         if self.events.is_closed() {
-            // The worker is gone, and the consumer about to leave: only the group's question is to
-            // be answered.
+            // The worker has ended, and the consumer is about to leave: it only has to answer the
+            // group.
             return take(given);
         }
         self.troubles().group = None;
@@ -43,8 +43,8 @@ impl Rebalances {
         };
         let foreign: Vec<Partition> = held.iter().filter(is_foreign).copied().collect();
         if !foreign.is_empty() {
-            // Partitions were added to the input topic. What others get by that was written by
-            // nobody here: it is empty.
+            // Partitions were added to the input topic, so some retry partitions belong to other
+            // members now. This worker wrote nothing to those: they are empty.
             self.give_back(consumer, &foreign)?;
         }
         *self.counts() = counts;
@@ -64,7 +64,8 @@ impl Rebalances {
         take(&list)
     }
 
-    /// Gives back the partitions that the group takes away, and the retry partitions beside them.
+    /// Gives back the partitions that the group takes away, and the retry partitions that belong to
+    /// them.
     pub(super) fn revoke(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -82,7 +83,7 @@ impl Rebalances {
         self.give_back(consumer, &taken)
     }
 
-    /// Waits until the worker has let go of the partitions, or for `drain_timeout`.
+    /// Waits until the worker has released the partitions, at most for `drain_timeout`.
     fn give_back(
         &self,
         consumer: &BaseConsumer<Self>,

@@ -1,5 +1,5 @@
-//! Commits that are sent on their own: how many are on their way. Whoever gives a partition back,
-//! or leaves the group, waits for them.
+//! Counts commits that are sent outside a transaction and not acknowledged yet. A member waits for
+//! them before it gives a partition back or leaves the group.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// How long a revocation, or a worker that ends, waits for commits that are on their way.
+/// How long a revocation, or a worker that ends, waits for unacknowledged commits.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// The pause between two looks.
+/// The pause between two checks.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Counts commits that are handed over to be sent, and those that the group has taken.
+/// Counts the commits that were handed over, and those that the group has accepted.
 #[derive(Debug, Default)]
 pub struct CommitCount {
     handed_over: AtomicU64,
@@ -31,22 +31,23 @@ impl CommitCount {
         self.handed_over.load(Ordering::Acquire)
     }
 
-    /// So many of them, the first, are done.
+    /// The first `done` of them are done.
     pub fn are_done(&self, commits: u64) {
         self.done.store(commits, Ordering::Release);
     }
 
-    /// Whether the group is left: what it has not taken so far, it is not to be asked to take.
+    /// Whether the worker leaves the group: commits that the group has not accepted by then are not
+    /// tried again.
     pub fn are_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
     }
 
-    /// Lets none be tried after this.
+    /// After this no commit is tried.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
     }
 
-    /// Waits until all are done, for a bounded time: what is not, the next owner repeats.
+    /// Waits until all are done, for a bounded time. The next owner repeats what is not committed.
     pub(super) fn wait(&self) {
         let deadline = Instant::now() + MAX_WAIT;
         while self.done.load(Ordering::Acquire) < self.handed_over() {

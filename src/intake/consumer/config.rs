@@ -9,21 +9,21 @@ use super::statistics;
 use crate::kafka::Settings;
 
 /// How long the group waits for a member that does not join a rebalance, and a member for the
-/// group's answer; librdkafka's default is five minutes, in which no claim is decided. The thread
-/// polls always, so only a drain may take longer.
+/// group's answer. With librdkafka's default no claim would be decided for five minutes. The thread
+/// never stops polling, so only a drain may take longer.
 const REBALANCE_MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How often a member asks whether the group rebalances: nobody's partitions move before all have
+/// How often a member asks whether the group rebalances. No partition moves before all members have
 /// asked.
 const HEARTBEAT: Duration = Duration::from_millis(300);
 
-/// What librdkafka is told, under what `[kafka.properties]` says.
+/// The configuration of librdkafka. `[kafka.properties]` overrides it.
 pub(super) fn consumer(settings: &Settings, drain_timeout: Duration) -> ClientConfig {
     let mut config = settings.consumer();
     let debug =
         config.get("debug").map_or_else(|| "topic".to_owned(), |more| format!("{more},topic"));
     config
-        // Whether a topic was made anew is told nowhere else, see `Rebalances::log`.
+        // Only these lines say that a topic was deleted and created again, see `Rebalances::log`.
         .set("debug", debug)
         .set_log_level(RDKafkaLogLevel::Debug)
         .set("enable.auto.commit", "false")
@@ -42,8 +42,8 @@ pub(super) fn consumer(settings: &Settings, drain_timeout: Duration) -> ClientCo
             HEARTBEAT.min(settings.session_timeout / 4).as_millis().max(1).to_string(),
         ),
         ("max.poll.interval.ms", max_wait.as_millis().to_string()),
-        // A question that is not answered within this ends its connection: a peer that fell silent
-        // is found out.
+        // A request without an answer within this time ends its connection: that detects a silent
+        // peer.
         (
             "socket.timeout.ms",
             settings.request_timeout.as_millis().clamp(1_000, 300_000).to_string(),
@@ -52,7 +52,7 @@ pub(super) fn consumer(settings: &Settings, drain_timeout: Duration) -> ClientCo
         ("fetch.message.max.bytes", settings.max_event_bytes.clamp(1 << 20, 1 << 29).to_string()),
     ];
     for (key, value) in defaults {
-        // What stands under [kafka.properties] wins.
+        // [kafka.properties] wins.
         let other_name =
             if key == "fetch.message.max.bytes" { "max.partition.fetch.bytes" } else { key };
         if config.get(key).is_none() && config.get(other_name).is_none() {
@@ -62,7 +62,7 @@ pub(super) fn consumer(settings: &Settings, drain_timeout: Duration) -> ClientCo
     config
 }
 
-/// The consumer of a member without a name, who says nothing of its own.
+/// The consumer of a member without a name. It logs nothing.
 pub(super) fn visitor(settings: &Settings, drain_timeout: Duration) -> ClientConfig {
     let mut config = consumer(settings, drain_timeout);
     config
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// Five minutes, librdkafka's default, are five minutes in which no claim is decided.
+    /// With librdkafka's default no claim would be decided for five minutes.
     #[test]
     fn a_rebalance_waits_half_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
         let max_wait = |text: &str, drain: u64| {
@@ -113,7 +113,7 @@ mod tests {
         );
     }
 
-    /// It was overwritten in silence.
+    /// Such a property was silently overwritten.
     #[test]
     fn a_consumer_property_is_honoured_or_refused() {
         let settings = |property: &str| {
@@ -126,12 +126,11 @@ mod tests {
         let consumer = settings("client.rack").expect("settings");
         let consumer = super::consumer(&consumer, Duration::from_secs(10));
         for (key, _) in consumer.config_map() {
-            // What is needed to reach the broker has keys of its own; the rest is taken as it is
-            // given, or said to be claimgate's.
+            // A property takes effect as it is given, or is refused because claimgate sets it.
             match settings(key) {
                 Ok(settings) => {
                     let config = super::consumer(&settings, Duration::from_secs(10));
-                    // To "debug" something is added.
+                    // claimgate adds to "debug".
                     assert!(
                         config.get(key).is_some_and(|value| value.starts_with("7777")),
                         "{key}"

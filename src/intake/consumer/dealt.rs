@@ -1,4 +1,4 @@
-//! What the group's coordinator says of who has which partition.
+//! Asks the group's coordinator which member has which partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use rdkafka::error::KafkaResult;
 use super::Rebalances;
 use crate::intake::{Input, Partition};
 
-/// How long a question to the group's coordinator may take.
+/// The time limit of a request to the group's coordinator.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The group, as its coordinator tells it.
+/// The group as its coordinator describes it.
 #[derive(Debug, Default)]
 pub(super) struct Dealt {
-    /// What nobody has.
+    /// The partitions without an owner.
     pub(super) orphans: BTreeSet<i32>,
-    /// Whether it is for this member to send the visitor.
+    /// Whether this member is the one that sends the visitor.
     pub(super) is_ours: bool,
 }
 
-/// What the group has dealt out to whom. Nothing while it rebalances.
+/// Which member has which partitions. `None` while the group rebalances.
 pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
     let rebalances = consumer.context();
     let topic = rebalances.topic(Partition::claims(0));
@@ -34,14 +34,15 @@ pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
     let mut orphans: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
     let mut members = BTreeMap::new();
     for member in group.members() {
-        // What cannot be read may be anything.
+        // An assignment that cannot be parsed may hold any partition.
         let Some(assigned) = member.assignment().and_then(|bytes| assigned(bytes, topic)) else {
             return Ok(Dealt::default());
         };
         orphans.retain(|number| !assigned.contains(number));
         members.insert(member.id().to_owned(), assigned);
     }
-    // The client does not say its own id, but what it has been given tells it from all others.
+    // The client does not report its own member id, but its assignment distinguishes it from all
+    // other members.
     let first = members.values().find(|assigned| !assigned.is_empty());
     let held = rebalances.held_numbers(Input::Claims);
     Ok(Dealt { orphans, is_ours: first.is_none_or(|first| *first == held) })

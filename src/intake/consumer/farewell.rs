@@ -1,10 +1,10 @@
 //! How the consumer leaves its group.
 //!
-//! A member that ends while the group rebalances is waited for until its session ends: what it says
-//! then stands behind its own request to join, which is not answered before all others have joined.
-//! So the end waits until the group is at rest, lets it take the last commits, which it refuses
-//! while it is not, and only then leaves. The invariant: nothing of this waits for a broker that
-//! does not answer.
+//! If a member leaves while the group rebalances, the group waits for it until its session ends:
+//! its request to leave is queued behind its own request to join, and the broker answers that only
+//! when all others have joined. So the consumer waits until the rebalance is over, then lets the
+//! group accept the last commits, which it refuses during a rebalance, and only then leaves. The
+//! invariant: none of this waits for a broker that does not answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +15,24 @@ use tracing::{debug, warn};
 
 use super::{Rebalances, SharedConsumer};
 
-/// How long the group's coordinator may take to say how the group is.
+/// The time limit of a request for the state of the group.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// What the consumer is polled for between two questions.
+/// How long the consumer is polled between two requests.
 const POLL: Duration = Duration::from_millis(30);
-/// How long the publisher may take to let go of the consumer.
+/// How long the publisher may take to release the consumer.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the worker leaves its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leave {
-    /// It may be back soon: a member with a name stays in the group, which keeps its partitions for
-    /// it until its session ends.
+    /// It may be back soon: a member with a name stays in the group, and the group keeps its
+    /// partitions for it until its session ends.
     ForNow,
-    /// It does not come back under its name: the group deals its partitions out at once.
+    /// It does not come back under its name: the group assigns its partitions to others at once.
     ForGood,
 }
 
-/// Leaves the group, and waits for that; `max_wait` bounds how long the group may take to come to
-/// rest.
+/// Leaves the group and waits for that. `max_wait` bounds the wait for the end of a rebalance.
 pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     if consumer.client().fatal_error().is_none() {
         wait_for_rest(&consumer, max_wait);
@@ -45,8 +44,8 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     }
     let deadline = Instant::now() + LET_GO_TIMEOUT;
     let mut consumer = consumer;
-    // Whoever drops it last tells the group. That has to be this thread: it is the one that the
-    // caller waits for.
+    // The thread that drops the consumer last tells the group. That has to be this thread, because
+    // the caller waits for it.
     while let Err(shared) = Arc::try_unwrap(consumer) {
         if Instant::now() > deadline {
             return warn!(
@@ -59,12 +58,12 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     }
 }
 
-/// Polls, so that the group's questions are answered, until no rebalance is under way.
+/// Polls, so that the group gets its answers, until no rebalance is under way.
 fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
     let deadline = Instant::now() + max_wait;
     let mut rested = false;
     loop {
-        // What is read is not handed over: whoever has the partition next reads it again.
+        // Records that are read here are dropped: the next owner of the partition reads them again.
         drop(consumer.poll(POLL));
         let group_id = &consumer.context().group_id;
         let rests = match consumer.fetch_group_list(Some(group_id), ASK_TIMEOUT) {
@@ -77,7 +76,7 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
                      rebalancing");
             }
         };
-        // Twice, because the group's last answer may still be under way to this member.
+        // It checks twice, because the group's last answer to this member may still be under way.
         if rests && rested {
             return;
         }
@@ -91,14 +90,14 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
     }
 }
 
-/// A member with a name does not leave when it is closed, but it does when it wants no topic any
-/// more.
+/// A member with a name does not leave the group when it is closed, but it does when it
+/// unsubscribes.
 fn unsubscribe(consumer: &BaseConsumer<Rebalances>) {
     consumer.unsubscribe();
     let deadline = Instant::now() + ASK_TIMEOUT;
     while Instant::now() < deadline && consumer.context().holds_any() {
         drop(consumer.poll(POLL));
     }
-    // The group's question was answered; that it leaves is sent a moment later.
+    // The revocation was answered; the request to leave is sent a moment later.
     drop(consumer.poll(POLL));
 }

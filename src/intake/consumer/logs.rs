@@ -1,4 +1,4 @@
-//! How far reading has come in the partitions' logs, and what of them was lost.
+//! How far the partitions' logs were read, and which records were lost.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::progress::Log;
 use super::reader::Reader;
 use crate::intake::{Event, LogReach, Partition, Record};
 
-/// A transaction that holds reading up for longer is told.
+/// A transaction that blocks reading for longer than this is logged.
 const HELD_UP_TOO_LONG: Duration = Duration::from_secs(60);
 
 impl Reader {
-    /// Keeps up with what was read.
+    /// Notes the records that were read.
     pub(super) fn note(&self, chunk: &[Record]) {
         let rebalances = self.consumer.context();
         let (mut progress, now) = (rebalances.progress(), Instant::now());
@@ -34,8 +34,8 @@ impl Reader {
         }
     }
 
-    /// Takes what the statistics said of the logs. Everything that was read before them has been
-    /// handed over.
+    /// Applies the statistics of the logs. All records that were read before them have been handed
+    /// over.
     pub(super) fn poll_broker(&mut self) {
         let rebalances = self.consumer.context();
         let looked = rebalances.take_looked();
@@ -47,18 +47,19 @@ impl Reader {
             let Log { start, end, position, .. } = self.look_at_log(partition, log, now);
             LogReach { partition, start, end, read: position }
         };
-        // What is said of a paused partition is old; `PausedLogs` asks for it.
+        // The statistics of a paused partition are old; `PausedLogs` asks for its state.
         let is_fetched = |log: &LogReach| !self.paused.contains(&log.partition);
         let logs = looked.into_iter().map(reach).filter(is_fetched).collect();
         self.tell_of_transactions(now);
-        // A worker that is gone needs no telling.
+        // The worker may have ended.
         drop(self.events.blocking_send(Event::Logs(logs)));
     }
 
-    /// Counts what retention took before it was read; returns what is to be believed of the log.
+    /// Counts the records that retention removed before they were read. Returns the valid state of
+    /// the log.
     fn look_at_log(&self, partition: Partition, log: Log, now: Instant) -> Log {
         let rebalances = self.consumer.context();
-        // A paused partition is not fetched: what is said of its log is old.
+        // A paused partition is not fetched: the statistics of its log are old.
         let log =
             if self.paused.contains(&partition) { Log { position: None, ..log } } else { log };
         let lost = rebalances.progress().looked(partition, log, now);
@@ -76,7 +77,7 @@ impl Reader {
         log
     }
 
-    /// Tells once of a transaction that holds reading up.
+    /// Logs once that a transaction blocks reading.
     fn tell_of_transactions(&mut self, now: Instant) {
         let rebalances = self.consumer.context();
         let held_up = rebalances.progress().held_up(now);

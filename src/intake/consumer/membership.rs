@@ -1,4 +1,4 @@
-//! The worker's place in its group, and how it gives it up.
+//! The worker's membership of its group, and how it ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,29 +10,29 @@ use tracing::{error, warn};
 
 use super::Leave;
 
-/// How long the end of the thread is waited for once the group is at rest.
+/// How long to wait for the end of the thread once no rebalance is under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The worker's place in its group.
+/// The worker's membership of its group.
 #[derive(Debug)]
 pub struct Membership {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) leave: Arc<OnceLock<Leave>>,
-    /// How long the group may take to come to rest before the worker leaves it.
+    /// How long the worker waits for the end of a rebalance before it leaves the group.
     pub(super) max_wait: Duration,
-    /// The consumer's. `None` for who has handed it over.
+    /// The consumer's thread. `None` after it was handed over.
     pub(super) thread: Option<JoinHandle<()>>,
 }
 
 impl Membership {
-    /// Hands the thread over to the returned one.
+    /// Moves the thread to the returned membership.
     pub(super) fn hand_over(&mut self) -> Self {
         let (stop, leave) = (Arc::clone(&self.stop), Arc::clone(&self.leave));
         Self { stop, leave, max_wait: self.max_wait, thread: self.thread.take() }
     }
 
-    /// Ends the consumer's thread, which leaves the group, and waits for it, though not for a
-    /// broker. To be called when the [`KafkaIntake`](super::KafkaIntake) and every other
-    /// [`SharedConsumer`](super::SharedConsumer) are gone.
+    /// Ends the consumer's thread, which leaves the group, and waits for it, but not for a broker.
+    /// Call it when the [`KafkaIntake`](super::KafkaIntake) and every other
+    /// [`SharedConsumer`](super::SharedConsumer) are dropped.
     pub fn end(mut self, how: Leave) {
         self.leave.get_or_init(|| how);
         self.stop.store(true, Ordering::Relaxed);

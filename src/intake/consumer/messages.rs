@@ -1,4 +1,4 @@
-//! Records, copied out of the client's memory.
+//! Copies records out of the client's memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,7 +6,7 @@ use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders, Message};
 
 use crate::intake::{Headers, Partition, Record};
 
-/// So many headers of a record are tried that cannot be read. Each costs a panic and a line on the
+/// The most unreadable headers of a record that are tried. Each costs a panic and a line on the
 /// standard error, and a record may have hundreds of thousands.
 const UNREADABLE_MAX: usize = 16;
 
@@ -22,14 +22,13 @@ pub(super) fn record(message: &BorrowedMessage<'_>, partition: Partition, epoch:
     }
 }
 
-/// A message's headers. To read them by the client's own iterator panics where a producer chose a
-/// name that is not UTF-8.
+/// The headers of a message. The client's own iterator panics if the name of a header is not UTF-8.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Headers {
     message.headers().map(copied).unwrap_or_default()
 }
 
-/// A header that cannot be read is kept as a name that says so, and so are all behind the last that
-/// is tried.
+/// A header that cannot be read is kept with a name that says so, and so are all headers behind the
+/// last that is tried.
 fn copied(headers: &impl KafkaHeaders) -> Headers {
     let mut unreadable = 0;
     let read = |index| {

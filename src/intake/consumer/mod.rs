@@ -1,8 +1,8 @@
-//! The consumer: a thread of its own, for rebalance callbacks block.
+//! The consumer. It has a thread of its own, because rebalance callbacks block.
 //!
-//! The only module of intake that knows Kafka. It polls always, pauses what it is told to, never
-//! commits, and hands everything to the worker through one bounded channel, so that the worker sees
-//! assignments, records and revocations in their order.
+//! The only module of intake that knows Kafka. It never stops polling, pauses the partitions that
+//! the worker names, and never commits. It sends everything to the worker through one bounded
+//! channel, so that the worker sees assignments, records and revocations in their order.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -45,14 +45,14 @@ pub use rebalances::Rebalances;
 use super::{Event, Intake, Partition};
 use crate::kafka::Settings;
 
-/// Events that wait for the worker; at the bound the thread waits, which ends at once unless the
-/// worker hangs.
+/// The most events that wait for the worker. At the bound the thread waits; that is short unless
+/// the worker hangs.
 const EVENTS: usize = 16;
 
 /// The consumer, shared with the publisher: its group metadata fences transactions.
 pub type SharedConsumer = Arc<BaseConsumer<Rebalances>>;
 
-/// The consumer's side that the worker holds.
+/// The worker's side of the consumer.
 #[derive(Debug)]
 pub struct KafkaIntake {
     events: mpsc::Receiver<Event>,
@@ -75,7 +75,7 @@ impl KafkaIntake {
     /// worker.
     ///
     /// # Errors
-    /// The client cannot be made of these settings.
+    /// The client cannot be created with these settings.
     pub fn start(
         settings: &Settings,
         drain_timeout: Duration,
@@ -100,7 +100,7 @@ impl KafkaIntake {
             stop: Arc::clone(&stop),
         };
         spawn("orphans", move || watch.run())?;
-        // A member that is gone holds the group up until its session ends.
+        // A member that is gone delays the group until its session ends.
         let max_wait = settings.session_timeout + Duration::from_secs(1);
         let reader = Reader {
             consumer: Arc::clone(&consumer),
@@ -118,8 +118,8 @@ impl KafkaIntake {
         Ok((Self { events, paused, membership }, consumer))
     }
 
-    /// What ends the thread, to be kept where the worker cannot lose it. Whoever asks a second time
-    /// gets one that does nothing.
+    /// The membership, which ends the thread. Keep it outside the worker. A second call returns one
+    /// that does nothing.
     pub fn membership(&mut self) -> Membership {
         self.membership.hand_over()
     }

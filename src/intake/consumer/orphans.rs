@@ -1,14 +1,14 @@
-//! Partitions that belong to nobody, and how they are found an owner.
+//! Partitions without an owner, and how they get one.
 //!
 //! In a cooperative rebalance a partition moves in two rounds: its old owner gives it back, then
-//! asks for the second round in which the new one gets it. A static member that is killed between
-//! the two and is back before its session ends never asks, and the group, which does not rebalance
-//! when a static member returns, leaves the partition without an owner for as long as nobody comes
-//! or goes. So whoever has just got an assignment looks whether the group has dealt out every
-//! partition, and again once a minute. Where one stays without an owner for longer than its old
-//! owner may take to give it back, one member sends a visitor, who joins and leaves again: that
-//! makes the group rebalance. The visitor subscribes to the retry topic alone, so that nobody has
-//! to give anything up for it.
+//! asks for the second round, in which the new owner gets it. A static member that is killed
+//! between the two rounds and returns before its session ends never asks. The group does not
+//! rebalance when a static member returns, so the partition has no owner until a member joins or
+//! leaves. Therefore each member checks, after it got an assignment and once a minute, whether
+//! every partition has an owner. If one has none for longer than its old owner may take to give it
+//! back, one member sends a visitor that joins the group and leaves it again: that makes the group
+//! rebalance. The visitor subscribes to the retry topic only, so that no member has to give up a
+//! partition for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -27,16 +27,15 @@ use super::paused::PausedLogs;
 use crate::intake::Partition;
 use crate::kafka::is_outage;
 
-/// How much longer than a drain may take a partition is without an owner before that is taken for
-/// good.
+/// A partition counts as an orphan if it has no owner for this much longer than a drain may take.
 const MARGIN: Duration = Duration::from_secs(5);
-/// The visitor comes at a random time within this, so that two who both think that it is theirs do
-/// not meet.
+/// The visitor joins at a random time within this, so that two members that both send one do not
+/// collide.
 const JITTER_MS: u64 = 3_000;
-/// How long the visitor stays, at most.
+/// The longest stay of the visitor.
 const STAY: Duration = Duration::from_secs(5);
 
-/// Looks after orphans until it is told to stop, or the consumer is gone.
+/// Looks for orphans until it is stopped or the consumer is gone.
 pub(super) struct Watch {
     pub(super) consumer: Weak<BaseConsumer<Rebalances>>,
     /// How to join the group as a member without a name.
@@ -44,7 +43,7 @@ pub(super) struct Watch {
     /// How long a member may take to give a partition back.
     pub(super) drain_timeout: Duration,
     pub(super) stop: Arc<AtomicBool>,
-    /// Looked after here as well, for this thread has the time.
+    /// Also done here, because this thread has the time.
     pub(super) paused: PausedLogs,
 }
 
@@ -69,7 +68,7 @@ impl Watch {
         }
     }
 
-    /// Makes the group rebalance, unless it has meanwhile.
+    /// Makes the group rebalance, unless it has rebalanced meanwhile.
     fn rescue(&self, late: &[i32]) {
         if !self.sleep(Duration::from_millis(fastrand::u64(..JITTER_MS))) {
             return;
@@ -90,7 +89,7 @@ impl Watch {
         }
     }
 
-    /// Waits; says whether to go on.
+    /// Waits. Returns whether to go on.
     fn sleep(&self, how_long: Duration) -> bool {
         let until = Instant::now() + how_long;
         while Instant::now() < until {
@@ -109,8 +108,8 @@ impl Watch {
         })
     }
 
-    /// Fetches that were denied are denied silently from then on, and none says that they are not
-    /// any more: this one tries.
+    /// librdkafka reports a denied fetch only once, and does not report when access is granted
+    /// again: this call tries it.
     fn look_whether_readable(&self, consumer: &BaseConsumer<Rebalances>) {
         let rebalances = consumer.context();
         if rebalances.troubles().fetch.is_some() && may_read(&self.visitor, &rebalances.topics) {
@@ -126,7 +125,8 @@ impl Watch {
             Ok(visitor) => {
                 let until = Instant::now() + STAY;
                 while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
-                    // What it reads it commits nothing of: whoever has the partition reads it, too.
+                    // It commits nothing of what it reads: the owner of the partition reads it,
+                    // too.
                     drop(visitor.poll(Duration::from_millis(100)));
                 }
             }

@@ -1,10 +1,10 @@
-//! Which partitions of the retry topic go with which of the input topic.
+//! Which partition of the input topic each retry partition belongs to.
 //!
-//! Pure. The group deals out the partitions of the input topic alone; a member that has `claims/p`
-//! has every `retry/r` with `r mod (partitions of the input topic) = p` as well. The invariant:
-//! while all partitions of the input topic have an owner, so has every one of the retry topic, and
-//! only one. A deferred claim goes to `retry/(p mod partitions of the retry topic)`; where the
-//! topics have equally many, that is the partition beside its own.
+//! Pure. The group assigns only the partitions of the input topic. A member that has `claims/p`
+//! also has every `retry/r` with `r mod (partitions of the input topic) = p`. The invariant: while
+//! every partition of the input topic has an owner, every retry partition has exactly one. A
+//! deferred claim goes to `retry/(p mod partitions of the retry topic)`; if both topics have the
+//! same number of partitions, that is the retry partition with the number of its own.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The retry partitions that go with these partitions of the input topic; others among them are
-    /// passed over.
+    /// The retry partitions that belong to these partitions of the input topic. Partitions of other
+    /// topics are ignored.
     pub(super) fn beside(self, held: impl IntoIterator<Item = Partition>) -> BTreeSet<Partition> {
         let held: BTreeSet<i32> = held
             .into_iter()
@@ -32,7 +32,8 @@ impl Counts {
         (0..self.retry).filter(goes_with).map(Partition::retry).collect()
     }
 
-    /// The retry partition for what was read from the partition of this number, of either topic.
+    /// The retry partition for records that were read from the partition with this number, of
+    /// either topic.
     pub(super) fn retry_of(self, number: i32) -> Option<i32> {
         number.checked_rem(self.retry)
     }
@@ -71,7 +72,7 @@ mod tests {
             let (counts, number) = (Counts { claims, retry: claims + more }, number % claims);
             let to = counts.retry_of(number).map(Partition::retry).expect("there are partitions");
             prop_assert!(counts.beside([Partition::claims(number)]).contains(&to));
-            // Also when it is deferred once more.
+            // Also when it is deferred again.
             prop_assert_eq!(counts.retry_of(to.number), Some(to.number));
         }
     }

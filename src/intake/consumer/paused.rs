@@ -1,8 +1,8 @@
-//! How far the logs of paused partitions reach. Nothing is fetched of them, so what the consumer
-//! knows of their ends grows old, just when somebody wants to know how much waits.
+//! Asks for the ends of paused partitions' logs. They are not fetched, so what the consumer knows
+//! about their ends grows old, just when people want to know how much waits.
 //!
-//! Asked on a client of its own, which is there while anything is paused: whoever holds the group's
-//! consumer would hold up its farewell.
+//! It has a client of its own, which exists while anything is paused: holding the group's consumer
+//! would delay leaving the group.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,22 +14,21 @@ use tracing::debug;
 use crate::intake::{Event, LogReach, Partition};
 use crate::kafka::{Quiet, Settings};
 
-/// How long a broker may take to answer.
+/// The time limit of a broker's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Events of the client that are taken away at once.
+/// The most events of the client that are removed at once.
 const EVENTS_MAX: usize = 100;
 
-/// What asks.
+/// Asks for the ends.
 pub(super) struct PausedLogs {
-    /// What is paused.
+    /// The paused partitions.
     pub(super) pauses: watch::Receiver<BTreeSet<Partition>>,
-    /// Who is told.
+    /// Gets the answers.
     pub(super) events: mpsc::WeakSender<Event>,
     /// How to reach the brokers, and which topics are read.
     pub(super) settings: Settings,
-    /// `None` while nothing is paused. It says nothing of its own: that brokers are away is told by
-    /// others.
+    /// `None` while nothing is paused. It logs nothing: other clients report that brokers are away.
     pub(super) client: Option<BaseConsumer<Quiet>>,
 }
 
@@ -45,7 +44,7 @@ impl PausedLogs {
             self.client = self.settings.quiet_consumer("read_uncommitted").ok();
         }
         let (Some(client), Some(events)) = (&self.client, self.events.upgrade()) else { return };
-        // Nobody else takes away what the client has to say.
+        // Nothing else removes the client's events.
         for _ in 0..EVENTS_MAX {
             if client.poll(Duration::ZERO).is_none() {
                 break;
@@ -63,10 +62,10 @@ impl PausedLogs {
                 }
             }
         };
-        // A broker that says nothing of one partition says nothing of the others, and each wait
-        // takes long.
+        // A broker that does not answer for one partition does not answer for the others either,
+        // and each wait takes long.
         let logs: Vec<LogReach> = paused.iter().map_while(reach).collect();
-        // A worker that is busy now hears of it the next time.
+        // If the worker is busy, it gets the next answer.
         drop(events.try_send(Event::Logs(logs)));
     }
 }

@@ -1,5 +1,5 @@
-//! How far each partition was read, beside what its log is said to be: what retention took before
-//! it was read, what was read again, and what stands still.
+//! How far each partition was read, compared with its log: which records retention removed before
+//! they were read, which were read again, and where reading is blocked.
 //!
 //! Pure. The invariant: an offset counts as lost only if it lies below the log's start, was not
 //! read, and was not done before.
@@ -12,11 +12,10 @@ use tokio::time::Instant;
 use crate::intake::offset_map::OffsetMap;
 use crate::intake::{Assigned, Commit, Partition};
 
-/// Steps over offsets without a record that are remembered until the log is looked at again, per
-/// partition.
+/// The most gaps in the offsets per partition that are kept until the log is checked again.
 const GAPS: usize = 64;
 
-/// A partition's log, as the last answer to a fetch said it.
+/// The log of a partition, by the last answer to a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Log {
     /// Its first offset.
@@ -25,11 +24,11 @@ pub(super) struct Log {
     pub(super) end: i64,
     /// The offset of the first record of a transaction that is open, or `end`.
     pub(super) stable: i64,
-    /// The offset that is fetched next, and whether all before it was handed over.
+    /// The offset that is fetched next, and whether all records before it were handed over.
     pub(super) position: Option<i64>,
 }
 
-/// Partitions, by what is known of them.
+/// What is known about each partition.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     partitions: BTreeMap<Partition, State>,
@@ -41,21 +40,23 @@ struct State {
     /// What the group had committed, and when that was read.
     committed: Option<(i64, String)>,
     since: Instant,
-    /// The offset after the last one read, or the committed one before the first; `None` where
-    /// there is neither.
+    /// The offset after the last one read or, before the first, the committed one; `None` if there
+    /// is neither.
     next: Option<i64>,
     /// Below `end`, only these were not done when the partition was assigned.
     open: BTreeSet<i64>,
     end: i64,
-    /// Offsets that reading stepped over since the log was last looked at: from, and to before.
+    /// Offsets without a record since the log was last checked: from the first, to before the
+    /// second.
     gaps: Vec<(i64, i64)>,
-    /// Since when an open transaction holds reading up, and the offset at which.
+    /// Since when an open transaction blocks reading, and at which offset.
     held_up: Option<(Instant, i64)>,
-    /// Up to here there is no record that was not handed over.
+    /// All records below this offset were handed over.
     position: Option<i64>,
-    /// When reading went back last. A commit from before says nothing of what was read since…
+    /// When reading last went back. A commit from before that says nothing about what was read
+    /// since…
     went_back: Option<Instant>,
-    /// …and the first look after that may have been taken before, too.
+    /// …and the first statistics after that may also be from before.
     is_look_old: bool,
 }
 
@@ -87,7 +88,7 @@ impl Progress {
         self.partitions.remove(&partition);
     }
 
-    /// A record was read. Where reading went back, the offset that had been expected.
+    /// A record was read. If reading went back, returns the offset that had been expected.
     pub(super) fn read(&mut self, partition: Partition, offset: i64, now: Instant) -> Option<i64> {
         let state = self.partitions.get_mut(&partition)?;
         let expected = state.next.replace(offset.saturating_add(1)).unwrap_or(offset);
@@ -100,8 +101,8 @@ impl Progress {
         (offset < expected).then_some(expected)
     }
 
-    /// A partition's log was looked at. Says how many records were lost to retention since the last
-    /// look.
+    /// There are new statistics of a partition's log. Returns how many records were lost to
+    /// retention since the last ones.
     pub(super) fn looked(&mut self, partition: Partition, log: Log, now: Instant) -> u64 {
         let Some(state) = self.partitions.get_mut(&partition) else { return 0 };
         let is_old = std::mem::take(&mut state.is_look_old);
@@ -125,7 +126,7 @@ impl Progress {
         u64::try_from(lost).unwrap_or(0)
     }
 
-    /// Which partition an open transaction has held up for longest, and for how long.
+    /// The partition that an open transaction has blocked for longest, and for how long.
     pub(super) fn held_up(&self, now: Instant) -> Option<(Partition, i64, Duration)> {
         let held_up = self.partitions.iter().filter_map(|(partition, state)| {
             let (since, at) = state.held_up?;
@@ -134,9 +135,10 @@ impl Progress {
         held_up.max_by_key(|(_, _, so_long)| *so_long)
     }
 
-    /// What is to be committed without a batch, where these were the last commits, and when: where
-    /// a partition begins for which nothing was committed yet, so that a restart does not take its
-    /// first records for old ones; over what holds no record; and what was committed `refresh` ago.
+    /// The commits to make without a batch, given the last commits and their times: the start of a
+    /// partition for which nothing was committed yet, so that a restart does not take its first
+    /// records for old ones; offsets beyond a stretch without records; and commits that are
+    /// `refresh` old.
     pub(super) fn following(
         &self,
         last: &BTreeMap<Partition, (Commit, Instant)>,
@@ -170,7 +172,8 @@ impl Progress {
 }
 
 impl State {
-    /// How far there is no record behind a committed offset that says that all before it is done.
+    /// The end of the stretch without records behind a committed offset, if all before that offset
+    /// is done.
     fn beyond(&self, committed: i64) -> Option<i64> {
         let all_below = self.next.is_some_and(|next| next <= committed) && self.end <= committed;
         self.position.filter(|position| all_below && *position > committed)
@@ -212,7 +215,7 @@ mod tests {
         let mut progress = at(Some(10), String::new());
         assert_eq!(progress.read(CLAIMS, 10, now), None);
         assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
-        // Markers and compaction make gaps, too.
+        // Transaction markers and compaction make gaps, too.
         progress.read(CLAIMS, 20, now);
         assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
         progress.read(CLAIMS, 60, now);
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!((read(CLAIMS, 1), read(Partition::retry(0), 1)), (None, None));
     }
 
-    /// As after an unclean election of a leader: other records have the offsets that were read.
+    /// As after an unclean leader election: other records have the offsets that were read.
     #[test]
     fn where_reading_went_back_nothing_is_followed_that_was_known_before() {
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! What the consumer's thread does: it polls, hands over what it read, and pauses what it is told
-//! to.
+//! The loop of the consumer's thread: it polls, hands over records, and pauses the partitions that
+//! the worker names.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +16,11 @@ use super::messages::record;
 use super::{Leave, SharedConsumer, farewell};
 use crate::intake::{Event, Partition, Record};
 
-/// Records handed over at once.
+/// The most records that are handed over at once.
 const CHUNK_MAX_RECORDS: usize = 500;
 const POLL: Duration = Duration::from_millis(100);
 
-/// The thread's own state.
+/// The state of the thread.
 pub(super) struct Reader {
     pub(super) consumer: SharedConsumer,
     pub(super) events: mpsc::Sender<Event>,
@@ -29,9 +29,9 @@ pub(super) struct Reader {
     pub(super) epoch: u32,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) leave: Arc<OnceLock<Leave>>,
-    /// How long a stop waits for the group to come to rest.
+    /// How long a stop waits for the end of a rebalance.
     pub(super) max_wait: Duration,
-    /// Whether a transaction that holds reading up was told.
+    /// Whether it was logged that a transaction blocks reading.
     pub(super) told_held_up: bool,
 }
 
@@ -41,7 +41,7 @@ impl Reader {
             self.apply_pauses();
             let chunk = self.chunk();
             if let Some(topic) = self.consumer.context().renewed.get() {
-                // A worker that is gone needs no telling.
+                // The worker may have ended.
                 drop(self.events.blocking_send(Event::Failed(renewed(topic))));
                 break;
             }
@@ -55,7 +55,7 @@ impl Reader {
         farewell::leave(self.consumer, how, self.max_wait);
     }
 
-    /// Waits for a record, then takes what else is there.
+    /// Waits for a record, then takes the others that are there.
     fn chunk(&self) -> Vec<Record> {
         let mut chunk = Vec::new();
         let mut timeout = POLL;
@@ -89,8 +89,8 @@ impl Reader {
         self.epoch = epoch;
         let wanted = self.pauses.borrow_and_update().clone();
         let (pause, resume) = if is_new {
-            // librdkafka remembers the pause of a partition that went and came back: whatever is
-            // not wanted is undone.
+            // librdkafka remembers the pause of a partition that was revoked and assigned again, so
+            // all other partitions are resumed.
             (wanted.clone(), &self.assigned() - &wanted)
         } else {
             (&wanted - &self.paused, &self.paused - &wanted)

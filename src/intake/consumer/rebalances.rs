@@ -1,4 +1,4 @@
-//! The consumer's callbacks, and what they share with the thread and with the publisher.
+//! The callbacks of the consumer, and the state that they share with the thread and the publisher.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,10 +23,10 @@ use crate::intake::{Commit, Event, Input, Partition};
 use crate::kafka::Settings;
 use crate::telemetry::IntakeMeter;
 
-/// What keeps the consumer from its work though brokers answer, in a sentence each.
+/// What stops the consumer although brokers answer, in a sentence each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Troubles {
-    /// The group does not let it in.
+    /// The group does not admit it.
     pub(super) group: Option<String>,
     /// It may not read a topic.
     pub(super) fetch: Option<String>,
@@ -39,39 +39,39 @@ pub struct Rebalances {
     pub(super) group_id: String,
     /// Counts the assignments.
     pub(super) epoch: AtomicU32,
-    /// The partitions that are this member's, each with its assignment's epoch. The worker learns
-    /// of a loss a moment later than this thread, and the publisher must not commit in that moment:
-    /// this is what it looks at.
+    /// The partitions of this member, each with the epoch of its assignment. The worker learns of a
+    /// loss a moment later than this thread; the publisher checks this map, so that it does not
+    /// commit in that moment.
     pub(super) held: Mutex<BTreeMap<Partition, u32>>,
-    /// Commits that the publisher's side sends on its own: a revocation waits for them.
+    /// Commits that the publisher sends outside a transaction: a revocation waits for them.
     pub commits: CommitCount,
     /// In the order of [`Input`].
     pub(super) topics: [String; 2],
     /// How many partitions the topics had at the last assignment.
     pub(super) counts: Mutex<Counts>,
     pub(super) progress: Mutex<Progress>,
-    /// What the last statistics said of the partitions' logs, until the thread has handed over what
-    /// was read before.
+    /// The last statistics of the partitions' logs, until the thread has handed over what was read
+    /// before them.
     pub(super) looked: Mutex<Vec<(Partition, Log)>>,
     pub(super) troubles: Mutex<Troubles>,
-    /// A topic that was deleted and recreated under this consumer: what is known about it is void.
+    /// A topic that was deleted and created again: what is known about it is void.
     pub(super) renewed: OnceLock<String>,
     pub(super) meter: IntakeMeter,
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) bootstrap_servers: String,
-    /// A broker of which nothing is heard for longer is away.
+    /// A broker that is silent for longer counts as away.
     pub(super) silent_max: Duration,
-    /// Whether no broker answered when that was last looked at.
+    /// Whether no broker answered at the last check.
     pub(super) away: AtomicBool,
 }
 
 impl ClientContext for Rebalances {
-    /// What goes wrong comes out of the poll as well, and is told there.
+    /// Errors are also returned by the poll, and logged there.
     fn error(&self, _: KafkaError, _: &str) {}
 
-    /// Of the client's debug lines only one is of interest. Fetches name the topic by its id: that
-    /// the id is another is told before any record of the new topic can be read.
+    /// Only one of the client's debug lines matters. Fetches name the topic by its id, so the
+    /// client reports a new id before any record of the new topic can be read.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
             RDKafkaLogLevel::Debug => {
@@ -164,8 +164,8 @@ impl Rebalances {
         }
     }
 
-    /// Whether all of these are for assignments that still hold. To be asked after the group's
-    /// metadata were fetched: what is lost later, the group refuses under these.
+    /// Whether the assignments of all these commits still hold. Ask after the group's metadata were
+    /// fetched: if a partition is lost later, the group refuses a commit with that metadata.
     pub fn holds(&self, commits: &[Commit]) -> bool {
         if self.renewed.get().is_some() {
             return false;
@@ -178,7 +178,7 @@ impl Rebalances {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The numbers of the partitions of a topic that are this member's.
+    /// The numbers of this member's partitions of a topic.
     pub(super) fn held_numbers(&self, input: Input) -> BTreeSet<i32> {
         self.held()
             .keys()
@@ -195,7 +195,7 @@ impl Rebalances {
         !self.held().is_empty()
     }
 
-    /// What is to be committed without a batch, see [`Progress::following`].
+    /// The commits to make without a batch, see [`Progress::following`].
     pub fn following(
         &self,
         last: &BTreeMap<Partition, (Commit, Instant)>,
@@ -204,8 +204,8 @@ impl Rebalances {
         self.progress().following(last, refresh, Instant::now())
     }
 
-    /// The retry partition for what was read from the partition of this number. `None` before the
-    /// first assignment.
+    /// The retry partition for records that were read from the partition with this number. `None`
+    /// before the first assignment.
     pub fn retry_of(&self, number: i32) -> Option<i32> {
         self.counts().retry_of(number)
     }

@@ -1,4 +1,5 @@
-//! Where a partition's new owner starts: what the broker is asked before it takes the partition on.
+//! Where a partition's new owner starts to read. It asks the broker before it takes the partition
+//! on.
 //!
 //! The invariant: an assignment's committed offset and its metadata are read once, and reading
 //! starts from that very offset.
@@ -21,12 +22,12 @@ use crate::kafka::metadata;
 
 /// The pause before the broker is asked again.
 const ASK_PAUSE: Duration = Duration::from_millis(200);
-/// So long a partition's leader has for its answer, however little time is left for all.
+/// The least time that a partition's leader gets for its answer, even if less is left for all.
 const ENDS_MIN: Duration = Duration::from_millis(100);
 
 impl Rebalances {
-    /// Reads what the group has committed for these partitions, once, and starts from that very
-    /// offset: two readings could differ.
+    /// Reads the committed offsets of these partitions once, and starts from those: two reads could
+    /// differ.
     pub(super) fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -35,13 +36,13 @@ impl Rebalances {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut list = self.list(partitions);
         if partitions.is_empty() {
-            // The group may have no partition for this member; nothing is to be asked then.
+            // The group may have no partition for this member; then there is nothing to ask.
             return Ok((list, Vec::new()));
         }
         let committed = self.committed(consumer, &list)?;
         let mut assigned = Vec::new();
-        // One time for all: a partition without a leader answers when it has one, and the others
-        // must not wait for that.
+        // One time limit for all: a partition without a leader answers only when it has one, and
+        // the others must not wait for that.
         let deadline = Instant::now() + self.request_timeout;
         for element in committed.elements() {
             let offset = match element.offset() {
@@ -56,8 +57,8 @@ impl Rebalances {
             )?;
             let metadata = metadata(&element);
             let partition = self.partition(element.topic(), element.partition());
-            // Where the log's end is not known, the metadata is believed: no clean election makes a
-            // log shorter.
+            // If the end of the log is not known, the metadata is trusted: a clean leader election
+            // makes no log shorter.
             let log_end = if metadata.is_empty() {
                 i64::MAX
             } else {
@@ -69,8 +70,8 @@ impl Rebalances {
         Ok((list, assigned))
     }
 
-    /// Tells which partitions are read from their start because the group has committed nothing
-    /// for them, though there is something to read.
+    /// Logs which partitions are read from their start, because they have records but no committed
+    /// offset.
     fn tell_anew(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -101,8 +102,7 @@ impl Rebalances {
         Ok(())
     }
 
-    /// Asks the broker until it answers: an outage that begins within a rebalance is an outage like
-    /// any other.
+    /// Asks the broker until it answers: an outage during a rebalance is handled like any other.
     fn ask<T>(&self, what: &str, question: impl Fn() -> KafkaResult<T>) -> Result<T, String> {
         let mut told = false;
         loop {
@@ -110,7 +110,7 @@ impl Rebalances {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            // A worker that is gone waits for no answer.
+            // The worker has ended: it needs no answer.
             if self.events.is_closed() || error.rdkafka_error_code().is_some_and(is_refusal) {
                 return Err(format!("{what} cannot be read: {error}"));
             }
@@ -119,7 +119,7 @@ impl Rebalances {
                     error.message = %error,
                     "{what} cannot be read; asking again until Kafka answers"
                 );
-                // Nothing else is heard of the consumer meanwhile: its thread is here.
+                // The consumer's thread is busy here, so it reports the failure itself.
                 let said = Err(format!("{what} cannot be read: {error}"));
                 drop(self.events.blocking_send(Event::Brokers(said)));
                 told = true;
@@ -140,7 +140,7 @@ impl Rebalances {
         })
     }
 
-    /// A topic that is away for now has as many partitions as it had.
+    /// A topic that is unavailable for now has as many partitions as before.
     pub(super) fn count_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<Counts, String> {
         let before = *self.counts();
         let count = |input: Input, before: i32| {
@@ -163,7 +163,7 @@ impl Rebalances {
         })
     }
 
-    /// Where a partition's log begins and ends; `None` where its leader does not say so in time.
+    /// Where a partition's log begins and ends; `None` if its leader does not answer in time.
     fn ends(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -186,7 +186,7 @@ impl Rebalances {
     }
 }
 
-/// Whether an error says that the worker may not, which no waiting mends.
+/// Whether an error denies access: waiting does not help.
 fn is_refusal(code: RDKafkaErrorCode) -> bool {
     let refusals = [
         RDKafkaErrorCode::GroupAuthorizationFailed,

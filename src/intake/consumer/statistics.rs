@@ -1,9 +1,8 @@
-//! What the client says of itself: whether any broker answers, how far each log was read, which
-//! topic was made anew. Pure.
+//! Reads the client's statistics and debug lines: whether any broker answers, how far each log was
+//! read, which topic was deleted and created again. Pure.
 //!
-//! A worker that has nothing to do sends nothing of its own accord, but its consumer always asks
-//! for records and beats for its group: a connection over which nothing comes back is as good as
-//! none.
+//! A consumer always sends fetches and heartbeats, even if the worker has nothing to do. So a
+//! connection over which nothing comes back is dead.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +11,10 @@ use serde::Deserialize;
 
 use super::progress::Log;
 
-/// How often the client counts.
+/// How often the client reports statistics.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3);
 
-/// Of the statistics, what is looked at.
+/// The part of the statistics that is used.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Statistics {
     #[serde(default)]
@@ -38,12 +37,12 @@ struct Topic {
     partitions: BTreeMap<i32, Fetched>,
 }
 
-/// A partition; what is not known is negative.
+/// A partition. Unknown values are negative.
 #[derive(Debug, Deserialize)]
 struct Fetched {
     #[serde(default)]
     fetch_state: String,
-    /// How many records wait to be handed over, of all partitions.
+    /// How many records of all partitions wait to be handed over.
     fetchq_cnt: i64,
     next_offset: i64,
     lo_offset: i64,
@@ -73,17 +72,17 @@ impl Fetched {
 }
 
 impl Statistics {
-    /// `None` where they cannot be read.
+    /// `None` if they cannot be parsed.
     pub(super) fn read(statistics: &[u8]) -> Option<Self> {
         serde_json::from_slice(statistics).ok()
     }
 
-    /// Whether any broker was heard of within `silent_max`.
+    /// Whether any broker sent something within `silent_max`.
     pub(super) fn any_answers(&self, silent_max: Duration) -> bool {
         self.brokers.values().any(|broker| broker.answers(silent_max))
     }
 
-    /// The log of each partition that is fetched.
+    /// The log of each fetched partition.
     pub(super) fn logs(&self) -> impl Iterator<Item = (&str, i32, Log)> {
         self.topics.iter().flat_map(|(name, topic)| {
             topic
@@ -94,11 +93,11 @@ impl Statistics {
     }
 }
 
-/// The topic that a debug line says was made anew: it has another id than before.
+/// The topic that a debug line reports as created again: its id has changed.
 pub(super) fn renewed(line: &str) -> Option<&str> {
     let (before, ids) = line.split_once(" changed id from ")?;
     let (_, topic) = before.split_once("Topic ")?;
-    // The first id of all replaces none, which is all zeros.
+    // The first id replaces none: an id of all zeros.
     (!ids.starts_with("AAAAAAAAAAAAAAAAAAAAA")).then_some(topic)
 }
 

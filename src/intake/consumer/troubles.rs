@@ -1,4 +1,4 @@
-//! What keeps the reader from its work, told once and in words that say what to do.
+//! Errors that stop the reader, logged once and with what to do.
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -23,15 +23,14 @@ impl Reader {
             // A worker that is gone needs no telling.
             drop(self.events.blocking_send(failed));
         } else if self.is_trouble(error) {
-            // Told, and said again with the statistics for as long as it lasts.
+            // Logged once; repeated to the worker with the statistics while it lasts.
         } else if !is_outage(error) {
-            // An outage is told by the statistics, once.
+            // The statistics report an outage, once.
             warn!(error.message = %error, "the consumer reported an error and goes on");
         }
     }
 
-    /// Whether an error is one that keeps the consumer from its work until somebody mends it. Tells
-    /// it once.
+    /// Whether an error stops the consumer until somebody fixes the cause. Logs it once.
     fn is_trouble(&self, error: &KafkaError) -> bool {
         let rebalances = self.consumer.context();
         let (group, [input, retry]) = (&rebalances.group_id, &rebalances.topics);

@@ -1,13 +1,14 @@
-//! The flood bound: a producer gone wrong must not drain its topic into dead letters.
+//! The flood bound: a faulty producer must not turn its whole topic into dead letters.
 //!
-//! Pure: time is an argument. It watches how events of the input topic turn out. Too many malformed
-//! ones, in a row or as a part of a window, are a flood: then nothing is admitted but one record at
-//! a time, a *probe*, and a probe that is well-formed ends it.
+//! Pure: time is an argument. It counts well-formed and malformed events of the input topic. Too
+//! many malformed ones, in a row or as a part of a window, are a flood. During a flood only one
+//! record at a time is admitted, a *probe*. A well-formed probe ends the flood.
 //!
-//! An event is judged twice: when it is read (malformed or not), and a well-formed one again when
-//! its claim was looked up, for a claim id that was used before with other content makes a dead
-//! letter too. The invariant: only what was admitted as a probe ends a flood, for what was in
-//! flight when it began says nothing about what comes; and only an event with a fault begins one.
+//! An event is judged when it is read (malformed or not). A well-formed event is judged again when
+//! its claim was looked up, because a claim id that was used before with other content makes a dead
+//! letter too. The invariants: only a record that was admitted as a probe ends a flood, because
+//! records that were in flight when it began say nothing about later ones; only an event with a
+//! fault begins one.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,35 +34,35 @@ use tokio::time::Instant;
 
 use super::Partition;
 
-/// The window moves in so many steps.
+/// The window moves in this many steps.
 const STEPS: u32 = 20;
 
 /// The bounds, see `[dead_letters]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
-    /// So many malformed events in a row.
+    /// The number of malformed events in a row that is a flood.
     pub max_run: u32,
-    /// So large a part of a window's events.
+    /// The part of a window's events that is a flood if malformed.
     pub max_ratio: f64,
-    /// The least events of a window that its ratio says something about.
+    /// The least number of events in a window for the ratio to count.
     pub min_events: u32,
-    /// The time just past that counts.
+    /// The length of the window.
     pub window: Duration,
     /// How often a probe is admitted.
     pub probe_every: Duration,
 }
 
-/// Where an event stands: what tells a probe from the rest.
+/// The place of an event: it distinguishes a probe from the rest.
 pub type Place = (Partition, i64);
 
 /// What changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
-    /// So many malformed events in a row: a flood began.
+    /// A flood began: this many malformed events in a row.
     Run(u32),
-    /// So large a part of a window's events: a flood began.
+    /// A flood began: this part of a window's events was malformed.
     Ratio(f64),
-    /// A well-formed event came: the flood is over.
+    /// The flood is over: a well-formed probe came.
     Over,
 }
 
@@ -78,17 +79,17 @@ enum State {
     Flooded {
         /// When the next probe may be admitted.
         next_probe: Instant,
-        /// The probe that is well-formed as far as is known, until its claim was looked up.
+        /// The probe that was read as well-formed, until its claim was looked up.
         probe: Option<Place>,
     },
 }
 
-/// The counters of calm times.
+/// The counters while there is no flood.
 #[derive(Debug, Default)]
 struct Calm {
     /// Malformed events since the last one that could be read.
     run: u32,
-    /// Conflicts since the last claim that was none.
+    /// Conflicts since the last claim without one.
     conflicts: u32,
     steps: VecDeque<Step>,
     events: u64,
@@ -103,7 +104,7 @@ struct Step {
 }
 
 impl Flood {
-    /// Calm, with these bounds.
+    /// No flood yet, with these bounds.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, state: State::Calm(Calm::default()) }
     }
@@ -116,7 +117,7 @@ impl Flood {
         }
     }
 
-    /// Whether a flood is on.
+    /// Whether there is a flood.
     pub fn is_on(&self) -> bool {
         matches!(self.state, State::Flooded { .. })
     }
@@ -145,8 +146,8 @@ impl Flood {
         }
     }
 
-    /// The claim of an event that was read before was looked up: it is a conflict with one recorded
-    /// before, or it is not.
+    /// The claim of an event that was read before was looked up: it conflicts with a recorded
+    /// claim, or it does not.
     pub fn looked_up(&mut self, now: Instant, place: Place, conflict: bool) -> Option<Change> {
         match &mut self.state {
             State::Calm(calm) => {
@@ -167,8 +168,8 @@ impl Flood {
         }
     }
 
-    /// An event left before its claim was looked up: it was dropped with its partition, or
-    /// deferred. If it was the probe, another one takes its place when it is due.
+    /// An event was dropped with its partition, or deferred, before its claim was looked up. If it
+    /// was the probe, another probe replaces it when it is due.
     pub fn left(&mut self, place: Place) {
         if let State::Flooded { probe, .. } = &mut self.state {
             probe.take_if(|probe| *probe == place);

@@ -18,7 +18,7 @@ fn place(offset: i64) -> Place {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A flood by run, as of `now`.
+/// A flood by a run of malformed events, as of `now`.
 fn flooded(now: Instant) -> Flood {
     let mut flood = Flood::new(bounds());
     for offset in 0..4 {
@@ -87,7 +87,7 @@ fn more_than_the_ratio_of_a_window_is_a_flood_once_there_are_enough_events() {
 fn what_is_older_than_the_window_does_not_count() {
     let (mut flood, mut now) = (Flood::new(bounds()), Instant::now());
     for offset in 0..10_000 {
-        // Fifteen events in any window, and all but each fourth malformed: never enough to tell.
+        // Fifteen events in any window, three of four malformed: never enough events for the ratio.
         now += 4 * SECOND;
         assert_eq!(flood.read(now, place(offset), offset % 4 != 0), None);
     }
@@ -147,9 +147,8 @@ fn a_probe_that_is_lost_does_not_hold_up_the_next() {
     assert_eq!(flood.looked_up(now + 19 * SECOND, place(5), false), None, "it is a probe no more");
 }
 
-/// What happens to a worker that obeys.
-/// A seed of the simulation found it: the probe found no room and was deferred before anybody
-/// looked its claim up, and its partition stood still for ever.
+/// A case that a seed of the simulation found: the probe found no room and was deferred before its
+/// claim was looked up, and its partition was stuck for ever.
 #[test]
 fn a_probe_that_is_deferred_does_not_hold_up_the_next() {
     let now = Instant::now();
@@ -175,8 +174,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// However events come: between two claims without a fault no more dead letters are made than
-    /// the run allows and the probes that time allows.
+    /// Whatever the order of events: between two claims without a fault, there are no more dead
+    /// letters than the run and the probes of that time allow.
     #[test]
     fn a_flood_drains_no_more_than_the_run_and_the_probes(steps in steps()) {
         let (mut flood, start) = (Flood::new(bounds()), Instant::now());
@@ -201,8 +200,8 @@ proptest! {
                 }
             }
             let probes = now.duration_since(since).as_secs() / 10;
-            // Malformed events and conflicts have a run each, and a conflict that can be
-            // read breaks the other: the ratio catches that.
+            // Malformed events and conflicts have a run each, and a conflict, which can be read,
+            // ends the run of malformed events: the ratio catches that.
             prop_assert!(dead <= u64::from(bounds().min_events) + 5 + probes, "{dead} dead letters, {probes} probes");
         }
     }

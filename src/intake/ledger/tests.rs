@@ -13,12 +13,12 @@ fn open(ledger: &Ledger) -> usize {
     ledger.partitions.values().map(|state| state.open.len()).sum()
 }
 
-/// One step of a worker's life with one partition.
+/// One step of a worker with one partition.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Read up to so many records.
+    /// Read up to this many records.
     Poll(usize),
-    /// Finish one of the records at hand.
+    /// Finish one of the records that were taken on.
     Finish(prop::sample::Index),
     /// The batch's transaction commits.
     FlushOk,
@@ -28,7 +28,8 @@ enum Step {
     FlushOkThenCrash,
     /// The worker dies.
     Crash,
-    /// The partition goes away and comes back; what is at hand belongs to the old assignment.
+    /// The partition is revoked and assigned again; the records that were taken on belong to the
+    /// old assignment.
     Rebalance,
     /// The log is compacted: a record that was not read yet is gone.
     Compact(prop::sample::Index),
@@ -47,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Kafka and a worker around the ledger, as simple as can be.
+/// A minimal Kafka and worker around the ledger.
 struct World {
     log: BTreeSet<i64>,
     committed: Option<(i64, String)>,
@@ -102,7 +103,7 @@ impl World {
         self.assign();
     }
 
-    /// Reads up to so many records, as far as there is room for them.
+    /// Reads up to this many records, as far as there is room for them.
     fn poll(&mut self, count: usize) {
         let read: Vec<i64> = self.log.range(self.next_read..).take(count).copied().collect();
         for offset in read {
@@ -174,7 +175,7 @@ impl World {
             }
             Step::Compact(index) => {
                 let unread: Vec<i64> = self.log.range(self.next_read..).copied().collect();
-                // The last record stays: a log's end does not go back.
+                // The last record stays: the end of a log does not go back.
                 if unread.len() > 1 {
                     self.log.remove(&unread[index.index(unread.len() - 1)]);
                 }
@@ -182,8 +183,8 @@ impl World {
         }
     }
 
-    /// Everything at hand is finished, and what is read then, until the log is at its end. Fails if
-    /// that takes no end.
+    /// Finishes all records that were taken on, and those that are read then, until the end of the
+    /// log. Fails if that never ends.
     fn finish_everything(&mut self) {
         loop {
             self.poll(usize::MAX);
@@ -215,8 +216,8 @@ proptest! {
         for offset in &world.log {
             prop_assert_eq!(world.published.get(offset), Some(&1), "record {}", offset);
         }
-        // The commit leaves nothing open but what compaction took away: that is found out with the
-        // next record that is done.
+        // The commit leaves nothing open except records that compaction removed: the ledger finds
+        // that out with the next record.
         prop_assert_eq!(open(&world.ledger), 0);
         let (offset, metadata) = world.committed.clone().expect("something was committed");
         let end = world.log.last().map_or(0, |last| last + 1);
@@ -295,7 +296,7 @@ fn a_partition_without_room_says_so() {
     );
 }
 
-/// Every so many records one waits, the others are done: what happens to an API that is throttled.
+/// Every `nth` record waits, the others are done: as with an API that is throttled.
 fn with_every_nth_waiting(nth: i64, log_end: i64) -> World {
     let mut world = World::new((0..log_end).collect());
     while world.next_read < log_end && world.ledger.has_room_for(PARTITION, world.next_read) {

@@ -8,8 +8,8 @@
 //! The text is `cg1:` + base64url of `kind (1) · span (varint) · payload · CRC-32 (4)`. The span
 //! counts the offsets from the committed one to the end of what is known. The payload is the
 //! smaller of run lengths (varints; open and done alternate, open first) and a bitset (1 = done,
-//! lowest bit first). The checksum covers the committed offset too: metadata that strayed to
-//! another offset is not believed.
+//! lowest bit first). The checksum covers the committed offset too: metadata of another offset is
+//! rejected.
 //!
 //! ```
 //! use claimgate::intake::offset_map::{OffsetMap, encode};
@@ -29,34 +29,35 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The broker's default bound on commit metadata, `offset.metadata.max.bytes`.
 pub const METADATA_MAX_BYTES: usize = 4096;
-/// What `kafka.offset_metadata_max_bytes` may be. With less, the map of one open offset behind a
-/// long gap would not fit, and its partition would stand still; brokers store no longer text.
+/// The range of `kafka.offset_metadata_max_bytes`. With less, the map of one open offset behind a
+/// long gap would not fit, and its partition would be stuck. Brokers store no longer text.
 pub const METADATA_BOUNDS: RangeInclusive<usize> = 64..=32_767;
 /// Marks the metadata as ours, with its version.
 const MAGIC: &str = "cg1:";
-/// No map that fits into any metadata has more open offsets: a bitset holds that many, and run
+/// The most open offsets of a map that fits into any metadata: a bitset holds that many, and run
 /// lengths fewer.
 const OPEN_MAX: usize = payload_max(*METADATA_BOUNDS.end()) * 8;
 const RUNS: u8 = 0;
 const BITSET: u8 = 1;
 
-/// What a map says: the offsets that are open (not done) between the committed one and the end.
+/// The content of a map: the offsets that are open (not done) between the committed one and the
+/// end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetMap {
     open: BTreeSet<i64>,
     end: i64,
 }
 
-/// Why metadata is not believed.
+/// Why metadata is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffsetMapError {
-    /// Somebody else's, or another version's.
+    /// It is of another program, or of another version.
     #[error("the commit metadata is not of this version of claimgate")]
     Foreign,
-    /// Cut or changed, or it belongs to another offset.
+    /// It was cut or changed, or belongs to another offset.
     #[error("the commit metadata is garbled ({0})")]
     Garbled(&'static str),
-    /// It speaks of offsets that the log does not have: the topic was made anew.
+    /// It names offsets that the log does not have: the topic was deleted and created again.
     #[error("the commit metadata reaches to offset {end}, beyond the log's end {log_end}")]
     BeyondLog {
         /// Where the map ends.
@@ -66,24 +67,24 @@ pub enum OffsetMapError {
     },
 }
 
-/// What the payload may have of so much metadata, after base64's 4/3, the magic, kind, span and
-/// checksum.
+/// The bytes that the payload may have, after base64's 4/3, the magic, kind, span and checksum.
 const fn payload_max(metadata_max: usize) -> usize {
     (metadata_max.saturating_sub(MAGIC.len()) / 4 * 3).saturating_sub(1 + 10 + 4)
 }
 
 /// Whether the map of `open` open offsets within `span` offsets fits into `metadata_max` bytes of
-/// metadata, whichever of them are finished.
+/// metadata, no matter which of them are finished.
 pub fn always_fits(open: usize, span: i64, metadata_max: usize) -> bool {
     let (span, payload_max) = (u64::try_from(span).unwrap_or(0), payload_max(metadata_max));
     let bitset = span.div_ceil(8) <= payload_max as u64;
-    // Each open offset is at worst a run of its own, and so is each gap between two of them.
+    // In the worst case each open offset is a run of its own, and so is each gap between two of
+    // them.
     let runs = (2 * open + 1).saturating_mul(varint_len(span)) <= payload_max;
     bitset || runs
 }
 
 /// Writes the map for a commit at `offset`, with these `open` offsets (ascending, none below
-/// `offset`) and this end. Empty where nothing is done beyond `offset`.
+/// `offset`) and this end. Empty if nothing is done beyond `offset`.
 pub fn encode(offset: i64, open: &[i64], end: i64) -> String {
     let span = u64::try_from(end.saturating_sub(offset)).unwrap_or(0);
     if span == 0 || open.len() as u64 == span {
@@ -147,11 +148,11 @@ fn encode_bitset(offset: i64, open: &[i64], span: u64) -> Vec<u8> {
 }
 
 impl OffsetMap {
-    /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is done beyond
+    /// Reads the metadata of a commit at `offset`. Empty metadata means that nothing is done beyond
     /// it.
     ///
     /// # Errors
-    /// [`OffsetMapError`]; the caller goes on as with empty metadata.
+    /// [`OffsetMapError`]; the caller then continues as with empty metadata.
     pub fn decode(offset: i64, metadata: &str, log_end: i64) -> Result<Self, OffsetMapError> {
         if metadata.is_empty() {
             return Ok(Self { open: BTreeSet::new(), end: offset });
@@ -181,7 +182,7 @@ impl OffsetMap {
         open.map(|open| Self { open, end }).ok_or(OffsetMapError::Garbled("payload"))
     }
 
-    /// The offset after the last one that the map speaks of.
+    /// The offset after the last one in the map.
     pub fn end(&self) -> i64 {
         self.end
     }

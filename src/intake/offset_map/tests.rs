@@ -66,7 +66,7 @@ proptest! {
     #[test]
     fn foreign_or_garbled_metadata_is_ignored(text in "\\PC{0,200}", tail in prop::collection::vec(any::<u8>(), 0..200), base in any::<i64>()) {
         prop_assert!(text.is_empty() || OffsetMap::decode(base, &text, i64::MAX).is_err());
-        // Hostile, with a good checksum: must neither panic nor eat the memory.
+        // Hostile metadata with a good checksum must neither panic nor use up the memory.
         let mut bytes = tail;
         let sum = checksum(base, &bytes);
         bytes.extend_from_slice(&sum);
