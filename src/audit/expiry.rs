@@ -1,4 +1,4 @@
-//! What retention took away, by what it said in `removals` before.
+//! What retention removed, according to its rows in `removals`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::outbox::postgres::PostgresStore;
 use crate::schema::micros;
 use crate::unix_time::as_micros;
 
-/// A claim's evidence is not older than its verdict by more than this: with the default settings a
-/// claim is given up long before. It keeps the questions to a few partitions.
+/// The evidence of a claim is at most this much older than its verdict: with the default settings a
+/// claim is given up long before. This limits queries to a few partitions.
 pub(super) const EVIDENCE_BEFORE: Duration = Duration::from_secs(31 * 24 * 3_600);
 
-/// By table, before when rows need not be there any more. The owner of the tables can say so, too:
-/// what retention never takes is never excused, neither a verdict nor a row that was younger than a
-/// day then. Nothing where this role may not read the journal.
+/// For each table, the time before which rows need not exist any more. The owner of the tables
+/// could write such rows, too. So nothing excuses the loss of what retention never removes: a
+/// verdict, or a row that was younger than a day then. Empty if this role may not read `removals`.
 pub(super) async fn expired(
     store: &PostgresStore,
 ) -> Result<HashMap<String, OffsetDateTime>, StoreError> {
@@ -32,8 +32,8 @@ pub(super) async fn expired(
 }
 
 /// Verdicts that were decided before this time (UNIX microseconds) may have lost attempts to
-/// retention: a claim that waits is asked about for as long as `give_up_after`, and a month's
-/// attempts go before those of the next one.
+/// retention: a claim is tried for as long as `give_up_after`, and the attempts of one month are
+/// removed before those of the next.
 pub(super) fn attempts_lost_before(
     expired: &HashMap<String, OffsetDateTime>,
     give_up_after: Duration,

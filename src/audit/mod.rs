@@ -1,8 +1,8 @@
-//! Audit: what people ask of the record, long after a claim was decided.
+//! Audit: answers questions about decisions, long after they were made.
 //!
-//! Questions are functions from a store to a report; a report is data first (`--format json`), then
-//! rows and a text. [`AuditCommand`] is the command line over them. This module reads; only
-//! [`retention`] and [`erase`] take anything away, and only by a command.
+//! A question is a function from a store to a report; a report is data first (`--format json`),
+//! then rows and a text. [`AuditCommand`] is the command line. This module reads. Only
+//! [`retention`] and [`erase`] remove anything, and only by a command.
 //!
 //! | what | module |
 //! | --- | --- |
@@ -80,18 +80,17 @@ pub use single::waiting::Waiting;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Keys the hashes by which a subject, a phone number, an address and a certificate are
-    /// searched; without one, whoever reads the tables can guess them.
+    /// The key of the hashes by which a subject, a phone number, an address and a certificate are
+    /// searched. Without one, any reader of the tables can guess them.
     pub subject_key: SecretString,
-    /// Former values of `subject_key`, one a line: what was hashed under them is still found.
+    /// Former values of `subject_key`, one per line: what was hashed under them is still found.
     pub former_subject_keys: SecretString,
-    /// How long the server may take over one question: `claimgate audit …` and `claimgate
-    /// dead-letters …`.
+    /// The time limit of one query of `claimgate audit …` and `claimgate dead-letters …`.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     /// `[audit.retention]`: how long the evidence is kept.
     pub retention: Retention,
-    /// `[audit.overrides]`: what people may make of a decision.
+    /// `[audit.overrides]`: what people may change a decision to.
     pub overrides: Overrides,
 }
 
@@ -108,13 +107,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The key, where one was given.
+    /// The key, if one was given.
     pub fn subject_key(&self) -> Option<&SecretString> {
         Some(&self.subject_key).filter(|key| !key.expose_secret().is_empty())
     }
 
-    /// The keys under which a person may have been hashed. Before there was a key of one's own it
-    /// was the default.
+    /// The keys under which a person may have been hashed. Before a key was set, that was the
+    /// default key.
     pub fn subject_keys(&self) -> SubjectKeys {
         let former = self.former_subject_keys.expose_secret().lines();
         let former = former.map(str::trim).filter(|key| !key.is_empty());
@@ -126,7 +125,7 @@ impl Settings {
         }
     }
 
-    /// What works, and should not stay so.
+    /// Findings: settings that work but should be changed.
     pub fn warning(&self) -> Option<&'static str> {
         self.subject_key().is_none().then_some(
             "audit.subject_key is empty: verdicts.subject and the phone_hash, certificate_hash and \
@@ -136,7 +135,7 @@ impl Settings {
         )
     }
 
-    /// The store's settings for questions: they may take longer than the worker's statements.
+    /// The store's settings for queries: they may take longer than the worker's statements.
     pub fn for_questions(&self, postgres: &postgres::Settings) -> postgres::Settings {
         postgres::Settings {
             statement_timeout: self.statement_timeout,
@@ -155,21 +154,21 @@ pub enum AuditError {
     /// The answer could not be written.
     #[error("the answer could not be written: {0}")]
     Output(#[from] std::io::Error),
-    /// The command line asks for what cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// Kafka did not give what is asked for, or did not take what is published.
+    /// Kafka did not deliver what is asked for, or did not accept what is published.
     #[error("{0}")]
     Kafka(String),
-    /// The decision may not be revised so, or not now.
+    /// This revision of the decision is not allowed, or not now.
     #[error("{0}")]
     Override(String),
 }
 
-/// A thousand years: PostgreSQL's times do not go back as far as spans do.
+/// A thousand years: a span can be longer than PostgreSQL's times go back.
 const LONGEST_SPAN: Duration = Duration::from_secs(1_000 * 31_557_600);
 
-/// A length of time as PostgreSQL has it.
+/// A duration for PostgreSQL.
 fn interval(duration: Duration) -> PgInterval {
     let microseconds = as_micros(duration.min(LONGEST_SPAN));
     PgInterval { months: 0, days: 0, microseconds }

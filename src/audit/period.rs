@@ -1,4 +1,4 @@
-//! The time that a question is about, as the command line gives it.
+//! The period of a question, as the command line gives it.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use time::macros::datetime;
 use super::AuditError;
 use super::report::shown::instant;
 
-/// The end of a period that has none.
+/// The end of a period without one.
 const NEVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
 /// A point in time, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Time {
-    /// That one.
+    /// A point in time.
     At(OffsetDateTime),
-    /// So long before now.
+    /// This long before now.
     Ago(Duration),
 }
 
@@ -37,7 +37,7 @@ impl Time {
     pub(crate) fn at(self, now: OffsetDateTime) -> OffsetDateTime {
         match self {
             Self::At(at) => at,
-            // PostgreSQL's times do not go back as far as spans do.
+            // A span can be longer than PostgreSQL's times go back.
             Self::Ago(ago) => {
                 let ago = ago.try_into().unwrap_or(time::Duration::MAX);
                 now.saturating_sub(ago).max(OffsetDateTime::UNIX_EPOCH)
@@ -46,7 +46,7 @@ impl Time {
     }
 }
 
-/// A period that is the last day where nothing else is said.
+/// A period that is the last day by default.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Lately {
     /// From this time on: RFC 3339, or a span such as 2h for two hours ago
@@ -57,7 +57,7 @@ pub(super) struct Lately {
     until: Option<Time>,
 }
 
-/// A period of which the beginning has to be said.
+/// A period with a required beginning.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Since {
     /// From this time on: RFC 3339, or a span such as 2h for two hours ago
@@ -68,7 +68,7 @@ pub(super) struct Since {
     until: Option<Time>,
 }
 
-/// A period that is all times where nothing else is said.
+/// A period that is all time by default.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AnyTime {
     /// From this time on: RFC 3339, or a span such as 2h for two hours ago
@@ -115,7 +115,7 @@ impl Period {
     /// The period between two times of the command line.
     ///
     /// # Errors
-    /// One sentence: it has no moment.
+    /// One sentence: the period is empty.
     pub(crate) fn new(from: OffsetDateTime, to: OffsetDateTime) -> Result<Self, String> {
         if from < to {
             return Ok(Self { from, to });

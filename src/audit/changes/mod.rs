@@ -1,7 +1,7 @@
-//! Commands that change something: what is kept ([`retention`]), what readers get once more
-//! ([`republish`]), and decisions that a person revises ([`revising`]).
+//! Commands that change something: [`retention`] deletes old evidence, [`republish`] publishes
+//! decisions again, [`revising`] lets a person revise a decision.
 //!
-//! To erase a person's data belongs to [`super::seals`], because the seals have to account for it.
+//! Erasing a person's data is in [`super::seals`], because the seals have to account for it.
 
 pub(super) mod republish;
 pub mod retention;

@@ -1,8 +1,8 @@
-//! Publishing decisions once more, for readers that lost their copy.
+//! Publishes decisions again, for readers that lost their copy.
 //!
-//! Readers know a repeat by its decision id and revision, so nothing is paid twice; what was
-//! published before need not be looked for. Every decision goes out as it did, the revisions of
-//! each claim after it, with a header that says which command sent it.
+//! Readers recognise a repeat by its decision id and revision, so nothing is paid twice, and the
+//! command need not look for what was published before. Every decision is sent as before, followed
+//! by the revisions of its claim, with a header that names the command that sent it.
 
 use std::collections::HashMap;
 
@@ -34,42 +34,42 @@ const REPUBLISH: Purpose = Purpose {
     again: "run the command again",
 };
 
-/// Claims of a page, and of a transaction.
+/// The claims of a page, which is also one transaction.
 const PAGE: i64 = 200;
 
-/// What is published once more, and who answers for it.
+/// Which decisions are published again, and who is responsible.
 #[derive(Debug)]
 pub struct Republish<'a> {
-    /// The claims decided in this time.
+    /// The claims that were decided in this period.
     pub period: Period,
-    /// Who answers for it, and why.
+    /// Who is responsible, and why it is done.
     pub approval: &'a Approval,
     /// Nothing is announced or published.
     pub is_dry_run: bool,
 }
 
-/// What became of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct Republished {
-    /// Claims decided in that time.
+    /// Claims that were decided in the period.
     pub claims: u64,
-    /// Decisions published: one a claim, and one a revision.
+    /// Published decisions: one per claim, and one per revision.
     pub decisions: u64,
-    /// The row of `republications`; `None` for a dry run, and where there was nothing to publish.
+    /// The row of `republications`; `None` for a dry run, or if there was nothing to publish.
     pub republication: Option<i64>,
 }
 
-/// Publishes the decisions of a time once more.
+/// Publishes the decisions of a period again.
 ///
 /// # Errors
-/// [`AuditError`]. Some may be published by then: it can be run again.
+/// [`AuditError`]. Some decisions may be published by then: the command can be run again.
 pub async fn republish(
     store: &PostgresStore,
     kafka: &Settings,
     request: Republish<'_>,
 ) -> Result<Republished, AuditError> {
     let Period { from, to } = request.period;
-    // What is decided meanwhile is published by its worker.
+    // Claims that are decided meanwhile are published by their worker.
     let until = "select count(*), least(now(), $2) from verdicts
         where decided_at >= $1 and decided_at < least(now(), $2)";
     let found = store.fetch(sqlx::query_as(until).bind(from).bind(to)).await?;
@@ -99,8 +99,8 @@ pub async fn republish(
     Ok(done)
 }
 
-/// Why it ended too early, and from where to go on. Claims that were decided in that microsecond
-/// are published again: they may be on either side.
+/// Why it ended early, and the time from which to continue. Claims that were decided in that
+/// microsecond are published again, because some may be published already and some not.
 fn cut_short(error: String, decisions: u64, after: OffsetDateTime) -> String {
     match (decisions, after.format(&Rfc3339)) {
         (1.., Ok(after)) => format!(
@@ -111,10 +111,10 @@ fn cut_short(error: String, decisions: u64, after: OffsetDateTime) -> String {
     }
 }
 
-/// A verdict with its event, where that is kept, and its revisions, in order.
+/// A verdict with its event, if that is still kept, and its revisions in order.
 type Decided = (Verdict, Option<EventRow>, Vec<RevisionRow>);
 
-/// The verdicts after the last one of the page before.
+/// The verdicts after the last one of the previous page.
 async fn page(
     store: &PostgresStore,
     (after, to): (OffsetDateTime, OffsetDateTime),
@@ -146,8 +146,8 @@ async fn page(
     Ok(decided.collect())
 }
 
-/// The decisions about a claim in the order in which they were made, at most so large each. One
-/// that was announced and not published yet is left to the command that publishes it.
+/// The decisions about a claim in the order in which they were made, each of at most this size. A
+/// revision that was announced and not published yet is left to the command that publishes it.
 fn messages((verdict, event, revisions): &Decided, max_bytes: usize) -> Vec<Message> {
     let received = received(verdict, event.as_ref());
     let mut messages = vec![message::decided(verdict, &received, max_bytes)];
@@ -165,8 +165,8 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends a page in one transaction, those decisions in their smallest form that the topic does
-    /// not take whole; returns how many there were.
+    /// Sends a page in one transaction. Decisions that the topic does not accept in full are sent
+    /// in their smallest form. Returns how many there were.
     async fn send(&mut self, page: &[Decided]) -> Result<u64, String> {
         let mark = self.mark;
         let of_size = |max_bytes| {

@@ -1,8 +1,8 @@
-//! How long the evidence is kept. Verdicts and the record of replays are kept for ever; the rest
-//! need not be.
+//! How long evidence is kept. Verdicts and the record of replays are kept for ever; the rest need
+//! not be.
 //!
-//! The worker never takes evidence away: `claimgate audit retention` does, run by the owner of the
-//! tables.
+//! The worker never removes evidence. Only `claimgate audit retention` does, run by the owner of
+//! the tables.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::audit::{LONGEST_SPAN, interval};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// The shortest retention: less is a mistake in the unit.
+/// The shortest retention: a shorter one is a mistake in the unit.
 const SHORTEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// The word for no end.
+/// The value for no end.
 const FOREVER: &str = "forever";
 
 /// The section `[audit.retention]`: `"forever"`, or a duration such as `"400days"`.
@@ -38,12 +38,12 @@ pub struct Retention {
     pub shadow_decisions: Option<Duration>,
 }
 
-/// A table of which evidence expires.
+/// A table whose rows expire.
 struct Expiring {
     table: &'static str,
-    /// Where rows are deleted one by one: in the table, or where no partition is of their age.
+    /// The table from which rows are deleted: the table itself, or its default partition.
     rows_of: &'static str,
-    /// The time that counts.
+    /// The column with the time that counts.
     column: &'static str,
     kept: Duration,
 }
@@ -63,14 +63,14 @@ impl Retention {
     }
 }
 
-/// What went, or would go.
+/// What was removed, or would be.
 #[derive(Debug, Default, Serialize)]
 pub struct Expired {
-    /// Whether it is all there still.
+    /// Whether it was a dry run, so that nothing was removed.
     dry_run: bool,
     /// Partitions of the large tables.
     partitions: Vec<Partition>,
-    /// Rows of the tables that have no partition of their age.
+    /// Rows that are deleted one by one.
     rows: Vec<Rows>,
 }
 
@@ -92,12 +92,12 @@ struct Rows {
     rows: u64,
 }
 
-/// Drops what is past its retention, unless `dry_run`, and says so in `removals` before. A
-/// partition goes when its youngest row may be too old, so rows are kept for up to a month more.
-/// Only the owner of the tables may do this.
+/// Drops everything past its retention, unless `dry_run`, after a row in `removals` that says so. A
+/// partition is dropped when its youngest row may be too old, so rows are kept for up to a month
+/// longer. Only the owner of the tables may do this.
 ///
 /// # Errors
-/// [`StoreError`]; what was dropped before it stays dropped.
+/// [`StoreError`]; everything that was dropped before stays dropped.
 pub async fn enforce(
     store: &PostgresStore,
     retention: &Retention,
@@ -125,7 +125,7 @@ pub async fn enforce(
     Ok(expired)
 }
 
-/// What is past its retention.
+/// Everything that is past its retention.
 async fn look(store: &PostgresStore, retention: &Retention) -> Result<Expired, StoreError> {
     let mut expired = Expired { dry_run: true, ..Expired::default() };
     for table in retention.expiring() {
@@ -164,7 +164,7 @@ async fn rows(store: &PostgresStore, expiring: &Expiring) -> Result<Rows, StoreE
 }
 
 impl Expired {
-    /// What of a table is past its retention, if anything is.
+    /// The rows and partitions of a table that are past its retention, if any.
     fn of(&self, table: &str) -> Option<String> {
         let partitions = self.partitions.iter().filter(|partition| partition.of == table);
         let partitions = partitions.map(|partition| format!("partition {}", partition.name));

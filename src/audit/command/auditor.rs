@@ -12,16 +12,16 @@ use crate::kafka;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 
-/// The words of an account's type.
+/// The names of account types.
 pub(super) const ACCOUNT_TYPES: [&str; 8] =
     ["qq", "wechat", "phone", "device", "other", "phone_md5", "phone_code", "email"];
 
-/// What questions are answered with.
+/// What the commands need.
 #[derive(Clone, Copy)]
 pub struct Auditor<'a> {
-    /// The record.
+    /// The store.
     pub store: &'a PostgresStore,
-    /// Where decisions are published.
+    /// The topic of decisions, and its producer's settings.
     pub kafka: &'a kafka::Settings,
     /// The keys under which persons are hashed.
     pub subject_keys: &'a SubjectKeys,
@@ -31,12 +31,12 @@ pub struct Auditor<'a> {
     pub overrides: &'a Overrides,
     /// `retry.give_up_after`.
     pub give_up_after: Duration,
-    /// The risk APIs and the policy, where the question needs them: see
+    /// The risk APIs and the policy, if the question needs them: see
     /// [`crate::audit::AuditCommand::needs_risk_apis`].
     pub risk_apis: Option<(&'a Registry, &'a Policy)>,
 }
 
-/// Who answers for a change, and why it is made: both are kept.
+/// Who is responsible for a change, and why it is made: both are recorded.
 #[derive(Debug, Clone, Args)]
 pub struct Approval {
     /// Who is responsible; this is recorded
@@ -47,7 +47,7 @@ pub struct Approval {
     pub reason: String,
 }
 
-/// A text that says something.
+/// A text that is not blank.
 fn said(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {

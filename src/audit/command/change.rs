@@ -78,7 +78,7 @@ pub(super) struct EraseArgs {
 }
 
 impl Change {
-    /// Makes the change as of `now`, and says on `out` what became of it.
+    /// Makes the change as of `now`, and writes the result to `out`.
     ///
     /// # Errors
     /// [`AuditError`].

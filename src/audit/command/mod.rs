@@ -1,4 +1,5 @@
-//! `claimgate audit …`: a question on the command line, its report on the standard output.
+//! `claimgate audit …`: takes a question on the command line and writes the report to the standard
+//! output.
 
 pub(super) mod auditor;
 mod change;
@@ -150,13 +151,13 @@ enum Question {
 }
 
 impl AuditCommand {
-    /// Whether the question can only be answered with the risk APIs' configuration at hand.
+    /// Whether the question needs the configuration of the risk APIs.
     pub fn needs_risk_apis(&self) -> bool {
         let of_claim = matches!(self.question, Question::Verify { claim_id: Some(_), .. });
         of_claim || matches!(self.question, Question::Rederive { .. })
     }
 
-    /// The configuration whose policy is to be tried in place of the one in force.
+    /// The configuration with the policy to try in place of the one in force.
     pub fn trial(&self) -> Option<&Path> {
         match &self.question {
             Question::Rederive { policy, .. } => policy.as_deref(),
@@ -164,7 +165,7 @@ impl AuditCommand {
         }
     }
 
-    /// Answers the question on `out`; says how it ended.
+    /// Writes the answer to `out`. Returns how the question ended.
     ///
     /// # Errors
     /// [`AuditError`].

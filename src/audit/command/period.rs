@@ -1,4 +1,4 @@
-//! Questions about all that happened in a period, on the command line.
+//! Questions about everything in a period, on the command line.
 
 use std::io::Write;
 

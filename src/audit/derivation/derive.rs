@@ -1,7 +1,7 @@
-//! What a claim's evidence leads to, and where its verdict says something else. Pure.
+//! Derives a decision from the evidence of a claim, and compares it with the verdict. Pure.
 //!
-//! The answer that decided is read again by the API's own [`crate::risk::RiskApi::read`] and ruled
-//! on by a policy; the event is parsed again. Every column of the verdict that one of them gives is
+//! The API's own [`crate::risk::RiskApi::read`] reads the deciding answer again, a policy rules on
+//! it, and the event is parsed again. Every column of the verdict that follows from these is
 //! compared.
 
 use std::collections::HashMap;
@@ -16,32 +16,32 @@ use crate::decision::{Assessment, Policy, Ruling};
 use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
 use crate::schema::{Call, EventRow, Verdict};
 
-/// By what evidence is read.
+/// What is needed to read evidence.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     /// The risk APIs.
     pub registry: &'a Registry,
     /// The policy that rules.
     pub policy: &'a Policy,
-    /// The policies that ruled once, by their versions, as far as they are kept.
+    /// The former policies by their versions, as far as they are kept.
     pub kept: &'a HashMap<String, KeptPolicy>,
     /// The keys of `verdicts.subject`.
     pub subject_keys: &'a SubjectKeys,
-    /// Verdicts of before this time, UNIX microseconds, may have lost attempts to retention. Read
+    /// Verdicts from before this time, UNIX microseconds, may have lost attempts to retention. Read
     /// after the evidence.
     pub attempts_lost_before: Option<i64>,
 }
 
-/// What is kept of one claim.
+/// The evidence that is kept for one claim.
 pub(super) struct Evidence<'a> {
     pub(super) verdict: &'a Verdict,
-    /// Oldest first.
+    /// The attempts, oldest first.
     pub(super) calls: &'a [Call],
     pub(super) events: &'a [EventRow],
 }
 
-/// Whether some of a verdict's attempts are kept and others are not. There may be more than it
-/// says: those of a worker that was killed count for nobody.
+/// Whether some of the verdict's attempts are kept and others are not. There may be more attempts
+/// than the verdict counts: it does not count those of a worker that was killed.
 pub(super) fn lacks_attempts(verdict: &Verdict, kept: usize) -> bool {
     (1..usize::try_from(verdict.attempts).unwrap_or(usize::MAX)).contains(&kept)
 }
@@ -49,9 +49,9 @@ pub(super) fn lacks_attempts(verdict: &Verdict, kept: usize) -> bool {
 /// A column of a verdict that does not follow from the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The column of `verdicts`.
+    /// Its name in `verdicts`.
     pub column: &'static str,
-    /// What it says.
+    /// The value in the verdict.
     pub recorded: String,
     /// What follows from the evidence.
     pub derived: String,
@@ -61,11 +61,11 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agreement {
-    /// It follows from it.
+    /// It follows from its evidence.
     Same,
-    /// It follows from it under the policy that decided, and not under this one.
+    /// It follows from its evidence under the policy that decided, but not under this one.
     Drifted,
-    /// It does not follow from it.
+    /// It does not follow from its evidence.
     Differs,
     /// Part of the evidence is not kept, or cannot be read here.
     Unverifiable,
@@ -74,19 +74,19 @@ pub enum Agreement {
 /// What the evidence leads to.
 #[derive(Debug, Default)]
 pub(super) struct Derivation {
-    /// `None` where no answer can be read.
+    /// `None` if no answer can be read.
     pub(super) ruling: Option<Ruling>,
     /// The attempt whose answer was read.
     pub(super) call: Option<Uuid>,
     pub(super) differences: Vec<Difference>,
-    /// The policy that decided, as the verdict has it, is kept, and leads to something else as
-    /// well; or it never decided.
+    /// Whether the policy that the verdict names is kept and leads to something else as well, or
+    /// never decided.
     pub(super) never_followed: bool,
-    /// What is not kept, or cannot be read: one sentence each.
+    /// Missing or unreadable evidence: one sentence each.
     pub(super) missing: Vec<String>,
 }
 
-/// What the answer that decided leads to.
+/// What the deciding answer leads to.
 struct Derived {
     ruling: Ruling,
     assessment: Option<Assessment>,
@@ -95,7 +95,7 @@ struct Derived {
 }
 
 impl Reader<'_> {
-    /// Derives a verdict anew.
+    /// Derives a verdict from its evidence.
     pub(super) fn derive(&self, evidence: &Evidence<'_>) -> Derivation {
         let mut derivation = Derivation::default();
         let verdict = evidence.verdict;
@@ -132,7 +132,7 @@ impl Reader<'_> {
         derivation
     }
 
-    /// Reads the answer that decided, and rules on it; or says why there is none to read.
+    /// Reads the deciding answer and rules on it, or says why there is none to read.
     fn answer(&self, evidence: &Evidence<'_>, policy: &Policy) -> Result<Derived, String> {
         let Evidence { verdict, calls, .. } = evidence;
         if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
@@ -236,7 +236,8 @@ impl Derivation {
         self.differences.push(Difference { column, recorded, derived });
     }
 
-    /// How the verdict stands to this. `is_other_policy`: another than this one decided.
+    /// How the verdict compares with the derived one. `is_other_policy`: another policy than this
+    /// one decided.
     pub(super) fn finding(&self, is_other_policy: bool) -> Agreement {
         let by_policy = |difference: &Difference| {
             is_other_policy

@@ -1,4 +1,4 @@
-//! Whether verdicts follow from the evidence that is kept.
+//! Checks whether verdicts follow from the kept evidence.
 //!
 //! [`mod@derive`] reads a kept answer again and applies the policy again. [`verify`] does so for
 //! one claim, [`rederive`] for all of a period.

@@ -1,4 +1,4 @@
-//! What deriving the verdicts of a time anew came to. Pure.
+//! The result of deriving the verdicts of a period again. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +10,35 @@ use crate::audit::report::{End, Report, there_are_more, with_note};
 use crate::decision::Policy;
 use crate::schema::Verdict;
 
-/// Verdicts beside what their evidence leads to.
+/// Verdicts compared with what their evidence leads to.
 #[derive(Debug, Default, Serialize)]
 pub struct Rederivation {
-    /// Verdicts looked at.
+    /// Verdicts that were checked.
     pub claims: usize,
-    /// How many there are of each finding.
+    /// The number of verdicts by finding.
     pub findings: BTreeMap<Agreement, usize>,
     /// The policy that ruled.
     pub policy_version: String,
-    /// Decisions that came out otherwise.
+    /// Decisions that differ.
     pub changes: Vec<Change>,
-    /// How many verdicts say otherwise in which column.
+    /// The number of verdicts that differ, by column.
     pub columns: BTreeMap<&'static str, usize>,
-    /// What kept verdicts from being verified.
+    /// Why verdicts could not be verified.
     pub missing: BTreeMap<String, usize>,
-    /// The first verdicts that do not follow from their evidence, or are decided otherwise.
+    /// The first verdicts that do not follow from their evidence, or whose decision differs.
     pub examples: Vec<Example>,
-    /// Whether the policy that ruled was given to try it.
+    /// Whether the policy was given as a trial.
     pub is_trial: bool,
 }
 
-/// How many claims of an API go from one decision to another.
+/// The number of claims of an API that change from one decision to another.
 #[derive(Debug, Serialize)]
 pub struct Change {
     /// The API.
     pub api: String,
     /// The decision on record.
     pub recorded: &'static str,
-    /// The decision that follows.
+    /// The derived decision.
     pub derived: &'static str,
     /// Claims.
     pub claims: usize,
@@ -46,31 +46,31 @@ pub struct Change {
     pub example: String,
 }
 
-/// A verdict that does not follow from its evidence, or is decided otherwise.
+/// A verdict that does not follow from its evidence, or whose decision differs.
 #[derive(Debug, Serialize)]
 pub struct Example {
     /// The claim.
     pub claim_id: String,
-    /// What was found out.
+    /// The finding.
     pub finding: Agreement,
-    /// The columns that say otherwise.
+    /// The columns that differ.
     pub differences: Vec<Difference>,
 }
 
 impl Rederivation {
-    /// Of no verdict yet. `is_trial`: the policy is not the one in force.
+    /// An empty result. `is_trial`: the policy is not the one in force.
     pub(super) fn new(policy: &Policy, is_trial: bool) -> Self {
         let policy_version = policy.version().to_owned();
         Self { policy_version, is_trial, ..Self::default() }
     }
 
-    /// Adds a verdict, and what its evidence leads to.
+    /// Adds a verdict and what its evidence leads to.
     pub(super) fn add(&mut self, verdict: &Verdict, derivation: Derivation, limit: usize) {
         let finding = derivation.finding(verdict.policy_version != self.policy_version);
         self.claims += 1;
         *self.findings.entry(finding).or_default() += 1;
         for why in &derivation.missing {
-            // An attempt's id would make a cause of its own of each.
+            // With the attempt's id in it, each would be a cause of its own.
             let why = if why.starts_with("the answer of attempt") {
                 "the answer is no longer read as an assessment".to_owned()
             } else {

@@ -1,8 +1,8 @@
-//! "Do all verdicts of that time follow from the evidence that is kept?", and "what would another
-//! policy have decided?"
+//! "Do all verdicts of a period follow from the kept evidence?", and "what would another policy
+//! have decided?"
 //!
-//! Reads a page of verdicts with their evidence at a time; nothing is asked of a risk API, and
-//! nothing is written. [`Rederivation`] is what comes of it.
+//! Reads verdicts with their evidence, page by page. It calls no risk API and writes nothing.
+//! [`Rederivation`] is the result.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, Verdict, utc};
 
-/// Verdicts of a page.
+/// The verdicts of a page.
 const PAGE: usize = 1_000;
 
-/// By so much the clocks of two workers may differ, of which one asked first and the other decided.
+/// How much the clocks of two workers may differ, of which one made the first call and the other
+/// decided.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(24 * 3_600);
 
-/// Derives the verdicts of the time just past anew. At most `limit` examples are brought.
+/// Derives the verdicts of the latest period again. Returns at most `limit` examples.
 /// `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
@@ -37,7 +38,7 @@ pub async fn rederive(
     (limit, is_trial): (usize, bool),
     give_up_after: Duration,
 ) -> Result<Rederivation, StoreError> {
-    // What is decided meanwhile is not looked at, or a busy system would never be done.
+    // Claims that are decided meanwhile are left out: on a busy system this would never end.
     let total = "select count(*), now() - $1, now() from verdicts
         where decided_at between now() - $1 and now()";
     let total = store.fetch(sqlx::query_as(total).bind(interval(since))).await?;
@@ -48,7 +49,8 @@ pub async fn rederive(
     loop {
         let page = page(store, (after, end), &claim_id).await?;
         let Some(last) = page.verdicts.last() else { break };
-        // Not before the page is read: retention may run beside, and says first what it takes.
+        // After the page was read: retention may run at the same time, and it records first what it
+        // removes.
         let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
         let reader = Reader { attempts_lost_before, ..reader };
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
@@ -64,14 +66,14 @@ pub async fn rederive(
     Ok(sum)
 }
 
-/// Drawn on a terminal's standard error only.
+/// Drawn only if the standard error is a terminal.
 pub(in crate::audit) fn progress(of: u64, things: &str) -> ProgressBar {
     let line = format!("{{wide_bar}} {{human_pos}} of {{human_len}} {things}, {{eta}}");
     let style = ProgressStyle::with_template(&line);
     ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Verdicts, and the evidence of each by its claim id.
+/// Verdicts, and the evidence of each by claim id.
 struct Page {
     verdicts: Vec<Verdict>,
     evidence: HashMap<String, (Vec<Call>, Vec<EventRow>)>,
@@ -113,8 +115,8 @@ async fn page(
     Ok(Page { verdicts, evidence })
 }
 
-/// The calls of before `from`, of verdicts that lack attempts without them: a claim may have waited
-/// for longer than most.
+/// Also the calls from before `from`, for verdicts that would lack attempts without them: a claim
+/// may have waited for longer than most.
 async fn earlier_calls(
     store: &PostgresStore,
     verdicts: &[Verdict],

@@ -1,4 +1,4 @@
-//! What was found out about verdicts and their evidence, as rows. Pure.
+//! The findings about verdicts and their evidence as rows. Pure.
 
 use super::derive::{Agreement, Difference};
 use super::rederivation::{Example, Rederivation};
@@ -52,7 +52,7 @@ fn outcome(outcome: Option<&Outcome>) -> [Cell; 3] {
     })
 }
 
-/// The word that JSON has for it.
+/// Its word in JSON.
 fn word(finding: Agreement) -> &'static str {
     match finding {
         Agreement::Same => "same",
@@ -63,7 +63,7 @@ fn word(finding: Agreement) -> &'static str {
 }
 
 impl Tabular for Rederivation {
-    /// A row for each column of an example that says otherwise.
+    /// A row for each column of an example that differs.
     fn rows(&self) -> RowSet {
         let cells = |example: &Example| {
             let (claim_id, finding) = (Cell::of(&example.claim_id), word(example.finding));

@@ -1,6 +1,6 @@
-//! "Does the verdict follow from the evidence that is kept?"
+//! "Does the verdict follow from the kept evidence?"
 //!
-//! Nothing is asked of a risk API, and nothing is written.
+//! It calls no risk API and writes nothing.
 
 use std::time::Duration;
 
@@ -16,39 +16,39 @@ use crate::decision::{Decision, Reason};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// A verdict beside what its evidence leads to today.
+/// A verdict compared with what its evidence leads to today.
 #[derive(Debug, Serialize)]
 pub struct Verification {
     /// The claim.
     pub claim_id: String,
-    /// What was found out; `None` where the claim has no verdict.
+    /// The finding; `None` if the claim has no verdict.
     pub finding: Option<Agreement>,
-    /// The same as a sentence.
+    /// The finding as a sentence.
     pub assessment: String,
-    /// What was recorded; `None` where the claim has no verdict.
+    /// The recorded decision; `None` if the claim has no verdict.
     pub recorded: Option<Outcome>,
-    /// What the evidence leads to; `None` where there is none to read.
+    /// The derived decision; `None` if there is no evidence to read.
     pub derived: Option<Outcome>,
-    /// The columns that say otherwise.
+    /// The columns that differ.
     pub differences: Vec<Difference>,
     /// The attempt whose answer was read again.
     pub call: Option<uuid::Uuid>,
-    /// Rows of the claim, and their seals, that are not as a worker wrote them.
+    /// Rows of the claim, or their seals, that are not as a worker wrote them.
     pub seals: Vec<SealFinding>,
 }
 
-/// A decision with its grounds.
+/// A decision with its reasons.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// The decision.
     pub decision: Decision,
-    /// Why.
+    /// Its reasons.
     pub reasons: Vec<Reason>,
     /// The policy that decided.
     pub policy_version: String,
 }
 
-/// Derives a claim's verdict anew. `give_up_after` is `retry.give_up_after`.
+/// Derives a claim's verdict again. `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
 /// [`StoreError`].

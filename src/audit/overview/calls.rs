@@ -1,4 +1,4 @@
-//! "How often was each API asked, what came of it, how long did it take, and what is billed?"
+//! "How often was each API called, with which outcomes, how long did it take, and what is billed?"
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::audit::report::rows::{Cell, RowSet, Tabular, json};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// The length of the times that calls are counted in.
+/// The length of the intervals in which calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Bucket {
     /// The hour (UTC)
@@ -24,39 +24,40 @@ pub enum Bucket {
 /// Counts of calls.
 #[derive(Debug, Serialize)]
 pub struct Calls {
-    /// One for each time and API, in that order.
+    /// One for each interval and API, in that order.
     pub counts: Vec<CallCount>,
 }
 
-/// How an API was asked in some time.
+/// The calls of an API in an interval.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct CallCount {
-    /// The beginning of that time: of the hour, of the day, or of the whole period.
+    /// The beginning of the interval: of the hour, of the day, or of the whole period.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
     /// The API.
     pub api: String,
-    /// Calls, whatever came of them.
+    /// Calls, with any outcome.
     pub calls: i64,
-    /// Of which the API assessed.
+    /// Calls that the API assessed.
     pub assessed: i64,
-    /// Of which may be repeated.
+    /// Calls that may be repeated.
     pub transient: i64,
-    /// Of which the API could not assess.
+    /// Calls that the API could not assess.
     pub unassessable: i64,
-    /// Of which the API denied us access.
+    /// Calls for which the API denied access.
     pub access_denied: i64,
-    /// Of which no whole answer came, though they were sent.
+    /// Calls that were sent, but got no complete answer.
     pub unknown: i64,
-    /// Of which an answer is kept, whatever it says: an estimate of what is billed.
+    /// Calls with a kept answer, whatever it says: an estimate of what is billed.
     pub answered: i64,
     /// The three most frequent return codes.
     pub provider_codes: Json<Vec<CodeCount>>,
-    /// Half of all calls took no longer, in milliseconds; those without an answer are among them.
+    /// The time that half of all calls did not exceed, in milliseconds; calls without an answer
+    /// count, too.
     pub p50_ms: f64,
-    /// 95 of 100 calls.
+    /// The same for 95 of 100 calls.
     pub p95_ms: f64,
-    /// 99 of 100 calls.
+    /// The same for 99 of 100 calls.
     pub p99_ms: f64,
 }
 
@@ -69,7 +70,7 @@ pub struct CodeCount {
     pub calls: i64,
 }
 
-/// Reads the period once, and no answer: they are large.
+/// Reads the period once, without the answers: they are large.
 const COUNTS: &str = "
     ), ranked as (
         select

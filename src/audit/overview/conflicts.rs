@@ -1,7 +1,7 @@
-//! "Which events had the id of a claim that was decided from another event?"
+//! "Which events had the claim id of another event with other content?"
 //!
-//! An event that repeats a claim with the same content is no conflict: it is skipped and counted,
-//! and no row tells of it.
+//! An event that repeats a claim with the same content is no conflict: the worker skips and counts
+//! it, and writes no row.
 
 use std::collections::HashMap;
 
@@ -19,27 +19,27 @@ use crate::schema::{DEAD_LETTERS, DeadLetterRow};
 /// The conflicts of a period.
 #[derive(Debug, Serialize)]
 pub struct Conflicts {
-    /// Those, latest first.
+    /// The conflicts, latest first.
     pub conflicts: Vec<Conflict>,
     /// Whether there are more.
     pub more: bool,
 }
 
-/// An event with the id of another one's claim.
+/// An event with the claim id of another event.
 #[derive(Debug, Serialize)]
 pub struct Conflict {
     /// When it was received.
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
-    /// The id; `None` where this version does not take the event for a claim.
+    /// The claim id; `None` if this version does not accept the event as a claim.
     pub claim_id: Option<String>,
-    /// The dead letter that it became, as `claimgate dead-letters show` takes it.
+    /// The dead letter that it became, in the form for `claimgate dead-letters show`.
     pub letter: String,
     /// Which fields differ, as far as that was known.
     pub detail: String,
-    /// What was decided from the other event; `None` where nothing was yet.
+    /// The decision from the other event; `None` if there is none yet.
     pub decision: Option<String>,
-    /// When that was.
+    /// When that was decided.
     #[serde(with = "time::serde::rfc3339::option")]
     pub decided_at: Option<OffsetDateTime>,
     /// The trace of the event.
@@ -76,7 +76,7 @@ pub async fn conflicts(
     Ok(Conflicts { conflicts, more })
 }
 
-/// A conflict of which the other side is not known yet.
+/// A conflict without the decision from the other event, which is looked up later.
 fn conflict(letter: DeadLetterRow) -> Conflict {
     let claim = Claim::parse(letter.payload.as_deref(), usize::MAX);
     Conflict {
@@ -90,7 +90,7 @@ fn conflict(letter: DeadLetterRow) -> Conflict {
     }
 }
 
-/// What was decided about the claims of these ids, and when.
+/// The decisions about the claims with these ids, and their times.
 async fn decided(
     store: &PostgresStore,
     conflicts: &[Conflict],

@@ -1,4 +1,4 @@
-//! "What do we decide these days, and mostly why?"
+//! "What is decided in a period, and for which reasons mostly?"
 
 use clap::ValueEnum;
 use serde::ser::{SerializeMap, Serializer};
@@ -46,7 +46,7 @@ impl By {
         }
     }
 
-    /// What verdicts have in common before their reasons are looked at, in SQL.
+    /// The SQL that selects verdicts before their reasons are counted.
     fn key(self) -> &'static str {
         match self {
             Self::Api | Self::Kind | Self::Policy => self.column(),
@@ -56,7 +56,7 @@ impl By {
         }
     }
 
-    /// What they are counted under, and what they are joined with for it.
+    /// The group that they are counted by, and the join that it needs.
     fn group(self) -> (&'static str, &'static str) {
         match self {
             Self::Reason => (
@@ -75,22 +75,22 @@ impl By {
 /// Counts of decisions. As JSON `{"counts": […]}`, the group of each under the name of its column.
 #[derive(Debug)]
 pub struct Decisions {
-    /// What they are counted by.
+    /// The grouping.
     pub by: By,
     /// One for each group and decision.
     pub counts: Vec<DecisionCount>,
 }
 
-/// How often the claims of a group were decided so.
+/// How often the claims of a group got a decision.
 #[derive(Debug, sqlx::FromRow)]
 pub struct DecisionCount {
-    /// The API, the kind, … that the claims have in common.
+    /// The value of the group: the API, the kind, …
     pub group_name: String,
     /// The decision.
     pub decision: String,
     /// Claims.
     pub claims: i64,
-    /// Of all claims of the group.
+    /// The part of all claims of the group.
     pub share: f64,
     /// The three most frequent reasons.
     pub reasons: Json<Vec<ReasonCount>>,
@@ -105,8 +105,8 @@ pub struct ReasonCount {
     pub claims: i64,
 }
 
-/// The verdicts of a period: those of its full hours as they were counted, where they were, and all
-/// others one by one. What a worker counts while this is asked is not in `$5`, and so left out.
+/// The verdicts of a period: stored counts for its full hours, as far as they were counted, and all
+/// others one by one. Counts that a worker stores meanwhile are not in `$5`, so they are left out.
 const GIVEN: &str = "with given as (
         select decided_at, api, kind, policy_version, decision, reasons, 1 as claims
         from verdicts where decided_at >= $1 and decided_at < $3
@@ -121,7 +121,7 @@ const GIVEN: &str = "with given as (
         from verdicts where decided_at >= $4 and decided_at < $2
     )";
 
-/// Counts what was chosen.
+/// Counts the selected verdicts.
 const COUNTS: &str = "
     counted as (
         select
@@ -148,7 +148,7 @@ const COUNTS: &str = "
     order by
         group_name, array_position(array['approve', 'challenge', 'review', 'reject'], decision)";
 
-/// Counts the decisions of a period. `recount`: from the verdicts alone.
+/// Counts the decisions of a period. `recount`: from the verdicts only.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -198,7 +198,7 @@ impl Serialize for Decisions {
     }
 }
 
-/// A count whose group goes by the name of its column.
+/// Serializes a count with the name of its group's column.
 struct Named<'a>(By, &'a DecisionCount);
 
 impl Serialize for Named<'_> {

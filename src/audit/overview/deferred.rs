@@ -1,5 +1,5 @@
-//! "Which claims are deferred, since when, why, and until when?", asked of the retry topic, for no
-//! table has them before an API was asked.
+//! "Which claims are deferred, since when, why, and until when?" The answer comes from the retry
+//! topic, because no table has them before an API was called.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,11 +25,11 @@ use crate::schema::utc;
 pub struct DeferredClaims {
     /// How many, by API and reason.
     pub counts: Vec<DeferredCount>,
-    /// Those that have waited longest.
+    /// The claims that have waited longest.
     pub claims: Vec<DeferredClaim>,
 }
 
-/// How many claims are deferred for one reason.
+/// The number of claims that are deferred for one reason.
 #[derive(Debug, Serialize)]
 pub struct DeferredCount {
     /// The API.
@@ -38,7 +38,7 @@ pub struct DeferredCount {
     pub reason: String,
     /// Claims.
     pub claims: usize,
-    /// Since when the first of them is tried.
+    /// Since when the first of them has been tried.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
     /// When the first of them is due.
@@ -55,11 +55,11 @@ pub struct DeferredClaim {
     pub api: String,
     /// Why.
     pub reason: String,
-    /// How often an API was asked about it.
+    /// The number of attempts.
     pub attempts: u32,
     /// How often it was deferred.
     pub times: u32,
-    /// Since when it is tried.
+    /// Since when it has been tried.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
     /// When it is due.
@@ -80,7 +80,7 @@ const ENDED: &str = "select number
             and source_offset = given.record
             and received_at >= given.since - interval '1 hour')";
 
-/// Reads the retry topic for claims that have no verdict; at most `limit` of them are brought.
+/// Reads the retry topic for claims without a verdict. Returns at most `limit` of them.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -124,7 +124,7 @@ async fn without_dead_letters(
     Ok(waits.map(|(_, claim)| claim).collect())
 }
 
-/// What a record of the retry topic says.
+/// The content of a record of the retry topic.
 fn deferred(message: &BorrowedMessage<'_>) -> Option<DeferredClaim> {
     let deferral = Deferral::parse(&headers(message))?;
     let claim = Claim::parse(message.payload(), usize::MAX).ok()?;

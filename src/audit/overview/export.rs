@@ -1,4 +1,4 @@
-//! Whole tables of a period as CSV, for those who work in DuckDB, pandas or a warehouse.
+//! Exports the rows of a table in a period as CSV, for DuckDB, pandas or a warehouse.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
-//! Questions about many claims at once: counts and lists of a period, and what is open right now.
+//! Questions about many claims at once: counts and lists of a period, and claims that are open now.
 //!
-//! One file a question. [`search`] has two more: what is searched for ([`wanted`]), and the pages
-//! of verdicts that it reads ([`search_pages`]).
+//! One file per question. [`search`] has two more: its criteria ([`wanted`]), and the pages of
+//! verdicts that it reads ([`search_pages`]).
 
 pub(super) mod calls;
 pub(super) mod conflicts;

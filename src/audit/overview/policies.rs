@@ -1,4 +1,4 @@
-//! "By which policies were claims decided, which ruled in shadow, and what do they say?"
+//! "Which policies decided claims, which ran in shadow, and what are their rules?"
 
 use std::collections::HashMap;
 
@@ -12,23 +12,23 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{POLICIES, PolicyRow, PolicyUse};
 
-/// The policies that workers began with, and what they used them for.
+/// The policies that workers started with, and how they used them.
 #[derive(Debug, Serialize)]
 pub struct PolicyHistory {
     /// The newest first.
     pub policies: Vec<PolicyRow>,
 }
 
-/// A policy that this version can rule by.
+/// A policy that this version can apply.
 #[derive(Debug)]
 pub struct KeptPolicy {
     /// The policy.
     pub policy: Policy,
-    /// Whether it ever decided; otherwise it ruled in shadow alone.
+    /// Whether it ever decided; otherwise it ran only in shadow.
     pub has_decided: bool,
 }
 
-/// The rules of a policy; or those in which it differs from another.
+/// The rules of a policy, or only those that differ from another policy.
 #[derive(Debug, Serialize)]
 pub struct PolicyRules {
     /// The policy's version.
@@ -39,14 +39,15 @@ pub struct PolicyRules {
     pub rules: Vec<PolicyRule>,
 }
 
-/// What a policy makes of something that an API found.
+/// A rule of a policy: a finding of an API, and what follows.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct PolicyRule {
     /// The API.
     pub api: String,
-    /// What it found: `level 2`, `risk_type 4`, or `unassessed`.
+    /// The finding: `level 2`, `risk_type 4`, or `unassessed`.
     pub on: String,
-    /// A decision; of a type of risk, what it does to the level's. `None`: it has no such rule.
+    /// The decision or, for a risk type, its effect on the level's decision. `None`: it has no such
+    /// rule.
     pub leads_to: Option<&'static str>,
     /// The same by the policy that it is compared with.
     pub in_other: Option<&'static str>,
@@ -62,7 +63,7 @@ pub async fn policies(store: &PostgresStore) -> Result<PolicyHistory, StoreError
     Ok(PolicyHistory { policies: store.fetch(sqlx::query_as(rows)).await? })
 }
 
-/// Those that this version can rule by, by their versions.
+/// The policies that this version can apply, by their versions.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -78,7 +79,7 @@ pub async fn kept_policies(
     Ok(kept)
 }
 
-/// The rules of the policy of this version, or what distinguishes it from the other one.
+/// The rules of the policy with this version, or its differences from the other one.
 ///
 /// # Errors
 /// [`AuditError`]: no policy has such a version, or several have.

@@ -1,7 +1,7 @@
 //! "Which claims came from this address, or were for this merchant or these goods?"
 //!
-//! Events are kept as they came in, so each is read by the same code that the worker reads it with.
-//! By phone, certificate or address only events with such a hash are read. Nothing is written.
+//! Events are kept as they came in, so each is parsed by the same code as in the worker. A search
+//! by phone, certificate or address reads only events with the matching hash. Nothing is written.
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
@@ -18,27 +18,28 @@ use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// The answer where nothing was found.
+/// The answer if nothing was found.
 const NOTHING: &str =
     "no such claim was decided in that time: without --since, the last 24 hours\n";
 
-/// The claims of a period that are as one wants them.
+/// The claims of a period that match.
 #[derive(Debug, Default, Serialize)]
 pub struct Search {
-    /// Those, latest first.
+    /// The claims, latest first.
     pub claims: Vec<FoundClaim>,
     /// Whether there are more.
     pub more: bool,
-    /// Verdicts whose events were looked at.
+    /// The number of verdicts whose events were read.
     pub searched: u64,
-    /// Whether only events with the right hashes were looked at.
+    /// Whether only events with matching hashes were read.
     pub by_hash: bool,
-    /// Verdicts whose event is not kept any more: they may have been wanted as well. With `by_hash`
-    /// only the earliest hundred verdicts are counted.
+    /// Verdicts whose event is no longer kept: they might have matched. With `by_hash` only the
+    /// earliest hundred verdicts are counted.
     pub not_kept: u64,
-    /// Verdicts whose event this version does not take for a claim.
+    /// Verdicts whose event this version does not accept as a claim.
     pub unreadable: u64,
-    /// Keys under which there may be more, and that were not given; 0 without `by_hash`.
+    /// The number of keys that were not given and under which there may be more claims; 0 without
+    /// `by_hash`.
     pub missing_keys: u64,
 }
 
@@ -56,7 +57,7 @@ pub struct FoundClaim {
     pub decision: String,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// The client's address.
+    /// The client's IP address.
     pub ip: String,
     /// The merchant number.
     pub merchant: Option<String>,
@@ -105,8 +106,8 @@ pub async fn search(
     Ok(found)
 }
 
-/// How many of a period's earliest verdicts have no event any more. Retention takes the earliest
-/// events away, so where these are kept, all are that nobody had erased.
+/// How many of the earliest verdicts of a period have no event any more. Retention removes the
+/// earliest events first, so if these are kept, all are, except erased ones.
 async fn earliest_not_kept(store: &PostgresStore, period: Period) -> Result<u64, StoreError> {
     let earliest = sqlx::query_as(
         "select count(*) from (
@@ -122,7 +123,7 @@ async fn earliest_not_kept(store: &PostgresStore, period: Period) -> Result<u64,
     Ok(counts.first().map_or(0, |(count,)| count.unsigned_abs()))
 }
 
-/// Drawn on a terminal's standard error only, and gone with the answer.
+/// Drawn only if the standard error is a terminal, and removed before the answer.
 fn progress() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {human_pos} claims searched");
     ProgressBar::no_length()
@@ -184,7 +185,7 @@ impl Report for Search {
 }
 
 impl Search {
-    /// Which claims were not looked at.
+    /// Which claims were not searched.
     fn note_of_claims(&self) -> Option<String> {
         let Self { claims, more, searched, by_hash, not_kept, unreadable, missing_keys: _ } = self;
         if *more {

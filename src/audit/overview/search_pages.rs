@@ -1,4 +1,4 @@
-//! The verdicts that a search looks at, with their events: a page at a time, latest first.
+//! The verdicts that a search reads, with their events: page by page, latest first.
 
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -9,7 +9,7 @@ use crate::decision::Reason;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{Evidence, EvidenceKeys, PostgresStore, decrypt_payload};
 
-/// Verdicts of a page. An event can have a megabyte.
+/// The verdicts of a page. An event can have a megabyte.
 const PAGE: u16 = 200;
 
 /// A verdict with its event.
@@ -32,13 +32,13 @@ impl Evidence for Decided {
 
 /// What is left to look at.
 pub(super) enum Pages {
-    /// All that was decided from then on and before this, which is the last verdict looked at.
+    /// All verdicts from this time on that are before this one, the last that was read.
     All { from: OffsetDateTime, before: (OffsetDateTime, String) },
     /// These claims.
     Of(std::vec::IntoIter<String>),
 }
 
-/// A page of these verdicts. The times keep the look for an event to a few partitions: a claim is
+/// A page of these verdicts. The times limit the look-up of events to a few partitions: a claim is
 /// given up long before it is 31 days old, and clocks differ by less than a day.
 fn decided(of: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
@@ -64,8 +64,8 @@ impl Pages {
         Self::All { from: period.from, before: (period.to, String::new()) }
     }
 
-    /// The verdicts of a period whose events have these hashes. They are found once, without their
-    /// events.
+    /// The verdicts of a period whose events have these hashes. They are looked up once, without
+    /// their events.
     pub(super) async fn with_hashes(
         store: &PostgresStore,
         period: Period,
@@ -86,7 +86,8 @@ impl Pages {
         let found = sqlx::query_scalar(AssertSqlSafe(found)).bind(period.from).bind(period.to);
         let found = columns.iter().fold(found, |found, (_, hashes)| found.bind(hashes));
         let ask = async |connection: &mut PgConnection| {
-            // PostgreSQL takes an index of hashes for worse than reading the whole table.
+            // PostgreSQL overestimates the cost of the index of hashes and would read the whole
+            // table.
             sqlx::query("set local enable_seqscan = off").execute(&mut *connection).await?;
             found.fetch_all(connection).await
         };

@@ -1,4 +1,4 @@
-//! "What would the policy in shadow have decided otherwise?"
+//! "Which claims would the policy in shadow have decided differently?"
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -10,26 +10,26 @@ use crate::audit::report::shown::{instant, optional, sheet};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// Counts of what a policy in shadow would have decided otherwise.
+/// Counts of claims that a policy in shadow would have decided differently.
 #[derive(Debug, Serialize)]
 pub struct ShadowCounts {
-    /// The policies that ruled in shadow until the end of the period, the newest first.
+    /// The policies that ran in shadow until the end of the period, the newest first.
     pub policies: Vec<ShadowPolicy>,
     /// One for each pair of policies, API and pair of decisions; the latest policies first.
     pub counts: Vec<ShadowCount>,
 }
 
-/// A policy that rules, or ruled, in shadow.
+/// A policy that runs, or ran, in shadow.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct ShadowPolicy {
     /// Its version.
     pub version: String,
-    /// When a worker first began with it.
+    /// When a worker first started with it.
     #[serde(with = "time::serde::rfc3339")]
     pub first_used_at: OffsetDateTime,
 }
 
-/// How many claims would have gone from one decision to another.
+/// The number of claims that the policy decided one way and the policy in shadow another.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct ShadowCount {
     /// The policy that decided.
@@ -38,9 +38,9 @@ pub struct ShadowCount {
     pub shadow_version: String,
     /// The API.
     pub api: String,
-    /// What was decided.
+    /// The decision.
     pub decision: String,
-    /// What the policy in shadow would have decided.
+    /// The decision of the policy in shadow.
     pub shadow_decision: String,
     /// Claims.
     pub claims: i64,
@@ -48,7 +48,7 @@ pub struct ShadowCount {
     pub examples: Vec<String>,
 }
 
-/// Counts, those of the policies that were in use last first.
+/// The counts, those of the latest policies first.
 const COUNTS: &str = "with ranked as (
         select *, row_number() over (
             partition by policy_version, shadow_version, api, decision, shadow_decision
@@ -64,7 +64,8 @@ const COUNTS: &str = "with ranked as (
         max(max(decided_at)) over (partition by policy_version, shadow_version) desc,
         policy_version, shadow_version, claims desc, api, decision, shadow_decision";
 
-/// Counts what would have been decided otherwise in a period, with at most `limit` examples each.
+/// Counts the claims of a period that would have been decided differently, with at most `limit`
+/// examples each.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -83,7 +84,7 @@ pub async fn shadow_counts(
 }
 
 impl ShadowCounts {
-    /// Since when a policy has ruled in shadow.
+    /// Since when a policy has run in shadow.
     fn since(&self, version: &str) -> Option<String> {
         let policy = self.policies.iter().find(|policy| policy.version == version)?;
         Some(instant(policy.first_used_at))
@@ -120,8 +121,7 @@ impl Report for ShadowCounts {
         self.counts.chunk_by(policies).map(part).collect::<Vec<_>>().join("\n")
     }
 
-    /// That nothing was decided otherwise says something of a policy that ruled, and nothing where
-    /// none did.
+    /// An empty result means something only if a policy ran in shadow.
     fn note(&self) -> Option<String> {
         if !self.counts.is_empty() {
             return None;

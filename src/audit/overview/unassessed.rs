@@ -1,4 +1,4 @@
-//! "Which claims did no risk API assess, and what did the APIs say?"
+//! "Which claims did no risk API assess, and what did the APIs answer?"
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::outbox::postgres::PostgresStore;
 /// Claims that were decided without an assessment.
 #[derive(Debug, Serialize)]
 pub struct UnassessedClaims {
-    /// How many, by cause, most frequent first.
+    /// The number of claims by cause, most frequent first.
     pub counts: Vec<UnassessedCount>,
-    /// The latest ones.
+    /// The latest claims.
     pub claims: Vec<UnassessedClaim>,
 }
 
-/// How often one cause kept a claim from being assessed.
+/// The number of claims that were not assessed for one cause.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct UnassessedCount {
     /// The API.
     pub api: String,
-    /// `unassessable` by the API, or `unassessed` for the lack of a usable answer.
+    /// `unassessable`: the API cannot assess it; `unassessed`: no usable answer came.
     pub code: String,
-    /// What the last attempt met.
+    /// The result of the last attempt.
     pub name: Option<String>,
     /// The API's return code.
     pub provider_code: Option<i64>,
@@ -46,19 +46,19 @@ pub struct UnassessedClaim {
     pub claim_id: String,
     /// The API.
     pub api: String,
-    /// What was decided all the same.
+    /// The decision.
     pub decision: String,
     /// `unassessable` or `unassessed`.
     pub code: String,
-    /// What the last attempt met.
+    /// The result of the last attempt.
     pub name: Option<String>,
     /// The API's return code.
     pub provider_code: Option<i64>,
-    /// How many times an API was asked.
+    /// The number of attempts.
     pub attempts: i32,
 }
 
-/// How many claims, by API and reason.
+/// The number of claims by API and reason.
 const COUNTS: &str = "select
         api, reason->>'code' as code, reason->>'name' as name,
         (reason->>'value')::bigint as provider_code, count(*) as claims
@@ -73,7 +73,7 @@ const CLAIMS: &str = "select
     where decided_at >= now() - $1 and reason->>'code' in ('unassessable', 'unassessed')
     order by decided_at desc, claim_id limit $2";
 
-/// Finds the claims of the time just past that no API assessed.
+/// Finds the claims of the latest period that no API assessed.
 ///
 /// # Errors
 /// [`StoreError`].

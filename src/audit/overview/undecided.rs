@@ -1,4 +1,4 @@
-//! "Which claims was a risk API asked about and are not decided, since when, and why?"
+//! "Which claims were sent to a risk API and are not decided, since when, and why?"
 
 use std::time::Duration;
 
@@ -15,48 +15,48 @@ use crate::outbox::postgres::PostgresStore;
 /// Claims without a verdict.
 #[derive(Debug, Serialize)]
 pub struct UndecidedClaims {
-    /// How many, by what the last attempt met, most frequent first.
+    /// The number of claims by the result of the last attempt, most frequent first.
     pub counts: Vec<UndecidedCount>,
-    /// Those that have waited longest.
+    /// The claims that have waited longest.
     pub claims: Vec<UndecidedClaim>,
 }
 
-/// How many claims wait for one reason.
+/// The number of claims that wait for one reason.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct UndecidedCount {
     /// The API.
     pub api: String,
-    /// What the last attempt met; empty where its answer is being recorded.
+    /// The result of the last attempt; empty while its answer is being recorded.
     pub reason: String,
     /// Claims.
     pub claims: i64,
-    /// When the first of them was asked about.
+    /// When the first attempt for one of them was made.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
 }
 
-/// A claim that was asked about, and has no verdict.
+/// A claim that was sent to an API and has no verdict.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct UndecidedClaim {
     /// The claim.
     pub claim_id: String,
     /// The API.
     pub api: String,
-    /// What the last attempt met.
+    /// The result of the last attempt.
     pub reason: String,
-    /// All attempts, those before the time too.
+    /// The number of all attempts, also those before the period.
     pub attempts: i64,
-    /// The first of them.
+    /// The first attempt.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// The last of them.
+    /// The last attempt.
     #[serde(with = "time::serde::rfc3339")]
     pub last: OffsetDateTime,
 }
 
-/// The claims that were asked about in a time and have no verdict, with all their attempts: since
-/// when a claim waits is not to depend on the time that one asks about. `lateral` has the attempts
-/// looked up by claim.
+/// The claims with an attempt in a period and no verdict, with all their attempts, so that the
+/// beginning of the wait does not depend on the period. `lateral` makes PostgreSQL look up the
+/// attempts by claim.
 const WAITING: &str = "with asked as (
         select distinct claim_id from risk_calls
         where requested_at >= now() - $1
@@ -71,7 +71,7 @@ const WAITING: &str = "with asked as (
         ) as attempts
     )";
 
-/// Finds the claims that were asked about in the time just past and have no verdict.
+/// Finds the claims with an attempt in the latest period and no verdict.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -1,4 +1,4 @@
-//! What a claim is searched by: the addresses and texts of its event.
+//! The criteria of a search: the addresses and texts of an event.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::claim::{Claim, Network, SubjectKey, SubjectKeys};
 
-/// The most networks that are looked for one by one. Each takes a look through an index.
+/// The most networks that are looked up one by one. Each needs an index scan.
 const MOST_NETWORKS: usize = 16;
 
 /// What the event of a claim must hold. All that is given must hold, and something must be given.
@@ -42,7 +42,7 @@ fn parse_range(text: &str) -> Result<IpNet, String> {
 }
 
 impl Wanted {
-    /// Whether a claim is one of those that are searched for.
+    /// Whether a claim matches.
     pub(in crate::audit) fn matches(&self, claim: &Claim) -> bool {
         let is = |wanted: &Option<String>, value: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| value == Some(wanted))
@@ -54,8 +54,8 @@ impl Wanted {
             && is(&self.goods, claim.reward.goods.as_deref())
     }
 
-    /// The columns of `claim_events` that such a claim's event must have one of these hashes in;
-    /// none where all events must be read.
+    /// The columns of `claim_events` in which the event of a match must have one of these hashes;
+    /// none if all events must be read.
     pub(in crate::audit) fn hashes(&self, keys: &SubjectKeys) -> Vec<(&'static str, Vec<i64>)> {
         let phone = self.phone.as_ref().map(|phone| keys.each(|key| key.phone(phone)));
         let certificate =
@@ -73,7 +73,7 @@ impl Wanted {
     }
 }
 
-/// An address that is none, for events may hold any text, is in no range.
+/// Events may hold any text as an address; a text that is no address is in no range.
 fn holds(range: &IpNet, address: &str) -> bool {
     address.parse().is_ok_and(|ip: IpAddr| range.contains(&ip.to_canonical()))
 }

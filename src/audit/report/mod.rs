@@ -1,4 +1,4 @@
-//! What a question is answered with, in text ([`shown`]), JSON or CSV ([`rows`]).
+//! The answer to a question, as text ([`shown`]), JSON or CSV ([`rows`]).
 
 pub(super) mod rows;
 pub(crate) mod shown;
@@ -23,22 +23,22 @@ pub enum Format {
     Csv,
 }
 
-/// How a question ended; the command's exit code says so too.
+/// How a question ended; it also sets the command's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// With what was asked for.
+    /// It was answered.
     Found,
-    /// Nothing of the kind is in the record.
+    /// There are no such rows.
     Nothing,
-    /// What is kept does not lead to the recorded decision.
+    /// The evidence does not lead to the recorded decision.
     Disagrees,
-    /// Whether it does cannot be found out.
+    /// It cannot be found out whether the evidence leads to it.
     Unverifiable,
 }
 
 /// An answer.
 pub trait Report: Serialize {
-    /// Whether it holds what was asked for.
+    /// Whether it found anything.
     fn found(&self) -> bool;
     /// How the question ended.
     fn end(&self) -> End {
@@ -46,18 +46,18 @@ pub trait Report: Serialize {
     }
     /// The answer for a terminal.
     fn text(&self) -> String;
-    /// What the main rows alone would hide, in one sentence: that there are more, for example.
+    /// One sentence about what the main rows do not show, for example that there are more.
     fn note(&self) -> Option<String> {
         None
     }
 }
 
-/// That so many are brought of more, by `--limit`: `which` of them.
+/// The sentence that `--limit` cut a list: `which` rows are shown.
 pub(super) fn there_are_more(which: &str, brought: usize) -> String {
     format!("these are the {which} {brought}; there are more: raise --limit")
 }
 
-/// An answer for a terminal, with what it does not hold.
+/// An answer for a terminal, with the sentence about what it does not show.
 pub(super) fn with_note(text: String, note: Option<String>) -> String {
     match note {
         Some(note) => format!("{text}\n{note}\n"),
@@ -65,10 +65,10 @@ pub(super) fn with_note(text: String, note: Option<String>) -> String {
     }
 }
 
-/// Writes an answer, and says how the question ended.
+/// Writes an answer. Returns how the question ended.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub(super) fn write(
     report: &(impl Report + Tabular),
     format: Format,

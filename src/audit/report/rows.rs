@@ -1,4 +1,4 @@
-//! An answer as rows: the same ones for a table on a terminal and for CSV.
+//! An answer as rows: the same rows for a table on a terminal and for CSV.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use super::shown::{grid, instant, reasons};
 use crate::decision::Reason;
 
-/// An answer that is rows, or whose main part is.
+/// An answer that consists of rows, or whose main part does.
 pub trait Tabular {
     /// Its main rows.
     fn rows(&self) -> RowSet;
@@ -21,12 +21,12 @@ pub struct RowSet {
     rows: Vec<Vec<Cell>>,
 }
 
-/// A value, as programs and as people get it.
+/// A value for programs and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     /// `None` is NULL.
     exact: Option<String>,
-    /// `None` where people get the exact value.
+    /// `None` if people get the exact value.
     shown: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Cell {
     /// No value.
     pub(in crate::audit) const NULL: Self = Self { exact: None, shown: None };
 
-    /// A value that is the same for all.
+    /// A value that is the same for programs and people.
     pub(in crate::audit) fn of(value: impl ToString) -> Self {
         Self { exact: Some(value.to_string()), shown: None }
     }
@@ -44,22 +44,22 @@ impl Cell {
         value.map_or(Self::NULL, Self::of)
     }
 
-    /// A value that people get in other words.
+    /// A value that people get in another form.
     pub(in crate::audit) fn shown(exact: impl ToString, shown: String) -> Self {
         Self { exact: Some(exact.to_string()), shown: Some(shown) }
     }
 
-    /// A point in time: RFC 3339 to the last digit; people get milliseconds.
+    /// A point in time: RFC 3339 with all digits; people get milliseconds.
     pub(in crate::audit) fn time(time: OffsetDateTime) -> Self {
         Self::shown(time.format(&Rfc3339).unwrap_or_else(|_| time.to_string()), instant(time))
     }
 
-    /// Reasons: the column's own JSON; people get one line.
+    /// Reasons: the JSON of the column; people get one line.
     pub(in crate::audit) fn reasons(of: &[Reason]) -> Self {
         Self::shown(json(of), reasons(of))
     }
 
-    /// Bytes in two cells, one of which is NULL: the text, or base64 where they are no UTF-8.
+    /// Bytes in two cells, one of which is NULL: the text, or base64 if they are not UTF-8.
     pub(in crate::audit) fn bytes(bytes: Option<&[u8]>) -> [Self; 2] {
         use base64::prelude::{BASE64_STANDARD, Engine};
         match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
@@ -88,12 +88,12 @@ impl RowSet {
         Self::of(columns.into(), rows.into_iter().map(Vec::from).collect())
     }
 
-    /// The same, where the columns are put together.
+    /// The same for columns that are put together at run time.
     pub(in crate::audit) fn of(columns: Vec<&'static str>, rows: Vec<Vec<Cell>>) -> Self {
         Self { columns, rows }
     }
 
-    /// All of it, for a terminal.
+    /// All columns, for a terminal.
     pub fn table(&self) -> String {
         self.table_of(&self.columns)
     }
@@ -112,10 +112,10 @@ impl RowSet {
         grid(header.collect(), rows)
     }
 
-    /// All of it as CSV (RFC 4180): the names first, values exact, NULL as an empty field.
+    /// All columns as CSV (RFC 4180): the names first, values exact, NULL as an empty field.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// The errors of `out`.
     pub fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
         writer.write_record(&self.columns)?;

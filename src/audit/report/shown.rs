@@ -1,4 +1,4 @@
-//! How values are shown to a terminal, without letting them speak to it.
+//! Formats values for a terminal, without control characters.
 
 use comfy_table::{Table, presets};
 use time::OffsetDateTime;
@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::decision::Reason;
 
-/// A text as a terminal may get it: an API's answer could hold escape sequences.
+/// A text that is safe for a terminal: an API's answer could hold escape sequences.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -19,7 +19,7 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// The same in one line: what a producer wrote begins none that looks like ours.
+/// The same in one line, so that a producer's text cannot begin a line that looks like ours.
 pub(crate) fn printable_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
@@ -38,15 +38,15 @@ pub(crate) fn printable_json(json: &str) -> String {
     shown
 }
 
-/// Whether a character changes the direction of writing: what stands behind it on the line would be
-/// shown as something else, in other cells too.
+/// Whether a character changes the direction of writing: the text behind it on the line, also in
+/// other cells, would look different.
 fn turns(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || ('\u{202a}'..='\u{202e}').contains(&character)
         || ('\u{2066}'..='\u{2069}').contains(&character)
 }
 
-/// Bytes as text: what is no UTF-8 is escaped.
+/// Bytes as text: bytes that are not UTF-8 are escaped.
 pub(crate) fn printable_bytes(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => printable(text),
@@ -99,7 +99,7 @@ pub(crate) fn table<const N: usize>(
     grid(header.map(str::to_owned).into(), rows.into_iter().map(Vec::from))
 }
 
-/// The same, where the columns are not known beforehand.
+/// The same for columns that are known only at run time.
 pub(crate) fn grid(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);

@@ -1,8 +1,9 @@
-//! A person is forgotten: their events, attempts and dead letters go, and their verdicts lose who
-//! it was. What a policy in shadow made of their claims goes, too.
+//! Erases a person: deletes their events, attempts and dead letters, and the identity in their
+//! verdicts. It also deletes what a policy in shadow decided about their claims.
 //!
-//! Some claims at a time, each in a short transaction that locks its rows alone, so writers do not
-//! wait. What seals cover of it goes into `removed_rows`: they can be verified after it.
+//! It works in batches of claims, each in a short transaction that locks only its own rows, so
+//! writers do not wait. Deleted rows that seals cover are listed in `removed_rows`, so the seals
+//! can still be verified.
 
 use std::collections::BTreeSet;
 
@@ -23,12 +24,12 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::{PostgresStore, Purpose};
 use crate::schema::{LETTER_KEY, LetterId, NewRow, RowDigest, VERDICTS, Verdict};
 
-/// What stands in `verdicts.subject` afterwards.
+/// The value of `verdicts.subject` afterwards.
 const ERASED: &str = "erased";
-/// Claims of one transaction.
+/// The claims of one transaction.
 const CLAIMS: usize = 200;
 
-/// Who is to be forgotten, and who answers for it.
+/// The person to erase, and who is responsible.
 #[derive(Debug)]
 pub struct Erase<'a> {
     /// The account's type.
@@ -37,31 +38,32 @@ pub struct Erase<'a> {
     pub id: &'a str,
     /// The keys under which the person may have been hashed.
     pub keys: &'a SubjectKeys,
-    /// Who answers for it, and why.
+    /// Who is responsible, and why it is done.
     pub approval: &'a Approval,
     /// Nothing is erased.
     pub is_dry_run: bool,
 }
 
-/// What was erased, or would be.
+/// The result: what was erased, or would be.
 #[derive(Debug, Default, Serialize)]
 pub struct Erasure {
-    /// Whether all of it is there still.
+    /// Whether it was a dry run, so that nothing was erased.
     pub is_dry_run: bool,
     /// The row of `removals`.
     pub removal: Option<i64>,
-    /// Verdicts that lost who it was.
+    /// Verdicts whose identity was removed.
     pub verdicts: usize,
-    /// Events, attempts and dead letters that are gone.
+    /// Events, attempts and dead letters that were deleted.
     pub rows: usize,
-    /// Keys under which there may be more of the person, and that were not given.
+    /// The number of keys that were not given and under which the person may have more rows.
     pub missing_keys: u64,
 }
 
-/// Erases a person. Only the owner of the tables may.
+/// Erases a person. Only the owner of the tables may do this.
 ///
 /// # Errors
-/// [`StoreError`]; what was erased before it stays erased, and the command can be run again.
+/// [`StoreError`]; everything that was erased before stays erased, and the command can be run
+/// again.
 pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
     let subjects = request.keys.each(|key| key.subject(request.account_type, request.id));
     let letters = letters(store, (request.account_type, request.id)).await?;
@@ -105,7 +107,8 @@ pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure,
     Ok(erasure)
 }
 
-/// The person's claims: those with a verdict, and those that a worker took on and could not record.
+/// The person's claims: those with a verdict, and those that a worker accepted but could not
+/// record.
 async fn claims(
     store: &PostgresStore,
     subjects: &[String],
@@ -119,14 +122,14 @@ async fn claims(
     Ok(claims.into_iter().collect())
 }
 
-/// How many events and attempts, and how many verdicts.
+/// The number of events and attempts, and the number of verdicts.
 fn count(rows: &[SealedRow]) -> (usize, usize) {
     let verdicts = rows.iter().filter(|row| row.table == 0).count();
     (rows.len() - verdicts, verdicts)
 }
 
-/// Those of the claims that are not, or not any more, decided for somebody else: since they were
-/// looked up they may have got a verdict, or another command may have erased them.
+/// The claims without those that have a verdict for another subject: since the look-up a claim may
+/// have got a verdict, or another command may have erased it.
 async fn theirs(
     connection: &mut PgConnection,
     claims: &[String],
@@ -137,8 +140,8 @@ async fn theirs(
     sqlx::query_scalar(theirs).bind(claims).bind(subjects).fetch_all(connection).await
 }
 
-/// Erases the evidence of these claims, and the person from their verdicts; returns how many rows
-/// went, and how many verdicts are left.
+/// Erases the evidence of these claims, and the person from their verdicts. Returns the number of
+/// deleted rows, and the number of changed verdicts.
 async fn erase_claims(
     connection: &mut PgConnection,
     claims: &[String],
@@ -168,7 +171,7 @@ async fn erase_claims(
     Ok(count(&rows))
 }
 
-/// A verdict, and the seal that it names.
+/// A verdict, and the seal that covers it.
 #[derive(sqlx::FromRow)]
 struct Named {
     #[sqlx(flatten)]
@@ -193,7 +196,7 @@ async fn erase_letter(
 /// A row's seal and digest, and the digest that it has without the person.
 type Covered = (Option<i64>, Option<RowDigest>, Option<RowDigest>);
 
-/// Says that seals cover rows that are not there any more, or not as they were.
+/// Lists rows that seals cover and that were deleted or changed.
 async fn journal(
     connection: &mut PgConnection,
     removal: i64,
@@ -219,7 +222,7 @@ impl Report for Erasure {
         self.verdicts + self.rows > 0
     }
 
-    /// Where rows may stand under other keys, nobody can say that the person is forgotten.
+    /// If there may be rows under other keys, the person may not be erased completely.
     fn end(&self) -> End {
         match (self.missing_keys, self.found()) {
             (0, true) => End::Found,

@@ -6,7 +6,7 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId, RowDigest};
 
-/// Dead letters that are looked at together: each may have a megabyte.
+/// The dead letters that are read together: each may have a megabyte.
 const PAGE: i64 = 50;
 
 /// A dead letter that names the person.
@@ -14,12 +14,12 @@ pub(super) struct Letter {
     pub(super) id: LetterId,
     pub(super) seal: Option<i64>,
     pub(super) digest: Option<RowDigest>,
-    /// The claim of the person's that a worker took on and could not record: risk APIs may have
-    /// been asked about it. An event that is no claim may name any claim, and proves nothing.
+    /// The person's claim that a worker accepted but could not record: risk APIs may have been
+    /// called for it. An event that is no claim may name any claim, which proves nothing.
     pub(super) claim_id: Option<String>,
 }
 
-/// A dead letter, and the seal that it names.
+/// A dead letter, and the seal that covers it.
 #[derive(sqlx::FromRow)]
 struct NamedLetter {
     #[sqlx(flatten)]
@@ -27,7 +27,8 @@ struct NamedLetter {
     named_seal: Option<i64>,
 }
 
-/// The dead letters that name the person. All are read: no column says whose they are.
+/// The dead letters that name the person. All dead letters are read, because no column says whose
+/// they are.
 pub(super) async fn letters(
     store: &PostgresStore,
     person: Person<'_>,
@@ -56,7 +57,7 @@ pub(super) async fn letters(
     }
 }
 
-/// The id of the person's claim, where the letter is one that was accepted.
+/// The id of the person's claim, if the letter's event was accepted as a claim.
 fn accepted(letter: &DeadLetterRow, person: Person<'_>) -> Option<String> {
     if letter.error != EventError::Unrecordable.as_str() {
         return None;

@@ -1,7 +1,7 @@
 //! "Is every row as a worker wrote it?"
 //!
-//! [`matching`] is pure: rows against seals. [`pages`] reads both, [`witness`] the decisions in
-//! Kafka, whose seals nobody can rewrite. Nothing is written, and nothing locked.
+//! [`matching`] compares rows with seals and is pure. [`pages`] reads both; [`witness`] reads the
+//! decisions in Kafka, whose seals cannot be rewritten. Nothing is written or locked.
 
 mod erasure;
 mod letters;
@@ -34,14 +34,14 @@ const TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
 pub struct SealQuestion<'a> {
     /// How far back; `None` is everything.
     pub since: Option<Duration>,
-    /// Where the decisions are, if they are to be read as well.
+    /// Where the decisions are in Kafka, if they are to be read as well.
     pub topic: Option<&'a kafka::Settings>,
-    /// At most so many findings, one by one.
+    /// The most findings that are listed.
     pub limit: usize,
 }
 
-/// Holds the rows of a time against their seals, and the seals against each other; if asked also
-/// against the decisions in Kafka.
+/// Compares the rows of a period with their seals, and the seals with each other; on request also
+/// with the decisions in Kafka.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -56,7 +56,8 @@ pub async fn verify_seals(
     loop {
         let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
         report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads, page.first)));
-        // Not before the page is read: retention may run beside, and says first what it takes.
+        // After the page was read: retention may run at the same time, and it records first what it
+        // removes.
         let expired = expired(store).await?;
         let allowed = Allowed { expired, removed: &page.removed, ..Allowed::default() };
         report.add_rows(check_rows(&page.seals, &page.rows, allowed));
@@ -74,7 +75,7 @@ pub async fn verify_seals(
     Ok(report)
 }
 
-/// What is wrong with a claim's rows and their seals.
+/// The faults of a claim's rows and their seals.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -90,7 +91,7 @@ pub(super) async fn verify_claim(
     Ok(seals.chain(rows.findings).collect())
 }
 
-/// The number after which the seals of the time begin, and how many they are.
+/// The number after which the seals of the period begin, and how many there are.
 async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u64), StoreError> {
     let count = "select min(id), count(*) from seals
         where sealed_at >= coalesce(now() - $1, '-infinity')";
@@ -98,7 +99,7 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     let found: Vec<(Option<i64>, i64)> = store.fetch(count).await?;
     let (first, seals) = found.first().copied().unwrap_or_default();
     let after = match (since, first) {
-        // Rows may name a number before the first.
+        // Rows may refer to a number before the first.
         (None, _) => i64::MIN,
         (Some(_), Some(first)) => first - 1,
         (Some(_), None) => i64::MAX,
@@ -106,14 +107,14 @@ async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u
     Ok((after, seals.unsigned_abs()))
 }
 
-/// For each table, before when rows need not be there any more.
+/// For each table, the time before which rows need not exist any more.
 async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], StoreError> {
     let before = expiry::expired(store).await?;
     Ok(SEALED_TABLES.map(|table| before.get(table).map(|before| *before + TOLERANCE)))
 }
 
-/// What took evidence away in the time, or excuses what is missing of the seals after `after`: the
-/// latest first, and one more than are listed where there are more.
+/// The commands that removed evidence in the period, or that explain missing rows of the seals
+/// after `after`: the latest first, and one more than is listed if there are more.
 async fn removals(
     store: &PostgresStore,
     question: SealQuestion<'_>,

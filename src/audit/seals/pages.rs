@@ -1,6 +1,6 @@
-//! Seals, and the rows that name them, a page at a time.
+//! Reads seals and the rows that refer to them, page by page.
 //!
-//! A page is read in one snapshot: a batch that is written meanwhile is in it as a whole or not at
+//! A page is read in one snapshot: a batch that is written meanwhile is in it completely or not at
 //! all.
 
 use std::collections::HashMap;
@@ -15,14 +15,14 @@ use crate::schema::{
     SEAL_COLUMNS, SealRow, Table, VERDICTS, Verdict,
 };
 
-/// Seals of a page, at most.
+/// The most seals of a page.
 const SEALS: i64 = 256;
-/// Rows of a page, about.
+/// The approximate number of rows of a page.
 const ROWS: usize = 4_000;
-/// Rows of a table in a page, at most: there are more only where seals were removed.
+/// The most rows of a table in a page: there are more only if seals were removed.
 const MOST_ROWS: usize = 100_000;
 
-/// Some seals in the order of their numbers, and the rows that name them.
+/// Some seals in the order of their numbers, and the rows that refer to them.
 #[derive(Default)]
 pub(super) struct Page {
     pub(super) seals: Vec<SealRow>,
@@ -31,11 +31,11 @@ pub(super) struct Page {
     pub(super) heads: HashMap<i64, Vec<u8>>,
     /// The number of the first of all seals.
     pub(super) first: Option<i64>,
-    /// What the erasure of persons changed of what these seals cover.
+    /// The rows of these seals that erasures changed.
     pub(super) removed: Vec<RemovedRow>,
 }
 
-/// The seals after `after`, with the rows that name them or a number between.
+/// The seals after `after`, with the rows that refer to them or to a number between them.
 pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Result<Page> {
     let seals = format!("select {SEAL_COLUMNS} from seals where id > $1 order by id limit $2");
     let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(after).bind(SEALS);
@@ -58,7 +58,7 @@ pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Re
     Ok(Page { seals, rows, heads, first, removed })
 }
 
-/// The rows of these claims, with the seals that they name.
+/// The rows of these claims, with the seals that they refer to.
 pub(super) async fn of_claims(
     connection: &mut PgConnection,
     claim_ids: &[String],
@@ -96,18 +96,18 @@ async fn heads(
     Ok((heads, first))
 }
 
-/// Which rows.
+/// Which rows to read.
 #[derive(Clone, Copy)]
 pub(super) enum Which<'a> {
-    /// Those that name a seal after the first and not after the second.
+    /// Rows that refer to a seal after the first number, up to the second.
     Naming(i64, i64),
-    /// Those that name none.
+    /// Rows without a seal.
     Unsealed,
-    /// Those of these claims.
+    /// Rows of these claims.
     Claims(&'a [String]),
 }
 
-/// The rows of all tables; for claims not their dead letters, which have no column for them.
+/// The rows of all tables; for claims without dead letters, which have no column for the claim.
 pub(super) async fn rows(
     connection: &mut PgConnection,
     which: Which<'_>,
@@ -158,17 +158,17 @@ pub(super) async fn rows(
     Ok(rows)
 }
 
-/// Whether a verdict has lost who it was about.
+/// Whether a person was erased from a verdict.
 const IS_ERASED: &str = "subject = 'erased' and challenge is null";
-/// Whether the reasons hold nothing but what [`crate::decision::Reason`] reads of them, and
-/// `claimed_at` nothing but the seconds that are read.
+/// Whether the reasons hold only what [`crate::decision::Reason`] reads, and `claimed_at` only
+/// whole seconds.
 const IS_WHOLE_VERDICT: &str = "claimed_at = date_trunc('second', claimed_at)
     and case when jsonb_typeof(reasons) = 'array' then not exists (
     select from jsonb_array_elements(reasons) as item where case when jsonb_typeof(item) = 'object'
         then item <> jsonb_strip_nulls(item) or item - '{code,value,name,group}'::text[] <> '{}'
         else true end
 ) else false end";
-/// Where a table does not say when its rows were written.
+/// The value for a table without a time of writing.
 const NO_TIME: &str = "null::timestamptz";
 /// [`crate::schema::LetterId`] as a text.
 const LETTER_NAME: &str =
@@ -179,21 +179,21 @@ struct Source {
     /// Its place in [`crate::schema::SEALED_TABLES`].
     number: usize,
     table: &'static Table,
-    /// What names a row.
+    /// The name of a row.
     name: &'static str,
-    /// Whether a person was taken out of a row.
+    /// Whether a person was erased from a row.
     is_erased: &'static str,
     /// When a row was written.
     recorded_at: &'static str,
-    /// Its times: one that is null, or that no worker can have written, would not be read.
+    /// Its times: a time that is null, or that no worker can have written, would not be read.
     times: &'static str,
-    /// Whether all of a row is read: what is not would be in no digest.
+    /// Whether all of a row is read: a part that is not read would be in no digest.
     is_whole: &'static str,
 }
 
 impl Source {
-    /// Reads rows one after the other and keeps what is needed of each. One that cannot be read,
-    /// for somebody altered it, is one without a digest.
+    /// Reads rows one by one and keeps what is needed of each. A row that cannot be read, because
+    /// it was altered, has no digest.
     async fn read<R>(
         &self,
         connection: &mut PgConnection,

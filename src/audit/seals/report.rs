@@ -1,4 +1,4 @@
-//! What verifying seals came to.
+//! The result of verifying seals.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,31 @@ use crate::audit::report::{End, Report, there_are_more, with_note};
 /// Whether rows and seals are as they were written.
 #[derive(Debug, Default, Serialize)]
 pub struct SealReport {
-    /// Seals looked at.
+    /// Seals that were checked.
     pub seals: usize,
     /// Rows that are as they were written.
     pub intact: usize,
     /// Rows that were removed when their retention was over.
     pub expired: usize,
-    /// Rows that were erased, or a person out of them: `removals` says by whom.
+    /// Rows that were erased, or from which a person was erased: `removals` says by whom.
     pub erased: usize,
-    /// Commands that took evidence away, the latest first: what they excuse is no finding.
+    /// Commands that removed evidence, the latest first: rows that they explain are no finding.
     pub removals: Vec<Removal>,
     /// Whether there are more of them.
     pub more_removals: bool,
-    /// Decisions in Kafka that were held against the tables.
+    /// Decisions in Kafka that were compared with the tables.
     pub decisions: usize,
     /// Decisions whose message carries no seal.
     pub unsealed_decisions: usize,
-    /// How many findings there are of each kind.
+    /// The number of findings of each kind.
     pub faults: BTreeMap<Fault, usize>,
-    /// The first of them.
+    /// The first findings.
     pub findings: Vec<SealFinding>,
     #[serde(skip)]
     limit: usize,
 }
 
-/// A command that took evidence away: a row of `removals`.
+/// A command that removed evidence: a row of `removals`.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the table's comments document the columns")]
 pub struct Removal {
@@ -47,7 +47,7 @@ pub struct Removal {
     pub removed_by: String,
     pub role: String,
     pub reason: String,
-    /// Rows that seals cover, and that it removed or changed.
+    /// The number of sealed rows that it removed or changed.
     pub rows: i64,
 }
 
@@ -56,14 +56,14 @@ impl SealReport {
         Self { limit, ..Self::default() }
     }
 
-    /// Takes on what took evidence away: as many commands as findings are listed.
+    /// Adds the commands that removed evidence, as many as findings are listed.
     pub(super) fn list_removals(&mut self, mut removals: Vec<Removal>) {
         self.more_removals = removals.len() > self.limit;
         removals.truncate(self.limit);
         self.removals = removals;
     }
 
-    /// Adds seals: what is wrong with each, if anything is.
+    /// Adds seals, each with its fault, if any.
     pub(super) fn add_seals(&mut self, seals: impl Iterator<Item = Option<SealFinding>>) {
         for finding in seals {
             self.seals += 1;
@@ -79,7 +79,7 @@ impl SealReport {
         matched.findings.into_iter().for_each(|finding| self.add(finding));
     }
 
-    /// Adds something that is wrong, once.
+    /// Adds a finding, unless it is there already.
     pub(super) fn add(&mut self, finding: SealFinding) {
         if self.findings.contains(&finding) {
             return;

@@ -1,8 +1,8 @@
-//! Whether an event says that it is a person's. Pure.
+//! Whether an event names a person. Pure.
 //!
-//! A dead letter is no claim, so it is read more tolerantly than an event: an `account` counts at
-//! any depth, in an envelope, a list or a JSON text within the JSON; of two equal keys each counts,
-//! and a number is the text of its digits.
+//! A dead letter is no claim, so it is read more tolerantly than an event. An `account` counts at
+//! any depth: in an envelope, a list, or a JSON text within the JSON. If a key occurs twice, both
+//! values count. A number counts as the text of its digits.
 
 use std::fmt;
 
@@ -10,19 +10,20 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// So deep an account is looked for: deeper than any envelope, and bounded for hostile events.
+/// The depth to which an account is looked for: deeper than any envelope, and bounded against
+/// hostile events.
 const DEPTH: u32 = 16;
 
 /// An account's type and id.
 pub(super) type Person<'a> = (&'a str, &'a str);
 
-/// Whether the event's JSON says that it is this person's.
+/// Whether the event's JSON names this person.
 pub(super) fn is_of(payload: &[u8], person: Person<'_>) -> bool {
     let text = String::from_utf8_lossy(payload);
     any_is_of(text.trim_start_matches('\u{feff}'), person, DEPTH)
 }
 
-/// The same of a text in which several values may stand.
+/// The same for a text that may hold several values.
 fn any_is_of(text: &str, person: Person<'_>, depth: u32) -> bool {
     let values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     values.map_while(Result::ok).any(|value| value_is_of(value, person, depth))
@@ -69,7 +70,7 @@ fn scalar(value: &RawValue) -> Option<String> {
     }
 }
 
-/// The keys and values of a JSON object, each of two equal keys; of anything else none.
+/// The keys and values of a JSON object, with both of two equal keys; none for any other value.
 fn pairs(text: &str) -> Vec<(String, &RawValue)> {
     serde_json::from_str::<Pairs<'_>>(text).map(|pairs| pairs.0).unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! The decisions in Kafka as witnesses: whoever owns the tables cannot rewrite what was published.
+//! Compares the tables with the decisions in Kafka: the owner of the tables cannot rewrite what was
+//! published.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::outbox::message::SEAL;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{Seal, VERDICTS, Verdict, utc};
 
-/// A decision as it was published: what is compared of it (`schemas/decision.v1.json`).
+/// A published decision: the fields that are compared (`schemas/decision.v1.json`).
 #[derive(Debug, Deserialize)]
 struct Decision {
     claim_id: String,
@@ -37,12 +38,12 @@ struct Decision {
 /// A message of the topic.
 struct Published {
     place: String,
-    /// `None` where it cannot be read.
+    /// `None` if it cannot be read.
     decision: Option<Decision>,
     seal: Option<Seal>,
 }
 
-/// Reads the decisions of a time, and holds each against the tables.
+/// Reads the decisions of a period, and compares each with the tables.
 pub(super) async fn compare(
     store: &PostgresStore,
     settings: &Settings,
@@ -118,7 +119,7 @@ fn witnessed(seal: Seal, head: Option<&Vec<u8>>, place: &str) -> Option<SealFind
     Some(SealFinding::of_seal(fault, seal.id, detail))
 }
 
-/// Whether a claim's verdict is what was published.
+/// Whether a claim's verdict equals the published decision.
 fn contradiction(
     decision: &Decision,
     verdict: Option<&Verdict>,
@@ -146,7 +147,7 @@ fn contradiction(
     Some(contradicted("verdicts", decision, &detail, place))
 }
 
-/// What people decided about the claims of these messages, by claim and revision.
+/// The revisions of the claims of these messages, by claim and revision.
 async fn revisions(
     store: &PostgresStore,
     published: &[Published],
@@ -164,7 +165,7 @@ async fn revisions(
     Ok(rows.into_iter().map(|(claim, revision, decision)| ((claim, revision), decision)).collect())
 }
 
-/// Whether a person's decision is not what is recorded of it.
+/// Whether a published revision differs from the recorded one.
 fn unrevised(decision: &Decision, recorded: Option<&String>, place: &str) -> Option<SealFinding> {
     let detail = match recorded {
         Some(recorded) if *recorded == decision.decision => return None,

@@ -1,4 +1,4 @@
-//! What is kept about one claim.
+//! Reads everything that is kept about one claim.
 
 use serde::Serialize;
 use sqlx::Postgres;
@@ -15,7 +15,7 @@ use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict,
 pub struct ClaimFile {
     /// The claim's id.
     pub claim_id: String,
-    /// What was decided; `None` where nothing was yet.
+    /// The verdict; `None` if there is none yet.
     pub verdict: Option<Verdict>,
     /// Every attempt at a risk API, oldest first.
     pub calls: Vec<Call>,
@@ -41,12 +41,12 @@ pub async fn claim_file(store: &PostgresStore, claim_id: &str) -> Result<ClaimFi
     })
 }
 
-/// The verdicts that `rest` says, with the time at which they were written.
+/// The verdicts that the condition `rest` selects, with the time at which they were written.
 pub(in crate::audit) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdict, PgArguments> {
     sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
 }
 
-/// Leaves so many of the verdicts that were fetched with one more; says whether there was one more.
+/// Cuts a list that was fetched with one verdict too many. Returns whether there are more.
 pub(super) fn cut(verdicts: &mut Vec<Verdict>, limit: u32) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = verdicts.len() > limit;
@@ -54,8 +54,8 @@ pub(super) fn cut(verdicts: &mut Vec<Verdict>, limit: u32) -> bool {
     more
 }
 
-/// The condition that finds verdicts by `subject` or `trace_id`, one of those given as `$1`: their
-/// indexes are by day.
+/// The condition for verdicts whose `subject` or `trace_id` is in `$1`. It fits the indexes, which
+/// are by day.
 pub(in crate::audit) fn is_given(column: &str) -> String {
     format!(
         "(decided_at at time zone 'UTC')::date = any (array(

@@ -1,7 +1,7 @@
 //! The dead letters whose event names a claim.
 //!
-//! `dead_letters` has no column for the claim: most of its events are no claims. So payloads are
-//! searched for the id as JSON writes it, and only those of the times that matter.
+//! `dead_letters` has no column for the claim, because most of its events are no claims. So
+//! payloads are searched for the id as it is written in JSON, and only those of the relevant times.
 
 use time::{Duration, OffsetDateTime};
 
@@ -9,15 +9,15 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::{IS_ENCRYPTED, PostgresStore};
 use crate::schema::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId};
 
-/// Letters are looked for among those of so long after the claim was seen first, and among those of
-/// so long until now.
+/// Letters are searched in this long a time after the claim was first seen, and in this long a time
+/// until now.
 const WINDOW: Duration = Duration::days(31);
-/// At most so many letters, the oldest.
+/// The most letters that are returned, the oldest first.
 const LIMIT: usize = 100;
-/// So many are looked at together: each may have a megabyte.
+/// How many are read together: each may have a megabyte.
 const PAGE: usize = 50;
 
-/// Looks for letters that name a claim which was seen first at `first`.
+/// Looks for letters that name a claim that was first seen at `first`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -27,7 +27,7 @@ pub(super) async fn letters(
     first: Option<OffsetDateTime>,
     now: OffsetDateTime,
 ) -> Result<Vec<DeadLetterRow>, StoreError> {
-    // Without a first sighting, the last letters are all there is to look at.
+    // If the claim was never seen, only the latest letters can be searched.
     let first = first.unwrap_or(now);
     let spellings = spellings(claim_id);
     let page = format!(
@@ -37,8 +37,8 @@ pub(super) async fn letters(
             and (received_at, {LETTER_KEY}) > ($6, $7, $8, $9, $10)
         order by received_at, {LETTER_KEY} limit $11"
     );
-    // What is encrypted the server cannot search: without keys it is found, and not decrypted,
-    // which says that a key is missing.
+    // The server cannot search encrypted payloads. Without keys they are selected but cannot be
+    // decrypted, and the error says that a key is missing.
     let (all, limit) = if store.encrypts() { (true, PAGE) } else { (false, LIMIT) };
     let mut found = Vec::new();
     let mut after = (OffsetDateTime::UNIX_EPOCH, LetterId::first());

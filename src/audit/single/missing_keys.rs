@@ -1,10 +1,10 @@
-//! Whether persons were hashed under keys that were not given: those rows are not found.
+//! Whether persons were hashed under keys that were not given: their rows are not found.
 
 use crate::claim::{SubjectKey, SubjectKeys};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 
-/// How many keys workers have hashed persons under that are not among these.
+/// The number of keys under which workers have hashed persons and that are not among these.
 pub(in crate::audit) async fn missing_keys(
     store: &PostgresStore,
     keys: &SubjectKeys,
@@ -14,7 +14,7 @@ pub(in crate::audit) async fn missing_keys(
     Ok(missing.first().map_or(0, |(count,)| count.unsigned_abs()))
 }
 
-/// What an answer does not say because of that.
+/// The sentence about rows that an answer may lack because of that.
 pub(in crate::audit) fn note(missing: u64) -> Option<String> {
     (missing > 0).then(|| {
         format!(

@@ -1,4 +1,4 @@
-//! "What became of this record?", asked with a topic, a partition and an offset.
+//! "What happened to this record?", asked with a topic, a partition and an offset.
 
 use serde::Serialize;
 
@@ -12,17 +12,17 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::{CLAIM_EVENTS, DEAD_LETTERS, DeadLetterRow, EventRow, Verdict, utc};
 
-/// What is kept about one record. A topic that was made anew counts from 0 again, so there can be
-/// several of each.
+/// What is kept about one record. A topic that was deleted and created again counts from 0, so
+/// there can be several of each.
 #[derive(Debug, Serialize)]
 pub struct SourceFile {
     /// The record.
     pub source: Source,
-    /// What was decided from it.
+    /// The verdicts from it.
     pub verdicts: Vec<Verdict>,
     /// The events behind those verdicts.
     pub events: Vec<EventRow>,
-    /// Why it became no decision.
+    /// The dead letters: why it led to no decision.
     pub dead_letters: Vec<DeadLetterRow>,
 }
 
@@ -51,7 +51,8 @@ pub async fn source_file(store: &PostgresStore, source: Source) -> Result<Source
     })
 }
 
-/// The dead letters of a record: more than one where events stood there one after the other.
+/// The dead letters of a record: more than one if several events had this place one after the
+/// other.
 pub(crate) async fn dead_letters(
     store: &PostgresStore,
     source: &Source,
@@ -90,7 +91,7 @@ impl Report for SourceFile {
 }
 
 impl Tabular for SourceFile {
-    /// What came of the record, in one row each time: a verdict or a dead letter, and the event.
+    /// One row for each result of the record: a verdict or a dead letter, and the event.
     fn rows(&self) -> RowSet {
         let columns = [
             "became",

@@ -10,7 +10,7 @@ use crate::audit::report::shown::reasons;
 use crate::decision::Reason;
 use crate::schema::{Call, DeadLetterRow, EventRow, RevisionRow, Verdict, milliseconds, utc};
 
-/// Something that happened to a claim. What a step has no use for is not given.
+/// A step of a claim's story. Fields that a step does not have are `None`.
 #[derive(Debug, Serialize)]
 pub struct Step {
     /// When, by the worker's clock; `recorded` by PostgreSQL's.
@@ -18,7 +18,7 @@ pub struct Step {
     pub at: OffsetDateTime,
     /// `received`, `called`, `decided`, `recorded`, `dead_letter` or `revised`.
     pub step: &'static str,
-    /// The same in words.
+    /// The step as a sentence.
     pub what: String,
     /// The record, as topic/partition/offset.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub struct Step {
     /// The attempt, a row of `risk_calls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Uuid>,
-    /// What the event or the API said, byte for byte.
+    /// The content of the event or of the answer, byte for byte.
     #[serde(skip)]
     pub body: Option<Vec<u8>>,
     /// The columns of CSV that only some steps have, by name.
@@ -51,7 +51,7 @@ const MORE: [&str; 13] = [
     "request",
 ];
 
-/// Everything that happened to a claim, in the order of time.
+/// All steps of a claim, in order of time.
 pub(super) fn steps(
     file: &ClaimFile,
     letters: &[DeadLetterRow],
@@ -63,7 +63,7 @@ pub(super) fn steps(
     steps.extend(file.verdict.iter().filter_map(recorded));
     steps.extend(letters.iter().map(dead));
     steps.extend(revisions.iter().map(revised));
-    // Stable: what happened in one microsecond keeps the order above.
+    // The sort is stable: steps of the same microsecond keep the order above.
     steps.sort_by_key(|step| step.at);
     steps
 }

@@ -1,4 +1,4 @@
-//! "What became of this claim, and why?"
+//! "What happened to this claim, and why?"
 
 use std::time::Duration;
 
@@ -25,17 +25,17 @@ pub struct ClaimStory {
     /// What is kept about the claim.
     #[serde(flatten)]
     pub file: ClaimFile,
-    /// Dead letters whose event names the claim: conflicts above all.
+    /// Dead letters whose event names the claim, mostly conflicts.
     pub dead_letters: Vec<DeadLetterRow>,
-    /// What people decided in place of the worker.
+    /// The revisions by people.
     pub revisions: Vec<RevisionRow>,
-    /// What the claim waits for; `None` where it is decided, or no API was asked.
+    /// What the claim waits for; `None` if it is decided, or no API was called.
     pub waiting: Option<Waiting>,
-    /// All of it in the order of time.
+    /// All steps in order of time.
     pub story: Vec<Step>,
 }
 
-/// Looks a claim up, and tells its story as of now. `give_up_after` is `retry.give_up_after`.
+/// Looks a claim up and makes its story as of now. `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -63,7 +63,7 @@ pub async fn claim_story(
     Ok(ClaimStory { story, waiting, dead_letters, revisions, file })
 }
 
-/// The latest of these letters that is of a claim which could not be recorded.
+/// The latest of these letters with a claim that could not be recorded.
 async fn unrecorded(
     store: &PostgresStore,
     letters: &[DeadLetterRow],
@@ -124,7 +124,7 @@ impl Tabular for ClaimStory {
     }
 }
 
-/// An attempt with its request and its answer.
+/// Formats an attempt with its request and its answer.
 fn exchange(call: &Call) -> String {
     let answer = call.response.as_deref().map_or_else(|| "no answer".to_owned(), block);
     let (id, at) = (call.id, instant(utc(call.requested_at)));

@@ -1,4 +1,4 @@
-//! "What did we decide about this person?", asked without the record holding who the person is.
+//! "What was decided about this person?" The tables hold only a hash of the person.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::Verdict;
 
-/// What was decided about one subject.
+/// The verdicts about one subject.
 #[derive(Debug, Serialize)]
 pub struct SubjectFile {
     /// The subject's hash under the key in use.
@@ -22,12 +22,11 @@ pub struct SubjectFile {
     pub verdicts: Vec<Verdict>,
     /// Whether there are more.
     pub more: bool,
-    /// Keys under which there may be more, and that were not given.
+    /// The number of keys that were not given and under which there may be more.
     pub missing_keys: u64,
 }
 
-/// Looks an account up by its hash under each key: what was decided in a period, at most so many
-/// verdicts.
+/// Looks an account up by its hash under each key: its verdicts in a period, at most `limit`.
 ///
 /// # Errors
 /// [`StoreError`].

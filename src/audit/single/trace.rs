@@ -10,7 +10,7 @@ use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
 use crate::schema::Verdict;
 
-/// What was decided in one trace.
+/// The verdicts of one trace.
 #[derive(Debug, Serialize)]
 pub struct TraceFile {
     /// The trace, 32 hex digits.
@@ -65,7 +65,7 @@ impl Tabular for TraceFile {
     }
 }
 
-/// Reads a trace's id: 32 hex digits, as the record has them.
+/// Parses a trace id: 32 hex digits, in the form of the tables.
 pub(in crate::audit) fn parse_trace_id(text: &str) -> Result<String, String> {
     if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(text.to_ascii_lowercase());

@@ -1,4 +1,4 @@
-//! Verdicts as rows: every column in the table's own order.
+//! Verdicts as rows: every column in the order of the table.
 
 use crate::audit::report::rows::{Cell, RowSet, json};
 use crate::schema::{Verdict, utc};
@@ -27,7 +27,7 @@ const COLUMNS: [&str; 20] = [
     "subject",
 ];
 
-/// Those that fit a line of a terminal.
+/// The columns that fit a line of a terminal.
 const SHORT: [&str; 5] = ["decided_at", "claim_id", "kind", "decision", "reasons"];
 
 /// Verdicts with all their columns.
@@ -35,7 +35,7 @@ pub(super) fn verdict_rows(verdicts: &[Verdict]) -> RowSet {
     RowSet::new(COLUMNS, verdicts.iter().map(cells))
 }
 
-/// Verdicts in a line each.
+/// Verdicts, one line each.
 pub(super) fn verdict_table(verdicts: &[Verdict]) -> String {
     verdict_rows(verdicts).table_of(&SHORT)
 }

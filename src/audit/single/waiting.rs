@@ -1,4 +1,4 @@
-//! What the record tells about a claim that has calls and no verdict. Pure.
+//! What the tables tell about a claim that has attempts but no verdict. Pure.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::audit::report::shown::{counted, instant, sheet};
 use crate::risk::{AttemptOutcome, FaultReason};
 use crate::schema::{Call, LetterId, utc};
 
-/// A claim that was asked about and is not decided.
+/// A claim that was sent to an API and is not decided.
 #[derive(Debug, Serialize)]
 pub struct Waiting {
     /// The first attempt.
@@ -18,19 +18,19 @@ pub struct Waiting {
     /// The last attempt.
     #[serde(with = "time::serde::rfc3339")]
     pub last: OffsetDateTime,
-    /// How many there were.
+    /// The number of attempts.
     pub attempts: usize,
-    /// The API that was asked last.
+    /// The API of the last attempt.
     pub api: String,
-    /// What came of the last attempt.
+    /// The outcome of the last attempt.
     pub outcome: String,
-    /// Why, in one word; empty where the API assessed.
+    /// Why, in one word; empty if the API assessed the claim.
     pub reason: String,
-    /// About when the worker decides without an assessment: `retry.give_up_after` after it took
-    /// the claim on, which the record knows by the first attempt.
+    /// About when the worker decides without an assessment: `retry.give_up_after` after it took the
+    /// claim on. The first attempt is the best known time of that.
     #[serde(with = "time::serde::rfc3339")]
     pub give_up_at: OffsetDateTime,
-    /// What happens next, as far as the record tells.
+    /// What happens next, as far as the tables tell.
     pub next: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct LetterReplay {
 }
 
 impl Waiting {
-    /// Of a claim with these attempts, oldest first; `None` where there is none.
+    /// Makes it from these attempts, oldest first; `None` if there is none.
     pub(super) fn new(
         calls: &[Call],
         unrecorded: Option<&Unrecorded>,

@@ -1,8 +1,8 @@
-//! A person decides in place of a worker, and settlement learns of it.
+//! Lets a person decide in place of a worker, and publishes the decision to settlement.
 //!
-//! The verdict stays as it is; a revision is added to it. [`mod@plan`] says whether it may be,
-//! [`mod@publish`] brings it to Kafka. The invariants: none is published before it is announced in
-//! `revisions`, and none is published twice.
+//! The verdict does not change; a revision is added to it. [`mod@plan`] says whether that is
+//! allowed, [`mod@publish`] publishes it to Kafka. The invariants: no revision is published before
+//! it is announced in `revisions`, and none is published twice.
 
 mod plan;
 mod publish;
@@ -29,34 +29,34 @@ use crate::trace::TraceContext;
 pub use plan::Overrides;
 use plan::{Plan, plan};
 
-/// A row that is there is left alone, and not returned.
+/// An existing row is left alone, and not returned.
 const NEW: &str = "on conflict do nothing returning revision";
 
-/// What is decided, about which claim, and who answers for it.
+/// The new decision, its claim, and who is responsible.
 #[derive(Debug)]
 pub struct Override<'a> {
     /// The claim.
     pub claim_id: &'a str,
-    /// What is decided.
+    /// The new decision.
     pub decision: Decision,
-    /// Who answers for it, and why.
+    /// Who is responsible, and why it is done.
     pub approval: &'a Approval,
     /// Nothing is announced or published.
     pub is_dry_run: bool,
 }
 
-/// What became of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct Overridden {
     /// The claim.
     pub claim_id: String,
-    /// What had been decided; `None` where the claim has no verdict.
+    /// The decision before; `None` if the claim has no verdict.
     pub instead_of: Option<Decision>,
-    /// What is decided now, or would be.
+    /// The decision now, or the one that would be made.
     pub decision: Decision,
-    /// Which revision that is.
+    /// The number of the revision.
     pub revision: Option<i32>,
-    /// Where it is published; `None` for a dry run.
+    /// Its place in Kafka; `None` for a dry run.
     pub place: Option<Source>,
 }
 
@@ -147,10 +147,10 @@ async fn announce(
     Ok(())
 }
 
-/// What a person decided: which revision that is, the decision, and when.
+/// A person's decision: the number of the revision, the decision, and when.
 pub(in crate::audit) type Revised = (i32, Decision, OffsetDateTime);
 
-/// The revision as a message, and in its smallest form.
+/// The revision as a message, in full and in its smallest form.
 async fn forms(
     store: &PostgresStore,
     kafka: &Settings,
@@ -164,7 +164,7 @@ async fn forms(
         .map(|max_bytes| revision_message(verdict, revised, &received, max_bytes)))
 }
 
-/// The message of a revision, at most so large if it can be made so.
+/// The message of a revision, of at most this size if possible.
 pub(in crate::audit) fn revision_message(
     verdict: &Verdict,
     (revision, decision, revised_at): Revised,
@@ -177,8 +177,8 @@ pub(in crate::audit) fn revision_message(
     message::revised(&revised, revision, received, max_bytes)
 }
 
-/// What a decision takes from its event: the key, under which all decisions about the claim stand
-/// in their order, and the trace. Where the event is not kept any more, the verdict has to do.
+/// The parts of a decision that come from its event: the trace, and the key, which keeps all
+/// decisions about the claim in order. If the event is no longer kept, the verdict gives them.
 pub(in crate::audit) fn received(verdict: &Verdict, event: Option<&EventRow>) -> Received {
     event.and_then(EventRow::received).unwrap_or_else(|| Received {
         source: verdict.source.clone(),

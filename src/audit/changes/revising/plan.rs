@@ -1,26 +1,26 @@
-//! Whether a decision may be revised, and as what. Pure.
+//! Whether a decision may be revised, and how. Pure.
 
 use serde::Deserialize;
 
 use crate::decision::Decision;
 use crate::schema::RevisionRow;
 
-/// The section `[audit.overrides]`: for each decision, what a person may make of it.
+/// The section `[audit.overrides]`: for each decision, what a person may change it to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
-    /// Of `approve`.
+    /// What `approve` may become.
     pub approve: Vec<Decision>,
-    /// Of `challenge`.
+    /// What `challenge` may become.
     pub challenge: Vec<Decision>,
-    /// Of `review`.
+    /// What `review` may become.
     pub review: Vec<Decision>,
-    /// Of `reject`.
+    /// What `reject` may become.
     pub reject: Vec<Decision>,
 }
 
 impl Default for Overrides {
-    /// A person decides what was left to a person, and nothing else.
+    /// A person may decide only what was left to a person.
     fn default() -> Self {
         let review = vec![Decision::Approve, Decision::Reject];
         Self { approve: vec![], challenge: vec![], review, reject: vec![] }
@@ -38,19 +38,19 @@ impl Overrides {
     }
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
     /// Announce this revision, and publish it.
     Revise(i32),
-    /// It is announced; publish it, unless it is in the topic already.
+    /// It was announced before; publish it, unless it is in the topic already.
     Resume(i32),
 }
 
-/// Plans a revision to `to` of what a worker decided and people revised since, in order.
+/// Plans a revision to `to`, given the worker's decision and the revisions since, in order.
 ///
 /// # Errors
-/// One sentence: why it may not be.
+/// One sentence that says why it is not allowed.
 pub(super) fn plan(
     verdict: Decision,
     revisions: &[RevisionRow],

@@ -1,5 +1,5 @@
-//! A revision on its way to Kafka, exactly once: what an earlier command may have published is
-//! looked for before anything is sent.
+//! Publishes a revision to Kafka exactly once: before it sends anything, it looks for what an
+//! earlier command may have published.
 
 use rdkafka::message::{BorrowedMessage, Message as _};
 use time::OffsetDateTime;
@@ -18,11 +18,11 @@ const OVERRIDES: Purpose = Purpose {
     again: NOTHING_TWICE,
 };
 
-/// Clocks differ: the topic is read from so long before the announcement.
+/// Clocks differ: the topic is read from this long before the announcement.
 const CLOCK_SKEW: time::Duration = time::Duration::minutes(10);
 
-/// Publishes a revision, in the first of these forms that the topic takes; returns where it is. It
-/// was announced at that time: another command may have published it since.
+/// Publishes a revision in the first of these forms that the topic accepts, and returns its place.
+/// It was announced at `announced_at`: another command may have published it since.
 ///
 /// # Errors
 /// One sentence.
@@ -32,7 +32,7 @@ pub(super) async fn publish(
     announced_at: OffsetDateTime,
 ) -> Result<Source, String> {
     for message in forms {
-        // From here on what other commands sent is in the topic, or never will be.
+        // From here on, a message of another command is in the topic or never will be.
         let producer = CommandProducer::start(settings, OVERRIDES, &settings.output_topic).await?;
         let (clone, wanted) = (settings.clone(), message.clone());
         let found = tokio::task::spawn_blocking(move || find(&clone, &wanted, announced_at));
@@ -51,7 +51,7 @@ pub(super) async fn publish(
     Err("topic kafka.output_topic rejects the decision: it is too large even when cut".to_owned())
 }
 
-/// Finds the same revision of the same claim in the topic. Blocks.
+/// Looks for the same revision of the same claim in the topic. Blocks.
 fn find(
     settings: &Settings,
     wanted: &Message,
@@ -78,7 +78,7 @@ fn find(
     Ok(found)
 }
 
-/// Whether both have one revision, and one decision id.
+/// Whether both have the same revision and decision id.
 fn is_same(message: &BorrowedMessage<'_>, wanted: &Message) -> bool {
     let headers = headers(message);
     [REVISION, DECISION_ID].iter().all(|name| {

@@ -1,7 +1,7 @@
-//! Rows held against the seals that cover them. Pure.
+//! Compares rows with the seals that cover them. Pure.
 //!
-//! A row is known by its digest. What no seal has was altered or inserted; what a seal has and no
-//! row, was removed, or its retention is over.
+//! A row is identified by its digest. A row whose digest is in no seal was altered or inserted. If
+//! a digest is in a seal but no row has it, the row was removed, or its retention is over.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,21 +14,21 @@ use crate::words::words;
 /// A row as it is now.
 #[derive(Debug, Clone)]
 pub(super) struct SealedRow {
-    /// Its table's place in [`SEALED_TABLES`].
+    /// The index of its table in [`SEALED_TABLES`].
     pub(super) table: usize,
-    /// What names it: the claim's id, or its place.
+    /// Its name: the claim's id, or its place.
     pub(super) name: String,
-    /// The seal that it says covers it.
+    /// The number of the seal that it refers to.
     pub(super) seal: Option<i64>,
-    /// `None` where a column cannot be read.
+    /// `None` if a column cannot be read.
     pub(super) digest: Option<RowDigest>,
-    /// When it was written, where the table says so.
+    /// When it was written, if the table has that.
     pub(super) recorded_at: Option<OffsetDateTime>,
-    /// A person was taken out of it.
+    /// Whether a person was erased from it.
     pub(super) is_erased: bool,
 }
 
-/// A row that was taken away, or a person out of it: a row of `removed_rows`.
+/// A row that was deleted, or from which a person was erased: a row of `removed_rows`.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct RemovedRow {
     pub(super) seal: i64,
@@ -55,15 +55,15 @@ words! {
 /// A row or a seal that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SealFinding {
-    /// What is wrong with it.
+    /// Its fault.
     pub fault: Fault,
     /// Its table.
     pub table: &'static str,
-    /// Which row: the claim's id, or its place; empty where that is not known.
+    /// Which row: the claim's id, or its place; empty if that is not known.
     pub row: String,
     /// The seal.
     pub seal: Option<i64>,
-    /// The same in words.
+    /// The finding as a sentence.
     pub detail: String,
 }
 
@@ -79,15 +79,15 @@ impl SealFinding {
     }
 }
 
-/// What holding rows against seals came to.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct Matched {
     pub(super) findings: Vec<SealFinding>,
     /// Rows that are as they were written.
     pub(super) intact: usize,
-    /// Rows that are not there any more because their retention is over.
+    /// Rows that no longer exist because their retention is over.
     pub(super) expired: usize,
-    /// Rows that were removed, or a person out of them, and the journal says so.
+    /// Rows that were erased, or from which a person was erased, according to `removed_rows`.
     pub(super) erased: usize,
 }
 
@@ -116,18 +116,18 @@ pub(super) fn check_head(
     })
 }
 
-/// What need not be there.
+/// What may be missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Allowed<'a> {
-    /// These are not all the rows of the seals.
+    /// Whether only some rows of the seals are given.
     pub(super) is_partial: bool,
     /// For each table, rows sealed before that time.
     pub(super) expired: [Option<OffsetDateTime>; 4],
-    /// What was erased.
+    /// The erased rows.
     pub(super) removed: &'a [RemovedRow],
 }
 
-/// Holds rows against the seals that they name.
+/// Compares rows with the seals that they refer to.
 pub(super) fn check_rows(seals: &[SealRow], rows: &[SealedRow], allowed: Allowed<'_>) -> Matched {
     let mut by_seal: HashMap<i64, Vec<&SealedRow>> = HashMap::with_capacity(seals.len());
     let mut matched = Matched::default();
@@ -169,7 +169,7 @@ fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched
         let gone = beside.difference(&there).filter(|_| SEALED_TABLES[table] != "dead_letters");
         let mut gone: Vec<&str> = gone.copied().collect();
         if gone.len() > *missing {
-            // Attempts of earlier batches: whose are missing here is not known.
+            // Attempts of earlier batches: it is not known whose attempts are missing here.
             gone.clear();
         }
         let mut missing = *missing;
@@ -197,13 +197,13 @@ fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched
     }
 }
 
-/// A table's rows, held against the digests of a seal.
+/// The rows of a table, compared with the digests of a seal.
 struct Held<'a> {
-    /// Rows that it does not have.
+    /// Rows that are not in the seal.
     unknown: Vec<&'a SealedRow>,
-    /// How many of its digests no row has.
+    /// The number of digests that no row has.
     missing: usize,
-    /// What names the rows that it has.
+    /// The names of the rows that are in the seal.
     known: HashSet<&'a str>,
 }
 
@@ -216,7 +216,7 @@ fn hold<'a>(
 ) -> Held<'a> {
     let mut left: HashMap<RowDigest, usize> = HashMap::new();
     digests.for_each(|digest| *left.entry(digest).or_default() += 1);
-    // A verdict stays, without the person; of other tables the whole row goes.
+    // A verdict is kept without the person; in other tables the whole row is deleted.
     let may_excuse =
         |row: &&RemovedRow| row.seal == seal.id && row.replacement.is_some() == (table == 0);
     let mut replaced = HashSet::new();
@@ -247,7 +247,7 @@ fn hold<'a>(
     Held { unknown, missing: left.into_values().sum(), known }
 }
 
-/// `row` is empty where nothing that was written beside it tells its name.
+/// `row` is empty if no other row of the seal tells its name.
 fn removed(seal: i64, table: usize, row: &str) -> SealFinding {
     let detail = format!("seal {seal} covers it, and it is not there");
     let (table, row) = (SEALED_TABLES[table], row.to_owned());

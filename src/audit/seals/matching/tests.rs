@@ -111,13 +111,13 @@ fn what_was_erased_need_not_be_there_or_is_there_without_the_person() {
     let allowed = Allowed { removed: &removed, ..Allowed::default() };
     let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
     assert_eq!((matched.erased, matched.intact, matched.findings), (2, 5, vec![]));
-    // Nothing else is forgiven for it: the person must be gone.
+    // An erasure excuses nothing else: the person must be gone.
     for (digest, is_erased) in [(9, false), (8, true)] {
         (rows[0].digest, rows[0].is_erased) = (Some([digest; 16]), is_erased);
         let matched = check_rows(std::slice::from_ref(&seal), &rows, allowed);
         assert_eq!(matched.findings.len(), 1);
     }
-    // An answer is not replaced, and a verdict not removed.
+    // An erasure does not replace an answer or remove a verdict.
     let (_, mut rows) = batch();
     rows[4].digest = Some([7; 16]);
     rows.remove(1);
