@@ -1,4 +1,4 @@
-//! The command line: which command, with which arguments. What a command does is in other modules.
+//! The command line: commands and their arguments. Other modules implement the commands.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -61,10 +61,10 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the command says.
+    /// Runs the command.
     ///
     /// # Errors
-    /// One sentence for the person at the terminal, and the exit code.
+    /// One sentence for the user, and the exit code.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config.as_deref();
         match self.command {
@@ -81,7 +81,7 @@ impl Cli {
                 let threads = config.worker.threads;
                 let work = service::run(config, &telemetry, std::future::pending());
                 let result = block_on(threads, service::with_hangups(file, &telemetry, work));
-                // Before the last log lines are sent, because it is one of them.
+                // It comes before the last log lines are sent, because it is one of them.
                 let result = result.map_err(Failure::logged);
                 telemetry.shutdown();
                 result
@@ -129,8 +129,8 @@ impl Cli {
     }
 }
 
-/// Runs a future on a runtime of so many threads. With one, it is this thread, which saves passing
-/// work between threads.
+/// Runs a future on a runtime with this many threads. With one, it is this thread, which saves
+/// passing work between threads.
 fn block_on<T, E: From<String>>(
     threads: usize,
     future: impl Future<Output = Result<T, E>>,

@@ -1,6 +1,6 @@
 //! Values that change while the worker runs: its secrets.
 //!
-//! Knows nothing of where a value comes from. The invariants: a reader gets one whole value, the
+//! Does not know where a value comes from. The invariants: a reader gets one complete value, the
 //! old or the new one; a value in use does not change until its reader is done.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 pub struct Live<T>(Arc<ArcSwap<T>>);
 
 impl<T> Live<T> {
-    /// The value as it is now.
+    /// The present value.
     pub fn now(&self) -> Arc<T> {
         self.0.load_full()
     }

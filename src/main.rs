@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Also the allocator of librdkafka and OpenSSL. It takes a tenth less of the processor than the C
+/// It is also the allocator of librdkafka and OpenSSL. It uses a tenth less CPU time than the C
 /// library's, and no more memory: docs/performance.md.
 #[cfg(target_os = "linux")]
 #[global_allocator]

@@ -1,6 +1,6 @@
-//! W3C trace context: from a claim's headers into the decision's.
+//! W3C trace context: from the headers of a claim into those of its decision.
 //!
-//! Pure: ids are handed in. A `traceparent` that is not well-formed is ignored, as the
+//! Pure: ids are arguments. A `traceparent` that is not well-formed is ignored, as the
 //! specification asks (<https://www.w3.org/TR/trace-context/>, section 3.2).
 //!
 //! ```
@@ -14,16 +14,16 @@
 
 /// The headers that carry the context.
 pub const TRACEPARENT: &str = "traceparent";
-/// Vendor-specific companions of [`TRACEPARENT`], passed on untouched.
+/// Vendor-specific data beside [`TRACEPARENT`], passed on unchanged.
 pub const TRACESTATE: &str = "tracestate";
-/// What producers say for those who come after, passed on where `telemetry.baggage` says so.
+/// Producers' data for later services, passed on if `telemetry.baggage` says so.
 pub const BAGGAGE: &str = "baggage";
-/// The size up to which the specification of baggage asks everybody to pass it on, in bytes.
+/// The size in bytes up to which baggage has to be passed on by its specification.
 const BAGGAGE_MAX: usize = 8_192;
-/// The specification's bound on `tracestate`, in characters; a longer one is dropped whole.
+/// The specification's bound on `tracestate`, in characters; a longer one is dropped as a whole.
 const TRACESTATE_MAX: usize = 512;
 
-/// Where in a distributed trace a claim stands.
+/// A claim's place in a distributed trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     /// The trace's id, never 0.
@@ -32,9 +32,9 @@ pub struct TraceContext {
     pub span_id: u64,
     /// Bit 0: sampled.
     pub flags: u8,
-    /// `tracestate`, where it was given.
+    /// `tracestate`, if it was given.
     pub state: Option<String>,
-    /// The [baggage] that goes on, where there is any.
+    /// The [baggage] that is passed on, if there is any.
     pub baggage: Option<String>,
 }
 
@@ -85,8 +85,8 @@ impl TraceContext {
     }
 }
 
-/// What of a `baggage` header goes on: the entries with these keys, or all where one is `*`. What
-/// is malformed is left out, and what no longer fits into 8192 bytes
+/// The part of a `baggage` header that is passed on: the entries with these keys, or all if one is
+/// `*`. Entries that are malformed, or no longer fit into 8192 bytes, are left out
 /// (<https://www.w3.org/TR/baggage/>).
 pub fn baggage(header: &[u8], keys: &[String]) -> Option<String> {
     let header = std::str::from_utf8(header).ok().filter(|_| !keys.is_empty())?;

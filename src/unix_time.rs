@@ -1,8 +1,8 @@
-//! Times of day as UNIX microseconds, and what is between two of them. Pure.
+//! Times as UNIX microseconds, and the time between two of them. Pure.
 
 use std::time::Duration;
 
-/// From one time to a later one; zero where the clock was set back meanwhile.
+/// The time from one to a later one; zero if the clock was set back meanwhile.
 pub(crate) fn elapsed(from: i64, to: i64) -> Duration {
     Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }

@@ -1,7 +1,7 @@
-//! Enums whose variants are words: those of SQL, metrics, headers, logs and documents. Pure.
+//! Enums whose variants are words of SQL, metrics, headers, logs and documents. Pure.
 
-/// Declares such an enum, each variant with its word, and with its meaning where it has no doc
-/// comment of its own: a word that is not declared cannot be said.
+/// Declares such an enum, each variant with its word, and with its meaning if it has no doc
+/// comment. A word that is not declared cannot be used.
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident {
         $($(#[$doc:meta])* $variant:ident = $word:literal $(: $meaning:literal)?,)+
@@ -13,17 +13,17 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every one, in the order of declaration.
+            /// All variants, in the order of declaration.
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
-            /// The word, which outside systems see.
+            /// The word that outside systems see.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }
             }
 
-            /// The one that a word names.
+            /// The variant of a word.
             pub fn from_word(word: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|each| each.as_str() == word)
             }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::words;
 
-/// The account that claims. With [`Account::kind`] and [`Account::id`] it is the subject whose
-/// claims are kept in order.
+/// The account that claims. [`Account::kind`] and [`Account::id`] identify the subject, whose
+/// claims are assessed in order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Account {
-    /// Whose identifier `id` is; on the wire `type`.
+    /// The type of `id`; on the wire `type`.
     #[serde(rename = "type")]
     pub kind: AccountType,
     /// The identifier: an openid, a phone number, a device id.
@@ -22,7 +22,7 @@ pub struct Account {
     /// The business's own account linked with the openid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub associate_id: Option<String>,
-    /// The phone number, where the account is no phone.
+    /// The phone number, if the account is not a phone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
     /// When the account was registered, UNIX seconds.
@@ -31,7 +31,7 @@ pub struct Account {
 }
 
 words! {
-    /// Whose identifier an account id is. Each API has its own numbers for these and takes only
+    /// The type of an account id. Each API has its own numbers for these types and accepts only
     /// some.
     #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]

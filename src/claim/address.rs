@@ -1,14 +1,15 @@
 //! The client's address: one, without a port.
 //!
-//! Pure. Which address is public, and what a text is that is none, the risk APIs say (risk type
-//! "not a public address"); what is refused here would be asked about, billed and misread.
+//! Pure. The risk APIs say whether an address is public, and what they think of a text that is no
+//! address (risk type "not a public address"). A text that is refused here would be sent, billed
+//! and misread.
 
 use super::{DeadLetterReason, EventError};
 
-/// The field that this file is about.
+/// The field that this file checks.
 const FIELD: &str = "client.ip";
 
-/// The address without the blanks around it; `None` where nothing is left.
+/// The address without the blanks around it; `None` if nothing is left.
 ///
 /// # Errors
 /// [`DeadLetterReason`]: several addresses, a port, a zone, a network.

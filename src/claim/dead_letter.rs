@@ -3,8 +3,8 @@
 use crate::words::words;
 
 words! {
-    /// What is wrong with an event that becomes a dead letter (`docs/dead-letters.md`): the word of
-    /// `dead_letters.error`, of the header `claimgate-error` and of a metric label.
+    /// What is wrong with an event that becomes a dead letter (`docs/dead-letters.md`): the value
+    /// of `dead_letters.error`, of the header `claimgate-error` and of a metric label.
     pub enum EventError {
         Tombstone = "tombstone": "It has no payload.",
         TooLarge = "too_large": "It is larger than `kafka.max_event_bytes`.",
@@ -22,7 +22,7 @@ words! {
     }
 }
 
-/// Why an event is no claim. It becomes a dead letter with these words.
+/// Why an event is no claim. The dead letter has these words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}: {detail}")]
 pub struct DeadLetterReason {
@@ -30,8 +30,8 @@ pub struct DeadLetterReason {
     pub error: EventError,
     /// The path of the field at fault, such as `account.id`.
     pub field: Option<String>,
-    /// One sentence for a person. It is kept in clear, so it holds no value of the event but its
-    /// claim id and its kind.
+    /// One sentence for people. It is stored unencrypted, so it holds no values of the event except
+    /// its claim id and its kind.
     pub detail: String,
 }
 
@@ -53,7 +53,7 @@ impl DeadLetterReason {
         Self { error, field: None, detail }
     }
 
-    /// An event of so many bytes, where `kafka.max_event_bytes` is `max_bytes`.
+    /// An event of `bytes` bytes, while `kafka.max_event_bytes` is `max_bytes`.
     pub fn too_large(bytes: usize, max_bytes: usize) -> Self {
         let detail = format!("{bytes} bytes are more than the {max_bytes} that an event may have");
         Self::event(EventError::TooLarge, detail)

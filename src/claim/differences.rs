@@ -1,12 +1,12 @@
-//! What two claims differ in, by the paths of their fields.
+//! The differences between two claims, by the paths of their fields.
 
 use serde_json::{Map, Value};
 
 use super::Claim;
 
 impl Claim {
-    /// The paths of the fields that are not the same in both, such as `claimed_at` and
-    /// `account.id`. No values: they are personal.
+    /// The paths of the fields that differ, such as `claimed_at` and `account.id`. It returns no
+    /// values, because they are personal.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let value = |claim: &Self| serde_json::to_value(claim).unwrap_or_default();
         let mut paths = Vec::new();

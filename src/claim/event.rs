@@ -1,7 +1,7 @@
 //! The wire side of a claim event: JSON to fields, with the path of the field at fault.
 //!
-//! Owns what "not given" means and how a time may be written. Knows nothing of what a field is good
-//! for.
+//! Owns what "not given" means and how a time may be written. Knows nothing about the use of a
+//! field.
 
 use serde::Deserialize;
 use serde::de;
@@ -13,7 +13,8 @@ use super::{
     Reward, address, foreign, required,
 };
 
-/// The event before its checks: everything optional, so that a missing field is named by its path.
+/// The event before its checks. Every field is optional, so that a missing field can be named by
+/// its path.
 #[derive(Deserialize)]
 struct Event {
     #[serde(default, deserialize_with = "given")]
@@ -53,7 +54,7 @@ struct EventAccount {
 }
 
 impl Event {
-    /// The claim, where everything required is given.
+    /// The claim, if every required field is given.
     fn into_claim(self) -> Result<Claim, DeadLetterReason> {
         let claim_id = required("claim_id", self.claim_id)?;
         let kind = required("kind", self.kind)?;
@@ -90,7 +91,7 @@ impl Event {
 /// # Errors
 /// [`DeadLetterReason`]: no JSON object, a field of the wrong type, a required field missing.
 pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
-    // A struct would also be read from an array, by position; an event is an object.
+    // serde would also read a struct from an array, by position; an event has to be an object.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<de::IgnoredAny>(text) {
             Ok(_) => DeadLetterReason::event(EventError::NotAnObject, foreign::no_object(text)),
@@ -103,7 +104,7 @@ pub(super) fn read(text: &str) -> Result<Claim, DeadLetterReason> {
     }
 }
 
-/// Text that is no JSON: what it is instead, or else the parser's words.
+/// The error for text that is not JSON: what it is instead, or else the parser's message.
 fn not_json(text: &str, words: String) -> DeadLetterReason {
     DeadLetterReason::event(EventError::NotJson, foreign::format(text.as_bytes()).unwrap_or(words))
 }
@@ -118,7 +119,7 @@ fn in_envelope(text: &str, mut malformed: DeadLetterReason) -> DeadLetterReason 
     malformed
 }
 
-/// Says where the JSON is at fault: a second, slower reading that only malformed events pay for.
+/// Finds where the JSON is at fault, by a second, slower parse that only malformed events need.
 fn locate(text: &str) -> DeadLetterReason {
     let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, Event>(&mut json) {
@@ -136,7 +137,7 @@ fn locate(text: &str) -> DeadLetterReason {
     };
     let path = error.path().to_string();
     let detail = error.inner().to_string();
-    // The second of two equal keys: the path is the object's.
+    // At the second of two equal keys, the path is that of the object.
     let twice = detail.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`'));
     match (error.inner().classify(), twice) {
         (serde_json::error::Category::Data, Some((key, _))) => {
@@ -148,8 +149,8 @@ fn locate(text: &str) -> DeadLetterReason {
         (serde_json::error::Category::Data, None) => {
             DeadLetterReason::field(EventError::WrongType, &path, detail)
         }
-        // The text may end within a key of the producer's own, which may be anything: a field is
-        // named where the contract knows it. The parser's words have line and column.
+        // The text may end within a producer's own key, which may hold anything. So a field is
+        // named only if the contract has it. The parser's message has line and column.
         _ => not_json(text, detail),
     }
 }

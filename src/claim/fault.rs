@@ -1,7 +1,7 @@
-//! What is wrong with a value, said without the value. Pure.
+//! Describes what is wrong with a value, without the value. Pure.
 //!
-//! The sentence is kept in clear (`dead_letters.detail`), also where events are encrypted, and a
-//! field may hold what belongs into another: a phone number, a token.
+//! The sentence is stored unencrypted (`dead_letters.detail`), even if events are encrypted, and a
+//! field may hold a value that belongs into another field: a phone number, a token.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ fn kind(found: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// What serde expects, in the words of JSON.
+/// What serde expects, in JSON's terms.
 fn in_words(expected: &str) -> &str {
     match expected {
         "a string" => "a text",

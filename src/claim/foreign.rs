@@ -1,4 +1,4 @@
-//! What bytes that are no claim event are instead, in words for their producer.
+//! Recognises bytes that are no claim event, and says to the producer what they are instead.
 //!
 //! Pure, and only malformed events pay for it. Nothing here makes an event well-formed but
 //! [`without_mark`]: a byte order mark before UTF-8 has one meaning.
@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The payload without the byte order mark that some producers write before UTF-8.
+/// The payload without the byte order mark that some producers put before UTF-8.
 pub(super) fn without_mark(payload: &[u8]) -> &[u8] {
     payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
 }
 
-/// What the bytes are, where they are recognised, and what to do about it.
+/// What the bytes are, if they are recognised, and what to do about it.
 pub(super) fn format(payload: &[u8]) -> Option<String> {
     let compressed = |name: &str| {
         format!(
@@ -43,7 +43,7 @@ pub(super) fn format(payload: &[u8]) -> Option<String> {
     Some(known)
 }
 
-/// What a JSON text is that is no object.
+/// What a JSON text is, if it is no object.
 pub(super) fn no_object(text: &str) -> String {
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::String(inner)) if inner.trim_start().starts_with('{') => {

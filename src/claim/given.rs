@@ -36,8 +36,8 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             read(value)
         }
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
-            // 1795635600.0 is a whole number, as JSON's schemas have it; some languages know no
-            // other.
+            // 1795635600.0 is a whole number, as in JSON Schema; some languages write no other
+            // form.
             if value.fract() == 0.0
                 && value.abs() <= WHOLE_MAX
                 && let Ok(whole) = format!("{value:.0}").parse::<i64>()
@@ -56,7 +56,7 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_any(Given(PhantomData))
 }
 
-/// Reads one value. What is wrong with it is said without it.
+/// Reads one value. The error does not contain the value.
 fn read<'de, T: Deserialize<'de>, E: de::Error>(
     value: impl IntoDeserializer<'de, Fault>,
 ) -> Result<Option<T>, E> {

@@ -1,9 +1,9 @@
-//! A claim event: from bytes to [`Claim`] or [`DeadLetterReason`], and nothing else can build a
+//! Parses a claim event: from bytes to [`Claim`] or [`DeadLetterReason`]. Nothing else can build a
 //! `Claim`.
 //!
 //! Owns the shape of the event (`schemas/claim.v1.json`) and every check that needs no risk API.
-//! Knows no Kafka, no clock. What an API demands on top (a phone number, an app id) is that API's
-//! own `check`. The invariant: whoever holds a `Claim` holds every required field, each within its
+//! Knows no Kafka and no clock. What an API needs in addition (a phone number, an app id) is in
+//! that API's own `check`. The invariant: a `Claim` has every required field, each within its
 //! range, none of them empty.
 //!
 //! ```
@@ -57,19 +57,19 @@ pub struct Claim {
     pub claim_id: String,
     /// What is claimed; configuration says which risk API serves it.
     pub kind: String,
-    /// When the user claimed, UNIX seconds.
+    /// When the user made the claim, UNIX seconds.
     pub claimed_at: i64,
-    /// Who claims.
+    /// The account that claims.
     pub account: Account,
-    /// From where.
+    /// The device and connection that the claim came from.
     pub client: Client,
     /// How the user logged in.
     #[serde(skip_serializing_if = "is_empty")]
     pub login: Login,
-    /// What is claimed.
+    /// The reward that is claimed.
     #[serde(skip_serializing_if = "is_empty")]
     pub reward: Reward,
-    /// Who the user is by paper.
+    /// The user's identity papers.
     #[serde(skip_serializing_if = "is_empty")]
     pub identity: Identity,
     /// The captcha asked for or answered.
@@ -83,7 +83,7 @@ impl Claim {
     /// Reads an event's payload. `max_bytes` is `kafka.max_event_bytes`.
     ///
     /// # Errors
-    /// [`DeadLetterReason`], with the field's path where one field is at fault.
+    /// [`DeadLetterReason`], with the path of the field if one field is at fault.
     pub fn parse(payload: Option<&[u8]>, max_bytes: usize) -> Result<Self, DeadLetterReason> {
         let payload = payload.ok_or_else(|| {
             DeadLetterReason::event(EventError::Tombstone, "the event has no payload")
@@ -121,9 +121,10 @@ impl Claim {
         account.phone.as_ref().or(id).map(String::as_str)
     }
 
-    /// SHA-256 over every field of the contract: two events with one `claim_id` and one fingerprint
-    /// are one claim sent twice. What is not given is left out, so that a field which the contract
-    /// gains later changes no hash of a claim without it; secrets take part by their hashes.
+    /// SHA-256 over every field of the contract: two events with the same `claim_id` and the same
+    /// fingerprint are one claim that was sent twice. Fields that are not given are left out, so
+    /// that a new field of the contract changes no hash of a claim without it. Secrets are included
+    /// by their hashes.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut canonical = Vec::with_capacity(1_024);
         serde_json::to_writer(&mut canonical, self)

@@ -1,11 +1,11 @@
-//! The networks by which addresses are found. Pure.
+//! The networks by which addresses are looked up. Pure.
 
 use core::net::IpAddr;
 use std::fmt;
 
 use ipnet::IpNet;
 
-/// The network by which an address is found: /24 of IPv4, /64 of IPv6.
+/// The network by which an address is looked up: /24 for IPv4, /64 for IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -17,7 +17,7 @@ impl Network {
         Self(IpNet::new(address, Self::prefix(network)).unwrap_or(network).trunc())
     }
 
-    /// The networks that a range has a part in; `None` where these are more than `most`.
+    /// The networks that overlap with a range; `None` if there are more than `most`.
     pub fn all_of(range: IpNet, most: usize) -> Option<Vec<Self>> {
         let prefix = Self::prefix(range);
         if range.prefix_len() >= prefix {

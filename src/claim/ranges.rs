@@ -7,7 +7,7 @@ use super::{CLAIM_ID_MAX_CHARS, Claim, DeadLetterReason, EventError};
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// How many of each are a second.
+/// How many of each unit are a second.
 const FINER_UNITS: [(i64, &str); 3] =
     [(1_000, "milliseconds"), (1_000_000, "microseconds"), (1_000_000_000, "nanoseconds")];
 

@@ -1,4 +1,4 @@
-//! What a claim carries to be used and never to be kept: login tokens and captcha tickets. Pure.
+//! The secrets of a claim, which are used but never stored: login tokens and captcha tickets. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::foreign::without_mark;
 
-/// A text that opens something. Wherever it would be written down stands its hash, so that two
-/// events can still be compared.
+/// A secret text. Wherever it would be stored, its hash is stored instead, so that two events can
+/// still be compared.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -19,12 +19,12 @@ pub struct Secret(String);
 const KEPT: &str = "sha256:";
 
 impl Secret {
-    /// The text itself, for the API that asks for it.
+    /// The text itself, for the API that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What is kept of it. Of what was kept once: the same.
+    /// The hash that is stored. For a text that is already such a hash: the same text.
     fn kept(&self) -> Cow<'_, str> {
         let digits = self.0.strip_prefix(KEPT);
         if digits.is_some_and(|digits| digits.len() == 64 && hex::decode(digits).is_ok()) {
@@ -67,8 +67,8 @@ struct Captcha<'a> {
     ticket: Option<&'a RawValue>,
 }
 
-/// A claim's event as it is kept: byte for byte, but for the secrets, in whose places their hashes
-/// stand. What is no claim is left as it is.
+/// The event of a claim as it is stored: byte for byte, except that secrets are replaced by their
+/// hashes. An event that is no claim is returned unchanged.
 pub fn without_secrets(payload: &[u8]) -> Cow<'_, [u8]> {
     let text = std::str::from_utf8(without_mark(payload)).unwrap_or_default();
     // A name may be written with escapes; most events have neither names nor escapes.
@@ -88,7 +88,7 @@ pub fn without_secrets(payload: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(kept)
 }
 
-/// Where the secrets of an event begin, as they are written, and what they are; in their order.
+/// The secrets of an event in order: where each begins, its text as it is written, and its value.
 fn secrets(text: &str) -> Option<Vec<(usize, &str, Secret)>> {
     let Sections { login, captcha } = serde_json::from_str(text).ok()?;
     let token = login.and_then(|login| serde_json::from_str::<Login<'_>>(login.get()).ok()?.token);

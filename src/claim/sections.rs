@@ -22,7 +22,7 @@ optional_fields! {
     Client {
         /// The public IP address at the time of the claim; required, so never `None` in a `Claim`.
         ip: String,
-        /// The device as WeChat's APIs are told of it: the IMEI on Android, the IDFA on iOS.
+        /// The device id for WeChat's APIs: the IMEI on Android, the IDFA on iOS.
         device_id: String,
         /// IMEI or IDFA.
         imei: String,
@@ -53,7 +53,7 @@ optional_fields! {
         source: u8,
         /// 1 official account, 2 mini-program.
         wechat_subtype: u8,
-        /// The random text that `token` signs.
+        /// The random text that is signed by `token`.
         nonce: String,
         /// The login's token: a session signature or a user's access token.
         token: Secret,
@@ -84,20 +84,20 @@ optional_fields! {
     }
 }
 optional_fields! {
-    /// The captcha asked for or answered.
+    /// The captcha that is requested or answered.
     Captcha {
-        /// 1–8, the eight kinds of picture; on the wire `type`.
+        /// 1–8, the eight kinds of captcha pictures; on the wire `type`.
         @"type" picture: u8,
-        /// The business that asks.
+        /// The business that requests it.
         business_id: u32,
         /// The scene within the business.
         scene_id: u32,
-        /// The ticket that the user's answer earned.
+        /// The ticket that the user got for the answer.
         ticket: Secret,
     }
 }
 
-/// Whether nothing of a section was given.
+/// Whether no field of a section was given.
 pub(super) fn is_empty<T: Default + PartialEq>(section: &T) -> bool {
     *section == T::default()
 }

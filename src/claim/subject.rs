@@ -1,4 +1,4 @@
-//! The hashes by which a person is found in the record without being written there. Pure.
+//! The hashes by which a person is found in the tables without the identity being stored. Pure.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use sha2::Sha256;
 
 use super::{Claim, Network};
 
-/// The key where none is configured. It is in the source for all to read: it makes the columns
-/// searchable, not secret.
+/// The key if none is configured. It is public in the source: it makes the columns searchable, not
+/// secret.
 const DEFAULT_KEY: &str = "claimgate";
 
-/// The key under which persons are hashed: a value of `audit.subject_key`, made ready once.
+/// The key under which persons are hashed: a value of `audit.subject_key`, prepared once.
 #[derive(Clone)]
 pub struct SubjectKey(Hmac<Sha256>);
 
@@ -23,28 +23,28 @@ impl SubjectKey {
         Self(Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length"))
     }
 
-    /// The subject as `verdicts.subject` holds it: hex of HMAC-SHA256 over `type:id`.
-    /// `account_type` is the word on the wire.
+    /// The value of `verdicts.subject`: hex of HMAC-SHA256 over `type:id`. `account_type` is the
+    /// word on the wire.
     pub fn subject(&self, account_type: &str, id: &str) -> String {
         hex::encode(self.hash(account_type, id))
     }
 
-    /// A phone number as `claim_events.phone_hash` holds it.
+    /// The value of `claim_events.phone_hash` for a phone number.
     pub fn phone(&self, number: &str) -> i64 {
         self.short("phone", number)
     }
 
-    /// The network of an address as `claim_events.network_hash` holds it.
+    /// The value of `claim_events.network_hash` for an address.
     pub fn network(&self, network: Network) -> i64 {
         self.short("network", &network.to_string())
     }
 
-    /// The number of a certificate as `claim_events.certificate_hash` holds it.
+    /// The value of `claim_events.certificate_hash` for the number of a certificate.
     pub fn certificate(&self, id: &str) -> i64 {
         self.short("certificate", id)
     }
 
-    /// By what it is known again and not found out: `subject_keys.id`.
+    /// The id of the key, `subject_keys.id`. It does not reveal the key.
     pub fn id(&self) -> String {
         format!("{:016x}", self.short("key", DEFAULT_KEY))
     }
@@ -80,7 +80,7 @@ pub struct SubjectKeys {
 }
 
 impl SubjectKeys {
-    /// What `hash` makes under each key, first under the one in use.
+    /// The results of `hash` under each key, first under the one in use.
     pub fn each<T>(&self, hash: impl Fn(&SubjectKey) -> T) -> Vec<T> {
         std::iter::once(&self.current).chain(&self.former).map(hash).collect()
     }
@@ -98,7 +98,8 @@ pub struct EventHashes {
 }
 
 impl EventHashes {
-    /// Those of a claim. An address that is none, for events may hold any text, has no network.
+    /// The hashes of a claim. Events may hold any text as an address; a text that is no address has
+    /// no network.
     pub fn of(key: &SubjectKey, claim: &Claim) -> Self {
         Self {
             phone: claim.phone().map(|number| key.phone(number)),

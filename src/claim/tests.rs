@@ -57,7 +57,7 @@ fn a_time_may_be_a_text() {
     assert_eq!(claim.claimed_at, 1_632_994_480);
 }
 
-/// A payload, and the word, the field and some words of the sentence that it has to earn.
+/// A payload, and the error word, the field and a part of the sentence that it must lead to.
 type Told<'a> = (Vec<u8>, &'a str, Option<&'a str>, &'a str);
 
 fn assert_told(cases: &[Told<'_>]) {
@@ -69,7 +69,7 @@ fn assert_told(cases: &[Told<'_>]) {
     }
 }
 
-/// What producers really sent in place of an event.
+/// Payloads that producers really sent in place of an event.
 #[test]
 fn payloads_of_other_formats_are_recognised() {
     let json = full().to_string();
@@ -108,7 +108,7 @@ fn payloads_of_other_formats_are_recognised() {
     ]);
 }
 
-/// What producers really wrote into a field.
+/// Values that producers really wrote into a field.
 #[test]
 fn a_wrong_field_is_named_with_what_it_should_be() {
     let json = full().to_string();
@@ -164,7 +164,7 @@ fn an_ip_field_takes_exactly_one_address() {
     ]);
 }
 
-/// What has one meaning only is read, and is the same claim.
+/// A spelling with only one meaning is accepted, and gives the same claim.
 #[test]
 fn unambiguous_spellings_are_accepted() {
     let plain = parse(&full()).expect("well-formed").fingerprint();
@@ -192,7 +192,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The sentence is kept in clear, also where events are encrypted.
+/// The sentence is stored unencrypted, even if events are encrypted.
 #[test]
 fn no_sentence_repeats_a_value_or_is_without_a_bound() {
     let mut fields = Vec::new();

@@ -1,7 +1,7 @@
-//! What the types do not say: bounds of single values, and values that cannot work together.
+//! The checks beyond types: bounds of single values, and values that cannot work together.
 //!
-//! Pure. Each fault names the key. The invariant: a configuration without a fault holds no value
-//! with which the worker would stand still, spin or overflow.
+//! Pure. Each fault names the key. The invariant: with a configuration without faults, the worker
+//! does not hang, spin or overflow.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::intake::offset_map::METADATA_BOUNDS;
 use crate::kafka::is_topic_name;
 use crate::risk::Registry;
 
-/// Longer than anybody means, and short enough to be added to any point in time.
+/// Longer than any useful value, and short enough to be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
-/// The group waits for a member for twice as long, and librdkafka takes a day for that.
+/// The group waits twice as long for a member, and librdkafka accepts at most a day for that.
 const LONGEST_DRAIN: Duration = Duration::from_secs(6 * 3_600);
-/// A worker that is killed loses the answers of this time at most.
+/// A worker that is killed loses at most the answers of this time.
 const LONGEST_LINGER: Duration = Duration::from_secs(1);
 /// librdkafka's bounds.
 const SESSION_MAX: Duration = Duration::from_secs(3_600);
 const REQUEST_MAX: Duration = Duration::from_secs(3_600);
 const TRANSACTION_MIN: Duration = Duration::from_secs(1);
-/// No machine has more, and a system that refuses a thread ends the process without a sentence.
+/// No machine has more. If the system refuses a thread, the process ends without a message.
 const THREADS_MAX: usize = 1_024;
 /// Below this, not even a decision without its reasons would fit.
 const MESSAGE_MIN_BYTES: usize = 4_096;
@@ -37,7 +37,7 @@ fn unless(holds: bool, key: &str, sentence: &str) -> Option<Finding> {
 }
 
 impl Config {
-    /// Every fault, in the order of the sections.
+    /// All faults, in the order of the sections.
     pub(super) fn faults(&self) -> Vec<Finding> {
         let rules = [
             self.kafka.faults(),
@@ -63,7 +63,7 @@ impl Config {
         rules.into_iter().flatten().chain(egress).chain(exception).collect()
     }
 
-    /// What the risk APIs and the worker demand of each other, and do not get.
+    /// Faults between the settings of the risk APIs and those of the worker.
     pub(super) fn faults_together(&self, registry: &Registry) -> Vec<Finding> {
         let drain = self.worker.drain_timeout;
         let too_long = registry.iter().filter(|(_, route)| route.timeout > drain);
@@ -82,7 +82,7 @@ impl Config {
         too_long.chain(shadow).chain(self.subject_key_fault()).collect()
     }
 
-    /// Hashes that anybody can compute would give away what is encrypted beside them.
+    /// Hashes that anyone can compute would reveal what is encrypted in the same row.
     fn subject_key_fault(&self) -> Option<Finding> {
         let encrypts = !self.postgres.evidence_keys.expose_secret().trim().is_empty();
         let sentence = "this is empty and postgres.evidence_keys is set: phone and certificate \
@@ -138,7 +138,7 @@ impl Config {
         faults
     }
 
-    /// What no group, member or topic is called.
+    /// Names that no group, member or topic may have.
     fn name_faults(&self, topics: [(&str, &str); 4]) -> Vec<Finding> {
         // A blank at the end of a group's name is another group.
         let names = [
@@ -189,7 +189,7 @@ impl Config {
 
     fn duration_faults(&self) -> Vec<Finding> {
         let (kafka, retry, breaker) = (&self.kafka, &self.retry, &self.breaker);
-        // Whether each may be 0.
+        // Each key, and whether it may be 0.
         let durations = [
             ("kafka.session_timeout", kafka.session_timeout, false),
             ("kafka.transaction_timeout", kafka.transaction_timeout, false),

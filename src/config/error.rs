@@ -1,8 +1,8 @@
-//! What is wrong with a configuration: every fault, and one line for those who want one. Pure.
+//! What is wrong with a configuration: all faults, and one line where only one is wanted. Pure.
 
 use crate::findings::Finding;
 
-/// The place of a fault that belongs to no key.
+/// The key of a fault that belongs to no key.
 pub(super) const WHOLE: &str = "configuration";
 
 /// What is wrong with the configuration: at least one fault.
@@ -12,7 +12,7 @@ pub struct ConfigError(pub(super) Vec<Finding>);
 impl std::error::Error for ConfigError {}
 
 impl std::fmt::Display for ConfigError {
-    /// One line with the first fault, which says how many more there are.
+    /// One line with the first fault and the number of further faults.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{WHOLE}: ")?;
         if let Some(first) = self.0.first() {

@@ -1,9 +1,9 @@
-//! The layers of the configuration: how a later source wins over an earlier one, key by key.
+//! The layers of the configuration: a later source wins over an earlier one, key by key.
 //!
-//! Owns three spellings that every source may use for the same key: `<key>_file` for a secret, one
-//! text for a list, `_` for `.` in the name of a librdkafka property. Knows no meaning of any key.
-//! The invariant: after [`resolve`] each key has one spelling, and the last source that gave it
-//! won.
+//! Owns three spellings that every source may use: `<key>_file` for a secret, one text for a list,
+//! `_` for `.` in the name of a librdkafka property. Does not know the meaning of any key. The
+//! invariant: after [`resolve`] each key has one spelling, with the value of the last source that
+//! gave it.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ const LISTS: [&[&str]; 7] = [
     &["policy", "shadow", "levels", "*", "*"],
     &["telemetry", "baggage"],
 ];
-/// Properties of librdkafka whose value may stand in a file.
+/// Properties of librdkafka whose value may be in a file.
 pub(super) const SECRET_PROPERTIES: [&str; 10] = [
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
@@ -35,10 +35,10 @@ pub(super) const SECRET_PROPERTIES: [&str; 10] = [
     "ssl.key.pem",
     "ssl.keystore.password",
 ];
-/// What is appended to the key of a secret whose value stands in a file.
+/// The suffix of the key of a secret whose value is in a file.
 const IN_A_FILE: &str = "_file";
 
-/// Lays one source over those before it.
+/// Merges a source over those before it.
 pub(super) fn overlay(into: &mut Value, mut layer: Value) {
     if let Some(properties) = at(&mut layer, &["kafka", "properties"]) {
         let named = |(name, value): (String, Value)| (property(&name), value);
@@ -79,8 +79,8 @@ fn property(name: &str) -> String {
     }
 }
 
-/// Reads the files of secrets, cleans the secrets, and makes lists of texts; says what is wrong
-/// with which key. A value at fault is then that of nothing given.
+/// Reads the files of secrets, cleans the secrets, and splits texts into lists. Returns the faults
+/// by key. A value at fault is replaced as if it had not been given.
 pub(super) fn resolve(root: &mut Value) -> Vec<Finding> {
     let mut faults = Vec::new();
     for secret in &SECRETS {
@@ -137,7 +137,7 @@ fn at<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Val
     }
 }
 
-/// Puts the content of `<key>_file` in the place of `<key>`.
+/// Sets `<key>` to the content of `<key>_file`.
 ///
 /// # Errors
 /// What is wrong with `<key>_file`.
@@ -164,7 +164,7 @@ fn read_file(table: &mut Map<String, Value>, section: &str, key: &str) -> Result
     Ok(())
 }
 
-/// Makes a list of a text: `4,5,6`, or a JSON array.
+/// Parses a text as a list: `4,5,6`, or a JSON array.
 fn split_lists(value: &mut Value, path: &[&str], key: &str, faults: &mut Vec<Finding>) {
     match (path, &mut value.kind) {
         ([], ValueKind::String(text)) => {

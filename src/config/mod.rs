@@ -1,6 +1,6 @@
-//! Configuration: one value, checked whole, before anything starts.
+//! Configuration: read and checked as a whole before anything starts.
 //!
-//! Owns where settings come from and in which order; what a section means belongs to the module
+//! Owns where settings come from and in which order. The meaning of a section belongs to the module
 //! that it configures. The invariants: an unknown key is an error that names it; a secret is never
 //! printed.
 
@@ -35,7 +35,7 @@ use sources::{read, read_environment, table};
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Prefix of the environment's keys: `CLAIMGATE__SECTION__KEY`.
 const PREFIX: &str = "CLAIMGATE";
-/// Stands for a credential where none is used.
+/// A placeholder for a credential that is not used.
 const NOT_GIVEN: &str = "not-given";
 
 /// Everything that can be set.
@@ -71,7 +71,7 @@ pub struct Config {
     /// `[policy]`
     #[serde(default)]
     pub policy: policy::Settings,
-    /// Where all of it came from.
+    /// Where the settings came from.
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -82,16 +82,16 @@ pub struct Config {
 pub struct Worker {
     /// Threads of the worker's runtime.
     pub threads: usize,
-    /// Records taken on and not yet published; at the bound intake waits.
+    /// The most records that are taken on and not yet published. At the bound intake waits.
     pub max_in_flight: usize,
-    /// The same, in bytes of their keys, headers and payloads.
+    /// The same bound in bytes of their keys, headers and payloads.
     pub max_in_flight_bytes: usize,
-    /// Records recorded and published at once; what is more waits for the next flush.
+    /// The most records of a flush. Further ones wait for the next flush.
     pub max_batch: usize,
-    /// How long a claim that has its end waits at most for others to share its flush.
+    /// The longest time that a finished record waits for others to share its flush.
     #[serde(with = "humantime_serde")]
     pub max_linger: Duration,
-    /// How long a stop or a revoked partition waits for what is in flight.
+    /// How long a stop or a revocation waits for records in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// What happens to an event whose claim was decided from another event with the same content.
@@ -102,9 +102,9 @@ pub struct Worker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDuplicate {
-    /// It is counted, and nothing is published.
+    /// The event is counted, and nothing is published.
     Skip,
-    /// The decision is published once more.
+    /// The decision is published again.
     Republish,
 }
 
@@ -119,8 +119,8 @@ impl Config {
         Self::whole(Self::look(file))
     }
 
-    /// The same, as far as it can be read, and everything that is wrong with it: a value at fault
-    /// is its default. `None` where a whole source cannot be read.
+    /// The same with all faults: a value at fault is replaced by its default. `None` if a whole
+    /// source cannot be read.
     pub fn look(file: Option<&Path>) -> (Option<Self>, Vec<Finding>) {
         let mut layers = vec![
             read(File::from_str(DEFAULTS, FileFormat::Toml)),
@@ -140,8 +140,8 @@ impl Config {
         (config, faults)
     }
 
-    /// Reads the defaults and these overrides, a TOML text, and nothing of the environment: for
-    /// tests and the demo.
+    /// Reads the defaults and these overrides, a TOML text, but not the environment: for tests and
+    /// the demo.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -165,7 +165,7 @@ impl Config {
                 Err(fault) => faults.push(fault),
             }
         }
-        // Without one of its sources the rest says little.
+        // If a source is missing, the other faults say little.
         if !faults.is_empty() {
             return (None, faults);
         }
@@ -193,7 +193,7 @@ impl Config {
         self.risk_apis_with(&self.shared())
     }
 
-    /// The same for those who ask no API anything: a credential that is not given is not missed.
+    /// The same for commands that call no API: missing credentials are accepted.
     ///
     /// # Errors
     /// As [`Config::risk_apis`].
@@ -241,12 +241,12 @@ impl Config {
         Ok((registry, policy))
     }
 
-    /// The policy in shadow, where there is one: what is not set is as in the one in force.
+    /// The policy in shadow, if there is one. Settings that it lacks are as in the policy in force.
     pub fn shadow(&self, in_force: &Policy) -> Option<Policy> {
         self.policy.shadow.as_ref().map(|shadow| shadow.over(in_force))
     }
 
-    /// The key of subject hashes, where one was given.
+    /// The key of subject hashes, if one was given.
     pub fn subject_key(&self) -> Option<&SecretString> {
         self.audit.subject_key()
     }

@@ -1,5 +1,5 @@
-//! Where a configuration came from, so that its secrets can be read once more; and which of them
-//! differ from those of another configuration.
+//! Where a configuration came from, so that its secrets can be read again; and which secrets differ
+//! from those of another configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use super::layers::SECRET_PROPERTIES;
 /// The files behind a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
-    /// The file that was named to the command.
+    /// The file that was named on the command line.
     pub(super) file: Option<PathBuf>,
     /// The files of secrets (`<key>_file`).
     pub(super) secret_files: Vec<PathBuf>,
-    /// Whether the configuration is of files at all, and not of a text.
+    /// Whether the configuration came from files, and not from a text.
     pub(super) is_of_files: bool,
 }
 
 impl Origin {
-    /// The file that was named to the command.
+    /// The file that was named on the command line.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -30,7 +30,7 @@ impl Origin {
         &self.secret_files
     }
 
-    /// Whether the configuration can be read once more.
+    /// Whether the configuration can be read again.
     pub fn can_be_read_again(&self) -> bool {
         self.is_of_files
     }
@@ -42,7 +42,7 @@ impl Config {
         differences(self.live_secrets(), &other.live_secrets())
     }
 
-    /// The secrets that differ and take effect with the next start.
+    /// The secrets that differ but take effect only at the next start.
     pub fn changed_for_restart(&self, other: &Self) -> Vec<&'static str> {
         differences(self.other_secrets(), &other.other_secrets())
     }

@@ -1,7 +1,7 @@
-//! The secrets and ids that vendors hand out: what surrounds one by accident is taken off, what
-//! cannot be part of one is refused.
+//! Cleans the secrets and ids of vendors: accidental characters around one are removed, characters
+//! that cannot be part of one are refused.
 //!
-//! Pure. The invariant: no sentence of this file holds a part of a secret.
+//! Pure. The invariant: no message of this file holds a part of a secret.
 
 use crate::findings::Finding;
 
@@ -12,7 +12,7 @@ pub(super) struct Secret {
     alphabet: Alphabet,
 }
 
-/// What a secret may be made of.
+/// The characters that a secret may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Alphabet {
     /// The vendors' ids and secrets: visible ASCII, no quotation marks.
@@ -21,7 +21,7 @@ enum Alphabet {
     Any,
 }
 
-/// Every secret, and the ids and names that are signed or sent beside one.
+/// Every secret, and the ids and names that are signed or sent with one.
 pub(super) const SECRETS: [Secret; 13] = [
     Secret { section: "audit", key: "former_subject_keys", alphabet: Alphabet::Any },
     Secret { section: "audit", key: "subject_key", alphabet: Alphabet::Any },
@@ -38,17 +38,18 @@ pub(super) const SECRETS: [Secret; 13] = [
     Secret { section: "wechat", key: "app_secret", alphabet: Alphabet::Vendor },
 ];
 
-/// The text without white space and byte order marks at its ends: an editor or a shell left them.
+/// The text without white space and byte order marks at its ends, which editors and shells leave
+/// there.
 pub(super) fn without_ends(text: &str) -> &str {
     text.trim_matches(|character: char| {
         character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}')
     })
 }
 
-/// The secret as it was meant.
+/// The cleaned secret.
 ///
 /// # Errors
-/// The key, and what cannot be part of it.
+/// The key, and the character that cannot be part of it.
 pub(super) fn clean(secret: &Secret, text: &str) -> Result<String, Finding> {
     let text = without_ends(text);
     if secret.alphabet == Alphabet::Any {

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, made of `config/default.toml`, whose comments explain every key.
+//! Makes `docs/configuration.md` from `config/default.toml`, whose comments explain every key.
 //!
 //! `make snapshots` writes it.
 
@@ -145,7 +145,7 @@ fn the_reference_is_made_of_the_defaults() {
     );
 }
 
-/// The keys that a section takes, read from the error about one that it does not take.
+/// The keys that a section accepts, read from the error about an unknown key.
 fn taken(section: &str) -> BTreeSet<String> {
     let text = format!("[{section}]\nunheard_of = 1\n");
     let error = match section.starts_with("risk.") {

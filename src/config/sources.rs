@@ -1,6 +1,6 @@
-//! Where the settings come from: files and the environment, each as one table.
+//! Reads the sources of settings: files and the environment, each as one table.
 //!
-//! The invariant: what is said of a source that cannot be read quotes nothing of it.
+//! The invariant: an error about a source quotes nothing of it.
 
 use config::{Config as Sources, Environment, Map, Source, Value, ValueKind};
 
@@ -18,8 +18,8 @@ pub(super) fn read(source: impl Source + Send + Sync + 'static) -> Result<Value,
     built.map(|built| built.cache).map_err(|error| describe(&error))
 }
 
-/// What is wrong with a source that cannot be read. The TOML parser quotes the line at fault, which
-/// may hold a secret: its place and what is wrong with it are kept, the line is left out.
+/// The error of a source that cannot be read. The TOML parser quotes the line at fault, which may
+/// hold a secret. So the message has the place and the fault, but not the line.
 fn describe(error: &config::ConfigError) -> Finding {
     let config::ConfigError::FileParse { uri, cause } = error else {
         return Finding::wrong(WHOLE, error.to_string());
@@ -30,8 +30,8 @@ fn describe(error: &config::ConfigError) -> Finding {
     Finding::wrong(file, lines.collect::<Vec<_>>().join(": "))
 }
 
-/// Reads the environment. A value that is no text is refused here; the reader's own error would
-/// print it.
+/// Reads the environment. A value that is not UTF-8 is refused here, because the reader's own error
+/// would print it.
 pub(super) fn read_environment() -> Result<Value, Finding> {
     let ours = |name: &std::ffi::OsString| {
         name.to_string_lossy().to_uppercase().starts_with("CLAIMGATE__")

@@ -107,8 +107,8 @@ fn a_secret_may_stand_in_a_file_and_is_never_printed() {
     assert!(error("[wechat]\napp_secret_file = \"/nowhere\"").contains("wechat.app_secret_file"));
 }
 
-/// The configuration as it is read from a file with this TOML and from an environment with these
-/// variables, in the spelling in which the environment's source hands them over.
+/// The configuration from a file with this TOML and an environment with these variables, in the
+/// form in which the environment's source passes them on.
 fn layered(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let given =
         environment.iter().map(|(key, value)| (format!("CLAIMGATE__{key}"), (*value).to_owned()));
@@ -252,7 +252,7 @@ fn a_file_that_is_no_toml_is_told_without_its_lines() {
     );
 }
 
-/// Each of these was taken, and could not work.
+/// Each of these was once accepted, and could not work.
 #[test]
 fn review_low_a_value_that_cannot_work_is_refused() {
     let wrong = [
@@ -347,7 +347,7 @@ fn evidence_is_encrypted_beside_hashes_of_a_key_of_ones_own_alone() {
     assert!(Config::from_toml(&own).expect("read").risk_apis().is_ok());
 }
 
-/// One start after the other would tell them one by one.
+/// Otherwise each start would report only one of them.
 #[test]
 fn every_fault_is_found_at_once_and_none_that_follows_from_another() {
     let text = "[worker]\nthreads = 0\nmax_in_flight = \"many\"\n\

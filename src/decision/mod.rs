@@ -44,7 +44,7 @@ words! {
     }
 }
 
-/// What a risk API found out about a claim: the usable content of a good answer.
+/// What a risk API found about a claim: the usable content of a good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assessment {
     /// A risk level, 0 the lowest, with the types of risk seen.

@@ -84,7 +84,7 @@ impl Policy {
         Self { levels, on_unassessed, effects: BTreeMap::new(), version: String::new() }.versioned()
     }
 
-    /// The same policy, in which these types of risk of an API also change decisions.
+    /// The same policy with further risk types of an API that change decisions.
     #[must_use]
     pub fn with_risk_types(mut self, api: &str, risk_types: &[RiskType]) -> Self {
         let decides = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
@@ -99,7 +99,8 @@ impl Policy {
         self.versioned()
     }
 
-    /// The same policy, but for these APIs' levels, and for claims that no API assessed.
+    /// The same policy with other levels of these APIs, and another decision of claims that no API
+    /// assessed.
     #[must_use]
     pub fn but_for(
         mut self,
@@ -112,7 +113,7 @@ impl Policy {
         self.versioned()
     }
 
-    /// The policy that was kept as [`Policy::content`]; `None` where this version cannot read it.
+    /// The policy that was stored as [`Policy::content`]; `None` if this version cannot read it.
     pub fn from_content(content: &str) -> Option<Self> {
         let policy = serde_json::from_str::<Self>(content).ok()?.versioned();
         (policy.content() == content).then_some(policy)
@@ -128,7 +129,7 @@ impl Policy {
         serde_json::to_string(self).expect("a map of lists always serialises")
     }
 
-    /// The content hash that is kept with every verdict: `sha256:…`.
+    /// The content hash that is stored with every verdict: `sha256:…`.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -151,7 +152,7 @@ impl Policy {
         levels.chain(effects).chain([unassessed])
     }
 
-    /// The decisions of an API's levels; `None` where the API gives no levels.
+    /// The decisions of an API's levels; `None` if the API gives no levels.
     pub fn levels(&self, api: &str) -> Option<&Levels> {
         self.levels.get(api)
     }
@@ -161,7 +162,7 @@ impl Policy {
         self.on_unassessed
     }
 
-    /// Decides from what `api` found. `risk_type` looks up what a code is called there.
+    /// Decides from what `api` found. `risk_type` looks up a code in the API's table.
     pub fn rule(
         &self,
         api: &str,
@@ -193,8 +194,8 @@ impl Policy {
         risk_types: &[i32],
         risk_type: impl Fn(i32) -> Option<RiskType>,
     ) -> Ruling {
-        // A level that the policy does not have cannot be read from an answer. Should one come all
-        // the same, a person decides.
+        // No answer is read with a level that the policy does not have. If one came all the same, a
+        // person decides.
         let by_level = self
             .levels
             .get(api)

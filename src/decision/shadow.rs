@@ -1,5 +1,5 @@
-//! A policy in shadow: it rules on the same claims as the policy in force, only to be compared with
-//! it. Pure.
+//! A policy in shadow: it decides the same claims as the policy in force, only for comparison.
+//! Pure.
 
 use super::{Decision, Policy, Ruling};
 
@@ -8,21 +8,21 @@ use super::{Decision, Policy, Ruling};
 pub struct Policies {
     /// The policy that decides.
     pub in_force: Policy,
-    /// The policy that is compared with it, where there is one.
+    /// The policy that is compared with it, if there is one.
     pub shadow: Option<Policy>,
 }
 
-/// What is decided, and what the policy in shadow would have decided.
+/// The decision, and what the policy in shadow would have decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruled {
-    /// By the policy in force.
+    /// The ruling of the policy in force.
     pub ruling: Ruling,
-    /// By the one in shadow, where it decides otherwise. Reasons say what was found and not by
-    /// which policy, so both have the same.
+    /// The decision of the policy in shadow, if it differs. The reasons are the same for both: they
+    /// say what the API found.
     pub shadow: Option<ShadowRuling>,
 }
 
-/// A decision of the policy in shadow that is not that of the policy in force.
+/// A decision of the policy in shadow that differs from that of the policy in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShadowRuling {
     /// [`Policy::version`].
@@ -32,7 +32,7 @@ pub struct ShadowRuling {
 }
 
 impl Policies {
-    /// Lets both policies rule on the same claim.
+    /// Applies both policies to the same claim.
     pub fn rule(&self, rule: impl Fn(&Policy) -> Ruling) -> Ruled {
         let ruling = rule(&self.in_force);
         let shadow = self.shadow.as_ref().and_then(|policy| {

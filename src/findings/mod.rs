@@ -1,7 +1,7 @@
-//! What a look at the configuration and the surroundings found: one line for each thing that was
-//! looked at. Pure.
+//! The findings of a check of the configuration and the surroundings: one line for each thing that
+//! was checked. Pure.
 //!
-//! A sentence of claimgate's own says what is wrong and then, after `; `, what to do about it.
+//! A message of claimgate says what is wrong and then, after `; `, what to do about it.
 //!
 //! ```
 //! use claimgate::findings::{Finding, Severity};
@@ -19,44 +19,44 @@ use serde::Serialize;
 mod strict;
 pub(crate) mod values;
 
-/// How it is with the thing.
+/// The state of the thing that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Well.
+    /// It is good.
     Ok,
-    /// The worker can work, and somebody should know.
+    /// The worker can work, but operators should know.
     Warning,
     /// The worker cannot work, or would lose something.
     Wrong,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How it is.
+    /// Its state.
     pub severity: Severity,
     /// Which thing: `Kafka`, `risk.captcha_check`, a key, an environment variable.
     pub place: String,
-    /// How it is, or what is wrong.
+    /// A description of its state, or what is wrong.
     pub message: String,
-    /// What to do about it; `None` where the message says all that is known.
+    /// What to do about it; `None` if the message says all that is known.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// All is well with it.
+    /// A good state.
     pub fn ok(place: impl Into<String>, message: impl Into<String>) -> Self {
         let (place, message) = (place.into(), message.into());
         Self { severity: Severity::Ok, place, message, remedy: None }
     }
 
-    /// Somebody should know.
+    /// A warning.
     pub fn warning(place: impl Into<String>, sentence: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::wrong(place, sentence) }
     }
 
-    /// The worker cannot work so.
+    /// A fault: the worker cannot work with it.
     pub fn wrong(place: impl Into<String>, sentence: impl Into<String>) -> Self {
         let sentence = sentence.into();
         let (message, remedy) = match sentence.split_once("; ") {
@@ -66,7 +66,7 @@ impl Finding {
         Self { severity: Severity::Wrong, place: place.into(), message, remedy }
     }
 
-    /// Well, or wrong in these words.
+    /// Good, or wrong with this message.
     pub fn of(place: impl Into<String>, result: Result<String, String>) -> Self {
         match result {
             Ok(message) => Self::ok(place, message),
@@ -74,7 +74,7 @@ impl Finding {
         }
     }
 
-    /// What is wrong and what to do about it, in one line: what others said may have several.
+    /// What is wrong and what to do about it, in one line: messages of libraries may have several.
     pub fn sentence(&self) -> String {
         let remedy = self.remedy.iter().map(|remedy| format!("; {remedy}"));
         let sentence = [self.message.clone()].into_iter().chain(remedy).collect::<String>();
@@ -93,8 +93,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Adds what is no consequence of what is there already: a value at fault is read as its default,
-/// and what follows from that is nobody's fault.
+/// Adds findings, except consequences of earlier ones: a value at fault is read as its default, and
+/// faults that follow from the default are not real.
 pub(crate) fn add_further(faults: &mut Vec<Finding>, more: Vec<Finding>) {
     let known: Vec<String> =
         faults.iter().map(|fault| fault.place.trim_end_matches("_file").to_owned()).collect();

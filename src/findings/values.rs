@@ -1,7 +1,7 @@
-//! Reads a table of values whole, and says of every value at fault where it stands. Pure.
+//! Reads a whole table of values, and reports every value at fault with its place. Pure.
 //!
-//! serde ends with the first fault. So the value at fault is replaced by its default, or taken out,
-//! and the table is read again, until it can be read.
+//! serde stops at the first fault. So the value at fault is replaced by its default or removed, and
+//! the table is read again, until it can be read.
 
 use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
@@ -14,11 +14,11 @@ use super::strict::Strict;
 pub(crate) struct Flaw {
     /// Its keys, such as `worker.threads`; empty for the whole table.
     pub(crate) path: String,
-    /// What is wrong with it, in serde's words.
+    /// What is wrong with it, by serde's message.
     pub(crate) problem: String,
 }
 
-/// Reads a table, with what is wrong in it. `None` where a fault cannot be taken out.
+/// Reads a table and returns its faults. `None` if a fault cannot be removed.
 pub(crate) fn read<T: DeserializeOwned>(
     mut root: Value,
     defaults: &Value,
@@ -34,7 +34,7 @@ pub(crate) fn read<T: DeserializeOwned>(
             path if path == "." => String::new(),
             path => path,
         };
-        // A default that cannot be read would go round for ever.
+        // A default that cannot be read would cause an endless loop.
         let is_known = flaws.iter().any(|flaw| flaw.path == path);
         flaws.push(Flaw { path, problem: error.into_inner().to_string() });
         if is_known || !mend(&mut root, defaults, &keys) {
@@ -43,7 +43,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     }
 }
 
-/// The keys that lead to a value, or to the list that it stands in.
+/// The keys that lead to a value, or to the list that it is in.
 fn keys(path: &Path) -> Vec<String> {
     let key = |segment: &Segment| match segment {
         Segment::Map { key } => Some(key.clone()),
@@ -52,8 +52,7 @@ fn keys(path: &Path) -> Vec<String> {
     path.iter().map_while(key).collect()
 }
 
-/// Puts the default in the place of a value; or takes the value out. Says whether that was
-/// possible.
+/// Replaces a value by its default, or removes it. Returns whether that was possible.
 fn mend(root: &mut Value, defaults: &Value, keys: &[String]) -> bool {
     let Some((last, parents)) = keys.split_last() else { return false };
     let Some(table) = table(root, parents) else { return false };

@@ -14,16 +14,16 @@ use crate::decision::Source;
 use crate::intake::{Headers, Received};
 use crate::trace::TraceContext;
 
-/// The event of a claim, on its way into `claim_events`.
+/// The event of a claim, before it is written into `claim_events`.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEvent<'a> {
     /// The claim that it carries.
     pub claim_id: &'a str,
     /// The event.
     pub received: &'a Received,
-    /// Its payload as it is kept: without secrets, perhaps encrypted.
+    /// Its payload as it is stored: without secrets, perhaps encrypted.
     pub payload: Option<&'a [u8]>,
-    /// By what it is found.
+    /// The hashes by which it is found.
     pub hashes: EventHashes,
 }
 
@@ -45,7 +45,7 @@ table! {
     }
 }
 
-/// A row of `claim_events`, as auditors see it.
+/// A row of `claim_events`, for auditors.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the table's comments document the columns")]
 pub struct EventRow {
@@ -67,7 +67,7 @@ pub struct EventRow {
 }
 
 impl EventRow {
-    /// The event that it keeps; `None` where headers or trace cannot be read.
+    /// The event in it; `None` if headers or trace cannot be read.
     pub fn received(&self) -> Option<Received> {
         Some(Received {
             source: self.source.clone(),
@@ -79,7 +79,7 @@ impl EventRow {
         })
     }
 
-    /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
+    /// [`NewRow::digest`] of the row as it was sent; `None` if that cannot be computed any more.
     pub fn digest(&self) -> Option<RowDigest> {
         let (claim_id, payload) = (self.claim_id.as_str(), self.payload.as_deref());
         let (received, hashes) = (&self.received()?, self.hashes);
@@ -87,13 +87,14 @@ impl EventRow {
     }
 }
 
-/// A trace's id out of its 32 hex digits, as they are written.
+/// A trace id from its 32 hex digits.
 pub(super) fn digits(trace_id: &str) -> Option<u128> {
     let id = u128::from_str_radix(trace_id, 16).ok()?;
     (format!("{id:032x}") == trace_id).then_some(id)
 }
 
-/// Headers that are kept as they are written: nothing is added, and nothing said otherwise.
+/// Whether headers are stored in the form that claimgate writes, without anything added or spelt
+/// differently.
 pub(super) fn exact_headers(kept: &Value) -> Option<Headers> {
     let headers = headers_from_json(kept.clone())?;
     (serde_json::to_value(HeaderList(&headers)).ok()? == *kept).then_some(headers)

@@ -1,4 +1,4 @@
-//! `dead_letters`: events that became no decision.
+//! `dead_letters`: events that led to no decision.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::trace::TraceContext;
 /// What identifies a dead letter: `topic/partition/offset@content`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, sqlx::FromRow)]
 pub struct LetterId {
-    /// Where its event stood.
+    /// The place of its event.
     #[sqlx(flatten)]
     #[serde(flatten, serialize_with = "FlatSource::serialize")]
     pub source: Source,
@@ -30,7 +30,7 @@ pub struct LetterId {
 }
 
 impl LetterId {
-    /// Before every other one.
+    /// An id that sorts before every other one.
     pub fn first() -> Self {
         let source = Source { topic: String::new(), partition: i32::MIN, offset: i64::MIN };
         Self { source, content: String::new() }
@@ -46,14 +46,14 @@ impl fmt::Display for LetterId {
     }
 }
 
-/// An event that is no claim, on its way into `dead_letters`.
+/// An event that is no claim, before it is written into `dead_letters`.
 #[derive(Debug, Clone)]
 pub struct NewDeadLetter<'a> {
     /// The event.
     pub received: &'a Received,
     /// [`Received::content`]: with the place it identifies the row.
     pub content: String,
-    /// Its payload as it is kept: perhaps encrypted.
+    /// Its payload as it is stored: perhaps encrypted.
     pub payload: Option<Cow<'a, [u8]>>,
     /// What is wrong with it.
     pub reason: &'a DeadLetterReason,
@@ -68,7 +68,7 @@ impl<'a> NewDeadLetter<'a> {
 }
 
 table! {
-    /// Events that became no decision.
+    /// Events that led to no decision.
     DEAD_LETTERS: "dead_letters", row: &'a NewDeadLetter<'a> {
         source_topic: "text" = Text(&row.received.source.topic),
         source_partition: "int" = row.received.source.partition,
@@ -85,7 +85,7 @@ table! {
     }
 }
 
-/// A row of `dead_letters`, as auditors and operators see it.
+/// A row of `dead_letters`, for auditors and operators.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the table's comments document the columns")]
 pub struct DeadLetterRow {
@@ -106,7 +106,7 @@ pub struct DeadLetterRow {
 }
 
 impl DeadLetterRow {
-    /// [`NewRow::digest`] of what was sent; `None` where that cannot be told any more.
+    /// [`NewRow::digest`] of the row as it was sent; `None` if that cannot be computed any more.
     pub fn digest(&self) -> Option<RowDigest> {
         let received = Received {
             source: self.id.source.clone(),

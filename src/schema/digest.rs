@@ -1,7 +1,7 @@
-//! The digest of a row: what identifies its content, whoever holds it.
+//! The digest of a row, which identifies its content.
 //!
-//! A row is hashed as it is sent, so that a worker can hash it before it is written and an auditor
-//! after it is read. Columns that PostgreSQL fills are not part of it.
+//! A row is hashed in the form in which it is sent, so that a worker can hash it before writing and
+//! an auditor after reading. Columns that PostgreSQL fills are not part of it.
 
 use sha2::{Digest as _, Sha256};
 use sqlx::encode::{Encode, IsNull};
@@ -11,17 +11,17 @@ use sqlx::{Postgres, Type};
 /// The first 16 bytes of the SHA-256 of a row.
 pub type RowDigest = [u8; 16];
 
-/// A row of ordinary size fits.
+/// Enough for a row of ordinary size.
 const CAPACITY: usize = 2_048;
 
-/// What a row's digest is made of: the table's name, then each column as PostgreSQL takes it, its
-/// length before it and -1 for null.
+/// The input of a row's digest: the table's name, then each column in PostgreSQL's binary form with
+/// its length before it, or -1 for null.
 pub(super) struct Content {
     buffer: PgArgumentBuffer,
 }
 
 impl Content {
-    /// Of a row of this table, no column yet.
+    /// The input for a row of this table, without columns yet.
     pub(super) fn of(table: &str) -> Self {
         let mut buffer = PgArgumentBuffer::default();
         buffer.reserve(CAPACITY);

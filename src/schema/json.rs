@@ -1,5 +1,5 @@
-//! What columns hold as JSON, and how auditors get rows as JSON: no byte is lost, and PostgreSQL
-//! refuses none of it.
+//! Columns that hold JSON, and rows as JSON for auditors. No byte is lost, and PostgreSQL accepts
+//! all of it.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
@@ -22,7 +22,7 @@ impl Serialize for ReasonList<'_> {
     }
 }
 
-/// Reasons without NUL characters, where there were any.
+/// Reasons without NUL characters, if there were any.
 pub(crate) fn clean_reasons(reasons: &[Reason]) -> Option<Vec<Reason>> {
     let texts = |reason: &Reason| {
         [Some(&reason.code), reason.name.as_ref(), reason.group.as_ref()]
@@ -70,13 +70,12 @@ impl Serialize for Header<'_> {
     }
 }
 
-/// Bytes that are text and that PostgreSQL takes as such.
+/// Bytes that are a text which PostgreSQL accepts.
 fn as_text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
-/// The headers as the producer sent them, from what a row has of them. `None` where one cannot be
-/// read.
+/// The headers as the producer sent them, from the JSON of a row. `None` if one cannot be read.
 pub fn headers_from_json(kept: Value) -> Option<Headers> {
     let value = |header: KeptHeader| {
         let value = match (header.text, header.base64) {
@@ -96,7 +95,7 @@ struct KeptHeader {
     base64: Option<String>,
 }
 
-/// A source as the three columns it has in a row.
+/// A source as its three columns.
 #[derive(Serialize)]
 #[serde(remote = "Source")]
 pub(super) struct FlatSource {
@@ -108,7 +107,7 @@ pub(super) struct FlatSource {
     offset: i64,
 }
 
-/// Bytes as JSON: `{"text": …}`, or `{"base64": …}` where they are no UTF-8.
+/// Bytes as JSON: `{"text": …}`, or `{"base64": …}` if they are not UTF-8.
 pub fn bytes_as_json<S: Serializer>(
     bytes: &Option<Vec<u8>>,
     serializer: S,

@@ -1,10 +1,10 @@
-//! The schema: each table's columns and rows, written down once.
+//! The schema: the columns and rows of each table, declared once.
 //!
-//! A file for each table has its rows as Rust sees them, and its columns in a list called `table!`.
-//! Whoever writes or reads rows (outbox, audit, dead letters, the demo, the benchmarks) does so by
-//! these. Knows no transaction and decides nothing; `migrations/` makes the tables.
+//! A file for each table has its rows as Rust types, and its columns in a list called `table!`. All
+//! code that writes or reads rows (outbox, audit, dead letters, the demo, the benchmarks) uses
+//! these. This module knows no transactions and decides nothing; `migrations/` makes the tables.
 //!
-//! A new column is a migration, a field and a line of `table!` here, and whatever fills it.
+//! A new column needs a migration, a field and a line of `table!` here, and the code that fills it.
 
 mod claim_events;
 mod dead_letters;

@@ -1,18 +1,18 @@
-//! `policies`: the policies that workers began with.
+//! `policies`: the policies that workers started with.
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::table::table;
 
-/// A policy, on its way into `policies`.
+/// A policy, before it is written into `policies`.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPolicy<'a> {
     /// [`crate::decision::Policy::version`].
     pub version: &'a str,
     /// [`crate::decision::Policy::content`].
     pub content: &'a str,
-    /// What for.
+    /// Its use.
     pub used: PolicyUse,
 }
 
@@ -21,7 +21,7 @@ pub struct NewPolicy<'a> {
 pub enum PolicyUse {
     /// It decides claims.
     ToDecide,
-    /// It rules beside one that does, and decides nothing.
+    /// It runs in shadow beside one that decides.
     InShadow,
 }
 
@@ -36,7 +36,7 @@ impl PolicyUse {
 }
 
 table! {
-    /// The policies that workers began with.
+    /// The policies that workers started with.
     POLICIES: "policies", row: NewPolicy<'a> {
         version: "text" = row.version,
         content: "text" = row.content,
@@ -44,7 +44,7 @@ table! {
     }
 }
 
-/// A row of `policies`, as auditors see it.
+/// A row of `policies`, for auditors.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the table's comments document the columns")]
 pub struct PolicyRow {

@@ -1,11 +1,11 @@
-//! `dead_letter_replays` and `dead_letter_replay_places`: which dead letters were sent once more,
-//! and where they went.
+//! `dead_letter_replays` and `dead_letter_replay_places`: which dead letters were replayed, and
+//! where they went.
 
 use super::dead_letters::LetterId;
 use super::table::table;
 use crate::decision::Source;
 
-/// A replay, by what identifies it.
+/// The id of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::FromRow)]
 pub struct ReplayId {
     /// The dead letter.
@@ -21,9 +21,9 @@ pub const REPLAY_KEY: &str = "source_topic, source_partition, source_offset, con
 /// A replay that is announced.
 #[derive(Debug, Clone, Copy)]
 pub struct NewReplay<'a> {
-    /// Which.
+    /// Its id.
     pub id: &'a ReplayId,
-    /// Who answers for it.
+    /// Who is responsible.
     pub by: &'a str,
     /// Why, in their words.
     pub reason: &'a str,
@@ -45,11 +45,11 @@ table! {
 /// Where a replay went.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPlace<'a> {
-    /// Which replay.
+    /// The id of the replay.
     pub id: &'a ReplayId,
     /// Where its event is.
     pub place: &'a Source,
-    /// Whose command sent it, or found it there.
+    /// Who ran the command that sent it, or found it there.
     pub by: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! `republications`: who had decisions published once more.
+//! `republications`: who had decisions published again.
 
 use time::OffsetDateTime;
 
@@ -7,7 +7,7 @@ use super::table::table;
 /// A republication that is announced.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRepublication<'a> {
-    /// Who answers for it.
+    /// Who is responsible.
     pub by: &'a str,
     /// Why, in their words.
     pub reason: &'a str,
@@ -18,7 +18,7 @@ pub struct NewRepublication<'a> {
 }
 
 table! {
-    /// Who had decisions published once more.
+    /// Who had decisions published again.
     REPUBLICATIONS: "republications", row: NewRepublication<'a> {
         republished_by: "text" = row.by,
         reason: "text" = row.reason,

@@ -12,13 +12,13 @@ use crate::decision::{Decision, Source};
 pub struct NewRevision<'a> {
     /// The claim.
     pub claim_id: &'a str,
-    /// 1 for the first one.
+    /// The number of the revision, from 1.
     pub revision: i32,
-    /// What is decided.
+    /// The new decision.
     pub decision: Decision,
-    /// What had been decided before.
+    /// The decision before.
     pub instead_of: Decision,
-    /// Who answers for it.
+    /// Who is responsible.
     pub by: &'a str,
     /// Why, in their words.
     pub reason: &'a str,
@@ -45,7 +45,7 @@ pub struct NewRevisionPlace<'a> {
     pub revision: i32,
     /// Where its decision is.
     pub place: &'a Source,
-    /// Whose command published it, or found it there.
+    /// Who ran the command that published it, or found it there.
     pub by: &'a str,
 }
 
@@ -61,7 +61,7 @@ table! {
     }
 }
 
-/// A row of `revisions` with its place, as auditors see it.
+/// A row of `revisions` with its place, for auditors.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the table's comments document the columns")]
 pub struct RevisionRow {
@@ -81,7 +81,7 @@ pub struct RevisionRow {
 }
 
 impl RevisionRow {
-    /// Where it was published, where that is known.
+    /// Where it was published, if that is known.
     pub fn place(&self) -> Option<Source> {
         let topic = self.place_topic.clone()?;
         Some(Source { topic, partition: self.place_partition?, offset: self.place_offset? })

@@ -9,10 +9,10 @@ use super::json::{bytes_as_json, micros_as_json, milliseconds_as_json};
 use super::table::table;
 use super::values::{Interval, Micros, Text, integer};
 
-/// A word of a bounded list: borrowed where the worker says it, owned where it was read.
+/// A word of a bounded list: borrowed in the worker, owned after a query.
 pub type Word = Cow<'static, str>;
 
-/// One attempt at a risk API: a row of `risk_calls`. As JSON it is what auditors see.
+/// One attempt at a risk API: a row of `risk_calls`. Auditors get it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 pub struct Call {
     /// The row's own id, time-ordered: attempt numbers can repeat after a crash.
@@ -33,9 +33,9 @@ pub struct Call {
     #[sqlx(try_from = "Interval")]
     #[serde(rename = "latency_ms", serialize_with = "milliseconds_as_json")]
     pub latency: i64,
-    /// The HTTP status, where an answer came.
+    /// The HTTP status, if an answer came.
     pub http_status: Option<i32>,
-    /// The API's return code, where it could be read.
+    /// The API's return code, if it could be read.
     pub provider_code: Option<i64>,
     /// `assessed`, `transient`, `unassessable`, `access_denied` or `unknown` (sent, and no answer
     /// came).
@@ -44,12 +44,12 @@ pub struct Call {
     pub reason: Word,
     /// The request, secrets removed.
     pub request: String,
-    /// The answer's exact bytes; `None` where none came.
+    /// The exact bytes of the answer; `None` if none came.
     #[serde(serialize_with = "bytes_as_json")]
     pub response: Option<Vec<u8>>,
     /// The trace in which it was made, 32 hex digits.
     pub trace_id: String,
-    /// Why no usable answer came, in the words of whoever noticed.
+    /// Why no usable answer came, as a sentence.
     #[serde(skip)]
     pub cause: Option<String>,
 }
@@ -75,7 +75,7 @@ table! {
 }
 
 impl Call {
-    /// The bytes of its request and its answer.
+    /// The size of its request and its answer in bytes.
     pub fn bytes(&self) -> usize {
         self.request.len() + self.response.as_ref().map_or(0, Vec::len)
     }

@@ -1,4 +1,4 @@
-//! `seals`: by what a worker's writes can be known again.
+//! `seals`: hashes that identify what workers wrote.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::digest::RowDigest;
 use super::values::{Micros, micros};
 
-/// A seal: its number, and the hash that covers its rows and all that its worker wrote before.
+/// A seal: its number, and the hash that covers its rows and the seal before it.
 ///
 /// ```
 /// use claimgate::schema::Seal;
@@ -109,7 +109,7 @@ impl SealRow {
         [&self.verdicts, &self.claim_events, &self.risk_calls, &self.dead_letters]
     }
 
-    /// The hash that follows from its content and the hash before it: `claimgate_seal_head` of
+    /// The hash over its content and the hash before it: `claimgate_seal_head` of
     /// `migrations/0007_seals.sql`.
     pub fn derived_head(&self, previous_head: &[u8]) -> [u8; 32] {
         let mut hash = Sha256::new();

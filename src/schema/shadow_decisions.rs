@@ -1,4 +1,4 @@
-//! `shadow_decisions`: what the policy in shadow would have decided otherwise.
+//! `shadow_decisions`: claims that the policy in shadow would have decided differently.
 
 use super::Verdict;
 use super::table::table;
@@ -23,7 +23,7 @@ pub struct ShadowDecision {
 }
 
 impl ShadowDecision {
-    /// That of a verdict, where the policy in shadow decides otherwise.
+    /// The row of a verdict, if the policy in shadow decides differently.
     pub fn of(verdict: &Verdict) -> Option<Self> {
         let shadow = verdict.shadow.as_deref()?.clone();
         Some(Self {
@@ -38,7 +38,7 @@ impl ShadowDecision {
 }
 
 table! {
-    /// What the policy in shadow would have decided otherwise.
+    /// Claims that the policy in shadow would have decided differently.
     SHADOW_DECISIONS: "shadow_decisions", row: &'a ShadowDecision {
         claim_id: "text" = Text(&row.claim_id),
         api: "text" = Text(&row.api),

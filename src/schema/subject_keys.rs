@@ -1,8 +1,8 @@
-//! `subject_keys`: under which keys persons were hashed.
+//! `subject_keys`: the ids of the keys under which persons were hashed.
 
 use super::table::table;
 
-/// A key's id, on its way into `subject_keys`.
+/// A key's id, before it is written into `subject_keys`.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSubjectKey<'a> {
     /// [`crate::claim::SubjectKey::id`].
@@ -10,7 +10,7 @@ pub struct NewSubjectKey<'a> {
 }
 
 table! {
-    /// Under which keys persons were hashed.
+    /// The ids of the keys under which persons were hashed.
     SUBJECT_KEYS: "subject_keys", row: NewSubjectKey<'a> {
         id: "text" = row.id,
     }

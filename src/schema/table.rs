@@ -1,7 +1,7 @@
 //! What every table has: a name, columns, and one statement that inserts any number of rows.
 //!
-//! `table!` makes it all from one list, so that a column is named once and stands at the same
-//! place in the statement and among its arrays.
+//! `table!` makes all of it from one list, so that a column is named once and has the same place in
+//! the statement and among its arrays.
 
 use std::sync::OnceLock;
 
@@ -10,14 +10,14 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::digest::RowDigest;
 
-/// A table and the columns that claimgate writes. Those that PostgreSQL fills are not among them.
+/// A table and the columns that claimgate writes, without those that PostgreSQL fills.
 #[derive(Debug)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
     /// Names and SQL types, in the order of the arrays.
     columns: &'static [(&'static str, &'static str)],
-    /// The statement of [`insert`]: the same text every time, so that it is prepared once.
+    /// The statement of [`insert`]: always the same text, so that it is prepared once.
     insert: OnceLock<String>,
 }
 
@@ -39,18 +39,18 @@ impl Table {
         AssertSqlSafe(format!("select {}{more} from {} {rest}", self.names(), self.name))
     }
 
-    /// Inserts rows out of one array a column. `rest` is what follows: an order, what a conflict
-    /// means, what is returned.
+    /// Inserts rows from one array per column. `rest` is what follows: an order, a conflict clause,
+    /// a returning clause.
     pub fn insert(&self, rest: &str) -> String {
         self.insert_from(1, rest)
     }
 
-    /// The same, where the arrays are the statement's parameters from `first` on.
+    /// The same, with the arrays as parameters of the statement from `first` on.
     pub fn insert_from(&self, first: usize, rest: &str) -> String {
         self.insert_with(("", "", ""), first, rest)
     }
 
-    /// `more`: a column that has no array, its value, and where that is from.
+    /// `more`: a column that has no array, its value, and the source of that.
     fn insert_with(&self, more: (&str, &str, &str), first: usize, rest: &str) -> String {
         let (name, names) = (self.name, self.names());
         let (column, value, source) = more;
@@ -61,14 +61,14 @@ impl Table {
         format!("insert into {name} ({names}{column}) select {values}{value} from {given} {rest}")
     }
 
-    /// The array of a column among those of [`Table::insert_from`], as the statement says it; empty
-    /// where the table has no such column.
+    /// The SQL of a column's array among those of [`Table::insert_from`]; empty if the table has no
+    /// such column.
     pub fn array(&self, first: usize, column: &str) -> String {
         let found = (first..).zip(self.columns).find(|(_, (name, _))| *name == column);
         found.map_or_else(String::new, |(n, (_, of))| format!("${n}::{}[]", sent(of)))
     }
 
-    /// How many columns, and so arrays, it has.
+    /// The number of its columns, and so of arrays.
     pub fn width(&self) -> usize {
         self.columns.len()
     }
@@ -84,7 +84,7 @@ impl Table {
     }
 }
 
-/// The type as which a column's values travel. `unnest` would flatten an array of arrays, so an
+/// The type in which a column's values are sent. `unnest` would flatten an array of arrays, so an
 /// array is sent as its text.
 fn sent(of: &'static str) -> &'static str {
     if of.ends_with("[]") { "text" } else { of }
@@ -94,12 +94,12 @@ fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// A row on its way into a table: a reference, so that nothing is copied but into the statement.
+/// A row before it is written: a reference, so that values are copied only into the statement.
 pub trait NewRow: Copy {
-    /// Where it belongs.
+    /// Its table.
     fn table() -> &'static Table;
 
-    /// Adds what [`Table::insert_from`] takes: one array a column.
+    /// Binds the arrays for [`Table::insert_from`]: one per column.
     ///
     /// # Errors
     /// [`sqlx::Error::Encode`].
@@ -108,13 +108,13 @@ pub trait NewRow: Copy {
         arguments: &mut PgArguments,
     ) -> sqlx::Result<()>;
 
-    /// What identifies its content.
+    /// The digest of its content.
     ///
     /// # Errors
     /// [`sqlx::Error::Encode`].
     fn digest(self) -> sqlx::Result<RowDigest>;
 
-    /// What [`Table::insert`] takes.
+    /// The arguments of [`Table::insert`].
     ///
     /// # Errors
     /// [`sqlx::Error::Encode`].
@@ -125,8 +125,8 @@ pub trait NewRow: Copy {
     }
 }
 
-/// Inserts rows with one statement. A row that is there already is left alone, so that a batch
-/// whose commit went unanswered can simply be written again.
+/// Inserts rows with one statement. An existing row is left alone, so that a batch whose commit got
+/// no answer can be written again.
 ///
 /// # Errors
 /// PostgreSQL's.
@@ -140,7 +140,7 @@ pub async fn insert<R: NewRow>(
     Ok(())
 }
 
-/// Declares a table by its columns: the name, the SQL type, and the value that a row has there.
+/// Declares a table by its columns: the name, the SQL type, and the value of a row.
 macro_rules! table {
     ($(#[$doc:meta])* $TABLE:ident: $name:literal, $row:ident: $Row:ty {
         $($column:ident: $sql:literal = $value:expr,)+

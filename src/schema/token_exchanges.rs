@@ -14,19 +14,19 @@ pub struct TokenExchange {
     pub requested_at: i64,
     /// From the sending to the last byte, microseconds.
     pub latency: i64,
-    /// The HTTP status, where an answer came.
+    /// The HTTP status, if an answer came.
     pub http_status: Option<u16>,
-    /// The provider's code, where it could be read.
+    /// The provider's code, if it could be read.
     pub provider_code: Option<i64>,
     /// `fetched` or `failed`.
     pub outcome: &'static str,
-    /// Why, in a bounded word; empty where a token was fetched.
+    /// Why, in a bounded word; empty if a token was fetched.
     pub reason: &'static str,
-    /// Why no usable answer came, in the words of whoever noticed.
+    /// Why no usable answer came, as a sentence.
     pub cause: Option<String>,
-    /// The request, the secret removed.
+    /// The request without the secret.
     pub request: String,
-    /// The first bytes of the answer, the token removed; `None` where none came.
+    /// The first bytes of the answer without the token; `None` if none came.
     pub response: Option<Vec<u8>>,
 }
 

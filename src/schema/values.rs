@@ -1,8 +1,8 @@
-//! Values on their way into columns, written straight into the statement's buffer: no column
-//! vector, no copy. Times and lengths of time also on their way out.
+//! Encodes the values of columns straight into the statement's buffer, without a vector per column
+//! and without copies. Also decodes times and durations.
 //!
-//! The invariant: nothing that is encoded here is refused by PostgreSQL for its content. Its texts
-//! hold no NUL character, so that one stands as U+FFFD.
+//! The invariant: PostgreSQL refuses nothing that is encoded here for its content. Its texts cannot
+//! hold a NUL character, which is replaced by U+FFFD.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
 use time::OffsetDateTime;
 
-/// UNIX microseconds of 2000-01-01, from which PostgreSQL counts.
+/// 2000-01-01 in UNIX microseconds: PostgreSQL counts from there.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A text without NUL characters.
@@ -96,7 +96,7 @@ impl Encode<'_, Postgres> for Micros {
 }
 
 impl Micros {
-    /// As PostgreSQL sends and takes it.
+    /// In PostgreSQL's binary form.
     pub(super) fn sent(self) -> [u8; 8] {
         self.0.saturating_sub(POSTGRES_EPOCH).to_be_bytes()
     }
@@ -104,7 +104,7 @@ impl Micros {
 
 impl<'r> Decode<'r, Postgres> for Micros {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-        // Not by way of `OffsetDateTime`, which panics where a year has five digits.
+        // Without `OffsetDateTime`, which panics if a year has five digits.
         Ok(Self(<i64 as Decode<Postgres>>::decode(value)?.saturating_add(POSTGRES_EPOCH)))
     }
 }
@@ -161,7 +161,7 @@ impl From<Interval> for i64 {
     }
 }
 
-/// A counter as PostgreSQL's `int`, which has no unsigned kin.
+/// A counter as PostgreSQL's `int`; it has no unsigned type.
 pub(super) fn integer(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -11,8 +11,8 @@ use super::values::{IntegerList, Micros, Seconds, Text, integer};
 use crate::claim::EventHashes;
 use crate::decision::{Decision, Reason, ShadowRuling, Source};
 
-/// One row of `verdicts`: what was decided about a claim, by whom and why. The first one recorded
-/// for a claim wins. As JSON it is what auditors see.
+/// One row of `verdicts`: what was decided about a claim, by which API and policy, and why. The
+/// first one recorded for a claim wins. Auditors get it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
 pub struct Verdict {
     /// The claim's idempotency key.
@@ -26,18 +26,18 @@ pub struct Verdict {
     /// The decision about the claim.
     #[sqlx(try_from = "String")]
     pub decision: Decision,
-    /// The risk level, where the API gives one.
+    /// The risk level, if the API gives one.
     pub level: Option<i16>,
-    /// The risk types as the API gave them, unknown ones too.
+    /// The risk types as the API gave them, also unknown ones.
     pub risk_types: Vec<i32>,
-    /// Why.
+    /// The reasons.
     #[sqlx(json)]
     pub reasons: Vec<Reason>,
-    /// The API's return code, where it answered.
+    /// The API's return code, if it answered.
     pub provider_code: Option<i64>,
     /// The hash of the policy that decided.
     pub policy_version: String,
-    /// How many times an API was asked.
+    /// The number of attempts.
     #[sqlx(try_from = "i32")]
     pub attempts: u32,
     /// The captcha's script, for `kind = captcha`.
@@ -54,27 +54,28 @@ pub struct Verdict {
     #[sqlx(default)]
     #[serde(with = "time::serde::rfc3339::option")]
     pub recorded_at: Option<OffsetDateTime>,
-    /// Where the claim's event stands.
+    /// The place of the claim's event.
     #[sqlx(flatten)]
     #[serde(flatten, serialize_with = "FlatSource::serialize")]
     pub source: Source,
     /// The trace in which the claim was assessed, 32 hex digits.
     pub trace_id: String,
-    /// The subject, keyed-hashed, so that it can be searched and not be read.
+    /// The keyed hash of the subject: it can be searched but not read.
     pub subject: String,
     /// [`crate::claim::Claim::fingerprint`].
     #[serde(skip)]
     pub fingerprint: [u8; 32],
-    /// By what its event is found. They stand in `claim_events` alone and are read by nobody.
+    /// The hashes by which its event is found. They are stored in `claim_events` only and never
+    /// selected.
     #[sqlx(skip)]
     #[serde(skip)]
     pub event_hashes: EventHashes,
-    /// The seal that covers it, once it is recorded. Only who publishes it selects it.
+    /// The seal that covers it, once it is recorded. Only code that publishes it selects this.
     #[sqlx(default)]
     #[serde(skip)]
     pub seal: Option<Seal>,
-    /// What the policy in shadow would have decided otherwise: a row of `shadow_decisions`. Only
-    /// who decides knows it.
+    /// The different decision of the policy in shadow: a row of `shadow_decisions`. Only the code
+    /// that decides knows it.
     #[sqlx(skip)]
     #[serde(skip)]
     pub shadow: Option<Box<ShadowRuling>>,
@@ -120,7 +121,7 @@ impl Verdict {
             + reasons
     }
 
-    /// A verdict as every claim could have it: what a check writes and takes back, and tests vary.
+    /// A typical verdict: a check writes it and rolls it back, and tests vary it.
     pub fn ordinary(claim_id: &str) -> Self {
         Self {
             claim_id: claim_id.to_owned(),

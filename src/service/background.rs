@@ -68,7 +68,7 @@ async fn look_after(
 }
 
 /// Ready when SIGTERM or SIGINT has come since the call. Without handlers these signals end the
-/// process at once; but they do not end process 1 of a container at all.
+/// process at once, except process 1 of a container, which they do not end at all.
 pub fn signalled() -> impl Future<Output = ()> + Send + use<> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async {

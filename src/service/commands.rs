@@ -1,4 +1,4 @@
-//! The commands that look at what the worker needs, or mend it, and end.
+//! The commands that are not the worker: they run once and end.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,30 +9,30 @@ use crate::dead_letters::{DeadLetterError, DeadLetters, DeadLettersCommand};
 use crate::outbox::postgres::PostgresStore;
 use crate::status::{self, StatusCommand};
 
-/// The exit code where the command line asks for what cannot be, as clap has it.
+/// The exit code for an invalid command line, as in clap.
 const USAGE: u8 = 2;
-/// The exit code where the record has nothing of the kind.
+/// The exit code if nothing was found.
 const NOTHING_FOUND: u8 = 3;
-/// The exit code of `audit verify` and `audit rederive` where evidence and verdict do not agree,
-/// and of `policy test` where the policy and an example do not.
+/// The exit code of `audit verify` and `audit rederive` if evidence and verdict do not agree, and
+/// of `policy test` if the policy and an example do not.
 pub(super) const DISAGREES: u8 = 4;
-/// The exit code of `dead-letters replay` where some letters were not replayed.
+/// The exit code of `dead-letters replay` if some letters were not replayed.
 const UNDONE: u8 = 4;
-/// The exit code of `status` where a worker is not ready or a breaker is open.
+/// The exit code of `status` if a worker is not ready or a breaker is open.
 const NOT_WELL: u8 = 4;
-/// The exit code where what is kept does not suffice for an answer.
+/// The exit code if the kept evidence does not suffice for an answer.
 const UNVERIFIABLE: u8 = 5;
 
 /// What `migrate --roles` did.
 const ROLES_MADE: &str = "the roles claimgate_owner, claimgate_worker, claimgate_auditor, \
     claimgate_operator, claimgate_reviewer and claimgate_analyst have their rights";
 
-/// Why a command ends otherwise than well.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub code: u8,
-    /// One sentence for the person at the terminal; `None` where a log line has said it.
+    /// One sentence for the user; `None` if a log line has said it.
     pub sentence: Option<String>,
 }
 
@@ -47,8 +47,8 @@ impl Failure {
         Self { code, sentence: Some(sentence.into()) }
     }
 
-    /// Why a worker ended: a log line like all that it says, in its format and wherever log lines
-    /// go. Printed where the filter of log lines leaves it out.
+    /// Why a worker ended: a log line in the usual format and destination. It is printed if the
+    /// filter of log lines leaves it out.
     pub fn logged(sentence: String) -> Self {
         if !tracing::event_enabled!(target: "claimgate", tracing::Level::ERROR) {
             return sentence.into();
@@ -75,7 +75,7 @@ pub async fn migrate(config: &Config, roles: bool) -> Result<(), String> {
     say_migrated(&mut std::io::stdout(), applied, partitions.len(), roles)
 }
 
-/// Says what was done, after all of it is: that nobody reads it changes nothing.
+/// Prints what was done, after all of it was done: an error of the output changes nothing.
 fn say_migrated(
     out: &mut impl Write,
     applied: impl Display,
@@ -88,7 +88,7 @@ fn say_migrated(
     )
 }
 
-/// `claimgate audit …`: answers a question from the record, on stdout.
+/// `claimgate audit …`: answers a question from the tables, on stdout.
 ///
 /// # Errors
 /// One sentence: what is wrong, or that nothing was found. The exit code tells these apart.
@@ -96,7 +96,7 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     let risk_apis = if command.needs_risk_apis() {
         let trial = command.trial().map(|file| Config::load(Some(file))).transpose();
         let trial = trial.map_err(|error| error.to_string())?;
-        // Answers are read again and nobody is asked, so no credential is needed.
+        // Stored answers are read and no API is called, so no credential is needed.
         let risk_apis = trial.as_ref().unwrap_or(config).policy();
         Some(risk_apis.map_err(|error| error.to_string())?)
     } else {
@@ -134,10 +134,10 @@ pub async fn audit(config: &Config, command: AuditCommand) -> Result<(), Failure
     Err(Failure::new(code, sentence))
 }
 
-/// `claimgate dead-letters …`: shows dead letters, or sends their events once more.
+/// `claimgate dead-letters …`: shows dead letters, or replays their events.
 ///
 /// # Errors
-/// One sentence: what is wrong, that nothing was found, or how much of a replay was not done.
+/// One sentence: what is wrong, that nothing was found, or how many letters were not replayed.
 pub async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<(), Failure> {
     let store = PostgresStore::connect(&config.audit.for_questions(&config.postgres))
         .await

@@ -11,10 +11,10 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
-/// Does the work; SIGHUP does not end it.
+/// Runs the work; SIGHUP does not end it.
 ///
 /// # Errors
-/// Those of the work.
+/// The errors of the work.
 pub async fn with_hangups(
     file: Option<&Path>,
     telemetry: &Telemetry,
@@ -38,7 +38,7 @@ pub async fn with_hangups(
 fn read_again(file: Option<&Path>, telemetry: &Telemetry) {
     let config = Config::load(file).map_err(|error| error.to_string());
     match config.and_then(|config| telemetry.change_filter(&config.telemetry)) {
-        // A warning, so that it is seen whatever the filter is.
+        // A warning, so that most filters let it through.
         Ok(filter) => {
             warn!(
                 "SIGHUP: log lines are filtered by {filter:?} from now on; secrets are read again, \

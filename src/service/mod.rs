@@ -59,7 +59,7 @@ pub async fn run(
     telemetry: &Telemetry,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    // First of all, so that a worker that waits for its database can be stopped, too.
+    // This comes first, so that a worker that waits for its database can be stopped, too.
     let told = signalled();
     let mut stop = pin!(async {
         tokio::select! { () = told => {} () = shutdown => {} }
@@ -94,7 +94,7 @@ struct Service {
     store: Arc<PostgresStore>,
     upkeep: JoinHandle<()>,
     endpoints: Option<Endpoints>,
-    /// Dropped, it ends the endpoints.
+    /// Dropping it ends the endpoints.
     stopped: oneshot::Sender<()>,
 }
 
@@ -103,7 +103,7 @@ impl Service {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
         let (registry, shadow) = (Arc::new(registry), config.shadow(&policy));
         let policies = Policies { in_force: policy, shadow };
-        // All at once, because partitions wait while their worker restarts.
+        // In parallel, because partitions wait while their worker restarts.
         let (store, (), http) = tokio::try_join!(
             open_store(&config),
             look_around(&config),

@@ -1,5 +1,5 @@
-//! `claimgate policy …`: reads the files that the command names, and answers on the standard
-//! output.
+//! `claimgate policy …`: reads the files that the command names, and writes the answer to the
+//! standard output.
 
 use std::io::Write;
 use std::path::Path;

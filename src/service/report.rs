@@ -1,4 +1,4 @@
-//! Findings on the standard output: a line for each, or one document.
+//! Prints findings on the standard output: a line for each, or one document.
 
 use std::io::{self, Write};
 
@@ -7,17 +7,17 @@ use serde::Serialize;
 use crate::audit::shown::printable_json;
 use crate::findings::{Finding, Severity};
 
-/// What was found, as `--json` prints it.
+/// The findings, as `--json` prints them.
 #[derive(Debug, Serialize)]
 struct Report<'a, Options> {
     /// The worst of all findings.
     severity: Severity,
-    /// How the command was told to look.
+    /// The options of the command.
     #[serde(flatten)]
     options: &'a Options,
-    /// How many findings are wrong: each keeps the worker from working.
+    /// The number of faults: each keeps the worker from working.
     wrong: usize,
-    /// How many are warnings.
+    /// The number of warnings.
     warnings: usize,
     findings: &'a [Finding],
 }
@@ -25,7 +25,7 @@ struct Report<'a, Options> {
 /// Prints findings: a line for each, or one document with the command's options.
 ///
 /// # Errors
-/// One sentence: nobody takes them.
+/// One sentence: the output cannot be written.
 pub(super) fn print(findings: &[Finding], document: Option<&impl Serialize>) -> Result<(), String> {
     write(findings, document, &mut io::stdout().lock())
         .map_err(|error| format!("the findings cannot be written: {error}"))

@@ -1,8 +1,8 @@
-//! Secrets that change while the worker runs: they are read again when the content of one of their
-//! files changes, and with SIGHUP.
+//! Applies new secrets while the worker runs: they are read again when the content of one of their
+//! files changes, and on SIGHUP.
 //!
-//! Contents are compared, not times or names, because Kubernetes swaps a link. The invariants: a
-//! secret that cannot be read or is refused ends nothing: the one in force stays; log lines name
+//! It compares contents, not times or names, because Kubernetes replaces a link. The invariants: if
+//! a secret cannot be read or is refused, the worker goes on with the one in force; log lines name
 //! keys and never have a value.
 
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use crate::live::Live;
 use crate::outbox::postgres::PostgresStore;
 use crate::risk::Registry;
 
-/// How often the files are read. A change counts when it was read twice in a row, so that a file
-/// that is half written, or only one of two that belong together, is not used.
+/// How often the files are read. A change counts when it was read twice in a row, so that it does
+/// not use a half-written file, or only one of two files that belong together.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What uses the secrets.
@@ -45,7 +45,7 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
     let (mut last, mut told) = (done.clone(), None);
     loop {
         let hangup = timeout(LOOK_EVERY, hangups.recv()).await.is_ok_and(|told| told.is_some());
-        // Those that the configuration named when it was read last.
+        // The files that the configuration named when it was read last.
         let seen = contents(&secrets.config).await;
         let is_settled = seen == std::mem::replace(&mut last, seen.clone());
         if !hangup && !is_due(is_settled, seen != done, told.is_some()) {
@@ -64,8 +64,8 @@ pub(super) async fn keep_secrets(mut secrets: Secrets) {
     }
 }
 
-/// Whether what two looks in a row saw is to be read. After a failure it is, whatever the files
-/// hold: one that was away may be back as it was, and a fault may be in the configuration's own.
+/// Whether to read the secrets, given two reads in a row. After a failure they are always read: a
+/// missing file may be back unchanged, and the fault may be in a file of the configuration.
 fn is_due(is_settled: bool, is_new: bool, has_failed: bool) -> bool {
     is_settled && (is_new || has_failed)
 }
@@ -77,7 +77,7 @@ impl Secrets {
         let read = move || Config::load(file.as_deref()).map_err(|error| error.to_string());
         let fresh =
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-        // What a start would refuse is refused now, too.
+        // Whatever a start would refuse is refused here, too.
         fresh.risk_apis().map_err(|error| error.to_string())?;
         let changed = fresh.changed_secrets(&self.config);
         let (now, old) = (fresh, &mut self.config);
@@ -94,8 +94,8 @@ impl Secrets {
             tell(&of_postgres, "is in force from now on");
         }
         tell(&now.changed_for_restart(&self.config), "has changed and needs a restart");
-        // From now on this is what the next one is compared with, so that a setting that needs a
-        // restart is logged once.
+        // The next configuration is compared with this one, so that a setting that needs a restart
+        // is logged once.
         self.config = now;
         Ok(())
     }
@@ -107,7 +107,7 @@ fn tell(keys: &[&str], what: &str) {
     }
 }
 
-/// What the files hold: hashes, for comparison.
+/// Hashes of the files' contents, for comparison.
 async fn contents(config: &Config) -> Contents {
     let files = config.origin.secret_files().to_vec();
     let hash = |file: &PathBuf| std::fs::read(file).ok().map(|text| Sha256::digest(text).into());

@@ -1,4 +1,4 @@
-//! Prepares the store and the topics: connects, migrates if it is to, and checks them.
+//! Prepares the store and the topics: connects, migrates if configured, and checks them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::risk::Registry;
 use crate::telemetry::{self, Health, Meter, Telemetry};
 use crate::worker::{Clock, WorkerContext};
 
-/// Checks the topics and the proxy settings. What is doubtful is logged once; what would lose
-/// claims ends the start.
+/// Checks the topics and the proxy settings. It logs doubtful settings once; a setting that would
+/// lose claims ends the start.
 pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
@@ -54,10 +54,11 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
         }
     }
     store.check_schema().await.map_err(|error| error.to_string())?;
-    // A missing right, or a table that takes no rows, is found now and not with the first claim.
+    // A missing right, or a table that accepts no rows, is found now and not with the first claim.
     match store.check_rights().await {
         Err(error @ StoreError::Fatal(_)) => return Err(error.to_string()),
-        // Such as a failover that is not over yet. The worker waits for it, as at any other time.
+        // For example a failover that is not over yet. The worker waits for it, as at any other
+        // time.
         Err(error @ StoreError::Transient(_)) => {
             warn!("it could not be checked that the tables can be written: {error}")
         }
@@ -66,8 +67,8 @@ pub async fn open_store(config: &Config) -> Result<PostgresStore, String> {
     Ok(store)
 }
 
-/// Refuses to start a worker whose role owns the tables, because it could change evidence. Not
-/// where the worker itself has to migrate.
+/// Refuses to start a worker whose role owns the tables, because it could change evidence; unless
+/// the worker itself has to migrate.
 pub(super) async fn refuse_ownership(config: &Config, store: &PostgresStore) -> Result<(), String> {
     if config.postgres.migrate || !store.is_owner().await.map_err(|error| error.to_string())? {
         return Ok(());

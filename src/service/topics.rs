@@ -1,4 +1,4 @@
-//! `claimgate topics …`: makes what a worker needs of Kafka.
+//! `claimgate topics …`: creates the topics that a worker needs.
 
 use clap::{Args, Subcommand, value_parser};
 use serde::Serialize;
@@ -46,10 +46,10 @@ pub struct CreateCommand {
     json: bool,
 }
 
-/// Makes the topics, and says of each what became of it.
+/// Creates the topics, and prints the result for each.
 ///
 /// # Errors
-/// How many were not made, or would lose something; each was printed.
+/// One sentence: how many were not created, or would lose data. Each was printed.
 pub async fn topics(config: &Config, command: TopicsCommand) -> Result<(), Failure> {
     let TopicsCommand::Create(command) = command;
     let wish = Wish {

@@ -1,4 +1,4 @@
-//! Which faults a fake service shows at the moment, and how slow it is.
+//! The faults that a fake service shows at present, and how slow it is.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use fastrand::Rng;
 pub struct FaultProfile {
     /// A request takes a random part of this to arrive, and so does its answer.
     pub delay: Duration,
-    /// The part of requests that are refused: nothing was done.
+    /// The part of requests that are refused: they have no effect.
     pub refused: f64,
-    /// The part of requests that are done and whose answer is lost.
+    /// The part of requests that are done but whose answer is lost.
     pub answer_lost: f64,
-    /// The part of requests whose answer is given up upon, and which are done later or never.
+    /// The part of requests whose caller gives up, and which are done later or never.
     pub late: f64,
     /// Every request is refused.
     pub is_away: bool,
@@ -26,9 +26,9 @@ pub enum InjectedFault {
     Done,
     /// It is not done.
     Refused,
-    /// It is done; the caller hears of a failure.
+    /// It is done; the caller gets an error.
     AnswerLost,
-    /// The caller hears of a failure; it may still be done.
+    /// The caller gets an error; it may still be done.
     Late,
 }
 
@@ -52,7 +52,7 @@ impl FaultProfile {
         }
     }
 
-    /// How long the next request, or the next answer, is on its way.
+    /// How long the next request, or the next answer, takes.
     pub fn latency(&self, random: &mut Rng) -> Duration {
         self.delay.mul_f64(random.f64())
     }

@@ -14,13 +14,13 @@ use super::process::Process;
 use crate::intake::Intake;
 use crate::intake::{Assigned, Commit, Event, Input, Partition, Record};
 
-/// Records that are handed over at once, at most.
+/// The most records that are handed over at once.
 const CHUNK: usize = 8;
-/// As many events wait for the worker as with the real one.
+/// The most events that wait for the worker, as with the real one.
 const EVENTS: usize = 16;
 
-/// The worker's side of a member of the group. Dropped, it is a process that died: the group does
-/// not hear of it.
+/// The worker's side of a member of the group. Dropping it is like a killed process: the group is
+/// not told.
 #[derive(Debug)]
 pub struct FakeIntake {
     events: mpsc::Receiver<Event>,
@@ -28,7 +28,7 @@ pub struct FakeIntake {
     broker: FakeBroker,
 }
 
-/// What the worker tells its consumer.
+/// The pauses that the worker sets.
 #[derive(Debug, Default)]
 struct Orders {
     paused: BTreeSet<Partition>,
@@ -44,9 +44,9 @@ pub struct Membership {
 
 #[derive(Debug)]
 struct Seat {
-    /// Another one when it was thrown out and has joined again.
+    /// It changes when the member was removed and has joined again.
     member: u64,
-    /// The partitions that are its own, each with its assignment's epoch.
+    /// Its partitions, each with the epoch of its assignment.
     held: BTreeMap<Partition, u32>,
 }
 
@@ -64,7 +64,8 @@ impl Membership {
 }
 
 impl FakeIntake {
-    /// Joins the group under a name. The membership is the publisher's: it fences its transactions.
+    /// Joins the group under a name. The membership is for the publisher: it fences its
+    /// transactions.
     pub fn join(
         broker: &FakeBroker,
         name: &str,
@@ -123,7 +124,7 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().expect("nothing panics while it holds the state")
 }
 
-/// The task's own state.
+/// The state of the task.
 struct Reader {
     broker: FakeBroker,
     name: String,
@@ -133,7 +134,7 @@ struct Reader {
     events: mpsc::Sender<Event>,
     orders: Arc<Mutex<Orders>>,
     member: Membership,
-    /// Where each partition that it has is read next.
+    /// The next offset to read of each of its partitions.
     positions: BTreeMap<Partition, i64>,
     epoch: u32,
 }
@@ -176,7 +177,7 @@ impl Reader {
         })
     }
 
-    /// Does one thing. `None` when nobody listens any more.
+    /// Makes one step. `None` when the worker's side is gone.
     async fn step(&mut self) -> Option<()> {
         let member = self.member.number();
         if self.broker.is_replaced(member) {
@@ -214,7 +215,7 @@ impl Reader {
         self.read().await
     }
 
-    /// Gives partitions back, when the worker has let go of them or has taken too long.
+    /// Gives partitions back when the worker has released them or has taken too long.
     async fn revoke(&mut self, member: u64, partitions: Vec<Partition>) -> Option<()> {
         let (done, is_done): (SyncSender<()>, _) = sync_channel(1);
         self.events.send(Event::Revoked { partitions: partitions.clone(), done }).await.ok()?;

@@ -1,9 +1,7 @@
-//! Fakes of the outside systems, for this crate's tests and for those of its users (feature
-//! `testing`).
+//! Fakes of the outside systems, for the tests of this crate and of its users (feature `testing`).
 //!
-//! A fake keeps the promises of what it stands for: it passes the same contract suite
-//! (`tests/it/store`, `tests/it/topic`). Its time is tokio's and its randomness is seeded, so that
-//! a run on fakes alone can be repeated.
+//! A fake passes the same contract tests as the real system (`tests/it/store`, `tests/it/topic`).
+//! It uses tokio's time and seeded randomness, so that a run with only fakes can be repeated.
 
 mod broker;
 mod faults;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::signal::Signal;
 
-/// A handle on a process. What runs in it takes no step while it is frozen; the world around it
-/// goes on.
+/// A handle on a process. While it is frozen, nothing in it makes a step; everything outside goes
+/// on.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
     frozen: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! A [`Publisher`] on a [`FakeBroker`], which keeps the promises of the real one.
+//! A [`Publisher`] on a [`FakeBroker`], with the guarantees of the real one.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::intake::Commit;
 use crate::outbox::message::{self, Message, Topic};
 use crate::outbox::{PublishError, Publisher, Recorded};
 
-/// A transaction that nobody ends is aborted after this.
+/// An open transaction is aborted after this time.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 1 << 20;
 
@@ -32,9 +32,9 @@ pub struct FakePublisher {
 
 #[derive(Debug)]
 struct State {
-    /// The producer's epoch; `None` where one is to be made.
+    /// The producer's epoch; `None` if a producer is still to be made.
     epoch: Option<u32>,
-    /// A batch whose commit has an unknown end, and what that commit said.
+    /// A batch whose commit has an unknown result, and the content of that commit.
     doubt: Option<(u64, Vec<Commit>)>,
     /// The largest message that the retry topic takes, as far as refusals have shown it.
     deferred_max_bytes: usize,
@@ -86,7 +86,7 @@ impl FakePublisher {
         }
     }
 
-    /// Whether the doubtful commit took place, seen at the partitions that are still the worker's.
+    /// Whether the doubtful commit took place, by the partitions that the worker still has.
     fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> bool {
         let is_live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
         let mut said = doubt.iter().filter(is_live).peekable();
@@ -188,18 +188,18 @@ impl FakePublisher {
         }
     }
 
-    /// The broker ends what its producer does not.
+    /// The broker ends a transaction that its producer does not end.
     fn abort_later(&self, transaction: u64) {
         let broker = self.broker.clone();
         tokio::spawn(async move {
             sleep(TRANSACTION_TIMEOUT).await;
-            // It has ended long since, most often.
+            // Usually it has ended long before.
             drop(broker.finish(transaction, false));
         });
     }
 
-    /// Sends the commit, which takes place whether or not the caller lives to see it. Late ones are
-    /// not waited for.
+    /// Sends the commit, which takes place even if the caller is dropped. Late ones are not waited
+    /// for.
     async fn commit(&self, transaction: u64, fault: InjectedFault) -> Option<Result<(), Rejected>> {
         let faults = self.broker.faults();
         let (mut there, back) = {
@@ -213,7 +213,7 @@ impl FakePublisher {
         let broker = self.broker.clone();
         tokio::spawn(async move {
             sleep(there).await;
-            // Whoever asked may be gone.
+            // The caller may be gone.
             drop(answer.send(broker.finish(transaction, true)));
         });
         if fault == InjectedFault::Late {

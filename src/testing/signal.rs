@@ -12,12 +12,12 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// Wakes everybody who waits.
+    /// Wakes all waiters.
     pub(super) fn raise(&self) {
         self.notify.notify_waiters();
     }
 
-    /// Waits until a condition holds; it is looked at when the signal is raised.
+    /// Waits until a condition holds. It is checked whenever the signal is raised.
     pub(super) async fn until(&self, mut holds: impl FnMut() -> bool) {
         loop {
             let mut raised = std::pin::pin!(self.notify.notified());

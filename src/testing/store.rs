@@ -1,4 +1,4 @@
-//! A [`Store`] in memory, which fails when it is told to.
+//! A [`Store`] in memory that can be made to fail.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,7 +25,7 @@ pub enum StoreFault {
     Refused,
     /// Everything was done, and the answer was lost.
     AnswerLost,
-    /// Nothing was done, and nothing ever will be.
+    /// Nothing was done, and it fails for good.
     Fatal,
 }
 
@@ -67,12 +67,13 @@ struct State {
 }
 
 impl FakeStore {
-    /// Lets the next operation fail; more than once, the ones after it in turn.
+    /// Makes the next operation fail. If called more than once, the operations after it fail in
+    /// turn.
     pub fn fail_next(&self, fault: StoreFault) {
         self.state().faults.push_back(fault);
     }
 
-    /// Lets every operation fail from now on, or none.
+    /// Makes every operation fail from now on, or none.
     pub fn set_away(&self, away: bool) {
         self.state().away = away;
     }
@@ -102,7 +103,7 @@ impl FakeStore {
         self.state().token_exchanges.values().cloned().collect()
     }
 
-    /// What the policy in shadow would have decided otherwise, by claim id.
+    /// The different decisions of the policy in shadow, by claim id.
     pub fn shadows(&self) -> BTreeMap<String, ShadowRuling> {
         self.state().shadows.clone()
     }

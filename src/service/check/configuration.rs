@@ -1,4 +1,4 @@
-//! What the configuration alone says: no broker, no database and no other host is asked.
+//! Checks the configuration alone: it connects to no broker, no database and no other host.
 
 use crate::assess::http::Client;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::telemetry;
 const PROXY_VARIABLES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Looks at everything that the sections say; the risk APIs are handed out where they can be built.
+/// Checks all sections. Returns the risk APIs if they can be built.
 pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
     let mut findings = Vec::new();
     let registry = match config.risk_apis() {
@@ -52,7 +52,7 @@ fn in_shadow(policy: &Policy, shadow: &Policy) -> Finding {
     Finding::ok("policy.shadow", format!("{} rules in shadow", shadow.version()))
 }
 
-/// By which way calls leave.
+/// The route of outgoing calls.
 pub(in crate::service) fn egress(config: &Config) -> Option<Finding> {
     if let Some(proxy) = config.egress.place() {
         return Some(Finding::ok(

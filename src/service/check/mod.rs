@@ -1,4 +1,4 @@
-//! `claimgate check`: everything that a worker needs, and everything that is wrong with it at once.
+//! `claimgate check`: checks everything that a worker needs, and reports all faults at once.
 
 mod configuration;
 mod surroundings;
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::findings::{Finding, Severity, add_further};
 pub(super) use configuration::egress;
 
-/// How `claimgate check` looks, and how it answers.
+/// The options of `claimgate check`.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct CheckCommand {
     /// Check the configuration alone, without a connection to Kafka, PostgreSQL or a risk API
@@ -26,7 +26,7 @@ pub struct CheckCommand {
     json: bool,
 }
 
-/// Looks at everything that a worker needs, and prints what it finds.
+/// Checks everything that a worker needs, and prints the findings.
 ///
 /// # Errors
 /// What is wrong, in one sentence; every finding was printed.
@@ -36,7 +36,8 @@ pub async fn check(file: Option<&Path>, command: CheckCommand) -> Result<(), Fai
     let registry = match &config {
         Some(config) => {
             let (registry, mut found) = configuration::look_at(config);
-            // What a default makes well says nothing of the value at fault in its place.
+            // A good finding about a default says nothing about the value at fault that it
+            // replaces.
             found.retain(|found| fault.is_none() || found.severity != Severity::Ok);
             add_further(&mut findings, found);
             registry

@@ -1,4 +1,4 @@
-//! What a worker talks to, looked at without a billed call.
+//! Checks the systems that a worker talks to, without a billed call.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::service::set_up;
 /// How long a server of a risk API has to answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at what a worker talks to: the risk APIs' servers, Postgres, Kafka.
+/// Checks the systems that a worker talks to: the risk APIs' servers, Postgres, Kafka.
 pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
     let mut findings = risk_apis(config, registry).await;
-    // Where there is no URL, that was told.
+    // A missing URL was reported already.
     if PostgresStore::lazy(&config.postgres).is_ok() {
         findings.push(postgres(config).await);
     }
@@ -41,7 +41,7 @@ pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec
 }
 
 async fn risk_apis(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
-    // Neither is there where the configuration says nothing usable, which was told.
+    // An unusable configuration was reported already.
     let (Some(registry), Ok(client)) = (registry, Client::new(&config.egress)) else {
         return Vec::new();
     };
@@ -94,7 +94,7 @@ async fn access_token(client: &Client, source: &dyn TokenSource) -> Finding {
         Ok(format!("{place} gives one, good for {life}"))
     };
     let found = fetch.await;
-    // What the workers will do; to fetch one there would end theirs.
+    // The workers will fetch one; fetching one here would end theirs.
     fallback.map_or_else(|| Finding::of(&what, found), |words| Finding::warning(&what, words))
 }
 

@@ -1,7 +1,7 @@
-//! The consumer group of a [`FakeBroker`](super::FakeBroker): who is a member, who is to have which
-//! partition, and who has it.
+//! The consumer group of a [`FakeBroker`](super::FakeBroker): its members, which partition each is
+//! to have, and which it has.
 //!
-//! The partitions of the input topic are dealt out; those of the retry topic go with them.
+//! The partitions of the input topic are assigned; those of the retry topic follow them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +18,11 @@ pub(super) struct Group {
     retry: Vec<Partition>,
     /// Each member's name.
     members: BTreeMap<u64, String>,
-    /// Those whose name somebody else joined under.
+    /// Members that were replaced by another one with the same name.
     replaced: BTreeSet<u64>,
-    /// Who is to have which partition…
+    /// Which member is to have which partition…
     target: BTreeMap<Partition, u64>,
-    /// …and who has it.
+    /// …and which one has it.
     owners: BTreeMap<Partition, u64>,
     random: Rng,
 }
@@ -58,7 +58,7 @@ impl Group {
         }
     }
 
-    /// Throws whoever has this name out.
+    /// Removes the member with this name.
     pub(super) fn expel(&mut self, name: &str) {
         let gone: Vec<u64> = self
             .members
@@ -87,7 +87,7 @@ impl Group {
         self.target.get(&partition) == Some(&member)
     }
 
-    /// What the member is to have and nobody has.
+    /// The partitions that the member is to have and that no member has.
     pub(super) fn free_for(&self, member: u64) -> impl Iterator<Item = Partition> {
         let mine = self.target.iter().filter(move |(_, target)| **target == member);
         mine.map(|(partition, _)| *partition)
@@ -114,7 +114,8 @@ impl Group {
         Partition::claims(partition.number.checked_rem(claims).unwrap_or(0))
     }
 
-    /// Deals the partitions out: everybody gets a fair share, most partitions stay where they are.
+    /// Assigns the partitions: each member gets a fair share, and most partitions stay where they
+    /// are.
     pub(super) fn deal(&mut self) {
         self.deal_claims();
         for retry in &self.retry {

@@ -1,11 +1,11 @@
-//! A Kafka in memory: logs, a consumer group and transactions, as far as the worker's promises rest
-//! on them.
+//! A Kafka in memory: logs, a consumer group and transactions, as far as the worker's guarantees
+//! depend on them.
 //!
-//! What it keeps of the real one's behaviour (`tests/it/topic` holds both to it): a transaction is
-//! visible whole or not at all; offsets are committed with their metadata, in the transaction; who
-//! is no member of the group any more, or whose producer was replaced by a newer one of the same
-//! name, commits nothing; committed offsets are read only when no transaction that would change
-//! them is open.
+//! It behaves like the real one in these points (`tests/it/topic` tests both): a transaction is
+//! visible completely or not at all; offsets are committed with their metadata, in the transaction;
+//! a worker that is no longer a member of the group, or whose producer was replaced by a newer one
+//! with the same name, commits nothing; committed offsets are read only when no transaction that
+//! would change them is open.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,25 +23,25 @@ mod state;
 
 use state::{Open, State, end};
 
-/// A broker. Clones are the same one.
+/// A broker. Clones share it.
 #[derive(Debug, Clone)]
 pub struct FakeBroker {
     state: Arc<Mutex<State>>,
     changed: Signal,
 }
 
-/// A transaction that took place.
+/// A committed transaction.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    /// When.
+    /// When it was committed.
     pub at: Instant,
-    /// Who did it.
+    /// The producer's name.
     pub member: u64,
-    /// The partitions that were its own when it began.
+    /// The partitions that its member had when it began.
     pub held: BTreeSet<Partition>,
-    /// What became visible by it.
+    /// The messages that it published.
     pub messages: Vec<Message>,
-    /// What was committed by it.
+    /// The offsets that it committed.
     pub commits: Vec<Commit>,
 }
 
@@ -52,15 +52,16 @@ pub(super) enum Rejected {
     NoMember,
     /// A newer producer has the name.
     Fenced,
-    /// It ended already.
+    /// It has already ended.
     Over,
 }
 
-/// What a partition's new owner reads: its committed offset and metadata, and the end of its log.
+/// What the new owner of a partition reads: the committed offset and metadata, and the end of the
+/// log.
 pub(super) type Acquired = (Partition, Option<(i64, String)>, i64);
 
 impl FakeBroker {
-    /// A broker with so many partitions of claims and of deferred claims, all empty.
+    /// A broker with this many partitions of claims and of deferred claims, all empty.
     pub fn new(claims: i32, retry: i32, random: Rng) -> Self {
         let partitions = (0..claims).map(Partition::claims).chain((0..retry).map(Partition::retry));
         let state = State::new(partitions.collect(), random);
@@ -103,22 +104,22 @@ impl FakeBroker {
         self.state().rejected.contains(claim_id)
     }
 
-    /// Deals the partitions out anew.
+    /// Assigns the partitions again.
     pub fn rebalance(&self) {
         self.change(|state| state.group.deal());
     }
 
-    /// Throws whoever has this name out of the group, as a session's end does.
+    /// Removes the member with this name from the group, as the end of its session does.
     pub fn expel(&self, name: &str) {
         self.change(|state| state.group.expel(name));
     }
 
-    /// Every transaction that took place, in order.
+    /// All committed transactions, in order.
     pub fn transactions(&self) -> Vec<Transaction> {
         self.state().transactions.clone()
     }
 
-    /// A partition's records, by offset; `None` where an offset has no record.
+    /// The records of a partition by offset; `None` if an offset has no record.
     pub fn log(&self, partition: Partition) -> Vec<Option<Record>> {
         self.state().logs.get(&partition).cloned().unwrap_or_default()
     }
@@ -128,7 +129,7 @@ impl FakeBroker {
         self.state().logs.keys().copied().collect()
     }
 
-    /// What is committed for a partition.
+    /// The committed offset and metadata of a partition.
     pub fn committed(&self, partition: Partition) -> Option<(i64, String)> {
         self.state().committed.get(&partition).cloned()
     }
@@ -151,7 +152,7 @@ impl FakeBroker {
         self.changed.until(|| holds(self)).await;
     }
 
-    /// Lets everybody who waits look again.
+    /// Wakes all waiters, so that they check again.
     pub(super) fn touch(&self) {
         self.changed.raise();
     }
@@ -218,8 +219,8 @@ impl FakeBroker {
         end(&self.state().logs[&partition])
     }
 
-    /// Takes what is the member's to take: free, and with no open transaction that would still
-    /// change what is committed.
+    /// Takes the free partitions that the member is to have, if no open transaction would still
+    /// change what is committed for them.
     pub(super) fn acquire(&self, member: u64) -> Vec<Acquired> {
         self.change(|state| {
             let free = state.free_for(member);
@@ -231,7 +232,7 @@ impl FakeBroker {
         })
     }
 
-    /// Records from an offset on, at most so many, and the offset after them.
+    /// Records from an offset on, at most this many, and the offset after them.
     pub(super) fn read(&self, partition: Partition, from: i64, most: usize) -> (Vec<Record>, i64) {
         let state = self.state();
         let (mut records, mut next) = (Vec::new(), from);
@@ -245,8 +246,8 @@ impl FakeBroker {
         (records, next)
     }
 
-    /// A new producer of this name: what an older one left open is aborted, and what it sends is
-    /// refused. Its epoch.
+    /// A new producer of this name: the open transaction of an older one is aborted, and what it
+    /// still sends is refused. Returns its epoch.
     pub(super) fn make_producer(&self, name: &str) -> u32 {
         self.change(|state| {
             state.open.retain(|_, open| open.producer.0 != name);
@@ -256,8 +257,8 @@ impl FakeBroker {
         })
     }
 
-    /// Begins a transaction and hands all its content over; it is visible when it is ended with a
-    /// commit.
+    /// Begins a transaction with all its content. It becomes visible when the transaction is
+    /// committed.
     pub(super) fn begin(
         &self,
         member: u64,

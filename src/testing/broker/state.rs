@@ -82,8 +82,8 @@ impl State {
         offset
     }
 
-    /// What the member is to take and can: no open transaction would still change what is committed
-    /// for it, or for one beside it.
+    /// The partitions that the member is to have and can take: no open transaction would still
+    /// change what is committed for them or for their retry partitions.
     pub(super) fn free_for(&self, member: u64) -> Vec<Partition> {
         let is_open = |partition: &Partition| {
             let mut commits = self.open.values().flat_map(|open| &open.commits);
@@ -101,8 +101,8 @@ impl State {
     }
 
     pub(super) fn commit(&mut self, open: Open) -> Result<(), Rejected> {
-        // The group's check fell when the offsets were sent; from there on the transaction is the
-        // coordinator's to end.
+        // The group was checked when the offsets were sent; from then on only the coordinator ends
+        // the transaction.
         if self.producers.get(&open.producer.0) != Some(&open.producer.1) {
             return Err(Rejected::Fenced);
         }
