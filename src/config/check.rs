@@ -138,7 +138,7 @@ impl Config {
         faults
     }
 
-    /// Names that no group, member or topic may have.
+    /// Faults of the names of group, member and topics.
     fn name_faults(&self, topics: [(&str, &str); 4]) -> Vec<Finding> {
         // A blank at the end of a group's name is another group.
         let names = [

@@ -1,6 +1,6 @@
 //! The answer of a risk API, and what it says about the claim.
 //!
-//! Pure. Owns what an HTTP status means where the body says nothing, and how the operator's
+//! Pure. Owns what an HTTP status means if the body says nothing, and how the operator's
 //! `retry.transient_codes` change a result.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::reason::{AttemptOutcome, FaultReason};
 use crate::decision::Assessment;
 
-/// An HTTP answer that arrived whole, within the size bound.
+/// A complete HTTP answer, within the size bound.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
     /// The HTTP status.
@@ -42,8 +42,8 @@ impl Answer<'_> {
     /// The result of such an answer, by its status.
     ///
     /// With 2xx the next answer may be good. A redirect leads away from the API: the configuration
-    /// is at fault. With 4xx something in front of the API answered: about the configuration where
-    /// the status says so (who asks, and where), else about this one request.
+    /// is at fault. With 4xx something in front of the API answered. Depending on the status, the
+    /// fault is in the configuration (credentials or address) or in this one request.
     pub fn unreadable(&self) -> ApiResult {
         let fault = Fault::from(self.reason());
         match self.status {
@@ -69,7 +69,7 @@ pub enum ApiResult {
     Transient(Fault, RetryHint),
     /// No further attempt will help: the API cannot assess this claim.
     Unassessable(Fault),
-    /// No further attempt will help until somebody mends the configuration or the account
+    /// No further attempt will help until somebody fixes the configuration or the account
     /// (permission, keys, balance). The claim is not at fault.
     AccessDenied(Fault),
 }
@@ -79,9 +79,9 @@ pub enum ApiResult {
 pub enum RetryHint {
     /// After a growing pause.
     Backoff,
-    /// At once with a new nonce and timestamp, a single time; then like [`RetryHint::Backoff`].
+    /// At once with a new nonce and timestamp, but only once; then like [`RetryHint::Backoff`].
     FreshSignature,
-    /// At once with a new access token, a single time; then like [`RetryHint::Backoff`].
+    /// At once with a new access token, but only once; then like [`RetryHint::Backoff`].
     NewToken,
     /// Like [`RetryHint::Backoff`], but not before this pause is over.
     After(Duration),
@@ -95,7 +95,7 @@ pub enum RetryHint {
 pub struct Fault {
     /// Why.
     pub reason: FaultReason,
-    /// The API's return code, where there is one.
+    /// The API's return code, if there is one.
     pub provider_code: Option<i64>,
 }
 
@@ -119,7 +119,7 @@ impl ApiResult {
         Self::Transient(fault.into(), RetryHint::Backoff)
     }
 
-    /// A fault to be retried after a minute at the earliest: a limit by the minute, maintenance.
+    /// A fault to be retried after a minute at the earliest: a limit per minute, or maintenance.
     pub fn transient_for_a_minute(fault: Fault) -> Self {
         Self::Transient(fault, RetryHint::After(Duration::from_secs(60)))
     }
@@ -160,7 +160,7 @@ impl ApiResult {
         }
     }
 
-    /// The API's return code, where there is one.
+    /// The API's return code, if there is one.
     pub fn provider_code(&self) -> Option<i64> {
         match self {
             Self::Assessed { provider_code, .. } => Some(*provider_code),
@@ -168,8 +168,8 @@ impl ApiResult {
         }
     }
 
-    /// Whether the API turned the call away before it looked at the claim. Then the attempt does
-    /// not count towards [`Registration::max_attempts`](super::Registration::max_attempts).
+    /// Whether the API rejected the call before it looked at the claim. Then the attempt does not
+    /// count towards [`Registration::max_attempts`](super::Registration::max_attempts).
     pub fn is_turned_away(&self) -> bool {
         match self {
             Self::AccessDenied(_) => true,

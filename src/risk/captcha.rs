@@ -1,5 +1,4 @@
-//! What the two captcha APIs of Tencent Cloud share: their parameters and what they demand of a
-//! claim.
+//! What the two captcha APIs of Tencent Cloud share: their parameters and their checks of a claim.
 //!
 //! Owns the wire names of both. Knows no answer. The invariant: `CaptchaCheck` sends the same
 //! `userIp`, `businessId`, `captchaType`, `uid` and `sceneId` as `CaptchaQuery` did for the same
@@ -10,7 +9,7 @@
 use super::tencent_cloud::Parameters;
 use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, required};
 
-/// `accountType` (输入参数): not the set of `IntelligentQRCode`.
+/// `accountType` (输入参数). The values differ from those of `IntelligentQRCode`.
 fn account_type(kind: AccountType) -> Option<u32> {
     match kind {
         AccountType::Other => Some(0),
@@ -43,7 +42,7 @@ pub(super) fn parameters(claim: &Claim) -> Parameters<'_> {
     parameters
 }
 
-/// What both APIs demand of a claim.
+/// The checks of a claim for both APIs.
 pub(super) fn check(claim: &Claim) -> Result<(), DeadLetterReason> {
     let Claim { account, captcha, .. } = claim;
     if account_type(account.kind).is_none() {

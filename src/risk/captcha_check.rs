@@ -1,10 +1,10 @@
-//! `CaptchaCheck`, edition of 2016: whether the ticket that a user's answer earned is good.
+//! `CaptchaCheck`, edition of 2016: whether the ticket that a user got for an answer is good.
 //!
-//! Owns the meaning of `code` here, where 5100 is a verdict and no fault. Parameters are
-//! `captcha.rs`'s, signature and envelope [`super::tencent_cloud`]'s. The invariant: a ticket is
-//! judged by `code` alone (the document's own sample of success carries `"is_right":0`), is not
-//! shown more often than it passes, and no claim is rejected for a ticket that ended while the
-//! claim waited.
+//! Owns the meaning of `code` here: 5100 is a verdict and no fault. The parameters are in
+//! `captcha.rs`, signature and envelope in [`super::tencent_cloud`]. The invariants: only `code`
+//! says whether a ticket is good (the document's own sample of success has `"is_right":0`); a
+//! ticket is not sent more often than it passes; no claim is rejected for a ticket that expired
+//! while the claim waited.
 //!
 //! Source: Tencent Cloud 天御 "验证验证码票据", 2016.
 
@@ -33,10 +33,10 @@ pub const REGISTRATION: Registration = Registration {
 
 /// The ticket is not good. To Tencent Cloud's other APIs this code means "failed, ask again".
 const VERIFICATION_FAILED: i64 = 5100;
-/// A good ticket passes its first two checks only (验证码问题说明); a third would reject an honest user.
+/// A good ticket passes only its first two checks (验证码问题说明); a third would reject an honest user.
 const CHECKS_OF_A_TICKET: u32 = 2;
 
-/// A ticket is late after this part of its life: the user may have earned it some time before the
+/// A ticket is late after this part of its life: the user may have got it some time before the
 /// claim.
 const PART_UNTIL_LATE: u32 = 10;
 
@@ -48,8 +48,8 @@ pub struct Settings {
     pub method: Method,
     /// See [`ApiSettings::signature_method`].
     pub signature_method: SignatureMethod,
-    /// How long a ticket is good, counted from the claim's time. A claim that is older is not asked
-    /// about.
+    /// How long a ticket is good, counted from the claim's time. The API is not called for an older
+    /// claim.
     #[serde(with = "humantime_serde")]
     pub ticket_lifetime: Duration,
 }
@@ -79,7 +79,7 @@ fn build(setup: &mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError> {
     Ok(Box::new(CaptchaCheck { client, ticket_lifetime }))
 }
 
-/// The time so long after the claim's, UNIX seconds.
+/// The time that is this long after the claim's, UNIX seconds.
 fn after_claim(claim: &Claim, time: Duration) -> i64 {
     claim.claimed_at.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }

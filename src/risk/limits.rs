@@ -1,4 +1,4 @@
-//! How many calls an API gets, as the configuration says it.
+//! The limits on calls of an API, as they are configured.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -6,14 +6,14 @@ use serde::{Deserialize, Deserializer};
 /// How many calls at once an API gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concurrency {
-    /// So many.
+    /// This number.
     Fixed(u32),
-    /// As many as it does best with, which the worker finds out: `"auto"`.
+    /// The number with which the API works best, which the worker finds out: `"auto"`.
     Auto,
 }
 
 impl<'de> Deserialize<'de> for Concurrency {
-    /// From text, for that is what a number from the environment is.
+    /// From text, because numbers from the environment are texts.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text == "auto" {
@@ -24,13 +24,13 @@ impl<'de> Deserialize<'de> for Concurrency {
     }
 }
 
-/// Whose bound a limit is.
+/// The scope of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Each worker's own.
+    /// Each worker has the limit for itself.
     Worker,
-    /// That of all workers of the consumer group together: each uses the share that its partitions
-    /// of the input topic are of all its partitions, so that no coordinator is needed.
+    /// All workers of the consumer group have the limit together. A worker's share is its part of
+    /// the input topic's partitions, so no coordinator is needed.
     Group,
 }

@@ -1,8 +1,8 @@
 //! `IntelligentQRCode`, the schema of December 2018: mini-programs.
 //!
 //! Owns the wire names of this schema and its table of risk types. Signature, envelope and error
-//! codes are [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with
-//! another schema's meaning: here 101 is an account of low credit, to
+//! codes are in [`super::tencent_cloud`]. The invariant: a code of this table is never read with
+//! another schema's meaning. Here 101 is an account of low credit; in
 //! [`super::intelligent_qr_code`] it is a batch operation.
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", revision of 2018-12-13.
@@ -24,7 +24,7 @@ pub const REGISTRATION: Registration = Registration {
     build: |setup| LevelApi::build("IntelligentQRCode", check, parameters, setup),
 };
 
-/// `accountType` (输入参数): this schema takes three.
+/// `accountType` (输入参数): this schema accepts three.
 fn account_type(kind: AccountType) -> Option<u32> {
     match kind {
         AccountType::Other => Some(0),
@@ -38,7 +38,7 @@ fn account_type(kind: AccountType) -> Option<u32> {
     }
 }
 
-/// The input parameters (输入参数), by wire name and claim field, capitalised as the document has them.
+/// The input parameters (输入参数), by wire name and claim field, capitalised as in the document.
 fn parameters(claim: &Claim) -> Parameters<'_> {
     let Claim { account, client, login, reward, .. } = claim;
     let mut parameters = Parameters::default();

@@ -1,7 +1,7 @@
 //! The risk APIs: one file each, and what several of them share.
 //!
-//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim, and makes an
-//! [`ApiResult`] of an [`Answer`]. It knows no socket, no clock and no randomness: time, nonce and
+//! A [`RiskApi`] is pure and synchronous: it writes a [`Request`] for a claim, and reads an
+//! [`Answer`] as an [`ApiResult`]. It uses no socket, no clock and no randomness: time, nonce and
 //! access token are arguments ([`Attempt`]). [`crate::assess`] decides when a request is sent, and
 //! sends it.
 //!
@@ -50,7 +50,7 @@ pub use section::SectionError;
 use tests::testing;
 pub use tokens::{Fetch, MakeTokens, Token, TokenSource, one_line};
 
-/// Every risk API. A new one is its file, its `mod` above and a line here.
+/// Every risk API. A new one needs a file, its `mod` above and a line here.
 const APIS: &[Registration] = &[
     intelligent_qr_code::REGISTRATION,
     mini_program::REGISTRATION,
@@ -60,24 +60,24 @@ const APIS: &[Registration] = &[
     captcha_check::REGISTRATION,
 ];
 
-/// One risk API: how to ask it about a claim and how to read what it answers.
+/// One risk API: how to write its request for a claim and how to read its answer.
 pub trait RiskApi: Send + Sync {
-    /// What is the same for every claim.
+    /// The properties that are the same for every claim.
     fn registration(&self) -> &'static Registration;
 
-    /// Until when it makes sense to call the API about this claim, UNIX seconds; `None` for ever.
-    /// After that the API is not called any more, and a person decides.
+    /// Until when the API may be called about this claim, UNIX seconds; `None` means always. After
+    /// that the API is not called any more, and a person decides.
     fn ask_until(&self, _: &Claim) -> Option<i64> {
         None
     }
 
-    /// Whether this assessment, of a call at `_asked_at` (UNIX seconds), may only show that the
-    /// call came too late. Then it says nothing about the user, and a person decides.
+    /// Whether this assessment may only mean that the call, at `_asked_at` (UNIX seconds), came too
+    /// late. Then it says nothing about the user, and a person decides.
     fn is_late(&self, _: &Claim, _: &Assessment, _asked_at: i64) -> bool {
         false
     }
 
-    /// What this API demands of a claim beyond `schemas/claim.v1.json`, checked before anything is
+    /// Checks what this API requires of a claim beyond `schemas/claim.v1.json`, before anything is
     /// sent.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl dyn RiskApi + '_ {
         self.registration().risk_type(code)
     }
 
-    /// Reads any answer: by its status alone where that is enough, or else with [`RiskApi::read`].
+    /// Reads any answer: by its status if that is enough, or else with [`RiskApi::read`].
     pub fn read_any(&self, answer: &Answer<'_>) -> ApiResult {
         if answer.is_read_by_status() { answer.unreadable() } else { self.read(answer) }
     }
@@ -151,7 +151,7 @@ pub struct Request {
 }
 
 impl fmt::Debug for Request {
-    /// The redacted text: a signature or a token in the URL must not reach a log by way of `{:?}`.
+    /// The redacted text: a signature or a token in the URL must not get into a log by `{:?}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Request({})", self.redacted)
     }
@@ -169,7 +169,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The method as HTTP writes it.
+    /// The name of the method in HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

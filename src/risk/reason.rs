@@ -1,6 +1,7 @@
-//! Why an attempt or a claim comes to nothing, in one word, and what somebody can do about it.
+//! Why an attempt or a claim has no result, in one word, and what to do about it.
 //!
-//! Pure. The words and the remedies stand in `docs/risk-apis.md`, Reasons; a test compares the two.
+//! Pure. The words and the remedies are also in `docs/risk-apis.md`, Reasons; a test compares the
+//! two.
 
 use crate::words::words;
 
@@ -96,8 +97,8 @@ words! {
 }
 
 impl FaultReason {
-    /// What the likely cause is, and which key or place to look at: one half of a sentence for the
-    /// log. `None` where the fault mends itself, or is one claim's.
+    /// The likely cause, and the key or place to check: half a sentence for the log. `None` if the
+    /// fault goes away by itself, or concerns one claim.
     pub const fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Self::RequestExpired => {
@@ -159,7 +160,8 @@ impl FaultReason {
         })
     }
 
-    /// Whether a fetch of an access token that failed so will fail until somebody mends the set-up.
+    /// Whether fetches of an access token that fail for this reason will fail until somebody fixes
+    /// the configuration.
     pub const fn denies_token(self) -> bool {
         !matches!(
             self,

@@ -1,10 +1,10 @@
-//! From what a risk API said to what the policy decides: for those who look at a decision
-//! afterwards, or before there is one. Pure.
+//! Applies a policy to an API's result: for commands that check a decision afterwards, or try a
+//! policy before. Pure.
 
 use super::{ApiResult, FaultReason, RiskApi};
 use crate::decision::{Policy, Ruling};
 
-/// What is decided from an answer; `None` where the claim is asked about again.
+/// The decision that follows from a result; `None` if the API is called again.
 pub fn rule(policy: &Policy, api: &dyn RiskApi, result: &ApiResult) -> Option<Ruling> {
     match result {
         ApiResult::Assessed { assessment, .. } => {
@@ -17,7 +17,7 @@ pub fn rule(policy: &Policy, api: &dyn RiskApi, result: &ApiResult) -> Option<Ru
     }
 }
 
-/// What is decided where no API assessed the claim in time, for this reason.
+/// The decision if no API assessed the claim in time, for this reason.
 pub fn rule_unassessed(policy: &Policy, reason: &str, provider_code: Option<i64>) -> Ruling {
     if reason == FaultReason::TicketExpired.as_str() {
         policy.too_late(reason, provider_code)

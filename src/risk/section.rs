@@ -2,8 +2,7 @@
 //! API's own settings.
 //!
 //! Owns names, defaults and bounds of the common keys, and [`SectionError`], which names a key by
-//! its whole path. Knows no API. The invariant: a [`Section`] that was read holds only values that
-//! can be worked with.
+//! its full path. Knows no API. The invariant: a [`Section`] that was read holds only valid values.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use std::cell::{OnceCell, RefCell};
@@ -56,8 +55,8 @@ impl SectionError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Section {
-    /// The kinds of claim that the API serves; its usual kind where the key is absent, none where
-    /// the list is empty.
+    /// The kinds of claim that the API serves; its usual kind if the key is absent, none if the
+    /// list is empty.
     pub serves: Option<Vec<String>>,
     /// Scheme, host and port of the server or of the gateway before it; the API knows its default.
     pub base_url: Option<String>,
@@ -68,13 +67,13 @@ pub struct Section {
     pub timeout: Duration,
     /// Calls at once. At the bound claims wait.
     pub concurrency: Concurrency,
-    /// The bound where `concurrency` is `"auto"`.
+    /// The bound if `concurrency` is `"auto"`.
     pub concurrency_max: Option<u32>,
-    /// Whose bound that is.
+    /// The scope of `concurrency`.
     pub concurrency_scope: Scope,
     /// Calls per second; absent means no limit. At the bound claims wait.
     pub rate_limit: Option<f64>,
-    /// Whose bound `rate_limit` is.
+    /// The scope of `rate_limit`.
     pub rate_limit_scope: Scope,
     /// Which levels lead to which decision; the API knows its default.
     pub policy: Option<Levels>,
@@ -120,7 +119,7 @@ impl Section {
         Some((section, own))
     }
 
-    /// The bound of calls at once, and whether the worker finds out how many of them are best.
+    /// The bound of calls at once, and whether the worker finds the best number.
     pub fn concurrency(&self) -> (u32, bool) {
         match self.concurrency {
             Concurrency::Fixed(calls) => (calls, false),
@@ -186,7 +185,7 @@ pub fn check_base_url(key: &str, base_url: &str) -> Result<(), SectionError> {
     Ok(())
 }
 
-/// Whether it is a host, and a port if it has one: of anything else no request could be made.
+/// Whether it is a host with an optional port: with anything else no request could be made.
 fn is_authority(text: &str) -> bool {
     let (is_host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -217,7 +216,7 @@ fn is_no_path(character: char) -> bool {
     matches!(character, '?' | '#') || character.is_whitespace() || character.is_control()
 }
 
-/// What an API's constructor works with.
+/// The input of an API's constructor.
 #[derive(Debug)]
 pub struct Setup<'a> {
     /// The sections that several APIs share.
@@ -225,11 +224,11 @@ pub struct Setup<'a> {
     /// The API's.
     pub registration: &'static Registration,
     base_url: Option<String>,
-    /// What [`Setup::base_url`] said.
+    /// The result of [`Setup::base_url`].
     in_use: OnceCell<String>,
     path: Option<String>,
     own: Map<String, Value>,
-    /// What is wrong, and keeps nobody from finding more.
+    /// Faults after which the check goes on.
     faults: RefCell<Vec<SectionError>>,
 }
 
@@ -265,12 +264,12 @@ impl<'a> Setup<'a> {
         base_url
     }
 
-    /// The server that the API is at, once the API has asked for it.
+    /// The server of the API, once the API has asked for it.
     pub(super) fn server(&self) -> String {
         self.in_use.get().cloned().unwrap_or_default()
     }
 
-    /// The whole key of one of the section's.
+    /// The full key of a key of the section.
     pub fn key(&self, key: &str) -> String {
         format!("risk.{}.{key}", self.registration.name)
     }
@@ -280,8 +279,8 @@ impl<'a> Setup<'a> {
         self.path.as_deref().unwrap_or(default).to_owned()
     }
 
-    /// Demands that a key outside the API's section is set; [`Registry::new`](super::Registry::new)
-    /// tells where it is not.
+    /// Requires a key outside the API's section. [`Registry::new`](super::Registry::new) reports it
+    /// if it is missing.
     pub fn require(&self, key: &str, value: &str) {
         if value.trim().is_empty() {
             let name = self.registration.name;
@@ -290,7 +289,7 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Every fault that kept nobody from going on: keys that nobody read are some.
+    /// All faults after which the check went on, unknown keys among them.
     pub(super) fn finish(self) -> Vec<SectionError> {
         let mut faults = self.faults.into_inner();
         let mut unread: Vec<&String> = self.own.keys().collect();
@@ -303,8 +302,8 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Reads a table in the manner of the `config` crate: text from the environment becomes numbers.
-/// Adds every fault.
+/// Reads a table as the `config` crate does: text from the environment becomes numbers. Adds every
+/// fault.
 fn decode<T: DeserializeOwned>(
     prefix: &str,
     table: Map<String, Value>,

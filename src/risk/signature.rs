@@ -25,8 +25,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// The hash under the HMAC: `signature_method` in configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum SignatureMethod {
-    /// What the server takes when the parameter is absent, and what the documents of Tencent Cloud
-    /// ask for.
+    /// The server's default if the parameter is absent, and what the documents of Tencent Cloud ask
+    /// for.
     #[default]
     #[serde(rename = "HmacSHA1")]
     HmacSha1,
@@ -92,7 +92,7 @@ fn mac<M: Mac + KeyInit>(secret_key: &str, text: &str) -> hmac::digest::Output<M
     mac.finalize().into_bytes()
 }
 
-/// A value as it stands in a query or a form body.
+/// A value, encoded for a query or a form body.
 pub fn encode(value: &str) -> PercentEncode<'_> {
     utf8_percent_encode(value, RESERVED)
 }
@@ -104,8 +104,8 @@ mod tests {
     const KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA";
     const ID: &str = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA";
 
-    /// Signs the parameters of a published text to sign, given in any order, and holds the text
-    /// against the published one.
+    /// Signs the parameters of a published text to sign, in any order, and compares the text with
+    /// the published one.
     fn check(published: &str, method: SignatureMethod, key: &str, signature: &str) {
         let verb = if published.starts_with("POST") { Method::Post } else { Method::Get };
         let (head, query) = published.split_once('?').unwrap();

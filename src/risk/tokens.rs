@@ -1,8 +1,8 @@
-//! Access tokens: what a vendor says whose APIs demand one.
+//! Access tokens: how a vendor whose APIs need one issues it.
 //!
-//! Pure. Knows nothing of when: who keeps a token, for how long, and how many wait for it is the
-//! caller's concern. The invariant: no token and no secret is in what [`TokenSource::redacted`] and
-//! [`Request::redacted`] keep for the record.
+//! Pure. The caller decides when a token is fetched and how long it is kept. The invariant: no
+//! token and no secret is in the texts of [`TokenSource::redacted`] and [`Request::redacted`],
+//! which are stored.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{Answer, Fault, Request, Shared};
 
 /// The key before the token (RFC 6749, section 5.1).
 const KEY: &[u8] = b"access_token";
-/// So much of an answer is kept; a good one has some 200 bytes.
+/// The most bytes of an answer that are kept. A good one has some 200 bytes.
 const KEPT_BYTES: usize = 4_096;
 
 /// An access token.
@@ -21,7 +21,7 @@ const KEPT_BYTES: usize = 4_096;
 pub struct Token {
     /// The token.
     pub value: SecretString,
-    /// For how long it is good, from the moment of the answer.
+    /// How long it is valid, from the time of the answer.
     pub expires_in: Duration,
 }
 
@@ -30,14 +30,14 @@ pub struct Token {
 pub enum Fetch {
     /// The current one, or a new one if that is about to end.
     Plain,
-    /// A new one in any case: the endpoint still hands out the one that was refused.
+    /// A new one in any case: the endpoint still returns the one that was refused.
     Forced,
 }
 
-/// Makes a source from the sections that several APIs share.
+/// The constructor of a source, from the sections that several APIs share.
 pub type MakeTokens = fn(&Shared) -> Box<dyn TokenSource>;
 
-/// Where the access tokens of a vendor's APIs come from. All of them use the same one.
+/// A source of access tokens. All APIs of a vendor use the same token.
 pub trait TokenSource: Send + Sync {
     /// The vendor's name, for logs; no other source has it.
     fn vendor(&self) -> &'static str;
@@ -45,17 +45,18 @@ pub trait TokenSource: Send + Sync {
     /// The key of the URL that tokens are fetched from, and the URL.
     fn place(&self) -> (&'static str, &str);
 
-    /// The setting by which a fetch ends the token that others have, if it does.
+    /// The setting with which a fetch invalidates the token that others have, if it does.
     fn invalidates_others(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether the endpoint can be made to hand out another token than the current one.
+    /// Whether the endpoint can be forced to return another token than the current one.
     fn can_force(&self) -> bool {
         false
     }
 
-    /// The request for a token. [`Fetch::Forced`] counts where [`Self::can_force`] says so.
+    /// The request for a token. [`Fetch::Forced`] has an effect only if [`Self::can_force`] is
+    /// true.
     fn token_request(&self, fetch: Fetch) -> Request;
 
     /// Reads the answer to [`Self::token_request`], any bytes.
@@ -64,19 +65,20 @@ pub trait TokenSource: Send + Sync {
     /// Why there is no token.
     fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault>;
 
-    /// Whether an answer without a token says that the endpoint is not there: then another one is
-    /// asked from now on, and the sentence tells the operator so. `None` where nothing changes.
+    /// Checks whether an answer without a token means that the endpoint does not exist. Then
+    /// another endpoint is used from now on, and the returned sentence tells the operator. `None`
+    /// if nothing changes.
     fn fall_back(&self, _: &Answer<'_>) -> Option<String> {
         None
     }
 
-    /// What the vendor says about a refusal, in its own words, on one line of bounded length.
+    /// The vendor's message about a refusal, on one line of bounded length.
     fn words(&self, _: &Answer<'_>) -> Option<String> {
         None
     }
 
-    /// The first bytes of an answer, for the record: without what stands where a token does,
-    /// whether or not the rest can be read, and without the token that was read.
+    /// The first bytes of an answer, to be stored: without any value in the place of a token, even
+    /// if the rest cannot be read, and without the token that was read.
     fn redacted(&self, body: &[u8], token: Option<&SecretString>) -> Vec<u8> {
         redacted(body, token)
     }

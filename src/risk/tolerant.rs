@@ -1,11 +1,13 @@
-//! How answers are read: tolerantly, and without ever guessing.
+//! Parses answers tolerantly, but without guessing.
 //!
-//! Owns what "tolerant" means for every API: a key counts whatever its case and the blanks around
-//! it (`"level "`, `Level`), a number may be written as text or with a point (`"code":"0"`,
-//! `"level":2.0`). And what "never guessing" means: a value of the wrong type, or one key twice
-//! with different values, is [`Found::Unusable`], which no API may take for "clean".
+//! Owns what "tolerant" means for every API: the case of a key and blanks around it do not matter
+//! (`"level "`, `Level`), and a number may be written as text or with a point (`"code":"0"`,
+//! `"level":2.0`). It also owns what "without guessing" means: a value of the wrong type, or a key
+//! that occurs twice with different values, is [`Found::Unusable`], which no API may treat as
+//! "clean".
 //!
-//! One pass, no tree of values: depth and size of a body cost neither stack nor memory.
+//! It parses in one pass and builds no tree of values: depth and size of a body cost neither stack
+//! nor memory.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +16,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Up to this every whole number is an `f64` of its own: 2 to the power of 53.
+/// Up to 2 to the power of 53, every whole number has its own `f64`.
 const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A field of an answer, as found.
@@ -23,15 +25,14 @@ pub(super) enum Found<T> {
     /// Not there, or null.
     #[default]
     Absent,
-    /// There, and readable.
+    /// It is there and readable.
     Given(T),
-    /// There, but not to be read as a `T`, or there twice with different values.
+    /// It is there but not readable as a `T`, or it occurs twice with different values.
     Unusable,
 }
 
 impl<T: PartialEq> Found<T> {
-    /// Takes in what stands under the key: the first time it is kept, a second time it must be the
-    /// same.
+    /// Takes in a value of the key. The first value is kept; a second one must be the same.
     pub(super) fn merge(&mut self, other: Self) {
         match (&*self, other) {
             (_, Self::Absent) => {}
@@ -52,7 +53,7 @@ impl<T> Found<T> {
     }
 }
 
-/// Reads a whole body, a byte order mark before it allowed.
+/// Reads a whole body, with or without a byte order mark.
 pub(super) fn read<T: Readable>(body: &[u8]) -> Option<T> {
     let body = without_mark(body);
     let found = serde_json::from_slice::<Found<T>>(body);
@@ -70,15 +71,15 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// The same JSON with every control character within a text written as JSON demands: some servers
-/// pass on what they were sent as it is. What was a good answer stays the same answer.
+/// The same JSON with every control character within a text escaped, as JSON requires: some servers
+/// echo their input unescaped. A good answer does not change.
 fn escaped(body: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(body.len() + 64);
     let (mut in_text, mut after_backslash) = (false, false);
     for byte in body {
         if in_text && *byte < b' ' {
             if after_backslash {
-                // No escape begins so: the backslash stands for itself.
+                // No escape begins like this: the backslash is literal.
                 escaped.push(b'\\');
             }
             escaped.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
@@ -91,8 +92,8 @@ fn escaped(body: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// What can be read from JSON. Every form that a type does not take makes it unusable, and fails
-/// nothing else.
+/// A type that can be read from JSON. A form that the type does not accept makes only this value
+/// unusable.
 pub(super) trait Readable: Sized {
     /// From a number without a fraction.
     fn integer(_: i64) -> Option<Self> {
@@ -138,7 +139,7 @@ impl Readable for String {
     }
 }
 
-/// A risk type, `None` if no table can have it: it is larger than what is kept of one.
+/// A risk type; `None` if it is larger than the stored type, so that no table can have it.
 struct Code(Option<i32>);
 
 impl Readable for Code {
@@ -155,9 +156,9 @@ impl Readable for Code {
     }
 }
 
-/// Risk types, each once: a list of numbers; one number stands for a list of one, an empty text for
-/// none. A code nobody knows is kept if it can be; one that is no number makes the list unusable,
-/// for it might have been the one that matters.
+/// Risk types, each once: a list of numbers. One number means a list of one, an empty text means
+/// none. An unknown code is kept if possible. A code that is not a number makes the list unusable,
+/// because it might have been the one that matters.
 impl Readable for Vec<i32> {
     fn integer(value: i64) -> Option<Self> {
         Code::integer(value).map(|code| code.0.into_iter().collect())
@@ -246,7 +247,7 @@ impl<'de, T: Readable> Visitor<'de> for FoundVisitor<T> {
     }
 }
 
-/// Reads a key and says which of these names it means; the empty name for none. Names are in lower
+/// Reads a key and returns which of these names it means, or the empty name. Names are in lower
 /// case.
 #[derive(Clone, Copy)]
 pub(super) struct Keys(pub(super) &'static [&'static str]);

@@ -1,14 +1,14 @@
 //! WeChat 账号风险识别, `weopensecuseracctrisklevel`: the risk of an account at login.
 //!
-//! Owns the product's name, number and risk object. Request, envelopes and error codes are
-//! [`super::wechat`]'s. The invariant: `serviceid` and risk object are of the same product.
+//! Owns the product's name, number and risk object. Request, envelopes and error codes are in
+//! [`super::wechat`]. The invariant: `serviceid` and risk object belong to the same product.
 //!
 //! Source: WeChat "小程序风控 API", 账号风险识别.
 
 use super::Registration;
 use super::wechat::{LEVELS, Product, SCHEMA, ServiceMarket, tokens};
 
-/// `[risk.wechat_account]`, which has no keys but the common ones.
+/// `[risk.wechat_account]`, which has only the common keys.
 pub const REGISTRATION: Registration = Registration {
     name: "wechat_account",
     kind: "wechat_account",

@@ -1,14 +1,14 @@
 //! WeChat 营销活动反作弊, `weopensecriskservice`: cheating in marketing campaigns.
 //!
-//! Owns the product's name, number and risk object. Request, envelopes and error codes are
-//! [`super::wechat`]'s. The invariant: `serviceid` and risk object are of the same product.
+//! Owns the product's name, number and risk object. Request, envelopes and error codes are in
+//! [`super::wechat`]. The invariant: `serviceid` and risk object belong to the same product.
 //!
 //! Source: WeChat "小程序风控 API", 营销活动反作弊.
 
 use super::Registration;
 use super::wechat::{LEVELS, Product, SCHEMA, ServiceMarket, tokens};
 
-/// `[risk.wechat_marketing]`, which has no keys but the common ones.
+/// `[risk.wechat_marketing]`, which has only the common keys.
 pub const REGISTRATION: Registration = Registration {
     name: "wechat_marketing",
     kind: "wechat_marketing",

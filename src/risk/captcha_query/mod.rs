@@ -1,8 +1,8 @@
 //! `CaptchaQuery`: a captcha for the user to solve.
 //!
-//! Owns the `script` parameter and what its two values make of an answer. Parameters are
-//! `captcha.rs`'s, signature and envelope [`super::tencent_cloud`]'s. The invariant: what is passed
-//! on as a script is text and not empty, and no page of a proxy.
+//! Owns the `script` parameter and the two forms of answers that it selects. The parameters are in
+//! `captcha.rs`, signature and envelope in [`super::tencent_cloud`]. The invariant: a script that
+//! is passed on is text, not empty, and not a proxy's page.
 //!
 //! Source: Tencent Cloud 天御 "拉取验证码JavaScript", 2017-10.
 
@@ -86,8 +86,7 @@ impl CaptchaQuery {
         parameters
     }
 
-    /// The body is JavaScript, even on error; what JSON or a page there is comes from somebody on
-    /// the way.
+    /// The body is JavaScript, even on error. JSON or a page comes from a server in between.
     fn read_raw(&self, answer: &Answer<'_>) -> ApiResult {
         let body = without_mark(answer.body);
         if !answer.is_success() || body.trim_ascii_start().starts_with(b"{") {
@@ -101,15 +100,15 @@ impl CaptchaQuery {
         }
     }
 
-    /// What the script calls the function for errors with, if it does.
+    /// The argument of the script's call of the error function, if there is such a call.
     fn error<'a>(&self, script: &'a str) -> Option<&'a str> {
         let rest = script.trim_start().strip_prefix(self.callback.as_deref()?)?;
         let argument = rest.trim_start().strip_prefix('(')?;
         Some(argument.rsplit_once(')').map_or(argument, |(argument, _)| argument))
     }
 
-    /// The document does not say what the function is called with. An error code in it is read as
-    /// anywhere; success is not, for this is an error.
+    /// The document does not say what the argument is. An error code in it is read as usual; a
+    /// success code is not, because this call means an error.
     fn read_error(&self, argument: &str) -> ApiResult {
         match self.client.open(&Answer { status: 200, body: argument.as_bytes() }) {
             Err(result) if result.provider_code().is_some() => result,
@@ -132,7 +131,7 @@ fn challenge(script: String) -> ApiResult {
     ApiResult::Assessed { assessment: Assessment::Challenge { script }, provider_code: 0 }
 }
 
-/// Not empty, no HTML, and no NUL, which Postgres cannot keep in a text.
+/// Not empty, not HTML, and without NUL, which Postgres cannot store in a text.
 fn is_script(script: &str) -> bool {
     let script = script.trim_start();
     !script.is_empty() && !script.starts_with('<') && !script.contains('\0')

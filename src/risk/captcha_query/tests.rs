@@ -16,7 +16,7 @@ fn request_is_the_published_vector() {
     }));
     assert_eq!(fault_of(&registry, &claim), None);
     let sent = wire(&only(&registry).request(&claim, &ATTEMPT));
-    // The vector leaves the account's type out, which every claim has.
+    // The vector has no account type, but every claim has one.
     let pairs = sent
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))

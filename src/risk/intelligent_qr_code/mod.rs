@@ -1,9 +1,9 @@
 //! `IntelligentQRCode`, the schema of 2021: scanned codes and red packets.
 //!
 //! Owns the wire names of this schema and its table of risk types. Signature, envelope and error
-//! codes are [`super::tencent_cloud`]'s. The invariant: a code of this table is never read with
-//! another schema's meaning, for [`super::mini_program`] answers the same `Action` and means other
-//! things by the same numbers.
+//! codes are in [`super::tencent_cloud`]. The invariant: a code of this table is never read with
+//! another schema's meaning. [`super::mini_program`] uses the same `Action` and the same numbers
+//! with other meanings.
 //!
 //! Source: Tencent Cloud 营销风控 "API 文档", `IntelligentQRCode`.
 
@@ -41,7 +41,7 @@ fn account_type(kind: AccountType) -> Option<u32> {
 /// `dayTimes`.
 fn parameters(claim: &Claim) -> Parameters<'_> {
     let Claim { account, client, login, reward, .. } = claim;
-    // Asked for only where the account is no phone number.
+    // Required only if the account is not a phone number.
     let phone = account.phone.as_deref().filter(|_| account.kind != AccountType::Phone);
     let mut parameters = Parameters::default();
     parameters

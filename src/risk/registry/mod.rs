@@ -1,8 +1,8 @@
 //! Which risk APIs there are, and which one serves which kind of claim.
 //!
-//! Owns the list of APIs and [`Registry`], built once from `[risk]`. Knows nothing of what an API
-//! does. The invariant: every kind leads to one API at most, and every API in the registry has its
-//! credentials, its bounds and its policy.
+//! Owns the list of APIs and [`Registry`], built once from `[risk]`. Does not know what an API
+//! does. The invariant: at most one API serves a kind, and every API in the registry has its
+//! credentials, its limits and its policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,31 +17,32 @@ use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};
 use crate::live::Live;
 
-/// How an API enters the registry, and what is the same for every claim.
+/// How an API is registered: the properties that are the same for every claim.
 #[derive(Debug, Clone, Copy)]
 pub struct Registration {
     /// Its name in SQL, spans and metrics, and that of its section `[risk.<name>]`.
     pub name: &'static str,
-    /// The kind of claim that it serves where its section does not say.
+    /// The kind of claim that it serves if its section does not say.
     pub kind: &'static str,
-    /// Which edition of its documents its codes follow (`schemas/decision.v1.json`): `2021`.
+    /// The edition of the documents that its codes follow (`schemas/decision.v1.json`), such as
+    /// `2021`.
     pub schema: &'static str,
-    /// What its levels lead to, from level 0 on, where `[risk.<name>.policy]` says nothing
-    /// (`docs/risk-apis.md`, Policy); empty where it gives none.
+    /// The decisions for its levels from 0 on, if `[risk.<name>.policy]` does not set them
+    /// (`docs/risk-apis.md`, Policy); empty if it gives no levels.
     pub levels: &'static [Decision],
     /// Its own table of risk types: the same code means different things to different schemas.
     pub risk_types: &'static [RiskType],
-    /// How many times the API may look at one claim at all, where it bounds that.
+    /// The most attempts at one claim, if the API has such a bound.
     pub max_attempts: Option<u32>,
-    /// Where the access tokens come from that its requests need ([`super::Attempt::token`]); the
-    /// APIs of one vendor share a token.
+    /// The source of the access tokens that its requests need ([`super::Attempt::token`]). The APIs
+    /// of one vendor share a token.
     pub tokens: Option<MakeTokens>,
     /// Builds the API from its section.
     pub build: fn(&mut Setup<'_>) -> Result<Box<dyn RiskApi>, SectionError>,
 }
 
 impl Registration {
-    /// The highest risk level that the API gives; `None` where it gives none.
+    /// The highest risk level that the API gives; `None` if it gives none.
     pub fn highest_level(&self) -> Option<u8> {
         u8::try_from(self.levels.len()).ok()?.checked_sub(1)
     }
@@ -51,8 +52,8 @@ impl Registration {
         self.risk_types.iter().find(|risk_type| risk_type.code == code).copied()
     }
 
-    /// What its levels lead to by the policy that is given, or by its own; `None` where it gives
-    /// none.
+    /// The decisions for its levels by the given policy, or by its default; `None` if it gives no
+    /// levels.
     ///
     /// # Errors
     /// One sentence: what is wrong with the policy.
@@ -77,7 +78,8 @@ pub struct Shared {
     pub tencent_cloud: Live<tencent_cloud::Settings>,
     /// `[wechat]`.
     pub wechat: Live<wechat::Settings>,
-    /// `retry.transient_codes`: provider codes that are transient whatever an API's own table says.
+    /// `retry.transient_codes`: provider codes that are transient, even if an API's own table says
+    /// otherwise.
     pub transient_codes: Vec<i64>,
 }
 
@@ -97,13 +99,13 @@ impl ApiId {
 pub struct TokenId(usize);
 
 impl TokenId {
-    /// The number, for whoever keeps a list with one entry per source.
+    /// The number: the index into a list with one entry per source.
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// One API, and within which bounds it is asked.
+/// One API, and the limits on its calls.
 pub struct Route {
     /// The API.
     pub api: Box<dyn RiskApi>,
@@ -115,20 +117,19 @@ pub struct Route {
     pub timeout: Duration,
     /// Calls at once, at least 1.
     pub concurrency: u32,
-    /// Whether the worker finds out how many calls at once the API does best with, up to
-    /// `concurrency`.
+    /// Whether the worker finds the best number of calls at once, up to `concurrency`.
     pub is_adaptive: bool,
-    /// Whose bound `concurrency` is.
+    /// The scope of `concurrency`.
     pub concurrency_scope: Scope,
     /// Calls per second, more than 0; `None` means no limit.
     pub rate_limit: Option<f64>,
-    /// Whose bound `rate_limit` is.
+    /// The scope of `rate_limit`.
     pub rate_limit_scope: Scope,
-    /// Which levels lead to which decision; `None` where the API gives no level.
+    /// Which levels lead to which decision; `None` if the API gives no level.
     pub levels: Option<Levels>,
 }
 
-/// The APIs that serve something.
+/// The APIs that serve a kind.
 pub struct Registry {
     routes: Vec<Route>,
     by_kind: BTreeMap<String, ApiId>,
@@ -138,7 +139,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Builds every API that has a section in `[risk]` and serves something.
+    /// Builds every API that has a section in `[risk]` and serves a kind.
     ///
     /// # Errors
     /// Every fault, at least one, naming the whole key.
@@ -232,7 +233,7 @@ impl Registry {
         }))
     }
 
-    /// The API that serves this claim, which holds all that the API demands of it.
+    /// The API that serves this claim, after the API's checks of the claim.
     ///
     /// # Errors
     /// [`DeadLetterReason`]: a kind that no API serves, or what [`RiskApi::check`] found.
@@ -254,12 +255,12 @@ impl Registry {
         &self.routes[id.0]
     }
 
-    /// The API with this name, if it serves anything.
+    /// The API with this name, if it serves a kind.
     pub fn find(&self, name: &str) -> Option<ApiId> {
         self.routes.iter().position(|route| route.api.name() == name).map(ApiId)
     }
 
-    /// Takes on the credentials of these sections, for requests made from now on.
+    /// Applies the credentials of these sections to all requests from now on.
     pub fn renew(&self, tencent_cloud: &tencent_cloud::Settings, wechat: &wechat::Settings) {
         let Shared { tencent_cloud: tencent, wechat: app, .. } = &self.shared;
         tencent.replace(tencent.now().with_credentials_of(tencent_cloud));
@@ -267,22 +268,22 @@ impl Registry {
         self.renewals.fetch_add(1, Ordering::Release);
     }
 
-    /// How often credentials were read anew.
+    /// How often new credentials were applied.
     pub fn renewals(&self) -> u64 {
         self.renewals.load(Ordering::Acquire)
     }
 
-    /// Every API that serves something.
+    /// Every API that serves a kind.
     pub fn iter(&self) -> impl Iterator<Item = (ApiId, &Route)> {
         self.routes.iter().enumerate().map(|(index, route)| (ApiId(index), route))
     }
 
-    /// How many APIs serve something.
+    /// The number of APIs that serve a kind.
     pub fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether no API serves anything, so that every claim would be malformed.
+    /// Whether no API serves any kind, so that every claim would be malformed.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
@@ -292,7 +293,7 @@ impl Registry {
         self.by_kind.iter().map(|(kind, id)| (kind.as_str(), *id))
     }
 
-    /// The policy in force: every route's levels, and what its types of risk do.
+    /// The policy in force: the levels of every API, and the effects of its risk types.
     pub fn policy(&self, on_unassessed: Decision) -> Policy {
         let levels = self
             .routes
@@ -304,7 +305,7 @@ impl Registry {
         })
     }
 
-    /// Where the access tokens come from that APIs need.
+    /// The sources of the access tokens that APIs need.
     pub fn token_sources(&self) -> impl Iterator<Item = (TokenId, &dyn TokenSource)> {
         self.tokens.iter().enumerate().map(|(index, source)| (TokenId(index), source.as_ref()))
     }

@@ -1,4 +1,4 @@
-//! What a configuration makes of the registry, and what is said about a wrong one.
+//! The registry of a configuration, and the errors of a wrong one.
 
 use config::{Config, Environment, File, FileFormat};
 use serde_json::json;
@@ -249,7 +249,7 @@ fn an_unknown_kind_is_malformed_and_harmless_to_show() {
     assert!(fault.detail.len() < 200 && !fault.detail.contains('\0'));
 }
 
-/// A vendor whose endpoint gives nobody a token.
+/// A vendor whose endpoint gives no token.
 struct Vendor(&'static str);
 
 impl TokenSource for Vendor {

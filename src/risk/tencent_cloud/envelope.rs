@@ -16,11 +16,11 @@ use crate::risk::{Answer, ApiResult, Fault, FaultReason as Why, Registration, Re
 const MOST_RISK_TYPES: usize = 64;
 
 impl Client {
-    /// Opens the envelope of an answer with `code` 0.
+    /// Reads the envelope of an answer with `code` 0.
     ///
     /// # Errors
-    /// What the answer says when it carries no result: its error code's class, or that it cannot be
-    /// read.
+    /// The result of an answer without an assessment: the class of its error code, or that it
+    /// cannot be read.
     pub fn open(&self, answer: &Answer<'_>) -> Result<Envelope, ApiResult> {
         let Some(envelope) = read::<Envelope>(answer.body) else {
             return Err(answer.unreadable());
@@ -58,8 +58,8 @@ impl Client {
     }
 }
 
-/// Without what is too much. Each one costs memory, a row and a message; what the API's table has
-/// decides, and stays.
+/// Drops risk types above the bound: each costs memory, a row and a message. Types of the API's
+/// table affect the decision and are kept.
 fn bounded(mut risk_types: Vec<i32>, api: &Registration) -> Vec<i32> {
     let is_known = |code: &i32| api.risk_type(*code).is_some();
     let known = risk_types.iter().filter(|code| is_known(code)).count();
@@ -72,8 +72,8 @@ fn bounded(mut risk_types: Vec<i32>, api: &Registration) -> Vec<i32> {
     risk_types
 }
 
-/// The reading of `code` 0 without the result that it promises: asked again, kept, and never taken
-/// for "clean".
+/// The result for `code` 0 without the promised content: the call is retried, and it never counts
+/// as "clean".
 pub fn without_result() -> ApiResult {
     ApiResult::transient(Fault::coded(Why::MalformedAnswer, 0))
 }
@@ -83,7 +83,7 @@ pub fn answer_of_code(code: i64) -> String {
     format!("{{\"code\":{code}}}")
 }
 
-/// The fields of an answer that decide. Everything else is kept with the raw answer only.
+/// The fields of an answer that affect the decision. All others are kept only in the raw answer.
 #[derive(Debug, Default)]
 pub struct Envelope {
     code: Found<i64>,
@@ -123,8 +123,8 @@ fn classify(code: i64) -> ApiResult {
     let transient = |reason| ApiResult::transient(fault(reason));
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
-        // Not in Tencent Cloud's table: the balance, as the user of this project names the code
-        // for every API.
+        // Not in Tencent Cloud's table: the code for a used-up balance, which this project uses for
+        // every API.
         13 => lasting(Why::InsufficientBalance),
         4000 => ApiResult::Unassessable(fault(Why::BadParameter)),
         4100 => ApiResult::AccessDenied(fault(Why::BadSignature)),

@@ -15,7 +15,7 @@ pub struct LevelApi {
 }
 
 impl LevelApi {
-    /// The API that `Action=action` is, with what it demands of a claim and is told about it.
+    /// The API for `Action=action`, with its checks of a claim and its parameters.
     ///
     /// # Errors
     /// [`SectionError`], naming the key.

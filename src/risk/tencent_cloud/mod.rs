@@ -1,10 +1,10 @@
-//! What the APIs of Tencent Cloud (its API v2) share: credentials, the signed request, the
-//! envelope, the error codes.
+//! What Tencent Cloud's APIs (API v2) share: credentials, the signed request, the envelope, the
+//! error codes.
 //!
-//! Owns `[tencent_cloud]` and everything that is the same whatever the `Action`. Knows no claim and
-//! no risk type: an API hands over its [`Parameters`] and takes an [`Envelope`] back. The
-//! invariant: no secret and no user's token is in [`Request::redacted`], and an answer whose `code`
-//! is not a readable 0 never becomes an envelope.
+//! Owns `[tencent_cloud]` and everything that is the same for every `Action`. Knows no claim and no
+//! risk type: an API passes its [`Parameters`] and gets an [`Envelope`]. The invariant: no secret
+//! and no user's token is in [`Request::redacted`], and an answer whose `code` is not a readable 0
+//! never becomes an envelope.
 //!
 //! Sources: risk-API documents of Tencent Cloud (`公共参数`, `接口鉴权`, `错误码`), see
 //! `docs/adding-a-risk-api.md`.
@@ -28,8 +28,7 @@ pub use level_api::LevelApi;
 use parameters::Parameter;
 pub use parameters::Parameters;
 
-/// Where Tencent Cloud answered before its hosts were closed; deployments point `base_url` at their
-/// own gateway.
+/// Tencent Cloud's host before it was closed. Deployments set `base_url` to their own gateway.
 const BASE_URL: &str = "https://csec.api.qcloud.com";
 /// The path of API 2.0, which is signed as well.
 const PATH: &str = "/v2/index.php";
@@ -37,8 +36,7 @@ const PATH: &str = "/v2/index.php";
 /// less the common ones.
 const LONGEST_GET: usize = 31 << 10;
 const LONGEST_POST: usize = 1023 << 10;
-/// What the levels of Tencent Cloud lead to by default; Tencent's own advice is to intercept 3
-/// and 4.
+/// The default decisions for Tencent Cloud's levels. Tencent's own advice is to intercept 3 and 4.
 pub const LEVELS: &[Decision] = &[
     Decision::Approve,
     Decision::Challenge,
@@ -51,7 +49,7 @@ pub const LEVELS: &[Decision] = &[
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `SecretId`. The owner account's: Tencent Cloud does not take keys of sub-accounts.
+    /// `SecretId` of the owner account: Tencent Cloud does not accept keys of sub-accounts.
     pub secret_id: String,
     /// The key that signs. Never sent, never shown.
     pub secret_key: SecretString,
@@ -59,7 +57,7 @@ pub struct Settings {
     pub region: String,
     /// `Token`, for temporary credentials of STS.
     pub token: Option<SecretString>,
-    /// The host in the text to sign, whatever `base_url` says: a gateway may stand between.
+    /// The host in the text to sign, independent of `base_url`: there may be a gateway in between.
     pub signed_host: String,
 }
 
@@ -94,7 +92,7 @@ pub struct ApiSettings {
     pub signature_method: SignatureMethod,
 }
 
-/// One Tencent Cloud API: where it is, how it is asked, and how its codes are read.
+/// One Tencent Cloud API: its address, its requests, and the reading of its codes.
 #[derive(Debug)]
 pub struct Client {
     action: &'static str,
@@ -123,7 +121,7 @@ impl Client {
         }
     }
 
-    /// Checks what the wire demands of any parameter.
+    /// Checks what the protocol requires of any parameter.
     ///
     /// # Errors
     /// [`DeadLetterReason`], naming the claim's field: a value that begins with `@` on POST, where
@@ -140,7 +138,7 @@ impl Client {
             let detail = "a value sent by POST must not begin with `@`";
             return Err(DeadLetterReason::field(EventError::InvalidValue, parameter.field, detail));
         }
-        // Most need not be measured.
+        // Most parameters are too short to need measuring.
         if parameters.iter().map(Parameter::longest).sum::<usize>() <= longest {
             return Ok(());
         }
@@ -161,11 +159,12 @@ impl Client {
         Ok(())
     }
 
-    /// The signed request: common parameters, the API's own, and the signature over all of them.
+    /// The signed request: common parameters, the parameters of the API, and the signature over all
+    /// of them.
     pub fn request(&self, parameters: Parameters<'_>, attempt: &Attempt<'_>) -> Request {
-        // One set of credentials for the whole request, whatever comes meanwhile.
+        // One set of credentials for the whole request, even if they change meanwhile.
         let settings = self.settings.now();
-        // Named once more, so that it may borrow from these credentials, too.
+        // A new binding, so that it may borrow from these credentials, too.
         let mut parameters: Parameters<'_> = parameters;
         parameters.common("Action", self.action);
         parameters.common("Region", &settings.region);

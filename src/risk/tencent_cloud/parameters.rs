@@ -1,16 +1,16 @@
-//! The parameters of one request, on their way from the claim to the wire.
+//! The parameters of one request, from the claim to the wire.
 //!
-//! Owns two rules: an empty value is never sent, and a number's text is fixed once, for the
-//! signature and for the wire. Knows no API's names but those of values that must not be stored.
+//! Owns two rules: an empty value is never sent, and a number is formatted once, for both the
+//! signature and the wire. Knows only the names of parameters whose values must not be stored.
 
 use std::borrow::Cow;
 
 use crate::risk::signature::encode;
 
-/// Parameters that do not belong in a stored request: those of the key pair, and the users' tokens.
+/// Parameters that must not be in a stored request: those of the key pair, and the users' tokens.
 const SECRET: [&str; 6] = ["Signature", "SecretId", "Token", "wxToken", "accessToken", "ticket"];
 
-/// More than any API has, with the common ones.
+/// More parameters than any API has, including the common ones.
 const MOST: usize = 48;
 
 /// The parameters of one API, each with the claim's field that it comes from.
@@ -24,18 +24,18 @@ impl Default for Parameters<'_> {
 
 pub(super) struct Parameter<'a> {
     pub(super) name: &'static str,
-    /// The path of the claim's field; empty for what is no claim's.
+    /// The path of the claim's field; empty if it comes from no claim.
     pub(super) field: &'static str,
     pub(super) value: Cow<'a, str>,
 }
 
 impl Parameter<'_> {
-    /// It takes no more bytes than this on the wire: `%` and two digits for each.
+    /// An upper bound of its bytes on the wire: `%` and two digits for each byte.
     pub(super) fn longest(&self) -> usize {
         self.name.len() + 3 * self.value.len() + "=&".len()
     }
 
-    /// The bytes it takes on the wire.
+    /// Its bytes on the wire.
     pub(super) fn length(&self) -> usize {
         self.name.len() + encode(&self.value).map(str::len).sum::<usize>() + "=&".len()
     }
@@ -73,7 +73,7 @@ impl<'a> Parameters<'a> {
         self.0.push(Parameter { name, field: "", value: value.into() });
     }
 
-    /// In the order of the signature, which is as good as any for the wire.
+    /// In the order of the signature; the order on the wire does not matter.
     pub(super) fn sort(&mut self) {
         self.0.sort_unstable_by_key(|parameter| parameter.name);
     }
@@ -87,7 +87,7 @@ impl<'a> Parameters<'a> {
         self.0.iter().map(|parameter| (parameter.name, parameter.value.as_ref()))
     }
 
-    /// As they go on the wire, and the same without secrets.
+    /// The encoded parameters, and the same without secrets.
     pub(super) fn encoded(&self) -> (String, String) {
         let length = self.iter().map(Parameter::longest).sum();
         let (mut wire, mut redacted) =

@@ -1,4 +1,4 @@
-//! Error codes, HTTP statuses, and what of the configuration reaches the wire.
+//! Error codes, HTTP statuses, and the settings that affect the request.
 
 use serde_json::json;
 

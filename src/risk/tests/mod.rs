@@ -1,4 +1,4 @@
-//! Promises that every risk API keeps, whatever comes.
+//! Guarantees of every risk API, for any input.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub(super) mod testing;
 
 use testing::*;
 
-/// All there are, with some variety in how they are asked.
+/// All APIs, with some variety in their settings.
 pub(super) fn every_api() -> Registry {
     let keys = |name: &str| match name {
         "mini_program" => "signature_method = 'HmacSHA256'",
@@ -36,7 +36,7 @@ pub(super) const GOOD: [&str; 4] = [
 
 fn read_by_all(registry: &Registry, status: u16, body: &[u8]) -> Vec<ApiResult> {
     let answer = Answer { status, body };
-    // The token endpoints are asked too.
+    // The token endpoints are tested, too.
     registry.token_sources().for_each(|(_, source)| drop(source.read_token(&answer)));
     registry.iter().map(|(_, route)| route.api.read(&answer)).collect()
 }

@@ -1,7 +1,7 @@
-//! Requests and readings as whole texts, in `src/risk/tests/snapshots/`: what a person holds
-//! against the documents.
+//! Requests and results as complete texts, in `src/risk/tests/snapshots/`, for comparison with the
+//! documents.
 //!
-//! `INSTA_UPDATE=always cargo test risk::tests::snapshots` writes them anew.
+//! `INSTA_UPDATE=always cargo test risk::tests::snapshots` rewrites them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use super::testing::*;
 use crate::decision::{Assessment, Decision};
 use crate::risk::{APIS, Answer, ApiResult, RetryHint, RiskApi};
 
-/// A request as a person reads it: line, parameters or body, and what is stored of it.
+/// A request in readable form: line, parameters or body, and the stored text.
 fn shown(api: &str, keys: &str, changes: Value) -> String {
     let registry = super::testing::api(api, keys);
     let claim = claim(changes);
@@ -36,7 +36,7 @@ fn shown(api: &str, keys: &str, changes: Value) -> String {
     format!("{}\n\nStored:\n{}\n", text.trim_end(), request.redacted)
 }
 
-/// What every fixture of an API is read as, and what is decided then.
+/// The result of every fixture of an API, and the decision.
 fn readings_of(
     folder: &str,
     api: &dyn RiskApi,

@@ -1,5 +1,4 @@
-//! A million damaged answers through every reader. For a fuzzer that looks for its inputs itself
-//! see `fuzz/`.
+//! Gives a million damaged answers to every reader. `fuzz/` has a fuzzer that finds its own inputs.
 //!
 //! `cargo test --lib readers_survive_a_million_inputs -- --ignored --nocapture`;
 //! `CLAIMGATE_TEST_SEED` repeats a run.
@@ -16,7 +15,7 @@ use crate::risk::{Answer, ApiResult, Registry};
 const INPUTS: u32 = 1_000_000;
 /// Statuses as a reader meets them; most answers come with 200.
 const STATUSES: [u16; 8] = [200, 200, 200, 200, 200, 204, 400, 403];
-/// What turns an answer into a nearly good one.
+/// Changes that turn an answer into a nearly good one.
 const PIECES: [&[u8]; 16] = [
     b"\"code\":0",
     b"\"errcode\":0",
@@ -83,7 +82,7 @@ fn damaged(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     body
 }
 
-/// Every reader reads; what they say is counted by API and class.
+/// Runs every reader and counts the results by API and class.
 fn read_all(
     registry: &Registry,
     answer: &Answer<'_>,

@@ -14,7 +14,7 @@ use crate::risk::{
     SectionError, Shared, tencent_cloud, wechat,
 };
 
-/// The credentials of Tencent's documents, and the codes that the user named.
+/// The credentials of Tencent's documents, and the transient codes.
 pub(in crate::risk) const CREDENTIALS: &str = r#"
     [tencent_cloud]
     secret_id = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA"
@@ -84,7 +84,7 @@ pub(in crate::risk) fn claim(changes: Value) -> Claim {
     parse(&event)
 }
 
-/// A claim with these fields and nothing more.
+/// A claim with only these fields.
 pub(in crate::risk) fn parse(event: &Value) -> Claim {
     Claim::parse(Some(event.to_string().as_bytes()), 1 << 20).unwrap()
 }
@@ -102,7 +102,7 @@ fn merge(into: &mut Value, changes: Value) {
 pub(in crate::risk) const ATTEMPT: Attempt<'static> =
     Attempt { number: 1, now: 1_632_994_483, nonce: 3_557_156_860, token: Some("access+token") };
 
-/// The parameters of a Tencent Cloud request as they stand on the wire, decoded, in order.
+/// The decoded parameters of a Tencent Cloud request, in the order on the wire.
 pub(in crate::risk) fn wire(request: &Request) -> Vec<(String, String)> {
     let text = match &request.body {
         Some((_, body)) => body.as_str(),
@@ -116,7 +116,7 @@ pub(in crate::risk) fn wire(request: &Request) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Holds that a claim is routed, or else which field is at fault and how.
+/// Asserts that a claim is routed, or else which field is at fault and how.
 pub(in crate::risk) fn fault_of(
     registry: &Registry,
     claim: &Claim,
@@ -128,7 +128,7 @@ pub(in crate::risk) fn fault_of(
         .map(|fault| (fault.error.as_str(), fault.field.unwrap_or_default()))
 }
 
-/// Reads every file of `tests/fixtures/<folder>/` and holds it against the table, which must name
+/// Reads every file of `tests/fixtures/<folder>/` and compares it with the table, which must name
 /// them all. A file whose name begins with `http_<status>_` is an answer with that status.
 pub(in crate::risk) fn readings(api: &dyn RiskApi, folder: &str, expected: &[(&str, ApiResult)]) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
@@ -152,7 +152,7 @@ pub(in crate::risk) fn level(level: u8, risk_types: &[i32]) -> ApiResult {
     }
 }
 
-/// The tests say the words themselves, which outside systems see.
+/// The tests repeat the words literally, because outside systems see them.
 pub(in crate::risk) fn fault(reason: &str, code: i64) -> Fault {
     Fault::coded(FaultReason::from_word(reason).expect("a reason"), code)
 }
@@ -161,7 +161,7 @@ pub(in crate::risk) fn transient(reason: &str, code: i64) -> ApiResult {
     again(reason, code, RetryHint::Backoff)
 }
 
-/// A transient fault that is asked about again after a minute.
+/// A transient fault that is retried after a minute.
 pub(in crate::risk) fn transient_for_a_minute(reason: &str, code: i64) -> ApiResult {
     again(reason, code, RetryHint::After(Duration::from_secs(60)))
 }
@@ -188,17 +188,17 @@ pub(in crate::risk) fn malformed() -> ApiResult {
     ApiResult::transient(FaultReason::MalformedAnswer)
 }
 
-/// An unreadable answer with 4xx that blames this request.
+/// An unreadable answer with 4xx that means a fault of this request.
 pub(in crate::risk) fn http_4xx() -> ApiResult {
     ApiResult::Unassessable(FaultReason::Http4xx.into())
 }
 
-/// An unreadable answer with 4xx that blames the set-up.
+/// An unreadable answer with 4xx that means a fault of the configuration.
 pub(in crate::risk) fn http_4xx_of_the_set_up() -> ApiResult {
     ApiResult::AccessDenied(FaultReason::Http4xx.into())
 }
 
-/// An answer of an API whose code alone is set.
+/// An answer of an API with only a code.
 pub(in crate::risk) fn read(api: &dyn RiskApi, status: u16, body: &str) -> ApiResult {
     api.read(&Answer { status, body: body.as_bytes() })
 }

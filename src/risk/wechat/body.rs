@@ -31,7 +31,7 @@ pub(super) fn body(
 }
 
 /// `{claim_id}-{attempt}`. A claim id that is too long, or has characters that an id should not
-/// have, is cut and told apart by its hash.
+/// have, is cut and made unique by its hash.
 pub(super) fn message_id(claim_id: &str, attempt: u32) -> String {
     let safe =
         |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
@@ -54,7 +54,7 @@ pub(super) fn message_id(claim_id: &str, attempt: u32) -> String {
 struct Body<'a> {
     service: &'static str,
     api: &'static str,
-    /// An object; sent as a text, as the documents' tables have it, it earns 9301003.
+    /// An object. Sent as a text, as in the documents' tables, it leads to error 9301003.
     data: Data<'a>,
     client_msg_id: String,
 }

@@ -11,9 +11,9 @@ pub(super) fn classify_outer(code: i64) -> ApiResult {
     let lasting = |reason| ApiResult::Transient(fault(reason), RetryHint::Lasting);
     match code {
         -1 | -1000 => transient(Why::Busy),
-        // The product's codes, though they belong in `data`: WeChat's own are negative or have five
-        // digits and more. 13 is the balance whatever the operator lists, as the user of this
-        // project names the code for every API.
+        // The product's codes, although they belong in `data`: WeChat's own codes are negative or
+        // have five digits or more. 13 always means a used-up balance, even if the operator lists
+        // it: this project uses the code for every API.
         1..=12 => classify_inner(code),
         13 => lasting(Why::InsufficientBalance),
         40001 | 40014 | 42001 => {

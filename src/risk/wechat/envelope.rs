@@ -1,4 +1,5 @@
-//! The two envelopes of a service-market answer: the market's own, and within it the product's.
+//! The two envelopes of a service-market answer: the outer one of the market, and in it that of the
+//! product.
 //!
 //! The invariant: an answer becomes a verdict only when `errcode`, the inner `code` and the level
 //! are all there and readable.
@@ -103,8 +104,7 @@ impl Readable for InnerData {
     }
 }
 
-/// An object that is not wrapped in a text once more: text within text within text must not become
-/// a recursion.
+/// An object that is not wrapped in a text again: nested texts must not cause recursion.
 struct NotText<T>(T);
 
 impl<T: Readable> Readable for NotText<T> {

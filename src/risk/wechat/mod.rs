@@ -1,10 +1,10 @@
 //! What the APIs of WeChat's service market share: the access token, the JSON envelope, the error
 //! codes.
 //!
-//! Owns `[wechat]` and everything that is the same whatever the product. Knows no risk beyond a
-//! level. The invariant: no secret, no access token and no user's token is in
-//! [`Request::redacted`], and an answer becomes a verdict only when `errcode`, the inner `code` and
-//! the level are all there and readable.
+//! Owns `[wechat]` and everything that is the same for every product. Knows no risk except a level.
+//! The invariant: no secret, no access token and no user's token is in [`Request::redacted`], and
+//! an answer becomes a verdict only when `errcode`, the inner `code` and the level are all there
+//! and readable.
 //!
 //! Sources: WeChat "小程序风控 API" (outer and inner envelope), `auth.getAccessToken` and
 //! `getStableAccessToken`.
@@ -28,29 +28,29 @@ mod token;
 
 pub use token::tokens;
 
-/// The path as the product's own page states it; WeChat's general pages say `/wxa/servicemarket`.
+/// The path on the product's page; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";
 /// `login.source` of a mobile app.
 const MOBILE_APP: u8 = 3;
 /// The content type of every body.
 const JSON: &str = "application/json";
-/// What the levels of the service market's products lead to by default.
+/// The default decisions for the levels of the service market's products.
 pub const LEVELS: &[Decision] = &Decision::ALL;
 /// [`Registration::schema`] of all its products.
 pub const SCHEMA: &str = "servicemarket";
 
-/// `[wechat]`: the app in whose name WeChat is asked.
+/// `[wechat]`: the app that calls WeChat.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `appid`.
     pub app_id: String,
-    /// `secret`. Sent for access tokens only, never shown.
+    /// `secret`. Sent only to fetch access tokens, never shown.
     pub app_secret: SecretString,
     /// Scheme and host of WeChat's server or of the gateway before it.
     pub base_url: String,
-    /// Whether `http://` may lead to another host: the app's secret and its tokens then travel in
-    /// clear.
+    /// Whether `http://` to another host is allowed: the app's secret and its tokens are then sent
+    /// unencrypted.
     pub allow_http: bool,
     /// Where access tokens are fetched.
     pub token_endpoint: TokenEndpoint,
@@ -89,7 +89,7 @@ pub enum TokenEndpoint {
     Classic,
 }
 
-/// What tells one product of the service market from another.
+/// The properties of a product of the service market.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
     /// `api`.
@@ -100,7 +100,7 @@ pub struct Product {
     pub risk_key: &'static str,
 }
 
-/// One product of the service market: where it is, how it is asked, and how its codes are read.
+/// One product of the service market: its address, its requests, and the reading of its codes.
 #[derive(Debug)]
 pub struct ServiceMarket {
     registration: &'static Registration,
@@ -186,8 +186,7 @@ impl RiskApi for ServiceMarket {
     }
 }
 
-/// Whether nobody on the way can read what is sent there: it is encrypted, or does not leave this
-/// host.
+/// Whether no third party can read the requests: they are encrypted, or do not leave this host.
 fn is_private(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return true };
     let authority = rest.split('/').next().unwrap_or_default();

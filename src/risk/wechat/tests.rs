@@ -1,4 +1,4 @@
-//! Access tokens, codes, and what of a claim reaches WeChat.
+//! Access tokens, codes, and the parts of a claim that are sent to WeChat.
 
 use std::time::Duration;
 

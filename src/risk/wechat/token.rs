@@ -1,4 +1,4 @@
-//! The access token: how it is asked for, and how the answer is read.
+//! The access token: the request for it, and the reading of the answer.
 //!
 //! Sources: WeChat `auth.getAccessToken` and `getStableAccessToken`.
 
@@ -17,16 +17,16 @@ use crate::risk::{
     Answer, Fault, FaultReason, Fetch, Method, Request, Shared, Token, TokenSource, one_line,
 };
 
-/// How long a token lives, in seconds, where the answer does not say.
+/// How long a token is valid, in seconds, if the answer does not say.
 const USUAL_LIFE: u64 = 7_200;
-/// No token lives longer.
+/// No token is valid for longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
-/// What `/cgi-bin/stable_token` never answers: no such path, an access token is missing (every POST
-/// is taken for a call), GET is demanded.
+/// Codes that `/cgi-bin/stable_token` never answers: no such path, missing access token (every POST
+/// is handled as a call), GET required.
 const NOT_THERE: [i64; 3] = [40066, 41001, 43001];
 
-/// So many characters of the provider's words are passed on.
+/// The most characters of the provider's message that are passed on.
 const LONGEST_WORDS: usize = 200;
 
 /// Where WeChat's access tokens come from.
@@ -35,12 +35,12 @@ struct AccessTokens {
     settings: Live<Settings>,
     base_url: String,
     endpoint: TokenEndpoint,
-    /// Whether the server turned out not to have `endpoint`, so that the classic one is asked.
+    /// Whether the server turned out not to have `endpoint`, so that the classic one is used.
     falls_back: AtomicBool,
 }
 
 impl AccessTokens {
-    /// The endpoint that is asked.
+    /// The endpoint that is used.
     fn endpoint(&self) -> TokenEndpoint {
         let falls_back = self.falls_back.load(Ordering::Relaxed);
         if falls_back { TokenEndpoint::Classic } else { self.endpoint }
@@ -130,7 +130,7 @@ impl TokenSource for AccessTokens {
             .ok_or_else(unreadable)?;
         let seconds = match envelope.expires_in {
             Found::Given(seconds) => u64::try_from(seconds).ok(),
-            // The sample of 小程序风控 API reads the token alone.
+            // The sample of 小程序风控 API reads only the token.
             Found::Absent => Some(USUAL_LIFE),
             Found::Unusable => None,
         };
@@ -146,7 +146,8 @@ impl TokenSource for AccessTokens {
             return None;
         }
         if self.falls_back.fetch_xor(true, Ordering::Relaxed) {
-            // Nor is the other one: the server is away, and says nothing of what it has.
+            // The other one is missing, too: the server is away, so nothing is known about its
+            // endpoints.
             return None;
         }
         Some(format!(
@@ -163,8 +164,8 @@ impl TokenSource for AccessTokens {
     }
 }
 
-/// Whether a server says that it does not know the endpoint: in a server's words, with a page, or
-/// with a code that no token endpoint has.
+/// Whether a server says that it does not know the endpoint: by its status, with a page, or with a
+/// code that no token endpoint has.
 fn is_not_there(answer: &Answer<'_>) -> bool {
     let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
     let code = || read::<TokenEnvelope>(answer.body)?.errcode.given();
@@ -173,8 +174,7 @@ fn is_not_there(answer: &Answer<'_>) -> bool {
         || (!answer.is_read_by_status() && code().is_some_and(|code| NOT_THERE.contains(&code)))
 }
 
-/// Why no token was given. 40001 is a wrong secret here, whereas a call that meets it has an
-/// outdated token.
+/// Why no token was given. Here 40001 means a wrong secret; for a call it means an outdated token.
 fn token_fault(code: i64) -> FaultReason {
     match code {
         -1 | -1000 => FaultReason::Busy,
@@ -216,7 +216,7 @@ impl Readable for TokenEnvelope {
     }
 }
 
-/// `errmsg` alone.
+/// Only `errmsg`.
 struct Words(Found<String>);
 
 impl Readable for Words {

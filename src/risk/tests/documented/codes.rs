@@ -12,10 +12,10 @@ use crate::assess::retry::{Context, Retry, Settings, Step};
 use crate::decision::{Decision, Policy};
 use crate::risk::{Answer, ApiResult, RetryHint, RiskApi};
 
-/// What a table says of a code.
+/// What a table says about a code.
 type Entry = (String, String, String);
 
-/// A table of codes, every code on its own, and what it says of any other.
+/// A table of codes, with every code separately, and what it says about all others.
 fn documented(section: &str, part: &str) -> (BTreeMap<i64, Entry>, Option<Entry>) {
     let (mut codes, mut other) = (BTreeMap::new(), None);
     for row in table(section, part) {
@@ -33,7 +33,7 @@ fn documented(section: &str, part: &str) -> (BTreeMap<i64, Entry>, Option<Entry>
     (codes, other)
 }
 
-/// What the code makes of an answer, in the words of the tables.
+/// What the code reads from an answer, in the words of the tables.
 fn found(reading: &ApiResult) -> Entry {
     let class = match reading {
         ApiResult::Transient(_, RetryHint::FreshSignature) => "fresh_signature",
@@ -45,8 +45,7 @@ fn found(reading: &ApiResult) -> Entry {
     (class.to_owned(), reason.to_owned(), becomes(reading).to_owned())
 }
 
-/// What happens to the claim, played through: the answer comes again and again until the claim is
-/// deferred.
+/// What happens to the claim: the test repeats the answer until the claim is deferred.
 fn becomes(reading: &ApiResult) -> &'static str {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();
@@ -75,7 +74,7 @@ fn becomes(reading: &ApiResult) -> &'static str {
             Step::GiveUp(fault) => {
                 panic!("{fault:?} is given up on after {} attempts", retry.attempts())
             }
-            // Its pause is longer than it may stay.
+            // Its pause is longer than it may stay in the worker.
             Step::Defer(_) if retry.not_before().is_some() => {
                 let minute = Some(start + Duration::from_secs(60));
                 assert_eq!((retry.not_before(), retry.attempts()), (minute, 1));
@@ -95,7 +94,7 @@ fn becomes(reading: &ApiResult) -> &'static str {
     }
 }
 
-/// Every code that a table has, and a great many that it has not.
+/// Every code of a table, and many others.
 fn probes(codes: &BTreeMap<i64, Entry>) -> impl Iterator<Item = i64> {
     let near: Vec<i64> = codes.keys().flat_map(|code| [code - 1, *code, code + 1]).collect();
     near.into_iter().chain(-1100..10_000).chain([39_999, 99_999, 9_301_005, i64::MIN, i64::MAX])
@@ -241,7 +240,7 @@ fn the_classes_mean_what_their_table_says() {
     }
 }
 
-/// What the answer says of the API the first time in a claim's life, and the second time.
+/// What the answer shows about the API's health at a claim's first attempt, and at its second.
 fn healths(reading: &ApiResult) -> [CallHealth; 2] {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let settings: Settings = defaults["retry"].clone().try_into().unwrap();

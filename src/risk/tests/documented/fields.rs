@@ -11,7 +11,8 @@ use crate::risk::{Method, RiskApi};
 
 /// One row of a table of fields.
 struct Row {
-    /// The claim's fields, the later ones for want of the earlier ones; none for a constant.
+    /// The claim's fields; a later one is used if the earlier ones are missing. None for a
+    /// constant.
     claim: Vec<&'static str>,
     wire: &'static str,
     required: Condition,
@@ -39,7 +40,7 @@ impl Condition {
         }
     }
 
-    /// A claim of which this holds, or does not.
+    /// A claim for which this condition holds, or does not.
     fn make(&self, event: &mut Value, holds: bool) {
         let Self::If { field, is, values } = self else { return };
         let value = match (holds == *is, *field) {
@@ -123,7 +124,7 @@ fn common() -> BTreeSet<String> {
     rows.iter().map(|row| spans(&row[0])[0].to_owned()).collect()
 }
 
-/// The claim with all its fields, as far as this API's conditions want it.
+/// The claim with all fields that this API's conditions allow.
 fn full(api: &dyn RiskApi, rows: &[Row]) -> Value {
     let kind = APIS.iter().find(|registration| registration.name == api.name()).unwrap().kind;
     let mut event = serde_json::to_value(claim(json!({ "kind": kind }))).unwrap();

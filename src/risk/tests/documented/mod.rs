@@ -1,5 +1,5 @@
-//! Holds the tables of `docs/risk-apis.md` against the code, in both directions: every row is
-//! tried, and what the code has beyond the rows fails as well.
+//! Compares the tables of `docs/risk-apis.md` with the code, in both directions: every row is
+//! tried, and code without a row fails as well.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -61,7 +61,7 @@ fn find(section: &str, part: &str) -> Option<Rows> {
     rows.map(|rows| rows.into_iter().skip(2).collect())
 }
 
-/// What stands in backquotes.
+/// The texts in backquotes.
 fn spans(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
@@ -77,7 +77,7 @@ fn ranges(cell: &str) -> Vec<RangeInclusive<i64>> {
     cell.split(',').filter(|text| !text.trim().is_empty()).map(range).collect()
 }
 
-/// An API as a fresh installation has it, with the transient codes of `config/default.toml`.
+/// An API with default settings, and with the transient codes of `config/default.toml`.
 fn by_default(name: &str) -> Registry {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     let codes = &defaults["retry"]["transient_codes"];

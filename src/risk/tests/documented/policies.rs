@@ -1,4 +1,4 @@
-//! The tables of levels and risk types, and what the policy makes of them.
+//! The tables of levels and risk types, and the decisions of the policy.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::decision::{Assessment, Decision, Effect, RiskType};
 use crate::risk::{ApiResult, RiskApi};
 
-/// The documented levels of an API, and what each leads to.
+/// The documented levels of an API, and the decision for each.
 fn levels(api: &str) -> Option<BTreeMap<i64, Decision>> {
     let row = table("Policy", "").into_iter().find(|row| spans(&row[0]) == [api])?;
     let decided = |(cell, decision): (&String, Decision)| {
