@@ -1,6 +1,6 @@
 //! The claim that all benchmarks are about.
 
-/// A claim as a mini-program would send it: about 900 bytes.
+/// A claim like that of a mini-program: about 900 bytes.
 pub(crate) fn event(claim_id: &str, number: usize, account: usize) -> String {
     serde_json::json!({
         "claim_id": claim_id,

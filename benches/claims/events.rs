@@ -1,4 +1,4 @@
-//! The claims, and how they get into the topic: all at once, or so many a second.
+//! The claims, and how they are sent to the topic: all at once, or at a rate.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ pub(crate) fn claim_id(phase: &str, number: usize) -> String {
 pub(crate) struct Producer {
     producer: BaseProducer,
     topic: String,
-    /// Claims whose number it divides are one account's; each other claim has an account of its
-    /// own.
+    /// Claims whose number is a multiple of this belong to one account; every other claim has an
+    /// account of its own.
     pub(crate) hot_every: Option<usize>,
 }
 
 impl Producer {
-    /// A producer that sends for itself.
+    /// A producer whose claims are visible as they are sent.
     pub(crate) fn plain(kafka: &str, topic: String) -> Outcome<Self> {
         Ok(Self { producer: config(kafka).create()?, topic, hot_every: None })
     }
 
-    /// A producer whose claims are seen all at once, when [`Producer::show`] is called.
+    /// A producer whose claims all become visible when [`Producer::show`] is called.
     pub(crate) fn hiding(kafka: &str, topic: String) -> Outcome<Self> {
         let producer: BaseProducer = config(kafka).set("transactional.id", &topic).create()?;
         producer.init_transactions(PATIENCE)?;
@@ -55,7 +55,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Lets the client do its work.
+    /// Polls the client.
     pub(crate) fn poll(&self) {
         self.producer.poll(Duration::ZERO);
     }

@@ -1,5 +1,5 @@
-//! The world of one run: topics and a database of its own, on the broker and the server that are
-//! there, and the simulator.
+//! The environment of one run: topics and a database of its own on the running broker and server,
+//! and the simulator.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -18,8 +18,8 @@ use tokio::runtime::Runtime;
 use crate::scenario::{Contender, RiskApi, Scenario};
 use crate::{Outcome, SIMULATOR};
 
-/// The claimgate that is measured: the one that was built with this program, or another, to compare
-/// two builds.
+/// The claimgate binary that is measured: the one that was built with this program, or another to
+/// compare two builds.
 pub(crate) fn claimgate() -> Outcome<PathBuf> {
     let other = std::env::var("CLAIMGATE_BENCH_BINARY").ok();
     Ok(std::path::absolute(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_claimgate")))?)
@@ -29,14 +29,14 @@ pub(crate) fn claimgate() -> Outcome<PathBuf> {
 pub(crate) struct Lab {
     /// Kafka's bootstrap servers.
     pub(crate) kafka: String,
-    /// A database whose server takes others beside it.
+    /// A database; those of the runs are made on the same server.
     postgres: String,
     runtime: Runtime,
     admin: AdminClient<DefaultClientContext>,
 }
 
 impl Lab {
-    /// The lab that `scripts/with-services.sh` names.
+    /// The services that `scripts/with-services.sh` names.
     pub(crate) fn from_environment() -> Outcome<Self> {
         let need = |key: &str| {
             std::env::var(key)
@@ -80,7 +80,7 @@ impl Lab {
     }
 }
 
-/// The topics and the database of one run. Dropped, they are deleted.
+/// The topics and the database of one run. Dropping it deletes them.
 pub(crate) struct World<'a> {
     lab: &'a Lab,
     name: String,
@@ -109,7 +109,7 @@ impl World<'_> {
         format!("{server}/{}", self.database())
     }
 
-    /// The configuration of a contender: the defaults, but for where things are and for what is
+    /// The configuration of a contender: the defaults, except for addresses and for what is
     /// compared.
     pub(crate) fn configuration(
         &self,
@@ -155,7 +155,7 @@ listen = "127.0.0.1:0"
         )
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub(crate) fn rows(&self, table: &str) -> Outcome<u64> {
         self.number(format!("select count(*) from {table}"))
     }
@@ -190,8 +190,8 @@ impl Drop for World<'_> {
     }
 }
 
-/// A command in a folder that has no configuration, with nothing of the environment but the
-/// worker's own settings.
+/// A command in a folder without a configuration, with only the worker's own settings from the
+/// environment.
 pub(crate) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().current_dir(folder).stdin(Stdio::null());
@@ -229,7 +229,7 @@ impl Process {
         }
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Stops it, and waits until it has ended.
     pub(crate) fn stop(mut self) -> Outcome<()> {
         let told = Command::new("kill").arg(self.id().to_string()).status()?;
         for _ in 0..600 {
@@ -250,8 +250,8 @@ impl Drop for Process {
     }
 }
 
-/// What the process of the risk API does: serve until it is told to stop. The first argument stands
-/// for a program's name.
+/// The process of the risk API: serves until it is stopped. The first argument replaces the
+/// program's name.
 pub(crate) fn simulate(arguments: &[String]) -> Outcome<()> {
     let arguments = SimulateArgs::try_parse_from(arguments)?;
     let runtime =
@@ -262,12 +262,12 @@ pub(crate) fn simulate(arguments: &[String]) -> Outcome<()> {
 /// The risk API, in a process of its own.
 pub(crate) struct Simulator {
     _process: Process,
-    /// Where it is.
+    /// Its URL.
     pub(crate) url: String,
 }
 
 impl Simulator {
-    /// A simulator that answers so.
+    /// A simulator with these answers.
     pub(crate) fn start(RiskApi { latency, transient }: &RiskApi) -> Outcome<Self> {
         let mut command = command(std::env::current_exe()?, &std::env::temp_dir());
         command

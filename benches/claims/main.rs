@@ -1,12 +1,13 @@
-//! What a claim costs: the worker beside a raw loop that does the same work and promises nothing.
+//! Measures the cost of a claim: the worker compared with a raw loop that does the same work
+//! without guarantees.
 //!
-//! `make bench` runs it; `docs/performance.md` says what it measures and what came of it. The
-//! figure that holds from machine to machine is the ratio: CPU time of the worker per claim,
+//! `make bench` runs it; `docs/performance.md` says what it measures and has the results. The
+//! figure that is comparable between machines is the ratio: CPU time of the worker per claim,
 //! divided by that of the raw loop, measured in turn on the same broker, database and simulator. In
 //! reading order: [`plan`] says what is run, [`run`] how one run is measured, [`report`] what is
 //! printed. [`raw`] is the raw loop, a process of its own like the worker and the simulator.
 //!
-//! The invariant: a run that did not decide every claim, or left a row out, has no figure.
+//! The invariant: a run has figures only if it decided every claim and wrote every row.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,12 +24,12 @@ mod run;
 mod scenario;
 mod services;
 
-/// The worker's: the raw loop is to be on the same libraries.
+/// The worker's allocator: the raw loop has to use the same libraries.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What goes wrong in a benchmark ends it with a sentence.
+/// An error ends the benchmark with a sentence.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// The hidden first argument that makes this program the raw loop; the second one is its
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [RAW_LOOP, config] => raw::run(&PathBuf::from(config)),
         [SIMULATOR, ..] => lab::simulate(&arguments),
-        // What `cargo bench` adds; without it somebody runs all targets to see that they start.
+        // `cargo bench` adds this argument. Without it, the program only shows that it starts.
         _ if arguments.iter().any(|argument| argument == "--bench") => {
             plan::Plan::from_environment().and_then(|plan| plan.run())
         }

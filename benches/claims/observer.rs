@@ -1,5 +1,5 @@
-//! Who sees the decisions: a `read_committed` consumer of the output topic, as the settlement
-//! pipeline is one.
+//! Sees the decisions: a `read_committed` consumer of the output topic, like the settlement
+//! pipeline.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Observer {
         Ok(Self { consumer, seen: HashMap::new() })
     }
 
-    /// Takes what is there, waiting a little for the first.
+    /// Takes all messages that are there, waiting a little for the first.
     pub(crate) fn look(&mut self, mut wait: Duration) -> Outcome<()> {
         while let Some(message) = self.consumer.poll(wait) {
             let message = message?;
@@ -53,7 +53,7 @@ impl Observer {
         Ok(())
     }
 
-    /// How many claims have a decision.
+    /// The number of claims with a decision.
     pub(crate) fn decided(&self) -> usize {
         self.seen.len()
     }
@@ -68,7 +68,7 @@ impl Observer {
         self.seen.values().map(|(at, _)| *at).max()
     }
 
-    /// How many decisions came more than once.
+    /// The number of decisions that came more than once.
     pub(crate) fn repeated(&self) -> usize {
         self.seen.values().filter(|(_, times)| *times > 1).count()
     }

@@ -21,12 +21,12 @@ const LAST_START: Duration = Duration::from_secs(20 * 60);
 pub(crate) struct Plan {
     scenarios: Vec<Scenario>,
     contenders: Vec<Contender>,
-    /// Where the figures go as JSON, if anywhere.
+    /// The file for the figures as JSON, if there is one.
     figures: Option<PathBuf>,
 }
 
 impl Plan {
-    /// What the environment asks for (`docs/performance.md` has the list), or the defaults.
+    /// Reads the plan from the environment (`docs/performance.md` has the list), with defaults.
     pub(crate) fn from_environment() -> Outcome<Self> {
         let claims = number("CLAIMS", 20_000, 100, 2_000_000)?;
         let transient = number("TRANSIENT", 0.0, 0.0, 0.5)?;
@@ -48,7 +48,7 @@ impl Plan {
         }
         for rate in text("RATES", "300 500").split_whitespace().filter(|rate| *rate != "none") {
             let rate: u32 = within("RATES", rate, 1, 5_000)?;
-            // For ten seconds: the cost of an idle worker's small batches is plain to see.
+            // For ten seconds: long enough to see the cost of small batches.
             let claims = 10 * usize::try_from(rate)?;
             scenarios.push(Scenario { claims, arrival: Arrival::Steady(rate), ..usual.clone() });
         }
@@ -65,7 +65,7 @@ impl Plan {
         Ok(Self { scenarios, contenders, figures })
     }
 
-    /// Runs everything, and prints what came of it after each scenario.
+    /// Runs everything, and prints the results after each scenario.
     pub(crate) fn run(self) -> Outcome<()> {
         let lab = Lab::from_environment()?;
         let begin = Instant::now();
@@ -103,8 +103,8 @@ impl Plan {
         Ok(())
     }
 
-    /// The contenders of a round: in turn, and each round another one first, so that whatever the
-    /// machine does meanwhile falls on all of them alike.
+    /// The order of contenders in a round: each round another one is first, so that other load on
+    /// the machine affects all of them alike.
     fn turn(&self, round: usize) -> Vec<Contender> {
         let mut contenders = self.contenders.clone();
         contenders.rotate_left(round % self.contenders.len());

@@ -1,4 +1,4 @@
-//! What a process has used so far, as the kernel tells it in `/proc`.
+//! What a process has used so far, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +15,9 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// CPU time by the names of threads that still run.
     pub(crate) threads: BTreeMap<String, Duration>,
-    /// Context switches of threads that still run, wanted or not.
+    /// Context switches of threads that still run, voluntary or not.
     pub(crate) switches: u64,
-    /// The most memory it ever had, in bytes.
+    /// Its peak memory in bytes.
     pub(crate) peak_rss: u64,
 }
 
@@ -28,7 +28,7 @@ impl Usage {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         usage.peak_rss = 1024 * field(&status, "VmHWM:");
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end while it is looked at.
+            // A thread may end while it is read.
             let task = task?;
             let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
             let is_main = task.file_name().to_string_lossy() == pid.to_string();
@@ -46,7 +46,7 @@ impl Usage {
         Ok(usage)
     }
 
-    /// What was used since `before`; the memory is the most of all time.
+    /// What was used since `before`; the memory is the peak since the start.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let earlier = |name: &str| before.threads.get(name).copied().unwrap_or_default();
         let threads = self
@@ -71,13 +71,13 @@ pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
 pub(crate) fn cpu_of_tree(pid: u32) -> Outcome<Duration> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let of = |child: &str| Some(times(child.parse().ok()?).ok()?[..2].iter().sum::<u64>());
-    // One that ends meanwhile counts with its parent the next time.
+    // A process that ends meanwhile counts with its parent the next time.
     let children: u64 = children.split_whitespace().filter_map(of).sum();
     Ok(ticks(times(pid)?.iter().sum::<u64>() + children))
 }
 
-/// User and system time of a process, and the same of its children that have ended, in ticks. The
-/// kernel counts in nanoseconds and tells hundredths of a second.
+/// User and system time of a process, and the same of its ended children, in ticks. The kernel
+/// counts nanoseconds and reports hundredths of a second.
 fn times(pid: u32) -> Outcome<[u64; 4]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in brackets, may hold blanks and brackets itself.
@@ -106,7 +106,7 @@ fn ticks_per_second() -> u64 {
     })
 }
 
-/// librdkafka has a thread for each broker and client; the number in its name says nothing here.
+/// librdkafka has a thread for each broker and client; the number in its name does not matter here.
 fn group(name: &str) -> String {
     name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned()
 }

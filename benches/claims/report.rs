@@ -1,4 +1,4 @@
-//! What is printed: for each scenario a table of contenders, and where their CPU time went.
+//! Prints, for each scenario, a table of contenders and where their CPU time went.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::run::Figures;
 use crate::scenario::{Arrival, Contender, Scenario};
 
-/// What a run is told in; CPU times in µs per claim.
+/// The figures of a run; CPU times are in µs per claim.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Row {
     cpu: f64,
@@ -29,7 +29,7 @@ struct Row {
     p99_ms: f64,
 }
 
-/// A column of the table: its name, its figure in each run, and how they are told together.
+/// A column of the table: its name, its figure of a run, and the format of all runs.
 type Column = (&'static str, fn(&Row) -> f64, fn(&Spread) -> String);
 
 const COLUMNS: [Column; 12] = [
@@ -54,7 +54,7 @@ pub(crate) struct Report {
     runs: Vec<(Contender, Vec<Figures>)>,
 }
 
-/// The least, the middle and the greatest of some figures.
+/// The least, the median and the greatest of some figures.
 struct Spread {
     least: f64,
     median: f64,
@@ -77,7 +77,7 @@ impl Spread {
 }
 
 impl Report {
-    /// A report of what will be added to it.
+    /// An empty report.
     pub(crate) fn new(scenario: Scenario, contenders: &[Contender]) -> Self {
         Self {
             scenario,
@@ -100,8 +100,8 @@ impl Report {
         f64::from(u32::try_from(self.scenario.claims).unwrap_or(u32::MAX))
     }
 
-    /// A contender's runs in figures. The raw loop's of the same round is what the worker's CPU
-    /// time is divided by.
+    /// The figures of a contender's runs. The worker's CPU time is divided by that of the raw loop
+    /// in the same round.
     fn rows(&self, runs: &[Figures]) -> Vec<Row> {
         let raw = self.runs.iter().find(|(contender, _)| *contender == Contender::RawLoop);
         let raw = raw.map(|(_, runs)| runs.as_slice()).unwrap_or_default();
@@ -132,7 +132,7 @@ impl Report {
         }
     }
 
-    /// Every run of every contender, for programs; what was not measured is null.
+    /// Every run of every contender as JSON; null where nothing was measured.
     pub(crate) fn json(&self) -> Value {
         let scenario = &self.scenario;
         let rate = match scenario.arrival {
@@ -198,7 +198,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A figure in so many digits, where there is one.
+/// A figure with this many digits, if there is one.
 fn figure(figure: f64, digits: usize) -> String {
     if figure.is_finite() { format!("{figure:.digits$}") } else { "-".to_owned() }
 }

@@ -1,8 +1,7 @@
-//! One run: a contender decides every claim of a scenario, and what it used meanwhile is measured.
+//! One run: a contender decides every claim of a scenario, and the run measures what it uses.
 //!
 //! The clock starts when the contender has started, has decided some claims to warm up, and is idle
-//! again; it stops when the last decision was seen. Whatever is spent on a claim therefore falls
-//! between the two, all of it.
+//! again. It stops when the last decision was seen. So all the work for a claim is measured.
 
 use std::fs::File;
 use std::path::Path;
@@ -24,31 +23,31 @@ use crate::{Outcome, RAW_LOOP};
 const WARM_UP: usize = 1_000;
 /// How long a contender may take to start and warm up.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may decide nothing.
+/// The longest time without a decision.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// Before the first claim and after the last decision: what else is under way, such as a commit,
-/// ends.
+/// The pause before the first claim and after the last decision, in which other work, such as a
+/// commit, ends.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
     /// What the process used.
     pub(crate) usage: Usage,
-    /// What broker and database used meanwhile, the observer's reading included.
+    /// What broker and database used, including the observer's reads.
     pub(crate) services: Services,
     /// From the moment when the first claim could be read to the last decision.
     pub(crate) elapsed: Duration,
-    /// Of each claim, from its sending to its decision, shortest first; empty where claims waited
-    /// in line.
+    /// The time of each claim from its sending to its decision, shortest first; empty if claims
+    /// waited in line.
     pub(crate) latencies: Vec<Duration>,
-    /// Calls of the risk API that are on record, a claim.
+    /// Recorded calls of the risk API per claim.
     pub(crate) calls: f64,
-    /// What PostgreSQL keeps of a claim, indexes included.
+    /// Bytes per claim in PostgreSQL, indexes included.
     pub(crate) stored_bytes: f64,
 }
 
-/// Runs a contender in a world of its own.
+/// Runs a contender with its own topics and database.
 pub(crate) fn measure(
     lab: &Lab,
     name: &str,
@@ -101,7 +100,7 @@ fn start(contender: Contender, config: &Path, log: &Path) -> Outcome<Process> {
     Process::start(contender.name(), command.stdout(Stdio::null()).stderr(File::create(log)?))
 }
 
-/// The process goes first when this is dropped, then its topics and database.
+/// When this is dropped, the process ends first; then its topics and database are deleted.
 struct Run<'a> {
     process: Process,
     observer: Observer,
@@ -133,8 +132,8 @@ impl Run<'_> {
         Ok(figures)
     }
 
-    /// Every claim is in the topic before the clock starts; the end of their transaction shows them
-    /// all at once.
+    /// All claims are in the topic before the clock starts; the end of their transaction makes them
+    /// visible at once.
     fn waiting(&mut self, producer: &Producer, claims: usize) -> Outcome<Figures> {
         for number in 0..claims {
             producer.send("run", number)?;
@@ -162,7 +161,7 @@ impl Run<'_> {
             }
             producer.poll();
             self.observer.look(Duration::ZERO)?;
-            // rdkafka would spin through a wait as short as this.
+            // rdkafka would spin during such a short wait.
             std::thread::sleep(Duration::from_micros(500));
         }
         self.until_decided(WARM_UP + claims, STALLED_AFTER)?;
@@ -198,7 +197,7 @@ impl Run<'_> {
         Ok((Usage::of(self.process.id())?, Services::now()?))
     }
 
-    /// Watches the output topic until so many claims have decisions.
+    /// Watches the output topic until this many claims have decisions.
     fn until_decided(&mut self, claims: usize, patience: Duration) -> Outcome<()> {
         let (mut decided, mut since) = (0, Instant::now());
         while self.observer.decided() < claims {
@@ -214,8 +213,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether every claim that was sent, by its id, has its decision and its rows, once. Says how
-    /// many calls are on record.
+    /// Checks that every claim that was sent, by its id, has its decision and its rows once.
+    /// Returns the number of recorded calls.
     fn verify(&mut self, scenario: &Scenario) -> Outcome<u64> {
         let claims = scenario.claims;
         self.observer.look(SETTLE)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Who decides the claims.
+/// What decides the claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Contender {
     /// The same libraries in a loop, and no guarantee.
@@ -14,10 +14,10 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    /// All of them, the one that the others are compared with first.
+    /// All contenders; the first is the one that the others are compared with.
     pub(crate) const ALL: [Self; 3] = [Self::RawLoop, Self::AtLeastOnce, Self::ExactlyOnce];
 
-    /// Its name in tables, topics and databases; the worker's are those of its guarantee.
+    /// Its name in tables, topics and databases; a worker has the name of its guarantee.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::RawLoop => "raw_loop",
@@ -30,42 +30,42 @@ impl Contender {
 /// How claims come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Arrival {
-    /// All of them are there when the clock starts.
+    /// All of them are in the topic when the clock starts.
     Waiting,
-    /// So many a second.
+    /// This many per second.
     Steady(u32),
 }
 
 /// How the simulated risk API answers.
 #[derive(Debug, Clone)]
 pub(crate) struct RiskApi {
-    /// How long it takes, as the simulator's `--latency` wants it.
+    /// Its latency, in the form of the simulator's `--latency`.
     pub(crate) latency: String,
-    /// The share of its answers that say: try again.
+    /// The share of transient answers.
     pub(crate) transient: f64,
 }
 
 impl RiskApi {
-    /// Whether one call a claim is enough: no answer is late, none says to try again.
+    /// Whether one call per claim is enough: no answer is late or transient.
     pub(crate) fn is_steady(&self) -> bool {
         self.transient == 0.0 && !self.latency.contains('~')
     }
 }
 
-/// One thing that is measured, of every contender.
+/// One measurement, made for every contender.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
-    /// How many claims.
+    /// The number of claims.
     pub(crate) claims: usize,
     /// How they come.
     pub(crate) arrival: Arrival,
-    /// Who is asked.
+    /// The risk API.
     pub(crate) api: RiskApi,
-    /// How many calls are made at once, at most, in the worker and in the raw loop.
+    /// The most calls at once, in the worker and in the raw loop.
     pub(crate) concurrency: usize,
-    /// Of each topic.
+    /// The partitions of each topic.
     pub(crate) partitions: i32,
-    /// So many of the claims are one account's, evenly spread.
+    /// This many of the claims belong to one account, evenly spread.
     pub(crate) hot: usize,
     /// How often each contender runs.
     pub(crate) rounds: usize,

@@ -1,4 +1,4 @@
-//! What broker and database have used: the other part of what a claim costs.
+//! What broker and database have used: the other part of the cost of a claim.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::process::{cpu, cpu_of_tree};
 
-/// CPU time of the services, as far as they run here.
+/// CPU time of the services, if they run on this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Services {
     /// The broker's.
@@ -17,8 +17,8 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// What they have used since they started. Those that `scripts/with-services.sh` did not start
-    /// are not known.
+    /// What they have used since they started. It is unknown for services that
+    /// `scripts/with-services.sh` did not start.
     pub(crate) fn now() -> Outcome<Self> {
         let Some(folder) = std::env::var_os("CLAIMGATE_TEST_SERVICES") else {
             return Ok(Self::default());

@@ -1,4 +1,4 @@
-//! How many instructions the pure parts of the worker take.
+//! Counts the instructions of the worker's pure parts.
 //!
 //! `scripts/instructions.sh` runs each case under callgrind, which counts what [`counted`] does and
 //! nothing else, and compares the counts with those in `counts.txt`. They are the same on any
@@ -20,9 +20,9 @@ use claimgate::schema::Verdict;
 #[path = "../claims/event.rs"]
 mod event;
 
-/// How often a case is repeated: what is set up once in it hardly counts.
+/// How often a case is repeated, so that its set-up hardly counts.
 const TIMES: usize = 200;
-/// Every name, with what it does [`TIMES`] times.
+/// Every case by name; it runs [`TIMES`] times.
 const CASES: [(&str, fn()); 10] = [
     ("claim_parse", claim_parse),
     ("claim_fingerprint", claim_fingerprint),
@@ -48,7 +48,7 @@ fn main() {
     }
 }
 
-/// What callgrind counts: it finds this function by its name.
+/// callgrind counts this function, which it finds by its name.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     (0..TIMES).for_each(|_| work());
@@ -107,7 +107,7 @@ fn answer() {
     counted(&mut || drop(black_box(api.read_any(black_box(&answer)))));
 }
 
-/// With many policies in turn: a map takes longer or shorter by its seed.
+/// With many policies in turn, because the time of a map depends on its seed.
 fn policy_rule() {
     let set_ups: Vec<_> = (0..32).map(|_| set_up()).collect();
     let mut turns = set_ups.iter().cycle();

@@ -1,9 +1,9 @@
-//! The raw loop: the worker's work with the worker's libraries, and no promise kept.
+//! The raw loop: the worker's work with the worker's libraries, but without guarantees.
 //!
-//! It parses each claim, signs its request, asks the risk API over HTTP, reads the answer, writes
-//! verdict and call to the same tables, many rows at once, and publishes the decision as JSON. Its
-//! offsets are committed by a timer, whatever was done. It keeps no order, repeats nothing,
-//! recognises no claim that came before, and loses what is in flight when it dies.
+//! It parses each claim, signs its request, calls the risk API over HTTP, reads the answer, writes
+//! verdict and attempt to the same tables, many rows at once, and publishes the decision as JSON. A
+//! timer commits its offsets, whether or not the claims are done. It keeps no order, retries
+//! nothing, does not recognise repeated claims, and loses claims in flight when it dies.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ mod sink;
 
 use sink::{CHUNK, Sink};
 
-/// As the worker's default.
+/// The worker's default.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A claim that was assessed.
@@ -78,7 +78,7 @@ async fn work(config: &Config) -> Outcome<()> {
             Err(error) => Err(error.into()),
         };
         match row {
-            // A sink that is gone has said why.
+            // A sink that has ended has said why.
             Ok(row) => drop(rows.send(row).await),
             Err(error) => eprintln!("a claim is lost: {error}"),
         }
@@ -102,7 +102,7 @@ struct Assessor {
 }
 
 impl Assessor {
-    /// Calls at once, as the worker would make them.
+    /// The calls at once, as many as the worker would make.
     fn concurrency(&self) -> Outcome<usize> {
         let (_, route) = self.registry.iter().next().ok_or("no risk API is in use")?;
         Ok(usize::try_from(route.concurrency)?)

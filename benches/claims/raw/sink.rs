@@ -1,4 +1,4 @@
-//! Where the raw loop's claims end: rows in Postgres, many at once, then decisions in Kafka.
+//! The output of the raw loop: rows in Postgres, many at once, then decisions in Kafka.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::Outcome;
 
 /// Rows of one statement.
 pub(super) const CHUNK: usize = 500;
-/// How long a statement waits until it has so many.
+/// How long a statement waits until it has this many.
 const CHUNK_WITHIN: Duration = Duration::from_millis(20);
 
-/// The way out.
+/// The output.
 pub(super) struct Sink {
     pub(super) database: PgPool,
     pub(super) producer: FutureProducer,
@@ -42,7 +42,7 @@ struct Decision<'a> {
 }
 
 impl Sink {
-    /// Writes and publishes what comes, chunk by chunk.
+    /// Writes and publishes the claims, chunk by chunk.
     pub(super) async fn run(&self, mut rows: Receiver<Row>) -> Outcome<()> {
         loop {
             let mut chunk = Vec::with_capacity(CHUNK);
@@ -55,14 +55,14 @@ impl Sink {
                     room = CHUNK - chunk.len();
                 }
             };
-            // Full, or as full as it got.
+            // A full chunk, or the rows that came in time.
             tokio::time::timeout(CHUNK_WITHIN, full).await.ok();
             self.insert(&chunk).await?;
             self.publish(&chunk).await?;
         }
     }
 
-    /// As the worker's statements, without its transaction.
+    /// The worker's statements, without its transaction.
     async fn insert(&self, rows: &[Row]) -> Outcome<()> {
         let mut connection = self.database.acquire().await?;
         schema::insert(&mut connection, rows.iter().map(|row| &row.verdict)).await?;

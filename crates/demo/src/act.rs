@@ -1,5 +1,5 @@
-//! The part of the story in which things happen: events are sent, PostgreSQL goes and comes back,
-//! the worker gets done.
+//! The main part of the demo: it sends events, stops and starts PostgreSQL, and waits until the
+//! worker is done.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use super::traffic::{self, Sent};
 use super::watch::Counts;
 use claimgate::telemetry::metrics;
 
-/// Without anything new for so long, the demo gives up.
+/// The demo gives up after this time without progress.
 const MAX_WAIT: Duration = Duration::from_secs(180);
-/// How far the sending may be ahead of the worker.
+/// How many events may be sent ahead of the worker.
 const AHEAD: usize = 4_000;
 
 /// What is under way.
@@ -28,7 +28,7 @@ pub(super) struct Act<'a> {
     total: usize,
     sent: Arc<AtomicUsize>,
     sending: JoinHandle<Result<Vec<Sent>, String>>,
-    /// What the outage begins after, as long as it is to come.
+    /// After how many events the outage begins; `None` once it has.
     half: Option<usize>,
     outage: Option<JoinHandle<Result<Range<i64>, String>>>,
     progress: Progress,
@@ -50,8 +50,7 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// Runs until everything is sent and done; returns what was sent, and when PostgreSQL was away
-    /// meanwhile.
+    /// Runs until everything is sent and done. Returns what was sent, and when PostgreSQL was away.
     pub(super) async fn run(mut self) -> Result<(Vec<Sent>, Option<Range<i64>>), String> {
         let (mut last, mut deadline) = (Tally::default(), Instant::now() + MAX_WAIT);
         loop {
@@ -105,7 +104,7 @@ impl<'a> Act<'a> {
             return Ok(false);
         }
         if self.sent.load(Ordering::Relaxed) < self.total {
-            // The sending failed, and will say how.
+            // Sending failed; its result says why.
             return Ok(true);
         }
         blocking(self.stage.watch.is_complete()).await

@@ -1,4 +1,4 @@
-//! CPU time of this process by thread, from Linux' `/proc`; elsewhere there is none.
+//! CPU time of this process by thread, from Linux' `/proc`; other systems have none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,8 +23,8 @@ pub(super) struct Spent {
     pub(super) whole: Duration,
     /// By the worker's loop, its consumer and its publisher.
     pub(super) worker: Duration,
-    /// By the threads of librdkafka: the worker's, the demo's and the mock broker, which cannot
-    /// be told apart.
+    /// By the threads of librdkafka: the worker's, the demo's and the mock broker, which cannot be
+    /// distinguished.
     pub(super) librdkafka: Duration,
 }
 

@@ -1,8 +1,8 @@
-//! What there is to judge by when all is done: what was sent, what the tables say, what a consumer
-//! saw, what the simulator was asked.
+//! The evidence at the end: what was sent, the rows of the tables, the messages that a consumer
+//! saw, and the calls of the simulator.
 //!
-//! The tables' rows are claimgate's own, so that a column is written down once; what is demanded of
-//! them is not.
+//! The row types are claimgate's own, so that a column is declared once; the checks of their
+//! content are not.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ pub(super) struct Evidence {
     pub(super) messages: Messages,
     /// The simulator's log.
     pub(super) asked: Vec<Call>,
-    /// Flushes that Kafka did not take: each may have left messages behind that were sent again.
+    /// Flushes that Kafka did not accept: each may have left messages behind that were sent again.
     pub(super) aborts: usize,
 }
 
-/// What Postgres says.
+/// The rows of Postgres.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     pub(super) verdicts: Vec<Verdict>,
@@ -42,7 +42,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Reads them whole.
+    /// Reads all rows.
     pub(super) async fn read(url: &str) -> Result<Self, String> {
         let pool =
             PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect(url);

@@ -1,6 +1,6 @@
-//! The demo's folder: where the database, the scripts and the log live while it runs.
+//! The demo's folder, with the database, the scripts and the log while it runs.
 //!
-//! The invariant: nothing is deleted that the demo did not make.
+//! The invariant: only files that the demo made are deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use super::postgres::Server;
 
 /// Below the current directory, when it is one of a Rust project.
 const PROJECT: &str = "target/demo";
-/// What a folder's name in the system's temporary one begins with.
+/// The prefix of a folder's name in the system's temporary folder.
 const TEMPORARY: &str = "claimgate-demo-";
 
 /// The demo's folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// The user named it, and keeps what is worth keeping.
+    /// The user named it, so the log stays.
     named: bool,
 }
 
 impl Folder {
-    /// Makes the folder: `named`, or `target/demo/<pid>` where there is a `target`, or a temporary
+    /// Makes the folder: `named`, or `target/demo/<pid>` if there is a `target`, or a temporary
     /// one.
     pub(super) fn make(named: Option<&Path>) -> Result<Self, String> {
         let pid = std::process::id();
@@ -55,8 +55,8 @@ impl Folder {
         self.path.join("worker.log")
     }
 
-    /// Deletes what nobody needs any more: the log stays if it was asked for or `failed` made it
-    /// interesting.
+    /// Deletes what is no longer needed. The log stays if it was asked for, or if the demo
+    /// `failed`.
     pub(super) fn tidy(&self, failed: bool) {
         let path = if self.named || failed { self.path.join("scripts") } else { self.path.clone() };
         if let Err(error) = fs::remove_dir_all(&path) {

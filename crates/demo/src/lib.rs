@@ -1,11 +1,11 @@
-//! `claimgate-demo`: the whole thing on one machine, with no set-up, and the promises checked at
-//! the end.
+//! `claimgate-demo`: runs everything on one machine, without any set-up, and checks the guarantees
+//! at the end.
 //!
-//! This file is the story, `act` its part with the action. What runs is in `stage`, the claims in
-//! [`claims`], the pace of their sending in `traffic`, what consumers see in `watch`; `evidence` is
-//! what there is to judge by, `checks` judges, `report` and `questions` print.
+//! This file has the steps, `act` the main one. `stage` starts and stops everything, [`claims`]
+//! makes the claims, `traffic` sends them, `watch` sees what consumers see, `evidence` collects the
+//! evidence, `checks` compares it, `report` and `questions` print.
 //!
-//! The invariant: whatever happens, what was started is stopped.
+//! The invariant: everything that was started is stopped, also after an error.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -40,9 +40,9 @@ use evidence::{Evidence, Tables};
 use report::Measured;
 use stage::Stage;
 
-/// What is said when somebody wants no more of it.
+/// The message after Ctrl-C.
 const INTERRUPTED: &str = "interrupted; what was started is stopped";
-/// How often the demo looks how far the worker is.
+/// How often the demo checks how far the worker is.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Run everything at once: mock Kafka broker, PostgreSQL, simulated risk APIs, worker; send
@@ -104,7 +104,7 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
         .map_err(|problem| format!("{problem}\nThe worker's log is {}", log.display()))
 }
 
-/// Sends the events, waits until the worker is done with them, and judges.
+/// Sends the events, waits until the worker is done with them, and checks the result.
 async fn play(stage: &Stage, args: &DemoArgs) -> Result<(), String> {
     let events = claims::generate(usize::try_from(args.claims).unwrap_or(usize::MAX), args.seed);
     let before = cpu::read();

@@ -22,7 +22,7 @@ fn show(args: DemoArgs) -> Result<(), String> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let result = runtime.block_on(claimgate_demo::run(args));
-    // A thread that still waits for a broker does not hold the process up.
+    // A thread that still waits for a broker does not delay the end of the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }

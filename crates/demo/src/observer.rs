@@ -1,4 +1,4 @@
-//! What the watching thread sees.
+//! The messages that the watching thread sees.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,8 +104,8 @@ impl Observer {
     pub(super) fn is_complete(&self) -> KafkaResult<bool> {
         let Settings { input_topic, retry_topic, output_topic, dead_letter_topic, .. } =
             &self.settings;
-        // First what was consumed, then what was produced: a claim that moves on in between is seen
-        // as not done.
+        // First what was consumed, then what was produced: a claim that moves in between counts as
+        // not done.
         for topic in [input_topic, retry_topic] {
             if self.ends(topic, self.partitions.input)? != self.committed(topic)? {
                 return Ok(false);

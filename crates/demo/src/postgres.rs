@@ -1,7 +1,7 @@
-//! A private PostgreSQL in the demo's folder, by way of the project's own scripts, which this
-//! binary carries.
+//! A private PostgreSQL in the demo's folder, started by the project's scripts, which are embedded
+//! in this binary.
 //!
-//! The invariant: what was started is removed, by [`Postgres::remove`] or, after an error or a
+//! The invariant: a started server is removed, by [`Postgres::remove`] or, after an error or a
 //! panic, by the drop.
 
 use std::fs;
@@ -14,16 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LIB: &str = include_str!("../../../scripts/lib.sh");
 /// Starts and stops PostgreSQL.
 const SCRIPT: &str = include_str!("../../../scripts/postgres.sh");
-/// What to do where there is none.
+/// What to do if there is none.
 const NONE: &str = "the demo needs PostgreSQL's server programs, and there are none in \
     /usr/lib/postgresql/*/bin or PATH; install them with: sudo apt-get install \
     --no-install-recommends postgresql";
 
-/// The script, and the folder that it is to work on. Its commands block: call them where that does
-/// no harm.
+/// The script, and the folder that it works on. Its commands block: call them where that does no
+/// harm.
 ///
-/// Clones share a lock: one command runs at a time, and none after `remove`, lest a server be
-/// started again that nobody stops.
+/// Clones share a lock: one command runs at a time, and none after `remove`. Otherwise a server
+/// could be started again that is never stopped.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     script: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Writes the scripts into the demo's folder. The server is to live in `folder`.
+    /// Writes the scripts into the demo's folder. The server's data go into `folder`.
     pub(super) fn new(demo: &Path, folder: PathBuf) -> Result<Self, String> {
         let scripts = demo.join("scripts");
         let write = |name: &str, text: &str| fs::write(scripts.join(name), text);
@@ -77,8 +77,8 @@ impl Server {
 
 /// Runs a command to its end; the error is its last line on stderr.
 fn output(mut command: Command) -> Result<String, String> {
-    // A process group of its own: the terminal's Ctrl-C is for the demo, which then stops the
-    // server in order.
+    // It has a process group of its own: the terminal's Ctrl-C goes only to the demo, which then
+    // stops the server in order.
     let ended = command.stdin(Stdio::null()).process_group(0).output();
     let ended =
         ended.map_err(|error| format!("the demo needs bash to start PostgreSQL: {error}"))?;
@@ -108,12 +108,12 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Where it is.
+    /// Its URL.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What stops and starts it.
+    /// Stops and starts it.
     pub(super) fn server(&self) -> &Server {
         &self.server
     }

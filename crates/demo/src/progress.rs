@@ -1,4 +1,4 @@
-//! How far it is: a bar where there is a terminal, a line now and then where there is none.
+//! Shows the progress: a bar on a terminal, otherwise a line now and then.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// Without a terminal, a line so often.
+/// How often a line is printed without a terminal.
 const LINE: Duration = Duration::from_secs(2);
 
 /// What happened so far.
@@ -17,17 +17,17 @@ pub(super) struct Tally {
     pub(super) dead_letters: usize,
     pub(super) skipped: usize,
     pub(super) retries: usize,
-    /// Claims sent to the retry topic, each time counted.
+    /// How often claims were sent to the retry topic.
     pub(super) deferred: usize,
 }
 
 impl Tally {
-    /// Events that have come to their end.
+    /// Events that are done.
     pub(super) fn done(&self) -> usize {
         self.decisions + self.dead_letters + self.skipped
     }
 
-    /// One sentence for when nothing happens any more.
+    /// One sentence for when there is no more progress.
     pub(super) fn what_is_missing(&self, total: usize, max_wait: Duration) -> String {
         format!(
             "nothing new came for {} s: of {total} events {} were sent, and {} of these have no \
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// Says something above the bar.
+    /// Prints a line above the bar.
     pub(super) fn speaker(&self) -> impl Fn(String) + Send + Sync + 'static {
         let bar = self.bar.clone();
         move |line| bar.suspend(|| println!("{line}"))

@@ -1,5 +1,4 @@
-//! What an auditor asks: some questions of `claimgate audit`, with their answers from the demo's
-//! own record.
+//! Some questions of `claimgate audit`, with their answers from the demo's database.
 
 use super::evidence::Evidence;
 use super::report::section;
@@ -39,7 +38,7 @@ async fn answer(
     if let Some(row) = rejected(&evidence.tables.verdicts) {
         let claim_id = &row.claim_id;
         section(&format!("Why was this claim rejected?   claimgate audit claim {claim_id}"));
-        // Each claim of the demo is decided, so it does not matter when one is given up.
+        // All claims of the demo are decided, so `give_up_after` does not matter.
         print(&claim_story(store, claim_id, SINCE).await?);
         section(&format!(
             "Does the answer that is kept lead to that decision?   claimgate audit verify \
@@ -64,7 +63,7 @@ async fn answer(
     Ok(())
 }
 
-/// A claim that was rejected, and not at its first attempt if there is one.
+/// A rejected claim, with several attempts if there is one.
 fn rejected(verdicts: &[Verdict]) -> Option<&Verdict> {
     verdicts.iter().filter(|row| row.decision == Decision::Reject).max_by_key(|row| row.attempts)
 }

@@ -1,4 +1,4 @@
-//! What is printed: what runs, how it went, whether the promises were kept.
+//! Prints what runs, the results, and whether the guarantees held.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::tables::{calls, dead_letters, decisions, latencies};
 use super::traffic::Sent;
 use super::worker::{GIVE_UP_AFTER, IN_PROCESS_FOR};
 
-/// How many broken promises of one sort are told.
+/// The most faults of one guarantee that are printed.
 const TOLD: usize = 5;
 
 /// What was measured while the claims went through.
@@ -24,7 +24,7 @@ pub(super) struct Measured {
     pub(super) outage: Option<Range<i64>>,
 }
 
-/// Says what runs.
+/// Prints what runs.
 pub(super) fn introduce(stage: &Stage, args: &DemoArgs) {
     println!(
         "
@@ -45,7 +45,7 @@ some sent twice, and malformed events.",
     );
 }
 
-/// Says where to look while everything runs on.
+/// Prints where to look while everything keeps running.
 pub(super) fn how_to_look(stage: &Stage) {
     let (kafka, simulator) = (&stage.kafka, stage.simulator.base_url());
     println!(
@@ -71,7 +71,7 @@ Everything keeps running. Look around; Ctrl-C ends it.
     );
 }
 
-/// Prints how it went.
+/// Prints the results.
 pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     section("What was decided");
     println!("{}", decisions(&evidence.tables.verdicts));
@@ -94,7 +94,7 @@ pub(super) fn tables(evidence: &Evidence, measured: &Measured) {
     print_cost(evidence.sent.len(), measured);
 }
 
-/// Starts a part of the report.
+/// Prints the heading of a part of the report.
 pub(super) fn section(title: &str) {
     println!("\n{title}");
 }
@@ -126,7 +126,7 @@ fn print_cost(events: usize, measured: &Measured) {
     }
 }
 
-/// Prints which promises were kept.
+/// Prints which guarantees held.
 ///
 /// # Errors
 /// One sentence, if any was broken.

@@ -36,10 +36,10 @@ pub(super) struct Stage {
     pub(super) watch: Watch,
     pub(super) kafka: kafka::Settings,
     pub(super) endpoints: String,
-    /// As the worker has them.
+    /// As in the worker.
     pub(super) risk_apis: (Registry, Policy),
     pub(super) folder: Folder,
-    /// Alive as long as this is.
+    /// It lives as long as this value.
     _cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
@@ -116,8 +116,8 @@ impl Stage {
     }
 }
 
-/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` tells what happens.
-/// Returns from when until when it was away, UNIX microseconds.
+/// Kills PostgreSQL as a crash would, and starts it again a little later. `say` prints what
+/// happens. Returns from when until when it was away, UNIX microseconds.
 pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range<i64>, String> {
     let (stop, from) = (server.clone(), now_micros());
     blocking(move || stop.command("kill")).await?;
@@ -128,8 +128,8 @@ pub(super) async fn outage(server: Server, say: impl Fn(String)) -> Result<Range
     Ok(from..now_micros())
 }
 
-/// A few percent of trouble, and answers as slow as over a network.
-/// The demo's folder, with a database in it.
+/// A few percent of faults, and answers as slow as over a network. The demo's folder, with a
+/// database in it.
 fn database(named: Option<&Path>) -> Result<(Folder, Postgres), String> {
     let folder = Folder::make(named)?;
     let server = Server::new(folder.path(), folder.path().join("postgres"));
@@ -177,7 +177,7 @@ fn simulator_options(seed: u64) -> SimulatorOptions {
     SimulatorOptions { faults, seed, ..SimulatorOptions::default() }
 }
 
-/// Runs what blocks where it does no harm.
+/// Runs blocking work where it does no harm.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {

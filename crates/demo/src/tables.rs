@@ -1,4 +1,4 @@
-//! The tables: how the claims were decided, asked about and how long that took. Pure.
+//! The tables of the report: decisions, calls and times. Pure.
 
 use super::claims::Expected;
 use super::evidence::Evidence;
@@ -10,11 +10,11 @@ use comfy_table::{Cell, CellAlignment, Table};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-/// How long the backlog of the outage may take, in microseconds: claims that come meanwhile wait
+/// How long the backlog of the outage may take, in microseconds: claims that come in this time wait
 /// behind it.
 const CATCH_UP: i64 = 1_000_000;
 
-/// A table with these columns; numbers stand to the right.
+/// A table with these columns; numbers are right-aligned.
 pub(super) fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(columns.to_vec());
@@ -160,7 +160,7 @@ pub(super) fn latencies(evidence: &Evidence, outage: Option<&Range<i64>>) -> Tab
     table
 }
 
-/// The value that so many of a hundred sorted values do not exceed.
+/// The percentile of sorted values.
 fn percentile(sorted: &[i64], of_a_hundred: usize) -> Option<i64> {
     let rank = (sorted.len() * of_a_hundred).div_ceil(100);
     sorted.get(rank.max(1) - 1).copied()

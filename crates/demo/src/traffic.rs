@@ -1,5 +1,4 @@
-//! The producers of claims, all of them in one: sends the events at a steady pace, and remembers
-//! where each one ended up.
+//! The producer of claims: sends the events at a steady rate, and remembers the place of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,21 +15,20 @@ use claimgate::trace::TRACEPARENT;
 
 /// How long the sending takes, if the worker keeps up.
 const SPREAD: Duration = Duration::from_secs(8);
-/// Events are sent in chunks, one each so often.
+/// Events are sent in chunks; this is the time between two of them.
 const TICK: Duration = Duration::from_millis(25);
 
-/// An event, and where it stands in the input topic.
+/// An event, and its place in the input topic.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sent {
     pub(super) event: Event,
     pub(super) source: Source,
-    /// When Kafka had it, UNIX microseconds.
+    /// When Kafka acknowledged it, UNIX microseconds.
     pub(super) sent_at: i64,
 }
 
-/// Sends every event; `sent` counts them. No more than `ahead` are sent beyond what `taken` says
-/// that the worker took on: the mock broker keeps five megabytes a partition, and forgets what is
-/// older.
+/// Sends every event; `sent` counts them. At most `ahead` more are sent than the worker took on, by
+/// `taken`: the mock broker keeps only five megabytes per partition.
 pub(super) async fn send(
     settings: Settings,
     events: Vec<Event>,

@@ -1,5 +1,5 @@
-//! What a consumer of the output topics sees, as the settlement pipeline would, and of the retry
-//! topic; and whether the worker is done with the input.
+//! Reads the output topics, like the settlement pipeline, and the retry topic; and finds out
+//! whether the worker is done with the input.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::observer::{Messages, Observer, Partitions};
 use claimgate::kafka::Settings;
 
-/// How many messages were seen.
+/// The number of messages that were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) decisions: usize,
@@ -71,7 +71,7 @@ impl Watch {
         Ok(Self { observer, thread: Some(thread) })
     }
 
-    /// How many messages were seen so far.
+    /// The number of messages that were seen so far.
     pub(super) fn counts(&self) -> Counts {
         let seen = self.observer.seen();
         let Messages { decisions, dead_letters, .. } = &seen.messages;
@@ -83,8 +83,8 @@ impl Watch {
         self.observer.seen().messages.clone()
     }
 
-    /// A question that may be asked from any thread: whether the worker has committed everything,
-    /// and all its output was seen. It blocks.
+    /// A function for any thread: whether the worker has committed everything, and all its output
+    /// was seen. It blocks.
     pub(super) fn is_complete(&self) -> impl FnOnce() -> Result<bool, String> + Send + 'static {
         let observer = Arc::clone(&self.observer);
         move || {

@@ -1,4 +1,4 @@
-//! The worker, as `claimgate run` would run it: its own thread, its own runtime, its own log.
+//! The worker, as in `claimgate run`: with its own thread, runtime and log.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -18,9 +18,9 @@ use claimgate_simulator::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY};
 /// The name of the worker's thread, by which its CPU time is found.
 pub(super) const THREAD: &str = "worker";
 
-/// How long a claim is asked about in vain before it is deferred.
+/// How long a claim is retried before it is deferred.
 pub(super) const IN_PROCESS_FOR: &str = "2s";
-/// How long before it is decided without an answer.
+/// How long a claim is tried before it is decided without an answer.
 pub(super) const GIVE_UP_AFTER: &str = "8s";
 
 /// A running worker.
@@ -86,7 +86,7 @@ pub(super) fn config(
         .map_err(|error| format!("the demo's own configuration is wrong: {error}"))
 }
 
-/// The system picks one; nobody else is likely to take it until the worker does.
+/// The system picks a port; it is unlikely that another program takes it before the worker does.
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -119,7 +119,7 @@ impl Worker {
         Ok(Self { stop: Some(stop), thread: Some(thread), ended, prometheus })
     }
 
-    /// How it ended, if it did: before it is told to, that is an error, whatever it says of itself.
+    /// Its end, if it has ended. Before it was told to stop, that is always an error.
     pub(super) fn check(&self) -> Result<(), String> {
         match self.ended.get() {
             Some(Err(sentence)) => Err(format!("the worker ended: {sentence}")),
@@ -136,19 +136,19 @@ impl Worker {
         metric(&self.prometheus.render(), name)
     }
 
-    /// What reads a metric from anywhere.
+    /// Reads a metric from any thread.
     pub(super) fn counter(&self, name: &'static str) -> impl Fn() -> usize + Send + 'static {
         let prometheus = self.prometheus.clone();
         move || metric(&prometheus.render(), name)
     }
 
-    /// Several metrics at the price of one.
+    /// Reads several metrics at the cost of one.
     pub(super) fn metrics<const N: usize>(&self, names: [&str; N]) -> [usize; N] {
         let text = self.prometheus.render();
         names.map(|name| metric(&text, name))
     }
 
-    /// Tells it to stop and waits until it has drained. Blocks.
+    /// Stops it and waits until it has drained. Blocks.
     pub(super) fn stop(mut self) -> Result<(), String> {
         drop(self.stop.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {

@@ -1,4 +1,5 @@
-//! The names of what is simulated: the same words as in claimgate's configuration, SQL and metrics.
+//! The names of the simulated APIs: the same words as in claimgate's configuration, SQL and
+//! metrics.
 
 use std::fmt;
 
@@ -68,7 +69,7 @@ impl Api {
         self.is_wechat() || matches!(self, Self::IntelligentQrCode | Self::MiniProgram)
     }
 
-    /// The code that the word `transient-N` answers with when the account says no other.
+    /// The code of the word `transient-N`, if the account names no other.
     pub(super) fn transient_code(self) -> i64 {
         match self {
             Self::WechatMarketing | Self::WechatAccount => 4,
@@ -77,9 +78,9 @@ impl Api {
         }
     }
 
-    /// The transient codes that random faults draw from, unless the settings name others. Codes
-    /// that a client rightly meets with a long pause or an alarm (4400, 9, 13, 45009 …) are left to
-    /// the settings.
+    /// The transient codes of random faults, unless the settings name others. Codes to which a
+    /// client rightly reacts with a long pause or an alarm (4400, 9, 13, 45009 …) come only if the
+    /// settings name them.
     pub(super) fn transient_codes(self) -> &'static [i64] {
         match self {
             Self::WechatMarketing | Self::WechatAccount => {

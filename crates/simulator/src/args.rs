@@ -85,7 +85,7 @@ pub struct SimulateArgs {
     pub remember_requests: usize,
 }
 
-/// How far a `Timestamp` may be off; `None` takes any.
+/// How far a `Timestamp` may be off; `None` accepts any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tolerance(pub Option<Duration>);
 

@@ -1,4 +1,4 @@
-//! What the log keeps of a call, and the totals of an API.
+//! The entry of a call in the log, and the totals of an API.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ pub struct Call {
     pub sequence: u64,
     /// When it was answered, UNIX milliseconds.
     pub at_ms: i64,
-    /// Who asked: the name after `/caller/` at the start of the path; empty where there is none.
+    /// The caller: the name after `/caller/` at the start of the path; empty if there is none.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub caller: Box<str>,
     /// Which API.
     pub api: Api,
-    /// `uid` or `openid`; for a token the app id; empty where there is none.
+    /// `uid` or `openid`; for a token the app id; empty if there is none.
     pub account: Box<str>,
-    /// What tells claims of one account apart: `client_msg_id` (WeChat), `encryptedCode`, the
+    /// Distinguishes claims of one account: `client_msg_id` (WeChat), `encryptedCode`, the
     /// captcha's `ticket`.
     pub claim: Box<str>,
     /// 1 for the first call of this account to this API.
@@ -30,17 +30,17 @@ pub struct Call {
     pub nonce: Option<u64>,
     /// `Timestamp`; Tencent Cloud only.
     pub timestamp: Option<i64>,
-    /// What it was answered with.
+    /// The answer.
     pub outcome: Outcome,
     /// The provider code: 0, or what [`Outcome::ErrorCode`] said.
     pub code: Option<i64>,
     /// The risk level in the answer.
     pub level: Option<i64>,
-    /// The HTTP status, where there was one.
+    /// The HTTP status, if there was one.
     pub http_status: Option<u16>,
 }
 
-/// What a call was answered with.
+/// The kind of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -69,11 +69,11 @@ pub struct Totals {
     pub in_flight: u64,
     /// The most calls at any one moment.
     pub peak_in_flight: u64,
-    /// Calls that came while another call of the same account was in flight, to whichever API.
+    /// Calls that came while another call of the same account was in flight, to any API.
     pub overlapping: u64,
 }
 
-/// 64 bits are more than a JSON number holds for many readers.
+/// Many readers lose digits of a 64-bit JSON number.
 fn as_text<S: Serializer>(nonce: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     nonce.map(|nonce| nonce.to_string()).serialize(serializer)
 }

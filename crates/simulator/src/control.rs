@@ -1,5 +1,5 @@
-//! `/control/…`: what a test or a person asks of the simulator itself while it runs. Nothing here
-//! is authenticated; the simulator belongs on a loopback address or a closed network.
+//! `/control/…`: the endpoints that tests and people use to control the simulator. They need no
+//! authentication: run the simulator on a loopback address or a closed network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn exchange(state: &State, method: &str, path: &str, query: &str, bod
         ("GET", "accounts") => accounts(state),
         ("GET", "requests") => requests(state),
         ("POST", "tokens/expire") => {
-            // `?as=invalid`: as if somebody else had fetched newer ones.
+            // `?as=invalid`: as if another client had fetched newer ones.
             if query == "as=invalid" {
                 state.tokens().forget()
             } else {

@@ -1,6 +1,6 @@
-//! Random faults: how much of what goes wrong, per API. Pure: a draw is a function of the settings
-//! and a key, and the key is made of seed, API, account and the number of the account's call, so
-//! that a run repeats itself whatever the order in which its calls arrive.
+//! Random faults: the rate of each kind, per API. Pure: a draw is a function of the settings and a
+//! key. The key consists of seed, API, account and the number of the account's call, so that a run
+//! can be repeated with its calls in any order.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::api::Api;
 pub struct Faults {
     /// Holds for each API that `apis` does not name.
     pub all: ApiFaults,
-    /// What holds for one API instead of `all`.
+    /// The settings of one API, instead of `all`.
     pub apis: BTreeMap<Api, ApiFaults>,
 }
 
@@ -38,7 +38,7 @@ pub struct ApiFaults {
     pub malformed: f64,
     /// Seconds in the `Retry-After` of a 429.
     pub retry_after: u64,
-    /// The codes that `transient` draws from; empty: the API's own.
+    /// The codes of `transient`; empty: the API's own.
     pub transient_codes: Vec<i64>,
     /// How long each answer takes.
     pub latency: Latency,
@@ -53,7 +53,7 @@ pub enum Latency {
     /// As fast as the simulator can.
     #[default]
     None,
-    /// Always so many milliseconds.
+    /// Always this many milliseconds.
     Fixed(f64),
     /// Milliseconds, evenly spread from the one to the other.
     Uniform(f64, f64),

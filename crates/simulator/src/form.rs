@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// More than any of the APIs takes; beyond it a request is no use reading.
+/// More parameters than any API accepts; a request with more is not read.
 const MOST_PARAMETERS: usize = 200;
 
 /// Decoded parameters in the order of their keys' bytes, each key once.
@@ -43,8 +43,8 @@ impl<'a> Form<'a> {
     }
 }
 
-/// `+` and `%20` both are a space; a `%` that begins no escape stands for itself, as with the
-/// provider's PHP.
+/// `+` and `%20` both are a space; a `%` that begins no escape is literal, as in the provider's
+/// PHP.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8().ok();

@@ -1,15 +1,14 @@
-//! The risk APIs, simulated: faithful in what they take and answer, scriptable in what goes wrong,
-//! and fast.
+//! Simulates the risk APIs: with faithful requests and answers, scriptable faults, and high speed.
 //!
-//! For the demo, the tests, the benchmarks and a user's staging; `docs/simulator.md` is the manual.
-//! It shares no code with claimgate's clients, and this package does not depend on claimgate:
-//! signature, envelopes and parameter tables are written a second time, from the providers'
-//! documents, so that one misreading does not agree with itself.
+//! It is for the demo, the tests, the benchmarks and users' staging; `docs/simulator.md` is the
+//! manual. It shares no code with claimgate's clients, and this package does not depend on
+//! claimgate. Signature, envelopes and parameter tables were written a second time from the
+//! providers' documents, so that a misreading in one shows in the other.
 //!
-//! In reading order: `server` takes a request to `tencent_cloud` or `wechat`, which check it as the
-//! provider would. `plan` decides how the call ends, from the words of the account (`script`), the
-//! random `faults` and the account's hash (`verdicts`); `visit` enters it in the `log`, and
-//! `server` sends the answer. `control` is for those who watch.
+//! In reading order: `server` passes a request to `tencent_cloud` or `wechat`, which check it as
+//! the provider would. `plan` decides how the call ends, from the words of the account (`script`),
+//! the random `faults` and the account's hash (`verdicts`). `visit` enters it in the `log`, and
+//! `server` sends the answer. `control` has the endpoints for tests and people.
 //!
 //! The invariant: a call that is malformed, unsigned or replayed is never answered with a verdict,
 //! and every call that reached the simulator whole is in the log before its answer leaves.
@@ -59,7 +58,7 @@ pub use verdicts::{Verdict, expected};
 use state::{Accepted, State};
 use tencent_cloud::signature::SigningKey;
 
-/// How long [`Simulator::stop`] waits for clients that began a request and do not end it.
+/// How long [`Simulator::stop`] waits for clients that began a request and do not finish it.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running simulator. It stops when dropped.
@@ -72,18 +71,18 @@ pub struct Simulator {
 /// Why a simulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("listen on {address}: {source}")]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// The fault settings make no sense.
     #[error("faults of {0}")]
     Faults(#[from] InvalidFaults),
-    /// The process cannot be told to stop.
+    /// The process cannot handle signals.
     #[error("signal handlers: {0}")]
     Signals(io::Error),
 }
@@ -92,7 +91,7 @@ impl Simulator {
     /// Starts a simulator on the current runtime; it serves when this returns.
     ///
     /// # Errors
-    /// [`SimulatorError`] if the address cannot be had or the fault settings make no sense.
+    /// [`SimulatorError`] if the address cannot be bound or the fault settings make no sense.
     pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
         let listen = options.listen;
         let state = Arc::new(State::new(options)?);
@@ -103,17 +102,17 @@ impl Simulator {
         Ok(Self { address, state, server: Some(server) })
     }
 
-    /// Where it listens, with the port it was given.
+    /// Its address, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What stands for the provider's `https://host`: `http://127.0.0.1:34567`.
+    /// The URL to use instead of the provider's `https://host`: `http://127.0.0.1:34567`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it saw.
+    /// Its log.
     pub fn calls(&self) -> &CallLog {
         &self.state.calls
     }
@@ -124,8 +123,8 @@ impl Simulator {
         self.state.requests.all()
     }
 
-    /// Takes these pairs of secret id and key, and these app secrets, and no others, from the next
-    /// call on: credentials are rotated.
+    /// Rotates credentials: from the next call on it accepts only these pairs of secret id and key,
+    /// and these app secrets.
     pub fn accept_credentials(&self, keys: &[(&str, &str)], app_secrets: &[&str]) {
         let pair = |(id, key): &(&str, &str)| ((*id).to_owned(), SigningKey::new(&(*key).into()));
         self.state.accept(Accepted {
@@ -152,7 +151,7 @@ impl Simulator {
         self.state.tokens().expire(Instant::now());
     }
 
-    /// Forgets every access token: the next call with one gets 40001, as if somebody else had
+    /// Forgets every access token: the next call with one gets 40001, as if another client had
     /// fetched a newer one.
     pub fn invalidate_tokens(&self) {
         self.state.tokens().forget();

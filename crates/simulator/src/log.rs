@@ -1,7 +1,7 @@
-//! What the simulator saw: a bounded ring of calls, and totals per API.
+//! The log of the simulator: a bounded ring of calls, and totals per API.
 //!
-//! A call is entered when its answer is decided, before it is sent: what a client cut off was asked
-//! and is billed all the same. The ring forgets its oldest calls, the totals forget nothing until
+//! A call is entered when its answer is decided, before it is sent: a call that the client cuts off
+//! was made and is billed, too. The ring drops its oldest calls; the totals count all calls until
 //! they are cleared.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -22,8 +22,8 @@ pub struct CallLog {
 struct Book {
     ring: VecDeque<Call>,
     entered: u64,
-    /// How often each (API, account) was here, by hash. As bounded as the ring: it starts afresh
-    /// when full.
+    /// The number of calls per (API, account), by hash. Bounded like the ring: it is cleared when
+    /// full.
     visits: HashMap<u64, u32>,
     /// Accounts with calls in flight, by hash.
     present: HashMap<u64, u32>,
@@ -49,7 +49,7 @@ impl CallLog {
         book.ring.iter().skip(skip).take(limit).cloned().collect()
     }
 
-    /// How many calls were entered, forgotten ones included.
+    /// The number of entered calls, including dropped ones.
     pub fn len(&self) -> u64 {
         self.book().entered
     }
@@ -59,7 +59,7 @@ impl CallLog {
         self.len() == 0
     }
 
-    /// How many calls the ring has forgotten: as long as this is 0, the log is complete.
+    /// The number of calls that the ring has dropped: as long as this is 0, the log is complete.
     pub fn forgotten(&self) -> u64 {
         let book = self.book();
         book.entered - book.ring.len() as u64
@@ -96,7 +96,8 @@ impl CallLog {
         }
     }
 
-    /// A call comes in: which one of its account is it? [`leave`](Self::leave) ends it.
+    /// A call comes in. Returns its number among the calls of its account. [`leave`](Self::leave)
+    /// ends it.
     pub(super) fn arrive(&self, api: Api, account: &str) -> u32 {
         let mut book = self.book();
         let key = visit_key(api, account);
@@ -132,7 +133,7 @@ impl CallLog {
         }
     }
 
-    /// Enters a call; its sequence is given here.
+    /// Enters a call and gives it its sequence number.
     pub(super) fn enter(&self, mut call: Call) {
         let mut book = self.book();
         book.entered += 1;

@@ -1,4 +1,4 @@
-//! What a simulator is started with.
+//! The options of a simulator.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::faults::Faults;
 
-/// The SecretId of the provider's own documents: published, and nobody's.
+/// The SecretId of the provider's documents: published, and of no real account.
 pub const SECRET_ID: &str = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA";
 /// The SecretKey that belongs to [`SECRET_ID`].
 pub const SECRET_KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3Cozk1qA";
@@ -42,14 +42,14 @@ pub struct SimulatorOptions {
     pub token_grace: Duration,
     /// Whether there is a `/cgi-bin/stable_token`; without, it is answered with HTTP 404.
     pub has_stable_token: bool,
-    /// How long the ticket of a captcha is good that says when it was earned.
+    /// How long a captcha ticket is valid, if it says when it was issued.
     pub ticket_life: Duration,
-    /// Takes parameters that the documents do not name, as the real APIs probably do. Otherwise
+    /// Accepts parameters that the documents do not name, as the real APIs probably do. Otherwise
     /// they are refused, so that a misspelt optional parameter is found.
     pub lenient: bool,
-    /// The faults at the start; they can be set anew at any time.
+    /// The faults at the start; they can be changed at any time.
     pub faults: Faults,
-    /// What the random faults are drawn from: the same seed, the same faults for the same calls.
+    /// The seed of the random faults: the same seed gives the same faults for the same calls.
     pub seed: u64,
     /// How many calls the log remembers; each takes about 250 bytes.
     pub log_capacity: usize,

@@ -1,5 +1,4 @@
-//! How one call goes: the account's words, the random faults and the API's own refusal, put
-//! in order. Pure.
+//! Plans one call: combines the account's words, the random faults and the API's own refusal. Pure.
 //!
 //! The order: an API that is down, faults of the network and the gateway, what is wrong with the
 //! request itself, what the account's words ask for, a random transient code, and at last a
@@ -31,7 +30,7 @@ impl Refusal {
 /// What a call is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Course {
-    /// What the API thinks of the account.
+    /// The API's verdict on the account.
     Verdict(Verdict),
     /// A provider code.
     Refused(Refusal),
@@ -43,7 +42,7 @@ pub(super) enum Course {
     Reset,
 }
 
-/// The course of a call, how its answer is written and when it comes.
+/// The plan of a call: its answer, the form of the answer, and the delay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) course: Course,
@@ -53,7 +52,8 @@ pub(super) struct Plan {
     pub(super) dictated: bool,
 }
 
-/// Plans the account's `number`th call (from 1). `refusal` is what the API has against the request.
+/// Plans the account's `number`th call (from 1). `refusal` is the API's error about the request, if
+/// any.
 pub(super) fn plan(
     api: Api,
     account: &str,

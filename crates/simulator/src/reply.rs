@@ -1,13 +1,13 @@
-//! HTTP answers, and the shapes that spoil them.
+//! HTTP answers, and the malformed forms of them.
 
 use super::trouble::Shape;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
-/// What the word `big` blows a body up to.
+/// The size of a body with the word `big`.
 const BIG: usize = 300_000;
 
-/// What goes back to the client.
+/// The reply to the client.
 pub(super) enum Sending {
     Reply(Reply),
     Hang,

@@ -1,9 +1,9 @@
-//! Whole requests as they came in, for whoever holds them against the documents: the log says who
-//! was asked about whom, this says in which words.
+//! Whole requests as they came in, for comparison with the documents: the log has only the facts of
+//! a call.
 //!
-//! A ring of `remember_requests` requests, none by default, for they hold what the log leaves out:
-//! signatures, tokens, and everything a claim says of a person. What is remembered is what arrived,
-//! whatever the answer.
+//! A ring of `remember_requests` requests. It has none by default, because they hold what the log
+//! leaves out: signatures, tokens, and all personal data of a claim. It keeps every request that
+//! arrived, with any answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ pub struct Requested {
     pub method: Box<str>,
     /// Without the query.
     pub path: Box<str>,
-    /// What stands behind the `?`, as it came.
+    /// The text behind the `?`, as it came.
     pub query: Box<str>,
     /// The body, as it came; bytes that are no UTF-8 are replaced.
     pub body: Box<str>,
@@ -38,7 +38,7 @@ impl Requested {
         form.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_str(&self.body).ok()
     }

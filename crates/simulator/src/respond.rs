@@ -1,4 +1,4 @@
-//! From a reply to an HTTP response, broken off where that is asked for.
+//! Makes an HTTP response from a reply, cut off if requested.
 
 use super::reply::Reply;
 use axum::body::{self, Body};

@@ -1,4 +1,4 @@
-//! The words that an account id may carry to say how its calls go: `u17-level-3`,
+//! The words in an account id that determine how its calls end: `u17-level-3`,
 //! `transient-2-http-503`. Pure.
 //!
 //! An id is cut at `-`, `_`, `.`, `:`, `/` and `@`; the words are found among the pieces
@@ -15,7 +15,7 @@ pub(super) struct Script {
     pub(super) level: Option<i64>,
     /// `risk-N`, any number of times: the risk types of the verdict.
     pub(super) risk_types: Vec<i32>,
-    /// `transient-N`: whatever goes wrong does so for the first N calls only.
+    /// `transient-N`: the fault happens only for the first N calls.
     pub(super) transient: Option<u32>,
     /// What goes wrong.
     pub(super) trouble: Trouble,
@@ -47,7 +47,7 @@ impl Script {
         script
     }
 
-    /// Whether the verdict itself is dictated.
+    /// Whether the words determine the verdict itself.
     pub(super) fn has_verdict(&self) -> bool {
         self.level.is_some() || !self.risk_types.is_empty()
     }

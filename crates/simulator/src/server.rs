@@ -1,4 +1,4 @@
-//! HTTP: which path is whose, and how a decided answer reaches the client, or does not.
+//! HTTP: routes requests by path, and sends the decided answer, or none.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::visit::Exchange;
 use super::wire::{Cut, Door};
 use super::{control, tencent_cloud, wechat};
 
-/// What a request's body may have.
+/// The largest body of a request.
 const MOST_BODY: usize = 1 << 20;
 
 /// Serves until `state.stopping` is cancelled; calls in flight end first, those that hang are cut.
@@ -76,8 +76,8 @@ async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {
     send(state, cut, exchange).await
 }
 
-/// A path may begin with `/caller/NAME`: whoever has that in its `base_url` is told apart in the
-/// log.
+/// A path may begin with `/caller/NAME`: the log then shows which client made the call, by its
+/// `base_url`.
 fn caller_and_path(path: &str) -> (&str, &str) {
     let named =
         path.strip_prefix("/caller/").and_then(|rest| rest.find('/').map(|end| rest.split_at(end)));
@@ -91,7 +91,7 @@ fn form_body<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, 
     std::str::from_utf8(body).map_err(|_| Refusal::new(4000, "(100004)the body is not UTF-8"))
 }
 
-/// Takes the time that the answer shall take, and sends it. The call is in flight until then.
+/// Waits for as long as the answer is to take, and sends it. The call is in flight until then.
 async fn send(state: &State, cut: &Cut, exchange: Exchange) -> Response {
     let Exchange { sending, delay, visit } = exchange;
     if !delay.is_zero() {

@@ -17,7 +17,7 @@ use super::tencent_cloud::signature::SigningKey;
 use super::tencent_cloud::tickets::Tickets;
 use super::wechat::Tokens;
 
-/// The credentials that are taken.
+/// The accepted credentials.
 pub(super) struct Accepted {
     pub(super) keys: Vec<(String, SigningKey)>,
     pub(super) app_secrets: Vec<SecretString>,

@@ -1,8 +1,8 @@
-//! What may go wrong with a call, and how a verdict may be written.
+//! The faults of a call, and the forms of a verdict.
 
 use std::time::Duration;
 
-/// What goes wrong with a call.
+/// The faults of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Trouble {
     /// `code-N`: this provider code instead of a verdict.
@@ -11,7 +11,7 @@ pub(super) struct Trouble {
     pub(super) status: Option<u16>,
     /// `hang` or `reset`: no answer at all.
     pub(super) silence: Option<Silence>,
-    /// A verdict, but written in another way than it should be.
+    /// A verdict in another form than it should have.
     pub(super) shape: Shape,
     /// `slow-500ms`: the answer comes that much later.
     pub(super) slow: Duration,
@@ -20,7 +20,7 @@ pub(super) struct Trouble {
 /// The two ways of not answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// Nothing comes until the client or the simulator cuts the connection.
+    /// No answer until the client or the simulator closes the connection.
     Hang,
     /// The connection is reset.
     Reset,

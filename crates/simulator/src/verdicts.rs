@@ -1,6 +1,7 @@
-//! What an account is worth: a pure function of its id, the same in every process, run and release.
+//! The verdict on an account: a pure function of its id, the same in every process, run and
+//! release.
 //!
-//! An oracle can so compute what claimgate must have decided, without asking the simulator.
+//! So an oracle can compute what claimgate must have decided, without calling the simulator.
 
 use super::api::Api;
 use super::script::Script;
@@ -8,10 +9,10 @@ use super::script::Script;
 const QR_CODE_RISK_TYPES: [i32; 8] = [1, 2, 101, 102, 103, 104, 201, 206];
 const MINI_PROGRAM_RISK_TYPES: [i32; 8] = [101, 102, 201, 202, 203, 204, 301, 302];
 
-/// What an API thinks of an account.
+/// The verdict of an API on an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// 0 to 4, with WeChat 0 to 3; beyond only where the account's own words say so.
+    /// 0 to 4, with WeChat 0 to 3; higher only if the account's words say so.
     pub level: i64,
     /// Codes of the API's own table; WeChat gives none.
     pub risk_types: Vec<i32>,
@@ -21,9 +22,9 @@ pub struct Verdict {
 /// its hash, of which 90 % have level 0, 4 % level 1, 3 % level 2, 2 % level 3 and 1 % level 4
 /// (which WeChat calls 3).
 ///
-/// Two things come on top when a call is answered: IntelligentQRCode gives an account without words
-/// level 0 and risk type 205 if `userIp` is not public, and CaptchaCheck refuses level 3 and above,
-/// and each ticket's third check.
+/// Two rules are added when a call is answered: IntelligentQRCode gives an account without words
+/// level 0 and risk type 205 if `userIp` is not public; CaptchaCheck refuses level 3 and above, and
+/// each ticket's third check.
 pub fn expected(api: Api, account: &str) -> Verdict {
     verdict(api, account, &Script::read(account))
 }

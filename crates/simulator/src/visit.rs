@@ -1,4 +1,4 @@
-//! A call that is being served: what of it the log keeps, and how it is answered.
+//! A call that is being served: its entry in the log, and its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::plan::{Course, Plan, Refusal, plan};
 use super::reply::{HTML, Reply, Sending, shaped};
 use super::state::State;
 
-/// Who is asked about what: the facts of a call that the log keeps.
+/// The facts of a call that the log keeps.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) caller: &'a str,
@@ -42,7 +42,7 @@ impl From<Reply> for Exchange {
 }
 
 impl State {
-    /// A call comes in: what shall become of it?
+    /// A call comes in. Returns its plan.
     pub(super) fn open(
         self: &Arc<Self>,
         asked: &Asked<'_>,
@@ -67,7 +67,7 @@ impl State {
         (plan, visit)
     }
 
-    /// The answer is decided: `reply` is how the API would write it, if it is the API that answers.
+    /// The answer is decided. `reply` is the API's form of it, if the API answers itself.
     pub(super) fn close(
         &self,
         asked: &Asked<'_>,

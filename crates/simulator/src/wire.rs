@@ -1,4 +1,4 @@
-//! Connections that can be reset from within a request: what an HTTP server is made not to do.
+//! Connections that can be reset from within a request, which HTTP servers usually do not allow.
 
 use std::io;
 use std::pin::Pin;

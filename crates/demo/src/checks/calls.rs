@@ -1,6 +1,6 @@
-//! Who was asked what: the simulator's log against `risk_calls`.
+//! Compares the simulator's log with `risk_calls`.
 //!
-//! A call is recognised on both sides by API, account and a mark that every attempt has anew: the
+//! A call is identified on both sides by API, account and a mark that is new for every attempt: the
 //! nonce (Tencent Cloud) or the message id (WeChat).
 
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use crate::evidence::Evidence;
 use claimgate::schema::{Call, utc};
 use claimgate_simulator::Api;
 
-/// What a call is recognised by.
+/// The identity of a call.
 type Mark<'a> = (&'a str, &'a str, String);
 
-/// Every call that was made is kept, and none that was not.
+/// Every call that was made is recorded, and no other.
 pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every call that the simulator saw is a row of risk_calls, and every answer there is one \
@@ -49,7 +49,7 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
             format!("the simulator was asked and no row says so: {mark:?}")
         });
     }
-    // Where no answer came, the request may not have arrived either.
+    // If no answer came, the request may not have arrived either.
     for row in rows.values().flatten().filter(|row| row.http_status.is_some()) {
         promise.broken.push(format!(
             "the row of claim {}, attempt {}, has an answer that the simulator never gave",
@@ -65,7 +65,7 @@ pub(super) fn are_kept(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     promise
 }
 
-/// A claim that has its verdict costs nothing any more.
+/// A claim that has its verdict causes no more calls.
 pub(super) fn never_again(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new("No claim was asked about again after its verdict");
     let decided: HashMap<&str, i64> = evidence

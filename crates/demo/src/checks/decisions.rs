@@ -1,4 +1,4 @@
-//! What was decided, and whether the consumers of decisions were told just that.
+//! Checks the decisions, and whether consumers got exactly these.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::observer::Message;
 use claimgate::decision::Decision;
 use claimgate::schema::{Verdict, utc};
 
-/// The decision that the contract's policy makes of what the simulator thinks of the account.
+/// The decision of the contract's policy for the simulator's verdict on the account.
 pub(super) fn as_the_policy_says(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every decision is the one that the policy makes of the API's answer; no answer, no \
@@ -55,7 +55,7 @@ pub(crate) fn is_unassessed(row: &Verdict) -> bool {
     row.reasons.iter().any(|reason| reason.code == "unassessed")
 }
 
-/// One decision a verdict, and it says what the row says.
+/// One decision per verdict, with the content of the row.
 pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     let mut promise = Promise::new(
         "Every verdict is published as one decision that says what the row says; nothing else is",
@@ -99,7 +99,7 @@ pub(super) fn one_each(evidence: &Evidence, claims: &Claims<'_>) -> Promise {
     promise
 }
 
-/// The decision has its claim's key, and both belong to the claim's trace.
+/// The decision has the key of its claim, and row and decision belong to the claim's trace.
 fn demand_own_key_and_trace(
     promise: &mut Promise,
     row: &Verdict,
@@ -121,7 +121,7 @@ fn demand_own_key_and_trace(
         .demand(traced, || format!("the decision of claim {} carries another trace", row.claim_id));
 }
 
-/// Whether the message says what the row says, field by field.
+/// Whether the message equals the row, field by field.
 fn demand_same(promise: &mut Promise, row: &Verdict, message: &Value) {
     let says = json!({
         "claim_id": row.claim_id, "kind": row.kind, "decision": row.decision, "reasons": row.reasons, "api": row.api,

@@ -1,4 +1,4 @@
-//! Dead letters and deferred claims are whole, and what was received is kept.
+//! Checks that dead letters and deferred claims are complete, and that received events are kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -158,8 +158,8 @@ pub(super) fn deferred_whole(evidence: &Evidence) -> Promise {
     promise
 }
 
-/// At least once: a flush that Kafka did not take may leave messages behind that are sent again,
-/// the same to the byte.
+/// At least once: a flush that Kafka did not accept may leave messages behind, which are sent again
+/// byte for byte.
 pub(super) fn demand_no_repeats(
     promise: &mut Promise,
     evidence: &Evidence,

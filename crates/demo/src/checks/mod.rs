@@ -1,8 +1,9 @@
-//! The promises, checked: one by one and by identity, for counts can agree where two mistakes do.
+//! Checks the guarantees one by one and by identity, because counts can agree if two mistakes
+//! cancel out.
 //!
-//! Pure. Knows what must come of each event ([`Expected`]) and compares it with the evidence. Of
-//! the worker's code it uses rows and headers and no rule: an oracle that shares those with the
-//! accused believes it.
+//! Pure. Knows the expected result of each event ([`Expected`]) and compares it with the evidence.
+//! From the worker's code it uses rows and headers but no rules: an oracle with the worker's rules
+//! would repeat its mistakes.
 
 use std::collections::HashMap;
 
@@ -34,7 +35,7 @@ impl Promise {
         Self { text, compared: 0, broken: Vec::new() }
     }
 
-    /// Notes what is wrong, unless it is as it must be.
+    /// Notes a fault, unless the condition holds.
     fn demand(&mut self, holds: bool, wrong: impl FnOnce() -> String) {
         if !holds {
             self.broken.push(wrong());
@@ -42,7 +43,7 @@ impl Promise {
     }
 }
 
-/// Every promise that the evidence can speak of.
+/// All guarantees that the evidence can show.
 pub(super) fn check(mut evidence: Evidence) -> Vec<Promise> {
     evidence.sent = order::as_it_went(&evidence);
     let evidence = &evidence;
@@ -60,7 +61,7 @@ pub(super) fn check(mut evidence: Evidence) -> Vec<Promise> {
     ]
 }
 
-/// The claims, by id: the event that carried it first, and what must come of it.
+/// The claims by id: the event that carried it first, and the expected result.
 type Claims<'a> = HashMap<&'a str, (&'a Sent, &'a Expectation)>;
 
 fn claims(evidence: &Evidence) -> Claims<'_> {

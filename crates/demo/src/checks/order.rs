@@ -8,9 +8,9 @@ use crate::evidence::Evidence;
 use crate::traffic::Sent;
 use claimgate::decision::Source;
 
-/// The events with what must come of them, now that it is known who was deferred: the first event
-/// with an id is the claim, but while it is deferred a later one may overtake it (README, "What it
-/// promises"). Then the later one is the claim, and the deferred one repeats it.
+/// The events with their expected results, now that it is known which were deferred. The first
+/// event with an id is the claim, but while it is deferred a later one may overtake it (README,
+/// "What it promises"). Then the later one is the claim, and the deferred one repeats it.
 pub(super) fn as_it_went(evidence: &Evidence) -> Vec<Sent> {
     let deferred: HashSet<String> = evidence
         .messages

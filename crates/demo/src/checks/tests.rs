@@ -1,5 +1,5 @@
-//! An oracle that finds nothing is worth nothing: each test plants one fault and demands that it is
-//! found, by the promise it breaks.
+//! Tests the oracle: each test plants one fault and requires that it is found, by the guarantee
+//! that it breaks.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -136,7 +136,8 @@ fn asked(offset: i64, api: Api, nonce: Option<u64>, claim: &str) -> Call {
     }
 }
 
-/// Two claims (Tencent Cloud's and WeChat's), a duplicate and a malformed event, and all went well.
+/// Two claims (for Tencent Cloud and for WeChat), a duplicate and a malformed event, all handled
+/// correctly.
 fn evidence() -> Evidence {
     let claims =
         [claim(0, "qr_code", Decision::Approve), claim(1, "wechat_account", Decision::Approve)];
@@ -195,8 +196,7 @@ fn evidence() -> Evidence {
     }
 }
 
-/// What is found in the good evidence after this was done to it: the promises broken, and the first
-/// complaint.
+/// The findings in the good evidence after this change: the broken guarantees, and the first fault.
 fn found(plant: impl FnOnce(&mut Evidence)) -> (Vec<usize>, String) {
     let mut evidence = evidence();
     plant(&mut evidence);

@@ -7,7 +7,7 @@ use super::good;
 use super::kind::Kind;
 use super::{Event, Expected, MAX_EVENT_BYTES};
 
-/// What is done to a claim, and what the dead letter must say.
+/// The change of a claim, and the expected dead letter.
 struct Way {
     error: &'static str,
     field: Option<&'static str>,
@@ -18,15 +18,15 @@ struct Way {
 enum Spoil {
     /// The bytes are these.
     Bytes(&'static [u8]),
-    /// There are none.
+    /// There is no payload.
     Tombstone,
     /// The claim's JSON, cut in the middle.
     Cut,
-    /// More than an event may have.
+    /// More bytes than an event may have.
     Oversize,
     /// The value at this JSON pointer is this JSON.
     Set(&'static str, &'static str),
-    /// The value at this JSON pointer is this character, so many times.
+    /// The value at this JSON pointer is this character, repeated.
     Long(&'static str, char, usize),
 }
 
@@ -86,7 +86,7 @@ const WAYS: [Way; 27] = [
     way("unknown_kind", Some("kind"), Kind::QrCode, Set("/kind", r#""QR_CODE""#)),
 ];
 
-/// Makes `count` of them, and no fewer than there are ways.
+/// Makes `count` of them, but at least one of each kind.
 pub(super) fn events(count: usize, random: &mut Rng) -> Vec<Event> {
     (0..count.max(WAYS.len())).map(|index| WAYS[index % WAYS.len()].event(index, random)).collect()
 }

@@ -1,8 +1,8 @@
-//! Claims of every kind, with the values that the providers' own samples have among them, and what
-//! must be decided about each.
+//! Claims of every kind, among them the values of the providers' samples, and the expected decision
+//! for each.
 //!
-//! Most accounts are ordinary, and the simulator values them by their hash. Some have words in
-//! their id that tell the simulator what is to go wrong (`docs/simulator.md`).
+//! Most accounts are ordinary, and the simulator assesses them by their hash. Some have words in
+//! their id that tell the simulator which fault to make (`docs/simulator.md`).
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -29,12 +29,12 @@ pub(super) struct Draft {
     public: bool,
 }
 
-/// Makes `count` claims, of which `scripted` or as many as there are scripts have words in their
+/// Makes `count` claims. At least `scripted`, and at least one per script, have words in their
 /// account's id.
 pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Event> {
     let scripted = scripted.max(SCRIPTS.len()).min(count);
     let mut events = Vec::with_capacity(count);
-    // Hopeless claims come once each: with a share of them, most calls would be theirs.
+    // Claims that are never assessed come once each: with more of them, most calls would be theirs.
     let again =
         SCRIPTS.iter().filter(|(_, _, fate)| !matches!(fate, ExpectedEnd::Hopeless)).cycle();
     for (index, (kind, words, fate)) in SCRIPTS.iter().chain(again).take(scripted).enumerate() {
@@ -50,7 +50,8 @@ pub(super) fn events(count: usize, scripted: usize, random: &mut Rng) -> Vec<Eve
         let kind = Kind::draw(random);
         let known = &mut known[kind as usize];
         let account = if !known.is_empty() && random.usize(..100) < RETURNING {
-            // Taken out and put back below: an account is known once, however often it claimed.
+            // Taken out and put back below: an account is listed once, even if it claimed several
+            // times.
             known.swap_remove(random.usize(..known.len()))
         } else {
             new_account(kind, random)
@@ -99,8 +100,8 @@ fn event(draft: Draft, fate: &ExpectedEnd, random: &mut Rng) -> Event {
 }
 
 impl Draft {
-    /// What the default policy decides (`docs/risk-apis.md`, Policy) of what the simulator thinks
-    /// of the account.
+    /// The decision of the default policy (`docs/risk-apis.md`, Policy) for the simulator's verdict
+    /// on the account.
     fn decision(&self) -> Decision {
         let verdict = claimgate_simulator::expected(self.kind.api(), &self.account);
         let not_assessed: &[i32] = match self.kind {
@@ -166,7 +167,7 @@ fn draft(kind: Kind, claim_id: &str, (account_type, account): Account, random: &
     Draft { json, account, claim_id: claim_id.to_owned(), kind, public: true }
 }
 
-/// Lays one object over another, field by field.
+/// Merges one object into another, field by field.
 fn merge(base: &mut Value, over: Value) {
     match over {
         Value::Object(fields) if base.is_object() => {

@@ -1,4 +1,4 @@
-//! The kinds of claims, and what an account of each is like.
+//! The kinds of claims, and the accounts of each.
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -25,7 +25,7 @@ impl Kind {
         Self::Captcha,
         Self::CaptchaCheck,
     ];
-    /// How many of a hundred claims are of each.
+    /// The share of each kind among a hundred claims.
     const WEIGHTS: [usize; 6] = [40, 20, 15, 10, 8, 7];
 
     pub(super) fn draw(random: &mut Rng) -> Self {
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// Who claims: the type and the id of an account.
+/// The claiming account: its type and id.
 pub(super) type Account = (&'static str, String);
 
 /// Accounts that the providers' samples show, by kind; some of the first claims are theirs.
@@ -81,7 +81,7 @@ pub(super) fn ticket(kind: Kind, account: &str, code_hash: &str) -> Value {
     }
 }
 
-/// An account of a type that the kind's API takes.
+/// An account of a type that the kind's API accepts.
 pub(super) fn new_account(kind: Kind, random: &mut Rng) -> Account {
     let types: &[&str] = match kind {
         Kind::QrCode => {

@@ -1,11 +1,11 @@
-//! The demo's claims: dozens of kinds of trouble among ordinary traffic, and what must come of
+//! The demo's claims: dozens of kinds of faults among ordinary traffic, and the expected result of
 //! each.
 //!
 //! Pure: the same number and seed give the same bytes. `good` makes claims, `scripts` has the
-//! troublesome accounts among them, `bad` makes events that are none; this file mixes them and adds
-//! events that come twice. What must come of an event is worked out from the contract and from what
-//! the simulator says of an account, never by asking the worker's own code: an oracle that shares
-//! code with the accused believes it.
+//! accounts that cause faults, `bad` makes events that are no claims; this file mixes them and adds
+//! events that come twice. The expected result of an event follows from the contract and from the
+//! simulator's verdict on the account, never from the worker's code: an oracle with the worker's
+//! code would repeat its mistakes.
 
 use fastrand::Rng;
 
@@ -19,7 +19,7 @@ mod scripts;
 /// Largest event, `kafka.max_event_bytes` of the demo: small, so that one that is too large is
 /// cheap to make.
 pub const MAX_EVENT_BYTES: usize = 64 << 10;
-/// The fewest events in which every kind of trouble has room.
+/// The fewest events with room for every kind of fault.
 pub const FEWEST: usize = 150;
 
 /// Shares of the events, of a thousand each.
@@ -31,22 +31,22 @@ const SCRIPTED: usize = 60;
 /// An event for the input topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Its key; events that must stay in order share one.
+    /// Its key; events that must stay in order have the same key.
     pub key: Option<String>,
     /// W3C trace context, on some.
     pub traceparent: Option<String>,
     /// Its bytes; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// What must come of it.
+    /// Its expected result.
     pub expected: Expected,
 }
 
-/// What must come of an event.
+/// The expected result of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expected {
     /// A decision.
     Decision(Box<Expectation>),
-    /// Another event carried this claim before. The same content comes to nothing, other content to
+    /// Another event carried this claim before. The same content has no result, other content makes
     /// a dead letter.
     Repeat {
         /// The claim.
@@ -58,14 +58,14 @@ pub enum Expected {
     DeadLetter {
         /// Its `claimgate-error`.
         error: &'static str,
-        /// Its `claimgate-error-field`, where it names one.
+        /// Its `claimgate-error-field`, if it has one.
         field: Option<&'static str>,
     },
 }
 
 impl Expected {
-    /// The `claimgate-error` and `claimgate-error-field` of the dead letter that must come of it,
-    /// if one must.
+    /// The `claimgate-error` and `claimgate-error-field` of the expected dead letter, if one is
+    /// expected.
     pub fn dead_letter(&self) -> Option<(&'static str, Option<&'static str>)> {
         match self {
             Self::DeadLetter { error, field } => Some((error, *field)),
@@ -75,22 +75,23 @@ impl Expected {
     }
 }
 
-/// What must come of a claim.
+/// The expected result of a claim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
     /// The claim.
     pub claim_id: String,
     /// Its kind.
     pub kind: &'static str,
-    /// The account by which the simulator knows it.
+    /// The account, as the simulator sees it.
     pub account: String,
-    /// Its decision, if the API assesses it at all: random faults may outlast a claim's time.
+    /// Its decision, if the API assesses it in time: random faults may last for longer than a claim
+    /// is tried.
     pub decision: Decision,
-    /// Whether the API never assesses it, however often it is asked.
+    /// Whether the API never assesses it.
     pub hopeless: bool,
 }
 
-/// Makes `count` events, no fewer than [`FEWEST`].
+/// Makes `count` events, at least [`FEWEST`].
 pub fn generate(count: usize, seed: u64) -> Vec<Event> {
     let count = count.max(FEWEST);
     let mut random = Rng::with_seed(seed);
@@ -102,8 +103,8 @@ pub fn generate(count: usize, seed: u64) -> Vec<Event> {
     with_repeats(events, share(DUPLICATES), share(CONFLICTS), &mut random)
 }
 
-/// Lets some claims come a second time, anywhere behind their first: some at once, while the first
-/// is in flight, some long after.
+/// Repeats some claims, anywhere after the first event: some at once, while the first is in flight,
+/// some much later.
 fn with_repeats(
     events: Vec<Event>,
     duplicates: usize,
@@ -125,14 +126,14 @@ fn with_repeats(
     placed.into_iter().map(|(_, event)| event).collect()
 }
 
-/// Without a key the repeat could land in another partition, and which of the two is the first
-/// would be anybody's guess.
+/// Without a key the repeat could get into another partition, and it would be unknown which of the
+/// two is first.
 fn is_keyed_claim(event: &Event) -> bool {
     event.key.is_some() && matches!(event.expected, Expected::Decision(_))
 }
 
-/// The same content in other words (indented, and with a field that no contract knows), or other
-/// content under an id that is taken: to drop that silently would lose somebody's reward.
+/// The same content in another form (indented, and with an unknown field), or other content under a
+/// used id: to drop that silently would lose a user's reward.
 fn repeat(event: &Event, same: bool) -> Option<Event> {
     let Expected::Decision(expectation) = &event.expected else { return None };
     let mut claim: serde_json::Value = serde_json::from_slice(event.payload.as_deref()?).ok()?;
@@ -199,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Not how the expectation is made, but the worker's own reading of it.
+    /// The worker's own parsing, which the expectation does not use.
     #[test]
     fn an_event_is_a_claim_if_a_decision_is_expected() {
         for event in generate(1_000, 5) {

@@ -1,13 +1,13 @@
-//! Accounts with words in their id, which tell the simulator what is to go wrong
-//! (`docs/simulator.md`): each once at least.
+//! Accounts with words in their id that tell the simulator which fault to make
+//! (`docs/simulator.md`): each at least once.
 
 use super::kind::Kind;
 
-/// What an account's words make of its claims.
+/// The result of an account's words for its claims.
 pub(super) enum ExpectedEnd {
-    /// They are valued as the simulator says.
+    /// They are assessed as the simulator says.
     Valued,
-    /// The API refuses them for good.
+    /// The API says for good that it cannot assess them.
     Refused,
     /// The API never assesses them.
     Hopeless,
@@ -15,7 +15,7 @@ pub(super) enum ExpectedEnd {
 
 use ExpectedEnd::{Hopeless, Refused, Valued};
 
-/// Accounts of which something is known beforehand.
+/// Accounts with a known result.
 pub(super) const SCRIPTS: [(Kind, &str, ExpectedEnd); 56] = [
     (Kind::QrCode, "level-0", Valued),
     (Kind::QrCode, "level-1-risk-1", Valued),

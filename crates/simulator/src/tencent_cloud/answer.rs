@@ -1,6 +1,6 @@
-//! How Tencent Cloud writes its answers. The samples in its documents differ among each other, and
-//! so do these: a harmless verdict comes in the terse form of the first sample, any other with
-//! every key of the tables.
+//! The form of Tencent Cloud's answers. The samples in its documents differ from each other, and so
+//! do these: a harmless verdict has the short form of the first sample, any other every key of the
+//! tables.
 
 use super::super::api::Api;
 use super::super::form::Form;
@@ -13,7 +13,7 @@ use super::super::verdicts::Verdict;
 const JSON: &str = "application/json; charset=utf-8";
 const JAVASCRIPT: &str = "application/javascript; charset=utf-8";
 
-/// Writes what the plan says; an empty body where it is not the API that answers.
+/// Writes the answer of the plan; an empty body if the API does not answer itself.
 pub(super) fn write(api: Api, form: &Form<'_>, plan: &Plan) -> Reply {
     let as_script = api == Api::CaptchaQuery && form.get("script") == Some("1");
     match &plan.course {
@@ -84,8 +84,7 @@ fn captcha(form: &Form<'_>, shape: Shape) -> String {
     object.end()
 }
 
-/// `is_right` is 0 although the ticket is good: so says the provider's sample, and only the code
-/// counts.
+/// `is_right` is 0 although the ticket is good, as in the provider's sample: only the code counts.
 fn captcha_check(shape: Shape) -> String {
     let mut object = code(0, shape);
     object.text("message", "No Error");
@@ -93,7 +92,7 @@ fn captcha_check(shape: Shape) -> String {
     object.end()
 }
 
-/// The JavaScript of one page load; the nonce makes each its own.
+/// The JavaScript of one page load; the nonce makes each unique.
 fn script(form: &Form<'_>, shape: Shape) -> String {
     if shape == Shape::NoLevel {
         return String::new();

@@ -2,8 +2,8 @@
 //! `CaptchaCheck`.
 //!
 //! One call, in order: decode, find the schema, check the common parameters, the signature, the
-//! clock, the nonce and the API's own parameters, plan, answer. Whatever is wrong is said with HTTP
-//! 200 and a code, as the provider does.
+//! clock, the nonce and the API's own parameters, plan, answer. Errors are answered with HTTP 200
+//! and a code, as the provider does.
 
 mod answer;
 pub(super) mod nonces;
@@ -78,8 +78,8 @@ fn check(state: &State, method: &str, form: &Form<'_>, schema: &Schema) -> Resul
     schema.check(form, state.options.lenient)
 }
 
-/// What only this provider knows: an address that is not public is not assessed, and a captcha's
-/// ticket decides itself.
+/// Special rules of this provider: an address that is not public is not assessed, and the verdict
+/// of a captcha ticket follows from the ticket.
 fn reconsider(state: &State, form: &Form<'_>, api: Api, plan: &mut Plan) {
     let Course::Verdict(verdict) = &plan.course else {
         return;

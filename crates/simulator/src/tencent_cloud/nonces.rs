@@ -1,8 +1,8 @@
-//! The nonces that were used: a request that comes twice is a replay (4500).
+//! The used nonces: a request that comes twice is a replay (4500).
 
 use std::collections::{BTreeMap, HashSet};
 
-/// Beyond this many the oldest second is forgotten.
+/// The most nonces; with more, the oldest second is dropped.
 const MOST: usize = 10_000_000;
 
 /// Nonces by `Timestamp`. Seconds that the clock check refuses anyway are forgotten.
@@ -13,8 +13,8 @@ pub(in super::super) struct Nonces {
 }
 
 impl Nonces {
-    /// Whether the pair was never seen; from now on it was. `tolerance` is how far a timestamp may
-    /// be off, in seconds.
+    /// Whether the pair is new; it is noted as used. `tolerance` is how far a timestamp may be off,
+    /// in seconds.
     pub(super) fn is_new(
         &mut self,
         timestamp: i64,

@@ -1,4 +1,4 @@
-//! Which API a request means, and whether its parameters are what that API takes.
+//! Finds the API of a request, and checks its parameters.
 
 use std::net::IpAddr;
 
@@ -17,8 +17,8 @@ pub(super) struct Common<'a> {
 }
 
 impl Schema {
-    /// The schema that a request means. The two of `IntelligentQRCode` are told apart by the names
-    /// they use.
+    /// The schema of a request. The two of `IntelligentQRCode` are distinguished by their parameter
+    /// names.
     pub(super) fn of(form: &Form<'_>) -> Result<&'static Self, Refusal> {
         let given = |keys: &[&str]| keys.iter().any(|key| form.get(key).is_some());
         match form.get("Action") {
@@ -34,8 +34,9 @@ impl Schema {
         }
     }
 
-    /// Refuses with 4000, naming the parameter, what lacks a required one, has an empty or
-    /// ill-formed one or, unless `lenient`, one that the API's documents do not name.
+    /// Refuses, with 4000 and the parameter's name, a request that lacks a required parameter, or
+    /// has an empty or ill-formed one or, unless `lenient`, one that the API's documents do not
+    /// name.
     pub(super) fn check(&self, form: &Form<'_>, lenient: bool) -> Result<(), Refusal> {
         if let Some((name, _)) = self.required.iter().find(|(name, _)| form.get(name).is_none()) {
             return Err(missing(name));
@@ -71,7 +72,7 @@ impl Schema {
 }
 
 impl<'a> Common<'a> {
-    /// Refuses with 4000 what lacks one of them.
+    /// Refuses with 4000 a request that lacks one of them.
     pub(super) fn read(form: &'a Form<'_>) -> Result<Self, Refusal> {
         let given =
             |name| form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name));
@@ -88,7 +89,7 @@ impl<'a> Common<'a> {
 }
 
 /// Whether an address is one of the public internet. The documentation ranges (203.0.113.0/24 …)
-/// count as public: they are what made-up traffic should use.
+/// count as public, because made-up traffic should use them.
 pub(super) fn is_public(address: &str) -> bool {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V4(v4)) => {

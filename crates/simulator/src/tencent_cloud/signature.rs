@@ -1,4 +1,4 @@
-//! The signature, computed anew from what arrived: method, host, path and the decoded parameters in
+//! The signature, computed again from the request: method, host, path and the decoded parameters in
 //! byte order.
 
 use std::borrow::Cow;
@@ -28,8 +28,8 @@ impl SigningKey {
         }
     }
 
-    /// Refuses with 4100 what is not signed with this key. The message says which text was expected
-    /// to be signed.
+    /// Refuses with 4100 a request that is not signed with this key. The message has the text that
+    /// should have been signed.
     pub(super) fn verify(
         &self,
         method: &str,
@@ -55,7 +55,7 @@ fn text_to_sign(method: &str, host: &str, form: &Form<'_>) -> String {
     let mut pairs: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(24);
     let mut sorted = true;
     for (key, value) in form.iter().filter(|(key, _)| *key != "Signature") {
-        // Legacy of file uploads: a POST does not sign what looks like one.
+        // A legacy of file uploads: in a POST, values that look like one are not signed.
         if method == "POST" && value.starts_with('@') {
             continue;
         }

@@ -1,5 +1,5 @@
-//! The tickets of solved captchas: each passes the first two checks and no more, and none that is
-//! too old.
+//! The tickets of solved captchas: each passes only the first two checks, and none passes when it
+//! is too old.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,8 +21,9 @@ impl Tickets {
         Self { capacity: capacity.max(1), passed: HashMap::new() }
     }
 
-    /// Whether the ticket is good this time, at `now` in UNIX seconds. One with the word `wrong`
-    /// never is; one that says by `at-N` when it was earned is good for as long as tickets live.
+    /// Whether the ticket is good this time, at `now` in UNIX seconds. A ticket with the word
+    /// `wrong` never is. A ticket with `at-N`, the time when it was issued, is good for as long as
+    /// tickets are valid.
     pub(super) fn passes(&mut self, ticket: &str, now: i64, life: Duration) -> bool {
         let mut pieces = ticket.split(['-', '_', '.']);
         if pieces.clone().any(|piece| piece == "wrong") {

@@ -1,11 +1,11 @@
-//! What `docs/simulator.md` promises and no other test holds: every documented code can be had, the
-//! limits of each check, and whole requests.
+//! Tests the statements of `docs/simulator.md` that no other test checks: every documented code,
+//! the limits of each check, and whole requests.
 
 use super::*;
 
 const PAGE: &str = include_str!("../../../../docs/risk-apis.md");
 
-/// The codes in the first table below these two headings, for whoever tries them all.
+/// The codes in the first table below these two headings.
 fn documented_codes(section: &str, part: &str) -> Vec<i64> {
     let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).expect("the section is there");
     let section = rest.split("\n## ").next().unwrap();
@@ -28,7 +28,7 @@ fn numbers(cell: &str) -> Vec<i64> {
     cell.split(',').filter(|text| !text.trim().is_empty()).flat_map(range).collect()
 }
 
-/// A request of IntelligentQRCode in which this parameter is empty, and signed so.
+/// A signed request of IntelligentQRCode in which this parameter is empty.
 fn with_empty(client: &Client, name: &'static str) -> String {
     let query = client.query("u", &[(name, "x")]);
     let pairs: Vec<(String, String)> = query

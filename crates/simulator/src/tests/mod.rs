@@ -1,4 +1,4 @@
-//! The simulator from outside: real HTTP, real signatures, and what the log says afterwards.
+//! Tests the simulator from outside: with real HTTP and signatures, and its log.
 
 mod control;
 mod documented;
@@ -18,7 +18,7 @@ use sha1::Sha1;
 
 use super::*;
 
-/// A client that signs as the documents say, and asks as the tests like.
+/// A client that signs as the documents say and sends any request.
 struct Client {
     simulator: Simulator,
     http: reqwest::Client,
@@ -37,7 +37,7 @@ impl Client {
     }
 
     /// The query of a request of IntelligentQRCode about an account, with these changes: an empty
-    /// value takes away.
+    /// value removes a parameter.
     fn query(&self, account: &str, changes: &[(&str, &str)]) -> String {
         self.nonce.set(self.nonce.get() + 1);
         let nonce = self.nonce.get().to_string();
@@ -88,7 +88,7 @@ impl Client {
         self.tencent_cloud(&self.query(account, changes)).await["code"].as_i64().unwrap()
     }
 
-    /// A new access token by way of the stable endpoint.
+    /// A new access token from the stable endpoint.
     async fn token(&self) -> String {
         let ask = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
         let (_, text) = self.post("/cgi-bin/stable_token", &ask.to_string()).await;

@@ -1,5 +1,4 @@
-//! How fast it is: not a check but a measurement, for `cargo test --release -- --ignored
-//! --nocapture`.
+//! Measures its speed: `cargo test --release -- --ignored --nocapture`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

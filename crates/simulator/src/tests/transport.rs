@@ -1,5 +1,4 @@
-//! What goes wrong below the API: statuses, bodies that are none, connections that break, and
-//! requests nobody meant.
+//! Faults below the API: statuses, invalid bodies, broken connections, and unknown requests.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -1,4 +1,4 @@
-//! How WeChat writes its answers: the platform's envelope, and in it the risk service's own JSON as
+//! The form of WeChat's answers: the platform's envelope, and in it the risk service's own JSON as
 //! a string.
 
 use super::super::json::{self, Object};
@@ -10,11 +10,11 @@ use super::super::visit::Asked;
 
 const JSON: &str = "application/json; charset=UTF-8";
 
-/// Writes what the plan says; an empty body where it is not WeChat that answers.
+/// Writes the answer of the plan; an empty body if WeChat does not answer itself.
 pub(super) fn write(asked: &Asked<'_>, plan: &Plan) -> Reply {
     let body = match &plan.course {
         Course::Refused(refusal) if (1..100).contains(&refusal.code) => {
-            // What a check found says more than the table, whose words it begins with.
+            // A check's message begins with the words of the table and says more.
             let (found, table) = (&*refusal.message, inner_message(refusal.code));
             let message = if found.starts_with(table) { found } else { table };
             envelope(asked, &inner(refusal.code, message, None, plan.shape), plan.shape)

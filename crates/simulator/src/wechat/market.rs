@@ -1,4 +1,4 @@
-//! `/wxa/servicemarket` and `/tcb/servicemarket`: is the call as the documents want it?
+//! `/wxa/servicemarket` and `/tcb/servicemarket`: checks whether the call is as in the documents.
 
 use std::sync::Arc;
 

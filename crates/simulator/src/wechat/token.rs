@@ -1,23 +1,24 @@
-//! Access tokens. The two endpoints hand out tokens of their own, and neither touches the other's.
+//! Access tokens. Each of the two endpoints has its own tokens, and does not affect those of the
+//! other.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many tokens of one endpoint are remembered; an older one is as good as unknown.
+/// The most tokens of one endpoint that are kept; older ones count as unknown.
 const REMEMBERED: usize = 16;
 
-/// Longer lives and graces are cut to this: ten years.
+/// The longest validity and grace: ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// How the platform regards a token.
+/// The state of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Good,
     /// Never issued, or followed by a newer one (40001).
     Unknown,
-    /// Its time is over (42001).
+    /// Expired (42001).
     Expired,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Line(VecDeque<Token>);
 struct Token {
     text: String,
     expires: Instant,
-    /// When a newer token ends it.
+    /// When it ends because of a newer token.
     superseded: Option<Instant>,
 }
 
@@ -66,14 +67,14 @@ impl Tokens {
 }
 
 impl Line {
-    /// The newest token, if it still lasts for more than `margin`, and the rest of its life.
+    /// The newest token and its remaining time, if that is more than `margin`.
     pub(super) fn current(&self, margin: Duration, now: Instant) -> Option<(&str, Duration)> {
         let token = self.0.back()?;
         let rest = token.expires.saturating_duration_since(now);
         (rest > margin).then_some((token.text.as_str(), rest))
     }
 
-    /// A new token; those before it are good for `grace` yet.
+    /// A new token; those before it stay valid for `grace`.
     pub(super) fn issue(&mut self, life: Duration, grace: Duration, now: Instant) -> String {
         let (life, grace) = (life.min(LONGEST), grace.min(LONGEST));
         for token in &mut self.0 {

@@ -46,7 +46,7 @@ pub(in super::super) fn classic(state: &Arc<State>, caller: &str, query: &str) -
     })
 }
 
-/// `POST /cgi-bin/stable_token`: the same token for everybody until it is about to end or is
+/// `POST /cgi-bin/stable_token`: the same token for every caller until it is about to expire or is
 /// refreshed by force, which ends the one before it at once.
 pub(in super::super) fn stable(
     state: &Arc<State>,
