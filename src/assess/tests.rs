@@ -108,7 +108,7 @@ fn retries_beyond_the_budget_wait_and_first_calls_do_not() {
 }
 
 #[test]
-fn a_failing_api_is_only_probed_and_with_a_first_call_if_there_is_one() {
+fn a_failing_api_is_only_probed_with_a_first_call_if_possible() {
     let now = Instant::now();
     let mut scheduler = scheduler(now);
     fail(&mut scheduler, now);
@@ -179,7 +179,7 @@ fn a_stale_job_is_looked_up_again_before_its_call() {
 }
 
 #[test]
-fn jobs_are_looked_up_again_together_before_the_first_of_them_may_be_called() {
+fn stale_jobs_are_looked_up_together_before_their_call() {
     let now = Instant::now();
     let mut scheduler = CallScheduler::new(vec![api_queue(64, 1.0, now)]);
     let stale = |scheduler: &mut CallScheduler<Job>| {

@@ -404,7 +404,7 @@ proptest! {
 }
 
 #[test]
-fn review_low_a_field_that_is_not_given_leaves_no_trace_in_the_fingerprint() {
+fn a_field_that_is_not_given_is_not_in_the_fingerprint() {
     let event = r#"{"claim_id":"c","kind":"qr_code","claimed_at":1,"account":{"type":"qq","id":"a"},"client":{"ip":"1.2.3.4"}}"#;
     let claim = Claim::parse(Some(event.as_bytes()), usize::MAX).expect("well-formed");
     // printf %s "$event" | sha256sum

@@ -335,7 +335,7 @@ fn review_low_a_call_may_not_outlast_a_drain() {
 }
 
 #[test]
-fn evidence_is_encrypted_beside_hashes_of_a_key_of_ones_own_alone() {
+fn encrypted_evidence_requires_a_subject_key() {
     let encrypted = format!("{CREDENTIALS}[postgres]\nevidence_keys = \"{}\"\n", "0a".repeat(32));
     let config = Config::from_toml(&encrypted).expect("whoever asks nothing of it needs no key");
     let refusal = config.risk_apis().err().expect("refused").to_string();
@@ -349,7 +349,7 @@ fn evidence_is_encrypted_beside_hashes_of_a_key_of_ones_own_alone() {
 
 /// Otherwise each start would report only one of them.
 #[test]
-fn every_fault_is_found_at_once_and_none_that_follows_from_another() {
+fn all_faults_are_reported_at_once_without_consequences() {
     let text = "[worker]\nthreads = 0\nmax_in_flight = \"many\"\n\
                 [kafka]\ntopik = 1\ngroup_id = \"a b\"\nsession_timeout = \"soon\"\n\
                 transaction_timeout = \"30s\"\n\
@@ -398,7 +398,7 @@ fn every_fault_of_the_risk_apis_is_found_at_once() {
 }
 
 #[test]
-fn what_a_policy_in_shadow_does_not_set_is_as_in_the_one_in_force() {
+fn a_shadow_policy_inherits_what_it_does_not_set() {
     let shadow = |text: &str| {
         let config = Config::from_toml(&format!("{CREDENTIALS}{text}")).expect("read");
         let (_, in_force) = config.risk_apis().expect("good");

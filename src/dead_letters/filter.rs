@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_no_letter_has_is_a_mistake_and_names_those_there_are() {
+    fn an_unknown_error_word_is_refused_with_the_known_ones() {
         let said = parsed("--error not-json").expect_err("no such word").to_string();
         assert!(said.contains("not_json") && said.contains("unrecordable"), "{said}");
         assert!(parsed("--error not_json").is_ok());

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_that_was_replayed_is_left_out_unless_asked_again_and_the_bound_holds_then_too() {
+    fn a_replayed_letter_is_left_out_unless_asked_again_within_the_bound() {
         assert_eq!(plan(0, Some(latest(1, true)), false, 3), Plan::LeaveOut(latest(1, true)));
         assert_eq!(plan(0, Some(latest(1, true)), true, 3), Plan::Replay(2));
         assert_eq!(plan(2, Some(latest(3, true)), true, 3), Plan::Refuse { replays: 3 });

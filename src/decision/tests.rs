@@ -150,7 +150,7 @@ fn a_decision_id_is_the_same_for_ever() {
 }
 
 #[test]
-fn a_policy_in_shadow_decides_nothing_and_tells_what_it_would_rule_otherwise() {
+fn a_shadow_policy_decides_nothing_and_reports_differences() {
     let in_force = policy();
     use Decision::{Challenge, Reject};
     let harsh = Levels::of(&[Reject, Challenge, Challenge, Reject, Reject]);

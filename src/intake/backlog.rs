@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_whose_records_find_room_is_not_paused_for_the_bytes_of_others() {
+    fn a_partition_with_room_is_not_paused_for_others_bytes() {
         let assigned = || [1, 2, 3].map(Partition::claims).into_iter();
         let heavy = |number, offset| Record {
             payload: Some(vec![0; HIGH_BYTES / 2]),

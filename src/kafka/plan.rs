@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_are_made_anew_get_as_many_partitions_as_the_retry_topic_has() {
+    fn a_new_claims_topic_gets_the_retry_topics_partitions() {
         let numbers = |partitions| {
             let topics = vec![(Use::Input, None), (Use::Retry, found(24, &[]))];
             planned(partitions, topics).iter().map(|plan| plan.partitions).collect::<Vec<_>>()

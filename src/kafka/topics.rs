@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn compaction_is_wrong_wherever_records_of_one_key_are_several_things() {
+    fn compaction_is_an_error_where_one_key_has_several_records() {
         for (used_as, severity) in [
             (Use::Input, Severity::Wrong),
             (Use::Retry, Severity::Wrong),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_remove_or_cut_something_is_a_warning_that_names_both_keys() {
+    fn a_setting_that_may_lose_records_is_a_warning() {
         for (used_as, key, value, words) in [
             (Use::Retry, "retention.ms", "3600000", "retry.give_up_after"),
             (Use::Retry, "retention.bytes", "1000000", "retention.bytes"),

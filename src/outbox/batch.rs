@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_goes_with_its_attempts_and_the_others_wait_where_there_are_too_many() {
+    fn a_record_and_its_attempts_stay_in_one_batch() {
         let mut ledger = ledger();
         let mut batch = Batch::default();
         for id in ["x", "y", "a", "z", "a"] {

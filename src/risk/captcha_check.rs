@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ticket_goes_with_the_parameters_of_the_query_and_stays_out_of_the_record() {
+    fn the_ticket_is_sent_with_the_querys_parameters_and_not_stored() {
         let registry = api(REGISTRATION.name, "");
         let claim = claim(json!({ "kind": "captcha_check" }));
         assert_eq!(fault_of(&registry, &claim), None);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captcha_ticket_expires_and_a_late_refusal_does_not_blame_the_user() {
+    fn a_late_ticket_refusal_does_not_reject_the_user() {
         let registry = api(REGISTRATION.name, "");
         let (api, claim) = (only(&registry), claim(json!({ "kind": "captcha_check" })));
         let at = claim.claimed_at;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_5100_stays_a_verdict_though_the_operator_calls_it_transient() {
+    fn code_5100_is_a_verdict_even_if_listed_as_transient() {
         let credentials = CREDENTIALS.replace("[4, ", "[5100, ");
         let registry = registry(&format!("{credentials}\n[risk.captcha_check]")).unwrap();
         assert_eq!(read(only(&registry), 200, r#"{"code":5100}"#), ticket(false, 5100));

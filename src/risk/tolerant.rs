@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_risk_type_is_read_once_and_one_that_no_table_can_have_spoils_nothing() {
+    fn a_risk_type_is_read_once_and_an_impossible_one_is_dropped() {
         let codes = |text: &str| read::<Vec<i32>>(text.as_bytes());
         assert_eq!(codes("[4,101.0,4,\"101\",5]"), Some(vec![4, 101, 5]));
         for large in ["2147483648", "-9999999999", "18446744073709551615", "1e300"] {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_the_configuration_names_later_is_looked_at_as_well() {
+    async fn a_secret_file_that_is_named_later_is_watched() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         let put = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_also_where_no_file_of_a_secret_is_named() {
+    fn a_failed_reload_is_retried_even_without_secret_files() {
         assert!(!is_due(true, false, false), "nothing has changed");
         assert!(is_due(true, true, false) && !is_due(false, true, false), "a file half written");
         assert!(

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_flush_that_took_longer_than_others_the_next_comes_sooner() {
+    fn after_a_slow_flush_the_next_comes_sooner() {
         let now = Instant::now();
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut outflow = Outflow::new(Duration::from_millis(50), now);

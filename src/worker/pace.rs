@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_go_to_the_end_quickly_only_where_others_stand_behind() {
+    fn claims_are_hurried_only_if_others_wait_behind_them() {
         let start = Instant::now();
         let mut pace = Pace::new(2, Duration::from_secs(60), start);
         let paid = |pace: &mut Pace, from: u64| {

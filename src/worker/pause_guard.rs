@@ -72,7 +72,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn after_a_pause_no_api_is_called_until_the_group_has_answered() {
+    fn after_a_pause_no_api_is_called_before_the_groups_answer() {
         let start = Instant::now();
         let mut pause_guard = PauseGuard::new(20 * SECOND, start, 0);
         assert_eq!(pause_guard.turn(start + 15 * SECOND, 15_000_000), None);

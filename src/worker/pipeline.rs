@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_recorded_waits_until_the_first_is_due_or_there_is_enough_or_it_hurries() {
+    async fn recorded_batches_wait_until_one_is_due_or_full_or_urgent() {
         let (mut ledger, now) = (ledger(), Instant::now());
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut pipeline = Pipeline::default();
@@ -239,8 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_kafka_did_not_take_goes_with_what_is_behind_it_and_what_it_may_have_taken_alone()
-    {
+    async fn a_failed_batch_is_joined_with_later_ones_and_a_doubtful_one_is_not() {
         let (mut ledger, now) = (ledger(), Instant::now());
         let (pause, later) = (Duration::from_secs(1), now + Duration::from_secs(1));
         let mut pipeline = Pipeline::default();

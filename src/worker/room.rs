@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_whose_claims_wait_for_too_long_leaves_room_for_another_that_nobody_has_seen() {
+    fn an_api_with_old_claims_leaves_room_for_an_unknown_one() {
         let (mut room, now) = (Room::new(100, 1 << 20, APIS), Instant::now());
         room.came(0, now);
         room.held_up(0, now);

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_failed_rests_and_is_well_when_it_has_answered() {
+    fn a_failed_store_pauses_until_it_answers() {
         let now = Instant::now();
         let later = now + Duration::from_millis(500);
         let mut store = StoreHealth::new(now);

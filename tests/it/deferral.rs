@@ -221,7 +221,7 @@ async fn deferred_claims_are_asked_about_when_a_worker_is_told_so() {
 /// An API is allowed fewer calls than claims come: claims that it has no permit for come back again
 /// and again, and how old they are is not forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_that_only_waits_for_a_permit_keeps_the_time_when_it_was_first_admitted() {
+async fn a_claim_without_a_permit_keeps_its_first_admission() {
     let Some(lab) = Lab::new("permits").await else { return };
     let ids = (0..60).map(|number| format!("clm-{number}"));
     let events = ids.map(|id| Event::of(claim(&id, &format!("user-{id}"))));

@@ -12,7 +12,7 @@ use crate::lab::answers_after;
 const LONG: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_whose_owner_died_while_giving_it_back_finds_another() {
+async fn an_orphaned_partition_gets_an_owner() {
     // Calls take so long that giving a partition back takes as long.
     let options = answers_after(Latency::Uniform(8_000.0, 9_000.0));
     let Some(lab) = Lab::with("orphans", options).await else { return };

@@ -111,7 +111,7 @@ async fn a_wrong_schema_and_a_missing_topic_are_named() {
 
 /// Its rights keep a worker from changing evidence only where it does not own the tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_does_not_migrate_does_not_run_as_the_owner_of_the_tables() {
+async fn a_worker_does_not_run_as_owner_unless_it_migrates() {
     let Some(lab) = Lab::with("owner", SimulatorOptions::default()).await else { return };
     let migrated = lab.claimgate("", &["migrate"]).await;
     assert!(migrated.status.success(), "{migrated:?}");

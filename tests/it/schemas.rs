@@ -171,7 +171,7 @@ fn the_schema_of_claims_accepts_what_the_worker_accepts() {
 }
 
 #[test]
-fn the_demos_events_are_claims_to_the_schema_if_they_are_to_be_decided() {
+fn the_schema_accepts_the_demos_claims_only() {
     let (validator, registry) = (validator(&schema("claim")), registry());
     let words: BTreeSet<String> = known_errors();
     for event in claims::generate(1_000, 11) {
@@ -268,7 +268,7 @@ fn verdicts() -> Vec<Verdict> {
 }
 
 #[test]
-fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
+fn decisions_match_their_schema_without_extra_fields() {
     let schema = schema("decision");
     let validator = validator(&schema);
     let declared = schema["properties"].as_object().expect("properties");
@@ -294,7 +294,7 @@ fn decisions_are_what_their_schema_says_and_nothing_in_them_is_unsaid() {
 }
 
 #[test]
-fn a_decision_that_no_consumer_could_use_is_none_to_the_schema() {
+fn the_schema_refuses_unusable_decisions() {
     let validator = validator(&schema("decision"));
     let message =
         published(RecordOutcome::Decided(Box::new(verdicts().remove(0))), vec![], MAX_BYTES);

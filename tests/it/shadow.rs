@@ -51,7 +51,7 @@ fn assert_in_force(lab: &Lab, differ: &[(String, String)]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_policy_in_shadow_would_decide_otherwise_is_counted_and_kept() {
+async fn differences_of_a_shadow_policy_are_counted_and_kept() {
     let Some(lab) = Lab::new("shadow").await else { return };
     let mut expected = Expected::default();
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
@@ -149,7 +149,7 @@ async fn what_operators_see(lab: &Lab) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_double_nothing_of_what_is_kept_of_a_policy_in_shadow_and_lose_little() {
+async fn kills_repeat_no_shadow_decision_and_lose_few() {
     let Some(lab) = Lab::with("shadowkills", simulator()).await else { return };
     let mut expected = Expected::default();
     let more = format!("{HARSH}[worker]\nmax_in_flight = 200\n");

@@ -127,7 +127,7 @@ async fn a_deferred_claim_stays_in_its_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sampled_out_is_kept_only_where_it_was_tried_often_or_failed() {
+async fn unsampled_claims_are_kept_if_retried_often_or_failed() {
     let Some(lab) = Lab::new("traced-kept").await else { return };
     let collector = Collector::start().await;
     let variables = [

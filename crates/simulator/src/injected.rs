@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_normal_latency_has_the_median_and_the_tail_that_it_was_given() {
+    fn a_log_normal_latency_has_its_median_and_tail() {
         let mut random = fastrand::Rng::with_seed(1);
         let draw = |_| Latency::LogNormal(100.0, 2_000.0).draw(&mut random).as_millis();
         let draws: Vec<_> = (0..10_000).map(draw).collect();

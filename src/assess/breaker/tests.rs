@@ -103,7 +103,7 @@ fn each_failed_probe_doubles_the_pause_up_to_its_bound() {
 }
 
 #[test]
-fn an_api_that_refuses_us_opens_it_at_once_and_is_probed_seldom() {
+fn a_denying_api_opens_it_at_once_and_is_probed_rarely() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
     assert!(breaker.ended(CallHealth::AccessDenied, false, now));
@@ -125,7 +125,7 @@ fn pauses<const N: usize>(breaker: &mut Breaker, now: Instant, health: CallHealt
 }
 
 #[test]
-fn an_api_that_goes_on_denying_us_is_probed_ever_more_seldom_up_to_a_bound_of_its_own() {
+fn probes_of_a_denying_api_become_rarer_up_to_a_bound() {
     let now = Instant::now();
     for health in [CallHealth::AccessDenied, CallHealth::Repeated, CallHealth::Pending] {
         let mut breaker = Breaker::new(settings(), now);
@@ -135,7 +135,7 @@ fn an_api_that_goes_on_denying_us_is_probed_ever_more_seldom_up_to_a_bound_of_it
 }
 
 #[test]
-fn an_outage_before_does_not_lengthen_the_pause_of_an_api_that_denies_us() {
+fn an_earlier_outage_does_not_lengthen_the_pause_after_a_denial() {
     let now = Instant::now();
     let mut breaker = opened(now);
     assert_eq!(pauses(&mut breaker, now, CallHealth::Failing), [1, 2, 4, 8, 16, 30]);

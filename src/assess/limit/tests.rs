@@ -18,7 +18,7 @@ fn no_more_calls_at_once_than_allowed() {
 }
 
 #[test]
-fn without_a_partition_no_call_is_made_and_a_larger_share_waits_for_its_time() {
+fn without_a_partition_there_is_no_call_and_a_larger_share_waits() {
     let (mut limit, now) = (Limit::new(4, Some(100.0)), Instant::now());
     limit.set_share(&[], 4, now, now);
     assert_eq!(limit.acquire(now), Permit::Full);

@@ -29,7 +29,7 @@ fn context(now: Instant, seed: u32) -> Context {
 
 proptest! {
     #[test]
-    fn pauses_stay_within_their_growing_interval_and_the_whole_within_its_time(seeds in prop::collection::vec(any::<u32>(), 1..2_000)) {
+    fn pauses_grow_within_their_interval_and_the_total_time(seeds in prop::collection::vec(any::<u32>(), 1..2_000)) {
         let (settings, start) = (settings(), Instant::now());
         let (mut retry, mut now) = (Retry::default(), start);
         for (index, seed) in seeds.into_iter().enumerate() {
@@ -83,7 +83,7 @@ fn a_new_nonce_and_a_new_token_are_tried_once_each_at_once() {
 }
 
 #[test]
-fn the_first_refused_signature_or_token_does_not_count_against_the_api() {
+fn a_first_refused_signature_or_token_does_not_hurt_the_api() {
     let (settings, now) = (settings(), Instant::now());
     for (again, reason) in [
         (RetryHint::FreshSignature, FaultReason::RequestExpired),
@@ -137,7 +137,7 @@ fn retry_after_is_honoured_within_its_bound() {
 }
 
 #[test]
-fn a_pause_that_a_code_asks_for_is_kept_and_a_deferral_knows_of_it() {
+fn a_pause_that_a_code_requires_also_holds_for_deferral() {
     let (mut settings, now) = (settings(), Instant::now());
     let minute = Duration::from_secs(60);
     let after = |retry: &mut Retry, settings: &Settings| {
@@ -156,7 +156,7 @@ fn a_pause_that_a_code_asks_for_is_kept_and_a_deferral_knows_of_it() {
 }
 
 #[test]
-fn a_claim_whose_asked_pause_is_too_long_to_stay_is_deferred_for_no_less() {
+fn a_claim_with_a_long_requested_pause_is_deferred_for_that_long() {
     let settings = Settings { in_process_for: Duration::from_secs(5), ..settings() };
     let (now, mut retry) = (Instant::now(), Retry::default());
     let asked = Some(Duration::from_secs(3_600));

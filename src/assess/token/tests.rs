@@ -158,7 +158,7 @@ impl Refusing {
 }
 
 #[test]
-fn refused_tokens_are_fetched_ever_less_often_and_blamed_on_the_settings() {
+fn fetches_after_refused_tokens_become_rarer_and_name_the_settings() {
     let mut number = 0;
     let world = Refusing::play(false, DAY, |_| {
         number += 1;
@@ -175,7 +175,7 @@ fn refused_tokens_are_fetched_ever_less_often_and_blamed_on_the_settings() {
 }
 
 #[test]
-fn a_refused_token_that_comes_again_is_refreshed_by_force_within_limits() {
+fn a_repeated_refused_token_is_force_refreshed_within_limits() {
     let mut generation = 0;
     let world = Refusing::play(true, 2 * DAY, |fetch| {
         generation += u32::from(fetch == Fetch::Forced);
@@ -210,7 +210,7 @@ fn a_classic_token_that_is_refused_after_use_is_replaced() {
 }
 
 #[test]
-fn a_stable_token_that_is_refused_after_good_service_is_replaced_within_a_second() {
+fn a_refused_stable_token_is_replaced_within_a_second() {
     replaced_after_good_service(true, 600);
 }
 

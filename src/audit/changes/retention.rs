@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_kept_unless_a_duration_of_days_says_otherwise() {
+    fn everything_is_kept_without_a_configured_retention() {
         let read =
             |json: &str| serde_json::from_str::<Retention>(json).map_err(|error| error.to_string());
         assert_eq!(read("{}"), Ok(Retention::default()));

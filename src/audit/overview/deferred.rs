@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_are_counted_by_api_and_reason_and_the_longest_waiting_come_first() {
+    fn claims_are_counted_by_api_and_reason_oldest_first() {
         let claim = |claim_id: &str, reason: &str, since: i64, due: i64| DeferredClaim {
             claim_id: claim_id.to_owned(),
             api: "captcha_query".to_owned(),

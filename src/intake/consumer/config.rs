@@ -79,7 +79,7 @@ mod tests {
 
     /// With librdkafka's default no claim would be decided for five minutes.
     #[test]
-    fn a_rebalance_waits_half_a_minute_for_a_member_or_as_long_as_a_drain_takes() {
+    fn a_rebalance_waits_half_a_minute_or_for_a_drain() {
         let max_wait = |text: &str, drain: u64| {
             let text = format!("[wechat]\napp_id = \"wx\"\napp_secret = \"s\"\n{text}");
             let settings = Config::from_toml(&text).expect("settings").kafka;

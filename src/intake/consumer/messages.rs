@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_cannot_be_read_says_so_and_not_too_many_are_tried() {
+    fn unreadable_headers_are_marked_and_their_number_is_bounded() {
         let odd = Odd { tried: Cell::new(0) };
         let copied = copied(&odd);
         assert_eq!(copied.len(), 100_000);

@@ -66,7 +66,7 @@ mod tests {
         }
 
         #[test]
-        fn a_deferred_claim_stays_with_its_worker_where_there_are_enough_retry_partitions(
+        fn a_deferred_claim_stays_with_its_worker(
             claims in 1..20_i32, more in 0..20_i32, number in 0..20_i32,
         ) {
             let (counts, number) = (Counts { claims, retry: claims + more }, number % claims);

@@ -257,7 +257,7 @@ mod tests {
 
     /// As after an unclean leader election: other records have the offsets that were read.
     #[test]
-    fn where_reading_went_back_nothing_is_followed_that_was_known_before() {
+    fn after_reading_went_back_earlier_knowledge_is_void() {
         let began = Instant::now();
         let later = |seconds| began + Duration::from_secs(seconds);
         let mut progress = at(Some(10), String::new());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_transaction_holds_reading_up_from_when_its_first_record_is_met() {
+    fn an_open_transaction_blocks_reading_from_its_first_record() {
         let began = Instant::now();
         let later = |seconds| began + Duration::from_secs(seconds);
         let mut progress = at(Some(10), String::new());
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_partition_begins_is_committed_before_its_first_record_comes() {
+    fn a_partitions_start_is_committed_before_its_first_record() {
         let (now, never) = (Instant::now(), Duration::MAX);
         let begin = Commit { partition: CLAIMS, epoch: 7, offset: 0, metadata: String::new() };
         let mut progress = at(None, String::new());

@@ -29,7 +29,7 @@ fn flooded(now: Instant) -> Flood {
 }
 
 #[test]
-fn a_run_of_malformed_events_is_a_flood_and_one_that_can_be_read_breaks_it() {
+fn a_run_of_malformed_events_is_a_flood_and_a_claim_ends_the_run() {
     let (mut flood, now) = (Flood::new(bounds()), Instant::now());
     for offset in 0..100 {
         assert_eq!(flood.read(now, place(offset), offset % 5 != 0 && offset % 2 == 0), None);
@@ -54,7 +54,7 @@ fn conflicts_in_a_row_are_a_flood_though_each_could_be_read() {
 }
 
 #[test]
-fn more_than_the_ratio_of_a_window_is_a_flood_once_there_are_enough_events() {
+fn above_the_ratio_with_enough_events_is_a_flood() {
     let (mut flood, now) = (Flood::new(bounds()), Instant::now());
     // Two of three malformed, never five in a row.
     for offset in 0..19 {
@@ -108,7 +108,7 @@ fn a_probe_that_is_malformed_waits_for_the_next() {
 }
 
 #[test]
-fn a_probe_that_is_a_claim_ends_the_flood_and_counting_begins_anew() {
+fn a_well_formed_probe_ends_the_flood_and_resets_the_counts() {
     let now = Instant::now();
     let mut flood = flooded(now);
     let due = now + 10 * SECOND;

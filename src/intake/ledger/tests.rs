@@ -323,7 +323,7 @@ fn a_partition_at_its_map_limit_continues_after_a_restart() {
 }
 
 #[test]
-fn open_offsets_whose_records_are_gone_do_not_block_the_watermark() {
+fn open_offsets_without_records_do_not_block_the_watermark() {
     let mut world = with_every_nth_waiting(20, 100_000);
     let read = world.next_read;
     world.crash();
@@ -347,7 +347,7 @@ fn a_gap_at_the_map_limit_never_makes_the_metadata_too_long() {
 }
 
 #[test]
-fn a_ticket_of_before_the_log_began_anew_finishes_no_record_of_the_new_one() {
+fn a_ticket_from_before_a_log_reset_finishes_no_record() {
     let mut ledger = Ledger::default();
     let assigned = Assigned {
         partition: PARTITION,
@@ -388,7 +388,7 @@ fn lag_is_what_is_not_done_beyond_the_committed_offset_too() {
 }
 
 #[test]
-fn the_lag_of_a_log_that_is_new_to_the_group_begins_at_its_start() {
+fn the_lag_of_an_uncommitted_log_counts_from_its_start() {
     let mut ledger = Ledger::default();
     let (partition, metadata) = (PARTITION, String::new());
     ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 30 });

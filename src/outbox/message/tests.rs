@@ -229,7 +229,7 @@ fn what_is_too_large_says_so_and_fits() {
 /// Whatever the event's key: settlement gets a message that its topic takes, with the claim's id in
 /// it.
 #[test]
-fn a_decision_whose_key_is_too_large_is_published_under_its_claim_id() {
+fn a_too_large_key_is_replaced_by_the_claim_id() {
     let mut completed = completed(RecordOutcome::Decided(Box::new(verdict())));
     completed.received.key = Some(vec![b'k'; 900_000]);
     let message = of(&completed, false, 900_300).expect("published");

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_names_what_is_missing_or_changed_and_lets_a_newer_schema_be() {
+    fn the_state_names_missing_or_changed_migrations_but_not_newer_ones() {
         let migrator = migrator();
         let all: Vec<(i64, Vec<u8>)> =
             migrator.iter().map(|each| (each.version, each.checksum.to_vec())).collect();

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn review_low_a_server_elsewhere_is_verified_unless_the_url_says_otherwise() {
+    fn a_remote_server_is_verified_unless_the_url_says_otherwise() {
         let mode =
             |url: &str| Settings::at(url).connect_options().expect("a good URL").get_ssl_mode();
         for url in [

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wave_is_no_heavier_than_its_topic_takes_and_no_larger_than_any_of_its_messages_allows() {
+    fn a_wave_keeps_the_bounds_of_its_topic_and_its_messages() {
         let light = || parcel(400, usize::MAX);
         assert_eq!(first_wave(&[light(), light(), light()], Some(1_000)), 2);
         assert_eq!(

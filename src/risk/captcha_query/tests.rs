@@ -125,7 +125,7 @@ fn with_script_1_the_body_is_the_script() {
 }
 
 #[test]
-fn an_error_code_that_the_function_for_errors_is_called_with_counts() {
+fn an_error_code_in_the_error_callback_counts() {
     let registry = api(REGISTRATION.name, "script = 1\ncallback = 'page.failed'");
     let reading = |body: &str| read(only(&registry), 200, body);
     let error = |code: i64| format!(r#"page.failed({{"code":{code},"message":"a) b"}});"#);

@@ -16,7 +16,7 @@ fn section(name: &str, keys: &str) -> String {
 }
 
 #[test]
-fn every_api_is_built_under_its_own_name_with_a_policy_for_its_levels() {
+fn every_api_is_built_with_its_name_and_policy() {
     for registration in APIS {
         let registry = api(registration.name, "");
         let id = registry.find(registration.name).unwrap();

@@ -84,7 +84,7 @@ fn an_http_status_without_an_envelope_says_who_is_at_fault() {
 }
 
 #[test]
-fn the_configured_path_method_and_credentials_are_used_and_the_signed_host_stays() {
+fn path_method_and_credentials_are_configurable_and_the_signed_host_is_fixed() {
     let credentials =
         CREDENTIALS.replace("[wechat]", "region = 'gz'\ntoken = 'sts+token'\n[wechat]");
     let keys =

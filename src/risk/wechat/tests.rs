@@ -103,7 +103,7 @@ fn a_server_without_the_stable_endpoint_is_asked_at_the_classic_one() {
 }
 
 #[test]
-fn a_server_that_has_neither_endpoint_is_away_and_asked_at_the_stable_one_again() {
+fn without_either_endpoint_the_stable_one_is_tried_again() {
     let (source, stable) = (tokens("stable"), tokens("stable").token_request(Fetch::Plain).url);
     let page = Answer { status: 200, body: b"<html>" };
     for _ in 0..2 {
@@ -296,7 +296,7 @@ fn a_code_of_the_product_means_the_same_as_errcode() {
 }
 
 #[test]
-fn a_claim_from_a_mobile_app_carries_the_users_token_and_no_other_does() {
+fn only_a_mobile_apps_claim_sends_the_users_token() {
     let registry = api("wechat_account", "");
     let of = |login: Value| claim(json!({ "kind": "wechat_account", "login": login }));
     let app = of(json!({ "source": 3 }));

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_loads_nothing_from_elsewhere_and_makes_no_markup_of_texts() {
+    fn the_page_loads_nothing_external_and_escapes_texts() {
         assert!(!DOCUMENT.contains("{{") && !POLICY.contains("unsafe"));
         let namespace = "http://www.w3.org/2000/svg";
         let page = DOCUMENT.replace(namespace, "");

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_story_the_end_is_shown_and_it_is_told_that_the_beginning_is_not() {
+    fn a_long_story_shows_its_end_and_says_that_it_is_cut() {
         assert_eq!(in_order(vec![3, 2, 1]), (vec![1, 2, 3], false));
         let newest_first = |steps: usize| (1..=steps).rev().collect();
         assert_eq!(in_order(newest_first(STEPS_SHOWN)), ((1..=500).collect(), false));

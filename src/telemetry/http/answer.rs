@@ -82,7 +82,7 @@ mod tests {
     const GOOD_FOR: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn many_who_ask_at_once_cost_one_look_and_a_failure_is_shared_too() {
+    async fn concurrent_clients_share_one_answer_or_failure() {
         let (fresh, made) = (Fresh::new(GOOD_FOR), Arc::new(AtomicUsize::new(0)));
         let ask = || {
             let made = Arc::clone(&made);

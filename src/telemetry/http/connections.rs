@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_requests_keep_nobody_out() {
+    async fn half_requests_block_no_other_client() {
         let address = served().await;
         let mut held = VecDeque::new();
         for _ in 0..CONNECTIONS + 20 {

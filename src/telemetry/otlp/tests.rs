@@ -14,7 +14,7 @@ fn environment(given: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String
 }
 
 #[test]
-fn spans_are_exported_where_a_collector_is_named_and_the_others_where_they_are_asked_for() {
+fn spans_need_a_named_collector_and_other_signals_an_exporter() {
     let of = |signal: Signal, given: &'static [(&str, &str)]| signal.is_wanted(environment(given));
     let traces = |given: &'static [(&str, &str)]| of(Signal::Traces, given);
     assert!(traces(&[COLLECTOR]));
@@ -46,7 +46,7 @@ fn the_start_says_what_is_exported_and_how_the_rest_would_be() {
 }
 
 #[test]
-fn the_protocol_of_a_signal_wins_and_one_that_is_not_built_in_does_not_count() {
+fn a_signals_protocol_wins_and_an_unknown_one_is_ignored() {
     let of =
         |signal: Signal, given: &'static [(&str, &str)]| Protocol::of(signal, environment(given));
     assert_eq!(of(Signal::Traces, &[]), Protocol::HttpProtobuf);

@@ -197,7 +197,7 @@ mod tests {
     use crate::telemetry::metrics::builder;
 
     #[test]
-    fn a_collector_is_named_by_the_host_of_its_endpoint_and_by_no_secret() {
+    fn a_collector_is_named_by_its_host_without_secrets() {
         for (endpoint, named) in [
             ("", "localhost"),
             ("http://user:hunter2@collector:4318/v1/traces?key=hunter2", "collector"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_export_had_comes_again_only_where_it_is_cumulative() {
+    fn a_failed_export_is_repeated_only_for_cumulative_metrics() {
         assert!(fate_of_metrics(Temporality::Cumulative).contains("the next ones have"));
         for temporality in [Temporality::Delta, Temporality::LowMemory] {
             assert!(fate_of_metrics(temporality).ends_with("is lost"), "{temporality:?}");

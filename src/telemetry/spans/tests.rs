@@ -239,7 +239,7 @@ fn a_span_has_no_more_than_the_limits_allow() {
 }
 
 #[test]
-fn what_failed_was_tried_often_or_was_slow_is_kept_though_not_sampled() {
+fn failed_retried_or_slow_claims_are_kept_unsampled() {
     let off = || Sampler::AlwaysOff;
     let kept = |keep: Keep, change: fn(&mut ClaimRecord), at: i64| {
         let (collector, spans) = Collector::listen(off(), keep);
@@ -299,7 +299,7 @@ fn no_secret_and_no_identity_is_in_any_span() {
 }
 
 #[test]
-fn without_an_exporter_nothing_is_noted_and_the_incoming_context_goes_on() {
+fn without_an_exporter_only_the_incoming_context_is_kept() {
     let spans = Spans::off();
     let (claim, trace) = spans.claim(Some(incoming(1)), 0, 0);
     assert!(claim.is_none());

@@ -83,7 +83,7 @@ fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
 
 /// Otherwise people would find out from a bill, or from a collector that understands nothing.
 #[test]
-fn a_compression_that_is_not_built_in_keeps_the_worker_from_starting() {
+fn an_unknown_compression_prevents_the_start() {
     let severity = |given: &[(&str, &str)]| look(given).first().map(|finding| finding.severity);
     let (all, own) = ("OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION");
     for value in ["zstd", "gzip9", "true"] {

@@ -85,7 +85,7 @@ fn nothing_is_committed_after_the_assignment_was_lost() {
 }
 
 #[test]
-fn a_record_that_is_read_again_is_not_taken_for_the_stale_one() {
+fn a_record_that_is_read_again_is_not_stale() {
     let mut plan = calm();
     plan.workers = vec![
         Instance { is_static: true },

@@ -106,7 +106,7 @@ fn a_busy_account_does_not_delay_the_others() {
 /// One API is away for a minute; its deferred claims take all of their seats and go round in the
 /// retry topic. The claims of another, deferred a little later, are in the same partition.
 #[test]
-fn deferred_claims_that_wait_do_not_keep_the_map_of_their_partition_full() {
+fn waiting_deferred_claims_do_not_fill_the_offset_map() {
     let events = |prefix: &'static str, kind: &'static str, count: u64, after: Duration| {
         (0..count).map(move |number| {
             let id = format!("{prefix}{number}");
@@ -151,7 +151,7 @@ fn event(id: &str, kind: &str, subject: &str) -> Produced {
 }
 
 #[test]
-fn a_claim_of_an_api_that_is_seldom_asked_does_not_wait_behind_one_that_fails() {
+fn a_failing_api_does_not_delay_a_rarely_called_one() {
     let pause = Duration::from_millis(25);
     let first = Partition::claims(0);
     let mut events: Vec<_> = (0..1_600_u32)
@@ -173,7 +173,7 @@ fn a_claim_of_an_api_that_is_seldom_asked_does_not_wait_behind_one_that_fails() 
 }
 
 #[test]
-fn claims_behind_one_that_waits_for_its_api_do_not_wait_each_in_its_turn() {
+fn claims_behind_a_waiting_one_do_not_each_wait_in_turn() {
     let first = Partition::claims(0);
     let mut events: Vec<_> = (0..15)
         .map(|number| (Duration::ZERO, first, event(&format!("a{number}"), "qr_code", "bot")))

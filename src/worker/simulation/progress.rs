@@ -84,7 +84,7 @@ fn no_claim_is_deferred_because_the_store_was_away() {
 
 /// Each is the head of its subject's lane in its turn: the stack once was as deep as the lane.
 #[test]
-fn thousands_of_claims_of_one_account_get_their_last_decision_at_once() {
+fn thousands_of_overdue_claims_of_one_account_are_decided_at_once() {
     const CLAIMS: i64 = 3_000;
     let denied = Mood { code: Some(4100), ..Mood::default() };
     let moods = [denied, Mood::default()];

@@ -98,7 +98,7 @@ async fn everything_breaks_and_no_claim_is_lost_or_doubled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn brokers_and_primaries_die_for_good_and_no_claim_is_lost_or_doubled() {
+async fn no_claim_is_lost_or_repeated_when_brokers_and_primaries_die() {
     if services().is_none() {
         return;
     }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_a_cluster_kills_brokers_for_each_of_their_parts_and_promotes() {
+    fn a_cluster_run_kills_each_role_and_promotes() {
         let faults = plan(1, Size { claims: 100_000, kills: 100, cluster: true, standby: true });
         let count = |is: fn(&What) -> bool| faults.iter().filter(|fault| is(&fault.what)).count();
         assert_eq!(count(|what| matches!(what, What::BrokerKill { .. })), 20);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_spread_over_the_run_in_order_and_leave_its_end_alone() {
+    fn faults_are_spread_over_the_run_but_not_its_end() {
         for seed in 0..50 {
             let faults = plan(seed, LARGE);
             assert!(faults.is_sorted_by_key(|fault| fault.after_claims));

@@ -9,7 +9,7 @@ use super::{
 use crate::lab::{Event, Lab, Seen, claim};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_stays_malformed_is_replayed_until_the_bound_and_then_refused() {
+async fn a_malformed_event_is_replayed_up_to_the_bound() {
     let Some(lab) = Lab::new("replaybound").await else { return };
     let mut events = malformed(2);
     events[0].key = Some(b"k".to_vec());

@@ -10,7 +10,7 @@ use super::{count, dead_letters, header, lab_with, malformed, replay, replays, s
 use crate::lab::{Event, Lab};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_kafka_away_one_sentence_says_so_and_a_second_run_doubles_nothing() {
+async fn without_kafka_a_replay_fails_and_a_second_run_repeats_nothing() {
     let Some(lab) = lab_with("replayaway", &malformed(5)).await else { return };
     let away = "[kafka]\nbootstrap_servers = \"127.0.0.1:1\"\nrequest_timeout = \"2s\"";
     let said = replay(&lab, away, &["--all"]).await;
@@ -186,7 +186,7 @@ async fn a_replay_behind_an_open_transaction_is_waited_for() {
 
 /// SIGKILL at moments of no choice, until a replay comes to its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_that_is_killed_again_and_again_sends_each_letter_once() {
+async fn a_repeatedly_killed_replay_sends_each_letter_once() {
     let Some(lab) = lab_with("replaykill", &malformed(3_000)).await else { return };
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);

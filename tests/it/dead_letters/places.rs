@@ -106,7 +106,7 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
 /// A topic that was made anew, or another cluster, counts from 0 again: an older event stood where
 /// this one stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_one_place_in_two_topic_generations_are_told_apart() {
+async fn events_at_one_place_of_two_topic_generations_differ() {
     let Some(lab) = Lab::new("usedplace").await else { return };
     assert_eq!(lab.claimgate("", &["migrate"]).await.status.code(), Some(0));
     let place = format!("{}/0/0", lab.topic("claims"));

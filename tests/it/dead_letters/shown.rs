@@ -33,7 +33,7 @@ async fn shown_whole(lab: &Lab, events: &[Event]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_bytes_are_shown_without_harm_and_replayed_to_the_byte() {
+async fn hostile_bytes_are_shown_safely_and_replayed_exactly() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\r{";
     let events = [
         Event {

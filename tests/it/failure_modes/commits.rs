@@ -128,7 +128,7 @@ async fn the_last_commit_of_a_worker_that_stops_is_tried_again() {
 /// refuses one batch and takes the next, and librdkafka calls both delivered. The decisions of the
 /// first would be nowhere, and their claims done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_that_is_called_delivered_and_is_nowhere_is_sent_again() {
+async fn a_decision_wrongly_reported_as_delivered_is_sent_again() {
     // All answers come at once, so that several requests with decisions are under way at once.
     let simulator = answers_after(Latency::Fixed(500.0));
     let Some((broker, lab)) = on_a_broker_that_obeys("nowhere", simulator).await else { return };

@@ -105,7 +105,7 @@ fn committed(lab: &Lab) -> (i64, String) {
 /// A worker that was stopped for longer than its session and goes on must not publish what somebody
 /// else has published meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_slept_through_its_session_publishes_nothing_stale() {
+async fn a_worker_frozen_past_its_session_publishes_nothing_stale() {
     let Some(lab) = Lab::with("zombie", simulator()).await else { return };
     let mut expected = Expected::default();
     let mut sleeper = lab.worker("dynamic-1", "");

@@ -287,7 +287,7 @@ fn lag(lab: &Lab) -> i64 {
 
 /// A restart while the first claims that a group ever deferred are not due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_deferred_claims_of_a_group_are_not_taken_for_old_ones() {
+async fn the_first_deferred_claims_of_a_group_do_not_count_as_old() {
     let (http, url) = with_metrics();
     let more = format!(
         "{http}\n[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1m\"\n[breaker]\n\

@@ -12,7 +12,7 @@ const DENIED: &str = "claimgate_breaker_access_denied{api=\"wechat_account\"} 1"
 
 /// Both APIs refuse every token that the platform hands out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_tokens_are_fetched_seldom_and_blamed_on_the_settings() {
+async fn refused_tokens_are_fetched_rarely_and_name_the_settings() {
     let Some(lab) = Lab::new("refused-tokens").await else { return };
     lab.simulator
         .set_faults(always(&[Api::WechatMarketing, Api::WechatAccount], 40001))

@@ -59,6 +59,6 @@ async fn coordinators_die_and_a_busy_worker_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "at its full length"]
-async fn the_transactions_coordinator_dies_and_an_idle_worker_goes_on() {
+async fn an_idle_worker_survives_the_transaction_coordinator() {
     dies("transactions-idle", Part::Transactions(1), Then::Idle).await;
 }

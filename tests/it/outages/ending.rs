@@ -111,6 +111,6 @@ async fn sigterm_without_kafka_loses_no_answer_with_at_least_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigkill_without_kafka_loses_the_last_seconds_answers_at_most() {
+async fn sigkill_without_kafka_loses_only_the_last_answers() {
     ends_while_kafka_is_away("end-kill", "exactly_once", End::Killed).await;
 }

@@ -126,7 +126,7 @@ async fn kafka_is_silent_for_30_s() {
 /// Nobody is there yet, and the worker waits; in a container it is process 1, which signals without
 /// a handler do not reach.
 #[tokio::test]
-async fn a_worker_that_waits_for_a_silent_postgres_stops_when_it_is_told() {
+async fn a_worker_waiting_for_a_silent_postgres_stops_on_request() {
     let Some(lab) = Lab::new("silent-start").await else { return };
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound");

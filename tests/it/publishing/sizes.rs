@@ -123,7 +123,7 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
 /// The only decision of its transaction is one that its topic rejects even when cut. The others
 /// that come show that the topic is well, and it is left out beside them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_that_is_refused_when_it_comes_alone_holds_up_nobody() {
+async fn a_decision_that_is_refused_alone_blocks_no_other() {
     let Some(lab) = Lab::new("alone").await else { return };
     let mut worker = lab.worker("w1", "");
     let first = claims(&lab, std::iter::once("short".to_owned()), |_, event| event);

@@ -88,7 +88,7 @@ fn a_check_names_every_fault_at_once() {
 
 /// The helper sees to it that the password is not printed.
 #[test]
-fn an_endpoint_of_spans_that_cannot_work_ends_the_start_as_check_says() {
+fn a_wrong_endpoint_of_spans_ends_the_start_as_check_says() {
     for (protocol, endpoint) in [
         ("http/protobuf", "http://user:hunter2@coll ector"),
         ("grpc", "https://user:hunter2@collector:4317"),
@@ -106,7 +106,7 @@ fn an_endpoint_of_spans_that_cannot_work_ends_the_start_as_check_says() {
 }
 
 #[test]
-fn a_compression_that_is_not_built_in_ends_the_start_with_the_sentence_of_the_check() {
+fn an_unknown_compression_ends_the_start_as_check_says() {
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
@@ -123,7 +123,7 @@ fn a_compression_that_is_not_built_in_ends_the_start_with_the_sentence_of_the_ch
 }
 
 #[test]
-fn the_examples_of_the_policy_need_no_credentials_and_their_exit_codes_tell_them_apart() {
+fn policy_examples_need_no_credentials_and_have_exit_codes() {
     let none = [
         ("CLAIMGATE__TENCENT_CLOUD__SECRET_ID", ""),
         ("CLAIMGATE__TENCENT_CLOUD__SECRET_KEY", ""),

@@ -7,7 +7,7 @@ use super::*;
 const PAGE: [&str; 4] = ["/", "/status.json", "/decisions.json", "/claims/a.json"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_viewer_sees_decisions_and_a_claims_story_and_nobodys_identity() {
+async fn a_viewer_sees_decisions_and_stories_without_identities() {
     let Some((lab, viewer, mut worker)) = at_home("page", SimulatorOptions::default()).await else {
         return;
     };

@@ -81,7 +81,7 @@ async fn counts(database: &TestDatabase) -> [i64; 3] {
 }
 
 #[tokio::test]
-async fn a_table_that_refuses_every_row_ends_the_worker_and_loses_no_claim() {
+async fn a_table_that_refuses_all_rows_ends_the_worker_without_loss() {
     let cost = "alter table verdicts add column cost int not null default 0; alter table verdicts \
         alter cost drop default";
     let raise = "create function refuse() returns trigger language plpgsql

@@ -88,7 +88,7 @@ async fn connections_that_the_server_ended_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_peer_that_falls_silent_is_given_up_and_its_connection_is_free_again() {
+async fn the_connection_to_a_silent_peer_is_released() {
     with_database(async |database| {
         let (proxy, url) = proxied(database).await;
         let store = database.store_with(impatient(&url)).await;

@@ -110,7 +110,7 @@ async fn a_partition_that_another_command_dropped_is_no_fault() {
 }
 
 #[tokio::test]
-async fn review_low_dead_letters_and_the_default_partition_expire_too() {
+async fn dead_letters_and_the_default_partition_expire_too() {
     with_database(async |database| {
         let store = database.store().await;
         let mut letters = vec![malformed(1), malformed(2)];

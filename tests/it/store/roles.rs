@@ -212,7 +212,7 @@ async fn the_auditors_role_reads_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_may_read_the_evidence_may_ask_what_is_past_its_retention() {
+async fn evidence_readers_may_list_expired_rows() {
     use claimgate::audit::{Retention, retention::enforce};
     with_roles(async |database, worker, auditor| {
         let kept = Some(std::time::Duration::from_secs(86_400));

@@ -180,7 +180,7 @@ async fn partitions_are_made_once_by_however_many_workers() {
 }
 
 #[tokio::test]
-async fn rows_go_to_their_month_and_to_the_default_where_there_is_none() {
+async fn rows_go_to_their_month_or_the_default_partition() {
     with_database(async |database| {
         let store = database.store().await;
         let at = |seconds: i64| {

@@ -33,7 +33,7 @@ async fn rejected(office: &Office, claims: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_would_be_decided_otherwise_is_counted_by_policy_and_decision() {
+async fn different_decisions_are_counted_by_policy_and_decision() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
         let (text, found) = office.ask("shadow").await;
@@ -80,7 +80,7 @@ async fn refused(database: &TestDatabase, change: &'static str) {
 }
 
 #[tokio::test]
-async fn what_is_kept_of_a_policy_in_shadow_only_grows_expires_and_is_erased_with_a_person() {
+async fn shadow_decisions_only_grow_expire_and_are_erased() {
     with_database(async |database| {
         let mut office = Office::new(database.store().await);
         rejected(&office, &["rejected-by-x", "same"]).await;
@@ -108,7 +108,7 @@ async fn what_is_kept_of_a_policy_in_shadow_only_grows_expires_and_is_erased_wit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_is_wrong_with_its_table_holds_up_a_claim_or_ends_a_worker() {
+async fn a_fault_of_the_shadow_table_delays_no_claim() {
     with_database(async |database| {
         let settings = Settings {
             statement_timeout: Duration::from_secs(1),

@@ -7,7 +7,7 @@ use super::derived::record;
 use super::with_database;
 
 #[tokio::test]
-async fn a_key_that_is_missing_is_told_and_nothing_is_called_absent_or_done() {
+async fn a_missing_key_is_reported_and_nothing_is_called_complete() {
     with_database(async |database| {
         let mut office = Office::new(database.store().await);
         let (old, new) = ("a key of our own", "a new key");

@@ -252,7 +252,7 @@ fn a_loss_made_up_for_by_a_double_is_found() {
 }
 
 #[test]
-fn a_double_is_found_unless_a_flush_was_aborted_and_its_bytes_are_the_same() {
+fn a_repeat_is_found_unless_it_is_of_an_aborted_flush() {
     let double = |evidence: &mut Evidence| {
         evidence.messages.decisions.push(evidence.messages.decisions[0].clone())
     };

@@ -156,7 +156,7 @@ mod tests {
     use claimgate::claim::Claim;
 
     #[test]
-    fn the_same_seed_makes_the_same_events_and_another_makes_others() {
+    fn events_depend_only_on_the_seed() {
         assert_eq!(generate(300, 7), generate(300, 7));
         assert_ne!(generate(300, 7), generate(300, 8));
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn claim_ids_are_unique_but_for_the_repeats_which_come_later_and_under_the_same_key() {
+    fn claim_ids_are_unique_except_later_repeats_with_the_same_key() {
         let mut first = BTreeMap::new();
         for event in generate(2_000, 3) {
             match &event.expected {

@@ -116,7 +116,7 @@ fn it_follows_an_api_whose_capacity_falls_and_rises_tenfold() {
 }
 
 #[test]
-fn it_does_not_make_fewer_calls_for_failures_that_have_nothing_to_do_with_their_number() {
+fn failures_unrelated_to_load_do_not_lower_the_limit() {
     let mut world = World::new(Excess::Waits, 100, 50 * MILLISECOND, 100);
     world.pass(10 * SECOND);
     world.failing = 0.3;
@@ -150,7 +150,7 @@ fn it_learns_nothing_while_no_claim_waits_for_it() {
 }
 
 #[test]
-fn what_comes_after_an_open_breaker_begins_with_few_calls_and_is_soon_as_before() {
+fn after_an_open_breaker_the_limit_starts_low_and_recovers() {
     let mut world = World::new(Excess::Waits, 100, 50 * MILLISECOND, 1_000);
     world.pass(10 * SECOND);
     let before = world.adaptive.limit();

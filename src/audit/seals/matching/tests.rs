@@ -98,7 +98,7 @@ fn what_is_past_its_retention_need_not_be_there() {
 }
 
 #[test]
-fn what_was_erased_need_not_be_there_or_is_there_without_the_person() {
+fn erased_rows_may_be_missing_or_without_the_person() {
     let (seal, mut rows) = batch();
     (rows[0].digest, rows[0].is_erased) = (Some([9; 16]), true);
     rows.remove(2);

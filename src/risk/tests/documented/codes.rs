@@ -120,7 +120,7 @@ fn check(
 }
 
 #[test]
-fn every_code_of_tencent_cloudhas_its_class_and_leads_where_the_table_says() {
+fn every_code_of_tencent_cloud_follows_the_table() {
     for name in apis_that(|api| api.tokens.is_none()) {
         let registry = by_default(name);
         let skip: &[i64] = if name == "captcha_check" { &[5100] } else { &[] };
@@ -148,7 +148,7 @@ fn the_codes_of_captcha_check_are_its_own() {
 }
 
 #[test]
-fn every_code_of_wechat_has_its_class_and_leads_where_the_table_says() {
+fn every_code_of_wechat_follows_the_table() {
     for name in apis_that(|api| api.tokens.is_some()) {
         let registry = by_default(name);
         let section = "What both WeChat APIs share";
@@ -184,7 +184,7 @@ fn every_code_of_the_access_token_has_its_reason() {
 }
 
 #[test]
-fn an_http_status_without_an_envelope_leads_where_the_table_says() {
+fn an_http_status_without_an_envelope_follows_the_table() {
     let statuses: BTreeMap<u16, Entry> = table("Answers that are no API's", "")
         .iter()
         .flat_map(|row| {

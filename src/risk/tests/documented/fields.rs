@@ -156,7 +156,7 @@ fn what_is_sent_of_a_full_claim_is_what_the_table_says() {
 }
 
 #[test]
-fn what_is_not_given_is_not_sent_and_what_is_required_is_demanded() {
+fn absent_fields_are_not_sent_and_required_ones_are_checked() {
     for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         for row in rows.iter().filter(|row| !row.claim.is_empty()) {
@@ -238,7 +238,7 @@ fn account_types(api: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn account_types_are_numbered_as_the_table_says_and_no_other_is_taken() {
+fn account_types_follow_the_table_and_others_are_refused() {
     for name in apis() {
         let (registry, rows) = (by_default(name), rows(name));
         let mut types: BTreeMap<_, _> = account_types(name).into_iter().collect();

@@ -59,7 +59,7 @@ fn decide(registry: &Registry, level: i64, risk_types: &[i32]) -> Option<Decisio
 }
 
 #[test]
-fn every_level_leads_where_the_table_says_and_there_are_no_others() {
+fn levels_and_decisions_follow_the_table() {
     for name in apis() {
         let registry = by_default(name);
         let Some(levels) = levels(name) else {
@@ -102,7 +102,7 @@ fn the_effects_stand_in_the_order_in_which_they_win() {
 }
 
 #[test]
-fn every_risk_type_changes_what_every_level_leads_to_as_its_effect_says() {
+fn every_risk_type_has_its_effect_at_every_level() {
     for name in apis_that(|api| !api.risk_types.is_empty()) {
         let (registry, levels) = (by_default(name), levels(name).unwrap());
         let mut types: Vec<_> = risk_types(name).into_values().collect();

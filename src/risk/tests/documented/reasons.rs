@@ -8,7 +8,7 @@ use crate::risk::{AttemptOutcome, FaultReason, FetchOutcome};
 const METRICS: &str = include_str!("../../../../docs/metrics.md");
 
 #[test]
-fn the_reasons_are_those_of_the_table_with_a_remedy_where_it_has_one() {
+fn reasons_and_remedies_follow_the_table() {
     let mut listed = BTreeSet::new();
     for row in table("Reasons", "") {
         for word in spans(&row[0]) {
