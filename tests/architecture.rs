@@ -1,4 +1,5 @@
-//! Who may import whom in `src`, and that files which call themselves pure do no I/O.
+//! Checks which modules of `src` may import which, and that files which call themselves pure do no
+//! I/O.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,10 +32,10 @@ const LAYERS: [&str; 21] = [
     "worker",
     "service",
 ];
-/// At the top, with everything below them; and fakes, for tests.
+/// The top modules, which may import all others; and the fakes for tests.
 const FREE: [&str; 4] = ["cli", "main", "lib", "testing"];
 
-/// What a pure file does not know: I/O, threads and tasks, the clock, randomness.
+/// What a pure file must not use: I/O, threads and tasks, the clock, randomness.
 const IMPURE: [&str; 20] = [
     "rdkafka",
     "sqlx",
@@ -109,7 +110,7 @@ fn height(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == module)
 }
 
-/// An unknown word is an item of the crate's root; what is at the top is above everything.
+/// An unknown word is an item of the crate's root; the top modules are above all others.
 fn height_of_import(module: &str) -> Option<usize> {
     height(module).or_else(|| FREE.contains(&module).then_some(usize::MAX))
 }
@@ -120,7 +121,7 @@ struct File {
     name: String,
     /// Whether its documentation says that it is pure.
     is_pure: bool,
-    /// Every path that it imports or names, tests left out.
+    /// Every path that it imports or names, without those of tests.
     paths: BTreeSet<String>,
 }
 
@@ -132,7 +133,7 @@ impl File {
     }
 }
 
-/// Follows the declarations of modules from `lib.rs` on, so that files of tests are left out.
+/// Follows the module declarations from `lib.rs`, so that test files are left out.
 fn shipped_files() -> Vec<File> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -150,8 +151,8 @@ fn shipped_files() -> Vec<File> {
     files
 }
 
-/// `//! Pure: …`, `//! … Pure bookkeeping.`; but not "`x` and `y` are pure", which speaks of
-/// others.
+/// `//! Pure: …`, `//! … Pure bookkeeping.`; but not "`x` and `y` are pure", which is about other
+/// files.
 fn says_pure(line: &str) -> bool {
     ["Pure.", "Pure:", "Pure bookkeeping", "A pure machine"]
         .iter()

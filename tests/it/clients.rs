@@ -24,7 +24,7 @@ const KINDS: [(&str, Api); 6] = [
     ("captcha_check", Api::CaptchaCheck),
 ];
 
-/// A simulator, and what sends it the requests of claimgate's clients.
+/// A simulator, and an HTTP client that sends it the requests of claimgate's clients.
 struct Client {
     simulator: Simulator,
     http: reqwest::Client,
@@ -39,7 +39,7 @@ impl Client {
         Self { simulator, http, nonce: Cell::new(1000) }
     }
 
-    /// A new access token by way of the stable endpoint.
+    /// A new access token from the stable endpoint.
     async fn token(&self) -> String {
         let ask = json!({"grant_type": "client_credential", "appid": APP_ID, "secret": APP_SECRET});
         let url = format!("{}/cgi-bin/stable_token", self.simulator.base_url());
@@ -83,7 +83,7 @@ fn registry(simulator: &Simulator, tencent_cloud: &str) -> Registry {
     Registry::new(sections, &shared).expect("every API builds")
 }
 
-/// A claim with every field, or with those alone that its kind requires.
+/// A claim with every field, or only with those that its kind requires.
 fn claim(kind: &str, account: &str, full: bool) -> Claim {
     let mut event = json!({
         "claim_id": format!("clm-{account}"), "kind": kind, "claimed_at": 1_632_994_480,
@@ -121,7 +121,7 @@ async fn send(client: &Client, request: Request) -> (u16, Vec<u8>) {
     (response.status().as_u16(), response.bytes().await.expect("a body").to_vec())
 }
 
-/// Asks one API about a claim, by way of claimgate's own client.
+/// Calls one API about a claim, with claimgate's own client.
 async fn ask(client: &Client, registry: &Registry, claim: &Claim, token: &str) -> ApiResult {
     let api = &registry.get(registry.route(claim).expect("an API of its kind")).api;
     let nonce = client.nonce.replace(client.nonce.get() + 1);
@@ -189,7 +189,7 @@ async fn every_client_tells_errors_from_verdicts() {
     assert_eq!((reading.provider_code(), is_error(&reading)), (Some(40001), true));
 }
 
-/// Whether the claim is to be asked about again.
+/// Whether the API is to be called again.
 fn is_error(result: &ApiResult) -> bool {
     matches!(result, ApiResult::Transient(..) | ApiResult::AccessDenied(_))
 }

@@ -1,4 +1,4 @@
-//! Three brokers of a test's own, of which each may be the one that matters when it dies.
+//! Three brokers of one test; a test kills the one with the role that matters.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::service::Service;
 
 /// Brokers, and replicas of each partition.
 pub(crate) const BROKERS: usize = 3;
-/// How long the brokers may take to say who leads.
+/// How long the brokers may take to report the leader.
 const ASK: Duration = Duration::from_secs(5);
 
-/// What one broker does that the others do not.
+/// A role that one broker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// It coordinates the workers' group.
@@ -30,7 +30,7 @@ pub(crate) enum Part {
 pub(crate) struct Cluster(Service);
 
 impl Cluster {
-    /// Starts them; with where they are.
+    /// Starts them. Returns their addresses, too.
     pub(crate) fn start() -> Option<(Self, String)> {
         let (service, bootstrap) = Service::start("kafka-cluster.sh")?;
         Some((Self(service), bootstrap))
@@ -41,8 +41,8 @@ impl Cluster {
         self.0.tell_about(command, &[&broker.to_string()]).map(drop)
     }
 
-    /// Whether the topics are as safe as they are said to be: three replicas, of which two have
-    /// what is acknowledged.
+    /// Whether the topics are as safe as configured: three replicas, of which two have every
+    /// acknowledged record.
     pub(crate) async fn verify(&self, lab: &Lab) {
         let admin = lab.admin();
         for topic in ["claims", "decisions", "retry", "dead"].map(|topic| lab.topic(topic)) {
@@ -67,7 +67,7 @@ impl Cluster {
         }
     }
 
-    /// The broker that has this part now; `None` where nobody says so.
+    /// The broker that has this role now; `None` if it is not known.
     pub(crate) fn that_has(&self, part: Part, lab: &Lab) -> Option<usize> {
         let (topic, key) = match part {
             Part::Group => ("__consumer_offsets".to_owned(), lab.name.clone()),

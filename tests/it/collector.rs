@@ -1,4 +1,4 @@
-//! A collector: what it was sent by OTLP, over HTTP or gRPC, compressed or not.
+//! A collector that keeps what it gets by OTLP, over HTTP or gRPC, compressed or not.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -22,7 +22,7 @@ use prost::Message as _;
 /// A gRPC message begins with a flag, which says whether it is compressed, and its length.
 const GRPC_PREFIX: usize = 5;
 
-/// A collector that takes everything.
+/// A collector that accepts everything.
 pub(crate) struct Collector {
     pub(crate) url: String,
     taken: Arc<Mutex<Taken>>,
@@ -33,7 +33,7 @@ pub(crate) struct Collector {
 pub(crate) struct Taken {
     pub(crate) spans: Vec<Span>,
     pub(crate) lines: Vec<LogRecord>,
-    /// Where in the program the lines come from.
+    /// The places in the program that the lines come from.
     pub(crate) targets: BTreeSet<String>,
     /// Of the last export.
     pub(crate) metrics: Vec<Metric>,
@@ -69,14 +69,14 @@ impl Collector {
         self.taken.lock().expect("not poisoned")
     }
 
-    /// Whether all that came was compressed, or none of it; `None` where both did, or nothing.
+    /// Whether all messages were compressed, or none; `None` if both occurred, or nothing came.
     pub(crate) fn compressed(&self) -> Option<bool> {
         let taken = self.taken();
         let first = *taken.compressed.first()?;
         taken.compressed.iter().all(|compressed| *compressed == first).then_some(first)
     }
 
-    /// Whether these words came, in whatever place.
+    /// Whether these words came, in any place.
     pub(crate) fn has_heard(&self, words: &str) -> bool {
         self.taken().bytes.windows(words.len()).any(|window| window == words.as_bytes())
     }
@@ -137,7 +137,7 @@ impl Taken {
     }
 }
 
-/// A value of words or of a whole number; empty where there is none.
+/// A text or a whole number as text; empty if there is neither.
 pub(crate) fn word(attributes: &[KeyValue], key: &str) -> String {
     let value = attributes.iter().find(|attribute| attribute.key == key);
     match value.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {

@@ -22,8 +22,8 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
     let mut events = Vec::new();
     for number in 0..300 {
         let id = format!("clm-{number}");
-        // Every tenth account answers only after so many calls that its claim was deferred at least
-        // once.
+        // The API answers for every tenth account only after so many calls that its claim was
+        // deferred at least once.
         let words = if number % 10 == 0 { "-transient-25" } else { "" };
         let headers = vec![("tenant".to_owned(), b"a".to_vec())];
         events.push(Event { headers, ..Event::of(claim(&id, &format!("user-{number}{words}"))) });
@@ -110,7 +110,8 @@ async fn a_claim_that_nobody_answers_ends_as_unassessed() {
     assert!(!lab.read("retry").is_empty(), "it was deferred first");
 }
 
-/// One API is dead: the others do not notice, nobody is asked in vain, and all mends itself.
+/// One API is down: the others are not affected, no useless calls are made, and all claims are
+/// decided in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_api_is_left_alone_and_the_others_do_not_notice() {
     let Some(lab) = Lab::new("dead").await else { return };
@@ -194,12 +195,12 @@ async fn a_deferred_claim_that_became_a_dead_letter_is_not_listed() {
     assert_eq!(listed(&lab).await, ["b"]);
 }
 
-/// Somebody mends what claims were deferred for, and does not want to wait for their time.
+/// An operator fixes the cause of deferrals, and does not want to wait until the claims are due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deferred_claims_are_asked_about_when_a_worker_is_told_so() {
     let Some(lab) = Lab::new("release").await else { return };
     let mut expected = Expected::default();
-    // Few of them are at hand, the others stay in the topic until they are due.
+    // A few of them are in the worker; the others stay in the topic until they are due.
     let slow =
         QUICK.replace("defer_interval = \"2s\"", "defer_interval = \"30m\"\nmax_waiting = 8");
     let down = ApiFaults { down: true, ..ApiFaults::default() };
@@ -218,8 +219,8 @@ async fn deferred_claims_are_asked_about_when_a_worker_is_told_so() {
     expected.verify(&lab).await;
 }
 
-/// An API is allowed fewer calls than claims come: claims that it has no permit for come back again
-/// and again, and how old they are is not forgotten.
+/// An API is allowed fewer calls than claims come: claims without a permit come back again and
+/// again, and keep their age.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_without_a_permit_keeps_its_first_admission() {
     let Some(lab) = Lab::new("permits").await else { return };

@@ -33,7 +33,7 @@ fn mixture(count: usize) -> (Vec<Event>, Expected) {
             ..Event::of(event.clone())
         });
         if number % 25 == 5 {
-            // The same claim once more, perhaps to another partition.
+            // The same claim again, perhaps in another partition.
             events.push(Event::of(event));
         }
         if number % 100 == 17 {
@@ -66,7 +66,7 @@ pub(crate) fn assert_asked_once(lab: &Lab) {
     }
 }
 
-/// Nobody reads an account in the tables without the key.
+/// Without the key, no account can be read in the tables.
 async fn assert_encrypted(lab: &Lab) {
     let query = "select
         (select count(*) from risk_calls where request not like 'encrypted:%'
@@ -131,7 +131,7 @@ async fn a_rolling_restart_repeats_no_call() {
     assert_asked_once(&lab);
 }
 
-/// Two workers under one name: one of them gives up, with a sentence, and nothing is doubled.
+/// Two workers under one name: one of them ends with a sentence, and nothing is repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_workers_with_one_name_one_gives_up() {
     let Some(lab) = Lab::with("twins", simulator()).await else { return };

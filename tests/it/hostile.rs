@@ -52,7 +52,7 @@ async fn records_of_any_content_are_survived() {
         events.push(Event::of(claim(&id, &format!("u-{index}"))).on(index as i32 % PARTITIONS));
         expected.claims.insert(id);
     }
-    // Text that JSON can say and Postgres cannot hold, and headers that nobody would send.
+    // Text that JSON allows and Postgres cannot store, and unusual headers.
     let odd = claim("odd \u{1F381} \u{7f}", "a\u{0}b");
     expected.claims.insert("odd \u{1F381} \u{7f}".to_owned());
     let headers = vec![
@@ -72,7 +72,7 @@ async fn records_of_any_content_are_survived() {
     expected.verify(&lab).await;
 }
 
-/// An event at the broker's own limit has no room left for the dead letter's headers.
+/// An event at the broker's limit has no room for the dead letter's headers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_as_large_as_may_be_wedges_nothing() {
     let Some(lab) = Lab::new("large").await else { return };

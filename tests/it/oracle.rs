@@ -7,7 +7,7 @@ use sqlx::Row;
 
 use super::lab::{Event, Lab, Seen, claim};
 
-/// What must have become of what was produced.
+/// The expected results of what was produced.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
     /// Claim ids that must have one row and one decision.
@@ -16,7 +16,7 @@ pub(crate) struct Expected {
     pub(crate) dead: Vec<(Vec<u8>, &'static str)>,
 }
 
-/// Everything there is to see at the end.
+/// Everything that can be read at the end.
 pub(crate) struct Outcome {
     pub(crate) decisions: BTreeMap<String, Vec<Value>>,
     pub(crate) dead: Vec<Seen>,
@@ -33,8 +33,8 @@ pub(crate) fn outcome(lab: &Lab) -> Outcome {
     Outcome { decisions, dead: lab.read("dead") }
 }
 
-/// What is wrong where not every verdict follows from the evidence that is kept of it. A worker may
-/// have had a policy of its own: what that alone decides otherwise is not at fault.
+/// The fault if a verdict does not follow from its evidence. A worker may have had another policy:
+/// differences because of that are no faults.
 pub(crate) async fn rederived(lab: &Lab) -> Option<String> {
     let output = lab.claimgate("", &["audit", "rederive", "--since", "1day", "--json"]).await;
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -43,7 +43,7 @@ pub(crate) async fn rederived(lab: &Lab) -> Option<String> {
     (!follows).then(|| format!("the evidence: {found:#}\n{output:?}"))
 }
 
-/// What is wrong where a row, a seal or a decision is not as a worker wrote it.
+/// The fault if a row, a seal or a decision is not as a worker wrote it.
 pub(crate) async fn sealed(lab: &Lab) -> Option<String> {
     let output = lab.claimgate("", &["audit", "verify", "--all", "--topic", "--json"]).await;
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -62,13 +62,13 @@ impl Expected {
         self.claims.extend(ids);
     }
 
-    /// Whether everything expected is there; what is too much is not looked at.
+    /// Whether everything expected is there; superfluous results are not checked.
     pub(crate) fn is_complete(&self, outcome: &Outcome) -> bool {
         self.claims.iter().all(|id| outcome.decisions.contains_key(id))
             && outcome.dead.len() >= self.dead.len()
     }
 
-    /// Every promise, identity by identity.
+    /// Checks every guarantee, identity by identity.
     pub(crate) async fn verify(&self, lab: &Lab) {
         let outcome = outcome(lab);
         let rows = sqlx::query(

@@ -1,5 +1,5 @@
-//! A partition that nobody has: its owner was killed while it gave it back, and was back before the
-//! group missed it.
+//! A partition without an owner: the owner was killed while giving it back, and returned before its
+//! session ended.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_orphaned_partition_gets_an_owner() {
-    // Calls take so long that giving a partition back takes as long.
+    // Calls take long, so that giving a partition back takes as long.
     let options = answers_after(Latency::Uniform(8_000.0, 9_000.0));
     let Some(lab) = Lab::with("orphans", options).await else { return };
     let slow = "[risk.intelligent_qr_code]\ntimeout = \"10s\"\n[worker]\ndrain_timeout = \"10s\"";

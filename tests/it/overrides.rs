@@ -1,4 +1,4 @@
-//! A person decides in place of a worker, and settlement learns of it once.
+//! A person decides in place of a worker, and the revision is published once.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn decide(
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default(), said)
 }
 
-/// What the topic says of claim `a`: each decision with its revision.
+/// The decisions about claim `a` in the topic, each with its revision.
 fn published(lab: &Lab) -> Vec<(String, Value)> {
     let decisions = outcome(lab).decisions.remove("a").unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -79,7 +79,7 @@ async fn a_decision_is_revised_as_the_settings_allow() {
     assert_eq!(code, Some(1), "not in the list");
 }
 
-/// Whatever ends the command between its steps, the revision is published once.
+/// If the command ends between any two steps, the revision is still published once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_was_cut_short_is_resumed_and_publishes_once() {
     let Some(lab) = decided("override-cut").await else { return };
@@ -112,7 +112,7 @@ async fn a_command_that_was_cut_short_is_resumed_and_publishes_once() {
     assert_eq!(places, 1);
 }
 
-/// A reader that lost everything gets it all again, and knows what it had.
+/// A reader that lost everything gets it again, and can recognise repeats.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_are_published_once_more_with_their_revisions() {
     let Some(lab) = decided("republish").await else { return };

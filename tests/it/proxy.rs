@@ -1,7 +1,8 @@
-//! A network between a worker and a server that can fall silent: no error, no close, nothing.
+//! A network between a worker and a server that can fall silent: it reports no error and closes no
+//! connection.
 //!
-//! What is sent into a silence is held, as a network holds what it will send again: it arrives when
-//! the silence ends, however late, unless the connection is cut.
+//! Data that are sent during a silence are held, as by a network that retransmits: they arrive when
+//! the silence ends, even if late, unless the connection is cut.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,8 +31,8 @@ struct Network {
     silent_below: u64,
     /// Connections with lower numbers are closed.
     cut_below: u64,
-    /// The next Kafka request of this kind is late by so much, and everything behind it on its
-    /// connection.
+    /// The next Kafka request of this kind, and everything behind it on its connection, is delayed
+    /// by this time.
     late: Option<(i16, Duration)>,
 }
 
@@ -78,22 +79,22 @@ impl Proxy {
         self.network.send_modify(|network| network.server = Some(server));
     }
 
-    /// Silences the connections there are and those to come.
+    /// Silences all existing and new connections.
     pub(crate) fn fall_silent(&self) {
         self.network.send_modify(|network| network.silent_below = u64::MAX);
     }
 
-    /// Silences the connections there are, for ever; those to come work.
+    /// Silences all existing connections for ever; new ones work.
     pub(crate) fn forget_connections(&self) {
         self.network.send_modify(|network| network.silent_below = network.connections);
     }
 
-    /// Ends a silence: what was held arrives now.
+    /// Ends a silence: held data arrive now.
     pub(crate) fn resume(&self) {
         self.network.send_modify(|network| network.silent_below = 0);
     }
 
-    /// Ends a silence: the connections there are get closed, and what was held is lost.
+    /// Ends a silence: existing connections are closed, and held data are lost.
     pub(crate) fn cut(&self) {
         self.network.send_modify(|network| {
             network.cut_below = network.connections;
@@ -101,13 +102,13 @@ impl Proxy {
         });
     }
 
-    /// Holds up the next Kafka request of this kind (the protocol's `api_key`), and everything
-    /// behind it on its connection.
+    /// Delays the next Kafka request of this kind (the protocol's `api_key`), and everything behind
+    /// it on its connection.
     pub(crate) fn hold_up(&self, request: i16, late: Duration) {
         self.network.send_modify(|network| network.late = Some((request, late)));
     }
 
-    /// Whether the request was met that was to be held up.
+    /// Whether the request to delay has come.
     pub(crate) fn has_held_up(&self) -> bool {
         self.network.borrow().late.is_none()
     }

@@ -1,4 +1,4 @@
-//! What is wrong at the start is said in one sentence that names the key or the address; the exit
+//! Faults at the start are reported in one sentence that names the key or the address; the exit
 //! code is not 0, and nothing panics.
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The six risk APIs through the whole pipeline: what reaches them on the wire, and what becomes of
+//! The six risk APIs through the whole pipeline: their requests on the wire, and the decisions from
 //! their answers.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use sqlx::Row;
 use super::lab::{Event, Lab, PARTITIONS, answers_after, claim};
 
 const LONG: Duration = Duration::from_secs(60);
-/// What is another one for every attempt.
+/// The values that change with every attempt.
 const FRESH: [&str; 4] = ["Nonce", "Timestamp", "Signature", "access_token"];
 
 /// A claim with every field of the contract.
@@ -230,8 +230,8 @@ async fn a_script_is_fetched_for_every_claim_and_a_ticket_decides() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// Codes and statuses that no breaker minds; `docs/risk-apis.md` has them all, and
-/// `risk::tests::documented` tries them all.
+/// Codes and statuses that do not open a breaker; `docs/risk-apis.md` lists all, and
+/// `risk::tests::documented` tries all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_lead_where_the_documents_say() {
     let Some(lab) = Lab::new("codes").await else { return };

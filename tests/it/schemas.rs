@@ -143,7 +143,7 @@ fn the_schema_of_claims_accepts_what_the_worker_accepts() {
     let (validator, registry) = (validator(&schema("claim")), registry());
     let agree = |event: &Value, what: &str| {
         let judged = judged(&registry, event);
-        // Which kinds there are is configuration's to say.
+        // The configuration says which kinds there are.
         if judged.as_ref().is_err_and(|malformed| malformed.error == EventError::UnknownKind) {
             return;
         }

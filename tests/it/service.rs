@@ -1,4 +1,4 @@
-//! Services of a test's own: a Kafka or a Postgres that it may stop, kill and start again.
+//! Services of one test: a Kafka or a Postgres that it may stop, kill and start again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,8 +22,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts one. `None`, with a note, where the tests were given services and this machine cannot
-    /// start any of its own.
+    /// Starts one. `None`, with a note, if the tests were given services and this machine cannot
+    /// start its own.
     pub(crate) fn start(script: &str) -> Option<(Self, String)> {
         Self::start_with(script, &[])
     }

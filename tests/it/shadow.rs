@@ -1,5 +1,5 @@
 //! A policy in shadow beside the one in force, on Apache Kafka and PostgreSQL: it decides nothing,
-//! and what it would have decided otherwise is counted and kept.
+//! and its differences are counted and kept.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

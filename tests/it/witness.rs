@@ -1,4 +1,4 @@
-//! The decisions in Kafka as witnesses against whoever owns the tables.
+//! The decisions in Kafka as witnesses against the owner of the tables.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn as_owner(lab: &Lab, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&lab.database).await.expect("the owner's SQL");
 }
 
-/// Whether the tables agree with each other, for whoever does not ask Kafka.
+/// Whether the tables agree with each other, without Kafka.
 async fn is_consistent(lab: &Lab) -> bool {
     lab.claimgate("", &["audit", "verify", "--all"]).await.status.success()
 }

@@ -13,7 +13,7 @@ pub(super) enum Brokers {
 }
 
 impl Brokers {
-    /// Starts them; with where they are.
+    /// Starts them. Returns their addresses, too.
     pub(super) fn start(is_cluster: bool) -> Option<(Self, String)> {
         if is_cluster {
             let (cluster, bootstrap) = Cluster::start()?;

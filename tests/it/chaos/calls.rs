@@ -1,5 +1,5 @@
-//! What the risk APIs were asked, against what is recorded: every call is a row or was lost with
-//! its worker, and every call too many has its cause.
+//! Compares the calls of the risk APIs with the records: every call has a row or was lost with its
+//! worker, and every superfluous call has a cause.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,21 +12,21 @@ use super::traffic;
 
 /// Clocks are read to the millisecond, and rounded.
 const ROUNDING_MS: i64 = 2;
-/// A busy machine may be so late with what is due at once.
+/// How late a busy machine may do work that is due at once.
 const SLACK_MS: i64 = 3_000;
-/// Within this time a claim that was looked up is asked about: it waits for a permit and for its
-/// retries no longer than `retry.in_process_for`, each, before it is deferred.
+/// Within this time after its look-up a claim is called for the last time: it waits for a permit
+/// and for its retries at most `retry.in_process_for` each, before it is deferred.
 const SOON_MS: i64 = 4_000;
 
-/// What was asked.
+/// The calls.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) calls: usize,
-    /// Calls without a row, by what became of the worker that made them.
+    /// Calls without a row, by how the worker that made them ended.
     pub(super) unrecorded: BTreeMap<&'static str, usize>,
     /// Calls about a claim that its API had answered for good, by their cause.
     pub(super) repeated: BTreeMap<&'static str, usize>,
-    /// Of those, the ones that were made after the decision was sent.
+    /// Those of them that were made after the decision was sent.
     pub(super) after_decision: usize,
     /// The most claims whose answers were lost with one process.
     pub(super) most_lost_at_once: usize,
@@ -39,7 +39,7 @@ struct Seen<'a> {
     row: Option<&'a Attempt>,
 }
 
-/// Counts, and says what has no explanation.
+/// Counts the calls, and reports those without an explanation.
 pub(super) fn judge(evidence: &Evidence, story: &Story, wrong: &mut Vec<String>) -> Asked {
     let seen = matched(evidence, wrong);
     let lives: HashMap<&str, &Life> =
@@ -56,9 +56,9 @@ pub(super) fn judge(evidence: &Evidence, story: &Story, wrong: &mut Vec<String>)
     asked
 }
 
-/// Finds the row of each call. Tencent Cloud's calls have a nonce each; WeChat's message ids can
-/// come again after a crash: a row's call is then the first one after the request was made. Rows
-/// with an answer choose first, for a request without one may never have arrived.
+/// Finds the row of each call. Each call of Tencent Cloud has a nonce. WeChat's message ids can
+/// repeat after a crash: a row's call is then the first one after the request was made. Rows with
+/// an answer choose first, because a request without one may never have arrived.
 fn matched<'a>(evidence: &'a Evidence, wrong: &mut Vec<String>) -> Vec<Seen<'a>> {
     let mut seen = Vec::new();
     let mut open: HashMap<String, Vec<usize>> = HashMap::new();
@@ -115,8 +115,8 @@ fn judge_unrecorded(
             continue;
         };
         let cause = loss(life);
-        // Answers are recorded in their order: one that was asked for long before another that is
-        // recorded was not just in flight.
+        // Answers are recorded in order: a call that was made long before another recorded one was
+        // not merely in flight.
         let newest = newest_row.get(&*call.caller).copied().unwrap_or(0);
         if cause.is_none() || newest > call.at_ms + CALL_TIMEOUT.as_millis() as i64 + SLACK_MS {
             wrong.push(format!(
@@ -137,7 +137,7 @@ fn judge_unrecorded(
     }));
 }
 
-/// How a process may have lost answers.
+/// How a process may lose answers.
 fn loss(life: &Life) -> Option<&'static str> {
     match life.end? {
         (_, End::Killed) => Some("SIGKILL"),
@@ -148,7 +148,7 @@ fn loss(life: &Life) -> Option<&'static str> {
     }
 }
 
-/// Of a claim's calls, those that came after the API had answered for good.
+/// The calls of a claim that came after the API had answered for good.
 fn judge_repeats(
     number: usize,
     calls: &[&Seen<'_>],
@@ -195,11 +195,11 @@ fn judge_repeats(
 
 const SLEEP: &str = "a stop longer than the session";
 const LATE: &str = "the answer came too late or not whole";
-/// A deferred claim is nobody's until it is due: another event of it may be assessed at the same
-/// moment by another worker.
+/// A deferred claim belongs to no worker until it is due: another worker may assess another event
+/// of it at the same time.
 const TWICE: &str = "sent twice, one of the two deferred";
 
-/// Where a repeated call can come from.
+/// The possible causes of a repeated call.
 struct Causes<'a> {
     story: &'a Story,
     lives: &'a HashMap<&'a str, &'a Life>,
@@ -208,10 +208,10 @@ struct Causes<'a> {
 }
 
 impl Causes<'_> {
-    /// Why the API was asked again, which had answered before.
+    /// Why the API was called again after it had answered.
     fn of(&self, first: &Seen<'_>, again: &Seen<'_>) -> Option<&'static str> {
-        // Whoever takes a claim on looks it up first, and then asks soon or defers it: so long
-        // after the row only a sleeper asks.
+        // A worker that takes a claim on looks it up first, and then calls the API soon or defers
+        // the claim: this long after the row only a frozen worker makes a call.
         if self
             .recorded_at
             .is_some_and(|at| again.call.at_ms > self.visible_at(first, at) + SOON_MS)
@@ -222,7 +222,7 @@ impl Causes<'_> {
             return Some(LATE);
         }
         let life = self.lives.get(&*first.call.caller)?;
-        // The row that would say so was lost with the worker, which had waited for the answer for
+        // The row of the first answer was lost with the worker, which had waited for the answer for
         // as long as it may.
         let waited =
             again.call.at_ms - first.call.at_ms >= CALL_TIMEOUT.as_millis() as i64 - ROUNDING_MS;
@@ -237,8 +237,8 @@ impl Causes<'_> {
         if first.row.is_none() && ended {
             return loss(life);
         }
-        // Whoever slept through its session knows nothing of those who did its work meanwhile, nor
-        // they of it.
+        // A worker that was frozen past its session does not know who did its work meanwhile, nor
+        // do they know of it.
         let (from, to) = (first.call.at_ms, again.call.at_ms);
         let session = SESSION_TIMEOUT.as_millis() as i64;
         let meets = |begin: i64, end: i64| begin <= to && end + session + SLACK_MS >= from;
@@ -257,7 +257,7 @@ impl Causes<'_> {
     }
 
     /// When others could see the row: its time is that of the transaction's beginning, and its
-    /// worker may have slept before the end.
+    /// worker may have been frozen before the end.
     fn visible_at(&self, first: &Seen<'_>, recorded_at: i64) -> i64 {
         let sleeps = self.lives.get(&*first.call.caller).map_or(&[][..], |life| &life.sleeps);
         let asleep =

@@ -1,5 +1,5 @@
-//! The database: one server, or a primary and a synchronous standby behind a switch, which leads
-//! everybody to the one that is primary.
+//! The database: one server, or a primary and a synchronous standby behind a proxy that leads all
+//! connections to the primary.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::World;
 use super::hands::Breakable;
 use super::plan::What;
 
-/// How long a standby may take to have what its primary has.
+/// How long a standby may take to catch up with its primary.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
-/// PostgreSQL, as the workers find it.
+/// PostgreSQL, as the workers see it.
 pub(super) struct Database {
     servers: Mutex<Servers>,
     switch: Option<Proxy>,
@@ -21,12 +21,12 @@ pub(super) struct Database {
 
 struct Servers {
     primary: Service,
-    /// With host and port.
+    /// A server with its host and port.
     standby: Option<(Service, String)>,
 }
 
 impl Database {
-    /// Starts it; with the URL by which everybody is to come.
+    /// Starts it. Returns the URL for all clients, too.
     pub(super) async fn start(has_standby: bool) -> Option<(Self, String)> {
         let (primary, url) = Service::start("postgres.sh")?;
         if !has_standby {
@@ -46,8 +46,8 @@ impl Database {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The primary dies for good, and the standby takes over. It has everything that was
-    /// acknowledged, or it would not be promoted.
+    /// The primary is killed for good, and the standby takes over. It is promoted only if it has
+    /// everything that was acknowledged.
     fn fail_over(&self, down: Duration) -> Result<(), String> {
         let mut servers = self.servers();
         let Some((standby, address)) = servers.standby.take() else {
@@ -82,7 +82,7 @@ impl Breakable for Database {
         }
     }
 
-    /// Whoever was promoted gets a standby of its own.
+    /// A promoted server gets a standby of its own.
     fn repair(&self, what: &What) -> Result<(), String> {
         let mut servers = self.servers();
         if matches!(what, What::Promotion { .. }) {
@@ -100,7 +100,7 @@ fn follow(primary: &Service) -> Result<(Service, String), String> {
     Ok((standby, address(&url)))
 }
 
-/// Waits until the standby has what its primary has: nobody in his senses promotes another.
+/// Waits until the standby has caught up with its primary: operators promote no other.
 fn catches_up(primary: &Service) -> Result<(), String> {
     let deadline = tokio::time::Instant::now() + CATCH_UP;
     while primary.tell("synced").is_err() {

@@ -1,5 +1,5 @@
-//! The evidence: what went in, what came out, what is recorded and what was asked, as Kafka,
-//! PostgreSQL and the simulator tell it after the run.
+//! The evidence: the input, the output, the records and the calls, read from Kafka, PostgreSQL and
+//! the simulator after the run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,16 +13,16 @@ use super::traffic;
 /// Partition and offset in the claims topic.
 pub(super) type Place = (i32, i64);
 
-/// Everything there is to see.
+/// All of the evidence.
 pub(super) struct Evidence {
-    /// Claims that were sent: those with smaller numbers.
+    /// The number of claims that were sent: theirs are smaller.
     pub(super) sent: usize,
-    /// Events that the lab sent again, for Kafka had not acknowledged them.
+    /// Events that the lab sent again because Kafka had not acknowledged them.
     pub(super) resent: usize,
     /// What each record of the claims topic is: `claim`, `other` or `dead:…`, and the number of its
     /// claim.
     pub(super) records: HashMap<Place, (usize, String)>,
-    /// By the number of the claim.
+    /// Decisions by the number of the claim.
     pub(super) decisions: HashMap<usize, Vec<Decision>>,
     /// Decisions about claims that have no number.
     pub(super) strangers: Vec<String>,
@@ -39,7 +39,7 @@ pub(super) struct Evidence {
     pub(super) deferred: HashSet<usize>,
     pub(super) calls: Vec<Call>,
     pub(super) attempts: Vec<Attempt>,
-    /// What could not be read.
+    /// Errors of reading.
     pub(super) wrong: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Decision {
     pub(super) at_ms: i64,
 }
 
-/// What the decision and the row say alike.
+/// The fields that decision and row have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) decision: String,
@@ -66,7 +66,7 @@ pub(super) struct Attempt {
     pub(super) number: usize,
     /// UNIX milliseconds.
     pub(super) at_ms: i64,
-    /// `Nonce`, or `client_msg_id`: by it a call in the simulator's log is known.
+    /// `Nonce`, or `client_msg_id`: it identifies a call in the simulator's log.
     pub(super) key: String,
     pub(super) outcome: String,
     pub(super) has_response: bool,
@@ -127,7 +127,7 @@ impl Evidence {
         self.records.insert((seen.partition, seen.offset), (number, sort));
     }
 
-    /// How many events there are of a claim.
+    /// The number of events of a claim.
     pub(super) fn events_of(&self, number: usize) -> usize {
         self.events.get(&number).copied().unwrap_or(0)
     }

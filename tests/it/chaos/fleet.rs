@@ -1,5 +1,5 @@
-//! The fleet: the workers' processes, started again whenever they end, as an orchestrator does; and
-//! what is done to them.
+//! The fleet: the workers' processes and their faults. Processes that end are started again, as an
+//! orchestrator does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Phase, World};
 
 /// How long a worker may take to stop in the end: its drain, and what Kafka takes.
 const STOP_WITHIN: Duration = Duration::from_secs(45);
-/// Before a worker that gave up is started again.
+/// The pause before a worker that gave up is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -36,8 +36,8 @@ impl Keeper {
         Self { world, name, starts: 1, life, process }
     }
 
-    /// Does to the worker what the script says, and keeps it alive in between, until the run is
-    /// over.
+    /// Carries out the faults of the script on a worker, and keeps it alive in between, until the
+    /// run is over.
     pub(super) async fn keep(mut self, faults: Vec<Fault>) -> Self {
         for fault in faults {
             if !self.tend_until_due(&fault).await {
@@ -99,7 +99,7 @@ impl Keeper {
         let who = format!("{}.{}", self.name, self.starts);
         match what {
             What::Kill { down, .. } => {
-                // One that has just ended by itself cannot be killed; the next one can.
+                // A process that has just ended by itself cannot be killed; the next one can.
                 self.look().await;
                 world.journal.say(&format!("SIGKILL {who}, down for {down:?}"));
                 self.process.kill();
@@ -115,8 +115,8 @@ impl Keeper {
                 self.process.signal("-STOP");
                 let begin = now();
                 tokio::time::sleep(*asleep).await;
-                // Written down before it wakes: no call of the sleeper's comes before the end of
-                // its sleep.
+                // Noted before it wakes up: a frozen worker makes no call before the end of the
+                // freeze.
                 let mut story = world.journal.story();
                 story.lives[self.life].sleeps.push((begin, now()));
                 story.stops += 1;

@@ -1,5 +1,4 @@
-//! Brokers, database and risk APIs: each in a hand that breaks it when the script says so, and
-//! mends it.
+//! Breaks and repairs brokers, database and risk APIs, as the script says.
 
 use std::sync::Arc;
 
@@ -9,19 +8,19 @@ use super::World;
 use super::journal::{Outage, Story, now};
 use super::plan::{Fault, Trouble, What};
 
-/// What can be broken and mended; each takes as long as that takes.
+/// A service that can be broken and repaired. Each method returns when that is done.
 pub(super) trait Breakable: Send + Sync + 'static {
-    /// Breaks it and mends it.
+    /// Breaks it and repairs it.
     fn suffer(&self, what: &What, world: &World) -> Result<(), String>;
 
-    /// What is still to be done when it works again.
+    /// The work that is left when it works again.
     fn repair(&self, what: &What) -> Result<(), String> {
         let _ = what;
         Ok(())
     }
 }
 
-/// Breaks a service and mends it, fault by fault.
+/// Breaks and repairs a service, fault by fault.
 pub(super) async fn break_service(
     world: Arc<World>,
     service: Arc<impl Breakable>,
@@ -88,7 +87,7 @@ pub(super) async fn trouble_apis(world: Arc<World>, faults: Vec<Fault>) {
     }
 }
 
-/// An ordinary day: every answer takes its time, and some are none.
+/// Normal operation: every answer takes some time, and some are faults.
 pub(super) fn usual() -> Faults {
     Faults { all: ordinary(), ..Faults::default() }
 }
@@ -105,7 +104,7 @@ fn ordinary() -> ApiFaults {
 
 fn faults_of(trouble: Trouble) -> Faults {
     let all = match trouble {
-        // Some of the answers come too late: the API has acted, and nobody knows.
+        // Some answers come too late: the API has acted, but the worker does not know.
         Trouble::Slow => ApiFaults { latency: Latency::Uniform(300.0, 1_100.0), ..ordinary() },
         Trouble::ServerErrors => ApiFaults { server_error: 0.5, too_many: 0.1, ..ordinary() },
         Trouble::Hangs => ApiFaults { hang: 0.3, ..ordinary() },

@@ -1,4 +1,4 @@
-//! The journal: everything that was done to the system, with its time, as lines for a reader and as
+//! The journal: everything that was done to the system, with its time, as lines for readers and as
 //! facts for the oracle.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(super) struct Story {
     pub(super) lives: Vec<Life>,
     pub(super) outages: Vec<Outage>,
-    /// When a fault was over, and which.
+    /// When a fault was over, and which fault it was.
     pub(super) recoveries: Vec<(i64, String)>,
     pub(super) kills: usize,
     pub(super) stops: usize,
@@ -29,7 +29,7 @@ pub(super) struct Story {
 /// One process of a worker, from its start to its end.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
-    /// By which the simulator knows it: `w1.3`.
+    /// Its name in the simulator: `w1.3`.
     pub(super) caller: String,
     pub(super) end: Option<(i64, End)>,
     /// When it was stopped with SIGSTOP, and when it went on.
@@ -54,7 +54,7 @@ pub(super) struct Outage {
     pub(super) end: i64,
 }
 
-/// Where everybody writes.
+/// The shared journal.
 pub(super) struct Journal {
     began: Instant,
     story: Mutex<Story>,
@@ -69,7 +69,7 @@ impl Journal {
         self.began.elapsed()
     }
 
-    /// A line for whoever reads the run afterwards.
+    /// A line for readers of the run.
     pub(super) fn say(&self, line: &str) {
         println!("[{:9.3}] {line}", self.elapsed().as_secs_f64());
     }
@@ -84,7 +84,7 @@ impl Journal {
         self.story().recoveries.push((now(), from.to_owned()));
     }
 
-    /// Something is wrong with the worker that no comparison of identities would show.
+    /// A fault of the worker that no comparison of identities would show.
     pub(super) fn fault(&self, what: String) {
         self.say(&what);
         self.story().faults.push(what);

@@ -1,12 +1,11 @@
-//! What must have become of every record of the claims topic, and whether it did: one by one, never
-//! by counts.
+//! Compares every record of the claims topic with its expected result: one by one, never by counts.
 
 use std::collections::HashMap;
 
 use super::evidence::{Evidence, Place, Verdict};
 use super::traffic::{self, SORT, Traffic};
 
-/// How many there are of what.
+/// The counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) claims: usize,
@@ -25,7 +24,7 @@ pub(super) struct Tally {
     pub(super) two_verdicts: usize,
 }
 
-/// Counts, and says what is wrong.
+/// Counts, and reports faults.
 pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<String>) -> Tally {
     let mut tally = Tally {
         claims: evidence.sent,
@@ -59,7 +58,8 @@ pub(super) fn judge(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<Stri
     tally
 }
 
-/// The lab's own duty: Kafka has every event that was sent, and none twice that was not sent twice.
+/// The duty of the lab: Kafka has every event that was sent, and has an event twice only if it was
+/// sent twice.
 fn compare_with_what_was_sent(evidence: &Evidence, traffic: &Traffic, wrong: &mut Vec<String>) {
     let mut open: HashMap<(usize, String), i64> = HashMap::new();
     for (number, sort) in evidence.records.values() {

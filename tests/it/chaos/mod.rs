@@ -1,13 +1,13 @@
-//! Chaos: four workers of one group on a real Kafka and a real PostgreSQL, the risk APIs simulated,
-//! and everything breaks, by a script that a seed replays. In the end an oracle compares what went
-//! in, what came out, what is recorded and what was asked, by identities.
+//! Chaos: four workers of one group on a real Kafka and a real PostgreSQL with simulated risk APIs.
+//! Everything breaks, by a script that a seed determines. In the end an oracle compares input,
+//! output, records and calls, by identities.
 //!
-//! In reading order: `plan` has the faults and `traffic` the events, both pure; `fleet` and `hands`
-//! carry the faults out, on `brokers` and `database`; `journal` keeps what was done; `evidence`
-//! gathers what came of it, `judge` and `calls` find what is wrong in it, `report` tells.
+//! In reading order: `plan` has the faults and `traffic` the events, both pure. `fleet` and `hands`
+//! carry the faults out, on `brokers` and `database`. `journal` notes what was done, `evidence`
+//! reads the results, `judge` and `calls` find faults in them, `report` prints.
 //!
 //! `make test` runs it small, once with one broker and one database and once with three brokers and
-//! a standby; `make chaos CLAIMS=… KILLS=… SEED=… BROKERS=3 STANDBY=1` as large as asked.
+//! a standby. `make chaos CLAIMS=… KILLS=… SEED=… BROKERS=3 STANDBY=1` runs it in any size.
 
 mod brokers;
 mod calls;
@@ -45,7 +45,7 @@ use traffic::Traffic;
 
 /// What a run may take beyond `CHAOS_MINUTES`: to settle, to stop and to be judged.
 const AFTERWARDS: Duration = Duration::from_secs(10 * 60);
-/// What three brokers, two databases and four workers are to find free.
+/// The free memory that three brokers, two databases and four workers need.
 const CLUSTER_NEEDS_MB: u64 = 6 * 1024;
 
 /// What everybody shares.
@@ -66,14 +66,14 @@ struct World {
 enum Phase {
     /// Things break.
     Breaking,
-    /// Nothing breaks any more: everything has to come right by itself.
+    /// Nothing breaks any more: the system has to recover by itself.
     Settling,
     /// The workers may stop.
     Over,
 }
 
 impl World {
-    /// Waits until a fault is due. `false`: it is not to be any more.
+    /// Waits until a fault is due. `false`: it is cancelled.
     async fn due(&self, fault: &Fault) -> bool {
         let mut sent = self.sent.subscribe();
         let mut phase = self.phase.subscribe();
@@ -113,7 +113,7 @@ async fn no_claim_is_lost_or_repeated_when_brokers_and_primaries_die() {
     }
 }
 
-/// Megabytes that processes may have, as Linux tells.
+/// The megabytes that processes may use, by Linux.
 fn memory_available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -133,8 +133,8 @@ async fn chaos(name: &str, settings: Settings) {
     let options = SimulatorOptions {
         faults: hands::usual(),
         seed: settings.seed,
-        // Complete, or nothing could be proved from it: a claim is asked about twice at most, on
-        // average.
+        // The log must be complete, or it would prove nothing: on average there are at most two
+        // calls per claim.
         log_capacity: 1_000_000.max(4 * settings.size.claims),
         ..SimulatorOptions::default()
     };
@@ -163,7 +163,7 @@ async fn chaos(name: &str, settings: Settings) {
     report.assert_clean();
 }
 
-/// Breaks everything, lets it come right, and looks at what came of it.
+/// Breaks everything, lets it recover, and checks the results.
 async fn run(world: &Arc<World>, brokers: Arc<Brokers>, database: Arc<Database>) -> report::Report {
     let faults = plan::plan(world.settings.seed, world.settings.size);
     let of = |hand: Hand| -> Vec<Fault> {
@@ -225,7 +225,7 @@ fn keep_logs(world: &World) {
     println!("the workers' logs are in {}", folder.display());
 }
 
-/// Waits a little, for what has no event to wait for.
+/// A short wait where there is no event to wait for.
 async fn breath() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }

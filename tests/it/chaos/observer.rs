@@ -1,5 +1,5 @@
-//! The observer: a `read_committed` consumer that follows the decisions while the run goes on. It
-//! paces the producer and measures how long nobody was decided; the oracle reads for itself
+//! The observer: a `read_committed` consumer that follows the decisions during the run. It paces
+//! the producer and measures how long there was no decision. The oracle reads the topic itself
 //! afterwards.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ impl Observer {
 fn follow(consumer: &BaseConsumer, decided: &AtomicUsize, stop: &AtomicBool) -> Vec<i64> {
     let (mut times, mut claims) = (Vec::new(), Vec::<bool>::new());
     while !stop.load(Ordering::Relaxed) {
-        // The end of a partition, or a broker that is away: both pass.
+        // The end of a partition, or an unreachable broker: both are temporary.
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
         times.push(journal::now());
         let decision: Result<Decision, _> =
@@ -77,8 +77,8 @@ fn follow(consumer: &BaseConsumer, decided: &AtomicUsize, stop: &AtomicBool) -> 
     times
 }
 
-/// The longest time from a fault's end to the next decision, and after which fault. Where broker or
-/// database went away in between, the time counts from their return.
+/// The longest time from a fault's end to the next decision, and the fault. If broker or database
+/// went away in between, the time counts from their return.
 pub(super) fn longest_wait(seen: &[i64], story: &Story) -> Option<(Duration, String)> {
     let waits = story.recoveries.iter().filter_map(|(at, what)| {
         let next = seen.get(seen.partition_point(|time| time < at))?;

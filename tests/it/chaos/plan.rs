@@ -13,18 +13,18 @@ use super::super::cluster::Part;
 
 /// The workers of the group: half of them static members, half dynamic ones.
 pub(super) const WORKERS: usize = 4;
-/// Faults come after this part of the claims…
+/// Faults begin after this part of the claims…
 const FIRST: f64 = 0.04;
-/// …and before this: what is left shows that everything works again.
+/// …and end before this part: the rest shows that everything works again.
 pub(super) const LAST: f64 = 0.96;
 
-/// How large a run is.
+/// The size of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) claims: usize,
-    /// SIGKILLs of workers; all other faults come in proportion, each of them once at least.
+    /// SIGKILLs of workers; all other faults come in proportion, each at least once.
     pub(super) kills: usize,
-    /// Three brokers instead of one: they die more often, for the others go on.
+    /// Three brokers instead of one: they are killed more often, because the others go on.
     pub(super) cluster: bool,
     /// The database has a standby, which is promoted.
     pub(super) standby: bool,
@@ -33,14 +33,14 @@ pub(super) struct Size {
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fault {
-    /// When so many claims were sent…
+    /// When this many claims were sent…
     pub(super) after_claims: usize,
-    /// …and so much time has passed since.
+    /// …and this much time has passed since.
     pub(super) pause: Duration,
     pub(super) what: What,
 }
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum What {
     /// SIGKILL; started again after a while.
@@ -55,9 +55,9 @@ pub(super) enum What {
     BrokerKill { part: Part, down: Duration },
     /// An orderly restart.
     DatabaseRestart,
-    /// As a crash: it recovers from its log.
+    /// Like a crash: it recovers from its log.
     DatabaseKill { down: Duration },
-    /// The primary dies for good; after a while its standby is promoted.
+    /// The primary is killed for good; after a while its standby is promoted.
     Promotion { down: Duration },
     /// The risk APIs misbehave.
     Apis { trouble: Trouble, lasts: Duration },
@@ -74,7 +74,7 @@ pub(super) enum Trouble {
     Hangs,
     /// Transient provider codes.
     TransientCodes,
-    /// Answers that are none, and reset connections.
+    /// Invalid answers, and reset connections.
     Garbage,
     /// This API is away.
     Dead(Api),
@@ -82,7 +82,7 @@ pub(super) enum Trouble {
     ExpiredTokens,
 }
 
-/// Who carries a fault out: each does one thing after the other, all of them side by side.
+/// What carries a fault out: each does its faults one after the other, in parallel with the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hand {
     Worker(usize),
@@ -105,7 +105,7 @@ impl What {
         }
     }
 
-    /// What befalls broker or database, in the journal's words.
+    /// The faults of broker or database, in the journal's words.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::BrokerRestart { .. } => "broker restart",
@@ -146,7 +146,7 @@ pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
         worker: random.usize(..WORKERS),
         down: millis(random, 0, 3_000),
     });
-    // In turn, so that static and dynamic members both have theirs.
+    // In turn, so that static and dynamic members both get faults.
     let first = random.usize(..WORKERS);
     add(one_in(12), &mut random, &mut |index, random| What::Stop {
         worker: (first + index) % WORKERS,
@@ -171,7 +171,7 @@ pub(super) fn plan(seed: u64, size: Size) -> Vec<Fault> {
         trouble: trouble(index, random),
         lasts: millis(random, 2_000, 8_000),
     });
-    // Last of all: without a standby a seed's script is what it was.
+    // Last, so that a seed's script without a standby does not change.
     let promotions = if size.standby { one_in(33) } else { 0 };
     add(promotions, &mut random, &mut |_, random| What::Promotion {
         down: millis(random, 0, 3_000),
@@ -190,7 +190,7 @@ fn part(index: usize) -> Part {
     }
 }
 
-/// In turn, the first at random: a small run has one of them, a large one all.
+/// In turn, beginning at random: a small run has one of them, a large one all.
 fn trouble(index: usize, random: &mut Rng) -> Trouble {
     let apis = [Api::IntelligentQrCode, Api::MiniProgram, Api::WechatMarketing, Api::WechatAccount];
     let all = [

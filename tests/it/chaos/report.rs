@@ -9,10 +9,10 @@ use super::judge::Tally;
 use super::settings::Settings;
 use super::settling::Settled;
 
-/// So many faults are shown.
+/// The most faults that are shown.
 const SHOWN: usize = 40;
 
-/// What came of a run.
+/// The result of a run.
 pub(super) struct Report {
     pub(super) settings: Settings,
     pub(super) elapsed: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Fails unless nothing is wrong.
+    /// Fails if anything is wrong.
     pub(super) fn assert_clean(&self) {
         if self.wrong.is_empty() {
             return;

@@ -1,5 +1,4 @@
-//! The producer: sends claims at a bounded rate all the while, and waits for nobody but a group
-//! that is far behind.
+//! The producer: sends claims at a bounded rate, and waits only if the group is far behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +6,13 @@ use std::time::Duration;
 use super::observer::Observer;
 use super::{Phase, World, breath, plan};
 
-/// The group may be so many seconds' worth of claims behind before the producer waits: what breaks
-/// is to meet work in progress.
+/// How many seconds' worth of claims the group may be behind before the producer waits: faults
+/// should meet work in progress.
 const BACKLOG_SECONDS: usize = 10;
 /// How long Kafka may take for the last events.
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
-/// Sends the claims; how many it were. Fewer than asked for where `CHAOS_MINUTES` have passed.
+/// Sends the claims and returns their number. It sends fewer if `CHAOS_MINUTES` have passed.
 pub(super) async fn send(world: &Arc<World>, observer: &Observer, faults: usize) -> usize {
     let claims = world.settings.size.claims;
     let held_back = (claims as f64 * (plan::LAST + 0.01)) as usize;
@@ -35,10 +34,10 @@ pub(super) async fn send(world: &Arc<World>, observer: &Observer, faults: usize)
         let rate = world.settings.rate;
         allowance += rate as f64 * last.elapsed().as_secs_f64();
         last = tokio::time::Instant::now();
-        // What could not be sent in time is not made up for in one burst.
+        // Claims that could not be sent in time are not sent in one burst.
         allowance = f64::min(allowance, rate as f64);
         let waits = sent - observer.decided().min(sent) > BACKLOG_SECONDS * rate;
-        // The last claims come when everything is well again.
+        // The last claims come when everything works again.
         if waits || (sent >= held_back && *done.borrow_and_update() < faults) {
             continue;
         }

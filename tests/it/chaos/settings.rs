@@ -1,18 +1,17 @@
-//! What a run is told by its environment, and what its workers are told.
+//! The settings of a run from the environment, and the settings of its workers.
 
 use std::time::Duration;
 
 use super::super::cluster::BROKERS;
 use super::plan::Size;
 
-/// Records that a worker takes on at once: so many calls at most are lost with it.
+/// The records that a worker takes on at once: at most this many calls are lost with it.
 pub(super) const MAX_IN_FLIGHT: usize = 200;
 /// How long a risk API's call may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a worker drains.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A worker that is silent for so long has lost its partitions; [`super::super::lab`] says so to
-/// the workers.
+/// A worker that is silent for this long loses its partitions; [`super::super::lab`] configures it.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// A run, as the environment asks for it.
@@ -22,9 +21,9 @@ pub(super) struct Settings {
     pub(super) size: Size,
     /// Claims a second.
     pub(super) rate: usize,
-    /// After so long nothing more is sent and nothing more breaks.
+    /// After this time nothing more is sent and nothing more breaks.
     pub(super) cap: Duration,
-    /// Whether somebody asked for this very run: it must not be left out then.
+    /// Whether this run was requested: then it must not be left out.
     pub(super) asked_for: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Settling: after the last fault the group's lag returns to 0, and nobody helps.
+//! Settling: after the last fault the group's lag returns to 0 without help.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::super::lab::{Lab, PARTITIONS};
 use super::World;
 use super::observer::Observer;
 
-/// It has to be there within this time, where the run has the machine to itself…
+/// It has to happen within this time, if the run has the machine to itself…
 const WITHIN: Duration = Duration::from_secs(60);
-/// …or within this, where other tests run beside it…
+/// …or within this time, if other tests run beside it…
 const WITHIN_BESIDE_OTHERS: Duration = Duration::from_secs(150);
-/// …and is waited for a while longer, so that a slow group is told from one that is stuck.
+/// …and the test waits a while longer, to distinguish a slow group from a stuck one.
 const PATIENCE: Duration = Duration::from_secs(240);
 const LOOK: Duration = Duration::from_millis(500);
 const ASK: Duration = Duration::from_secs(10);
 
-/// How the group came right.
+/// How the group recovered.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Settled {
     /// How long it took.
@@ -67,8 +67,8 @@ pub(super) async fn settle(world: &Arc<World>, observer: &Observer, sent: usize)
     }
 }
 
-/// Records beyond what the group has committed. They are counted one by one, for the markers of
-/// transactions have offsets too.
+/// Records that the group has not committed. They are counted one by one, because transaction
+/// markers have offsets, too.
 fn lag(lab: &Lab) -> KafkaResult<usize> {
     let consumer = lab.consumer(&lab.name);
     let mut partitions = TopicPartitionList::new();

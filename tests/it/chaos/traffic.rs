@@ -1,5 +1,5 @@
 //! The events of a run: claims of several kinds, some sent twice, some in conflict, and events that
-//! are no claims. Pure: the events of a number are a function of the seed and the number.
+//! are no claims. Pure: the events depend only on the seed and the claim's number.
 //!
 //! Each event says in a header what it is, so that the oracle can judge every record of the topic
 //! by itself.
@@ -15,10 +15,10 @@ use super::super::lab::Event;
 pub(super) const SORT: &str = "chaos-sort";
 /// The number of the claim.
 pub(super) const NUMBER: &str = "chaos-number";
-/// A duplicate may come so many claims later.
+/// How many claims later a duplicate may come.
 const LATER: usize = 300;
 
-/// Where the events come from.
+/// The source of the events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Traffic {
     pub(super) seed: u64,
@@ -96,7 +96,7 @@ impl Traffic {
             58..60 => "-transient-20",
             _ => "",
         };
-        // A captcha's call names its claim nowhere but in the account.
+        // A captcha's call names its claim only in the account.
         let alone = !words.is_empty() || api == Api::CaptchaQuery;
         let user = if alone { number } else { random.usize(..self.claims / 5 + 1) };
         let account = format!("{}{user}{words}", if alone { "alone" } else { "user" });
@@ -214,7 +214,7 @@ pub(super) fn claim_of(call: &Call) -> Option<usize> {
     }
 }
 
-/// Whether the API has said all that it will ever say about the claim.
+/// Whether the API has answered for good about the claim.
 pub(super) fn is_conclusive(call: &Call) -> bool {
     let failed_ticket = call.api == Api::CaptchaCheck && call.code == Some(5100);
     call.outcome == Outcome::Answered || failed_ticket

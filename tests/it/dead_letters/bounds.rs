@@ -1,4 +1,4 @@
-//! How often an event may be replayed, and what becomes of it then.
+//! How often an event may be replayed, and what happens then.
 
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ async fn a_malformed_event_is_replayed_up_to_the_bound() {
         "{}",
         refused.error
     );
-    // A letter of the first round cannot go round the bound either.
+    // A letter of the first round cannot evade the bound either.
     let source = format!("{}/{}", lab.topic("claims"), source_of(&lab, "no claim 0").await);
     for number in 2..=3 {
         let again = replay(&lab, "", &[&source, "--again"]).await;
@@ -111,7 +111,7 @@ async fn a_claim_whose_kind_is_served_now_gets_its_one_decision() {
         // Not before the worker has it: a crash between would be another test.
         lab.wait("the decision", LONG, async || lab.read("decisions").len() >= 2).await;
     }
-    // Sent again, a conflict is one still.
+    // A conflict that is sent again is still a conflict.
     assert_eq!(replay(&lab, "", &["--error", "claim_id_conflict"]).await.code, Some(0));
     wait_for_letters(&lab, 3).await;
     assert_eq!(worker.stop().await, Some(0));

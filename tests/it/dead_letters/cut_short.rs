@@ -1,4 +1,4 @@
-//! Replays that end half-way, or meet others: each letter is sent once.
+//! Replays that are cut short or run at the same time: each letter is sent once.
 
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ fn send(lab: &Lab, producer: &BaseProducer, source: &str, payload: &str) {
     producer.flush(Duration::from_secs(10)).expect("delivered");
 }
 
-/// Whatever ended a command between announcement, sending and the record of the place: the next one
-/// finds out.
+/// If a command ended between announcement, sending and the record of the place, the next one finds
+/// out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_was_cut_short_is_finished_once() {
     let Some(lab) = lab_with("cutshort", &malformed(4)).await else { return };
@@ -151,8 +151,8 @@ async fn two_operators_at_once_send_no_letter_twice() {
     assert_eq!(count(&lab, "dead_letter_replay_places").await, 1_200);
 }
 
-/// A replay that took place may stand behind somebody else's open transaction, where no
-/// `read_committed` consumer sees it yet.
+/// A replayed event may be behind another producer's open transaction, where no `read_committed`
+/// consumer sees it yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_behind_an_open_transaction_is_waited_for() {
     let Some(lab) = lab_with("opentransaction", &[Event::of("no claim").on(0)]).await else {
@@ -184,7 +184,7 @@ async fn a_replay_behind_an_open_transaction_is_waited_for() {
     assert_eq!(replays(&lab)[&source], ["1"]);
 }
 
-/// SIGKILL at moments of no choice, until a replay comes to its end.
+/// SIGKILL at arbitrary times, until a replay finishes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeatedly_killed_replay_sends_each_letter_once() {
     let Some(lab) = lab_with("replaykill", &malformed(3_000)).await else { return };
@@ -193,7 +193,8 @@ async fn a_repeatedly_killed_replay_sends_each_letter_once() {
     let (mut kills, mut cut_short) = (0, 0);
     loop {
         let before = count(&lab, "dead_letter_replays").await;
-        // Dropped with its future, the command is killed. Later and later, so that it ends.
+        // The command is killed when its future is dropped. That happens later each time, so that
+        // it finishes.
         let patience = Duration::from_millis(random.u64(100..1_500) + 50 * kills);
         match tokio::time::timeout(patience, replay(&lab, "", &["--all"])).await {
             Ok(said) => {

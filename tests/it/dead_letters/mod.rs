@@ -1,4 +1,4 @@
-//! Dead letters: shown without harm, and replayed exactly as often as somebody answers for.
+//! Dead letters: shown safely, and replayed exactly as often as requested.
 
 mod bounds;
 mod cut_short;

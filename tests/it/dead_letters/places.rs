@@ -1,4 +1,4 @@
-//! Events that have no room, that come in a flood, or that stand where another stood.
+//! Events without room for headers, floods of events, and events at the place of another one.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::lab::{Event, Lab, claim};
 
-/// An event at the broker's own limit has no room left for the headers of its replay.
+/// An event at the broker's limit has no room for the headers of its replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_too_large_fails_alone() {
     let mut events = malformed(3);
@@ -37,7 +37,7 @@ async fn an_event_that_is_too_large_fails_alone() {
     );
 }
 
-/// A producer gone wrong must not drain its topic into dead letters.
+/// A faulty producer must not turn its whole topic into dead letters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     let Some(lab) = Lab::new("flood").await else { return };
@@ -103,8 +103,8 @@ async fn a_flood_pauses_intake_until_a_well_formed_event_comes() {
     assert_eq!(lab.read("decisions").len(), 2);
 }
 
-/// A topic that was made anew, or another cluster, counts from 0 again: an older event stood where
-/// this one stands.
+/// A topic that was deleted and created again, or another cluster, counts from 0: an older event
+/// had the same place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_at_one_place_of_two_topic_generations_differ() {
     let Some(lab) = Lab::new("usedplace").await else { return };

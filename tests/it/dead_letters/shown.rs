@@ -1,4 +1,4 @@
-//! What is shown: whole, and without harm to who looks.
+//! Dead letters are shown completely and safely.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Said, dead_letters, header, lab_with, replay};
 use crate::lab::{Event, Lab, Seen};
 
-/// Nothing that speaks to a terminal.
+/// No control characters.
 fn harmless(said: &Said) {
     let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
     assert_eq!(said.out.chars().find(control), None, "{}", said.out);

@@ -1,4 +1,4 @@
-//! A collector that is away, or takes a connection and says nothing: it costs telemetry alone.
+//! A collector that is away, or accepts a connection and does not answer: it costs only telemetry.
 
 use tokio::net::TcpListener;
 use tokio::time::{Duration, Instant};

@@ -46,7 +46,7 @@ fn printed(lab: &Lab) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// A claim that can be neither asked about in time nor deferred is told in a line of its own.
+/// A claim that can neither be assessed in time nor be deferred has a log line of its own.
 async fn lines_arrive(protocol: &str, compression: &str) {
     let Some(lab) = Lab::new(&format!("lines-{}", protocol.len())).await else { return };
     let collector = Collector::start().await;

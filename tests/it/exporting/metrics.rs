@@ -33,7 +33,7 @@ fn point(name: &str, point: &NumberDataPoint) -> (String, f64) {
     (series(name, labels(&point.attributes)), value)
 }
 
-/// What one metric comes to in Prometheus.
+/// The series of one metric in Prometheus.
 fn of_metric(metric: &Metric) -> Series {
     let name = &metric.name;
     match metric.data.as_ref().expect("data") {
@@ -62,7 +62,7 @@ fn of_metric(metric: &Metric) -> Series {
     }
 }
 
-/// What the text of `/metrics` says.
+/// The values in the text of `/metrics`.
 fn of_text(text: &str) -> Series {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let of_line = |line: &str| {
@@ -120,7 +120,7 @@ fn names_whose_it_is(collector: &Collector) {
     assert!(!word(&resource, "host.name").is_empty() && !word(&resource, "process.pid").is_empty());
 }
 
-/// All that `/metrics` has comes to the collector, and nothing else.
+/// The collector gets everything that `/metrics` has, and nothing else.
 async fn the_same_as_scraped(protocol: &str) {
     let Some(lab) = Lab::new(&format!("metrics-{}", protocol.len())).await else { return };
     let collector = Collector::start().await;

@@ -1,4 +1,4 @@
-//! Metrics and log lines, as a collector receives them over the wire; and collectors that are away.
+//! Metrics and log lines as a collector receives them, and collectors that are away.
 
 mod away;
 mod logs;

@@ -12,8 +12,8 @@ use crate::tail::Tail;
 
 const LONG: Duration = Duration::from_secs(180);
 
-/// An API is away for a while, under a steady load of claims that need it: what does that cost in
-/// calls?
+/// An API is away for a while, under a steady load of claims that need it: how many calls does that
+/// cost?
 async fn storm(name: &str, away: Duration, defer_interval: &str) {
     let Some(lab) = Lab::new(name).await else { return };
     let worker_settings = format!("[retry]\ndefer_interval = \"{defer_interval}\"");
@@ -65,8 +65,8 @@ async fn an_api_outage_of_60_s_causes_no_retry_storm() {
     storm("storm-60", Duration::from_secs(60), "5s").await;
 }
 
-/// A subject about which the API never has an answer, with more claims than may be in flight: the
-/// others go past it.
+/// The API never answers about one subject, which has more claims than may be in flight: the others
+/// overtake it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subject_that_always_fails_does_not_block_the_others() {
     let Some(lab) = Lab::new("poison").await else { return };
@@ -94,8 +94,8 @@ async fn a_subject_that_always_fails_does_not_block_the_others() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// The API acted, and its answer never came: the attempt is kept as one whose end is not known, and
-/// the claim is asked about again.
+/// The API acted, but its answer never came: the attempt is recorded with an unknown outcome, and
+/// the API is called again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_without_an_answer_is_kept_as_unknown() {
     let Some(lab) = Lab::new("unknown").await else { return };

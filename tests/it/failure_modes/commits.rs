@@ -1,4 +1,4 @@
-//! Commits that are late, lost or hang, on a network that holds up one kind of request.
+//! Commits that are late, lost or hang, on a network that delays one kind of request.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::service::Service;
 
 const END_TXN: i16 = 26;
 const TXN_OFFSET_COMMIT: i16 = 28;
-/// Longer than every question of the worker's may take, and than its transactions may.
+/// Longer than any request and any transaction of the worker may take.
 const LATE: Duration = Duration::from_secs(7);
 const LONG: Duration = Duration::from_secs(60);
-/// Whether a request overtakes one that is refused is a matter of moments: it is tried so often.
+/// Whether a request overtakes a refused one depends on timing: the test tries it this often.
 const ROUNDS: usize = 20;
 
 /// A worker at work whose network to Kafka is a proxy.
@@ -34,7 +34,7 @@ async fn behind_a_proxy(name: &str, more: &str) -> Option<(Service, Proxy, World
     Some((kafka, proxy, world))
 }
 
-/// Holds up the next request of a kind, under load, twice.
+/// Delays the next request of a kind, under load, twice.
 async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
     for _ in 0..2 {
         proxy.hold_up(request, LATE);
@@ -47,7 +47,7 @@ async fn hold_up(proxy: &Proxy, world: &mut World, request: i16) {
     tokio::time::sleep(LATE).await;
 }
 
-/// A lab whose broker is within this process, and fails as it is told.
+/// A lab whose broker is in this process, and fails on command.
 async fn on_a_broker_that_obeys(
     name: &str,
     simulator: SimulatorOptions,
@@ -71,9 +71,9 @@ fn produce_to_one_partition(lab: &Lab, round: usize) -> BTreeSet<String> {
     ids
 }
 
-/// A broker within this process that refuses commits as often as it is told: what was not
-/// acknowledged is not done, and is committed again though nothing new comes. The decisions, which
-/// their topic has, are not sent again for that.
+/// A broker in this process refuses a given number of commits. Records whose commit was not
+/// acknowledged are not done, and are committed again even if nothing new comes. Decisions that are
+/// in their topic are not sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_fails_is_repeated() {
     let simulator = SimulatorOptions::default();
@@ -97,9 +97,9 @@ async fn a_commit_that_fails_is_repeated() {
     assert!(lab.simulator.calls().counts().values().all(|calls| *calls == 1), "asked about again");
 }
 
-/// A group that rebalances refuses commits for a moment, also those of a worker that is on its way
-/// out: they are tried again, for nobody else can make them, and the next owner would repeat what
-/// they cover.
+/// A group that rebalances refuses commits for a moment, also those of a worker that is leaving.
+/// The worker tries them again, because no other can make them and the next owner would repeat the
+/// records.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_commit_of_a_worker_that_stops_is_tried_again() {
     let simulator = SimulatorOptions::default();
@@ -124,9 +124,9 @@ async fn the_last_commit_of_a_worker_that_stops_is_tried_again() {
     assert_eq!(lag(&lab), 0, "the last offsets are not committed");
 }
 
-/// What has no row in the list, and happened to the tests' own producer: a partition's new leader
-/// refuses one batch and takes the next, and librdkafka calls both delivered. The decisions of the
-/// first would be nowhere, and their claims done.
+/// This case is not in the list; it happened to the tests' own producer. A partition's new leader
+/// refuses one batch and accepts the next, and librdkafka reports both as delivered. The decisions
+/// of the first would be lost, and their claims done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_wrongly_reported_as_delivered_is_sent_again() {
     // All answers come at once, so that several requests with decisions are under way at once.

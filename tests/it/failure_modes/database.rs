@@ -16,7 +16,7 @@ use crate::store::schema::DROP_MONTHS;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Two connections serve a thousand calls at once, for no call has one.
+/// Two connections serve a thousand calls at once, because no call holds one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_connections_are_enough_for_a_thousand_calls() {
     let options = answers_after(Latency::Fixed(1_500.0));
@@ -48,8 +48,7 @@ async fn two_connections_are_enough_for_a_thousand_calls() {
     expected.verify(&lab).await;
 }
 
-/// Every connection there is falls silent for ever, again and again: none of them is lost to the
-/// pool.
+/// All connections fall silent for ever, again and again: the pool loses none of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_are_replaced() {
     let Some((kafka, postgres)) = services() else { return };

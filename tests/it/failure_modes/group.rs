@@ -16,7 +16,7 @@ use crate::service::Service;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Workers without a name of their own: each coming and going is a rebalance.
+/// Workers without a name: each start and stop causes a rebalance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_and_leaving_members_repeat_no_call() {
     let Some(lab) = Lab::with("scaling", simulator()).await else { return };
@@ -45,7 +45,7 @@ async fn joining_and_leaving_members_repeat_no_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_open_claim_before_50_000_done_ones_stalls_nothing() {
     let Some(lab) = Lab::new("stuck").await else { return };
-    // The first claim's API call never ends; its call may take an hour.
+    // The API call of the first claim never ends; it may take an hour.
     let more = "[worker]\ndrain_timeout = \"2h\"\n[risk.intelligent_qr_code]\ntimeout = \"1h\"";
     let mut events = vec![Event::of(claim("stuck", "user-hang")).on(0)];
     let mut expected = Expected::default();
@@ -88,8 +88,7 @@ async fn one_open_claim_before_50_000_done_ones_stalls_nothing() {
     expected.verify(&lab).await;
 }
 
-/// What the group has committed for partition 0 of the claims: the offset and the map of what is
-/// done beyond it.
+/// What the group has committed for partition 0 of the claims: the offset and the offset map.
 fn committed(lab: &Lab) -> (i64, String) {
     let group: BaseConsumer =
         client(&lab.kafka).set("group.id", &lab.name).create().expect("a consumer");
@@ -102,8 +101,8 @@ fn committed(lab: &Lab) -> (i64, String) {
     (offset, element.metadata().to_owned())
 }
 
-/// A worker that was stopped for longer than its session and goes on must not publish what somebody
-/// else has published meanwhile.
+/// A worker that was frozen for longer than its session must not publish decisions that another
+/// worker has published meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_frozen_past_its_session_publishes_nothing_stale() {
     let Some(lab) = Lab::with("zombie", simulator()).await else { return };
@@ -173,7 +172,7 @@ async fn a_worker_stops_in_time_without_a_broker() {
         // At once, and after the session has ended.
         tokio::time::sleep(wait).await;
         let told = Instant::now();
-        // 1 where something was left to publish.
+        // 1 if something was left to publish.
         let code = world.worker.stop().await;
         assert!(matches!(code, Some(0 | 1)), "{code:?}");
         let took = told.elapsed();

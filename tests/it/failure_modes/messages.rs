@@ -1,4 +1,4 @@
-//! Messages that a topic does not take.
+//! Messages that a topic does not accept.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::oracle::{Expected, outcome};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A captcha API whose scripts are as large as the account's name says. Where it listens.
+/// A captcha API whose scripts are as large as the account's name says. Returns its address.
 async fn verbose_vendor() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -100,7 +100,8 @@ async fn an_answer_of_any_size_blocks_nothing() {
     );
 }
 
-/// The topic of dead letters takes next to nothing: they are cut, and what is in Postgres is whole.
+/// The topic of dead letters accepts only tiny messages: they are cut, and Postgres has the whole
+/// events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_topic_with_a_small_limit_blocks_nothing() {
     let Some(lab) = Lab::new("small").await else { return };
@@ -147,8 +148,8 @@ async fn a_dead_letter_topic_with_a_small_limit_blocks_nothing() {
     assert_eq!(whole, 100, "Postgres has them whole");
 }
 
-/// The topic of decisions is deleted under the worker: it waits, names it, and goes on when
-/// somebody has made it again.
+/// The topic of decisions is deleted while the worker runs: the worker waits, names it, and goes on
+/// when it was created again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_output_topic_is_waited_for() {
     let Some(lab) = Lab::new("missing").await else { return };

@@ -1,4 +1,4 @@
-//! Who answers has to prove who they are.
+//! Servers have to prove their identity.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn properties_that_switch_verification_off_are_refused() {
     Config::from_toml(&fine).expect("verification may be asked for");
 }
 
-/// A risk API with a certificate that nobody vouches for is not asked anything.
+/// No request is sent to a risk API with an untrusted certificate.
 #[tokio::test]
 async fn a_self_signed_certificate_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -73,7 +73,7 @@ async fn a_self_signed_certificate_is_refused() {
         client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
     let failure = exchange.result.expect_err("the certificate is nobody's");
     assert_eq!(failure.reason().as_str(), "connect", "and nothing was sent");
-    // It is the certificate: somebody who is told to believe it gets an answer.
+    // The certificate is the cause: a client that trusts it gets an answer.
     let believer = reqwest::Client::builder()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true)

@@ -1,4 +1,4 @@
-//! What a stream got: decided of sent in the second half, and how long its claims waited.
+//! The figures of a stream: decided of sent in the second half, and how long its claims waited.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Figures {
     p50: Duration,
     p99: Duration,
     in_flight: u64,
-    /// What is wrong beyond figures.
+    /// Faults besides figures.
     pub(super) faults: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Figures {
         self.decided as f64 / self.sent.max(1) as f64
     }
 
-    /// What part of its decisions B keeps, beside what it has alone.
+    /// The part of its decisions that B keeps, compared with its rate alone.
     pub(super) fn kept(&self, alone: &Self) -> f64 {
         self.share() / alone.share()
     }

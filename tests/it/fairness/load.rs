@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use crate::lab::{Event, Lab, PARTITIONS};
 
-/// How often the producer looks what is due.
+/// How often the producer checks what is due.
 const TICK: Duration = Duration::from_millis(20);
 
 /// How long Kafka may take for the last events.
 const FLUSH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Claims of one kind, so many a second.
+/// Claims of one kind, at a rate per second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stream {
     /// Of its claims: their ids begin with it.
@@ -70,7 +70,7 @@ impl Stream {
     }
 }
 
-/// Sends every stream at this rate for so long.
+/// Sends every stream at this rate for this long.
 pub(super) async fn send(
     lab: &Lab,
     streams: &[Stream],

@@ -1,10 +1,10 @@
-//! Fairness: one API is in trouble, or one account sends far more than its share. How much do the
-//! others keep of what they have alone?
+//! Fairness: one API fails, or one account sends far more than its share. Which part of their rate
+//! do the others keep?
 //!
-//! One worker with default settings. Two APIs are offered the same load, above half of what their
-//! calls at once can do; the one is in trouble, the other is measured in the second half of the
-//! time. `make fairness` prints the table of docs/reliability.md, two minutes a row;
-//! `FAIRNESS_SECONDS`, `FAIRNESS_RATE` and `FAIRNESS_LATENCY_MS` make it shorter or harder.
+//! One worker has default settings. Two APIs get the same load, above half of what their calls at
+//! once allow; one fails, the other is measured in the second half of the time. `make fairness`
+//! prints the table of docs/reliability.md, two minutes a row; `FAIRNESS_SECONDS`, `FAIRNESS_RATE`
+//! and `FAIRNESS_LATENCY_MS` make it shorter or harder.
 
 mod figures;
 mod load;

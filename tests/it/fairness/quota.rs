@@ -1,5 +1,5 @@
-//! One quota for the whole group: however many workers there are, an API never sees more than its
-//! limit, and soon all of it is used again.
+//! One quota for the whole group: with any number of workers, an API never gets more calls than its
+//! limit, and soon all of the limit is used again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::load::{Account, Stream, send};
 use crate::exactly_once::assert_asked_once;
 use crate::lab::{Lab, Worker, answers_after};
 
-/// Calls a second that the API takes, and a twentieth more in the worst of them.
+/// The calls per second that the API allows, and a twentieth more in the worst second.
 const LIMIT: usize = 200;
 const WORST: usize = 210;
-/// A little more than the API takes: whoever may make a call has one to make.
+/// A little more than the API allows, so that there is always a call to make.
 const OFFERED: usize = 230;
 /// After a change this part of the limit is used again…
 const USED: f64 = 0.9;

@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(60);
 pub(super) struct Scenario {
     pub(super) what: &'static str,
     trouble: Trouble,
-    /// What part of their decisions the others have to keep.
+    /// The part of their decisions that the others have to keep.
     pub(super) keeps: f64,
 }
 
@@ -32,13 +32,13 @@ enum Trouble {
     Slow,
     /// `rate_limit` is a third of the load.
     Limited,
-    /// So large a part of the calls fails for a moment.
+    /// This part of the calls fails temporarily.
     Fails(f64),
     /// This code to everything, from one of the Tencent Cloud APIs.
     Refuses(i64),
     /// The same from a WeChat API.
     RefusesToken(i64),
-    /// A is well; an account sends as much as all others of B together.
+    /// A works; an account sends as much as all others of B together.
     OneAccount(Account),
 }
 
@@ -77,8 +77,8 @@ pub(super) struct Settings {
     length: Duration,
     /// Claims a second, of each API.
     rate: usize,
-    /// How long an answer takes where all is well, in milliseconds: with 64 calls at once, 200 ms
-    /// are 320 calls a second.
+    /// The latency without faults in milliseconds: with 64 calls at once, 200 ms allow 320 calls a
+    /// second.
     latency: f64,
 }
 
@@ -136,7 +136,7 @@ impl Trouble {
     }
 }
 
-/// Puts one worker under the load; `None` where there is no Kafka.
+/// Puts one worker under the load; `None` if there is no Kafka.
 pub(super) async fn run(scenario: &Scenario, settings: &Settings) -> Option<Figures> {
     let well = Faults { all: settings.well(), ..Faults::default() };
     let lab = Lab::with(

@@ -11,7 +11,7 @@ use crate::oracle::{Expected, outcome};
 use crate::service::Service;
 
 const SOON: Duration = Duration::from_secs(30);
-/// Everybody may do everything but what is denied.
+/// Every principal may do everything except what is denied.
 const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
     allow.everyone.if.no.acl.found=true\n";
 /// librdkafka's admin client, as rdkafka has it, knows no ACLs; Kafka's own does.

@@ -1,5 +1,5 @@
-//! Several workers of one group, on topics of eight partitions; what each of them has is read from
-//! its log.
+//! Several workers of one group, on topics of eight partitions. The partitions of each are read
+//! from its log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,12 +89,12 @@ impl Fleet {
         std::fs::read_to_string(self.lab.log(instance)).unwrap_or_default()
     }
 
-    /// Sends so many claims, each of an account of its own, over all partitions in turn.
+    /// Sends this many claims, each of an account of its own, over all partitions in turn.
     pub(crate) fn produce(&mut self, count: usize) {
         self.produce_of(count, "");
     }
 
-    /// The same, of accounts that tell the simulator what to answer.
+    /// The same with accounts that tell the simulator what to answer.
     pub(crate) fn produce_of(&mut self, count: usize, words: &str) {
         for _ in 0..count {
             self.enqueue(i32::try_from(self.produced).expect("few") % self.partitions, words);
@@ -124,7 +124,7 @@ impl Fleet {
     /// The partitions that a worker has, as its log says: `claims/3`.
     pub(crate) fn has(&self, instance: &str) -> BTreeSet<String> {
         let log = self.log(instance);
-        // What an earlier process of this name had is of no interest.
+        // The partitions of an earlier process with this name do not matter.
         let log = log.rsplit_once("kafka.bootstrap_servers").map_or(&*log, |(_, latest)| latest);
         let mut has = BTreeSet::new();
         for line in log.lines() {
@@ -142,9 +142,9 @@ impl Fleet {
         has
     }
 
-    /// What is wrong with how the partitions are spread over the workers; `None` where every one
-    /// has one owner, no worker has two more of the input topic's than another, and each has the
-    /// retry partitions of the same numbers.
+    /// The fault in how the partitions are spread over the workers; `None` if every partition has
+    /// one owner, no worker has two more of the input topic's than another, and each has the retry
+    /// partitions with the same numbers.
     pub(crate) fn unfair(&self) -> Option<String> {
         let each: BTreeMap<&str, BTreeSet<String>> =
             self.workers.keys().map(|instance| (instance.as_str(), self.has(instance))).collect();

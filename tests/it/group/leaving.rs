@@ -1,4 +1,4 @@
-//! A worker that ends is not waited for.
+//! The group does not wait for a worker that ends.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ const SESSION: Duration = Duration::from_secs(6);
 /// Longer than a worker that ends used to wait for its farewell.
 const LONG_SESSION: Duration = Duration::from_secs(12);
 
-/// One worker was killed, another has come: the group waits for the one that is dead until its
-/// session ends. Whoever is told to end meanwhile leaves all the same, so that the group need not
-/// wait for that one, too.
+/// One worker was killed, another has joined: the group waits for the dead one until its session
+/// ends. A worker that is stopped meanwhile leaves anyway, so that the group need not wait for it,
+/// too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stops_during_a_rebalance_leaves_the_group() {
     let more = "[kafka]\nsession_timeout = \"12s\"";
@@ -53,8 +53,8 @@ async fn a_worker_that_fails_leaves_its_group() {
     let failing = fleet.start(false);
     fleet.start(false);
     fleet.fair("2 workers", SOON).await;
-    // What no waiting mends: a table is not there any more. The worker of one partition meets it,
-    // then the table is there again.
+    // A fault that waiting does not fix: a table is missing. The worker of one partition meets it,
+    // then the table exists again.
     sqlx::query("alter table verdicts rename to verdicts_away")
         .execute(&fleet.lab.database)
         .await

@@ -1,4 +1,4 @@
-//! What becomes of claims when a log or the committed offsets change under the group.
+//! What happens to claims when a log or the committed offsets change during the run.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::oracle::{Expected, outcome};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// TOML for a worker that tells its metrics, and where.
+/// TOML for a worker with metrics, and their address.
 fn with_metrics() -> (String, String) {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|free| free.local_addr())
@@ -47,7 +47,7 @@ fn send_anew(fleet: &mut Fleet, count: i32) {
     producer.flush(SOON).expect("sent");
 }
 
-/// Retention removes claims that a stopped group has not read: that is counted, and told with the
+/// Retention removes claims that a stopped group has not read: the worker counts them and logs the
 /// count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_that_retention_removed_unread_are_counted() {
@@ -103,8 +103,8 @@ async fn claims_that_retention_removed_unread_are_counted() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// The topic is deleted and made anew under the worker, which has read 40 claims; the new one has
-/// 61.
+/// The topic is deleted and created again while the worker runs. The worker had read 40 claims; the
+/// new topic has 61.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_deleted_and_created_again_is_noticed() {
     let Some(mut fleet) = Fleet::new("anew", simulator(), 1, "").await else { return };
@@ -129,7 +129,8 @@ async fn a_topic_that_was_deleted_and_created_again_is_noticed() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// The group's offsets are gone: what will be published again is told before, with its count.
+/// The group's offsets are gone: the worker logs beforehand how many decisions will be published
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_about_to_be_published_again_are_announced() {
     let (more, url) = with_metrics();
@@ -364,7 +365,7 @@ async fn the_lag_is_0_when_all_is_done(name: &str, guarantee: &str) {
     }
     fleet.decided().await;
     fleet.lab.wait("no lag", SOON, async || lag(&fleet.lab) == 0).await;
-    // A successor begins behind the markers and repeats nothing.
+    // The next worker begins behind the markers and repeats nothing.
     fleet.stop_all().await;
     fleet.start(false);
     fleet.produce(12);

@@ -1,5 +1,6 @@
-//! The consumer group: who has which partitions, how long a partition is silent while workers come
-//! and go, and what becomes of claims when the log or the committed offsets change under the group.
+//! The consumer group: which worker has which partitions, how long a partition has no decisions
+//! while workers come and go, and what happens to claims when the log or the committed offsets
+//! change.
 
 mod denied;
 mod fleet;

@@ -25,7 +25,7 @@ enum What {
 }
 
 impl What {
-    /// It, in words; and the bars: without a name, with one. In seconds of silence.
+    /// The event in words, and the bounds without and with a name, in seconds of silence.
     fn told(self) -> (&'static str, f64, Option<f64>) {
         match self {
             Self::Joins => ("a worker joins", 1.5, Some(1.5)),
@@ -142,7 +142,7 @@ async fn claims_hardly_wait_while_workers_come_and_go() {
     assert!(over.is_empty(), "{over:#?}");
 }
 
-/// A worker that joins, and one that leaves: those that everybody meets.
+/// A worker that joins, and one that leaves: the most common events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_hardly_wait_when_one_worker_joins_or_leaves() {
     for (what, named) in [(What::Joins, false), (What::Leaves, false), (What::LeavesForGood, true)]

@@ -12,7 +12,7 @@ use crate::lab::{PARTITIONS, answers_after};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Out to eight workers, in to two, a rolling restart, a SIGKILL: the work is shared after each,
-/// and nobody is asked about twice by a worker that comes or goes in good order.
+/// and workers that start or stop in order cause no repeated calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_stay_evenly_spread_while_workers_come_and_go() {
     let Some(mut fleet) = Fleet::new("spread", simulator(), 8, "").await else { return };
@@ -46,7 +46,7 @@ async fn partitions_stay_evenly_spread_while_workers_come_and_go() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// What bounds a worker is how often it may ask an API at once; two of them may ask twice as often.
+/// The bound of a worker is its number of calls at once; two workers may make twice as many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_do_the_work_of_two() {
     let options = answers_after(Latency::Uniform(100.0, 100.0));
@@ -76,8 +76,8 @@ async fn two_workers_do_the_work_of_two() {
     fleet.expected.verify(&fleet.lab).await;
 }
 
-/// Whoever has a claim's partition has the retry partition that the claim is deferred to: claims of
-/// one subject, and copies of one claim, stay with one worker.
+/// The worker of a claim's partition also has the retry partition that the claim is deferred to:
+/// claims of one subject, and copies of one claim, stay with one worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deferred_claim_stays_with_the_worker_of_its_partition() {
     let more = "[retry]\nin_process_for = \"1ms\"\ndefer_interval = \"1s\"\n[breaker]\n\

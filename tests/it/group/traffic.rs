@@ -15,11 +15,11 @@ use crate::lab::{Event, Lab, PARTITIONS, claim};
 
 /// Claims a second.
 const RATE: u64 = 100;
-/// Without a decision for so long there are no more: a worker that was frozen rests before it
+/// After this time without a decision there are no more: a frozen worker pauses before it makes
 /// calls.
 const IDLE: Duration = Duration::from_secs(8);
 
-/// Claims are sent, and decisions looked at, until this is ended.
+/// Claims are sent, and decisions read, until this is ended.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     /// When each claim was sent.
@@ -35,7 +35,7 @@ struct Decided {
     claim_id: String,
 }
 
-/// What was seen from a moment on.
+/// The decisions that were seen from a moment on.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// The longest time in which a partition had no decision.
@@ -45,7 +45,7 @@ pub(crate) struct Seen {
 }
 
 impl Traffic {
-    /// Begins; `label` tells its claims from those of others in the lab. The lab's topics have
+    /// Begins. `label` distinguishes its claims from others in the lab. The lab's topics have
     /// [`PARTITIONS`] partitions.
     pub(crate) fn start(lab: &Arc<Lab>, label: &str) -> Self {
         let stop = Arc::<AtomicBool>::default();

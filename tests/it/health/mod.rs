@@ -1,5 +1,5 @@
-//! What a worker makes of risk APIs that cannot be used: a wrong clock, a token that nobody takes,
-//! an address that leads nowhere. It says so, leaves them alone, and serves the others.
+//! Risk APIs that cannot be used: a wrong clock, a token that is always refused, a wrong address.
+//! The worker reports it, stops calling them, and serves the others.
 
 mod rotation;
 mod set_up;
@@ -21,7 +21,7 @@ fn always(apis: &[Api], code: i64) -> Faults {
     Faults { apis: apis.iter().map(|api| (*api, faults.clone())).collect(), ..Faults::default() }
 }
 
-/// So many claims of a kind, each of an account of its own; their ids begin with the kind.
+/// This many claims of a kind, each of an account of its own; their ids begin with the kind.
 fn claims(kind: &str, count: usize) -> Vec<Event> {
     let account = kind.replace('_', "");
     let one = |number| {

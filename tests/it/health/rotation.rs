@@ -1,4 +1,4 @@
-//! Secrets that are rotated under a worker at work: no restart, no claim that fails.
+//! Secrets that are rotated while a worker runs: no restart, no failed claim.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use super::{LONG, claims, decided, lines};
 use crate::lab::{Event, Lab};
 
-/// Renames a new file over the old one: a look finds the old content or the new one.
+/// Renames a new file over the old one: a reader finds the old content or the new one.
 fn put(folder: &Path, name: &str, content: &str) {
     let new = folder.join(format!("{name}.new"));
     std::fs::write(&new, content).expect("written");
@@ -71,7 +71,7 @@ async fn secrets_are_rotated_under_a_worker_at_work() {
     );
     serve(&lab, 0).await;
 
-    // The vendors take both for a while, then the new ones alone.
+    // The vendors accept both for a while, then only the new ones.
     let (id, key, app) = ("a-new-id", "a-new-key", "a-new-app-secret");
     lab.simulator.accept_credentials(&[(SECRET_ID, SECRET_KEY), (id, key)], &[APP_SECRET, app]);
     put(folder, "id", id);
@@ -85,7 +85,7 @@ async fn secrets_are_rotated_under_a_worker_at_work() {
     lab.simulator.expire_tokens();
     serve(&lab, 2).await;
 
-    // A file that says nothing changes nothing; it is told once.
+    // An empty file changes nothing; it is logged once.
     put(folder, "key", " \n");
     told(&lab, "tencent_cloud.secret_key_file").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -115,7 +115,7 @@ async fn secrets_are_rotated_under_a_worker_at_work() {
     }
 }
 
-/// The breaker alone would let nobody ask before four minutes have passed.
+/// The breaker alone would allow no call for four minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_was_mended_is_tried_at_once() {
     let Some(lab) = Lab::new("mended-key").await else { return };

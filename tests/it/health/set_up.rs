@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::{LONG, always, calls, claims, decided, lines, metric, with_metrics};
 use crate::lab::Lab;
 
-/// Tencent Cloud says to every request, however freshly signed, that it has expired.
+/// Tencent Cloud answers every request, even a freshly signed one, that it has expired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_the_api_refuses_opens_the_breaker_and_is_named() {
     let Some(lab) = Lab::new("clock").await else { return };
@@ -42,7 +42,7 @@ async fn a_clock_that_the_api_refuses_opens_the_breaker_and_is_named() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// The API's port is closed, or knows no TLS: why is in the log line and in the rows.
+/// The API's port is closed, or has no TLS: the log line and the rows have the cause.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cause_of_an_unreachable_api_is_logged_and_stored() {
     let Some(lab) = Lab::new("reach").await else { return };

@@ -1,4 +1,4 @@
-//! Tickets of captchas: they end, and a call that nobody saw uses none up.
+//! Captcha tickets: they expire, and a call that the API did not see uses none up.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn a_captcha_ticket_that_expired_in_the_queue_rejects_nobody() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// The API is away for the whole of a ticket's life: the claim is deferred no longer than that.
+/// The API is away for the whole life of a ticket: the claim is deferred no longer than that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_claim_is_deferred_beyond_its_captcha_tickets_life() {
     let Some(lab) = Lab::new("ticket-deferred").await else { return };
@@ -99,7 +99,7 @@ async fn refused_connections_use_up_no_check_of_a_captcha_ticket() {
     );
     let mut worker = lab.worker("w1", &more);
     lab.produce(&[check("waits", 0, "ticket")]);
-    // Through a deferral, too: the history goes along.
+    // This also holds across a deferral, which keeps the history.
     lab.wait("the retry topic", LONG, async || !lab.read("retry").is_empty()).await;
     assert_eq!(verdicts(&lab).await, [], "nobody gave up");
     let options = SimulatorOptions { listen: address, ..SimulatorOptions::default() };

@@ -1,4 +1,4 @@
-//! Access tokens that are refused, or not to be had.
+//! Access tokens that are refused or not available.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::lab::Lab;
 
 const DENIED: &str = "claimgate_breaker_access_denied{api=\"wechat_account\"} 1";
 
-/// Both APIs refuse every token that the platform hands out.
+/// Both APIs refuse every token that the platform issues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_tokens_are_fetched_rarely_and_name_the_settings() {
     let Some(lab) = Lab::new("refused-tokens").await else { return };
@@ -23,7 +23,7 @@ async fn refused_tokens_are_fetched_rarely_and_name_the_settings() {
     lab.wait("the other API's claims", LONG, async || decided(&lab, "qr_code").await == 200).await;
     lab.wait("the gauge", LONG, async || metric(&metrics, DENIED).await).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    // The first, the one after its refusal, and one by force, for that was the same text.
+    // The first, the one after its refusal, and a forced one, because the second had the same text.
     let fetches = calls(&lab, Api::AccessToken);
     assert!(fetches <= 3, "{fetches} fetches within seconds");
     let forced: Vec<bool> = sqlx::query_scalar(
@@ -92,7 +92,7 @@ async fn a_denied_token_is_stored_with_the_platforms_words() {
     assert!(!log(&lab).contains(APP_SECRET));
 }
 
-/// A gateway that passes on nothing but what the product's own page names.
+/// A gateway that passes on only the paths on the product's page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_stable_tokens_is_asked_for_classic_ones() {
     let options = SimulatorOptions { has_stable_token: false, ..SimulatorOptions::default() };
@@ -113,7 +113,7 @@ async fn a_server_without_stable_tokens_is_asked_for_classic_ones() {
     assert_eq!(lines(&lab, "the breaker of wechat"), Vec::<String>::new());
 }
 
-/// A wrong secret: nobody would notice but for the gauge, for no call is made.
+/// A wrong secret: only the gauge shows it, because no call is made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_app_secret_sets_the_gauge_and_names_the_key() {
     let Some(lab) = Lab::new("wrong-secret").await else { return };

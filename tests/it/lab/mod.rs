@@ -1,9 +1,9 @@
 //! The lab: a topic set, a database and a simulator of its own for each test, on the real Kafka and
 //! the real Postgres.
 //!
-//! Workers are processes of the real binary, so that they can be killed. What went in, what the
-//! simulator saw, what Postgres has and what a `read_committed` consumer sees is compared by
-//! identities in [`super::oracle`].
+//! Workers are processes of the real binary, so that they can be killed. [`super::oracle`] compares
+//! the input, the simulator's log, the rows of Postgres and the messages that a `read_committed`
+//! consumer sees, by identities.
 
 mod producer;
 mod reading;
@@ -34,7 +34,7 @@ pub(crate) const PARTITIONS: i32 = 6;
 /// `default.replication.factor`.
 const AS_THE_BROKERS_SAY: TopicReplication<'_> = TopicReplication::Fixed(-1);
 
-/// One test's own world.
+/// The environment of one test.
 pub(crate) struct Lab {
     /// Of its topics, and of its group.
     pub(crate) name: String,
@@ -48,8 +48,8 @@ pub(crate) struct Lab {
     everywhere: &'static str,
 }
 
-/// The services, or `None` with a note where the test has to be left out: the runner's last lines
-/// say so, too.
+/// The services, or `None` with a note if the test has to be left out: the runner's last lines say
+/// so, too.
 pub(crate) fn services() -> Option<(String, String)> {
     let kafka = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok();
     let postgres = std::env::var("CLAIMGATE_TEST_POSTGRES_URL").ok();
@@ -59,7 +59,7 @@ pub(crate) fn services() -> Option<(String, String)> {
     Some((kafka?, postgres?))
 }
 
-/// A simulator without faults, whose APIs take so long to answer.
+/// A simulator without faults, whose APIs have this latency.
 pub(crate) fn answers_after(latency: Latency) -> SimulatorOptions {
     let all = ApiFaults { latency, ..ApiFaults::default() };
     SimulatorOptions { faults: Faults { all, ..Faults::default() }, ..SimulatorOptions::default() }
@@ -85,12 +85,12 @@ impl Lab {
     ) -> Self {
         let lab = Self::without_topics(name, options, kafka, postgres).await;
         lab.create_topics().await;
-        // A test may look into a table before its worker has come as far as to make it.
+        // A test may read a table before its worker has made it.
         lab.migrate().await;
         lab
     }
 
-    /// A lab whose topics somebody else makes.
+    /// A lab without topics.
     pub(crate) async fn without_topics(
         name: &str,
         options: SimulatorOptions,
@@ -278,12 +278,12 @@ listen = ""
         self.producer.flush(timeout);
     }
 
-    /// How many events had to be sent more than once, and may be there twice.
+    /// The number of events that had to be sent more than once, and may be there twice.
     pub(crate) fn resent(&self) -> usize {
         self.producer.resent()
     }
 
-    /// Waits until a condition holds, looking every 200 ms.
+    /// Waits until a condition holds; checks it every 200 ms.
     pub(crate) async fn wait(
         &self,
         what: &str,
@@ -342,14 +342,14 @@ fn deep_merge(into: &mut toml::Value, from: toml::Value) {
     }
 }
 
-/// A client that finds a broker which was away within a moment.
+/// A client that reconnects quickly to a broker that was away.
 pub(crate) fn client(kafka: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", kafka).set("reconnect.backoff.max.ms", "200");
     client
 }
 
-/// A claim of a kind that needs little, of an account that says what the simulator is to answer.
+/// A claim of a kind with few fields, of an account that says what the simulator is to answer.
 pub(crate) fn claim(id: &str, account: &str) -> String {
     serde_json::json!({
         "claim_id": id, "kind": "qr_code", "claimed_at": 1_632_994_480,

@@ -1,9 +1,9 @@
-//! The producer: every event that a test hands over gets to Kafka, through a broker's death, too.
+//! The producer: every event that a test hands over gets to Kafka, even if a broker dies.
 //!
-//! Kafka's client does not promise that. It calls events delivered that are nowhere, where a
-//! partition's leader was only just elected (`claimgate::kafka` has the story), and was seen to
-//! send nothing any more after a broker's return. What has no place in the topic is therefore kept,
-//! and sent again: an event may be there twice then, as with the producers of any user.
+//! Kafka's client does not guarantee that. It reports lost events as delivered when a partition's
+//! leader was just elected (see `claimgate::kafka`), and was seen to send nothing any more after a
+//! broker's return. So an event without a known place in the topic is kept and sent again. It may
+//! be there twice then, as with any user's producer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::client;
 
-/// A client that has sent nothing for so long is replaced.
+/// A client that has sent nothing for this long is replaced.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// An event to be produced.
@@ -120,7 +120,7 @@ impl Producer {
         }
     }
 
-    /// How many events may be there twice.
+    /// The number of events that may be there twice.
     pub(super) fn resent(&self) -> usize {
         self.resent.load(Ordering::Relaxed)
     }

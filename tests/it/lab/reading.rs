@@ -74,7 +74,7 @@ impl Lab {
         consumer.assign(&partitions).expect("assigned");
     }
 
-    /// A `read_committed` consumer that gets each decision within a moment, from the first one on.
+    /// A `read_committed` consumer that gets each decision quickly, from the first one on.
     pub(crate) fn decisions(&self, group: &str) -> BaseConsumer {
         let consumer: BaseConsumer = client(&self.kafka)
             .set("group.id", group)

@@ -22,11 +22,11 @@ impl Worker {
         assert!(status.expect("kill runs").success());
     }
 
-    /// SIGTERM, then waits for the end; the exit code. On a busy machine a process may only just
-    /// have begun: it is told when it listens.
+    /// SIGTERM, then waits for the end and returns the exit code. On a busy machine a process may
+    /// have just begun: it gets the signal when it has a handler.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        // One that has ended of its own has nobody to be told, and its exit code says so.
+        // A process that has ended by itself gets no signal; its exit code shows that.
         while !self.has_ended() {
             if self.hears_sigterm() {
                 self.signal("-TERM");
@@ -54,7 +54,7 @@ impl Worker {
         self.child.try_wait().expect("its status").is_some()
     }
 
-    /// Waits for the end; the exit code, `None` where a signal ended it.
+    /// Waits for the end. Returns the exit code, `None` if a signal ended it.
     pub(crate) async fn end(&mut self, timeout: Duration) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {

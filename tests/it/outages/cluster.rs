@@ -8,7 +8,7 @@ use super::World;
 use crate::cluster::{Cluster, Part};
 use crate::lab::services;
 
-/// A transaction that waits for a broker in vain is given up and made again within this.
+/// A transaction that waits in vain for a broker is given up and made again within this time.
 const SOON: Duration = Duration::from_secs(40);
 
 /// Whether there is work while the broker dies.
@@ -18,8 +18,8 @@ enum Then {
     Idle,
 }
 
-/// Whoever has this part dies and stays away. Claims go on being decided: those that were there,
-/// and those that come.
+/// The broker with this role is killed and stays away. Claims are still decided: those that were
+/// there, and new ones.
 async fn dies(name: &str, part: Part, then: Then) {
     let Some((_, postgres)) = services() else { return };
     let Some((cluster, bootstrap)) = Cluster::start() else { return };
@@ -27,7 +27,7 @@ async fn dies(name: &str, part: Part, then: Then) {
     cluster.verify(&world.lab).await;
     let broker = cluster.that_has(part, &world.lab).expect("somebody has it");
     cluster.tell("kill", broker).expect("it dies");
-    // Longer than the cluster takes to strike it off, and the group to notice.
+    // Longer than the cluster takes to remove it, and the group to notice.
     for _ in 0..12 {
         if then == Then::Busy {
             world.produce(50);
@@ -42,8 +42,8 @@ async fn dies(name: &str, part: Part, then: Then) {
     world.finish().await;
 }
 
-/// librdkafka waits for the group's coordinator whatever time it was given (#5456), also for one
-/// that is no broker any more (#5511): the worker that had nothing to publish meanwhile would wait
+/// librdkafka ignores its time limit when it waits for the group's coordinator (#5456), even if
+/// that is no broker any more (#5511): a worker that had nothing to publish meanwhile would wait
 /// for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_groups_coordinator_dies_and_an_idle_worker_goes_on() {

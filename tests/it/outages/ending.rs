@@ -1,5 +1,5 @@
-//! A worker ends in the middle of a Kafka outage: what the APIs answered is in Postgres all the
-//! same, and nobody is asked again.
+//! A worker ends during a Kafka outage: the APIs' answers are in Postgres anyway, and no call is
+//! repeated.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,13 +19,13 @@ enum End {
     Killed,
 }
 
-/// After SIGKILL the answers of so long may be lost…
+/// After SIGKILL the answers of this time may be lost…
 const UNRECORDED: Duration = Duration::from_secs(1);
-/// …and the simulator enters a call so long before it sends the answer ([`World`] says so to it).
+/// …and the simulator logs a call this long before it sends the answer ([`World`] configures it).
 const LATENCY: Duration = Duration::from_millis(40);
 
-/// Kafka dies under load, some seconds later the worker ends, Kafka comes back, the worker starts
-/// anew.
+/// Kafka dies under load, the worker ends some seconds later, Kafka comes back, the worker starts
+/// again.
 async fn ends_while_kafka_is_away(name: &str, guarantee: &str, end: End) {
     let Some((_, postgres)) = services() else { return };
     let Some((kafka, bootstrap)) = Service::start("kafka.sh") else { return };

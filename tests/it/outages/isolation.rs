@@ -1,8 +1,8 @@
-//! One API hangs: what do the others lose by it?
+//! One API hangs: how much do the others lose?
 //!
-//! The same load with the fault and without, in turns and in one run, so that what else the machine
-//! does weighs on both. The figures: `cargo test --all-features --test it -- --ignored --nocapture
-//! isolation`
+//! The same load runs with and without the fault, in turns and in one run, so that other load on
+//! the machine affects both. The figures:
+//! `cargo test --all-features --test it -- --ignored --nocapture isolation`
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const KINDS: [&str; 3] = ["qr_code", "wechat_account", SICK];
 const TICK: Duration = Duration::from_millis(250);
 const LONG: Duration = Duration::from_secs(180);
 
-/// A load: so many claims a tick, a third of them of the API that may be sick.
+/// A load: a number of claims per tick, a third of them of the API that may fail.
 #[derive(Debug, Clone, Copy)]
 struct Load {
     claims: usize,
@@ -54,7 +54,7 @@ impl Isolation {
         Some(isolation)
     }
 
-    /// The decisions per second of the other APIs under a load, with the one API sick or well.
+    /// The decisions per second of the other APIs under a load, with or without the fault.
     /// Everything is decided in the end.
     async fn round(&mut self, load: Load, sick: bool) -> f64 {
         self.lab.simulator.set_faults(faults(sick)).expect("faults");
@@ -90,7 +90,7 @@ impl Isolation {
         others as f64 / last.duration_since(began).as_secs_f64()
     }
 
-    /// What part of their decisions per second the others keep, over so many pairs of rounds.
+    /// The part of their decisions per second that the others keep, over this many pairs of rounds.
     async fn kept(&mut self, what: &str, load: Load, pairs: usize) -> f64 {
         let (mut well, mut sick) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
@@ -119,9 +119,9 @@ impl Isolation {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn isolation_of_an_api_that_hangs() {
     let Some(mut isolation) = Isolation::new("isolation", "1s").await else { return };
-    // 300 claims a second: a fraction of what a worker can, in a debug build and beside other
-    // tests. They disturb a measurement; a fault would take more, and from all three. The promise,
-    // 95 %, is measured where a test is alone.
+    // 300 claims a second: a fraction of what a worker can do, in a debug build and beside other
+    // tests. Those disturb the measurement; a real fault would cost more, in all three rounds. The
+    // guarantee, 95 %, is measured when a test runs alone.
     let mut kept = 0.0;
     for _ in 0..3 {
         kept = isolation.kept("below saturation", Load { claims: 75, ticks: 16 }, 2).await;

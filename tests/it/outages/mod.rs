@@ -1,5 +1,5 @@
-//! Outages: what the worker needs goes away and comes back under it, and nothing is lost, repeated
-//! or waited for.
+//! Outages: services that the worker needs go away and come back, and nothing is lost, repeated or
+//! delayed.
 //!
 //! Each test is there twice: short, for the suite, and at its full length, `--ignored`:
 //! `cargo test --all-features --test it -- --ignored --nocapture --test-threads=1 outages`
@@ -17,15 +17,15 @@ use std::time::Duration;
 
 pub(crate) use world::{World, lag};
 
-/// How soon after everything is back the first new decision has to be there: 5 s. In the suite the
-/// cores have other tests to do as well, and what is looked for is a worker that does not come
-/// back; at full length a test is alone, and it is the promise that is measured.
+/// How soon after everything is back the first new decision has to come: 5 s. In the suite other
+/// tests use the cores as well, so the test only finds a worker that does not recover. At full
+/// length a test runs alone and measures the guarantee.
 pub(crate) fn recovery_max() -> Duration {
     let alone = std::env::args().any(|argument| argument == "--ignored");
     Duration::from_secs(if alone { 5 } else { 30 })
 }
 
-/// `worker::UNRECORDED_MAX`: so many answers may wait for the store…
+/// `worker::UNRECORDED_MAX`: this many answers may wait for the store…
 const UNRECORDED_MAX: u64 = 4_096;
-/// …and so many calls of one API may be under way, by default.
+/// …and this many calls of one API may be under way, by default.
 const CONCURRENCY: u64 = 64;

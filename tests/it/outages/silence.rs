@@ -123,8 +123,8 @@ async fn kafka_is_silent_for_30_s() {
     silent_kafka("kafka-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
 }
 
-/// Nobody is there yet, and the worker waits; in a container it is process 1, which signals without
-/// a handler do not reach.
+/// The server does not answer, and the worker waits. In a container it is process 1, which signals
+/// without a handler do not reach.
 #[tokio::test]
 async fn a_worker_waiting_for_a_silent_postgres_stops_on_request() {
     let Some(lab) = Lab::new("silent-start").await else { return };

@@ -1,4 +1,4 @@
-//! A lab with a worker under load, and what an outage is measured by.
+//! A lab with a worker under load, and the measurements of an outage.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::oracle::{Expected, outcome};
 use crate::tail::Tail;
 
 const LONG: Duration = Duration::from_secs(120);
-/// What waits for decisions looks at the whole topic so often.
+/// How often the whole topic is read while waiting for decisions.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A lab with one worker.
@@ -48,7 +48,7 @@ impl World {
         world
     }
 
-    /// Sends so many claims more; the number of the first.
+    /// Sends this many more claims. Returns the number of the first.
     pub(crate) fn produce(&mut self, count: usize) -> usize {
         let first = self.produced;
         self.produced += count;
@@ -66,8 +66,8 @@ impl World {
         self.lab.simulator.calls().len()
     }
 
-    /// Waits for the first decision after `back`, of the claims from number `from` on; how long it
-    /// took.
+    /// Waits for the first decision after `back`, of the claims from number `from` on. Returns how
+    /// long it took.
     pub(crate) async fn recovery(&self, what: &str, back: Instant, from: usize) -> Duration {
         let counts = |id: &str| id[4..].parse::<usize>().expect("a number") >= from;
         self.lab.wait(what, LONG, async || self.tail.first_after(back, counts).is_some()).await;
@@ -79,8 +79,8 @@ impl World {
         took
     }
 
-    /// The same; it has to be soon. Where the service itself took longer to start than that, so may
-    /// the worker: this machine has other things to do.
+    /// The same; it has to come soon. If the service itself took longer to start, the worker may,
+    /// too: the machine is busy.
     pub(crate) async fn recovers(&self, back: Instant, start: Duration) {
         let took = self.recovery("the first new decision", back, 0).await;
         assert!(

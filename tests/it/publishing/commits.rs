@@ -11,7 +11,7 @@ use crate::lab::{Event, Lab, PARTITIONS, Worker, answers_after, claim};
 use crate::oracle::outcome;
 use crate::outages::lag;
 
-/// The others wait for a member that was killed for so long.
+/// How long the others wait for a member that was killed.
 const SESSION: Duration = Duration::from_secs(12);
 /// The longest time in which a partition of a worker that lives may have no decision.
 const SILENT_MAX: Duration = Duration::from_secs(3);
@@ -74,8 +74,8 @@ fn now_ms() -> i64 {
 }
 
 /// Three workers; one is killed and started again, so that the group waits for the dead member.
-/// Meanwhile the others decide what is theirs, and one that is told to stop leaves no answer
-/// without its row.
+/// Meanwhile the others decide their claims, and one that is stopped leaves no answer without its
+/// row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_stops_none_of_the_others() {
     let options = answers_after(Latency::Uniform(10.0, 30.0));
@@ -97,8 +97,8 @@ async fn a_killed_worker_stops_none_of_the_others() {
     ids.extend(trickle(&lab, killed + SESSION - Duration::from_secs(4), "during").await);
     let silent = silences(&lab, killed_ms);
     println!("killed {victim}, silent: {silent:?}, of those that live: {theirs:?}");
-    // The group still waits: a stop now must not lose what is on its way to Postgres. It takes
-    // until the group is at rest, and what the worker had not begun is its successor's then.
+    // The group still waits: a stop now must not lose answers that are being recorded. It takes
+    // until the rebalance is over; claims that the worker had not begun are left to the next owner.
     let told_ms = now_ms();
     assert_eq!(workers[survivors[0]].stop().await, Some(0));
     for partition in &theirs {
@@ -117,8 +117,8 @@ async fn a_killed_worker_stops_none_of_the_others() {
     every_answer_has_its_row(&lab, killed_ms, told_ms).await;
 }
 
-/// Whoever lives on records every answer. What the worker that was killed had asked about, and not
-/// recorded, is asked about again: only calls and rows after its end are compared.
+/// Workers that stay alive record every answer. Calls of the killed worker that were not recorded
+/// are repeated: only calls and rows after its end are compared.
 async fn every_answer_has_its_row(lab: &Lab, killed_ms: i64, told_ms: i64) {
     let killed = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(killed_ms) * 1_000_000)
         .expect("a time");

@@ -10,8 +10,8 @@ use crate::proxy::Proxy;
 const TXN_OFFSET_COMMIT: i16 = 28;
 const END_TXN: i16 = 26;
 
-/// The coordinator stalls for longer than a transaction may take. The broker puts an end to it, and
-/// to the producer; the worker's name is still its own, and it goes on.
+/// The coordinator stalls for longer than a transaction may take. The broker ends the transaction
+/// and the producer; the worker keeps its name and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_timeout_does_not_end_a_static_member() {
     let Some((_, postgres)) = services() else { return };

@@ -1,5 +1,5 @@
-//! Publishing: messages that a topic does not take, transactions that outlive their time, commits
-//! that wait for the group.
+//! Publishing: messages that a topic does not accept, transactions that time out, commits that wait
+//! for the group.
 
 mod commits;
 mod fences;

@@ -1,5 +1,5 @@
-//! Messages that their topics do not take as they are: each gets another form or another end, and
-//! the others go through.
+//! Messages that their topics do not accept as they are: each gets another form or another outcome,
+//! and the others are published.
 
 use serde_json::Value;
 
@@ -69,8 +69,8 @@ async fn a_key_or_headers_that_are_too_large_make_a_dead_letter() {
     expected.verify(&lab).await;
 }
 
-/// The topic of decisions takes less from one moment to the next; what it takes again is whole
-/// again.
+/// The topic of decisions suddenly accepts only smaller messages; when it accepts more, messages
+/// are complete again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_whose_limit_shrinks_delays_nothing_else() {
     let Some(lab) = Lab::new("less").await else { return };
@@ -104,8 +104,8 @@ async fn a_topic_whose_limit_shrinks_delays_nothing_else() {
     assert_eq!(decision(&lab, "last").0.key.map(|key| key.len()), Some(5_000));
 }
 
-/// A decisions topic that takes no decision at all is a fault of the set-up: it is named, and
-/// nothing is left out.
+/// A decisions topic that accepts no decision is a configuration fault: the worker names it, and
+/// leaves nothing out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     let Some(lab) = Lab::new("nothing").await else { return };
@@ -120,8 +120,8 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     expected.verify(&lab).await;
 }
 
-/// The only decision of its transaction is one that its topic rejects even when cut. The others
-/// that come show that the topic is well, and it is left out beside them.
+/// A transaction has only one decision, which its topic rejects even when cut. Later ones show that
+/// the topic works, and this one is left out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_is_refused_alone_blocks_no_other() {
     let Some(lab) = Lab::new("alone").await else { return };
@@ -196,8 +196,8 @@ async fn a_claim_that_the_retry_topic_refuses_is_decided() {
     claims_that_cannot_be_deferred("undeferrable", false).await;
 }
 
-/// Dead letters whose topic takes nothing at all: their rows are all there is, which is said and
-/// counted; everything else goes on.
+/// The dead-letter topic accepts nothing: only the rows exist, which is logged and counted;
+/// everything else goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_refused_in_every_form_is_left_out_and_reported() {
     let Some(lab) = Lab::new("no-letters").await else { return };

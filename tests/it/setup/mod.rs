@@ -1,5 +1,5 @@
-//! Set-up faults speak: what is wrong with a deployment is said in one sentence that names the key,
-//! by the real binary, with the cause's own words.
+//! Set-up faults: the real binary reports a fault of a deployment in one sentence that names the
+//! key and the cause.
 
 mod apis;
 mod broker;

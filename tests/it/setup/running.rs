@@ -1,4 +1,4 @@
-//! A worker that runs, and what a machine's tools do to it; and what the compose file gives it.
+//! A running worker under a machine's tools, and the settings of the compose file.
 
 use std::time::Duration;
 

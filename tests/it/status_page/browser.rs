@@ -1,4 +1,4 @@
-//! In a headless Chromium, which is told what to do over a pipe (the Chrome DevTools Protocol).
+//! In a headless Chromium, controlled over a pipe (the Chrome DevTools Protocol).
 //!
 //! With `CLAIMGATE_SCREENSHOTS=docs/images` the pictures of the documentation are taken.
 
@@ -77,7 +77,7 @@ impl Browser {
         browser
     }
 
-    /// Says one thing, and waits for its result.
+    /// Sends one command, and waits for its result.
     async fn tell(&mut self, method: &str, parameters: Value) -> Value {
         self.last += 1;
         let mut message = json!({ "id": self.last, "method": method, "params": parameters });

@@ -1,4 +1,4 @@
-//! The status page: who may see it, what it says of a claim, and that it names nobody.
+//! The status page: who may see it, what it says about a claim, and that it shows no identities.
 
 mod browser;
 mod seen;
@@ -44,7 +44,7 @@ fn story_of(claim_id: &str) -> String {
     format!("/claims/{encoded}.json")
 }
 
-/// Somebody who looks.
+/// A viewer.
 struct Viewer {
     client: Client,
     base: String,

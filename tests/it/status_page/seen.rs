@@ -85,7 +85,7 @@ async fn a_question_that_has_no_answer_is_told_why() {
     assert_eq!(viewer.status("/livez", &[("host", "10.0.0.7:9464")]).await, 200);
     assert_eq!(viewer.status("/decisions.json", &[("sec-fetch-site", "cross-site")]).await, 403);
 
-    // Many who look have one connection among them.
+    // Many viewers share one connection.
     let paths: Vec<String> = (0..100).map(|number| story_of(&number.to_string())).collect();
     let asked = paths.iter().map(|path| viewer.status(path, &[]));
     let answers = join_all(asked).await;
@@ -93,7 +93,7 @@ async fn a_question_that_has_no_answer_is_told_why() {
     let at_most = 4 + 1;
     assert!(connections(&lab).await <= at_most, "postgres.max_connections is 4");
 
-    // So do those who hang up while the database is slow.
+    // So do viewers that hang up while the database is slow.
     let mut slow = lab.database.begin().await.expect("a transaction");
     let lock = sqlx::query("lock table verdicts in access exclusive mode");
     lock.execute(&mut *slow).await.expect("locked");

@@ -52,7 +52,7 @@ async fn a_list_that_a_limit_cuts_says_so() {
             let (text, _) = office.ask(&format!("{question} --limit 9")).await;
             assert!(!text.contains("there are more"), "{question}: {text}");
             if question == "undecided" {
-                // Whoever was asked to verify is told of what somebody altered.
+                // Verification reports altered rows.
                 let altered = "begin; set local session_replication_role = replica;
                     update risk_calls set request = 'other'; commit";
                 database.execute(altered).await;

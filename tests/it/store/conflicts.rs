@@ -61,7 +61,7 @@ pub(crate) async fn another_claim_at_the_offset_of_a_decided_one_is_a_conflict(
     let first = claimed(1, "a", "one", "red packet");
     store.record(&close(vec![first.clone()], vec![])).await.expect("recorded");
     let verdict = verdict_of(&first);
-    // The topic was made anew, and the id and the place were used again.
+    // The topic was deleted and created again, and the id and the place were used again.
     let other = claimed(1, "a", "another", "red packet");
     for record in [other.clone(), known(&verdict, &other)] {
         let batch = close(vec![record], vec![]);

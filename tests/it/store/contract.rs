@@ -220,7 +220,7 @@ pub(crate) async fn a_nul_character_wedges_nothing(store: impl Inspect) {
     (letter.0.source, letter.0.trace) = (event(2).source, event(2).trace);
     let decided = (received, RecordOutcome::Decided(Box::new(given.clone())));
     let overruled = record(&store, &close(vec![decided, letter], vec![attempt])).await;
-    // What the table says is what is published, whatever the store made of the character.
+    // The published text is that of the table, after the store replaced the character.
     let published = match overruled.as_slice() {
         [] => given,
         [(0, RecordOutcome::Decided(verdict))] => verdict.as_ref().clone(),
@@ -317,8 +317,8 @@ pub(crate) async fn a_batch_larger_than_a_statement_is_recorded_whole(store: imp
     assert_eq!(store.all_dead_letters().await.len(), 30);
 }
 
-/// Two workers hold the same claims for a moment, each in an order of its own: nobody waits for
-/// ever, and one verdict wins.
+/// Two workers have the same claims for a moment, each in another order: neither waits for ever,
+/// and one verdict wins.
 pub(crate) async fn two_workers_with_the_same_claims_agree(store: impl Inspect) {
     for round in 0..50 {
         let verdicts = |worker: u32| -> Vec<Verdict> {

@@ -1,4 +1,4 @@
-//! With keys, nobody who has the database alone reads what says who somebody is.
+//! With keys, the database alone reveals no identities.
 
 use claimgate::audit::AuditError;
 use claimgate::claim::{DeadLetterReason, EventError};
@@ -99,7 +99,7 @@ async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
     .await;
 }
 
-/// A batch that is written twice, for its answer was lost, changes nothing: each time has other
+/// A batch that is written twice, because its answer was lost, changes nothing: each time has other
 /// nonces.
 #[tokio::test]
 async fn a_batch_may_be_written_again() {

@@ -1,4 +1,4 @@
-//! The views for whoever has no need to know the people.
+//! The views for readers who need no identities.
 
 use claimgate::outbox::{Received, Store};
 use serde_json::json;
@@ -14,7 +14,7 @@ const OPENID: &str = "oPDER5U0VMARiyXxUruU4SYmyOiw";
 const DEVICE: &str = "0f8fad5b-d9cb-469f";
 const ADDRESS: &str = "121.14.96.121";
 
-/// In how many rows of a relation somebody's identity stands.
+/// The number of rows of a relation that have a person's identity.
 async fn with_identity(database: &TestDatabase, relation: &str) -> i64 {
     let stands = [PHONE, OPENID, DEVICE, ADDRESS].map(|identity| {
         format!(
@@ -70,7 +70,7 @@ async fn nobodys_identity_is_in_a_masked_view() {
     .await;
 }
 
-/// A type that any login may make. It is handed each value that is cast to it, and takes none.
+/// A type that any login may make. It gets each value that is cast to it, and refuses all.
 const PLANTED: &str = "create domain pg_temp.jsonb as text check (false);
     create domain pg_temp.inet as text check (false);
     create domain pg_temp.name as text check (false)";

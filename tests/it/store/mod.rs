@@ -1,7 +1,7 @@
-//! The store: one contract suite, over PostgreSQL and over the fake that stands in for it.
+//! The store: one contract suite for PostgreSQL and for the fake.
 //!
-//! What needs PostgreSQL looks for it at `CLAIMGATE_TEST_POSTGRES_URL` and is passed over, with a
-//! note, where that is unset.
+//! Tests that need PostgreSQL use `CLAIMGATE_TEST_POSTGRES_URL` and are skipped, with a note, if
+//! that is not set.
 
 mod answers;
 mod audit;

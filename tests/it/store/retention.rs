@@ -1,4 +1,4 @@
-//! Retention: who takes evidence away, how, and who is held up by it.
+//! Retention: which command removes evidence, how, and that it blocks no worker.
 
 use std::time::Duration;
 

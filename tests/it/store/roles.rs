@@ -111,7 +111,7 @@ async fn no_role_touches_what_keeps_evidence(database: &TestDatabase, role: &str
         "create or replace function claimgate_refuse_change() returns trigger language plpgsql
             as $$ begin return old; end $$",
         "update risk_calls_default set attempt = 9",
-        // The owner's functions would call it, for it fits better than the server's own.
+        // The owner's functions would call it, because it fits better than the server's own.
         "create function format(text, text, text) returns text language sql return $1",
     ] {
         denied(database, role, change).await;
@@ -122,7 +122,7 @@ pub(crate) const ANNOUNCE: &str = "insert into dead_letter_replays (source_topic
     source_partition, source_offset, content, number, replayed_by, reason)
     values ('t', 0, 1, '00', 1, 'ann', 'because')";
 
-/// On every database that the script ran on, for it costs little.
+/// On every database that the script ran on, because it costs little.
 async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabase, operator: &str) {
     let place = "insert into dead_letter_replay_places (
         source_topic, source_partition, source_offset, content, number, place_topic,

@@ -1,4 +1,4 @@
-//! Who asks about a person, or forgets one, without a key that rows stand under is told so.
+//! Commands about a person report it if a key of some rows is missing.
 
 use claimgate::audit::End;
 

@@ -1,5 +1,4 @@
-//! The topics and their consumer group: one contract suite, over Apache Kafka and over the fake
-//! that stands in for it.
+//! The topics and their consumer group: one contract suite for Apache Kafka and for the fake.
 
 mod contract;
 mod fake;
