@@ -58,8 +58,8 @@ impl<T: Waiting> CallScheduler<T> {
         self.apis[api].cancel(probe, now);
     }
 
-    /// An API cannot be called until somebody mends the configuration. Returns whether its breaker
-    /// opened by it.
+    /// An API cannot be called until an operator fixes the configuration. Returns whether its
+    /// breaker opened by it.
     pub fn deny(&mut self, api: usize, now: Instant) -> bool {
         self.apis[api].breaker.deny(now)
     }

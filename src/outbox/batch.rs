@@ -141,7 +141,7 @@ mod tests {
         ledger
     }
 
-    /// A record whose answer brought so many risk types.
+    /// A record whose answer had this many risk types.
     fn completed(ledger: &mut Ledger, offset: i64, types: usize) -> Completed {
         let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
             panic!("taken on")

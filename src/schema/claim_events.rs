@@ -93,8 +93,8 @@ pub(super) fn digits(trace_id: &str) -> Option<u128> {
     (format!("{id:032x}") == trace_id).then_some(id)
 }
 
-/// Headers from their JSON; `None` unless it is exactly the form that claimgate writes, with nothing
-/// added or spelt differently.
+/// Headers from their JSON; `None` unless it is exactly the form that claimgate writes, with
+/// nothing added or spelt differently.
 pub(super) fn exact_headers(kept: &Value) -> Option<Headers> {
     let headers = headers_from_json(kept.clone())?;
     (serde_json::to_value(HeaderList(&headers)).ok()? == *kept).then_some(headers)

@@ -81,7 +81,7 @@ fn worker(asked: &Asked, interval: Option<&Interval<'_>>) -> WorkerStatus {
     WorkerStatus { url, ready: why.is_none(), why, figures }
 }
 
-/// Everything that somebody should look at.
+/// Everything that an operator should look at.
 fn wrong(workers: &[WorkerStatus], apis: &[ApiStatus]) -> Vec<String> {
     let mut wrong = Vec::new();
     for worker in workers {

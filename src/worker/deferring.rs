@@ -178,7 +178,7 @@ impl<P: Ports> Worker<P> {
             reason: reason.as_str().to_owned(),
             source: received.source.clone(),
             api: api.to_owned(),
-            // Whoever picks it up goes on in the same trace.
+            // The worker that reads it again continues the same trace.
             traceparent: received.trace.traceparent(),
         };
         let outcome = RecordOutcome::Deferred(deferral);

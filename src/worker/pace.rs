@@ -29,7 +29,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For so many APIs, and deferrals of at most this length.
+    /// For this many APIs, and deferrals of at most this length.
     pub(super) fn new(apis: usize, defer_max: Duration, now: Instant) -> Self {
         Self {
             deferred: vec![None; apis],

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The room is shared with an API for so long after its last claim came in, and an API has no more
-/// than half of it for so long after one of its claims waited too long.
+/// How long after its last claim an API keeps its share of the room, and how long after one of its
+/// claims waited too long an API has at most half of it.
 const LATELY: Duration = Duration::from_secs(60);
 
 /// Claims, and the bytes of their events.
@@ -42,7 +42,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// An empty room for so many APIs.
+    /// An empty room for this many APIs.
     pub(super) fn new(max_claims: usize, max_bytes: usize, apis: usize) -> Self {
         let max = Amount { claims: max_claims, bytes: max_bytes };
         Self { max, shares: vec![Share::default(); apis] }
@@ -161,7 +161,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whoever comes and goes: an API below its guaranteed share is admitted, and the room as a
+        /// In any order of events, an API below its guaranteed share is admitted, and the room as a
         /// whole is never overdrawn.
         #[test]
         fn the_guaranteed_share_is_always_free(

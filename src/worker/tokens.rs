@@ -177,8 +177,8 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    /// There is no usable token until somebody mends the configuration: opens the breakers of the
-    /// APIs that need one.
+    /// There is no usable token until an operator fixes the configuration: opens the breakers of
+    /// the APIs that need one.
     fn deny_without_token(&mut self, id: TokenId, reason: FaultReason, now: Instant) {
         for (api, route) in self.context.registry.iter() {
             if route.token == Some(id) && self.calls.scheduler.deny(api.index(), now) {

@@ -117,7 +117,7 @@ impl Proxy {
 /// Forwards one connection in both directions until it ends or is cut.
 async fn connect(client: TcpStream, number: u64, sender: watch::Sender<Network>) {
     let network = sender.subscribe();
-    // A silent network does not even say that nobody listens.
+    // A silent network does not even report that there is no listener.
     if passes(&mut network.clone(), number).await.is_err() {
         return;
     }

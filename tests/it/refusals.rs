@@ -8,7 +8,7 @@ use claimgate_simulator::SimulatorOptions;
 use super::collector::Collector;
 use super::lab::Lab;
 
-/// A database where nobody listens.
+/// The URL of a database without a listener.
 const NOWHERE: (&str, &str) =
     ("CLAIMGATE__POSTGRES__URL", "postgres://claimgate:hunter2@127.0.0.1:1/claimgate");
 

@@ -84,7 +84,7 @@ async fn a_person_sees_how_a_worker_is() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// A paused partition is not fetched; its lag is told all the same.
+/// A paused partition is not fetched; its lag is known anyway.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lag_grows_while_intake_is_paused() {
     let Some(lab) = Lab::new("statuslag").await else { return };

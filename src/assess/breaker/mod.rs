@@ -88,7 +88,7 @@ pub enum CallHealth {
 }
 
 impl CallHealth {
-    /// Whether somebody has to mend the configuration.
+    /// Whether an operator has to fix the configuration.
     fn blames_set_up(self) -> bool {
         match self {
             Self::AccessDenied | Self::Repeated => true,
@@ -193,8 +193,8 @@ impl Breaker {
         false
     }
 
-    /// The API cannot be called until somebody mends the configuration: as if it had denied access.
-    /// Returns whether the breaker opened by it.
+    /// The API cannot be called until an operator fixes the configuration: as if it had denied
+    /// access. Returns whether the breaker opened by it.
     pub fn deny(&mut self, now: Instant) -> bool {
         match &mut self.state {
             State::Closed { .. } => {

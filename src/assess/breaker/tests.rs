@@ -167,7 +167,7 @@ fn other_credentials_are_probed_with_at_once() {
 fn repeated_refusals_open_the_breaker_and_never_close_it() {
     let now = Instant::now();
     let mut breaker = Breaker::new(settings(), now);
-    // A wrong clock: each claim is signed anew at once, and few of the further calls are in the
+    // A wrong clock: each claim is signed again at once, and few of the further calls are in the
     // budget.
     for claim in 0..100 {
         let opened = breaker.ended(CallHealth::Pending, false, now);

@@ -165,8 +165,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Partitions move at random; all workers call as fast as they may. The rate is the group's,
-    /// whoever has what.
+    /// Partitions move at random, and all workers call as fast as they may. The rate is that of the
+    /// whole group, with any distribution of partitions.
     #[test]
     fn a_group_keeps_its_rate_while_partitions_move(
         rate in 20.0..1_000.0_f64,

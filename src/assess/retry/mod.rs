@@ -46,7 +46,7 @@ pub struct Settings {
     /// The upper limit of the pauses never exceeds this.
     #[serde(with = "humantime_serde")]
     pub max_interval: Duration,
-    /// A claim that is still transient so long after its first attempt is deferred.
+    /// A claim that is still transient this long after its first attempt is deferred.
     #[serde(with = "humantime_serde")]
     pub in_process_for: Duration,
     /// A claim is deferred for about this long the first time, and twice as long each further time…
@@ -55,7 +55,7 @@ pub struct Settings {
     /// …but no longer than this.
     #[serde(with = "humantime_serde")]
     pub defer_max_interval: Duration,
-    /// A claim that is still transient so long after it was first taken on gets its `unassessed`
+    /// A claim that is still transient this long after it was first taken on gets its `unassessed`
     /// decision.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,

@@ -43,7 +43,7 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 /// The pause after a failed fetch: doubled each time, up to [`FETCH_PAUSE_MAX`].
 const FETCH_PAUSE: Duration = Duration::from_millis(250);
 const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// After this many failed fetches in a row, somebody has to mend something.
+/// After this many failed fetches in a row, an operator has to fix the cause.
 const FAILURES_OF_A_HICCUP: u32 = 5;
 /// The pause between two fetches that refusals cause. It doubles with each new token that is
 /// refused, too, up to [`REFUSED_PAUSE_MAX`]. Each fetch of a classic token ends the token of every
@@ -76,7 +76,7 @@ impl Lease {
 pub enum Outlook {
     /// It may happen once in a while.
     Good,
-    /// It will go on until somebody mends the configuration: the APIs cannot be called.
+    /// It will last until an operator fixes the configuration: the APIs cannot be called.
     Bad,
 }
 

@@ -177,7 +177,7 @@ impl<'a> Drafts<'a> {
         deferred().filter(cannot).map(|draft| draft.index).collect()
     }
 
-    /// Whether so many decisions are left out that their topic must be at fault.
+    /// Whether enough decisions are left out to conclude that their topic is at fault.
     pub fn leave_out_too_many(&self) -> bool {
         self.left_out(Topic::Decisions).count() > LEFT_OUT_MAX
     }

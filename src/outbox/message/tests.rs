@@ -343,8 +343,8 @@ fn a_message_refused_in_every_form_is_found_in_its_batch() {
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 1);
 }
 
-/// A topic that takes no decision at all is at fault itself: few of them are tried in vain, and
-/// then it is waited for.
+/// A topic that accepts no decision is at fault itself: a few are tried, and then the publisher
+/// waits for the topic.
 #[test]
 fn a_topic_that_refuses_every_decision_is_blamed_itself() {
     let batch: Vec<Completed> =

@@ -1,4 +1,4 @@
-//! Evidence that nobody reads who has the database alone: payloads, requests and answers, encrypted
+//! Evidence that cannot be read with the database alone: payloads, requests and answers, encrypted
 //! with a key that the worker has from its configuration.
 //!
 //! XChaCha20-Poly1305 with a random nonce for each value, bound to the column and to what the row
@@ -26,8 +26,8 @@ const TEXT_MARK: &str = "encrypted:";
 /// Bytes of a key's id.
 const ID: usize = 4;
 /// Stands in the place of a key's id where there is no key, and the value begins as an encrypted
-/// one does: the value follows. Otherwise nobody could tell the two apart, and one event would end
-/// each question that meets it.
+/// one does: the value follows. Otherwise the two could not be distinguished, and one event would
+/// end each question that meets it.
 const IN_CLEAR: [u8; ID] = [0; ID];
 /// Whether a `payload` is encrypted, in SQL.
 pub(crate) const IS_ENCRYPTED: &str =

@@ -72,8 +72,8 @@ fn explain(end: &mut End<'_>, claim: &Claim, firsts: &HashMap<String, Vec<u8>>, 
                 *detail = format!("{detail}; they differ in {}", fields.join(", "));
             }
         }
-        // Without the first event, the same place is taken for the same event: Kafka delivers more
-        // often twice than it begins anew.
+        // Without the first event, the same place counts as the same event: Kafka delivers an event
+        // twice more often than a topic starts again from 0.
         None if verdict.source == *source => {
             end.outcome = RecordOutcome::of_same(verdict.clone(), source)
         }

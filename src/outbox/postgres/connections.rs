@@ -32,8 +32,8 @@ use crate::telemetry::PoolMeter;
 const MAX_WAIT: u32 = 2;
 /// A connection that was idle for longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// A connection older than this is made anew: names come to mean other servers, and servers' memory
-/// grows.
+/// A connection that is older than this is replaced: names may lead to other servers meanwhile, and
+/// servers' memory grows.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// How PostgreSQL ends its words where a statement was cancelled.
@@ -130,7 +130,7 @@ impl Connections {
         self.size
     }
 
-    /// A connection that nobody shares, whose statements and locks have no bound.
+    /// A connection that is not shared, whose statements and locks have no time limit.
     pub(super) async fn unbounded(&self) -> Result<PgConnection, Failure> {
         let mut settings = self.session.clone();
         for (name, value) in &mut settings {
@@ -248,7 +248,7 @@ impl Connections {
         }
     }
 
-    /// Says farewell on the connections that nobody uses.
+    /// Closes the idle connections.
     pub(super) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
         for Idle { connection, .. } in idle {

@@ -16,7 +16,7 @@ use super::{PostgresStore, StoreError};
 const LOCK_TIMEOUT_MS: u64 = 200;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After so many tries the command ends.
+/// After this many tries the command ends.
 const TRIES: u32 = 60;
 /// Rows of one statement.
 const ROWS: i64 = 1_000;

@@ -26,7 +26,7 @@ const SERVER_KEEPALIVE: [(&str, &str); 3] = [
 /// A setting's name and its value.
 pub(super) type Setting = (&'static str, String);
 
-/// The settings of a session whose statements may take so long.
+/// The settings of a session whose statements may take this long.
 pub(super) fn settings(statement_timeout: Duration, caller: Caller) -> Vec<Setting> {
     let milliseconds = |bound: Duration| format!("{}ms", bound.as_millis().min(i32::MAX as u128));
     let mut settings = vec![

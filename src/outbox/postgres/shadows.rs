@@ -25,7 +25,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Shadows {
     connections: Connections,
     waiting: Mutex<Vec<ShadowDecision>>,
-    /// Held by whoever writes. When the log was told last.
+    /// Held by the task that writes. When a failure was last logged.
     told: tokio::sync::Mutex<Option<Instant>>,
 }
 

@@ -10,9 +10,9 @@ use tracing::debug;
 use super::deliveries::{Deliveries, poll_deliveries};
 use super::failure::Failure;
 
-/// How long the end of a failed transaction is waited for, twice at most. While Kafka is away that
-/// is time lost, and the next producer's start ends the transaction in any case; but if that is
-/// long in coming, whoever reads what is committed waits for it.
+/// How long to wait for the end of a failed transaction, at most twice. While Kafka is away that
+/// time is lost, and the start of the next producer ends the transaction in any case. But until
+/// then, consumers that read committed records wait for it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use crate::kafka::{Quiet, Settings};
 use crate::outbox::message::{Limits, Topic};
 
-/// What holds messages back is looked at again after so long.
+/// How soon a cause that holds messages back is checked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// How long a topic's configuration is waited for; without it messages are sent as they are.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);

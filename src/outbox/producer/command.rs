@@ -1,4 +1,4 @@
-//! What the publisher's thread is told to do, and what it answers.
+//! The commands to the publisher's thread, and its answers.
 
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::oneshot;

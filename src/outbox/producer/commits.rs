@@ -1,13 +1,13 @@
 //! Commits of offsets on their own, as `at_least_once` needs them. They have a thread, because a
 //! commit waits for the group.
 //!
-//! While the group deals partitions out anew its coordinator answers no commit, for as long as the
-//! slowest member takes. Nothing that is published waits for that: the offsets are handed over,
-//! only the latest of each partition is kept, and they are committed when the group takes them.
-//! What a crash in between costs is that decisions are published twice, which this guarantee
-//! permits. The invariant: what was handed over is committed in the end, or its partition is
-//! somebody else's. That holds for a worker that stops, too: whoever leaves the group waits, for a
-//! bounded time, and then says that no more is tried.
+//! During a rebalance the group's coordinator answers no commit, for as long as the slowest member
+//! takes. Publishing does not wait for that: the offsets are handed over, only the latest of each
+//! partition are kept, and they are committed when the group accepts them. After a crash in
+//! between, decisions are published twice, which this guarantee permits. The invariant: offsets
+//! that were handed over are committed in the end, or their partition belongs to another worker.
+//! That also holds for a worker that stops: before it leaves the group it waits, for a bounded
+//! time, and then ends the attempts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,7 @@ pub(super) struct CommitQueue {
     consumer: SharedConsumer,
     /// Dropped, it lets the thread end once all is committed.
     due: watch::Sender<Due>,
-    /// What no waiting mends.
+    /// An error that waiting does not fix.
     refused: Arc<OnceLock<RDKafkaErrorCode>>,
 }
 
@@ -71,7 +71,7 @@ impl CommitQueue {
         let now = Instant::now();
         self.due.send_modify(|due| {
             due.extend(commits.iter().map(|commit| (commit.partition, (commit.clone(), now))));
-            // Within the lock: whoever sees these offsets counts them.
+            // Within the lock: a reader that sees these offsets counts them.
             self.consumer.context().commits.hand_over();
         });
     }

@@ -43,7 +43,7 @@ pub(super) struct Plan {
 /// What ails an API for a whole run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mood {
-    /// Each answer takes so much longer.
+    /// Each answer takes this much longer.
     pub(super) slower: Duration,
     /// This part of the calls is answered with a transient code.
     pub(super) fails: f64,

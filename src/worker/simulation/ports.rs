@@ -166,7 +166,7 @@ impl Apis {
             return (latency, code(4));
         }
         if random.f64() >= self.faults {
-            // Another level each time: whoever asks twice may be told something else.
+            // Another level each time: a second call may get another answer.
             return (latency, answer(200, format!("{{\"code\":0,\"level\":{}}}", random.u8(0..5))));
         }
         match random.u8(0..12) {

@@ -1,4 +1,4 @@
-//! A worker goes on, and stops when it is told to, whatever has piled up in it.
+//! A worker makes progress, and stops on request, with any amount of waiting work.
 
 use std::sync::Arc;
 use std::time::Duration;

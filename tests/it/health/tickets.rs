@@ -86,7 +86,7 @@ async fn no_claim_is_deferred_beyond_its_captcha_tickets_life() {
     assert_eq!(worker.stop().await, Some(0));
 }
 
-/// Connections are refused for a while: the ticket was shown to nobody.
+/// Connections are refused for a while: the API never saw the ticket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_connections_use_up_no_check_of_a_captcha_ticket() {
     let Some(lab) = Lab::new("ticket-unseen").await else { return };
@@ -117,7 +117,7 @@ async fn refused_connections_use_up_no_check_of_a_captcha_ticket() {
     simulator.stop().await;
 }
 
-/// An address of this host where nobody listens.
+/// An address of this host without a listener.
 fn free() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|free| free.local_addr())

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::lab::{Event, Lab, claim};
 use super::{NOWHERE, claimgate, lines};
 
-/// A server with a certificate that nobody vouches for; `None` without openssl.
+/// A server with an untrusted certificate; `None` without openssl.
 struct Untrusted {
     server: std::process::Child,
     port: u16,

@@ -64,7 +64,7 @@ fn secure_broker() -> Option<(Service, String, String, String)> {
     Some((broker, secure, plain, certificate))
 }
 
-/// What `check` says of Kafka to somebody with these properties.
+/// The findings of `check` about Kafka with these properties.
 fn said(servers: &str, properties: &[(&str, &str)]) -> String {
     let properties: Vec<(String, &str)> = properties
         .iter()
@@ -120,7 +120,7 @@ fn the_brokers_refusals_are_told_apart() {
     );
     let kerberos = said(&secure, &[&[("SECURITY_PROTOCOL", "SASL_SSL")], &authority[..]].concat());
     assert!(kerberos.contains("sasl.mechanism"), "{kerberos}");
-    // The topics are not there; to the one that is told, to the other that they are denied.
+    // The topics do not exist. One principal gets that answer, the other that they are denied.
     let absent =
         said(&secure, &[&login("claimgate", "claimgate-secret", "PLAIN")[..], &authority].concat());
     assert!(absent.contains("does not exist") && !absent.contains("denies"), "{absent}");

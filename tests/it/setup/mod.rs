@@ -14,7 +14,7 @@ use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
 use super::lab::Lab;
 
-/// Where nobody listens.
+/// An address without a listener.
 const NOWHERE: &str = "127.0.0.1:1";
 
 /// Runs a command of the real binary, its options after it, with these settings and nothing else in

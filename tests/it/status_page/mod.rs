@@ -27,7 +27,7 @@ fn free_port() -> u16 {
     free.expect("a free port").port()
 }
 
-/// A claim of somebody, whose account's id ends with these words for the simulator.
+/// A claim of an account whose id ends with these words for the simulator.
 fn of_somebody(claim_id: &str, words: &str) -> Event {
     let account = format!("{OPENID}{words}");
     let mut event: Value = serde_json::from_str(&claim(claim_id, &account)).expect("JSON");

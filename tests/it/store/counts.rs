@@ -15,7 +15,8 @@ use super::with_database;
 const MARCH: i64 = 1_772_357_400_000_000;
 const MINUTE: i64 = 60_000_000;
 
-/// Records claims, decided so many minutes after [`MARCH`] and recorded so many minutes after that.
+/// Records claims by the minutes from [`MARCH`] to their decision, and from that to their
+/// recording.
 async fn record(office: &Office, database: &TestDatabase, claims: &[(i64, i64)], name: &str) {
     let verdict = |(n, (minutes, _)): (usize, &(i64, i64))| {
         let n = i64::try_from(n).expect("few");

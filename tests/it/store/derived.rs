@@ -191,7 +191,7 @@ async fn taken_meanwhile(question: &str, key: &str, expected: Value) {
     .await;
 }
 
-/// What somebody with the rights of the tables' owner changes, and the column that shows it.
+/// A change with the rights of the tables' owner, and the column that shows it.
 const ALTERATIONS: [(&str, &str, &str); 9] = [
     ("decision", "verdicts", "decision = 'reject'"),
     ("level", "verdicts", "level = 1"),

@@ -194,7 +194,7 @@ async fn a_verdict_waits_for_its_attempts() {
             [1, 1, 2],
             "no verdict rests on an answer that is not kept"
         );
-        // The operator mends the table and replays the letter: the claim is asked about again, and
+        // The operator repairs the table and replays the letter: the claim is assessed again, and
         // decided.
         database.execute("alter table risk_calls drop constraint odd").await;
         let ends = record(&store, &again).await;

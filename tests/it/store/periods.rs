@@ -74,7 +74,7 @@ async fn a_span_longer_than_the_calendar_is_all_of_it() {
     .await;
 }
 
-/// Microseconds of 2026-03-01 09:30 UTC and of so many hours later.
+/// Microseconds of 2026-03-01 09:30 UTC, and of this many hours later.
 fn on_the_first(hours: i64) -> i64 {
     1_772_357_400_000_000 + hours * 3_600_000_000
 }

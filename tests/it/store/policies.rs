@@ -33,7 +33,7 @@ async fn a_verdict_follows_from_the_policy_of_its_time_or_is_found() {
         .await;
         let then = office.policy.clone();
         office.adopt(TRIAL);
-        // As long as nobody knows what the policy of that time was, it may have been its.
+        // As long as the policy of that time is not known, it may be the cause.
         assert_eq!(office.ask_json("rederive").await["findings"], json!({ "drifted": 2 }));
         keep(database, &then, PolicyUse::ToDecide).await;
         let found = office.ask_json("rederive").await;

@@ -338,7 +338,8 @@ async fn a_person_is_forgotten_and_what_is_left_can_be_verified() {
         assert_eq!(report["faults"], json!({}), "{report:#}");
         assert_eq!(report["erased"], json!(450 + 901));
         assert!(!office.ask(line).await.1, "nothing is left to erase");
-        // Whoever asks about a time is told what excuses rows of it, whenever that is said to be.
+        // A question about a period lists the commands that explain its missing rows, with any time
+        // that they claim.
         as_owner(database, "update removals set removed_at = removed_at - interval '1 year'").await;
         let report = office.ask_json("verify --since 1day").await;
         assert_eq!(report["removals"][0]["removed_by"], json!("ann"), "{report:#}");

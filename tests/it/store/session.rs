@@ -1,5 +1,5 @@
-//! What a connection is told, and whether the worker may do what it will have to, before a claim
-//! depends on it.
+//! The settings of a connection, and the check of the worker's rights before a claim depends on
+//! them.
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ impl<'a, C: Cluster> Member<'a, C> {
         }
     }
 
-    /// Reads until so many records were taken on.
+    /// Reads until this many records were taken on.
     pub(crate) async fn take(&mut self, count: usize) {
         while self.taken.len() < count {
             let next = self.next(Duration::from_secs(30)).await;
@@ -88,7 +88,7 @@ impl<'a, C: Cluster> Member<'a, C> {
         }
     }
 
-    /// Reads until so many partitions are its own.
+    /// Reads until it has this many partitions.
     pub(crate) async fn hold(&mut self, partitions: usize) {
         while self.ledger.partitions().count() < partitions {
             assert!(self.next(Duration::from_secs(30)).await.is_some(), "partitions within 30 s");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// In a round at least so many calls end well.
+/// In a round at least this many calls end well.
 const ROUND_MIN: usize = 12;
 /// So many rounds lie between two trials.
 const REST: u32 = 3;
@@ -52,7 +52,7 @@ pub(super) struct Adaptive {
 /// What the round under way is for.
 #[derive(Debug, Clone, Copy)]
 enum Trial {
-    /// No trial; none before so many rounds more.
+    /// No trial, and none before this many more rounds.
     None(u32),
     More(Before),
     Fewer(Before),
@@ -223,8 +223,8 @@ impl Round {
         (self.well_busy / self.busy.max(1e-9)).max(0.5)
     }
 
-    /// How many calls end well in a second, where so many are under way: by Little's law, so that
-    /// it does not matter when they happened to end.
+    /// How many calls end well in a second, if this many are under way: by Little's law, so that it
+    /// does not matter when they happened to end.
     fn goodput(&self, under_way: usize) -> f64 {
         float(under_way) * f64::from(self.calls - self.failed) / self.busy.max(1e-9)
     }
