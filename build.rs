@@ -29,8 +29,8 @@ fn warn_of_allocator() {
     }
 }
 
-/// `CLAIMGATE_COMMIT` says it; without that git does, for what is built to be run. A build for
-/// tests does not ask, or each commit would build them anew.
+/// `CLAIMGATE_COMMIT` names the commit; without it, git does for builds that are to be run. A build
+/// for tests does not ask git, or each commit would rebuild the tests.
 fn commit() -> Option<String> {
     let told = std::env::var("CLAIMGATE_COMMIT").unwrap_or_default();
     let asked = || {

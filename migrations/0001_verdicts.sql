@@ -1,9 +1,9 @@
 -- What was decided about each claim, once and for ever.
 --
--- Migrations are never edited after a release: what changes comes as a new file.
--- `claimgate migrate` applies them, `claimgate run` does so too unless `postgres.migrate` is false.
+-- Migrations are never edited after a release: a change comes as a new file. `claimgate migrate`
+-- applies them, `claimgate run` does so too unless `postgres.migrate` is false.
 
--- Claims come from anywhere and carry any character; only UTF8 takes them all.
+-- Claims may hold any character; only UTF8 accepts them all.
 do $$
 begin
     if current_setting('server_encoding') <> 'UTF8' then
@@ -41,20 +41,19 @@ create table verdicts (
     fingerprint      bytea not null check (octet_length(fingerprint) = 32),
     recorded_at      timestamptz not null default now(),
     seal             bigint,
-    -- The whole of "one decision per claim" rests on this key: whoever inserts second, inserts
-    -- nothing.
+    -- "One decision per claim" depends on this key: of two inserts, the second inserts nothing.
     constraint verdicts_claim_id_key primary key (claim_id)
 );
 
--- "What did we decide about this person?" and "in this trace?" Both are random: an index by their
--- value alone would be written all over, and so cost more with each month. By day, writes meet in
--- the part of the day, and a question looks into one part after the other. A day and 11 characters
--- fill 16 bytes.
+-- "What was decided about this person?" and "in this trace?" Both values are random: writes to an
+-- index by value alone would go to all of its pages, and cost more with each month. By day, writes
+-- stay in the part of the day, and a question reads one part after the other. A day and 11
+-- characters fill 16 bytes.
 create index verdicts_subject_idx on verdicts (((decided_at at time zone 'UTC')::date), left(subject, 11));
 create index verdicts_trace_id_idx on verdicts (((decided_at at time zone 'UTC')::date), left(trace_id, 11));
--- "What did we decide since yesterday?"
+-- "What was decided since yesterday?"
 create index verdicts_decided_at_idx on verdicts (decided_at);
--- "What became of this record?" Not unique: a topic that was deleted and recreated counts from 0
+-- "What happened to this record?" Not unique: a topic that was deleted and recreated counts from 0
 -- again. Few topics have the same offset, so their names are not worth their bytes here.
 create index verdicts_source_idx on verdicts (source_offset, source_partition);
 
@@ -82,7 +81,7 @@ comment on column verdicts.fingerprint is 'SHA-256 of the event''s content: dist
 comment on column verdicts.recorded_at is 'When the row was written: never after its decision was published.';
 comment on column verdicts.seal is 'The row of seals that covers this one; null where no worker wrote it.';
 
--- The policies that workers began with, each once for each use: an auditor can read what was in
+-- The policies that workers started with, each once for each use: an auditor can read which was in
 -- force.
 create table policies (
     version       text collate "C" not null,
@@ -100,8 +99,7 @@ comment on column policies.content is 'The policy as JSON: each API''s levels wi
 comment on column policies.used is 'to_decide: it decided claims. in_shadow: it was evaluated beside one that did ([policy.shadow]), and decided nothing.';
 comment on column policies.first_used_at is 'When a worker first used it in this way.';
 
--- Which of the keys by which persons are hashed rows may stand under. A key's id tells nothing of
--- it.
+-- The ids of the keys under which persons were hashed. A key's id does not reveal the key.
 create table subject_keys (
     id            text collate "C" not null,
     first_used_at timestamptz not null default now(),

@@ -1,8 +1,7 @@
 -- The evidence: every attempt at a risk API, and the claims as they came in.
 --
--- By far the largest tables. They are partitioned by month, so that what is past its retention goes
--- by dropping a table and not by deleting rows. The key of a partitioned table must contain the
--- time it is partitioned by.
+-- By far the largest tables. They are partitioned by month, so that retention drops a table and
+-- does not delete rows. The key of a partitioned table must contain the time it is partitioned by.
 
 create table risk_calls (
     id            uuid not null,
@@ -24,12 +23,13 @@ create table risk_calls (
     constraint risk_calls_key primary key (claim_id, requested_at, id)
 ) partition by range (requested_at);
 
--- A call whose month has no partition lands here and is kept: an insert never fails for the want of
--- a table.
+-- A call whose month has no partition is kept here: an insert never fails because a table is
+-- missing.
 create table risk_calls_default partition of risk_calls default;
 
--- "Which claims were asked about and have no verdict?" looks for the attempts of a time. They are
--- written in the order of their time, so a range of blocks tells enough, and costs writes nothing.
+-- "Which claims were sent to an API and have no verdict?" looks for the attempts of a period. They
+-- are written in order of time, so an index of block ranges is enough, and it makes writes no more
+-- expensive.
 create index risk_calls_requested_at_idx on risk_calls using brin (requested_at);
 
 comment on table risk_calls is 'One row per attempt at a risk API, whatever its outcome, also for claims that are not decided yet. Partitioned by month.';
@@ -67,10 +67,10 @@ create table claim_events (
 
 create table claim_events_default partition of claim_events default;
 
--- Not unique: an event is written only beside the one verdict of its claim.
+-- Not unique: an event is written only together with the one verdict of its claim.
 create index claim_events_claim_id_idx on claim_events (claim_id);
--- "Which claims named this phone number, came from this address?" A range of blocks that has no
--- such hash is passed over. That takes 2 bytes an event, and writing is as cheap as without.
+-- "Which claims named this phone number, came from this address?" A range of blocks without such a
+-- hash is skipped. That takes 2 bytes an event, and writing is as cheap as without.
 create index claim_events_phone_hash_idx on claim_events
     using brin (phone_hash int8_bloom_ops (n_distinct_per_range = 3000)) with (autosummarize = on);
 create index claim_events_network_hash_idx on claim_events

@@ -16,8 +16,9 @@ create table dead_letters (
     content          text collate "C" not null check (content ~ '^[0-9a-f]{16}$'),
     recorded_at      timestamptz not null default now(),
     seal             bigint,
-    -- An event is one dead letter, however often it is read. Its place alone does not identify it:
-    -- a topic that was made anew, or moved to another cluster, counts from 0 again.
+    -- An event is one dead letter, even if it is read several times. Its place alone does not
+    -- identify it: a topic that was deleted and created again, or moved to another cluster, counts
+    -- from 0.
     constraint dead_letters_key primary key (source_topic, source_partition, source_offset, content)
 );
 
@@ -36,6 +37,7 @@ comment on column dead_letters.headers is 'The producer''s headers, in order: [{
 comment on column dead_letters.received_at is 'When the worker took the event on.';
 comment on column dead_letters.trace_id is 'The OpenTelemetry trace of the event, 32 hex digits.';
 comment on column dead_letters.content is 'A hash of key, headers and payload: it distinguishes two events that had the same place one after the other.';
--- A replay takes only letters older than itself, or it would go after those that it made.
+-- A replay selects only letters that are older than itself; otherwise it would replay those that it
+-- caused.
 comment on column dead_letters.recorded_at is 'When the row was written, by this server''s clock.';
 comment on column dead_letters.seal is 'The row of seals that covers this one; null where no worker wrote it.';

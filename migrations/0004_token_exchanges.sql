@@ -1,4 +1,4 @@
--- The exchanges by which access tokens were had, or not: why no claim could be asked about.
+-- The requests for access tokens and their results: they show why the APIs could not be called.
 
 create table token_exchanges (
     id            uuid primary key,

@@ -1,13 +1,12 @@
--- Replays of dead letters: who had an event sent to the input topic once more, why, and where it
--- went.
+-- Replays of dead letters: who sent an event to the input topic again, why, and where it went.
 --
--- Two tables, for nothing in either is ever changed. A replay is announced before its event is
--- sent, so that none is without a trace; its place is added after Kafka has acknowledged it. A
--- replay without a place was cut short: whether its event is in the topic is for the topic to say,
--- and the next `claimgate dead-letters replay` looks there before it sends anything.
+-- There are two tables, because rows are never changed. A replay is announced before its event is
+-- sent, so that every replay leaves a trace; its place is added after Kafka has acknowledged it. A
+-- replay without a place was cut short: only the topic shows whether it has the event. The next
+-- `claimgate dead-letters replay` looks there before it sends anything.
 
--- No reference to dead_letters: who must erase a letter by law can, and the trace of its replays
--- stays.
+-- No reference to dead_letters: a letter can be erased where the law requires it, and the trace of
+-- its replays stays.
 create table dead_letter_replays (
     source_topic     text collate "C" not null,
     source_partition int not null,
@@ -17,7 +16,7 @@ create table dead_letter_replays (
     replayed_by      text not null check (replayed_by ~ '\S'),
     reason           text not null check (reason ~ '\S'),
     announced_at     timestamptz not null default now(),
-    -- "No event is sent twice under one number" rests on this key: of two operators, the second
+    -- "No event is sent twice under one number" depends on this key: of two operators, the second
     -- inserts nothing.
     constraint dead_letter_replays_key primary key (source_topic, source_partition, source_offset, content, number)
 );

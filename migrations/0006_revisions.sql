@@ -1,10 +1,10 @@
 -- Revisions: what a person decided in place of a worker, or of another person. Verdicts stay as
 -- they are.
 --
--- Two tables, for nothing in either is ever changed. A revision is announced before it is
--- published, so that none is without a trace; its place is added after Kafka has acknowledged it.
--- One without a place was cut short: the next `claimgate audit override` of the claim looks for it
--- in the topic.
+-- There are two tables, because rows are never changed. A revision is announced before it is
+-- published, so that every revision leaves a trace; its place is added after Kafka has acknowledged
+-- it. A revision without a place was cut short: the next `claimgate audit override` of the claim
+-- looks for it in the topic.
 
 create table revisions (
     claim_id   text collate "C" not null,

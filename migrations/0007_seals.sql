@@ -1,10 +1,10 @@
--- Seals: what a worker wrote at once can be known again.
+-- Seals: hashes that identify the rows that a worker wrote together.
 --
 -- The worker makes a digest of each row before it sends it: the first 16 bytes of the SHA-256 of
 -- its columns. Each statement that writes evidence adds one row here, with the digests of the rows
--- that it wrote, and a hash over them and the hash of the seal before it. The hash goes out with
--- the decisions, so their readers hold what nobody can rewrite here. docs/audit.md says how to
--- verify it.
+-- that it wrote, and a hash over them and the hash of the seal before it. The hash is published
+-- with the decisions, so their readers have it even if rows are rewritten here. docs/audit.md says
+-- how to verify it.
 
 create sequence seals_id_seq;
 
@@ -55,8 +55,8 @@ insert into seals
 select id, null, '', '', '', '', now(), claimgate_seal_head('', id, now(), '', '', '', '')
 from nextval('seals_id_seq') as id;
 
--- "Which rows does this seal cover?" Seals are numbered in the order of writing, nearly, so a range
--- of blocks tells enough.
+-- "Which rows does this seal cover?" Seals are numbered almost in the order of writing, so an index
+-- of block ranges is enough.
 create index verdicts_seal_idx on verdicts using brin (seal) with (autosummarize = on);
 create index claim_events_seal_idx on claim_events using brin (seal) with (autosummarize = on);
 create index risk_calls_seal_idx on risk_calls using brin (seal) with (autosummarize = on);

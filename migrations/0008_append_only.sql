@@ -1,9 +1,10 @@
--- Evidence is added and never changed, whoever asks: the owner of the tables, too.
+-- Evidence is added and never changed, not even by the owner of the tables.
 --
--- Two exceptions, for the owner alone, in a transaction that names its purpose: retention deletes
+-- Two exceptions, only for the owner, in a transaction that names its purpose: retention deletes
 -- rows (set local claimgate.removal = 'retention'), and the erasure of a person deletes events,
--- attempts and dead letters and takes the person out of verdicts ('erasure'). `claimgate audit
--- retention` and `claimgate audit erase` do so, and say in removals who had it done, and why.
+-- attempts and dead letters and takes the person out of verdicts ('erasure').
+-- `claimgate audit retention` and `claimgate audit erase` do so, and record in removals who did it,
+-- and why.
 
 -- The arguments are the operation that may be done, and for which purposes.
 create function claimgate_refuse_change() returns trigger language plpgsql as $$

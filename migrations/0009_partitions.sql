@@ -1,5 +1,5 @@
--- Months come and go: a function makes partitions ahead of time. `claimgate audit retention` drops
--- those past their retention.
+-- A function makes the partitions of coming months. `claimgate audit retention` drops those past
+-- their retention.
 
 -- Runs with its owner's rights (security definer), so that a worker that may only insert can still
 -- have next month's partitions made.

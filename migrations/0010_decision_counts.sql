@@ -25,18 +25,18 @@ comment on column decision_counts.reasons is 'As in verdicts.';
 comment on column decision_counts.claims is 'Claims for which all of these are the same.';
 comment on column decision_counts.counted_until is 'The verdicts counted were recorded before this time; those recorded since are not counted yet.';
 
--- Who asks without --recount believes these.
+-- Queries without --recount use these.
 create trigger decision_counts_only_grow before update or delete on decision_counts
     for each row execute function claimgate_refuse_change();
 create trigger decision_counts_are_kept before truncate on decision_counts
     for each statement execute function claimgate_refuse_change();
 
--- "Which verdicts are not counted yet?" They are written in the order of this time, nearly.
+-- "Which verdicts are not counted yet?" They are written almost in the order of this time.
 create index verdicts_recorded_at_idx on verdicts using brin (recorded_at) with (autosummarize = on);
 
 -- Counts the verdicts recorded since the last time, up to the last full hour but one: recorded_at
 -- is when a statement began, and a worker's statements end long before an hour has gone. Returns up
--- to where it counted; null where there is nothing to do, or somebody else does it.
+-- to where it counted; null if there is nothing to do, or another worker does it.
 create function claimgate_count_decisions() returns timestamptz
 language plpgsql security definer set timezone = 'UTC' as $$
 declare

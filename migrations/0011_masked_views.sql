@@ -3,9 +3,9 @@
 -- Views show what their owner may read, so the role claimgate_analyst needs no right on the tables.
 -- What is encrypted (postgres.evidence_keys) is null here.
 --
--- A view hands these functions what its owner may read. So they must not look names up where their
--- caller says: whoever may make a type of the name jsonb would be given each event in clear. A body
--- that is one `return` is read when the function is made.
+-- A view hands these functions what its owner may read. So they must not use their caller's search
+-- path: a login that may make a type named jsonb would get each event unencrypted. A body that is
+-- one `return` is read when the function is made.
 
 create function claimgate_masked(value text) returns text language sql immutable
     return case when length(value) < 8 then '***' else left(value, 3) || '***' || right(value, 2) end;

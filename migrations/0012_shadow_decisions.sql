@@ -1,4 +1,4 @@
--- What a policy in shadow ([policy.shadow]) would have decided otherwise.
+-- Claims that a policy in shadow ([policy.shadow]) would have decided differently.
 --
 -- Written after the verdict is committed: no claim waits for a row, and a worker that is killed may
 -- leave one out. Kept as evidence is: rows are added and never changed. No seal covers them: they
@@ -12,11 +12,11 @@ create table shadow_decisions (
     decision        text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
     shadow_version  text not null,
     shadow_decision text not null check (shadow_decision in ('approve', 'challenge', 'review', 'reject')),
-    -- A claim has one verdict, so it is ruled on in shadow once.
+    -- A claim has one verdict, so it is decided in shadow once.
     constraint shadow_decisions_key primary key (claim_id)
 );
 
--- "What would it have decided otherwise since yesterday?"
+-- "What would it have decided differently since yesterday?"
 create index shadow_decisions_decided_at_idx on shadow_decisions (decided_at);
 
 comment on table shadow_decisions is 'One row per claim that a policy in shadow would have decided otherwise. It decided nothing, so no seal covers the row.';

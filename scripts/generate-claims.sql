@@ -11,7 +11,7 @@ set synchronous_commit = off;
 
 select claimgate_ensure_partitions((now() - :days * interval '1 day')::date, :days / 30 + 2) \g /dev/null
 
--- HMAC-SHA256 with the key that the worker has where none is configured.
+-- HMAC-SHA256 with the worker's default key.
 create function pg_temp.keyed(value text) returns bytea language sql immutable as $$
     select sha256(outer_key || sha256(inner_key || convert_to(value, 'UTF8')))
     from (select decode(rpad('3f303d35313b3d2839', 128, '5c'), 'hex') as outer_key,

@@ -20,8 +20,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The HTTP proxy for every call to a risk API and for access tokens; absent: none. A secret,
-    /// for it may hold a password.
+    /// The HTTP proxy for every call to a risk API and for access tokens; absent: none. It is a
+    /// secret, because it may hold a password.
     pub proxy: Option<SecretString>,
     /// Hosts, domains and networks that are called directly all the same.
     pub no_proxy: Vec<String>,

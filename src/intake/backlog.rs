@@ -30,7 +30,7 @@ const HIGH: usize = 1_000;
 const LOW: usize = 250;
 /// While this many bytes wait in all, each partition with more than its share of them is paused…
 const HIGH_BYTES: usize = 32 << 20;
-/// …until it has only one part in so many of its share.
+/// …until it has only its share divided by this.
 const LOW_PART: usize = 4;
 
 /// Records that wait, by partition.

@@ -76,7 +76,7 @@ pub(crate) enum SendError {
 }
 
 impl CommandProducer {
-    /// Connects, and puts an end to whatever an earlier command was about to send.
+    /// Connects, and fences the producer of any earlier command, so that it can send nothing more.
     ///
     /// # Errors
     /// One sentence that names the address or the topic, and the key.
@@ -111,8 +111,8 @@ impl CommandProducer {
         Ok(Self { producer, settings, purpose, topic, partitions })
     }
 
-    /// Sends these messages, all or none, and says where each of them is. After an error there is
-    /// need of a new producer, which puts an end to what this one leaves behind.
+    /// Sends these messages, all or none, and returns the place of each. After an error a new
+    /// producer is needed, which ends whatever this one leaves open.
     ///
     /// # Errors
     /// [`SendError`].

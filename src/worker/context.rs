@@ -82,10 +82,10 @@ pub enum WorkerError {
     /// The consumer cannot go on.
     #[error("{0}")]
     Intake(String),
-    /// Postgres refuses what is written, for a reason that will not mend by itself.
+    /// Postgres refuses writes, for a reason that will not go away by itself.
     #[error("{0}")]
     Store(String),
-    /// Kafka refuses what is published, for a reason that will not mend by itself.
+    /// Kafka refuses messages, for a reason that will not go away by itself.
     #[error("{0}")]
     Publisher(String),
     /// A task panicked. Kafka redelivers its claims after a restart.

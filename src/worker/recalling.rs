@@ -107,8 +107,9 @@ impl<P: Ports> Worker<P> {
         Ok(())
     }
 
-    /// The store did not answer: these are in the next question, before those that came since. What
-    /// goes with its partition is not: whoever gives that back would wait for the store.
+    /// The store did not answer: these claims are in the next look-up, before those that came
+    /// since. Claims whose partition is given back are not, because that would have to wait for the
+    /// store.
     fn look_up_again(&mut self, unanswered: Vec<Box<Job>>) {
         let (gone, kept): (Vec<_>, Vec<_>) = unanswered.into_iter().partition(|job| self.goes(job));
         self.lookups.new.splice(0..0, kept);

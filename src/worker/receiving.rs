@@ -50,8 +50,7 @@ impl<P: Ports> Worker<P> {
             job.has_place = true;
             return self.enter(job);
         }
-        // An overdue claim is looked up once more and then decided without a call: it needs no
-        // room.
+        // An overdue claim is looked up again and then decided without a call: it needs no room.
         if self.is_overdue(job.since()) {
             return self.enter(job);
         }

@@ -22,7 +22,7 @@ async fn a_deferred_claim_survives_restarts_and_is_decided_once() {
     let mut events = Vec::new();
     for number in 0..300 {
         let id = format!("clm-{number}");
-        // The API answers for every tenth account only after so many calls that its claim was
+        // For every tenth account the API answers only after enough calls that its claim was
         // deferred at least once.
         let words = if number % 10 == 0 { "-transient-25" } else { "" };
         let headers = vec![("tenant".to_owned(), b"a".to_vec())];

@@ -60,7 +60,7 @@ impl Bounds {
         Self { whole: concurrency, extra: Ratio::NONE, speed: Ratio::WHOLE }
     }
 
-    /// What the partitions `held`, of so many, come to. Permit k belongs to partition k mod
+    /// The permits of the partitions `held`, of all partitions. Permit k belongs to partition k mod
     /// `partitions`. With fewer permits than partitions that would leave some with none, so each
     /// gets the same part of a permit's time.
     pub(super) fn of_partitions(concurrency: usize, held: &[i32], partitions: u32) -> Self {

@@ -25,7 +25,7 @@ pub const SEAL: &str = "claimgate-seal";
 /// The header of a person's decision: which revision of the claim's decision it is.
 pub const REVISION: &str = "claimgate-revision";
 
-/// The header of a decision that was published once more: the row of `republications`.
+/// The header of a decision that was published again: the row of `republications`.
 pub const REPUBLISHED: &str = "claimgate-republished";
 
 /// What is decided, and as which revision, if by a person.

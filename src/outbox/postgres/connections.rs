@@ -257,7 +257,7 @@ impl Connections {
         }
     }
 
-    /// Tells how many connections there are; so many of those in use are about to come back.
+    /// Reports the number of connections; `returning` of those in use are about to come back.
     fn count(&self, returning: usize) {
         let in_use = self.permits_in_all.saturating_sub(self.permits.available_permits());
         self.meter.set(self.idle().len(), in_use.saturating_sub(returning));
@@ -321,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that takes no call: who waits for it is told which bound ended the wait.
+    /// A server that answers no call: the error says which bound ended the wait.
     #[tokio::test]
     async fn who_waits_in_vain_for_a_connection_is_told_the_bound() {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -1,8 +1,8 @@
 //! Exchanges of access tokens: rows of `token_exchanges`.
 //!
-//! They belong to no claim and no verdict rests on them, so they are written before the batch that
-//! brings them, in a statement of their own; one that PostgreSQL refuses is told to the log and
-//! does not hold up the batch.
+//! They belong to no claim and no verdict depends on them, so they are written before the batch
+//! that brings them, in a statement of their own. One that PostgreSQL refuses is logged and does
+//! not delay the batch.
 
 use super::PostgresStore;
 use super::error::Failure;

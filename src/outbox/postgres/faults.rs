@@ -222,7 +222,7 @@ impl PostgresStore {
     }
 }
 
-/// Both halves of a range, the first one last, for it is popped first.
+/// Both halves of a range, the first one last, because the last one is popped first.
 fn halves(range: Range<usize>) -> [Range<usize>; 2] {
     let middle = range.start + range.len() / 2;
     [middle..range.end, range.start..middle]

@@ -41,8 +41,8 @@ const LACKING: &str = "select format('grant %s on %s to %I', privilege, name, cu
     where not has_function_privilege(name, 'execute')";
 
 impl PostgresStore {
-    /// Checks that this role may write what a worker writes, and that what a session is told holds.
-    /// Leaves nothing behind.
+    /// Checks that this role may write what a worker writes, and that the settings of a session
+    /// hold. Leaves nothing behind.
     ///
     /// # Errors
     /// [`StoreError::Fatal`] with the rights that are missing, or with what refuses an ordinary

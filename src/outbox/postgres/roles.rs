@@ -44,7 +44,8 @@ impl PostgresStore {
         Ok(owner.into_iter().map(|(name,)| name).next())
     }
 
-    /// Whether this role may change the tables themselves, for it is their owner or a superuser.
+    /// Whether this role may change the tables themselves, because it is their owner or a
+    /// superuser.
     ///
     /// # Errors
     /// [`StoreError`].

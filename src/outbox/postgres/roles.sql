@@ -20,12 +20,13 @@ begin
             execute format('create role %I nologin', name);
         end if;
     end loop;
-    -- Whoever runs this goes on migrating.
+    -- The role that runs this can still migrate.
     if not pg_has_role('claimgate_owner', 'usage') then
         execute format('grant claimgate_owner to %I', current_user);
     end if;
-    -- Whoever may make functions beside these tables can have the owner call one of them: of one
-    -- name, that which fits the arguments best is taken. Before version 15 everybody may.
+    -- A role that may make functions in the schema of these tables can make the owner call one of
+    -- them: of several functions with one name, PostgreSQL calls the one that fits the arguments
+    -- best. Before version 15 every role may do that.
     execute format('revoke create on schema %I from public', current_schema());
     execute format('grant usage, create on schema %I to claimgate_owner', current_schema());
     execute format('grant usage on schema %I
@@ -48,7 +49,7 @@ begin
 end
 $$;
 
--- The worker may add to the record, never change it or take away from it.
+-- The worker may add rows, but never change or remove any.
 grant select, insert on verdicts, policies, subject_keys, risk_calls, claim_events, dead_letters,
     token_exchanges, seals, shadow_decisions to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
@@ -56,7 +57,7 @@ grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea,
     to claimgate_worker, claimgate_auditor;
 -- It makes the partitions of the months to come through a function with its owner's rights.
 grant execute on function claimgate_ensure_partitions(date, int) to claimgate_worker;
--- And counts what was decided through another.
+-- It counts decisions through another one.
 grant execute on function claimgate_count_decisions() to claimgate_worker;
 -- At start it checks that the schema is the one it needs.
 grant select on _sqlx_migrations to claimgate_worker;
@@ -75,15 +76,14 @@ grant select on masked_claims, masked_calls, masked_steps, masked_dead_letters, 
     decision_counts, shadow_decisions to claimgate_analyst;
 -- The worker's status page shows these.
 grant select on masked_claims, masked_steps to claimgate_worker;
--- Who is woken has the worker's login alone: `audit claim` and `dead-letters list` read these.
+-- Operators on call have only the worker's login: `audit claim` and `dead-letters list` read these.
 grant select on revisions, revision_places, dead_letter_replays, dead_letter_replay_places
     to claimgate_worker;
 
--- Who replays dead letters reads them and adds to the record of replays. Verdicts and calls are not
--- theirs to see.
+-- Operators read dead letters and add replays. They must not see verdicts and calls.
 grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 
--- Who decides in place of a worker, and publishes decisions once more.
+-- Reviewers decide in place of a worker, and publish decisions again.
 grant claimgate_auditor to claimgate_reviewer;
 grant insert on revisions, revision_places, republications to claimgate_reviewer;

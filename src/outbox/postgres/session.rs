@@ -1,9 +1,9 @@
 //! What every session is bound by, and whether the session keeps it.
 //!
 //! The settings are made by `set_config` after the connection is there, and read back: a pooler
-//! such as PgBouncer refuses settings in the start-up packet, or is told to ignore them, and then
-//! they would silently not hold. The invariant: a connection that [`bind`] has taken holds every
-//! setting that the promises rest on.
+//! such as PgBouncer refuses settings in the start-up packet, or is configured to ignore them, and
+//! then they would silently not hold. The invariant: a connection that [`bind`] has accepted has
+//! every setting that the guarantees depend on.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::outbox::message::{Refusal, Topic};
 pub(super) enum Failure {
     /// It never took place.
     Aborted(KafkaError),
-    /// It never took place, for this topic takes no messages.
+    /// It never took place, because this topic accepts no messages.
     Topic(Topic, RDKafkaErrorCode),
     /// It never took place, for these messages are refused for good; those that are named as
     /// delivered are in their topics.

@@ -26,7 +26,7 @@ pub(super) struct Stream {
 pub(super) enum Account {
     /// Each of an account of its own, in all partitions.
     Each,
-    /// All of one account, and in its partition, for the account is their key.
+    /// All of one account, and in its partition, because the account is their key.
     OneByKey,
     /// All of one account, in all partitions.
     OneEverywhere,

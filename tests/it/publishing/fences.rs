@@ -1,4 +1,4 @@
-//! Producers that the broker puts an end to.
+//! Producers that the broker ends.
 
 use std::time::Duration;
 

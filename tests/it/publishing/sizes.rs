@@ -167,7 +167,8 @@ async fn claims_that_cannot_be_deferred(name: &str, knows: bool) {
     let mut expected = first;
     let mut events = Vec::new();
     for number in 0..60 {
-        // Each account answers only after so many calls that its claim has to be deferred.
+        // The API answers for each account only after enough calls that its claim has to be
+        // deferred.
         let (id, account) = (format!("clm-{number}"), format!("user-{number}-transient-12"));
         let key = if number % 10 == 0 { vec![b'k'; 6_000] } else { b"short".to_vec() };
         events.push(Event { key: Some(key), ..Event::of(claim(&id, &account)) });

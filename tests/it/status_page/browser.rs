@@ -161,7 +161,7 @@ const LATE: &str = "window.fetch = ((ask) => async (path, ...rest) => {
         return answer;
     })(window.fetch)";
 
-/// Claims of many accounts, a hundred a second, until it is told to stop.
+/// Claims of many accounts, a hundred a second, until it is stopped.
 async fn feed(lab: &Lab, stop: &AtomicBool) {
     let words = ["level-0", "level-0", "level-0", "level-2", "level-4"];
     for number in 0.. {

@@ -70,8 +70,8 @@ pub(crate) async fn another_claim_at_the_offset_of_a_decided_one_is_a_conflict(
         assert_eq!(malformed.error.as_str(), "claim_id_conflict");
     }
     assert_eq!(store.all_dead_letters().await.len(), 1, "one event, one letter");
-    // The same event once more is recalled, also where an older version hashed the first one
-    // otherwise.
+    // The same event is recalled when it comes again, even if an older version hashed the first
+    // one differently.
     let hashed_otherwise =
         (first.0.clone(), RecordOutcome::of_known(verdict.clone(), &first.0.source, &[9; 32]));
     let sent_again = claimed(7, "a", "one", "red packet");

@@ -397,7 +397,7 @@ pub(crate) async fn what_a_policy_in_shadow_rules_is_kept_with_the_verdict_that_
     assert_eq!(kept.clone().into_iter().collect::<Vec<_>>(), expected);
     // It is no part of the verdict.
     assert_eq!(recalled(&store, "twice").await, Some(verdict("twice", 4)));
-    // The answer was lost, and the claim is ruled on once more, by another policy.
+    // The answer was lost, and the claim is decided again, by another policy.
     record(&store, &batch).await;
     record(&store, &close(vec![assessed(ruled("twice", 4, "y"))], vec![])).await;
     assert_eq!(store.all_shadows().await, kept);

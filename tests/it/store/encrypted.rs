@@ -83,7 +83,7 @@ async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
         let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("`postgres.evidence_keys` has no such key"), "{said}");
 
-        // Who has none is told so, also of a claim that dead letters alone name.
+        // Without a key the command says so, also about a claim that only dead letters name.
         let bare = database.store().await;
         let day = std::time::Duration::from_secs(86_400);
         let error = claimgate::audit::claim_story(&bare.store, "unknown", day).await;

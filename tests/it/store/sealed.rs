@@ -63,7 +63,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
         let mut hostile = event(3);
         (hostile.headers, hostile.key, hostile.payload) = (headers, None, Some(vec![0, 0xff]));
         let dead = malformed(4);
-        // Read once more while PostgreSQL was away.
+        // Read again while PostgreSQL was away.
         let mut again = malformed(4);
         again.0.received_at += 1;
         let letter = RecordOutcome::DeadLettered(claimgate::claim::DeadLetterReason::event(

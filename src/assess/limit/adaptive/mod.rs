@@ -26,7 +26,7 @@ const FEWER: f64 = 0.85;
 const GAIN: f64 = 0.5;
 /// Fewer calls stay where at least this part still ends well in the same time.
 const LOSS: f64 = 0.95;
-/// So many more of the calls fail than usual, and at least so many: too many are made.
+/// If this much more of the calls fail than usual, and at least this many, too many calls are made.
 const FAILURES: f64 = 0.25;
 const FAILURES_MIN: u32 = 10;
 /// What is left of the limit when the breaker opens.
@@ -101,8 +101,8 @@ impl Adaptive {
         self.limit
     }
 
-    /// Somebody asked for a permit, and got it or not; so many calls are under way now. Where fewer
-    /// than the limit allows are, something else refused it.
+    /// A caller asked for a permit, and got it or not; this many calls are under way now. If these
+    /// are fewer than the limit allows, something else refused the permit.
     pub(super) fn asked(&mut self, granted: bool, under_way: usize) {
         self.is_reached = !granted && under_way >= self.limit;
     }

@@ -15,8 +15,8 @@ enum Excess {
     IsRefused,
 }
 
-/// A client that always has claims, and an API that serves so many at once, each in about the same
-/// time. Time is virtual.
+/// A client that always has claims, and an API that serves a number of calls at once, each in about
+/// the same time. Time is virtual.
 struct World {
     adaptive: Adaptive,
     now: Instant,
