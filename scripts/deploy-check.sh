@@ -47,9 +47,11 @@ named docs/runbook.md | known docs/runbook.md "$work/names"
 # Each alert has an entry in the runbook, and each entry an alert.
 grep -oE '^ +- alert: \w+' "$rules" | awk '{ print $3 }' | sort >"$work/alerts"
 grep -oE '^## Claimgate\w+' docs/runbook.md | cut -c 4- | sort >"$work/entries"
-diff "$work/alerts" "$work/entries" >&2 || die "docs/runbook.md and $rules differ (<: no entry; >: no alert)"
+diff "$work/alerts" "$work/entries" >&2 || die "docs/runbook.md and $rules differ (<: no entry;" \
+    ">: no alert)"
 while read -r alert; do
-    grep -qF "runbook_url: docs/runbook.md#${alert,,}" "$rules" || die "$rules: $alert has no runbook_url"
+    grep -qF "runbook_url: docs/runbook.md#${alert,,}" "$rules" || die "$rules: $alert has no" \
+        "runbook_url"
 done <"$work/alerts"
 
 if have jq "dashboards" "apt-get install jq"; then
@@ -104,4 +106,5 @@ if have "${compose[0]}" "the compose files" "docs.docker.com/compose/install"; t
 fi
 
 for line in "${missing[@]}"; do say "NOT CHECKED: $line"; done
-[ ${#missing[@]} -eq 0 ] || [ "${CI:-}" != true ] || die "CI=true, so what was not checked is a failure"
+[ ${#missing[@]} -eq 0 ] || [ "${CI:-}" != true ] || die "CI=true," \
+    "so what was not checked is a failure"

@@ -78,7 +78,8 @@ if [ $# -eq 3 ]; then
 fi
 case $1 in
     env | stop | kill | restart)
-        [ -s "$dir/voters" ] || die "no cluster was ever started in $dir; run scripts/kafka-cluster.sh start $dir"
+        [ -s "$dir/voters" ] || die "no cluster was ever started in $dir;" \
+            "run scripts/kafka-cluster.sh start $dir"
         ;;
 esac
 case $1 in

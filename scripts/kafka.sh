@@ -100,7 +100,8 @@ check_java() {
     local found
     found=$(java_version)
     [ "$found" -ge 17 ] ||
-        die "Apache Kafka $version needs Java 17 or newer in PATH, here it is $found (0: none); run CLAIMGATE_KAFKA=jars scripts/setup.sh test"
+        die "Apache Kafka $version needs Java 17 or newer in PATH, here it is $found (0: none);" \
+            "run CLAIMGATE_KAFKA=jars scripts/setup.sh test"
 }
 
 # Every run shares the jars. They appear under their name only when they are complete, so that a run
@@ -108,7 +109,8 @@ check_java() {
 fetch() {
     local part log
     [ ! -d "$jars" ] || return 0
-    command -v mvn >/dev/null || die "no mvn in PATH, it fetches Apache Kafka $version; run CLAIMGATE_KAFKA=jars scripts/setup.sh test"
+    command -v mvn >/dev/null || die "no mvn in PATH, it fetches Apache Kafka $version;" \
+        "run CLAIMGATE_KAFKA=jars scripts/setup.sh test"
     mkdir -p "$(dirname "$jars")"
     part=$(mktemp -d "$jars.XXXXXX")
     log=$part.log
@@ -120,7 +122,8 @@ fetch() {
         # After its errors Maven explains how to ask it for more; the first one says what is wrong.
         { grep -m 1 ERROR "$log" || tail -n 5 "$log"; } | sed 's/\x1b\[[0-9;]*m//g' >&2
         rm -rf "$part" "$log"
-        die "Maven could not fetch the jars of Apache Kafka $version, its error is above; see that it reaches Maven Central, and run scripts/kafka.sh fetch"
+        die "Maven could not fetch the jars of Apache Kafka $version, its error is above;" \
+            "see that it reaches Maven Central, and run scripts/kafka.sh fetch"
     }
     # Where another run was faster, this one's would land inside that folder: -T refuses.
     mv -T "$part/jars" "$jars" 2>/dev/null || [ -d "$jars" ] || mv "$part/jars" "$jars"
@@ -185,7 +188,8 @@ prepare_jars() {
     java -cp "$jars/*" -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$here/kafka/log4j2.properties" \
         kafka.tools.StorageTool format --cluster-id "${CLAIMGATE_KAFKA_CLUSTER:-$(cluster_id)}" \
         --config "$dir/server.properties" "${scram[@]}" >"$dir/format.log" 2>&1 ||
-        die "could not format the broker's folder $dir/data: $(tail -n 1 "$dir/format.log") (all of it is in $dir/format.log)"
+        die "could not format the broker's folder $dir/data: $(tail -n 1 "$dir/format.log")" \
+            "(all of it is in $dir/format.log)"
     printf '%s\n' "$client" >"$dir/port"
 }
 
@@ -339,7 +343,8 @@ start() {
         case ${CLAIMGATE_KAFKA:-auto} in
             jars) prepare_and_start_jars ;;
             docker)
-                docker_answers || die "CLAIMGATE_KAFKA=docker, but no Docker engine answers; start one, or set CLAIMGATE_KAFKA=jars"
+                docker_answers || die "CLAIMGATE_KAFKA=docker, but no Docker engine answers;" \
+                    "start one, or set CLAIMGATE_KAFKA=jars"
                 start_new docker
                 ;;
             auto)
@@ -375,7 +380,8 @@ fi
 dir=$(absolute "$2")
 case $1 in
     env | stop | kill | restart)
-        [ -s "$dir/port" ] || die "no Apache Kafka was ever started in $dir; run scripts/kafka.sh start $dir"
+        [ -s "$dir/port" ] || die "no Apache Kafka was ever started in $dir;" \
+            "run scripts/kafka.sh start $dir"
         ;;
 esac
 case $1 in

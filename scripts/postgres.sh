@@ -29,7 +29,8 @@ find_user() {
     if [ "$(id -u)" -eq 0 ]; then
         user=postgres
         id -u "$user" >/dev/null 2>&1 || user=nobody
-        id -u "$user" >/dev/null 2>&1 || die "PostgreSQL does not run as root, and there is no user postgres or nobody"
+        id -u "$user" >/dev/null 2>&1 || die "PostgreSQL does not run as root," \
+            "and there is no user postgres or nobody"
     fi
 }
 
@@ -63,7 +64,8 @@ make_home() {
             fallback=$(mktemp -d "${TMPDIR:-/tmp}/claimgate-postgres.XXXXXX")
             chown "$user" "$fallback"
             as_user test -w "$fallback" ||
-                die "the user $user, who has to run PostgreSQL for root, can reach neither $dir nor $fallback; set TMPDIR to a folder it can reach"
+                die "the user $user, who has to run PostgreSQL for root," \
+                    "can reach neither $dir nor $fallback; set TMPDIR to a folder it can reach"
             home=$fallback
         fi
     fi
@@ -72,7 +74,8 @@ make_home() {
 }
 
 read_home() {
-    [ -s "$dir/home" ] || die "no PostgreSQL was ever started in $dir; run scripts/postgres.sh start $dir"
+    [ -s "$dir/home" ] || die "no PostgreSQL was ever started in $dir;" \
+        "run scripts/postgres.sh start $dir"
     home=$(cat "$dir/home")
 }
 
@@ -90,7 +93,8 @@ make_cluster() {
     # server forgets commits.
     as_user "$programs/initdb" --pgdata="$home/data" --username=claimgate --auth=trust --encoding=UTF8 \
         --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
-        die "initdb failed in $home: $(tail -n 1 "$dir/initdb.log") (all of it is in $dir/initdb.log)"
+        die "initdb failed in $home: $(tail -n 1 "$dir/initdb.log")" \
+            "(all of it is in $dir/initdb.log)"
     as_user tee -a "$home/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -120,7 +124,8 @@ make_standby() {
     as_user "$programs/pg_basebackup" --host=127.0.0.1 --port="$primary" --username=claimgate --pgdata="$home/data" \
         --wal-method=stream --checkpoint=fast --create-slot --slot=standby --write-recovery-conf --no-sync \
         >"$dir/basebackup.log" 2>&1 ||
-        die "pg_basebackup of the server in $1 failed: $(tail -n 1 "$dir/basebackup.log") (all of it is in $dir/basebackup.log)"
+        die "pg_basebackup of the server in $1 failed: $(tail -n 1 "$dir/basebackup.log")" \
+            "(all of it is in $dir/basebackup.log)"
     # Once it is promoted nobody follows it, and it has nobody to wait for.
     as_user sed -i '/^synchronous_standby_names/d' "$home/data/postgresql.auto.conf"
     set_port
@@ -135,7 +140,8 @@ wait_for_standby() {
     ask "$primary" "alter system set synchronous_standby_names = '*'" >/dev/null
     ask "$primary" 'select pg_reload_conf()' >/dev/null
     until synced "$primary"; do
-        [ "$SECONDS" -lt "$deadline" ] || die "the standby in $dir does not catch up with the server in $1 within 60 s"
+        [ "$SECONDS" -lt "$deadline" ] || die "the standby in $dir does not catch up with the" \
+            "server in $1 within 60 s"
         sleep 0.1
     done
 }
@@ -148,7 +154,8 @@ synced() {
 
 promote() {
     as_user "$programs/pg_ctl" promote --pgdata="$home/data" --wait --timeout=60 --silent >/dev/null ||
-        die "PostgreSQL in $home could not be promoted within 60 s; the last lines of $home/log say why"
+        die "PostgreSQL in $home could not be promoted within 60 s;" \
+            "the last lines of $home/log say why"
 }
 
 # The log grows over restarts: only what is new can be about this start.
@@ -183,7 +190,8 @@ start() {
                 sleep 1 # Somebody killed the server; its children are on their way out.
             else
                 printf '%s\n' "$failure" >&2
-                die "PostgreSQL did not start on 127.0.0.1:$(port); the last lines of $home/log are above"
+                die "PostgreSQL did not start on 127.0.0.1:$(port);" \
+                    "the last lines of $home/log are above"
             fi
         done
     fi
@@ -200,11 +208,13 @@ stop() {
     running || return 0
     # Neither mode used here waits for connected clients to leave.
     as_user "$programs/pg_ctl" stop --pgdata="$home/data" --mode="$1" --wait --timeout=60 --silent >/dev/null ||
-        die "PostgreSQL in $home did not stop within 60 s; its process is $(as_user head -n 1 "$home/data/postmaster.pid")"
+        die "PostgreSQL in $home did not stop within 60 s;" \
+            "its process is $(as_user head -n 1 "$home/data/postmaster.pid")"
 }
 
 environment() {
-    [ -s "$dir/port" ] || die "no PostgreSQL was ever started in $dir; run scripts/postgres.sh start $dir"
+    [ -s "$dir/port" ] || die "no PostgreSQL was ever started in $dir;" \
+        "run scripts/postgres.sh start $dir"
     printf 'CLAIMGATE_TEST_POSTGRES_URL=postgres://claimgate@127.0.0.1:%s/claimgate\n' "$(port)"
 }
 
@@ -222,7 +232,8 @@ case $command in
     env) environment ;;
     start | stop | kill | restart | promote | synced | remove)
         programs=$(postgres_programs) ||
-            die "no PostgreSQL server programs in /usr/lib/postgresql/*/bin or PATH; run scripts/setup.sh demo"
+            die "no PostgreSQL server programs in /usr/lib/postgresql/*/bin or PATH;" \
+                "run scripts/setup.sh demo"
         find_user
         case $command in
             start) start ;;

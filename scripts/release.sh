@@ -65,7 +65,8 @@ for map in "$PWD=/claimgate" "$cargo_home=/cargo" "$target=/target"; do
 done
 RUSTFLAGS=${maps[*]} CFLAGS=${CFLAGS:-}$c_maps CXXFLAGS=${CXXFLAGS:-}$c_maps \
     cargo build --locked --profile shipped --package claimgate --bin claimgate
-[ "$(stat -c %s "$shipped/claimgate")" -le $((20 * 1024 * 1024)) ] || die "the program is larger than 20 MiB"
+[ "$(stat -c %s "$shipped/claimgate")" -le $((20 * 1024 * 1024)) ] || die "the program is larger" \
+    "than 20 MiB"
 ! grep -qaF -e "$PWD/" -e "$cargo_home/" -e "$target/" "$shipped/claimgate" ||
     die "the program holds a path of this machine; see the maps above"
 

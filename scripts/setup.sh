@@ -108,7 +108,8 @@ if [ "$(id -u)" -ne 0 ]; then
     has sudo && sudo -n true 2>/dev/null || sudo=(no)
 fi
 if ! has apt-get || [ "${sudo[0]:-}" = no ]; then
-    die "this needs packages that are missing here; as root, run: apt-get install --no-install-recommends ${packages[*]}"
+    die "this needs packages that are missing here; as root," \
+        "run: apt-get install --no-install-recommends ${packages[*]}"
 fi
 
 log=$(mktemp)
@@ -123,4 +124,5 @@ without_default_cluster install "${packages[@]}" || {
     die "apt-get could not install ${packages[*]}; its last lines are above"
 }
 mapfile -t packages < <(missing)
-[ ${#packages[@]} -eq 0 ] || die "apt-get installed its packages, and yet these are not in use: ${packages[*]}; is another version earlier in PATH?"
+[ ${#packages[@]} -eq 0 ] || die "apt-get installed its packages," \
+    "and yet these are not in use: ${packages[*]}; is another version earlier in PATH?"
