@@ -94,8 +94,8 @@ async fn claims_that_retention_removed_unread_are_counted() {
     fleet.lab.wait("the loss counted", SOON, counted).await;
     let log = fleet.log(&worker);
     assert!(
-        log.contains("7 offsets of claims/0 are gone")
-            && log.contains("10 offsets of claims/1 are gone"),
+        log.contains("7 offsets of claims/0 were removed")
+            && log.contains("10 offsets of claims/1 were removed"),
         "{log}"
     );
     assert!((metric(&url, "claimgate_records_lost_total").await - 17.0).abs() < 0.1);
