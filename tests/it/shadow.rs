@@ -141,7 +141,7 @@ async fn what_operators_see(lab: &Lab) {
     let output = lab.claimgate(HARSH, &["policy", "test", examples, "--shadow"]).await;
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert!(told.contains("level 2 of a batch") && told.contains("came reject"), "{told}");
+    assert!(told.contains("level 2 of a batch") && told.contains("got reject"), "{told}");
     let output = lab.claimgate(HARSH, &["policy", "test", examples]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = lab.claimgate("", &["policy", "show", "--shadow"]).await;

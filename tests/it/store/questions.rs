@@ -82,7 +82,7 @@ async fn each_result_of_a_question_has_its_own_exit_code() {
                 &database.url,
                 "audit search --ip 1.2.3.4 --since 2000-01-01T00:00:00Z",
                 5,
-                "cannot be found out",
+                "is not enough to tell",
             ),
             (&database.url, "audit search --since 1h", 2, "--ip <ADDRESS>"),
             (&database.url, "audit calls --since 1us", 3, nothing),
