@@ -79,12 +79,8 @@ async fn a_replay_that_was_cut_short_is_finished_once() {
     send(&lab, &producer, &open_source, &open);
 
     let dry = replay(&lab, "", &["--all", "--dry-run"]).await;
-    assert_eq!(
-        dry.out.matches("unless the command of bob that was cut short sent it").count(),
-        3,
-        "{}",
-        dry.out
-    );
+    let unless = "unless the command of bob that was cut short sent it";
+    assert_eq!(dry.out.matches(unless).count(), 3, "{}", dry.out);
     let listed = dead_letters(&lab, "", &["list"]).await;
     assert_eq!(listed.out.matches("unfinished").count(), 3, "{}", listed.out);
     let said = replay(&lab, "", &["--all"]).await;
