@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ticket_is_sent_with_the_querys_parameters_and_not_stored() {
+    fn the_ticket_is_sent_like_a_query_and_not_stored() {
         let registry = api(REGISTRATION.name, "");
         let claim = claim(json!({ "kind": "captcha_check" }));
         assert_eq!(fault_of(&registry, &claim), None);
