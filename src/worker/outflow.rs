@@ -169,40 +169,15 @@ impl Outflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::Source;
-    use crate::intake::{Admission, Assigned, Ledger, Partition};
-    use crate::outbox::{Received, RecordOutcome};
-    use crate::schema::Verdict;
-    use crate::trace::TraceContext;
-
-    /// A record that has ended, of each offset.
-    fn completed(offsets: std::ops::Range<i64>) -> impl Iterator<Item = Completed> {
-        let (mut ledger, partition) = (Ledger::default(), Partition::claims(0));
-        let metadata = String::new();
-        ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 100 });
-        offsets.map(move |offset| {
-            let Admission::Ticket(ticket) = ledger.admit(partition, offset, 1) else {
-                panic!("it is admitted")
-            };
-            let received = Received {
-                source: Source { topic: String::new(), partition: 0, offset },
-                key: None,
-                headers: Vec::new(),
-                payload: None,
-                received_at: 0,
-                trace: TraceContext::fresh(1),
-            };
-            let outcome = RecordOutcome::Decided(Box::new(Verdict::ordinary("a")));
-            Completed { ticket, received, claim_id: None, outcome }
-        })
-    }
+    use crate::worker::pipeline::tests::{completed, ledger};
 
     #[test]
     fn what_is_left_of_a_batch_is_published_no_later_than_before() {
         let (now, long) = (Instant::now(), Duration::from_secs(9));
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut outflow = Outflow::new(Duration::from_millis(50), now);
-        let mut records = completed(0..4);
+        let mut ledger = ledger();
+        let mut records = (0..4).map(|offset| completed(&mut ledger, offset));
         let mut next = || records.next().expect("four");
         outflow.complete(next(), Duration::ZERO, now);
         outflow.complete(next(), Duration::ZERO, now);

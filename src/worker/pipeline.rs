@@ -158,7 +158,7 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashMap;
 
     use super::*;
@@ -182,28 +182,31 @@ mod tests {
         }
     }
 
+    /// The record at this offset, with a verdict.
+    pub(in crate::worker) fn completed(ledger: &mut Ledger, offset: i64) -> Completed {
+        let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
+            panic!("it is admitted")
+        };
+        let received = Received {
+            source: Source { topic: String::new(), partition: 0, offset },
+            key: None,
+            headers: Vec::new(),
+            payload: None,
+            received_at: 0,
+            trace: TraceContext::fresh(1),
+        };
+        let outcome = RecordOutcome::Decided(Box::new(Verdict::ordinary("a")));
+        Completed { ticket, received, claim_id: None, outcome }
+    }
+
     /// A batch of these records.
     async fn recorded(ledger: &mut Ledger, offsets: std::ops::Range<i64>) -> Recorded {
         let mut batch = Batch::default();
-        for offset in offsets {
-            let Admission::Ticket(ticket) = ledger.admit(Partition::claims(0), offset, 1) else {
-                panic!("it is admitted")
-            };
-            let received = Received {
-                source: Source { topic: String::new(), partition: 0, offset },
-                key: None,
-                headers: Vec::new(),
-                payload: None,
-                received_at: 0,
-                trace: TraceContext::fresh(1),
-            };
-            let outcome = RecordOutcome::Decided(Box::new(Verdict::ordinary("a")));
-            batch.complete(Completed { ticket, received, claim_id: None, outcome });
-        }
+        offsets.for_each(|offset| batch.complete(completed(ledger, offset)));
         batch.close(1_000, None).record(&Taking).await.expect("it takes everything")
     }
 
-    fn ledger() -> Ledger {
+    pub(in crate::worker) fn ledger() -> Ledger {
         let (mut ledger, partition) = (Ledger::default(), Partition::claims(0));
         let metadata = String::new();
         ledger.assign(&Assigned { partition, epoch: 1, offset: None, metadata, log_end: 100 });
