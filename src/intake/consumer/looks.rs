@@ -1,4 +1,4 @@
-//! When to look for partitions that nobody has, and which of them have had no owner for too long.
+//! When to look for partitions without an owner, and which of them have had no owner for too long.
 //!
 //! Pure: time is an argument. The invariant: however long ago the last assignment was, it is looked
 //! once a minute.
@@ -24,7 +24,7 @@ pub(super) struct Looks {
     until: Instant,
     /// When was looked last.
     looked: Instant,
-    /// Since when each partition that nobody has has been seen without an owner.
+    /// Since when each orphan has been seen without an owner.
     since: BTreeMap<i32, Instant>,
 }
 
@@ -69,7 +69,7 @@ impl Looks {
         late.map(|(number, _)| *number).collect()
     }
 
-    /// The group was asked to rebalance: all begins anew.
+    /// The group was asked to rebalance: forgets what was seen, and looks often again.
     pub(super) fn rescued(&mut self, now: Instant) {
         self.since.clear();
         self.begin(now);
