@@ -47,8 +47,7 @@ async fn answer(
         let (registry, policy) = &stage.risk_apis;
         let kept = kept_policies(store).await?;
         let subject_keys = &SubjectKeys { current: SubjectKey::new(None), former: vec![] };
-        let attempts_lost_before = None;
-        let reader = Reader { registry, policy, kept: &kept, subject_keys, attempts_lost_before };
+        let reader = Reader { registry, policy, kept: &kept, subject_keys };
         print(&verify(store, reader, claim_id, SINCE).await?);
     }
     section("Which claims did no risk API assess?   claimgate audit unassessed --limit 5");

@@ -241,7 +241,7 @@ fn reader<'a>(
     let (registry, policy) = risk_apis.ok_or_else(|| {
         AuditError::Usage("this question needs the risk APIs' configuration".to_owned())
     })?;
-    Ok(Reader { registry, policy, kept, subject_keys, attempts_lost_before: None })
+    Ok(Reader { registry, policy, kept, subject_keys })
 }
 
 fn report(

@@ -27,9 +27,6 @@ pub struct Reader<'a> {
     pub kept: &'a HashMap<String, KeptPolicy>,
     /// The keys of `verdicts.subject`.
     pub subject_keys: &'a SubjectKeys,
-    /// Verdicts from before this time, UNIX microseconds, may have lost attempts to retention. Read
-    /// after the evidence.
-    pub attempts_lost_before: Option<i64>,
 }
 
 /// The evidence that is kept for one claim.
@@ -38,6 +35,9 @@ pub(super) struct Evidence<'a> {
     /// The attempts, oldest first.
     pub(super) calls: &'a [Call],
     pub(super) events: &'a [EventRow],
+    /// Verdicts from before this time, UNIX microseconds, may have lost attempts to retention. Read
+    /// after the rows.
+    pub(super) attempts_lost_before: Option<i64>,
 }
 
 /// Whether some of the verdict's attempts are kept and others are not. There may be more attempts
@@ -122,7 +122,7 @@ impl Reader<'_> {
         }
         if lacks_attempts(verdict, evidence.calls.len()) {
             let is_lost = |before| verdict.decided_at < before;
-            if self.attempts_lost_before.is_some_and(is_lost) {
+            if evidence.attempts_lost_before.is_some_and(is_lost) {
                 derivation.missing.push("some of its attempts are not kept any more".to_owned());
             } else {
                 let kept = format!("{} are kept", evidence.calls.len());

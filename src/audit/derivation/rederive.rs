@@ -52,12 +52,12 @@ pub async fn rederive(
         // After the page was read: retention may run at the same time, and it records first what it
         // removes.
         let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
-        let reader = Reader { attempts_lost_before, ..reader };
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
         for verdict in &page.verdicts {
             let none = (Vec::new(), Vec::new());
             let (calls, events) = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
-            let derivation = reader.derive(&Evidence { verdict, calls, events });
+            let derivation =
+                reader.derive(&Evidence { verdict, calls, events, attempts_lost_before });
             sum.add(verdict, derivation, limit);
         }
         bar.inc(u64::try_from(page.verdicts.len()).unwrap_or_default());

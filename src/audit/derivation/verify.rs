@@ -61,7 +61,6 @@ pub async fn verify(
     let file = claim_file(store, claim_id).await?;
     // Not before the claim is read: retention may run beside, and says first what it takes.
     let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
-    let reader = Reader { attempts_lost_before, ..reader };
     let Some(verdict) = file.verdict else {
         return Ok(Verification {
             claim_id: claim_id.to_owned(),
@@ -74,7 +73,12 @@ pub async fn verify(
             seals: Vec::new(),
         });
     };
-    let evidence = Evidence { verdict: &verdict, calls: &file.calls, events: &file.events };
+    let evidence = Evidence {
+        verdict: &verdict,
+        calls: &file.calls,
+        events: &file.events,
+        attempts_lost_before,
+    };
     let derivation = reader.derive(&evidence);
     let policy_version = reader.policy.version().to_owned();
     let is_other_policy = policy_version != verdict.policy_version;
