@@ -13,6 +13,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,14 +103,10 @@ class Worker:
 
     def start(self, **changes):
         self.environment |= changes
-        self.started = time.monotonic()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL)
-
-    def age(self):
-        return time.monotonic() - self.started
 
     def restart_if_ended(self):
         if self.process.poll() is not None:
@@ -121,13 +118,26 @@ class Worker:
         self.process.wait()
 
     def stop(self):
-        """Its exit code after SIGTERM."""
+        """Its exit code after SIGTERM, which it gets when it has a handler."""
+        deadline = time.monotonic() + 30
+        while self.process.poll() is None and not self.hears_sigterm():
+            assert time.monotonic() < deadline, "no handler for SIGTERM within 30 s"
+            time.sleep(0.05)
         self.process.terminate()
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.kill()
             return "none within 20 s"
+
+    def hears_sigterm(self):
+        """Whether SIGTERM has a handler, as Linux tells; elsewhere it is taken for granted."""
+        try:
+            status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return True
+        caught, = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
 
 
 class Publisher(threading.Thread):
@@ -310,8 +320,7 @@ def trial(services, example, name, options, logs):
                 continue
             due = time.monotonic() + chance.uniform(0, 2 * options.seconds / options.kills)
             worker = chance.choice(workers)
-            # One that has just begun may not hear SIGTERM yet, and ends by it.
-            if chance.random() < 0.2 and worker.age() > 4:
+            if chance.random() < 0.2:
                 codes.append(worker.stop())
                 worker.start()
                 continue
