@@ -11,6 +11,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use claimgate::config::Config;
@@ -22,6 +23,7 @@ use claimgate_simulator::{
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -44,6 +46,8 @@ pub(crate) struct Lab {
     pub(crate) simulator: Simulator,
     pub(crate) folder: tempfile::TempDir,
     producer: Producer,
+    /// See [`Lab::read`].
+    reader: Mutex<Option<BaseConsumer>>,
     /// Sections of TOML for every process of this lab.
     everywhere: &'static str,
 }
@@ -119,6 +123,7 @@ impl Lab {
             postgres,
             kafka,
             name,
+            reader: Mutex::new(None),
             everywhere: "",
         }
     }
