@@ -27,7 +27,11 @@ const ENDS_MIN: Duration = Duration::from_millis(100);
 
 impl Rebalances {
     /// Reads the committed offsets of these partitions once, and starts from those: two reads could
-    /// differ.
+    /// differ. A partition without one starts where its log does.
+    ///
+    /// The client gets a number in any case. If it had to look a start up itself, a rebalance
+    /// meanwhile would make it look up again 500 ms later, and read from there once more, whatever
+    /// had been read by then (librdkafka 2.12, `rd_kafka_toppar_handle_Offset`).
     pub(super) fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -40,7 +44,7 @@ impl Rebalances {
             return Ok((list, Vec::new()));
         }
         let committed = self.committed(consumer, &list)?;
-        let mut assigned = Vec::new();
+        let (mut assigned, mut anew) = (Vec::new(), Vec::new());
         // One time limit for all: a partition without a leader answers only when it has one, and
         // the others must not wait for that.
         let deadline = Instant::now() + self.request_timeout;
@@ -49,57 +53,53 @@ impl Rebalances {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
             };
-            let start = offset.map_or(Offset::Invalid, Offset::Offset);
-            list.set_partition_offset(element.topic(), element.partition(), start).map_err(
-                |error| {
-                    format!("cannot start partition {} at {start:?}: {error}", element.partition())
-                },
-            )?;
             let metadata = metadata(&element);
             let partition = self.partition(element.topic(), element.partition());
+            let ends = if offset.is_none() || !metadata.is_empty() {
+                self.ends(consumer, partition, deadline)?
+            } else {
+                None
+            };
+            // From 0 the client goes to the start of a log that begins later.
+            let start = offset.or_else(|| ends.map(|(start, _)| start)).unwrap_or(0);
+            list.set_partition_offset(element.topic(), element.partition(), Offset::Offset(start))
+                .map_err(|error| {
+                    format!("cannot start partition {} at {start}: {error}", element.partition())
+                })?;
+            if let (None, Some((start, end))) = (offset, ends) {
+                anew.push((partition, end - start));
+            }
             // If the end of the log is not known, the metadata is trusted: a clean leader election
             // makes no log shorter.
-            let log_end = if metadata.is_empty() {
-                i64::MAX
-            } else {
-                self.ends(consumer, partition, deadline)?.map_or(i64::MAX, |(_, end)| end)
+            let log_end = match ends {
+                Some((_, end)) if !metadata.is_empty() => end,
+                _ => i64::MAX,
             };
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
-        self.tell_anew(consumer, &assigned, deadline)?;
+        anew.retain(|(_, offsets)| *offsets > 0);
+        self.tell_anew(&anew);
         Ok((list, assigned))
     }
 
     /// Logs which partitions are read from their start, because they have records but no committed
-    /// offset.
-    fn tell_anew(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        assigned: &[Assigned],
-        deadline: Instant,
-    ) -> Result<(), String> {
-        let (mut partitions, mut records) = (Vec::new(), 0);
-        for assigned in assigned.iter().filter(|assigned| assigned.offset.is_none()) {
-            let partition = assigned.partition;
-            if let Some((start, end)) = self.ends(consumer, partition, deadline)?
-                && end > start
-            {
-                partitions.push(partition);
-                records += end - start;
-                self.meter.read_again(partition.input, end - start);
-            }
+    /// offset, and counts their offsets.
+    fn tell_anew(&self, anew: &[(Partition, i64)]) {
+        if anew.is_empty() {
+            return;
         }
-        if !partitions.is_empty() {
-            warn!(
-                partitions = %labels(partitions.into_iter()),
-                offsets = records,
-                "the group {:?} has no committed offsets here: {records} offsets are read from the \
-                 start. The group's name is new, or its offsets expired or were deleted. Decisions \
-                 that were published before are published again",
-                self.group_id
-            );
+        for (partition, offsets) in anew {
+            self.meter.read_again(partition.input, *offsets);
         }
-        Ok(())
+        let offsets: i64 = anew.iter().map(|(_, offsets)| offsets).sum();
+        warn!(
+            partitions = %labels(anew.iter().map(|(partition, _)| *partition)),
+            offsets,
+            "the group {:?} has no committed offsets here: {offsets} offsets are read from the \
+             start. The group's name is new, or its offsets expired or were deleted. Decisions \
+             that were published before are published again",
+            self.group_id
+        );
     }
 
     /// Asks the broker until it answers: an outage during a rebalance is handled like any other.
@@ -200,6 +200,9 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
 mod tests {
     use std::cell::{Cell, RefCell};
 
+    use rdkafka::message::Message as _;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
     use tokio::sync::mpsc;
     use tokio::sync::mpsc::error::TryRecvError;
 
@@ -250,5 +253,75 @@ mod tests {
         drop(events);
         let silent = || answer::<()>(RDKafkaErrorCode::OperationTimedOut);
         rebalances.ask("the offsets", silent).expect_err("nobody waits for it");
+    }
+
+    /// A client that looks a partition's start up itself looks once more 500 ms later if a rebalance
+    /// came between, and reads from there again. A rebalance pauses and resumes what is assigned;
+    /// here each consumer does so at another moment of its look-up, and when it has read something.
+    #[test]
+    fn a_rebalance_while_a_partition_starts_repeats_no_record() {
+        let broker = MockCluster::new(1).expect("a broker");
+        let mut settings = Config::from_toml("").expect("the defaults").kafka;
+        settings.bootstrap_servers = broker.bootstrap_servers();
+        for topic in [&settings.input_topic, &settings.retry_topic] {
+            broker.create_topic(topic, 1, 1).expect("it is made");
+        }
+        let producer: BaseProducer = settings.consumer().create().expect("a producer");
+        for _ in 0..RECORDS {
+            let record = BaseRecord::<[u8], [u8]>::to(&settings.input_topic).payload(&b"1"[..]);
+            producer.send(record).map_err(|(error, _)| error).expect("sent");
+        }
+        producer.flush(Duration::from_secs(10)).expect("taken");
+        let consumers = (1..=30).map(|number: u32| {
+            settings.group_id = format!("group-{number}");
+            let (events, _received) = mpsc::channel(8);
+            let rebalances = Rebalances::new(&settings, Duration::from_secs(1), events);
+            let consumer = super::super::config::consumer(&settings, Duration::from_secs(1));
+            let consumer: BaseConsumer<Rebalances> =
+                consumer.create_with_context(rebalances).expect("a consumer");
+            let claims = [Partition { input: Input::Claims, number: 0 }];
+            let (list, _) = consumer.context().starts(&consumer, &claims).expect("its start");
+            (consumer, list, Duration::from_millis(100) * number)
+        });
+        let consumers: Vec<_> = consumers.collect();
+        broker.broker_round_trip_time(1, Duration::from_millis(300)).expect("slow");
+        let read: Vec<_> = std::thread::scope(|scope| {
+            let reading: Vec<_> = consumers
+                .iter()
+                .map(|(consumer, list, rebalance)| scope.spawn(|| read(consumer, list, *rebalance)))
+                .collect();
+            reading.into_iter().map(|read| read.join().expect("no panic")).collect()
+        });
+        // Ending them is not what is tested, and the client may hang in it.
+        std::mem::forget(consumers);
+        assert_eq!(read, [[1; RECORDS]; 30]);
+    }
+
+    const RECORDS: usize = 20;
+
+    /// How often each record is read in five seconds.
+    fn read(
+        consumer: &BaseConsumer<Rebalances>,
+        list: &TopicPartitionList,
+        rebalance: Duration,
+    ) -> [u32; RECORDS] {
+        let pause = || {
+            consumer.pause(list).expect("paused");
+            consumer.resume(list).expect("resumed");
+        };
+        consumer.assign(list).expect("assigned");
+        let (mut read, began, mut rebalance) = ([0; RECORDS], Instant::now(), Some(rebalance));
+        while began.elapsed() < Duration::from_secs(5) {
+            if rebalance.take_if(|at| began.elapsed() > *at).is_some() {
+                pause();
+            }
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(10)) {
+                if read == [0; RECORDS] {
+                    pause();
+                }
+                read[usize::try_from(message.offset()).expect("an offset")] += 1;
+            }
+        }
+        read
     }
 }
