@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::signature::encode;
 use super::{Answer, Fault, Request, Shared};
 
 /// The key before the token (RFC 6749, section 5.1).
@@ -72,15 +73,18 @@ pub trait TokenSource: Send + Sync {
         None
     }
 
-    /// The vendor's message about a refusal, on one line of bounded length.
+    /// The secret of the request. An answer may repeat it, as a page of an error does with the URL.
+    fn secret(&self) -> SecretString;
+
+    /// The vendor's message about a refusal, on one line of bounded length, without the secret.
     fn words(&self, _: &Answer<'_>) -> Option<String> {
         None
     }
 
     /// The first bytes of an answer, to be stored: without any value in the place of a token, even
-    /// if the rest cannot be read, and without the token that was read.
+    /// if the rest cannot be read, and without the token that was read and the secret.
     fn redacted(&self, body: &[u8], token: Option<&SecretString>) -> Vec<u8> {
-        redacted(body, token)
+        redacted(&without_secret(body, &self.secret()), token)
     }
 }
 
@@ -88,6 +92,18 @@ pub trait TokenSource: Send + Sync {
 pub fn one_line(words: &str, longest: usize) -> String {
     let clean = |letter: char| if letter.is_control() { ' ' } else { letter };
     words.chars().map(clean).take(longest).collect()
+}
+
+/// The bytes with `***` in place of a secret as it is, and as URLs and JSON have it.
+pub(super) fn without_secret(body: &[u8], secret: &SecretString) -> Vec<u8> {
+    let secret = secret.expose_secret();
+    if secret.is_empty() {
+        return body.to_vec();
+    }
+    let json = serde_json::Value::from(secret).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let forms = [secret.to_owned(), encode(secret).to_string(), json];
+    forms.iter().fold(body.to_vec(), |body, form| without(&body, form.as_bytes()))
 }
 
 fn redacted(body: &[u8], token: Option<&SecretString>) -> Vec<u8> {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::risk::testing::*;
 use crate::risk::{Answer, ApiResult, Fault, Fetch, Method, Request, Token};
+use secrecy::SecretString;
 
 fn fault(toml: &str) -> SectionError {
     registry(toml).err().unwrap()
@@ -263,6 +264,10 @@ impl TokenSource for Vendor {
 
     fn token_request(&self, _: Fetch) -> Request {
         Request { method: Method::Get, url: String::new(), body: None, redacted: String::new() }
+    }
+
+    fn secret(&self) -> SecretString {
+        SecretString::from("")
     }
 
     fn read_token(&self, answer: &Answer<'_>) -> Result<Token, Fault> {

@@ -199,6 +199,21 @@ fn the_record_of_a_token_exchange_has_everything_but_the_token() {
     assert_eq!(String::from_utf8_lossy(&elsewhere), r#"{"access\u005ftoken":"***","***":1}"#);
 }
 
+/// A gateway's page has the URL in it, and a refusal may name what it refuses.
+#[test]
+fn an_answer_that_repeats_the_app_secret_shows_it_nowhere() {
+    let source = tokens("classic");
+    let page = b"Cannot GET /cgi-bin/token?appid=wx1&secret=app%2Bsecret (app+secret)";
+    let kept = source.redacted(page, None);
+    assert_eq!(
+        String::from_utf8_lossy(&kept),
+        "Cannot GET /cgi-bin/token?appid=wx1&secret=*** (***)"
+    );
+    let refusal = br#"{"errcode":40125,"errmsg":"invalid appsecret app+secret rid: 1-2"}"#;
+    let words = source.words(&Answer { status: 200, body: refusal });
+    assert_eq!(words.as_deref(), Some("invalid appsecret *** rid: 1-2"));
+}
+
 #[test]
 fn a_token_refusals_words_are_reported_in_one_line() {
     let words = |body: &str| tokens("stable").words(&Answer { status: 200, body: body.as_bytes() });

@@ -5,13 +5,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::json;
 
 use super::{JSON, Settings, TokenEndpoint};
 use crate::live::Live;
 use crate::risk::signature::encode;
+use crate::risk::tokens::without_secret;
 use crate::risk::tolerant::{Found, Keys, Readable, read};
 use crate::risk::{
     Answer, Fault, FaultReason, Fetch, Method, Request, Shared, Token, TokenSource, one_line,
@@ -158,9 +159,15 @@ impl TokenSource for AccessTokens {
         ))
     }
 
+    fn secret(&self) -> SecretString {
+        self.settings.now().app_secret.clone()
+    }
+
     /// They name the address that is not allowed, and a request id.
     fn words(&self, answer: &Answer<'_>) -> Option<String> {
-        Some(one_line(&read::<Words>(answer.body)?.0.given()?, LONGEST_WORDS))
+        let words = read::<Words>(answer.body)?.0.given()?;
+        let words = without_secret(words.as_bytes(), &self.secret());
+        Some(one_line(&String::from_utf8_lossy(&words), LONGEST_WORDS))
     }
 }
 
