@@ -46,6 +46,20 @@ pub(super) fn lacks_attempts(verdict: &Verdict, kept: usize) -> bool {
     (1..usize::try_from(verdict.attempts).unwrap_or(usize::MAX)).contains(&kept)
 }
 
+/// The attempt whose answer decided: the last that can have. Two workers may ask about a claim that
+/// was sent twice; then it is the one of the verdict's trace, and had ended before the verdict.
+fn deciding<'a>(verdict: &Verdict, calls: &'a [Call]) -> Option<&'a Call> {
+    let decisive = |call: &&Call| {
+        call.api == verdict.api
+            && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
+            && call.requested_at <= verdict.decided_at
+    };
+    let has_ended = |call: &Call| call.requested_at + call.latency <= verdict.decided_at;
+    let fits = |call: &&Call| (call.trace_id == verdict.trace_id, has_ended(call));
+    // Of several that fit as well it is the last.
+    calls.iter().filter(decisive).max_by_key(fits)
+}
+
 /// A column of a verdict that does not follow from the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -153,12 +167,7 @@ impl Reader<'_> {
                  {recorded}"
             ));
         }
-        let decisive = |call: &&Call| {
-            call.api == verdict.api
-                && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
-                && call.requested_at <= verdict.decided_at
-        };
-        let call = calls.iter().rfind(decisive);
+        let call = deciding(verdict, calls);
         let call = call.ok_or("the answer that decided is not kept any more")?;
         let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
         let status = call.http_status.and_then(|status| u16::try_from(status).ok());
@@ -253,5 +262,30 @@ impl Derivation {
         } else {
             Agreement::Same
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two workers asked about one claim, which had been sent twice to two partitions.
+    #[test]
+    fn the_answer_that_decided_is_the_one_of_the_verdicts_trace() {
+        let verdict = Verdict { decided_at: 1_000, ..Verdict::ordinary("clm-1") };
+        let call = |attempt, trace: &str, requested_at, latency| Call {
+            attempt,
+            requested_at,
+            latency,
+            trace_id: trace.to_owned(),
+            ..Call::ordinary("clm-1")
+        };
+        let own = &verdict.trace_id;
+        let decided = |calls: &[Call]| deciding(&verdict, calls).map(|call| call.attempt);
+        assert_eq!(decided(&[call(1, own, 100, 300), call(2, "other", 900, 50)]), Some(1));
+        assert_eq!(decided(&[call(1, own, 100, 300), call(2, own, 999, 139)]), Some(1), "too late");
+        assert_eq!(decided(&[call(1, own, 100, 300), call(2, own, 500, 300)]), Some(2));
+        assert_eq!(decided(&[call(1, "other", 100, 300)]), Some(1), "there is no other");
+        assert_eq!(decided(&[call(1, own, 1_001, 1)]), None);
     }
 }
