@@ -76,13 +76,18 @@ impl TraceContext {
 
     /// The `traceparent` header's value.
     pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        traceparent(self.trace_id, self.span_id, self.flags)
     }
 
     /// The trace's id as 32 hex digits.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
+}
+
+/// The value of a `traceparent` header.
+pub fn traceparent(trace_id: u128, span_id: u64, flags: u8) -> String {
+    format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}")
 }
 
 /// The part of a `baggage` header that is passed on: the entries with these keys, or all if one is

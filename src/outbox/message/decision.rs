@@ -12,7 +12,7 @@ use crate::decision::{Reason, Source, decision_id};
 use crate::intake::Headers;
 use crate::outbox::Received;
 use crate::schema::Verdict;
-use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE};
+use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, traceparent};
 
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
@@ -144,15 +144,20 @@ fn build((verdict, revision): Decided<'_>, received: &Received, key: &[u8], form
     ];
     headers.extend(revision.map(|revision| text(REVISION, &revision.to_string())));
     headers.extend(verdict.seal.map(|seal| text(SEAL, &seal.to_string())));
-    headers.extend(trace_headers(received));
+    headers.extend(trace_headers(verdict, received));
     let payload = Some(serialise(&event));
     Message { topic: Topic::Decisions, partition: None, key: Some(key.to_vec()), payload, headers }
 }
 
-fn trace_headers(received: &Received) -> Headers {
-    let mut headers = vec![text(TRACEPARENT, &received.trace.traceparent())];
-    headers.extend(received.trace.state.as_ref().map(|state| text(TRACESTATE, state)));
-    headers.extend(received.trace.baggage.as_ref().map(|baggage| text(BAGGAGE, baggage)));
+/// The trace is the verdict's: an event without one gets another each time that it is read.
+fn trace_headers(verdict: &Verdict, received: &Received) -> Headers {
+    let TraceContext { trace_id, span_id, flags, state, baggage } = &received.trace;
+    let recorded = u128::from_str_radix(&verdict.trace_id, 16).ok().filter(|id| *id != 0);
+    let recorded = recorded.unwrap_or(*trace_id);
+    let mut headers = vec![text(TRACEPARENT, &traceparent(recorded, *span_id, *flags))];
+    let state = state.as_ref().filter(|_| recorded == *trace_id);
+    headers.extend(state.map(|state| text(TRACESTATE, state)));
+    headers.extend(baggage.as_ref().map(|baggage| text(BAGGAGE, baggage)));
     headers
 }
 

@@ -106,6 +106,17 @@ fn a_recalled_decision_is_the_same_to_the_byte() {
     );
 }
 
+/// The event had no trace and got another one when it was read again.
+#[test]
+fn a_decision_is_in_the_trace_of_its_verdict() {
+    let recorded = Verdict { trace_id: format!("{:032x}", 0xabc), ..verdict() };
+    let recalled = RecordOutcome::Recalled(Box::new(recorded));
+    let message = of(&completed(recalled), false, MAX_BYTES).expect("published");
+    let told = |name| header(&message.headers, name);
+    let trace = &b"00-00000000000000000000000000000abc-0000000000000007-01"[..];
+    assert_eq!((told("traceparent"), told("tracestate")), (Some(trace), None));
+}
+
 #[test]
 fn a_duplicate_is_published_only_where_that_is_wanted() {
     let duplicate = completed(RecordOutcome::Duplicate(Box::new(verdict())));
