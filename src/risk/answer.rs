@@ -113,6 +113,9 @@ impl From<FaultReason> for Fault {
     }
 }
 
+/// The pause where a limit per minute or maintenance is the reason.
+pub const A_MINUTE: Duration = Duration::from_secs(60);
+
 impl ApiResult {
     /// A fault to be retried after a growing pause.
     pub fn transient(fault: impl Into<Fault>) -> Self {
@@ -121,7 +124,7 @@ impl ApiResult {
 
     /// A fault to be retried after a minute at the earliest: a limit per minute, or maintenance.
     pub fn transient_for_a_minute(fault: Fault) -> Self {
-        Self::Transient(fault, RetryHint::After(Duration::from_secs(60)))
+        Self::Transient(fault, RetryHint::After(A_MINUTE))
     }
 
     /// The same result, but transient if its code is in `retry.transient_codes`: the operator's

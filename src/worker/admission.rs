@@ -119,7 +119,7 @@ impl<P: Ports> Worker<P> {
         let api = api_of(&deferral, &self.context.registry);
         if self.inflow.waiting.has_seat(api) {
             // No worker defers for longer than this: a header with more is damaged.
-            let wait = wait.min(self.context.retry.defer_max_interval);
+            let wait = wait.min(self.context.retry.longest_pause());
             self.inflow.waiting.enter(api, now + wait, &deferral, (ticket, record));
         } else {
             self.inflow.pace.withdraw(api, now);

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use super::breaker::CallHealth;
 use super::budget;
 use crate::decision::{Assessment, Decision};
-use crate::risk::{ApiResult, Fault, FaultReason, RetryHint};
+use crate::risk::{A_MINUTE, ApiResult, Fault, FaultReason, RetryHint};
 
 /// `[retry]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -101,6 +101,12 @@ pub enum Step {
 }
 
 impl Settings {
+    /// The longest that a claim is deferred for: what an API asks for counts even where the
+    /// intervals are shorter.
+    pub fn longest_pause(&self) -> Duration {
+        self.defer_max_interval.max(self.retry_after_max).max(A_MINUTE)
+    }
+
     /// How long a claim is deferred for the `times`-th time: between half of its interval and the
     /// whole, so that claims that were deferred together do not come back together.
     pub fn defer_for(&self, times: u32, seed: u32) -> Duration {

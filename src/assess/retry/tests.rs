@@ -174,6 +174,8 @@ fn a_claim_is_deferred_for_longer_each_time_up_to_a_bound() {
         (1..=8).map(|times| settings.defer_for(times, u32::MAX).as_secs()).collect();
     assert_eq!(longest, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
     assert_eq!(settings.defer_for(1, 0).as_secs(), 30);
+    let short = Settings { defer_max_interval: Duration::from_secs(2), ..settings.clone() };
+    assert_eq!(short.longest_pause().as_secs(), 60, "an API may ask for a minute");
     assert_eq!(settings.defer_for(u32::MAX, u32::MAX).as_secs(), 3_600);
 }
 
