@@ -11,7 +11,7 @@
 //!
 //! let deferral = Deferral {
 //!     times: 1, first: 1_632_994_480_000, since: 1_632_994_480_000,
-//!     not_before: 1_632_994_510_000, attempts: 3, unseen: 0,
+//!     not_before: 1_632_994_510_000, attempts: 3, unseen: 0, code: Some(-1),
 //!     reason: "http_5xx".to_owned(), api: "captcha".to_owned(),
 //!     source: Source { topic: "claims".to_owned(), partition: 4, offset: 17 },
 //!     traceparent: String::new(),
@@ -40,14 +40,16 @@ const ATTEMPTS: &str = "claimgate-attempts";
 const UNSEEN: &str = "claimgate-unseen";
 /// Why it was deferred, in a bounded word.
 const REASON: &str = "claimgate-reason";
+/// The last return code that an API answered, if it answered any.
+const CODE: &str = "claimgate-code";
 /// The position of the claim's event in the input topic.
 const SOURCE: &str = "claimgate-source";
 /// The name of the risk API that it waits for.
 const API: &str = "claimgate-api";
 /// The trace in which it was deferred.
 const TRACE: &str = "claimgate-traceparent";
-const ALL: [&str; 10] =
-    [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, SOURCE, API, TRACE];
+const ALL: [&str; 11] =
+    [TIMES, FIRST, SINCE, NOT_BEFORE, ATTEMPTS, UNSEEN, REASON, CODE, SOURCE, API, TRACE];
 
 /// No reason, no API's name and no trace is longer.
 const WORD_MAX: usize = 64;
@@ -71,6 +73,9 @@ pub struct Deferral {
     pub unseen: u32,
     /// Why it was deferred, in a bounded word.
     pub reason: String,
+    /// The last return code that the API answered: the verdict has it where the claim is given up
+    /// while it waits.
+    pub code: Option<i64>,
     /// The position of the claim's event in the input topic: the source of its verdict.
     pub source: Source,
     /// The name of the risk API that it waits for; empty if it is not known.
@@ -96,6 +101,7 @@ impl Deferral {
             attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
             unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
             reason: text(REASON).filter(is_short)?.to_owned(),
+            code: text(CODE).and_then(|code| code.parse().ok()),
             source: place(text(SOURCE)?)?,
             api: text(API).filter(is_short).unwrap_or_default().to_owned(),
             traceparent: text(TRACE).filter(is_short).unwrap_or_default().to_owned(),
@@ -117,6 +123,8 @@ impl Deferral {
             (API, self.api.clone()),
             (TRACE, self.traceparent.clone()),
         ];
+        let code = self.code.map(|code| (CODE, code.to_string()));
+        let history = history.into_iter().chain(code);
         headers.extend(history.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
         headers
     }
@@ -156,6 +164,7 @@ mod tests {
             not_before: 2_000,
             attempts: 7,
             unseen: 3,
+            code: Some(-1),
             reason: "http_5xx".to_owned(),
             source,
             api: "mini_program".to_owned(),
@@ -215,7 +224,7 @@ mod tests {
         let whole = deferral().headers(&Headers::new());
         // These headers may be missing.
         let needed =
-            |index: &usize| ![FIRST, UNSEEN, API, TRACE].contains(&whole[*index].0.as_str());
+            |index: &usize| ![FIRST, UNSEEN, CODE, API, TRACE].contains(&whole[*index].0.as_str());
         for missing in (0..whole.len()).filter(needed) {
             let mut half = whole.clone();
             half.remove(missing);

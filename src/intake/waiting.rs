@@ -179,6 +179,7 @@ mod tests {
             not_before: 0,
             attempts: 0,
             unseen: 0,
+            code: None,
             reason: String::new(),
             source: Source { topic: String::new(), partition: 0, offset: 0 },
             api: String::new(),

@@ -175,6 +175,7 @@ impl<P: Ports> Worker<P> {
             not_before: now.saturating_add(pause).min(give_up_at),
             attempts: retry.attempts(),
             unseen: retry.unseen(),
+            code: retry.code(),
             reason: reason.as_str().to_owned(),
             source: received.source.clone(),
             api: api.to_owned(),

@@ -80,6 +80,7 @@ impl Job {
                 deferral.unseen,
                 FaultReason::from_word(&deferral.reason),
             )
+            .with_code(deferral.code)
         };
         let retry = deferral.as_ref().map(resumed).unwrap_or_default();
         Box::new(Self {

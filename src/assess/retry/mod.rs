@@ -125,6 +125,8 @@ pub struct Retry {
     attempts: u32,
     /// How many of all attempts did not reach the API, or were turned away by it.
     unseen: u32,
+    /// The last return code that came.
+    code: Option<i64>,
     started: Option<Instant>,
     intervals: Option<ExponentialBackoff>,
     signed_again: bool,
@@ -150,6 +152,11 @@ impl Retry {
         }
     }
 
+    /// The same, where this was the last return code that came.
+    pub fn with_code(self, code: Option<i64>) -> Self {
+        Self { code, ..self }
+    }
+
     /// Counts an attempt that is about to be made; returns its number, 1 for the very first.
     pub fn begin(&mut self, now: Instant) -> u32 {
         self.started.get_or_insert(now);
@@ -171,6 +178,11 @@ impl Retry {
     /// away.
     pub fn unseen(&self) -> u32 {
         self.unseen
+    }
+
+    /// The last return code that came, also before the claim was deferred.
+    pub fn code(&self) -> Option<i64> {
+        self.code
     }
 
     /// Until when the last answer asked for a pause, if it did. A deferred claim keeps to it too.
@@ -217,6 +229,7 @@ impl Retry {
         context: &Context,
     ) -> Step {
         self.unseen = self.unseen.saturating_add(u32::from(!context.seen));
+        self.code = fault.provider_code.or(self.code);
         let seen = self.attempts().saturating_sub(self.unseen);
         if context.seen && context.max_attempts.is_some_and(|max| seen >= max) {
             return Step::GiveUp(fault);

@@ -192,6 +192,19 @@ fn attempts_before_the_deferral_count() {
 }
 
 #[test]
+fn the_last_return_code_that_came_is_kept() {
+    let (settings, now) = (settings(), Instant::now());
+    let mut retry = Retry::resumed(3, 0, None).with_code(Some(13));
+    let mut after = |fault: Fault| {
+        retry.begin(now);
+        retry.after(&settings, ApiResult::transient(fault), &context(now, 0));
+        retry.code()
+    };
+    assert_eq!(after(FaultReason::Timeout.into()), Some(13), "no answer came");
+    assert_eq!(after(Fault::coded(FaultReason::Busy, -1)), Some(-1));
+}
+
+#[test]
 fn attempts_that_the_api_never_saw_do_not_count() {
     let (settings, now) = (settings(), Instant::now());
     let mut retry = Retry::resumed(7, 7, Some(FaultReason::Connect));

@@ -192,6 +192,7 @@ fn asyncapi_lists_the_headers_that_messages_have() {
 fn deferral() -> Deferral {
     Deferral {
         unseen: 0,
+        code: Some(13),
         times: 1,
         first: 1,
         since: 1,
@@ -274,6 +275,7 @@ fn the_smallest_form_has_a_bound_whatever_the_event_holds() {
 fn deferred(bytes: usize) -> Completed {
     let deferral = Deferral {
         unseen: 0,
+        code: None,
         times: 1,
         first: 1,
         since: 1,

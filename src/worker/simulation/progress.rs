@@ -108,6 +108,7 @@ fn thousands_of_overdue_claims_of_one_account_are_decided_at_once() {
                 not_before: 0,
                 attempts: 0,
                 unseen: 0,
+                code: Some(4100),
                 reason: "breaker_open".to_owned(),
                 source,
                 api: "intelligent_qr_code".to_owned(),
@@ -118,7 +119,8 @@ fn thousands_of_overdue_claims_of_one_account_are_decided_at_once() {
             world.broker.produce(Partition::retry(0), None, headers, Some(event));
         }
         world.run().await;
-        world.store.verdicts().len()
+        world.store.verdicts()
     });
-    assert_eq!(i64::try_from(decided), Ok(CLAIMS));
+    assert_eq!(i64::try_from(decided.len()), Ok(CLAIMS));
+    assert!(decided.values().all(|verdict| verdict.provider_code == Some(4100)), "as was answered");
 }

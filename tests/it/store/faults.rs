@@ -157,6 +157,7 @@ async fn a_verdict_waits_for_its_attempts() {
         assert_eq!(record(&store, &first).await, []);
         let deferral = Deferral {
             unseen: 0,
+            code: None,
             times: 1,
             first: 0,
             api: "intelligent_qr_code".to_owned(),

@@ -115,6 +115,7 @@ impl<'a, C: Cluster> Member<'a, C> {
             let reason = "http_5xx".to_owned();
             RecordOutcome::Deferred(Deferral {
                 unseen: 0,
+                code: None,
                 times: 1,
                 first: 1,
                 since: 1,
