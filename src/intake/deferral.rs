@@ -53,6 +53,8 @@ const ALL: [&str; 11] =
 
 /// No reason, no API's name and no trace is longer.
 const WORD_MAX: usize = 64;
+/// No claim is deferred or asked about more often. A verdict's row has room for what comes after.
+const COUNT_MAX: i64 = 1_000_000;
 
 /// A deferred claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,16 +92,20 @@ impl Deferral {
     pub fn parse(headers: &Headers) -> Option<Self> {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
-        // A text of another writer is not passed on in any length.
+        // Texts and counts of another writer are not passed on in any size.
+        let count = |name| {
+            let count = number(name).filter(|count| *count <= COUNT_MAX)?;
+            u32::try_from(count).ok()
+        };
         let is_short = |text: &&str| text.len() <= WORD_MAX;
         let since = number(SINCE)?;
         Some(Self {
-            times: u32::try_from(number(TIMES)?).ok()?,
+            times: count(TIMES)?,
             first: number(FIRST).unwrap_or(since),
             since,
             not_before: number(NOT_BEFORE)?,
-            attempts: u32::try_from(number(ATTEMPTS)?).ok()?,
-            unseen: number(UNSEEN).and_then(|unseen| u32::try_from(unseen).ok()).unwrap_or(0),
+            attempts: count(ATTEMPTS)?,
+            unseen: count(UNSEEN).unwrap_or(0),
             reason: text(REASON).filter(is_short)?.to_owned(),
             code: text(CODE).and_then(|code| code.parse().ok()),
             source: place(text(SOURCE)?)?,
@@ -207,6 +213,14 @@ mod tests {
         headers.retain(|(other, _)| other != name);
         headers.push((name.to_owned(), Some(text.as_bytes().to_vec())));
         headers
+    }
+
+    /// The row of a verdict and its decision once had different numbers.
+    #[test]
+    fn more_attempts_than_a_claim_can_have_are_not_passed_on() {
+        let attempts = |text| Deferral::parse(&forged(ATTEMPTS, text)).map(|read| read.attempts);
+        assert_eq!(attempts("1000000"), Some(1_000_000));
+        assert_eq!((attempts("1000001"), attempts("4294967295")), (None, None));
     }
 
     #[test]
