@@ -44,7 +44,7 @@ impl Rebalances {
             return Ok((list, Vec::new()));
         }
         let committed = self.committed(consumer, &list)?;
-        let (mut assigned, mut anew) = (Vec::new(), Vec::new());
+        let (mut assigned, mut from_start) = (Vec::new(), Vec::new());
         // One time limit for all: a partition without a leader answers only when it has one, and
         // the others must not wait for that.
         let deadline = Instant::now() + self.request_timeout;
@@ -66,34 +66,33 @@ impl Rebalances {
                 .map_err(|error| {
                     format!("cannot start partition {} at {start}: {error}", element.partition())
                 })?;
-            if let (None, Some((start, end))) = (offset, ends) {
-                anew.push((partition, end - start));
+            if offset.is_none()
+                && let Some((start, end)) = ends
+                && end > start
+            {
+                from_start.push((partition, end - start));
             }
             // If the end of the log is not known, the metadata is trusted: a clean leader election
             // makes no log shorter.
-            let log_end = match ends {
-                Some((_, end)) if !metadata.is_empty() => end,
-                _ => i64::MAX,
-            };
+            let log_end = ends.map_or(i64::MAX, |(_, end)| end);
             assigned.push(Assigned { partition, epoch, offset, metadata, log_end });
         }
-        anew.retain(|(_, offsets)| *offsets > 0);
-        self.tell_anew(&anew);
+        self.tell_from_start(&from_start);
         Ok((list, assigned))
     }
 
-    /// Logs which partitions are read from their start, because they have records but no committed
-    /// offset, and counts their offsets.
-    fn tell_anew(&self, anew: &[(Partition, i64)]) {
-        if anew.is_empty() {
+    /// Logs and counts what is read from the start of its log: partitions that have records but no
+    /// committed offset, each with the number of its offsets.
+    fn tell_from_start(&self, partitions: &[(Partition, i64)]) {
+        if partitions.is_empty() {
             return;
         }
-        for (partition, offsets) in anew {
+        for (partition, offsets) in partitions {
             self.meter.read_again(partition.input, *offsets);
         }
-        let offsets: i64 = anew.iter().map(|(_, offsets)| offsets).sum();
+        let offsets: i64 = partitions.iter().map(|(_, offsets)| offsets).sum();
         warn!(
-            partitions = %labels(anew.iter().map(|(partition, _)| *partition)),
+            partitions = %labels(partitions.iter().map(|(partition, _)| *partition)),
             offsets,
             "the group {:?} has no committed offsets here: {offsets} offsets are read from the \
              start. The group's name is new, or its offsets expired or were deleted. Decisions \
