@@ -76,7 +76,7 @@ impl TraceContext {
 
     /// The `traceparent` header's value.
     pub fn traceparent(&self) -> String {
-        traceparent(self.trace_id, self.span_id, self.flags)
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
     }
 
     /// The trace's id as 32 hex digits.
@@ -85,9 +85,10 @@ impl TraceContext {
     }
 }
 
-/// The value of a `traceparent` header.
-pub fn traceparent(trace_id: u128, span_id: u64, flags: u8) -> String {
-    format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}")
+/// A trace's id from the 32 hex digits that [`TraceContext::trace_id`] writes.
+pub fn parse_trace_id(digits: &str) -> Option<u128> {
+    let id = u128::from_str_radix(digits, 16).ok()?;
+    (format!("{id:032x}") == digits).then_some(id)
 }
 
 /// The part of a `baggage` header that is passed on: the entries with these keys, or all if one is

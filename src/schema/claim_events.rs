@@ -12,7 +12,7 @@ use super::values::{Micros, Text, TraceId, micros};
 use crate::claim::EventHashes;
 use crate::decision::Source;
 use crate::intake::{Headers, Received};
-use crate::trace::TraceContext;
+use crate::trace::{TraceContext, parse_trace_id};
 
 /// The event of a claim, before it is written into `claim_events`.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,10 @@ impl EventRow {
             headers: exact_headers(&self.headers)?,
             payload: self.payload.clone(),
             received_at: micros(self.received_at),
-            trace: TraceContext { trace_id: digits(&self.trace_id)?, ..TraceContext::fresh(0) },
+            trace: TraceContext {
+                trace_id: parse_trace_id(&self.trace_id)?,
+                ..TraceContext::fresh(0)
+            },
         })
     }
 
@@ -85,12 +88,6 @@ impl EventRow {
         let (received, hashes) = (&self.received()?, self.hashes);
         NewEvent { claim_id, received, payload, hashes }.digest().ok()
     }
-}
-
-/// A trace id from its 32 hex digits.
-pub(super) fn digits(trace_id: &str) -> Option<u128> {
-    let id = u128::from_str_radix(trace_id, 16).ok()?;
-    (format!("{id:032x}") == trace_id).then_some(id)
 }
 
 /// Headers from their JSON; `None` unless it is exactly the form that claimgate writes, with

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::claim_events::{digits, exact_headers};
+use super::claim_events::exact_headers;
 use super::digest::RowDigest;
 use super::json::{FlatSource, HeaderList, bytes_as_json};
 use super::table::{NewRow, table};
@@ -16,7 +16,7 @@ use super::values::{Micros, Text, TraceId, micros};
 use crate::claim::{DeadLetterReason, EventError};
 use crate::decision::Source;
 use crate::intake::Received;
-use crate::trace::TraceContext;
+use crate::trace::{TraceContext, parse_trace_id};
 
 /// What identifies a dead letter: `topic/partition/offset@content`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, sqlx::FromRow)]
@@ -114,7 +114,10 @@ impl DeadLetterRow {
             headers: exact_headers(&self.headers)?,
             payload: None,
             received_at: micros(self.received_at),
-            trace: TraceContext { trace_id: digits(&self.trace_id)?, ..TraceContext::fresh(0) },
+            trace: TraceContext {
+                trace_id: parse_trace_id(&self.trace_id)?,
+                ..TraceContext::fresh(0)
+            },
         };
         let error = EventError::from_word(&self.error)?;
         let (field, detail) = (self.error_field.clone(), self.detail.clone());

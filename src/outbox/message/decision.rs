@@ -12,7 +12,7 @@ use crate::decision::{Reason, Source, decision_id};
 use crate::intake::Headers;
 use crate::outbox::Received;
 use crate::schema::Verdict;
-use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, traceparent};
+use crate::trace::{BAGGAGE, TRACEPARENT, TRACESTATE, TraceContext, parse_trace_id};
 
 /// The schema that decisions follow, see `schemas/decision.v1.json`.
 pub const DECISION_SCHEMA: &str = "decision.v1";
@@ -151,13 +151,15 @@ fn build((verdict, revision): Decided<'_>, received: &Received, key: &[u8], form
 
 /// The trace is the verdict's: an event without one gets another each time that it is read.
 fn trace_headers(verdict: &Verdict, received: &Received) -> Headers {
-    let TraceContext { trace_id, span_id, flags, state, baggage } = &received.trace;
-    let recorded = u128::from_str_radix(&verdict.trace_id, 16).ok().filter(|id| *id != 0);
-    let recorded = recorded.unwrap_or(*trace_id);
-    let mut headers = vec![text(TRACEPARENT, &traceparent(recorded, *span_id, *flags))];
-    let state = state.as_ref().filter(|_| recorded == *trace_id);
-    headers.extend(state.map(|state| text(TRACESTATE, state)));
-    headers.extend(baggage.as_ref().map(|baggage| text(BAGGAGE, baggage)));
+    let mut trace = received.trace.clone();
+    let recorded = parse_trace_id(&verdict.trace_id).filter(|id| *id != 0);
+    if let Some(trace_id) = recorded.filter(|id| *id != trace.trace_id) {
+        // The state is the other trace's.
+        trace = TraceContext { trace_id, state: None, ..trace };
+    }
+    let mut headers = vec![text(TRACEPARENT, &trace.traceparent())];
+    headers.extend(trace.state.map(|state| text(TRACESTATE, &state)));
+    headers.extend(trace.baggage.map(|baggage| text(BAGGAGE, &baggage)));
     headers
 }
 
