@@ -54,7 +54,8 @@ fn deciding<'a>(verdict: &Verdict, calls: &'a [Call]) -> Option<&'a Call> {
             && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
             && call.requested_at <= verdict.decided_at
     };
-    let has_ended = |call: &Call| call.requested_at + call.latency <= verdict.decided_at;
+    let has_ended =
+        |call: &Call| call.requested_at.saturating_add(call.latency) <= verdict.decided_at;
     let fits = |call: &&Call| (call.trace_id == verdict.trace_id, has_ended(call));
     // Of several that fit as well it is the last.
     calls.iter().filter(decisive).max_by_key(fits)
