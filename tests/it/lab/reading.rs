@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{Lab, PARTITIONS, client};
 
@@ -106,26 +106,24 @@ impl Lab {
 
     /// A `read_committed` consumer that gets each decision quickly, from the first one on.
     pub(crate) fn decisions(&self, group: &str) -> BaseConsumer {
-        let consumer: BaseConsumer = client(&self.kafka)
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "20")
-            .create()
-            .expect("a consumer");
+        let consumer = self.reading(group).create().expect("a consumer");
         self.assign_all(&consumer, "decisions");
         consumer
     }
 
     /// A `read_committed` consumer that commits nothing and says where a partition ends.
     pub(crate) fn consumer(&self, group: &str) -> BaseConsumer {
-        client(&self.kafka)
+        self.reading(group).set("enable.partition.eof", "true").create().expect("a consumer")
+    }
+
+    /// What both have in common.
+    fn reading(&self, group: &str) -> ClientConfig {
+        let mut config = client(&self.kafka);
+        config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "20")
-            .create()
-            .expect("a consumer")
+            .set("fetch.wait.max.ms", "20");
+        config
     }
 }
