@@ -42,9 +42,10 @@ failures() {
     ' "$log" | sort -u
 }
 
-mapfile -t tests < <(failures | sed -n 's/^test //p')
-mapfile -t binaries < <(failures | sed -n 's/^binary //p')
-mapfile -t others < <(failures | sed -n 's/^other //p')
+found=$(failures)
+mapfile -t tests < <(sed -n 's/^test //p' <<<"$found")
+mapfile -t binaries < <(sed -n 's/^binary //p' <<<"$found")
+mapfile -t others < <(sed -n 's/^other //p' <<<"$found")
 count=$((${#tests[@]} + ${#binaries[@]}))
 if [ ${#others[@]} -gt 0 ] || [ "$count" -eq 0 ] || [ "$count" -gt 3 ]; then
     echo "why tests failed:"
