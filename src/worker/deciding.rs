@@ -20,7 +20,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn end_unassessed(&mut self, job: Job, fault: impl Into<Fault>) {
         let Fault { reason, provider_code } = fault.into();
         let reason = reason.as_str();
-        // Who waits for a breaker or a token was answered before.
+        // A claim that waited for a breaker or a token may have been answered before.
         let provider_code = provider_code.or_else(|| job.retry.code());
         self.traces.note(job.ticket.id(), |claim| claim.failed(reason));
         let rule = |policy: &Policy| rule_unassessed(policy, reason, provider_code);

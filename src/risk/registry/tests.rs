@@ -1,12 +1,12 @@
 //! The registry of a configuration, and the errors of a wrong one.
 
 use config::{Config, Environment, File, FileFormat};
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::*;
 use crate::risk::testing::*;
 use crate::risk::{Answer, ApiResult, Fault, Fetch, Method, Request, Token};
-use secrecy::SecretString;
 
 fn fault(toml: &str) -> SectionError {
     registry(toml).err().unwrap()
