@@ -1,6 +1,7 @@
 //! `claimgate-simulator`: the simulator as a server of its own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -8,7 +9,9 @@ use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::faults::{ApiFaults, Faults, Latency};
-use super::options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions};
+use super::options::{
+    APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions, TlsFiles,
+};
 use super::{Simulator, SimulatorError};
 
 /// Serve the simulated risk APIs: Tencent Cloud on /v2/index.php, WeChat on /tcb/servicemarket,
@@ -19,6 +22,12 @@ pub struct SimulateArgs {
     /// Where to listen; nothing is authenticated, so keep it off public networks
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// Serve over TLS, with the certificate in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate (PEM, PKCS #8)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// The SecretId that is known
     #[arg(long, default_value = SECRET_ID, value_name = "ID")]
     pub secret_id: String,
@@ -103,6 +112,10 @@ impl From<SimulateArgs> for SimulatorOptions {
         };
         Self {
             listen: args.listen,
+            tls: args
+                .tls_certificate
+                .zip(args.tls_key)
+                .map(|(certificate, key)| TlsFiles { certificate, key }),
             secret_id: args.secret_id,
             secret_key: args.secret_key,
             signed_host: args.signed_host,

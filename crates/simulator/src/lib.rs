@@ -17,6 +17,7 @@ mod api;
 mod args;
 mod call;
 mod control;
+mod door;
 mod faults;
 mod form;
 mod injected;
@@ -37,7 +38,9 @@ mod visit;
 mod wechat;
 mod wire;
 
+use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -51,10 +54,13 @@ pub use args::{SimulateArgs, Tolerance, run};
 pub use call::{Call, Outcome, Totals};
 pub use faults::{ApiFaults, Faults, InvalidFaults, Latency};
 pub use log::CallLog;
-pub use options::{APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions};
+pub use options::{
+    APP_ID, APP_SECRET, SECRET_ID, SECRET_KEY, SIGNED_HOST, SimulatorOptions, TlsFiles,
+};
 pub use requests::Requested;
 pub use verdicts::{Verdict, expected};
 
+use door::Door;
 use state::{Accepted, State};
 use tencent_cloud::signature::SigningKey;
 
@@ -64,6 +70,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// A running simulator. It stops when dropped.
 pub struct Simulator {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     server: Option<JoinHandle<io::Result<()>>>,
 }
@@ -78,6 +85,14 @@ pub enum SimulatorError {
         address: SocketAddr,
         /// The error of the system.
         source: io::Error,
+    },
+    /// The files of the certificate cannot be used.
+    #[error("{}: {source}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system or of the TLS library.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The fault settings make no sense.
     #[error("faults of {0}")]
@@ -94,12 +109,15 @@ impl Simulator {
     /// [`SimulatorError`] if the address cannot be bound or the fault settings make no sense.
     pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
         let listen = options.listen;
+        let tls = options.tls.as_ref().map(door::acceptor).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let state = Arc::new(State::new(options)?);
         let refuse = |source| SimulatorError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&state)));
-        Ok(Self { address, state, server: Some(server) })
+        let server =
+            tokio::spawn(server::serve(Door::open(listener, address, tls), Arc::clone(&state)));
+        Ok(Self { address, scheme, state, server: Some(server) })
     }
 
     /// Its address, with the real port.
@@ -109,7 +127,7 @@ impl Simulator {
 
     /// The URL to use instead of the provider's `https://host`: `http://127.0.0.1:34567`.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Its log.

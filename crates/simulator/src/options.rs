@@ -1,6 +1,7 @@
 //! The options of a simulator.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -24,6 +25,8 @@ pub const SIGNED_HOST: &str = "csec.api.qcloud.com";
 pub struct SimulatorOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Serves over TLS; without, in plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// The SecretId it knows; another one is refused with 4104.
     pub secret_id: String,
     /// The key that signatures must be made with (4100).
@@ -58,10 +61,20 @@ pub struct SimulatorOptions {
     pub remember_requests: usize,
 }
 
+/// With what the simulator proves its identity: two files in PEM. Over TLS it offers HTTP/2, too.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and an authority.
+    pub certificate: PathBuf,
+    /// Its private key, in PKCS #8.
+    pub key: PathBuf,
+}
+
 impl Default for SimulatorOptions {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            tls: None,
             secret_id: SECRET_ID.to_owned(),
             secret_key: SECRET_KEY.into(),
             signed_host: SIGNED_HOST.to_owned(),

@@ -10,28 +10,28 @@ use axum::handler::HandlerWithoutStateExt;
 use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
-use tokio::net::TcpListener;
 
+use super::door::Door;
 use super::plan::Refusal;
 use super::reply::{Reply, Sending};
 use super::respond::respond;
 use super::state::State;
 use super::visit::Exchange;
-use super::wire::{Cut, Door};
+use super::wire::Cut;
 use super::{control, tencent_cloud, wechat};
 
 /// The largest body of a request.
 const MOST_BODY: usize = 1 << 20;
 
 /// Serves until `state.stopping` is cancelled; calls in flight end first, those that hang are cut.
-pub(super) async fn serve(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
+pub(super) async fn serve(door: Door, state: Arc<State>) -> io::Result<()> {
     let stopping = state.stopping.clone();
     let handler = move |ConnectInfo(cut): ConnectInfo<Cut>, request: Request| {
         let state = Arc::clone(&state);
         async move { answer(&state, &cut, request).await }
     };
     let service = handler.into_make_service_with_connect_info::<Cut>();
-    axum::serve(Door(listener), service).with_graceful_shutdown(stopping.cancelled_owned()).await
+    axum::serve(door, service).with_graceful_shutdown(stopping.cancelled_owned()).await
 }
 
 async fn answer(state: &Arc<State>, cut: &Cut, request: Request) -> Response {

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// The handle by which a handler resets its own connection.
 #[derive(Debug, Clone)]
@@ -21,32 +19,6 @@ impl Cut {
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Cut {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.io().cut.clone()
-    }
-}
-
-/// A listener whose connections can be reset by a [`Cut`].
-pub(super) struct Door(pub(super) TcpListener);
-
-impl Listener for Door {
-    type Io = Wire;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Wire, Self::Addr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's delay");
-        }
-        (Wire { stream, cut: Cut(Arc::default()) }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
-}
-
 /// A connection that writes nothing more once it is cut, and ends with a TCP reset.
 pub(super) struct Wire {
     stream: TcpStream,
@@ -54,6 +26,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's delay");
+        }
+        Self { stream, cut: Cut(Arc::default()) }
+    }
+
+    /// Its handle.
+    pub(super) fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
     fn check(&self) -> io::Result<()> {
         if !self.cut.0.load(Ordering::Acquire) {
             return Ok(());
