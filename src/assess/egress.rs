@@ -12,6 +12,8 @@
 //! assert!(egress.check().is_err(), "no such kind of proxy");
 //! ```
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -25,7 +27,15 @@ pub struct Settings {
     pub proxy: Option<SecretString>,
     /// Hosts, domains and networks that are called directly all the same.
     pub no_proxy: Vec<String>,
+    /// A file of certificates in PEM: authorities that are trusted beside the system's.
+    pub ca_certificates: Option<PathBuf>,
+    /// The connections to each API that offers HTTP/2; 0: HTTP/1.1, a connection for each call at
+    /// once.
+    pub http2_connections: usize,
 }
+
+/// The most [`Settings::http2_connections`]: each is a client of its own, made at the start.
+pub const HTTP2_CONNECTIONS_MAX: usize = 64;
 
 impl Settings {
     /// The proxy's URL.
@@ -86,7 +96,7 @@ mod tests {
     use super::*;
 
     fn at(url: &str) -> Settings {
-        Settings { proxy: Some(url.into()), no_proxy: vec![] }
+        Settings { proxy: Some(url.into()), ..Settings::default() }
     }
 
     #[test]
@@ -117,7 +127,8 @@ mod tests {
     #[test]
     fn an_exception_is_a_host_a_domain_an_address_or_a_network() {
         let unusable = |entry: &str| {
-            let egress = Settings { proxy: None, no_proxy: vec!["a.b".into(), entry.into()] };
+            let no_proxy = vec!["a.b".into(), entry.into()];
+            let egress = Settings { no_proxy, ..Settings::default() };
             egress.unusable_exception().map(str::to_owned)
         };
         for entry in

@@ -1,7 +1,9 @@
 //! HTTP: sends a request to a risk API and returns its answer, within bounds of time and size.
 //!
-//! The only file that knows reqwest. It retries nothing, and does not decide what a failure means.
+//! It retries nothing, and does not decide what a failure means.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{
@@ -11,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
+use super::connect::{self, ClientError};
 use super::egress;
 use super::exchange::{Exchange, Failure, Http, Response};
 use crate::risk::{Method, Request, one_line};
@@ -19,16 +22,15 @@ use crate::risk::{Method, Request, one_line};
 /// kept and not read, because it may look like a whole one.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
-/// How long a connection may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-
 /// The longest cause, in characters.
 const CAUSE_MAX: usize = 300;
 
 /// One connection pool for all APIs.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub(super) client: reqwest::Client,
+    /// They take turns.
+    clients: Arc<[reqwest::Client]>,
+    turn: Arc<AtomicUsize>,
     /// The proxy, if there is one, and the hosts that are called without it.
     pub(super) egress: egress::Settings,
 }
@@ -38,7 +40,7 @@ impl Client {
     ///
     /// # Errors
     /// As there.
-    pub fn new(egress: &egress::Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(egress: &egress::Settings) -> Result<Self, ClientError> {
         Self::for_calls(egress, Duration::from_secs(2))
     }
 
@@ -48,27 +50,17 @@ impl Client {
     /// environment's proxy settings do not count.
     ///
     /// # Errors
-    /// The TLS library could not be set up, or the proxy's address is invalid.
-    pub fn for_calls(
-        egress: &egress::Settings,
-        shortest: Duration,
-    ) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30))
-            .connect_timeout(CONNECT_MAX.min(shortest / 2))
-            .pool_idle_timeout(Duration::from_secs(30))
-            // A retry by the client would send the same nonce again, which the APIs refuse as a
-            // replay.
-            .retry(reqwest::retry::never());
-        if let Some(url) = egress.proxy() {
-            let no_proxy = reqwest::NoProxy::from_string(&egress.no_proxy.join(","));
-            builder = builder.proxy(reqwest::Proxy::all(url)?.no_proxy(no_proxy));
-        }
-        Ok(Self { client: builder.build()?, egress: egress.clone() })
+    /// The certificates of `egress` cannot be read, the TLS library could not be set up, or the
+    /// proxy's address is invalid.
+    pub fn for_calls(egress: &egress::Settings, shortest: Duration) -> Result<Self, ClientError> {
+        let clients = connect::clients(egress, shortest)?.into();
+        Ok(Self { clients, turn: Arc::default(), egress: egress.clone() })
+    }
+
+    /// The client whose turn it is.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        &self.clients[turn % self.clients.len()]
     }
 
     /// The answer, what is unusual about it, and how its body ended.
@@ -82,7 +74,8 @@ impl Client {
             Method::Post => reqwest::Method::POST,
         };
         // The raw answer is evidence, so it has to come uncompressed.
-        let builder = self.client.request(method, request.url).header(ACCEPT_ENCODING, "identity");
+        let builder =
+            self.client().request(method, request.url).header(ACCEPT_ENCODING, "identity");
         let mut builder = builder.timeout(timeout);
         if let Some((content_type, body)) = request.body {
             builder = builder.header(CONTENT_TYPE, content_type).body(body);

@@ -11,6 +11,7 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod connect;
 pub mod egress;
 pub mod exchange;
 pub mod http;

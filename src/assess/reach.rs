@@ -15,7 +15,7 @@ impl Client {
     /// One sentence with the cause's own words; no URL is in it.
     pub async fn reach(&self, base_url: &str, timeout: Duration) -> Result<u16, String> {
         let url = format!("{}/", base_url.trim_end_matches('/'));
-        let answer = self.client.head(url).timeout(timeout).send().await;
+        let answer = self.client().head(url).timeout(timeout).send().await;
         let status = answer.map_err(|error| words(error.without_url()))?.status().as_u16();
         // To an http:// URL a proxy passes requests on: what it answers itself is no answer of the
         // server.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use super::Config;
+use crate::assess::egress::HTTP2_CONNECTIONS_MAX;
 use crate::findings::Finding;
 use crate::intake::offset_map::METADATA_BOUNDS;
 use crate::kafka::is_topic_name;
@@ -49,18 +50,28 @@ impl Config {
             self.dead_letters.faults(),
             self.http_faults(),
         ];
-        let egress = self.egress.check().err().map(|sentence| {
+        rules.into_iter().flatten().chain(self.egress_faults()).collect()
+    }
+
+    fn egress_faults(&self) -> Vec<Finding> {
+        let egress = &self.egress;
+        let proxy = egress.check().err().map(|sentence| {
             let sentence = sentence.strip_prefix("egress.proxy: ").unwrap_or(&sentence);
             Finding::wrong("egress.proxy", sentence)
         });
-        let exception = self.egress.unusable_exception().map(|entry| {
+        let exception = egress.unusable_exception().map(|entry| {
             let sentence = format!(
                 "{entry:?} is not a host, a domain, an address or a network; write one such as \
                  `.internal` or `10.0.0.0/8`"
             );
             Finding::wrong("egress.no_proxy", sentence)
         });
-        rules.into_iter().flatten().chain(egress).chain(exception).collect()
+        let connections = unless(
+            egress.http2_connections <= HTTP2_CONNECTIONS_MAX,
+            "egress.http2_connections",
+            &format!("must be no more than {HTTP2_CONNECTIONS_MAX}"),
+        );
+        [proxy, exception, connections].into_iter().flatten().collect()
     }
 
     /// Faults between the settings of the risk APIs and those of the worker.

@@ -119,7 +119,8 @@ fn sections(text: &str) -> Vec<Section> {
 fn entry(line: &str) -> Option<(String, String)> {
     let (key, value) = line.split_once(" = ")?;
     let key = key.trim_matches('"');
-    let is_key = key.chars().all(|letter| letter.is_ascii_lowercase() || "_.".contains(letter));
+    let of_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c);
+    let is_key = key.chars().all(of_key);
     is_key.then(|| (key.to_owned(), value.to_owned()))
 }
 

@@ -299,6 +299,7 @@ fn review_low_a_value_that_cannot_work_is_refused() {
         ("[postgres]\nstatement_timeout = \"0s\"", "postgres.statement_timeout"),
         ("[egress]\nproxy = \"socks5://proxy\"", "egress.proxy"),
         ("[egress]\nno_proxy = [\".internal\", \"*.example\"]", "egress.no_proxy: \"*.example\""),
+        ("[egress]\nhttp2_connections = 65", "egress.http2_connections"),
         ("[http]\nlisten = \"nonsense\"", "http.listen"),
         ("[http]\nlisten = \"127.0.0.1\"", "http.listen"),
         ("[http]\nlisten = \":9464\"", "http.listen"),

@@ -37,7 +37,7 @@ pub(super) async fn http_client(config: &Config, registry: &Registry) -> Result<
     let shortest = registry.iter().map(|(_, route)| route.timeout).min().unwrap_or(Duration::MAX);
     let made = tokio::task::spawn_blocking(move || Client::for_calls(&egress, shortest));
     let made = made.await.map_err(|error| error.to_string())?;
-    made.map_err(|error| format!("the HTTP client cannot be created: {error}"))
+    made.map_err(|error| format!("{}: the HTTP client cannot be made: {error}", error.key()))
 }
 
 /// Opens the store and checks that its schema is the one that this program was built for.

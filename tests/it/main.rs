@@ -7,6 +7,7 @@
     reason = "tests may panic, and count little"
 )]
 
+mod certificate;
 mod chaos;
 mod clients;
 mod cluster;
@@ -20,6 +21,7 @@ mod fairness;
 mod group;
 mod health;
 mod hostile;
+mod http2;
 mod lab;
 mod oracle;
 mod orphans;

@@ -79,6 +79,11 @@ impl Proxy {
         self.network.send_modify(|network| network.server = Some(server));
     }
 
+    /// The connections that came so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.network.borrow().connections
+    }
+
     /// Silences all existing and new connections.
     pub(crate) fn fall_silent(&self) {
         self.network.send_modify(|network| network.silent_below = u64::MAX);

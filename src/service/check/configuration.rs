@@ -29,7 +29,7 @@ pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
         }
     };
     if let Err(error) = Client::new(&config.egress) {
-        findings.push(Finding::wrong("egress.proxy", error.to_string()));
+        findings.push(Finding::wrong(error.key(), error.to_string()));
     }
     findings.extend(egress(config));
     if let Err(error) = PostgresStore::lazy(&config.postgres) {

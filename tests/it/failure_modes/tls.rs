@@ -1,12 +1,13 @@
 //! Servers have to prove their identity.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use claimgate::assess::exchange::Http;
 use claimgate::assess::http::Client;
 use claimgate::config::Config;
 use claimgate::risk::{Method, Request};
+
+use crate::certificate::Untrusted;
 
 /// Properties that switch verification off are refused, by name.
 #[test]
@@ -35,39 +36,10 @@ fn properties_that_switch_verification_off_are_refused() {
 /// No request is sent to a risk API with an untrusted certificate.
 #[tokio::test]
 async fn a_self_signed_certificate_is_refused() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let openssl = |arguments: &[&str]| {
-        let mut command = Command::new("openssl");
-        command
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command.stderr(Stdio::null());
-        command
-    };
-    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    let make = [
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days",
-        "1",
-    ];
-    let Ok(made) = openssl(&[&make[..], &subject[..]].concat()).status() else {
-        eprintln!("left out: there is no openssl");
-        return;
-    };
-    assert!(made.success(), "openssl makes a certificate");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .expect("a free port")
-        .port()
-        .to_string();
-    let serve = ["s_server", "-accept", &port, "-key", "key", "-cert", "cert", "-www", "-quiet"];
-    let mut server = openssl(&serve).spawn().expect("openssl serves");
+    let Some(server) = Untrusted::start() else { return };
+    let port = server.port;
     let request =
         |url: String| Request { method: Method::Get, url, body: None, redacted: String::new() };
-    while tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
     let client = Client::new(&Default::default()).expect("a client");
     let exchange =
         client.send(request(format!("https://localhost:{port}/")), Duration::from_secs(5)).await;
@@ -82,6 +54,4 @@ async fn a_self_signed_certificate_is_refused() {
     let answer =
         believer.get(format!("https://localhost:{port}/")).send().await.expect("an answer");
     assert!(answer.status().is_success());
-    server.kill().expect("it can be killed");
-    server.wait().expect("it ends");
 }

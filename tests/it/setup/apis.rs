@@ -1,6 +1,5 @@
 //! The risk APIs: reachable or not, and why; by a proxy; with an access token.
 
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,59 +7,9 @@ use claimgate_simulator::{Simulator, SimulatorOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::super::certificate::Untrusted;
 use super::super::lab::{Event, Lab, claim};
 use super::{NOWHERE, claimgate, lines};
-
-/// A server with an untrusted certificate; `None` without openssl.
-struct Untrusted {
-    server: std::process::Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Untrusted {
-    fn start() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let openssl = |arguments: &[&str]| {
-            let mut command = Command::new("openssl");
-            command.args(arguments).current_dir(folder.path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            command
-        };
-        let make = [
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert",
-            "-days", "1",
-        ];
-        let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-        let Ok(made) = openssl(&[&make[..], &subject[..]].concat()).status() else {
-            eprintln!("left out: there is no openssl");
-            return None;
-        };
-        assert!(made.success(), "openssl makes a certificate");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let accept = port.to_string();
-        let serve =
-            ["s_server", "-accept", &accept, "-key", "key", "-cert", "cert", "-www", "-quiet"];
-        let server = openssl(&serve).spawn().expect("openssl serves");
-        let untrusted = Self { server, port, _folder: folder };
-        for _ in 0..500 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(untrusted);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("openssl does not listen");
-    }
-}
-
-impl Drop for Untrusted {
-    fn drop(&mut self) {
-        drop(self.server.kill());
-        drop(self.server.wait());
-    }
-}
 
 #[test]
 fn check_reports_why_an_api_is_unreachable() {

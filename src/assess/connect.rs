@@ -1,0 +1,134 @@
+//! The HTTP client's setup: which certificates are trusted, by which way calls leave, and over
+//! which version of HTTP.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use reqwest::Certificate;
+
+use super::egress;
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// An HTTP/2 connection on which calls wait is asked whether it is alive if it was silent for this
+/// long. Without that, each call on a connection that is dead would wait for its timeout.
+const PING_AFTER: Duration = Duration::from_secs(2);
+
+/// An HTTP/2 connection that does not answer a ping for this long is given up.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no HTTP client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of certificates cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// `egress.ca_certificates`.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The file has no certificate, or one that is none.
+    #[error("{}: this is not a file of certificates in PEM", path.display())]
+    NoCertificates {
+        /// `egress.ca_certificates`.
+        path: PathBuf,
+    },
+    /// The TLS library could not be set up, or the proxy's address is invalid.
+    #[error(transparent)]
+    Library(#[from] reqwest::Error),
+}
+
+impl ClientError {
+    /// The setting that is at fault.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } | Self::NoCertificates { .. } => "egress.ca_certificates",
+            Self::Library(_) => "egress.proxy",
+        }
+    }
+}
+
+/// Clients that take turns: one for HTTP/1.1, where each opens as many connections as it has calls;
+/// one a connection for HTTP/2, because the library opens one connection to a server, whose calls
+/// at once the server bounds.
+pub(super) fn clients(
+    egress: &egress::Settings,
+    shortest: Duration,
+) -> Result<Vec<reqwest::Client>, ClientError> {
+    let authorities = egress.ca_certificates.as_deref().map(authorities).transpose()?;
+    let authorities = authorities.unwrap_or_default();
+    let client = |_| client(egress, shortest, &authorities);
+    (0..egress.http2_connections.max(1)).map(client).collect()
+}
+
+fn client(
+    egress: &egress::Settings,
+    shortest: Duration,
+    authorities: &[Certificate],
+) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tls_certs_merge(authorities.iter().cloned())
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+        .connect_timeout(CONNECT_MAX.min(shortest / 2))
+        .pool_idle_timeout(Duration::from_secs(30))
+        // A retry by the client would send the same nonce again, which the APIs refuse as a
+        // replay.
+        .retry(reqwest::retry::never());
+    builder = match egress.http2_connections {
+        0 => builder.http1_only(),
+        _ => builder.http2_keep_alive_interval(PING_AFTER).http2_keep_alive_timeout(PING_TIMEOUT),
+    };
+    if let Some(url) = egress.proxy() {
+        let no_proxy = reqwest::NoProxy::from_string(&egress.no_proxy.join(","));
+        builder = builder.proxy(reqwest::Proxy::all(url)?.no_proxy(no_proxy));
+    }
+    Ok(builder.build()?)
+}
+
+/// The certificates of a file.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let path = path.to_owned();
+    let pem = match fs::read(&path) {
+        Ok(pem) => pem,
+        Err(source) => return Err(ClientError::Unreadable { path, source }),
+    };
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(authorities) if !authorities.is_empty() => Ok(authorities),
+        _ => Err(ClientError::NoCertificates { path }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_certificates_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = |name: &str| {
+            let ca_certificates = Some(folder.path().join(name));
+            let egress = egress::Settings { ca_certificates, ..Default::default() };
+            let error = clients(&egress, CONNECT_MAX).expect_err(name);
+            assert_eq!(error.key(), "egress.ca_certificates");
+            error.to_string()
+        };
+        let missing = refused("missing.pem");
+        assert!(missing.contains("missing.pem: No such file"), "{missing}");
+        let broken = "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n";
+        for (name, text) in [("empty.pem", ""), ("key.pem", "no PEM"), ("broken.pem", broken)] {
+            fs::write(folder.path().join(name), text).expect("a file");
+            let why = refused(name);
+            assert!(
+                why.ends_with(&format!("{name}: this is not a file of certificates in PEM")),
+                "{why}"
+            );
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Calls over HTTP/2 share connections, and outlive one that is dead.
+
+use std::time::Duration;
+
+use claimgate::assess::egress::Settings;
+use claimgate::assess::exchange::Http as _;
+use claimgate::assess::http::Client;
+use claimgate::risk::{Method, Request};
+use claimgate_simulator::{
+    APP_ID, APP_SECRET, ApiFaults, Faults, Latency, Simulator, SimulatorOptions,
+};
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
+
+use crate::certificate::Certificate;
+use crate::proxy::Proxy;
+
+/// How long the API takes.
+const LATENCY_MS: f64 = 300.0;
+
+/// A simulator that speaks TLS, behind a proxy that counts connections.
+struct Api {
+    _simulator: Simulator,
+    proxy: Proxy,
+    certificate: Certificate,
+}
+
+impl Api {
+    /// `None` without openssl.
+    async fn start() -> Option<Self> {
+        let certificate = Certificate::make()?;
+        let all = ApiFaults { latency: Latency::Fixed(LATENCY_MS), ..ApiFaults::default() };
+        let simulator = Simulator::start(SimulatorOptions {
+            tls: Some(certificate.files()),
+            faults: Faults { all, ..Faults::default() },
+            ..SimulatorOptions::default()
+        });
+        let simulator = simulator.await.expect("a free port");
+        let proxy = Proxy::before(simulator.address().to_string()).await;
+        Some(Self { _simulator: simulator, proxy, certificate })
+    }
+
+    fn client(&self, http2_connections: usize) -> Client {
+        let ca_certificates = Some(self.certificate.path());
+        Client::new(&Settings { ca_certificates, http2_connections, ..Settings::default() })
+            .expect("a client")
+    }
+
+    /// Whether a call is answered within a second.
+    async fn answers(&self, client: &Client) -> bool {
+        let url = format!(
+            "https://{}/cgi-bin/token?grant_type=client_credential&appid={APP_ID}&secret={APP_SECRET}",
+            self.proxy.address
+        );
+        let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
+        let exchange = client.send(request, Duration::from_secs(1)).await;
+        exchange.result.is_ok_and(|response| response.status == 200)
+    }
+
+    /// Makes so many calls at once; the connections that they opened.
+    async fn connections_of(&self, client: &Client, calls: usize) -> u64 {
+        let before = self.proxy.connections();
+        let answered = join_all((0..calls).map(|_| self.answers(client))).await;
+        assert!(answered.iter().all(|answered| *answered), "{answered:?}");
+        self.proxy.connections() - before
+    }
+}
+
+#[tokio::test]
+async fn calls_at_once_share_the_connections_of_http2() {
+    let Some(api) = Api::start().await else { return };
+    let client = api.client(2);
+    for _ in 0..2 {
+        assert_eq!(api.connections_of(&client, 1).await, 1, "each has one of its own");
+    }
+    assert_eq!(api.connections_of(&client, 30).await, 0);
+    let http1 = api.client(0);
+    assert_eq!(api.connections_of(&http1, 30).await, 30, "one for each call at once");
+}
+
+/// A network that forgets a connection reports nothing: each call on it would wait for its timeout.
+#[tokio::test]
+async fn a_dead_connection_of_http2_is_replaced() {
+    let Some(api) = Api::start().await else { return };
+    let client = api.client(1);
+    assert!(api.answers(&client).await);
+    api.proxy.forget_connections();
+    let silent = Instant::now();
+    let replaced = async { while !api.answers(&client).await {} };
+    timeout(Duration::from_secs(20), replaced).await.expect("a new connection");
+    assert!(silent.elapsed() > Duration::from_secs(1), "the first call waited in vain");
+    assert_eq!(api.proxy.connections(), 2);
+}
