@@ -13,9 +13,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::scenario::{Contender, RiskApi, Scenario};
+use crate::scenario::{Contender, RiskApi, Scenario, Transport};
 use crate::{Outcome, SIMULATOR};
 
 /// The claimgate binary that is measured: the one that was built with this program, or another to
@@ -115,12 +116,17 @@ impl World<'_> {
         &self,
         contender: Contender,
         scenario: &Scenario,
-        simulator: &str,
+        simulator: &Simulator,
     ) -> String {
         let guarantee =
             if contender == Contender::AtLeastOnce { "at_least_once" } else { "exactly_once" };
         let (kafka, postgres, name) = (&self.lab.kafka, self.postgres(), &self.name);
         let concurrency = scenario.concurrency;
+        let Simulator { url, certificate, .. } = simulator;
+        let http2_connections = scenario.api.transport.connections();
+        let authority = certificate.as_ref().map_or(String::new(), |certificate| {
+            format!("ca_certificates = \"{}\"", certificate.display())
+        });
         format!(
             r#"
 [kafka]
@@ -137,7 +143,7 @@ url = "{postgres}"
 secret_id = "{SECRET_ID}"
 secret_key = "{SECRET_KEY}"
 [risk.intelligent_qr_code]
-base_url = "{simulator}"
+base_url = "{url}"
 concurrency = {concurrency}
 [risk.mini_program]
 serves = []
@@ -149,6 +155,9 @@ serves = []
 serves = []
 [risk.captcha_check]
 serves = []
+[egress]
+{authority}
+http2_connections = {http2_connections}
 [http]
 listen = "127.0.0.1:0"
 "#
@@ -264,23 +273,47 @@ pub(crate) struct Simulator {
     _process: Process,
     /// Its URL.
     pub(crate) url: String,
+    /// The certificate that it proves its identity with, over TLS.
+    certificate: Option<PathBuf>,
+    _folder: TempDir,
 }
 
 impl Simulator {
     /// A simulator with these answers.
-    pub(crate) fn start(RiskApi { latency, transient }: &RiskApi) -> Outcome<Self> {
+    pub(crate) fn start(RiskApi { latency, transient, transport }: &RiskApi) -> Outcome<Self> {
         let mut command = command(std::env::current_exe()?, &std::env::temp_dir());
         command
             .args([SIMULATOR, "--listen", "127.0.0.1:0", "--latency", latency])
             .args(["--transient-rate", &transient.to_string()])
             .stdout(Stdio::piped());
+        let folder = tempfile::tempdir()?;
+        let mut trusted = None;
+        if *transport != Transport::Plain {
+            let (certificate, key) = certificate(folder.path())?;
+            command.arg("--tls-certificate").arg(&certificate).arg("--tls-key").arg(key);
+            trusted = Some(certificate);
+        }
         let mut process = Process::start("the simulator", &mut command)?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let url = line.split_whitespace().last().filter(|word| word.starts_with("http://"));
+        let url = line.split_whitespace().last().filter(|word| word.starts_with("http"));
         let url = url.ok_or("the simulator does not say where it is")?.to_owned();
-        Ok(Self { _process: process, url })
+        Ok(Self { _process: process, url, certificate: trusted, _folder: folder })
     }
+}
+
+/// Makes a certificate for the loopback address, and its key.
+fn certificate(folder: &Path) -> Outcome<(PathBuf, PathBuf)> {
+    let (certificate, key) = (folder.join("certificate"), folder.join("key"));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]);
+    command.args(["-subj", "/CN=simulator", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let made = command.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output()?;
+    if !made.status.success() {
+        let why = String::from_utf8_lossy(&made.stderr).into_owned();
+        return Err(format!("openssl makes no certificate: {why}").into());
+    }
+    Ok((certificate, key))
 }

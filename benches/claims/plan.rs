@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::lab::{Lab, Simulator};
 use crate::report::Report;
 use crate::run;
-use crate::scenario::{Arrival, Contender, RiskApi, Scenario};
+use crate::scenario::{Arrival, Contender, RiskApi, Scenario, Transport};
 
 /// No run starts after this.
 const LAST_START: Duration = Duration::from_secs(20 * 60);
@@ -30,10 +30,15 @@ impl Plan {
     pub(crate) fn from_environment() -> Outcome<Self> {
         let claims = number("CLAIMS", 20_000, 100, 2_000_000)?;
         let transient = number("TRANSIENT", 0.0, 0.0, 0.5)?;
+        let transport = match (number("TLS", 0, 0, 1)?, number("HTTP2_CONNECTIONS", 0, 0, 64)?) {
+            (0, 0) => Transport::Plain,
+            (_, 0) => Transport::Tls,
+            (_, connections) => Transport::Http2(connections),
+        };
         let usual = Scenario {
             claims,
             arrival: Arrival::Waiting,
-            api: RiskApi { latency: "20ms".to_owned(), transient },
+            api: RiskApi { latency: "20ms".to_owned(), transient, transport },
             concurrency: number("CONCURRENCY", 64, 1, 10_000)?,
             partitions: number("PARTITIONS", 6, 1, 96)?,
             hot: number("HOT", 0, 0, claims)?,
@@ -43,7 +48,7 @@ impl Plan {
         for latency in
             text("LATENCIES", "0ms 20ms").split_whitespace().filter(|latency| *latency != "none")
         {
-            let api = RiskApi { latency: latency.to_owned(), transient };
+            let api = RiskApi { latency: latency.to_owned(), transient, transport };
             scenarios.push(Scenario { api, ..usual.clone() });
         }
         for rate in text("RATES", "300 500").split_whitespace().filter(|rate| *rate != "none") {

@@ -58,7 +58,7 @@ pub(crate) fn measure(
     let folder = tempfile::tempdir()?;
     let world = lab.world(name, scenario.partitions)?;
     let config = folder.path().join("bench.toml");
-    std::fs::write(&config, world.configuration(contender, scenario, &simulator.url))?;
+    std::fs::write(&config, world.configuration(contender, scenario, simulator))?;
     let log = folder.path().join("log");
     let process = start(contender, &config, &log)?;
     let mut run = Run {

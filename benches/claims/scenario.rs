@@ -43,6 +43,36 @@ pub(crate) struct RiskApi {
     pub(crate) latency: String,
     /// The share of transient answers.
     pub(crate) transient: f64,
+    /// What its calls go over.
+    pub(crate) transport: Transport,
+}
+
+/// What calls go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// HTTP/1.1 without TLS.
+    Plain,
+    /// HTTP/1.1 over TLS.
+    Tls,
+    /// HTTP/2 over TLS, on this many connections.
+    Http2(usize),
+}
+
+impl Transport {
+    /// `egress.http2_connections`.
+    pub(crate) fn connections(self) -> usize {
+        if let Self::Http2(connections) = self { connections } else { 0 }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain => f.write_str("plain HTTP"),
+            Self::Tls => f.write_str("TLS"),
+            Self::Http2(connections) => write!(f, "HTTP/2 on {connections} connections"),
+        }
+    }
 }
 
 impl RiskApi {
@@ -82,6 +112,9 @@ impl fmt::Display for Scenario {
             write!(f, ", {hot} of one account")?;
         }
         write!(f, "; the risk API takes {}", api.latency)?;
+        if api.transport != Transport::Plain {
+            write!(f, " over {}", api.transport)?;
+        }
         if api.transient > 0.0 {
             write!(f, ", and says {} times of 100 to try again", api.transient * 100.0)?;
         }

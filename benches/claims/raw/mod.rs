@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use reqwest::Certificate;
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgPoolOptions;
 use time::OffsetDateTime;
@@ -54,11 +55,7 @@ pub(crate) fn run(config: &Path) -> Outcome<()> {
 
 async fn work(config: &Config) -> Outcome<()> {
     let (registry, policy) = config.risk_apis()?;
-    let assessor = Assessor {
-        registry,
-        policy,
-        http: reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?,
-    };
+    let assessor = Assessor { registry, policy, http: http(config)? };
     let url = config.postgres.url.as_ref().ok_or("postgres.url")?.expose_secret();
     let sink = Sink {
         database: PgPoolOptions::new().max_connections(4).connect(url).await?,
@@ -87,6 +84,18 @@ async fn work(config: &Config) -> Outcome<()> {
         () = assess => Err("the consumer has ended".into()),
         result = sink.run(assessed) => result,
     }
+}
+
+/// One HTTP client, over HTTP/1.1 where the worker is to use that.
+fn http(config: &Config) -> Outcome<reqwest::Client> {
+    let mut builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+    if let Some(path) = &config.egress.ca_certificates {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&std::fs::read(path)?)?);
+    }
+    if config.egress.http2_connections == 0 {
+        builder = builder.http1_only();
+    }
+    Ok(builder.build()?)
 }
 
 fn client(config: &Config) -> ClientConfig {
