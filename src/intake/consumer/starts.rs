@@ -60,8 +60,8 @@ impl Rebalances {
             } else {
                 None
             };
-            // From 0 the client goes to the start of a log that begins later.
-            let start = offset.or_else(|| ends.map(|(start, _)| start)).unwrap_or(0);
+            // From an offset before the log the client goes to its start, which it looks up.
+            let start = offset.unwrap_or(0).max(ends.map_or(0, |(start, _)| start));
             list.set_partition_offset(element.topic(), element.partition(), Offset::Offset(start))
                 .map_err(|error| {
                     format!("cannot start partition {} at {start}: {error}", element.partition())
