@@ -60,6 +60,9 @@ pub enum Failure {
     Broken,
     /// It is larger than [`BODY_MAX_BYTES`](super::http::BODY_MAX_BYTES).
     TooLarge,
+    /// The server says that it did not look at the request: it has too many at once on this
+    /// connection (HTTP/2).
+    Refused,
 }
 
 impl Failure {
@@ -70,11 +73,12 @@ impl Failure {
             Self::Timeout => FaultReason::Timeout,
             Self::Broken => FaultReason::BrokenConnection,
             Self::TooLarge => FaultReason::MalformedAnswer,
+            Self::Refused => FaultReason::Busy,
         }
     }
 
     /// Whether the API may have seen the request, and acted upon it.
     pub fn is_ambiguous(self) -> bool {
-        self != Self::Connect
+        !matches!(self, Self::Connect | Self::Refused)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It retries nothing, and does not decide what a failure means.
 
+use std::error::Error;
+use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +26,12 @@ pub const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// The longest cause, in characters.
 const CAUSE_MAX: usize = 300;
+
+/// The words of the library for a call that an HTTP/2 server refused before it looked at it
+/// (`REFUSED_STREAM`; RFC 9113, section 8.7). It is the only error that proves so much. What the
+/// library says after a `GOAWAY` holds for calls that the server had begun with, too.
+const REFUSED: &str =
+    "stream error received: refused stream before processing any application logic";
 
 /// One connection pool for all APIs.
 #[derive(Debug, Clone)]
@@ -137,9 +145,15 @@ fn classify(error: &reqwest::Error) -> Failure {
         Failure::Connect
     } else if error.is_timeout() {
         Failure::Timeout
+    } else if is_refused(error) {
+        Failure::Refused
     } else {
         Failure::Broken
     }
+}
+
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    successors(Some(error), |error| error.source()).any(|error| error.to_string() == REFUSED)
 }
 
 /// The error and its causes, in their own words, without the URL, which has accounts and
@@ -147,7 +161,7 @@ fn classify(error: &reqwest::Error) -> Failure {
 fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut words = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
         if !words.contains(&text) {
@@ -282,6 +296,25 @@ mod tests {
         assert_eq!(cut.into_body().map(|body| body.len()), Some(BODY_MAX_BYTES));
         let (page, _) = exchange("http", answer("403 Forbidden", BODY_MAX_BYTES + 1)).await;
         assert_eq!(page.result.map(|response| response.status), Ok(403));
+    }
+
+    #[test]
+    fn only_a_call_that_the_server_refused_was_not_seen() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("client error")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Inner(&'static str);
+        assert!(is_refused(&Outer(Inner(REFUSED))));
+        for other in [
+            "connection error received: not a result of an error",
+            "stream error received: unexpected internal error encountered",
+            "stream error sent by user: refused stream before processing any application logic",
+        ] {
+            assert!(!is_refused(&Outer(Inner(other))), "{other}");
+        }
+        assert!(!Failure::Refused.is_ambiguous() && Failure::Broken.is_ambiguous());
     }
 
     #[test]
