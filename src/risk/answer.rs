@@ -43,12 +43,13 @@ impl Answer<'_> {
     ///
     /// With 2xx the next answer may be good. A redirect leads away from the API: the configuration
     /// is at fault. With 4xx something in front of the API answered. Depending on the status, the
-    /// fault is in the configuration (credentials or address) or in this one request.
+    /// fault is in the configuration (credentials, address or protocol), in the connection, or in
+    /// this one request.
     pub fn unreadable(&self) -> ApiResult {
         let fault = Fault::from(self.reason());
         match self.status {
-            300..=399 | 401 | 403 | 404 | 405 | 407 => ApiResult::AccessDenied(fault),
-            408 | 425 | 429 => ApiResult::transient(fault),
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 426 => ApiResult::AccessDenied(fault),
+            408 | 421 | 425 | 429 => ApiResult::transient(fault),
             400..=499 => ApiResult::Unassessable(fault),
             _ => ApiResult::transient(fault),
         }

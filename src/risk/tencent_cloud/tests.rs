@@ -68,10 +68,10 @@ fn an_http_status_without_an_envelope_says_who_is_at_fault() {
     for status in [400, 402, 410, 413, 414, 422, 451] {
         assert_eq!(read(only(&registry), status, "<html>"), http_4xx());
     }
-    for status in [401, 403, 404, 405, 407] {
+    for status in [401, 403, 404, 405, 407, 426] {
         assert_eq!(read(only(&registry), status, "<html>"), http_4xx_of_the_set_up());
     }
-    for status in [408, 425, 429] {
+    for status in [408, 421, 425, 429] {
         assert!(matches!(read(only(&registry), status, ""), ApiResult::Transient(..)));
     }
     for status in [100, 200, 204, 0] {
