@@ -4,8 +4,7 @@
 //! invariant: what is signed is the raw value, what is sent is that value percent-encoded once, so
 //! that the receiver signs the same text.
 //!
-//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs'
-//! `CallHealth`.
+//! Source: Tencent's `请求签名.md` (calling conventions of API 2.0) and the official SDKs' `Sign`.
 
 use std::borrow::Cow;
 
