@@ -7,7 +7,7 @@
 //! requests and is the only file here that knows a socket.
 //!
 //! The invariants: a waiting claim holds no permit and no connection; the queue of one API never
-//! delays another's.
+//! delays another's. (With HTTP/2, calls under way share the connections of their server.)
 
 pub mod breaker;
 pub mod budget;
