@@ -43,6 +43,8 @@ impl Exchange {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
+    /// The version of HTTP, `1.1` or `2`.
+    pub version: &'static str,
     /// The `Retry-After` header, as a pause.
     pub retry_after: Option<Duration>,
     /// The body's bytes, at most [`BODY_MAX_BYTES`](super::http::BODY_MAX_BYTES).

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::Version;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -90,11 +91,21 @@ impl Client {
         }
         let mut response = builder.send().await?;
         let status = response.status().as_u16();
+        let version = version(response.version());
         let retry_after = retry_after(response.headers());
         let oddity = oddity(status, response.headers());
         let mut body = Vec::new();
         let end = read_body(&mut response, &mut body).await;
-        Ok((Response { status, retry_after, body }, oddity, end))
+        Ok((Response { status, version, retry_after, body }, oddity, end))
+    }
+}
+
+/// As in spans: the number alone.
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 
@@ -275,7 +286,8 @@ mod tests {
         let (cut, _) = exchange("http", head).await;
         assert_eq!(cut.result, Err(Failure::Broken), "nobody may take it for an answer");
         let retry_after = Some(Duration::from_secs(7));
-        let kept = Response { status: 503, retry_after, body: b"{\"code\":0".to_vec() };
+        let body = b"{\"code\":0".to_vec();
+        let kept = Response { status: 503, version: "1.1", retry_after, body };
         assert_eq!(cut.arrived(), Some(&kept));
         assert_eq!(cut.into_body(), Some(kept.body));
         let (none, _) = exchange("http", "").await;

@@ -153,9 +153,11 @@ impl<P: Ports> Worker<P> {
         let api = self.context.registry.get(job.api).api.name();
         let reason = result.fault().map(|fault| fault.reason);
         let http_status = exchange.arrived().map(|response| response.status);
+        let http_version = exchange.arrived().map(|response| response.version);
         let is_answer = matches!(outcome, AttemptOutcome::Assessed | AttemptOutcome::Unassessable);
         let (latency, word) = (exchange.latency, outcome.as_str());
-        let end = AttemptEnd { latency, http_status, outcome: word, is_answer, reason };
+        let end =
+            AttemptEnd { latency, http_status, http_version, outcome: word, is_answer, reason };
         self.traces.note(job.ticket.id(), |claim| claim.answered(end));
         self.context.meter.attempt(api, outcome, reason, exchange.latency);
         let call = Call {

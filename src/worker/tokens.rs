@@ -106,9 +106,10 @@ impl<P: Ports> Worker<P> {
         let Some((peer, method)) = &fetched.peer else { return };
         let answered = fetched.exchange.arrived();
         let http_status = answered.map(|response| response.status);
+        let http_version = answered.map(|response| response.version);
         let (latency, is_answer) = (fetched.exchange.latency, reason.is_none());
         let outcome = outcome.as_str();
-        let end = AttemptEnd { latency, http_status, outcome, is_answer, reason };
+        let end = AttemptEnd { latency, http_status, http_version, outcome, is_answer, reason };
         self.traces.token_fetch(peer, (method, fetched.requested_at), end);
     }
 

@@ -46,15 +46,20 @@ impl Api {
             .expect("a client")
     }
 
-    /// Whether a call is answered within a second.
-    async fn answers(&self, client: &Client) -> bool {
+    /// The version of HTTP of an answer within a second.
+    async fn answer(&self, client: &Client) -> Option<&'static str> {
         let url = format!(
             "https://{}/cgi-bin/token?grant_type=client_credential&appid={APP_ID}&secret={APP_SECRET}",
             self.proxy.address
         );
         let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
         let exchange = client.send(request, Duration::from_secs(1)).await;
-        exchange.result.is_ok_and(|response| response.status == 200)
+        let answer = exchange.result.ok().filter(|response| response.status == 200);
+        answer.map(|response| response.version)
+    }
+
+    async fn answers(&self, client: &Client) -> bool {
+        self.answer(client).await.is_some()
     }
 
     /// Makes so many calls at once; the connections that they opened.
@@ -74,8 +79,10 @@ async fn calls_at_once_share_the_connections_of_http2() {
         assert_eq!(api.connections_of(&client, 1).await, 1, "each has one of its own");
     }
     assert_eq!(api.connections_of(&client, 30).await, 0);
+    assert_eq!(api.answer(&client).await, Some("2"));
     let http1 = api.client(0);
     assert_eq!(api.connections_of(&http1, 30).await, 30, "one for each call at once");
+    assert_eq!(api.answer(&http1).await, Some("1.1"));
 }
 
 /// A network that forgets a connection reports nothing: each call on it would wait for its timeout.

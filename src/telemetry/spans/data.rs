@@ -85,6 +85,8 @@ impl Exported {
         attributes.extend(end.reason.map(|_| KeyValue::new("claimgate.reason", reason)));
         let status = end.http_status.map(i64::from);
         attributes.extend(status.map(|code| KeyValue::new("http.response.status_code", code)));
+        let version = end.http_version;
+        attributes.extend(version.map(|text| KeyValue::new("network.protocol.version", text)));
         let latency = as_micros(end.latency);
         let to = from.saturating_add(latency);
         let mut span = self.span(ids, method, SpanKind::Client, (from, to), attributes);

@@ -73,6 +73,8 @@ pub struct AttemptEnd {
     pub latency: Duration,
     /// The HTTP status, if an answer came.
     pub http_status: Option<u16>,
+    /// The version of HTTP, if an answer came.
+    pub http_version: Option<&'static str>,
     /// The outcome, as in `risk_calls` or `token_exchanges`.
     pub outcome: &'static str,
     /// Whether that is an answer for good: an assessment, or the API's statement that it cannot

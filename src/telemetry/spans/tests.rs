@@ -98,6 +98,7 @@ const APPROVED: ClaimEnd<'static> = ClaimEnd::Decided(Decision::Approve);
 const BUSY: AttemptEnd = AttemptEnd {
     latency: Duration::from_millis(20),
     http_status: Some(503),
+    http_version: Some("2"),
     outcome: AttemptOutcome::Transient.as_str(),
     is_answer: false,
     reason: Some(FaultReason::Http5xx),
@@ -105,6 +106,7 @@ const BUSY: AttemptEnd = AttemptEnd {
 const GOOD: AttemptEnd = AttemptEnd {
     latency: Duration::from_millis(30),
     http_status: Some(200),
+    http_version: Some("2"),
     outcome: AttemptOutcome::Assessed.as_str(),
     is_answer: true,
     reason: None,
@@ -185,6 +187,7 @@ fn a_claim_of_three_attempts_is_one_trace_until_kafka_has_its_decision() {
         "error.type=503",
         "http.request.method=POST",
         "http.response.status_code=503",
+        "network.protocol.version=2",
         "server.address=csec.example",
         "server.port=443",
         "url.full=https://csec.example/v2/index.php?REDACTED",

@@ -152,7 +152,8 @@ impl Apis {
             return (latency, Err(Failure::Connect));
         }
         let answer = |status: u16, body: String| {
-            Ok(Response { status, retry_after: None, body: body.into_bytes() })
+            let body = body.into_bytes();
+            Ok(Response { status, version: "1.1", retry_after: None, body })
         };
         let code =
             |code: i64| answer(200, format!("{{\"code\":{code},\"message\":\"simulated\"}}"));
