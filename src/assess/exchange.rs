@@ -63,7 +63,7 @@ pub enum Failure {
     /// It is larger than [`BODY_MAX_BYTES`](super::http::BODY_MAX_BYTES).
     TooLarge,
     /// The server says that it did not look at the request: it has too many at once on this
-    /// connection (HTTP/2).
+    /// connection, or ends it (HTTP/2).
     Refused,
 }
 

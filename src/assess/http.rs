@@ -28,11 +28,14 @@ pub const BODY_MAX_BYTES: usize = 1 << 20;
 /// The longest cause, in characters.
 const CAUSE_MAX: usize = 300;
 
-/// The words of the library for a call that an HTTP/2 server refused before it looked at it
-/// (`REFUSED_STREAM`; RFC 9113, section 8.7). It is the only error that proves so much. What the
-/// library says after a `GOAWAY` holds for calls that the server had begun with, too.
-const REFUSED: &str =
-    "stream error received: refused stream before processing any application logic";
+/// How the library's words begin for a call that an HTTP/2 server did not look at (RFC 9113,
+/// section 8.7): it refused the stream (`REFUSED_STREAM`), or the stream came after the last one
+/// that it takes (`GOAWAY`). Calls that it had begun with fail with other words when it closes the
+/// connection.
+const REFUSED: [&str; 2] = [
+    "stream error received: refused stream before processing any application logic",
+    "connection error received: ",
+];
 
 /// One connection pool for all APIs.
 #[derive(Debug, Clone)]
@@ -164,7 +167,10 @@ fn classify(error: &reqwest::Error) -> Failure {
 }
 
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
-    successors(Some(error), |error| error.source()).any(|error| error.to_string() == REFUSED)
+    successors(Some(error), |error| error.source()).any(|error| {
+        let words = error.to_string();
+        REFUSED.iter().any(|refused| words.starts_with(refused))
+    })
 }
 
 /// The error and its causes, in their own words, without the URL, which has accounts and
@@ -318,9 +324,14 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("{0}")]
         struct Inner(&'static str);
-        assert!(is_refused(&Outer(Inner(REFUSED))));
+        for refused in
+            [REFUSED[0], "connection error received: not a result of an error (b\"max\")"]
+        {
+            assert!(is_refused(&Outer(Inner(refused))), "{refused}");
+        }
         for other in [
-            "connection error received: not a result of an error",
+            "stream closed because of a broken pipe",
+            "connection error detected: unspecific protocol error detected",
             "stream error received: unexpected internal error encountered",
             "stream error sent by user: refused stream before processing any application logic",
         ] {
