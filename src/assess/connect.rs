@@ -51,7 +51,7 @@ impl ClientError {
     }
 }
 
-/// Clients that take turns: one for HTTP/1.1, where each opens as many connections as it has calls;
+/// Clients for calls to choose from: one for HTTP/1.1, where each opens as many connections as it has calls;
 /// one a connection for HTTP/2, because the library keeps one connection to a server, whose calls
 /// at once the server bounds. Calls that find none yet each open one: whether the server takes
 /// HTTP/2 is known only then.

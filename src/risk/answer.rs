@@ -115,7 +115,7 @@ impl From<FaultReason> for Fault {
 }
 
 /// The pause where a limit per minute or maintenance is the reason.
-pub const A_MINUTE: Duration = Duration::from_secs(60);
+pub const LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
 impl ApiResult {
     /// A fault to be retried after a growing pause.
@@ -125,7 +125,7 @@ impl ApiResult {
 
     /// A fault to be retried after a minute at the earliest: a limit per minute, or maintenance.
     pub fn transient_for_a_minute(fault: Fault) -> Self {
-        Self::Transient(fault, RetryHint::After(A_MINUTE))
+        Self::Transient(fault, RetryHint::After(LIMIT_PAUSE))
     }
 
     /// The same result, but transient if its code is in `retry.transient_codes`: the operator's

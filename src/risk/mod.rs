@@ -40,7 +40,7 @@ mod tolerant;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{A_MINUTE, Answer, ApiResult, Fault, RetryHint};
+pub use answer::{Answer, ApiResult, Fault, LIMIT_PAUSE, RetryHint};
 pub use limits::{Concurrency, Scope};
 pub use reason::{AttemptOutcome, FaultReason, FetchOutcome};
 pub use registry::{ApiId, Registration, Registry, Route, Shared, TokenId};

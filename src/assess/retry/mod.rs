@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use super::breaker::CallHealth;
 use super::budget;
 use crate::decision::{Assessment, Decision};
-use crate::risk::{A_MINUTE, ApiResult, Fault, FaultReason, RetryHint};
+use crate::risk::{ApiResult, Fault, FaultReason, LIMIT_PAUSE, RetryHint};
 
 /// `[retry]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -104,7 +104,7 @@ impl Settings {
     /// The longest that a claim is deferred for: what an API asks for counts even where the
     /// intervals are shorter.
     pub fn longest_pause(&self) -> Duration {
-        self.defer_max_interval.max(self.retry_after_max).max(A_MINUTE)
+        self.defer_max_interval.max(self.retry_after_max).max(LIMIT_PAUSE)
     }
 
     /// How long a claim is deferred for the `times`-th time: between half of its interval and the
