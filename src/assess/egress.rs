@@ -29,8 +29,8 @@ pub struct Settings {
     pub no_proxy: Vec<String>,
     /// A file of certificates in PEM: authorities that are trusted beside the system's.
     pub ca_certificates: Option<PathBuf>,
-    /// The connections to each server that offers HTTP/2; 0: HTTP/1.1, a connection for each call at
-    /// once.
+    /// The connections to each server that offers HTTP/2; 0: HTTP/1.1, a connection for each call
+    /// at once.
     pub http2_connections: usize,
 }
 
