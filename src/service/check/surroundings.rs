@@ -42,9 +42,8 @@ pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec
 
 async fn risk_apis(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
     // An unusable configuration was reported already.
-    let (Some(registry), Ok(client)) = (registry, Client::new(&config.egress)) else {
-        return Vec::new();
-    };
+    let Some(registry) = registry else { return Vec::new() };
+    let Ok(client) = set_up::http_client(config, registry).await else { return Vec::new() };
     let mut findings = join_all(registry.iter().map(|(_, route)| reach(&client, route))).await;
     for (_, source) in registry.token_sources() {
         findings.push(access_token(&client, source).await);
@@ -109,4 +108,46 @@ async fn postgres(config: &Config) -> Finding {
         Ok("answers, its schema is up to date, and its tables take rows".to_owned())
     };
     Finding::of("Postgres", look.await)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use tokio::net::TcpSocket;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_take_as_long_as_the_workers() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let address = listener.local_addr().expect("an address");
+        // Nobody is taken on; once the queue is full the system answers no more.
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        let _queue: Vec<TcpStream> =
+            std::iter::repeat_with(connect).map_while(Result::ok).collect();
+        let others = [
+            "mini_program",
+            "wechat_marketing",
+            "wechat_account",
+            "captcha_query",
+            "captcha_check",
+        ]
+        .map(|api| format!("[risk.{api}]\nserves = []\n"))
+        .concat();
+        let config = Config::from_toml(&format!(
+            "[tencent_cloud]\nsecret_id = \"id\"\nsecret_key = \"key\"\n{others}\
+             [risk.intelligent_qr_code]\nbase_url = \"http://{address}\"\ntimeout = \"600ms\"\n"
+        ))
+        .expect("good");
+        let (registry, _) = config.risk_apis().expect("one API");
+        let begun = Instant::now();
+        let findings = risk_apis(&config, Some(&registry)).await;
+        let wrong: Vec<_> = findings.iter().map(|finding| finding.severity).collect();
+        assert_eq!(wrong, [Severity::Wrong]);
+        assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+    }
 }
