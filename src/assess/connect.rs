@@ -59,7 +59,7 @@ pub(super) fn clients(
     egress: &egress::Settings,
     shortest: Duration,
 ) -> Result<Vec<reqwest::Client>, ClientError> {
-    let authorities = egress.ca_certificates.as_deref().map(authorities).transpose()?;
+    let authorities = egress.ca_certificates().map(authorities).transpose()?;
     let authorities = authorities.unwrap_or_default();
     let client = |_| client(egress, shortest, &authorities);
     (0..egress.http2_connections.max(1)).map(client).collect()
@@ -109,6 +109,12 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_path_names_no_file() {
+        let egress = egress::Settings { ca_certificates: Some("".into()), ..Default::default() };
+        assert!(clients(&egress, CONNECT_MAX).is_ok(), "as an empty egress.proxy is no proxy");
+    }
 
     #[test]
     fn a_file_without_certificates_is_refused_by_its_name() {

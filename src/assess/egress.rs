@@ -12,7 +12,7 @@
 //! assert!(egress.check().is_err(), "no such kind of proxy");
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -41,6 +41,11 @@ impl Settings {
     /// The proxy's URL.
     pub fn proxy(&self) -> Option<&str> {
         self.proxy.as_ref().map(ExposeSecret::expose_secret).filter(|url| !url.is_empty())
+    }
+
+    /// The file of certificates.
+    pub fn ca_certificates(&self) -> Option<&Path> {
+        self.ca_certificates.as_deref().filter(|path| !path.as_os_str().is_empty())
     }
 
     /// The proxy's scheme, host and port, without user and password.
