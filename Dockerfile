@@ -24,6 +24,9 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
 
 # The simulator of the risk APIs, for docker-compose.yml: `docker build --target simulator`.
 FROM debian:bookworm-slim AS simulator
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libssl3 \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build-simulator /usr/local/bin/claimgate-simulator /usr/local/bin/claimgate-simulator
 USER 10001:10001
 ENTRYPOINT ["claimgate-simulator"]

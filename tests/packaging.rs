@@ -50,6 +50,19 @@ fn one_version_of_rust_and_of_claimgate_is_named_everywhere() {
 }
 
 #[test]
+fn each_image_has_the_tls_library_that_its_program_is_linked_with() {
+    let dockerfile = text("Dockerfile");
+    for (stage, package) in [("simulator", "crates/simulator/Cargo.toml"), ("worker", "Cargo.toml")]
+    {
+        assert!(text(package).contains("native-tls"), "{package} has another TLS library");
+        let start = format!("FROM debian:bookworm-slim AS {stage}\n");
+        let (_, rest) = dockerfile.split_once(&start).expect(stage);
+        let made = rest.split("\nFROM ").next().expect("what makes it");
+        assert!(made.contains(" libssl3 "), "the image of the {stage} lacks libssl3");
+    }
+}
+
+#[test]
 fn a_build_in_this_folder_has_the_allocators_settings() {
     // Of .cargo/config.toml: they are in the environment of whatever cargo builds.
     assert!(option_env!("JEMALLOC_SYS_WITH_MALLOC_CONF").is_some_and(|text| !text.is_empty()));
