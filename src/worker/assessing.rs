@@ -117,9 +117,10 @@ impl<P: Ports> Worker<P> {
         {
             self.warn_of_breaker(job.api, reason, cause.as_deref());
         }
-        let late = matches!(&step, Step::Assessed(assessment, _) if self.is_late(&job, assessment, asked_at));
         match step {
-            Step::Assessed(_, code) if late && self.ledger.is_live(&job.ticket) => {
+            // Also if its partition was taken away meanwhile: this verdict is recorded like any
+            // other, and the partition's next owner publishes it.
+            Step::Assessed(assessment, code) if self.is_late(&job, &assessment, asked_at) => {
                 self.give_up(*job, Fault::coded(FaultReason::TicketExpired, code));
             }
             step => self.take_step(job, step),

@@ -20,6 +20,7 @@ mod plan;
 mod ports;
 mod progress;
 mod refused;
+mod tickets;
 mod world;
 
 use plan::Plan;

@@ -26,7 +26,7 @@ const MAX_WAIT: Duration = Duration::from_secs(3_600);
 /// A silent member is thrown out after this.
 const SESSION: Duration = Duration::from_secs(2);
 /// Friday, 2021-10-01.
-const NOW_MICROS: i64 = 1_633_046_400_000_000;
+pub(super) const NOW_MICROS: i64 = 1_633_046_400_000_000;
 
 /// Times so short that a run sees all of them.
 const SHORT_TIMES: &str = r#"
@@ -160,6 +160,15 @@ impl World {
         let mut config = Arc::into_inner(Self::large_batches()).expect("nobody else has it");
         config.worker.max_linger = Duration::from_secs(600);
         Arc::new(config)
+    }
+
+    /// The same, with captcha tickets to be checked.
+    pub(super) fn with_tickets() -> Arc<Config> {
+        let off = "[risk.captcha_check]\nserves = []";
+        let on = "[risk.captcha_check]\nbase_url = \"http://simulated\"\ntimeout = \"500ms\"";
+        assert!(APIS.contains(off), "{off}");
+        let text = format!("{SHORT_TIMES}{}", APIS.replace(off, on));
+        Arc::new(Config::from_toml(&text).expect("the settings are right"))
     }
 
     fn with(changes: &[(&str, &str)]) -> Arc<Config> {
