@@ -143,7 +143,8 @@ impl<T: Waiting> ApiQueue<T> {
         let Ended { health, took, probe } = ended;
         self.limit.learn(health == CallHealth::Well, took, now);
         self.limit.release(now);
-        let opened = self.breaker.ended(health, probe, now);
+        let is_old = !probe && self.breaker.has_closed_since(took, now);
+        let opened = !is_old && self.breaker.ended(health, probe, now);
         if opened {
             self.limit.breaker_opened(now);
         }

@@ -122,6 +122,37 @@ fn a_failing_api_is_only_probed_with_a_first_call_if_possible() {
     assert_eq!(called(scheduler.next(later)), Some("a again"));
 }
 
+/// Calls that hung while an API failed for a moment ended when it was well again, and opened the
+/// breaker once more.
+#[test]
+fn calls_that_were_sent_before_the_breaker_opened_do_not_open_it_again() {
+    let now = Instant::now();
+    let mut scheduler = scheduler(now);
+    let timed_out =
+        |took| Ended { health: CallHealth::Failing, took: Duration::from_secs(took), probe: false };
+    for job in ["hangs", "hangs", "hangs", "hangs", "probes"] {
+        scheduler.submit(1, job, now);
+    }
+    for _ in 0..4 {
+        assert_eq!(called(scheduler.next(now)), Some("hangs"));
+    }
+    let later = |seconds| now + Duration::from_secs(seconds);
+    scheduler.release(1, timed_out(2), later(2));
+    assert!(scheduler.release(1, timed_out(2), later(2)), "two of two");
+    assert!(matches!(scheduler.next(later(3)), Next::Call { job: "probes", probe: true }));
+    scheduler.release(1, ended(CallHealth::Well, true), later(3));
+    for _ in 0..2 {
+        assert!(!scheduler.release(1, timed_out(4), later(4)), "it was sent before");
+    }
+    assert_eq!(scheduler.breaker(1).open_since(), None);
+    for _ in 0..2 {
+        scheduler.submit(1, "hangs", later(4));
+        assert_eq!(called(scheduler.next(later(4))), Some("hangs"));
+    }
+    assert!(!scheduler.release(1, timed_out(2), later(6)));
+    assert!(scheduler.release(1, timed_out(2), later(6)), "these were sent since");
+}
+
 #[test]
 fn jobs_that_waited_too_long_expire_with_the_reason() {
     let (now, max_wait) = (Instant::now(), Duration::from_secs(10));

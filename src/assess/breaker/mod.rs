@@ -102,6 +102,8 @@ impl CallHealth {
 pub struct Breaker {
     settings: Settings,
     state: State,
+    /// When it last closed; at first, when it was made.
+    closed: Instant,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,8 @@ enum State {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: Settings, now: Instant) -> Self {
-        Self { settings, state: State::Closed { since: now, calls: 0, failures: 0 } }
+        let state = State::Closed { since: now, calls: 0, failures: 0 };
+        Self { settings, state, closed: now }
     }
 
     /// Whether a call may be made now.
@@ -142,6 +145,13 @@ impl Breaker {
             }
             State::HalfOpen { probing, .. } => *probing = true,
         }
+    }
+
+    /// Whether a call that ends now, after `took`, was sent before the breaker last closed. Between
+    /// its opening and its closing only probes are sent, so any other call was sent before it
+    /// opened: it may have waited for its whole timeout, while the API is well again.
+    pub fn has_closed_since(&self, took: Duration, now: Instant) -> bool {
+        now.checked_sub(took).is_none_or(|sent| sent < self.closed)
     }
 
     /// A call has ended. `probe` says whether it was made as one. Returns whether the breaker
@@ -185,6 +195,7 @@ impl Breaker {
                 *succeeded += 1;
                 if *succeeded >= self.settings.probes {
                     self.state = State::Closed { since: now, calls: 0, failures: 0 };
+                    self.closed = now;
                 }
             }
             // The call was sent before the breaker opened.
