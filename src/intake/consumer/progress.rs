@@ -41,8 +41,10 @@ struct State {
     committed: Option<(i64, String)>,
     since: Instant,
     /// The offset after the last one read or, before the first, the committed one; `None` if there
-    /// is neither.
+    /// is neither. What retention removed is passed over.
     next: Option<i64>,
+    /// The same, but what retention removed is not passed over.
+    read: Option<i64>,
     /// Below `end`, only these were not done when the partition was assigned.
     open: BTreeSet<i64>,
     end: i64,
@@ -72,6 +74,7 @@ impl Progress {
             committed: assigned.offset.map(|offset| (offset, assigned.metadata.clone())),
             since: now,
             next: assigned.offset,
+            read: assigned.offset,
             end: map.as_ref().map_or(0, OffsetMap::end),
             open: map.map(OffsetMap::into_open).unwrap_or_default(),
             gaps: Vec::new(),
@@ -91,7 +94,8 @@ impl Progress {
     /// A record was read. If reading went back, returns the offset that had been expected.
     pub(super) fn read(&mut self, partition: Partition, offset: i64, now: Instant) -> Option<i64> {
         let state = self.partitions.get_mut(&partition)?;
-        let expected = state.next.replace(offset.saturating_add(1)).unwrap_or(offset);
+        state.read = Some(offset.saturating_add(1));
+        let expected = std::mem::replace(&mut state.next, state.read).unwrap_or(offset);
         if offset > expected && state.gaps.len() < GAPS {
             state.gaps.push((expected, offset));
         }
@@ -173,9 +177,10 @@ impl Progress {
 
 impl State {
     /// The end of the stretch without records behind a committed offset, if all before that offset
-    /// is done.
+    /// is done. What retention removed belongs to the stretch: otherwise it would be told as lost
+    /// at each assignment.
     fn beyond(&self, committed: i64) -> Option<i64> {
-        let all_below = self.next.is_some_and(|next| next <= committed) && self.end <= committed;
+        let all_below = self.read.is_some_and(|read| read <= committed) && self.end <= committed;
         self.position.filter(|position| all_below && *position > committed)
     }
 
@@ -325,6 +330,22 @@ mod tests {
         );
         progress.looked(CLAIMS, Log { position: None, ..log(0, 14) }, now);
         assert_eq!(followed(&progress, &[(7, 13, "")]), [0; 0], "who knows what is on its way");
+    }
+
+    /// The partition's next owner told of the same loss again, and the group showed a lag.
+    #[test]
+    fn a_commit_passes_what_retention_removed() {
+        let now = Instant::now();
+        let mut progress = at(Some(10), String::new());
+        let followed = |progress: &Progress| -> Vec<i64> {
+            let commits = progress.following(&BTreeMap::new(), Duration::MAX, now);
+            commits.iter().map(|commit| commit.offset).collect()
+        };
+        assert_eq!(progress.looked(CLAIMS, log(50, 50), now), 40);
+        assert_eq!(followed(&progress), [50]);
+        assert_eq!(progress.read(CLAIMS, 50, now), None);
+        progress.looked(CLAIMS, log(50, 52), now);
+        assert_eq!(followed(&progress), [0; 0], "record 50 is not done");
     }
 
     #[test]
