@@ -2,6 +2,7 @@
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::transactions::Transactions;
@@ -50,6 +51,9 @@ impl Transactions {
         }
         let committed =
             self.consumer.committed_offsets(partitions, self.settings.request_timeout)?;
+        // The answer may be good and deny one partition's offset, as while this principal may not
+        // see the topic. Such a partition has no offset, but that says nothing.
+        committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
         let has = |commit: &&Commit| {
             let found = committed.find_partition(topic(commit), commit.partition.number);
             found.is_some_and(|found| {
@@ -72,6 +76,7 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
+    use super::super::following::tests::{idle, services};
     use super::*;
     use crate::intake::Partition;
 
@@ -85,6 +90,22 @@ mod tests {
             assert_eq!(doubt.take(next), asked, "batch {next}");
             assert!(!doubt.is_open(), "batch {next}");
         }
+    }
+
+    /// It counted as a commit that did not take place, and the batch could be published twice.
+    #[test]
+    fn an_error_of_one_partition_leaves_the_doubt() {
+        let (broker, runtime) = services();
+        let transactions = idle(&broker, &runtime);
+        let commits = |number| {
+            let (partition, metadata) = (Partition::retry(number), String::new());
+            vec![Commit { partition, epoch: 1, offset: 7, metadata }]
+        };
+        let took_place = |number| transactions.took_place(&commits(number), &commits(number));
+        assert_eq!(took_place(0), Ok(false), "nothing was committed");
+        // The broker's answer is good, but for this partition, which does not exist.
+        let code = RDKafkaErrorCode::UnknownTopicOrPartition;
+        assert_eq!(took_place(9), Err(KafkaError::OffsetFetch(code)));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Transactions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -114,12 +114,13 @@ mod tests {
     const MAX_BYTES: usize = 1 << 20;
 
     /// A broker within this process, and what asks the publisher's questions.
-    fn services() -> (MockCluster<'static, DefaultProducerContext>, Runtime) {
+    pub(in crate::outbox::producer) fn services()
+    -> (MockCluster<'static, DefaultProducerContext>, Runtime) {
         (MockCluster::new(1).expect("a broker"), Runtime::new().expect("a runtime"))
     }
 
     /// An idle publisher without a producer, whose worker has a retry partition.
-    fn idle(
+    pub(in crate::outbox::producer) fn idle(
         broker: &MockCluster<'static, DefaultProducerContext>,
         runtime: &Runtime,
     ) -> Transactions {
