@@ -50,20 +50,25 @@ pub async fn verify_seals(
     question: SealQuestion<'_>,
 ) -> Result<SealReport, AuditError> {
     let mut report = SealReport::new(question.limit);
-    let (start, seals) = begin(store, question.since).await?;
-    let mut after = start;
+    let Start { from: start, seals, before } = begin(store, question.since).await?;
+    let ids = before.as_slice();
+    let page = store.in_snapshot(async |rows| pages::of_seals(rows, ids).await).await?;
+    let faults = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads));
+    faults.for_each(|finding| report.add(finding));
+    let mut from = start;
     let bar = super::derivation::rederive::progress(seals, "seals");
     loop {
-        let page = store.in_snapshot(async |rows| pages::after(rows, after).await).await?;
-        report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads, page.first)));
+        let page = store.in_snapshot(async |rows| pages::from(rows, from).await).await?;
+        report.add_seals(page.seals.iter().map(|seal| check_head(seal, &page.heads)));
         // After the page was read: retention may run at the same time, and it records first what it
         // removes.
         let expired = expired(store).await?;
         let allowed = Allowed { expired, removed: &page.removed, ..Allowed::default() };
         report.add_rows(check_rows(&page.seals, &page.rows, allowed));
         bar.inc(u64::try_from(page.seals.len()).unwrap_or_default());
-        let Some(last) = page.seals.last() else { break };
-        after = last.id;
+        let next = page.seals.last().and_then(|last| last.id.checked_add(1));
+        let Some(next) = next else { break };
+        from = next;
     }
     let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
     report.add_rows(check_rows(&page.seals, &page.rows, Allowed::default()));
@@ -85,26 +90,37 @@ pub(super) async fn verify_claim(
 ) -> Result<Vec<SealFinding>, StoreError> {
     let ids = [claim_id.to_owned()];
     let page = store.in_snapshot(async |rows| pages::of_claims(rows, &ids).await).await?;
-    let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads, page.first));
+    let seals = page.seals.iter().filter_map(|seal| check_head(seal, &page.heads));
     let allowed = Allowed { is_partial: true, removed: &page.removed, ..Allowed::default() };
     let rows = check_rows(&page.seals, &page.rows, allowed);
     Ok(seals.chain(rows.findings).collect())
 }
 
-/// The number after which the seals of the period begin, and how many there are.
-async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<(i64, u64), StoreError> {
-    let count = "select min(id), count(*) from seals
-        where sealed_at >= coalesce(now() - $1, '-infinity')";
+/// Where the seals of a period begin.
+struct Start {
+    /// The first number.
+    from: i64,
+    /// How many seals there are.
+    seals: u64,
+    /// The last seal before them. It is checked as well: if times of seals were altered, so that
+    /// the period begins later, its hash shows it.
+    before: Option<i64>,
+}
+
+async fn begin(store: &PostgresStore, since: Option<Duration>) -> Result<Start, StoreError> {
+    let count = "select first, seals,
+            (select max(id) from seals where id < coalesce(first, 9223372036854775807))
+        from (select min(id) as first, count(*) as seals from seals
+            where sealed_at >= coalesce(now() - $1, '-infinity')) as period";
     let count = sqlx::query_as(count).bind(since.map(super::interval));
-    let found: Vec<(Option<i64>, i64)> = store.fetch(count).await?;
-    let (first, seals) = found.first().copied().unwrap_or_default();
-    let after = match (since, first) {
+    let found: Vec<(Option<i64>, i64, Option<i64>)> = store.fetch(count).await?;
+    let (first, seals, before) = found.first().copied().unwrap_or_default();
+    let from = match (since, first) {
         // Rows may refer to a number before the first.
         (None, _) => i64::MIN,
-        (Some(_), Some(first)) => first - 1,
-        (Some(_), None) => i64::MAX,
+        (Some(_), first) => first.unwrap_or(i64::MAX),
     };
-    Ok((after, seals.unsigned_abs()))
+    Ok(Start { from, seals: seals.unsigned_abs(), before })
 }
 
 /// For each table, the time before which rows need not exist any more.
@@ -114,19 +130,19 @@ async fn expired(store: &PostgresStore) -> Result<[Option<OffsetDateTime>; 4], S
 }
 
 /// The commands that removed evidence in the period, or that explain missing rows of the seals
-/// after `after`: the latest first, and one more than is listed if there are more.
+/// from the number `from` on: the latest first, and one more than is listed if there are more.
 async fn removals(
     store: &PostgresStore,
     question: SealQuestion<'_>,
-    after: i64,
+    from: i64,
 ) -> Result<Vec<Removal>, StoreError> {
     let removals = "select id, removed_at, removed_by, role, reason,
             (select count(*) from removed_rows where removal = id) as rows
         from removals
         where removed_at >= coalesce(now() - $1, '-infinity')
-            or id in (select removal from removed_rows where seal > $2)
+            or id in (select removal from removed_rows where seal >= $2)
         order by id desc limit $3";
-    let removals = sqlx::query_as(removals).bind(question.since.map(super::interval)).bind(after);
+    let removals = sqlx::query_as(removals).bind(question.since.map(super::interval)).bind(from);
     let limit = i64::try_from(question.limit.saturating_add(1)).unwrap_or(i64::MAX);
     store.fetch(removals.bind(limit)).await
 }

@@ -29,16 +29,15 @@ pub(super) struct Page {
     pub(super) rows: Vec<SealedRow>,
     /// The hashes of these seals and of those before them.
     pub(super) heads: HashMap<i64, Vec<u8>>,
-    /// The number of the first of all seals.
-    pub(super) first: Option<i64>,
     /// The rows of these seals that erasures changed.
     pub(super) removed: Vec<RemovedRow>,
 }
 
-/// The seals after `after`, with the rows that refer to them or to a number between them.
-pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Result<Page> {
-    let seals = format!("select {SEAL_COLUMNS} from seals where id > $1 order by id limit $2");
-    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(after).bind(SEALS);
+/// The seals from the number `from` on, with the rows that refer to them or to a number between
+/// them.
+pub(super) async fn from(connection: &mut PgConnection, from: i64) -> sqlx::Result<Page> {
+    let seals = format!("select {SEAL_COLUMNS} from seals where id >= $1 order by id limit $2");
+    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(from).bind(SEALS);
     let mut seals: Vec<SealRow> = seals.fetch_all(&mut *connection).await?;
     let mut covered = 0;
     let mut fits = |seal: &SealRow| {
@@ -48,14 +47,13 @@ pub(super) async fn after(connection: &mut PgConnection, after: i64) -> sqlx::Re
     };
     let some = seals.iter().take_while(|seal| fits(seal)).count();
     seals.truncate(some);
-    let (heads, first) = heads(connection, &seals).await?;
+    let heads = heads(connection, &seals).await?;
     let last = seals.last().map_or(i64::MAX, |seal| seal.id);
     let removed =
-        "select seal, digest, replacement from removed_rows where seal > $1 and seal <= $2";
-    let removed =
-        sqlx::query_as(removed).bind(after).bind(last).fetch_all(&mut *connection).await?;
-    let rows = rows(connection, Which::Naming(after, last)).await?;
-    Ok(Page { seals, rows, heads, first, removed })
+        "select seal, digest, replacement from removed_rows where seal >= $1 and seal <= $2";
+    let removed = sqlx::query_as(removed).bind(from).bind(last).fetch_all(&mut *connection).await?;
+    let rows = rows(connection, Which::Naming(from, last)).await?;
+    Ok(Page { seals, rows, heads, removed })
 }
 
 /// The rows of these claims, with the seals that they refer to.
@@ -65,13 +63,19 @@ pub(super) async fn of_claims(
 ) -> sqlx::Result<Page> {
     let rows = rows(connection, Which::Claims(claim_ids)).await?;
     let ids: Vec<i64> = rows.iter().filter_map(|row| row.seal).collect();
-    let seals = format!("select {SEAL_COLUMNS} from seals where id = any($1) order by id");
-    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(&ids);
-    let seals: Vec<SealRow> = seals.fetch_all(&mut *connection).await?;
-    let (heads, first) = heads(connection, &seals).await?;
+    let Page { seals, heads, .. } = of_seals(connection, &ids).await?;
     let removed = "select seal, digest, replacement from removed_rows where seal = any($1)";
     let removed = sqlx::query_as(removed).bind(ids).fetch_all(connection).await?;
-    Ok(Page { seals, rows, heads, first, removed })
+    Ok(Page { seals, rows, heads, removed })
+}
+
+/// These seals without their rows.
+pub(super) async fn of_seals(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Page> {
+    let seals = format!("select {SEAL_COLUMNS} from seals where id = any($1) order by id");
+    let seals = sqlx::query_as(AssertSqlSafe(seals)).bind(ids);
+    let seals: Vec<SealRow> = seals.fetch_all(&mut *connection).await?;
+    let heads = heads(connection, &seals).await?;
+    Ok(Page { seals, heads, ..Page::default() })
 }
 
 /// The rows that no seal covers.
@@ -80,26 +84,25 @@ pub(super) async fn unsealed(connection: &mut PgConnection) -> sqlx::Result<Page
     Ok(Page { rows, ..Page::default() })
 }
 
-/// The hashes of these seals and of those before them, and the number of the first of all.
+/// The hashes of these seals and of those before them.
 async fn heads(
     connection: &mut PgConnection,
     seals: &[SealRow],
-) -> sqlx::Result<(HashMap<i64, Vec<u8>>, Option<i64>)> {
+) -> sqlx::Result<HashMap<i64, Vec<u8>>> {
     let mut heads: HashMap<i64, Vec<u8>> =
         seals.iter().map(|seal| (seal.id, seal.head.clone())).collect();
     let before = seals.iter().filter_map(|seal| seal.previous);
     let before: Vec<i64> = before.filter(|id| !heads.contains_key(id)).collect();
     let before = sqlx::query_as("select id, head from seals where id = any($1)").bind(before);
-    let before: Vec<(i64, Vec<u8>)> = before.fetch_all(&mut *connection).await?;
+    let before: Vec<(i64, Vec<u8>)> = before.fetch_all(connection).await?;
     heads.extend(before);
-    let first = sqlx::query_scalar("select min(id) from seals").fetch_one(connection).await?;
-    Ok((heads, first))
+    Ok(heads)
 }
 
 /// Which rows to read.
 #[derive(Clone, Copy)]
 pub(super) enum Which<'a> {
-    /// Rows that refer to a seal after the first number, up to the second.
+    /// Rows that refer to a seal from the first number to the second.
     Naming(i64, i64),
     /// Rows without a seal.
     Unsealed,
@@ -205,7 +208,7 @@ impl Source {
         R: for<'r> FromRow<'r, PgRow>,
     {
         let condition = match which {
-            Which::Naming(..) => "where seal > $1 and seal <= $2",
+            Which::Naming(..) => "where seal >= $1 and seal <= $2",
             Which::Unsealed => "where seal is null",
             Which::Claims(_) => "where claim_id = any($1)",
         };
@@ -219,7 +222,7 @@ impl Source {
         let query = table.select_and(&more, &format!("{condition} limit {MOST_ROWS}"));
         let query = sqlx::query(query);
         let query = match which {
-            Which::Naming(after, last) => query.bind(after).bind(last),
+            Which::Naming(from, last) => query.bind(from).bind(last),
             Which::Unsealed => query,
             Which::Claims(claim_ids) => query.bind(claim_ids),
         };

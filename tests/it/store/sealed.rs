@@ -95,7 +95,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 22] = [
+const DEEDS: [(&str, [&str; 3]); 24] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -135,6 +135,13 @@ const DEEDS: [(&str, [&str; 3]); 22] = [
             '{\"claim_id\": \"invented\"}')).*
             from verdicts where claim_id = 'claim-2'",
         ["verdicts", "invented", "inserted"],
+    ),
+    // The least number that a row can name.
+    (
+        "insert into verdicts select (jsonb_populate_record(verdicts,
+            '{\"claim_id\": \"least\", \"seal\": -9223372036854775808}')).*
+            from verdicts where claim_id = 'claim-2'",
+        ["verdicts", "least", "inserted"],
     ),
     // What cannot be read is no reason to stop.
     (
@@ -195,6 +202,12 @@ const DEEDS: [(&str, [&str; 3]); 22] = [
             claimgate_seal_head('', id, now(), '', '', '', '') from nextval('seals_id_seq') as id",
         ["seals", "", "seal_altered"],
     ),
+    // The same, before the first of all seals.
+    (
+        "insert into seals select 0, null, '', '', '', '', now(),
+            claimgate_seal_head('', 0, now(), '', '', '', '')",
+        ["seals", "0", "seal_altered"],
+    ),
     (
         "update seals set sealed_at = sealed_at - interval '1 hour'
             where id = (select max(id) from seals where previous is not null)",
@@ -223,6 +236,31 @@ async fn each_deed_of_the_tables_owner_is_found_and_named() {
         let (text, agrees) = office.ask("verify claim-5").await;
         assert!(!agrees && text.contains("NOT as they were written"), "{text}");
         assert!(office.ask("verify claim-20").await.1, "the others of its batch are not at fault");
+    })
+    .await;
+}
+
+/// Seals that are said to be older, so that a question about a period begins behind them.
+#[tokio::test]
+async fn seals_moved_out_of_a_period_are_found_by_it() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        for part in 0..3 {
+            record(&office, 10 * part..10 * part + 10).await;
+        }
+        let asked = "verify --since 1day";
+        assert_eq!(office.ask_json(asked).await["faults"], json!({}));
+        let altered = "update verdicts set decision = 'reject' where claim_id = 'claim-3'";
+        as_owner(database, altered).await;
+        for moved in ["(select max(id) - 1 from seals)", "9223372036854775807"] {
+            let moved = format!(
+                "update seals set sealed_at = sealed_at - interval '1 month' where id <= {moved}"
+            );
+            as_owner(database, &moved).await;
+            let report = office.ask_json(asked).await;
+            assert_eq!(report["faults"], json!({"seal_altered": 1}), "{report:#}");
+            assert!(!office.ask(asked).await.1);
+        }
     })
     .await;
 }

@@ -91,14 +91,13 @@ pub(super) struct Matched {
     pub(super) erased: usize,
 }
 
+/// The first of all seals: `seals_id_seq` begins with it, when the table is made.
+const FIRST: i64 = 1;
+
 /// Whether a seal's hash follows from its content, given the hash of the seal before it. Only the
 /// first of all seals has none before it.
-pub(super) fn check_head(
-    seal: &SealRow,
-    heads: &HashMap<i64, Vec<u8>>,
-    first: Option<i64>,
-) -> Option<SealFinding> {
-    if seal.previous.is_none() && first != Some(seal.id) {
+pub(super) fn check_head(seal: &SealRow, heads: &HashMap<i64, Vec<u8>>) -> Option<SealFinding> {
+    if seal.previous.is_none() && seal.id != FIRST {
         let detail = "it follows no other seal, and is not the first".to_owned();
         return Some(SealFinding::of_seal(Fault::SealAltered, seal.id, detail));
     }

@@ -41,7 +41,7 @@ fn rows_as_they_were_written_are_intact() {
     let matched = check_rows(std::slice::from_ref(&seal), &rows, Allowed::default());
     assert_eq!((matched.intact, matched.findings), (6, vec![]));
     let heads = HashMap::from([(1, b"before".to_vec())]);
-    assert_eq!(check_head(&seal, &heads, Some(1)), None);
+    assert_eq!(check_head(&seal, &heads), None);
 }
 
 #[test]
@@ -81,11 +81,20 @@ fn a_seal_that_was_altered_or_removed_is_found() {
     let (mut seal, _) = batch();
     let heads = HashMap::from([(1, b"before".to_vec())]);
     seal.risk_calls[0] = 9;
-    let fault =
-        |seal, heads| check_head(seal, heads, Some(1)).map(|finding| (finding.fault, finding.row));
+    let fault = |seal: &SealRow, heads: &HashMap<i64, Vec<u8>>| {
+        check_head(seal, heads).map(|finding| (finding.fault, finding.row))
+    };
     assert_eq!(fault(&seal, &heads), Some((Fault::SealAltered, "2".to_owned())));
     let found = fault(&seal, &HashMap::new());
     assert_eq!(found, Some((Fault::SealRemoved, "1".to_owned())));
+    // Only the first of all follows no other, and a number below it makes none the first.
+    for (id, is_found) in [(1, false), (0, true), (i64::MIN, true), (2, true)] {
+        let mut first = SealRow { id, previous: None, ..seal.clone() };
+        first.head = first.derived_head(b"").to_vec();
+        let found = fault(&first, &HashMap::new());
+        let altered = is_found.then(|| (Fault::SealAltered, id.to_string()));
+        assert_eq!(found, altered, "{id}");
+    }
 }
 
 #[test]
