@@ -21,7 +21,7 @@ use crate::outbox::postgres::PostgresStore;
 pub struct Verification {
     /// The claim.
     pub claim_id: String,
-    /// The finding; `None` if the claim has no verdict.
+    /// The finding; `None` if the claim has no verdict, and nothing says that it had one.
     pub finding: Option<Agreement>,
     /// The finding as a sentence.
     pub assessment: String,
@@ -48,6 +48,34 @@ pub struct Outcome {
     pub policy_version: String,
 }
 
+/// What is added to the finding where rows or seals were altered.
+const NOT_AS_WRITTEN: &str = "; rows are NOT as they were written";
+
+impl Verification {
+    /// The finding about a claim without a verdict: an event is only ever written together with
+    /// one.
+    fn without_verdict(claim_id: &str, has_event: bool, seals: Vec<SealFinding>) -> Self {
+        let mut assessment = "the claim has no verdict".to_owned();
+        if has_event {
+            assessment += ", and its event is kept: the verdict was REMOVED, or no worker wrote \
+                           the event";
+        }
+        if !seals.is_empty() {
+            assessment += NOT_AS_WRITTEN;
+        }
+        Self {
+            claim_id: claim_id.to_owned(),
+            finding: (has_event || !seals.is_empty()).then_some(Agreement::Differs),
+            assessment,
+            recorded: None,
+            derived: None,
+            differences: Vec::new(),
+            call: None,
+            seals,
+        }
+    }
+}
+
 /// Derives a claim's verdict again. `give_up_after` is `retry.give_up_after`.
 ///
 /// # Errors
@@ -58,20 +86,16 @@ pub async fn verify(
     claim_id: &str,
     give_up_after: Duration,
 ) -> Result<Verification, StoreError> {
-    let file = claim_file(store, claim_id).await?;
+    let mut file = claim_file(store, claim_id).await?;
+    if file.verdict.is_none() && !file.events.is_empty() {
+        // It may have been decided between the look-ups of the two.
+        file = claim_file(store, claim_id).await?;
+    }
     // Not before the claim is read: retention may run beside, and says first what it takes.
     let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
     let Some(verdict) = file.verdict else {
-        return Ok(Verification {
-            claim_id: claim_id.to_owned(),
-            finding: None,
-            assessment: "the claim has no verdict".to_owned(),
-            recorded: None,
-            derived: None,
-            differences: Vec::new(),
-            call: None,
-            seals: Vec::new(),
-        });
+        let seals = verify_claim(store, claim_id).await?;
+        return Ok(Verification::without_verdict(claim_id, !file.events.is_empty(), seals));
     };
     let evidence = Evidence {
         verdict: &verdict,
@@ -87,7 +111,7 @@ pub async fn verify(
     let seals = verify_claim(store, claim_id).await?;
     if !seals.is_empty() {
         finding = Agreement::Differs;
-        assessment += "; rows are NOT as they were written";
+        assessment += NOT_AS_WRITTEN;
     }
     Ok(Verification {
         claim_id: verdict.claim_id,
@@ -167,5 +191,34 @@ impl Report for Verification {
             text += &format!("\n{}", findings(&self.seals).table());
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::seals::Fault;
+
+    #[test]
+    fn a_verdict_that_is_gone_is_told_from_one_that_is_not_made_yet() {
+        let altered = || {
+            let (row, detail) = ("a".to_owned(), "it is not as it was written".to_owned());
+            let (fault, table) = (Fault::Altered, "risk_calls");
+            vec![SealFinding { fault, table, row, seal: Some(2), detail }]
+        };
+        for (has_event, seals, end) in [
+            (false, vec![], End::Nothing),
+            (true, vec![], End::Disagrees),
+            (false, altered(), End::Disagrees),
+            (true, altered(), End::Disagrees),
+        ] {
+            let is_altered = !seals.is_empty();
+            let found = Verification::without_verdict("a", has_event, seals);
+            assert_eq!(found.end(), end);
+            let text = found.text();
+            assert!(text.contains("has no verdict"), "{text}");
+            assert_eq!(text.contains("REMOVED"), has_event, "{text}");
+            assert_eq!(text.contains("NOT as they were written"), is_altered, "{text}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use claimgate::audit::End;
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
 use serde_json::{Value, json};
 use sqlx::Connection;
@@ -236,6 +237,8 @@ async fn each_deed_of_the_tables_owner_is_found_and_named() {
         let (text, agrees) = office.ask("verify claim-5").await;
         assert!(!agrees && text.contains("NOT as they were written"), "{text}");
         assert!(office.ask("verify claim-20").await.1, "the others of its batch are not at fault");
+        let (text, end) = office.answer("verify claim-8").await;
+        assert_eq!(end, End::Disagrees, "a verdict that was removed: {text}");
     })
     .await;
 }
