@@ -14,7 +14,9 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// What `audit verify --all --topic` finds: its exit code, and kinds with rows.
 async fn found(lab: &Lab) -> (Option<i32>, Vec<(String, String)>) {
-    let output = lab.claimgate("", &["audit", "verify", "--all", "--topic", "--json"]).await;
+    let output = lab
+        .claimgate("", &["audit", "verify", "--all", "--topic", "--limit", "1000", "--json"])
+        .await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let findings = report["findings"].as_array().cloned().unwrap_or_default();
@@ -87,5 +89,17 @@ async fn what_the_tables_alone_do_not_tell_the_topic_does() {
     assert_eq!(code, Some(4), "{findings:?}");
     assert!(findings.iter().any(|(fault, _)| fault == "seal_removed"), "{findings:?}");
     assert!(findings.contains(&("contradicted".to_owned(), id.clone())), "{findings:?}");
+    // What cannot be read is no reason to stop.
+    let first = sqlx::query_scalar("select min(claim_id) from verdicts");
+    let first: String = first.fetch_one(&lab.database).await.expect("a verdict");
+    let unreadable = format!(
+        "update verdicts set attempts = -1, risk_types = '{{NULL}}' where claim_id = '{first}'"
+    );
+    as_owner(&lab, &unreadable).await;
+    let (code, findings) = found(&lab).await;
+    assert_eq!(code, Some(4), "{findings:?}");
+    for fault in ["altered", "contradicted"] {
+        assert!(findings.contains(&(fault.to_owned(), first.clone())), "{fault}: {findings:?}");
+    }
     assert!(sealed(&lab).await.is_some(), "so the oracle sees it");
 }

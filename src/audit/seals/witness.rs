@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::Deserialize;
+use sqlx::{FromRow, PgConnection, Row};
 use time::OffsetDateTime;
 
 use super::matching::{Fault, SealFinding};
 use super::report::SealReport;
 use crate::audit::AuditError;
 use crate::audit::period::Time;
+use crate::decision::{Reason, Source};
 use crate::intake::consumer::headers;
 use crate::intake::header;
 use crate::kafka::{Reading, Settings};
@@ -24,15 +26,27 @@ use crate::schema::{Seal, VERDICTS, Verdict, utc};
 #[derive(Debug, Deserialize)]
 struct Decision {
     claim_id: String,
+    kind: String,
     decision: String,
+    reasons: Vec<Reason>,
+    api: String,
+    api_schema: String,
     level: Option<i16>,
+    risk_types: Vec<i32>,
     provider_code: Option<i64>,
     policy_version: String,
     attempts: u32,
     #[serde(with = "time::serde::rfc3339")]
+    claimed_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
     decided_at: OffsetDateTime,
+    source: Source,
+    trace_id: String,
     /// A person decided it.
     revision: Option<i32>,
+    /// Reasons and risk types may be left out.
+    #[serde(default)]
+    truncated: bool,
 }
 
 /// A message of the topic.
@@ -72,11 +86,7 @@ async fn compare_some(
     published: Vec<Published>,
     report: &mut SealReport,
 ) -> Result<(), StoreError> {
-    let ids: Vec<&str> = published.iter().filter_map(Published::claim_id).collect();
-    let verdicts = VERDICTS.select("where claim_id = any($1)");
-    let verdicts: Vec<Verdict> = store.fetch(sqlx::query_as(verdicts).bind(ids)).await?;
-    let verdicts: HashMap<&str, &Verdict> =
-        verdicts.iter().map(|verdict| (verdict.claim_id.as_str(), verdict)).collect();
+    let verdicts = verdicts(store, &published).await?;
     let ids: Vec<i64> =
         published.iter().filter_map(|message| message.seal).map(|seal| seal.id).collect();
     let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
@@ -92,7 +102,7 @@ async fn compare_some(
             }
             Some(seal) => witnessed(seal, heads.get(&seal.id), &message.place),
         };
-        let verdict = verdicts.get(decision.claim_id.as_str()).copied();
+        let verdict = verdicts.get(&decision.claim_id);
         let contradiction = match decision.revision {
             None => contradiction(decision, verdict, &message.place),
             Some(revision) => {
@@ -104,6 +114,25 @@ async fn compare_some(
         found.for_each(|finding| report.add(finding));
     }
     Ok(())
+}
+
+/// The verdicts of the claims of these messages; `None` for one that cannot be read, because it was
+/// altered.
+async fn verdicts(
+    store: &PostgresStore,
+    published: &[Published],
+) -> Result<HashMap<String, Option<Verdict>>, StoreError> {
+    let ids: Vec<&str> = published.iter().filter_map(Published::claim_id).collect();
+    let verdicts = sqlx::query(VERDICTS.select("where claim_id = any($1)")).bind(ids);
+    let read = async |connection: &mut PgConnection| {
+        let mut read = HashMap::new();
+        for row in verdicts.fetch_all(connection).await? {
+            let claim_id: String = row.try_get("claim_id")?;
+            read.insert(claim_id, Verdict::from_row(&row).ok());
+        }
+        Ok(read)
+    };
+    store.in_snapshot(read).await
 }
 
 /// Whether the seal of a message is the one in the table.
@@ -122,19 +151,30 @@ fn witnessed(seal: Seal, head: Option<&Vec<u8>>, place: &str) -> Option<SealFind
 /// Whether a claim's verdict equals the published decision.
 fn contradiction(
     decision: &Decision,
-    verdict: Option<&Verdict>,
+    verdict: Option<&Option<Verdict>>,
     place: &str,
 ) -> Option<SealFinding> {
     let detail = match verdict {
         None => "the claim has no verdict".to_owned(),
-        Some(verdict) => {
+        Some(None) => "the verdict cannot be read".to_owned(),
+        Some(Some(verdict)) => {
+            let is_cut = decision.truncated;
+            let claimed_at = utc(verdict.claimed_at.saturating_mul(1_000_000));
             let columns = [
+                ("kind", verdict.kind == decision.kind),
                 ("decision", verdict.decision.as_str() == decision.decision),
+                ("reasons", is_cut || verdict.reasons == decision.reasons),
+                ("api", verdict.api == decision.api),
+                ("api_schema", verdict.api_schema == decision.api_schema),
                 ("level", verdict.level == decision.level),
+                ("risk_types", is_cut || verdict.risk_types == decision.risk_types),
                 ("provider_code", verdict.provider_code == decision.provider_code),
                 ("policy_version", verdict.policy_version == decision.policy_version),
                 ("attempts", verdict.attempts == decision.attempts),
+                ("claimed_at", claimed_at == decision.claimed_at),
                 ("decided_at", utc(verdict.decided_at) == decision.decided_at),
+                ("source", verdict.source == decision.source),
+                ("trace_id", verdict.trace_id == decision.trace_id),
             ];
             let other: Vec<&str> =
                 columns.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
@@ -193,5 +233,59 @@ fn contradicted(
 impl Published {
     fn claim_id(&self) -> Option<&str> {
         self.decision.as_ref().map(|decision| decision.claim_id.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_compared_with_the_verdict() {
+        let reasons = vec![Reason::new("level", Some(0), Some("none"))];
+        let verdict = Verdict { reasons, risk_types: vec![101], ..Verdict::ordinary("a") };
+        let published = json!({
+            "claim_id": "a", "kind": "qr_code", "decision": "review",
+            "reasons": [{"code": "level", "value": 0, "name": "none"}],
+            "api": "intelligent_qr_code", "api_schema": "2021", "level": 0, "risk_types": [101],
+            "provider_code": 0, "policy_version": "sha256:0", "attempts": 1,
+            "claimed_at": "2021-09-30T09:34:40Z", "decided_at": "2021-09-30T09:34:41.25Z",
+            "source": {"topic": "reward.claims", "partition": 3, "offset": 8812},
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        });
+        let verdict = Some(verdict);
+        let found = |published: &Value, verdict: &Option<Verdict>| {
+            let decision: Decision = Deserialize::deserialize(published).expect("a decision");
+            contradiction(&decision, Some(verdict), "t/0/1").map(|finding| finding.detail)
+        };
+        assert_eq!(found(&published, &verdict), None);
+        for (field, other) in [
+            ("kind", json!("gift")),
+            ("decision", json!("approve")),
+            ("reasons", json!([])),
+            ("api", json!("wechat_account")),
+            ("api_schema", json!("2022")),
+            ("level", json!(null)),
+            ("risk_types", json!([102])),
+            ("provider_code", json!(1)),
+            ("policy_version", json!("sha256:1")),
+            ("attempts", json!(2)),
+            ("claimed_at", json!("2021-09-30T09:34:41Z")),
+            ("decided_at", json!("2021-09-30T09:34:41Z")),
+            ("source", json!({"topic": "reward.claims", "partition": 3, "offset": 8813})),
+            ("trace_id", json!("0bf92f3577b34da6a3ce929d0e0e4736")),
+        ] {
+            let mut other_one = published.clone();
+            other_one[field] = other;
+            let found = found(&other_one, &verdict).expect(field);
+            assert!(found.contains(&format!("otherwise in {field};")), "{found}");
+        }
+        let mut cut = published.clone();
+        (cut["reasons"], cut["risk_types"], cut["truncated"]) = (json!([]), json!([]), json!(true));
+        assert_eq!(found(&cut, &verdict), None, "it says that something is left out");
+        let unreadable = found(&published, &None).expect("a finding");
+        assert!(unreadable.contains("cannot be read"), "{unreadable}");
     }
 }
