@@ -26,21 +26,23 @@ pub enum Exported {
 }
 
 impl Exported {
-    fn table(self) -> (&'static Table, &'static str) {
+    /// The table, the column by which a row is in a period, and the columns that PostgreSQL fills:
+    /// without them nobody could tell from the rows which seal covers them.
+    fn table(self) -> (&'static Table, &'static str, &'static str) {
         match self {
-            Self::Verdicts => (&VERDICTS, "decided_at"),
-            Self::Calls => (&RISK_CALLS, "requested_at"),
-            Self::Events => (&CLAIM_EVENTS, "received_at"),
-            Self::DeadLetters => (&DEAD_LETTERS, "received_at"),
-            Self::ShadowDecisions => (&SHADOW_DECISIONS, "decided_at"),
+            Self::Verdicts => (&VERDICTS, "decided_at", ", recorded_at, seal"),
+            Self::Calls => (&RISK_CALLS, "requested_at", ", seal"),
+            Self::Events => (&CLAIM_EVENTS, "received_at", ", seal"),
+            Self::DeadLetters => (&DEAD_LETTERS, "received_at", ", recorded_at, seal"),
+            Self::ShadowDecisions => (&SHADOW_DECISIONS, "decided_at", ""),
         }
     }
 
     /// Selects the rows of a period. `copy` takes no parameters.
     fn select(self, period: Period) -> String {
-        let (table, time) = self.table();
+        let (table, time, more) = self.table();
         let [from, to] = [period.from, period.to].map(|at| at.format(&Rfc3339).unwrap_or_default());
-        table.select(&format!("where {time} >= '{from}' and {time} < '{to}'")).0
+        table.select_and(more, &format!("where {time} >= '{from}' and {time} < '{to}'")).0
     }
 }
 
@@ -73,5 +75,15 @@ mod tests {
             "from risk_calls where requested_at >= '2026-03-01T00:00:00Z' \
              and requested_at < '2026-04-01T00:00:00+08:00'"
         ));
+        for (what, last) in [
+            (Exported::Verdicts, ", fingerprint, recorded_at, seal from"),
+            (Exported::Calls, ", cause, seal from"),
+            (Exported::Events, ", certificate_hash, seal from"),
+            (Exported::DeadLetters, ", content, recorded_at, seal from"),
+            (Exported::ShadowDecisions, ", shadow_decision from"),
+        ] {
+            let select = what.select(period);
+            assert!(select.contains(last), "every column of the table: {select}");
+        }
     }
 }

@@ -150,6 +150,10 @@ async fn a_table_is_exported_whole() {
         };
         assert_eq!(read("export verdicts --since 24h").await.column("claim_id"), ["a,\"1\"\n"]);
         assert_eq!(read("export calls --since 24h").await.column("response"), ["\\xff00"]);
+        let seals = read("export verdicts --since 24h").await;
+        let of_call = read("export calls --since 24h").await;
+        assert!(seals.column("seal")[0].parse::<i64>().is_ok_and(|seal| seal > 1));
+        assert_eq!(seals.column("seal"), of_call.column("seal"), "written together");
         let always = "--since 2026-01-01T00:00:00Z";
         assert_eq!(
             read(&format!("export dead-letters {always}")).await.column("error"),
