@@ -16,7 +16,8 @@ pub(super) const EVIDENCE_BEFORE: Duration = Duration::from_secs(31 * 24 * 3_600
 
 /// For each table, the time before which rows need not exist any more. The owner of the tables
 /// could write such rows, too. So nothing excuses the loss of what retention never removes: a
-/// verdict, or a row that was younger than a day then. Empty if this role may not read `removals`.
+/// verdict, or a row that was younger than a day then or is now; and a time that no clock gives
+/// stops no command. Empty if this role may not read `removals`.
 pub(super) async fn expired(
     store: &PostgresStore,
 ) -> Result<HashMap<String, OffsetDateTime>, StoreError> {
@@ -25,8 +26,9 @@ pub(super) async fn expired(
     if may_read != [(true,)] {
         return Ok(HashMap::new());
     }
-    let before = "select relation, max(least(before, removed_at - interval '1 day')) from removals
-        where before is not null and relation <> 'verdicts' group by relation";
+    let before = "select relation, max(greatest('1970-01-01',
+            least(before, removed_at - interval '1 day', now() - interval '1 day')))
+        from removals where before is not null and relation <> 'verdicts' group by relation";
     let before: Vec<(String, OffsetDateTime)> = store.fetch(sqlx::query_as(before)).await?;
     Ok(before.into_iter().collect())
 }

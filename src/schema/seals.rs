@@ -7,10 +7,9 @@ use sha2::{Digest as _, Sha256};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
-use time::OffsetDateTime;
 
 use super::digest::RowDigest;
-use super::values::{Micros, micros};
+use super::values::Micros;
 
 /// A seal: its number, and the hash that covers its rows and the seal before it.
 ///
@@ -83,8 +82,10 @@ pub struct SealRow {
     pub risk_calls: Vec<u8>,
     /// The digests of rows of `dead_letters`.
     pub dead_letters: Vec<u8>,
-    /// When its rows were written.
-    pub sealed_at: OffsetDateTime,
+    /// When its rows were written, UNIX microseconds: it may have been altered to what no clock
+    /// gives.
+    #[sqlx(try_from = "Micros")]
+    pub sealed_at: i64,
     /// Its hash.
     pub head: Vec<u8>,
 }
@@ -115,7 +116,7 @@ impl SealRow {
         let mut hash = Sha256::new();
         hash.update(previous_head);
         hash.update(self.id.to_be_bytes());
-        hash.update(Micros(micros(self.sealed_at)).sent());
+        hash.update(Micros(self.sealed_at).sent());
         for digests in self.tables() {
             hash.update(i32::try_from(digests.len()).unwrap_or(i32::MAX).to_be_bytes());
             hash.update(digests);

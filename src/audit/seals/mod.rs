@@ -136,7 +136,9 @@ async fn removals(
     question: SealQuestion<'_>,
     from: i64,
 ) -> Result<Vec<Removal>, StoreError> {
-    let removals = "select id, removed_at, removed_by, role, reason,
+    let removals = "select id,
+            least(greatest(removed_at, '1970-01-01'), '9999-12-31') as removed_at,
+            removed_by, role, reason,
             (select count(*) from removed_rows where removal = id) as rows
         from removals
         where removed_at >= coalesce(now() - $1, '-infinity')

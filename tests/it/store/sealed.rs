@@ -96,7 +96,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 24] = [
+const DEEDS: [(&str, [&str; 3]); 25] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -212,6 +212,14 @@ const DEEDS: [(&str, [&str; 3]); 24] = [
     (
         "update seals set sealed_at = sealed_at - interval '1 hour'
             where id = (select max(id) from seals where previous is not null)",
+        ["seals", "", "seal_altered"],
+    ),
+    // Times that no clock gives.
+    (
+        "insert into removals (removed_by, reason, relation, before, removed_at)
+            values ('me', 'old', 'shadow_decisions', '-infinity', 'infinity');
+        update seals set sealed_at = 'infinity'
+            where id = (select seal from verdicts where claim_id = 'claim-40')",
         ["seals", "", "seal_altered"],
     ),
 ];

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::schema::{RowDigest, SEALED_TABLES, SealRow};
+use crate::schema::{RowDigest, SEALED_TABLES, SealRow, micros};
 use crate::words::words;
 
 /// A row as it is now.
@@ -186,7 +186,7 @@ fn check_seal(seal: &SealRow, rows: &[&SealedRow], allowed: Allowed<'_>, matched
         if missing == 0 || allowed.is_partial {
             continue;
         }
-        if allowed.expired[table].is_some_and(|expired| seal.sealed_at < expired) {
+        if allowed.expired[table].is_some_and(|expired| seal.sealed_at < micros(expired)) {
             matched.expired += missing;
             continue;
         }
@@ -236,7 +236,7 @@ fn hold<'a>(
         };
         *found -= 1;
         known.insert(row.name.as_str());
-        if row.recorded_at.is_none_or(|at| at == seal.sealed_at) {
+        if row.recorded_at.is_none_or(|at| micros(at) == seal.sealed_at) {
             matched.intact += 1;
         } else {
             let detail = "recorded_at is not when its seal was made";

@@ -18,7 +18,7 @@ fn batch() -> (SealRow, Vec<SealedRow>) {
         claim_events: of([3, 4]),
         risk_calls: of([5, 6]),
         dead_letters: vec![],
-        sealed_at: AT,
+        sealed_at: micros(AT),
         head: vec![],
     };
     seal.head = seal.derived_head(b"before").to_vec();
