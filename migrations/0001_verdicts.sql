@@ -16,6 +16,10 @@ $$;
 -- Texts that identify something are compared byte by byte (collate "C"): the same order as the
 -- worker's own, which sorts a batch before it writes it so that two workers cannot deadlock, and no
 -- index to rebuild when the system's locales change.
+--
+-- Rows are never removed, and whoever may add one could give it a time that no clock gives. Commands
+-- cannot read infinity, and the look-up by day asks for each day from the first verdict to the last
+-- one. So every time that commands read is within bounds, here and in the other tables.
 create table verdicts (
     claim_id         text collate "C" not null,
     kind             text not null,
@@ -32,14 +36,16 @@ create table verdicts (
     attempts         int not null,
     challenge        text,
     claimed_at       timestamptz not null,
-    decided_at       timestamptz not null,
+    decided_at       timestamptz not null
+        check (decided_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     source_topic     text collate "C" not null,
     source_partition int not null,
     source_offset    bigint not null,
     trace_id         text not null,
     subject          text collate "C" not null,
     fingerprint      bytea not null check (octet_length(fingerprint) = 32),
-    recorded_at      timestamptz not null default now(),
+    recorded_at      timestamptz not null default now()
+        check (recorded_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     seal             bigint,
     -- "One decision per claim" depends on this key: of two inserts, the second inserts nothing.
     constraint verdicts_claim_id_key primary key (claim_id)
@@ -87,7 +93,8 @@ create table policies (
     version       text collate "C" not null,
     content       text not null,
     used          text collate "C" not null check (used in ('to_decide', 'in_shadow')),
-    first_used_at timestamptz not null default now(),
+    first_used_at timestamptz not null default now()
+        check (first_used_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     constraint policies_key primary key (version, used),
     constraint policies_are_their_hash
         check (version = 'sha256:' || encode(sha256(convert_to(content, 'UTF8')), 'hex'))

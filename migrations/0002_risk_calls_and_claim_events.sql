@@ -8,7 +8,8 @@ create table risk_calls (
     claim_id      text collate "C" not null,
     attempt       int not null,
     api           text not null,
-    requested_at  timestamptz not null,
+    requested_at  timestamptz not null
+        check (requested_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     latency       interval not null,
     http_status   int,
     provider_code bigint,
@@ -57,7 +58,8 @@ create table claim_events (
     key              bytea,
     headers          jsonb not null,
     payload          bytea,
-    received_at      timestamptz not null,
+    received_at      timestamptz not null
+        check (received_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     trace_id         text not null,
     phone_hash       bigint,
     network_hash     bigint,

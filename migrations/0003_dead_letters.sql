@@ -11,10 +11,12 @@ create table dead_letters (
     key              bytea,
     payload          bytea,
     headers          jsonb not null,
-    received_at      timestamptz not null,
+    received_at      timestamptz not null
+        check (received_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     trace_id         text not null,
     content          text collate "C" not null check (content ~ '^[0-9a-f]{16}$'),
-    recorded_at      timestamptz not null default now(),
+    recorded_at      timestamptz not null default now()
+        check (recorded_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     seal             bigint,
     -- An event is one dead letter, even if it is read several times. Its place alone does not
     -- identify it: a topic that was deleted and created again, or moved to another cluster, counts

@@ -15,7 +15,8 @@ create table dead_letter_replays (
     number           int not null check (number > 0),
     replayed_by      text not null check (replayed_by ~ '\S'),
     reason           text not null check (reason ~ '\S'),
-    announced_at     timestamptz not null default now(),
+    announced_at     timestamptz not null default now()
+        check (announced_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     -- "No event is sent twice under one number" depends on this key: of two operators, the second
     -- inserts nothing.
     constraint dead_letter_replays_key primary key (source_topic, source_partition, source_offset, content, number)

@@ -13,7 +13,8 @@ create table revisions (
     instead_of text not null check (instead_of in ('approve', 'challenge', 'review', 'reject')),
     revised_by text not null check (revised_by ~ '\S'),
     reason     text not null check (reason ~ '\S'),
-    revised_at timestamptz not null default now(),
+    revised_at timestamptz not null default now()
+        check (revised_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     -- Of two people who revise a claim at once, the second inserts nothing.
     constraint revisions_key primary key (claim_id, revision)
 );

@@ -5,8 +5,10 @@ use claimgate::audit::retention::enforce;
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Store, StoreError};
 use futures::future::join_all;
+use sqlx::AssertSqlSafe;
 
-use super::build::{assessed, call, close, unsealed, verdict};
+use super::build::{assessed, call, close, malformed, unsealed, verdict};
+use super::roles::ANNOUNCE;
 use super::{Inspect, TestDatabase, with_database, with_empty_database};
 
 /// Drops every month of the large tables, whatever its age.
@@ -219,6 +221,47 @@ async fn rows_go_to_their_month_or_the_default_partition() {
             1,
             "August went as a table, September from the default; October stays"
         );
+    })
+    .await;
+}
+
+/// Times that are read by commands, to which whoever has a login can add rows.
+const TIMES: [(&str, &str); 9] = [
+    ("verdicts", "decided_at"),
+    ("verdicts", "recorded_at"),
+    ("risk_calls", "requested_at"),
+    ("claim_events", "received_at"),
+    ("dead_letters", "received_at"),
+    ("dead_letters", "recorded_at"),
+    ("policies", "first_used_at"),
+    ("dead_letter_replays", "announced_at"),
+    ("revisions", "revised_at"),
+];
+
+#[tokio::test]
+async fn times_that_no_clock_gives_are_refused() {
+    with_database(async |database| {
+        let records = vec![assessed(verdict("a", 1)), malformed(2)];
+        let store = store(database).await;
+        store.record(&close(records, vec![call("a")])).await.expect("recorded");
+        for row in [
+            "insert into policies select 'sha256:' || encode(sha256('x'), 'hex'), 'x', 'to_decide'",
+            "insert into revisions values ('a', 1, 'approve', 'review', 'ann', 'seen')",
+            ANNOUNCE,
+        ] {
+            database.execute(row).await;
+        }
+        for (table, column) in TIMES {
+            for time in ["infinity", "-infinity", "20000-01-01", "0001-01-01"] {
+                let insert = format!(
+                    "insert into {table} select (jsonb_populate_record({table},
+                        jsonb_build_object('{column}', '{time}'))).* from {table}"
+                );
+                let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&database.pool).await;
+                let error = inserted.expect_err("it must be refused").to_string();
+                assert!(error.contains("violates check"), "{table}.{column} {time}: {error}");
+            }
+        }
     })
     .await;
 }
