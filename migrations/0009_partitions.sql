@@ -9,9 +9,18 @@ declare
     parent text;
     month timestamptz;
     name text;
+    caller text := coalesce(nullif(current_setting('role'), 'none'), session_user);
 begin
     if months is null or months not between 1 and 120 then
         raise exception 'claimgate_ensure_partitions makes 1 to 120 months, not %', months using errcode = 'invalid_parameter_value';
+    end if;
+    -- Partitions slow down each statement on their table, and a worker's login must not be able to
+    -- make thousands.
+    if not pg_has_role(caller::name, current_user, 'usage')
+        and (months > 12 or first_month not between current_date - 31 and current_date + 31)
+    then
+        raise exception 'must be owner of the tables to make other partitions than those of the next 12 months'
+            using errcode = 'insufficient_privilege';
     end if;
     -- Two workers that start at once must not both make the same table. The lock goes with the
     -- transaction.
@@ -42,7 +51,7 @@ begin
     end loop;
 end
 $$;
-comment on function claimgate_ensure_partitions(date, int) is 'Makes the monthly partitions of risk_calls and claim_events that do not exist yet and returns their names. May run at any time, any number of times, side by side.';
+comment on function claimgate_ensure_partitions(date, int) is 'Makes the monthly partitions of risk_calls and claim_events that do not exist yet and returns their names. May run at any time, any number of times, side by side. Only the owner of the tables may have any month made; others have those of the next year.';
 
 -- A function that runs with its owner's rights must not look names up where its caller says.
 do $$

@@ -61,6 +61,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         test(database, worker, auditor).await;
         the_operators_role_adds_replays_and_nothing_else(database, operator).await;
         the_workers_role_reads_what_its_page_shows(database, worker).await;
+        the_workers_role_has_the_next_months_made_alone(database, worker).await;
         the_auditors_role_reads_masked_views(database, auditor).await;
         the_analysts_role_reads_masked_views_alone(database, analyst).await;
         for role in [worker, auditor, operator, reviewer, analyst] {
@@ -165,6 +166,18 @@ async fn the_workers_role_reads_what_its_page_shows(database: &TestDatabase, wor
     }
     for relation in ["masked_calls", "masked_dead_letters", "decision_counts", "removals"] {
         denied(database, worker, &format!("select from {relation}")).await;
+    }
+}
+
+async fn the_workers_role_has_the_next_months_made_alone(database: &TestDatabase, worker: &str) {
+    let months =
+        |first: &str, months| format!("select claimgate_ensure_partitions({first}, {months})");
+    for allowed in [months("current_date", 4), months("current_date + 20", 12)] {
+        let allowed = format!("begin; set local role {worker}; {allowed}; rollback");
+        database.execute(allowed).await;
+    }
+    for (first, number) in [("'2001-09-01'", 1), ("'3001-09-01'", 1), ("current_date", 13)] {
+        denied(database, worker, &months(first, number)).await;
     }
 }
 
