@@ -30,7 +30,8 @@ create table verdicts (
     decision         text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
     level            smallint,
     risk_types       int[] not null,
-    reasons          jsonb not null,
+    -- Counts take the list apart; anything else would be an error for all rows beside it.
+    reasons          jsonb not null check (jsonb_typeof(reasons) = 'array'),
     provider_code    bigint,
     policy_version   text not null,
     attempts         int not null,

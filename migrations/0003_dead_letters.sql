@@ -10,7 +10,7 @@ create table dead_letters (
     detail           text not null,
     key              bytea,
     payload          bytea,
-    headers          jsonb not null,
+    headers          jsonb not null check (jsonb_typeof(headers) = 'array'),
     received_at      timestamptz not null
         check (received_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     trace_id         text not null,

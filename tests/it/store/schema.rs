@@ -225,21 +225,26 @@ async fn rows_go_to_their_month_or_the_default_partition() {
     .await;
 }
 
-/// Times that are read by commands, to which whoever has a login can add rows.
-const TIMES: [(&str, &str); 9] = [
-    ("verdicts", "decided_at"),
-    ("verdicts", "recorded_at"),
-    ("risk_calls", "requested_at"),
-    ("claim_events", "received_at"),
-    ("dead_letters", "received_at"),
-    ("dead_letters", "recorded_at"),
-    ("policies", "first_used_at"),
-    ("dead_letter_replays", "announced_at"),
-    ("revisions", "revised_at"),
+/// Values that would be an error for every row that is read with them: whoever has a worker's login
+/// can add rows, and nobody takes them away again.
+const HARMFUL: [(&str, &str, &[&str]); 11] = [
+    ("verdicts", "decided_at", &NO_TIMES),
+    ("verdicts", "recorded_at", &NO_TIMES),
+    ("verdicts", "reasons", &NO_LISTS),
+    ("risk_calls", "requested_at", &NO_TIMES),
+    ("claim_events", "received_at", &NO_TIMES),
+    ("dead_letters", "received_at", &NO_TIMES),
+    ("dead_letters", "recorded_at", &NO_TIMES),
+    ("dead_letters", "headers", &NO_LISTS),
+    ("policies", "first_used_at", &NO_TIMES),
+    ("dead_letter_replays", "announced_at", &NO_TIMES),
+    ("revisions", "revised_at", &NO_TIMES),
 ];
+const NO_TIMES: [&str; 4] = ["'infinity'", "'-infinity'", "'20000-01-01'", "'0001-01-01 00:00+00'"];
+const NO_LISTS: [&str; 2] = ["'{}'::jsonb", "'1'::jsonb"];
 
 #[tokio::test]
-async fn times_that_no_clock_gives_are_refused() {
+async fn values_that_would_stop_every_question_are_refused() {
     with_database(async |database| {
         let records = vec![assessed(verdict("a", 1)), malformed(2)];
         let store = store(database).await;
@@ -251,15 +256,15 @@ async fn times_that_no_clock_gives_are_refused() {
         ] {
             database.execute(row).await;
         }
-        for (table, column) in TIMES {
-            for time in ["infinity", "-infinity", "20000-01-01", "0001-01-01"] {
+        for (table, column, values) in HARMFUL {
+            for value in values {
                 let insert = format!(
                     "insert into {table} select (jsonb_populate_record({table},
-                        jsonb_build_object('{column}', '{time}'))).* from {table}"
+                        jsonb_build_object('{column}', {value}))).* from {table}"
                 );
                 let inserted = sqlx::raw_sql(AssertSqlSafe(insert)).execute(&database.pool).await;
                 let error = inserted.expect_err("it must be refused").to_string();
-                assert!(error.contains("violates check"), "{table}.{column} {time}: {error}");
+                assert!(error.contains("violates check"), "{table}.{column} {value}: {error}");
             }
         }
     })
