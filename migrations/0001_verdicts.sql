@@ -17,9 +17,10 @@ $$;
 -- worker's own, which sorts a batch before it writes it so that two workers cannot deadlock, and no
 -- index to rebuild when the system's locales change.
 --
--- Rows are never removed, and whoever may add one could give it a time that no clock gives. Commands
--- cannot read infinity, and the look-up by day asks for each day from the first verdict to the last
--- one. So every time that commands read is within bounds, here and in the other tables.
+-- Rows are never removed, and one that commands cannot read would stop every question that meets
+-- it: infinity, or a number of attempts below 0. The look-up by day asks for each day from the
+-- first verdict to the last one, so one of the year 200000 would stop it too. Whoever has a
+-- worker's login may add rows, so all these are refused, here and in the other tables.
 create table verdicts (
     claim_id         text collate "C" not null,
     kind             text not null,
@@ -29,12 +30,12 @@ create table verdicts (
     -- nothing for long.
     decision         text not null check (decision in ('approve', 'challenge', 'review', 'reject')),
     level            smallint,
-    risk_types       int[] not null,
+    risk_types       int[] not null check (array_position(risk_types, null) is null),
     -- Counts take the list apart; anything else would be an error for all rows beside it.
     reasons          jsonb not null check (jsonb_typeof(reasons) = 'array'),
     provider_code    bigint,
     policy_version   text not null,
-    attempts         int not null,
+    attempts         int not null check (attempts >= 0),
     challenge        text,
     claimed_at       timestamptz not null,
     decided_at       timestamptz not null

@@ -6,7 +6,7 @@
 create table risk_calls (
     id            uuid not null,
     claim_id      text collate "C" not null,
-    attempt       int not null,
+    attempt       int not null check (attempt >= 0),
     api           text not null,
     requested_at  timestamptz not null
         check (requested_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),

@@ -227,10 +227,13 @@ async fn rows_go_to_their_month_or_the_default_partition() {
 
 /// Values that would be an error for every row that is read with them: whoever has a worker's login
 /// can add rows, and nobody takes them away again.
-const HARMFUL: [(&str, &str, &[&str]); 11] = [
+const HARMFUL: [(&str, &str, &[&str]); 14] = [
     ("verdicts", "decided_at", &NO_TIMES),
     ("verdicts", "recorded_at", &NO_TIMES),
     ("verdicts", "reasons", &NO_LISTS),
+    ("verdicts", "attempts", &["-1"]),
+    ("verdicts", "risk_types", &["'[null]'::jsonb"]),
+    ("risk_calls", "attempt", &["-1"]),
     ("risk_calls", "requested_at", &NO_TIMES),
     ("claim_events", "received_at", &NO_TIMES),
     ("dead_letters", "received_at", &NO_TIMES),

@@ -152,7 +152,8 @@ const DEEDS: [(&str, [&str; 3]); 25] = [
         ["verdicts", "claim-10", "altered"],
     ),
     (
-        "alter table verdicts drop constraint verdicts_reasons_check;
+        "alter table verdicts drop constraint verdicts_reasons_check,
+            drop constraint verdicts_attempts_check, drop constraint verdicts_risk_types_check;
         update verdicts set attempts = -1, reasons = '{}', risk_types = '{NULL}'
             where claim_id = 'claim-11'",
         ["verdicts", "claim-11", "altered"],
