@@ -34,11 +34,21 @@ pub struct Wanted {
 /// Reads an address or a range of addresses.
 fn parse_range(text: &str) -> Result<IpNet, String> {
     let address = |text: &str| text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
-    text.parse().or_else(|_| address(text)).map_err(|_| {
+    text.parse().map(canonical).or_else(|_| address(text)).map_err(|_| {
         "a range is an address and the length of its prefix, such as 121.14.96.0/24 or \
          2001:db8::/32"
             .to_owned()
     })
+}
+
+/// A range of IPv4 addresses that is written as one of IPv6: events are compared in canonical form.
+fn canonical(range: IpNet) -> IpNet {
+    match (range.addr().to_canonical(), range.prefix_len()) {
+        (IpAddr::V4(address), length @ 96..) => {
+            IpNet::new(address.into(), length - 96).unwrap_or(range)
+        }
+        _ => range,
+    }
 }
 
 impl Wanted {
@@ -107,6 +117,8 @@ mod tests {
             ("121.14.96.77/24", "121.14.96.122", true),
             ("121.14.96.0/24", "::ffff:121.14.96.122", true),
             ("::ffff:121.14.96.122", "121.14.96.122", true),
+            ("::ffff:121.14.96.0/120", "121.14.96.122", true),
+            ("::ffff:121.14.96.0/120", "121.14.97.122", false),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("2001:db8::/32", "2001:DB8:0::1", true),
             ("0.0.0.0/0", "unknown", false),
