@@ -18,6 +18,10 @@ declare
 begin
     -- Blanks around it are read past, as the worker does.
     given := btrim(address, E' \t\r\n')::inet;
+    -- An IPv4 address that is written as one of IPv6 is what it is.
+    if given <<= inet '::ffff:0.0.0.0/96' then
+        given := inet '0.0.0.0' + (given - inet '::ffff:0.0.0.0');
+    end if;
     return network(set_masklen(given, case family(given) when 4 then 24 else 48 end));
 exception when invalid_text_representation then
     return null;

@@ -97,13 +97,14 @@ async fn what_cannot_be_masked_is_left_out() {
         let query =
             "select concat_ws('|', claimgate_masked('1234567'), claimgate_masked('12345678'),
             claimgate_network('2001:db8:1:2::3'), claimgate_network(E' 10.1.2.3\\t'),
+            claimgate_network('::ffff:10.1.3.4'),
             claimgate_network('nowhere'), claimgate_network(''),
             claimgate_event('\\x00ff'), claimgate_event('{\"a\": 1}'),
             claimgate_event('\\xefbbbf7b7d'),
             claimgate_event(convert_to('{\"a\": \"\\u0000\"}', 'UTF8')))";
         let shown: String =
             sqlx::query_scalar(query).fetch_one(&database.pool).await.expect("a row");
-        assert_eq!(shown, "***|123***78|2001:db8:1::/48|10.1.2.0/24|{\"a\": 1}|{}");
+        assert_eq!(shown, "***|123***78|2001:db8:1::/48|10.1.2.0/24|10.1.3.0/24|{\"a\": 1}|{}");
     })
     .await;
 }
