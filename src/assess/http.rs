@@ -158,7 +158,7 @@ fn classify(error: &reqwest::Error) -> Failure {
 /// or the stream came after the last one that it takes. h2 says so of the call for both; calls that
 /// the server had begun with fail otherwise when it closes the connection.
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
-    successors(Some(error), |error| error.source())
+    successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<h2::Error>())
         .any(|error| {
             let is_refusal = error.reason() == Some(h2::Reason::REFUSED_STREAM);

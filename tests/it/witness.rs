@@ -34,6 +34,22 @@ async fn is_consistent(lab: &Lab) -> bool {
     lab.claimgate("", &["audit", "verify", "--all"]).await.status.success()
 }
 
+/// A verdict that cannot be read is a finding, and no reason to stop.
+async fn an_unreadable_verdict_is_found(lab: &Lab) {
+    let first = sqlx::query_scalar("select min(claim_id) from verdicts");
+    let first: String = first.fetch_one(&lab.database).await.expect("a verdict");
+    let unreadable = format!(
+        "alter table verdicts drop constraint verdicts_attempts_check;
+        update verdicts set attempts = -1 where claim_id = '{first}'"
+    );
+    as_owner(lab, &unreadable).await;
+    let (code, findings) = found(lab).await;
+    assert_eq!(code, Some(4), "{findings:?}");
+    for fault in ["altered", "contradicted"] {
+        assert!(findings.contains(&(fault.to_owned(), first.clone())), "{fault}: {findings:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_tables_alone_do_not_tell_the_topic_does() {
     let Some(lab) = Lab::with("witness", simulator()).await else { return };
@@ -89,18 +105,6 @@ async fn what_the_tables_alone_do_not_tell_the_topic_does() {
     assert_eq!(code, Some(4), "{findings:?}");
     assert!(findings.iter().any(|(fault, _)| fault == "seal_removed"), "{findings:?}");
     assert!(findings.contains(&("contradicted".to_owned(), id.clone())), "{findings:?}");
-    // What cannot be read is no reason to stop.
-    let first = sqlx::query_scalar("select min(claim_id) from verdicts");
-    let first: String = first.fetch_one(&lab.database).await.expect("a verdict");
-    let unreadable = format!(
-        "alter table verdicts drop constraint verdicts_attempts_check;
-        update verdicts set attempts = -1 where claim_id = '{first}'"
-    );
-    as_owner(&lab, &unreadable).await;
-    let (code, findings) = found(&lab).await;
-    assert_eq!(code, Some(4), "{findings:?}");
-    for fault in ["altered", "contradicted"] {
-        assert!(findings.contains(&(fault.to_owned(), first.clone())), "{fault}: {findings:?}");
-    }
+    an_unreadable_verdict_is_found(&lab).await;
     assert!(sealed(&lab).await.is_some(), "so the oracle sees it");
 }
