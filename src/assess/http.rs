@@ -154,9 +154,9 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// Whether an HTTP/2 server did not look at the call (RFC 9113, section 8.7): it refused the stream,
-/// or the stream came after the last one that it takes. h2 says so of the call for both; calls that
-/// the server had begun with fail otherwise when it closes the connection.
+/// Whether an HTTP/2 server did not look at the call (RFC 9113, section 8.7): it refused the call's
+/// stream, or the stream came after the last one that it takes. h2 gives both errors to such calls
+/// alone; a call that the server had begun with gets another one when the connection is closed.
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
     successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<h2::Error>())
@@ -212,7 +212,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::net::SocketAddr;
+
     use axum::body::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -261,17 +263,21 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_call_without_a_connection_was_not_seen() {
+    /// Where no connection is made: the listener takes nobody on, and once its queue is full the
+    /// system answers no more. It stays so while what is returned beside the address lives.
+    pub(crate) fn full_queue() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let listener = socket.listen(1).expect("it listens");
         let address = listener.local_addr().expect("an address");
-        // Nobody is taken on; once the queue is full the system answers no more.
-        let (patience, mut queue) = (Duration::from_millis(300), Vec::new());
-        while let Ok(Ok(stream)) = timeout(patience, TcpStream::connect(address)).await {
-            queue.push(stream);
-        }
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        let queue: Vec<_> = std::iter::repeat_with(connect).map_while(Result::ok).collect();
+        (address, (listener, queue))
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_connection_was_not_seen() {
+        let (address, _full) = full_queue();
         let url = format!("http://{address}/");
         let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
         let call = Duration::from_millis(600);

@@ -112,23 +112,14 @@ async fn postgres(config: &Config) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
-    use tokio::net::TcpSocket;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::assess::http::tests::full_queue;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_take_as_long_as_the_workers() {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let listener = socket.listen(1).expect("it listens");
-        let address = listener.local_addr().expect("an address");
-        // Nobody is taken on; once the queue is full the system answers no more.
-        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
-        let _queue: Vec<TcpStream> =
-            std::iter::repeat_with(connect).map_while(Result::ok).collect();
+        let (address, _full) = full_queue();
         let others = [
             "mini_program",
             "wechat_marketing",
