@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use claimgate::assess::egress::HTTP2_CONNECTIONS_MAX;
 use tokio::time::Instant;
 
 use crate::Outcome;
@@ -30,7 +31,8 @@ impl Plan {
     pub(crate) fn from_environment() -> Outcome<Self> {
         let claims = number("CLAIMS", 20_000, 100, 2_000_000)?;
         let transient = number("TRANSIENT", 0.0, 0.0, 0.5)?;
-        let transport = match (number("TLS", 0, 0, 1)?, number("HTTP2_CONNECTIONS", 0, 0, 64)?) {
+        let connections = number("HTTP2_CONNECTIONS", 0, 0, HTTP2_CONNECTIONS_MAX)?;
+        let transport = match (number("TLS", 0, 0, 1)?, connections) {
             (0, 0) => Transport::Plain,
             (_, 0) => Transport::Tls,
             (_, connections) => Transport::Http2(connections),

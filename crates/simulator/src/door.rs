@@ -1,8 +1,10 @@
 //! Takes connections on, with TLS or without.
 
-use std::io;
+use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -57,7 +59,7 @@ async fn take_on(
         };
         let wire = Wire::new(stream);
         let Some(tls) = tls.clone() else {
-            // It fails where nobody serves any more; the loop sees that, too.
+            // It fails if the server has stopped; then the loop ends, too.
             drop(arrive.send(Either::Left(wire)).await);
             continue;
         };
@@ -101,10 +103,11 @@ impl Connected<IncomingStream<'_, Door>> for Cut {
 
 /// What shakes hands with these files.
 pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, SimulatorError> {
-    let refuse = |path: &std::path::Path, source: Box<dyn std::error::Error + Send + Sync>| {
-        SimulatorError::Tls { path: path.to_owned(), source }
+    let refuse = |path: &Path, source: Box<dyn Error + Send + Sync>| SimulatorError::Tls {
+        path: path.to_owned(),
+        source,
     };
-    let read = |path| std::fs::read(path).map_err(|error| refuse(path, error.into()));
+    let read = |path| fs::read(path).map_err(|error| refuse(path, error.into()));
     let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
     let identity = Identity::from_pkcs8(&certificate, &key)
         .map_err(|error| refuse(&files.certificate, error.into()))?;

@@ -70,7 +70,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// A running simulator. It stops when dropped.
 pub struct Simulator {
     address: SocketAddr,
-    scheme: &'static str,
     state: Arc<State>,
     server: Option<JoinHandle<io::Result<()>>>,
 }
@@ -110,14 +109,13 @@ impl Simulator {
     pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
         let listen = options.listen;
         let tls = options.tls.as_ref().map(door::acceptor).transpose()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let state = Arc::new(State::new(options)?);
         let refuse = |source| SimulatorError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
         let server =
             tokio::spawn(server::serve(Door::open(listener, address, tls), Arc::clone(&state)));
-        Ok(Self { address, scheme, state, server: Some(server) })
+        Ok(Self { address, state, server: Some(server) })
     }
 
     /// Its address, with the real port.
@@ -127,7 +125,8 @@ impl Simulator {
 
     /// The URL to use instead of the provider's `https://host`: `http://127.0.0.1:34567`.
     pub fn base_url(&self) -> String {
-        format!("{}://{}", self.scheme, self.address)
+        let scheme = if self.state.options.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Its log.
