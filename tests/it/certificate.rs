@@ -1,4 +1,4 @@
-//! A certificate that nobody trusts unless told.
+//! A self-signed certificate: clients trust it only if they are given it.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

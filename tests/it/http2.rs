@@ -62,7 +62,7 @@ impl Api {
         self.answer(client).await.is_some()
     }
 
-    /// Makes so many calls at once; the connections that they opened.
+    /// Makes so many calls at once. Returns how many connections they opened.
     async fn connections_of(&self, client: &Client, calls: usize) -> u64 {
         let before = self.proxy.connections();
         let answered = join_all((0..calls).map(|_| self.answers(client))).await;

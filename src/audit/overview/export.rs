@@ -26,8 +26,8 @@ pub enum Exported {
 }
 
 impl Exported {
-    /// The table, the column by which a row is in a period, and the columns that PostgreSQL fills:
-    /// without them nobody could tell from the rows which seal covers them.
+    /// The table, the column by which a row is in a period, and the columns that PostgreSQL fills.
+    /// One of these is `seal`, which says which seal covers the row.
     fn table(self) -> (&'static Table, &'static str, &'static str) {
         match self {
             Self::Verdicts => (&VERDICTS, "decided_at", ", recorded_at, seal"),

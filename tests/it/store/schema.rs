@@ -225,8 +225,8 @@ async fn rows_go_to_their_month_or_the_default_partition() {
     .await;
 }
 
-/// Values that would be an error for every row that is read with them: whoever has a worker's login
-/// can add rows, and nobody takes them away again.
+/// Values that commands cannot read, so that they would also fail for the rows beside them. A
+/// worker's login can add rows, and no login can remove one.
 const HARMFUL: [(&str, &str, &[&str]); 14] = [
     ("verdicts", "decided_at", &NO_TIMES),
     ("verdicts", "recorded_at", &NO_TIMES),
