@@ -27,11 +27,11 @@ const ENDS_MIN: Duration = Duration::from_millis(100);
 
 impl Rebalances {
     /// Reads the committed offsets of these partitions once, and starts from those: two reads could
-    /// differ. A partition without one starts where its log does.
+    /// differ. A partition without one, or whose log begins later, starts where its log does.
     ///
-    /// The client gets a number in any case. If it had to look a start up itself, a rebalance
-    /// meanwhile would make it look up again 500 ms later, and read from there once more, whatever
-    /// had been read by then (librdkafka 2.12, `rd_kafka_toppar_handle_Offset`).
+    /// So the client never has to look a start up. A rebalance meanwhile would make it look up
+    /// again 500 ms later, and read from there once more, whatever had been read by then
+    /// (librdkafka 2.12, `rd_kafka_toppar_handle_Offset`).
     pub(super) fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -55,12 +55,7 @@ impl Rebalances {
             };
             let metadata = metadata(&element);
             let partition = self.partition(element.topic(), element.partition());
-            let ends = if offset.is_none() || !metadata.is_empty() {
-                self.ends(consumer, partition, deadline)?
-            } else {
-                None
-            };
-            // From an offset before the log the client goes to its start, which it looks up.
+            let ends = self.ends(consumer, partition, deadline)?;
             let start = offset.unwrap_or(0).max(ends.map_or(0, |(start, _)| start));
             list.set_partition_offset(element.topic(), element.partition(), Offset::Offset(start))
                 .map_err(|error| {
@@ -139,7 +134,9 @@ impl Rebalances {
         })
     }
 
-    /// A topic that is unavailable for now has as many partitions as before.
+    /// How many partitions each topic has: never fewer than before, for a topic may be unavailable
+    /// for now. The members of a generation have to agree on the number of the input topic's
+    /// partitions: two that do not could read one retry partition.
     pub(super) fn count_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<Counts, String> {
         let before = *self.counts();
         let count = |input: Input, before: i32| {
@@ -151,8 +148,7 @@ impl Rebalances {
                     0 if before == 0 => {
                         Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
                     }
-                    0 => Ok(before),
-                    count => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+                    count => Ok(i32::try_from(count).unwrap_or(i32::MAX).max(before)),
                 }
             })
         };
@@ -199,14 +195,16 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
 mod tests {
     use std::cell::{Cell, RefCell};
 
+    use rdkafka::consumer::CommitMode;
     use rdkafka::message::Message as _;
     use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
     use tokio::sync::mpsc;
     use tokio::sync::mpsc::error::TryRecvError;
 
     use super::*;
     use crate::config::Config;
+    use crate::kafka::Settings;
 
     fn rebalances() -> (Rebalances, mpsc::Receiver<Event>) {
         let settings = Config::from_toml("").expect("the defaults").kafka;
@@ -259,18 +257,7 @@ mod tests {
     /// here each consumer does so at another moment of its look-up, and when it has read something.
     #[test]
     fn a_rebalance_while_a_partition_starts_repeats_no_record() {
-        let broker = MockCluster::new(1).expect("a broker");
-        let mut settings = Config::from_toml("").expect("the defaults").kafka;
-        settings.bootstrap_servers = broker.bootstrap_servers();
-        for topic in [&settings.input_topic, &settings.retry_topic] {
-            broker.create_topic(topic, 1, 1).expect("it is made");
-        }
-        let producer: BaseProducer = settings.consumer().create().expect("a producer");
-        for _ in 0..RECORDS {
-            let record = BaseRecord::<[u8], [u8]>::to(&settings.input_topic).payload(&b"1"[..]);
-            producer.send(record).map_err(|(error, _)| error).expect("sent");
-        }
-        producer.flush(Duration::from_secs(10)).expect("taken");
+        let (broker, mut settings) = broker();
         let consumers = (1..=30).map(|number: u32| {
             settings.group_id = format!("group-{number}");
             let (events, _received) = mpsc::channel(8);
@@ -278,7 +265,7 @@ mod tests {
             let consumer = super::super::config::consumer(&settings, Duration::from_secs(1));
             let consumer: BaseConsumer<Rebalances> =
                 consumer.create_with_context(rebalances).expect("a consumer");
-            let claims = [Partition { input: Input::Claims, number: 0 }];
+            let claims = [Partition::claims(0)];
             let (list, _) = consumer.context().starts(&consumer, &claims).expect("its start");
             (consumer, list, Duration::from_millis(100) * number)
         });
@@ -294,6 +281,38 @@ mod tests {
         // Ending them is not what is tested, and the client may hang in it.
         std::mem::forget(consumers);
         assert_eq!(read, [[1; RECORDS]; 30]);
+    }
+
+    /// From an offset before its log the client would look the start up itself.
+    #[test]
+    fn where_a_log_begins_and_ends_is_known_whatever_was_committed() {
+        let (_broker, settings) = broker();
+        let consumer = super::super::alone(&settings, &[]);
+        let claims = [Partition::claims(0)];
+        let mut committed = consumer.context().list(&claims);
+        let name = consumer.context().topic(claims[0]).to_owned();
+        committed.set_partition_offset(&name, 0, Offset::Offset(5)).expect("it is there");
+        consumer.commit(&committed, CommitMode::Sync).expect("committed");
+        let (list, assigned) = consumer.context().starts(&consumer, &claims).expect("its start");
+        assert_eq!(list.elements()[0].offset(), Offset::Offset(5));
+        assert_eq!((assigned[0].offset, assigned[0].log_end), (Some(5), 20));
+    }
+
+    /// A broker with [`RECORDS`] records of the input topic, and how to reach it.
+    fn broker() -> (MockCluster<'static, DefaultProducerContext>, Settings) {
+        let broker = MockCluster::new(1).expect("a broker");
+        let mut settings = Config::from_toml("").expect("the defaults").kafka;
+        settings.bootstrap_servers = broker.bootstrap_servers();
+        for topic in [&settings.input_topic, &settings.retry_topic] {
+            broker.create_topic(topic, 1, 1).expect("it is made");
+        }
+        let producer: BaseProducer = settings.consumer().create().expect("a producer");
+        for _ in 0..RECORDS {
+            let record = BaseRecord::<[u8], [u8]>::to(&settings.input_topic).payload(&b"1"[..]);
+            producer.send(record).map_err(|(error, _)| error).expect("sent");
+        }
+        producer.flush(Duration::from_secs(10)).expect("taken");
+        (broker, settings)
     }
 
     const RECORDS: usize = 20;
