@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use tracing::debug;
 
 use super::Rebalances;
+use super::pairs::Counts;
 use crate::intake::{Input, Partition};
 
 /// The time limit of a request to the group's coordinator.
@@ -19,33 +21,67 @@ pub(super) struct Dealt {
     pub(super) orphans: BTreeSet<i32>,
     /// Whether this member is the one that sends the visitor.
     pub(super) is_ours: bool,
+    /// Whether partitions were added to a topic that this member has not counted.
+    pub(super) has_more: bool,
 }
 
-/// Which member has which partitions. `None` while the group rebalances.
+/// Which member has which partitions. Says nothing while the group rebalances.
 pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
+    let rebalances = consumer.context();
+    let Some(members) = members(consumer)? else { return Ok(Dealt::default()) };
+    let count = |input: Input| -> KafkaResult<i32> {
+        let metadata =
+            consumer.fetch_metadata(Some(&rebalances.topics[input as usize]), ASK_TIMEOUT)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        Ok(partitions.map(|partition| partition.id() + 1).max().unwrap_or(0))
+    };
+    let found = Counts { claims: count(Input::Claims)?, retry: count(Input::Retry)? };
+    let is_free = |number: &i32| !members.iter().any(|assigned| assigned.contains(number));
+    // The client does not report its own member id, but its assignment distinguishes it from all
+    // other members.
+    let first = members.iter().find(|assigned| !assigned.is_empty());
+    let held = rebalances.held_numbers(Input::Claims);
+    Ok(Dealt {
+        orphans: (0..found.claims).filter(is_free).collect(),
+        is_ours: first.is_none_or(|first| *first == held),
+        has_more: found.exceeds(*rebalances.counts()),
+    })
+}
+
+/// How many partitions the input topic has at least, by the assignments of the group's members.
+/// Unlike metadata, which a broker may have from before partitions were added, these are the same
+/// for all members of a generation. 0 while the group rebalances, or if it cannot be asked.
+pub(super) fn dealt_out(consumer: &BaseConsumer<Rebalances>) -> i32 {
+    let members = members(consumer).unwrap_or_else(|error| {
+        debug!(error.message = %error, "the group could not be asked who has which partition");
+        None
+    });
+    members
+        .into_iter()
+        .flatten()
+        .filter_map(|assigned| Some(assigned.last()? + 1))
+        .max()
+        .unwrap_or(0)
+}
+
+/// The partitions of the input topic that each member has, in the order of the members' ids. `None`
+/// while the group rebalances.
+fn members(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Option<Vec<BTreeSet<i32>>>> {
     let rebalances = consumer.context();
     let topic = rebalances.topic(Partition::claims(0));
     let groups = consumer.fetch_group_list(Some(&rebalances.group_id), ASK_TIMEOUT)?;
     let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else {
-        return Ok(Dealt::default());
+        return Ok(None);
     };
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    let mut orphans: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
     let mut members = BTreeMap::new();
     for member in group.members() {
         // An assignment that cannot be parsed may hold any partition.
         let Some(assigned) = member.assignment().and_then(|bytes| assigned(bytes, topic)) else {
-            return Ok(Dealt::default());
+            return Ok(None);
         };
-        orphans.retain(|number| !assigned.contains(number));
         members.insert(member.id().to_owned(), assigned);
     }
-    // The client does not report its own member id, but its assignment distinguishes it from all
-    // other members.
-    let first = members.values().find(|assigned| !assigned.is_empty());
-    let held = rebalances.held_numbers(Input::Claims);
-    Ok(Dealt { orphans, is_ours: first.is_none_or(|first| *first == held) })
+    Ok(Some(members.into_values().collect()))
 }
 
 /// The topic's partitions in a member's assignment, as Kafka's consumers write it

@@ -9,6 +9,9 @@
 //! back, one member sends a visitor that joins the group and leaves it again: that makes the group
 //! rebalance. The visitor subscribes to the retry topic only, so that no member has to give up a
 //! partition for it.
+//!
+//! A member counts the partitions of both topics at each rebalance. So one that finds more of them
+//! later sends a visitor, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -61,7 +64,7 @@ impl Watch {
             let dealt = self.look(&consumer);
             drop(consumer);
             let late = looks.found(&dealt.orphans, Instant::now());
-            if dealt.is_ours && !late.is_empty() {
+            if dealt.has_more || dealt.is_ours && !late.is_empty() {
                 self.rescue(&late);
                 looks.rescued(Instant::now());
             }
@@ -82,11 +85,15 @@ impl Watch {
             .filter(|number| dealt.orphans.contains(number))
             .map(|number| format!("claims/{number}"))
             .collect();
-        if !still.is_empty() {
+        if dealt.has_more {
+            info!("a topic has more partitions; asking the group to rebalance");
+        } else if !still.is_empty() {
             warn!(partitions = %still.join(" "), "no member of the group has these partitions; \
                  asking the group to rebalance");
-            self.visit(&topic);
+        } else {
+            return;
         }
+        self.visit(&topic);
     }
 
     /// Waits. Returns whether to go on.

@@ -32,6 +32,11 @@ impl Counts {
         (0..self.retry).filter(goes_with).map(Partition::retry).collect()
     }
 
+    /// Whether one of the topics has more partitions here than there.
+    pub(super) fn exceeds(self, other: Self) -> bool {
+        self.claims > other.claims || self.retry > other.retry
+    }
+
     /// The retry partition for records that were read from the partition with this number, of
     /// either topic.
     pub(super) fn retry_of(self, number: i32) -> Option<i32> {

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::Rebalances;
 use super::assignments::labels;
+use super::dealt::dealt_out;
 use super::pairs::Counts;
 use crate::intake::{Assigned, Event, Input, Partition};
 use crate::kafka::metadata;
@@ -153,7 +154,7 @@ impl Rebalances {
             })
         };
         Ok(Counts {
-            claims: count(Input::Claims, before.claims)?,
+            claims: count(Input::Claims, before.claims)?.max(dealt_out(consumer)),
             retry: count(Input::Retry, before.retry)?,
         })
     }

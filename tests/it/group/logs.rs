@@ -206,17 +206,7 @@ async fn added_partitions_are_assigned() {
     fleet.fair("before", SOON).await;
     fleet.produce(40);
     for topic in ["retry", "claims"] {
-        let name = fleet.lab.topic(topic);
-        let grown = NewPartitions::new(&name, 8);
-        for result in fleet
-            .lab
-            .admin()
-            .create_partitions(&[grown], &AdminOptions::new())
-            .await
-            .expect("an answer")
-        {
-            result.expect("they are made");
-        }
+        grow(&fleet.lab, topic, 8).await;
     }
     fleet.partitions = 8;
     fleet.fair("afterwards", SOON).await;
@@ -224,6 +214,32 @@ async fn added_partitions_are_assigned() {
     fleet.decided().await;
     fleet.stop_all().await;
     fleet.expected.verify(&fleet.lab).await;
+}
+
+/// The group does not rebalance by itself for these: it does not subscribe to the retry topic.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_added_to_the_retry_topic_alone_are_assigned() {
+    let (more, url) = with_metrics();
+    let Some(mut fleet) = Fleet::new("more-retry", simulator(), 4, &more).await else { return };
+    fleet.start(false);
+    let assigned = async |count: u8| {
+        let now = metric(&url, "claimgate_assigned_partitions{topic=\"retry\"}").await;
+        (now - f64::from(count)).abs() < 0.1
+    };
+    fleet.lab.wait("what there is", SOON, async || assigned(4).await).await;
+    grow(&fleet.lab, "retry", 8).await;
+    fleet.lab.wait("what was added", SOON, async || assigned(8).await).await;
+    fleet.stop_all().await;
+}
+
+/// Gives a topic more partitions.
+async fn grow(lab: &Lab, topic: &str, partitions: usize) {
+    let name = lab.topic(topic);
+    let grown = NewPartitions::new(&name, partitions);
+    let results = lab.admin().create_partitions(&[grown], &AdminOptions::new()).await;
+    for result in results.expect("an answer") {
+        result.expect("they are made");
+    }
 }
 
 /// Another application has the group's name.
