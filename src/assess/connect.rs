@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use reqwest::Certificate;
+use native_tls::{Certificate, Protocol, TlsConnector};
 
 use super::egress;
 
@@ -36,7 +36,10 @@ pub enum ClientError {
         /// `egress.ca_certificates`.
         path: PathBuf,
     },
-    /// The TLS library could not be set up, or the proxy's address is invalid.
+    /// The TLS library could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] native_tls::Error),
+    /// The proxy's address is invalid.
     #[error(transparent)]
     Library(#[from] reqwest::Error),
 }
@@ -45,7 +48,9 @@ impl ClientError {
     /// The setting that is at fault.
     pub fn key(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } | Self::NoCertificates { .. } => "egress.ca_certificates",
+            Self::Unreadable { .. } | Self::NoCertificates { .. } | Self::Tls(_) => {
+                "egress.ca_certificates"
+            }
             Self::Library(_) => "egress.proxy",
         }
     }
@@ -59,22 +64,37 @@ pub(super) fn clients(
     egress: &egress::Settings,
     shortest: Duration,
 ) -> Result<Vec<reqwest::Client>, ClientError> {
-    let authorities = egress.ca_certificates().map(authorities).transpose()?;
-    let authorities = authorities.unwrap_or_default();
-    let client = |_| client(egress, shortest, &authorities);
+    let tls = tls(egress)?;
+    let client = |_| client(egress, shortest, tls.clone());
     (0..egress.http2_connections.max(1)).map(client).collect()
+}
+
+/// TLS for all clients: reading the system's certificates takes longer than all the rest. The library
+/// verifies certificates and the names of hosts by default.
+fn tls(egress: &egress::Settings) -> Result<TlsConnector, ClientError> {
+    let offered: &[&str] = match egress.http2_connections {
+        0 => &["http/1.1"],
+        _ => &["h2", "http/1.1"],
+    };
+    let mut tls = TlsConnector::builder();
+    tls.min_protocol_version(Some(Protocol::Tlsv12)).request_alpns(offered);
+    let authorities = egress.ca_certificates().map(authorities).transpose()?;
+    for authority in authorities.unwrap_or_default() {
+        tls.add_root_certificate(authority);
+    }
+    Ok(tls.build()?)
 }
 
 fn client(
     egress: &egress::Settings,
     shortest: Duration,
-    authorities: &[Certificate],
+    tls: TlsConnector,
 ) -> Result<reqwest::Client, ClientError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .tls_certs_merge(authorities.iter().cloned())
+        .tls_backend_preconfigured(tls)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
         .connect_timeout(CONNECT_MAX.min(shortest / 2))
@@ -100,7 +120,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
         Ok(pem) => pem,
         Err(source) => return Err(ClientError::Unreadable { path, source }),
     };
-    match Certificate::from_pem_bundle(&pem) {
+    match Certificate::stack_from_pem(&pem) {
         Ok(authorities) if !authorities.is_empty() => Ok(authorities),
         _ => Err(ClientError::NoCertificates { path }),
     }
@@ -114,6 +134,29 @@ mod tests {
     fn an_empty_path_names_no_file() {
         let egress = egress::Settings { ca_certificates: Some("".into()), ..Default::default() };
         assert!(clients(&egress, CONNECT_MAX).is_ok(), "as an empty egress.proxy is no proxy");
+    }
+
+    /// The bytes that this thread has read so far.
+    #[cfg(target_os = "linux")]
+    fn bytes_read() -> u64 {
+        let counts = fs::read_to_string("/proc/thread-self/io").expect("the kernel counts them");
+        let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+        count.and_then(|count| count.parse().ok()).expect("a number")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn many_clients_read_the_systems_certificates_once() {
+        let reads = |http2_connections| {
+            let egress = egress::Settings { http2_connections, ..Default::default() };
+            let before = bytes_read();
+            clients(&egress, CONNECT_MAX).expect("clients");
+            bytes_read() - before
+        };
+        // The first client of a process also finds out where the certificates are.
+        reads(1);
+        let (one, many) = (reads(1), reads(64));
+        assert!(many < 2 * one, "{many} bytes for 64 clients, {one} for one");
     }
 
     #[test]

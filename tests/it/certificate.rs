@@ -63,7 +63,7 @@ pub(crate) struct Untrusted {
     server: Child,
     /// Where it listens on the loopback address.
     pub(crate) port: u16,
-    _certificate: Certificate,
+    pub(crate) certificate: Certificate,
 }
 
 impl Untrusted {
@@ -77,7 +77,7 @@ impl Untrusted {
         let serve =
             ["s_server", "-accept", &accept, "-key", "key", "-cert", "cert", "-www", "-quiet"];
         let server = certificate.openssl(&serve).spawn().expect("openssl serves");
-        let untrusted = Self { server, port, _certificate: certificate };
+        let untrusted = Self { server, port, certificate };
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Some(untrusted);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use claimgate::assess::exchange::Http;
+use claimgate::assess::egress::Settings;
+use claimgate::assess::exchange::{Failure, Http};
 use claimgate::assess::http::Client;
 use claimgate::config::Config;
 use claimgate::risk::{Method, Request};
@@ -54,4 +55,24 @@ async fn a_self_signed_certificate_is_refused() {
     let answer =
         believer.get(format!("https://localhost:{port}/")).send().await.expect("an answer");
     assert!(answer.status().is_success());
+}
+
+/// A certificate that is trusted is good for the hosts that it names, and for no other.
+#[tokio::test]
+async fn a_certificate_for_another_host_is_refused() {
+    let Some(server) = Untrusted::start() else { return };
+    for http2_connections in [0, 2] {
+        let ca_certificates = Some(server.certificate.path());
+        let egress = Settings { ca_certificates, http2_connections, ..Settings::default() };
+        let client = Client::new(&egress).expect("a client");
+        let call = |host: &str| {
+            let url = format!("https://{host}:{}/", server.port);
+            let request = Request { method: Method::Get, url, body: None, redacted: String::new() };
+            client.send(request, Duration::from_secs(5))
+        };
+        let named = call("localhost").await;
+        assert_eq!(named.arrived().map(|answer| answer.status), Some(200), "{:?}", named.cause);
+        let other = call("127.0.0.2").await;
+        assert_eq!(other.result, Err(Failure::Connect), "the certificate names 127.0.0.1");
+    }
 }
