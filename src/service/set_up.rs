@@ -33,11 +33,15 @@ pub(super) async fn look_around(config: &Config) -> Result<(), String> {
 /// Makes the client that calls the risk APIs, on a thread of its own, because reading the system's
 /// certificates takes a tenth of a second.
 pub(super) async fn http_client(config: &Config, registry: &Registry) -> Result<Client, String> {
-    let egress = config.egress.clone();
-    let shortest = registry.iter().map(|(_, route)| route.timeout).min().unwrap_or(Duration::MAX);
+    let (egress, shortest) = (config.egress.clone(), shortest_timeout(registry));
     let made = tokio::task::spawn_blocking(move || Client::for_calls(&egress, shortest));
     let made = made.await.map_err(|error| error.to_string())?;
     made.map_err(|error| format!("{}: the HTTP client cannot be made: {error}", error.key()))
+}
+
+/// The shortest timeout of a call.
+pub(super) fn shortest_timeout(registry: &Registry) -> Duration {
+    registry.iter().map(|(_, route)| route.timeout).min().unwrap_or(Duration::MAX)
 }
 
 /// Opens the store and checks that its schema is the one that this program was built for.

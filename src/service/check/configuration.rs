@@ -1,5 +1,7 @@
 //! Checks the configuration alone: it connects to no broker, no database and no other host.
 
+use std::time::Duration;
+
 use crate::assess::http::Client;
 use crate::config::Config;
 use crate::decision::Policy;
@@ -7,14 +9,15 @@ use crate::findings::Finding;
 use crate::outbox::postgres::PostgresStore;
 use crate::outbox::producer::check_properties;
 use crate::risk::Registry;
+use crate::service::set_up::shortest_timeout;
 use crate::telemetry;
 
 /// Variables that lead other programs through a proxy.
 const PROXY_VARIABLES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Checks all sections. Returns the risk APIs if they can be built.
-pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
+/// Checks all sections. Returns the risk APIs, and the client that calls them, if both can be built.
+pub(super) fn look_at(config: &Config) -> (Option<(Registry, Client)>, Vec<Finding>) {
     let mut findings = Vec::new();
     let registry = match config.risk_apis() {
         Ok((registry, policy)) => {
@@ -28,9 +31,10 @@ pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
             None
         }
     };
-    if let Err(error) = Client::new(&config.egress) {
+    let shortest = registry.as_ref().map_or(Duration::MAX, shortest_timeout);
+    let client = Client::for_calls(&config.egress, shortest).inspect_err(|error| {
         findings.push(Finding::wrong(error.key(), error.to_string()));
-    }
+    });
     findings.extend(egress(config));
     if let Err(error) = PostgresStore::lazy(&config.postgres) {
         findings.push(Finding::wrong("postgres.url", error.to_string()));
@@ -40,7 +44,7 @@ pub(super) fn look_at(config: &Config) -> (Option<Registry>, Vec<Finding>) {
     }
     findings.extend(telemetry::look_at(&config.telemetry));
     findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
-    (registry, findings)
+    (registry.zip(client.ok()), findings)
 }
 
 /// Which policy rules in shadow.

@@ -33,21 +33,21 @@ pub struct CheckCommand {
 pub async fn check(file: Option<&Path>, command: CheckCommand) -> Result<(), Failure> {
     let (config, mut findings) = Config::look(file);
     let fault = findings.first().map(|first| format!("{}: {}", first.place, first.sentence()));
-    let registry = match &config {
+    let apis = match &config {
         Some(config) => {
-            let (registry, mut found) = configuration::look_at(config);
+            let (apis, mut found) = configuration::look_at(config);
             // A good finding about a default says nothing about the value at fault that it
             // replaces.
             found.retain(|found| fault.is_none() || found.severity != Severity::Ok);
             add_further(&mut findings, found);
-            registry
+            apis
         }
         None => None,
     };
     match (&config, &fault) {
         _ if command.offline => {}
         (Some(config), None) => {
-            findings.extend(surroundings::look_at(config, registry.as_ref()).await);
+            findings.extend(surroundings::look_at(config, apis.as_ref()).await);
         }
         _ => {
             let sentence = "Kafka, PostgreSQL and the risk APIs were not contacted; correct the \

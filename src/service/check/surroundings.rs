@@ -16,9 +16,13 @@ use crate::service::set_up;
 /// How long a server of a risk API has to answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the systems that a worker talks to: the risk APIs' servers, Postgres, Kafka.
-pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
-    let mut findings = risk_apis(config, registry).await;
+/// Checks the systems that a worker talks to: the risk APIs' servers, Postgres, Kafka. APIs that
+/// cannot be built were reported already.
+pub(super) async fn look_at(config: &Config, apis: Option<&(Registry, Client)>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some((registry, client)) = apis {
+        findings.extend(risk_apis(registry, client).await);
+    }
     // A missing URL was reported already.
     if PostgresStore::lazy(&config.postgres).is_ok() {
         findings.push(postgres(config).await);
@@ -40,13 +44,10 @@ pub(super) async fn look_at(config: &Config, registry: Option<&Registry>) -> Vec
     findings
 }
 
-async fn risk_apis(config: &Config, registry: Option<&Registry>) -> Vec<Finding> {
-    // An unusable configuration was reported already.
-    let Some(registry) = registry else { return Vec::new() };
-    let Ok(client) = set_up::http_client(config, registry).await else { return Vec::new() };
-    let mut findings = join_all(registry.iter().map(|(_, route)| reach(&client, route))).await;
+async fn risk_apis(registry: &Registry, client: &Client) -> Vec<Finding> {
+    let mut findings = join_all(registry.iter().map(|(_, route)| reach(client, route))).await;
     for (_, source) in registry.token_sources() {
-        findings.push(access_token(&client, source).await);
+        findings.push(access_token(client, source).await);
     }
     findings
 }
@@ -116,6 +117,7 @@ mod tests {
 
     use super::*;
     use crate::assess::http::tests::full_queue;
+    use crate::service::check::configuration;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_take_as_long_as_the_workers() {
@@ -134,9 +136,10 @@ mod tests {
              [risk.intelligent_qr_code]\nbase_url = \"http://{address}\"\ntimeout = \"600ms\"\n"
         ))
         .expect("good");
-        let (registry, _) = config.risk_apis().expect("one API");
+        let (apis, _) = configuration::look_at(&config);
+        let (registry, client) = apis.expect("one API");
         let begun = Instant::now();
-        let findings = risk_apis(&config, Some(&registry)).await;
+        let findings = risk_apis(&registry, &client).await;
         let wrong: Vec<_> = findings.iter().map(|finding| finding.severity).collect();
         assert_eq!(wrong, [Severity::Wrong]);
         assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
