@@ -8,6 +8,13 @@ use std::time::Duration;
 
 use super::http::Client;
 
+/// The library's words if a proxy's answer is not that of HTTP/1.1, or is a refusal.
+const NO_TUNNEL: [&str; 3] = [
+    "tunnel error: unsuccessful",
+    "tunnel error: unexpected end of file",
+    "tunnel error: io error",
+];
+
 impl Client {
     /// Connects to `base_url` and waits for an answer of any kind; its HTTP status.
     ///
@@ -16,7 +23,8 @@ impl Client {
     pub async fn reach(&self, base_url: &str, timeout: Duration) -> Result<u16, String> {
         let url = format!("{}/", base_url.trim_end_matches('/'));
         let answer = self.client().head(url).timeout(timeout).send().await;
-        let status = answer.map_err(|error| words(error.without_url()))?.status().as_u16();
+        let answer = answer.map_err(|error| self.with_remedy(words(error.without_url())));
+        let status = answer?.status().as_u16();
         // To an http:// URL a proxy passes requests on: what it answers itself is no answer of the
         // server.
         match (self.egress.place(), status) {
@@ -26,6 +34,17 @@ impl Client {
             }
             _ => Ok(status),
         }
+    }
+
+    /// What to do about a proxy that chose HTTP/2: by TLS it is offered what servers are offered,
+    /// but the HTTP client asks for a tunnel in HTTP/1.1 always.
+    fn with_remedy(&self, cause: String) -> String {
+        let is_by_tls = self.egress.place().is_some_and(|place| place.starts_with("https://"));
+        let is_no_tunnel = NO_TUNNEL.iter().any(|words| cause.contains(words));
+        if is_by_tls && is_no_tunnel && self.egress.http2_connections > 0 {
+            return format!("{cause}; if the proxy chose HTTP/2, set egress.http2_connections = 0");
+        }
+        cause
     }
 }
 

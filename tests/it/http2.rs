@@ -99,3 +99,23 @@ async fn a_dead_connection_of_http2_is_replaced() {
     assert!(silent.elapsed() > Duration::from_secs(1), "the first call waited in vain");
     assert_eq!(api.proxy.connections(), 2);
 }
+
+/// A proxy is asked for a tunnel in HTTP/1.1, whatever it chose by TLS.
+#[tokio::test]
+async fn a_proxy_that_may_have_chosen_http2_is_named() {
+    let Some(api) = Api::start().await else { return };
+    for (http2_connections, is_offered) in [(1, true), (0, false)] {
+        let egress = Settings {
+            proxy: Some(format!("https://{}", api.proxy.address).into()),
+            ca_certificates: Some(api.certificate.path()),
+            http2_connections,
+            ..Settings::default()
+        };
+        let client = Client::new(&egress).expect("a client");
+        let reached = client.reach("https://risk.internal", Duration::from_secs(5)).await;
+        let refusal = reached.expect_err("the simulator is not a proxy");
+        assert!(refusal.contains("tunnel error"), "{refusal}");
+        let is_named = refusal.contains("set egress.http2_connections = 0");
+        assert_eq!(is_named, is_offered, "{refusal}");
+    }
+}
