@@ -30,6 +30,7 @@ fn kind(found: Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",
         Unexpected::Signed(..0) => "a negative number",
+        Unexpected::Unsigned(number) if i64::try_from(number).is_err() => "a very large number",
         Unexpected::Signed(_) | Unexpected::Unsigned(_) => "a number",
         Unexpected::Float(_) => "a fraction or a very large number",
         Unexpected::Char(_) | Unexpected::Str(_) => "a text",
@@ -43,8 +44,7 @@ fn kind(found: Unexpected<'_>) -> &'static str {
 fn in_words(expected: &str) -> &str {
     match expected {
         "a string" => "a text",
-        "u8" => "a whole number from 0 to 255",
-        "u32" => "a whole number from 0 to 4294967295",
+        "i64" => "a whole number",
         "f64" => "a number",
         structure if structure.starts_with("struct ") => "an object",
         words => words,

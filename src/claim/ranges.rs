@@ -7,6 +7,9 @@ use super::{CLAIM_ID_MAX_CHARS, Claim, DeadLetterReason, EventError};
 /// The last second of the year 9999: a later `claimed_at` is milliseconds by mistake.
 const LAST_SECOND: i64 = 253_402_300_799;
 
+/// The largest count: 32 bits, as the documents of the APIs say `UInt` and no width.
+const COUNT_MAX: i64 = 4_294_967_295;
+
 /// How many of each unit are a second.
 const FINER_UNITS: [(i64, &str); 3] =
     [(1_000, "milliseconds"), (1_000_000, "microseconds"), (1_000_000_000, "nanoseconds")];
@@ -31,6 +34,16 @@ impl Claim {
     }
 
     pub(super) fn check_ranges(&self) -> Result<(), DeadLetterReason> {
+        let (reward, captcha) = (&self.reward, &self.captcha);
+        for (field, count) in [
+            ("reward.share", reward.share),
+            ("reward.daily_limit", reward.daily_limit),
+            ("reward.total_limit", reward.total_limit),
+            ("captcha.business_id", captcha.business_id),
+            ("captcha.scene_id", captcha.scene_id),
+        ] {
+            within(field, count, 0, COUNT_MAX)?;
+        }
         seconds("claimed_at", Some(self.claimed_at))?;
         seconds("account.registered_at", self.account.registered_at)?;
         within("client.latitude", self.client.latitude, -90.0, 90.0)?;
@@ -38,7 +51,7 @@ impl Claim {
         within("login.type", self.login.method, 0, 3)?;
         within("login.source", self.login.source, 0, 4)?;
         within("login.wechat_subtype", self.login.wechat_subtype, 1, 2)?;
-        within("captcha.type", self.captcha.picture, 1, 8)
+        within("captcha.type", captcha.picture, 1, 8)
     }
 }
 

@@ -1,4 +1,7 @@
 //! The sections of a claim, in which every field may be absent.
+//!
+//! A whole number is read as an `i64`, so that one outside its field's range is told from a value of
+//! another type.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +51,11 @@ optional_fields! {
     /// How the user logged in.
     Login {
         /// 0 other, 1 password, 2 SMS, 3 QR scan; on the wire `type`.
-        @"type" method: u8,
+        @"type" method: i64,
         /// 0 other, 1 PC web, 2 mobile web, 3 app, 4 WeChat official account.
-        source: u8,
+        source: i64,
         /// 1 official account, 2 mini-program.
-        wechat_subtype: u8,
+        wechat_subtype: i64,
         /// The random text that is signed by `token`.
         nonce: String,
         /// The login's token: a session signature or a user's access token.
@@ -67,11 +70,11 @@ optional_fields! {
         /// Unique hash of the prize code.
         code_hash: String,
         /// How many users may share one red packet.
-        share: u32,
+        share: i64,
         /// Claims allowed per account and day.
-        daily_limit: u32,
+        daily_limit: i64,
         /// Claims allowed per account and campaign.
-        total_limit: u32,
+        total_limit: i64,
         /// Merchant number.
         merchant: String,
     }
@@ -87,11 +90,11 @@ optional_fields! {
     /// The captcha that is requested or answered.
     Captcha {
         /// 1–8, the eight kinds of captcha pictures; on the wire `type`.
-        @"type" picture: u8,
+        @"type" picture: i64,
         /// The business that requests it.
-        business_id: u32,
+        business_id: i64,
         /// The scene within the business.
-        scene_id: u32,
+        scene_id: i64,
         /// The ticket that the user got for the answer.
         ticket: Secret,
     }

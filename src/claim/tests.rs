@@ -229,8 +229,8 @@ fn a_value_of_another_kind_is_told_by_its_kind() {
         ("/account/id", json!(15_912_345_687_u64), "found a number, expected a text"),
         ("/account/type", json!("WeChat"), "found a text, expected one of the words qq"),
         ("/login/token", json!(true), "found a boolean, expected a text"),
-        ("/login/type", json!(300), "found a number, expected a whole number from 0 to 255"),
-        ("/reward/share", json!(-1), "found a negative number, expected a whole number"),
+        ("/login/type", json!(1.5), "found a fraction or a very large number, expected a whole"),
+        ("/reward/share", json!(u64::MAX), "found a very large number, expected a whole number"),
         ("/client/latitude", json!("north"), "found a text, expected a number"),
         ("/login", json!(3), "found a number, expected an object"),
     ] {
@@ -293,9 +293,7 @@ fn a_wrong_type_is_named_by_its_path() {
         ("/claimed_at", json!("yesterday")),
         ("/claimed_at", json!(1.5)),
         ("/client/latitude", json!("north")),
-        ("/reward/share", json!(-1)),
         ("/login", json!(3)),
-        ("/captcha/type", json!(300)),
         ("/client", json!("x")),
     ];
     for (pointer, value) in wrong {
@@ -318,8 +316,15 @@ fn a_value_out_of_range_is_named() {
         ("/captcha/type", json!(9)),
         ("/captcha/type", json!(0)),
         ("/login/type", json!(4)),
+        ("/login/type", json!(300)),
         ("/login/source", json!(5)),
+        ("/login/source", json!(-1)),
         ("/login/wechat_subtype", json!(3)),
+        ("/reward/share", json!(-1)),
+        ("/reward/daily_limit", json!(4_294_967_296_u64)),
+        ("/reward/total_limit", json!(-1)),
+        ("/captcha/business_id", json!(4_294_967_296_u64)),
+        ("/captcha/scene_id", json!(-1)),
         ("/claimed_at", json!(-1)),
         ("/claimed_at", json!(1_632_994_480_000_i64)),
         ("/claim_id", json!("x".repeat(129))),
@@ -332,6 +337,20 @@ fn a_value_out_of_range_is_named() {
         parse(&with("/claim_id", json!("é".repeat(128)))).is_ok(),
         "characters are counted, not bytes"
     );
+}
+
+#[test]
+fn the_range_that_is_named_is_the_fields_own() {
+    for (field, range) in [
+        ("/login/type", "0 and 3"),
+        ("/login/source", "0 and 4"),
+        ("/login/wechat_subtype", "1 and 2"),
+        ("/captcha/type", "1 and 8"),
+        ("/captcha/scene_id", "0 and 4294967295"),
+    ] {
+        let reason = parse(&with(field, json!(-1))).expect_err("negative");
+        assert_eq!(reason.detail, format!("it is not within {range}"), "{field}");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub use token::tokens;
 /// The path on the product's page; WeChat's general pages say `/wxa/servicemarket`.
 const PATH: &str = "/tcb/servicemarket";
 /// `login.source` of a mobile app.
-const MOBILE_APP: u8 = 3;
+const MOBILE_APP: i64 = 3;
 /// The content type of every body.
 const JSON: &str = "application/json";
 /// The default decisions for the levels of the service market's products.
