@@ -54,7 +54,8 @@ pub struct Response {
 /// Why no whole answer arrived. All of these are transient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection was made: the API has not seen the request.
+    /// No connection was made, or it ended before the request was written to it: the API has not
+    /// seen the request.
     Connect,
     /// Not within the time; whether the API acted is unknown.
     Timeout,

@@ -143,7 +143,7 @@ impl Http for Client {
 }
 
 fn classify(error: &reqwest::Error) -> Failure {
-    if error.is_connect() {
+    if error.is_connect() || is_unsent(error) {
         Failure::Connect
     } else if error.is_timeout() {
         Failure::Timeout
@@ -154,16 +154,26 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
 }
 
+/// Whether the connection ended before the call was written to it: hyper gives this error to such
+/// calls alone. (Where the connection had served a call before, the client opens another by itself.)
+fn is_unsent(error: &(dyn Error + 'static)) -> bool {
+    let mut of_hyper = causes(error).filter_map(|error| error.downcast_ref::<hyper::Error>());
+    of_hyper.any(hyper::Error::is_canceled)
+}
+
+/// The error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |&error| error.source())
+}
+
 /// Whether an HTTP/2 server did not look at the call (RFC 9113, section 8.7): it refused the call's
 /// stream, or the stream came after the last one that it takes. h2 gives both errors to such calls
 /// alone; a call that the server had begun with gets another one when the connection is closed.
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
-    successors(Some(error), |&error| error.source())
-        .filter_map(|error| error.downcast_ref::<h2::Error>())
-        .any(|error| {
-            let is_refusal = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            error.is_remote() && (error.is_go_away() || is_refusal)
-        })
+    causes(error).filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| {
+        let is_refusal = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || is_refusal)
+    })
 }
 
 /// The error and its causes, in their own words, without the URL, which has accounts and
@@ -216,6 +226,7 @@ pub(crate) mod tests {
     use std::net::SocketAddr;
 
     use axum::body::Bytes;
+    use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::timeout;
@@ -350,6 +361,18 @@ pub(crate) mod tests {
         });
         assert_eq!(begun.await, Failure::Broken, "the server had begun with it");
         assert!(!Failure::Refused.is_ambiguous() && Failure::Broken.is_ambiguous());
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_connection_ended_before_it_was_written_was_not_seen() {
+        let (client, _server) = tokio::io::duplex(64);
+        let connection = hyper::client::conn::http1::handshake(TokioIo::new(client)).await;
+        let (mut sender, ended) = connection.expect("nothing is written yet");
+        drop(ended);
+        let error = sender.send_request(hyper::Request::new(String::new())).await;
+        assert!(is_unsent(&error.expect_err("no connection")));
+        let (broken, _) = exchange("http", "").await;
+        assert_eq!(broken.result, Err(Failure::Broken), "it was written");
     }
 
     #[test]
