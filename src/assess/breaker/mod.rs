@@ -79,6 +79,9 @@ pub enum CallHealth {
     Failing,
     /// The API denies access, and no retry will help soon.
     AccessDenied,
+    /// An HTTP status denies access, and no code of the API does. It may be about this one claim: a
+    /// firewall before the API may object to what a field holds.
+    DeniedByStatus,
     /// The API refused the signature or the token; the call is repeated at once with a new one. So
     /// far this says nothing against the API, and a probe with this result has not succeeded.
     Pending,
@@ -91,7 +94,7 @@ impl CallHealth {
     /// Whether an operator has to fix the configuration.
     fn blames_set_up(self) -> bool {
         match self {
-            Self::AccessDenied | Self::Repeated => true,
+            Self::AccessDenied | Self::DeniedByStatus | Self::Repeated => true,
             Self::Well | Self::Failing | Self::Pending => false,
         }
     }
@@ -172,6 +175,8 @@ impl Breaker {
                     // Even if this call makes the window large enough: it did not fail itself.
                     CallHealth::Well | CallHealth::Pending => false,
                     CallHealth::Failing | CallHealth::Repeated => failing,
+                    // A call that went well shows that the set-up is right.
+                    CallHealth::DeniedByStatus => failing || *failures == *calls,
                     CallHealth::AccessDenied => true,
                 };
                 if opens {

@@ -111,6 +111,21 @@ fn a_denying_api_opens_it_at_once_and_is_probed_rarely() {
     assert_eq!(breaker.permit(now), Permit::NotBefore(now + Duration::from_secs(60)));
 }
 
+#[test]
+fn a_status_that_denies_one_claim_of_many_opens_nothing() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(settings(), now);
+    assert!(breaker.ended(CallHealth::DeniedByStatus, false, now), "no call went well");
+    assert_eq!(state(&breaker), (true, true));
+    let mut breaker = Breaker::new(settings(), now);
+    breaker.ended(CallHealth::Well, false, now);
+    for _ in 0..8 {
+        assert!(!breaker.ended(CallHealth::DeniedByStatus, false, now), "one went well");
+    }
+    assert!(breaker.ended(CallHealth::DeniedByStatus, false, now), "nine of ten");
+    assert_eq!(state(&breaker), (true, true));
+}
+
 /// The pauses, in seconds, of a breaker whose probes all end so.
 fn pauses<const N: usize>(breaker: &mut Breaker, now: Instant, health: CallHealth) -> [u64; N] {
     let mut at = now;
@@ -204,13 +219,13 @@ fn a_denied_api_is_probed_once_a_minute() {
 
 proptest! {
     #[test]
-    fn an_open_breaker_lets_nothing_through_but_one_probe(healths in prop::collection::vec((0..5_u8, 0..5_000_u64), 1..500)) {
+    fn an_open_breaker_lets_nothing_through_but_one_probe(healths in prop::collection::vec((0..6_u8, 0..5_000_u64), 1..500)) {
         let mut now = Instant::now();
         let mut breaker = Breaker::new(settings(), now);
         let mut probes = 0;
         for (health, wait) in healths {
             now += Duration::from_millis(wait);
-            let healths = [CallHealth::Well, CallHealth::Failing, CallHealth::AccessDenied, CallHealth::Pending, CallHealth::Repeated];
+            let healths = [CallHealth::Well, CallHealth::Failing, CallHealth::AccessDenied, CallHealth::DeniedByStatus, CallHealth::Pending, CallHealth::Repeated];
             let health = healths[usize::from(health)];
             let closed = breaker.open_since().is_none();
             match breaker.permit(now) {

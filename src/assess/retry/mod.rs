@@ -203,7 +203,7 @@ impl Retry {
                 return (CallHealth::Well, Step::Assessed(assessment, provider_code));
             }
             ApiResult::Unassessable(fault) => return (CallHealth::Well, Step::Unassessable(fault)),
-            ApiResult::AccessDenied(fault) => (fault, RetryHint::Backoff, CallHealth::AccessDenied),
+            ApiResult::AccessDenied(fault) => (fault, RetryHint::Backoff, denial(&fault)),
             ApiResult::Transient(fault, again) => (fault, again, self.health(again)),
         };
         (health, self.retry(settings, fault, again, context))
@@ -272,6 +272,14 @@ impl Retry {
         });
         let interval = intervals.next_backoff().unwrap_or(settings.max_interval);
         interval.mul_f64(f64::from(context.seed) / f64::from(u32::MAX))
+    }
+}
+
+/// What it shows about the API that access was denied.
+fn denial(fault: &Fault) -> CallHealth {
+    match fault.provider_code {
+        Some(_) => CallHealth::AccessDenied,
+        None => CallHealth::DeniedByStatus,
     }
 }
 

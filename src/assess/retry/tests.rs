@@ -112,6 +112,16 @@ fn a_first_refused_signature_or_token_does_not_hurt_the_api() {
 }
 
 #[test]
+fn a_denial_by_the_status_alone_may_be_about_one_claim() {
+    let health = |fault: Fault| {
+        let denied = ApiResult::AccessDenied(fault);
+        Retry::default().after(&settings(), denied, &context(Instant::now(), 0)).0
+    };
+    assert_eq!(health(Fault::coded(FaultReason::NoPermission, 3)), CallHealth::AccessDenied);
+    assert_eq!(health(FaultReason::Http4xx.into()), CallHealth::DeniedByStatus);
+}
+
+#[test]
 fn on_unassessed_cannot_be_challenge() {
     let read = |word: &str| {
         let config =

@@ -252,7 +252,10 @@ fn healths(reading: &ApiResult) -> [CallHealth; 2] {
 
 fn counts(health: CallHealth) -> bool {
     match health {
-        CallHealth::Failing | CallHealth::AccessDenied | CallHealth::Repeated => true,
+        CallHealth::Failing
+        | CallHealth::AccessDenied
+        | CallHealth::DeniedByStatus
+        | CallHealth::Repeated => true,
         CallHealth::Well | CallHealth::Pending => false,
     }
 }
