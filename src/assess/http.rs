@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use reqwest::Version;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -210,15 +211,18 @@ fn oddity(status: u16, headers: &HeaderMap) -> Option<String> {
     Some(one_line(&words, CAUSE_MAX))
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3). A date is compared with the
+/// answer's own `Date`, because the server's clock may differ from this host's.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that is too large counts as for ever.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    Duration::try_from(date - OffsetDateTime::now_utc()).ok()
+    let date = |text: &str| OffsetDateTime::parse(text.trim(), &Rfc2822).ok();
+    let answered = headers.get(DATE).and_then(|at| date(at.to_str().ok()?));
+    let pause = date(value)? - answered.unwrap_or_else(OffsetDateTime::now_utc);
+    Duration::try_from(pause).ok()
 }
 
 #[cfg(test)]
@@ -386,6 +390,19 @@ pub(crate) mod tests {
         let far = read("Tue, 31 Dec 2999 23:59:59 GMT").expect("a date");
         assert!(far > 86_400 * 365 * 100, "{far}");
         assert_eq!(["Sun, 06 Nov 1994 08:49:37 GMT", "", "-1", "1.5", "soon"].map(read), [None; 5]);
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_servers_own_clock() {
+        let until = (RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        let answered = |at| {
+            let headers =
+                HeaderMap::from_iter([until.clone(), (DATE, HeaderValue::from_static(at))]);
+            retry_after(&headers)
+        };
+        let pause = Duration::from_secs(30);
+        assert_eq!(answered("Sun, 06 Nov 1994 08:49:07 GMT"), Some(pause));
+        assert_eq!([answered("Sun, 06 Nov 1994 08:50:07 GMT"), answered("now")], [None; 2]);
     }
 
     #[tokio::test]
