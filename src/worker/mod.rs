@@ -196,8 +196,8 @@ impl<P: Ports> Worker<P> {
         let now = Instant::now();
         if let Some(still) = self.calls.pause_guard.turn(now, self.context.clock.micros()) {
             warn!(
-                "the process was paused for {} ms: no API calls until the group has answered a \
-                 heartbeat",
+                "the process was paused for {} ms: API calls are held until the group has had \
+                 time to answer a heartbeat",
                 still.as_millis()
             );
         }

@@ -6,8 +6,8 @@
 //! only costs a second without calls.
 //!
 //! Pure. Kafka refuses what such a worker publishes, but a risk API cannot know who has the
-//! partition. The invariant: after a pause, no API is called until the group has answered a
-//! heartbeat.
+//! partition. The invariant: after a pause, no API is called for [`HOLD`], in which the group
+//! answers a heartbeat and takes lost partitions away. Nobody waits for the answer itself.
 
 use std::time::Duration;
 
@@ -15,53 +15,54 @@ use tokio::time::Instant;
 
 use crate::unix_time::elapsed;
 
-/// After a pause the client sends a heartbeat at once, and learns within this time whether it is
-/// still a member of the group.
-const REST: Duration = Duration::from_secs(1);
+/// How long calls are held after a pause. The client sends a heartbeat at once; within this time
+/// the group says whether the worker is still a member.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// Watches the turns of the worker's loop, which has one each second at least.
 #[derive(Debug)]
 pub(super) struct PauseGuard {
     /// A longer time without a turn may have cost the partitions.
     longest: Duration,
-    /// The next heartbeat is answered within this time.
-    rest: Duration,
+    /// How long calls are held after a pause.
+    hold: Duration,
     last_turn: Instant,
     /// The time of day of the last turn, UNIX microseconds.
-    last_seen: i64,
-    until: Option<Instant>,
+    last_time_of_day: i64,
+    /// Until when calls are held; `None` before the first pause.
+    held_until: Option<Instant>,
 }
 
 impl PauseGuard {
     /// For sessions of this length. The last heartbeat before a pause may have been a quarter
     /// of it ago (`intake::consumer`).
     pub(super) fn new(session_timeout: Duration, now: Instant, time_of_day: i64) -> Self {
-        let (longest, rest) = (session_timeout * 3 / 4, REST.min(session_timeout / 2));
-        Self { longest, rest, last_turn: now, last_seen: time_of_day, until: None }
+        let (longest, hold) = (session_timeout * 3 / 4, HOLD.min(session_timeout / 2));
+        Self { longest, hold, last_turn: now, last_time_of_day: time_of_day, held_until: None }
     }
 
     /// Notes a turn of the loop at this time of day (UNIX microseconds). Returns how long the loop
     /// stood still, if that was too long.
     pub(super) fn turn(&mut self, now: Instant, time_of_day: i64) -> Option<Duration> {
         let since = now.duration_since(std::mem::replace(&mut self.last_turn, now));
-        let last_seen = std::mem::replace(&mut self.last_seen, time_of_day);
-        let still = since.max(elapsed(last_seen, time_of_day));
+        let last_time_of_day = std::mem::replace(&mut self.last_time_of_day, time_of_day);
+        let still = since.max(elapsed(last_time_of_day, time_of_day));
         if still <= self.longest {
             return None;
         }
-        self.until = Some(now + self.rest);
+        self.held_until = Some(now + self.hold);
         Some(still)
     }
 
-    /// Whether no API may be called: the process was paused, and the group has not answered yet.
-    /// Other workers may have the partitions now, and decide the same claims.
+    /// Whether no API may be called: the process was paused, and the group had no time to answer
+    /// yet. Other workers may have the partitions now, and decide the same claims.
     pub(super) fn forbids_calls(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+        self.held_until.is_some_and(|until| now < until)
     }
 
     /// When calls are allowed again.
     pub(super) fn ends(&self) -> Option<Instant> {
-        self.until
+        self.held_until
     }
 }
 
@@ -72,7 +73,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn after_a_pause_no_api_is_called_before_the_groups_answer() {
+    fn after_a_pause_calls_are_held_for_the_groups_answer() {
         let start = Instant::now();
         let mut pause_guard = PauseGuard::new(20 * SECOND, start, 0);
         assert_eq!(pause_guard.turn(start + 15 * SECOND, 15_000_000), None);
