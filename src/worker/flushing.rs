@@ -34,7 +34,7 @@ impl<P: Ports> Worker<P> {
         let may_record = self.outflow.pipeline.may_record(is_full, now);
         // The batch waits no longer for more: its time is over, it is full, or the worker hurries.
         let is_due = self.outflow.due().is_some_and(|due| due <= now || is_full || hurries);
-        if !is_due || self.outflow.store.rests(now) || !may_record {
+        if !is_due || self.outflow.store.waits(now) || !may_record {
             return;
         }
         let closed = self.outflow.close(self.context.worker.max_batch, now);

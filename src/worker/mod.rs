@@ -207,8 +207,8 @@ impl<P: Ports> Worker<P> {
         self.flush(now);
         self.finish_revocations();
         self.set_gauges(now);
-        let rests = [
-            self.outflow.store.wakes(),
+        let wakes = [
+            self.outflow.store.retry_at(),
             self.outflow.due(),
             self.calls.pause_guard.ends(),
             self.drain.stopping,
@@ -216,8 +216,8 @@ impl<P: Ports> Worker<P> {
             self.inflow.waiting.due_after(now),
             self.inflow.flood.next_probe(),
         ];
-        let rests = rests.into_iter().chain(self.outflow.pipeline.wakes());
-        let soonest = rests.flatten().filter(|at| *at > now).min();
+        let wakes = wakes.into_iter().chain(self.outflow.pipeline.wakes());
+        let soonest = wakes.flatten().filter(|at| *at > now).min();
         soonest.map_or(now + HEARTBEAT, |at| at.min(now + HEARTBEAT))
     }
 

@@ -39,10 +39,10 @@ pub(super) struct Outflow {
     due: Option<Instant>,
     /// When the records of the batch are to be published at the latest, if it holds any.
     publish_due: Option<Instant>,
-    /// The same for the batch that is being recorded.
-    recorded_due: Option<Instant>,
+    /// When the records of the batch that is being recorded are to be published at the latest.
+    recording_publish_due: Option<Instant>,
     /// Flushing pauses until then.
-    rests_until: Instant,
+    paused_until: Instant,
     /// How long Postgres took for the last batch.
     recorded_in: Duration,
     /// How long a flush takes, a moving average; `None` before the first.
@@ -66,8 +66,8 @@ impl Outflow {
             most: usize::MAX,
             due: None,
             publish_due: None,
-            recorded_due: None,
-            rests_until: now,
+            recording_publish_due: None,
+            paused_until: now,
             recorded_in: Duration::ZERO,
             flush_takes: None,
             max_linger,
@@ -117,7 +117,7 @@ impl Outflow {
 
     /// When the batch is due to be recorded; `None` where it is empty.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due.map(|due| due.max(self.rests_until))
+        self.due.map(|due| due.max(self.paused_until))
     }
 
     /// Postgres has recorded a batch under this seal. Returns when it is to be published at the
@@ -126,7 +126,7 @@ impl Outflow {
         self.recorded_in = took;
         self.seal = seal;
         self.most = self.most.saturating_mul(2);
-        self.recorded_due.take().unwrap_or(now)
+        self.recording_publish_due.take().unwrap_or(now)
     }
 
     /// The batch is published: flushing pauses for as long as that took. Not after one that took
@@ -136,7 +136,7 @@ impl Outflow {
         let before = self.flush_takes.unwrap_or(took);
         let usual = (before * (AVERAGED - 1) + took) / AVERAGED;
         self.flush_takes = Some(usual);
-        self.rests_until = now + took.min(usual).min(self.max_linger);
+        self.paused_until = now + took.min(usual).min(self.max_linger);
     }
 
     /// Closes the batch with at most `max` records. The rest is due at once, and is to be published
@@ -144,7 +144,7 @@ impl Outflow {
     pub(super) fn close(&mut self, max: usize, now: Instant) -> Closed {
         let closed = self.batch.close(max.min(self.most), self.seal);
         self.due = (!self.batch.is_empty()).then_some(now);
-        self.recorded_due = self.publish_due;
+        self.recording_publish_due = self.publish_due;
         self.publish_due = self.publish_due.filter(|_| self.batch.records() > 0);
         closed
     }
@@ -154,7 +154,7 @@ impl Outflow {
     pub(super) fn reopen(&mut self, closed: Closed, now: Instant) {
         self.most = (closed.completed().len().max(closed.calls().len()) / 2).max(1);
         self.due = Some(now);
-        let dues = [self.recorded_due.take(), self.publish_due];
+        let dues = [self.recording_publish_due.take(), self.publish_due];
         self.publish_due = dues.into_iter().flatten().min();
         self.seal = None;
         self.batch.reopen(closed);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn flushing_rests_for_as_long_as_a_flush_took() {
+    fn flushing_pauses_for_as_long_as_a_flush_took() {
         let now = Instant::now();
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
         let mut outflow = Outflow::new(Duration::from_millis(50), now);

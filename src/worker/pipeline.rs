@@ -34,8 +34,8 @@ pub(super) struct Pipeline {
     publishing: bool,
     /// A batch that Kafka may or may not have taken.
     uncertain: Option<Recorded>,
-    /// After a failure: until when nothing is published.
-    rests_until: Option<Instant>,
+    /// After a failure: when the publisher tries again. `None` while it is well.
+    retry_at: Option<Instant>,
     /// Since when the publisher is busy, or pauses after a failure.
     busy_since: Option<Instant>,
 }
@@ -71,7 +71,7 @@ impl Pipeline {
     /// Takes the batch to publish next, of about `max` records. `None` while the publisher is busy,
     /// or while the waiting batches are neither due nor `max` records, unless it `hurries`.
     pub(super) fn next(&mut self, max: usize, hurries: bool, now: Instant) -> Option<Recorded> {
-        if self.publishing || self.rests_until.is_some_and(|until| now < until) {
+        if self.publishing || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
         let batch = self.uncertain.take().or_else(|| {
@@ -106,30 +106,30 @@ impl Pipeline {
     pub(super) fn published(&mut self) {
         self.publishing = false;
         self.busy_since = None;
-        self.rests_until = None;
+        self.retry_at = None;
     }
 
     /// Kafka did not take the batch; it is tried again after `pause`.
     pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.waiting.push_front(batch);
         self.due = Some(now);
-        self.publish_rests(now + pause);
+        self.publish_again(now + pause);
     }
 
     /// It is not known whether Kafka took the batch; it is tried again unchanged after `pause`.
     pub(super) fn publish_uncertain(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.uncertain = Some(batch);
-        self.publish_rests(now + pause);
+        self.publish_again(now + pause);
     }
 
-    fn publish_rests(&mut self, until: Instant) {
+    fn publish_again(&mut self, at: Instant) {
         self.publishing = false;
-        self.rests_until = Some(until);
+        self.retry_at = Some(at);
     }
 
     /// Whether the last publication failed.
     pub(super) fn is_failing(&self) -> bool {
-        self.rests_until.is_some()
+        self.retry_at.is_some()
     }
 
     /// How many attempts are being recorded.
@@ -153,7 +153,7 @@ impl Pipeline {
     /// The times at which the next step may become possible.
     pub(super) fn wakes(&self) -> [Option<Instant>; 3] {
         let due = self.due.filter(|_| !self.publishing);
-        [self.rests_until, due, self.busy_since.map(|since| since + OVERLAP_AFTER)]
+        [self.retry_at, due, self.busy_since.map(|since| since + OVERLAP_AFTER)]
     }
 }
 
@@ -250,8 +250,8 @@ pub(super) mod tests {
         let first = pipeline.next(10, false, now).expect("it is due");
         pipeline.publish_failed(first, now, pause);
         pipeline.recorded(recorded(&mut ledger, 1..3).await, now);
-        assert_eq!(records(pipeline.next(10, true, now)), None, "the publisher rests");
-        let joined = pipeline.next(10, false, later).expect("it has rested");
+        assert_eq!(records(pipeline.next(10, true, now)), None, "it is too early");
+        let joined = pipeline.next(10, false, later).expect("it is time");
         assert_eq!(joined.completed().len(), 3);
         pipeline.publish_uncertain(joined, later, Duration::ZERO);
         pipeline.recorded(recorded(&mut ledger, 3..4).await, later);

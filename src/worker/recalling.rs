@@ -43,7 +43,7 @@ impl<P: Ports> Worker<P> {
     pub(super) fn recall(&mut self, now: Instant) {
         // A claim whose next attempt is due is looked up like any other, and its token is fetched.
         self.calls.scheduler.queue_due_retries(now);
-        if self.lookups.under_way || self.outflow.store.rests(now) {
+        if self.lookups.under_way || self.outflow.store.waits(now) {
             return;
         }
         let scheduler = &mut self.calls.scheduler;

@@ -27,7 +27,7 @@ pub(super) enum Asked {
 pub(super) struct StoreHealth {
     outage: Outage,
     /// After a failure: when the worker tries again. `None` while Postgres is well.
-    rests_until: Option<Instant>,
+    retry_at: Option<Instant>,
     /// Whether it refused the last batch.
     takes_no_batch: bool,
     /// When it last answered.
@@ -37,13 +37,13 @@ pub(super) struct StoreHealth {
 impl StoreHealth {
     pub(super) fn new(now: Instant) -> Self {
         let outage = Outage::default();
-        Self { outage, rests_until: None, takes_no_batch: false, answered_at: now }
+        Self { outage, retry_at: None, takes_no_batch: false, answered_at: now }
     }
 
-    /// It failed; the worker tries again at `until`. Returns whether the cause is to be logged.
-    pub(super) fn failed(&mut self, asked: Asked, cause: &str, until: Instant) -> bool {
+    /// It failed; the worker tries again at `retry_at`. Returns whether the cause is to be logged.
+    pub(super) fn failed(&mut self, asked: Asked, cause: &str, retry_at: Instant) -> bool {
         self.takes_no_batch |= asked == Asked::Record;
-        self.rests_until = Some(until);
+        self.retry_at = Some(retry_at);
         self.outage.failed(cause)
     }
 
@@ -53,24 +53,24 @@ impl StoreHealth {
         self.takes_no_batch &= asked != Asked::Record;
         let has_ended = !self.takes_no_batch && self.outage.ended();
         if has_ended {
-            self.rests_until = None;
+            self.retry_at = None;
         }
         has_ended
     }
 
     /// Whether the worker waits before it tries again.
-    pub(super) fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| now < at)
     }
 
     /// Whether there is no outage.
     pub(super) fn is_well(&self) -> bool {
-        self.rests_until.is_none()
+        self.retry_at.is_none()
     }
 
     /// In an outage: when the worker tries again.
-    pub(super) fn wakes(&self) -> Option<Instant> {
-        self.rests_until
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     /// Whether to send it an empty query: it failed, and nothing else may find out that it is well
@@ -92,11 +92,11 @@ mod tests {
         assert!(store.is_well() && !store.answered(Asked::Recall, now), "there was no outage");
         assert!(store.failed(Asked::Recall, "away", later), "the cause is new");
         assert!(!store.failed(Asked::Recall, "away", later));
-        assert!(store.rests(now) && !store.rests(later));
-        assert_eq!(store.wakes(), Some(later));
-        assert!(!store.is_well(), "it rested, and has not answered");
+        assert!(store.waits(now) && !store.waits(later));
+        assert_eq!(store.retry_at(), Some(later));
+        assert!(!store.is_well(), "it has not answered yet");
         assert!(store.answered(Asked::Recall, later));
-        assert!(store.is_well() && store.wakes().is_none());
+        assert!(store.is_well() && store.retry_at().is_none());
     }
 
     #[test]
