@@ -44,7 +44,7 @@ impl Shadow {
         let fault = |(api, levels): (&String, &Levels)| {
             let problem = match registry.find(api) {
                 Some(id) => {
-                    let registration = registry.get(id).api.registration();
+                    let registration = registry.api(id).registration();
                     registration.levels(Some(levels.clone())).err()?
                 }
                 None => {

@@ -53,7 +53,7 @@ pub(super) fn write(
 
 fn api<'a>(registry: &'a Registry, policy: &'a Policy, route: &'a Route) -> Api<'a> {
     let registration = route.api.registration();
-    let serves = |id| registry.get(id).api.name() == registration.name;
+    let serves = |id| registry.api(id).name() == registration.name;
     let kinds = registry.kinds().filter(|(_, id)| serves(*id)).map(|(kind, _)| kind).collect();
     let changes = |risk_type: &&RiskType| risk_type.effect != Effect::Explains;
     Api {

@@ -40,7 +40,7 @@ pub fn try_cases(cases: &[Case], registry: &Registry, policy: &Policy) -> Trial 
 
 /// Why it fails; `None` if it passes.
 fn failure(case: &Case, registry: &Registry, policy: &Policy) -> Option<String> {
-    let api = registry.get(case.api).api.as_ref();
+    let api = registry.api(case.api);
     let ruling = match &case.given {
         Given::Read(result) => rule(policy, api, result),
         Given::Unassessed(reason, code) => Some(rule_unassessed(policy, reason.as_str(), *code)),

@@ -78,22 +78,15 @@ impl<P: Ports> Worker<P> {
     }
 
     pub(super) fn after_call(&mut self, attempted: Attempted) {
-        let (result, outcome) = {
-            let api = self.context.registry.get(attempted.job.api).api.as_ref();
-            read(api, &attempted.exchange)
-        };
+        let api = self.context.registry.api(attempted.job.api);
+        let (result, outcome) = read(api, &attempted.exchange);
+        let max_attempts = api.registration().max_attempts;
         let response = attempted.exchange.arrived();
         let context = Context {
             now: Instant::now(),
             seed: self.context.random.u32(..),
             retry_after: response.and_then(|response| response.retry_after),
-            max_attempts: self
-                .context
-                .registry
-                .get(attempted.job.api)
-                .api
-                .registration()
-                .max_attempts,
+            max_attempts,
             seen: attempted
                 .exchange
                 .result
@@ -130,16 +123,12 @@ impl<P: Ports> Worker<P> {
     /// Whether it is too late to call the API about this claim.
     pub(super) fn is_too_late(&self, job: &Job) -> bool {
         let now = self.context.clock.micros() / 1_000_000;
-        self.context
-            .registry
-            .get(job.api)
-            .api
-            .ask_until(&job.claim)
-            .is_some_and(|until| now >= until)
+        let ask_until = self.context.registry.api(job.api).ask_until(&job.claim);
+        ask_until.is_some_and(|until| now >= until)
     }
 
     fn is_late(&self, job: &Job, assessment: &Assessment, asked_at: i64) -> bool {
-        self.context.registry.get(job.api).api.is_late(&job.claim, assessment, asked_at)
+        self.context.registry.api(job.api).is_late(&job.claim, assessment, asked_at)
     }
 
     /// Puts the attempt into the batch, as evidence, whatever happens to its claim. Returns the
@@ -151,7 +140,7 @@ impl<P: Ports> Worker<P> {
         outcome: AttemptOutcome,
     ) -> Box<Job> {
         let Attempted { job, requested_at, request, mut exchange } = attempted;
-        let api = self.context.registry.get(job.api).api.name();
+        let api = self.context.registry.api(job.api).name();
         let reason = result.fault().map(|fault| fault.reason);
         let http_status = exchange.arrived().map(|response| response.status);
         let http_version = exchange.arrived().map(|response| response.version);
@@ -183,7 +172,7 @@ impl<P: Ports> Worker<P> {
 
     /// Logs one line when a breaker opens: why the last call failed, and what an operator can do.
     pub(super) fn warn_of_breaker(&self, api: ApiId, reason: FaultReason, cause: Option<&str>) {
-        let api = self.context.registry.get(api).api.name();
+        let api = self.context.registry.api(api).name();
         let why = sentence(reason, [cause, reason.remedy()]);
         warn!(claimgate.api = api, error.type = reason.as_str(), "the breaker of {api} opened: {why}");
     }
@@ -197,7 +186,7 @@ impl<P: Ports> Worker<P> {
             self.context.meter.stale_result();
             return self.leave_and_drop(*job);
         }
-        let api = self.context.registry.get(job.api).api.as_ref();
+        let api = self.context.registry.api(job.api);
         match step {
             Step::Assessed(assessment, code) => {
                 let ruled = self.context.policies.rule(|policy| {

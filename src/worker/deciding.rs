@@ -66,7 +66,7 @@ impl<P: Ports> Worker<P> {
         let Ending { api, fingerprint, attempts, ruled, assessment, provider_code } = ending;
         let Ruled { ruling, shadow } = ruled;
         let (level, risk_types, challenge) = assessment.map(Assessment::kept).unwrap_or_default();
-        let api = self.context.registry.get(api).api.as_ref();
+        let api = self.context.registry.api(api);
         let key = &self.context.subject_key;
         let verdict = Verdict {
             api: api.name().to_owned(),

@@ -158,7 +158,7 @@ impl<P: Ports> Worker<P> {
         let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
         let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
         self.inflow.pace.deferred(job.api.index(), Instant::now());
-        let api = self.context.registry.get(job.api).api.as_ref();
+        let api = self.context.registry.api(job.api);
         let left =
             api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
         let api = api.name();

@@ -152,7 +152,7 @@ impl<P: Ports> Worker<P> {
     /// and some were made, it is deferred instead, with their number in its headers: a worker that
     /// read it again from the input topic would start counting at none.
     pub(super) fn drop_or_defer(&mut self, job: Job) {
-        let counts = self.context.registry.get(job.api).api.registration().max_attempts.is_some();
+        let counts = self.context.registry.api(job.api).registration().max_attempts.is_some();
         if counts && job.retry.attempts() > 0 && self.ledger.is_live(&job.ticket) {
             self.defer(job, FaultReason::PartitionMoves);
         } else {

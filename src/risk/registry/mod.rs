@@ -246,13 +246,18 @@ impl Registry {
                 format!("no risk API serves {shown:?}"),
             ));
         };
-        self.get(*id).api.check(claim)?;
+        self.api(*id).check(claim)?;
         Ok(*id)
     }
 
     /// The route of an API.
     pub fn get(&self, id: ApiId) -> &Route {
         &self.routes[id.0]
+    }
+
+    /// An API.
+    pub fn api(&self, id: ApiId) -> &dyn RiskApi {
+        self.get(id).api.as_ref()
     }
 
     /// The API with this name, if it serves a kind.

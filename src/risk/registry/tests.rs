@@ -40,7 +40,7 @@ fn the_contracts_kinds_schemas_and_policies_are_the_defaults() {
     ];
     let sections: String = expected.iter().map(|(_, name, _)| format!("[risk.{name}]\n")).collect();
     let registry = registry(&format!("{CREDENTIALS}\n{sections}")).unwrap();
-    let api = |id| registry.get(id).api.as_ref();
+    let api = |id| registry.api(id);
     let served: Vec<_> =
         registry.kinds().map(|(kind, id)| (kind, api(id).name(), api(id).schema())).collect();
     assert_eq!(served, expected);
