@@ -23,10 +23,10 @@ impl<P: Ports> Worker<P> {
         self.look_after_tokens(now);
         // No call is made whose answer could not be stored.
         if !self.outflow.store.is_well() {
-            self.calls.held_up.get_or_insert(now);
+            self.calls.stopped_since.get_or_insert(now);
             return None;
         }
-        if let Some(since) = self.calls.held_up.take() {
+        if let Some(since) = self.calls.stopped_since.take() {
             self.calls.scheduler.forgive(now.saturating_duration_since(since), now);
         }
         if self.calls.pause_guard.forbids_calls(now) {
@@ -47,7 +47,7 @@ impl<P: Ports> Worker<P> {
     }
 
     fn call(&mut self, mut job: Box<Job>, probe: bool, now: Instant) {
-        if self.is_too_late(&job) {
+        if self.has_expired(&job) {
             self.calls.scheduler.cancel(job.api.index(), probe, now);
             return self.give_up(*job, FaultReason::TicketExpired);
         }
@@ -113,21 +113,22 @@ impl<P: Ports> Worker<P> {
         match step {
             // Also if its partition was taken away meanwhile: this verdict is recorded like any
             // other, and the partition's next owner publishes it.
-            Step::Assessed(assessment, code) if self.is_late(&job, &assessment, asked_at) => {
+            Step::Assessed(assessment, code) if self.had_expired(&job, &assessment, asked_at) => {
                 self.give_up(*job, Fault::coded(FaultReason::TicketExpired, code));
             }
             step => self.take_step(job, step),
         }
     }
 
-    /// Whether it is too late to call the API about this claim.
-    pub(super) fn is_too_late(&self, job: &Job) -> bool {
+    /// Whether it is too late to call the API about this claim: its captcha ticket has expired.
+    pub(super) fn has_expired(&self, job: &Job) -> bool {
         let now = self.context.clock.micros() / 1_000_000;
         let ask_until = self.context.registry.api(job.api).ask_until(&job.claim);
         ask_until.is_some_and(|until| now >= until)
     }
 
-    fn is_late(&self, job: &Job, assessment: &Assessment, asked_at: i64) -> bool {
+    /// Whether the ticket may have expired before the API looked at it.
+    fn had_expired(&self, job: &Job, assessment: &Assessment, asked_at: i64) -> bool {
         self.context.registry.api(job.api).is_late(&job.claim, assessment, asked_at)
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Calls {
     /// Forbids calls after the process was paused: another worker may have its partitions now.
     pub(super) pause_guard: PauseGuard,
     /// Since when no calls are made because Postgres is away; `None` while it is well.
-    pub(super) held_up: Option<Instant>,
+    pub(super) stopped_since: Option<Instant>,
     /// How many partitions the input topic has. This worker gets the same part of the group's
     /// limits as it has of the partitions.
     pub(super) input_partitions: u32,
@@ -50,7 +50,7 @@ impl Calls {
             tokens: context.registry.token_sources().map(|_| Token::default()).collect(),
             renewals: context.registry.renewals(),
             pause_guard,
-            held_up: None,
+            stopped_since: None,
             input_partitions: 0,
         }
     }

@@ -35,7 +35,7 @@ impl<P: Ports> Worker<P> {
     /// subject that always fails would take up the room, claim after claim.
     pub(super) fn defer(&mut self, job: Job, fault: impl Into<Fault>) {
         let fault = fault.into();
-        if self.is_too_late(&job) {
+        if self.has_expired(&job) {
             return self.give_up(job, Fault { reason: FaultReason::TicketExpired, ..fault });
         }
         let now = self.context.clock.millis();
