@@ -67,33 +67,11 @@ impl<P: Ports> Worker<P> {
             self.begin(ticket, record, now);
         }
         while self.inflow.has_room(&self.context.worker) {
-            let wall = self.context.clock.millis();
-            let may = |record: &Record| {
-                let open = match record.partition.input {
-                    Input::Claims => self.inflow.flood.admits(now),
-                    Input::Retry => {
-                        let deferral = deferral_of(record);
-                        let registry = &self.context.registry;
-                        let api = deferral.as_ref().and_then(|deferral| api_of(deferral, registry));
-                        let overdue = deferral.as_ref().is_some_and(|deferral| {
-                            is_overdue(deferral.since, &self.context.retry, wall)
-                        });
-                        let due_until = self.inflow.due_if_written_until;
-                        let wait = deferral.and_then(|deferral| {
-                            due_in(&deferral, record.written_at, wall, due_until)
-                        });
-                        let has_place = match wait {
-                            Some(_) => self.inflow.waiting.has_seat(api),
-                            None => overdue || self.inflow.room.admits_any(api, now),
-                        };
-                        has_place || self.inflow.pace.covers(api, now)
-                    }
-                };
-                let is_held =
-                    self.inflow.held.iter().any(|job| job.ticket.partition() == record.partition);
-                open && !is_held && self.ledger.has_room_for(record.partition, record.offset)
-            };
-            let Some(record) = self.inflow.backlog.pop(may) else { break };
+            // Taken out, because the worker is asked about the records in it.
+            let mut backlog = std::mem::take(&mut self.inflow.backlog);
+            let record = backlog.pop(|record| self.may_admit(record, now));
+            self.inflow.backlog = backlog;
+            let Some(record) = record else { break };
             self.admit_record(record, now);
         }
         self.relieve_maps(now);
@@ -102,15 +80,49 @@ impl<P: Ports> Worker<P> {
         }
     }
 
+    /// Whether the next record of a partition may be taken on.
+    fn may_admit(&mut self, record: &Record, now: Instant) -> bool {
+        let has_place = match record.partition.input {
+            Input::Claims => self.inflow.flood.admits(now),
+            Input::Retry => self.has_place_for_deferred(record, now),
+        };
+        let is_held = self.inflow.held.iter().any(|job| job.ticket.partition() == record.partition);
+        has_place && !is_held && self.ledger.has_room_for(record.partition, record.offset)
+    }
+
+    /// Whether there is a place for a record of the retry topic: a seat while it is not due, then
+    /// room, unless it is overdue; or else the end of the topic.
+    fn has_place_for_deferred(&mut self, record: &Record, now: Instant) -> bool {
+        let deferral = deferral_of(record);
+        let api = deferral.as_ref().and_then(|deferral| api_of(deferral, &self.context.registry));
+        let has_place = match &deferral {
+            Some(deferral) if self.due_in(deferral, record.written_at).is_some() => {
+                self.inflow.waiting.has_seat(api)
+            }
+            Some(deferral) if self.is_overdue(deferral.since) => true,
+            Some(_) | None => self.inflow.room.admits_any(api, now),
+        };
+        has_place || self.inflow.pace.covers(api, now)
+    }
+
+    /// How long a deferred claim still has to wait; `None` where it is due. `written_at` is when it
+    /// was written to the retry topic, UNIX milliseconds.
+    fn due_in(&self, deferral: &Deferral, written_at: i64) -> Option<Duration> {
+        if written_at <= self.inflow.due_if_written_until {
+            return None;
+        }
+        let now = self.context.clock.millis();
+        let wait = u64::try_from(deferral.not_before.saturating_sub(now)).ok()?;
+        Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero())
+    }
+
     fn admit_record(&mut self, record: Record, now: Instant) {
         let ticket = match self.ledger.admit(record.partition, record.offset, record.epoch) {
             Admission::Ticket(ticket) => ticket,
             Admission::AlreadyDone | Admission::Stale => return,
         };
-        let wall = self.context.clock.millis();
-        let due_until = self.inflow.due_if_written_until;
         let waits = deferral_of(&record).and_then(|deferral| {
-            let wait = due_in(&deferral, record.written_at, wall, due_until)?;
+            let wait = self.due_in(&deferral, record.written_at)?;
             Some((deferral, wait))
         });
         let Some((deferral, wait)) = waits else {
@@ -149,14 +161,4 @@ pub(super) fn deferral_of(record: &Record) -> Option<Deferral> {
 /// The API that a deferred claim waits for; `None` where the configuration has no such API.
 pub(super) fn api_of(deferral: &Deferral, registry: &Registry) -> Option<usize> {
     registry.find(&deferral.api).map(ApiId::index)
-}
-
-/// How long a deferred claim still has to wait; `None` where it is due. `written_at`, `now` and
-/// `due_until` are UNIX milliseconds.
-fn due_in(deferral: &Deferral, written_at: i64, now: i64, due_until: i64) -> Option<Duration> {
-    if written_at <= due_until {
-        return None;
-    }
-    let wait = u64::try_from(deferral.not_before.saturating_sub(now)).ok()?;
-    Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero())
 }
