@@ -140,50 +140,63 @@ impl<P: Ports> Worker<P> {
         may_defer(job, &self.context.retry, self.ports.publisher.deferred_max_bytes(), now)
     }
 
+    /// Ends a job as deferred. Does not touch its lane.
     pub(super) fn complete_deferred(&mut self, mut job: Job, reason: FaultReason, now: i64) {
         self.vacate(&mut job);
         self.forget_flood_probe(&job.ticket);
-        // A claim that only waited behind others was not tried yet: its time starts now. If its API
-        // kept it waiting before, it counts as tried, and the earlier reason stays.
-        let before = job.deferral.as_ref();
-        let before = before.and_then(|before| FaultReason::from_word(&before.reason));
-        let reason = match before {
-            Some(before) if WAITS.contains(&reason) && !WAITS.contains(&before) => before,
-            _ => reason,
-        };
+        self.inflow.pace.deferred(job.api.index(), Instant::now());
+        self.context.meter.deferred(self.context.registry.api(job.api).name());
+        let outcome = RecordOutcome::Deferred(self.history(&job, reason, now));
+        let Job { ticket, received, claim, .. } = job;
+        self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+    }
+
+    /// What a claim carries in its headers when it is deferred for this reason.
+    fn history(&mut self, job: &Job, reason: FaultReason, now: i64) -> Deferral {
+        let reason = lasting_reason(job, reason);
+        // A claim that only waited behind others was not tried yet: its time starts now.
         let is_tried = job.retry.attempts() > 0 || !WAITS.contains(&reason);
         let since = if is_tried { job.since() } else { now };
-        let first = job.deferral.as_ref().map_or_else(|| job.since(), |before| before.first);
+        let before = job.deferral.as_ref();
+        let times = before.map_or(0, |before| before.times).saturating_add(1);
         let give_up_at = since.saturating_add(millis(self.context.retry.give_up_after));
-        let times = job.deferral.as_ref().map_or(0, |deferral| deferral.times).saturating_add(1);
-        let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
-        self.inflow.pace.deferred(job.api.index(), Instant::now());
-        let api = self.context.registry.api(job.api);
-        let left =
-            api.ask_until(&job.claim).map(|until| until.saturating_mul(1_000).saturating_sub(now));
-        let api = api.name();
-        self.context.meter.deferred(api);
-        let asked = job.retry.not_before().unwrap_or_else(Instant::now);
-        let pause = millis(pause.max(asked.saturating_duration_since(Instant::now())));
-        // It comes back while there is still time to call the API.
-        let pause = left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE));
-        let Job { ticket, received, claim, retry, .. } = job;
-        let deferral = Deferral {
+        let not_before = now.saturating_add(self.pause(job, times, now)).min(give_up_at);
+        Deferral {
             times,
-            first,
+            first: before.map_or_else(|| job.since(), |before| before.first),
             since,
-            not_before: now.saturating_add(pause).min(give_up_at),
-            attempts: retry.attempts(),
-            unseen: retry.unseen(),
-            code: retry.code(),
+            not_before,
+            attempts: job.retry.attempts(),
+            unseen: job.retry.unseen(),
+            code: job.retry.code(),
             reason: reason.as_str().to_owned(),
-            source: received.source.clone(),
-            api: api.to_owned(),
+            source: job.received.source.clone(),
+            api: self.context.registry.api(job.api).name().to_owned(),
             // The worker that reads it again continues the same trace.
-            traceparent: received.trace.traceparent(),
-        };
-        let outcome = RecordOutcome::Deferred(deferral);
-        self.complete(Completed { ticket, received, claim_id: Some(claim.claim_id), outcome });
+            traceparent: job.received.trace.traceparent(),
+        }
+    }
+
+    /// For how many milliseconds a claim is deferred, the `times`-th time: no shorter than its API
+    /// asked for, but so that it comes back while there is still time to call the API.
+    fn pause(&mut self, job: &Job, times: u32, now: i64) -> i64 {
+        let pause = self.context.retry.defer_for(times, self.context.random.u32(..));
+        let (at, not_before) = (Instant::now(), job.retry.not_before());
+        let asked = not_before.map(|not_before| not_before.saturating_duration_since(at));
+        let pause = millis(pause.max(asked.unwrap_or_default()));
+        let ask_until = self.context.registry.api(job.api).ask_until(&job.claim);
+        let left = ask_until.map(|until| until.saturating_mul(1_000).saturating_sub(now));
+        left.map_or(pause, |left| pause.min(left / 2).max(SHORTEST_PAUSE))
+    }
+}
+
+/// The reason that a claim is deferred for. If it only waits, and its API kept it waiting before,
+/// the earlier reason stays: it counts as tried.
+fn lasting_reason(job: &Job, reason: FaultReason) -> FaultReason {
+    let before = job.deferral.as_ref();
+    match before.and_then(|before| FaultReason::from_word(&before.reason)) {
+        Some(before) if WAITS.contains(&reason) && !WAITS.contains(&before) => before,
+        Some(_) | None => reason,
     }
 }
 
