@@ -1,10 +1,10 @@
-//! Commits that no batch calls for: the committed offset follows the consumer over what holds no
-//! record, and is said again before the broker forgets it.
+//! Commits without a batch: the committed offset follows the consumer over offsets without a
+//! record, and is committed again before the broker forgets it.
 //!
-//! Offsets of transaction markers and of aborted records belong to nobody's batch; a group that had
-//! read everything would show a lag for ever. And a broker forgets the offsets of a topic that its
-//! group does not subscribe to, as the retry topic, when none was committed for
-//! `offsets.retention.minutes`.
+//! The offsets of transaction markers and of aborted records belong to no batch. Without these
+//! commits a group that has read everything would show a lag for ever. And a broker forgets the
+//! offsets of a topic that its group does not subscribe to, such as the retry topic, when none was
+//! committed for `offsets.retention.minutes`.
 
 use std::time::Duration;
 
@@ -52,28 +52,23 @@ impl Transactions {
         }
     }
 
-    /// Ends the doubt about a batch that is gone with its partitions; says whether it did. The
-    /// transaction may be open still, and until it ends readers of the topics wait: the start of a
-    /// producer ends it, and without a batch nobody else would start one.
+    /// Ends the doubt about a batch whose partitions are gone. Returns whether it did. The
+    /// transaction may still be open, and readers of the topics wait until it ends. The start of a
+    /// producer ends it, and only a batch or this function starts one.
     fn ends_void_doubt(&mut self) -> bool {
         let rebalances = self.consumer.context();
         let holds = |commit: &Commit| rebalances.holds(std::slice::from_ref(commit));
         if !self.doubt.is_void(holds) {
             return false;
         }
-        let Some(producer) = self.producer.take().or_else(|| self.make_producer().ok()) else {
-            return false;
-        };
+        let Ok(producer) = self.take_producer() else { return false };
         (self.producer, self.doubt) = (Some(producer), Doubt::default());
         true
     }
 
-    /// A transaction of its own. Where it fails the next look tries again.
+    /// Commits these offsets in a transaction of their own. If it fails, the next look tries again.
     fn follow_in_transaction(&mut self, commits: Vec<Commit>) {
-        // Without a batch nobody else would make one where the last was given up.
-        let Some(producer) = self.producer.take().or_else(|| self.make_producer().ok()) else {
-            return;
-        };
+        let Ok(producer) = self.take_producer() else { return };
         let (reply, _) = oneshot::channel();
         let command =
             Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };

@@ -105,10 +105,7 @@ impl Transactions {
     }
 
     fn attempt(&mut self, command: &Command) -> Result<(), Failure> {
-        let producer = match self.producer.take() {
-            Some(producer) => producer,
-            None => self.make_producer().map_err(Failure::Aborted)?,
-        };
+        let producer = self.take_producer().map_err(Failure::Aborted)?;
         if let Some(doubt) = self.doubt.take(command.batch) {
             match self.took_place(&doubt, &command.commits) {
                 Ok(true) => {
@@ -164,10 +161,7 @@ impl Transactions {
     /// for a commit would be to wait for a rebalance.
     fn send_then_commit(&mut self, command: &Command) -> Result<(), Failure> {
         self.commits.as_ref().map_or(Ok(()), CommitQueue::check).map_err(Failure::Aborted)?;
-        let producer = match self.producer.take() {
-            Some(producer) => producer,
-            None => self.make_producer().map_err(Failure::Aborted)?,
-        };
+        let producer = self.take_producer().map_err(Failure::Aborted)?;
         self.deliver(&producer, &command.parcels)?;
         self.check_rest_is_taken(command)?;
         self.producer = Some(producer);
@@ -199,5 +193,11 @@ impl Transactions {
         }
         meter::producer_started();
         Ok(producer)
+    }
+
+    /// Takes the producer, or makes one if there is none: the last was given up, or could not be
+    /// made.
+    pub(super) fn take_producer(&mut self) -> KafkaResult<BaseProducer<Deliveries>> {
+        self.producer.take().map_or_else(|| self.make_producer(), Ok)
     }
 }
