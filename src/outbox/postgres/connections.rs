@@ -27,7 +27,9 @@ use super::settings::{Caller, Settings};
 use crate::live::Live;
 use crate::telemetry::PoolMeter;
 
-/// A server that has not answered after this many times its own bound on a statement is taken for
+/// The most connections, whatever the settings say.
+const SIZE_MAX: u32 = 1_000;
+/// A server that has not answered after this many times its own bound on a statement counts as
 /// dead.
 const MAX_WAIT: u32 = 2;
 /// A connection that was idle for longer is asked for a sign of life before it is used.
@@ -50,21 +52,20 @@ fn place(options: &PgConnectOptions) -> String {
 #[derive(Debug)]
 pub(super) struct Connections {
     options: Live<PgConnectOptions>,
-    /// Whether the server has ever taken the login.
-    was_taken: AtomicBool,
+    /// Whether the server has ever accepted the login.
+    was_accepted: AtomicBool,
     session: Vec<Setting>,
     /// The key that bounds a statement.
     timeout_key: Option<&'static str>,
     /// `PostgreSQL at host:port/database`, for messages: nothing secret.
     place: String,
     /// How many there are at once, at most.
-    size: u32,
+    size: usize,
     permits: Semaphore,
-    permits_in_all: usize,
     idle: Mutex<Vec<Idle>>,
     meter: PoolMeter,
     connect_timeout: Duration,
-    /// What is said where none was to be had in that time.
+    /// The error where there was none within `connect_timeout`.
     no_connection: String,
     /// How long an answer may take.
     max_wait: Duration,
@@ -80,12 +81,11 @@ struct Idle {
 impl Connections {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let options = settings.connect_options()?;
-        let permits = settings.max_connections.min(1_000) as usize;
+        let size = settings.max_connections.min(SIZE_MAX) as usize;
         Ok(Self {
             place: place(&options),
-            size: settings.max_connections,
-            permits: Semaphore::new(permits),
-            permits_in_all: permits,
+            size,
+            permits: Semaphore::new(size),
             idle: Mutex::default(),
             meter: PoolMeter::default(),
             connect_timeout: settings.connect_timeout,
@@ -94,12 +94,12 @@ impl Connections {
             timeout_key: settings.caller.timeout_key(),
             session: session::settings(settings.statement_timeout, settings.caller),
             options: options.into(),
-            was_taken: AtomicBool::new(false),
+            was_accepted: AtomicBool::new(false),
         })
     }
 
-    /// One more connection with the same login, for statements of this caller of which none takes
-    /// longer than this: who waits for it holds up nobody else.
+    /// One more connection with the same login, for statements of this caller, which take no longer
+    /// than this. Those who wait for it do not delay others.
     pub(super) fn one_more(&self, caller: Caller, statement_timeout: Duration) -> Self {
         let connect_timeout = self.connect_timeout.min(statement_timeout);
         let bound = connect_timeout.as_millis();
@@ -107,7 +107,6 @@ impl Connections {
             place: self.place.clone(),
             size: 1,
             permits: Semaphore::new(1),
-            permits_in_all: 1,
             idle: Mutex::default(),
             meter: PoolMeter::silent(),
             connect_timeout,
@@ -118,7 +117,7 @@ impl Connections {
             timeout_key: caller.timeout_key(),
             session: session::settings(statement_timeout, caller),
             options: self.options.clone(),
-            was_taken: AtomicBool::new(true),
+            was_accepted: AtomicBool::new(true),
         }
     }
 
@@ -126,7 +125,7 @@ impl Connections {
         &self.place
     }
 
-    pub(super) fn size(&self) -> u32 {
+    pub(super) fn size(&self) -> usize {
         self.size
     }
 
@@ -139,10 +138,10 @@ impl Connections {
             }
         }
         let connected = timeout(self.connect_timeout, self.connect(&settings)).await;
-        connected.unwrap_or_else(|_| Err(self.waited_in_vain()))
+        connected.unwrap_or_else(|_| Err(self.timed_out()))
     }
 
-    fn waited_in_vain(&self) -> Failure {
+    fn timed_out(&self) -> Failure {
         let said = format!("{}: {}", self.place, self.no_connection);
         Failure::Store(StoreError::Transient(said))
     }
@@ -163,26 +162,26 @@ impl Connections {
             self.count(0);
             Ok(Lease { connection: Some(connection), born, home: self, _permit: permit })
         });
-        bounded.await.unwrap_or_else(|_| Err(self.waited_in_vain()))
+        bounded.await.unwrap_or_else(|_| Err(self.timed_out()))
     }
 
     async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
         let connected = self.options.now().connect().await;
         let mut connection = connected.map_err(|error| {
             let failure = Failure::new(&self.place, &error);
-            // A login that was taken before is being changed: the new one may be on its way.
-            if self.was_taken.load(Ordering::Relaxed) {
+            // The login was accepted before, so it is being changed: the new one may be on its way.
+            if self.was_accepted.load(Ordering::Relaxed) {
                 failure.of_rotation(&error)
             } else {
                 failure
             }
         })?;
         session::bind(&mut connection, &self.place, settings).await?;
-        self.was_taken.store(true, Ordering::Relaxed);
+        self.was_accepted.store(true, Ordering::Relaxed);
         Ok(connection)
     }
 
-    /// Takes on another login to the same database, once the server has taken it.
+    /// Uses another login to the same database, once the server has accepted it.
     pub(super) async fn renew(&self, settings: &Settings) -> Result<(), Failure> {
         let options = settings.connect_options().map_err(Failure::Store)?;
         let (new, old) = (place(&options), self.place());
@@ -195,7 +194,7 @@ impl Connections {
         let connection = connected.map_err(|error| Failure::new(old, &error))?;
         drop(timeout(FRESH, connection.close()).await);
         self.options.replace(options);
-        // Those of the old login end when they have done what they are at.
+        // Those in use keep the old login, for `LIFETIME` at most.
         self.idle().clear();
         Ok(())
     }
@@ -234,7 +233,7 @@ impl Connections {
         }
     }
 
-    /// A failure of a statement. One that took too long says which key bounds it.
+    /// The failure of a statement. If it took too long, the failure names the key that bounds it.
     fn failure(&self, error: &sqlx::Error) -> Failure {
         match Failure::new(&self.place, error) {
             Failure::Store(StoreError::Transient(said)) if said.ends_with(TOOK_TOO_LONG) => {
@@ -252,14 +251,14 @@ impl Connections {
     pub(super) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
         for Idle { connection, .. } in idle {
-            // A server that does not hear it finds out by itself.
+            // A server that does not get this finds out by itself.
             drop(timeout(FRESH, connection.close()).await);
         }
     }
 
     /// Reports the number of connections; `returning` of those in use are about to come back.
     fn count(&self, returning: usize) {
-        let in_use = self.permits_in_all.saturating_sub(self.permits.available_permits());
+        let in_use = self.size.saturating_sub(self.permits.available_permits());
         self.meter.set(self.idle().len(), in_use.saturating_sub(returning));
     }
 
@@ -323,7 +322,7 @@ mod tests {
 
     /// A server that answers no call: the error says which bound ended the wait.
     #[tokio::test]
-    async fn who_waits_in_vain_for_a_connection_is_told_the_bound() {
+    async fn a_wait_without_a_connection_ends_and_names_its_bound() {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = silent.local_addr().expect("an address").port();
         let url = format!("postgres://claimgate@127.0.0.1:{port}/claims");
@@ -338,7 +337,7 @@ mod tests {
             let said = failure.into_store_error("").to_string();
             assert!(said.ends_with(words), "{said}");
         }
-        // What is done beside the worker would never be done again if this waited for ever.
+        // Upkeep beside the worker would stop for good if this waited for ever.
         let failure = timeout(10 * connect_timeout, own.unbounded()).await.expect("a bound");
         let said = failure.expect_err("nobody answers").into_store_error("").to_string();
         assert!(said.ends_with(key), "{said}");
