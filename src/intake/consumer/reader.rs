@@ -40,9 +40,9 @@ impl Reader {
         while !self.stop.load(Ordering::Relaxed) {
             self.apply_pauses();
             let chunk = self.chunk();
-            if let Some(topic) = self.consumer.context().renewed.get() {
+            if let Some(topic) = self.consumer.context().recreated.get() {
                 // The worker may have ended.
-                drop(self.events.blocking_send(Event::Failed(renewed(topic))));
+                drop(self.events.blocking_send(Event::Failed(recreated(topic))));
                 break;
             }
             self.note(&chunk);
@@ -115,7 +115,7 @@ impl Reader {
     }
 }
 
-fn renewed(topic: &str) -> String {
+fn recreated(topic: &str) -> String {
     format!(
         "the topic {topic:?} was deleted and recreated while it was read; restart the worker: it \
          begins at the group's committed offset, or at the topic's start"

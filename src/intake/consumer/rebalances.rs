@@ -19,18 +19,10 @@ use super::commits::CommitCount;
 use super::pairs::Counts;
 use super::progress::{Log, Progress};
 use super::statistics::{self, Statistics};
+use super::troubles::Troubles;
 use crate::intake::{Commit, Event, Input, Partition};
 use crate::kafka::Settings;
 use crate::telemetry::IntakeMeter;
-
-/// What stops the consumer although brokers answer, in a sentence each.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Troubles {
-    /// The group does not admit it.
-    pub(super) group: Option<String>,
-    /// It may not read a topic.
-    pub(super) fetch: Option<String>,
-}
 
 /// The consumer's callbacks. They run on the consumer's thread, within its poll.
 #[derive(Debug)]
@@ -54,8 +46,8 @@ pub struct Rebalances {
     /// before them.
     pub(super) looked: Mutex<Vec<(Partition, Log)>>,
     pub(super) troubles: Mutex<Troubles>,
-    /// A topic that was deleted and created again: what is known about it is void.
-    pub(super) renewed: OnceLock<String>,
+    /// A topic that was deleted and recreated: what is known about it is void.
+    pub(super) recreated: OnceLock<String>,
     pub(super) meter: IntakeMeter,
     pub(super) drain_timeout: Duration,
     pub(super) request_timeout: Duration,
@@ -75,10 +67,10 @@ impl ClientContext for Rebalances {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
             RDKafkaLogLevel::Debug => {
-                if let Some(topic) = statistics::renewed(line)
+                if let Some(topic) = statistics::recreated(line)
                     && self.topics.iter().any(|ours| ours == topic)
                 {
-                    self.renewed.get_or_init(|| topic.to_owned());
+                    self.recreated.get_or_init(|| topic.to_owned());
                 }
             }
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
@@ -93,7 +85,7 @@ impl ClientContext for Rebalances {
         let Some(statistics) = Statistics::read(statistics) else { return };
         let logs =
             statistics.logs().map(|(topic, number, log)| (self.partition(topic, number), log));
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = logs.collect();
+        *lock(&self.looked) = logs.collect();
         let answers = statistics.any_answers(self.silent_max);
         let said = if answers {
             Ok(())
@@ -153,7 +145,7 @@ impl Rebalances {
             counts: Mutex::default(),
             progress: Mutex::default(),
             looked: Mutex::default(),
-            renewed: OnceLock::new(),
+            recreated: OnceLock::new(),
             troubles: Mutex::default(),
             meter: IntakeMeter::default(),
             drain_timeout,
@@ -167,7 +159,7 @@ impl Rebalances {
     /// Whether the assignments of all these commits still hold. Ask after the group's metadata were
     /// fetched: if a partition is lost later, the group refuses a commit with that metadata.
     pub fn holds(&self, commits: &[Commit]) -> bool {
-        if self.renewed.get().is_some() {
+        if self.recreated.get().is_some() {
             return false;
         }
         let held = self.held();
@@ -175,7 +167,7 @@ impl Rebalances {
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 
     /// The numbers of this member's partitions of a topic.
@@ -188,7 +180,7 @@ impl Rebalances {
     }
 
     pub(super) fn troubles(&self) -> MutexGuard<'_, Troubles> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.troubles)
     }
 
     pub(super) fn holds_any(&self) -> bool {
@@ -211,11 +203,11 @@ impl Rebalances {
     }
 
     pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts)
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, u32>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     pub(super) fn topic(&self, partition: Partition) -> &str {
@@ -238,7 +230,7 @@ impl Rebalances {
     }
 
     pub(super) fn take_looked(&self) -> Vec<(Partition, Log)> {
-        std::mem::take(&mut *self.looked.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.looked))
     }
 
     pub(super) fn list<'a>(
@@ -251,4 +243,9 @@ impl Rebalances {
         }
         list
     }
+}
+
+/// If a thread panicked with the lock held, the worker is about to end: the value is used as it is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

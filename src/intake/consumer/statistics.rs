@@ -1,5 +1,5 @@
 //! Reads the client's statistics and debug lines: whether any broker answers, how far each log was
-//! read, which topic was deleted and created again. Pure.
+//! read, which topic was deleted and recreated. Pure.
 //!
 //! A consumer always sends fetches and heartbeats, even if the worker has nothing to do. So a
 //! connection over which nothing comes back is dead.
@@ -93,8 +93,8 @@ impl Statistics {
     }
 }
 
-/// The topic that a debug line reports as created again: its id has changed.
-pub(super) fn renewed(line: &str) -> Option<&str> {
+/// The topic that a debug line reports as recreated: its id has changed.
+pub(super) fn recreated(line: &str) -> Option<&str> {
     let (before, ids) = line.split_once(" changed id from ")?;
     let (_, topic) = before.split_once("Topic ")?;
     // The first id replaces none: an id of all zeros.
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_that_was_made_anew_is_told_by_its_id() {
+    fn a_recreated_topic_is_known_by_its_new_id() {
         let line = "[thrd:main]: Topic reward.claims changed id from 0dk5OcUnTSyvdVlVZfuaoQ to \
             1U8YmdZ0R0qTfHZ2rmPWSw";
-        assert_eq!(renewed(line), Some("reward.claims"));
+        assert_eq!(recreated(line), Some("reward.claims"));
         let first =
             "Topic reward.claims changed id from AAAAAAAAAAAAAAAAAAAAAA to 1U8YmdZ0R0qTfHZ2rmPWSw";
-        assert_eq!(renewed(first), None);
-        assert_eq!(renewed("[thrd:main]: Topic reward.claims [0] Leader 1 Epoch 0"), None);
+        assert_eq!(recreated(first), None);
+        assert_eq!(recreated("[thrd:main]: Topic reward.claims [0] Leader 1 Epoch 0"), None);
     }
 
     fn answers(brokers: &str) -> Option<bool> {

@@ -8,6 +8,15 @@ use super::reader::Reader;
 use crate::intake::Event;
 use crate::kafka::is_outage;
 
+/// What stops the consumer although brokers answer, in a sentence each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Troubles {
+    /// The group does not admit it.
+    pub(super) group: Option<String>,
+    /// It may not read a topic.
+    pub(super) fetch: Option<String>,
+}
+
 impl Reader {
     pub(super) fn report(&self, error: &KafkaError) {
         if let Some((code, reason)) = self.consumer.client().fatal_error() {
