@@ -1,7 +1,7 @@
 //! When to look for partitions without an owner, and which of them have had no owner for too long.
 //!
-//! Pure: time is an argument. The invariant: however long ago the last assignment was, it is looked
-//! once a minute.
+//! Pure: time is an argument. The invariant: a member looks at least once a minute, however long
+//! ago the last assignment was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,13 +16,13 @@ const LOOK_SELDOM: Duration = Duration::from_secs(60);
 /// What is remembered from one look to the next.
 #[derive(Debug)]
 pub(super) struct Looks {
-    /// So long a partition may have no owner while it moves.
+    /// How long a partition may have no owner while it moves.
     max_wait: Duration,
     /// The number of the last assignment.
     epoch: u32,
     /// The assignment is new until then.
     until: Instant,
-    /// When was looked last.
+    /// When the member last looked.
     looked: Instant,
     /// Since when each orphan has been seen without an owner.
     since: BTreeMap<i32, Instant>,
@@ -82,14 +82,14 @@ mod tests {
 
     const MAX_WAIT: Duration = Duration::from_secs(15);
 
-    /// When is looked within the first five minutes of an assignment, in seconds: asked every five.
+    /// When the member looks within the first five minutes of an assignment, in seconds.
     fn looked(looks: &mut Looks, epoch: u32, from: Instant) -> Vec<u64> {
         let at = |second: &u64| from + Duration::from_secs(*second);
         (5..=300).step_by(5).filter(|second| looks.is_due(epoch, at(second))).collect()
     }
 
     #[test]
-    fn it_is_looked_often_after_an_assignment_and_once_a_minute_for_ever() {
+    fn a_member_looks_often_after_an_assignment_and_then_once_a_minute() {
         let now = Instant::now();
         let mut looks = Looks::new(MAX_WAIT, now);
         let often: Vec<u64> = (5..=45).step_by(5).collect();
@@ -120,9 +120,9 @@ mod tests {
                 late.get_or_insert(second);
             }
         }
-        let late = late.expect("it is told");
+        let late = late.expect("it is found");
         // A look each minute; then one every five seconds for as long as a partition may move.
-        assert!(late <= 600 + 60 + 15 + 5, "told after {late} s");
+        assert!(late <= 600 + 60 + 15 + 5, "found after {late} s");
         assert_eq!(looks.found(&orphans, at(720)), [3, 7]);
         assert_eq!(looks.found(&BTreeSet::from([7]), at(721)), [7], "3 has found an owner");
         looks.rescued(at(722));

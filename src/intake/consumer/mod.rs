@@ -18,7 +18,7 @@ mod assignments;
 mod commits;
 mod config;
 mod dealt;
-mod farewell;
+mod leaving;
 mod logs;
 mod looks;
 mod membership;
@@ -34,7 +34,7 @@ mod statistics;
 mod troubles;
 
 pub use commits::CommitCount;
-pub use farewell::Leave;
+pub use leaving::Leave;
 pub use membership::Membership;
 pub(crate) use messages::headers;
 use orphans::Watch;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::messages::record;
-use super::{Leave, SharedConsumer, farewell};
+use super::{Leave, SharedConsumer, leaving};
 use crate::intake::{Event, Partition, Record};
 
 /// The most records that are handed over at once.
@@ -52,7 +52,7 @@ impl Reader {
             self.poll_broker();
         }
         let how = self.leave.get().copied().unwrap_or(Leave::ForNow);
-        farewell::leave(self.consumer, how, self.max_wait);
+        leaving::leave(self.consumer, how, self.max_wait);
     }
 
     /// Waits for a record, then takes the others that are there.

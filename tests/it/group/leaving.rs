@@ -11,7 +11,7 @@ use crate::lab::PARTITIONS;
 const SOON: Duration = Duration::from_secs(30);
 /// The lab's session.
 const SESSION: Duration = Duration::from_secs(6);
-/// Longer than a worker that ends used to wait for its farewell.
+/// Longer than a worker used to wait when it left its group.
 const LONG_SESSION: Duration = Duration::from_secs(12);
 
 /// One worker was killed, another has joined: the group waits for the dead one until its session

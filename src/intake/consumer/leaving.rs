@@ -20,7 +20,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the consumer is polled between two requests.
 const POLL: Duration = Duration::from_millis(30);
 /// How long the publisher may take to release the consumer.
-const LET_GO_TIMEOUT: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the worker leaves its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +35,14 @@ pub enum Leave {
 /// Leaves the group and waits for that. `max_wait` bounds the wait for the end of a rebalance.
 pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
     if consumer.client().fatal_error().is_none() {
-        wait_for_rest(&consumer, max_wait);
+        wait_for_stable_group(&consumer, max_wait);
         consumer.context().commits.wait();
     }
     consumer.context().commits.give_up();
     if how == Leave::ForGood {
         unsubscribe(&consumer);
     }
-    let deadline = Instant::now() + LET_GO_TIMEOUT;
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
     let mut consumer = consumer;
     // The thread that drops the consumer last tells the group. That has to be this thread, because
     // the caller waits for it.
@@ -59,17 +59,17 @@ pub(super) fn leave(consumer: SharedConsumer, how: Leave, max_wait: Duration) {
 }
 
 /// Polls, so that the group gets its answers, until no rebalance is under way.
-fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
+fn wait_for_stable_group(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
     let deadline = Instant::now() + max_wait;
-    let mut rested = false;
+    let mut was_stable = false;
     loop {
         // Records that are read here are dropped: the next owner of the partition reads them again.
         drop(consumer.poll(POLL));
         let group_id = &consumer.context().group_id;
-        let rests = match consumer.fetch_group_list(Some(group_id), ASK_TIMEOUT) {
+        let is_stable = match consumer.fetch_group_list(Some(group_id), ASK_TIMEOUT) {
             Ok(groups) => {
-                let rests = |state: &str| matches!(state, "Stable" | "Empty" | "Dead");
-                groups.groups().iter().all(|group| rests(group.state()))
+                let is_stable = |state: &str| matches!(state, "Stable" | "Empty" | "Dead");
+                groups.groups().iter().all(|group| is_stable(group.state()))
             }
             Err(error) => {
                 return debug!(error.message = %error, "it is not known whether the group is \
@@ -77,10 +77,10 @@ fn wait_for_rest(consumer: &BaseConsumer<Rebalances>, max_wait: Duration) {
             }
         };
         // It checks twice, because the group's last answer to this member may still be under way.
-        if rests && rested {
+        if is_stable && was_stable {
             return;
         }
-        rested = rests;
+        was_stable = is_stable;
         if Instant::now() > deadline {
             return warn!(
                 "the group is still rebalancing; it may wait for this worker until its session \
