@@ -23,9 +23,9 @@ use super::{Partition, Record, Ticket};
 pub struct WaitingRoom {
     /// By the number of the API; the last is for claims without a known API.
     rows: Vec<Row>,
-    /// The seats of each API,
+    /// How many seats each API has.
     seats: usize,
-    /// and the most bytes of the claims on them.
+    /// The most bytes of the claims of each API.
     max_bytes: usize,
 }
 
@@ -158,8 +158,8 @@ impl WaitingRoom {
     }
 
     fn row(&self, api: Option<usize>) -> usize {
-        let unnamed = self.rows.len() - 1;
-        api.map_or(unnamed, |api| api.min(unnamed))
+        let unknown = self.rows.len() - 1;
+        api.map_or(unknown, |api| api.min(unknown))
     }
 }
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_sent_away_leaves_no_trace() {
+    fn removed_claims_free_their_seats_and_bytes() {
         let (mut room, now) = (WaitingRoom::new(1, 9, 1_000), Instant::now());
         for claim in seats(4) {
             room.enter(None, now, &history(0), claim);
@@ -290,6 +290,6 @@ mod tests {
         let (ticket, _) =
             room.next_due(late, |api, _| api == Some(1)).expect("the first one has no room");
         assert_eq!(ticket.offset(), 2);
-        assert_eq!(room.due_after(late), None, "what is due and has no room wakes nobody");
+        assert_eq!(room.due_after(late), None, "a due claim without room is no reason to wake");
     }
 }

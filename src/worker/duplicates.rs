@@ -69,8 +69,8 @@ impl<T> DuplicateQueues<T> {
 
     /// The leader has its outcome: the queue ends. Returns the followers.
     pub(super) fn ended(&mut self, claim_id: &str, ticket: TicketId) -> Vec<T> {
-        let is_head = self.queues.get(claim_id).is_some_and(|queue| queue.leader == ticket);
-        let queue = is_head.then(|| self.queues.remove(claim_id)).flatten();
+        let is_leader = self.queues.get(claim_id).is_some_and(|queue| queue.leader == ticket);
+        let queue = is_leader.then(|| self.queues.remove(claim_id)).flatten();
         let followers = queue.map(|queue| queue.followers).unwrap_or_default();
         followers.into_iter().map(|(_, record)| record).collect()
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn those_behind_get_the_verdict_of_the_one_in_front() {
+    fn followers_are_returned_when_the_leader_has_its_outcome() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         assert_eq!(queues.enter("c".to_owned(), first, 1), Entered::Leads(1));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_assessed_leads_unless_another_does() {
+    fn a_record_that_is_not_assessed_leads_unless_another_does() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         queues.lead("c", first);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_goes_on_when_the_first_ends_without_a_verdict() {
+    fn the_first_follower_leads_when_the_leader_is_dropped() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         queues.enter("c".to_owned(), first, 1);
@@ -157,9 +157,9 @@ mod tests {
         assert_eq!(queues.ended("c", second), vec![3]);
     }
 
-    /// A seed of the simulation found it: the queue was ended by a record that had been completed
-    /// before its partition went and came back, a third record found no queue, and one claim was
-    /// asked about by two.
+    /// A seed of the simulation found it. A record that had been completed before its partition
+    /// went and came back ended the queue. A third record found no queue and led its own, so an API
+    /// was asked about one claim twice.
     #[test]
     fn a_record_completed_in_an_earlier_assignment_does_not_end_the_queue() {
         let ([_, before, _], [first, second, third]) = tickets();
@@ -168,17 +168,13 @@ mod tests {
         queues.enter("c".to_owned(), second, 2);
         assert_eq!(queues.ended("c", before), Vec::<i32>::new());
         assert_eq!(queues.left("c", before), None);
-        assert_eq!(queues.left("c", second), None, "nor does one that waits");
-        assert_eq!(
-            queues.enter("c".to_owned(), third, 3),
-            Entered::Waits,
-            "the first is on its way still"
-        );
+        assert_eq!(queues.left("c", second), None, "nor does a follower");
+        assert_eq!(queues.enter("c".to_owned(), third, 3), Entered::Waits, "the first still leads");
         assert_eq!(queues.ended("c", first), vec![2, 3]);
     }
 
     #[test]
-    fn those_that_wait_can_be_sent_away() {
+    fn followers_can_be_taken_out() {
         let ([first, second, third], _) = tickets();
         let mut queues = DuplicateQueues::default();
         queues.enter("c".to_owned(), first, 1);

@@ -49,8 +49,8 @@ impl Pipeline {
     }
 
     /// A batch is on its way to Postgres.
-    pub(super) fn record_began(&mut self, calls: usize) {
-        self.recording = Some(calls);
+    pub(super) fn record_began(&mut self, attempts: usize) {
+        self.recording = Some(attempts);
     }
 
     /// Postgres did not take the batch.
@@ -242,7 +242,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_batch_is_joined_with_later_ones_and_a_doubtful_one_is_not() {
+    async fn a_failed_batch_is_joined_with_later_ones_and_an_uncertain_one_is_not() {
         let (mut ledger, now) = (ledger(), Instant::now());
         let (pause, later) = (Duration::from_secs(1), now + Duration::from_secs(1));
         let mut pipeline = Pipeline::default();
