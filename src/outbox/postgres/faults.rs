@@ -1,8 +1,8 @@
 //! A batch that PostgreSQL refuses: is a row at fault, or its table?
 //!
 //! A table that refuses an ordinary row, or more than a few rows of a batch for one reason, is at
-//! fault itself: the worker ends with a sentence, and no claim pays for it. What is left is a row
-//! at fault. The batch is halved until it stands alone, and it becomes a dead letter.
+//! fault itself: the worker ends with an error, and no claim becomes a dead letter. Otherwise a row
+//! is at fault. The batch is halved until that row stands alone, and it becomes a dead letter.
 //!
 //! The invariants: attempts are written before verdicts, and a claim with an attempt that cannot be
 //! kept gets no verdict.
@@ -14,15 +14,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::PostgresStore;
 use super::error::Failure;
-use super::record::{Entry, Overruled, entries};
+use super::record::{Entry, NewOutcome, Overruled, entries};
 use super::rows;
 use crate::claim::{DeadLetterReason, EventError};
 use crate::outbox::{Call, Completed, Received, RecordOutcome, StoreError};
 use crate::schema::{NewDeadLetter, Seal};
 
-/// So many rows of a batch may be refused for one reason before the table is at fault.
+/// How many rows of a batch may be refused for one reason before the table is at fault.
 const FEW: usize = 3;
-/// The most claims that wait at once for their end with an attempt that could not be kept.
+/// The most claims at once that have an attempt which could not be kept, and no outcome yet.
 const UNKEPT_MAX: usize = 1_000;
 
 /// How many rows of a batch PostgreSQL rejected, by its error code.
@@ -44,8 +44,8 @@ impl RejectedRows {
     }
 }
 
-/// Claims with an attempt that PostgreSQL did not take, and its words. Their next end is a dead
-/// letter: what was decided on an answer that is not kept could not be shown to anybody.
+/// Claims with an attempt that PostgreSQL refused, and its words. Their next outcome is a dead
+/// letter: a decision on an answer that is not kept could be proved to nobody.
 #[derive(Debug, Default)]
 pub(super) struct Unkept(Mutex<HashMap<String, String>>);
 
@@ -67,7 +67,7 @@ impl Unkept {
         Ok(())
     }
 
-    /// The ends of a batch's records that are held back, by index.
+    /// The outcomes of the records of a batch that are held back, by index.
     pub(super) fn hold_back(&self, completed: &[Completed]) -> Overruled {
         let claims = self.claims();
         if claims.is_empty() {
@@ -97,7 +97,7 @@ impl Unkept {
         &self,
         completed: &[Completed],
         held: Overruled,
-        mut ends: Overruled,
+        mut changed: Overruled,
     ) -> Overruled {
         let mut claims = self.claims();
         for (index, _) in &held {
@@ -105,8 +105,8 @@ impl Unkept {
                 claims.remove(claim_id);
             }
         }
-        ends.extend(held);
-        ends
+        changed.extend(held);
+        changed
     }
 }
 
@@ -119,13 +119,13 @@ impl PostgresStore {
         last: &mut Seal,
     ) -> Result<Overruled, StoreError> {
         let mut rejected = RejectedRows::default();
-        // Answers first: whatever is wrong with the other tables, they were given and are kept.
+        // Answers first: they are kept whatever is wrong with the other tables.
         self.record_calls_around_faults(calls, &mut rejected, last).await?;
         self.try_rows().await?;
         let held = self.unkept.hold_back(completed);
         let entries = entries(completed, &held);
-        let ends = self.record_completed_around_faults(&entries, &mut rejected, last).await?;
-        Ok(self.unkept.recorded(completed, held, ends))
+        let changed = self.record_completed_around_faults(&entries, &mut rejected, last).await?;
+        Ok(self.unkept.recorded(completed, held, changed))
     }
 
     /// Halves the records until those at fault stand alone, in batch order: the first of two
@@ -140,7 +140,7 @@ impl PostgresStore {
         let mut open: Vec<_> = iter::once(0..entries.len()).collect();
         while let Some(range) = open.pop().filter(|range| !range.is_empty()) {
             match self.record_at_once(&entries[range.clone()], &[], last).await {
-                Ok(ends) => overruled.extend(ends.into_iter().map(|end| (end.index, end.outcome))),
+                Ok(changed) => overruled.extend(changed.into_iter().map(NewOutcome::by_index)),
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Data { .. }) if range.len() > 1 => open.extend(halves(range)),
                 Err(Failure::Data { code, message }) => {

@@ -34,16 +34,23 @@ impl Entry<'_> {
     }
 }
 
-/// An outcome that differs from the batch's, because the claim had a verdict already.
+/// An outcome that differs from what the batch says: the claim had a verdict already, or PostgreSQL
+/// could not store the verdict character by character.
 #[derive(Debug)]
-pub(super) struct End<'a> {
+pub(super) struct NewOutcome<'a> {
     /// The record's index in the batch.
     pub(super) index: usize,
     pub(super) received: &'a Received,
     pub(super) outcome: RecordOutcome,
 }
 
-/// The same, by index alone, as the batch takes it.
+impl NewOutcome<'_> {
+    pub(super) fn by_index(self) -> (usize, RecordOutcome) {
+        (self.index, self.outcome)
+    }
+}
+
+/// The same, by index alone, as [`Recording`](crate::outbox::Recording) has it.
 pub(super) type Overruled = Vec<(usize, RecordOutcome)>;
 
 impl PostgresStore {
@@ -57,9 +64,9 @@ impl PostgresStore {
     ) -> Result<Overruled, StoreError> {
         let held = self.unkept.hold_back(completed);
         match self.record_at_once(&entries(completed, &held), calls, last).await {
-            Ok(ends) => {
-                let ends = ends.into_iter().map(|end| (end.index, end.outcome)).collect();
-                Ok(self.unkept.recorded(completed, held, ends))
+            Ok(changed) => {
+                let changed = changed.into_iter().map(NewOutcome::by_index).collect();
+                Ok(self.unkept.recorded(completed, held, changed))
             }
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Data { message, .. }) => {
@@ -78,7 +85,7 @@ impl PostgresStore {
         entries: &[Entry<'a>],
         calls: &[Call],
         last: &mut Seal,
-    ) -> Result<Vec<End<'a>>, Failure> {
+    ) -> Result<Vec<NewOutcome<'a>>, Failure> {
         let server = &self.connections;
         let (firsts, repeats) = decided(entries);
         let mut statements = statements(&firsts, calls);
@@ -110,15 +117,15 @@ impl PostgresStore {
         let (lost, won): (Vec<_>, Vec<_>) =
             firsts.iter().copied().partition(|row| taken.contains(&row.verdict.claim_id));
         let lost: Vec<_> = lost.into_iter().chain(repeats).collect();
-        let mut ends: Vec<End<'a>> = won.iter().filter_map(as_written).collect();
+        let mut changed: Vec<NewOutcome<'a>> = won.iter().filter_map(as_written).collect();
         if !lost.is_empty() {
             let claim_ids: Vec<String> =
                 lost.iter().map(|row| row.verdict.claim_id.clone()).collect();
             let known = server.answer(rows::select_verdicts(&mut transaction, &claim_ids)).await?;
-            self.overrule(&lost, &known, &mut ends)?;
+            self.overrule(&lost, &known, &mut changed)?;
         }
-        self.explain_conflicts(&mut transaction, entries, &mut ends).await?;
-        for rows in chunks(&dead_letters(entries, &ends), |row| row.received.bytes()) {
+        self.explain_conflicts(&mut transaction, entries, &mut changed).await?;
+        for rows in chunks(&dead_letters(entries, &changed), |row| row.received.bytes()) {
             let insert = rows::insert_letters(&mut transaction, rows, &keys, &mut newest);
             server.answer(insert).await?;
         }
@@ -126,7 +133,7 @@ impl PostgresStore {
         *last = newest;
         lease.keep();
         self.shadows.add(won.iter().map(|row| row.verdict));
-        Ok(ends)
+        Ok(changed)
     }
 
     /// The outcomes of records whose claims have verdicts already.
@@ -134,7 +141,7 @@ impl PostgresStore {
         &self,
         lost: &[Decided<'a>],
         known: &HashMap<String, Verdict>,
-        ends: &mut Vec<End<'a>>,
+        changed: &mut Vec<NewOutcome<'a>>,
     ) -> Result<(), Failure> {
         for Decided { index, verdict, received } in lost.iter().copied() {
             let known = known.get(&verdict.claim_id).cloned().ok_or_else(|| {
@@ -146,7 +153,7 @@ impl PostgresStore {
                 Failure::Store(StoreError::Transient(message))
             })?;
             let outcome = RecordOutcome::of_known(known, &received.source, &verdict.fingerprint);
-            ends.push(End { index, received, outcome });
+            changed.push(NewOutcome { index, received, outcome });
         }
         Ok(())
     }
@@ -200,7 +207,7 @@ fn statements<'r, 'a>(
 
 /// The outcome of a record whose verdict PostgreSQL could not store character by character: what
 /// the table has is published.
-fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
+fn as_written<'a>(row: &Decided<'a>) -> Option<NewOutcome<'a>> {
     let reasons = clean_reasons(&row.verdict.reasons);
     let challenge = row.verdict.challenge.as_deref().filter(|script| script.contains('\0'));
     if reasons.is_none() && challenge.is_none() {
@@ -210,15 +217,18 @@ fn as_written<'a>(row: &Decided<'a>) -> Option<End<'a>> {
     verdict.challenge = verdict.challenge.map(|script| clean(&script).into_owned());
     verdict.reasons = reasons.unwrap_or(verdict.reasons);
     let outcome = RecordOutcome::Decided(Box::new(verdict));
-    Some(End { index: row.index, received: row.received, outcome })
+    Some(NewOutcome { index: row.index, received: row.received, outcome })
 }
 
 /// The batch's dead letters, sorted by what identifies them.
-fn dead_letters<'a>(entries: &'a [Entry<'a>], ends: &'a [End<'a>]) -> Vec<NewDeadLetter<'a>> {
-    let overruled: HashSet<usize> = ends.iter().map(|end| end.index).collect();
+fn dead_letters<'a>(
+    entries: &'a [Entry<'a>],
+    changed: &'a [NewOutcome<'a>],
+) -> Vec<NewDeadLetter<'a>> {
+    let overruled: HashSet<usize> = changed.iter().map(|change| change.index).collect();
     let own = entries.iter().filter(|entry| !overruled.contains(&entry.index));
     let own = own.map(|entry| (entry.received, entry.outcome));
-    let found = ends.iter().map(|end| (end.received, &end.outcome));
+    let found = changed.iter().map(|change| (change.received, &change.outcome));
     let dead = |(received, outcome): (&'a Received, &'a RecordOutcome)| match outcome {
         RecordOutcome::DeadLettered(reason) => Some(NewDeadLetter::new(received, reason)),
         RecordOutcome::Decided(_)
