@@ -1,9 +1,9 @@
 //! A producer for commands: one transaction for each portion of what they publish.
 //!
-//! Why transactions, where acknowledged messages seem enough: a command that was killed may have
-//! left messages on their way. The next one takes over the transactional id, and from then on what
-//! the earlier one sent is in the topic or never will be. The invariant: whatever is in the topic
-//! for a `read_committed` consumer was sent by the latest command, or before it began.
+//! Acknowledged messages are not enough: a command that was killed may have messages on their way.
+//! The next one takes over the transactional id, and from then on each message of the earlier one
+//! is in the topic or never will be. The invariant: whatever a `read_committed` consumer finds in
+//! the topic was sent by the latest command, or before it began.
 
 use futures::future::try_join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,16 +19,16 @@ use crate::outbox::message::Message;
 /// What librdkafka itself takes at most: only the broker knows the topic's bound.
 const MAX_MESSAGE_BYTES: &str = "1000000000";
 
-/// What a command publishes, and how people know it.
+/// What a command publishes, and what its errors say about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Purpose {
-    /// One of it, such as `replay`: part of the transactional id, too.
+    /// What people call it, such as `replay`. It is also a part of the transactional id.
     pub(crate) word: &'static str,
     /// The topic's key in `[kafka]`.
     pub(crate) topic_key: &'static str,
     /// The page that lists the rights it needs.
     pub(crate) page: &'static str,
-    /// What to do where Kafka did not take it.
+    /// What to do if Kafka did not take it.
     pub(crate) again: &'static str,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Of commands that look in the topic before they send.
+/// [`Purpose::again`] of a command that looks in the topic before it sends.
 pub(crate) const NOTHING_TWICE: &str = "run the command again, nothing is sent twice";
 
 /// The producer of a purpose. There is one at a time: a newer one ends it.
@@ -140,9 +140,9 @@ impl CommandProducer {
         }
     }
 
-    /// Hands the messages to the producer and waits for every report: a transaction is only
-    /// committed when all are there. The first that is bad says why; those behind it would only
-    /// time out.
+    /// Hands the messages to the producer and waits for their reports: the transaction is only
+    /// committed when all are there. The first failure is returned at once, because the messages
+    /// behind it would only time out.
     async fn deliver(&self, messages: &[Outgoing<'_>]) -> Result<Vec<Source>, (usize, KafkaError)> {
         let mut reports = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
@@ -174,7 +174,7 @@ impl CommandProducer {
         record
     }
 
-    /// What ended the producer says more than what that did to a message, which was purged perhaps.
+    /// The error for a failed message. If the producer itself failed, that error says more.
     fn ended(&self, error: &KafkaError) -> SendError {
         let fatal = self.producer.client().fatal_error();
         let fatal = fatal.map(|(code, _)| KafkaError::MessageProduction(code));

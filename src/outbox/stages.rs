@@ -33,7 +33,7 @@ pub struct Published {
 }
 
 impl Closed {
-    /// The records and their ends.
+    /// The records with their outcomes.
     pub fn completed(&self) -> &[Completed] {
         &self.completed
     }
@@ -85,7 +85,7 @@ impl Recorded {
         self.number
     }
 
-    /// The records and their ends.
+    /// The records with their outcomes.
     pub fn completed(&self) -> &[Completed] {
         &self.completed
     }
@@ -139,7 +139,7 @@ impl Recorded {
 }
 
 impl Published {
-    /// The records and their ends.
+    /// The records with their outcomes.
     pub fn completed(&self) -> &[Completed] {
         &self.completed
     }

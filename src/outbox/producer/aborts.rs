@@ -15,9 +15,8 @@ use super::failure::Failure;
 /// then, consumers that read committed records wait for it.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Ends a transaction, as well as can be. librdkafka's abort waits for the report of every message
-/// that was sent and takes none of them itself; an abort that overtook a message would leave that
-/// one open.
+/// Tries to end a transaction. librdkafka's abort waits for the report of every message that was
+/// sent, and does not take reports itself. An abort that overtook a message would leave it open.
 pub(super) fn abort(producer: &BaseProducer<Deliveries>) {
     producer.purge(PurgeConfig::default().queue());
     let deadline = Instant::now() + ABORT_TIMEOUT;
@@ -39,7 +38,7 @@ pub(super) fn needs_abort(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort())
 }
 
-/// What ended the producer says more than what that did to a message.
+/// The cause of a failure: if the producer itself failed, its error says more than a message's.
 pub(super) fn cause(producer: &BaseProducer<Deliveries>, failure: Failure) -> Failure {
     match (failure, producer.client().fatal_error()) {
         (Failure::Topic(..), Some((code, _))) => {

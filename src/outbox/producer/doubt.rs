@@ -9,7 +9,7 @@ use super::transactions::Transactions;
 use crate::intake::Commit;
 use crate::kafka::metadata;
 
-/// A batch whose commit has an unknown end, and what that commit said.
+/// A batch whose commit has an unknown result, and what that commit said.
 #[derive(Debug, Default)]
 pub(super) struct Doubt(Option<(u64, Vec<Commit>)>);
 
@@ -30,8 +30,8 @@ impl Doubt {
         self.0.is_some()
     }
 
-    /// Whether there is doubt about a batch of which no assignment holds any more: the worker drops
-    /// it, and asks for it no more.
+    /// Whether there is doubt about a batch of which no assignment holds any more: the worker has
+    /// dropped it and does not try it again.
     pub(super) fn is_void(&self, holds: impl Fn(&Commit) -> bool) -> bool {
         self.0.as_ref().is_some_and(|(_, commits)| !commits.iter().any(holds))
     }
