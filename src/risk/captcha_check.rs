@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::section::{SectionError, Setup};
+use super::setup::Setup;
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code};
-use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, captcha};
+use super::{
+    Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, SectionError, captcha,
+};
 use crate::claim::{Claim, DeadLetterReason, Secret, required};
 use crate::decision::Assessment;
 

@@ -17,6 +17,7 @@ use crate::decision::{Assessment, RiskType};
 
 pub mod registry;
 pub mod section;
+pub mod setup;
 
 pub mod captcha_check;
 pub mod captcha_query;
@@ -30,6 +31,7 @@ pub mod tencent_cloud;
 pub mod wechat;
 
 mod answer;
+mod base_url;
 mod captcha;
 mod limits;
 mod reason;

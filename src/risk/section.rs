@@ -4,16 +4,14 @@
 //! Owns names, defaults and bounds of the common keys, and [`SectionError`], which names a key by
 //! its full path. Knows no API. The invariant: a [`Section`] that was read holds only valid values.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
-use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::base_url::{check_base_url, is_no_path};
 use super::limits::{Concurrency, Scope};
-use super::{Registration, Shared};
 use crate::decision::Levels;
 use crate::findings::values::{self, Flaw};
 
@@ -166,145 +164,9 @@ impl Section {
     }
 }
 
-/// Checks a URL that paths are appended to.
-///
-/// # Errors
-/// [`SectionError`] with this key.
-pub fn check_base_url(key: &str, base_url: &str) -> Result<(), SectionError> {
-    let host = base_url
-        .strip_prefix("https://")
-        .or_else(|| base_url.strip_prefix("http://"))
-        .unwrap_or_default();
-    let authority = host.split('/').next().unwrap_or_default();
-    if !is_authority(authority) || host.contains('@') || host.contains(is_no_path) {
-        return Err(SectionError::new(
-            key,
-            "this must be a URL such as `https://host:port`, without credentials",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether it is a host with an optional port: with anything else no request could be made.
-fn is_authority(text: &str) -> bool {
-    let (is_host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']').unwrap_or_default();
-            (address.parse::<Ipv6Addr>().is_ok(), port)
-        }
-        None => {
-            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            (is_host(host), port)
-        }
-    };
-    let is_port =
-        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
-}
-
-/// Whether it may be the name of a host, or its IPv4 address. What ends in a number is an address;
-/// one with fewer than four parts, such as `127.1`, is left to the client.
-fn is_host(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('.').collect();
-    let ends_in_number = parts.last().is_some_and(|last| last.parse::<u64>().is_ok());
-    !text.is_empty()
-        && !text.contains(['[', ']', '%', '\\', '<', '>', '^', '|'])
-        && (!ends_in_number || parts.len() < 4 || text.parse::<Ipv4Addr>().is_ok())
-}
-
-fn is_no_path(character: char) -> bool {
-    matches!(character, '?' | '#') || character.is_whitespace() || character.is_control()
-}
-
-/// The input of an API's constructor.
-#[derive(Debug)]
-pub struct Setup<'a> {
-    /// The sections that several APIs share.
-    pub shared: &'a Shared,
-    /// The API's.
-    pub registration: &'static Registration,
-    base_url: Option<String>,
-    /// The result of [`Setup::base_url`].
-    in_use: OnceCell<String>,
-    path: Option<String>,
-    own: Map<String, Value>,
-    /// Faults after which the check goes on.
-    faults: RefCell<Vec<SectionError>>,
-}
-
-impl<'a> Setup<'a> {
-    pub(super) fn new(
-        registration: &'static Registration,
-        section: &Section,
-        own: Map<String, Value>,
-        shared: &'a Shared,
-    ) -> Self {
-        let (base_url, path) = (section.base_url.clone(), section.path.clone());
-        let (in_use, faults) = (OnceCell::new(), RefCell::default());
-        Self { shared, registration, base_url, in_use, path, own, faults }
-    }
-
-    /// The API's own settings: the keys of its section that are not common to all.
-    ///
-    /// # Errors
-    /// [`SectionError`], naming the key.
-    pub fn settings<T: DeserializeOwned>(&mut self) -> Result<T, SectionError> {
-        let prefix = format!("risk.{}", self.registration.name);
-        let faults = self.faults.get_mut();
-        let settings = decode(&prefix, std::mem::take(&mut self.own), faults);
-        settings.ok_or_else(|| {
-            faults.pop().unwrap_or_else(|| SectionError::new(prefix, "this cannot be read"))
-        })
-    }
-
-    /// `base_url`, or the API's default, without the slash at its end.
-    pub fn base_url(&self, default: &str) -> String {
-        let base_url = self.base_url.as_deref().unwrap_or(default).trim_end_matches('/').to_owned();
-        self.in_use.get_or_init(|| base_url.clone());
-        base_url
-    }
-
-    /// The server of the API, once the API has asked for it.
-    pub(super) fn server(&self) -> String {
-        self.in_use.get().cloned().unwrap_or_default()
-    }
-
-    /// The full key of a key of the section.
-    pub fn key(&self, key: &str) -> String {
-        format!("risk.{}.{key}", self.registration.name)
-    }
-
-    /// `path`, or the API's default.
-    pub fn path(&self, default: &str) -> String {
-        self.path.as_deref().unwrap_or(default).to_owned()
-    }
-
-    /// Requires a key outside the API's section. [`Registry::new`](super::Registry::new) reports it
-    /// if it is missing.
-    pub fn require(&self, key: &str, value: &str) {
-        if value.trim().is_empty() {
-            let name = self.registration.name;
-            let problem = format!("this is required, because `risk.{name}` is in use");
-            self.faults.borrow_mut().push(SectionError::new(key, problem));
-        }
-    }
-
-    /// All faults after which the check went on, unknown keys among them.
-    pub(super) fn finish(self) -> Vec<SectionError> {
-        let mut faults = self.faults.into_inner();
-        let mut unread: Vec<&String> = self.own.keys().collect();
-        unread.sort_unstable();
-        let unread = unread.into_iter().map(|key| {
-            unknown_key(format!("risk.{}.{key}", self.registration.name), "unknown key")
-        });
-        faults.extend(unread);
-        faults
-    }
-}
-
 /// Reads a table as the `config` crate does: text from the environment becomes numbers. Adds every
 /// fault.
-fn decode<T: DeserializeOwned>(
+pub(super) fn decode<T: DeserializeOwned>(
     prefix: &str,
     table: Map<String, Value>,
     faults: &mut Vec<SectionError>,
@@ -322,7 +184,7 @@ fn decode<T: DeserializeOwned>(
     settings
 }
 
-fn unknown_key(key: String, problem: &str) -> SectionError {
+pub(super) fn unknown_key(key: String, problem: &str) -> SectionError {
     SectionError {
         key,
         problem: format!("{problem}; every section also takes {}", COMMON.join(", ")),

@@ -8,12 +8,13 @@
 
 use serde::Deserialize;
 
-use super::section::{SectionError, Setup};
+use super::setup::Setup;
 use super::signature::SignatureMethod;
 use super::tencent_cloud::{ApiSettings, Client, Parameters, answer_of_code, without_result};
 use super::tolerant::without_mark;
 use super::{
-    Answer, ApiResult, Attempt, FaultReason, Method, Registration, Request, RiskApi, captcha,
+    Answer, ApiResult, Attempt, FaultReason, Method, Registration, Request, RiskApi, SectionError,
+    captcha,
 };
 use crate::claim::{Claim, DeadLetterReason};
 use crate::decision::Assessment;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use config::Value;
 
 use super::limits::Scope;
-use super::section::{Section, SectionError, Setup};
+use super::section::{Section, SectionError};
+use super::setup::Setup;
 use super::{APIS, MakeTokens, RiskApi, TokenSource, tencent_cloud, wechat};
 use crate::claim::{Claim, DeadLetterReason, EventError};
 use crate::decision::{Decision, Levels, Policy, RiskType};

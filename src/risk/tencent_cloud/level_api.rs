@@ -2,8 +2,8 @@
 
 use super::{ApiSettings, Client, Parameters, answer_of_code};
 use crate::claim::{Claim, DeadLetterReason};
-use crate::risk::section::{SectionError, Setup};
-use crate::risk::{Answer, ApiResult, Attempt, Registration, Request, RiskApi};
+use crate::risk::setup::Setup;
+use crate::risk::{Answer, ApiResult, Attempt, Registration, Request, RiskApi, SectionError};
 
 /// One such API.
 #[derive(Debug)]

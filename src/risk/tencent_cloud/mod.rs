@@ -12,7 +12,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::Setup;
+use super::setup::Setup;
 use super::signature::{SignatureMethod, sign, string_to_sign};
 use super::{Attempt, Method, Request};
 use crate::claim::{DeadLetterReason, EventError};

@@ -15,9 +15,10 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::section::{SectionError, Setup, check_base_url};
+use super::base_url::check_base_url;
+use super::setup::Setup;
 use super::signature::encode;
-use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi};
+use super::{Answer, ApiResult, Attempt, Method, Registration, Request, RiskApi, SectionError};
 use crate::claim::{AccountType, Claim, DeadLetterReason, EventError, Secret, required};
 use crate::decision::Decision;
 
