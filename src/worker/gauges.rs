@@ -28,7 +28,7 @@ impl Gauges {
     }
 
     /// Notes what the consumer said about how far the logs reach.
-    pub(super) fn looked(&mut self, logs: Vec<LogReach>) {
+    pub(super) fn note_logs(&mut self, logs: Vec<LogReach>) {
         self.logs.extend(logs.into_iter().map(|log| (log.partition, log)));
     }
 

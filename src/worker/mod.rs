@@ -227,7 +227,7 @@ impl<P: Ports> Worker<P> {
             Some(Event::Assigned { partitions, of }) => self.take_partitions(&partitions, of),
             Some(Event::Revoked { partitions, done }) => self.start_revocation(&partitions, done),
             Some(Event::Lost(partitions)) => self.on_partitions_lost(&partitions),
-            Some(Event::Logs(logs)) => self.gauges.looked(logs),
+            Some(Event::Logs(logs)) => self.gauges.note_logs(logs),
             Some(Event::Brokers(answers)) => self.on_broker_status(answers),
             Some(Event::Failed(reason)) => return Err(WorkerError::Intake(reason)),
             None => return Err(WorkerError::Intake("the consumer's thread has ended".to_owned())),

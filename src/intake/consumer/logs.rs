@@ -38,8 +38,8 @@ impl Reader {
     /// over.
     pub(super) fn poll_broker(&mut self) {
         let rebalances = self.consumer.context();
-        let looked = rebalances.take_looked();
-        if looked.is_empty() {
+        let logs = rebalances.take_logs();
+        if logs.is_empty() {
             return;
         }
         let now = Instant::now();
@@ -49,7 +49,7 @@ impl Reader {
         };
         // The statistics of a paused partition are old; `PausedLogs` asks for its state.
         let is_fetched = |log: &LogReach| !self.paused.contains(&log.partition);
-        let logs = looked.into_iter().map(reach).filter(is_fetched).collect();
+        let logs = logs.into_iter().map(reach).filter(is_fetched).collect();
         self.tell_of_transactions(now);
         // The worker may have ended.
         drop(self.events.blocking_send(Event::Logs(logs)));
@@ -62,7 +62,7 @@ impl Reader {
         // A paused partition is not fetched: the statistics of its log are old.
         let log =
             if self.paused.contains(&partition) { Log { position: None, ..log } } else { log };
-        let lost = rebalances.progress().looked(partition, log, now);
+        let lost = rebalances.progress().compare(partition, log, now);
         if lost > 0 {
             let label = partition.label();
             error!(
@@ -81,16 +81,16 @@ impl Reader {
     fn tell_of_transactions(&mut self, now: Instant) {
         let rebalances = self.consumer.context();
         let held_up = rebalances.progress().held_up(now);
-        rebalances.meter.held_up(held_up.map_or(Duration::ZERO, |(_, _, so_long)| so_long));
-        let too_long = held_up.filter(|(_, _, so_long)| *so_long >= HELD_UP_TOO_LONG);
-        if let Some((partition, offset, so_long)) = too_long.filter(|_| !self.told_held_up) {
+        rebalances.meter.held_up(held_up.map_or(Duration::ZERO, |(_, _, lasted)| lasted));
+        let too_long = held_up.filter(|(_, _, lasted)| *lasted >= HELD_UP_TOO_LONG);
+        if let Some((partition, offset, lasted)) = too_long.filter(|_| !self.told_held_up) {
             let partition = partition.label();
             warn!(
                 partition,
                 "a transaction has been open at offset {offset} of {partition} for {} s: nothing \
                  after it can be read until its producer or the broker ends it; \
                  kafka-transactions.sh shows the producer",
-                so_long.as_secs()
+                lasted.as_secs()
             );
         }
         self.told_held_up = too_long.is_some();

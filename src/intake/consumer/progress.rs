@@ -40,13 +40,14 @@ struct State {
     /// What the group had committed, and when that was read.
     committed: Option<(i64, String)>,
     since: Instant,
-    /// The offset after the last one read or, before the first, the committed one; `None` if there
-    /// is neither. What retention removed is passed over.
+    /// The next offset to be read: the one after the last or, before the first, the committed one;
+    /// `None` if there is neither. Retention moves it on.
     next: Option<i64>,
-    /// The same, but what retention removed is not passed over.
+    /// The same, but retention does not move it.
     read: Option<i64>,
-    /// Below `end`, only these were not done when the partition was assigned.
+    /// The offsets below `end` that were not done when the partition was assigned.
     open: BTreeSet<i64>,
+    /// Where the offset map of the assignment ended.
     end: i64,
     /// Offsets without a record since the log was last checked: from the first, to before the
     /// second.
@@ -56,10 +57,10 @@ struct State {
     /// All records below this offset were handed over.
     position: Option<i64>,
     /// When reading last went back. A commit from before that says nothing about what was read
-    /// since…
+    /// since.
     went_back: Option<Instant>,
-    /// …and the first statistics after that may also be from before.
-    is_look_old: bool,
+    /// Whether the next statistics may be from before reading went back.
+    are_statistics_old: bool,
 }
 
 impl Progress {
@@ -81,7 +82,7 @@ impl Progress {
             held_up: None,
             position: None,
             went_back: None,
-            is_look_old: false,
+            are_statistics_old: false,
         };
         self.partitions.insert(assigned.partition, state);
     }
@@ -100,16 +101,16 @@ impl Progress {
             state.gaps.push((expected, offset));
         }
         if offset < expected {
-            (state.went_back, state.is_look_old, state.position) = (Some(now), true, None);
+            (state.went_back, state.are_statistics_old, state.position) = (Some(now), true, None);
         }
         (offset < expected).then_some(expected)
     }
 
-    /// There are new statistics of a partition's log. Returns how many records were lost to
-    /// retention since the last ones.
-    pub(super) fn looked(&mut self, partition: Partition, log: Log, now: Instant) -> u64 {
+    /// Compares what was read with new statistics of a partition's log. Returns how many records
+    /// were lost to retention since the last ones.
+    pub(super) fn compare(&mut self, partition: Partition, log: Log, now: Instant) -> u64 {
         let Some(state) = self.partitions.get_mut(&partition) else { return 0 };
-        let is_old = std::mem::take(&mut state.is_look_old);
+        let is_old = std::mem::take(&mut state.are_statistics_old);
         let log = Log { position: log.position.filter(|_| !is_old), ..log };
         let mut lost: i64 = std::mem::take(&mut state.gaps)
             .into_iter()
@@ -136,7 +137,7 @@ impl Progress {
             let (since, at) = state.held_up?;
             Some((*partition, at, now.saturating_duration_since(since)))
         });
-        held_up.max_by_key(|(_, _, so_long)| *so_long)
+        held_up.max_by_key(|(_, _, lasted)| *lasted)
     }
 
     /// The commits to make without a batch, given the last commits and their times: the start of a
@@ -177,8 +178,8 @@ impl Progress {
 
 impl State {
     /// The end of the stretch without records behind a committed offset, if all before that offset
-    /// is done. What retention removed belongs to the stretch: otherwise it would be told as lost
-    /// at each assignment.
+    /// is done. What retention removed belongs to the stretch: otherwise it would be reported as
+    /// lost at each assignment.
     fn beyond(&self, committed: i64) -> Option<i64> {
         let all_below = self.read.is_some_and(|read| read <= committed) && self.end <= committed;
         self.position.filter(|position| all_below && *position > committed)
@@ -219,15 +220,15 @@ mod tests {
         let now = Instant::now();
         let mut progress = at(Some(10), String::new());
         assert_eq!(progress.read(CLAIMS, 10, now), None);
-        assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
+        assert_eq!(progress.compare(CLAIMS, log(5, 100), now), 0);
         // Transaction markers and compaction make gaps, too.
         progress.read(CLAIMS, 20, now);
-        assert_eq!(progress.looked(CLAIMS, log(5, 100), now), 0);
+        assert_eq!(progress.compare(CLAIMS, log(5, 100), now), 0);
         progress.read(CLAIMS, 60, now);
-        assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 29, "21 to 49");
-        assert_eq!(progress.looked(CLAIMS, log(50, 100), now), 0, "counted once");
-        assert_eq!(progress.looked(CLAIMS, log(100, 100), now), 39, "nothing is left to be read");
-        assert_eq!(progress.looked(CLAIMS, log(100, 100), now), 0);
+        assert_eq!(progress.compare(CLAIMS, log(50, 100), now), 29, "21 to 49");
+        assert_eq!(progress.compare(CLAIMS, log(50, 100), now), 0, "counted once");
+        assert_eq!(progress.compare(CLAIMS, log(100, 100), now), 39, "nothing is left to be read");
+        assert_eq!(progress.compare(CLAIMS, log(100, 100), now), 0);
     }
 
     #[test]
@@ -235,25 +236,25 @@ mod tests {
         let (open, now) = ([10, 15], Instant::now());
         let mut progress = at(Some(10), offset_map::encode(10, &open, 20));
         progress.read(CLAIMS, 30, now);
-        assert_eq!(progress.looked(CLAIMS, log(25, 100), now), 2 + 5);
+        assert_eq!(progress.compare(CLAIMS, log(25, 100), now), 2 + 5);
     }
 
     #[test]
     fn a_log_that_is_new_to_the_group_has_lost_nothing() {
         let (mut progress, now) = (at(None, String::new()), Instant::now());
         progress.read(CLAIMS, 500, now);
-        assert_eq!(progress.looked(CLAIMS, log(500, 600), now), 0);
+        assert_eq!(progress.compare(CLAIMS, log(500, 600), now), 0);
     }
 
     #[test]
     fn what_is_still_to_be_handed_over_is_not_lost() {
         let mut progress = at(Some(10), String::new());
         let log = Log { position: None, ..log(50, 100) };
-        assert_eq!(progress.looked(CLAIMS, log, Instant::now()), 0);
+        assert_eq!(progress.compare(CLAIMS, log, Instant::now()), 0);
     }
 
     #[test]
-    fn a_step_back_is_told() {
+    fn a_step_back_is_noticed() {
         let (mut progress, now) = (at(Some(10), String::new()), Instant::now());
         let mut read = |partition, offset| progress.read(partition, offset, now);
         assert_eq!((read(CLAIMS, 10), read(CLAIMS, 0)), (None, Some(11)));
@@ -273,15 +274,15 @@ mod tests {
             commits.iter().map(|commit| commit.offset).collect()
         };
         progress.read(CLAIMS, 10, began);
-        progress.looked(CLAIMS, log(0, 12), later(1));
+        progress.compare(CLAIMS, log(0, 12), later(1));
         assert_eq!(followed(&progress, later(1)), [12], "a marker");
         assert_eq!(progress.read(CLAIMS, 10, later(2)), Some(11));
         assert_eq!(followed(&progress, later(1)), [0; 0], "the other record is not done");
-        assert_eq!(followed(&progress, later(3)), [0; 0], "who knows what is behind it");
-        progress.looked(CLAIMS, log(0, 12), later(3));
+        assert_eq!(followed(&progress, later(3)), [0; 0], "what is behind it is not known");
+        progress.compare(CLAIMS, log(0, 12), later(3));
         assert_eq!(followed(&progress, later(3)), [0; 0], "that may be old");
-        progress.looked(CLAIMS, log(0, 12), later(6));
-        assert_eq!(followed(&progress, later(1)), [0; 0], "who knows whether it is done");
+        progress.compare(CLAIMS, log(0, 12), later(6));
+        assert_eq!(followed(&progress, later(1)), [0; 0], "whether it is done is not known");
         assert_eq!(followed(&progress, later(3)), [12]);
     }
 
@@ -291,12 +292,12 @@ mod tests {
         let later = |seconds| began + Duration::from_secs(seconds);
         let mut progress = at(Some(10), String::new());
         let open = Log { stable: 40, position: Some(40), ..log(0, 100) };
-        progress.looked(CLAIMS, Log { position: Some(30), ..open }, began);
+        progress.compare(CLAIMS, Log { position: Some(30), ..open }, began);
         assert_eq!(progress.held_up(later(1)), None, "there is still something to read");
-        progress.looked(CLAIMS, open, later(3));
-        progress.looked(CLAIMS, open, later(6));
+        progress.compare(CLAIMS, open, later(3));
+        progress.compare(CLAIMS, open, later(6));
         assert_eq!(progress.held_up(later(9)), Some((CLAIMS, 40, Duration::from_secs(6))));
-        progress.looked(CLAIMS, log(0, 100), later(9));
+        progress.compare(CLAIMS, log(0, 100), later(9));
         assert_eq!(progress.held_up(later(9)), None);
     }
 
@@ -314,12 +315,12 @@ mod tests {
             let last = last.iter().map(|last| (CLAIMS, (commit(last), now))).collect();
             progress.following(&last, never, now).iter().map(|commit| commit.offset).collect()
         };
-        progress.looked(CLAIMS, log(0, 10), now);
+        progress.compare(CLAIMS, log(0, 10), now);
         assert_eq!(followed(&progress, &[]), [0; 0]);
-        progress.looked(CLAIMS, log(0, 12), now);
+        progress.compare(CLAIMS, log(0, 12), now);
         assert_eq!(followed(&progress, &[]), [12], "two markers");
         progress.read(CLAIMS, 12, now);
-        progress.looked(CLAIMS, log(0, 14), now);
+        progress.compare(CLAIMS, log(0, 14), now);
         assert_eq!(followed(&progress, &[]), [0; 0], "record 12 is not done");
         assert_eq!(followed(&progress, &[(7, 13, "")]), [14], "it is, and 13 is a marker");
         assert_eq!(followed(&progress, &[(6, 13, "")]), [0; 0], "that was another assignment");
@@ -328,11 +329,11 @@ mod tests {
             [0; 0],
             "something beyond is done, so something is not"
         );
-        progress.looked(CLAIMS, Log { position: None, ..log(0, 14) }, now);
-        assert_eq!(followed(&progress, &[(7, 13, "")]), [0; 0], "who knows what is on its way");
+        progress.compare(CLAIMS, Log { position: None, ..log(0, 14) }, now);
+        assert_eq!(followed(&progress, &[(7, 13, "")]), [0; 0], "what is on its way is not known");
     }
 
-    /// The partition's next owner told of the same loss again, and the group showed a lag.
+    /// The partition's next owner reported the same loss again, and the group showed a lag.
     #[test]
     fn a_commit_passes_what_retention_removed() {
         let now = Instant::now();
@@ -341,10 +342,10 @@ mod tests {
             let commits = progress.following(&BTreeMap::new(), Duration::MAX, now);
             commits.iter().map(|commit| commit.offset).collect()
         };
-        assert_eq!(progress.looked(CLAIMS, log(50, 50), now), 40);
+        assert_eq!(progress.compare(CLAIMS, log(50, 50), now), 40);
         assert_eq!(followed(&progress), [50]);
         assert_eq!(progress.read(CLAIMS, 50, now), None);
-        progress.looked(CLAIMS, log(50, 52), now);
+        progress.compare(CLAIMS, log(50, 52), now);
         assert_eq!(followed(&progress), [0; 0], "record 50 is not done");
     }
 
@@ -355,16 +356,16 @@ mod tests {
         let mut progress = at(None, String::new());
         let followed = |progress: &Progress| progress.following(&BTreeMap::new(), never, now);
         assert_eq!(followed(&progress), [], "its log was not looked at yet");
-        progress.looked(CLAIMS, log(0, 0), now);
+        progress.compare(CLAIMS, log(0, 0), now);
         assert_eq!(followed(&progress), [begin]);
         progress.read(CLAIMS, 0, now);
-        progress.looked(CLAIMS, log(0, 1), now);
+        progress.compare(CLAIMS, log(0, 1), now);
         assert_eq!(followed(&progress), [], "the first is not done");
     }
 
     /// The broker forgets the offsets of a topic that the group does not subscribe to.
     #[test]
-    fn an_old_commit_is_said_again() {
+    fn an_old_commit_is_repeated() {
         let mut progress = Progress::default();
         let (began, hour) = (Instant::now(), Duration::from_secs(3_600));
         let (partition, map) = (Partition::retry(1), offset_map::encode(3, &[3], 5));

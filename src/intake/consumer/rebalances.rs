@@ -44,7 +44,7 @@ pub struct Rebalances {
     pub(super) progress: Mutex<Progress>,
     /// The last statistics of the partitions' logs, until the thread has handed over what was read
     /// before them.
-    pub(super) looked: Mutex<Vec<(Partition, Log)>>,
+    pub(super) logs: Mutex<Vec<(Partition, Log)>>,
     pub(super) troubles: Mutex<Troubles>,
     /// A topic that was deleted and recreated: what is known about it is void.
     pub(super) recreated: OnceLock<String>,
@@ -85,22 +85,12 @@ impl ClientContext for Rebalances {
         let Some(statistics) = Statistics::read(statistics) else { return };
         let logs =
             statistics.logs().map(|(topic, number, log)| (self.partition(topic, number), log));
-        *lock(&self.looked) = logs.collect();
-        let answers = statistics.any_answers(self.silent_max);
-        let said = if answers {
-            Ok(())
-        } else {
-            Err(format!("no broker of {} answers", self.bootstrap_servers))
-        };
-        match (&said, self.away.swap(!answers, Ordering::Relaxed)) {
-            (Err(reason), false) => warn!("{reason}; the consumer goes on when one does"),
-            (Ok(()), true) => info!("a broker answers the consumer again"),
-            (Err(_), true) | (Ok(()), false) => {}
-        }
+        *lock(&self.logs) = logs.collect();
         let troubles = self.troubles().clone();
-        let said = said.and_then(|()| troubles.group.or(troubles.fetch).map_or(Ok(()), Err));
+        let brokers = self.whether_brokers_answer(&statistics);
+        let status = brokers.and_then(|()| troubles.group.or(troubles.fetch).map_or(Ok(()), Err));
         // A worker that is gone needs no telling.
-        drop(self.events.blocking_send(Event::Brokers(said)));
+        drop(self.events.blocking_send(Event::Brokers(status)));
     }
 }
 
@@ -144,7 +134,7 @@ impl Rebalances {
             topics: [settings.input_topic.clone(), settings.retry_topic.clone()],
             counts: Mutex::default(),
             progress: Mutex::default(),
-            looked: Mutex::default(),
+            logs: Mutex::default(),
             recreated: OnceLock::new(),
             troubles: Mutex::default(),
             meter: IntakeMeter::default(),
@@ -164,6 +154,20 @@ impl Rebalances {
         }
         let held = self.held();
         commits.iter().all(|commit| held.get(&commit.partition) == Some(&commit.epoch))
+    }
+
+    /// Whether any broker answers, or one sentence. Logs it when that changes.
+    fn whether_brokers_answer(&self, statistics: &Statistics) -> Result<(), String> {
+        let answers = statistics.any_answers(self.silent_max);
+        let status = answers
+            .then_some(())
+            .ok_or_else(|| format!("no broker of {} answers", self.bootstrap_servers));
+        match (&status, self.away.swap(!answers, Ordering::Relaxed)) {
+            (Err(reason), false) => warn!("{reason}; the consumer goes on when one does"),
+            (Ok(()), true) => info!("a broker answers the consumer again"),
+            (Err(_), true) | (Ok(()), false) => {}
+        }
+        status
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -229,8 +233,8 @@ impl Rebalances {
         list.elements().iter().map(partition).collect()
     }
 
-    pub(super) fn take_looked(&self) -> Vec<(Partition, Log)> {
-        std::mem::take(&mut *lock(&self.looked))
+    pub(super) fn take_logs(&self) -> Vec<(Partition, Log)> {
+        std::mem::take(&mut *lock(&self.logs))
     }
 
     pub(super) fn list<'a>(

@@ -113,8 +113,8 @@ impl IntakeMeter {
     }
 
     /// For how long an open transaction has blocked reading; zero if none does.
-    pub fn held_up(&self, so_long: Duration) {
-        self.held_up.set(so_long.as_secs_f64());
+    pub fn held_up(&self, lasted: Duration) {
+        self.held_up.set(lasted.as_secs_f64());
     }
 }
 
