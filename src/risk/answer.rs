@@ -140,7 +140,7 @@ impl ApiResult {
             Self::AccessDenied(fault) if listed(&fault) => {
                 Self::Transient(fault, RetryHint::Lasting)
             }
-            reading => reading,
+            result => result,
         }
     }
 

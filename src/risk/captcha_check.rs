@@ -122,15 +122,15 @@ impl RiskApi for CaptchaCheck {
                 assessment: Assessment::Ticket { valid: true },
                 provider_code: 0,
             },
-            Err(reading)
-                if answer.is_success() && reading.provider_code() == Some(VERIFICATION_FAILED) =>
+            Err(result)
+                if answer.is_success() && result.provider_code() == Some(VERIFICATION_FAILED) =>
             {
                 ApiResult::Assessed {
                     assessment: Assessment::Ticket { valid: false },
                     provider_code: VERIFICATION_FAILED,
                 }
             }
-            Err(reading) => reading,
+            Err(result) => result,
         }
     }
 

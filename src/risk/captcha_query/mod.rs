@@ -123,7 +123,7 @@ impl CaptchaQuery {
                 Some(script) => challenge(script),
                 None => without_result(),
             },
-            Err(reading) => reading,
+            Err(result) => result,
         }
     }
 }
