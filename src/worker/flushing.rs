@@ -142,7 +142,8 @@ impl<P: Ports> Worker<P> {
         });
     }
 
-    /// A record whose assignment has ended: whoever has its partition now publishes its outcome.
+    /// A record whose assignment has ended: the present owner of its partition publishes the
+    /// outcome.
     fn leave_to_others(&mut self, completed: &Completed) {
         self.context.meter.stale_result();
         self.inflow.in_flight.remove(&completed.ticket, &completed.received);

@@ -1,7 +1,7 @@
 //! What a failure of PostgreSQL means for the batch: try again, end, or look for the row at fault.
 //!
-//! [`Class::of_sqlstate`] is the whole rule and is pure. What it does not know is transient: to
-//! wait loudly loses nothing.
+//! [`Class::of_sqlstate`] is the whole rule and is pure. An unknown code is transient: waiting with
+//! a warning loses nothing.
 
 use sqlx::migrate::MigrateError;
 
@@ -103,7 +103,8 @@ impl Failure {
         }
     }
 
-    /// The same where the login was good before: a refusal passes when its new secret is here.
+    /// The same failure, if the login was accepted before: a refusal is transient then, because the
+    /// new secret is on its way.
     pub(super) fn of_rotation(self, error: &sqlx::Error) -> Self {
         match self {
             Self::Store(StoreError::Fatal(said)) if code(error).starts_with("28") => {

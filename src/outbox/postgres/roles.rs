@@ -38,7 +38,7 @@ impl PostgresStore {
         })
     }
 
-    /// Whose tables they are, where they are another's whose part this role may take.
+    /// The owner of the tables, if it is another role that this one may act as.
     pub(super) async fn other_owner(&self) -> Result<Option<String>, StoreError> {
         let owner: Vec<(String,)> = self.fetch(sqlx::query_as(OWNER)).await?;
         Ok(owner.into_iter().map(|(name,)| name).next())

@@ -1,4 +1,4 @@
-//! What every session is bound by, and whether the session keeps it.
+//! The settings of every session, and the check that they hold.
 //!
 //! The settings are made by `set_config` after the connection is there, and read back: a pooler
 //! such as PgBouncer refuses settings in the start-up packet, or is configured to ignore them, and
@@ -34,7 +34,7 @@ pub(super) fn settings(statement_timeout: Duration, caller: Caller) -> Vec<Setti
         // Shorter than the statement's, so that the message names the cause: somebody holds a lock.
         ("lock_timeout", milliseconds(statement_timeout.mul_f64(0.75))),
         ("idle_in_transaction_session_timeout", milliseconds(statement_timeout)),
-        // What a batch sees after its insert must be what made the insert give way.
+        // After an insert that met the row of another worker, the batch has to see that row.
         ("default_transaction_isolation", "read committed".to_owned()),
         // A verdict must outlive a crash of the server: its decision is published next.
         ("synchronous_commit", "on".to_owned()),

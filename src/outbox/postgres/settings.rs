@@ -1,4 +1,4 @@
-//! `[postgres]`: where the database is and how patient the worker is with it.
+//! `[postgres]`: where the database is and how long the worker waits for it.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -45,7 +45,7 @@ pub enum Caller {
     Worker,
     /// An auditor's or an operator's: each once.
     Person,
-    /// Those of who looks at the status page: they read, and are not worth a wait.
+    /// The status page's: they only read, and may not take long.
     Viewer,
 }
 
@@ -128,7 +128,7 @@ fn says_sslmode(url: &str) -> bool {
     query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
 }
 
-/// Whether nobody stands between: this machine, or a socket in its file system.
+/// Whether the server is on this machine: a loopback address, or a socket in the file system.
 fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host().trim_start_matches('[').trim_end_matches(']');
     options.get_socket().is_some()

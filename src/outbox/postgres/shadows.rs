@@ -2,8 +2,8 @@
 //!
 //! No decision rests on these rows, so no claim waits for them: they are written after their
 //! verdicts are committed, by a task beside the worker, over a connection of its own. Rows that
-//! PostgreSQL does not take are given up, counted, and told to the log now and then. So what waits
-//! is bounded by how long one statement may take.
+//! PostgreSQL refuses are dropped and counted, and a warning says so at most every ten minutes. So
+//! the time of one statement bounds how many rows wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::error::Failure;
 use crate::schema::{self, ShadowDecision, Verdict};
 use crate::telemetry::shadow_decisions_lost;
 
-/// How often the log tells at most that rows are given up.
+/// The least time between two warnings that rows are dropped.
 const TELL_EVERY: Duration = Duration::from_secs(600);
 /// How long the end of the process waits for what is not written yet.
 const LAST_WAIT: Duration = Duration::from_secs(2);

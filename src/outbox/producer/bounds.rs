@@ -89,7 +89,7 @@ impl BoundsReader {
         }
     }
 
-    /// Asks the topics. One whose answer cannot be had keeps its bound.
+    /// Asks the topics. One that does not answer keeps its bound.
     pub(super) fn read(&mut self, bounds: &Bounds, settings: &Settings) {
         self.asked = Some(Instant::now());
         let answers = match self.runtime.block_on(describe(settings)) {

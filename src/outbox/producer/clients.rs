@@ -13,7 +13,7 @@ use crate::kafka::{Guarantee, Settings, client_error};
 const BATCH_MAX_BYTES: usize = 1_000_000;
 /// `send_offsets_to_transaction` keeps no time (librdkafka #5456): where the group's coordinator
 /// has died it asks for the new one only when some connection comes or goes, and may wait for that
-/// for ever (#5511). A connection on which nothing is said goes after this.
+/// for ever (#5511). An idle connection is closed after this time.
 const IDLE_MAX_MS: &str = "5000";
 
 /// A producer that has not met a broker yet.

@@ -29,10 +29,10 @@ use crate::telemetry::meter;
 /// The pause before a commit that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The latest commit of each partition, and when it was handed over: one may be said twice.
+/// The latest commit of each partition, and when it was handed over: the same one may come twice.
 type Due = BTreeMap<Partition, (Commit, Instant)>;
 
-/// The side of who publishes.
+/// The publisher's side.
 pub(super) struct CommitQueue {
     consumer: SharedConsumer,
     /// Dropped, it lets the thread end once all is committed.
@@ -99,8 +99,8 @@ struct Committer {
 }
 
 impl Committer {
-    /// Commits what is handed over until nobody can hand anything over any more and all is
-    /// committed, or until the group is left.
+    /// Commits what is handed over. Ends when the queue is dropped and everything is committed, or
+    /// when the worker leaves the group.
     fn run(mut self) {
         while self.runtime.block_on(self.due.changed()).is_ok() {
             while !self.commit() {
@@ -112,7 +112,7 @@ impl Committer {
         }
     }
 
-    /// Commits what is due; whether nothing is left to be done.
+    /// Commits what is due. Returns whether nothing is left.
     fn commit(&mut self) -> bool {
         let commits = &self.consumer.context().commits;
         let (handed, mut open) = {
@@ -143,7 +143,7 @@ impl Committer {
         }
     }
 
-    /// Says once that commits fail; whether it is no use to try again.
+    /// Logs once that commits fail. Returns whether it is of no use to try again.
     fn failed(&mut self, error: &KafkaError) -> bool {
         meter::commit_failed();
         if let Some(code) = error.rdkafka_error_code().filter(|code| is_for_good(*code)) {

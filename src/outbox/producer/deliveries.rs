@@ -65,7 +65,7 @@ impl Deliveries {
         self.reported[topic as usize].load(Ordering::Relaxed) >= sent
     }
 
-    /// Takes down a message that was not even sent.
+    /// Notes a message that was not even sent.
     pub(super) fn fail(&self, label: Label, code: RDKafkaErrorCode) {
         self.reported[label.topic as usize].fetch_add(1, Ordering::Relaxed);
         self.failed_now().push(Undelivered { label, code });

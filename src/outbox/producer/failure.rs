@@ -10,7 +10,7 @@ pub(super) enum Failure {
     Aborted(KafkaError),
     /// It never took place, because this topic accepts no messages.
     Topic(Topic, RDKafkaErrorCode),
-    /// It never took place, for these messages are refused for good; those that are named as
+    /// It never took place: topics refused these messages for good. Those that are named as
     /// delivered are in their topics.
     Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
     /// Perhaps it took place.
