@@ -159,7 +159,7 @@ impl State {
         for (index, completed) in batch.completed().iter().enumerate() {
             let end = self.end(completed, seal);
             if let RecordOutcome::DeadLettered(reason) = &end {
-                self.bury(&completed.received, reason);
+                self.add_dead_letter(&completed.received, reason);
             }
             if end != completed.outcome {
                 overruled.push((index, end));
@@ -246,7 +246,7 @@ impl State {
         end
     }
 
-    fn bury(&mut self, received: &Received, reason: &DeadLetterReason) {
+    fn add_dead_letter(&mut self, received: &Received, reason: &DeadLetterReason) {
         let source = &received.source;
         let letter = || DeadLetter { received: received.clone(), reason: reason.clone() };
         self.dead_letters

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Act, Instance, Mood, Plan, Produced, claim};
+use super::plan::{Act, ApiProfile, Instance, Plan, Produced, claim};
 use super::world::World;
 use super::{number, simulate, verify};
 use crate::intake::Partition;
@@ -29,7 +29,7 @@ pub(super) fn calm() -> Plan {
         rejected: Vec::new(),
         deferred_max_bytes: usize::MAX,
         api_faults: 0.0,
-        moods: [Mood::default(); 2],
+        api_profiles: [ApiProfile::default(); 2],
         stubborn: 0,
         max_in_flight: 20,
         offset_metadata_max: 4_096,

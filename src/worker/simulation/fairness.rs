@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::failure_modes::calm;
-use super::plan::{Act, Mood, Plan, Produced, claim};
+use super::plan::{Act, ApiProfile, Plan, Produced, claim};
 use super::world::World;
 use super::{oracle, simulate};
 use crate::intake::Partition;
@@ -20,7 +20,7 @@ const RATE: u64 = 20;
 const SOON: Duration = Duration::from_secs(2);
 
 /// Two APIs with the same load in the same partitions, the first one ailing.
-fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
+fn plan(profile: ApiProfile, subject: impl Fn(u64) -> String) -> Plan {
     let pause = Duration::from_millis(1_000 / RATE);
     let event = |number: u64| {
         let (kind, id) =
@@ -36,7 +36,7 @@ fn plan(mood: Mood, subject: impl Fn(u64) -> String) -> Plan {
     Plan {
         partitions: (3, 3),
         events: (0..2 * RATE * SECONDS).map(event).collect(),
-        moods: [mood, Mood::default()],
+        api_profiles: [profile, ApiProfile::default()],
         max_in_flight: 60,
         ..calm()
     }
@@ -81,17 +81,17 @@ fn assert_the_other_is_well(name: &str, plan: &Plan) {
 #[test]
 fn a_slow_or_failing_api_does_not_delay_the_other() {
     let subject = |number| format!("user{number}");
-    let slow = Mood { slower: Duration::from_millis(400), ..Mood::default() };
+    let slow = ApiProfile { slower: Duration::from_millis(400), ..ApiProfile::default() };
     assert_the_other_is_well("slow", &plan(slow, subject));
     for fails in [0.25, 0.5] {
-        let failing = Mood { fails, ..Mood::default() };
+        let failing = ApiProfile { fails, ..ApiProfile::default() };
         assert_the_other_is_well(&format!("fails {fails}"), &plan(failing, subject));
     }
 }
 
 #[test]
 fn an_api_that_refuses_every_signature_does_not_delay_the_other() {
-    let refusing = Mood { code: Some(4200), ..Mood::default() };
+    let refusing = ApiProfile { code: Some(4200), ..ApiProfile::default() };
     assert_the_other_is_well("4200", &plan(refusing, |number| format!("user{number}")));
 }
 
@@ -100,7 +100,7 @@ fn a_busy_account_does_not_delay_the_others() {
     let busy = |number: u64| {
         if number.is_multiple_of(2) { "bot".to_owned() } else { format!("user{number}") }
     };
-    assert_the_other_is_well("one account", &plan(Mood::default(), busy));
+    assert_the_other_is_well("one account", &plan(ApiProfile::default(), busy));
 }
 
 /// One API is away for a minute; its deferred claims take all of their seats and go round in the
@@ -138,8 +138,13 @@ fn waiting_deferred_claims_do_not_fill_the_offset_map() {
 
 /// A worker with room for twenty claims, whose first API fails always, and what is sent to it.
 fn failing(events: Vec<(Duration, Partition, Produced)>) -> World {
-    let failing = Mood { fails: 1.0, ..Mood::default() };
-    let plan = Plan { events, moods: [failing, Mood::default()], max_in_flight: 20, ..calm() };
+    let failing = ApiProfile { fails: 1.0, ..ApiProfile::default() };
+    let plan = Plan {
+        events,
+        api_profiles: [failing, ApiProfile::default()],
+        max_in_flight: 20,
+        ..calm()
+    };
     let world = simulate(1, &plan, &World::large_batches());
     let faults = oracle::faults(&world);
     assert!(faults.is_empty(), "{}", faults.join("\n"));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::failure_modes::calm;
 use super::fairness::decided;
-use super::plan::{Act, Instance, Mood, Plan, Produced, claim};
+use super::plan::{Act, ApiProfile, Instance, Plan, Produced, claim};
 use super::world::World;
 use super::{oracle, simulate};
 use crate::intake::Partition;
@@ -27,12 +27,12 @@ fn few(workers: usize) -> Plan {
         let partition = Partition::claims(i32::try_from(number % 3).expect("small"));
         (PAUSE, partition, Produced::Event(Some(claim(&id, "qr_code", &id, "red packet"))))
     };
-    let slow = Mood { slower: Duration::from_millis(350), ..Mood::default() };
+    let slow = ApiProfile { slower: Duration::from_millis(350), ..ApiProfile::default() };
     Plan {
         partitions: (3, 3),
         workers: vec![Instance { is_static: true }; workers],
         events: (0..CLAIMS).map(event).collect(),
-        moods: [slow, Mood::default()],
+        api_profiles: [slow, ApiProfile::default()],
         ..calm()
     }
 }

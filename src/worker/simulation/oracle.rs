@@ -26,7 +26,7 @@ struct Oracle<'a> {
     /// Claims whose decision is visible.
     decided: HashSet<String>,
     /// Positions whose dead letter is visible.
-    buried: HashSet<Position>,
+    dead_lettered: HashSet<Position>,
     /// Positions whose claim stands in the retry topic.
     deferred: BTreeMap<Position, u32>,
 }
@@ -39,7 +39,7 @@ pub(super) fn faults(world: &World) -> Vec<String> {
         firsts: world.store.events().iter().filter_map(|event| claim(&event.payload)).collect(),
         faults: std::mem::take(&mut world.journal.notes().faults),
         decided: HashSet::new(),
-        buried: HashSet::new(),
+        dead_lettered: HashSet::new(),
         deferred: BTreeMap::new(),
     };
     oracle.follow_transactions();
@@ -59,8 +59,8 @@ impl Oracle<'_> {
                     Topic::Decisions => self.see_decision(message, transaction.at),
                     Topic::DeadLetters => {
                         let position = text(message, "claimgate-source");
-                        if !self.buried.insert(position.clone()) {
-                            self.faults.push(format!("{position}: buried twice"));
+                        if !self.dead_lettered.insert(position.clone()) {
+                            self.faults.push(format!("{position}: two dead letters"));
                         }
                     }
                     Topic::Retry => {
@@ -128,7 +128,7 @@ impl Oracle<'_> {
     fn is_done(&self, record: &Record) -> bool {
         let position = position(self.world, record);
         let times = Deferral::parse(&record.headers).map_or(0, |deferral| deferral.times);
-        if self.buried.contains(&position)
+        if self.dead_lettered.contains(&position)
             || self.deferred.get(&position).is_some_and(|deferred| *deferred > times)
         {
             return true;
@@ -146,9 +146,9 @@ impl Oracle<'_> {
 
     /// Whether an event that the tables take became a dead letter though it is the claim that was
     /// decided, or one like it.
-    fn is_buried_wrongly(&self, record: &Record) -> bool {
+    fn is_wrong_dead_letter(&self, record: &Record) -> bool {
         let Some((claim_id, claim)) = claim(&record.payload) else { return false };
-        self.buried.contains(&position(self.world, record))
+        self.dead_lettered.contains(&position(self.world, record))
             && !is_refused(self.world, &claim_id)
             && self.firsts.get(&claim_id) == Some(&claim)
     }
@@ -163,9 +163,10 @@ impl Oracle<'_> {
                 if !self.is_done(&record) {
                     self.faults.push(format!("{}: lost", position(self.world, &record)));
                 }
-                if self.is_buried_wrongly(&record) {
+                if self.is_wrong_dead_letter(&record) {
                     let position = position(self.world, &record);
-                    self.faults.push(format!("{position}: buried, and nothing is wrong with it"));
+                    self.faults
+                        .push(format!("{position}: a dead letter, and nothing is wrong with it"));
                 }
                 if partition.input == Input::Claims {
                     positions.insert(position(self.world, &record));
@@ -181,9 +182,10 @@ impl Oracle<'_> {
         }
         let strangers = self.decided.iter().filter(|id| !claim_ids.contains(*id));
         self.faults.extend(strangers.map(|id| format!("{id}: decided, and nobody sent it")));
-        let strangers = self.buried.iter().filter(|position| !positions.contains(*position));
-        self.faults
-            .extend(strangers.map(|position| format!("{position}: buried, and nobody sent it")));
+        let strangers = self.dead_lettered.iter().filter(|position| !positions.contains(*position));
+        self.faults.extend(
+            strangers.map(|position| format!("{position}: a dead letter of what nobody sent")),
+        );
         // A decision that its topic rejects is in no topic.
         let recorded = self.verdicts.keys().filter(|id| !self.world.broker.rejects(id));
         let recorded: BTreeSet<&String> = recorded.collect();
@@ -195,7 +197,7 @@ impl Oracle<'_> {
             letters.iter().map(|letter| letter.received.source.to_string()).collect();
         // A conflict that was recorded, and whose record somebody else then found to be a repeat,
         // keeps its row.
-        let without = self.buried.iter().filter(|position| !rows.contains(*position));
+        let without = self.dead_lettered.iter().filter(|position| !rows.contains(*position));
         self.faults
             .extend(without.map(|position| format!("{position}: a dead letter without a row")));
     }

@@ -30,9 +30,9 @@ pub(super) struct Plan {
     pub(super) deferred_max_bytes: usize,
     /// The part of API calls that fail in some way.
     pub(super) api_faults: f64,
-    /// What ails each API for the whole run.
-    pub(super) moods: [Mood; 2],
-    /// A claim of a stubborn subject fails so often at first.
+    /// How each API behaves for the whole run.
+    pub(super) api_profiles: [ApiProfile; 2],
+    /// How often a claim of a stubborn subject fails at first.
     pub(super) stubborn: u32,
     /// `worker.max_in_flight`.
     pub(super) max_in_flight: usize,
@@ -40,9 +40,9 @@ pub(super) struct Plan {
     pub(super) offset_metadata_max: usize,
 }
 
-/// What ails an API for a whole run.
+/// How an API behaves for a whole run.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Mood {
+pub(super) struct ApiProfile {
     /// Each answer takes this much longer.
     pub(super) slower: Duration,
     /// This part of the calls is answered with a transient code.
@@ -51,7 +51,7 @@ pub(super) struct Mood {
     pub(super) code: Option<i64>,
 }
 
-impl Mood {
+impl ApiProfile {
     fn of(random: &mut Rng) -> Self {
         let slower = Duration::from_millis(random.u64(100..450));
         match random.u8(0..12) {
@@ -135,7 +135,7 @@ impl Plan {
             rejected: Vec::new(),
             deferred_max_bytes: usize::MAX,
             api_faults: random.f64() * 0.4,
-            moods: [Mood::of(&mut random), Mood::of(&mut random)],
+            api_profiles: [ApiProfile::of(&mut random), ApiProfile::of(&mut random)],
             stubborn: random.u32(1..=12),
             max_in_flight: random.usize(2..=20),
             offset_metadata_max: if random.bool() { 4_096 } else { random.usize(28..40) },

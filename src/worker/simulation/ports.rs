@@ -10,7 +10,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::journal::{Journal, Life};
-use super::plan::Mood;
+use super::plan::ApiProfile;
 use crate::assess::exchange::{Exchange, Failure, Http, Response};
 use crate::claim::EventError;
 use crate::outbox::{Closed, RecordOutcome, Recording, Store, StoreError};
@@ -104,7 +104,7 @@ pub(super) struct Apis {
     /// By API.
     pub(super) away: [bool; 2],
     /// By API.
-    pub(super) moods: [Mood; 2],
+    pub(super) api_profiles: [ApiProfile; 2],
     /// Calls so far, by claim.
     pub(super) asked: HashMap<String, u32>,
 }
@@ -146,8 +146,8 @@ impl Apis {
         (self.seed, claim_id, *asked).hash(&mut hasher);
         let mut random = Rng::with_seed(hasher.finish());
         let api = usize::from(url.contains("EncryptedCode="));
-        let mood = self.moods[api];
-        let latency = mood.slower + Duration::from_millis(random.u64(1..80));
+        let profile = self.api_profiles[api];
+        let latency = profile.slower + Duration::from_millis(random.u64(1..80));
         if self.away[api] {
             return (latency, Err(Failure::Connect));
         }
@@ -157,10 +157,10 @@ impl Apis {
         };
         let code =
             |code: i64| answer(200, format!("{{\"code\":{code},\"message\":\"simulated\"}}"));
-        if let Some(always) = mood.code {
+        if let Some(always) = profile.code {
             return (latency, code(always));
         }
-        if random.f64() < mood.fails {
+        if random.f64() < profile.fails {
             return (latency, code(4));
         }
         if subject.starts_with("stubborn") && *asked <= self.stubborn {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure_modes::calm;
-use super::plan::{Act, Mood, Plan, Produced, claim};
+use super::plan::{Act, ApiProfile, Plan, Produced, claim};
 use super::world::World;
 use super::{play, simulate};
 use crate::config::Config;
@@ -71,10 +71,10 @@ fn a_stop_does_not_wait_for_batches_whose_partitions_are_gone() {
 /// They waited for Postgres, and not for an API that has no permit for them.
 #[test]
 fn no_claim_is_deferred_because_the_store_was_away() {
-    let slow = Mood { slower: Duration::from_millis(200), ..Mood::default() };
+    let slow = ApiProfile { slower: Duration::from_millis(200), ..ApiProfile::default() };
     for moment in (0..800).step_by(50) {
         let away = (Duration::from_millis(moment), Act::StoreAway(Duration::from_secs(5)));
-        let plan = Plan { moods: [slow, Mood::default()], acts: vec![away], ..calm() };
+        let plan = Plan { api_profiles: [slow, ApiProfile::default()], acts: vec![away], ..calm() };
         let world = simulate(1, &plan, &World::settings());
         let messages = world.messages().into_iter().flat_map(|(_, messages)| messages);
         let deferred = messages.filter(|message| message.topic == Topic::Retry).count();
@@ -86,12 +86,12 @@ fn no_claim_is_deferred_because_the_store_was_away() {
 #[test]
 fn thousands_of_overdue_claims_of_one_account_are_decided_at_once() {
     const CLAIMS: i64 = 3_000;
-    let denied = Mood { code: Some(4100), ..Mood::default() };
-    let moods = [denied, Mood::default()];
+    let denied = ApiProfile { code: Some(4100), ..ApiProfile::default() };
+    let api_profiles = [denied, ApiProfile::default()];
     let still = FaultProfile::none();
     let plan = Plan {
         events: Vec::new(),
-        moods,
+        api_profiles,
         store: still.clone(),
         broker: still,
         max_in_flight: 5_000,

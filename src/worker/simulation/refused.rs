@@ -39,13 +39,13 @@ fn played(plan: &Plan) -> World {
 }
 
 /// How many claims are decided, and how many dead letters there are.
-fn decided_and_buried(world: &World) -> (usize, usize) {
+fn decided_and_dead_lettered(world: &World) -> (usize, usize) {
     (world.store.verdicts().len(), world.store.dead_letters().len())
 }
 
 /// Eleven claims. Something is wrong with the rows of one, which is sent again while it is new, and
 /// when it is done; then with other content.
-fn spoiled(fault: RowFault) -> Plan {
+fn with_row_fault(fault: RowFault) -> Plan {
     let mut plan = calm();
     plan.events.push(event(Duration::ZERO, 0, "bad", "red packet"));
     plan.events.push(event(Duration::ZERO, 0, "bad", "red packet"));
@@ -58,8 +58,8 @@ fn spoiled(fault: RowFault) -> Plan {
 #[test]
 fn a_claim_whose_rows_are_refused_for_ever_becomes_dead_letters() {
     for fault in [RowFault::Verdict, RowFault::Attempts] {
-        let plan = spoiled(fault);
-        assert_eq!(decided_and_buried(&played(&plan)), (10, 4), "{fault:?}");
+        let plan = with_row_fault(fault);
+        assert_eq!(decided_and_dead_lettered(&played(&plan)), (10, 4), "{fault:?}");
         at_every_millisecond(300, &plan, kill);
     }
 }
@@ -67,8 +67,8 @@ fn a_claim_whose_rows_are_refused_for_ever_becomes_dead_letters() {
 /// The worker takes every repeat for a conflict; the store finds that there is none.
 #[test]
 fn a_claim_that_an_older_version_hashed_otherwise_is_recalled_and_its_repeats_are_skipped() {
-    let plan = spoiled(RowFault::Fingerprint);
-    assert_eq!(decided_and_buried(&played(&plan)), (11, 1), "the one with other content");
+    let plan = with_row_fault(RowFault::Fingerprint);
+    assert_eq!(decided_and_dead_lettered(&played(&plan)), (11, 1), "the one with other content");
     at_every_millisecond(300, &plan, kill);
 }
 
@@ -88,7 +88,7 @@ fn of_two_claims_with_one_id_one_is_decided_and_the_other_a_dead_letter() {
         ..calm()
     };
     let world = played(&plan);
-    assert_eq!(decided_and_buried(&world), (10, 10));
+    assert_eq!(decided_and_dead_lettered(&world), (10, 10));
     assert!(world.journal.notes().calls.len() > 10, "no claim was asked about by both");
     at_every_millisecond(200, &plan, |moment| kill(SECOND + moment));
 }
@@ -100,7 +100,7 @@ fn a_decision_that_its_topic_rejects_is_left_out_beside_others() {
     // It can only be left out beside one that its topic takes.
     let pause = Duration::from_millis(100);
     plan.events.extend((0..20).map(|number| event(pause, 0, &format!("later{number}"), "ticket")));
-    assert_eq!(decided_and_buried(&played(&plan)), (30, 0));
+    assert_eq!(decided_and_dead_lettered(&played(&plan)), (30, 0));
     at_every_millisecond(300, &plan, kill);
 }
 
@@ -123,7 +123,7 @@ fn undeferrable() -> Plan {
 fn a_claim_that_the_retry_topic_does_not_take_is_decided_without_an_answer() {
     let plan = undeferrable();
     let world = played(&plan);
-    assert_eq!(decided_and_buried(&world), (12, 0));
+    assert_eq!(decided_and_dead_lettered(&world), (12, 0));
     let verdicts = world.store.verdicts();
     assert_eq!(verdicts["large"].reasons[0].code, "unassessed");
     let messages = world.messages().into_iter().flat_map(|(_, messages)| messages);

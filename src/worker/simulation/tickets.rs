@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure_modes::calm;
-use super::plan::{Act, Mood, Plan, Produced};
+use super::plan::{Act, ApiProfile, Plan, Produced};
 use super::simulate;
 use super::world::{NOW_MICROS, World};
 use crate::decision::Decision;
@@ -27,11 +27,15 @@ fn old() -> Vec<u8> {
 
 /// The user of a claim whose partition was lost during the call was rejected.
 #[test]
-fn a_late_refusal_rejects_nobody_whoever_has_the_partition_by_then() {
-    let refuses = Mood { slower: Duration::from_millis(300), code: Some(5100), ..Mood::default() };
+fn a_refusal_that_comes_too_late_does_not_reject_the_user() {
+    let refuses = ApiProfile {
+        slower: Duration::from_millis(300),
+        code: Some(5100),
+        ..ApiProfile::default()
+    };
     let plan = Plan {
         events: vec![(Duration::ZERO, Partition::claims(0), Produced::Event(Some(old())))],
-        moods: [refuses, Mood::default()],
+        api_profiles: [refuses, ApiProfile::default()],
         ..calm()
     };
     let config = World::with_tickets();

@@ -195,7 +195,7 @@ impl World {
             faults: plan.api_faults,
             stubborn: plan.stubborn,
             away: [false; 2],
-            moods: plan.moods,
+            api_profiles: plan.api_profiles,
             asked: std::collections::HashMap::new(),
         };
         let store = FakeStore::default();
@@ -243,7 +243,7 @@ impl World {
     /// What is wrong with a claim's rows.
     pub(super) fn row_fault(&self, claim_id: &str) -> Option<RowFault> {
         let mut faults = self.plan.rows.iter();
-        faults.find(|(spoiled, _)| spoiled == claim_id).map(|(_, fault)| *fault)
+        faults.find(|(faulty, _)| faulty == claim_id).map(|(_, fault)| *fault)
     }
 
     /// Every message that became visible, and when.

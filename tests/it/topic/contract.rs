@@ -23,7 +23,7 @@ pub(crate) async fn a_batch_is_visible_whole_and_its_offsets_with_it(cluster: im
     let mut member = Member::join(&cluster, "w1").await;
     member.take(3).await;
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), [""; 0]);
-    member.bury(|_| true).await.expect("published");
+    member.dead_letter(|_| true).await.expect("published");
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), ["a", "b", "c"]);
     member.leave().await;
     cluster.produce(0, "d");
@@ -46,14 +46,14 @@ pub(crate) async fn what_is_done_beyond_the_watermark_comes_back_with_the_partit
     }
     let mut member = Member::join(&cluster, "w1").await;
     member.take(4).await;
-    member.bury(|record| [0, 2].contains(&record.offset)).await.expect("published");
+    member.dead_letter(|record| [0, 2].contains(&record.offset)).await.expect("published");
     member.leave().await;
     let mut member = Member::join(&cluster, "w1").await;
     member.take(2).await;
     let open: Vec<i64> = member.taken.iter().map(|(_, record)| record.offset).collect();
     let done: Vec<i64> = member.done_before.iter().map(|record| record.offset).collect();
     assert_eq!((open, done), (vec![1, 3], vec![2]));
-    member.bury(|_| true).await.expect("published");
+    member.dead_letter(|_| true).await.expect("published");
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), ["a", "b", "c", "d"]);
     member.leave().await;
 }
@@ -79,9 +79,9 @@ pub(crate) async fn whoever_takes_over_a_name_fences_the_one_who_had_it(cluster:
     first.take(1).await;
     let mut second = Member::join(&cluster, "w1").await;
     second.take(1).await;
-    first.bury(|_| true).await.expect_err("it is not the member any more");
+    first.dead_letter(|_| true).await.expect_err("it is not the member any more");
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), [""; 0]);
-    second.bury(|_| true).await.expect("published");
+    second.dead_letter(|_| true).await.expect("published");
     assert_eq!(texts(cluster.visible(Topic::DeadLetters)), ["a"]);
     second.leave().await;
 }
@@ -103,7 +103,7 @@ pub(crate) async fn a_partition_is_given_back_only_when_it_was_let_go(cluster: i
     let early: Vec<Partition> =
         second.ledger.partitions().filter(|partition| revoked.contains(partition)).collect();
     assert_eq!(early, [], "nobody has what was not let go");
-    first.bury(|_| true).await.expect("what is in flight is published meanwhile");
+    first.dead_letter(|_| true).await.expect("what is in flight is published meanwhile");
     drop(done);
     second.hold(1).await;
     while second.next(Duration::from_millis(1_500)).await.is_some() {}

@@ -96,7 +96,7 @@ impl<'a, C: Cluster> Member<'a, C> {
     }
 
     /// Publishes those taken records that match, as dead letters.
-    pub(crate) async fn bury(
+    pub(crate) async fn dead_letter(
         &mut self,
         matches: impl Fn(&Record) -> bool,
     ) -> Result<(), PublishError> {
