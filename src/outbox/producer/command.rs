@@ -3,9 +3,10 @@
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
+use super::failure::Refused;
 use crate::intake::Commit;
 use crate::outbox::PublishError;
-use crate::outbox::message::{Parcel, Refusal};
+use crate::outbox::message::Parcel;
 
 #[derive(Debug)]
 pub(super) struct Command {
@@ -21,9 +22,8 @@ pub(super) struct Command {
 /// Why a flush did not take place.
 #[derive(Debug)]
 pub(super) enum NotPublished {
-    /// Topics refused these messages for good; those that are named as delivered are in their
-    /// topics.
-    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
+    /// Topics refused messages for good.
+    Refused(Refused),
     /// What the worker has to know.
     Failed(PublishError),
 }

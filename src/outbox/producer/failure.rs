@@ -10,13 +10,22 @@ pub(super) enum Failure {
     Aborted(KafkaError),
     /// It never took place, because this topic accepts no messages.
     Topic(Topic, RDKafkaErrorCode),
-    /// It never took place: topics refused these messages for good. Those that are named as
-    /// delivered are in their topics.
-    Refused { refusals: Vec<Refusal>, delivered: Vec<usize>, code: RDKafkaErrorCode },
+    /// It never took place, because topics refused messages for good.
+    Refused(Refused),
     /// Perhaps it took place.
     Uncertain(KafkaError),
     /// Whether the one before took place cannot be read.
     Unread(KafkaError),
+}
+
+/// What topics refused for good.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusals: Vec<Refusal>,
+    /// The drafts that are in their topics all the same; none if the flush was a transaction.
+    pub(super) delivered: Vec<usize>,
+    /// Why the first message was refused.
+    pub(super) code: RDKafkaErrorCode,
 }
 
 /// Whether the broker does not know the producer any more.

@@ -12,9 +12,7 @@ use crate::outbox::PublishError;
 impl Transactions {
     pub(super) fn not_published(&self, failure: Failure) -> NotPublished {
         let error = match failure {
-            Failure::Refused { refusals, delivered, code } => {
-                return NotPublished::Refused { refusals, delivered, code };
-            }
+            Failure::Refused(refused) => return NotPublished::Refused(refused),
             Failure::Aborted(error) | Failure::Uncertain(error) => self.judge(&error),
             Failure::Unread(error) => PublishError::Aborted(format!(
                 "whether the last commit took place cannot be read: {}",

@@ -37,6 +37,7 @@ pub use clients::{check_producer, check_properties};
 use command::{Command, NotPublished};
 use commits::CommitQueue;
 use doubt::Doubt;
+use failure::Refused;
 use transactions::Transactions;
 
 use super::message::{Drafts, Lesson, Topic};
@@ -180,7 +181,7 @@ impl Publisher for KafkaPublisher {
                     }
                     return Ok(());
                 }
-                Err(NotPublished::Refused { refusals, delivered, code }) => {
+                Err(NotPublished::Refused(Refused { refusals, delivered, code })) => {
                     drafts.delivered(&delivered);
                     let lessons = drafts.refused(&refusals, &self.bounds.limits());
                     self.learn(lessons);

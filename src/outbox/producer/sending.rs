@@ -7,7 +7,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::time::Instant;
 
 use super::deliveries::{Deliveries, Label, poll_deliveries};
-use super::failure::Failure;
+use super::failure::{Failure, Refused};
 use super::transactions::Transactions;
 use crate::intake::consumer::SharedConsumer;
 use crate::kafka::Guarantee;
@@ -163,7 +163,7 @@ impl Transactions {
         // Of a transaction that is aborted nothing is.
         let keeps = self.settings.guarantee == Guarantee::AtLeastOnce;
         let delivered = delivered.filter(|draft| keeps && !is_failed(*draft)).collect();
-        Err(Failure::Refused { refusals, delivered, code })
+        Err(Failure::Refused(Refused { refusals, delivered, code }))
     }
 }
 

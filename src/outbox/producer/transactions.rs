@@ -74,7 +74,7 @@ impl Transactions {
                 Guarantee::ExactlyOnce => self.transact(&command),
                 Guarantee::AtLeastOnce => self.send_then_commit(&command),
             };
-            if matches!(&result, Err(Failure::Refused { refusals, .. }) if refusals[0].too_large) {
+            if matches!(&result, Err(Failure::Refused(refused)) if refused.refusals[0].too_large) {
                 // The topic may take less than before.
                 self.reader.read(&self.bounds, &self.settings);
             }
