@@ -22,7 +22,7 @@
 //!
 //! | when | file |
 //! | --- | --- |
-//! | Postgres fails | [`store_health`] |
+//! | Postgres fails | [`store_outage`], [`store_health`] |
 //! | partitions are given back, or the worker stops | [`draining`] |
 //! | too many malformed events come | [`flooding`] |
 //! | the process was paused | [`pause_guard`] |
@@ -83,6 +83,7 @@ mod room;
 #[cfg(all(test, feature = "testing"))]
 mod simulation;
 mod store_health;
+mod store_outage;
 mod task;
 mod tokens;
 mod traces;

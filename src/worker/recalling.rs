@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::store_health::Asked;
 use super::task::{Done, LookedUp};
-use super::{Job, OUTAGE_PAUSE, Ports, Store, Worker, WorkerError};
+use super::{Job, Ports, Store, Worker, WorkerError};
 use crate::intake::TicketId;
 use crate::outbox::{Completed, RecordOutcome, StoreError};
 use crate::risk::FaultReason;
 use crate::schema::Verdict;
-use crate::telemetry::{Component, SharedStep, Wait};
+use crate::telemetry::{SharedStep, Wait};
 use crate::unix_time::elapsed;
 
 /// A verdict older than this was published long ago, unless its worker has been down since then.
@@ -204,32 +204,5 @@ impl<P: Ports> Worker<P> {
             age.as_secs() / 60,
             self.context.kafka.group_id
         );
-    }
-
-    pub(super) fn store_failed(
-        &mut self,
-        asked: Asked,
-        error: StoreError,
-    ) -> Result<(), WorkerError> {
-        let reason = match error {
-            StoreError::Fatal(reason) => return Err(WorkerError::Store(reason)),
-            StoreError::Transient(reason) => reason,
-        };
-        if self.outflow.store.failed(asked, &reason, Instant::now() + OUTAGE_PAUSE) {
-            warn!(
-                "Postgres does not answer; nothing is lost, the worker tries again until it does: \
-                 {reason}"
-            );
-        }
-        self.context.meter.record_failed();
-        self.context.health.set_ready(Component::Store, Err(reason));
-        Ok(())
-    }
-
-    pub(super) fn store_answered(&mut self, asked: Asked) {
-        if self.outflow.store.answered(asked, Instant::now()) {
-            info!("Postgres answers again");
-            self.context.health.set_ready(Component::Store, Ok(()));
-        }
     }
 }
