@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -59,20 +59,27 @@ pub async fn run(
     telemetry: &Telemetry,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    // This comes first, so that a worker that waits for its database can be stopped, too.
+    // These come first, so that a worker that waits for its database hears them, too: a signal
+    // without a handler ends the process.
     let told = signalled();
+    let mut for_good = signal(SignalKind::user_defined1())
+        .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
+    let retry_now = retry_signal()?;
     let mut stop = pin!(async {
         tokio::select! { () = told => {} () = shutdown => {} }
     });
+    let told_early = async {
+        tokio::select! { () = &mut stop => {} _ = for_good.recv() => {} }
+    };
     let service = tokio::select! {
         biased;
-        () = &mut stop => {
+        () = told_early => {
             info!("stopped before the work began");
             return Ok(());
         }
-        service = Service::start(config, telemetry) => service?,
+        service = Service::start(config, telemetry, retry_now) => service?,
     };
-    service.work(stop).await
+    service.work(stop, for_good).await
 }
 
 /// The real outside systems.
@@ -89,8 +96,6 @@ impl Ports for Real {
 struct Service {
     worker: Worker<Real>,
     membership: Membership,
-    /// SIGUSR1: stops the worker as SIGTERM does, and tells the group that it does not come back.
-    for_good: Signal,
     store: Arc<PostgresStore>,
     upkeep: JoinHandle<()>,
     endpoints: Option<Endpoints>,
@@ -99,7 +104,11 @@ struct Service {
 }
 
 impl Service {
-    async fn start(config: Config, telemetry: &Telemetry) -> Result<Self, String> {
+    async fn start(
+        config: Config,
+        telemetry: &Telemetry,
+        retry_now: Arc<Notify>,
+    ) -> Result<Self, String> {
         let (registry, policy) = config.risk_apis().map_err(|error| error.to_string())?;
         let (registry, shadow) = (Arc::new(registry), config.shadow(&policy));
         let policies = Policies { in_force: policy, shadow };
@@ -132,8 +141,6 @@ impl Service {
         }
         log_start(&config, &registry, &policies, endpoints.as_ref().map(Endpoints::address));
 
-        let for_good = signal(SignalKind::user_defined1())
-            .map_err(|error| format!("the handler of SIGUSR1 cannot be installed: {error}"))?;
         // From here on nothing is waited for: a worker in the group works, or leaves in order.
         let drain_timeout = config.worker.drain_timeout + Duration::from_secs(2);
         let (mut intake, consumer) = KafkaIntake::start(&config.kafka, drain_timeout)
@@ -149,7 +156,6 @@ impl Service {
         };
         let subject_key = SubjectKey::new(config.subject_key());
         let tables = look_after_tables(Arc::clone(&store), policies.clone(), subject_key);
-        let retry_now = retry_signal()?;
         let context =
             context(&config, Arc::clone(&registry), policies, telemetry, health, retry_now);
         let secrets =
@@ -158,15 +164,21 @@ impl Service {
             tokio::join!(tables, secrets);
         });
         let worker = Worker::new(ports, context);
-        Ok(Self { worker, membership, for_good, store, upkeep, endpoints, stopped })
+        Ok(Self { worker, membership, store, upkeep, endpoints, stopped })
     }
 
-    async fn work(mut self, stop: impl Future<Output = ()>) -> Result<(), String> {
+    /// Works until `stop` is ready. `for_good`, SIGUSR1, stops the worker as well, and the group is
+    /// told that it does not come back.
+    async fn work(
+        self,
+        stop: impl Future<Output = ()>,
+        mut for_good: Signal,
+    ) -> Result<(), String> {
         let mut how = Leave::ForNow;
         let stop = async {
             tokio::select! {
                 () = stop => {}
-                _ = self.for_good.recv() => how = Leave::ForGood,
+                _ = for_good.recv() => how = Leave::ForGood,
             }
         };
         // The worker is dropped before the group is left, so that nothing else holds the consumer.

@@ -30,7 +30,7 @@ use sqlx::postgres::PgPoolOptions;
 pub(crate) use producer::Event;
 use producer::Producer;
 pub(crate) use reading::Seen;
-pub(crate) use worker::Worker;
+pub(crate) use worker::{SIGUSR1, SIGUSR2, Worker};
 
 pub(crate) const PARTITIONS: i32 = 6;
 /// `default.replication.factor`.

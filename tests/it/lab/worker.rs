@@ -3,6 +3,8 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
+pub(crate) const SIGUSR1: u32 = 10;
+pub(crate) const SIGUSR2: u32 = 12;
 const SIGTERM: u32 = 15;
 
 /// A worker process. Killed when dropped.
@@ -28,7 +30,7 @@ impl Worker {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         // A process that has ended by itself gets no signal; its exit code shows that.
         while !self.has_ended() {
-            if self.hears_sigterm() {
+            if self.hears(SIGTERM) {
                 self.signal("-TERM");
                 break;
             }
@@ -38,15 +40,15 @@ impl Worker {
         self.end(Duration::from_secs(30)).await
     }
 
-    /// Whether SIGTERM has a handler, as Linux tells; elsewhere it is taken for granted.
-    fn hears_sigterm(&self) -> bool {
+    /// Whether a signal has a handler, as Linux tells; elsewhere it is taken for granted.
+    pub(crate) fn hears(&self, signal: u32) -> bool {
         let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
         else {
             return true;
         };
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        caught.is_none_or(|caught| caught & (1 << (SIGTERM - 1)) != 0)
+        caught.is_none_or(|caught| caught & (1 << (signal - 1)) != 0)
     }
 
     /// Whether it has ended.

@@ -1,11 +1,12 @@
 //! The network to Postgres or to Kafka falls silent: no error, no close, nothing.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{CONCURRENCY, UNRECORDED_MAX, World};
-use crate::lab::{Lab, services};
+use crate::lab::{Lab, SIGUSR1, SIGUSR2, Worker, services};
 use crate::proxy::Proxy;
 
 /// How a silence ends.
@@ -123,20 +124,44 @@ async fn kafka_is_silent_for_30_s() {
     silent_kafka("kafka-closes-30", FULL, Duration::from_secs(30), End::Closes).await;
 }
 
-/// The server does not answer, and the worker waits. In a container it is process 1, which signals
-/// without a handler do not reach.
-#[tokio::test]
-async fn a_worker_waiting_for_a_silent_postgres_stops_on_request() {
-    let Some(lab) = Lab::new("silent-start").await else { return };
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+/// A worker that waits for a server that does not answer, and that server.
+async fn waiting(name: &str) -> Option<(Lab, TcpListener, Worker)> {
+    let lab = Lab::new(name).await?;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound");
     let url = format!(
         "[postgres]\nurl = \"postgres://claimgate@{address}/claimgate\"\nconnect_timeout = \"60s\""
     );
-    let mut worker = lab.worker("w1", &url);
+    let worker = lab.worker("w1", &url);
+    Some((lab, silent, worker))
+}
+
+/// The server does not answer, and the worker waits. In a container it is process 1, which signals
+/// without a handler do not reach.
+#[tokio::test]
+async fn a_worker_waiting_for_a_silent_postgres_stops_on_request() {
+    let Some((lab, _silent, mut worker)) = waiting("silent-start").await else { return };
     let told = Instant::now();
     assert_eq!(worker.stop().await, Some(0));
     let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
     assert!(log.contains("stopped before the work began"), "{log}");
     assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+}
+
+/// Operators send SIGUSR2 to every worker, also to one that starts: it must not end it. SIGUSR1
+/// does, with the exit code 0, after which no supervisor starts it again.
+#[tokio::test]
+async fn a_worker_waiting_for_a_silent_postgres_hears_the_signals_of_operators() {
+    let Some((lab, _silent, mut worker)) = waiting("silent-told").await else { return };
+    lab.wait("the handlers", Duration::from_secs(30), async || {
+        worker.hears(SIGUSR1) && worker.hears(SIGUSR2)
+    })
+    .await;
+    worker.signal("-USR2");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!worker.has_ended(), "SIGUSR2 ended it");
+    worker.signal("-USR1");
+    assert_eq!(worker.end(Duration::from_secs(10)).await, Some(0));
+    let log = std::fs::read_to_string(lab.log("w1")).expect("the log");
+    assert!(log.contains("stopped before the work began"), "{log}");
 }
