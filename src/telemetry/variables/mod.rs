@@ -2,7 +2,8 @@
 //! and what happens otherwise.
 //!
 //! Pure. OpenTelemetry's library silently ignores what it does not know. The invariant: a standard
-//! variable that is set and does not do what the standard says has a finding.
+//! variable that is set and does not do what the standard says has a finding. The names of the
+//! service are an exception: environments give them to every program.
 //!
 //! Source: OpenTelemetry's "Environment Variable Specification" and "OTLP Exporter Configuration".
 
@@ -59,8 +60,8 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_RESOURCE_ATTRIBUTES", Counts(understood::pairs)),
     ("OTEL_LOG_LEVEL", Ignored("telemetry.log and RUST_LOG choose the log lines; set one of them")),
     ("OTEL_PROPAGATORS", Counts(understood::propagators)),
-    ("OTEL_TRACES_SAMPLER", Counts(understood::sampler)),
-    ("OTEL_TRACES_SAMPLER_ARG", Counts(understood::sampler_argument)),
+    ("OTEL_TRACES_SAMPLER", Of(understood::sampler)),
+    ("OTEL_TRACES_SAMPLER_ARG", Of(understood::sampler_argument)),
     ("OTEL_TRACES_EXPORTER", Counts(understood::traces_exporter)),
     ("OTEL_METRICS_EXPORTER", Counts(understood::metrics_exporter)),
     ("OTEL_LOGS_EXPORTER", Counts(understood::logs_exporter)),
@@ -68,9 +69,9 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_BSP_MAX_QUEUE_SIZE", Of(understood::queue_size)),
     ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Of(understood::batch_size)),
     ("OTEL_BSP_EXPORT_TIMEOUT", Of(understood::export_timeout)),
-    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", Counts(understood::count_limit)),
-    ("OTEL_SPAN_EVENT_COUNT_LIMIT", Counts(understood::count_limit)),
-    ("OTEL_SPAN_LINK_COUNT_LIMIT", Counts(understood::link_limit)),
+    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", Of(understood::count_limit)),
+    ("OTEL_SPAN_EVENT_COUNT_LIMIT", Of(understood::count_limit)),
+    ("OTEL_SPAN_LINK_COUNT_LIMIT", Of(understood::link_limit)),
     ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", Ignored(NO_LIMIT)),
     ("OTEL_ATTRIBUTE_*", Ignored(NO_LIMIT)),
     ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", Ignored(NO_LIMIT)),
@@ -85,7 +86,7 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_LOGRECORD_*", Ignored(NO_LIMIT_OF_LINES)),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(understood::endpoint)),
     ("OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT", OfUnseen(understood::own_endpoint)),
-    ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::pairs)),
+    ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::headers)),
     ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(understood::own_pairs)),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(understood::protocol)),
     ("OTEL_EXPORTER_OTLP_<SIGNAL>_PROTOCOL", Of(understood::own_protocol)),
@@ -138,6 +139,10 @@ fn finding(name: &str, value: &str, given: &Environment) -> Option<Finding> {
         Counts(check) | CountsUnseen(check) => check(value, given),
         Of(check) | OfUnseen(check) => {
             let signal = signal(name);
+            // Then it has no effect, as the standard says.
+            if understood::is_off(signal, given) {
+                return None;
+            }
             understood::has_effect(signal, given).and_then(|()| check(value, given, signal))
         }
     };

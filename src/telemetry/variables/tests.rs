@@ -16,30 +16,24 @@ fn sentence(name: &str, value: &str) -> String {
 #[test]
 fn what_is_not_honoured_is_told_with_what_happens_instead() {
     for (name, value, instead) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "exported by http/protobuf"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "exported by http/protobuf"),
         ("OTEL_METRICS_EXPORTER", "console", "exported by OTLP alone"),
         ("OTEL_LOGS_EXPORTER", "console", "exported by OTLP alone"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "no span is exported"),
         ("OTEL_TRACES_EXPORTER", "otlp,console", "spans go to the collector by OTLP alone"),
-        ("OTEL_TRACES_SAMPLER", "nonsense", "parentbased_always_on is used"),
-        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "parentbased_always_on is used"),
-        ("OTEL_TRACES_SAMPLER_ARG", "0.5", "the sampler parentbased_always_on takes none"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "abc", "16384 is used"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "16384 is used"),
-        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "512 is used"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "5000 is used"),
-        ("OTEL_BSP_EXPORT_TIMEOUT", "1s", "10000 is used"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "10000 is used"),
-        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many", "the limit is 1024"),
-        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "the limit is 128"),
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "10", "no such limit"),
         ("OTEL_PROPAGATORS", "tracecontext,baggage", "as telemetry.baggage says"),
         ("OTEL_SDK_DISABLED", "yes", "counts as false"),
         ("OTEL_LOG_LEVEL", "debug", "telemetry.log"),
-        ("OTEL_EXPORTER_OTLP_INSECURE", "true", "in the endpoint"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem", "system's authorities"),
         ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/etc/key.pem", "no certificate is shown"),
+        ("OTEL_TRACES_SAMPLER", "always_on", "spans are not exported"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1000", "spans are not exported"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "10", "spans are not exported"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1000", "spans are not exported"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "nothing is exported"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000", "nothing is exported"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "nothing is exported"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "true", "nothing is exported"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1000", "metrics are not exported"),
         ("OTEL_BLRP_MAX_QUEUE_SIZE", "1000", "log lines are not exported"),
         ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "1000", "metrics are not exported"),
@@ -55,11 +49,25 @@ fn what_is_not_honoured_is_told_with_what_happens_instead() {
     }
 }
 
-/// The same for signals that are exported only if asked for.
+/// The same where everything is exported.
 #[test]
-fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
-    let exporters = [("OTEL_METRICS_EXPORTER", "otlp"), ("OTEL_LOGS_EXPORTER", "otlp")];
+fn what_is_not_honoured_of_an_export_is_told() {
+    let exporters = ["TRACES", "METRICS", "LOGS"].map(|signal| format!("OTEL_{signal}_EXPORTER"));
     for (name, value, instead) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "exported by http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "exported by http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "nonsense", "parentbased_always_on is used"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "parentbased_always_on is used"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5", "the sampler parentbased_always_on takes none"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "abc", "16384 is used"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "16384 is used"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "512 is used"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "5000 is used"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "1s", "10000 is used"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "10000 is used"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many", "the limit is 1024"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many", "the limit is 128"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "true", "in the endpoint"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1m", "60000 is used"),
         ("OTEL_METRIC_EXPORT_TIMEOUT", "0", "10000 is used"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sum", "cumulative is used"),
@@ -75,7 +83,9 @@ fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
         ("OTEL_BLRP_SCHEDULE_DELAY", "1s", "1000 is used"),
         ("OTEL_BLRP_EXPORT_TIMEOUT", "30s", "10000 is used"),
     ] {
-        let findings = look(&[&exporters[..], &[(name, value)]].concat());
+        let exporters = exporters.iter().map(|name| (name.as_str(), "otlp"));
+        let given: Vec<_> = exporters.chain([(name, value)]).collect();
+        let findings = look(&given);
         assert_eq!(findings.len(), 1, "{name}={value}: {findings:?}");
         assert!(findings[0].to_string().contains(instead), "{findings:?}");
     }
@@ -85,11 +95,13 @@ fn what_is_not_honoured_of_metrics_and_log_lines_is_told() {
 #[test]
 fn an_unknown_compression_prevents_the_start() {
     let severity = |given: &[(&str, &str)]| look(given).first().map(|finding| finding.severity);
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
     let (all, own) = ("OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION");
     for value in ["zstd", "gzip9", "true"] {
-        assert_eq!(severity(&[(all, value)]), Some(Severity::Wrong));
-        assert_eq!(severity(&[(own, value)]), Some(Severity::Wrong));
-        assert_eq!(severity(&[(all, value), (own, "gzip")]), None);
+        assert_eq!(severity(&[collector, (all, value)]), Some(Severity::Wrong));
+        assert_eq!(severity(&[collector, (own, value)]), Some(Severity::Wrong));
+        assert_eq!(severity(&[collector, (all, value), (own, "gzip")]), None);
+        assert_eq!(severity(&[(all, value)]), Some(Severity::Warning), "nothing is sent");
     }
     let of_logs = ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "zstd");
     assert_eq!(severity(&[of_logs]), Some(Severity::Warning), "nothing of them is sent");
@@ -132,8 +144,11 @@ fn what_counts_is_not_told() {
 #[test]
 fn a_ratio_that_is_none_is_told_with_what_it_counts_as() {
     for (value, counts_as) in [("abc", 1), ("2", 1), ("-0.5", 0), ("NaN", 0)] {
-        let given = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", value)];
-        let findings = look(&given);
+        let findings = look(&[
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", value),
+        ]);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].message.ends_with(&format!("counts as {counts_as}")), "{findings:?}");
     }
@@ -207,6 +222,15 @@ fn a_mistyped_variable_is_told() {
 #[test]
 fn nothing_is_said_where_all_is_switched_off() {
     let given = [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_METRICS_EXPORTER", "otlp")];
+    assert_eq!(look(&given), []);
+    let given = [
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_TRACES_SAMPLER", "always_on"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1000"),
+    ];
     assert_eq!(look(&given), []);
 }
 

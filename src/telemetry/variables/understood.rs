@@ -58,28 +58,35 @@ fn asked(given: &Environment) -> impl Fn(&str) -> Option<String> {
     |name| given.get(name).cloned()
 }
 
-/// A variable of metrics or log lines has an effect only if they are exported. Variables of spans
-/// are always checked, because naming a collector is enough to export spans.
+/// A variable of a signal has an effect only if the signal is exported.
 pub(super) fn has_effect(signal: Signal, given: &Environment) -> Understood {
-    unless(signal == Signal::Traces || signal.is_wanted(asked(given)), || {
+    unless(signal.is_wanted(asked(given)), || {
         let (things, exporter) = (signal.things(), signal.exporter());
         format!("has no effect: {things} are not exported; set {exporter}=otlp, or remove it")
     })
 }
 
-/// The signals that a common variable is for: those whose own variable `end` does not decide.
+/// A variable of all signals has an effect only if one of them is exported. If spans are switched
+/// off, it is the standard that leaves it without one.
+fn reaches_a_collector(given: &Environment) -> Understood {
+    let is_any_wanted = Signal::ALL.into_iter().any(|signal| signal.is_wanted(asked(given)));
+    unless(is_any_wanted || is_off(Signal::Traces, given), || {
+        "has no effect: nothing is exported; name a collector in OTEL_EXPORTER_OTLP_ENDPOINT, or \
+         remove it"
+            .to_owned()
+    })
+}
+
+/// The signals that a common variable is for: those that are exported and whose own variable `end`
+/// does not decide.
 fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) -> Vec<Signal> {
-    let is_looked_at = |signal: &Signal| match signal {
-        Signal::Traces => !is_off(*signal, given),
-        Signal::Metrics | Signal::Logs => signal.is_wanted(asked(given)),
-    };
     let has_own = |signal: &Signal| given.get(&signal.own(end)).is_some_and(|own| decides(own));
-    let signals = Signal::ALL.into_iter();
-    signals.filter(|signal| is_looked_at(signal) && !has_own(signal)).collect()
+    let is_for = |signal: &Signal| signal.is_wanted(asked(given)) && !has_own(signal);
+    Signal::ALL.into_iter().filter(is_for).collect()
 }
 
 /// Whether a signal's exporter is `none`, and not `otlp` beside it.
-fn is_off(signal: Signal, given: &Environment) -> bool {
+pub(super) fn is_off(signal: Signal, given: &Environment) -> bool {
     let chosen = given.get(signal.exporter()).map_or("", String::as_str);
     let is_none = chosen.split(',').any(|word| word.trim().eq_ignore_ascii_case("none"));
     is_none && !signal.is_wanted(asked(given))
@@ -126,14 +133,14 @@ pub(super) fn propagators(value: &str, _: &Environment) -> Understood {
     })
 }
 
-pub(super) fn sampler(value: &str, _: &Environment) -> Understood {
+pub(super) fn sampler(value: &str, _: &Environment, _: Signal) -> Understood {
     unless(SAMPLERS.contains(&value), || {
         let known = SAMPLERS.join(", ");
         format!("is not a known sampler: parentbased_always_on is used; set one of {known}")
     })
 }
 
-pub(super) fn sampler_argument(value: &str, given: &Environment) -> Understood {
+pub(super) fn sampler_argument(value: &str, given: &Environment, _: Signal) -> Understood {
     let sampler = given.get("OTEL_TRACES_SAMPLER").map_or("parentbased_always_on", String::as_str);
     unless(sampler.ends_with("traceidratio"), || {
         format!("has no effect: the sampler {sampler} takes none; set OTEL_TRACES_SAMPLER")
@@ -231,11 +238,11 @@ pub(super) fn histogram_aggregation(value: &str, _: &Environment, _: Signal) -> 
 }
 
 /// Attributes or events.
-pub(super) fn count_limit(value: &str, _: &Environment) -> Understood {
+pub(super) fn count_limit(value: &str, _: &Environment, _: Signal) -> Understood {
     limit(value, COUNT_LIMIT)
 }
 
-pub(super) fn link_limit(value: &str, _: &Environment) -> Understood {
+pub(super) fn link_limit(value: &str, _: &Environment, _: Signal) -> Understood {
     limit(value, LINKS_PER_SPAN)
 }
 
@@ -248,19 +255,17 @@ fn limit(value: &str, instead: u32) -> Understood {
 pub(super) fn endpoint(value: &str, given: &Environment) -> Understood {
     those_without_own("ENDPOINT", given, |_| true).into_iter().try_for_each(|signal| {
         match Protocol::of(signal, asked(given)) {
-            Protocol::HttpProtobuf => {
-                url(&format!("{}{}", value.trim_end_matches('/'), signal.path()), given, signal)
-            }
-            Protocol::Grpc => url(value, given, signal),
+            Protocol::HttpProtobuf => own_endpoint(
+                &format!("{}{}", value.trim_end_matches('/'), signal.path()),
+                given,
+                signal,
+            ),
+            Protocol::Grpc => own_endpoint(value, given, signal),
         }
     })
 }
 
-pub(super) fn own_endpoint(value: &str, given: &Environment, signal: Signal) -> Understood {
-    if is_off(signal, given) { Ok(()) } else { url(value, given, signal) }
-}
-
-fn url(url: &str, given: &Environment, signal: Signal) -> Understood {
+pub(super) fn own_endpoint(url: &str, given: &Environment, signal: Signal) -> Understood {
     let is_grpc = Protocol::of(signal, asked(given)) == Protocol::Grpc;
     if is_grpc && url.starts_with("unix:") {
         return Ok(());
@@ -297,6 +302,7 @@ fn is_insecure(given: &Environment, signal: Signal) -> bool {
 }
 
 pub(super) fn insecure(value: &str, given: &Environment) -> Understood {
+    reaches_a_collector(given)?;
     let signals = those_without_own("INSECURE", given, |_| true);
     let by_grpc = |signal: &&Signal| Protocol::of(**signal, asked(given)) == Protocol::Grpc;
     match signals.iter().find(by_grpc).or_else(|| signals.first()) {
@@ -311,11 +317,17 @@ pub(super) fn own_insecure(_: &str, given: &Environment, signal: Signal) -> Unde
     })
 }
 
+pub(super) fn headers(value: &str, given: &Environment) -> Understood {
+    reaches_a_collector(given)?;
+    pairs(value, given)
+}
+
 pub(super) fn own_pairs(value: &str, given: &Environment, _: Signal) -> Understood {
     pairs(value, given)
 }
 
 pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
+    reaches_a_collector(given)?;
     those_without_own("PROTOCOL", given, |_| true)
         .into_iter()
         .try_for_each(|signal| own_protocol(value, given, signal))
@@ -330,6 +342,7 @@ pub(super) fn own_protocol(value: &str, given: &Environment, signal: Signal) -> 
 }
 
 pub(super) fn timeout(value: &str, given: &Environment) -> Understood {
+    reaches_a_collector(given)?;
     those_without_own("TIMEOUT", given, |own| own.parse::<u64>().is_ok())
         .into_iter()
         .try_for_each(|_| positive(value, TIMEOUT_MS, "milliseconds"))
@@ -340,6 +353,7 @@ pub(super) fn own_timeout(value: &str, given: &Environment, signal: Signal) -> U
 }
 
 pub(super) fn compression(value: &str, given: &Environment) -> Understood {
+    reaches_a_collector(given)?;
     those_without_own("COMPRESSION", given, |_| true)
         .into_iter()
         .try_for_each(|signal| own_compression(value, given, signal))
