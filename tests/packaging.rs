@@ -38,6 +38,30 @@ fn an_image_is_built_without_what_git_ignores() {
 }
 
 #[test]
+fn a_secret_of_the_documentation_is_made_where_git_ignores_it() {
+    // And so is in no image, by the test above.
+    let ignored = patterns(".gitignore");
+    let is_ignored = |file: &str| {
+        let mut folders = ignored.iter().filter_map(|pattern| pattern.strip_prefix('/'));
+        folders.any(|folder| file.starts_with(&format!("{folder}/")))
+    };
+    let mut made = 0;
+    for page in fs::read_dir(format!("{}/docs", env!("CARGO_MANIFEST_DIR"))).expect("docs/") {
+        let page = page.expect("a page").path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).expect("text");
+        let files = text.lines().filter_map(|line| line.split_once("openssl rand -hex 32 > "));
+        for (_, file) in files {
+            made += 1;
+            assert!(is_ignored(file), "{}: {file}", page.display());
+        }
+    }
+    assert!(made >= 3, "{made}");
+}
+
+#[test]
 fn one_version_of_rust_and_of_claimgate_is_named_everywhere() {
     let rust = value("Cargo.toml", "rust-version = ");
     assert_eq!(value("rust-toolchain.toml", "channel = "), format!("{rust}.0"));
