@@ -6,11 +6,14 @@ COPY . .
 
 # Each binary is built on its own, so that neither gets features of the other's dependencies.
 # The caches keep the registry and the compiled dependencies between builds, and serve one build at
-# a time; what a cache holds is in no layer, so the binary moves out of it.
+# a time; what a cache holds is in no layer, so the binary moves out of it. To cargo a file that is
+# older than the cache's last build is unchanged, and those of a release's archive are as old as its
+# commit: touched, they are compiled.
 FROM source AS build-simulator
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \
-    cargo build --release --locked --package claimgate-simulator \
+    touch crates/simulator/src/*.rs \
+    && cargo build --release --locked --package claimgate-simulator \
     && cp target/release/claimgate-simulator /usr/local/bin/claimgate-simulator
 
 FROM source AS build
@@ -18,7 +21,8 @@ FROM source AS build
 ARG CLAIMGATE_COMMIT=unknown
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \
-    cargo build --release --locked --package claimgate \
+    touch build.rs src/*.rs \
+    && cargo build --release --locked --package claimgate \
     && cp target/release/claimgate /usr/local/bin/claimgate \
     && scripts/notices.sh >/usr/local/share/claimgate-notices.txt
 

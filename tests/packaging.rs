@@ -86,6 +86,23 @@ fn each_image_has_the_tls_library_that_its_program_is_linked_with() {
     }
 }
 
+/// The cache of one build is there for the next, whose files may be older: another commit's program
+/// would be in its image.
+#[test]
+fn an_image_has_the_program_of_its_own_sources() {
+    let dockerfile = text("Dockerfile");
+    let builds: Vec<_> =
+        dockerfile.split("\nFROM ").filter(|stage| stage.contains("cargo build")).collect();
+    assert_eq!(builds.len(), 2);
+    for (stage, sources) in builds.iter().zip(["crates/simulator/src/*.rs", "src/*.rs"]) {
+        let (before, _) = stage.split_once("cargo build").expect("it builds");
+        assert!(before.contains("/build/target"), "it has a cache: {stage}");
+        let touched = before.lines().find_map(|line| line.trim().strip_prefix("touch "));
+        let touched = touched.expect("it touches its sources").trim_end_matches(" \\");
+        assert!(touched.split(' ').any(|files| files == sources), "{touched}");
+    }
+}
+
 #[test]
 fn a_build_in_this_folder_has_the_allocators_settings() {
     // Of .cargo/config.toml: they are in the environment of whatever cargo builds.
