@@ -44,3 +44,78 @@ pub(super) fn read_environment() -> Result<Value, Finding> {
     let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__");
     read(environment.ignore_empty(false))
 }
+
+/// The sections of the configuration, as variables write them.
+const SECTIONS: [&str; 14] = [
+    "AUDIT",
+    "BREAKER",
+    "DEAD_LETTERS",
+    "EGRESS",
+    "HTTP",
+    "KAFKA",
+    "POLICY",
+    "POSTGRES",
+    "RETRY",
+    "RISK",
+    "TELEMETRY",
+    "TENCENT_CLOUD",
+    "WECHAT",
+    "WORKER",
+];
+
+/// Findings: variables that look like settings, and are none.
+pub fn look_alikes() -> Vec<Finding> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    names.filter_map(|name| look_alike(&name)).collect()
+}
+
+/// A variable with one underscore before the section. The prefix does not fit, so that it has no
+/// effect, and no key is unknown.
+fn look_alike(name: &str) -> Option<Finding> {
+    let upper = name.to_uppercase();
+    let rest = upper.strip_prefix("CLAIMGATE_")?;
+    let (section, key) = SECTIONS.into_iter().find_map(|section| {
+        let key = rest.strip_prefix(section)?.strip_prefix('_')?;
+        Some((section, key))
+    })?;
+    let right = format!("CLAIMGATE__{section}__{}", key.trim_start_matches('_'));
+    let sentence = format!("has no effect: two underscores are due; name it {right}");
+    Some(Finding::warning(name, sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{File, FileFormat};
+
+    use super::*;
+    use crate::config::DEFAULTS;
+
+    #[test]
+    fn a_variable_with_too_few_underscores_is_told() {
+        for (name, right) in [
+            ("CLAIMGATE_POSTGRES_URL", "CLAIMGATE__POSTGRES__URL"),
+            ("CLAIMGATE_POSTGRES__URL_FILE", "CLAIMGATE__POSTGRES__URL_FILE"),
+            ("claimgate_dead_letters_max_run", "CLAIMGATE__DEAD_LETTERS__MAX_RUN"),
+            ("CLAIMGATE_RISK_MINI_PROGRAM__TIMEOUT", "CLAIMGATE__RISK__MINI_PROGRAM__TIMEOUT"),
+        ] {
+            let told = look_alike(name).expect(name);
+            assert_eq!(
+                (told.place.as_str(), told.remedy),
+                (name, Some(format!("name it {right}")))
+            );
+        }
+        for name in
+            ["CLAIMGATE__POSTGRES__URL", "CLAIMGATE_ENV", "CLAIMGATE_COMMIT", "POSTGRES_URL"]
+        {
+            assert_eq!(look_alike(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_section_is_known() {
+        let defaults = read(File::from_str(DEFAULTS, FileFormat::Toml)).expect("TOML");
+        for section in defaults.into_table().expect("sections").into_keys() {
+            assert!(SECTIONS.contains(&section.to_uppercase().as_str()), "{section}");
+        }
+    }
+}

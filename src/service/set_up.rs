@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::check;
 use crate::assess::http::Client;
 use crate::claim::SubjectKey;
-use crate::config::Config;
+use crate::config::{Config, look_alikes};
 use crate::decision::{Policies, Policy};
 use crate::findings::Severity;
 use crate::kafka::check::first_wrong;
@@ -19,11 +19,12 @@ use crate::risk::Registry;
 use crate::telemetry::{self, Health, Meter, Telemetry};
 use crate::worker::{Clock, WorkerContext};
 
-/// Checks the topics and the proxy settings. It logs doubtful settings once; a setting that would
-/// lose claims ends the start.
+/// Checks the topics, the proxy settings and the variables. It logs doubtful settings once; a
+/// setting that would lose claims ends the start.
 pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
+    findings.extend(look_alikes());
     for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
         warn!("{}: {}", finding.place, finding.sentence());
     }

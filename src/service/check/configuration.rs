@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::assess::http::Client;
-use crate::config::Config;
+use crate::config::{Config, look_alikes};
 use crate::decision::Policy;
 use crate::findings::Finding;
 use crate::outbox::postgres::PostgresStore;
@@ -43,6 +43,7 @@ pub(super) fn look_at(config: &Config) -> (Option<(Registry, Client)>, Vec<Findi
         findings.push(Finding::wrong("kafka.properties", sentence));
     }
     findings.extend(telemetry::look_at(&config.telemetry));
+    findings.extend(look_alikes());
     findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
     (registry.zip(client.ok()), findings)
 }
