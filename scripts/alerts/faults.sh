@@ -195,6 +195,12 @@ restarts() {
     done
 }
 
+fault down ClaimgateWorkerDown:900 '' 'a second worker that Prometheus knows of does not run'
+down() {
+    mark
+    scrape "$(cat "$dir/port")" "$(free_port)"
+}
+
 fault mixed ClaimgateMixedVersions:7200 '' 'a second worker says that it is of another commit'
 mixed() {
     local port commit
