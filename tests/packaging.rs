@@ -103,6 +103,16 @@ fn an_image_has_the_program_of_its_own_sources() {
     }
 }
 
+/// After two minutes Kubernetes would stop it, and the migration would begin anew, for ever.
+#[test]
+fn a_worker_that_migrates_in_a_cluster_gets_the_time_for_it() {
+    let template = text("deploy/helm/claimgate/templates/statefulset.yaml");
+    let (_, probe) = template.split_once("startupProbe:").expect("it has one");
+    let (probe, _) = probe.split_once("livenessProbe:").expect("behind it");
+    let bound = "{{ else }}{{ div .Values.migration.timeoutSeconds 2 }}{{ end }}";
+    assert!(probe.contains("periodSeconds: 2\n") && probe.contains(bound), "{probe}");
+}
+
 #[test]
 fn a_build_in_this_folder_has_the_allocators_settings() {
     // Of .cargo/config.toml: they are in the environment of whatever cargo builds.
