@@ -87,7 +87,7 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(understood::endpoint)),
     ("OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT", OfUnseen(understood::own_endpoint)),
     ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::headers)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(understood::own_pairs)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(understood::own_headers)),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(understood::protocol)),
     ("OTEL_EXPORTER_OTLP_<SIGNAL>_PROTOCOL", Of(understood::own_protocol)),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", Counts(understood::timeout)),

@@ -215,6 +215,23 @@ fn a_value_that_may_be_a_secret_is_not_shown() {
 }
 
 #[test]
+fn a_header_that_is_not_sent_is_told() {
+    let told = |headers: &str| {
+        let given =
+            [("OTEL_TRACES_EXPORTER", "otlp"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", headers)];
+        look(&given).into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+    };
+    for good in ["api-key=a", "Authorization=Bearer%20a, x=b=c,"] {
+        assert_eq!(told(good), Vec::<String>::new(), "{good}");
+    }
+    for (wrong, count) in [("api-key=", "1 of 1"), ("api key=a,b=c", "1 of 2"), ("=a,b", "2 of 2")]
+    {
+        let [told] = told(wrong).try_into().expect("one");
+        assert!(told.contains(count), "{told}");
+    }
+}
+
+#[test]
 fn a_mistyped_variable_is_told() {
     assert!(sentence("OTEL_EXPORTER_OTPL_ENDPOINT", "x").contains("no such variable"));
 }

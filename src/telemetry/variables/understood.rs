@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use axum::http::Uri;
+use axum::http::{HeaderName, Uri};
 use opentelemetry_sdk::logs::{
     OTEL_BLRP_MAX_EXPORT_BATCH_SIZE_DEFAULT, OTEL_BLRP_MAX_QUEUE_SIZE_DEFAULT,
     OTEL_BLRP_SCHEDULE_DELAY_DEFAULT,
@@ -111,14 +111,24 @@ pub(super) fn disabled(value: &str, _: &Environment) -> Understood {
 
 /// `key=value,key=value`.
 pub(super) fn pairs(value: &str, _: &Environment) -> Understood {
-    let is_pair =
-        |entry: &&str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
+    entries(value, "without a key and `=`", |key, _| !key.is_empty())
+}
+
+/// The same for headers. The library also leaves out one that has no value, as `key=$UNSET` makes,
+/// or whose name no header can have.
+fn header_pairs(value: &str) -> Understood {
+    let is_header = |key: &str, value: &str| key.parse::<HeaderName>().is_ok() && !value.is_empty();
+    entries(value, "without a header's name, `=` and a value", is_header)
+}
+
+fn entries(value: &str, fault: &str, is_good: impl Fn(&str, &str) -> bool) -> Understood {
     let entries: Vec<&str> = value.split_terminator(',').map(str::trim).collect();
-    let left_out = entries.len() - entries.iter().filter(|entry| is_pair(entry)).count();
-    unless(left_out == 0, || {
+    let good = entries.iter().filter_map(|entry| entry.split_once('='));
+    let good = good.filter(|(key, value)| is_good(key.trim(), value.trim())).count();
+    unless(good == entries.len(), || {
         format!(
-            "has {left_out} of {} entries without a key and `=`, which are left out; write \
-             key=value,key=value",
+            "has {} of {} entries {fault}, which are left out; write key=value,key=value",
+            entries.len() - good,
             entries.len()
         )
     })
@@ -319,11 +329,11 @@ pub(super) fn own_insecure(_: &str, given: &Environment, signal: Signal) -> Unde
 
 pub(super) fn headers(value: &str, given: &Environment) -> Understood {
     reaches_a_collector(given)?;
-    pairs(value, given)
+    header_pairs(value)
 }
 
-pub(super) fn own_pairs(value: &str, given: &Environment, _: Signal) -> Understood {
-    pairs(value, given)
+pub(super) fn own_headers(value: &str, _: &Environment, _: Signal) -> Understood {
+    header_pairs(value)
 }
 
 pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
