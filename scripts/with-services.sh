@@ -86,6 +86,8 @@ provide kafka KAFKA_BOOTSTRAP_SERVERS "Apache Kafka"
 # that ends. It keeps the terminal: the shell would take its input away, and make it deaf to Ctrl-C.
 (
     trap - INT QUIT
+    # It is for the server alone: a worker would take it for a mistyped setting.
+    unset CLAIMGATE_POSTGRES_FSYNC
     exec "$@"
 ) <&0 &
 child=$!
