@@ -143,8 +143,10 @@ impl<'a> Drafts<'a> {
                 // It was made for another limit: it is made again for this one.
                 continue;
             }
-            if !single && !refusal.alone {
-                draft.together = draft.together.min(refusals.len() / 2).max(1);
+            // Several batches may be refused at once: what was sent by itself is meant itself.
+            let is_alone = single || refusal.alone || draft.together == 1;
+            if !is_alone {
+                draft.together = (draft.together.min(refusals.len()) / 2).max(1);
                 continue;
             }
             if refusal.too_large {

@@ -304,6 +304,22 @@ fn what_is_said_to_fit_the_retry_topic_fits() {
     }
 }
 
+/// The batches in which these messages are sent.
+fn waves(parcels: &[Parcel]) -> Vec<Vec<&Parcel>> {
+    let mut waves: Vec<Vec<&Parcel>> = Vec::new();
+    for parcel in parcels {
+        match waves.last_mut() {
+            Some(wave)
+                if wave.iter().chain([&parcel]).all(|parcel| parcel.together > wave.len()) =>
+            {
+                wave.push(parcel);
+            }
+            _ => waves.push(vec![parcel]),
+        }
+    }
+    waves
+}
+
 /// A topic that takes a batch only if each of its messages passes. What was sent, round by round,
 /// until nothing is refused.
 fn rounds(
@@ -314,17 +330,7 @@ fn rounds(
     let mut rounds = Vec::new();
     loop {
         let parcels = drafts.parcels(limits);
-        let mut waves: Vec<Vec<&Parcel>> = Vec::new();
-        for parcel in &parcels {
-            match waves.last_mut() {
-                Some(wave)
-                    if wave.iter().chain([&parcel]).all(|parcel| parcel.together > wave.len()) =>
-                {
-                    wave.push(parcel);
-                }
-                _ => waves.push(vec![parcel]),
-            }
-        }
+        let waves = waves(&parcels);
         rounds.push(parcels.iter().map(|parcel| parcel.draft).collect());
         if drafts.leave_out_too_many() {
             return rounds;
@@ -354,6 +360,36 @@ fn a_message_refused_in_every_form_is_found_in_its_batch() {
     assert!(rounds.len() <= 15, "{} rounds", rounds.len());
     assert_eq!(rounds.last().map(Vec::len), Some(999), "the others are published");
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 1);
+}
+
+/// Without transactions every batch is sent, whatever became of those before it, so several can be
+/// refused at once. The same messages were sent in the same way for ever.
+#[test]
+fn messages_that_are_refused_at_once_are_found_without_transactions() {
+    let mut batch: Vec<Completed> =
+        (0..100).map(|_| completed(RecordOutcome::Decided(Box::new(verdict())))).collect();
+    for number in [17, 18, 71] {
+        let bad = Verdict { claim_id: "bad".to_owned(), ..verdict() };
+        batch[number] = completed(RecordOutcome::Decided(Box::new(bad)));
+    }
+    let (mut drafts, limits) = (Drafts::new(&batch, false), [MAX_BYTES; 3]);
+    for round in 0.. {
+        assert!(round < 20, "it ends");
+        let parcels = drafts.parcels(&limits);
+        let takes = |parcel: &&Parcel| payload(&parcel.message)["claim_id"] != json!("bad");
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            waves(&parcels).into_iter().partition(|wave| wave.iter().all(takes));
+        if refused.is_empty() {
+            break;
+        }
+        let taken: Vec<usize> = taken.iter().flatten().map(|parcel| parcel.draft).collect();
+        drafts.delivered(&taken);
+        let refusal =
+            |parcel: &&Parcel| Refusal { draft: parcel.draft, too_large: false, alone: false };
+        let refusals: Vec<Refusal> = refused.iter().flatten().map(refusal).collect();
+        drafts.refused(&refusals, &limits);
+    }
+    assert_eq!(drafts.left_out(Topic::Decisions).count(), 3);
 }
 
 /// A topic that accepts no decision is at fault itself: a few are tried, and then the publisher
