@@ -184,6 +184,14 @@ impl<'a> Drafts<'a> {
         self.left_out(Topic::Decisions).count() > LEFT_OUT_MAX
     }
 
+    /// Whether the topic of decisions takes none of the batch: each is left out. One that was
+    /// delivered, or is still to be sent, is not.
+    pub fn leave_out_all(&self) -> bool {
+        let mut decisions =
+            self.drafts.iter().filter(|draft| draft.topic == Topic::Decisions).peekable();
+        decisions.peek().is_some() && decisions.all(|draft| draft.left_out)
+    }
+
     /// The records of a topic whose messages are left out.
     pub fn left_out(&self, topic: Topic) -> impl Iterator<Item = &'a Completed> {
         let left_out = move |draft: &&Draft| draft.left_out && draft.topic == topic;

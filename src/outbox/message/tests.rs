@@ -392,6 +392,25 @@ fn messages_that_are_refused_at_once_are_found_without_transactions() {
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 3);
 }
 
+/// Without transactions the others are in the topic when a decision is left out. The topic was
+/// blamed, and all of them were sent again, for ever.
+#[test]
+fn a_decision_is_left_out_beside_those_that_were_delivered() {
+    let decided = || completed(RecordOutcome::Decided(Box::new(verdict())));
+    for (batch, at_fault) in [(vec![decided(), decided()], false), (vec![decided()], true)] {
+        let (mut drafts, limits) = (Drafts::new(&batch, false), [MAX_BYTES; 3]);
+        drafts.parcels(&limits);
+        drafts.delivered(&[1]);
+        for _ in ["as it is", "in its smallest form"] {
+            assert!(!drafts.leave_out_all(), "it is tried again");
+            drafts.refused(&[Refusal { draft: 0, too_large: false, alone: false }], &limits);
+        }
+        assert!(drafts.parcels(&limits).is_empty(), "nothing is left to be sent");
+        assert_eq!(drafts.left_out(Topic::Decisions).count(), 1);
+        assert_eq!(drafts.leave_out_all(), at_fault);
+    }
+}
+
 /// A topic that accepts no decision is at fault itself: a few are tried, and then the publisher
 /// waits for the topic.
 #[test]

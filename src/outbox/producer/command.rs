@@ -14,8 +14,8 @@ pub(super) struct Command {
     pub(super) batch: u64,
     pub(super) parcels: Vec<Parcel>,
     pub(super) commits: Vec<Commit>,
-    /// Why a decision of this batch is in no parcel, if one is not.
-    pub(super) decision_left_out: Option<RDKafkaErrorCode>,
+    /// Why the topic of decisions takes none of this batch, if it has refused them all.
+    pub(super) decisions_refused: Option<RDKafkaErrorCode>,
     pub(super) reply: oneshot::Sender<Result<(), NotPublished>>,
 }
 

@@ -71,7 +71,7 @@ impl Transactions {
         let Ok(producer) = self.take_producer() else { return };
         let (reply, _) = oneshot::channel();
         let command =
-            Command { batch: 0, parcels: Vec::new(), commits, decision_left_out: None, reply };
+            Command { batch: 0, parcels: Vec::new(), commits, decisions_refused: None, reply };
         match self.transaction(&producer, &command) {
             Ok(()) => {
                 self.producer = Some(producer);

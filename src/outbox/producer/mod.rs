@@ -119,9 +119,8 @@ impl KafkaPublisher {
         };
         let (reply, replied) = oneshot::channel();
         let parcels = drafts.parcels(&self.bounds.limits());
-        let leaves_out = drafts.left_out(Topic::Decisions).next().is_some();
-        let decision_left_out = refused.filter(|_| leaves_out);
-        let command = Command { batch, parcels, commits, decision_left_out, reply };
+        let decisions_refused = refused.filter(|_| drafts.leave_out_all());
+        let command = Command { batch, parcels, commits, decisions_refused, reply };
         self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
         replied.await.map_err(|_| gone())?
     }

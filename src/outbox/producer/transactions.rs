@@ -23,7 +23,7 @@ use super::offsets::offsets;
 use crate::intake::consumer::SharedConsumer;
 use crate::intake::{Commit, Partition};
 use crate::kafka::{Guarantee, Settings};
-use crate::outbox::message::{Parcel, Topic};
+use crate::outbox::message::Topic;
 use crate::telemetry::meter;
 
 /// How often the thread checks whether offsets are to be committed without a batch.
@@ -142,7 +142,7 @@ impl Transactions {
         let timeout = self.settings.request_timeout;
         producer.begin_transaction().map_err(Failure::Aborted)?;
         self.deliver(producer, &command.parcels)?;
-        self.check_rest_is_taken(command)?;
+        check_decisions_are_taken(command)?;
         let offsets = offsets(&self.settings, &command.commits).map_err(Failure::Aborted)?;
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Aborted(KafkaError::Canceled));
@@ -163,25 +163,12 @@ impl Transactions {
         self.commits.as_ref().map_or(Ok(()), CommitQueue::check).map_err(Failure::Aborted)?;
         let producer = self.take_producer().map_err(Failure::Aborted)?;
         self.deliver(&producer, &command.parcels)?;
-        self.check_rest_is_taken(command)?;
+        check_decisions_are_taken(command)?;
         self.producer = Some(producer);
         if let Some(commits) = &self.commits {
             commits.hand_over(&command.commits);
         }
         Ok(())
-    }
-
-    /// A decision that its topic rejects even when cut is left out where the topic takes others
-    /// now. A topic that takes none is at fault itself and has to be repaired: no decision may be
-    /// left out for that.
-    fn check_rest_is_taken(&self, command: &Command) -> Result<(), Failure> {
-        let Some(code) = command.decision_left_out else { return Ok(()) };
-        let is_decision = |parcel: &Parcel| parcel.message.topic == Topic::Decisions;
-        if command.parcels.iter().any(is_decision) {
-            Ok(())
-        } else {
-            Err(Failure::Topic(Topic::Decisions, code))
-        }
     }
 
     pub(super) fn make_producer(&self) -> KafkaResult<BaseProducer<Deliveries>> {
@@ -200,4 +187,12 @@ impl Transactions {
     pub(super) fn take_producer(&mut self) -> KafkaResult<BaseProducer<Deliveries>> {
         self.producer.take().map_or_else(|| self.make_producer(), Ok)
     }
+}
+
+/// A decision that its topic rejects even when cut is left out where the topic takes others now. A
+/// topic that takes none is at fault itself and has to be repaired: no decision may be left out for
+/// that.
+fn check_decisions_are_taken(command: &Command) -> Result<(), Failure> {
+    let at_fault = |code| Err(Failure::Topic(Topic::Decisions, code));
+    command.decisions_refused.map_or(Ok(()), at_fault)
 }

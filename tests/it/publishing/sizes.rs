@@ -120,12 +120,11 @@ async fn a_topic_that_takes_no_decision_is_named_and_waited_for() {
     expected.verify(&lab).await;
 }
 
-/// A transaction has only one decision, which its topic rejects even when cut. Later ones show that
-/// the topic works, and this one is left out.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_that_is_refused_alone_blocks_no_other() {
-    let Some(lab) = Lab::new("alone").await else { return };
-    let mut worker = lab.worker("w1", "");
+/// A flush has only one decision, which its topic rejects even when cut. Later ones show that the
+/// topic works, and this one is left out.
+async fn a_decision_that_is_refused_alone(name: &str, guarantee: &str) {
+    let Some(lab) = Lab::new(name).await else { return };
+    let mut worker = lab.worker("w1", &format!("[kafka]\nguarantee = {guarantee:?}"));
     let first = claims(&lab, std::iter::once("short".to_owned()), |_, event| event);
     lab.wait("the first decided", LONG, async || first.is_complete(&outcome(&lab))).await;
     let (seen, _) = decision(&lab, "short");
@@ -145,6 +144,17 @@ async fn a_decision_that_is_refused_alone_blocks_no_other() {
     assert_eq!(worker.stop().await, Some(0));
     assert!(!outcome(&lab).decisions.contains_key(&long), "it was left out");
     assert_eq!(log(&lab, "w1").matches("only its row in Postgres has the content").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_is_refused_alone_blocks_no_other() {
+    a_decision_that_is_refused_alone("alone", "exactly_once").await;
+}
+
+/// The others are in their topic when this one is left out: they were sent again, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_is_refused_alone_blocks_no_other_without_transactions() {
+    a_decision_that_is_refused_alone("alone-once", "at_least_once").await;
 }
 
 const IMPATIENT: &str = "[retry]\ninitial_interval = \"50ms\"\nmax_interval = \"200ms\"\n\
