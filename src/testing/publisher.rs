@@ -86,10 +86,11 @@ impl FakePublisher {
         }
     }
 
-    /// Whether the doubtful commit took place, by the partitions that the worker still has.
-    fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> bool {
-        let is_live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
-        let mut said = doubt.iter().filter(is_live).peekable();
+    /// Whether the doubtful commit took place, by the partitions that the member still has.
+    fn took_place(&self, doubt: &[Commit]) -> bool {
+        let is_held =
+            |commit: &&Commit| self.member.member_for(std::slice::from_ref(*commit)).is_some();
+        let mut said = doubt.iter().filter(is_held).peekable();
         let is_there = |commit: &Commit| {
             self.broker.committed(commit.partition)
                 == Some((commit.offset, commit.metadata.clone()))
@@ -154,7 +155,7 @@ impl FakePublisher {
                 self.state().doubt = Some((batch, doubt));
                 return Err(error);
             }
-            if self.took_place(&doubt, &commits) {
+            if self.took_place(&doubt) {
                 self.state().epoch = Some(epoch);
                 return Ok(());
             }

@@ -40,10 +40,15 @@ impl Doubt {
 impl Transactions {
     /// Whether the doubtful commit took place: it did if the group has exactly what it said, for
     /// nobody else commits for a partition that was this worker's all the while. Partitions that
-    /// are not in `live` were lost since, and say nothing.
-    pub(super) fn took_place(&self, doubt: &[Commit], live: &[Commit]) -> KafkaResult<bool> {
-        let live = |commit: &&Commit| live.iter().any(|live| live.partition == commit.partition);
-        let said: Vec<&Commit> = doubt.iter().filter(live).collect();
+    /// were lost since say nothing, even if the worker has not heard of it yet: their new owners
+    /// may have committed.
+    pub(super) fn took_place(&self, doubt: &[Commit]) -> KafkaResult<bool> {
+        let rebalances = self.consumer.context();
+        let is_held = |commit: &&Commit| rebalances.holds(std::slice::from_ref(*commit));
+        let mut said: Vec<&Commit> = doubt.iter().filter(is_held).collect();
+        if said.is_empty() {
+            return Ok(false);
+        }
         let topic = |commit: &Commit| self.settings.topic(commit.partition.input);
         let mut partitions = TopicPartitionList::new();
         for commit in &said {
@@ -54,6 +59,8 @@ impl Transactions {
         // The answer may be good and deny one partition's offset, as while this principal may not
         // see the topic. Such a partition has no offset, but that says nothing.
         committed.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+        // What was lost while the group was asked may have been committed by another, too.
+        said.retain(is_held);
         let has = |commit: &&Commit| {
             let found = committed.find_partition(topic(commit), commit.partition.number);
             found.is_some_and(|found| {
@@ -76,9 +83,23 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::consumer::CommitMode;
+
     use super::super::following::tests::{idle, services};
+    use super::super::offsets::offsets;
     use super::*;
     use crate::intake::Partition;
+    use crate::intake::consumer::alone;
+
+    fn commit(partition: Partition, offset: i64) -> Commit {
+        Commit { partition, epoch: 1, offset, metadata: String::new() }
+    }
+
+    /// A publisher whose worker has these partitions.
+    fn with(held: &[Partition], transactions: Transactions) -> Transactions {
+        let held: Vec<(Partition, u32)> = held.iter().map(|partition| (*partition, 1)).collect();
+        Transactions { consumer: alone(&transactions.settings, &held), ..transactions }
+    }
 
     #[test]
     fn doubt_ends_with_the_next_batch_whichever_that_is() {
@@ -96,16 +117,30 @@ mod tests {
     #[test]
     fn an_error_of_one_partition_leaves_the_doubt() {
         let (broker, runtime) = services();
-        let transactions = idle(&broker, &runtime);
-        let commits = |number| {
-            let (partition, metadata) = (Partition::retry(number), String::new());
-            vec![Commit { partition, epoch: 1, offset: 7, metadata }]
-        };
-        let took_place = |number| transactions.took_place(&commits(number), &commits(number));
+        let transactions = with(&[0, 9].map(Partition::retry), idle(&broker, &runtime));
+        let took_place = |number| transactions.took_place(&[commit(Partition::retry(number), 7)]);
         assert_eq!(took_place(0), Ok(false), "nothing was committed");
         // The broker's answer is good, but for this partition, which does not exist.
         let code = RDKafkaErrorCode::UnknownTopicOrPartition;
         assert_eq!(took_place(9), Err(KafkaError::OffsetFetch(code)));
+    }
+
+    /// The worker has not heard yet that one of the partitions was lost. What its new owner commits
+    /// counted as a commit that did not take place, and the rest of the batch could be published
+    /// twice.
+    #[test]
+    fn what_another_worker_commits_says_nothing_of_a_doubtful_commit() {
+        let (broker, runtime) = services();
+        let (kept, lost) = (Partition::retry(0), Partition::claims(0));
+        let transactions = with(&[kept], idle(&broker, &runtime));
+        let settings = &transactions.settings;
+        broker.create_topic(&settings.input_topic, 1, 1).expect("it is made");
+        let committed = offsets(settings, &[commit(kept, 7), commit(lost, 9)]).expect("offsets");
+        transactions.consumer.commit(&committed, CommitMode::Sync).expect("committed");
+        let doubt = [commit(kept, 7), commit(lost, 7)];
+        assert_eq!(transactions.took_place(&doubt), Ok(true));
+        let transactions = with(&[], transactions);
+        assert_eq!(transactions.took_place(&doubt), Ok(false), "nothing of it can be published");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Transactions {
     fn attempt(&mut self, command: &Command) -> Result<(), Failure> {
         let producer = self.take_producer().map_err(Failure::Aborted)?;
         if let Some(doubt) = self.doubt.take(command.batch) {
-            match self.took_place(&doubt, &command.commits) {
+            match self.took_place(&doubt) {
                 Ok(true) => {
                     self.producer = Some(producer);
                     return Ok(());
