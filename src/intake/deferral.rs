@@ -53,8 +53,9 @@ const ALL: [&str; 11] =
 
 /// No reason, no API's name and no trace is longer.
 const WORD_MAX: usize = 64;
-/// No claim is deferred or asked about more often. A verdict's row has room for what comes after.
-const COUNT_MAX: i64 = 1_000_000;
+/// No claim is deferred or asked about more often, or it is not counted. A verdict's row has room
+/// for what comes after.
+const COUNT_MAX: u32 = 1_000_000;
 
 /// A deferred claim's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +94,7 @@ impl Deferral {
         let text = |name| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name| text(name)?.parse::<i64>().ok().filter(|number| *number >= 0);
         // Texts and counts of another writer are not passed on in any size.
-        let count = |name| {
-            let count = number(name).filter(|count| *count <= COUNT_MAX)?;
-            u32::try_from(count).ok()
-        };
+        let count = |name| u32::try_from(number(name)?).ok().filter(|count| *count <= COUNT_MAX);
         let is_short = |text: &&str| text.len() <= WORD_MAX;
         let since = number(SINCE)?;
         Some(Self {
@@ -117,13 +115,14 @@ impl Deferral {
     /// The headers of the deferred record: the event's own, and the history.
     pub fn headers(&self, event: &Headers) -> Headers {
         let mut headers = Self::strip(event.clone());
+        let count = |count: u32| count.min(COUNT_MAX).to_string();
         let history = [
-            (TIMES, self.times.to_string()),
+            (TIMES, count(self.times)),
             (FIRST, self.first.to_string()),
             (SINCE, self.since.to_string()),
             (NOT_BEFORE, self.not_before.to_string()),
-            (ATTEMPTS, self.attempts.to_string()),
-            (UNSEEN, self.unseen.to_string()),
+            (ATTEMPTS, count(self.attempts)),
+            (UNSEEN, count(self.unseen)),
             (REASON, self.reason.clone()),
             (SOURCE, self.source.to_string()),
             (API, self.api.clone()),
@@ -221,6 +220,16 @@ mod tests {
         let attempts = |text| Deferral::parse(&forged(ATTEMPTS, text)).map(|read| read.attempts);
         assert_eq!(attempts("1000000"), Some(1_000_000));
         assert_eq!((attempts("1000001"), attempts("4294967295")), (None, None));
+    }
+
+    /// Without a free seat a claim may be written to the end of its topic many times a second. The
+    /// history of one that was deferred too often was not read again.
+    #[test]
+    fn a_history_of_any_length_is_read_again() {
+        let long = Deferral { times: 1_000_001, attempts: u32::MAX, ..deferral() };
+        let read = Deferral::parse(&long.headers(&Headers::new())).expect("it is read");
+        assert_eq!((read.times, read.attempts), (1_000_000, 1_000_000));
+        assert_eq!(read.source, long.source);
     }
 
     #[test]
