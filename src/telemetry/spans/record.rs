@@ -138,8 +138,13 @@ impl ClaimRecord {
     }
 
     /// It waits for this from `from` on, until `until` if that is known, and after that for a
-    /// permit.
+    /// permit. One that goes on waiting for the same may say so again.
     pub fn waits(&mut self, what: Wait, from: i64, until: Option<i64>) {
+        if until.is_none()
+            && self.waits.is_some_and(|(before, _, until)| (before, until) == (what, None))
+        {
+            return;
+        }
         self.moves(from);
         self.waits = Some((what, from, until));
     }
@@ -187,8 +192,17 @@ impl ClaimRecord {
         self.error = Some(reason);
     }
 
-    /// It took part in a shared step.
+    /// It took part in a shared step. Where it takes part in one again and again, as in an outage
+    /// of hours, the first and the last are kept.
     pub fn shares(&mut self, step: Arc<SharedRecord>) {
+        let is_same =
+            |note: &Note| matches!(note, Note::Shared(before) if before.step == step.step);
+        if let [.., first, last] = self.notes.as_slice()
+            && is_same(first)
+            && is_same(last)
+        {
+            self.notes.pop();
+        }
         self.notes.push(Note::Shared(step));
     }
 

@@ -217,6 +217,33 @@ fn links_go_both_ways(collector: &Collector, span: &SpanData) {
     }
 }
 
+/// In an outage each claim hears twice a second that it waits, and that a try has failed: a worker
+/// that exports spans grew by gigabytes an hour.
+#[test]
+fn an_outage_of_hours_is_noted_in_a_few_words() {
+    let (collector, spans) = Collector::listen(Sampler::AlwaysOn, KEEP);
+    let (claim, trace) = spans.claim(None, 5, 0);
+    let mut claim = claim.expect("spans are on");
+    for step in [SharedStep::Recall, SharedStep::Record, SharedStep::Publish] {
+        for number in 1..=1_000 {
+            let (at, error) = (number * 500_000, (number < 1_000).then_some("away"));
+            claim.waits(Wait::Room, at, None);
+            let ids = Ids { trace_id: 77, span_id: number.unsigned_abs() };
+            claim.shares(Spans::shared(step, ids, (at, at + 1), 1, error, vec![claim.ids()]));
+        }
+        claim.moves(500_000_000);
+    }
+    ends(&spans, &mut claim, &trace, APPROVED, 500_000_001);
+    let all = collector.spans();
+    for name in ["recall", "record", "publish"] {
+        let ids =
+            all.iter().filter(|span| span.name == name).map(|span| span.span_context.span_id());
+        let ids: Vec<_> = ids.map(|id| u64::from_be_bytes(id.to_bytes())).collect();
+        assert_eq!(ids, [1, 1_000], "the first that failed, and the one that did not");
+    }
+    assert_eq!(collector.span("process reward.claims").events.len(), 3, "one wait each");
+}
+
 #[test]
 fn what_is_sampled_out_makes_no_span_and_goes_on() {
     let (collector, spans) = Collector::listen(parent_based(), Keep::default());
