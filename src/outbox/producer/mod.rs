@@ -14,7 +14,7 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ use crate::telemetry::meter;
 
 /// How long to wait for the thread to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A flush makes fewer calls of the client than this, its second try included.
+const MOST_CALLS: u32 = 20;
 
 /// The worker's handle of the publisher.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct KafkaPublisher {
     thread: Option<JoinHandle<()>>,
     republish_duplicates: bool,
     bounds: Arc<Bounds>,
+    /// No call of the client may take longer.
+    longest_call: Duration,
 }
 
 impl KafkaPublisher {
@@ -86,6 +90,7 @@ impl KafkaPublisher {
                 Some(started.map_err(threads)?)
             }
         };
+        let longest_call = settings.transaction_timeout.saturating_add(settings.request_timeout);
         let transactions = Transactions {
             transactional_id: settings.worker_id(&member),
             batch_max_bytes: clients::batch_max_bytes(&settings),
@@ -103,10 +108,12 @@ impl KafkaPublisher {
             .name("publisher".to_owned())
             .spawn(move || transactions.run(&received))
             .map_err(threads)?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), republish_duplicates, bounds })
+        let (commands, thread) = (Some(commands), Some(thread));
+        Ok(Self { commands, thread, republish_duplicates, bounds, longest_call })
     }
 
-    /// Sends the drafts in their present form, as one flush.
+    /// Sends the drafts in their present form, as one flush. A call of the client that hangs in
+    /// spite of its time limit ends the worker: only another process can go on.
     async fn flush(
         &self,
         batch: u64,
@@ -117,12 +124,22 @@ impl KafkaPublisher {
         let gone = || {
             NotPublished::Failed(PublishError::Fatal("the publisher's thread has ended".to_owned()))
         };
-        let (reply, replied) = oneshot::channel();
+        let (reply, mut replied) = oneshot::channel();
         let parcels = drafts.parcels(&self.bounds.limits());
         let decisions_refused = refused.filter(|_| drafts.leave_out_all());
         let command = Command { batch, parcels, commits, decisions_refused, reply };
         self.commands.as_ref().ok_or_else(gone)?.try_send(command).map_err(|_| gone())?;
-        replied.await.map_err(|_| gone())?
+        // In parts: a process that was paused for long has not waited for long.
+        for _ in 0..MOST_CALLS {
+            if let Ok(answer) = timeout(self.longest_call, &mut replied).await {
+                return answer.map_err(|_| gone())?;
+            }
+        }
+        let seconds = self.longest_call.as_secs();
+        Err(NotPublished::Failed(PublishError::Fatal(format!(
+            "Kafka's client has not answered for {MOST_CALLS} times {seconds} s, and none of its \
+             calls may take longer than that once: it hangs, and the worker has to be restarted"
+        ))))
     }
 
     fn learn(&self, lessons: Vec<Lesson>) {
@@ -203,5 +220,32 @@ impl Publisher for KafkaPublisher {
 
     fn deferred_max_bytes(&self) -> usize {
         self.bounds.limit(Topic::Retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker waited for it for ever, alive and without progress.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_hangs_ends_the_worker() {
+        let (commands, _nobody_answers) = sync_channel(1);
+        let publisher = KafkaPublisher {
+            commands: Some(commands),
+            thread: None,
+            republish_duplicates: false,
+            bounds: Arc::new(Bounds::new(1_000)),
+            longest_call: Duration::from_secs(18),
+        };
+        let began = Instant::now();
+        let flushed = publisher.flush(1, &mut Drafts::new(&[], false), Vec::new(), None).await;
+        match flushed {
+            Err(NotPublished::Failed(PublishError::Fatal(said))) => {
+                assert!(said.contains("20 times 18 s"), "{said}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(began.elapsed() >= Duration::from_secs(360));
     }
 }
