@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use tracing::debug;
 
 use super::Rebalances;
@@ -30,6 +30,10 @@ pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
     let rebalances = consumer.context();
     let Some(members) = members(consumer)? else { return Ok(Dealt::default()) };
     let count = |input: Input| -> KafkaResult<i32> {
+        if rebalances.events.is_closed() {
+            // The worker has ended, and the thread that leaves the group waits for this one.
+            return Err(KafkaError::Canceled);
+        }
         let metadata =
             consumer.fetch_metadata(Some(&rebalances.topics[input as usize]), ASK_TIMEOUT)?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());

@@ -13,14 +13,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Rebalances, SharedConsumer};
+use super::{Rebalances, SharedConsumer, dealt};
 
 /// The time limit of a request for the state of the group.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the consumer is polled between two requests.
 const POLL: Duration = Duration::from_millis(30);
-/// How long the publisher may take to release the consumer.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the publisher, and the watch for orphans, may take to release the consumer. The watch
+/// may wait for an answer.
+const RELEASE_TIMEOUT: Duration = dealt::ASK_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// How the worker leaves its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
