@@ -119,8 +119,13 @@ impl Policy {
         (policy.content() == content).then_some(policy)
     }
 
+    /// The version of the policy with this content.
+    pub fn version_of(content: &str) -> String {
+        format!("sha256:{}", hex::encode(Sha256::digest(content)))
+    }
+
     fn versioned(mut self) -> Self {
-        self.version = format!("sha256:{}", hex::encode(Sha256::digest(self.content())));
+        self.version = Self::version_of(&self.content());
         self
     }
 

@@ -63,7 +63,8 @@ pub async fn policies(store: &PostgresStore) -> Result<PolicyHistory, StoreError
     Ok(PolicyHistory { policies: store.fetch(sqlx::query_as(rows)).await? })
 }
 
-/// The policies that this version can apply, by their versions.
+/// The policies that this version can apply, by their versions. One whose text was altered excuses
+/// no verdict, so it is left out.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -73,6 +74,9 @@ pub async fn kept_policies(
     let mut kept = HashMap::new();
     for row in policies(store).await?.policies {
         let Some(policy) = Policy::from_content(&row.content) else { continue };
+        if policy.version() != row.version {
+            continue;
+        }
         let one = kept.entry(row.version).or_insert(KeptPolicy { policy, has_decided: false });
         one.has_decided |= row.used == PolicyUse::ToDecide.as_str();
     }

@@ -4,6 +4,7 @@
 //! decisions in Kafka, whose seals cannot be rewritten. Nothing is written or locked.
 
 mod erasure;
+mod kept_policies;
 mod letters;
 mod matching;
 mod pages;
@@ -72,6 +73,7 @@ pub async fn verify_seals(
     }
     let page = store.in_snapshot(async |rows| pages::unsealed(rows).await).await?;
     report.add_rows(check_rows(&page.seals, &page.rows, Allowed::default()));
+    kept_policies::altered(store).await?.into_iter().for_each(|finding| report.add(finding));
     bar.finish_and_clear();
     report.list_removals(removals(store, question, start).await?);
     if let Some(kafka) = question.topic {

@@ -12,7 +12,7 @@ use super::derived::record;
 use super::with_database;
 
 /// Keeps a policy as a worker does when it begins.
-async fn keep(database: &TestDatabase, policy: &Policy, used: PolicyUse) {
+pub(super) async fn keep(database: &TestDatabase, policy: &Policy, used: PolicyUse) {
     let insert = "insert into policies (version, content, used) values ($1, $2, $3)";
     let insert = sqlx::query(insert).bind(policy.version()).bind(policy.content());
     insert.bind(used.as_str()).execute(&database.pool).await.expect("kept");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use claimgate::audit::End;
 use claimgate::outbox::{Call, Received, RecordOutcome, Store};
+use claimgate::schema::PolicyUse;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::audit::{Office, honest};
 use super::build::{assessed, call, close, event, following, malformed, verdict};
 use super::database::{TestDatabase, execute};
+use super::policies::keep;
 use super::{RealStore, with_database};
 
 /// Records claims of these numbers in one batch, each as a worker does, and a dead letter.
@@ -96,7 +98,7 @@ async fn rows_with_every_kind_of_value_are_as_they_were_written() {
 }
 
 /// What the owner of the tables does, and what is found: table, row and kind.
-const DEEDS: [(&str, [&str; 3]); 25] = [
+const DEEDS: [(&str, [&str; 3]); 26] = [
     (
         "update risk_calls set response = convert_to(replace(convert_from(response, 'UTF8'),
             '\"level\": 0', '\"level\": 4'), 'UTF8') where claim_id = 'claim-1'",
@@ -225,12 +227,19 @@ const DEEDS: [(&str, [&str; 3]); 25] = [
             where id = (select seal from verdicts where claim_id = 'claim-40')",
         ["seals", "", "seal_altered"],
     ),
+    // A policy that shall have decided otherwise.
+    (
+        "alter table policies drop constraint policies_are_their_hash;
+        update policies set content = replace(content, 'reject', 'approve')",
+        ["policies", "sha256:", "altered"],
+    ),
 ];
 
 #[tokio::test]
 async fn each_deed_of_the_tables_owner_is_found_and_named() {
     with_database(async |database| {
         let office = Office::new(database.store().await);
+        keep(database, &office.policy, PolicyUse::ToDecide).await;
         record(&office, 0..30).await;
         record(&office, 30..60).await;
         for (sql, [table, row, fault]) in DEEDS {
