@@ -74,6 +74,7 @@ pub use single::steps::Step;
 pub use single::story::{ClaimStory, claim_story};
 pub use single::subject::{SubjectFile, subject_file};
 pub use single::trace::{TraceFile, trace_file};
+pub use single::undecryptable::Undecryptable;
 pub use single::waiting::Waiting;
 
 /// The section `[audit]`.

@@ -16,6 +16,9 @@ use crate::decision::{Assessment, Policy, Ruling};
 use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
 use crate::schema::{Call, EventRow, Verdict};
 
+/// How the sentence about a row begins that cannot be decrypted.
+pub(super) const UNDECRYPTABLE: &str = "some of its evidence cannot be decrypted here";
+
 /// What is needed to read evidence.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
@@ -35,6 +38,8 @@ pub(super) struct Evidence<'a> {
     /// The attempts, oldest first.
     pub(super) calls: &'a [Call],
     pub(super) events: &'a [EventRow],
+    /// Why some of these cannot be decrypted here, one sentence each: they lack what is encrypted.
+    pub(super) undecryptable: &'a [String],
     /// Verdicts from before this time, UNIX microseconds, may have lost attempts to retention. Read
     /// after the rows.
     pub(super) attempts_lost_before: Option<i64>,
@@ -131,7 +136,13 @@ impl Reader<'_> {
             }
             Err(why) => derivation.missing.push(why),
         }
+        let undecryptable = evidence.undecryptable;
+        derivation
+            .missing
+            .extend(undecryptable.iter().map(|why| format!("{UNDECRYPTABLE}: {why}")));
         match evidence.events.iter().find(|event| event.source == verdict.source) {
+            // A claim's event is never empty.
+            Some(EventRow { payload: None, .. }) if !undecryptable.is_empty() => {}
             Some(event) => self.compare_event(&mut derivation, verdict, event),
             None => derivation.missing.push("its event is not kept any more".to_owned()),
         }
@@ -170,7 +181,8 @@ impl Reader<'_> {
         }
         let call = deciding(verdict, calls);
         let call = call.ok_or("the answer that decided is not kept any more")?;
-        let body = call.response.as_deref().ok_or("the attempt that decided has no answer")?;
+        let body =
+            call.response.as_deref().ok_or("the attempt that decided has no answer to read")?;
         let status = call.http_status.and_then(|status| u16::try_from(status).ok());
         let result = api.read(&Answer { status: status.unwrap_or_default(), body });
         let ruling = rule(policy, api, &result).ok_or_else(|| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::derive::{Agreement, Derivation, Difference};
+use super::derive::{Agreement, Derivation, Difference, UNDECRYPTABLE};
 use crate::audit::report::shown::{sheet, table};
 use crate::audit::report::{End, Report, there_are_more, with_note};
 use crate::decision::Policy;
@@ -70,13 +70,15 @@ impl Rederivation {
         self.claims += 1;
         *self.findings.entry(finding).or_default() += 1;
         for why in &derivation.missing {
-            // With the attempt's id in it, each would be a cause of its own.
+            // With the attempt's or the claim's id in it, each would be a cause of its own.
             let why = if why.starts_with("the answer of attempt") {
-                "the answer is no longer read as an assessment".to_owned()
+                "the answer is no longer read as an assessment"
+            } else if why.starts_with(UNDECRYPTABLE) {
+                UNDECRYPTABLE
             } else {
-                why.clone()
+                why.as_str()
             };
-            *self.missing.entry(why).or_default() += 1;
+            *self.missing.entry(why.to_owned()).or_default() += 1;
         }
         for difference in &derivation.differences {
             *self.columns.entry(difference.column).or_default() += 1;

@@ -54,10 +54,11 @@ pub async fn rederive(
         let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
         (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
         for verdict in &page.verdicts {
-            let none = (Vec::new(), Vec::new());
-            let (calls, events) = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
-            let derivation =
-                reader.derive(&Evidence { verdict, calls, events, attempts_lost_before });
+            let none = Kept::default();
+            let kept = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
+            let Kept { calls, events, undecryptable } = kept;
+            let evidence = Evidence { verdict, calls, events, undecryptable, attempts_lost_before };
+            let derivation = reader.derive(&evidence);
             sum.add(verdict, derivation, limit);
         }
         bar.inc(u64::try_from(page.verdicts.len()).unwrap_or_default());
@@ -76,7 +77,16 @@ pub(in crate::audit) fn progress(of: u64, things: &str) -> ProgressBar {
 /// Verdicts, and the evidence of each by claim id.
 struct Page {
     verdicts: Vec<Verdict>,
-    evidence: HashMap<String, (Vec<Call>, Vec<EventRow>)>,
+    evidence: HashMap<String, Kept>,
+}
+
+/// The evidence that is kept about a claim.
+#[derive(Default)]
+struct Kept {
+    calls: Vec<Call>,
+    events: Vec<EventRow>,
+    /// Why some of these cannot be decrypted.
+    undecryptable: Vec<String>,
 }
 
 async fn page(
@@ -99,18 +109,22 @@ async fn page(
         order by requested_at, id",
     );
     let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until + CLOCKS_DIFFER);
-    let recent = store.fetch_evidence(calls).await?;
+    let recent = store.fetch_decryptable(calls).await?;
     let mut calls = earlier_calls(store, &verdicts, &recent, from).await?;
     calls.extend(recent);
     let events =
         CLAIM_EVENTS.select("where claim_id = any($1) and received_at >= $2 and received_at <= $3");
     let events = sqlx::query_as::<_, EventRow>(events).bind(&ids).bind(from).bind(until);
-    let mut evidence: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::with_capacity(verdicts.len());
-    for call in calls {
-        evidence.entry(call.claim_id.clone()).or_default().0.push(call);
+    let mut evidence: HashMap<String, Kept> = HashMap::with_capacity(verdicts.len());
+    for (call, why) in calls {
+        let kept = evidence.entry(call.claim_id.clone()).or_default();
+        kept.calls.push(call);
+        kept.undecryptable.extend(why);
     }
-    for event in store.fetch_evidence(events).await? {
-        evidence.entry(event.claim_id.clone()).or_default().1.push(event);
+    for (event, why) in store.fetch_decryptable(events).await? {
+        let kept = evidence.entry(event.claim_id.clone()).or_default();
+        kept.events.push(event);
+        kept.undecryptable.extend(why);
     }
     Ok(Page { verdicts, evidence })
 }
@@ -120,11 +134,11 @@ async fn page(
 async fn earlier_calls(
     store: &PostgresStore,
     verdicts: &[Verdict],
-    calls: &[Call],
+    calls: &[(Call, Option<String>)],
     from: OffsetDateTime,
-) -> Result<Vec<Call>, StoreError> {
+) -> Result<Vec<(Call, Option<String>)>, StoreError> {
     let mut by_claim: HashMap<&str, usize> = HashMap::with_capacity(verdicts.len());
-    calls.iter().for_each(|call| *by_claim.entry(call.claim_id.as_str()).or_default() += 1);
+    calls.iter().for_each(|(call, _)| *by_claim.entry(call.claim_id.as_str()).or_default() += 1);
     let lacks = |verdict: &&Verdict| {
         let kept = by_claim.get(verdict.claim_id.as_str()).copied().unwrap_or_default();
         lacks_attempts(verdict, kept)
@@ -136,5 +150,5 @@ async fn earlier_calls(
     }
     let calls = RISK_CALLS
         .select("where claim_id = any($1) and requested_at < $2 order by requested_at, id");
-    store.fetch_evidence(sqlx::query_as::<_, Call>(calls).bind(lacking).bind(from)).await
+    store.fetch_decryptable(sqlx::query_as::<_, Call>(calls).bind(lacking).bind(from)).await
 }

@@ -11,7 +11,7 @@ use crate::audit::expiry::{attempts_lost_before, expired};
 use crate::audit::report::shown::{optional, reasons, sheet, table};
 use crate::audit::report::{End, Report};
 use crate::audit::seals::{SealFinding, findings, verify_claim};
-use crate::audit::single::claim::claim_file;
+use crate::audit::single::claim::decryptable_file;
 use crate::decision::{Decision, Reason};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -86,10 +86,10 @@ pub async fn verify(
     claim_id: &str,
     give_up_after: Duration,
 ) -> Result<Verification, StoreError> {
-    let mut file = claim_file(store, claim_id).await?;
+    let (mut file, mut undecryptable) = decryptable_file(store, claim_id).await?;
     if file.verdict.is_none() && !file.events.is_empty() {
         // It may have been decided between the look-ups of the two.
-        file = claim_file(store, claim_id).await?;
+        (file, undecryptable) = decryptable_file(store, claim_id).await?;
     }
     // Not before the claim is read: retention may run beside, and says first what it takes.
     let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
@@ -101,6 +101,7 @@ pub async fn verify(
         verdict: &verdict,
         calls: &file.calls,
         events: &file.events,
+        undecryptable: &undecryptable,
         attempts_lost_before,
     };
     let derivation = reader.derive(&evidence);

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::audit::period::Period;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::{Report, there_are_more, with_note};
+use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::{Claim, EventError};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -23,6 +24,8 @@ pub struct Conflicts {
     pub conflicts: Vec<Conflict>,
     /// Whether there are more.
     pub more: bool,
+    /// Events that cannot be decrypted here: their claim id is not known.
+    pub undecryptable: Undecryptable,
 }
 
 /// An event with the claim id of another event.
@@ -31,7 +34,7 @@ pub struct Conflict {
     /// When it was received.
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
-    /// The claim id; `None` if this version does not accept the event as a claim.
+    /// The claim id; `None` if the event is not read here as a claim.
     pub claim_id: Option<String>,
     /// The dead letter that it became, in the form for `claimgate dead-letters show`.
     pub letter: String,
@@ -64,16 +67,20 @@ pub async fn conflicts(
         .bind(period.from)
         .bind(period.to)
         .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX));
-    let letters: Vec<DeadLetterRow> = store.fetch_evidence(letters).await?;
+    let letters: Vec<(DeadLetterRow, _)> = store.fetch_decryptable(letters).await?;
     let more = letters.len() > limit;
-    let mut conflicts: Vec<_> = letters.into_iter().take(limit).map(conflict).collect();
+    let (mut conflicts, mut undecryptable) = (Vec::new(), Undecryptable::default());
+    for (letter, why) in letters.into_iter().take(limit) {
+        conflicts.push(conflict(letter));
+        why.into_iter().for_each(|why| undecryptable.add(why));
+    }
     let decided = decided(store, &conflicts).await?;
     for conflict in &mut conflicts {
         let found = conflict.claim_id.as_ref().and_then(|claim_id| decided.get(claim_id));
         conflict.decision = found.map(|(decision, _)| decision.clone());
         conflict.decided_at = found.map(|(_, decided_at)| *decided_at);
     }
-    Ok(Conflicts { conflicts, more })
+    Ok(Conflicts { conflicts, more, undecryptable })
 }
 
 /// A conflict without the decision from the other event, which is looked up later.
@@ -117,7 +124,9 @@ impl Report for Conflicts {
     }
 
     fn note(&self) -> Option<String> {
-        self.more.then(|| there_are_more("latest", self.conflicts.len()))
+        let more = self.more.then(|| there_are_more("latest", self.conflicts.len()));
+        let notes: Vec<String> = more.into_iter().chain(self.undecryptable.note("event")).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 

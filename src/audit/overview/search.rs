@@ -13,6 +13,7 @@ use crate::audit::period::Period;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::{End, Report};
 use crate::audit::single::missing_keys::{self, missing_keys};
+use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::{Claim, SubjectKeys};
 use crate::decision::Reason;
 use crate::outbox::StoreError;
@@ -38,6 +39,8 @@ pub struct Search {
     pub not_kept: u64,
     /// Verdicts whose event this version does not accept as a claim.
     pub unreadable: u64,
+    /// Events that cannot be decrypted here: they might have matched.
+    pub undecryptable: Undecryptable,
     /// The number of keys that were not given and under which there may be more claims; 0 without
     /// `by_hash`.
     pub missing_keys: u64,
@@ -91,8 +94,11 @@ pub async fn search(
             break;
         }
         bar.inc(u64::try_from(page.len()).unwrap_or_default());
-        for decided in page {
-            found.look_at(decided, wanted);
+        for (decided, why) in page {
+            match why {
+                Some(why) => found.undecryptable.add(why),
+                None => found.look_at(decided, wanted),
+            }
             if found.claims.len() > limit {
                 found.claims.truncate(limit);
                 found.more = true;
@@ -164,7 +170,8 @@ impl Report for Search {
     }
 
     fn end(&self) -> End {
-        match (self.claims.is_empty(), self.not_kept + self.unreadable + self.missing_keys) {
+        let unread = self.not_kept + self.unreadable + self.undecryptable.rows;
+        match (self.claims.is_empty(), unread + self.missing_keys) {
             (false, _) => End::Found,
             (true, 0) => End::Nothing,
             (true, _) => End::Unverifiable,
@@ -178,7 +185,8 @@ impl Report for Search {
     }
 
     fn note(&self) -> Option<String> {
-        let notes = [self.note_of_claims(), missing_keys::note(self.missing_keys)];
+        let undecryptable = self.undecryptable.note("event");
+        let notes = [self.note_of_claims(), undecryptable, missing_keys::note(self.missing_keys)];
         let notes: Vec<String> = notes.into_iter().flatten().collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }
@@ -187,7 +195,7 @@ impl Report for Search {
 impl Search {
     /// Which claims were not searched.
     fn note_of_claims(&self) -> Option<String> {
-        let Self { claims, more, searched, by_hash, not_kept, unreadable, missing_keys: _ } = self;
+        let Self { claims, more, searched, by_hash, not_kept, unreadable, .. } = self;
         if *more {
             return Some(format!(
                 "these are the latest {}; there are more: raise --limit, or search a part of the \

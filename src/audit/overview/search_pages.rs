@@ -28,7 +28,14 @@ impl Evidence for Decided {
     fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
         decrypt_payload(&self.claim_id, &mut self.payload, keys)
     }
+
+    fn clear(&mut self) {
+        self.payload = None;
+    }
 }
+
+/// A verdict with its event, and why that one cannot be decrypted, if so.
+type Read = (Decided, Option<String>);
 
 /// What is left to look at.
 pub(super) enum Pages {
@@ -95,13 +102,13 @@ impl Pages {
     }
 
     /// The next page; an empty one is the last.
-    pub(super) async fn next(&mut self, store: &PostgresStore) -> Result<Vec<Decided>, StoreError> {
+    pub(super) async fn next(&mut self, store: &PostgresStore) -> Result<Vec<Read>, StoreError> {
         match self {
             Self::All { from, before: (at, claim_id) } => {
                 let page = sqlx::query_as(decided(BEFORE)).bind(*from).bind(*at);
                 let page = page.bind(&*claim_id).bind(i64::from(PAGE));
-                let page: Vec<Decided> = store.fetch_evidence(page).await?;
-                if let Some(last) = page.last() {
+                let page: Vec<Read> = store.fetch_decryptable(page).await?;
+                if let Some((last, _)) = page.last() {
                     (*at, *claim_id) = (last.decided_at, last.claim_id.clone());
                 }
                 Ok(page)
@@ -112,7 +119,7 @@ impl Pages {
                     return Ok(Vec::new());
                 }
                 let page = sqlx::query_as(decided("where claim_id = any ($1)")).bind(some);
-                store.fetch_evidence(page).await
+                store.fetch_decryptable(page).await
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::audit::report::shown::sheet;
 use crate::audit::report::{End, Report};
 use crate::audit::single::claim::is_given;
 use crate::audit::single::missing_keys::{self, missing_keys};
+use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::SubjectKeys;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{PostgresStore, Purpose};
@@ -57,6 +58,8 @@ pub struct Erasure {
     pub rows: usize,
     /// The number of keys that were not given and under which the person may have more rows.
     pub missing_keys: u64,
+    /// Dead letters that cannot be decrypted here: they may be the person's.
+    pub undecryptable: Undecryptable,
 }
 
 /// Erases a person. Only the owner of the tables may do this.
@@ -66,11 +69,12 @@ pub struct Erasure {
 /// again.
 pub async fn erase(store: &PostgresStore, request: Erase<'_>) -> Result<Erasure, StoreError> {
     let subjects = request.keys.each(|key| key.subject(request.account_type, request.id));
-    let letters = letters(store, (request.account_type, request.id)).await?;
+    let person = (request.account_type, request.id);
+    let (letters, undecryptable) = letters(store, person).await?;
     let claims = claims(store, &subjects, &letters).await?;
     let missing_keys = missing_keys(store, request.keys).await?;
     let is_dry_run = request.is_dry_run;
-    let mut erasure = Erasure { is_dry_run, missing_keys, ..Erasure::default() };
+    let mut erasure = Erasure { is_dry_run, missing_keys, undecryptable, ..Erasure::default() };
     let is_nothing = claims.is_empty() && letters.is_empty();
     if !request.is_dry_run && !is_nothing {
         erasure.removal =
@@ -224,7 +228,7 @@ impl Report for Erasure {
 
     /// If there may be rows under other keys, the person may not be erased completely.
     fn end(&self) -> End {
-        match (self.missing_keys, self.found()) {
+        match (self.missing_keys + self.undecryptable.rows, self.found()) {
             (0, true) => End::Found,
             (0, false) => End::Nothing,
             _ => End::Unverifiable,
@@ -232,7 +236,9 @@ impl Report for Erasure {
     }
 
     fn note(&self) -> Option<String> {
-        missing_keys::note(self.missing_keys)
+        let notes = [missing_keys::note(self.missing_keys), self.undecryptable.note("dead letter")];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     fn text(&self) -> String {
@@ -249,7 +255,7 @@ impl Report for Erasure {
 
 impl Tabular for Erasure {
     fn rows(&self) -> RowSet {
-        let Self { is_dry_run, removal, verdicts, rows, missing_keys: _ } = self;
+        let Self { is_dry_run, removal, verdicts, rows, .. } = self;
         let counts = [Cell::of(is_dry_run), Cell::optional(*removal), Cell::of(verdicts)];
         let [is_dry_run, removal, verdicts] = counts;
         let row = [is_dry_run, removal, verdicts, Cell::of(rows)];

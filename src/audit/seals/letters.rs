@@ -1,6 +1,7 @@
 //! The dead letters that name a person.
 
 use super::whose::{Person, is_of};
+use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::{Claim, EventError};
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -27,13 +28,13 @@ struct NamedLetter {
     named_seal: Option<i64>,
 }
 
-/// The dead letters that name the person. All dead letters are read, because no column says whose
-/// they are.
+/// The dead letters that name the person, and those of which nobody knows whom they name. All dead
+/// letters are read, because no column says whose they are.
 pub(super) async fn letters(
     store: &PostgresStore,
     person: Person<'_>,
-) -> Result<Vec<Letter>, StoreError> {
-    let mut found = Vec::new();
+) -> Result<(Vec<Letter>, Undecryptable), StoreError> {
+    let (mut found, mut undecryptable) = (Vec::new(), Undecryptable::default());
     let mut after = LetterId::first();
     loop {
         let page = DEAD_LETTERS.select_and(
@@ -44,11 +45,14 @@ pub(super) async fn letters(
         let page = sqlx::query_as(page).bind(source.topic).bind(source.partition);
         let page = page.bind(source.offset).bind(content).bind(PAGE);
         let page: Vec<NamedLetter> = store.fetch(page).await?;
-        let Some(last) = page.last() else { return Ok(found) };
+        let Some(last) = page.last() else { return Ok((found, undecryptable)) };
         after = last.letter.id.clone();
         for NamedLetter { mut letter, named_seal: seal } in page {
             let digest = letter.digest();
-            store.decrypt(&mut letter)?;
+            if let Err(why) = store.decrypt(&mut letter) {
+                undecryptable.add(why);
+                continue;
+            }
             if is_of(letter.payload.as_deref().unwrap_or_default(), person) {
                 let claim_id = accepted(&letter, person);
                 found.push(Letter { id: letter.id, seal, digest, claim_id });

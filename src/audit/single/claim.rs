@@ -26,19 +26,28 @@ pub struct ClaimFile {
 /// Looks a claim up.
 ///
 /// # Errors
-/// [`StoreError`].
+/// [`StoreError`], also if some of its evidence cannot be decrypted.
 pub async fn claim_file(store: &PostgresStore, claim_id: &str) -> Result<ClaimFile, StoreError> {
-    let events = sqlx::query_as(CLAIM_EVENTS.select("where claim_id = $1 order by received_at"));
-    Ok(ClaimFile {
-        claim_id: claim_id.to_owned(),
-        verdict: store
-            .fetch(verdicts("where claim_id = $1").bind(claim_id))
-            .await?
-            .into_iter()
-            .next(),
-        calls: calls(store, claim_id).await?,
-        events: store.fetch_evidence(events.bind(claim_id)).await?,
-    })
+    let (file, undecryptable) = decryptable_file(store, claim_id).await?;
+    undecryptable.first().map_or(Ok(file), |why| Err(store.not_decrypted(why)))
+}
+
+/// The same without what cannot be decrypted, and why each row of that cannot be.
+pub(in crate::audit) async fn decryptable_file(
+    store: &PostgresStore,
+    claim_id: &str,
+) -> Result<(ClaimFile, Vec<String>), StoreError> {
+    let verdict = store.fetch(verdicts("where claim_id = $1").bind(claim_id)).await?;
+    let calls = RISK_CALLS.select("where claim_id = $1 order by requested_at, id");
+    let calls = store.fetch_decryptable(sqlx::query_as::<_, Call>(calls).bind(claim_id)).await?;
+    let events = CLAIM_EVENTS.select("where claim_id = $1 order by received_at");
+    let events =
+        store.fetch_decryptable(sqlx::query_as::<_, EventRow>(events).bind(claim_id)).await?;
+    let (calls, of_calls): (Vec<Call>, Vec<Option<String>>) = calls.into_iter().unzip();
+    let (events, of_events): (Vec<EventRow>, Vec<Option<String>>) = events.into_iter().unzip();
+    let undecryptable = of_calls.into_iter().chain(of_events).flatten().collect();
+    let (claim_id, verdict) = (claim_id.to_owned(), verdict.into_iter().next());
+    Ok((ClaimFile { claim_id, verdict, calls, events }, undecryptable))
 }
 
 /// The verdicts that the condition `rest` selects, with the time at which they were written.
@@ -64,15 +73,6 @@ pub(in crate::audit) fn is_given(column: &str) -> String {
         and left({column}, 11) = any (array(select left(given, 11) from unnest($1) as given))
         and {column} = any ($1)"
     )
-}
-
-/// Every attempt made for a claim, oldest first.
-pub(in crate::audit) async fn calls(
-    store: &PostgresStore,
-    claim_id: &str,
-) -> Result<Vec<Call>, StoreError> {
-    let calls = RISK_CALLS.select("where claim_id = $1 order by requested_at, id");
-    store.fetch_evidence(sqlx::query_as(calls).bind(claim_id)).await
 }
 
 impl Verdict {

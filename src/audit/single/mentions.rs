@@ -5,6 +5,7 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::undecryptable::Undecryptable;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::{IS_ENCRYPTED, PostgresStore};
 use crate::schema::{DEAD_LETTERS, DeadLetterRow, LETTER_KEY, LetterId};
@@ -17,7 +18,8 @@ const LIMIT: usize = 100;
 /// How many are read together: each may have a megabyte.
 const PAGE: usize = 50;
 
-/// Looks for letters that name a claim that was first seen at `first`.
+/// Looks for letters that name a claim that was first seen at `first`. Those that cannot be
+/// decrypted may name it, too.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -26,7 +28,7 @@ pub(super) async fn letters(
     claim_id: &str,
     first: Option<OffsetDateTime>,
     now: OffsetDateTime,
-) -> Result<Vec<DeadLetterRow>, StoreError> {
+) -> Result<(Vec<DeadLetterRow>, Undecryptable), StoreError> {
     // If the claim was never seen, only the latest letters can be searched.
     let first = first.unwrap_or(now);
     let spellings = spellings(claim_id);
@@ -37,10 +39,10 @@ pub(super) async fn letters(
             and (received_at, {LETTER_KEY}) > ($6, $7, $8, $9, $10)
         order by received_at, {LETTER_KEY} limit $11"
     );
-    // The server cannot search encrypted payloads. Without keys they are selected but cannot be
-    // decrypted, and the error says that a key is missing.
+    // The server cannot search encrypted payloads. Without keys they are selected and counted, and
+    // the answer says that a key is missing.
     let (all, limit) = if store.encrypts() { (true, PAGE) } else { (false, LIMIT) };
-    let mut found = Vec::new();
+    let (mut found, mut undecryptable) = (Vec::new(), Undecryptable::default());
     let mut after = (OffsetDateTime::UNIX_EPOCH, LetterId::first());
     loop {
         let (received_at, LetterId { source, content }) = after;
@@ -56,16 +58,22 @@ pub(super) async fn letters(
             .bind(source.offset)
             .bind(content)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let letters: Vec<DeadLetterRow> = store.fetch_evidence(letters).await?;
-        let Some(last) = letters.last() else { break };
+        let letters: Vec<(DeadLetterRow, _)> = store.fetch_decryptable(letters).await?;
+        let Some((last, _)) = letters.last() else { break };
         after = (last.received_at, last.id.clone());
-        found.extend(letters.into_iter().filter(|letter| !all || names(letter, &spellings)));
-        if !all || found.len() >= LIMIT {
+        for (letter, why) in letters {
+            match why {
+                Some(why) => undecryptable.add(why),
+                None if !all || names(&letter, &spellings) => found.push(letter),
+                None => {}
+            }
+        }
+        if found.len() >= LIMIT {
             break;
         }
     }
     found.truncate(LIMIT);
-    Ok(found)
+    Ok((found, undecryptable))
 }
 
 /// Whether the letter's event holds one of these spellings.

@@ -12,5 +12,6 @@ pub(super) mod steps;
 pub(super) mod story;
 pub(super) mod subject;
 pub(super) mod trace;
+pub(super) mod undecryptable;
 pub(super) mod verdict_rows;
 pub(super) mod waiting;

@@ -9,11 +9,12 @@ use time::OffsetDateTime;
 use super::claim::{ClaimFile, claim_file, payload};
 use super::mentions;
 use super::steps::{Step, step_rows, steps};
+use super::undecryptable::Undecryptable;
 use super::waiting::{LetterReplay, Unrecorded, Waiting};
 use crate::audit::changes::revising::revisions;
-use crate::audit::report::Report;
 use crate::audit::report::rows::{RowSet, Tabular};
 use crate::audit::report::shown::{block, instant};
+use crate::audit::report::{End, Report, with_note};
 use crate::claim::EventError;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -27,6 +28,8 @@ pub struct ClaimStory {
     pub file: ClaimFile,
     /// Dead letters whose event names the claim, mostly conflicts.
     pub dead_letters: Vec<DeadLetterRow>,
+    /// Dead letters that cannot be decrypted here: they may name the claim, too.
+    pub undecryptable: Undecryptable,
     /// The revisions by people.
     pub revisions: Vec<RevisionRow>,
     /// What the claim waits for; `None` if it is decided, or no API was called.
@@ -50,7 +53,7 @@ pub async fn claim_story(
     let decided = file.verdict.as_ref().map(|verdict| utc(verdict.decided_at));
     let received = file.events.first().map(|event| event.received_at);
     let first = [called, decided, received].into_iter().flatten().min();
-    let dead_letters = mentions::letters(store, claim_id, first, now).await?;
+    let (dead_letters, undecryptable) = mentions::letters(store, claim_id, first, now).await?;
     let waiting = match file.verdict {
         Some(_) => None,
         None => {
@@ -60,7 +63,7 @@ pub async fn claim_story(
     };
     let revisions = revisions(store, claim_id).await?;
     let story = steps(&file, &dead_letters, &revisions);
-    Ok(ClaimStory { story, waiting, dead_letters, revisions, file })
+    Ok(ClaimStory { story, waiting, dead_letters, undecryptable, revisions, file })
 }
 
 /// The latest of these letters with a claim that could not be recorded.
@@ -93,6 +96,18 @@ impl Report for ClaimStory {
         !self.story.is_empty()
     }
 
+    fn end(&self) -> End {
+        match (self.found(), self.undecryptable.rows) {
+            (true, _) => End::Found,
+            (false, 0) => End::Nothing,
+            (false, _) => End::Unverifiable,
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        self.undecryptable.note("dead letter")
+    }
+
     fn text(&self) -> String {
         let ClaimFile { claim_id, verdict, calls, events } = &self.file;
         let mut text = match (verdict, &self.waiting) {
@@ -103,7 +118,7 @@ impl Report for ClaimStory {
                     "no verdict for claim {claim_id:?}, but dead letters whose event names it\n"
                 )
             }
-            (None, None) => return nothing(claim_id),
+            (None, None) => return with_note(nothing(claim_id), self.note()),
         };
         text += &format!("\n{}", self.rows().table_of(&["at", "step", "what"]));
         for event in events {
@@ -114,7 +129,7 @@ impl Report for ClaimStory {
             );
         }
         text.extend(calls.iter().map(exchange));
-        text
+        with_note(text, self.note())
     }
 }
 

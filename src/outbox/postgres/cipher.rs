@@ -205,6 +205,9 @@ pub(crate) trait Evidence {
     /// # Errors
     /// One sentence: the key is not there, or the value is not as it was written.
     fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String>;
+
+    /// Removes what cannot be decrypted, so that nobody takes it for what came.
+    fn clear(&mut self);
 }
 
 /// The payload of the event of this claim.
@@ -219,6 +222,10 @@ pub(crate) fn decrypt_payload(
 impl Evidence for EventRow {
     fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String> {
         decrypt_payload(&self.claim_id, &mut self.payload, keys)
+    }
+
+    fn clear(&mut self) {
+        self.payload = None;
     }
 }
 
@@ -235,6 +242,10 @@ impl Evidence for Call {
         self.request = String::from_utf8_lossy(&request).into_owned();
         Ok(())
     }
+
+    fn clear(&mut self) {
+        self.response = None;
+    }
 }
 
 impl Evidence for DeadLetterRow {
@@ -242,6 +253,10 @@ impl Evidence for DeadLetterRow {
         let about = self.id.source.to_string();
         let payload = self.payload.as_mut();
         payload.map_or(Ok(()), |kept| keys.decrypt(Column::LetterPayload, &about, kept))
+    }
+
+    fn clear(&mut self) {
+        self.payload = None;
     }
 }
 

@@ -178,15 +178,41 @@ impl PostgresStore {
     {
         let mut rows = self.fetch(query).await?;
         for row in &mut rows {
-            self.decrypt(row)?;
+            self.decrypt(row).map_err(|why| self.not_decrypted(&why))?;
         }
         Ok(rows)
     }
 
+    /// The same, for questions about many claims, which one row shall not end: a row that cannot be
+    /// decrypted comes without what is encrypted, and with the sentence that says why.
+    pub(crate) async fn fetch_decryptable<R>(
+        &self,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<Vec<(R, Option<String>)>, StoreError>
+    where
+        R: Evidence + Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let decrypted = |mut row: R| {
+            let why = self.decrypt(&mut row).err();
+            if why.is_some() {
+                row.clear();
+            }
+            (row, why)
+        };
+        Ok(self.fetch(query).await?.into_iter().map(decrypted).collect())
+    }
+
     /// Decrypts a row of evidence.
-    pub(crate) fn decrypt(&self, row: &mut impl Evidence) -> Result<(), StoreError> {
-        let decrypted = row.decrypt(&self.keys());
-        decrypted.map_err(|said| StoreError::Fatal(format!("{}: {said}", self.place())))
+    ///
+    /// # Errors
+    /// As [`Evidence::decrypt`].
+    pub(crate) fn decrypt(&self, row: &mut impl Evidence) -> Result<(), String> {
+        row.decrypt(&self.keys())
+    }
+
+    /// The error where a question ends because a row cannot be decrypted.
+    pub(crate) fn not_decrypted(&self, why: &str) -> StoreError {
+        StoreError::Fatal(format!("{}: {why}", self.place()))
     }
 
     /// Whether there are keys, so that rows may be encrypted.

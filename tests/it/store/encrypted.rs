@@ -1,6 +1,6 @@
 //! With keys, the database alone reveals no identities.
 
-use claimgate::audit::AuditError;
+use claimgate::audit::{AuditError, End};
 use claimgate::claim::{DeadLetterReason, EventError};
 use claimgate::outbox::postgres::{PostgresStore, Settings};
 use claimgate::outbox::{Call, RecordOutcome, Store, StoreError};
@@ -83,12 +83,31 @@ async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
         let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("`postgres.evidence_keys` has no such key"), "{said}");
 
+        // A row that cannot be decrypted ends no question about others, and no claim is called
+        // verified, nor a person erased, because of it.
+        for (question, ends, said) in [
+            ("verify a", End::Unverifiable, "`postgres.evidence_keys` has no such key"),
+            ("verify c", End::Found, "follows from the answer and the event"),
+            ("rederive", End::Unverifiable, "some of its evidence cannot be decrypted here"),
+            ("claim c", End::Found, "1 dead letter; dead_letters.payload of reward.claims/3/9"),
+            ("search --phone 15912345687", End::Found, "passed over: 2 events; claim_events"),
+            (
+                "erase phone 15912345687 --by ann --reason law --dry-run",
+                End::Unverifiable,
+                "1 dead letter; dead_letters.payload of reward.claims/3/9",
+            ),
+        ] {
+            let (text, end) = office.answer(question).await;
+            assert!(end == ends && text.contains(said), "{question}: {end:?}\n{text}");
+        }
+        let found = office.ask_json("rederive").await["findings"].clone();
+        assert_eq!(found, json!({ "same": 1, "unverifiable": 2 }));
+
         // Without a key the command says so, also about a claim that only dead letters name.
-        let bare = database.store().await;
-        let day = std::time::Duration::from_secs(86_400);
-        let error = claimgate::audit::claim_story(&bare.store, "unknown", day).await;
-        let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
-        assert!(said.contains("dead_letters.payload of reward.claims/3/9"), "{said}");
+        office.store = database.store().await;
+        let (text, end) = office.answer("claim unknown").await;
+        assert_eq!(end, End::Unverifiable, "{text}");
+        assert!(text.contains("dead_letters.payload of reward.claims/3/9"), "{text}");
 
         let approval = "--by ann --reason request";
         office.store = store(database, &format!("{new},{old}")).await;
