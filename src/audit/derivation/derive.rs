@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::deciding::{answer_of, deciding, was_assessed};
 use crate::audit::KeptPolicy;
 use crate::audit::report::shown::{optional, reasons};
 use crate::claim::{Claim, SubjectKeys};
 use crate::decision::{Assessment, Policy, Ruling};
-use crate::risk::{Answer, ApiResult, Registry, rule, rule_unassessed};
+use crate::risk::{ApiResult, Registry, rule, rule_unassessed};
 use crate::schema::{Call, EventRow, Verdict};
 
 /// How the sentence about a row begins that cannot be decrypted.
@@ -45,25 +46,17 @@ pub(super) struct Evidence<'a> {
     pub(super) attempts_lost_before: Option<i64>,
 }
 
+impl<'a> Evidence<'a> {
+    /// The event that the verdict rests on.
+    pub(super) fn event(&self) -> Option<&'a EventRow> {
+        self.events.iter().find(|event| event.source == self.verdict.source)
+    }
+}
+
 /// Whether some of the verdict's attempts are kept and others are not. There may be more attempts
 /// than the verdict counts: it does not count those of a worker that was killed.
 pub(super) fn lacks_attempts(verdict: &Verdict, kept: usize) -> bool {
     (1..usize::try_from(verdict.attempts).unwrap_or(usize::MAX)).contains(&kept)
-}
-
-/// The attempt whose answer decided: the last that can have. Two workers may ask about a claim that
-/// was sent twice; then it is the one of the verdict's trace, and had ended before the verdict.
-fn deciding<'a>(verdict: &Verdict, calls: &'a [Call]) -> Option<&'a Call> {
-    let decisive = |call: &&Call| {
-        call.api == verdict.api
-            && matches!(call.outcome.as_ref(), "assessed" | "unassessable")
-            && call.requested_at <= verdict.decided_at
-    };
-    let has_ended =
-        |call: &Call| call.requested_at.saturating_add(call.latency) <= verdict.decided_at;
-    let fits = |call: &&Call| (call.trace_id == verdict.trace_id, has_ended(call));
-    // Of several that fit as well it is the last.
-    calls.iter().filter(decisive).max_by_key(fits)
 }
 
 /// A column of a verdict that does not follow from the evidence.
@@ -140,7 +133,7 @@ impl Reader<'_> {
         derivation
             .missing
             .extend(undecryptable.iter().map(|why| format!("{UNDECRYPTABLE}: {why}")));
-        match evidence.events.iter().find(|event| event.source == verdict.source) {
+        match evidence.event() {
             // A claim's event is never empty.
             Some(EventRow { payload: None, .. }) if !undecryptable.is_empty() => {}
             Some(event) => self.compare_event(&mut derivation, verdict, event),
@@ -161,7 +154,10 @@ impl Reader<'_> {
     /// Reads the deciding answer and rules on it, or says why there is none to read.
     fn answer(&self, evidence: &Evidence<'_>, policy: &Policy) -> Result<Derived, String> {
         let Evidence { verdict, calls, .. } = evidence;
-        if let Some(reason) = verdict.reasons.iter().find(|reason| reason.code == "unassessed") {
+        let unassessed = verdict.reasons.iter().find(|reason| reason.code == "unassessed");
+        if let Some(reason) = unassessed
+            && !was_assessed(self.registry, evidence)
+        {
             let (name, value) = (reason.name.as_deref().unwrap_or_default(), reason.value);
             let ruling = rule_unassessed(policy, name, value);
             return Ok(Derived { ruling, assessment: None, provider_code: value, call: None });
@@ -181,10 +177,8 @@ impl Reader<'_> {
         }
         let call = deciding(verdict, calls);
         let call = call.ok_or("the answer that decided is not kept any more")?;
-        let body =
-            call.response.as_deref().ok_or("the attempt that decided has no answer to read")?;
-        let status = call.http_status.and_then(|status| u16::try_from(status).ok());
-        let result = api.read(&Answer { status: status.unwrap_or_default(), body });
+        let answer = answer_of(call).ok_or("the attempt that decided has no answer to read")?;
+        let result = api.read(&answer);
         let ruling = rule(policy, api, &result).ok_or_else(|| {
             let reason = result.fault().map(|fault| fault.reason.as_str()).unwrap_or_default();
             format!(
@@ -275,30 +269,5 @@ impl Derivation {
         } else {
             Agreement::Same
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two workers asked about one claim, which had been sent twice to two partitions.
-    #[test]
-    fn the_answer_that_decided_is_the_one_of_the_verdicts_trace() {
-        let verdict = Verdict { decided_at: 1_000, ..Verdict::ordinary("clm-1") };
-        let call = |attempt, trace: &str, requested_at, latency| Call {
-            attempt,
-            requested_at,
-            latency,
-            trace_id: trace.to_owned(),
-            ..Call::ordinary("clm-1")
-        };
-        let own = &verdict.trace_id;
-        let decided = |calls: &[Call]| deciding(&verdict, calls).map(|call| call.attempt);
-        assert_eq!(decided(&[call(1, own, 100, 300), call(2, "other", 900, 50)]), Some(1));
-        assert_eq!(decided(&[call(1, own, 100, 300), call(2, own, 999, 139)]), Some(1), "too late");
-        assert_eq!(decided(&[call(1, own, 100, 300), call(2, own, 500, 300)]), Some(2));
-        assert_eq!(decided(&[call(1, "other", 100, 300)]), Some(1), "there is no other");
-        assert_eq!(decided(&[call(1, own, 1_001, 1)]), None);
     }
 }
