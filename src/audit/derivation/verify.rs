@@ -2,6 +2,7 @@
 //!
 //! It calls no risk API and writes nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -48,8 +49,15 @@ pub struct Outcome {
     pub policy_version: String,
 }
 
-/// What is added to the finding where rows or seals were altered.
-const NOT_AS_WRITTEN: &str = "; rows are NOT as they were written";
+/// What is added to the finding where rows or seals were altered: the tables.
+fn not_as_written(seals: &[SealFinding]) -> String {
+    let tables: BTreeSet<&str> = seals.iter().map(|finding| finding.table).collect();
+    if tables.is_empty() {
+        return String::new();
+    }
+    let tables: Vec<&str> = tables.into_iter().collect();
+    format!("; rows are NOT as they were written: {}", tables.join(", "))
+}
 
 impl Verification {
     /// The finding about a claim without a verdict: an event is only ever written together with
@@ -60,9 +68,7 @@ impl Verification {
             assessment += ", and its event is kept: the verdict was REMOVED, or no worker wrote \
                            the event";
         }
-        if !seals.is_empty() {
-            assessment += NOT_AS_WRITTEN;
-        }
+        assessment += &not_as_written(&seals);
         Self {
             claim_id: claim_id.to_owned(),
             finding: (has_event || !seals.is_empty()).then_some(Agreement::Differs),
@@ -112,7 +118,7 @@ pub async fn verify(
     let seals = verify_claim(store, claim_id).await?;
     if !seals.is_empty() {
         finding = Agreement::Differs;
-        assessment += NOT_AS_WRITTEN;
+        assessment += &not_as_written(&seals);
     }
     Ok(Verification {
         claim_id: verdict.claim_id,
@@ -219,7 +225,8 @@ mod tests {
             let text = found.text();
             assert!(text.contains("has no verdict"), "{text}");
             assert_eq!(text.contains("REMOVED"), has_event, "{text}");
-            assert_eq!(text.contains("NOT as they were written"), is_altered, "{text}");
+            let which = "NOT as they were written: risk_calls";
+            assert_eq!(text.contains(which), is_altered, "{text}");
         }
     }
 }
