@@ -15,6 +15,7 @@ create table dead_letter_replays (
     number           int not null check (number > 0),
     replayed_by      text not null check (replayed_by ~ '\S'),
     reason           text not null check (reason ~ '\S'),
+    role             text not null default session_user,
     announced_at     timestamptz not null default now()
         check (announced_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     -- "No event is sent twice under one number" depends on this key: of two operators, the second
@@ -32,6 +33,7 @@ comment on column dead_letter_replays.content is 'The dead letter''s content, as
 comment on column dead_letter_replays.number is 'How often the event was replayed with this one, those before it became this dead letter included: its header claimgate-replays.';
 comment on column dead_letter_replays.replayed_by is 'Who is responsible.';
 comment on column dead_letter_replays.reason is 'Why, in their words.';
+comment on column dead_letter_replays.role is 'The database role of their login.';
 comment on column dead_letter_replays.announced_at is 'When it was announced: never after its event was sent.';
 
 create table dead_letter_replay_places (

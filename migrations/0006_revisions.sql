@@ -13,6 +13,8 @@ create table revisions (
     instead_of text not null check (instead_of in ('approve', 'challenge', 'review', 'reject')),
     revised_by text not null check (revised_by ~ '\S'),
     reason     text not null check (reason ~ '\S'),
+    -- Not theirs to say: roles.sql lets nobody set a column with a default.
+    role       text not null default session_user,
     revised_at timestamptz not null default now()
         check (revised_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),
     -- Of two people who revise a claim at once, the second inserts nothing.
@@ -28,6 +30,7 @@ comment on column revisions.decision is 'What was decided.';
 comment on column revisions.instead_of is 'What had been decided before.';
 comment on column revisions.revised_by is 'Who is responsible.';
 comment on column revisions.reason is 'Why, in their words.';
+comment on column revisions.role is 'The database role of their login.';
 comment on column revisions.revised_at is 'When it was announced: never after it was published.';
 
 create table revision_places (
@@ -55,6 +58,7 @@ create table republications (
     id             bigint generated always as identity primary key,
     republished_by text not null check (republished_by ~ '\S'),
     reason         text not null check (reason ~ '\S'),
+    role           text not null default session_user,
     decided_from   timestamptz not null,
     decided_before timestamptz not null,
     announced_at   timestamptz not null default now()
@@ -64,6 +68,7 @@ comment on table republications is 'One row per command that published decisions
 comment on column republications.id is 'The header claimgate-republished of what it published.';
 comment on column republications.republished_by is 'Who is responsible.';
 comment on column republications.reason is 'Why, in their words.';
+comment on column republications.role is 'The database role of their login.';
 comment on column republications.decided_from is 'The claims decided from this time on …';
 comment on column republications.decided_before is '… and before this time.';
 comment on column republications.announced_at is 'When it began.';

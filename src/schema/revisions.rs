@@ -73,6 +73,7 @@ pub struct RevisionRow {
     pub instead_of: Decision,
     pub revised_by: String,
     pub reason: String,
+    pub role: String,
     #[serde(with = "time::serde::rfc3339")]
     pub revised_at: OffsetDateTime,
     pub place_topic: Option<String>,
@@ -90,6 +91,6 @@ impl RevisionRow {
 
 /// Selects [`RevisionRow`]s.
 pub const SELECT_REVISIONS: &str =
-    "select claim_id, revision, decision, instead_of, revised_by, reason,
+    "select claim_id, revision, decision, instead_of, revised_by, reason, role,
         revised_at, place_topic, place_partition, place_offset
     from revisions left join revision_places using (claim_id, revision)";

@@ -68,7 +68,8 @@ async fn a_decision_is_revised_as_the_settings_allow() {
 
     let story = lab.claimgate("", &["audit", "claim", "a"]).await;
     let story = String::from_utf8_lossy(&story.stdout).into_owned();
-    assert!(story.contains("approve instead of challenge, by ann: seen"), "{story}");
+    let revised = "approve instead of challenge, by ann (login ";
+    assert!(story.contains(revised) && story.contains("): seen"), "{story}");
     let verdict: String = sqlx::query_scalar("select decision from verdicts")
         .fetch_one(&lab.database)
         .await

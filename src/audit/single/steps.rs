@@ -145,10 +145,12 @@ fn recorded(verdict: &Verdict) -> Option<Step> {
 }
 
 fn revised(row: &RevisionRow) -> Step {
-    let RevisionRow { decision, instead_of, revised_by, reason, .. } = row;
+    let RevisionRow { decision, instead_of, revised_by, reason, role, .. } = row;
     let place = row.place().map(|place| place.to_string());
     let published = if place.is_some() { "" } else { "; not known to be published" };
-    let what = format!("{decision} instead of {instead_of}, by {revised_by}: {reason}{published}");
+    let what = format!(
+        "{decision} instead of {instead_of}, by {revised_by} (login {role}): {reason}{published}"
+    );
     Step {
         source: place,
         more: vec![("decision", Cell::of(decision)), ("reason", Cell::of(reason))],

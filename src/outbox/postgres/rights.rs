@@ -52,8 +52,8 @@ impl PostgresStore {
         if !lacking.is_empty() {
             let grants: Vec<String> = lacking.into_iter().map(|(grant,)| grant).collect();
             let message = format!(
-                "{}: the role lacks rights: {}; docs/audit.md, section Roles, has all that a \
-                 worker needs",
+                "{}: the role lacks rights: {}; `claimgate migrate --roles` grants what each role \
+                 needs, and no more (docs/audit.md, section Roles)",
                 self.place(),
                 grants.join("; ")
             );

@@ -49,8 +49,32 @@ begin
 end
 $$;
 
+-- Whoever adds rows gives every column but those with a default: these the server fills, with its
+-- time and the login, and nobody can write another time or another login there.
+do $$
+declare
+    name text;
+    into_table text;
+    given_columns text;
+begin
+    for name, into_table in
+        select given.name, unnest(given.tables) from (values
+            ('claimgate_worker', array['verdicts', 'policies', 'subject_keys', 'risk_calls',
+                'claim_events', 'dead_letters', 'token_exchanges', 'seals', 'shadow_decisions']),
+            ('claimgate_operator', array['dead_letter_replays', 'dead_letter_replay_places']),
+            ('claimgate_reviewer', array['revisions', 'revision_places', 'republications'])
+        ) as given (name, tables)
+    loop
+        select string_agg(quote_ident(attname), ', ') into given_columns from pg_attribute
+        where attrelid = to_regclass(into_table) and attnum > 0 and not attisdropped
+            and not atthasdef and attidentity = '';
+        execute format('grant insert (%s) on %I to %I', given_columns, into_table, name);
+    end loop;
+end
+$$;
+
 -- The worker may add rows, but never change or remove any.
-grant select, insert on verdicts, policies, subject_keys, risk_calls, claim_events, dead_letters,
+grant select on verdicts, policies, subject_keys, risk_calls, claim_events, dead_letters,
     token_exchanges, seals, shadow_decisions to claimgate_worker;
 grant usage on sequence seals_id_seq to claimgate_worker;
 grant execute on function claimgate_seal_head(bytea, bigint, timestamptz, bytea, bytea, bytea, bytea)
@@ -82,8 +106,6 @@ grant select on revisions, revision_places, dead_letter_replays, dead_letter_rep
 
 -- Operators read dead letters and add replays. They must not see verdicts and calls.
 grant select on dead_letters, dead_letter_replays, dead_letter_replay_places to claimgate_operator;
-grant insert on dead_letter_replays, dead_letter_replay_places to claimgate_operator;
 
 -- Reviewers decide in place of a worker, and publish decisions again.
 grant claimgate_auditor to claimgate_reviewer;
-grant insert on revisions, revision_places, republications to claimgate_reviewer;

@@ -58,6 +58,7 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         database.execute(script).await;
         let names = kinds.map(|kind| format!("claimgate_{kind}_{suffix}"));
         let [_, worker, auditor, operator, reviewer, analyst] = &names;
+        the_server_says_when_and_by_which_login(database, [worker, operator, reviewer]).await;
         test(database, worker, auditor).await;
         the_operators_role_adds_replays_and_nothing_else(database, operator).await;
         the_workers_role_reads_what_its_page_shows(database, worker).await;
@@ -157,6 +158,34 @@ async fn the_operators_role_adds_replays_and_nothing_else(database: &TestDatabas
             ["evidence is append-only", "violates check", "violates not-null", "violates unique"];
         assert!(refused.iter().any(|refusal| error.contains(refusal)), "{sql}: {error}");
     }
+}
+
+/// Who adds a row says neither when that was nor with which login.
+async fn the_server_says_when_and_by_which_login(
+    database: &TestDatabase,
+    [worker, operator, reviewer]: [&str; 3],
+) {
+    for (role, table, column) in [
+        (worker, "verdicts", "recorded_at"),
+        (worker, "dead_letters", "recorded_at"),
+        (worker, "policies", "first_used_at"),
+        (worker, "subject_keys", "first_used_at"),
+        (operator, "dead_letter_replays", "announced_at"),
+        (operator, "dead_letter_replays", "role"),
+        (operator, "dead_letter_replay_places", "recorded_at"),
+        (reviewer, "revisions", "revised_at"),
+        (reviewer, "revisions", "role"),
+        (reviewer, "revision_places", "recorded_at"),
+        (reviewer, "republications", "announced_at"),
+        (reviewer, "republications", "role"),
+    ] {
+        denied(database, role, &format!("insert into {table} ({column}) values (default)")).await;
+    }
+    let revise = "insert into revisions (claim_id, revision, decision, instead_of, revised_by,
+        reason) values ('revised', 1, 'approve', 'review', 'ann', 'seen')";
+    database.execute(format!("begin; set local role {reviewer}; {revise}; commit")).await;
+    let by_login = "select count(*) from revisions where role = session_user";
+    assert_eq!(database.number(by_login).await, 1);
 }
 
 async fn the_workers_role_reads_what_its_page_shows(database: &TestDatabase, worker: &str) {

@@ -93,6 +93,7 @@ mod tests {
             instead_of: Decision::Review,
             revised_by: "ann".to_owned(),
             reason: "seen".to_owned(),
+            role: "reviewer".to_owned(),
             revised_at: time::OffsetDateTime::UNIX_EPOCH,
             place_topic: offset.map(|_| "decisions".to_owned()),
             place_partition: offset.map(|_| 0),
