@@ -22,9 +22,10 @@ begin
         raise exception 'must be owner of the tables to make other partitions than those of the next 12 months'
             using errcode = 'insufficient_privilege';
     end if;
-    -- Two workers that start at once must not both make the same table. The lock goes with the
-    -- transaction.
-    perform pg_advisory_xact_lock(hashtextextended('claimgate partitions', 0));
+    -- Two workers that start at once must not both make the same table. Only the owner may take
+    -- this lock, and nobody who reads or adds rows waits for it; an advisory lock any login of the
+    -- database could hold. It goes with the transaction.
+    lock table risk_calls in share update exclusive mode;
     foreach parent in array array['risk_calls', 'claim_events'] loop
         for step in 0 .. months - 1 loop
             month := date_trunc('month', first_month::timestamptz) + make_interval(months => step);

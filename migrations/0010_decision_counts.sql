@@ -43,9 +43,12 @@ declare
     counted timestamptz;
     until timestamptz := date_trunc('hour', now() - interval '1 hour');
 begin
-    if not pg_try_advisory_xact_lock(hashtextextended('claimgate decision counts', 0)) then
+    -- Only the owner may take this lock; an advisory lock any login of the database could hold.
+    begin
+        lock table decision_counts in share update exclusive mode nowait;
+    exception when lock_not_available then
         return null;
-    end if;
+    end;
     select coalesce(max(counted_until), '-infinity') into counted from decision_counts;
     if counted >= until then
         return null;

@@ -129,6 +129,11 @@ impl Connections {
         self.size
     }
 
+    /// The bound on a statement.
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.max_wait / MAX_WAIT
+    }
+
     /// A connection that is not shared, whose statements and locks have no time limit.
     pub(super) async fn unbounded(&self) -> Result<PgConnection, Failure> {
         let mut settings = self.session.clone();

@@ -30,6 +30,10 @@ const TLS: &str = "a server on another machine is verified unless `postgres.url`
     docs/postgres.md has the choices";
 const NO_PARTITION: &str =
     "the default partition is missing: run `claimgate migrate` on a schema as it made it";
+const MIGRATION_LOCK: &str = "another worker is still migrating, or a login holds the advisory \
+    lock of migrations: pg_locks and pg_stat_activity show who";
+/// A lock was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 pub(super) const NO_CONNECTION: &str = "no connection within `postgres.connect_timeout`";
 
 impl Class {
@@ -126,6 +130,9 @@ impl Failure {
 /// What went wrong while migrating.
 pub(super) fn of_migration(place: &str, error: &MigrateError) -> StoreError {
     match error {
+        MigrateError::Execute(waited) if code(waited) == LOCK_NOT_AVAILABLE => {
+            StoreError::Transient(format!("{place}: {}; {MIGRATION_LOCK}", describe(waited)))
+        }
         MigrateError::Execute(error) => Failure::new(place, error).into_store_error(place),
         MigrateError::ExecuteMigration(error, version) => {
             let place = format!("{place}: migration {version}");

@@ -8,6 +8,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::error::{changed_migration, of_migration};
 use super::{PostgresStore, StoreError};
 
+/// How long a lock is waited for, as a multiple of the bound on a statement: five minutes by
+/// default. It may be another worker's that migrates, or a table's.
+const LOCK_WAIT: u32 = 30;
+
 impl PostgresStore {
     /// Applies the migrations that are missing and says how many. Several workers may do so at
     /// once. Where none is missing, a role that may only insert and select is enough.
@@ -22,12 +26,16 @@ impl PostgresStore {
             }
             State::Missing(versions) => versions.len(),
         };
-        // A migration may take long, and may wait long for another worker's: a connection of its
-        // own, without the bounds.
+        // A migration may take long, and may wait for another worker's: a connection of its own,
+        // without the bounds of other statements. Any login of the database may hold the lock that
+        // workers which migrate wait for, so that wait has a bound.
         let connection = self.connections.unbounded().await;
         let mut connection = connection.map_err(|failure| self.store_error(failure))?;
         let owner = self.other_owner().await?;
+        let bound = self.connections.statement_timeout().saturating_mul(LOCK_WAIT).as_millis();
+        let bound = format!("set lock_timeout = '{}ms'", bound.min(i32::MAX as u128));
         let apply = async {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(bound)).execute(&mut connection).await?;
             // What a migration makes belongs to whom the rest belongs.
             if let Some(owner) = owner {
                 let act = sqlx::AssertSqlSafe(format!("set role {owner}"));

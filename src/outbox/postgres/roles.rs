@@ -29,6 +29,8 @@ impl PostgresStore {
         let mut connection = connection.map_err(|failure| self.store_error(failure))?;
         let create = async {
             let mut transaction = connection.begin().await?;
+            // Behind a long transaction this gives up soon: workers queue up behind the lock.
+            sqlx::raw_sql("set local lock_timeout = '5s'").execute(&mut *transaction).await?;
             sqlx::raw_sql(ROLES).execute(&mut *transaction).await?;
             transaction.commit().await?;
             connection.close().await

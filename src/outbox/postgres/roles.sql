@@ -33,9 +33,11 @@ begin
         to claimgate_worker, claimgate_auditor, claimgate_operator, claimgate_reviewer,
             claimgate_analyst',
         current_schema());
+    -- To give a table away locks it: one that is given away already is left alone.
     for name in
         select format('alter table %s owner to claimgate_owner', oid::regclass) from pg_class
         where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'S', 'v')
+            and relowner <> to_regrole('claimgate_owner')
             and relname ~ '^(verdicts|policies|subject_keys|decision_counts|risk_calls|claim_events|dead_letter|token_exchanges|seals|shadow_decisions|revision|republications|remov|masked_|_sqlx)'
             -- A sequence goes with the table that owns it.
             and not exists (select from pg_depend

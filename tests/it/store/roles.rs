@@ -8,6 +8,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::build::{close, malformed};
+use super::database::execute;
 use super::questions::claimgate;
 use super::{TestDatabase, with_database};
 
@@ -53,9 +54,12 @@ pub(crate) async fn with_roles(test: impl AsyncFnOnce(&TestDatabase, &str, &str)
         }
         // As servers before version 15 have it.
         database.execute("grant create on schema public to public").await;
-        // It may be run again.
         database.execute(script.clone()).await;
-        database.execute(script).await;
+        // It may be run again, also while somebody reads a table for long.
+        let mut reader = database.pool.begin().await.expect("a transaction");
+        execute(&mut reader, "select from verdicts").await;
+        database.execute(format!("set lock_timeout = '5s'; {script} reset lock_timeout")).await;
+        reader.rollback().await.expect("it has read");
         let names = kinds.map(|kind| format!("claimgate_{kind}_{suffix}"));
         let [_, worker, auditor, operator, reviewer, analyst] = &names;
         the_server_says_when_and_by_which_login(database, [worker, operator, reviewer]).await;
@@ -113,6 +117,9 @@ async fn no_role_touches_what_keeps_evidence(database: &TestDatabase, role: &str
         "create or replace function claimgate_refuse_change() returns trigger language plpgsql
             as $$ begin return old; end $$",
         "update risk_calls_default set attempt = 9",
+        // What the owner's functions wait for.
+        "lock table risk_calls in share update exclusive mode",
+        "lock table decision_counts in share update exclusive mode",
         // The owner's functions would call it, because it fits better than the server's own.
         "create function format(text, text, text) returns text language sql return $1",
     ] {

@@ -181,6 +181,40 @@ async fn partitions_are_made_once_by_however_many_workers() {
     .await;
 }
 
+/// Any login of the database may hold any advisory lock.
+#[tokio::test]
+async fn a_login_that_holds_advisory_locks_stops_no_upkeep() {
+    with_database(async |database| {
+        let store = store(database).await;
+        database.execute(DROP_MONTHS).await;
+        let mut holder = database.pool.acquire().await.expect("a connection");
+        let hold = "select pg_advisory_lock(hashtextextended(name, 0))
+            from (values ('claimgate partitions'), ('claimgate decision counts')) as locks (name)";
+        sqlx::query(hold).execute(&mut *holder).await.expect("held");
+        assert_eq!(store.ensure_partitions().await.expect("made").len(), 8);
+        assert!(store.count_decisions().await.expect("counted").is_some());
+        sqlx::query("select pg_advisory_unlock_all()").execute(&mut *holder).await.expect("free");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_for_the_lock_of_migrations_ends_and_names_it() {
+    with_empty_database(async |database| {
+        let mut holder = database.pool.acquire().await.expect("a connection");
+        sqlx::migrate::Migrate::lock(&mut *holder).await.expect("held");
+        let statement_timeout = std::time::Duration::from_millis(300);
+        let settings = Settings { statement_timeout, ..Settings::at(database.url.clone()) };
+        let store = PostgresStore::connect(&settings).await.expect("connected");
+        match store.migrate().await {
+            Err(StoreError::Transient(said)) if said.contains("pg_locks") => {}
+            other => panic!("{other:?}"),
+        }
+        sqlx::migrate::Migrate::unlock(&mut *holder).await.expect("free");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn rows_go_to_their_month_or_the_default_partition() {
     with_database(async |database| {
