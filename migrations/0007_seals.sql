@@ -55,6 +55,10 @@ insert into seals
 select id, null, '', '', '', '', now(), claimgate_seal_head('', id, now(), '', '', '', '')
 from nextval('seals_id_seq') as id;
 
+-- "Which seals are of this period?" They are written in order of time, so an index of block ranges
+-- is enough, and it makes writes no more expensive.
+create index seals_sealed_at_idx on seals using brin (sealed_at) with (autosummarize = on);
+
 -- "Which rows does this seal cover?" Seals are numbered almost in the order of writing, so an index
 -- of block ranges is enough.
 create index verdicts_seal_idx on verdicts using brin (seal) with (autosummarize = on);

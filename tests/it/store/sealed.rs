@@ -288,6 +288,23 @@ async fn seals_moved_out_of_a_period_are_found_by_it() {
     .await;
 }
 
+/// A question about a period does not read all seals that there are.
+#[tokio::test]
+async fn the_seals_of_a_period_are_found_by_an_index() {
+    with_database(async |database| {
+        let mut connection = database.pool.acquire().await.expect("a connection");
+        let by_an_index = "set enable_seqscan = off; set enable_indexscan = off;
+            set enable_indexonlyscan = off";
+        execute(&mut connection, by_an_index).await;
+        let plan = "explain select min(id), count(*) from seals
+            where sealed_at >= now() - interval '1 day'";
+        let plan = sqlx::query_scalar(plan).fetch_all(&mut *connection).await;
+        let plan: Vec<String> = plan.expect("a plan");
+        assert!(plan.iter().any(|line| line.contains("seals_sealed_at_idx")), "{plan:?}");
+    })
+    .await;
+}
+
 /// Two answers that were swapped, and a verdict with its evidence altered alike.
 #[tokio::test]
 async fn what_is_consistent_in_itself_is_found_too() {
