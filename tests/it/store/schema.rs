@@ -261,10 +261,11 @@ async fn rows_go_to_their_month_or_the_default_partition() {
 
 /// Values that commands cannot read, so that they would also fail for the rows beside them. A
 /// worker's login can add rows, and no login can remove one.
-const HARMFUL: [(&str, &str, &[&str]); 14] = [
+const HARMFUL: [(&str, &str, &[&str]); 15] = [
     ("verdicts", "decided_at", &NO_TIMES),
     ("verdicts", "recorded_at", &NO_TIMES),
     ("verdicts", "reasons", &NO_LISTS),
+    ("verdicts", "reasons", &NO_REASONS),
     ("verdicts", "attempts", &["-1"]),
     ("verdicts", "risk_types", &["'[null]'::jsonb"]),
     ("risk_calls", "attempt", &["-1"]),
@@ -279,6 +280,20 @@ const HARMFUL: [(&str, &str, &[&str]); 14] = [
 ];
 const NO_TIMES: [&str; 4] = ["'infinity'", "'-infinity'", "'20000-01-01'", "'0001-01-01 00:00+00'"];
 const NO_LISTS: [&str; 2] = ["'{}'::jsonb", "'1'::jsonb"];
+const NO_REASONS: [&str; 9] = [
+    "'[1]'::jsonb",
+    "'[{}]'::jsonb",
+    r#"'[[{"code": "level"}]]'::jsonb"#,
+    r#"'[{"code": "level"}, {"code": 1}]'::jsonb"#,
+    r#"'[{"code": "level", "value": "1"}]'::jsonb"#,
+    r#"'[{"code": "level", "value": 1.0}]'::jsonb"#,
+    r#"'[{"code": "level", "value": 9223372036854775808}]'::jsonb"#,
+    r#"'[{"code": "level", "name": 1}]'::jsonb"#,
+    r#"'[{"code": "level", "group": ["a"]}]'::jsonb"#,
+];
+/// Arrays of which the first element is not the one with the number 1, which no client reads.
+const ODD_ARRAY: &str = "set session_replication_role = replica;
+    update verdicts set risk_types = '[0:0]={1}'";
 
 #[tokio::test]
 async fn values_that_would_stop_every_question_are_refused() {
@@ -304,6 +319,8 @@ async fn values_that_would_stop_every_question_are_refused() {
                 assert!(error.contains("violates check"), "{table}.{column} {value}: {error}");
             }
         }
+        let error = sqlx::raw_sql(ODD_ARRAY).execute(&database.pool).await.expect_err("refused");
+        assert!(error.to_string().contains("verdicts_risk_types_check"), "{error}");
     })
     .await;
 }
