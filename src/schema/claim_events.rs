@@ -58,6 +58,7 @@ pub struct EventRow {
     pub headers: Value,
     #[serde(serialize_with = "bytes_as_json")]
     pub payload: Option<Vec<u8>>,
+    #[sqlx(try_from = "Micros")]
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trace_id: String,

@@ -100,6 +100,7 @@ pub struct DeadLetterRow {
     #[serde(serialize_with = "bytes_as_json")]
     pub payload: Option<Vec<u8>>,
     pub headers: Value,
+    #[sqlx(try_from = "Micros")]
     #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trace_id: String,

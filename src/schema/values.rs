@@ -115,6 +115,15 @@ impl From<Micros> for i64 {
     }
 }
 
+impl TryFrom<Micros> for OffsetDateTime {
+    type Error = String;
+
+    fn try_from(Micros(microseconds): Micros) -> Result<Self, String> {
+        Self::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
+            .map_err(|_| "the year of this time has more than four digits".to_owned())
+    }
+}
+
 /// A point in time, UNIX seconds, as `timestamptz`.
 pub(super) struct Seconds(pub(super) i64);
 as_sql_type_of!(Seconds, OffsetDateTime);
@@ -185,6 +194,14 @@ pub(crate) fn milliseconds(microseconds: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_no_clock_gives_is_an_error() {
+        assert_eq!(OffsetDateTime::try_from(Micros(0)), Ok(OffsetDateTime::UNIX_EPOCH));
+        for no_time in [i64::MIN, i64::MAX] {
+            assert!(OffsetDateTime::try_from(Micros(no_time)).is_err());
+        }
+    }
 
     #[test]
     fn a_nul_character_becomes_the_replacement_character() {

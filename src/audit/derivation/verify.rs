@@ -60,6 +60,16 @@ fn not_as_written(seals: &[SealFinding]) -> String {
 }
 
 impl Verification {
+    /// The finding about a claim of which a row cannot be read; `None` if all rows are as they were
+    /// written.
+    fn unreadable(claim_id: &str, seals: Vec<SealFinding>) -> Option<Self> {
+        if seals.is_empty() {
+            return None;
+        }
+        let assessment = format!("a row cannot be read{}", not_as_written(&seals));
+        Some(Self { assessment, ..Self::without_verdict(claim_id, false, seals) })
+    }
+
     /// The finding about a claim without a verdict: an event is only ever written together with
     /// one.
     fn without_verdict(claim_id: &str, has_event: bool, seals: Vec<SealFinding>) -> Self {
@@ -92,7 +102,14 @@ pub async fn verify(
     claim_id: &str,
     give_up_after: Duration,
 ) -> Result<Verification, StoreError> {
-    let (mut file, mut undecryptable) = decryptable_file(store, claim_id).await?;
+    let (mut file, mut undecryptable) = match decryptable_file(store, claim_id).await {
+        Ok(file) => file,
+        Err(error) => {
+            // No worker writes a row that cannot be read, so a seal says so.
+            let seals = verify_claim(store, claim_id).await?;
+            return Verification::unreadable(claim_id, seals).ok_or(error);
+        }
+    };
     if file.verdict.is_none() && !file.events.is_empty() {
         // It may have been decided between the look-ups of the two.
         (file, undecryptable) = decryptable_file(store, claim_id).await?;

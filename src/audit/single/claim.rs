@@ -50,9 +50,12 @@ pub(in crate::audit) async fn decryptable_file(
     Ok((ClaimFile { claim_id, verdict, calls, events }, undecryptable))
 }
 
-/// The verdicts that the condition `rest` selects, with the time at which they were written.
+/// The verdicts that the condition `rest` selects, with the time at which they were written, unless
+/// it was altered to one that no clock gives.
 pub(in crate::audit) fn verdicts(rest: &str) -> QueryAs<'static, Postgres, Verdict, PgArguments> {
-    sqlx::query_as(VERDICTS.select_and(", recorded_at", rest))
+    let recorded_at = ", case when recorded_at between '0001-01-01' and '9999-12-31'
+        then recorded_at end as recorded_at";
+    sqlx::query_as(VERDICTS.select_and(recorded_at, rest))
 }
 
 /// Cuts a list that was fetched with one verdict too many. Returns whether there are more.

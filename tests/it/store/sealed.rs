@@ -256,6 +256,11 @@ async fn each_deed_of_the_tables_owner_is_found_and_named() {
         // One claim alone says the same.
         let (text, agrees) = office.ask("verify claim-5").await;
         assert!(!agrees && text.contains("NOT as they were written"), "{text}");
+        for claim in ["claim-10", "claim-11"] {
+            let (text, end) = office.answer(&format!("verify {claim}")).await;
+            let named = text.contains("NOT as they were written: verdicts");
+            assert!(end == End::Disagrees && named, "a verdict that cannot be read: {text}");
+        }
         assert!(office.ask("verify claim-20").await.1, "the others of its batch are not at fault");
         let (text, end) = office.answer("verify claim-8").await;
         assert_eq!(end, End::Disagrees, "a verdict that was removed: {text}");
