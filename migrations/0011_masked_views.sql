@@ -58,10 +58,14 @@ left join lateral (
     where revisions.claim_id = verdicts.claim_id
     order by revision desc limit 1
 ) as revised on true
--- The times keep the look to a few partitions. With a limit the event is parsed once a row.
+-- The event that the verdict rests on. The times keep the look to a few partitions. With a limit
+-- the event is parsed once a row.
 left join lateral (
     select claimgate_event(payload) as event from claim_events
     where claim_events.claim_id = verdicts.claim_id
+        and claim_events.source_offset = verdicts.source_offset
+        and claim_events.source_partition = verdicts.source_partition
+        and claim_events.source_topic = verdicts.source_topic
         and received_at >= decided_at - interval '31 days'
         and received_at < decided_at + interval '1 day'
     limit 1

@@ -18,6 +18,7 @@ use crate::audit::derivation::rederive::progress;
 use crate::audit::period::Period;
 use crate::audit::report::Report;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
+use crate::decision::Source;
 use crate::kafka::Settings;
 use crate::outbox::commands::{CommandProducer, Outgoing, Purpose, SendError};
 use crate::outbox::message::{self, Message, REPUBLISHED};
@@ -130,8 +131,11 @@ async fn page(
     let ids: Vec<&str> = verdicts.iter().map(|verdict| verdict.claim_id.as_str()).collect();
     let events = sqlx::query_as(CLAIM_EVENTS.select("where claim_id = any($1)")).bind(&ids);
     let events: Vec<EventRow> = store.fetch(events).await?;
-    let mut events: HashMap<String, EventRow> =
-        events.into_iter().map(|event| (event.claim_id.clone(), event)).collect();
+    // The event that the verdict rests on: there may be others with the claim's id.
+    let mut events: HashMap<(String, Source), EventRow> = events
+        .into_iter()
+        .map(|event| ((event.claim_id.clone(), event.source.clone()), event))
+        .collect();
     let revisions = format!("{SELECT_REVISIONS} where claim_id = any($1) order by revision");
     let revisions = sqlx::query_as(AssertSqlSafe(revisions)).bind(&ids);
     let mut of_claims: HashMap<String, Vec<RevisionRow>> = HashMap::new();
@@ -139,7 +143,7 @@ async fn page(
         of_claims.entry(revision.claim_id.clone()).or_default().push(revision);
     }
     let decided = verdicts.into_iter().map(|verdict| {
-        let event = events.remove(&verdict.claim_id);
+        let event = events.remove(&(verdict.claim_id.clone(), verdict.source.clone()));
         let revisions = of_claims.remove(&verdict.claim_id).unwrap_or_default();
         (verdict, event, revisions)
     });

@@ -45,15 +45,22 @@ pub(super) enum Pages {
     Of(std::vec::IntoIter<String>),
 }
 
-/// A page of these verdicts. The times limit the look-up of events to a few partitions: a claim is
-/// given up long before it is 31 days old, and clocks differ by less than a day.
+/// A page of these verdicts, each with the event that it rests on. The times limit the look-up of
+/// events to a few partitions: a claim is given up long before it is 31 days old, and clocks differ
+/// by less than a day.
 fn decided(of: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
-        "with page as (select decided_at, claim_id, kind, decision, reasons from verdicts {of})
+        "with page as (
+            select decided_at, claim_id, kind, decision, reasons, source_topic, source_partition,
+                source_offset from verdicts {of}
+        )
         select page.*, event.claim_id is not null as is_kept, event.payload
         from page left join lateral (
             select claim_id, payload from claim_events
             where claim_events.claim_id = page.claim_id
+                and claim_events.source_offset = page.source_offset
+                and claim_events.source_partition = page.source_partition
+                and claim_events.source_topic = page.source_topic
                 and received_at >= page.decided_at - interval '31 days'
                 and received_at < page.decided_at + interval '1 day'
             limit 1

@@ -93,3 +93,23 @@ async fn claims_are_found_by_what_their_events_hold() {
     })
     .await;
 }
+
+/// Whoever has a worker's login can add another event with the id of a claim.
+#[tokio::test]
+async fn an_event_that_a_claim_was_not_decided_from_hides_nothing() {
+    with_database(async |database| {
+        let office = Office::new(database.store().await);
+        let other = "insert into claim_events (source_topic, source_partition, source_offset,
+                claim_id, headers, payload, received_at, trace_id)
+            values ('t', 0, 0, 'a', '[]', '{}', '2026-03-01 09:00+00', '')";
+        database.execute(other).await;
+        let reward = json!({ "client": { "ip": "1.2.3.4" }, "reward": { "merchant": "m-1" } });
+        let records = vec![claim(&office, "a", 1, &reward)];
+        office.store.record(&close(records, vec![])).await.expect("recorded");
+        let (text, found) = office.ask(&format!("search --merchant m-1 {MARCH}")).await;
+        assert!(found, "{text}");
+        let masked = "select count(*) from masked_claims where merchant = 'm-1'";
+        assert_eq!(database.number(masked).await, 1);
+    })
+    .await;
+}

@@ -157,8 +157,13 @@ async fn forms(
     verdict: &Verdict,
     revised: Revised,
 ) -> Result<[Message; 2], StoreError> {
-    let event = CLAIM_EVENTS.select("where claim_id = $1 order by received_at limit 1");
-    let event: Vec<EventRow> = store.fetch(sqlx::query_as(event).bind(&verdict.claim_id)).await?;
+    let event = CLAIM_EVENTS.select(
+        "where claim_id = $1 and source_topic = $2 and source_partition = $3
+            and source_offset = $4 order by received_at limit 1",
+    );
+    let Source { topic, partition, offset } = &verdict.source;
+    let event = sqlx::query_as(event).bind(&verdict.claim_id).bind(topic).bind(partition);
+    let event: Vec<EventRow> = store.fetch(event.bind(offset)).await?;
     let received = received(verdict, event.first());
     Ok([kafka.max_message_bytes, 0]
         .map(|max_bytes| revision_message(verdict, revised, &received, max_bytes)))
