@@ -29,6 +29,8 @@ pub struct SealReport {
     pub decisions: usize,
     /// Decisions whose message carries no seal.
     pub unsealed_decisions: usize,
+    /// Messages that cannot be read as a decision, so that only their seal was compared.
+    pub unreadable_decisions: usize,
     /// The number of findings of each kind.
     pub faults: BTreeMap<Fault, usize>,
     /// The first findings.
@@ -101,6 +103,8 @@ impl Report for SealReport {
             End::Disagrees
         } else if self.seals == 0 {
             End::Nothing
+        } else if self.unreadable_decisions > 0 {
+            End::Unverifiable
         } else {
             End::Found
         }
@@ -120,6 +124,7 @@ impl Report for SealReport {
             ("Seals REMOVED", count(Fault::SealRemoved)),
             ("Decisions in Kafka", self.decisions.to_string()),
             ("of these without a seal", self.unsealed_decisions.to_string()),
+            ("of these that cannot be read", self.unreadable_decisions.to_string()),
             ("CONTRADICTED by them", count(Fault::Contradicted)),
         ]);
         if !self.removals.is_empty() {

@@ -92,28 +92,40 @@ async fn compare_some(
     let heads = sqlx::query_as("select id, head from seals where id = any($1)").bind(ids);
     let heads: HashMap<i64, Vec<u8>> = store.fetch(heads).await?.into_iter().collect();
     let revisions = revisions(store, &published).await?;
-    for message in &published {
-        report.decisions += 1;
-        let Some(decision) = &message.decision else { continue };
-        let finding = match message.seal {
-            None => {
-                report.unsealed_decisions += 1;
-                None
-            }
-            Some(seal) => witnessed(seal, heads.get(&seal.id), &message.place),
-        };
-        let verdict = verdicts.get(&decision.claim_id);
-        let contradiction = match decision.revision {
-            None => contradiction(decision, verdict, &message.place),
-            Some(revision) => {
-                let revised = revisions.get(&(decision.claim_id.clone(), revision));
-                unrevised(decision, revised, &message.place)
-            }
-        };
-        let found = finding.into_iter().chain(contradiction);
-        found.for_each(|finding| report.add(finding));
-    }
+    let recorded = Recorded { verdicts, heads, revisions };
+    published.iter().for_each(|message| recorded.compare(message, report));
     Ok(())
+}
+
+/// What the tables have about some messages.
+#[derive(Default)]
+struct Recorded {
+    /// The verdicts of their claims; `None` for one that cannot be read.
+    verdicts: HashMap<String, Option<Verdict>>,
+    /// The hashes of their seals.
+    heads: HashMap<i64, Vec<u8>>,
+    /// The decisions of revisions, by claim and revision.
+    revisions: HashMap<(String, i32), String>,
+}
+
+impl Recorded {
+    /// Compares a message with it. One that cannot be read as a decision is counted, and its seal
+    /// compared.
+    fn compare(&self, message: &Published, report: &mut SealReport) {
+        let Published { place, decision, seal } = message;
+        report.decisions += 1;
+        report.unsealed_decisions += usize::from(seal.is_none());
+        report.unreadable_decisions += usize::from(decision.is_none());
+        let seal = seal.and_then(|seal| witnessed(seal, self.heads.get(&seal.id), place));
+        let contradiction = decision.as_ref().and_then(|decision| match decision.revision {
+            None => contradiction(decision, self.verdicts.get(&decision.claim_id), place),
+            Some(revision) => {
+                let revised = self.revisions.get(&(decision.claim_id.clone(), revision));
+                unrevised(decision, revised, place)
+            }
+        });
+        seal.into_iter().chain(contradiction).for_each(|finding| report.add(finding));
+    }
 }
 
 /// The verdicts of the claims of these messages; `None` for one that cannot be read, because it was
@@ -241,6 +253,22 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::audit::report::{End, Report as _};
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_counted_and_its_seal_compared() {
+        let seal = Seal { id: 7, head: [1; 32] };
+        let message = Published { place: "t/0/1".to_owned(), decision: None, seal: Some(seal) };
+        let heads = HashMap::from([(7, vec![1; 32])]);
+        let mut report = SealReport::new(9);
+        report.seals = 1;
+        Recorded { heads, ..Recorded::default() }.compare(&message, &mut report);
+        assert_eq!((report.unreadable_decisions, report.faults.len()), (1, 0));
+        assert_eq!(report.end(), End::Unverifiable, "it may say anything");
+        Recorded::default().compare(&message, &mut report);
+        assert_eq!(report.faults.get(&Fault::SealRemoved), Some(&1));
+        assert_eq!(report.end(), End::Disagrees);
+    }
 
     #[test]
     fn what_is_published_is_compared_with_the_verdict() {
