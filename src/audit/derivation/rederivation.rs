@@ -95,6 +95,18 @@ impl Rederivation {
         }
     }
 
+    /// Adds a claim whose verdict cannot be read: no worker wrote it so.
+    pub(super) fn add_unreadable(&mut self, claim_id: &str, limit: usize) {
+        self.claims += 1;
+        *self.findings.entry(Agreement::Differs).or_default() += 1;
+        if self.examples.len() < limit {
+            let (recorded, derived) = ("a row that cannot be read".to_owned(), "–".to_owned());
+            let differences = vec![Difference { column: "verdicts", recorded, derived }];
+            let (claim_id, finding) = (claim_id.to_owned(), Agreement::Differs);
+            self.examples.push(Example { claim_id, finding, differences });
+        }
+    }
+
     fn change(&mut self, verdict: &Verdict, derived: &'static str) {
         let (api, recorded) = (&verdict.api, verdict.decision.as_str());
         let is_it = |change: &&mut Change| {

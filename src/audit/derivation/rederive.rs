@@ -8,16 +8,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use sqlx::{FromRow, PgConnection, Row};
 use time::OffsetDateTime;
 
 use super::derive::{Evidence, Reader, lacks_attempts};
 use super::rederivation::Rederivation;
 use crate::audit::expiry::{EVIDENCE_BEFORE, attempts_lost_before, expired};
 use crate::audit::interval;
-use crate::audit::single::claim::verdicts;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
-use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, Verdict, utc};
+use crate::schema::{CLAIM_EVENTS, Call, EventRow, RISK_CALLS, VERDICTS, Verdict};
 
 /// The verdicts of a page.
 const PAGE: usize = 1_000;
@@ -48,11 +48,12 @@ pub async fn rederive(
     let mut claim_id = String::new();
     loop {
         let page = page(store, (after, end), &claim_id).await?;
-        let Some(last) = page.verdicts.last() else { break };
+        let Some(last) = page.last else { break };
         // After the page was read: retention may run at the same time, and it records first what it
         // removes.
         let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
-        (after, claim_id) = (utc(last.decided_at), last.claim_id.clone());
+        (after, claim_id) = last;
+        page.unreadable.iter().for_each(|claim_id| sum.add_unreadable(claim_id, limit));
         for verdict in &page.verdicts {
             let none = Kept::default();
             let kept = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
@@ -61,7 +62,8 @@ pub async fn rederive(
             let derivation = reader.derive(&evidence);
             sum.add(verdict, derivation, limit);
         }
-        bar.inc(u64::try_from(page.verdicts.len()).unwrap_or_default());
+        let claims = page.verdicts.len() + page.unreadable.len();
+        bar.inc(u64::try_from(claims).unwrap_or_default());
     }
     bar.finish_and_clear();
     Ok(sum)
@@ -77,6 +79,10 @@ pub(in crate::audit) fn progress(of: u64, things: &str) -> ProgressBar {
 /// Verdicts, and the evidence of each by claim id.
 struct Page {
     verdicts: Vec<Verdict>,
+    /// Claims whose verdict cannot be read, because it was altered.
+    unreadable: Vec<String>,
+    /// When the last of all was decided, and its claim.
+    last: Option<(OffsetDateTime, String)>,
     evidence: HashMap<String, Kept>,
 }
 
@@ -89,21 +95,50 @@ struct Kept {
     undecryptable: Vec<String>,
 }
 
+/// The verdicts of a page.
+#[derive(Default)]
+struct Verdicts {
+    verdicts: Vec<Verdict>,
+    unreadable: Vec<String>,
+    last: Option<(OffsetDateTime, String)>,
+}
+
+async fn verdicts(
+    store: &PostgresStore,
+    (after, end): (OffsetDateTime, OffsetDateTime),
+    claim_id: &str,
+) -> Result<Verdicts, StoreError> {
+    let query = VERDICTS.select_and(
+        ", decided_at as at",
+        "where decided_at between $1 and $3 and (decided_at, claim_id) > ($1, $2)
+        order by decided_at, claim_id limit $4",
+    );
+    let query = sqlx::query(query).bind(after).bind(claim_id).bind(end);
+    let query = query.bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+    let read = async |connection: &mut PgConnection| {
+        let mut read = Verdicts::default();
+        for row in query.fetch_all(connection).await? {
+            let claim_id: String = row.try_get("claim_id")?;
+            read.last = Some((row.try_get("at")?, claim_id.clone()));
+            match Verdict::from_row(&row) {
+                Ok(verdict) => read.verdicts.push(verdict),
+                Err(_) => read.unreadable.push(claim_id),
+            }
+        }
+        Ok(read)
+    };
+    store.in_snapshot(read).await
+}
+
 async fn page(
     store: &PostgresStore,
     (after, end): (OffsetDateTime, OffsetDateTime),
     claim_id: &str,
 ) -> Result<Page, StoreError> {
-    let query = verdicts(
-        "where decided_at between $1 and $3 and (decided_at, claim_id) > ($1, $2)
-        order by decided_at, claim_id limit $4",
-    );
-    let query = query.bind(after).bind(claim_id).bind(end);
-    let query = query.bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
-    let verdicts = store.fetch(query).await?;
+    let Verdicts { verdicts, unreadable, last } = verdicts(store, (after, end), claim_id).await?;
     let ids: Vec<&str> = verdicts.iter().map(|verdict| verdict.claim_id.as_str()).collect();
     let from = after - EVIDENCE_BEFORE;
-    let until = verdicts.last().map_or(after, |last| utc(last.decided_at));
+    let until = last.as_ref().map_or(after, |(at, _)| *at);
     let calls = RISK_CALLS.select(
         "where claim_id = any($1) and requested_at >= $2 and requested_at <= $3
         order by requested_at, id",
@@ -126,7 +161,7 @@ async fn page(
         kept.events.push(event);
         kept.undecryptable.extend(why);
     }
-    Ok(Page { verdicts, evidence })
+    Ok(Page { verdicts, unreadable, last, evidence })
 }
 
 /// Also the calls from before `from`, for verdicts that would lack attempts without them: a claim

@@ -263,6 +263,16 @@ async fn an_altered_row_is_found_among_all_and_its_column_named() {
         assert_eq!(examples.len(), 5, "no more than were asked for");
         let (text, found) = office.ask("rederive").await;
         assert!(!found && text.contains("claim-0257"), "{text}");
+
+        database.execute("alter table verdicts drop constraint verdicts_reasons_check").await;
+        alter(database, "claim-2400", "verdicts", "reasons = '{}'").await;
+        let all = office.ask_json("rederive --limit 20").await;
+        assert_eq!(all["findings"], json!({ "differs": 11, "same": 2_489 }));
+        let (text, _) = office.ask("rederive").await;
+        assert!(
+            text.contains("| claim-2400 | verdicts") && text.contains("cannot be read"),
+            "{text}"
+        );
     })
     .await;
 }
