@@ -39,6 +39,28 @@ async fn in_clear(database: &TestDatabase) -> i64 {
     found
 }
 
+/// A row that cannot be decrypted ends no question about others, and no claim is called verified,
+/// nor a person erased, because of it.
+async fn passes_over_what_it_cannot_decrypt(office: &Office) {
+    for (question, ends, said) in [
+        ("verify a", End::Unverifiable, "`postgres.evidence_keys` has no such key"),
+        ("verify c", End::Found, "follows from the answer and the event"),
+        ("rederive", End::Unverifiable, "some of its evidence cannot be decrypted here"),
+        ("claim c", End::Found, "1 dead letter; dead_letters.payload of reward.claims/3/9"),
+        ("search --phone 15912345687", End::Found, "passed over: 2 events; claim_events"),
+        (
+            "erase phone 15912345687 --by ann --reason law --dry-run",
+            End::Unverifiable,
+            "1 dead letter; dead_letters.payload of reward.claims/3/9",
+        ),
+    ] {
+        let (text, end) = office.answer(question).await;
+        assert!(end == ends && text.contains(said), "{question}: {end:?}\n{text}");
+    }
+    let found = office.ask_json("rederive").await["findings"].clone();
+    assert_eq!(found, json!({ "same": 1, "unverifiable": 2 }));
+}
+
 #[tokio::test]
 async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
     let (old, new) = ("0a".repeat(32), "0b".repeat(32));
@@ -83,25 +105,7 @@ async fn evidence_is_read_with_its_keys_alone_and_sealed_without() {
         let Err(StoreError::Fatal(said)) = error else { panic!("{error:?}") };
         assert!(said.contains("`postgres.evidence_keys` has no such key"), "{said}");
 
-        // A row that cannot be decrypted ends no question about others, and no claim is called
-        // verified, nor a person erased, because of it.
-        for (question, ends, said) in [
-            ("verify a", End::Unverifiable, "`postgres.evidence_keys` has no such key"),
-            ("verify c", End::Found, "follows from the answer and the event"),
-            ("rederive", End::Unverifiable, "some of its evidence cannot be decrypted here"),
-            ("claim c", End::Found, "1 dead letter; dead_letters.payload of reward.claims/3/9"),
-            ("search --phone 15912345687", End::Found, "passed over: 2 events; claim_events"),
-            (
-                "erase phone 15912345687 --by ann --reason law --dry-run",
-                End::Unverifiable,
-                "1 dead letter; dead_letters.payload of reward.claims/3/9",
-            ),
-        ] {
-            let (text, end) = office.answer(question).await;
-            assert!(end == ends && text.contains(said), "{question}: {end:?}\n{text}");
-        }
-        let found = office.ask_json("rederive").await["findings"].clone();
-        assert_eq!(found, json!({ "same": 1, "unverifiable": 2 }));
+        passes_over_what_it_cannot_decrypt(&office).await;
 
         // Without a key the command says so, also about a claim that only dead letters name.
         office.store = database.store().await;
