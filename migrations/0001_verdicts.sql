@@ -33,16 +33,16 @@ create table verdicts (
     risk_types       int[] not null check (array_position(risk_types, null) is null
         and coalesce(array_lower(risk_types, 1), 1) = 1),
     -- Counts take the list apart, and commands read each reason: a code, perhaps a value that is a
-    -- bigint, a name and a group. Anything else would be an error for all rows beside it. What is
-    -- missing is unknown to the path; a number with a point is no bigint.
-    reasons          jsonb not null check (jsonb_typeof(reasons) = 'array'
+    -- whole bigint, a name and a group. Anything else would be an error for all rows beside it. What
+    -- is missing is unknown to the path.
+    reasons          jsonb not null check (reasons = '[]' or jsonb_typeof(reasons) = 'array'
         and not reasons @? 'strict $[*] ? (@.type() != "object"
             || (@.code.type() == "string") is unknown || @.code.type() != "string"
             || @.value.type() != "number" && @.value.type() != "null"
             || @.value < -9223372036854775808 || @.value > 9223372036854775807
+            || @.value.floor() != @.value
             || @.name.type() != "string" && @.name.type() != "null"
-            || @.group.type() != "string" && @.group.type() != "null")'
-        and reasons::text !~ '"value": -?[0-9]+[.]'),
+            || @.group.type() != "string" && @.group.type() != "null")'),
     provider_code    bigint,
     policy_version   text not null,
     attempts         int not null check (attempts >= 0),

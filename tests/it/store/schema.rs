@@ -286,7 +286,7 @@ const NO_REASONS: [&str; 9] = [
     r#"'[[{"code": "level"}]]'::jsonb"#,
     r#"'[{"code": "level"}, {"code": 1}]'::jsonb"#,
     r#"'[{"code": "level", "value": "1"}]'::jsonb"#,
-    r#"'[{"code": "level", "value": 1.0}]'::jsonb"#,
+    r#"'[{"code": "level", "value": 1.5}]'::jsonb"#,
     r#"'[{"code": "level", "value": 9223372036854775808}]'::jsonb"#,
     r#"'[{"code": "level", "name": 1}]'::jsonb"#,
     r#"'[{"code": "level", "group": ["a"]}]'::jsonb"#,
