@@ -100,8 +100,13 @@ pub struct SharedRecord {
 
 #[derive(Debug)]
 pub(super) enum Note {
-    Waited { what: Wait, from: i64, to: i64 },
-    Attempted(AttemptRecord),
+    Waited {
+        what: Wait,
+        from: i64,
+        to: i64,
+    },
+    /// Boxed, because thousands of claims wait, with short notes, for their first attempt.
+    Attempted(Box<AttemptRecord>),
     Shared(Arc<SharedRecord>),
 }
 
@@ -167,13 +172,8 @@ impl ClaimRecord {
     pub fn called(&mut self, peer: Arc<Peer>, method: &'static str, number: u32, now: i64) {
         self.moves(now);
         self.attempts = number;
-        self.notes.push(Note::Attempted(AttemptRecord {
-            peer,
-            method,
-            number,
-            from: now,
-            end: None,
-        }));
+        let attempt = AttemptRecord { peer, method, number, from: now, end: None };
+        self.notes.push(Note::Attempted(Box::new(attempt)));
     }
 
     /// The attempt under way has ended.
@@ -212,8 +212,8 @@ impl ClaimRecord {
         let is_slow = !keep.slower_than.is_zero() && Duration::from_micros(took) > keep.slower_than;
         let is_denied = || {
             self.notes.iter().any(|note| {
-                matches!(note, Note::Attempted(AttemptRecord { end: Some(end), .. })
-                    if end.outcome == AttemptOutcome::AccessDenied.as_str())
+                matches!(note, Note::Attempted(attempt) if attempt.end.is_some_and(|end|
+                    end.outcome == AttemptOutcome::AccessDenied.as_str()))
             })
         };
         let has_failed = || keep.failed && (self.error.is_some() || is_denied());
