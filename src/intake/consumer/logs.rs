@@ -36,7 +36,7 @@ impl Reader {
 
     /// Applies the statistics of the logs. All records that were read before them have been handed
     /// over.
-    pub(super) fn poll_broker(&mut self) {
+    pub(super) fn poll_broker(&self) {
         let rebalances = self.consumer.context();
         let logs = rebalances.take_logs();
         if logs.is_empty() {
@@ -77,13 +77,12 @@ impl Reader {
         log
     }
 
-    /// Logs once that a transaction blocks reading.
-    fn tell_of_transactions(&mut self, now: Instant) {
+    /// Logs each transaction that blocks reading, once.
+    fn tell_of_transactions(&self, now: Instant) {
         let rebalances = self.consumer.context();
-        let held_up = rebalances.progress().held_up(now);
-        rebalances.meter.held_up(held_up.map_or(Duration::ZERO, |(_, _, lasted)| lasted));
-        let too_long = held_up.filter(|(_, _, lasted)| *lasted >= HELD_UP_TOO_LONG);
-        if let Some((partition, offset, lasted)) = too_long.filter(|_| !self.told_held_up) {
+        let mut progress = rebalances.progress();
+        rebalances.meter.held_up(progress.held_up(now).unwrap_or_default());
+        for (partition, offset, lasted) in progress.held_up_too_long(HELD_UP_TOO_LONG, now) {
             let partition = partition.label();
             warn!(
                 partition,
@@ -93,6 +92,5 @@ impl Reader {
                 lasted.as_secs()
             );
         }
-        self.told_held_up = too_long.is_some();
     }
 }

@@ -111,7 +111,6 @@ impl KafkaIntake {
             stop: Arc::clone(&stop),
             leave: Arc::clone(&leave),
             max_wait,
-            told_held_up: false,
         };
         let thread = Some(spawn("consumer", move || reader.run())?);
         let membership = Membership { stop, leave, max_wait, thread };

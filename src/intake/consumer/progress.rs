@@ -52,8 +52,7 @@ struct State {
     /// Offsets without a record since the log was last checked: from the first, to before the
     /// second.
     gaps: Vec<(i64, i64)>,
-    /// Since when an open transaction blocks reading, and at which offset.
-    held_up: Option<(Instant, i64)>,
+    held_up: Option<HeldUp>,
     /// All records below this offset were handed over.
     position: Option<i64>,
     /// When reading last went back. A commit from before that says nothing about what was read
@@ -61,6 +60,16 @@ struct State {
     went_back: Option<Instant>,
     /// Whether the next statistics may be from before reading went back.
     are_statistics_old: bool,
+}
+
+/// An open transaction blocks reading.
+#[derive(Debug, Clone, Copy)]
+struct HeldUp {
+    since: Instant,
+    /// The offset of the transaction's first record.
+    at: i64,
+    /// Whether that was logged.
+    is_told: bool,
 }
 
 impl Progress {
@@ -125,19 +134,33 @@ impl Progress {
         state.position = log.position;
         let stands = log.stable < log.end && log.position == Some(log.stable);
         state.held_up = match state.held_up {
-            Some((since, at)) if stands && at == log.stable => Some((since, at)),
-            _ => stands.then_some((now, log.stable)),
+            Some(held_up) if stands && held_up.at == log.stable => Some(held_up),
+            _ => stands.then_some(HeldUp { since: now, at: log.stable, is_told: false }),
         };
         u64::try_from(lost).unwrap_or(0)
     }
 
-    /// The partition that an open transaction has blocked for longest, and for how long.
-    pub(super) fn held_up(&self, now: Instant) -> Option<(Partition, i64, Duration)> {
-        let held_up = self.partitions.iter().filter_map(|(partition, state)| {
-            let (since, at) = state.held_up?;
-            Some((*partition, at, now.saturating_duration_since(since)))
-        });
-        held_up.max_by_key(|(_, _, lasted)| *lasted)
+    /// For how long an open transaction has blocked the partition that is blocked for longest.
+    pub(super) fn held_up(&self, now: Instant) -> Option<Duration> {
+        let held_up = self.partitions.values().filter_map(|state| state.held_up);
+        held_up.map(|held_up| now.saturating_duration_since(held_up.since)).max()
+    }
+
+    /// The partitions that an open transaction has blocked for `limit` or longer, each with the
+    /// transaction's offset and how long it lasts. Each is returned once.
+    pub(super) fn held_up_too_long(
+        &mut self,
+        limit: Duration,
+        now: Instant,
+    ) -> Vec<(Partition, i64, Duration)> {
+        let too_long = |(partition, state): (&Partition, &mut State)| {
+            let held_up = state.held_up.as_mut()?;
+            let lasted = now.saturating_duration_since(held_up.since);
+            let is_new = lasted >= limit && !held_up.is_told;
+            held_up.is_told |= is_new;
+            is_new.then_some((*partition, held_up.at, lasted))
+        };
+        self.partitions.iter_mut().filter_map(too_long).collect()
     }
 
     /// The commits to make without a batch, given the last commits and their times: the start of a
@@ -296,9 +319,31 @@ mod tests {
         assert_eq!(progress.held_up(later(1)), None, "there is still something to read");
         progress.compare(CLAIMS, open, later(3));
         progress.compare(CLAIMS, open, later(6));
-        assert_eq!(progress.held_up(later(9)), Some((CLAIMS, 40, Duration::from_secs(6))));
+        assert_eq!(progress.held_up(later(9)), Some(Duration::from_secs(6)));
         progress.compare(CLAIMS, log(0, 100), later(9));
         assert_eq!(progress.held_up(later(9)), None);
+    }
+
+    /// The second was not told of while the first went on.
+    #[test]
+    fn each_partition_that_is_held_up_too_long_is_told_of_once() {
+        let began = Instant::now();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        let limit = Duration::from_secs(60);
+        let (mut progress, other) = (at(Some(10), String::new()), Partition::retry(0));
+        let (epoch, metadata) = (7, String::new());
+        let assigned = Assigned { partition: other, epoch, offset: Some(0), metadata, log_end: 90 };
+        progress.assigned(&assigned, began);
+        let open = Log { stable: 40, position: Some(40), ..log(0, 100) };
+        progress.compare(CLAIMS, open, began);
+        progress.compare(other, open, later(30));
+        assert_eq!(progress.held_up_too_long(limit, later(59)), []);
+        assert_eq!(progress.held_up_too_long(limit, later(60)), [(CLAIMS, 40, limit)]);
+        assert_eq!(progress.held_up_too_long(limit, later(70)), []);
+        assert_eq!(progress.held_up_too_long(limit, later(90)), [(other, 40, limit)]);
+        let again = Log { stable: 50, position: Some(50), ..open };
+        progress.compare(CLAIMS, again, later(100));
+        assert_eq!(progress.held_up_too_long(limit, later(160)), [(CLAIMS, 50, limit)]);
     }
 
     #[test]

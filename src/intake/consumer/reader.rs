@@ -31,8 +31,6 @@ pub(super) struct Reader {
     pub(super) leave: Arc<OnceLock<Leave>>,
     /// How long a stop waits for the end of a rebalance.
     pub(super) max_wait: Duration,
-    /// Whether it was logged that a transaction blocks reading.
-    pub(super) told_held_up: bool,
 }
 
 impl Reader {
