@@ -21,6 +21,7 @@
 mod cipher;
 mod conflicts;
 mod connections;
+mod encrypted;
 mod error;
 mod exchanges;
 mod export;
@@ -47,8 +48,9 @@ use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection, Postgres};
 use super::{Closed, Recording, Store, StoreError};
 use crate::live::Live;
 use crate::schema::{NewRow, Seal, Verdict};
-pub(crate) use cipher::{Evidence, EvidenceKeys, IS_ENCRYPTED, decrypt_payload};
+pub(crate) use cipher::{EvidenceKeys, IS_ENCRYPTED};
 use connections::Connections;
+pub(crate) use encrypted::{Evidence, decrypt_payload};
 use error::Failure;
 use faults::Unkept;
 pub(crate) use retire::Purpose;

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use sqlx::postgres::{PgArguments, PgBindIterExt};
 use sqlx::{Arguments, PgConnection};
 
-use super::cipher::{EvidenceKeys, decrypt_payload};
+use super::cipher::EvidenceKeys;
+use super::encrypted::decrypt_payload;
 use crate::claim::without_secrets;
 use crate::outbox::{Call, Received};
 use crate::schema::{
