@@ -13,6 +13,7 @@ use super::otlp::Signal;
 use crate::findings::Finding;
 use understood::Instead;
 
+mod collector;
 mod understood;
 
 /// The variables that are set, by name.
@@ -84,18 +85,18 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Of(understood::batch_size)),
     ("OTEL_BLRP_EXPORT_TIMEOUT", Of(understood::export_timeout)),
     ("OTEL_LOGRECORD_*", Ignored(NO_LIMIT_OF_LINES)),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(understood::endpoint)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT", OfUnseen(understood::own_endpoint)),
-    ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(understood::headers)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(understood::own_headers)),
-    ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(understood::protocol)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_PROTOCOL", Of(understood::own_protocol)),
-    ("OTEL_EXPORTER_OTLP_TIMEOUT", Counts(understood::timeout)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_TIMEOUT", Of(understood::own_timeout)),
-    ("OTEL_EXPORTER_OTLP_COMPRESSION", Counts(understood::compression)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_COMPRESSION", Of(understood::own_compression)),
-    ("OTEL_EXPORTER_OTLP_INSECURE", Counts(understood::insecure)),
-    ("OTEL_EXPORTER_OTLP_<SIGNAL>_INSECURE", Of(understood::own_insecure)),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", CountsUnseen(collector::endpoint)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT", OfUnseen(collector::own_endpoint)),
+    ("OTEL_EXPORTER_OTLP_HEADERS", CountsUnseen(collector::headers)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS", OfUnseen(collector::own_headers)),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", Counts(collector::protocol)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_PROTOCOL", Of(collector::own_protocol)),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", Counts(collector::timeout)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_TIMEOUT", Of(collector::own_timeout)),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", Counts(collector::compression)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_COMPRESSION", Of(collector::own_compression)),
+    ("OTEL_EXPORTER_OTLP_INSECURE", Counts(collector::insecure)),
+    ("OTEL_EXPORTER_OTLP_<SIGNAL>_INSECURE", Of(collector::own_insecure)),
     ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Of(understood::temporality)),
     (
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
