@@ -30,14 +30,38 @@ pub(super) struct Pipeline {
     waiting: VecDeque<Recorded>,
     /// When they are to be published at the latest: until then they wait for more.
     due: Option<Instant>,
-    /// Whether a batch is being published.
-    publishing: bool,
-    /// A batch that Kafka may or may not have taken.
-    uncertain: Option<Recorded>,
-    /// After a failure: when the publisher tries again. `None` while it is well.
-    retry_at: Option<Instant>,
-    /// Since when the publisher is busy, or pauses after a failure.
-    busy_since: Option<Instant>,
+    publishing: Publishing,
+}
+
+/// What the publisher does.
+#[derive(Debug, Default)]
+enum Publishing {
+    #[default]
+    Idle,
+    /// It publishes a batch. `since`: when that, or the first try to publish it, began.
+    UnderWay { since: Instant, is_retry: bool },
+    /// Kafka did not take the last batch. `uncertain` is the batch if Kafka may have taken it
+    /// already; otherwise it waits with the others.
+    Paused { since: Instant, until: Instant, uncertain: Option<Recorded> },
+}
+
+impl Publishing {
+    /// Since when it has not been idle.
+    fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Idle => None,
+            Self::UnderWay { since, .. } | Self::Paused { since, .. } => Some(*since),
+        }
+    }
+
+    /// Whether it can take a batch.
+    fn is_ready(&self, now: Instant) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::UnderWay { .. } => false,
+            Self::Paused { until, .. } => *until <= now,
+        }
+    }
 }
 
 impl Pipeline {
@@ -45,7 +69,7 @@ impl Pipeline {
     pub(super) fn may_record(&self, is_full: bool, now: Instant) -> bool {
         let overlaps =
             |since: Instant| (is_full && self.waiting.is_empty()) || now >= since + OVERLAP_AFTER;
-        self.recording.is_none() && self.busy_since.is_none_or(overlaps)
+        self.recording.is_none() && self.publishing.since().is_none_or(overlaps)
     }
 
     /// A batch is on its way to Postgres.
@@ -71,16 +95,20 @@ impl Pipeline {
     /// Takes the batch to publish next, of about `max` records. `None` while the publisher is busy,
     /// or while the waiting batches are neither due nor `max` records, unless it `hurries`.
     pub(super) fn next(&mut self, max: usize, hurries: bool, now: Instant) -> Option<Recorded> {
-        if self.publishing || self.retry_at.is_some_and(|at| now < at) {
+        if !self.publishing.is_ready(now) {
             return None;
         }
-        let batch = self.uncertain.take().or_else(|| {
+        let uncertain = match &mut self.publishing {
+            Publishing::Paused { uncertain, .. } => uncertain.take(),
+            Publishing::Idle | Publishing::UnderWay { .. } => None,
+        };
+        let batch = uncertain.or_else(|| {
             let records = self.waiting.iter().map(|batch| batch.completed().len());
             let waits = self.due.is_some_and(|due| now < due) && records.sum::<usize>() < max;
             if waits && !hurries { None } else { self.take_waiting(max) }
         })?;
-        self.publishing = true;
-        self.busy_since.get_or_insert(now);
+        let since = self.publishing.since().unwrap_or(now);
+        self.publishing = Publishing::UnderWay { since, is_retry: self.is_failing() };
         Some(batch)
     }
 
@@ -104,32 +132,33 @@ impl Pipeline {
 
     /// Kafka has the batch, or nothing of it was left to publish.
     pub(super) fn published(&mut self) {
-        self.publishing = false;
-        self.busy_since = None;
-        self.retry_at = None;
+        self.publishing = Publishing::Idle;
     }
 
     /// Kafka did not take the batch; it is tried again after `pause`.
     pub(super) fn publish_failed(&mut self, batch: Recorded, now: Instant, pause: Duration) {
         self.waiting.push_front(batch);
         self.due = Some(now);
-        self.publish_again(now + pause);
+        self.pause(None, now, pause);
     }
 
     /// It is not known whether Kafka took the batch; it is tried again unchanged after `pause`.
     pub(super) fn publish_uncertain(&mut self, batch: Recorded, now: Instant, pause: Duration) {
-        self.uncertain = Some(batch);
-        self.publish_again(now + pause);
+        self.pause(Some(batch), now, pause);
     }
 
-    fn publish_again(&mut self, at: Instant) {
-        self.publishing = false;
-        self.retry_at = Some(at);
+    fn pause(&mut self, uncertain: Option<Recorded>, now: Instant, pause: Duration) {
+        let since = self.publishing.since().unwrap_or(now);
+        self.publishing = Publishing::Paused { since, until: now + pause, uncertain };
     }
 
     /// Whether the last publication failed.
     pub(super) fn is_failing(&self) -> bool {
-        self.retry_at.is_some()
+        match self.publishing {
+            Publishing::Idle => false,
+            Publishing::UnderWay { is_retry, .. } => is_retry,
+            Publishing::Paused { .. } => true,
+        }
     }
 
     /// How many attempts are being recorded.
@@ -144,16 +173,21 @@ impl Pipeline {
 
     /// Whether nothing is under way and nothing waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.recording.is_none()
-            && !self.publishing
-            && self.waiting.is_empty()
-            && self.uncertain.is_none()
+        let has_batch = match &self.publishing {
+            Publishing::Idle | Publishing::Paused { uncertain: None, .. } => false,
+            Publishing::UnderWay { .. } | Publishing::Paused { uncertain: Some(_), .. } => true,
+        };
+        self.recording.is_none() && self.waiting.is_empty() && !has_batch
     }
 
     /// The times at which the next step may become possible.
     pub(super) fn wakes(&self) -> [Option<Instant>; 3] {
-        let due = self.due.filter(|_| !self.publishing);
-        [self.retry_at, due, self.busy_since.map(|since| since + OVERLAP_AFTER)]
+        let overlaps = self.publishing.since().map(|since| since + OVERLAP_AFTER);
+        match self.publishing {
+            Publishing::Idle => [None, self.due, overlaps],
+            Publishing::UnderWay { .. } => [None, None, overlaps],
+            Publishing::Paused { until, .. } => [Some(until), self.due, overlaps],
+        }
     }
 }
 
