@@ -29,7 +29,7 @@ use crate::{audit, dead_letters, kafka, policy, telemetry};
 pub use error::ConfigError;
 use error::WHOLE;
 pub use origin::Origin;
-pub use sources::look_alikes;
+pub use sources::mistyped_variables;
 use sources::{read, read_environment, table};
 
 /// The defaults, embedded: the binary needs no file beside it.

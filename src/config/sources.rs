@@ -64,14 +64,14 @@ const SECTIONS: [&str; 14] = [
 ];
 
 /// Findings: variables that look like settings, and are none.
-pub fn look_alikes() -> Vec<Finding> {
+pub fn mistyped_variables() -> Vec<Finding> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    names.filter_map(|name| look_alike(&name)).collect()
+    names.filter_map(|name| mistyped(&name)).collect()
 }
 
 /// A variable with one underscore before the section. The prefix does not fit, so that it has no
 /// effect, and no key is unknown.
-fn look_alike(name: &str) -> Option<Finding> {
+fn mistyped(name: &str) -> Option<Finding> {
     let upper = name.to_uppercase();
     let rest = upper.strip_prefix("CLAIMGATE_")?;
     let (section, key) = SECTIONS.into_iter().find_map(|section| {
@@ -98,7 +98,7 @@ mod tests {
             ("claimgate_dead_letters_max_run", "CLAIMGATE__DEAD_LETTERS__MAX_RUN"),
             ("CLAIMGATE_RISK_MINI_PROGRAM__TIMEOUT", "CLAIMGATE__RISK__MINI_PROGRAM__TIMEOUT"),
         ] {
-            let told = look_alike(name).expect(name);
+            let told = mistyped(name).expect(name);
             assert_eq!(
                 (told.place.as_str(), told.remedy),
                 (name, Some(format!("name it {right}")))
@@ -107,7 +107,7 @@ mod tests {
         for name in
             ["CLAIMGATE__POSTGRES__URL", "CLAIMGATE_ENV", "CLAIMGATE_COMMIT", "POSTGRES_URL"]
         {
-            assert_eq!(look_alike(name), None, "{name}");
+            assert_eq!(mistyped(name), None, "{name}");
         }
     }
 

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::check;
 use crate::assess::http::Client;
 use crate::claim::SubjectKey;
-use crate::config::{Config, look_alikes};
+use crate::config::{Config, mistyped_variables};
 use crate::decision::{Policies, Policy};
 use crate::findings::Severity;
 use crate::kafka::check::first_wrong;
@@ -24,7 +24,7 @@ use crate::worker::{Clock, WorkerContext};
 pub(super) async fn look_around(config: &Config) -> Result<(), String> {
     let mut findings = config.kafka.look_at_topics(config.retry.give_up_after).await;
     findings.extend(check::egress(config));
-    findings.extend(look_alikes());
+    findings.extend(mistyped_variables());
     for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
         warn!("{}: {}", finding.place, finding.sentence());
     }

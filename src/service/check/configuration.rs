@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::assess::http::Client;
-use crate::config::{Config, look_alikes};
+use crate::config::{Config, mistyped_variables};
 use crate::decision::Policy;
 use crate::findings::Finding;
 use crate::outbox::postgres::PostgresStore;
@@ -43,7 +43,7 @@ pub(super) fn look_at(config: &Config) -> (Option<(Registry, Client)>, Vec<Findi
         findings.push(Finding::wrong("kafka.properties", sentence));
     }
     findings.extend(telemetry::look_at(&config.telemetry));
-    findings.extend(look_alikes());
+    findings.extend(mistyped_variables());
     findings.extend(config.audit.warning().map(|words| Finding::warning("audit", words)));
     (registry.zip(client.ok()), findings)
 }
