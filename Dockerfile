@@ -6,9 +6,9 @@ COPY . .
 
 # Each binary is built on its own, so that neither gets features of the other's dependencies.
 # The caches keep the registry and the compiled dependencies between builds, and serve one build at
-# a time; what a cache holds is in no layer, so the binary moves out of it. To cargo a file that is
-# older than the cache's last build is unchanged, and those of a release's archive are as old as its
-# commit: touched, they are compiled.
+# a time; what a cache holds is in no layer, so the binary moves out of it. cargo takes a file
+# that is older than the cache's last build for unchanged, and the files of a release's archive are
+# as old as its commit. So they are touched, to be compiled.
 FROM source AS build-simulator
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
     --mount=type=cache,sharing=locked,target=/build/target \

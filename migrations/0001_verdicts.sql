@@ -32,9 +32,9 @@ create table verdicts (
     level            smallint,
     risk_types       int[] not null check (array_position(risk_types, null) is null
         and coalesce(array_lower(risk_types, 1), 1) = 1),
-    -- Counts take the list apart, and commands read each reason: a code, perhaps a value that is a
-    -- whole bigint, a name and a group. Anything else would be an error for all rows beside it. What
-    -- is missing is unknown to the path.
+    -- Counts take the list apart, and commands read each reason: a code, and perhaps a value that
+    -- is a whole bigint, a name and a group. Anything else would be an error for all rows beside
+    -- it. For a key that is missing a comparison is unknown: hence `is unknown` for the code.
     reasons          jsonb not null check (reasons = '[]' or jsonb_typeof(reasons) = 'array'
         and not reasons @? 'strict $[*] ? (@.type() != "object"
             || (@.code.type() == "string") is unknown || @.code.type() != "string"

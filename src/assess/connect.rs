@@ -69,8 +69,8 @@ pub(super) fn clients(
     (0..egress.http2_connections.max(1)).map(client).collect()
 }
 
-/// TLS for all clients: reading the system's certificates takes longer than all the rest. The library
-/// verifies certificates and the names of hosts by default.
+/// TLS for all clients, made once: reading the system's certificates takes longer than all the
+/// rest. The library verifies certificates and the names of hosts by default.
 fn tls(egress: &egress::Settings) -> Result<TlsConnector, ClientError> {
     let offered: &[&str] = match egress.http2_connections {
         0 => &["http/1.1"],

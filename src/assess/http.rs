@@ -156,7 +156,7 @@ fn classify(error: &reqwest::Error) -> Failure {
 }
 
 /// Whether the connection ended before the call was written to it: hyper gives this error to such
-/// calls alone. (Where the connection had served a call before, the client opens another by itself.)
+/// calls alone. (If the connection had served a call before, the client opens another itself.)
 fn is_unsent(error: &(dyn Error + 'static)) -> bool {
     let mut of_hyper = causes(error).filter_map(|error| error.downcast_ref::<hyper::Error>());
     of_hyper.any(hyper::Error::is_canceled)

@@ -78,7 +78,7 @@ fn within<T: PartialOrd + fmt::Display>(
         Some(value) if !(value >= low && value <= high) => Err(DeadLetterReason::field(
             EventError::OutOfRange,
             field,
-            format!("it is not within {low} and {high}"),
+            format!("it is not between {low} and {high}"),
         )),
         _ => Ok(()),
     }

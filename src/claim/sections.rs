@@ -1,7 +1,7 @@
 //! The sections of a claim, in which every field may be absent.
 //!
-//! A whole number is read as an `i64`, so that one outside its field's range is told from a value of
-//! another type.
+//! A whole number is read as an `i64`. So a number outside its field's range gets another error
+//! than a value of another type.
 
 use serde::{Deserialize, Serialize};
 

@@ -349,7 +349,7 @@ fn the_range_that_is_named_is_the_fields_own() {
         ("/captcha/scene_id", "0 and 4294967295"),
     ] {
         let reason = parse(&with(field, json!(-1))).expect_err("negative");
-        assert_eq!(reason.detail, format!("it is not within {range}"), "{field}");
+        assert_eq!(reason.detail, format!("it is not between {range}"), "{field}");
     }
 }
 

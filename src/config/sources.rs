@@ -79,7 +79,8 @@ fn mistyped(name: &str) -> Option<Finding> {
         Some((section, key))
     })?;
     let right = format!("CLAIMGATE__{section}__{}", key.trim_start_matches('_'));
-    let sentence = format!("has no effect: two underscores are due; name it {right}");
+    let sentence =
+        format!("has no effect: it has one underscore where a setting has two; name it {right}");
     Some(Finding::warning(name, sentence))
 }
 
@@ -91,7 +92,7 @@ mod tests {
     use crate::config::DEFAULTS;
 
     #[test]
-    fn a_variable_with_too_few_underscores_is_told() {
+    fn a_variable_with_too_few_underscores_is_reported() {
         for (name, right) in [
             ("CLAIMGATE_POSTGRES_URL", "CLAIMGATE__POSTGRES__URL"),
             ("CLAIMGATE_POSTGRES__URL_FILE", "CLAIMGATE__POSTGRES__URL_FILE"),

@@ -53,8 +53,8 @@ const ALL: [&str; 11] =
 
 /// No reason, no API's name and no trace is longer.
 const WORD_MAX: usize = 64;
-/// No claim is deferred or asked about more often, or it is not counted. A verdict's row has room
-/// for what comes after.
+/// The largest count that is passed on; a larger one is written as this. A verdict's row has room
+/// for what is added to it.
 const COUNT_MAX: u32 = 1_000_000;
 
 /// A deferred claim's history.

@@ -90,8 +90,9 @@ impl<P: Ports> Worker<P> {
         has_place && !is_held && self.ledger.has_room_for(record.partition, record.offset)
     }
 
-    /// Whether there is a place for a record of the retry topic: a seat while it is not due, then
-    /// room, unless it is overdue; or else the end of the topic.
+    /// Whether there is a place for a record of the retry topic: while it is not due, a free seat;
+    /// when it is due, room; when it is overdue, always. Otherwise it may be written to the end of
+    /// the topic.
     fn has_place_for_deferred(&mut self, record: &Record, now: Instant) -> bool {
         let deferral = deferral_of(record);
         let api = deferral.as_ref().and_then(|deferral| api_of(deferral, &self.context.registry));

@@ -219,13 +219,16 @@ fn a_denied_api_is_probed_once_a_minute() {
 
 proptest! {
     #[test]
-    fn an_open_breaker_lets_nothing_through_but_one_probe(healths in prop::collection::vec((0..6_u8, 0..5_000_u64), 1..500)) {
+    fn an_open_breaker_lets_nothing_through_but_one_probe(
+        healths in prop::collection::vec((0..6_u8, 0..5_000_u64), 1..500),
+    ) {
+        use CallHealth::{AccessDenied, DeniedByStatus, Failing, Pending, Repeated, Well};
         let mut now = Instant::now();
         let mut breaker = Breaker::new(settings(), now);
         let mut probes = 0;
         for (health, wait) in healths {
             now += Duration::from_millis(wait);
-            let healths = [CallHealth::Well, CallHealth::Failing, CallHealth::AccessDenied, CallHealth::DeniedByStatus, CallHealth::Pending, CallHealth::Repeated];
+            let healths = [Well, Failing, AccessDenied, DeniedByStatus, Pending, Repeated];
             let health = healths[usize::from(health)];
             let closed = breaker.open_since().is_none();
             match breaker.permit(now) {

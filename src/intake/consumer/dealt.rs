@@ -25,7 +25,8 @@ pub(super) struct Dealt {
     pub(super) has_more: bool,
 }
 
-/// Which member has which partitions. Says nothing while the group rebalances.
+/// Which partitions have no owner, and whether a topic has grown. Nothing of it while the group
+/// rebalances.
 pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
     let rebalances = consumer.context();
     let Some(members) = members(consumer)? else { return Ok(Dealt::default()) };

@@ -135,9 +135,9 @@ impl Rebalances {
         })
     }
 
-    /// How many partitions each topic has: never fewer than before, for a topic may be unavailable
-    /// for now. The members of a generation have to agree on the number of the input topic's
-    /// partitions: two that do not could read one retry partition.
+    /// How many partitions each topic has: never fewer than before, because a topic may be
+    /// unavailable for a while. The members of a generation have to agree on the number of input
+    /// partitions; otherwise two of them could read one retry partition.
     pub(super) fn count_partitions(&self, consumer: &BaseConsumer<Self>) -> Result<Counts, String> {
         let before = *self.counts();
         let count = |input: Input, before: i32| {

@@ -363,7 +363,7 @@ fn a_message_refused_in_every_form_is_found_in_its_batch() {
 }
 
 /// Without transactions every batch is sent, whatever became of those before it, so several can be
-/// refused at once. The same messages were sent in the same way for ever.
+/// refused at once. Before the fix the same batches were sent for ever.
 #[test]
 fn messages_that_are_refused_at_once_are_found_without_transactions() {
     let mut batch: Vec<Completed> =
@@ -392,8 +392,7 @@ fn messages_that_are_refused_at_once_are_found_without_transactions() {
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 3);
 }
 
-/// Without transactions the others are in the topic when a decision is left out. The topic was
-/// blamed, and all of them were sent again, for ever.
+/// Without transactions the others are in the topic when a decision is left out. Before the /// fix the topic was blamed, and all of them were sent again for ever.
 #[test]
 fn a_decision_is_left_out_beside_those_that_were_delivered() {
     let decided = || completed(RecordOutcome::Decided(Box::new(verdict())));

@@ -227,7 +227,7 @@ impl Publisher for KafkaPublisher {
 mod tests {
     use super::*;
 
-    /// The worker waited for it for ever, alive and without progress.
+    /// Before the fix the worker waited for ever, alive and without progress.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_hangs_ends_the_worker() {
         let (commands, _nobody_answers) = sync_channel(1);

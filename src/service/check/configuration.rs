@@ -16,7 +16,8 @@ use crate::telemetry;
 const PROXY_VARIABLES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Checks all sections. Returns the risk APIs, and the client that calls them, if both can be built.
+/// Checks all sections. Returns the risk APIs and the client that calls them, if both can be
+/// built.
 pub(super) fn look_at(config: &Config) -> (Option<(Registry, Client)>, Vec<Finding>) {
     let mut findings = Vec::new();
     let registry = match config.risk_apis() {

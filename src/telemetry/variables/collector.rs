@@ -94,8 +94,8 @@ pub(super) fn own_insecure(_: &str, given: &Environment, signal: Signal) -> Unde
     })
 }
 
-/// `name=value,name=value`. The library also leaves out a header that has no value, as `name=$UNSET`
-/// makes, or whose name no header can have.
+/// `name=value,name=value`. The library also leaves out a header without a value, as
+/// `name=$UNSET` makes it, and one whose name no header can have.
 fn header_pairs(value: &str) -> Understood {
     let is_header = |key: &str, value: &str| key.parse::<HeaderName>().is_ok() && !value.is_empty();
     entries(value, "without a header's name, `=` and a value", is_header)
@@ -143,8 +143,8 @@ pub(super) fn compression(value: &str, given: &Environment) -> Understood {
         .try_for_each(|signal| own_compression(value, given, signal))
 }
 
-/// An unknown one would be a collector that understands nothing, or a line without compression
-/// that costs money.
+/// With an unknown one the collector could read nothing, or the data would go uncompressed, which
+/// costs money.
 pub(super) fn own_compression(value: &str, _: &Environment, _: Signal) -> Understood {
     if COMPRESSIONS.iter().any(|known| known.eq_ignore_ascii_case(value)) {
         return Ok(());

@@ -151,7 +151,8 @@ async fn a_decision_that_is_refused_alone_blocks_no_other() {
     a_decision_that_is_refused_alone("alone", "exactly_once").await;
 }
 
-/// The others are in their topic when this one is left out: they were sent again, for ever.
+/// The others are in their topic when this one is left out. Before the fix they were sent again for
+/// ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_that_is_refused_alone_blocks_no_other_without_transactions() {
     a_decision_that_is_refused_alone("alone-once", "at_least_once").await;
