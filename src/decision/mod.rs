@@ -17,8 +17,7 @@
 //! assert_eq!(Decision::from_word("review"), Some(Decision::Review));
 //! ```
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::words::words;
@@ -111,7 +110,7 @@ pub struct Reason {
     /// `level`, `risk_type`, `unassessable`, `unassessed`, `captcha` or `ticket`.
     pub code: String,
     /// The level, the risk type or the provider's code.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<i64>,
     /// What the value means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,15 +118,6 @@ pub struct Reason {
     /// The group of the risk type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-}
-
-/// A whole number. The table takes `1.0` as well, and keeps it as it is written.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-    let with_point = |number: &serde_json::Number| format!("{:.0}", number.as_f64()?).parse().ok();
-    let whole = |number: serde_json::Number| number.as_i64().or_else(|| with_point(&number));
-    let none = || D::Error::custom("it is no whole number");
-    number.map(|number| whole(number).ok_or_else(none)).transpose()
 }
 
 impl Reason {

@@ -177,15 +177,3 @@ fn a_shadow_policy_decides_nothing_and_reports_differences() {
     let alone = Policies { shadow: None, ..policies };
     assert_eq!(alone.rule(rule).shadow, None);
 }
-
-/// A row that a worker's login added with `1.0` must not stop the questions that read it.
-#[test]
-fn a_reasons_value_may_be_written_with_a_point() {
-    let value = |text: &str| {
-        let reason: Result<Reason, _> =
-            serde_json::from_str(&format!(r#"{{"code": "level", "value": {text}}}"#));
-        reason.ok().map(|reason| reason.value)
-    };
-    assert_eq!(["1", "1.0", "null"].map(value), [Some(Some(1)), Some(Some(1)), Some(None)]);
-    assert_eq!([r#""1""#, "1e30"].map(value), [None; 2]);
-}
