@@ -24,8 +24,9 @@ begin
     end if;
     -- Two workers that start at once must not both make the same table. Only the owner may take
     -- this lock, and nobody who reads or adds rows waits for it; an advisory lock any login of the
-    -- database could hold. It goes with the transaction.
-    lock table risk_calls in share update exclusive mode;
+    -- database could hold. It goes with the transaction. `only`: the lock of a partition would wait
+    -- for its vacuum.
+    lock table only risk_calls in share update exclusive mode;
     foreach parent in array array['risk_calls', 'claim_events'] loop
         for step in 0 .. months - 1 loop
             month := date_trunc('month', first_month::timestamptz) + make_interval(months => step);
