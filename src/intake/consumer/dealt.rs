@@ -14,6 +14,9 @@ use crate::intake::{Input, Partition};
 /// The time limit of a request to the group's coordinator.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same where intake waits for the answer, which all brokers have to give.
+const DEALT_OUT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The group as its coordinator describes it.
 #[derive(Debug, Default)]
 pub(super) struct Dealt {
@@ -29,7 +32,7 @@ pub(super) struct Dealt {
 /// rebalances.
 pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
     let rebalances = consumer.context();
-    let Some(members) = members(consumer)? else { return Ok(Dealt::default()) };
+    let Some(members) = members(consumer, ASK_TIMEOUT)? else { return Ok(Dealt::default()) };
     let count = |input: Input| -> KafkaResult<i32> {
         if rebalances.events.is_closed() {
             // The worker has ended, and the thread that leaves the group waits for this one.
@@ -57,7 +60,7 @@ pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
 /// Unlike metadata, which a broker may have from before partitions were added, these are the same
 /// for all members of a generation. 0 while the group rebalances, or if it cannot be asked.
 pub(super) fn dealt_out(consumer: &BaseConsumer<Rebalances>) -> i32 {
-    let members = members(consumer).unwrap_or_else(|error| {
+    let members = members(consumer, DEALT_OUT_TIMEOUT).unwrap_or_else(|error| {
         debug!(error.message = %error, "the group could not be asked who has which partition");
         None
     });
@@ -71,10 +74,13 @@ pub(super) fn dealt_out(consumer: &BaseConsumer<Rebalances>) -> i32 {
 
 /// The partitions of the input topic that each member has, in the order of the members' ids. `None`
 /// while the group rebalances.
-fn members(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Option<Vec<BTreeSet<i32>>>> {
+fn members(
+    consumer: &BaseConsumer<Rebalances>,
+    limit: Duration,
+) -> KafkaResult<Option<Vec<BTreeSet<i32>>>> {
     let rebalances = consumer.context();
     let topic = rebalances.topic(Partition::claims(0));
-    let groups = consumer.fetch_group_list(Some(&rebalances.group_id), ASK_TIMEOUT)?;
+    let groups = consumer.fetch_group_list(Some(&rebalances.group_id), limit)?;
     let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else {
         return Ok(None);
     };
