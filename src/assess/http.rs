@@ -163,7 +163,9 @@ fn is_unsent(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The error and its causes.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |&error| error.source())
 }
 
@@ -182,14 +184,12 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
 fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    for error in causes(&error).skip(1) {
         let text = error.to_string();
         if !words.contains(&text) {
             words.push_str(": ");
             words.push_str(&text);
         }
-        source = error.source();
     }
     one_line(&words, CAUSE_MAX)
 }
@@ -278,8 +278,8 @@ pub(crate) mod tests {
         );
     }
 
-    /// Where no connection is made: the listener takes nobody on, and once its queue is full the
-    /// system answers no more. It stays so while what is returned beside the address lives.
+    /// An address where no connection is made: the listener accepts none, and once its queue is full
+    /// the system answers no more. It stays so while what is returned beside the address lives.
     pub(crate) fn full_queue() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");

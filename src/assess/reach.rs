@@ -3,10 +3,9 @@
 //! Uses the worker's own client, so that what goes well here goes well for calls. The request is a
 //! `HEAD /`: no risk API bills it, and whatever is answered proves the connection.
 
-use std::error::Error;
 use std::time::Duration;
 
-use super::http::Client;
+use super::http::{Client, causes};
 
 /// The library's words if a proxy's answer is not that of HTTP/1.1, or is a refusal.
 const NO_TUNNEL: [&str; 3] = [
@@ -54,13 +53,11 @@ pub(crate) fn words(error: reqwest::Error) -> String {
         return "no answer within the time".to_owned();
     }
     let mut said = Vec::new();
-    let mut next: Option<&dyn Error> = error.source();
-    while let Some(error) = next {
+    for error in causes(&error).skip(1) {
         let text = error.to_string();
         if !said.iter().any(|earlier: &String| earlier.contains(&text)) {
             said.push(text);
         }
-        next = error.source();
     }
     if said.is_empty() { error.to_string() } else { said.join(": ") }
 }
