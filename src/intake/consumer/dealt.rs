@@ -38,10 +38,7 @@ pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
             // The worker has ended, and the thread that leaves the group waits for this one.
             return Err(KafkaError::Canceled);
         }
-        let metadata =
-            consumer.fetch_metadata(Some(&rebalances.topics[input as usize]), ASK_TIMEOUT)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        Ok(partitions.map(|partition| partition.id() + 1).max().unwrap_or(0))
+        count_of(consumer, &rebalances.topics[input as usize], ASK_TIMEOUT)
     };
     let found = Counts { claims: count(Input::Claims)?, retry: count(Input::Retry)? };
     let is_free = |number: &i32| !members.iter().any(|assigned| assigned.contains(number));
@@ -54,6 +51,18 @@ pub(super) fn dealt(consumer: &BaseConsumer<Rebalances>) -> KafkaResult<Dealt> {
         is_ours: first.is_none_or(|first| *first == held),
         has_more: found.exceeds(*rebalances.counts()),
     })
+}
+
+/// How many partitions a topic has, by a broker's metadata; 0 while it is unavailable.
+pub(super) fn count_of(
+    consumer: &BaseConsumer<Rebalances>,
+    topic: &str,
+    limit: Duration,
+) -> KafkaResult<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let count = found.map_or(0, |found| found.partitions().len());
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 /// How many partitions the input topic has at least, by the assignments of the group's members.

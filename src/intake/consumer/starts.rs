@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::Rebalances;
 use super::assignments::labels;
-use super::dealt::dealt_out;
+use super::dealt::{count_of, dealt_out};
 use super::pairs::Counts;
 use crate::intake::{Assigned, Event, Input, Partition};
 use crate::kafka::metadata;
@@ -143,13 +143,9 @@ impl Rebalances {
         let count = |input: Input, before: i32| {
             let topic = &self.topics[input as usize];
             self.ask(&format!("how many partitions {topic} has"), || {
-                let metadata = consumer.fetch_metadata(Some(topic), self.request_timeout)?;
-                let found = metadata.topics().iter().find(|found| found.name() == topic);
-                match found.map_or(0, |found| found.partitions().len()) {
-                    0 if before == 0 => {
-                        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
-                    }
-                    count => Ok(i32::try_from(count).unwrap_or(i32::MAX).max(before)),
+                match count_of(consumer, topic, self.request_timeout)?.max(before) {
+                    0 => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+                    count => Ok(count),
                 }
             })
         };
