@@ -3,8 +3,8 @@
 
 use axum::http::{HeaderName, Uri};
 
-use super::Environment;
 use super::understood::{Instead, Understood, asked, entries, is_off, is_true, positive, unless};
+use super::{CheckOf, Environment};
 use crate::telemetry::otlp::{Protocol, Signal, TIMEOUT_MS};
 
 /// The supported compressions of OTLP.
@@ -27,6 +27,13 @@ fn those_without_own(end: &str, given: &Environment, decides: fn(&str) -> bool) 
     let has_own = |signal: &Signal| given.get(&signal.own(end)).is_some_and(|own| decides(own));
     let is_for = |signal: &Signal| signal.is_wanted(asked(given)) && !has_own(signal);
     Signal::ALL.into_iter().filter(is_for).collect()
+}
+
+/// A common variable is understood if each signal that it is for understands it.
+fn for_each_signal(end: &str, value: &str, given: &Environment, check: CheckOf) -> Understood {
+    reaches_a_collector(given)?;
+    let signals = those_without_own(end, given, |_| true);
+    signals.into_iter().try_for_each(|signal| check(value, given, signal))
 }
 
 pub(super) fn endpoint(value: &str, given: &Environment) -> Understood {
@@ -111,10 +118,7 @@ pub(super) fn own_headers(value: &str, _: &Environment, _: Signal) -> Understood
 }
 
 pub(super) fn protocol(value: &str, given: &Environment) -> Understood {
-    reaches_a_collector(given)?;
-    those_without_own("PROTOCOL", given, |_| true)
-        .into_iter()
-        .try_for_each(|signal| own_protocol(value, given, signal))
+    for_each_signal("PROTOCOL", value, given, own_protocol)
 }
 
 pub(super) fn own_protocol(value: &str, given: &Environment, signal: Signal) -> Understood {
@@ -137,10 +141,7 @@ pub(super) fn own_timeout(value: &str, given: &Environment, signal: Signal) -> U
 }
 
 pub(super) fn compression(value: &str, given: &Environment) -> Understood {
-    reaches_a_collector(given)?;
-    those_without_own("COMPRESSION", given, |_| true)
-        .into_iter()
-        .try_for_each(|signal| own_compression(value, given, signal))
+    for_each_signal("COMPRESSION", value, given, own_compression)
 }
 
 /// With an unknown one the collector could read nothing, or the data would go uncompressed, which
