@@ -47,22 +47,23 @@ pub async fn rederive(
     let mut sum = Rederivation::new(reader.policy, is_trial);
     let mut claim_id = String::new();
     loop {
-        let page = page(store, (after, end), &claim_id).await?;
-        let Some(last) = page.last else { break };
+        let Page { verdicts, evidence } = page(store, (after, end), &claim_id).await?;
+        let Verdicts { readable, unreadable, last } = verdicts;
+        let Some(last) = last else { break };
         // After the page was read: retention may run at the same time, and it records first what it
         // removes.
         let attempts_lost_before = attempts_lost_before(&expired(store).await?, give_up_after);
         (after, claim_id) = last;
-        page.unreadable.iter().for_each(|claim_id| sum.add_unreadable(claim_id, limit));
-        for verdict in &page.verdicts {
+        unreadable.iter().for_each(|claim_id| sum.add_unreadable(claim_id, limit));
+        for verdict in &readable {
             let none = Kept::default();
-            let kept = page.evidence.get(&verdict.claim_id).unwrap_or(&none);
+            let kept = evidence.get(&verdict.claim_id).unwrap_or(&none);
             let Kept { calls, events, undecryptable } = kept;
             let evidence = Evidence { verdict, calls, events, undecryptable, attempts_lost_before };
             let derivation = reader.derive(&evidence);
             sum.add(verdict, derivation, limit);
         }
-        let claims = page.verdicts.len() + page.unreadable.len();
+        let claims = readable.len() + unreadable.len();
         bar.inc(u64::try_from(claims).unwrap_or_default());
     }
     bar.finish_and_clear();
@@ -78,11 +79,7 @@ pub(in crate::audit) fn progress(of: u64, things: &str) -> ProgressBar {
 
 /// Verdicts, and the evidence of each by claim id.
 struct Page {
-    verdicts: Vec<Verdict>,
-    /// Claims whose verdict cannot be read, because it was altered.
-    unreadable: Vec<String>,
-    /// When the last of all was decided, and its claim.
-    last: Option<(OffsetDateTime, String)>,
+    verdicts: Verdicts,
     evidence: HashMap<String, Kept>,
 }
 
@@ -98,8 +95,10 @@ struct Kept {
 /// The verdicts of a page.
 #[derive(Default)]
 struct Verdicts {
-    verdicts: Vec<Verdict>,
+    readable: Vec<Verdict>,
+    /// Claims whose verdict cannot be read, because it was altered.
     unreadable: Vec<String>,
+    /// When the last of all was decided, and its claim.
     last: Option<(OffsetDateTime, String)>,
 }
 
@@ -121,7 +120,7 @@ async fn verdicts(
             let claim_id: String = row.try_get("claim_id")?;
             read.last = Some((row.try_get("at")?, claim_id.clone()));
             match Verdict::from_row(&row) {
-                Ok(verdict) => read.verdicts.push(verdict),
+                Ok(verdict) => read.readable.push(verdict),
                 Err(_) => read.unreadable.push(claim_id),
             }
         }
@@ -135,22 +134,23 @@ async fn page(
     (after, end): (OffsetDateTime, OffsetDateTime),
     claim_id: &str,
 ) -> Result<Page, StoreError> {
-    let Verdicts { verdicts, unreadable, last } = verdicts(store, (after, end), claim_id).await?;
-    let ids: Vec<&str> = verdicts.iter().map(|verdict| verdict.claim_id.as_str()).collect();
+    let verdicts = verdicts(store, (after, end), claim_id).await?;
+    let ids: Vec<&str> =
+        verdicts.readable.iter().map(|verdict| verdict.claim_id.as_str()).collect();
     let from = after - EVIDENCE_BEFORE;
-    let until = last.as_ref().map_or(after, |(at, _)| *at);
+    let until = verdicts.last.as_ref().map_or(after, |(at, _)| *at);
     let calls = RISK_CALLS.select(
         "where claim_id = any($1) and requested_at >= $2 and requested_at <= $3
         order by requested_at, id",
     );
     let calls = sqlx::query_as::<_, Call>(calls).bind(&ids).bind(from).bind(until + CLOCKS_DIFFER);
     let recent = store.fetch_decryptable(calls).await?;
-    let mut calls = earlier_calls(store, &verdicts, &recent, from).await?;
+    let mut calls = earlier_calls(store, &verdicts.readable, &recent, from).await?;
     calls.extend(recent);
     let events =
         CLAIM_EVENTS.select("where claim_id = any($1) and received_at >= $2 and received_at <= $3");
     let events = sqlx::query_as::<_, EventRow>(events).bind(&ids).bind(from).bind(until);
-    let mut evidence: HashMap<String, Kept> = HashMap::with_capacity(verdicts.len());
+    let mut evidence: HashMap<String, Kept> = HashMap::with_capacity(verdicts.readable.len());
     for (call, why) in calls {
         let kept = evidence.entry(call.claim_id.clone()).or_default();
         kept.calls.push(call);
@@ -161,7 +161,7 @@ async fn page(
         kept.events.push(event);
         kept.undecryptable.extend(why);
     }
-    Ok(Page { verdicts, unreadable, last, evidence })
+    Ok(Page { verdicts, evidence })
 }
 
 /// Also the calls from before `from`, for verdicts that would lack attempts without them: a claim
