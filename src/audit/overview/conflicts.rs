@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::audit::period::Period;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
-use crate::audit::report::{Report, there_are_more, with_note};
+use crate::audit::report::{Report, join_notes, there_are_more, with_note};
 use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::{Claim, EventError};
 use crate::outbox::StoreError;
@@ -125,8 +125,7 @@ impl Report for Conflicts {
 
     fn note(&self) -> Option<String> {
         let more = self.more.then(|| there_are_more("latest", self.conflicts.len()));
-        let notes: Vec<String> = more.into_iter().chain(self.undecryptable.note("event")).collect();
-        (!notes.is_empty()).then(|| notes.join("; "))
+        join_notes([more, self.undecryptable.note("event")])
     }
 }
 

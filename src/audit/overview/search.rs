@@ -11,7 +11,7 @@ use super::search_pages::{Decided, Pages};
 use super::wanted::Wanted;
 use crate::audit::period::Period;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
-use crate::audit::report::{End, Report};
+use crate::audit::report::{End, Report, join_notes};
 use crate::audit::single::missing_keys::{self, missing_keys};
 use crate::audit::single::undecryptable::Undecryptable;
 use crate::claim::{Claim, SubjectKeys};
@@ -171,11 +171,7 @@ impl Report for Search {
 
     fn end(&self) -> End {
         let unread = self.not_kept + self.unreadable + self.undecryptable.rows;
-        match (self.claims.is_empty(), unread + self.missing_keys) {
-            (false, _) => End::Found,
-            (true, 0) => End::Nothing,
-            (true, _) => End::Unverifiable,
-        }
+        End::of(self.found(), unread + self.missing_keys)
     }
 
     fn text(&self) -> String {
@@ -186,9 +182,7 @@ impl Report for Search {
 
     fn note(&self) -> Option<String> {
         let undecryptable = self.undecryptable.note("event");
-        let notes = [self.note_of_claims(), undecryptable, missing_keys::note(self.missing_keys)];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
-        (!notes.is_empty()).then(|| notes.join("; "))
+        join_notes([self.note_of_claims(), undecryptable, missing_keys::note(self.missing_keys)])
     }
 }
 

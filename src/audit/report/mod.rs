@@ -36,6 +36,18 @@ pub enum End {
     Unverifiable,
 }
 
+impl End {
+    /// The end of a question that found something or not, where `unread` rows might have been found,
+    /// too.
+    pub(super) fn of(has_found: bool, unread: u64) -> Self {
+        match (has_found, unread) {
+            (true, _) => Self::Found,
+            (false, 0) => Self::Nothing,
+            (false, _) => Self::Unverifiable,
+        }
+    }
+}
+
 /// An answer.
 pub trait Report: Serialize {
     /// Whether it found anything.
@@ -55,6 +67,12 @@ pub trait Report: Serialize {
 /// The sentence that `--limit` cut a list: `which` rows are shown.
 pub(super) fn there_are_more(which: &str, brought: usize) -> String {
     format!("these are the {which} {brought}; there are more: raise --limit")
+}
+
+/// Several sentences about what an answer does not show, as one.
+pub(super) fn join_notes(notes: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// An answer for a terminal, with the sentence about what it does not show.

@@ -16,7 +16,7 @@ use super::pages::{Which, rows};
 use crate::audit::command::auditor::Approval;
 use crate::audit::report::rows::{Cell, RowSet, Tabular};
 use crate::audit::report::shown::sheet;
-use crate::audit::report::{End, Report};
+use crate::audit::report::{End, Report, join_notes};
 use crate::audit::single::claim::is_given;
 use crate::audit::single::missing_keys::{self, missing_keys};
 use crate::audit::single::undecryptable::Undecryptable;
@@ -236,9 +236,7 @@ impl Report for Erasure {
     }
 
     fn note(&self) -> Option<String> {
-        let notes = [missing_keys::note(self.missing_keys), self.undecryptable.note("dead letter")];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
-        (!notes.is_empty()).then(|| notes.join("; "))
+        join_notes([missing_keys::note(self.missing_keys), self.undecryptable.note("dead letter")])
     }
 
     fn text(&self) -> String {

@@ -97,11 +97,7 @@ impl Report for ClaimStory {
     }
 
     fn end(&self) -> End {
-        match (self.found(), self.undecryptable.rows) {
-            (true, _) => End::Found,
-            (false, 0) => End::Nothing,
-            (false, _) => End::Unverifiable,
-        }
+        End::of(self.found(), self.undecryptable.rows)
     }
 
     fn note(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use super::missing_keys::{self, missing_keys};
 use super::verdict_rows::{verdict_rows, verdict_table};
 use crate::audit::period::Period;
 use crate::audit::report::rows::{RowSet, Tabular};
-use crate::audit::report::{End, Report, there_are_more, with_note};
+use crate::audit::report::{End, Report, join_notes, there_are_more, with_note};
 use crate::claim::SubjectKeys;
 use crate::outbox::StoreError;
 use crate::outbox::postgres::PostgresStore;
@@ -56,11 +56,7 @@ impl Report for SubjectFile {
     }
 
     fn end(&self) -> End {
-        match (self.verdicts.is_empty(), self.missing_keys) {
-            (false, _) => End::Found,
-            (true, 0) => End::Nothing,
-            (true, _) => End::Unverifiable,
-        }
+        End::of(self.found(), self.missing_keys)
     }
 
     fn text(&self) -> String {
@@ -74,9 +70,7 @@ impl Report for SubjectFile {
 
     fn note(&self) -> Option<String> {
         let more = self.more.then(|| there_are_more("latest", self.verdicts.len()));
-        let notes: Vec<String> =
-            more.into_iter().chain(missing_keys::note(self.missing_keys)).collect();
-        (!notes.is_empty()).then(|| notes.join("; "))
+        join_notes([more, missing_keys::note(self.missing_keys)])
     }
 }
 
