@@ -13,7 +13,7 @@ create table revisions (
     instead_of text not null check (instead_of in ('approve', 'challenge', 'review', 'reject')),
     revised_by text not null check (revised_by ~ '\S'),
     reason     text not null check (reason ~ '\S'),
-    -- Not theirs to say: roles.sql lets nobody set a column with a default.
+    -- The server fills it in: roles.sql grants reviewers no insert into a column with a default.
     role       text not null default session_user,
     revised_at timestamptz not null default now()
         check (revised_at between '1970-01-01 00:00+00' and '2200-01-01 00:00+00'),

@@ -22,9 +22,9 @@ begin
         raise exception 'must be owner of the tables to make other partitions than those of the next 12 months'
             using errcode = 'insufficient_privilege';
     end if;
-    -- Two workers that start at once must not both make the same table. Only the owner may take
-    -- this lock, and nobody who reads or adds rows waits for it; an advisory lock any login of the
-    -- database could hold. It goes with the transaction. `only`: the lock of a partition would wait
+    -- Two workers that start at once must not both make the same table. Reading and adding rows do
+    -- not wait for this lock, and only the owner may take it; any login of the database could take
+    -- an advisory lock. It ends with the transaction. `only`: to lock a partition would be to wait
     -- for its vacuum.
     lock table only risk_calls in share update exclusive mode;
     foreach parent in array array['risk_calls', 'claim_events'] loop

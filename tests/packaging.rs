@@ -103,7 +103,7 @@ fn an_image_has_the_program_of_its_own_sources() {
     }
 }
 
-/// After two minutes Kubernetes would stop it, and the migration would begin anew, for ever.
+/// Kubernetes would stop it after two minutes, and the migration would start again each time.
 #[test]
 fn a_worker_that_migrates_in_a_cluster_gets_the_time_for_it() {
     let template = text("deploy/helm/claimgate/templates/statefulset.yaml");

@@ -56,10 +56,10 @@ impl ClientError {
     }
 }
 
-/// The clients of which each call uses one. For HTTP/1.1 one client is enough: it opens a connection
-/// for each call at once. For HTTP/2 there are as many clients as connections, because a client
-/// keeps one connection to a server, and the server bounds its calls at once. Calls that find no
-/// connection yet each open one: whether the server takes HTTP/2 is known only then.
+/// The clients of which each call uses one. For HTTP/1.1 one client is enough: it opens a
+/// connection for each call at once. For HTTP/2 there are as many clients as connections, because a
+/// client keeps one connection to a server, and the server bounds its calls at once. Calls that
+/// find no connection yet each open one: whether the server takes HTTP/2 is known only then.
 pub(super) fn clients(
     egress: &egress::Settings,
     shortest: Duration,

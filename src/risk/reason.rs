@@ -80,7 +80,7 @@ words! {
         Http4xx = "http_4xx": "HTTP 4xx without an envelope, other than 429.",
         Http429 = "http_429": "HTTP 429.",
         Http5xx = "http_5xx": "HTTP 5xx.",
-        Connect = "connect": "No connection was made, or it ended too early: the API has not seen the request.",
+        Connect = "connect": "No connection, or it ended too early: the API has not seen the call.",
         Timeout = "timeout": "No answer came in time; whether the API acted is unknown.",
         BrokenConnection = "broken_connection": "It broke; whether the API acted is unknown.",
 

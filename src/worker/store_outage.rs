@@ -1,5 +1,5 @@
-//! Outages of Postgres: the worker logs their beginning and their end, and says in `/readyz` whether
-//! there is one. [`StoreHealth`](super::store_health::StoreHealth) says when it tries again.
+//! Outages of Postgres: the worker logs when one begins and ends, and `/readyz` says whether there
+//! is one. [`StoreHealth`](super::store_health::StoreHealth) says when it tries again.
 
 use tokio::time::Instant;
 use tracing::{info, warn};

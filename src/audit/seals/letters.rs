@@ -28,8 +28,8 @@ struct NamedLetter {
     named_seal: Option<i64>,
 }
 
-/// The dead letters that name the person, and those of which nobody knows whom they name. All dead
-/// letters are read, because no column says whose they are.
+/// The dead letters that name the person, and those that cannot be decrypted and may name them. All
+/// dead letters are read, because no column says whose they are.
 pub(super) async fn letters(
     store: &PostgresStore,
     person: Person<'_>,

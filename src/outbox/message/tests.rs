@@ -392,7 +392,8 @@ fn messages_that_are_refused_at_once_are_found_without_transactions() {
     assert_eq!(drafts.left_out(Topic::Decisions).count(), 3);
 }
 
-/// Without transactions the others are in the topic when a decision is left out. Before the /// fix the topic was blamed, and all of them were sent again for ever.
+/// Without transactions the others are in the topic when a decision is left out. Before the fix the
+/// topic was blamed, and all of them were sent again for ever.
 #[test]
 fn a_decision_is_left_out_beside_those_that_were_delivered() {
     let decided = || completed(RecordOutcome::Decided(Box::new(verdict())));

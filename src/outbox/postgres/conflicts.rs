@@ -27,7 +27,10 @@ impl PostgresStore {
         entries: &[Entry<'a>],
         changed: &mut Vec<NewOutcome<'a>>,
     ) -> Result<(), Failure> {
-        let conflict = |outcome: &RecordOutcome| matches!(outcome, RecordOutcome::DeadLettered(why) if why.error == EventError::ClaimIdConflict);
+        let conflict = |outcome: &RecordOutcome| match outcome {
+            RecordOutcome::DeadLettered(why) => why.error == EventError::ClaimIdConflict,
+            _ => false,
+        };
         let found = changed.extract_if(.., |change| conflict(&change.outcome));
         let own = entries.iter().filter(|entry| conflict(entry.outcome)).map(|entry| NewOutcome {
             index: entry.index,

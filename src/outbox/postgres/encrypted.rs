@@ -75,7 +75,7 @@ pub(crate) trait Evidence {
     /// One sentence: the key is not there, or the value is not as it was written.
     fn decrypt(&mut self, keys: &EvidenceKeys) -> Result<(), String>;
 
-    /// Removes what cannot be decrypted, so that nobody takes it for what came.
+    /// Removes what cannot be decrypted: it must not be read as the value that came.
     fn clear(&mut self);
 }
 

@@ -45,7 +45,7 @@ impl RejectedRows {
 }
 
 /// Claims with an attempt that PostgreSQL refused, and its words. Their next outcome is a dead
-/// letter: a decision on an answer that is not kept could be proved to nobody.
+/// letter: a decision could not be proved without the answer that it rests on.
 #[derive(Debug, Default)]
 pub(super) struct Unkept(Mutex<HashMap<String, String>>);
 

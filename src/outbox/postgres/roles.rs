@@ -36,7 +36,11 @@ impl PostgresStore {
             connection.close().await
         };
         create.await.map_err(|error| {
-            StoreError::Fatal(format!("{}: the roles were not created: {error}; if a lock timed out, run it again when no long transaction reads the tables", self.place()))
+            StoreError::Fatal(format!(
+                "{}: the roles were not created: {error}; if a lock timed out, run it again when \
+                 no long transaction reads the tables",
+                self.place()
+            ))
         })
     }
 

@@ -51,8 +51,8 @@ begin
 end
 $$;
 
--- Whoever adds rows gives every column but those with a default: these the server fills, with its
--- time and the login, and nobody can write another time or another login there.
+-- A role that adds rows may set every column but those with a default. The server fills these with
+-- its time and the login, so no role can write another time or another login there.
 do $$
 declare
     name text;

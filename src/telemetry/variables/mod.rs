@@ -2,8 +2,8 @@
 //! and what happens otherwise.
 //!
 //! Pure. OpenTelemetry's library silently ignores what it does not know. The invariant: a standard
-//! variable that is set and does not do what the standard says has a finding. `OTEL_SERVICE_NAME` and
-//! `OTEL_RESOURCE_ATTRIBUTES` are exceptions: environments set them for every program.
+//! variable that is set and does not do what the standard says has a finding. Exceptions are
+//! `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`: environments set them for every program.
 //!
 //! Source: OpenTelemetry's "Environment Variable Specification" and "OTLP Exporter Configuration".
 

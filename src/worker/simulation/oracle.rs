@@ -184,7 +184,7 @@ impl Oracle<'_> {
         self.faults.extend(strangers.map(|id| format!("{id}: decided, and nobody sent it")));
         let strangers = self.dead_lettered.iter().filter(|position| !positions.contains(*position));
         self.faults.extend(
-            strangers.map(|position| format!("{position}: a dead letter of what nobody sent")),
+            strangers.map(|position| format!("{position}: a dead letter without an event")),
         );
         // A decision that its topic rejects is in no topic.
         let recorded = self.verdicts.keys().filter(|id| !self.world.broker.rejects(id));
